@@ -1,0 +1,200 @@
+"""The command `orch` itself: finds the subcommand, and turns what goes wrong into text and an exit code.
+
+Commands are imported when they are called, so that none pays for another's start-up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from discover_orch import __version__
+from discover_orch.cli.voice import Voice
+from discover_orch.errors import ExitCode, OrchError, Problem, nearest
+
+COMMANDS = ("run", "list", "graph", "check")
+
+
+class Lazy(click.Group):
+    """A group whose commands stand in modules of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"discover_orch.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = nearest(args[0], COMMANDS)
+            raise OrchUsage(
+                f'"{args[0]}" is no command of orch',
+                f'did you mean "orch {close}"?'
+                if close
+                else f"to run it: orch run {' '.join(args)}",
+            )
+        return super().resolve_command(ctx, args)
+
+
+class OrchUsage(click.UsageError):
+    """A usage error with a hint."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Context:
+    """What every command gets: where it was started, and how to speak."""
+
+    def __init__(self) -> None:
+        self.folder: str | None = None
+        self.voice = Voice()
+        self.is_json = False
+
+    @property
+    def start(self) -> str:
+        """Where the user stands, absolute."""
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            return "."
+
+
+def set_folder(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Context).folder = value
+
+
+def set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Context).voice = Voice(value)
+
+
+def common_options(command: Any) -> Any:
+    """`-C` and `--color`, which stand before the command or after it."""
+    for option in (
+        click.option(
+            "--color",
+            type=click.Choice(["auto", "always", "never"]),
+            callback=set_colour,
+            expose_value=False,
+            help="Colours: auto (a terminal), always, never.",
+        ),
+        click.option(
+            "-C",
+            "--project",
+            metavar="DIR",
+            callback=set_folder,
+            expose_value=False,
+            is_eager=True,
+            help="The root of the project (default: found upwards from here).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(
+    cls=Lazy,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all well, 1 a tool failed, 2 wrong command line or configuration, "
+    "4 discovery errors, 5 nothing selected.",
+)
+@common_options
+@click.option("--list", "is_list", is_flag=True, help="The same as orch list.")
+@click.version_option(__version__, prog_name="orch", message="%(prog)s %(version)s")
+@click.pass_context
+def app(ctx: click.Context, is_list: bool) -> int | None:
+    """Run pipelines that nobody had to register.
+
+    A module under src with a STAGE tag and a run() is a tool. Try `orch list`, `orch run`,
+    `orch run --dry-run`.
+    """
+    ctx.ensure_object(Context)
+    if ctx.invoked_subcommand is None:
+        if is_list:
+            command = app.get_command(ctx, "list")
+            assert command is not None
+            return ctx.invoke(command)  # type: ignore[no-any-return]
+        click.echo(ctx.get_help())
+    return None
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """The whole program: never raises, never shows a traceback for a user's mistake."""
+    context = Context()
+    try:
+        code = app.main(list(arguments), prog_name="orch", standalone_mode=False, obj=context)
+        sys.stdout.flush()
+        return int(code or 0)
+    except OrchError as error:
+        return _tell(context, int(error.exit_code), error.problems)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        return _tell(context, ExitCode.USAGE, (_click_problem(error),))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return _end_quietly()
+    except Exception:
+        return _own_fault(context)
+
+
+def _tell(context: Context, code: int, problems: Sequence[Problem]) -> int:
+    try:
+        context.voice.problems(problems)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _end_quietly()
+    return code
+
+
+def _click_problem(error: click.ClickException) -> Problem:
+    """click's message without its own guesses, and ours as the hint."""
+    hint = getattr(error, "hint", "")
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        message = f"no such option: {error.option_name}"
+        close = nearest(error.option_name, error.possibilities or ())
+        hint = f"did you mean {close}?" if close else ""
+    command = (
+        error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "orch"
+    )
+    text = message[:1].lower() + message[1:] if message[:2].istitle() else message
+    return Problem(
+        code="usage", message=text.rstrip("."), hint=hint or f"{command} --help shows what there is"
+    )
+
+
+def _end_quietly() -> int:
+    """Nobody reads any more: say nothing, not even at interpreter shutdown. 141 is 128 + SIGPIPE."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    return 141
+
+
+def _own_fault(context: Context) -> int:
+    import traceback
+
+    context.voice.err(traceback.format_exc())
+    context.voice.err(
+        f"\nThis is a fault of orch {__version__} itself. Please report it to the project, with the lines "
+        "above and what you typed.\n"
+    )
+    return ExitCode.INTERNAL

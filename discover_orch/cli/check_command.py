@@ -1,0 +1,42 @@
+"""`orch check`: every discovery error, slip and ordering doubt."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from discover_orch import looking
+from discover_orch.cli.app import Context, common_options
+from discover_orch.errors import ExitCode
+from discover_orch.render.problems import problem_json, problems_text
+from discover_orch.render.style import count
+
+
+@click.command("check")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@common_options
+@click.pass_obj
+def command(context: Context, as_json: bool) -> int:
+    """Tell every problem and doubt about the project, without running anything.
+
+    Warnings alone exit 0, or 4 where the configuration says strict = true.
+    """
+    view = looking.look(context.start, context.folder, os.environ)
+    errors, doubts = looking.errors(view), looking.doubts(view)
+    is_refused = bool(errors) or (view.project.strict and bool(doubts))
+    voice = context.voice
+    if as_json:
+        document = {
+            "version": 1,
+            "errors": [problem_json(problem) for problem in errors],
+            "warnings": [problem_json(problem) for problem in doubts],
+        }
+        voice.out(json.dumps(document) + "\n")
+    else:
+        voice.out(problems_text((*errors, *doubts), voice.out_style))
+        tools = count(len(view.registry.tools), "healthy tool")
+        told = f"{count(len(errors), 'error')}, {count(len(doubts), 'warning')}"
+        voice.out(f"{tools}, {told}\n" if errors or doubts else f"{tools}, nothing to say\n")
+    return ExitCode.DISCOVERY if is_refused else ExitCode.OK

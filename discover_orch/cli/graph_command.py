@@ -1,0 +1,37 @@
+"""`orch graph`: stages, tools, and what each waits for, as a tree."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from discover_orch import looking
+from discover_orch.cli.app import Context, common_options
+from discover_orch.cli.words import TARGETS, no_tools
+from discover_orch.errors import ExitCode
+from discover_orch.render.tree import graph_document, graph_text
+
+
+@click.command("graph")
+@click.argument("targets", nargs=-1, type=TARGETS)
+@click.option("--exclude", multiple=True, metavar="TARGET", type=TARGETS, help="Leave these out.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@common_options
+@click.pass_obj
+def command(
+    context: Context, targets: tuple[str, ...], exclude: tuple[str, ...], as_json: bool
+) -> int:
+    """Show stages and tools in their order, with what each waits for, reads and writes."""
+    view = looking.look(context.start, context.folder, os.environ)
+    document = graph_document(view.registry, looking.chosen(view, targets, exclude))
+    voice = context.voice
+    voice.out(json.dumps(document) + "\n" if as_json else graph_text(document, voice.out_style))
+    voice.problems((*looking.errors(view), *looking.warnings(view)))
+    if looking.errors(view):
+        return ExitCode.DISCOVERY
+    if not view.registry.tools:
+        voice.problems([no_tools()])
+        return ExitCode.EMPTY
+    return ExitCode.OK

@@ -1,0 +1,275 @@
+"""`orch run`: parses targets and parameters, then shows a plan or the events of a run.
+
+The flags of parameters exist before the line is parsed: they are read from the source of all tools, so that
+options may stand before or after targets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from discover_orch import looking
+from discover_orch.cli.app import Context, OrchUsage, common_options
+from discover_orch.cli.flags import (
+    ParamOption,
+    given_options,
+    help_rows,
+    mixed_names,
+    param_options,
+)
+from discover_orch.cli.words import TARGETS
+from discover_orch.errors import ExitCode, OrchError, ProjectError
+from discover_orch.looking import View
+from discover_orch.plan import Plan
+from discover_orch.render.planning import plan_document, plan_text
+from discover_orch.render.problems import problem_json
+from discover_orch.tool import Tool
+from discover_orch.values import KeyValue, Values
+
+VIEW = "discover_orch.view"
+DYNAMIC = "discover_orch.dynamic"
+ARGS = "discover_orch.args"
+
+
+class RunCommand(click.Command):
+    """A command whose options depend on the project."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        context = ctx.ensure_object(Context)
+        context.folder = _folder(args) or context.folder
+        context.is_json = "--json" in _before_dashes(args)
+        wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
+        try:
+            view = looking.look(context.start, context.folder, os.environ)
+        except ProjectError:
+            if wants_help or ctx.resilient_parsing:
+                return super().parse_args(ctx, args)
+            raise
+        ctx.meta[VIEW] = view
+        ctx.meta[ARGS] = list(args)
+        ctx.meta[DYNAMIC] = self._dynamic(ctx, view, list(args))
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]
+
+    def own_spellings(self, ctx: click.Context) -> set[str]:
+        """Of orch's own options, which always win over a parameter of that name."""
+        own = super().get_params(ctx)
+        return {one for param in own for one in (*param.opts, *param.secondary_opts)}
+
+    def _dynamic(self, ctx: click.Context, view: View, args: list[str]) -> list[ParamOption]:
+        tools = list(view.registry.tools.values())
+        taken = self.own_spellings(ctx)
+        as_flags: dict[str, bool] = {}
+        mixed = mixed_names(tools)
+        for name, (flags, values) in mixed.items():
+            # What the word after it means depends on the tools, and these are found among the words.
+            as_flags[name] = False
+            chosen = self.chosen_tools(ctx, view, args, param_options(tools, taken, as_flags))
+            takes_value = [tool for tool in values if tool in chosen]
+            takes_none = [tool for tool in flags if tool in chosen]
+            if takes_value and takes_none and _is_given(name, args):
+                flag = "--" + name.replace("_", "-")
+                raise OrchUsage(
+                    f"{flag} is a flag for {takes_none[0].name} and takes a value for "
+                    f"{takes_value[0].name}",
+                    f"give it to one: -p {takes_value[0].name}.{name}=VALUE",
+                )
+            as_flags[name] = not takes_value
+        return param_options(tools, taken, as_flags)
+
+    def chosen_tools(
+        self,
+        ctx: click.Context,
+        view: View,
+        args: Sequence[str],
+        options: Sequence[ParamOption] | None = None,
+    ) -> list[Tool]:
+        """The tools that the words on the line choose; none where that cannot be told."""
+        dynamic = ctx.meta.get(DYNAMIC, ()) if options is None else options
+        parser_ctx = click.Context(self, info_name=ctx.info_name, resilient_parsing=True)
+        parser_ctx.meta[DYNAMIC] = dynamic
+        try:
+            values, _, _ = self.make_parser(parser_ctx).parse_args(args=list(args))
+            words, exclude = _words(values.get("targets")), _words(values.get("exclude"))
+            selection = looking.selected(view, words, exclude)
+        except (OrchError, click.ClickException, TypeError):
+            return []
+        return [view.registry.tools[module] for module in selection.tools]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The parameters of exactly the selected tools, tool by tool, then orch's own options."""
+        view: View | None = ctx.meta.get(VIEW)
+        if view is not None:
+            taken = self.own_spellings(ctx)
+            for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
+                rows = help_rows(tool, taken)
+                if rows:
+                    with formatter.section(f"Parameters of {tool.name}"):
+                        formatter.write_dl(rows)
+        dynamic = ctx.meta.pop(DYNAMIC, ())
+        super().format_options(ctx, formatter)
+        ctx.meta[DYNAMIC] = dynamic
+
+
+@click.command("run", cls=RunCommand)
+@click.argument("targets", nargs=-1, type=TARGETS)
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would run, in which order, and why.")
+@click.option("--exclude", multiple=True, metavar="TARGET", type=TARGETS, help="Leave these out.")
+@click.option(
+    "-p",
+    "--param",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter: since=2024-01-31, or parse.since=... for one tool.",
+)
+@click.option("--database", metavar="URL", help="The database for conn.")
+@click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
+@click.option(
+    "--output",
+    type=click.Choice(["live", "fail", "none", "raw"]),
+    default="live",
+    show_default=True,
+    help="What tools print: as it comes, only of tools that fail, nothing, or uncaptured.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only failures and the summary.")
+@click.option("-v", "--verbose", is_flag=True, help="Also reasons, values and notes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@common_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    targets: tuple[str, ...],
+    dry_run: bool,
+    exclude: tuple[str, ...],
+    pairs: tuple[str, ...],
+    database: str | None,
+    pdb: bool,
+    output: str,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    **params: Any,
+) -> int:
+    """Run stages, tools or groups: the targets, in order.
+
+    No target is everything. A target is a stage, a tool, a file, a group, `full`, a glob such as
+    `pipeline.*`, `+x` (with all upstream of x) or `x+` (with all downstream).
+    """
+    context: Context = ctx.obj
+    view: View = ctx.meta[VIEW]
+    try:
+        values = Values(
+            options=given_options(params),
+            given=tuple(_pair(text) for text in pairs),
+            folder=view.folder,
+        )
+        _refuse_unselected(view, targets, exclude, values)
+        if database is not None:
+            view = looking.with_database(view, database)
+        plan = looking.plan(view, targets, exclude=exclude, values=values)
+    except OrchError as error:
+        if as_json:
+            context.voice.out(_refusal(error, dry_run=dry_run) + "\n")
+        raise
+    if dry_run:
+        return _show_plan(context, view, plan, as_json=as_json, verbose=verbose)
+    from discover_orch.cli.running import run_and_show
+
+    return run_and_show(
+        context,
+        view,
+        plan,
+        output=output,
+        quiet=quiet,
+        verbose=verbose,
+        as_json=as_json,
+        post_mortem=pdb,
+    )
+
+
+def _show_plan(context: Context, view: View, plan: Plan, *, as_json: bool, verbose: bool) -> int:
+    voice = context.voice
+    if as_json:
+        voice.out(json.dumps(plan_document(plan, view.registry)) + "\n")
+    else:
+        voice.out(plan_text(plan, view.registry, voice.out_style, verbose=verbose))
+    voice.problems((*looking.warnings(view), *plan.warnings))
+    return ExitCode.OK
+
+
+def _refusal(error: OrchError, *, dry_run: bool) -> str:
+    """stdout holds complete JSON even where nothing ran."""
+    problems = [problem_json(problem) for problem in error.problems]
+    if dry_run:
+        return json.dumps({"version": 1, "tools": [], "warnings": [], "errors": problems})
+    return json.dumps(
+        {
+            "event": "run_finished",
+            "run": None,
+            "status": "failed",
+            "exit_code": int(error.exit_code),
+            "counts": {},
+            "errors": problems,
+        }
+    )
+
+
+def _refuse_unselected(
+    view: View, targets: Sequence[str], exclude: Sequence[str], values: Values
+) -> None:
+    """An option that only unselected tools take would be lost silently."""
+    if not values.options:
+        return
+    chosen = {*looking.selected(view, targets, exclude).tools}
+    for name in values.options:
+        takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
+        if not any(tool.module in chosen for tool in takers):
+            names = ", ".join(tool.name for tool in takers)
+            verb = "takes" if len(takers) == 1 else "take"
+            raise OrchUsage(
+                f"no selected tool takes --{name.replace('_', '-')}",
+                f"{names} {verb} it; add the tool to the targets, or leave the option out",
+            )
+
+
+def _pair(text: str) -> KeyValue:
+    key, found, value = text.partition("=")
+    if not found or not key.strip():
+        raise OrchUsage(
+            f"-p {text}: there is no KEY=VALUE in it", "for example -p since=2024-01-31"
+        )
+    tool, _, name = key.strip().rpartition(".")
+    return KeyValue(tool=tool or None, name=name, text=value)
+
+
+def _folder(args: Sequence[str]) -> str | None:
+    """`-C DIR` behind the command, which decides what the other words mean."""
+    words = _before_dashes(args)
+    for index, word in enumerate(words):
+        if word in ("-C", "--project") and index + 1 < len(words):
+            return words[index + 1]
+        if word.startswith("--project="):
+            return word.removeprefix("--project=")
+    return None
+
+
+def _before_dashes(args: Sequence[str]) -> list[str]:
+    return list(args[: args.index("--")]) if "--" in args else list(args)
+
+
+def _is_given(name: str, args: Sequence[str]) -> bool:
+    spellings = {f"--{name}", "--" + name.replace("_", "-")}
+    return any(word.split("=", 1)[0] in spellings for word in args)
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else ()

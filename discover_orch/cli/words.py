@@ -1,0 +1,51 @@
+"""Words on the command line that name tools: how a shell completes them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from discover_orch.errors import OrchError, Problem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class TargetType(click.ParamType):  # type: ignore[type-arg]
+    """A stage, tool, group, file or glob; what it means is decided by `selection`."""
+
+    name = "target"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Reads source only. A broken project completes nothing, and says nothing."""
+        from click.shell_completion import CompletionItem
+
+        from discover_orch import looking, selection
+
+        context: Any = ctx.find_root().obj
+        try:
+            view = looking.look(os.getcwd(), getattr(context, "folder", None), os.environ)
+        except (OrchError, OSError):
+            return []
+        plus = "+" if incomplete.startswith("+") else ""
+        return [
+            CompletionItem(plus + word, help=what)
+            for word, what in selection.complete(view.registry)
+            if word.startswith(incomplete.removeprefix("+"))
+        ]
+
+
+TARGETS = TargetType()
+
+
+def no_tools() -> Problem:
+    return Problem(
+        code="no-tools",
+        message="no tool was found",
+        hint='a tool is a module under the configured packages (default: src) with STAGE = "..." '
+        "and a run(); orch list -v shows what was passed over and why",
+    )

@@ -1,0 +1,218 @@
+"""What a module imports, and all that a tool depends on through imports.
+
+In: the text of a module; out: its imports, relative ones made absolute, those inside functions
+too, those for type checkers alone left out. `closure` follows them. The set of modules is never
+too small: a package's `__init__` counts on the way to its modules, and a module that is missing
+is remembered as missing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+
+from discover_orch.bindings import absolute
+from discover_orch.facts import Broken, ImportFact
+from discover_orch.literals import text_of
+from discover_orch.syntax import FAILURES, parse, quiet, read_problem
+from discover_orch.value import value
+
+DYNAMIC = frozenset({"import_module", "__import__"})
+
+
+@value
+class Closure:
+    """`modules`: those of the project. `missing`: names whose appearing would be a change.
+
+    `has_unread` tells that some import could not be read: any module may be meant.
+    """
+
+    modules: frozenset[str]
+    missing: frozenset[str] = frozenset()
+    has_unread: bool = False
+
+
+def read_imports(
+    data: bytes, *, module: str, path: str = "", is_package: bool = False
+) -> tuple[ImportFact, ...] | Broken:
+    """All imports of a file, in source order, or why it cannot be read."""
+    with quiet():
+        try:
+            tree = parse(data)
+            with_calls = any(word.encode() in data for word in DYNAMIC)
+            return imports_of_tree(
+                tree, module=module, is_package=is_package, with_calls=with_calls
+            )
+        except FAILURES as error:
+            return Broken(path=path, module=module, problem=read_problem(error, data, path))
+
+
+def imports_of_tree(
+    tree: ast.Module, *, module: str, is_package: bool = False, with_calls: bool = True
+) -> tuple[ImportFact, ...]:
+    """The same of a tree; `with_calls` False where no word of DYNAMIC is in the text."""
+    package = module if is_package else module.rpartition(".")[0]
+    found: list[ImportFact] = []
+    pending: list[ast.AST] = [*reversed(tree.body)]
+    expressions: list[ast.AST] = []
+    aliases = set(DYNAMIC)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            found.extend(
+                ImportFact(kind="import", module=item.name, line=node.lineno) for item in node.names
+            )
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(node.module, node.level, package)
+            if base:  # else it points above the top, and fails when it runs
+                names = tuple(item.name for item in node.names)
+                found.append(ImportFact(kind="from", module=base, names=names, line=node.lineno))
+            aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
+        else:
+            block = node
+            if isinstance(node, ast.If):
+                pending.extend(reversed(_live_branches(node)))
+                if with_calls:
+                    expressions.append(node.test)
+                continue
+            for name in ("finalbody", "orelse", "cases", "handlers", "body"):
+                children = getattr(block, name, None)
+                if isinstance(children, list):
+                    pending.extend(reversed(children))
+            if with_calls:
+                expressions.append(block)
+    if with_calls:
+        for node in expressions:
+            found.extend(_dynamic_imports(node, module, package, aliases))
+    if is_package:
+        found.extend(_star_members(tree, module))
+    found.sort(key=lambda fact: fact.line)
+    return tuple(found)
+
+
+def closure(
+    start: Iterable[str], lookup: Callable[[str], tuple[ImportFact, ...] | None]
+) -> Closure:
+    """All that the modules depend on; `lookup` gives None for what is none of the project."""
+    modules: set[str] = set()
+    missing: set[str] = set()
+    has_unread = False
+    pending = [part for name in start for part in _with_packages(name)]
+    while pending:
+        name = pending.pop()
+        if name in modules or name in missing:
+            continue
+        facts = lookup(name)
+        if facts is None:
+            missing.add(name)
+            continue
+        modules.add(name)
+        for fact in facts:
+            if not fact.module:
+                has_unread = True
+                continue
+            pending.extend(_with_packages(fact.module))
+            pending.extend(f"{fact.module}.{name}" for name in fact.names if name != "*")
+    return Closure(modules=frozenset(modules), missing=frozenset(missing), has_unread=has_unread)
+
+
+def _with_packages(name: str) -> Iterator[str]:
+    """`a.b.c` and the packages that are imported on the way: `a`, `a.b`, `a.b.c`."""
+    position = name.find(".")
+    while position >= 0:
+        yield name[:position]
+        position = name.find(".", position + 1)
+    yield name
+
+
+def _live_branches(node: ast.If) -> list[ast.stmt]:
+    """What can run: `if TYPE_CHECKING` is for type checkers alone."""
+    test = node.test
+    is_negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+    if isinstance(test, ast.UnaryOp) and is_negated:
+        test = test.operand
+    name = test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")
+    if name != "TYPE_CHECKING":
+        return [*node.body, *node.orelse]
+    return node.body if is_negated else node.orelse
+
+
+def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
+    """`from p import *` imports the modules that `__all__` of the package names."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            names = tuple(
+                item.value
+                for item in ast.walk(node)
+                if isinstance(item, ast.Constant) and isinstance(item.value, str)
+            )
+            if names:
+                yield ImportFact(kind="from", module=module, names=names, line=node.lineno)
+
+
+def _dynamic_imports(
+    root: ast.AST, module: str, package: str, aliases: set[str]
+) -> Iterator[ImportFact]:
+    """Calls of `import_module` and `__import__`; either one used in another way cannot be read."""
+    pending: list[ast.AST] = [root]
+    is_root = True
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.stmt) and not is_root:
+            continue  # has a turn of its own
+        is_root = False
+        if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
+            yield _read_call(node, module, package)
+            pending.extend([*node.args, *node.keywords])
+            continue
+        if _is_dynamic(node, aliases) and isinstance(getattr(node, "ctx", None), ast.Load):
+            yield ImportFact(kind="dynamic", module="", line=getattr(node, "lineno", 1))
+        if not isinstance(node, (ast.ExceptHandler, ast.match_case)):
+            pending.extend(ast.iter_child_nodes(node))
+        else:
+            pending.extend(
+                child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)
+            )
+
+
+def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id in aliases
+    return isinstance(node, ast.Attribute) and node.attr in DYNAMIC
+
+
+def _read_call(node: ast.Call, module: str, package: str) -> ImportFact:
+    """The module of a literal call; "" where it cannot be told."""
+    unread = ImportFact(kind="dynamic", module="", line=node.lineno)
+    given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+    if len(given) < len(node.keywords):
+        return unread
+    first = node.args[0] if node.args else given.get("name")
+    name = None if first is None else text_of(first)
+    if not name:
+        return unread
+    if "level" in given or len(node.args) > 3:
+        return unread
+    if not name.startswith("."):
+        names = given.get("fromlist", node.args[3] if len(node.args) > 3 else None)
+        return ImportFact(
+            kind="dynamic", module=name, names=_literal_names(names), line=node.lineno
+        )
+    anchor = node.args[1] if len(node.args) > 1 else given.get("package")
+    base = module if isinstance(anchor, ast.Name) and anchor.id == "__name__" else None
+    if isinstance(anchor, ast.Name) and anchor.id == "__package__":
+        base = package
+    if base is None and anchor is not None:
+        base = text_of(anchor)
+    if not base:
+        return unread
+    level = len(name) - len(name.lstrip("."))
+    target = absolute(name[level:] or None, level, base)
+    return ImportFact(kind="dynamic", module=target, line=node.lineno) if target else unread
+
+
+def _literal_names(node: ast.expr | None) -> tuple[str, ...]:
+    if not isinstance(node, (ast.Tuple, ast.List)):
+        return ()
+    return tuple(text for text in map(text_of, node.elts) if text)

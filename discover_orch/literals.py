@@ -1,0 +1,113 @@
+"""Values that stand in the source as they are: what an expression says without being run.
+
+In: an expression of a syntax tree. Out: a value as JSON can hold it, or NotLiteral. Text that
+no terminal or file could hold (lone surrogates) counts as no literal, and so do numbers that
+JSON has no word for.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+
+MAX_INT_BITS = 8192  # well below the 4,300 digits that Python converts to text and back
+
+
+class NotLiteral(ValueError):
+    """The expression is no literal, or one that JSON cannot hold."""
+
+
+def literal(node: ast.expr) -> object:
+    """The value, tuples as lists; raises NotLiteral."""
+    try:
+        return _value(node)
+    except RecursionError:
+        raise NotLiteral("nested too deeply") from None
+
+
+def text_of(node: ast.expr) -> str | None:
+    """The string that a literal, or literals joined by `+`, make; None for anything else."""
+    parts: list[str] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        right = _plain_text(node.right)
+        if right is None:
+            return None
+        parts.append(right)
+        node = node.left
+    left = _plain_text(node)
+    if left is None:
+        return None
+    return left + "".join(reversed(parts)) if parts else left
+
+
+def docstring_of(body: list[ast.stmt]) -> str | None:
+    """The raw docstring: `ast.get_docstring` would tidy every line of it."""
+    if body:
+        first = body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            value = first.value.value
+            return value if isinstance(value, str) else None
+    return None
+
+
+def is_showable(text: str) -> bool:
+    """Whether the text can be written to a file or a terminal at all."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain_text(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):  # an f-string in which nothing is filled in
+        parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+        return "".join(map(str, parts)) if len(parts) == len(node.values) else None
+    if isinstance(node, ast.BinOp):
+        try:
+            return text_of(node)  # only a bracketed sum on the right comes here
+        except RecursionError:
+            return None
+    return None
+
+
+def _value(node: ast.expr) -> object:
+    if isinstance(node, ast.Constant):
+        return _constant(node.value)
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Dict):
+        return dict(_item(key, value) for key, value in zip(node.keys, node.values, strict=True))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        number = _value(node.operand)
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            return -number if isinstance(node.op, ast.USub) else number
+    elif isinstance(node, (ast.BinOp, ast.JoinedStr)):
+        text = text_of(node)
+        if text is not None:
+            return _constant(text)
+    raise NotLiteral(type(node).__name__)
+
+
+def _item(key: ast.expr | None, value: ast.expr) -> tuple[str, object]:
+    name = None if key is None else text_of(key)
+    if name is None or not is_showable(name):
+        raise NotLiteral("a key that is no string")
+    return name, _value(value)
+
+
+def _constant(value: object) -> object:
+    match value:
+        case None | bool():
+            return value
+        case str() if is_showable(value):
+            return value
+        case int() if value.bit_length() <= MAX_INT_BITS:
+            return value
+        case float() if math.isfinite(value):
+            return value
+    raise NotLiteral(type(value).__name__)

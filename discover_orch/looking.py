@@ -1,0 +1,235 @@
+"""Everything that looks: list, dry run, graph, check, completion. Reads source, runs nothing of the user's.
+
+In: where the user stands and what was typed. Out: values and documents for `render`. The only thing that is
+written is orch's own index. No loader, worker or resource can be reached from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+from discover_orch import __version__
+from discover_orch.config import build_project, find_root, fingerprint, read_config_bytes
+from discover_orch.errors import DiscoveryError, Problem, ProjectError
+from discover_orch.plan import Plan, build_plan
+from discover_orch.project import Project
+from discover_orch.registry import Registry, build_registry
+from discover_orch.review import review
+from discover_orch.scanner import Snapshot, scan
+from discover_orch.selection import Place, Selection, select
+from discover_orch.sources import project_sources
+from discover_orch.store import open_index, write_index
+from discover_orch.tool import Param, Tool
+from discover_orch.value import replace, value
+from discover_orch.values import Values
+
+
+@value
+class View:
+    """A project as it was found: its configuration, its tools, and where the user stands in it."""
+
+    project: Project
+    registry: Registry
+    place: Place
+    folder: str
+    warnings: tuple[Problem, ...] = ()
+
+
+def look(
+    start: str,
+    explicit: str | None,
+    environ: Mapping[str, str],
+    *,
+    is_wide: bool = False,
+) -> View:
+    """Finds the project around `start` (or at `explicit`), and its tools. Raises ProjectError."""
+    found = find_root(start, explicit)
+    root, config, _ = found
+    data = read_config_bytes(root, config)
+    project, warnings = build_project(found, data, environ)
+    index = open_index(root, __version__)
+    key = fingerprint(found, data, environ)
+    result, snapshot = scan(project, index, fingerprint=key, is_wide=is_wide)
+    registry = build_registry(result, project)
+    view = View(
+        project=project,
+        registry=registry,
+        place=Place(root=root, folder=_relative(start, root)),
+        folder=os.path.abspath(start),
+        warnings=warnings,
+    )
+    _check_groups(view)
+    is_known = index is not None and (
+        index.header.get("fingerprint") == key
+        and index.part("tree") == snapshot.parts["tree"]
+        and index.part("listing") is not None
+    )
+    if not is_known and not is_wide and (config is not None or registry.tools):
+        _remember(view, snapshot)
+    return view
+
+
+def listing(
+    view: View,
+    words: Sequence[str] = (),
+    *,
+    exclude: Sequence[str] = (),
+    with_sources: bool = False,
+    with_passed_over: bool = False,
+) -> dict[str, object]:
+    """The document of `orch list --json`, of all tools or of those that `words` choose."""
+    registry = view.registry
+    wanted = chosen(view, words, exclude)
+    tools = [registry.tools[module] for module in registry.order if module in wanted]
+    if not words:
+        tools += registry.disabled
+    rows = [_tool_row(tool, registry) for tool in tools]
+    if with_sources:
+        sources = project_sources(view.project, [tool.module for tool in tools])
+        rows = [
+            {**row, "sources": sources[tool.module]} for row, tool in zip(rows, tools, strict=True)
+        ]
+    document: dict[str, object] = {
+        "version": 1,
+        "root": view.project.root,
+        "stages": [
+            {
+                "name": stage.name,
+                "tools": [registry.display(module) for module in stage.tools if module in wanted],
+                "configured": stage.is_configured,
+            }
+            for stage in registry.stages
+            if stage.tools or not words
+        ],
+        "tools": rows,
+        "errors": [_problem_row(problem) for problem in errors(view)],
+        "warnings": [_problem_row(problem) for problem in warnings(view)],
+    }
+    if with_passed_over:
+        document["passed_over"] = [
+            {"path": one.path, "line": one.line, "reason": one.reason}
+            for one in registry.passed_over
+        ]
+    return document
+
+
+def plan(
+    view: View, words: Sequence[str], *, exclude: Sequence[str] = (), values: Values | None = None
+) -> Plan:
+    """What `orch run` would do. Raises UsageError, DiscoveryError, EmptyError."""
+    slips = [one for one in view.registry.warnings if one.severity == "error"]
+    if slips:  # under `strict`, a slip is an error: nothing runs
+        raise DiscoveryError(*slips)
+    selection = select(words, view.registry, exclude=exclude, place=view.place)
+    given = values or Values(folder=view.folder)
+    return build_plan(selection, view.registry, view.project, given)
+
+
+def selected(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
+    return select(words, view.registry, exclude=exclude, place=view.place)
+
+
+def with_database(view: View, url: str) -> View:
+    """The same view with another database, which then also wins over `get_connection()`."""
+    origins = {**view.project.origins, "database": "--database"}
+    project = replace(view.project, database=url, database_origin="--database", origins=origins)
+    return replace(view, project=project)
+
+
+def errors(view: View) -> tuple[Problem, ...]:
+    """Every discovery error once (a cycle is one of every tool on it); slips too under `strict`."""
+    slips = [one for one in view.registry.warnings if one.severity == "error"]
+    return tuple(dict.fromkeys((*view.registry.errors, *slips)))
+
+
+def warnings(view: View) -> tuple[Problem, ...]:
+    found = (*view.warnings, *view.registry.warnings)
+    return tuple(one for one in found if one.severity == "warning")
+
+
+def doubts(view: View) -> tuple[Problem, ...]:
+    """What `orch check` tells beyond the errors: slips, and doubts that need more than one tool."""
+    return (*warnings(view), *review(view.registry, view.project))
+
+
+def chosen(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> frozenset[str]:
+    """What to show: all tools, or those that `words` choose. A file that cannot be read hides nothing
+    here, since it is told beside the rest."""
+    if not words and not exclude:
+        return frozenset(view.registry.tools)
+    try:
+        selection = select(words, view.registry, exclude=exclude, place=view.place)
+    except DiscoveryError:
+        healthy = replace(view.registry, unhealthy=())
+        selection = select(words, healthy, exclude=exclude, place=view.place)
+    return frozenset(selection.tools)
+
+
+def _check_groups(view: View) -> None:
+    stages = {stage.name for stage in view.registry.stages}
+    clashes = [name for name in view.registry.groups if name in stages]
+    if clashes:
+        raise ProjectError(
+            *(
+                Problem(
+                    code="group-name",
+                    message=f'group "{name}" bears the name of a stage',
+                    hint="give the group another name",
+                )
+                for name in clashes
+            )
+        )
+
+
+def _remember(view: View, snapshot: Snapshot) -> None:
+    document = listing(view)
+    del document["root"]
+    text = json.dumps(document, separators=(",", ":"))
+    write_index(
+        view.project.root, __version__, snapshot.header, {**snapshot.parts, "listing": text}
+    )
+
+
+def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
+    return {
+        "name": tool.name,
+        "module": tool.module,
+        "path": tool.path,
+        "line": tool.line,
+        "stages": list(tool.stages),
+        "doc": tool.doc,
+        "after": [registry.display(module) for module in tool.after],
+        "disabled": tool.disabled,
+        "params": [_param_row(param) for param in tool.params],
+        "resources": list(tool.resources),
+        "readable": tool.is_readable,
+    }
+
+
+def _param_row(param: Param) -> dict[str, object]:
+    return {
+        "name": param.name,
+        "type": str(param.type),
+        "default": param.default,
+        "default_source": param.default_source,
+        "required": param.required,
+        "help": param.help,
+    }
+
+
+def _problem_row(problem: Problem) -> dict[str, object]:
+    place = problem.location
+    return {
+        "path": place.path if place else None,
+        "line": place.line if place else None,
+        "message": problem.message,
+        "hint": problem.hint,
+        "code": problem.code,
+    }
+
+
+def _relative(start: str, root: str) -> str:
+    folder = os.path.relpath(os.path.abspath(start), root)
+    return "" if folder == "." else folder.replace(os.sep, "/")

@@ -1,0 +1,234 @@
+"""Which steps, in which order, waiting for what, with which arguments, each with its reason.
+
+In: a `Selection`, the `Registry`, the values of parameters. Out: a `Plan`, or a UsageError with everything
+that is wrong with the values, so that nothing starts on a half-checked command line. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from discover_orch.errors import Location, Problem, UsageError, nearest
+from discover_orch.project import Project, Setting
+from discover_orch.registry import EVERYTHING, Registry
+from discover_orch.selection import Selection
+from discover_orch.tool import ConvertError, Param, Tool, is_secret_name
+from discover_orch.value import field, value
+from discover_orch.values import KeyValue, Values, same, value_for
+
+MASK = "***"
+
+
+@value
+class Bound:
+    """The value of one parameter: its texts and where they came from."""
+
+    param: Param
+    texts: tuple[str, ...]
+    origin: str
+
+    @property
+    def shown(self) -> str:
+        return MASK if self.param.is_secret else ", ".join(self.texts)
+
+
+@value
+class Step:
+    """One tool in the plan. `stage` is the one that it runs for; `after` are identities in this plan."""
+
+    tool: Tool
+    stage: str
+    after: tuple[str, ...] = ()
+    reason: str = ""
+    arguments: tuple[Bound, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@value
+class Plan:
+    """Ordered, decided work. `words` are the targets as typed."""
+
+    steps: tuple[Step, ...] = ()
+    words: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that must not be shown; those under 8 characters would hit innocent words."""
+        values = [
+            text
+            for step in self.steps
+            for bound in step.arguments
+            if bound.param.is_secret
+            for text in bound.texts
+        ]
+        values += [
+            text for step in self.steps for name, text in step.extra.items() if is_secret_name(name)
+        ]
+        return tuple(dict.fromkeys(text for text in values if len(text) >= 8))
+
+
+def build_plan(selection: Selection, registry: Registry, project: Project, values: Values) -> Plan:
+    """Raises UsageError: a value that does not convert, one that is missing, one that nobody takes."""
+    tools = [registry.tools[module] for module in selection.tools]
+    problems = _unused(values, tools, registry)
+    warnings = list(selection.warnings)
+    warnings += _against_after(selection.tools, registry)
+    position = {tool.module: index for index, tool in enumerate(tools)}
+    steps = []
+    for tool in tools:
+        arguments = _bind(tool, registry, project, values, problems)
+        steps.append(
+            Step(
+                tool=tool,
+                stage=_stage_of(tool, selection, registry),
+                after=tuple(
+                    other
+                    for other in dict.fromkeys((*tool.after, *registry.flow.get(tool.module, ())))
+                    if position.get(other, len(tools)) < position[tool.module]
+                ),
+                reason=_reason(tool, selection, registry),
+                arguments=arguments,
+                extra=_extra(tool, values, registry),
+            )
+        )
+    if problems:
+        raise UsageError(*problems)
+    return Plan(steps=tuple(steps), words=selection.words, warnings=tuple(warnings))
+
+
+def _bind(
+    tool: Tool, registry: Registry, project: Project, values: Values, problems: list[Problem]
+) -> tuple[Bound, ...]:
+    bound = []
+    for param in tool.params:
+        setting = value_for(param, tool, values, project, registry.names)
+        if setting is None:
+            if param.required:
+                problems.append(_missing(tool, param))
+            continue
+        problem = _refused(tool, param, setting)
+        if problem:
+            problems.append(problem)
+        else:
+            bound.append(Bound(param=param, texts=setting.texts, origin=setting.origin))
+    return tuple(bound)
+
+
+def _missing(tool: Tool, param: Param) -> Problem:
+    return Problem(
+        code="missing-parameter",
+        message=f"{tool.name} needs {param.flag} ({param.type})",
+        hint=f"give {param.flag} VALUE, or set {param.name} under [tool.orch.params]",
+        location=Location(path=tool.path, line=tool.line),
+    )
+
+
+def _refused(tool: Tool, param: Param, setting: Setting) -> Problem | None:
+    try:
+        param.convert(setting.texts)
+    except ConvertError as error:
+        text = f"a value that is not shown is no {param.type}" if param.is_secret else str(error)
+        return Problem(
+            code="wrong-type",
+            message=f"{param.flag} of {tool.name}: {text}",
+            hint=f"it is a {param.type} in run(); the value came from {setting.origin}",
+            location=Location(path=tool.path, line=tool.line),
+        )
+    return None
+
+
+def _extra(tool: Tool, values: Values, registry: Registry) -> dict[str, str]:
+    """What `-p` gives, `**kwargs` can take, and the tool does not name."""
+    if not tool.takes_extra:
+        return {}
+    return {
+        one.name.replace("-", "_"): one.text
+        for one in values.given
+        if _is_for(one, tool, registry)
+        and not any(same(one.name, param.name) for param in tool.params)
+        and one.name not in tool.resources
+    }
+
+
+def _is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
+    return one.tool is None or tool.module in registry.names.find(one.tool)
+
+
+def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Problem]:
+    """Every `-p` must reach a selected tool: a slip is never swallowed."""
+    problems = []
+    chosen = [tool.module for tool in tools]
+    for one in values.given:
+        if one.tool is not None:
+            found = registry.names.find(one.tool)
+            if not any(module in found for module in chosen):
+                known = [registry.display(module) for module in (found or chosen)]
+                close = nearest(one.tool, known)
+                what = "is not among the selected tools" if found else "is no tool"
+                problems.append(
+                    Problem(
+                        code="unknown-parameter",
+                        message=f'-p {one.tool}.{one.name}: "{one.tool}" {what}',
+                        hint=f'did you mean "{close}"?' if close else "",
+                    )
+                )
+                continue
+        takers = [tool for tool in tools if _is_for(one, tool, registry)]
+        if any(
+            tool.takes_extra or any(same(one.name, param.name) for param in tool.params)
+            for tool in takers
+        ):
+            continue
+        close = nearest(one.name, {param.name for tool in takers for param in tool.params})
+        problems.append(
+            Problem(
+                code="unknown-parameter",
+                message=f'no selected tool takes "{one.name}" (given with -p)',
+                hint=f'did you mean "{close}"?' if close else "orch run TARGETS --help lists them",
+            )
+        )
+    return problems
+
+
+def _against_after(modules: tuple[str, ...], registry: Registry) -> list[Problem]:
+    """The typed order stands; where it contradicts an `AFTER`, it is told."""
+    position = {module: index for index, module in enumerate(modules)}
+    found = []
+    for module in modules:
+        for other in registry.before.get(module, ()):
+            if position.get(other, -1) > position[module]:
+                tool = registry.tools[module]
+                found.append(
+                    Problem(
+                        code="typed-order",
+                        message=f"{tool.name} runs before {registry.display(other)}, though its "
+                        "AFTER says otherwise",
+                        hint="the order that you typed stands",
+                        location=Location(path=tool.path, line=tool.line),
+                        severity="warning",
+                    )
+                )
+    return found
+
+
+def _stage_of(tool: Tool, selection: Selection, registry: Registry) -> str:
+    word = selection.because[tool.module].removeprefix("stage:").strip("+")
+    return word if word in tool.stages else registry.stages[registry.rank[tool.module]].name
+
+
+def _reason(tool: Tool, selection: Selection, registry: Registry) -> str:
+    word = selection.because[tool.module]
+    core = word.strip("+")
+    if core == EVERYTHING:
+        return "everything was asked for"
+    plain = core.removeprefix("stage:")
+    if plain in tool.stages and (registry.stage(plain) is not None) and core != f"tool:{plain}":
+        return f"of stage {plain}"
+    if core in registry.groups:
+        return f"of group {core}"
+    if word.startswith("+") or word.endswith("+"):
+        named = core.removeprefix("tool:")
+        if tool.module not in registry.names.find(named):
+            return f"upstream of {named}" if word.startswith("+") else f"downstream of {named}"
+    return "named" if core == word else f"named by {word}"

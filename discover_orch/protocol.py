@@ -1,0 +1,298 @@
+"""What parent and worker say to each other: values, and one JSON line for each.
+
+Orders go to the worker, messages come back. Both sides are of one version (the parent starts its worker
+from its own package), so the lines carry no version. Text from the user's code is data here: nothing is
+pickled, nothing is evaluated. This module opens no pipe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from discover_orch.value import field, value
+
+TYPE_CHECKING = False  # `typing` costs 4 ms, and this is imported before anything can start
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from discover_orch.tool import ParamType
+
+    Stream = Literal["stdout", "stderr"]
+    StepStatus = Literal["passed", "failed", "interrupted"]
+    ErrorKind = Literal["exception", "timeout", "crash", "exit", "outputs"]
+else:
+    Stream = StepStatus = ErrorKind = str
+
+
+@value
+class Argument:
+    """The value of one argument as texts, converted by the worker with the same `Param.convert`.
+
+    `type` is a row made by `encode_type`.
+    """
+
+    texts: tuple[str, ...]
+    type: list[object]
+
+
+@value
+class Resource:
+    """A resource of `orchconf.py` as read from source: its line and the arguments that it takes."""
+
+    name: str
+    line: int
+    needs: tuple[str, ...] = ()
+
+
+@value
+class Greet:
+    """Sent by the supervisor itself, before anything is known of the project.
+
+    `mark` starts the line that ends a step's output in both pipes; empty where nothing is captured.
+    `watches_death`: the process that started the worker did so from its main thread, so that the
+    kernel's signal at the parent's death can be trusted.
+    """
+
+    mark: str
+    parent: int
+    watches_death: bool
+
+
+@value
+class Prepare:
+    """The first order: everything that holds for all steps of this worker. Paths are absolute.
+
+    `environment` replaces the worker's own where it is given (a spare may be older than it).
+    """
+
+    root: str
+    pythonpath: tuple[str, ...]
+    database: str
+    transaction: str = "tool"
+    orchconf: str | None = None
+    has_connection: bool = False
+    resources: tuple[Resource, ...] = ()
+    raw_output: bool = False
+    post_mortem: bool = False
+    environment: Mapping[str, str] | None = None
+
+
+@value
+class RunStep:
+    """Run one tool. `failures` is how many failed steps of this worker the parent knew of.
+
+    The parent may send an order ahead while a step runs; where the worker has seen more failures by
+    then, it declines, and the parent decides anew. `Supervisor.failures` is the number to give.
+    """
+
+    step: int
+    module: str
+    name: str
+    path: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+    resources: tuple[str, ...] = ()
+    failures: int = 0
+
+
+@value
+class Terminal:
+    """The answer to `DebugStarted`: whether the worker has the terminal now."""
+
+    granted: bool
+
+
+@value
+class Finish:
+    """Close every resource, say `Closed`, and end."""
+
+
+@value
+class StepError:
+    """Why a step failed. `path` relative to the root and `line`: the last frame of the user's own code.
+
+    `traceback` is plain text from `run()` on, without frames of orch and without values of locals.
+    """
+
+    kind: ErrorKind
+    type: str
+    message: str
+    path: str | None = None
+    line: int | None = None
+    traceback: str = ""
+    hint: str = ""
+
+
+@value
+class StepStarted:
+    """The worker has begun this step."""
+
+    step: int
+
+
+@value
+class StepFinished:
+    """The step has ended and its transaction with it; `duration` in seconds.
+
+    `notes` are sentences for the user (it committed by itself; its connection is in autocommit mode).
+    `loaded` are the project modules that this step loaded first: (module, path relative to the root,
+    hash of the source bytes).
+    """
+
+    step: int
+    status: StepStatus
+    duration: float
+    error: StepError | None = None
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    loaded: tuple[tuple[str, str, str], ...] = ()
+
+
+@value
+class Declined:
+    """The order was not begun: a step failed or the run was interrupted since it was written."""
+
+    step: int
+
+
+@value
+class DebugStarted:
+    """The tool wants the terminal; the worker waits until the parent has handed it over."""
+
+    step: int
+
+
+@value
+class DebugEnded:
+    """The terminal can be taken back."""
+
+    step: int
+
+
+@value
+class Closed:
+    """All resources are closed. `errors` are of those that raised on closing; `threads` still run."""
+
+    errors: tuple[StepError, ...] = ()
+    threads: tuple[str, ...] = ()
+
+
+Order = Greet | Prepare | RunStep | Terminal | Finish
+Message = StepStarted | StepFinished | Declined | DebugStarted | DebugEnded | Closed
+
+ORDERS: dict[str, type[Order]] = {
+    "greet": Greet,
+    "prepare": Prepare,
+    "run": RunStep,
+    "terminal": Terminal,
+    "finish": Finish,
+}
+MESSAGES: dict[str, type[Message]] = {
+    "started": StepStarted,
+    "finished": StepFinished,
+    "declined": Declined,
+    "debug": DebugStarted,
+    "debugged": DebugEnded,
+    "closed": Closed,
+}
+_KINDS = {cls: kind for kind, cls in (ORDERS | MESSAGES).items()}
+
+
+def encode_order(order: Order) -> bytes:
+    """One line of JSON; paths that are no valid text survive as lone surrogates."""
+    return _encode(order)
+
+
+def decode_order(line: bytes) -> Order:
+    order: Order = _decode(ORDERS, line)
+    return order
+
+
+def encode_message(message: Message) -> bytes:
+    return _encode(message)
+
+
+def decode_message(line: bytes) -> Message:
+    """The value that `encode_message` wrote; ValueError for a line that is none."""
+    message: Message = _decode(MESSAGES, line)
+    return message
+
+
+def encode_type(type: ParamType) -> list[object]:
+    """A row of JSON kinds: [many, optional, kind, what the kind needs...]."""
+    base: Any = type.base
+    row: list[object]
+    match base.__class__.__name__:  # the classes themselves are needed only where one is converted
+        case "Scalar":
+            row = ["scalar", base.kind]
+        case "Choice":
+            row = ["choice", list(base.values)]
+        case _:
+            row = ["enum", base.module, base.name, [list(member) for member in base.members]]
+    return [type.many, type.optional, *row]
+
+
+def decode_type(row: list[Any]) -> ParamType:
+    """The type that `encode_type` wrote."""
+    from discover_orch.tool import Choice, EnumChoice, ParamType, Scalar
+
+    many, optional, kind, *rest = row
+    base: Scalar | Choice | EnumChoice
+    if kind == "scalar":
+        base = Scalar(kind=rest[0])
+    elif kind == "choice":
+        base = Choice(values=tuple(rest[0]))
+    else:
+        members = tuple((name, text) for name, text in rest[2])
+        base = EnumChoice(module=rest[0], name=rest[1], members=members)
+    return ParamType(base=base, many=many, optional=optional)
+
+
+# Fields that hold values themselves, or tuples of tuples: all others are written as they are.
+_ROWS: dict[str, Callable[[Any], object]] = {
+    "arguments": lambda many: {name: [one.texts, one.type] for name, one in many.items()},
+    "extra": dict,
+    "metrics": dict,
+    "environment": lambda given: None if given is None else dict(given),
+    "resources": lambda many: [
+        one if isinstance(one, str) else [one.name, one.line, one.needs] for one in many
+    ],
+    "error": lambda one: None if one is None else _fields(one),
+    "errors": lambda many: [_fields(one) for one in many],
+}
+_VALUES: dict[str, Callable[[Any], object]] = {
+    "arguments": lambda rows: {
+        name: Argument(texts=tuple(texts), type=type) for name, (texts, type) in rows.items()
+    },
+    "resources": lambda rows: tuple(
+        row if isinstance(row, str) else Resource(name=row[0], line=row[1], needs=tuple(row[2]))
+        for row in rows
+    ),
+    "error": lambda row: None if row is None else StepError(**row),
+    "errors": lambda rows: tuple(StepError(**row) for row in rows),
+    "loaded": lambda rows: tuple(tuple(row) for row in rows),
+    "pythonpath": tuple,
+    "notes": tuple,
+    "threads": tuple,
+}
+
+
+def _fields(one: Any) -> dict[str, object]:
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
+def _encode(one: Any) -> bytes:
+    row: dict[str, object] = {"kind": _KINDS[one.__class__]}
+    for name in one.__slots__:
+        given = getattr(one, name)
+        row[name] = _ROWS[name](given) if name in _ROWS else given
+    return json.dumps(row).encode() + b"\n"
+
+
+def _decode(classes: Mapping[str, Any], line: bytes) -> Any:
+    row = json.loads(line)
+    if not isinstance(row, dict) or row.get("kind") not in classes:
+        raise ValueError("not a line of the protocol")
+    cls = classes[row.pop("kind")]
+    return cls(**{n: _VALUES[n](given) if n in _VALUES else given for n, given in row.items()})

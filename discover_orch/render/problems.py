@@ -1,0 +1,54 @@
+"""Problems as text: what, where, how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from discover_orch.errors import Location, Problem, Severity
+from discover_orch.render.style import Style, one_line
+
+ERROR: Severity = "error"
+WARNING: Severity = "warning"
+
+
+def problem_text(problem: Problem, style: Style) -> str:
+    """One problem on one line, its hint on a second."""
+    where = f"{one_line(str(problem.location))}: " if problem.location else ""
+    kind = "error" if problem.severity == "error" else "yellow"
+    label = style.paint(f"{problem.severity}:", kind)
+    text = f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}"
+    if problem.hint:
+        text += f"\n  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}"
+    return text
+
+
+def problems_text(problems: Iterable[Problem], style: Style) -> str:
+    return "".join(problem_text(problem, style) + "\n" for problem in problems)
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """`{"path", "line", "message", "hint", "code"}`, as in the listing."""
+    place = problem.location
+    return {
+        "path": place.path if place else None,
+        "line": place.line if place else None,
+        "message": problem.message,
+        "hint": problem.hint,
+        "code": problem.code,
+    }
+
+
+def problems_of(document: Mapping[str, Any]) -> list[Problem]:
+    """The problems of a listing's document, errors first."""
+    return [
+        Problem(
+            code=row["code"],
+            message=row["message"],
+            hint=row["hint"],
+            location=Location(path=row["path"], line=row["line"]) if row["path"] else None,
+            severity=severity,
+        )
+        for severity in (ERROR, WARNING)
+        for row in document[f"{severity}s"]
+    ]

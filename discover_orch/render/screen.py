@@ -1,0 +1,258 @@
+"""The events of a run as the lines that a person reads.
+
+In: events, one after another. Out: the text to write for each; nothing is written here. Text of the user's
+tools is cleaned on the way. What a terminal shows beyond lines (elapsed time) is `cli`'s matter.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from discover_orch.errors import Problem
+from discover_orch.plan import Plan
+from discover_orch.render.problems import problem_text
+from discover_orch.render.style import Style, clean, count, duration, one_line
+from discover_orch.report import Report
+from discover_orch.run import (
+    Event,
+    Failure,
+    Noticed,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.value import value
+
+Output = Literal["live", "fail", "none", "raw"]
+#: A command that goes on names its tools up to this many; beyond, `x+` says it shorter.
+MOST_NAMES = 8
+
+
+@value
+class Heading:
+    """What stands above a run: where it happens and with which database."""
+
+    version: str
+    root: str
+    config: str | None
+    tools: int
+    stages: int
+    database: str
+    database_origin: str
+
+
+class Screen:
+    """Turns events into text; remembers only what it needs for the next line."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        style: Style,
+        *,
+        heading: Heading,
+        output: Output = "live",
+        quiet: bool = False,
+        verbose: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
+        self._steps = {step.tool.module: step for step in plan.steps}
+        self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
+        self._style, self._heading, self._output = style, heading, output
+        self._quiet, self._verbose, self._options = quiet, verbose, options
+        self._kept: list[str] = []
+
+    def text(self, event: Event, report: Report) -> str:
+        match event:
+            case RunStarted():
+                return "" if self._quiet else self._header(event)
+            case ToolStarted(module=module):
+                self._kept = []
+                return "" if self._quiet else self._begin(module)
+            case ToolOutput():
+                return self._printed(event)
+            case ToolFinished():
+                return self._end(event)
+            case Noticed(problem=problem):
+                return "" if problem.severity == "warning" else self._notice(problem)
+            case RunFinished():
+                return self._summary(report)
+            case _:
+                return ""
+
+    def _header(self, event: RunStarted) -> str:
+        heading, style = self._heading, self._style
+        config = heading.config or "no configuration"
+        dot = style.mark("·", "-")
+        lines = [
+            style.paint(f"orch {heading.version}", "bold")
+            + f" {dot} {one_line(heading.root)} {dot} {config} {dot} "
+            + f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}",
+            f"database {one_line(heading.database)} {style.paint(f'({heading.database_origin})', 'dim')}",
+        ]
+        names = [one_line(self._steps[module].tool.name) for module in event.tools]
+        shown = names if len(names) <= 20 else [*names[:20], f"and {len(names) - 20:,} more"]
+        lines.append(f"running {count(len(names), 'tool')}: {', '.join(shown)}")
+        return "\n".join(lines) + "\n"
+
+    def _begin(self, module: str) -> str:
+        step, style = self._steps[module], self._style
+        number = style.paint(f"[{self._number[module]}/{len(self._steps)}]", "dim")
+        name = style.paint(one_line(step.tool.name), "bold")
+        line = f"{number} {style.paint(one_line(step.stage), 'cyan')} {style.mark('›', '>')} {name}"
+        if self._verbose:
+            values = [f"{one_line(b.param.name)}={one_line(b.shown)}" for b in step.arguments]
+            line += style.paint(f"  {one_line(step.reason)}  {' '.join(values)}".rstrip(), "dim")
+        return line + "\n"
+
+    def _printed(self, event: ToolOutput) -> str:
+        """Lines under their tool; a line drawn over and over shows what it came to."""
+        lines = event.text.split("\n")
+        tail = lines.pop()
+        if tail:
+            lines.append(tail)
+        shown = [clean(_last_drawn(line), self._style) for line in lines]
+        text = "".join(f"    {line}\n" if line else "\n" for line in shown)
+        if self._output == "live" and not self._quiet:
+            return text
+        if self._output == "fail" or self._quiet:
+            self._kept.append(text)
+        return ""
+
+    def _end(self, event: ToolFinished) -> str:
+        style, name = self._style, one_line(self._steps[event.module].tool.name)
+        if event.status in ("blocked", "not_run"):
+            return ""
+        mark, kind = {
+            "passed": (style.mark("✓", "ok"), "green"),
+            "failed": (style.mark("✗", "FAILED"), "error"),
+        }.get(event.status, (style.mark("■", "interrupted"), "yellow"))
+        facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
+        line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}"
+        text = line.rstrip() + "\n"
+        if self._verbose or event.status == "failed":
+            text += "".join(f"      {one_line(note)}\n" for note in event.notes)
+        if event.status != "failed":
+            return "" if self._quiet else text
+        printed = "".join(self._kept) if self._output != "none" else ""
+        if self._quiet:
+            text = f"{style.paint('failed', 'error')} {name}\n"
+        return text + printed + (self._failure(name, event.error) if event.error else "")
+
+    def _failure(self, name: str, error: Failure) -> str:
+        style = self._style
+        rule = style.mark("─", "-") * max(4, style.width - len(name) - 6)
+        body = clean(error.traceback or error.message).rstrip("\n")
+        hint = f"\n{style.paint('hint:', 'cyan')} {one_line(error.hint)}" if error.hint else ""
+        title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
+        return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
+
+    def _notice(self, problem: Problem) -> str:
+        return problem_text(problem, self._style) + "\n"
+
+    def _summary(self, report: Report) -> str:
+        style, lines = self._style, []
+        for one in report.failures:
+            lines.append(self._failed_line(one))
+        if report.failures or report.status == "interrupted":
+            lines.append(f"  to go on: {self._next_command(report)}")
+        parts = []
+        kinds = {"passed": "green", "failed": "error", "interrupted": "yellow"}
+        for word in ("failed", "interrupted", "passed", "blocked", "not_run"):
+            number = report.counts.get(word, 0)
+            if number:
+                text = f"{number:,} {word.replace('_', ' ')}"
+                parts.append(style.paint(text, kinds[word]) if word in kinds else text)
+        if report.status == "interrupted" and "interrupted" not in report.counts:
+            parts.insert(0, style.paint("interrupted", "yellow"))
+        lines.append(f"{', '.join(parts)} in {duration(report.duration)}")
+        return "\n".join(lines) + "\n"
+
+    def _failed_line(self, one: ToolFinished) -> str:
+        error = one.error
+        tool = self._steps[one.module].tool
+        place = f"{tool.path}:{tool.line}"
+        if error and error.path:
+            place = f"{error.path}:{error.line}" if error.line else error.path
+        label = self._style.paint("FAILED", "error")
+        if error is None:
+            return f"{label} {one_line(place)}"
+        said = one_line(error.message.split("\n")[0]) if error.message else ""
+        what = (
+            f"{one_line(error.type)}: {said}"
+            if error.type and said
+            else one_line(error.type) or said
+        )
+        return f"{label} {one_line(tool.name)} {one_line(place)}  {what}"
+
+    def _next_command(self, report: Report) -> str:
+        """The same command line, with the tools that have not passed."""
+        passed = {one.module for one in report.finished if one.status == "passed"}
+        left = [step.tool.name for step in self._steps.values() if step.tool.module not in passed]
+        words = left if len(left) <= MOST_NAMES else [f"{left[0]}+"]
+        return one_line(
+            shlex.join(["orch", *self._options_before(), "run", *words, *self._options])
+        )
+
+    def _options_before(self) -> Sequence[str]:
+        return ()
+
+
+def event_document(
+    event: Event, names: Mapping[str, str], report: Report
+) -> dict[str, object] | None:
+    """An event as the object of `--json`; None for one that only a terminal cares about."""
+    match event:
+        case RunStarted(run=run, targets=targets, tools=tools):
+            return {
+                "event": "run_started",
+                "run": run,
+                "targets": list(targets),
+                "tools": [names[module] for module in tools],
+            }
+        case ToolStarted(module=module):
+            return {"event": "tool_started", "name": names[module]}
+        case ToolOutput(module=module, stream=stream, text=text):
+            return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
+        case ToolFinished():
+            return {
+                "event": "tool_finished",
+                "name": names[event.module],
+                "status": event.status,
+                "duration": round(event.duration, 6),
+                "error": _error(event.error),
+                "metrics": dict(event.metrics),
+                "attempt": event.attempt,
+                "notes": list(event.notes),
+            }
+        case RunFinished(status=status, duration=seconds):
+            return {
+                "event": "run_finished",
+                "status": status,
+                "exit_code": report.exit_code,
+                "counts": dict(report.counts),
+                "duration": round(seconds, 6),
+            }
+        case _:
+            return None
+
+
+def _error(error: Failure | None) -> dict[str, object] | None:
+    if error is None:
+        return None
+    return {
+        "kind": error.kind,
+        "type": error.type,
+        "message": error.message,
+        "path": error.path,
+        "line": error.line,
+    }
+
+
+def _last_drawn(line: str) -> str:
+    """What a line with carriage returns came to; one at its end belongs to the newline."""
+    parts = [part for part in line.split("\r") if part]
+    return parts[-1] if parts else ""

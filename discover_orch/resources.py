@@ -1,0 +1,213 @@
+"""Opens what `run()` asks for by name, once, and closes it in reverse order on every path.
+
+In: names. Out: values. A resource is a function of `orchconf.py` (a generator is closed by resuming it),
+and `conn` is one too, from `get_connection()` or the database URL. What a tool may do to a connection,
+and what orch does around each tool, is `database`'s. Knows no steps and no order of tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import AsyncGeneratorType, GeneratorType
+
+from discover_orch.database import Transaction, choose_transaction, open_sqlite, read_url
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, Protocol
+
+    class CallsUsers(Protocol):
+        """Runs code of the user: an interrupt reaches it, and what it gives is awaited."""
+
+        def __call__(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any: ...
+
+
+CONN = "conn"
+
+
+class ResourceProblem(Exception):
+    """A resource cannot be had; the message is a sentence for the user."""
+
+
+class _Opened:
+    """One open resource; `generator` is what closes it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value: Any = None
+        self.generator: Any = None
+
+
+class Resources:
+    """The resources of one worker. Use `open`, `begin`, the tool, `end` for each step; `close` at last."""
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        database: str,
+        transaction: str,
+        needs: Mapping[str, tuple[str, ...]],
+        has_connection: bool,
+        load_conf: Callable[[], ModuleType],
+        call: CallsUsers,
+    ) -> None:
+        self._root = root
+        self._database = database
+        self._mode = transaction
+        self._needs = needs
+        self._has_connection = has_connection
+        self._load_conf = load_conf
+        self._call = call
+        self._stack: list[_Opened] = []  # in the order of opening
+        self._transaction: Transaction | None = None  # of the open connection
+        self._is_begun = False
+        self.close_errors: list[tuple[str, BaseException]] = []
+
+    def open(self, names: Iterable[str]) -> dict[str, Any]:
+        """The values for these names; what is open already is used again."""
+        names = tuple(names)
+        transaction = self._transaction
+        if transaction is not None and transaction.is_closed() and self._uses_conn(names):
+            self._drop_closed_connection()
+        return {name: self._value(name, ()) for name in names}
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Begin the transaction of a tool that takes these."""
+        if self._transaction is not None and self._uses_conn(names):
+            self._transaction.begin()
+            self._is_begun = True
+
+    def end(self, keep: bool) -> list[str]:
+        """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
+        if self._transaction is None or not self._is_begun:
+            return []
+        self._is_begun = False
+        return self._transaction.end(keep)
+
+    def close(self) -> list[tuple[str, BaseException]]:
+        """Close all that is open, whatever one of them raises: (name, error) of those that did."""
+        while self._stack:
+            self._close_one(self._stack.pop())
+        errors, self.close_errors = self.close_errors, []
+        return errors
+
+    def _uses_conn(self, names: Iterable[str]) -> bool:
+        seen: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name == CONN:
+                return True
+            if name not in seen:
+                seen.add(name)
+                waiting.extend(self._needs.get(name, ()))
+        return False
+
+    def _value(self, name: str, asking: tuple[str, ...]) -> Any:
+        for one in self._stack:
+            if one.name == name:
+                return one.value
+        if name in asking:
+            circle = " -> ".join([*asking[asking.index(name) :], name])
+            raise ResourceProblem(f"resources of orchconf.py need each other: {circle}")
+        if name == CONN:
+            return self._open_connection()
+        if name not in self._needs:
+            raise ResourceProblem(f"orchconf.py has no resource {name}")
+        given = {need: self._value(need, (*asking, name)) for need in self._needs[name]}
+        function = getattr(self._load_conf(), name, None)
+        if not callable(function):
+            raise ResourceProblem(f"orchconf.py has no function {name} once it is loaded")
+        self.begin(self._needs[name])  # what a resource writes while it opens is kept by itself
+        try:
+            value = self._open_one(name, function, given)
+        except BaseException:
+            self.end(keep=False)
+            raise
+        self.end(keep=True)
+        return value
+
+    def _open_connection(self) -> Any:
+        if self._has_connection:
+            value = self._open_one(CONN, self._load_conf().get_connection, {})
+        else:
+            opened = _Opened(CONN)
+            self._stack.append(opened)
+            try:
+                value = opened.value = open_sqlite(read_url(self._database, self._root))
+            except BaseException:
+                self._stack.remove(opened)
+                raise
+        self._transaction = choose_transaction(value, self._mode)
+        return value
+
+    def _open_one(self, name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+        """Call it. It is on the stack before it is resumed: an interrupt must not lose what it opened."""
+        value = self._call(function, **given)
+        opened = _Opened(name)
+        opened.value = value
+        self._stack.append(opened)
+        try:
+            if isinstance(value, GeneratorType):
+                opened.generator = value
+                opened.value = self._call(next, value)
+            elif isinstance(value, AsyncGeneratorType):
+                opened.generator = value
+                opened.value = self._call(anext, value)
+        except (StopIteration, StopAsyncIteration):
+            self._stack.remove(opened)
+            raise ResourceProblem(f"the resource {name} ended without a yield") from None
+        except BaseException:
+            if not _is_waiting(opened.generator):
+                self._stack.remove(opened)
+            raise
+        return opened.value
+
+    def _close_one(self, opened: _Opened) -> None:
+        transaction = self._transaction
+        if opened.name == CONN:
+            self._transaction = None
+        else:
+            self.begin(self._needs[opened.name])
+        is_well = False
+        try:
+            if opened.generator is not None:
+                self._resume(opened)
+            elif opened.name == CONN and transaction is not None and not transaction.is_closed():
+                transaction.close()
+            is_well = True
+        except BaseException as error:
+            self.close_errors.append((opened.name, error))
+        try:
+            self.end(keep=is_well)
+        except BaseException as error:
+            self.close_errors.append((opened.name, error))
+
+    def _resume(self, opened: _Opened) -> None:
+        """Let a generator go on after its yield; it must end."""
+        is_async = isinstance(opened.generator, AsyncGeneratorType)
+        try:
+            self._call(anext if is_async else next, opened.generator)
+        except (StopIteration, StopAsyncIteration):
+            return
+        self._call(opened.generator.aclose if is_async else opened.generator.close)
+        raise ResourceProblem(f"the resource {opened.name} yields more than once")
+
+    def _drop_closed_connection(self) -> None:
+        """Close what was made of a connection that a tool closed, and forget it."""
+        place = next(i for i, one in enumerate(self._stack) if one.name == CONN)
+        gone = [one for one in self._stack[place:] if self._uses_conn([one.name])]
+        for one in reversed(gone):
+            self._stack.remove(one)
+            self._close_one(one)
+
+
+def _is_waiting(generator: Any) -> bool:
+    """Whether it has yielded, so that it must be resumed to be closed."""
+    if isinstance(generator, AsyncGeneratorType):
+        frame = generator.ag_frame
+    else:
+        frame = getattr(generator, "gi_frame", None)
+    return frame is not None and frame.f_lasti > 0

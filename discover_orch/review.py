@@ -1,0 +1,185 @@
+"""Doubts that need more than one tool, or a tool and the configuration. They stop nothing.
+
+In: a `Registry` and the `Project`. Out: warnings, each with its place and how to settle it. Pure.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from discover_orch.dataflow import meet
+from discover_orch.errors import Location, Problem, nearest
+from discover_orch.project import Project
+from discover_orch.registry import EVERYTHING, Registry
+from discover_orch.tool import Tool
+from discover_orch.values import same
+
+#: Options that are orch's own: a parameter of such a name is given with -p.
+OWN_OPTIONS = frozenset(
+    "dry_run pdb output quiet verbose json database exclude param color project help".split()
+)
+
+
+def review(registry: Registry, project: Project) -> tuple[Problem, ...]:
+    found: list[Problem] = []
+    for part in (
+        _clashing_options(registry),
+        _different_types(registry),
+        _shadowing(registry),
+        _data_against_order(registry),
+        _unknown_configuration(registry, project),
+        _group_members(registry),
+        _unused_stages(registry, project),
+    ):
+        found.extend(part)
+    return tuple(found)
+
+
+def _doubt(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:
+    place = Location(path=tool.path, line=tool.line) if tool else None
+    return Problem(code=code, message=message, hint=hint, location=place, severity="warning")
+
+
+def _clashing_options(registry: Registry) -> Iterator[Problem]:
+    for tool in registry.tools.values():
+        for param in tool.params:
+            if param.name in OWN_OPTIONS:
+                yield _doubt(
+                    "own-option",
+                    f"parameter {param.name} of {tool.name} has the name of an option of orch run",
+                    f"give it as -p {param.name}=VALUE, or rename it",
+                    tool,
+                )
+
+
+def _different_types(registry: Registry) -> Iterator[Problem]:
+    """A flag here and a value there: the command line cannot know which is meant."""
+    first: dict[str, Tool] = {}
+    for tool in registry.tools.values():
+        for param in tool.params:
+            other = first.setdefault(param.name, tool)
+            known = other.param(param.name)
+            if known is not None and known.type.is_flag != param.type.is_flag:
+                yield _doubt(
+                    "flag-or-value",
+                    f"{param.flag} is {_what(param.type.is_flag)} for {tool.name} and "
+                    f"{_what(known.type.is_flag)} for {other.name}",
+                    f"run them apart, or give -p {tool.name}.{param.name}=VALUE",
+                    tool,
+                )
+
+
+def _what(is_flag: bool) -> str:
+    return "a flag" if is_flag else "an option with a value"
+
+
+def _shadowing(registry: Registry) -> Iterator[Problem]:
+    for tool in registry.tools.values():
+        top = tool.module.split(".")[0]
+        if top in sys.stdlib_module_names:
+            yield _doubt(
+                "shadows-stdlib",
+                f'"{tool.module}" hides the module {top} of the standard library',
+                "rename it, or scan its parent folder as a package",
+                tool,
+            )
+
+
+def _data_against_order(registry: Registry) -> Iterator[Problem]:
+    """A file read before it is written, and a file with two writers."""
+    position = {module: index for index, module in enumerate(registry.order)}
+    tools = [registry.tools[module] for module in registry.order]
+    writers = [tool for tool in tools if tool.outputs]
+    for reader in tools:
+        for writer in writers:
+            if writer is reader or position[writer.module] < position[reader.module]:
+                continue
+            for path in reader.inputs:
+                if any(meet(path, other) for other in writer.outputs):
+                    yield _doubt(
+                        "read-before-written",
+                        f"{reader.name} reads {path} before {writer.name} writes it",
+                        f'say AFTER = "{writer.name}", or move it to a later stage',
+                        reader,
+                    )
+    for index, writer in enumerate(writers):
+        for other in writers[index + 1 :]:
+            shared = [
+                path for path in writer.outputs if any(meet(path, one) for one in other.outputs)
+            ]
+            if shared:
+                yield _doubt(
+                    "two-writers",
+                    f"{writer.name} and {other.name} both write {shared[0]}",
+                    "let one of them write another file",
+                    other,
+                )
+
+
+def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Problem]:
+    names = {param.name for tool in registry.tools.values() for param in tool.params}
+    takes_extra = any(tool.takes_extra for tool in registry.tools.values())
+    for name in project.params:
+        if not takes_extra and not any(same(name, other) for other in names):
+            yield _doubt(
+                "unused-param",
+                f'no tool takes the parameter "{name}" of the configuration',
+                _near(name, names),
+            )
+    for word, table in project.tool_params.items():
+        found = [module for module in registry.names.find(word) if module in registry.tools]
+        if not found:
+            yield _doubt(
+                "unused-param",
+                f"[tool.orch.params.{word}] names no tool",
+                _near(word, registry.names.words),
+            )
+            continue
+        tool = registry.tools[found[0]]
+        own = [param.name for param in tool.params]
+        for name in table:
+            if not any(same(name, other) for other in own):
+                yield _doubt(
+                    "unused-param",
+                    f'{tool.name} takes no parameter "{name}", though the configuration sets it',
+                    _near(name, own),
+                    tool,
+                )
+
+
+def _near(word: str, names: Iterable[str]) -> str:
+    close = nearest(word, names)
+    return f'did you mean "{close}"?' if close else "orch list shows the parameters of all tools"
+
+
+def _group_members(registry: Registry) -> Iterator[Problem]:
+    known = {EVERYTHING, *registry.groups, *(stage.name for stage in registry.stages)}
+    for group, items in registry.groups.items():
+        for item in items:
+            core = item.strip("+").removeprefix("stage:").removeprefix("tool:")
+            if core in known or registry.names.find(core) or any(mark in core for mark in "*?[/"):
+                continue
+            if core.endswith(".py"):
+                continue
+            yield _doubt(
+                "group-member",
+                f'group "{group}" names "{item}", which is neither a stage nor a tool',
+                _near(core, [*known, *registry.names.words]),
+            )
+
+
+def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
+    for stage in registry.stages:
+        if not stage.tools and stage.name in project.stages:
+            others = [one.name for one in registry.stages if one.tools and not one.is_configured]
+            yield _doubt(
+                "empty-stage",
+                f'stage "{stage.name}" is configured and has no tool',
+                _near_stage(stage.name, others),
+            )
+
+
+def _near_stage(name: str, others: list[str]) -> str:
+    close = nearest(name, others)
+    return f'the tools say "{close}"' if close else "fine while you are building; else take it out"

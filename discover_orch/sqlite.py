@@ -1,0 +1,186 @@
+"""orch's own SQLite connection: an ordinary one for the tool, with a transaction that orch ends.
+
+Python opens no transaction for `CREATE TABLE` and the like, so a failed tool would leave them behind. This
+connection opens one, as Python does for INSERT, just before the first statement that can change
+something: until then, what does not work inside a transaction (VACUUM, PRAGMA foreign_keys, the tool's
+own BEGIN) works. A tool that commits by itself is heard, so that it can be told.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sqlite3
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+BUSY_TIMEOUT = 5.0  # seconds
+# What changes nothing that a rollback could undo, or opens or ends a transaction by itself.
+FREE = frozenset(
+    "SELECT VALUES EXPLAIN PRAGMA VACUUM ATTACH DETACH BEGIN COMMIT END ROLLBACK RELEASE".split()
+)
+_FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*)", re.DOTALL)
+# Numbers kept in the database file: setting one is a change like any other.
+_ENDS = frozenset(["COMMIT", "END"])
+_STORED_PRAGMA = re.compile(
+    r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]", re.IGNORECASE
+)
+
+
+# Looked up once: a tool may execute millions of statements.
+_new_cursor = sqlite3.Connection.cursor
+_execute = sqlite3.Cursor.execute
+
+
+@functools.lru_cache(maxsize=512)
+def first_word(sql: str) -> str:
+    """The first keyword of a statement, in capitals, after comments; "" where there is none."""
+    found = _FIRST_WORD.match(sql)
+    word = found[1].upper() if found else ""
+    return "STORE" if word == "PRAGMA" and _STORED_PRAGMA.search(sql) else word
+
+
+class Connection(sqlite3.Connection):
+    """`managed` is False under `transaction = "none"`: then it is an ordinary connection."""
+
+    managed = False
+    own_commits: set[str]  # what the tool called that committed: "commit()", "executescript()"
+    is_closed = False
+    lost_writes = False  # the tool closed it on changes that nobody committed
+    _changes_before = 0
+
+    def begin_step(self, managed: bool) -> None:
+        """From here on, what the tool does counts; nothing is begun before it changes something."""
+        self.managed = managed
+        self.own_commits = set()
+
+    def end_step(self, keep: bool) -> None:
+        """Commit or roll back what is open; raises sqlite3.Error where a commit is refused."""
+        self.managed = False
+        if self.in_transaction:
+            if keep:
+                super().commit()
+            else:
+                super().rollback()
+
+    def put_back(self) -> None:
+        """Undo what a tool may have set for itself; only outside of a transaction."""
+        if not self._is_legacy():
+            self.autocommit = -1
+        level: str | None = self.isolation_level
+        if level != "":
+            self.isolation_level = ""  # type: ignore[assignment]
+        self.row_factory = None
+        self.text_factory = str
+        prepare(self)
+
+    def _begin(self, sql: str) -> None:
+        word = first_word(sql)
+        level = self.isolation_level
+        # With isolation_level None, or in the autocommit modes of Python 3.12, the tool has taken over.
+        if word and word not in FREE and level is not None and self._is_legacy():
+            self._changes_before = self.total_changes
+            super().execute(f"BEGIN {level}")
+
+    def _is_legacy(self) -> bool:
+        return getattr(self, "autocommit", -1) == -1
+
+    def _heard(self, what: str) -> None:
+        if self.managed:
+            self.own_commits.add(what)
+
+    # What a tool calls, each first what is needed, then as ever.
+
+    def cursor(self, factory: Any = None) -> Any:
+        if factory is None:
+            return _new_cursor(self, Cursor)
+        if self.managed and not self.in_transaction and not _is_ours(factory):
+            self._begin("ANY")  # its statements do not pass by here: better begun too early
+        return _new_cursor(self, factory)
+
+    def execute(self, sql: str, *args: Any) -> Any:
+        return _new_cursor(self, Cursor).execute(sql, *args)
+
+    def executemany(self, sql: str, *args: Any) -> Any:
+        return _new_cursor(self, Cursor).executemany(sql, *args)
+
+    def executescript(self, script: str) -> Any:
+        return _new_cursor(self, Cursor).executescript(script)
+
+    def commit(self) -> None:
+        if self.in_transaction:
+            super().commit()
+            self._heard("commit()")
+
+    def __exit__(self, *details: Any) -> Literal[False]:
+        was_open = self.in_transaction
+        super().__exit__(*details)
+        if was_open and details[0] is None:
+            self._heard("with conn:")
+        return False
+
+    def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
+        if self.managed and not readonly and not self.in_transaction:
+            self._begin("ANY")
+        return super().blobopen(*args, readonly=readonly, **kwargs)
+
+    def close(self) -> None:
+        if not self.is_closed:
+            if self.managed and self.in_transaction:
+                self.lost_writes = self._has_changes()
+            self.is_closed = True
+        super().close()
+
+    def _has_changes(self) -> bool:
+        """Whether the open transaction changed anything; it is rolled back to see whether the schema did."""
+        if self.total_changes != self._changes_before:
+            return True
+        before = self._schema_version()
+        super().rollback()
+        return before != self._schema_version()
+
+    def _schema_version(self) -> object:
+        rows: list[Any] = super().cursor().execute("PRAGMA schema_version").fetchall()
+        return tuple(rows[0])
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor of such a connection."""
+
+    def execute(self, sql: str, *args: Any) -> Cursor:
+        conn: Connection = self.connection  # type: ignore[assignment]
+        if conn.managed:
+            if not conn.in_transaction:
+                conn._begin(sql)
+            elif first_word(sql) in _ENDS:
+                _execute(self, sql, *args)
+                conn._heard("COMMIT")
+                return self
+        _execute(self, sql, *args)
+        return self
+
+    def executemany(self, sql: str, *args: Any) -> Cursor:
+        conn: Connection = self.connection  # type: ignore[assignment]
+        if conn.managed and not conn.in_transaction:
+            conn._begin(sql)
+        super().executemany(sql, *args)
+        return self
+
+    def executescript(self, script: str) -> Cursor:
+        """Commits what is open, then each statement by itself: this is how Python does it."""
+        conn: Connection = self.connection  # type: ignore[assignment]
+        conn._heard("executescript()")
+        super().executescript(script)
+        return self
+
+
+def prepare(conn: sqlite3.Connection) -> None:
+    """What holds on every connection of orch: foreign keys are checked, and a lock is waited for."""
+    conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+
+
+def _is_ours(factory: object) -> bool:
+    return isinstance(factory, type) and issubclass(factory, Cursor)

@@ -1,0 +1,208 @@
+"""The project's tree: which Python files stand under the scanned folders, and a signature of each.
+
+In: the root, the folders to scan, what is excluded. Out: a `Tree`, whose `lines` are equal for two looks
+exactly when nothing that discovery depends on has changed. Reads folders and stats, never a file. On a warm
+`orch list` this module does nearly all the work, so it is plain loops over `os.scandir`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+
+SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
+SKIPPED_FILES = frozenset({"conftest.py", "orchconf.py", "__main__.py"})
+ABSENT = "-"
+#: A file changed this short before it was looked at may change again within one tick of the file
+#: system's clock and look the same: it counts as unknown. Linux ticks are 1 to 10 ms.
+RACY_NS = 20_000_000
+#: Where times have whole seconds only, the same holds for two seconds.
+RACY_COARSE_NS = 2_000_000_000
+
+
+class Tree:
+    """One look. `signatures` by path relative to the root; `folders` that were entered.
+
+    `excluded` are the paths that a pattern of the configuration ruled out (folders end in `/`),
+    `unreadable` the folders that could not be listed, with the system's reason.
+    """
+
+    __slots__ = ("excluded", "folders", "passed_over", "signatures", "unreadable")
+
+    def __init__(self) -> None:
+        self.signatures: dict[str, str] = {}
+        self.folders: list[str] = []
+        self.excluded: set[str] = set()
+        self.unreadable: list[tuple[str, str]] = []
+        self.passed_over: list[tuple[str, str]] = []
+
+    @property
+    def text(self) -> str:
+        """Everything in one text, to be compared with that of another look."""
+        lines = [f"{path}\0{signature}" for path, signature in self.signatures.items()]
+        lines.sort()
+        lines += [f"{path}\0!{reason}" for path, reason in self.unreadable]
+        return "\n".join(lines)
+
+
+def read_tree(
+    root: str,
+    folders: Iterable[str],
+    *,
+    excluded: Iterable[str] = (),
+    is_excluded: Callable[[str], bool] | None = None,
+    extras: Iterable[str] = (),
+) -> Tree:
+    """`folders` and `extras` are relative to the root; `""` is the root itself.
+
+    `excluded` are paths known to be excluded; `is_excluded` judges every other one (a folder's path ends
+    in `/`). `extras` are files outside the scanned folders that matter too, whether they exist or not.
+    """
+    tree = Tree()
+    tree.excluded.update(excluded)
+    links: list[str] = []
+    entered: set[str] = set()
+    for folder in folders:
+        _walk(root, folder, tree, entered, links, is_excluded)
+    if links:
+        _follow_links(root, tree, entered, links, is_excluded)
+    for path in extras:
+        tree.signatures.setdefault(path, signature_of(os.path.join(root, path)))
+    return tree
+
+
+def signature_of(path: str) -> str:
+    """The signature of one file, `ABSENT` where there is no regular file."""
+    try:
+        st = os.stat(path)
+    except (OSError, ValueError):
+        return ABSENT
+    if not stat.S_ISREG(st.st_mode):
+        return ABSENT
+    return f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+
+
+def is_racy(signature: str, now_ns: int) -> bool:
+    """Whether a file with this signature could have changed again without a new signature."""
+    changed = int(signature.rsplit(" ", 1)[-1]) if signature != ABSENT else 0
+    window = RACY_COARSE_NS if changed and changed % 1_000_000_000 == 0 else RACY_NS
+    return changed > now_ns - window
+
+
+def _walk(
+    root: str,
+    start: str,
+    tree: Tree,
+    entered: set[str],
+    links: list[str],
+    is_excluded: Callable[[str], bool] | None,
+    known: set[tuple[int, int]] | None = None,
+) -> None:
+    """Everything below `start`; `known` are real folders that are not to be entered a second time."""
+    excluded, signatures, passed_over = tree.excluded, tree.signatures, tree.passed_over
+    stack = [start]
+    while stack:
+        folder = stack.pop()
+        if folder in entered:
+            continue
+        entered.add(folder)
+        if known is not None:
+            identity = _identity(root, folder)
+            if identity in known:
+                passed_over.append((folder, "a link to a folder that is scanned anyway"))
+                continue
+            known.add(identity)
+        prefix = folder + "/" if folder else ""
+        try:
+            with os.scandir(os.path.join(root, folder)) as found:
+                entries = list(found)
+        except OSError as error:
+            tree.unreadable.append((folder, error.strerror or "unreadable"))
+            continue
+        if folder and any(entry.name == "pyvenv.cfg" for entry in entries):
+            passed_over.append((folder, "a virtual environment"))
+            continue
+        tree.folders.append(folder)
+        for entry in entries:
+            name = entry.name
+            if name.endswith(".py"):
+                if name[0] == ".":
+                    continue
+                if name in SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py"):
+                    passed_over.append((prefix + name, "its name says that it is no tool"))
+                    continue
+                path = prefix + name
+                if path in excluded:
+                    continue
+                if is_excluded is not None and is_excluded(path):
+                    excluded.add(path)
+                    continue
+                try:
+                    st = entry.stat()
+                except OSError:  # a dangling link, or gone since
+                    continue
+                if stat.S_ISREG(st.st_mode):
+                    signatures[path] = f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+                    continue
+                if not stat.S_ISDIR(st.st_mode):
+                    passed_over.append((path, "not a regular file"))
+                    continue
+            if name[0] == "." or name == "__pycache__":
+                continue
+            if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
+                _enter(entry, prefix + name, tree, stack, links, is_excluded)
+
+
+def _enter(
+    entry: os.DirEntry[str],
+    path: str,
+    tree: Tree,
+    stack: list[str],
+    links: list[str],
+    is_excluded: Callable[[str], bool] | None,
+) -> None:
+    """Puts a folder on the stack, or a link to one aside."""
+    try:
+        if not entry.is_dir():
+            return
+    except OSError:
+        return
+    if entry.name in SKIPPED_FOLDERS:
+        tree.passed_over.append((path, f"a folder named {entry.name}"))
+        return
+    marked = path + "/"
+    if marked in tree.excluded:
+        return
+    if is_excluded is not None and is_excluded(marked):
+        tree.excluded.add(marked)
+        return
+    if entry.is_symlink():
+        links.append(path)
+    else:
+        stack.append(path)
+
+
+def _follow_links(
+    root: str,
+    tree: Tree,
+    entered: set[str],
+    links: list[str],
+    is_excluded: Callable[[str], bool] | None,
+) -> None:
+    """Enters what only a link leads to; a folder reachable twice is scanned once, at its real path."""
+    known = {_identity(root, folder) for folder in tree.folders}
+    queue = sorted(links)
+    while queue:
+        more: list[str] = []
+        _walk(root, queue.pop(0), tree, entered, more, is_excluded, known)
+        queue = sorted([*queue, *more])
+
+
+def _identity(root: str, folder: str) -> tuple[int, int]:
+    """Device and inode, or (0, 0) for a folder that has just gone."""
+    try:
+        st = os.stat(os.path.join(root, folder))
+    except OSError:
+        return (0, 0)
+    return (st.st_dev, st.st_ino)

@@ -1,0 +1,41 @@
+"""Fixtures that speak our language: `project({"src/parse.py": "STAGE = 'ingest' …"})`, `orch("run")`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.project_builder import Answer, run_orch, write_files
+
+Project = Callable[[Mapping[str, str | bytes]], Path]
+Orch = Callable[..., Answer]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Writes files into a fresh folder and gives its path; can be called again to change them."""
+    root = tmp_path / "project"
+    root.mkdir()
+
+    def build(files: Mapping[str, str | bytes]) -> Path:
+        write_files(root, files)
+        return root
+
+    return build
+
+
+@pytest.fixture
+def orch(tmp_path: Path) -> Orch:
+    """Runs `orch` in the project of this test, in a clean environment of 80 columns without colour."""
+
+    def run(
+        *words: str,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+    ) -> Answer:
+        return run_orch(tmp_path / "project", *words, cwd=cwd, env=env, stdin=stdin)
+
+    return run
