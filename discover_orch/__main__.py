@@ -9,13 +9,36 @@ from __future__ import annotations
 import gc
 import sys
 
+#: Options of `orch` itself that take the next word.
+_WITH_VALUE = frozenset({"-C", "--project", "--color"})
+#: With one of these among its words, `orch run` only looks.
+_LOOKING = frozenset({"-n", "--dry-run", "-h", "--help"})
+
 
 def main() -> None:
     # Short-lived and without cycles to speak of: collecting costs a tenth of a warm `orch list`.
     gc.disable()
+    words = sys.argv[1:]
+    worker = None
+    if is_run(words):
+        from discover_orch.supervisor import Supervisor
+
+        worker = Supervisor.start()
     from discover_orch.cli.app import run_command_line
 
-    sys.exit(run_command_line(sys.argv[1:]))
+    sys.exit(run_command_line(words, worker))
+
+
+def is_run(words: list[str]) -> bool:
+    """Whether this is surely an `orch run` that captures what its tools print. A guess: the command line
+    itself decides, starts a worker where none is, and ends one that it has no use for."""
+    rest = iter(words)
+    for word in rest:
+        if word in _WITH_VALUE:
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word == "run" and not _LOOKING.intersection(words) and "raw" not in words
+    return False
 
 
 if __name__ == "__main__":

@@ -111,10 +111,9 @@ class Bindings:
                 for item in current.items:
                     if item.optional_vars is not None:
                         self._bind_target(item.optional_vars, index, where)
-            elif (isinstance(current, ast.ExceptHandler) and current.name) or (
-                isinstance(current, (ast.MatchAs, ast.MatchStar)) and current.name
-            ):
-                self._add(current.name, index, current.lineno, None, where)
+            elif isinstance(current, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+                if current.name:
+                    self._add(current.name, index, current.lineno, None, where)
             elif isinstance(current, ast.MatchMapping) and current.rest:
                 self._add(current.rest, index, current.lineno, None, where)
             children: list[ast.AST] = []

@@ -41,7 +41,6 @@ _PLAIN = {
     for many in (False, True)
     for optional in (False, True)
 }
-_WORDS = {kind: word for word, kind in _PLAIN.items()}
 
 
 def to_row(facts: AnyFacts) -> Row:
@@ -283,6 +282,8 @@ def _argument(row: Row) -> ArgumentFacts:
 
 
 def _kind_row(kind: Kind) -> str | Row:
+    if isinstance(kind, ParamType) and isinstance(kind.base, Scalar):
+        return kind.base.kind + "*" * kind.many + "?" * kind.optional
     match kind:
         case Unknown(text=text):
             return ["unknown", text]
@@ -293,7 +294,7 @@ def _kind_row(kind: Kind) -> str | Row:
         case ParamType(base=EnumChoice() as enum, many=many, optional=optional):
             members = [[*pair] for pair in enum.members]
             return ["enum", enum.module, enum.name, members, many, optional]
-    return _WORDS[kind]
+    raise TypeError("no type")
 
 
 def _kind(row: object) -> Kind:

@@ -58,11 +58,11 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
                 if members is not None:
                     enums[name] = members
                 else:
-                    for member, value in scope.class_constants(node, binding.index):
-                        constants[f"{name}.{member}"] = value
+                    for member, constant in scope.class_constants(node, binding.index):
+                        constants[f"{name}.{member}"] = constant
             case ast.expr() as node if not binding.where:
                 try:
-                    value = scope.value(node, binding.index)
+                    meaning = scope.value(node, binding.index)
                 except Unreadable:
                     kind = read_type(node, scope) if _may_be_type(node) else None
                     if isinstance(kind, (ParamType, EnumRef)):
@@ -70,10 +70,10 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
                     elif isinstance(node, ast.Name) and scope.last(node.id) is not None:
                         aliases[name] = Ref(name=f"{module}.{node.id}")
                 else:
-                    if isinstance(value, Ref):
-                        aliases[name] = value
-                    elif not isinstance(value, int):
-                        constants[name] = value
+                    if isinstance(meaning, Ref):
+                        aliases[name] = meaning
+                    elif not isinstance(meaning, int):
+                        constants[name] = meaning
     return Exports(
         module=module,
         constants=constants,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from discover_orch.errors import Location, Problem, UsageError, nearest
 from discover_orch.project import Project, Setting
-from discover_orch.registry import EVERYTHING, Registry
+from discover_orch.registry import Registry
 from discover_orch.selection import Selection
+from discover_orch.stages import EVERYTHING
 from discover_orch.tool import ConvertError, Param, Tool, is_secret_name
 from discover_orch.value import field, value
 from discover_orch.values import KeyValue, Values, same, value_for

@@ -128,23 +128,38 @@ class Project:
 
 
 def masked_url(url: str) -> str:
-    """The URL with `***` for its password, wherever a URL or a connection string may hold one.
+    """The URL with `***` for its password, wherever a URL or a connection string may hold one."""
+    masked, end = "", 0
+    for start, stop in _secret_spans(url):
+        if start > end:
+            masked += url[end:start] + "***"
+        end = max(end, stop)
+    return masked + url[end:]
 
-    A password may itself hold `@`, `/` and `?` where somebody forgot to encode it, so this takes
-    the longest reading: rather too much is hidden than one character too little.
-    """
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """The passwords in a URL that are long enough to be replaced wherever they show, decoded too."""
+    found: dict[str, None] = {}
+    for start, stop in _secret_spans(url):
+        text = url[start:stop]
+        found[text] = None
+        if "%" in text:
+            from urllib.parse import unquote
+
+            found[unquote(text)] = None
+    return tuple(text for text in found if len(text) >= 8)
+
+
+def _secret_spans(url: str) -> list[tuple[int, int]]:
+    """Where passwords stand. One may itself hold `@`, `/` and `?` where somebody forgot to encode it, so
+    this takes the longest reading: rather too much is hidden than one character too little."""
     spans = [match.span(1) for match in re.finditer(_SECRET_IN_QUERY, url)]
     scheme = re.match(_URL, url)
     colon = url.find(":", scheme.end() if scheme else 0)
     at = url.rfind("@")
     if 0 <= colon < at:
         spans.append((colon + 1, at))
-    masked, end = "", 0
-    for start, stop in sorted(span for span in spans if span[0] < span[1]):
-        if start > end:
-            masked += url[end:start] + "***"
-        end = max(end, stop)
-    return masked + url[end:]
+    return sorted(span for span in spans if span[0] < span[1])
 
 
 # What was given: the environment over the file.

@@ -90,7 +90,7 @@ def _prefix_stars(data: bytes) -> list[int]:
 
 
 def _may_be_hidden(data: bytes, star: int) -> bool:
-    """Whether a star may stand in the target of a comprehension, or in the braces of an f-string."""
+    """Whether a star may be in the target of a comprehension, or in the braces of an f-string."""
     if data[:star].rstrip().endswith(b"{"):
         return True
     loop = data.rfind(b"for", 0, star)

@@ -28,8 +28,8 @@ class Report:
                 self.finished.append(event)
             case Noticed(problem=problem):
                 self.has_closing_error |= problem.severity == "error"
-            case RunFinished(status=status, duration=duration):
-                self.status, self.duration = status, duration
+            case RunFinished(status=status, duration=duration, signal=signal):
+                self.status, self.duration, self.signal = status, duration, signal
             case _:
                 pass
 

@@ -207,7 +207,5 @@ class Resources:
 def _is_waiting(generator: Any) -> bool:
     """Whether it has yielded, so that it must be resumed to be closed."""
     if isinstance(generator, AsyncGeneratorType):
-        frame = generator.ag_frame
-    else:
-        frame = getattr(generator, "gi_frame", None)
-    return frame is not None and frame.f_lasti > 0
+        return bool(getattr(generator, "ag_suspended", generator.ag_frame is not None))
+    return bool(getattr(generator, "gi_suspended", False))

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from discover_orch.dataflow import meet
 from discover_orch.errors import Location, Problem, nearest
 from discover_orch.project import Project
-from discover_orch.registry import EVERYTHING, Registry
+from discover_orch.registry import Registry
+from discover_orch.stages import EVERYTHING
 from discover_orch.tool import Tool
 from discover_orch.values import same
 

@@ -76,68 +76,80 @@ class Noticed:
 
 @value
 class RunFinished:
+    """`signal` is the number of the one that interrupted the run, or 0."""
+
     status: RunStatus
     duration: float
+    signal: int = 0
 
 
 @value
-class TerminalWanted:
-    """A debugger wants (`granted` True) or returns (False) the terminal."""
+class Ticked:
+    """Nothing has happened for a moment: `module` has been running for `seconds`."""
 
     module: str
-    granted: bool
+    seconds: float
+
+
+@value
+class DebuggerOpened:
+    """A tool is about to be debugged on the terminal; everybody else leaves it alone."""
+
+    module: str
 
 
 Event = (
-    RunStarted | ToolStarted | ToolOutput | ToolFinished | Noticed | TerminalWanted | RunFinished
+    RunStarted
+    | ToolStarted
+    | ToolOutput
+    | ToolFinished
+    | Noticed
+    | Ticked
+    | DebuggerOpened
+    | RunFinished
 )
 
 
 class Run:
     """One going-through of a plan, step after step.
 
-    A run stops at its first failure; what is downstream of it is blocked, the rest is not run.
+    A run stops at its first failure; what is downstream of it is blocked, the rest is not run. An order can
+    be handed out while the step before it runs: whoever carries it out drops it if that one fails.
     """
+
+    AHEAD = 2
 
     def __init__(self, plan: Plan, registry: Registry) -> None:
         self._modules = [step.tool.module for step in plan.steps]
         self._registry = registry
-        self._next = 0
+        self._handed_out = 0
+        self._has_failed = False
         self.finished: dict[str, ToolFinished] = {}
         self.is_interrupted = False
-        self._has_failed = False
 
     def ready(self) -> str | None:
-        """The tool that may start now, or None where none may (yet, or ever)."""
-        if self.is_stopped or self._next > len(self.finished):
+        """The tool to hand out now, or None where there is none (yet, or ever)."""
+        if self.is_over or self._handed_out - len(self.finished) >= self.AHEAD:
             return None
-        return self._modules[self._next] if self._next < len(self._modules) else None
+        return self._modules[self._handed_out] if self._handed_out < len(self._modules) else None
 
-    def following(self) -> str | None:
-        """The tool that will be ready if the running one passes; its order can be sent ahead."""
-        if self.is_stopped or self._next >= len(self._modules):
-            return None
-        return self._modules[self._next]
+    def hand_out(self, module: str) -> None:
+        assert module == self.ready()
+        self._handed_out += 1
 
-    @property
-    def is_stopped(self) -> bool:
-        """No further step may start."""
-        return self.is_interrupted or self._has_failed
+    def interrupt(self) -> None:
+        self.is_interrupted = True
 
     @property
     def is_over(self) -> bool:
-        return self.is_stopped or len(self.finished) == len(self._modules)
+        """No further step may start."""
+        return self.is_interrupted or self._has_failed or len(self.finished) == len(self._modules)
 
     def apply(self, event: Event) -> None:
-        match event:
-            case ToolStarted(module=module):
-                self._next = self._modules.index(module, self._next) + 1
-            case ToolFinished(module=module):
-                self.finished[module] = event
-                self._has_failed |= event.status == "failed"
-                self.is_interrupted |= event.status == "interrupted"
-            case _:
-                pass
+        if isinstance(event, ToolFinished):
+            self.finished[event.module] = event
+            self._has_failed |= event.status == "failed"
+            self.is_interrupted |= event.status == "interrupted"
 
     def left_over(self) -> list[ToolFinished]:
         """The ends of the tools whose turn never came."""
@@ -153,4 +165,4 @@ class Run:
     def status(self) -> RunStatus:
         if self.is_interrupted:
             return "interrupted"
-        return "passed" if not self.is_stopped else "failed"
+        return "failed" if self._has_failed else "passed"

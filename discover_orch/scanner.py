@@ -298,7 +298,9 @@ class _Reader:
         found = rows.from_row(entry[1])
         return found if isinstance(found, ConfFacts | Broken) else None
 
-    def _entry(self, path: str, read: Callable[[str, bytes], Exports | ConfFacts | Broken]) -> Entry | None:
+    def _entry(
+        self, path: str, read: Callable[[str, bytes], Exports | ConfFacts | Broken]
+    ) -> Entry | None:
         """The row of a file by its signature, or None where there is no such file."""
         signature = self._tree.signatures.get(path)
         if signature is None:

@@ -18,7 +18,8 @@ from discover_orch.errors import (
     UsageError,
     nearest,
 )
-from discover_orch.registry import EVERYTHING, Registry, Unhealthy
+from discover_orch.registry import Registry, Unhealthy
+from discover_orch.stages import EVERYTHING
 from discover_orch.value import field, value
 
 GLOB_MARKS = frozenset("*?[")
@@ -28,12 +29,13 @@ GLOB_MARKS = frozenset("*?[")
 class Selection:
     """The chosen tools by identity, in order; `because` has the word that chose each.
 
-    `steps` are the same tools cut where one target ends and the next begins. `warnings` tells of files
-    that cannot be read and could not have been meant.
+    `ways` has `upstream` or `downstream` for those that only a `+` added. `warnings` tells of files that
+    cannot be read and could not have been meant.
     """
 
     tools: tuple[str, ...] = ()
     because: Mapping[str, str] = field(default_factory=dict)
+    ways: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
@@ -59,18 +61,22 @@ def select(
     problems: list[Problem] = []
     targets = tuple(words) or (EVERYTHING,)
     chosen: dict[str, str] = {}
-    reached: list[Unhealthy] = []
+    ways: dict[str, str] = {}
+    reached, spared = _Reached(), _Reached()
     for word in targets:
-        for module in _expand(word, registry, where, problems, reached):
-            chosen.setdefault(module, word)
+        for module, way in _expand(word, registry, where, problems, reached).items():
+            if module not in chosen:
+                chosen[module], ways[module] = word, way
     dropped: set[str] = set()
     for word in exclude:
-        dropped.update(_expand(word, registry, where, problems, []))
+        dropped.update(_expand(word, registry, where, problems, spared))
     if problems:
         raise UsageError(*problems)
-    blocking = {one.path: one for one in reached}
+    reached.maybe.extend(one for one in registry.unhealthy if one.concerns_all)
+    safe = {one.path for one in spared.sure if not one.concerns_all}
+    blocking = {one.path: one for one in (*reached.sure, *reached.maybe) if one.path not in safe}
     if blocking:
-        raise DiscoveryError(*(problem for one in blocking.values() for problem in one.problems))
+        raise DiscoveryError(*_problems(blocking.values()))
     tools = tuple(module for module in chosen if module not in dropped)
     if not tools:
         raise EmptyError(_nothing_left(targets, registry, excluded=bool(chosen)))
@@ -78,8 +84,9 @@ def select(
     return Selection(
         tools=tools,
         because={module: chosen[module] for module in tools},
+        ways={module: ways[module] for module in tools if ways[module]},
         words=targets,
-        warnings=tuple(_as_warning(problem) for one in others for problem in one.problems),
+        warnings=tuple(_as_warning(problem) for problem in _problems(others)),
     )
 
 
@@ -92,30 +99,37 @@ def complete(registry: Registry) -> list[tuple[str, str]]:
     return found
 
 
+class _Reached:
+    """Files that cannot be read: those that a word means for `sure`, and those that it `maybe` means."""
+
+    def __init__(self) -> None:
+        self.sure: list[Unhealthy] = []
+        self.maybe: list[Unhealthy] = []
+
+
 def _expand(
     word: str,
     registry: Registry,
     place: Place,
     problems: list[Problem],
-    reached: list[Unhealthy],
+    reached: _Reached,
     seen: tuple[str, ...] = (),
-) -> tuple[str, ...]:
-    """The tools that one word means, in the order that its kind asks for."""
+) -> dict[str, str]:
+    """The tools that one word means, in the order that its kind asks for, each with its way."""
     core, above, below = word, word.startswith("+"), word.endswith("+")
     core = core[1:] if above else core
     core = core[:-1] if below and core else core
     found = _expand_core(core, word, registry, place, problems, reached, seen)
+    ways = dict.fromkeys(found, "")
     if not (above or below):
-        return found
-    wide = set(found)
+        return ways
     if above:
-        wide |= registry.upstream(found)
-        reached.extend(
-            one for one in registry.unhealthy if _could_be_upstream(one, found, registry)
-        )
+        ways = dict.fromkeys(registry.upstream(found), "upstream") | ways
+        reached.maybe += [one for one in registry.unhealthy if _is_above(one, found, registry)]
     if below:
-        wide |= registry.downstream(found)
-    return in_plan_order(wide, registry)
+        ways = dict.fromkeys(registry.downstream(found), "downstream") | ways
+        reached.maybe += [one for one in registry.unhealthy if _is_below(one, found, registry)]
+    return {module: ways[module] for module in in_plan_order(ways, registry)}
 
 
 def _expand_core(
@@ -124,11 +138,11 @@ def _expand_core(
     registry: Registry,
     place: Place,
     problems: list[Problem],
-    reached: list[Unhealthy],
+    reached: _Reached,
     seen: tuple[str, ...],
 ) -> tuple[str, ...]:
     if core == EVERYTHING:
-        reached.extend(registry.unhealthy)
+        reached.sure.extend(registry.unhealthy)
         return registry.order
     kind, _, rest = core.partition(":")
     if kind == "stage" and rest:
@@ -142,11 +156,12 @@ def _expand_core(
         if core in seen:
             problems.append(Problem(code="group-circle", message=f'group "{core}" contains itself'))
             return ()
+        above = Place(root=place.root)  # paths in the configuration are relative to the root
         return tuple(
             dict.fromkeys(
                 module
                 for item in registry.groups[core]
-                for module in _expand(item, registry, place, problems, reached, (*seen, core))
+                for module in _expand(item, registry, above, problems, reached, (*seen, core))
             )
         )
     if any(mark in core for mark in GLOB_MARKS) and "/" not in core:
@@ -161,14 +176,15 @@ def _stage_tools(
     word: str,
     registry: Registry,
     problems: list[Problem],
-    reached: list[Unhealthy],
+    reached: _Reached,
 ) -> tuple[str, ...]:
     unhealthy = [one for one in registry.unhealthy if one.could_be_in(name)]
     stage = registry.stage(name)
     if stage is None and not any(name in one.stages for one in unhealthy):
         problems.append(_unknown(word, [one.name for one in registry.stages], "is no stage"))
         return ()
-    reached.extend(unhealthy)
+    for one in unhealthy:
+        (reached.sure if one.stages else reached.maybe).append(one)
     return stage.tools if stage else ()
 
 
@@ -177,12 +193,12 @@ def _glob(
     word: str,
     registry: Registry,
     problems: list[Problem],
-    reached: list[Unhealthy],
+    reached: _Reached,
 ) -> tuple[str, ...]:
     """Module paths and their dotted suffixes; `*` crosses dots; never stages."""
     found = [module for module in registry.order if _glob_matches(pattern, module)]
     broken = [one for one in registry.unhealthy if _glob_matches(pattern, one.module)]
-    reached.extend(broken)
+    reached.sure.extend(broken)
     if not found and not broken:
         problems.append(_unknown(word, [], "matches no tool"))
     return tuple(found)
@@ -199,15 +215,15 @@ def _tool(
     registry: Registry,
     place: Place,
     problems: list[Problem],
-    reached: list[Unhealthy],
+    reached: _Reached,
 ) -> tuple[str, ...]:
     path = _as_path(name, place)
     if path is not None:
         at = [module for module, tool in registry.tools.items() if tool.path == path]
         if at:
             return tuple(at)
-    found = tuple(module for module in registry.names.find(name) if module in registry.tools)
-    if len(found) == 1:
+    found = registry.names.find(name)
+    if len(found) == 1 and found[0] in registry.tools:
         return found
     if len(found) > 1:
         names = ", ".join(registry.display(module) for module in found)
@@ -222,10 +238,10 @@ def _tool(
     broken = [
         one
         for one in registry.unhealthy
-        if one.path == path or f".{one.module}".endswith(f".{name}")
+        if one.path == path or one.module in found or f".{one.module}".endswith(f".{name}")
     ]
     if broken:
-        reached.extend(broken)
+        reached.sure.extend(broken)
         return ()
     problems.append(_no_such_tool(name, word, path, registry))
     return ()
@@ -281,13 +297,29 @@ def in_plan_order(modules: Iterable[str], registry: Registry) -> tuple[str, ...]
     return tuple(module for module in registry.order if module in wanted)
 
 
-def _could_be_upstream(one: Unhealthy, found: tuple[str, ...], registry: Registry) -> bool:
+def _is_above(one: Unhealthy, found: tuple[str, ...], registry: Registry) -> bool:
     """A file that cannot be read may feed whatever stands in its stage or a later one."""
-    if not one.stages or not found:
-        return True
+    rank = _rank(one, registry)
+    return rank is None or not found or rank <= max(registry.rank[module] for module in found)
+
+
+def _is_below(one: Unhealthy, found: tuple[str, ...], registry: Registry) -> bool:
+    """It may likewise be fed by whatever stands in its stage or an earlier one."""
+    rank = _rank(one, registry)
+    return rank is None or not found or rank >= min(registry.rank[module] for module in found)
+
+
+def _rank(one: Unhealthy, registry: Registry) -> int | None:
+    """The place of its first stage, or None where that cannot be told."""
     names = [stage.name for stage in registry.stages]
-    first = min(names.index(name) if name in names else 0 for name in one.stages)
-    return first <= max(registry.rank[module] for module in found)
+    if not one.stages or not set(one.stages) <= set(names):
+        return None
+    return min(names.index(name) for name in one.stages)
+
+
+def _problems(files: Iterable[Unhealthy]) -> Iterable[Problem]:
+    """Each once: a cycle is a problem of every tool on it."""
+    return dict.fromkeys(problem for one in files for problem in one.problems)
 
 
 def _nothing_left(targets: tuple[str, ...], registry: Registry, *, excluded: bool) -> Problem:

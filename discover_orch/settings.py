@@ -26,6 +26,7 @@ KEYS = (
 )
 #: Read and checked, so that a module written for them is accepted, but nothing acts on them yet.
 NOT_BUILT_YET = ("retries", "retry_delay", "timeout", "tokens")
+NOT_BUILT_YET_CODE = "not-built-yet"
 
 
 @value
@@ -79,7 +80,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Probl
         if key in NOT_BUILT_YET:
             problems.append(
                 Problem(
-                    code="not-built-yet",
+                    code=NOT_BUILT_YET_CODE,
                     message=f'"{key}" in ORCH is read, but this version does not act on it',
                     location=place,
                     severity="warning",
@@ -106,7 +107,7 @@ _EXAMPLES = {
     "cancel": '"cancel" is True or False',
     "always": '"always" is True or False',
 }
-_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_NAME = re.compile(r"[^\W\d][\w.-]*")
 
 
 def _fault(key: str, value: object) -> str:

@@ -13,6 +13,10 @@ from discover_orch.naming import Names
 from discover_orch.value import value
 
 
+#: The group of all stages in order; no stage and no group of the user's may be called so.
+EVERYTHING = "full"
+
+
 @value
 class Stage:
     """A named group of tools, these by identity in the order of the plan."""

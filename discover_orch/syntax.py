@@ -73,7 +73,7 @@ def read_problem(error: BaseException, data: bytes, path: str) -> Problem:
             path,
             _line_at(data, data.index(b"\0")),
         )
-    encoding = _encoding_problem(data, path)
+    encoding = _encoding_problem(data, path, str(error))
     if encoding is not None:
         return encoding
     if conflict is not None:
@@ -111,7 +111,7 @@ def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = is_sound) -> 
     return _line_at(data, starts[low])
 
 
-def _encoding_problem(data: bytes, path: str) -> Problem | None:
+def _encoding_problem(data: bytes, path: str, reason: str) -> Problem | None:
     """The cookie or the bytes that no decoder takes (PEP 263)."""
     has_mark = data.startswith(b"\xef\xbb\xbf")
     cookie, line = _read_cookie(data[3:] if has_mark else data)

@@ -9,13 +9,16 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from discover_orch import __version__
 from discover_orch.cli.voice import Voice
 from discover_orch.errors import ExitCode, OrchError, Problem, nearest
+
+if TYPE_CHECKING:
+    from discover_orch.supervisor import Supervisor
 
 COMMANDS = ("run", "list", "graph", "check")
 
@@ -58,10 +61,15 @@ class OrchUsage(click.UsageError):
 class Context:
     """What every command gets: where it was started, and how to speak."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: Supervisor | None = None) -> None:
         self.folder: str | None = None
         self.voice = Voice()
-        self.is_json = False
+        self._worker = worker
+
+    def take_worker(self) -> Supervisor | None:
+        """The worker that was started ahead, once."""
+        worker, self._worker = self._worker, None
+        return worker
 
     @property
     def start(self) -> str:
@@ -133,9 +141,22 @@ def app(ctx: click.Context, is_list: bool) -> int | None:
     return None
 
 
-def run_command_line(arguments: Sequence[str]) -> int:
-    """The whole program: never raises, never shows a traceback for a user's mistake."""
-    context = Context()
+def run_command_line(arguments: Sequence[str], worker: Supervisor | None = None) -> int:
+    """The whole program: never raises, never shows a traceback for a user's mistake.
+
+    `worker` is one that waits for a run; it is ended here where no run has taken it.
+    """
+    context = Context(worker)
+    try:
+        return _run(context, arguments)
+    finally:
+        left = context.take_worker()
+        if left is not None:
+            left.kill()
+            left.close()
+
+
+def _run(context: Context, arguments: Sequence[str]) -> int:
     try:
         code = app.main(list(arguments), prog_name="orch", standalone_mode=False, obj=context)
         sys.stdout.flush()

@@ -42,7 +42,6 @@ class RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         context = ctx.ensure_object(Context)
         context.folder = _folder(args) or context.folder
-        context.is_json = "--json" in _before_dashes(args)
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
             view = looking.look(context.start, context.folder, os.environ)
@@ -182,7 +181,7 @@ def command(
         raise
     if dry_run:
         return _show_plan(context, view, plan, as_json=as_json, verbose=verbose)
-    from discover_orch.cli.running import run_and_show
+    from discover_orch.cli.running import run_and_show, typed_options
 
     return run_and_show(
         context,
@@ -193,6 +192,7 @@ def command(
         verbose=verbose,
         as_json=as_json,
         post_mortem=pdb,
+        typed=typed_options(ctx.meta[ARGS], targets),
     )
 
 

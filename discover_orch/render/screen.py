@@ -57,12 +57,12 @@ class Screen:
         output: Output = "live",
         quiet: bool = False,
         verbose: bool = False,
-        options: Sequence[str] = (),
+        typed: Sequence[str] = (),
     ) -> None:
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._heading, self._output = style, heading, output
-        self._quiet, self._verbose, self._options = quiet, verbose, options
+        self._quiet, self._verbose, self._typed = quiet, verbose, typed
         self._kept: list[str] = []
 
     def text(self, event: Event, report: Report) -> str:
@@ -193,12 +193,7 @@ class Screen:
         passed = {one.module for one in report.finished if one.status == "passed"}
         left = [step.tool.name for step in self._steps.values() if step.tool.module not in passed]
         words = left if len(left) <= MOST_NAMES else [f"{left[0]}+"]
-        return one_line(
-            shlex.join(["orch", *self._options_before(), "run", *words, *self._options])
-        )
-
-    def _options_before(self) -> Sequence[str]:
-        return ()
+        return one_line(shlex.join(["orch", "run", *words, *self._typed]))
 
 
 def event_document(

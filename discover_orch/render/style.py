@@ -53,9 +53,7 @@ def clean(text: str, style: Style | None = None) -> str:
         return _compiled(_CONTROL).sub(_escaped, _without_colour(text))
     if "\x1b" not in text:
         return _compiled(_CONTROL).sub(_escaped, text)
-    kept = _compiled(f"({_SGR})|({_CONTROL})").sub(
-        lambda found: found[1] or _escaped(found), text
-    )
+    kept = _compiled(f"({_SGR})|({_CONTROL})").sub(lambda found: found[1] or _escaped(found), text)
     return "\n".join(line + "\x1b[0m" if "\x1b[" in line else line for line in kept.split("\n"))
 
 

@@ -1,0 +1,108 @@
+"""What a tool may change in its process, and how it is put back for the next one.
+
+cwd, environment, signal handlers, logging, warnings, umask and the like. Not modules: they are shared by
+the tools of a worker, and so is what they hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import warnings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+# Those that programs change. SIGHUP is not among them: see `orphans.end_with_parent`.
+SIGNALS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGQUIT,
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
+
+
+class Baseline:
+    """The state that each tool finds. A context manager around each."""
+
+    def __init__(self, root: str, crash_fd: int) -> None:
+        self._root = root
+        self._crash_fd = crash_fd
+        self._environ = os.environ
+        self._variables = os.environ.copy()
+        self._handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
+        self._umask = os.umask(0o022)
+        os.umask(self._umask)
+        self._recursion_limit = sys.getrecursionlimit()
+        self._hooks = (sys.excepthook, sys.unraisablehook, sys.displayhook)
+        self._trace = (sys.gettrace(), sys.getprofile())
+        self._warnings: Any = None
+        self._log: Any = None
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        self._log = _read_logging()
+        sys.argv = ["orch"]
+
+    def __exit__(self, *details: object) -> None:
+        sys.settrace(self._trace[0])
+        sys.setprofile(self._trace[1])
+        sys.setrecursionlimit(self._recursion_limit)
+        sys.excepthook, sys.unraisablehook, sys.displayhook = self._hooks
+        self._put_back_signals()
+        self._put_back_environment()
+        with contextlib.suppress(OSError):  # the root itself is gone: the next tool will tell
+            os.chdir(self._root)
+        os.umask(self._umask)
+        faulthandler.enable(self._crash_fd, all_threads=False)
+        self._warnings.__exit__(*details)
+        _put_back_logging(self._log)
+
+    def _put_back_signals(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for number, handler in self._handlers:
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+    def _put_back_environment(self) -> None:
+        if os.environ is not self._environ:
+            os.environ = self._environ  # noqa: B003
+        if self._environ != self._variables:
+            self._environ.clear()
+            self._environ.update(self._variables)
+
+
+def _read_logging() -> Any:
+    """What tools set up of logging; None where nobody has imported it yet."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return None
+    root = logging.root
+    off = {name for name, one in root.manager.loggerDict.items() if getattr(one, "disabled", 0)}
+    return root.handlers[:], root.level, root.manager.disable, root.disabled, root.filters[:], off
+
+
+def _put_back_logging(before: Any) -> None:
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
+    handlers, level, disable, disabled, filters, off = before or (
+        [], logging.WARNING, logging.NOTSET, False, [], set()
+    )  # fmt: skip
+    root = logging.root
+    if root.handlers != handlers:
+        root.handlers[:] = handlers
+    if root.level != level:
+        root.setLevel(level)
+    if root.manager.disable != disable:
+        logging.disable(disable)
+    root.disabled = disabled
+    root.filters[:] = filters
+    for name, one in root.manager.loggerDict.items():
+        if getattr(one, "disabled", False) and name not in off:
+            one.disabled = False

@@ -1,0 +1,170 @@
+"""Output at the level of file descriptors, that of child processes included.
+
+In the worker, descriptors 1 and 2 are pipes to the parent. `Capture` puts them and `sys.stdout` back after
+each tool, and writes a line with a secret mark into both: so the parent knows which tool wrote what, even
+when the next one starts at once. `Splitter` is the parent's side: bytes in, texts and ends of steps out.
+It does not know what a text means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONGEST_LINE = 1 << 20  # bytes; a longer one is handed on in pieces
+OWN_FD = 10  # orch keeps its copies from here on: low numbers are what tools play with
+
+
+def keep_copy(fd: int) -> int:
+    """A copy of a descriptor that no child process gets."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FD)
+
+
+class Capture:
+    """The worker's own output. `mark` is empty where nothing is captured, and nothing is marked then."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark.encode()
+        self.fds = tuple(keep_copy(fd) for fd in (0, 1, 2))
+        self._streams: list[io.TextIOWrapper | None] = [None, None, None]
+        self._flush_c = _find_c_flush()
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Flush what is left, and make descriptors 0 to 2 and `sys.stdout` what they were."""
+        self._flush()
+        for fd, kept in enumerate(self.fds):
+            os.dup2(kept, fd)
+            if not os.get_blocking(fd):  # a child process can set this for all that share the pipe
+                os.set_blocking(fd, True)
+        self._flush()
+        for fd, name in enumerate(("stdin", "stdout", "stderr")):
+            stream = self._streams[fd]
+            if stream is None or not _is_usable(stream, fd):
+                self._streams[fd] = stream = _open_stream(fd, name)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+    def end_step(self, step: int) -> None:
+        """Mark the end of a step's output; after `put_back`."""
+        if self._mark:
+            line = b"%s%d\n" % (self._mark, step)
+            with contextlib.suppress(BrokenPipeError):  # the parent is gone, and so are we soon
+                os.write(self.fds[1], line)
+                os.write(self.fds[2], line)
+
+    def use(self, fd: int) -> None:
+        """Make this descriptor the tool's input and output, until `put_back`: a terminal."""
+        self._flush()
+        for target in (0, 1, 2):
+            os.dup2(fd, target)
+
+    def _flush(self) -> None:
+        for stream in {sys.stdout, sys.stderr, self._streams[1], self._streams[2]}:
+            if stream is not None:
+                with contextlib.suppress(Exception):  # closed, or of a class of the user's own
+                    stream.flush()
+        self._flush_c()
+
+
+def _open_stream(fd: int, name: str) -> io.TextIOWrapper:
+    """`closefd` is off: a tool that closes `sys.stdout` does not close the descriptor."""
+    raw = io.FileIO(fd, "w" if fd else "r", closefd=False)
+    raw.name = f"<{name}>"
+    buffer = io.BufferedWriter(raw) if fd else io.BufferedReader(raw)
+    stream = io.TextIOWrapper(
+        buffer,
+        encoding="utf-8",
+        errors="backslashreplace" if fd else "surrogateescape",
+        newline="\n" if fd else None,
+        line_buffering=bool(fd),
+    )
+    stream.mode = "w" if fd else "r"  # type: ignore[misc]
+    return stream
+
+
+def _is_usable(stream: io.TextIOWrapper, fd: int) -> bool:
+    try:
+        return not stream.closed and (
+            fd == 0
+            or (stream.encoding, stream.errors, stream.line_buffering)
+            == ("utf-8", "backslashreplace", True)
+        )
+    except ValueError:  # its buffer was detached
+        return False
+
+
+def _find_c_flush() -> Callable[[], None]:
+    """Flushes what C code printed through stdio, which keeps its own buffers."""
+    try:
+        import ctypes  # the parent imports this module too, and has no use for it
+
+        libc = ctypes.CDLL(None)
+        names = ("__stdoutp", "__stderrp") if sys.platform == "darwin" else ("stdout", "stderr")
+        files = [ctypes.c_void_p.in_dll(libc, name) for name in names]
+    except (ImportError, OSError, ValueError):
+        return lambda: None
+    fflush = libc.fflush
+
+    def flush() -> None:
+        for file in files:
+            fflush(file)
+
+    return flush
+
+
+class Splitter:
+    """Turns what comes through one pipe into texts and marks; keeps the start of an unended line."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark.encode()
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str | int]:
+        """Texts that end with a line, in order; an int is the end of that step's output.
+
+        The text before an int may lack its newline: the tool printed none.
+        """
+        found: list[str | int] = []
+        data = self._rest + data
+        start = data.find(self._mark)
+        while start >= 0:
+            end = data.find(b"\n", start)
+            if end < 0:
+                break
+            if start:
+                found.append(_decode(data[:start]))
+            found.append(int(data[start + len(self._mark) : end]))
+            data = data[end + 1 :]
+            start = data.find(self._mark)
+        cut = data.rfind(b"\n", 0, start if start >= 0 else len(data)) + 1
+        if start < 0 and len(data) - cut > LONGEST_LINE:
+            cut = _find_cut(data, len(data) - len(self._mark))
+        if cut:
+            found.append(_decode(data[:cut]))
+        self._rest = data[cut:]
+        return found
+
+    def flush(self) -> str:
+        """What is left of a line that will never end."""
+        rest, self._rest = self._rest, b""
+        return _decode(rest)
+
+
+def _find_cut(data: bytes, at: int) -> int:
+    """The nearest place before `at` that is not inside a character; its rest may start a mark."""
+    for back in range(4):
+        if data[at - back] & 0xC0 != 0x80:
+            return at - back
+    return at
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

@@ -1,0 +1,128 @@
+"""Shows a run while it happens: every event becomes text or one JSON line, and the report the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import cast
+
+
+from discover_orch import __version__, looking, session
+from discover_orch.cli.app import Context
+from discover_orch.cli.live import StatusLine
+from discover_orch.cli.voice import Voice
+from discover_orch.looking import View
+from discover_orch.plan import Plan
+from discover_orch.project import masked_url
+from discover_orch.render.screen import Heading, Output, Screen, event_document
+from discover_orch.report import Report
+from discover_orch.run import DebuggerOpened, Event, Noticed, Ticked
+
+
+def run_and_show(
+    context: Context,
+    view: View,
+    plan: Plan,
+    *,
+    output: str,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    post_mortem: bool,
+    typed: Sequence[str],
+) -> int:
+    """Runs the plan to its end and answers with the exit code."""
+    voice, report = context.voice, Report()
+    voice.problems((*looking.warnings(view), *plan.warnings))
+    is_raw = output == "raw"
+    events = session.run_plan(
+        plan,
+        view.registry,
+        view.project,
+        is_raw=is_raw,
+        post_mortem=post_mortem,
+        worker=None if is_raw else context.take_worker(),
+    )
+    names = {step.tool.module: step.tool.name for step in plan.steps}
+    screen = Screen(
+        plan,
+        voice.out_style,
+        heading=_heading(view),
+        output=cast(Output, output),
+        quiet=quiet,
+        verbose=verbose,
+        typed=typed,
+    )
+    shows_status = voice.is_terminal and output == "live" and not (as_json or quiet)
+    status = StatusLine(is_on=shows_status, colour=voice.out_style.colour)
+    try:
+        for event in events:
+            report.take(event)
+            if as_json:
+                _write_json(voice, event, names, report)
+            else:
+                _write_text(voice, event, screen, report, status, names)
+    finally:
+        status.hide()
+        events.close()
+    return report.exit_code
+
+
+def _write_json(voice: Voice, event: Event, names: dict[str, str], report: Report) -> None:
+    document = event_document(event, names, report)
+    if document is not None:
+        voice.out(json.dumps(document) + "\n")
+    elif isinstance(event, Noticed):
+        voice.problems([event.problem])
+
+
+def _write_text(
+    voice: Voice,
+    event: Event,
+    screen: Screen,
+    report: Report,
+    status: StatusLine,
+    names: dict[str, str],
+) -> None:
+    match event:
+        case Ticked(module=module, seconds=seconds):
+            status.show(names[module], seconds, len(names) - len(report.finished) - 1)
+        case Noticed(problem=problem):
+            status.hide()
+            voice.problems([problem])
+        case DebuggerOpened():
+            status.hide()
+        case _:
+            text = screen.text(event, report)
+            if text:
+                status.hide()
+                voice.out(text)
+
+
+def typed_options(arguments: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """What was typed beside the targets, to be typed again with others."""
+    left, rest = list(arguments), list(targets)
+    kept = []
+    for word in left:
+        if word in rest:
+            rest.remove(word)
+        else:
+            kept.append(word)
+    return kept
+
+
+def _heading(view: View) -> Heading:
+    registry, project = view.registry, view.project
+    origin = project.database_origin
+    url = masked_url(project.database)
+    if session.uses_get_connection(registry, project):
+        url, origin = "get_connection()", "orchconf.py"
+    return Heading(
+        version=__version__,
+        root=project.root,
+        config=project.config,
+        tools=len(registry.tools),
+        stages=len([stage for stage in registry.stages if stage.tools]),
+        database=url,
+        database_origin=origin,
+    )

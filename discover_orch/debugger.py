@@ -1,0 +1,102 @@
+"""`--pdb` and `breakpoint()`: the worker asks for the terminal, gets it, and debugs there.
+
+The parent stops what it does and hands the terminal over; orders that were sent ahead wait. From the
+first breakpoint to the end of the step nothing is captured, since whoever steps through a tool wants to see
+its output where the debugger is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from discover_orch.capture import Capture
+from discover_orch.channel import Channel
+from discover_orch.protocol import DebugEnded, DebugStarted, Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class NoTerminal(Exception):
+    """There is nobody to debug with."""
+
+    hint = "run it from a terminal, with one worker, or take the breakpoint() out"
+
+
+class Debugger:
+    """Holds the terminal for at most one step."""
+
+    def __init__(self, channel: Channel, capture: Capture) -> None:
+        self._channel = channel
+        self._capture = capture
+        self._step: int | None = None
+        self._has_terminal = False
+
+    def install(self) -> None:
+        sys.breakpointhook = self._stop
+
+    def begin_step(self, step: int) -> None:
+        self._step = step
+
+    def end_step(self) -> None:
+        """Give the terminal back; the caller puts back the output."""
+        if self._has_terminal and self._step is not None:
+            self._has_terminal = False
+            self._channel.send(DebugEnded(step=self._step))
+        self._step = None
+
+    def examine(self, error: BaseException) -> None:
+        """Post-mortem of a failed tool, where there is a terminal."""
+        if not self._take_terminal():
+            return
+        import pdb
+        import traceback
+
+        traceback.print_exception(error)
+        with contextlib.suppress(BaseException):  # leaving the debugger is no second failure
+            pdb.post_mortem(_find_users(error.__traceback__))
+
+    def _stop(self, *args: Any, **named: Any) -> Any:
+        """`sys.breakpointhook`: as the standard one does, but on the terminal."""
+        wanted = os.environ.get("PYTHONBREAKPOINT", "")
+        if wanted == "0":
+            return None
+        if not self._take_terminal():
+            raise NoTerminal("breakpoint() needs a terminal, and this worker has none")
+        if wanted:
+            return sys.__breakpointhook__(*args, **named)
+        import pdb
+
+        pdb.Pdb().set_trace(sys._getframe(1))
+        return None
+
+    def _take_terminal(self) -> bool:
+        if self._has_terminal:
+            return True
+        if self._step is None:
+            return False
+        self._channel.send(DebugStarted(step=self._step))
+        answer = self._channel.receive_only(Terminal)
+        if not isinstance(answer, Terminal) or not answer.granted:
+            return False
+        try:
+            fd = os.open("/dev/tty", os.O_RDWR)
+        except OSError:
+            self._channel.send(DebugEnded(step=self._step))
+            return False
+        self._capture.use(fd)
+        os.close(fd)
+        self._has_terminal = True
+        return True
+
+
+def _find_users(traceback: Any) -> Any:
+    """The traceback from the first frame that is the user's."""
+    from discover_orch.failure import is_own_file
+
+    while traceback.tb_next is not None and is_own_file(traceback.tb_frame.f_code.co_filename):
+        traceback = traceback.tb_next
+    return traceback

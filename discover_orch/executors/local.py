@@ -1,0 +1,198 @@
+"""Steps in one worker process on this machine, one after another, sharing its resources.
+
+In: steps. Out: the worker's messages and output as events of the run. A worker that dies is a failed tool; a
+new one is started if there is more to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from discover_orch.errors import Location, Problem
+from discover_orch.plan import Step
+from discover_orch.protocol import (
+    Argument,
+    Closed,
+    DebugStarted,
+    Finish,
+    Prepare,
+    RunStep,
+    StepError,
+    StepFinished,
+    StepStarted,
+    encode_type,
+)
+from discover_orch.run import (
+    DebuggerOpened,
+    Event,
+    Failure,
+    Noticed,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.supervisor import Died, Ended, Output, Supervisor
+from discover_orch.supervisor import Event as WorkerEvent
+
+
+class LocalExecutor:
+    """`worker` may have been started before anything was known of the project."""
+
+    def __init__(self, prepare: Prepare, worker: Supervisor | None = None) -> None:
+        self._prepare = prepare
+        self._worker = worker
+        self._steps: list[Step] = []
+        self._is_interrupted = False
+        if worker is not None:
+            worker.send(prepare)
+
+    @property
+    def is_idle(self) -> bool:
+        worker = self._worker
+        return (
+            worker is None or worker.is_over or (worker.running is None and not worker.unanswered)
+        )
+
+    @property
+    def is_over(self) -> bool:
+        return self._worker is None or self._worker.is_over
+
+    def submit(self, step: Step) -> None:
+        worker = self._worker
+        if worker is None or worker.is_over:
+            worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+            worker.send(self._prepare)
+        number = len(self._steps)
+        self._steps.append(step)
+        worker.send(_order(step, number, worker.failures))
+
+    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        if self._worker is None:
+            return
+        for event in self._worker.events(timeout, wake):
+            yield from self._translate(event, self._worker)
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        if self._worker is not None:
+            self._worker.interrupt()
+
+    def kill(self) -> None:
+        self._is_interrupted = True
+        if self._worker is not None:
+            self._worker.kill()
+
+    def suspend(self) -> None:
+        if self._worker is not None:
+            self._worker.suspend()
+
+    def resume(self) -> None:
+        if self._worker is not None:
+            self._worker.resume()
+
+    def finish(self) -> None:
+        if self._worker is not None and not self._worker.is_over:
+            self._worker.send(Finish())
+
+    def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
+        match event:
+            case StepStarted(step=step):
+                yield ToolStarted(module=self._module(step))
+            case Output(step=number, stream=stream, text=text):
+                step = len(self._steps) - 1 if number is None else number
+                if step >= 0:
+                    yield ToolOutput(module=self._module(step), stream=stream, text=text)
+            case StepFinished():
+                yield ToolFinished(
+                    module=self._module(event.step),
+                    status=event.status,
+                    duration=event.duration,
+                    error=_failure(event.error) if event.error else None,
+                    metrics=event.metrics,
+                    notes=event.notes,
+                )
+            case DebugStarted(step=step):
+                yield DebuggerOpened(module=self._module(step))
+                worker.lend_terminal()
+            case Closed(errors=errors):
+                for error in errors:
+                    yield Noticed(problem=_closing_problem(error))
+            case Died():
+                yield from self._died(event)
+            case Ended(sentence=sentence, threads=threads):
+                if sentence or threads:
+                    yield Noticed(problem=_ending_problem(sentence, threads))
+            case _:
+                pass
+
+    def _died(self, event: Died) -> Iterator[Event]:
+        if event.step is None:
+            problem = Problem(
+                code="worker-died",
+                message=f"the worker process {event.sentence}",
+                hint="resources of orchconf.py may not have been closed",
+            )
+            if not self._is_interrupted:
+                yield Noticed(problem=problem)
+            return
+        failure = Failure(
+            kind="crash",
+            type=event.signal or "crash",
+            message=event.sentence,
+            path=event.path or self._steps[event.step].tool.path,
+            line=event.line,
+            traceback=event.traceback,
+        )
+        yield ToolFinished(
+            module=self._module(event.step),
+            status="interrupted" if self._is_interrupted else "failed",
+            error=failure,
+        )
+
+    def _module(self, number: int) -> str:
+        return self._steps[number].tool.module
+
+
+def _order(step: Step, number: int, failures: int) -> RunStep:
+    return RunStep(
+        step=number,
+        module=step.tool.module,
+        name=step.tool.name,
+        path=step.tool.path,
+        arguments={
+            bound.param.name: Argument(texts=bound.texts, type=encode_type(bound.param.type))
+            for bound in step.arguments
+        },
+        extra=step.extra,
+        resources=step.tool.resources,
+        failures=failures,
+    )
+
+
+def _failure(error: StepError) -> Failure:
+    return Failure(
+        kind=error.kind,
+        type=error.type,
+        message=error.message,
+        path=error.path,
+        line=error.line,
+        traceback=error.traceback,
+        hint=error.hint,
+    )
+
+
+def _closing_problem(error: StepError) -> Problem:
+    place = Location(path=error.path, line=error.line) if error.path else None
+    return Problem(
+        code="closing", message=f"{error.message} ({error.type})", hint=error.hint, location=place
+    )
+
+
+def _ending_problem(sentence: str, threads: tuple[str, ...]) -> Problem:
+    names = ", ".join(threads)
+    return Problem(
+        code="threads-left" if threads else "ending",
+        message=f"the worker process {sentence}" + (f"; still running: {names}" if names else ""),
+        hint="make such threads daemons, or join them before run() returns" if threads else "",
+        severity="warning",
+    )

@@ -1,0 +1,161 @@
+"""One run: the doors wired to the core. Signals become one interrupt, and leave as the exit code.
+
+In: a `Plan` with its registry and project. Out: the events of the run. Parses no words and prints nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Generator
+from types import FrameType
+from typing import Any
+
+from discover_orch.executors.local import LocalExecutor
+from discover_orch.masking import masked
+from discover_orch.plan import Plan
+from discover_orch.project import Project, url_secrets
+from discover_orch.protocol import Prepare, Resource
+from discover_orch.registry import Registry
+from discover_orch.run import Event
+from discover_orch.runner import drive
+from discover_orch.supervisor import Supervisor
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_plan(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    is_raw: bool = False,
+    post_mortem: bool = False,
+    worker: Supervisor | None = None,
+) -> Generator[Event, None, None]:
+    """Must be run to its end or closed: either leaves no process behind."""
+    prepare = _prepare(registry, project, is_raw=is_raw, post_mortem=post_mortem)
+    hidden = (*plan.secrets, *url_secrets(project.database))
+    executor = LocalExecutor(prepare, worker)
+    signals = Signals()
+    try:
+        with signals:
+            for event in drive(
+                plan,
+                registry,
+                executor,
+                signals,
+                run_id=new_run_id(),
+                clock=time.monotonic,
+            ):
+                yield masked(event, hidden)
+    finally:
+        if not executor.is_over:
+            executor.interrupt()
+            executor.finish()
+            while not executor.is_over:
+                for _ in executor.events(0.1, signals.wake):
+                    pass
+        signals.close()
+
+
+def uses_get_connection(registry: Registry, project: Project) -> bool:
+    """`get_connection()` gives `conn`, unless a database was named on the command line."""
+    conf = registry.conf
+    return (
+        conf is not None
+        and conf.connection_line is not None
+        and project.database_origin != "--database"
+    )
+
+
+def new_run_id() -> str:
+    """Sorts by time and is unique without a look at the disk: `20240131-120000-3f9a`."""
+    return time.strftime("%Y%m%d-%H%M%S-") + os.urandom(2).hex()
+
+
+class Signals:
+    """Signal handlers for the time of a run; their only deed is to write down what came.
+
+    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP stops the worker too.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._came: list[int] = []
+        self.wake, self._ring = os.pipe()
+        os.set_blocking(self._ring, False)
+        os.set_blocking(self.wake, False)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (*STOPPING, signal.SIGTSTP):
+            if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
+                continue  # under nohup, or a shell without job control: stay as told
+            self._before[number] = signal.signal(number, self._note)
+        self._before_wakeup = signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._before_wakeup)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def close(self) -> None:
+        os.close(self.wake)
+        os.close(self._ring)
+
+    def take(self) -> list[str]:
+        try:
+            while os.read(self.wake, 512):
+                pass
+        except BlockingIOError:
+            pass
+        wishes = []
+        while self._came:
+            number = self._came.pop(0)
+            if number == signal.SIGTSTP:
+                wishes.append("suspend")
+            else:
+                wishes.append("kill" if self.signal else "interrupt")
+                self.signal = self.signal or number
+        return wishes
+
+    def pause(self) -> None:
+        """Stop this process, as SIGTSTP would have; returns when it is told to go on."""
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._came.append(number)
+
+
+def _prepare(registry: Registry, project: Project, *, is_raw: bool, post_mortem: bool) -> Prepare:
+    conf = registry.conf
+    return Prepare(
+        root=project.root,
+        pythonpath=tuple(
+            os.path.normpath(os.path.join(project.root, entry)) for entry in project.pythonpath
+        ),
+        database=project.database,
+        transaction=project.transaction,
+        orchconf=os.path.join(project.root, conf.path) if conf else None,
+        has_connection=uses_get_connection(registry, project),
+        resources=tuple(
+            Resource(
+                name=one.name,
+                line=one.line,
+                needs=_needs(one.needs, registry),
+            )
+            for one in (conf.resources if conf else ())
+        ),
+        raw_output=is_raw,
+        post_mortem=post_mortem,
+    )
+
+
+def _needs(needs: tuple[tuple[str, bool], ...], registry: Registry) -> tuple[str, ...]:
+    """Arguments of a resource that somebody gives; the others keep their defaults."""
+    conf = registry.conf
+    offered = {"conn", *(one.name for one in conf.resources)} if conf else {"conn"}
+    return tuple(name for name, _ in needs if name in offered)

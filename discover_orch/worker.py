@@ -1,0 +1,350 @@
+"""The child: takes orders, runs tools one after another, reports.
+
+A new interpreter that the supervisor starts before anything is known of the project; all it needs to know
+comes by orders. It plans nothing, and knows no terminal but the one that it is lent to debug. What it
+imports, every run pays for: nothing here that a run which goes well does not need.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+
+from discover_orch.baseline import Baseline
+from discover_orch.capture import Capture
+from discover_orch.channel import Channel
+from discover_orch.database import CannotOpen, find_hint
+from discover_orch.debugger import Debugger, NoTerminal
+from discover_orch.failure import describe
+from discover_orch.interrupts import Interrupts
+from discover_orch.loader import ImportProblem, Loader
+from discover_orch.orphans import become_subreaper, end_with_parent, sweep
+from discover_orch.protocol import (
+    Closed,
+    Declined,
+    Finish,
+    Greet,
+    Prepare,
+    RunStep,
+    StepError,
+    StepFinished,
+    StepStarted,
+    decode_type,
+)
+from discover_orch.resources import ResourceProblem, Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from discover_orch.protocol import StepStatus
+
+# What orch itself has to say about a tool: a sentence, and no traceback.
+PROBLEMS = (CannotOpen, ImportProblem, NoTerminal, ResourceProblem)
+LONGEST_TEXT = 1000  # characters of a metric
+LONGEST_NUMBER = 1 << 1000  # a larger one takes long to write, and is refused by Python beyond
+SWEEP_TIME = 0.5  # seconds
+
+
+def main() -> None:
+    """The whole life of a worker; the supervisor starts it with pipes at known descriptors."""
+    interrupts = Interrupts()
+    interrupts.install()
+    channel = Channel()
+    greeting = channel.receive()
+    if not isinstance(greeting, Greet):
+        return
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # to ask the terminal is refused, not stopped
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    become_subreaper()
+    atexit.register(sweep, set(), 0)
+    _thread.start_new_thread(_end_with_parent, (channel.life, os.getpid()))
+    if greeting.watches_death:
+        end_with_parent(greeting.parent)
+    faulthandler.enable(channel.messages_fd, all_threads=False)
+    capture = Capture(greeting.mark)
+    channel.guard(capture.fds)
+    order = channel.receive()
+    if isinstance(order, Prepare):
+        Worker(order, channel, capture, interrupts).serve()
+
+
+def _end_with_parent(life: int, me: int) -> None:
+    """Wait until the parent is gone; then end all that is below us, and ourselves.
+
+    In a thread of its own, since the main thread runs a tool; the tool is not asked: its transaction
+    is rolled back by the database.
+    """
+    try:
+        while os.read(life, 1):
+            pass
+    except OSError:  # the tool closed it
+        return
+    sweep(set(), time.monotonic() + SWEEP_TIME)
+    if os.getpgrp() == me:
+        os.killpg(me, signal.SIGKILL)
+    os.kill(me, signal.SIGKILL)
+
+
+class Worker:
+    """One prepared worker: `serve` until there are no more orders."""
+
+    def __init__(
+        self, prepare: Prepare, channel: Channel, capture: Capture, interrupts: Interrupts
+    ) -> None:
+        self._pid = os.getpid()
+        self._channel = channel
+        self._capture = capture
+        self._interrupts = interrupts
+        self._root = prepare.root
+        self._post_mortem = prepare.post_mortem
+        self._orchconf = prepare.orchconf
+        self._conf_error: BaseException | None = None
+        self._failures = 0
+        if prepare.environment is not None:
+            os.environ.clear()
+            os.environ.update(prepare.environment)
+        self._loader = Loader(prepare.root, prepare.pythonpath)
+        self._loader.install()
+        self._debugger = Debugger(channel, capture)
+        self._debugger.install()
+        self._baseline = Baseline(prepare.root, channel.messages_fd)
+        self._resources = Resources(
+            root=prepare.root,
+            database=prepare.database,
+            transaction=prepare.transaction,
+            needs={one.name: one.needs for one in prepare.resources},
+            has_connection=prepare.has_connection,
+            load_conf=self._load_conf,
+            call=interrupts.call,
+        )
+
+    def serve(self) -> None:
+        """Carry out orders until `Finish`, or until the parent closes the pipe."""
+        with self._baseline:
+            pass  # enter the root
+        while (order := self._channel.receive()) is not None:
+            if isinstance(order, RunStep):
+                self._run(order)
+            elif isinstance(order, Finish):
+                break
+        self._finish(is_asked=isinstance(order, Finish))
+
+    def _run(self, order: RunStep) -> None:
+        if self._interrupts.asked or self._failures > order.failures:
+            self._channel.send(Declined(step=order.step))
+            return
+        self._channel.send(StepStarted(step=order.step))
+        started = time.perf_counter()
+        self._interrupts.raised = False
+        self._debugger.begin_step(order.step)
+        with self._baseline:
+            status, error, metrics, notes = self._attempt(order)
+            self._channel.check()
+            self._debugger.end_step()
+            self._capture.put_back()
+        self._capture.end_step(order.step)
+        self._failures += status == "failed"
+        self._channel.send(
+            StepFinished(
+                step=order.step,
+                status=status,
+                duration=time.perf_counter() - started,
+                error=error,
+                metrics=metrics,
+                notes=tuple(notes),
+                loaded=self._loader.take_loaded(),
+            )
+        )
+
+    def _attempt(
+        self, order: RunStep
+    ) -> tuple[StepStatus, StepError | None, Mapping[str, object], list[str]]:
+        """Run the tool and end its transaction, whatever happens."""
+        try:
+            metrics = self._call_tool(order)
+            self._leave_fork(0)
+            if self._interrupts.raised:  # it caught the interrupt, and went on to its end
+                raise KeyboardInterrupt
+            notes = self._resources.end(keep=True)
+        except BaseException as error:
+            self._leave_fork(1, error)
+            status: StepStatus = "interrupted" if self._interrupts.raised else "failed"
+            described = self._describe(error, order)
+            if self._post_mortem and status == "failed":
+                self._debugger.examine(error)
+            return status, described, {}, self._roll_back()
+        return "passed", None, metrics, notes
+
+    def _call_tool(self, order: RunStep) -> Mapping[str, object]:
+        call = self._interrupts.call
+        module = call(self._loader.load_tool, order.module, order.path)
+        run = getattr(module, "run", None)
+        if not callable(run):
+            raise ImportProblem(
+                f"{order.path} has no callable run() once it is loaded", "define run() at top level"
+            )
+        named: dict[str, Any] = dict(order.extra)
+        if order.arguments:
+            named.update(call(_convert, order))
+        named.update(self._resources.open(order.resources))
+        self._interrupts.check()
+        self._resources.begin(order.resources)
+        first = [named.pop(name) for name in _positional_only(run) if name in named]
+        return read_metrics(call(run, *first, **named))
+
+    def _roll_back(self) -> list[str]:
+        try:
+            return self._resources.end(keep=False)
+        except BaseException as error:
+            return [f"its transaction could not be rolled back: {error}"]
+
+    def _describe(self, error: BaseException, order: RunStep) -> StepError:
+        if isinstance(error, PROBLEMS):
+            return StepError(
+                kind="exception",
+                type=type(error).__name__,
+                message=str(error),
+                path=order.path,
+                hint=error.hint if hasattr(error, "hint") else "",
+            )
+        hint = find_hint(error)
+        if isinstance(error, ImportError):
+            hint = self._loader.hint_for(error)
+        described = describe(error, self._root, hint)
+        if described.path is None:  # at the commit, say: no line of the user's raised it
+            return StepError(
+                kind=described.kind,
+                type=described.type,
+                message=described.message,
+                path=order.path,
+                hint=described.hint or "raised after run() had returned, when orch committed",
+            )
+        return described
+
+    def _load_conf(self) -> ModuleType:
+        """`orchconf.py`; one that raises is not run again for each tool."""
+        if self._conf_error is not None:
+            raise self._conf_error
+        if self._orchconf is None:
+            raise ResourceProblem("the project has no orchconf.py")
+        try:
+            module: ModuleType = self._interrupts.call(self._loader.load_conf, self._orchconf)
+        except Exception as error:
+            self._conf_error = error
+            raise
+        return module
+
+    def _leave_fork(self, code: int, error: BaseException | None = None) -> None:
+        """A tool forked, and its child came back here: it has no business in this function."""
+        if os.getpid() != self._pid:
+            if error is not None and not isinstance(error, SystemExit):
+                sys.excepthook(type(error), error, error.__traceback__)
+            os._exit(code)
+
+    def _finish(self, is_asked: bool) -> None:
+        """Close what is open and say so; then the interpreter ends as any other."""
+        with self._baseline:
+            closed = self._resources.close()
+            try:
+                self._interrupts.close()
+            except BaseException as unclosed:
+                closed.append(("the event loop", unclosed))
+            self._channel.check()
+            self._capture.put_back()
+        errors = []
+        for name, error in closed:
+            one = describe(error, self._root)
+            errors.append(
+                StepError(
+                    kind=one.kind,
+                    type=one.type,
+                    message=f"closing {name}: {one.message}",
+                    path=one.path,
+                    line=one.line,
+                    traceback=one.traceback,
+                )
+            )
+        if is_asked:
+            self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
+
+
+def _convert(order: RunStep) -> dict[str, object]:
+    """The arguments as `run()` wants them; imports the module of an Enum for its members."""
+    from discover_orch.tool import Member, Param  # only a tool with parameters needs it
+
+    converted: dict[str, object] = {}
+    for name, argument in order.arguments.items():
+        param = Param(name=name, type=decode_type(argument.type))
+        one = param.convert(argument.texts)
+        if isinstance(one, list):
+            converted[name] = [_find_member(m) if isinstance(m, Member) else m for m in one]
+        else:
+            converted[name] = _find_member(one) if isinstance(one, Member) else one
+    return converted
+
+
+def _find_member(member: Any) -> object:
+    import importlib
+
+    found: Any = importlib.import_module(member.module)
+    for part in member.enum.split("."):
+        found = getattr(found, part)
+    return found[member.name]
+
+
+def _positional_only(run: Any) -> tuple[str, ...]:
+    code = getattr(run, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_posonlyargcount]
+
+
+def read_metrics(returned: object) -> Mapping[str, object]:
+    """The scalars of a mapping that `run()` returned; whatever else it is or holds is no metric."""
+    if returned is None or not isinstance(returned, Mapping):
+        return {}
+    metrics = {}
+    try:
+        for name, given in returned.items():
+            if isinstance(name, str):
+                is_scalar, scalar = _read_scalar(given)
+                if is_scalar:
+                    metrics[str(name)] = scalar
+    except Exception:  # a mapping of the user's own class
+        return metrics
+    return metrics
+
+
+def _read_scalar(given: Any) -> tuple[bool, object]:
+    if given is None or isinstance(given, bool):
+        return True, given
+    if isinstance(given, str):
+        return True, str.__str__(given)[:LONGEST_TEXT]
+    if isinstance(given, int):
+        return abs(given) < LONGEST_NUMBER, int(given)
+    if isinstance(given, float):
+        return True, float(given)
+    item = getattr(given, "item", None)  # a scalar of numpy and its kin
+    if callable(item):
+        try:
+            inner = item()
+        except Exception:
+            return False, None
+        if inner is None or isinstance(inner, (bool, int, float, str)):
+            return _read_scalar(inner)
+    return False, None
+
+
+def _find_threads() -> tuple[str, ...]:
+    """Names of threads that keep the interpreter from ending."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return ()
+    main = threading.main_thread()
+    return tuple(one.name for one in threading.enumerate() if one is not main and not one.daemon)
