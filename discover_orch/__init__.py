@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+TYPE_CHECKING = (
+    False  # what type checkers go by; every worker imports this, and `typing` costs 4 ms
+)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "resource"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def resource(function: F) -> F:

@@ -15,7 +15,6 @@ import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
 # Those that programs change. SIGHUP is not among them: see `orphans.end_with_parent`.

@@ -44,12 +44,22 @@ def meet(one: str, other: str) -> bool:
         return True
     first, second = _literal_part(one), _literal_part(other)
     if first == one and second == other:
-        return one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")
+        return _is_inside(one, other) or _is_inside(other, one)
     if first == one:
-        return fnmatch.fnmatchcase(one, other)
+        return _matches(one, other) or _is_inside(first=second, folder=one)
     if second == other:
-        return fnmatch.fnmatchcase(other, one)
+        return _matches(other, one) or _is_inside(first=first, folder=other)
     return first.startswith(second) or second.startswith(first)
+
+
+def _is_inside(first: str, folder: str) -> bool:
+    return first.startswith(folder.rstrip("/") + "/")
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """A star crosses folders here, and `**/` may stand for none; a folder that matches holds all below."""
+    loose = pattern.replace("**/", "*")
+    return fnmatch.fnmatchcase(path, loose) or fnmatch.fnmatchcase(path, loose.rstrip("/") + "/*")
 
 
 def _literal_part(pattern: str) -> str:

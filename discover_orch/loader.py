@@ -9,8 +9,6 @@ All else (installed packages, the standard library, extension modules) is import
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.machinery
 import importlib.util
 import marshal
 import os
@@ -70,7 +68,8 @@ class Loader:
     def load_tool(self, module: str, path: str) -> ModuleType:
         """Import a tool by its dotted name; `path` (relative to the root) must be where it came from."""
         expected = os.path.join(self.root, path)
-        loaded = importlib.import_module(module)
+        __import__(module)  # not import_module, whose frame would stand in tracebacks
+        loaded = sys.modules[module]
         found = getattr(loaded, "__file__", None)
         if found != expected and not _is_same(found, expected):
             raise ImportProblem(

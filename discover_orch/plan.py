@@ -66,6 +66,12 @@ class Plan:
         values += [
             text for step in self.steps for name, text in step.extra.items() if is_secret_name(name)
         ]
+        values += [
+            param.default
+            for step in self.steps
+            for param in step.tool.params
+            if param.is_secret and isinstance(param.default, str)
+        ]
         return tuple(dict.fromkeys(text for text in values if len(text) >= 8))
 
 
@@ -120,13 +126,17 @@ def _missing(tool: Tool, param: Param) -> Problem:
     return Problem(
         code="missing-parameter",
         message=f"{tool.name} needs {param.flag} ({param.type})",
-        hint=f"give {param.flag} VALUE, or set {param.name} under [tool.orch.params]",
+        hint=f"give {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} under "
+        "[tool.orch.params]",
         location=Location(path=tool.path, line=tool.line),
     )
 
 
 def _refused(tool: Tool, param: Param, setting: Setting) -> Problem | None:
+    is_typed = setting.origin.startswith("-")  # of an option that is repeated the last one holds
     try:
+        if not param.type.many and len(setting.texts) != 1 and not is_typed:
+            raise ConvertError("a list was given, and one value is wanted")
         param.convert(setting.texts)
     except ConvertError as error:
         text = f"a value that is not shown is no {param.type}" if param.is_secret else str(error)
@@ -146,10 +156,18 @@ def _extra(tool: Tool, values: Values, registry: Registry) -> dict[str, str]:
     return {
         one.name.replace("-", "_"): one.text
         for one in values.given
-        if _is_for(one, tool, registry)
-        and not any(same(one.name, param.name) for param in tool.params)
-        and one.name not in tool.resources
+        if _is_for(one, tool, registry) and _is_extra(tool, one.name)
     }
+
+
+def _is_extra(tool: Tool, name: str) -> bool:
+    return tool.takes_extra and not any(
+        same(name, other) for other in (*tool.resources, *(param.name for param in tool.params))
+    )
+
+
+def _takes(tool: Tool, name: str) -> bool:
+    return _is_extra(tool, name) or any(same(name, param.name) for param in tool.params)
 
 
 def _is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
@@ -163,6 +181,16 @@ def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Probl
     for one in values.given:
         if one.tool is not None:
             found = registry.names.find(one.tool)
+            if len(found) > 1:
+                names = ", ".join(registry.display(module) for module in found)
+                problems.append(
+                    Problem(
+                        code="ambiguous",
+                        message=f'-p {one.tool}.{one.name}: "{one.tool}" could be several tools',
+                        hint=f"write one of {names}",
+                    )
+                )
+                continue
             if not any(module in found for module in chosen):
                 known = [registry.display(module) for module in (found or chosen)]
                 close = nearest(one.tool, known)
@@ -176,17 +204,23 @@ def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Probl
                 )
                 continue
         takers = [tool for tool in tools if _is_for(one, tool, registry)]
-        if any(
-            tool.takes_extra or any(same(one.name, param.name) for param in tool.params)
-            for tool in takers
-        ):
+        if any(_takes(tool, one.name) for tool in takers):
             continue
         close = nearest(one.name, {param.name for tool in takers for param in tool.params})
+        others = [
+            tool.name
+            for tool in registry.tools.values()
+            if _is_for(one, tool, registry) and any(same(one.name, it.name) for it in tool.params)
+        ]
+        if others:
+            hint = f"{', '.join(others)} would take it: add it to the targets"
+        else:
+            hint = f'did you mean "{close}"?' if close else "orch run TARGETS --help lists them"
         problems.append(
             Problem(
                 code="unknown-parameter",
                 message=f'no selected tool takes "{one.name}" (given with -p)',
-                hint=f'did you mean "{close}"?' if close else "orch run TARGETS --help lists them",
+                hint=hint,
             )
         )
     return problems
@@ -214,22 +248,20 @@ def _against_after(modules: tuple[str, ...], registry: Registry) -> list[Problem
 
 
 def _stage_of(tool: Tool, selection: Selection, registry: Registry) -> str:
-    word = selection.because[tool.module].removeprefix("stage:").strip("+")
+    word = selection.because[tool.module].strip("+").removeprefix("stage:")
     return word if word in tool.stages else registry.stages[registry.rank[tool.module]].name
 
 
 def _reason(tool: Tool, selection: Selection, registry: Registry) -> str:
     word = selection.because[tool.module]
     core = word.strip("+")
+    plain = core.removeprefix("stage:")
+    if tool.module in selection.ways:
+        return f"{selection.ways[tool.module]} of {plain.removeprefix('tool:')}"
     if core == EVERYTHING:
         return "everything was asked for"
-    plain = core.removeprefix("stage:")
-    if plain in tool.stages and (registry.stage(plain) is not None) and core != f"tool:{plain}":
+    if plain in tool.stages:
         return f"of stage {plain}"
     if core in registry.groups:
         return f"of group {core}"
-    if word.startswith("+") or word.endswith("+"):
-        named = core.removeprefix("tool:")
-        if tool.module not in registry.names.find(named):
-            return f"upstream of {named}" if word.startswith("+") else f"downstream of {named}"
     return "named" if core == word else f"named by {word}"

@@ -47,6 +47,6 @@ class Report:
         """128 + the signal's number for an interrupted run, as shells have it."""
         if self.status == "interrupted":
             return 128 + self.signal if self.signal else ExitCode.INTERRUPTED
-        if self.failures or self.has_closing_error:
+        if self.failures or self.status == "failed" or self.has_closing_error:
             return ExitCode.FAILED
         return ExitCode.OK

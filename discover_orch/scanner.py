@@ -1,39 +1,29 @@
 """The eye: looks at the project's tree and reads, never imports, what stands there.
 
 In: a `Project` and the index of the last look. Out: a `Scan`, and a `Snapshot` that the next look can start
-from. Only files whose signature changed are read; only those that hold the word STAGE are parsed. A big
-first look is shared with a forked child: nothing of the user's runs in either. Writes nothing.
+from. Only files whose signature changed are read, by `reading`, which is imported where there are any: the
+one late import outside `cli`, for the sake of every warm start. Writes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import stat
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from discover_orch import facts_rows as rows
 from discover_orch.config import resolve_packages
 from discover_orch.errors import Location, Problem
-from discover_orch.facts import Broken, ConfFacts, Exports, ModuleFacts
-from discover_orch.names import read_exports, resolve_module
+from discover_orch.facts import Broken, ConfFacts, Exports, ModuleFacts, Ref, Unknown
 from discover_orch.project import Project
 from discover_orch.scan import PassedOver, Scan
-from discover_orch.source import read_conf, read_module, read_near_miss
 from discover_orch.store import Index
-from discover_orch.syntax import FAILURES, parse, quiet
+from discover_orch.tool import ParamType
 from discover_orch.tree import ABSENT, Tree, is_racy, read_tree, signature_of
 from discover_orch.value import field, value
 
-WORD = b"STAGE"
 CONF = "orchconf.py"
-SIZE_LIMIT = 2_000_000
-#: Below this many files to read, a second process costs more than it saves (measured: about 15 ms).
-SHARE_FROM = 150
-MOST_PROCESSES = 8
 
 Row = list[object]
 Entry = tuple[str, Row | None]
@@ -72,7 +62,7 @@ def scan(
             if isinstance(found, ModuleFacts) and found.stage and not found.stage.is_off:
                 problems.append(_misnamed(found))
         elif isinstance(found, ModuleFacts):
-            modules.append(resolve_module(found, reader.exports))
+            modules.append(reader.resolve(found))
     conf = reader.conf()
     if isinstance(conf, Broken):
         broken.append(conf)
@@ -82,7 +72,10 @@ def scan(
         for path in tree.excluded
     ]
     if is_wide:
-        passed_over += _near_misses(project.root, entries, space)
+        from discover_orch import reading
+
+        wordless = [(path, space.name(path)) for path, (_, row) in entries.items() if row is None]
+        passed_over += reading.near_misses(project.root, wordless)
     result = Scan(
         modules=tuple(modules),
         broken=tuple(broken),
@@ -169,101 +162,12 @@ def _read_all(root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> dict[s
             entries[path] = known
         else:
             changed.append((path, space.name(path)))
-    for path, row in _read_rows(root, changed):
-        entries[path] = (tree.signatures[path], row)
+    if changed:
+        from discover_orch import reading
+
+        for path, row in reading.read_rows(root, changed):
+            entries[path] = (tree.signatures[path], row)
     return entries
-
-
-def _read_rows(root: str, files: list[tuple[str, str]]) -> list[tuple[str, Row | None]]:
-    processes = min(MOST_PROCESSES, os.cpu_count() or 1, len(files) // SHARE_FROM + 1)
-    if processes < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
-        return [(path, _read_row(root, path, module)) for path, module in files]
-    children = [_fork_reader(root, files[part::processes]) for part in range(1, processes)]
-    found = [(path, _read_row(root, path, module)) for path, module in files[::processes]]
-    for part, (pid, pipe) in enumerate(children, start=1):
-        with os.fdopen(pipe, "rb") as answer:
-            data = answer.read()
-        os.waitpid(pid, 0)
-        mine = files[part::processes]
-        try:
-            read = json.loads(data)
-            found += [(path, row) for (path, _), row in zip(mine, read, strict=True)]
-        except ValueError:  # the child was killed: its share is read here
-            found += [(path, _read_row(root, path, module)) for path, module in mine]
-    return found
-
-
-def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int]:
-    """A child that reads its share and answers with one JSON list. It shares no lock: there is one thread."""
-    receive, send = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        os.close(send)
-        return pid, receive
-    try:
-        os.close(receive)
-        found = [_read_row(root, path, module) for path, module in files]
-        with os.fdopen(send, "wb") as answer:
-            answer.write(json.dumps(found).encode())
-    finally:
-        os._exit(0)
-
-
-def _read_row(root: str, path: str, module: str) -> Row | None:
-    """The facts of one file as a row; None where it cannot be a tool."""
-    data = _read_bytes(os.path.join(root, path))
-    if data is None:
-        return None
-    if isinstance(data, Problem):
-        place = Location(path=path)
-        problem = Problem(code=data.code, message=data.message, hint=data.hint, location=place)
-        return rows.to_row(Broken(path=path, module=module, problem=problem))
-    if WORD not in data:
-        return None
-    is_package = path.endswith("__init__.py")
-    return rows.to_row(read_module(data, module=module, path=path, is_package=is_package))
-
-
-def _read_bytes(path: str) -> bytes | Problem | None:
-    """The bytes of a regular file, None where it is none or has gone, a Problem where it cannot be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return Problem(
-            code="unreadable",
-            message=f"cannot be read: {error.strerror}",
-            hint="give yourself the right to read it, or name it in exclude",
-        )
-    try:
-        st = os.fstat(descriptor)
-        if not stat.S_ISREG(st.st_mode):
-            return None
-        if st.st_size > SIZE_LIMIT:
-            return _too_large(descriptor, st.st_size)
-        parts = []
-        while part := os.read(descriptor, max(st.st_size + 1, 65536)):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError as error:
-        return Problem(code="unreadable", message=f"cannot be read: {error.strerror}")
-    finally:
-        os.close(descriptor)
-
-
-def _too_large(descriptor: int, size: int) -> Problem | None:
-    tail = b""
-    while part := os.read(descriptor, 1 << 20):
-        if WORD in tail + part:
-            return Problem(
-                code="too-large",
-                message=f"holds STAGE and is too large to be read ({size / 1e6:.1f} MB, limit 2 MB)",
-                hint="move its data into a data file, or name it in exclude",
-            )
-        tail = part[-len(WORD) :]
-    return None
 
 
 class _Reader:
@@ -276,6 +180,14 @@ class _Reader:
         self.extras: dict[str, str] = {}
         self._found: dict[str, Exports | None] = {}
 
+    def resolve(self, facts: ModuleFacts) -> ModuleFacts:
+        """The facts without references to other modules; most have none."""
+        if _is_resolved(facts):
+            return facts
+        from discover_orch import reading
+
+        return reading.resolve(facts, self.exports)
+
     def exports(self, module: str) -> Exports | None:
         """What the module offers by its source; None where the project has none of that name."""
         if module not in self._found:
@@ -284,24 +196,20 @@ class _Reader:
 
     def _read_exports(self, module: str) -> Exports | None:
         for path in self._space.candidates(module):
-            entry = self._entry(path, _exports_row(module))
-            if entry is None:
-                continue
-            found = rows.from_row(entry[1]) if entry[1] is not None else None
-            return found if isinstance(found, Exports) else None
+            row = self._row(path, module)
+            if row is not None:
+                found = rows.from_row(row)
+                return found if isinstance(found, Exports) else None
         return None
 
     def conf(self) -> ConfFacts | Broken | None:
-        entry = self._entry(CONF, lambda path, data: read_conf(data, path=path))
-        if entry is None or entry[1] is None:
-            return None
-        found = rows.from_row(entry[1])
+        row = self._row(CONF, None)
+        found = rows.from_row(row) if row is not None else None
         return found if isinstance(found, ConfFacts | Broken) else None
 
-    def _entry(
-        self, path: str, read: Callable[[str, bytes], Exports | ConfFacts | Broken]
-    ) -> Entry | None:
-        """The row of a file by its signature, or None where there is no such file."""
+    def _row(self, path: str, module: str | None) -> Row | None:
+        """The row of a file by its signature (of `orchconf.py` where `module` is None); None where there
+        is no such file."""
         signature = self._tree.signatures.get(path)
         if signature is None:
             signature = signature_of(os.path.join(self._root, path))
@@ -310,43 +218,27 @@ class _Reader:
             return None
         known = self._old.exports.get(path)
         if known is None or known[0] != signature:
-            data = _read_bytes(os.path.join(self._root, path))
-            row = None
-            if isinstance(data, bytes):
-                row = rows.to_row(read(path, data))
-            elif isinstance(data, Problem) and path == CONF:
-                place = Location(path=path)
-                problem = Problem(code=data.code, message=data.message, location=place)
-                row = rows.to_row(Broken(path=path, module="orchconf", problem=problem))
+            from discover_orch import reading
+
+            row = (
+                reading.read_orchconf(self._root, path)
+                if module is None
+                else reading.read_referred(self._root, path, module)
+            )
             known = (signature, row)
         self.read[path] = known
-        return known
+        return known[1]
 
 
-def _exports_row(module: str) -> Callable[[str, bytes], Exports]:
-    def read(path: str, data: bytes) -> Exports:
-        is_package = path.endswith("__init__.py")
-        with quiet():
-            try:
-                return read_exports(parse(data), module, is_package)
-            except FAILURES:  # whoever refers to it is told that nothing is found there
-                return Exports(module=module)
-
-    return read
-
-
-def _near_misses(
-    root: str, entries: Mapping[str, Entry], space: ModuleSpace
-) -> Iterable[PassedOver]:
-    for path, (_, row) in entries.items():
-        if row is not None:
-            continue
-        data = _read_bytes(os.path.join(root, path))
-        if not isinstance(data, bytes) or b"run" not in data or WORD in data:
-            continue
-        found = read_near_miss(data, module=space.name(path), path=path)
-        if isinstance(found, ModuleFacts) and found.miss:
-            yield PassedOver(path=path, reason=found.miss, line=found.miss_line)
+def _is_resolved(facts: ModuleFacts) -> bool:
+    """Whether nothing in the facts names another module."""
+    tags = [tag for tag in (facts.stage, facts.after) if tag is not None]
+    if any(isinstance(word, Ref) for tag in tags for word in tag.words):
+        return False
+    run = facts.run
+    return run is None or (
+        run.ref is None and all(isinstance(one.type, ParamType | Unknown) for one in run.arguments)
+    )
 
 
 def _with_last_stages(broken: Broken, old: _Memory) -> Broken:

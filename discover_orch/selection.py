@@ -20,7 +20,7 @@ from discover_orch.errors import (
 )
 from discover_orch.registry import Registry, Unhealthy
 from discover_orch.stages import EVERYTHING
-from discover_orch.value import field, value
+from discover_orch.value import field, replace, value
 
 GLOB_MARKS = frozenset("*?[")
 
@@ -156,14 +156,16 @@ def _expand_core(
         if core in seen:
             problems.append(Problem(code="group-circle", message=f'group "{core}" contains itself'))
             return ()
-        above = Place(root=place.root)  # paths in the configuration are relative to the root
-        return tuple(
-            dict.fromkeys(
-                module
-                for item in registry.groups[core]
-                for module in _expand(item, registry, above, problems, reached, (*seen, core))
-            )
-        )
+        top = Place(root=place.root)  # paths in the configuration are relative to the root
+        members: dict[str, None] = {}
+        told = len(problems)
+        for item in registry.groups[core]:
+            found = _expand(item, registry, top, problems, reached, (*seen, core))
+            members |= dict.fromkeys(found)
+        problems[told:] = [
+            replace(one, message=f'{one.message} (in group "{core}")') for one in problems[told:]
+        ]
+        return tuple(members)
     if any(mark in core for mark in GLOB_MARKS) and "/" not in core:
         return _glob(core, word, registry, problems, reached)
     if any(core in one.stages for one in registry.unhealthy):
@@ -342,10 +344,4 @@ def _nothing_left(targets: tuple[str, ...], registry: Registry, *, excluded: boo
 
 
 def _as_warning(problem: Problem) -> Problem:
-    return Problem(
-        code=problem.code,
-        message=problem.message,
-        hint=problem.hint,
-        location=problem.location,
-        severity="warning",
-    )
+    return replace(problem, severity="warning")

@@ -12,7 +12,6 @@ from discover_orch.errors import Problem, nearest
 from discover_orch.naming import Names
 from discover_orch.value import value
 
-
 #: The group of all stages in order; no stage and no group of the user's may be called so.
 EVERYTHING = "full"
 

@@ -127,11 +127,7 @@ def _encoding_problem(data: bytes, path: str, reason: str) -> Problem | None:
         return _problem("encoding", message, hint, path, _line_at(data, error.start))
     except (UnicodeError, ValueError, TypeError, AssertionError):
         return _problem("encoding", f"not {_one_line(name)} text", hint, path, line)
-    if (
-        has_mark
-        and cookie is not None
-        and cookie.lower().replace("_", "-") not in ("utf-8", "utf8")
-    ):
+    if has_mark and cookie is not None and "BOM" in reason:  # only the exact name will do
         message = f"it begins with the mark of UTF-8, but names the encoding {_one_line(name)}"
         return _problem("encoding", message, "take the encoding line out", path, line)
     return None

@@ -42,7 +42,7 @@ class Tree:
         """Everything in one text, to be compared with that of another look."""
         lines = [f"{path}\0{signature}" for path, signature in self.signatures.items()]
         lines.sort()
-        lines += [f"{path}\0!{reason}" for path, reason in self.unreadable]
+        lines += sorted(f"{path}\0!{reason}" for path, reason in self.unreadable)
         return "\n".join(lines)
 
 

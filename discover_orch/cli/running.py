@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-
 from discover_orch import __version__, looking, session
 from discover_orch.cli.app import Context
 from discover_orch.cli.live import StatusLine

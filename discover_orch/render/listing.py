@@ -36,7 +36,7 @@ def listing_text(document: Document, style: Style, *, verbose: bool = False) -> 
         out += [_passed_over(one, style) for one in document["passed_over"]]
     if shown:
         out.append("")
-        out.append(_total(len(shown) - len(off), len(stages), len(off)))
+        out.append(_total(len(tools), len(stages), len(off)))
     return "\n".join(out) + "\n" if out else ""
 
 
@@ -45,9 +45,14 @@ def options_text(params: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for param in params:
         flag = "--" + param["name"].replace("_", "-")
-        value = "" if param["type"] == "bool" else f" {param['type'].upper()}"
+        value = "" if param["type"] == "bool" else f" {_shout(param['type'])}"
         parts.append(flag + value + ("*" if param["required"] else ""))
     return one_line("  ".join(parts))
+
+
+def _shout(kind: str) -> str:
+    """`DATE`, `LIST[STR]`; the words of a choice as they must be typed."""
+    return kind if "|" in kind else kind.upper()
 
 
 def _total(tools: int, stages: int, off: int) -> str:

@@ -15,7 +15,7 @@ _SGR = r"\x1b\[[0-9;:]*m"
 #: C0 but tab and newline, DEL, C1, the marks that turn the direction of text, and lone surrogates.
 _CONTROL = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
-    r"\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _CODES = {
     "bold": "1",

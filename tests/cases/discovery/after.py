@@ -1,0 +1,7 @@
+# expect: stage a | after fetch | run
+STAGE = "a"
+AFTER = "fetch"
+
+
+def run():
+    ...

@@ -1,0 +1,7 @@
+# expect: stage a | after | run
+STAGE = "a"
+AFTER = ()
+
+
+def run():
+    ...

@@ -1,0 +1,6 @@
+# expect: stage ingest | run
+STAGE: str = "ingest"
+
+
+def run():
+    ...

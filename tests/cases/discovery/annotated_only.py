@@ -1,0 +1,6 @@
+# expect: run | miss has run() but no STAGE
+STAGE: str
+
+
+def run():
+    ...

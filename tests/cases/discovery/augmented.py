@@ -1,0 +1,7 @@
+# expect: stage problem | run
+STAGE = "a"
+STAGE += "b"
+
+
+def run():
+    ...

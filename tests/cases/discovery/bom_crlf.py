@@ -1,0 +1,6 @@
+﻿# expect: stage ingest | run conn:str
+STAGE = "ingest"
+
+
+def run(conn):
+    ...

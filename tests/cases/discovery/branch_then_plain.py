@@ -1,0 +1,8 @@
+# expect: stage ingest | run
+if True:
+    STAGE = "other"
+STAGE = "ingest"
+
+
+def run():
+    ...

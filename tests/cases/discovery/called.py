@@ -1,0 +1,8 @@
+# expect: stage problem | run
+import os
+
+STAGE = os.environ["STAGE"]
+
+
+def run():
+    ...

@@ -1,0 +1,6 @@
+# expect: stage ingest | run
+KIND = STAGE = "ingest"
+
+
+def run():
+    ...

@@ -1,0 +1,10 @@
+# expect: stage ingest | run
+class Stages:
+    INGEST = "ingest"
+
+
+STAGE = Stages.INGEST
+
+
+def run():
+    ...

@@ -1,0 +1,6 @@
+# expect: stage ingest-raw | run
+STAGE = "ingest" + "-" + "raw"
+
+
+def run():
+    ...

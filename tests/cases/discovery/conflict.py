@@ -1,0 +1,6 @@
+# expect: broken 2 conflict stages
+<<<<<<< ours
+STAGE = "ingest"
+=======
+STAGE = "other"
+>>>>>>> theirs

@@ -1,0 +1,8 @@
+# expect: stage ingest | run
+FIRST = "ingest"
+STAGE = FIRST
+FIRST = "other"
+
+
+def run():
+    ...

@@ -1,0 +1,6 @@
+# expect: stage problem | run
+STAGE = ()
+
+
+def run():
+    ...

@@ -1,0 +1,7 @@
+# expect: stage problem | run
+def STAGE():
+    ...
+
+
+def run():
+    ...

@@ -1,0 +1,7 @@
+# expect: stage problem | run
+for STAGE in ("a", "b"):
+    pass
+
+
+def run():
+    ...

@@ -1,0 +1,9 @@
+# expect: stage problem | run
+import sys
+
+if sys.argv:
+    STAGE = "ingest"
+
+
+def run():
+    ...

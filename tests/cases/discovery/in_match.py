@@ -1,0 +1,8 @@
+# expect: stage problem | run
+match "a":
+    case STAGE:
+        pass
+
+
+def run():
+    ...

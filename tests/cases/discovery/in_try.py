@@ -1,0 +1,9 @@
+# expect: stage problem | run
+try:
+    STAGE = "ingest"
+finally:
+    pass
+
+
+def run():
+    ...

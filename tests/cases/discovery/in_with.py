@@ -1,0 +1,7 @@
+# expect: stage problem | run
+with open(__file__) as STAGE:
+    pass
+
+
+def run():
+    ...

@@ -1,0 +1,7 @@
+# expect: stage render | run
+STAGE = "ingest"
+STAGE = "render"
+
+
+def run():
+    ...

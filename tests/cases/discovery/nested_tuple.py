@@ -1,0 +1,6 @@
+# expect: stage problem | run
+STAGE = ("a", ("b",))
+
+
+def run():
+    ...

@@ -1,0 +1,2 @@
+# expect: stage ingest
+STAGE = "ingest"

@@ -1,0 +1,3 @@
+# expect: broken 3 encoding stages ingest
+STAGE = "ingest"
+NAME = "été"

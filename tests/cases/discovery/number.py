@@ -1,0 +1,6 @@
+# expect: stage problem | run
+STAGE = 3
+
+
+def run():
+    ...

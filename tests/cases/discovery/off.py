@@ -1,0 +1,6 @@
+# expect: stage off | run
+STAGE = None
+
+
+def run():
+    ...

@@ -1,0 +1,7 @@
+# expect: stage a | orch problem | run
+STAGE = "a"
+ORCH = {1: 2}
+
+
+def run():
+    ...

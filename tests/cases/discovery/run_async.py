@@ -1,0 +1,6 @@
+# expect: stage ingest | run async conn:str
+STAGE = "ingest"
+
+
+async def run(conn):
+    ...

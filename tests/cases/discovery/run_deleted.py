@@ -1,0 +1,9 @@
+# expect: stage ingest
+STAGE = "ingest"
+
+
+def run():
+    ...
+
+
+del run

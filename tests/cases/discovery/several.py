@@ -1,0 +1,6 @@
+# expect: stage ingest,analyze | run
+STAGE = "ingest", "analyze"
+
+
+def run():
+    ...

@@ -1,0 +1,3 @@
+# expect: broken 2 encoding stages
+# -*- coding: utf-9 -*-
+STAGE = "ingest"

@@ -1,0 +1,6 @@
+# expect: stage problem | after problem | run
+STAGE, AFTER = "ingest", "x"
+
+
+def run():
+    ...

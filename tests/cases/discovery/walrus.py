@@ -1,0 +1,6 @@
+# expect: stage problem | run
+print(STAGE := "ingest")
+
+
+def run():
+    ...

@@ -1,0 +1,6 @@
+# expect: run | miss has run() but no STAGE
+f = lambda: (STAGE := "ingest")
+
+
+def run():
+    ...

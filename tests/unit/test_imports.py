@@ -1,0 +1,182 @@
+"""`imports` by itself: which imports count, and that the set of modules is never too small."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.facts import Broken, ImportFact
+from discover_orch.imports import closure, read_imports
+
+
+def imports(text: str, module: str = "a.b.c", is_package: bool = False) -> list[ImportFact]:
+    found = read_imports(text.encode(), module=module, path="x.py", is_package=is_package)
+    assert not isinstance(found, Broken)
+    return list(found)
+
+
+def names(text: str) -> set[str]:
+    return {f"{fact.module}:{','.join(fact.names)}".rstrip(":") for fact in imports(text)}
+
+
+def test_kinds_of_imports() -> None:
+    assert imports("import x.y, z as w\nfrom p import q as r, s\nfrom t import *\n") == [
+        ImportFact(kind="import", module="x.y", line=1),
+        ImportFact(kind="import", module="z", line=1),
+        ImportFact(kind="from", module="p", names=("q", "s"), line=2),
+        ImportFact(kind="from", module="t", names=("*",), line=3),
+    ]
+
+
+def test_relative_imports_are_made_absolute() -> None:
+    assert names("from . import x\nfrom .y import z\nfrom ..w import v") == {
+        "a.b:x",
+        "a.b.y:z",
+        "a.w:v",
+    }
+    (fact,) = imports("from .y import z", is_package=True)
+    assert fact.module == "a.b.c.y"
+    assert imports("from ..... import x") == []
+
+
+def test_imports_anywhere_count() -> None:
+    text = """
+def f():
+    import one
+    class C:
+        try:
+            import two
+        except ImportError:
+            import three
+        finally:
+            import four
+        with x:
+            for y in z:
+                import five
+            else:
+                import six
+match x:
+    case 1:
+        import seven
+async def g():
+    async with x:
+        import eight
+while x: import nine
+if x: pass
+elif y: import ten
+else: import eleven
+"""
+    expected = "one two three four five six seven eight nine ten eleven"
+    assert names(text) == set(expected.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("if TYPE_CHECKING:\n import no\nelse:\n import yes", {"yes"}),
+        ("if typing.TYPE_CHECKING:\n import no", set()),
+        ("if not TYPE_CHECKING:\n import yes\nelse:\n import no", {"yes"}),
+        ("if TYPE_CHECKING or x:\n import yes", {"yes"}),
+        ("if x: pass\nelif TYPE_CHECKING:\n import no\nelse:\n import yes", {"yes"}),
+    ],
+)
+def test_imports_for_type_checkers_do_not_count(text: str, expected: set[str]) -> None:
+    assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("importlib.import_module('x.y')", "x.y"),
+        ("import_module('x' '.y')", "x.y"),
+        ("from importlib import import_module as load\nload('x.y')", "x.y"),
+        ("importlib.import_module('.y', __package__)", "a.b.y"),
+        ("importlib.import_module('.y', package='x')", "x.y"),
+        ("importlib.import_module('..y', package='x.z')", "x.y"),
+        ("importlib.import_module(name='x.y')", "x.y"),
+        ("importlib.import_module('.y', __name__)", "a.b.c.y"),
+        ("__import__('x.y')", "x.y"),
+        ("importlib.import_module(name)", ""),
+        ("importlib.import_module(f'x.{y}')", ""),
+        ("importlib.import_module('.y')", ""),
+        ("importlib.import_module(**options)", ""),
+        ("f = importlib.import_module\nf('x')", ""),
+        ("list(map(__import__, x))", ""),
+        ("def f(x=importlib.import_module('x.y')): ...", "x.y"),
+        ("class C(__import__('x.y').B): ...", "x.y"),
+        ("@__import__('x.y').mark\ndef f(): ...", "x.y"),
+        ("if __import__('x.y'): pass", "x.y"),
+        ("try: ...\nexcept __import__('x.y').E: ...", "x.y"),
+        ("match a:\n case 1 if __import__('x.y'): ...", "x.y"),
+        ("def f():\n  return [importlib.import_module('x.y') for _ in z]", "x.y"),
+    ],
+)
+def test_dynamic_imports(text: str, module: str) -> None:
+    found = [fact for fact in imports(text) if fact.kind == "dynamic"]
+    assert [fact.module for fact in found] == [module]
+
+
+def test_dynamic_import_with_names() -> None:
+    (fact,) = imports("__import__('x', globals(), locals(), ['y'])")
+    assert (fact.module, fact.names) == ("x", ("y",))
+
+
+def test_a_file_that_cannot_be_read_is_broken() -> None:
+    found = read_imports(b"import (", module="a", path="a.py")
+    assert isinstance(found, Broken)
+    assert str(found.problem.location) == "a.py:1"
+
+
+PROJECT = {
+    "src": "",
+    "src.tool": "from src.lib import helper, missing\nimport src.deep.down.low\nimport json",
+    "src.lib": "from .inside import *",
+    "src.lib.helper": "from . import cycle",
+    "src.lib.cycle": "from .helper import x",
+    "src.lib.inside": "",
+    "src.deep.down.low": "def f():\n    import src.lazy",
+    "src.lazy": "",
+    "src.stranger": "",
+    "src.odd": "importlib.import_module(x)",
+    "src.shop": "__all__ = ['hat']\nfrom .coat import y",
+    "src.shop.hat": "",
+    "src.shop.coat": "",
+    "src.buyer": "from src.shop import *",
+}
+PACKAGES = {"src", "src.lib", "src.shop"}
+
+
+def lookup(module: str) -> tuple[ImportFact, ...] | None:
+    if module not in PROJECT:
+        return None
+    return tuple(imports(PROJECT[module], module, module in PACKAGES))
+
+
+def test_closure_holds_all_that_is_imported_on_the_way() -> None:
+    found = closure(["src.tool"], lookup)
+    assert found.modules == {
+        "src",
+        "src.tool",
+        "src.lib",
+        "src.lib.helper",
+        "src.lib.cycle",
+        "src.lib.inside",
+        "src.deep.down.low",
+        "src.lazy",
+    }
+    assert not found.has_unread
+
+
+def test_closure_remembers_what_is_missing() -> None:
+    missing = closure(["src.tool"], lookup).missing
+    # a file of one of these names would change what the import finds
+    assert {"src.lib.missing", "src.deep", "src.deep.down", "json"} <= missing
+    assert "src.lib.helper.x" in missing
+
+
+def test_a_star_reaches_the_modules_that_the_package_lists() -> None:
+    assert {"src.shop.hat", "src.shop.coat"} <= closure(["src.buyer"], lookup).modules
+
+
+def test_an_import_that_cannot_be_read_is_told() -> None:
+    assert closure(["src.odd"], lookup).has_unread
+    assert closure(["src.nowhere"], lookup).missing == {"src.nowhere"}
