@@ -32,6 +32,9 @@ class Baseline:
         self._crash_fd = crash_fd
         self._environ = os.environ
         self._variables = os.environ.copy()
+        # Comparing the mapping itself would decode every variable, after every tool.
+        self._raw = getattr(os.environ, "_data", None)
+        self._raw_before = None if self._raw is None else dict(self._raw)
         self._handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
         self._umask = os.umask(0o022)
         os.umask(self._umask)
@@ -71,7 +74,10 @@ class Baseline:
     def _put_back_environment(self) -> None:
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003
-        if self._environ != self._variables:
+        is_same = (
+            self._environ == self._variables if self._raw is None else self._raw == self._raw_before
+        )
+        if not is_same:
             self._environ.clear()
             self._environ.update(self._variables)
 
@@ -82,17 +88,22 @@ def _read_logging() -> Any:
     if logging is None:
         return None
     root = logging.root
-    off = {name for name, one in root.manager.loggerDict.items() if getattr(one, "disabled", 0)}
-    return root.handlers[:], root.level, root.manager.disable, root.disabled, root.filters[:], off
+    return (
+        root.handlers[:],
+        root.level,
+        root.manager.disable,
+        root.disabled,
+        root.filters[:],
+        _find_disabled(root),
+    )
 
 
 def _put_back_logging(before: Any) -> None:
     logging = sys.modules.get("logging")
     if logging is None:
         return
-    handlers, level, disable, disabled, filters, off = before or (
-        [], logging.WARNING, logging.NOTSET, False, [], set()
-    )  # fmt: skip
+    fresh = [], logging.WARNING, logging.NOTSET, False, [], set()
+    handlers, level, disable, disabled, filters, off = before or fresh
     root = logging.root
     if root.handlers != handlers:
         root.handlers[:] = handlers
@@ -102,6 +113,12 @@ def _put_back_logging(before: Any) -> None:
         logging.disable(disable)
     root.disabled = disabled
     root.filters[:] = filters
-    for name, one in root.manager.loggerDict.items():
-        if getattr(one, "disabled", False) and name not in off:
-            one.disabled = False
+    for one in _find_disabled(root) - off:
+        one.disabled = False
+
+
+def _find_disabled(root: Any) -> set[Any]:
+    """Loggers that were turned off: `logging.config` does that to all it finds, and nothing else."""
+    if "logging.config" not in sys.modules:
+        return set()
+    return {one for one in root.manager.loggerDict.values() if getattr(one, "disabled", False)}

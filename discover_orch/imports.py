@@ -18,6 +18,7 @@ from discover_orch.syntax import FAILURES, parse, quiet, read_problem
 from discover_orch.value import value
 
 DYNAMIC = frozenset({"import_module", "__import__"})
+_HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
 
 
 @value
@@ -156,24 +157,19 @@ def _dynamic_imports(
 ) -> Iterator[ImportFact]:
     """Calls of `import_module` and `__import__`; either one used in another way cannot be read."""
     pending: list[ast.AST] = [root]
-    is_root = True
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.stmt) and not is_root:
-            continue  # has a turn of its own
-        is_root = False
         if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
             yield _read_call(node, module, package)
             pending.extend([*node.args, *node.keywords])
             continue
         if _is_dynamic(node, aliases) and isinstance(getattr(node, "ctx", None), ast.Load):
             yield ImportFact(kind="dynamic", module="", line=getattr(node, "lineno", 1))
-        if not isinstance(node, (ast.ExceptHandler, ast.match_case)):
-            pending.extend(ast.iter_child_nodes(node))
-        else:
-            pending.extend(
-                child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)
-            )
+        pending.extend(
+            child
+            for child in ast.iter_child_nodes(node)
+            if not isinstance(child, _HAVE_A_TURN)  # each is a root of its own
+        )
 
 
 def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
@@ -192,7 +188,7 @@ def _read_call(node: ast.Call, module: str, package: str) -> ImportFact:
     name = None if first is None else text_of(first)
     if not name:
         return unread
-    if "level" in given or len(node.args) > 3:
+    if "level" in given or len(node.args) > 4:
         return unread
     if not name.startswith("."):
         names = given.get("fromlist", node.args[3] if len(node.args) > 3 else None)

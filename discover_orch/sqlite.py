@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT = 5.0  # seconds
 # What changes nothing that a rollback could undo, or opens or ends a transaction by itself.
 FREE = frozenset(
-    "SELECT VALUES EXPLAIN PRAGMA VACUUM ATTACH DETACH BEGIN COMMIT END ROLLBACK RELEASE".split()
+    ("SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH")
+    + ("BEGIN", "COMMIT", "END", "ROLLBACK", "RELEASE")
 )
 _FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*)", re.DOTALL)
 # Numbers kept in the database file: setting one is a change like any other.
@@ -74,7 +75,7 @@ class Connection(sqlite3.Connection):
             self.isolation_level = ""  # type: ignore[assignment]
         self.row_factory = None
         self.text_factory = str
-        prepare(self)
+        _execute(_new_cursor(self), "PRAGMA foreign_keys = ON")
 
     def _begin(self, sql: str) -> None:
         word = first_word(sql)
