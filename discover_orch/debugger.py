@@ -1,6 +1,6 @@
 """`--pdb` and `breakpoint()`: the worker asks for the terminal, gets it, and debugs there.
 
-The parent stops what it does and hands the terminal over; orders that were sent ahead wait. From the
+`Debugger` is the worker's side, `LentTerminal` the parent's. Orders that were sent ahead wait. From the
 first breakpoint to the end of the step nothing is captured, since whoever steps through a tool wants to see
 its output where the debugger is.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 
 from discover_orch.capture import Capture
@@ -48,14 +49,13 @@ class Debugger:
             self._channel.send(DebugEnded(step=self._step))
         self._step = None
 
-    def examine(self, error: BaseException) -> None:
+    def examine(self, error: BaseException, traceback: str) -> None:
         """Post-mortem of a failed tool, where there is a terminal."""
         if not self._take_terminal():
             return
         import pdb
-        import traceback
 
-        traceback.print_exception(error)
+        sys.stderr.write(traceback)
         with contextlib.suppress(BaseException):  # leaving the debugger is no second failure
             pdb.post_mortem(_find_users(error.__traceback__))
 
@@ -100,3 +100,33 @@ def _find_users(traceback: Any) -> Any:
     while traceback.tb_next is not None and is_own_file(traceback.tb_frame.f_code.co_filename):
         traceback = traceback.tb_next
     return traceback
+
+
+class LentTerminal:
+    """The controlling terminal, while the worker's process group has it. Raises OSError at the start."""
+
+    def __init__(self, group: int) -> None:
+        import termios  # only to debug
+
+        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.tcgetpgrp(self._fd) != os.getpgrp():
+                raise OSError("orch runs in the background")
+            self._attributes = termios.tcgetattr(self._fd)
+            os.tcsetpgrp(self._fd, group)
+        except (OSError, termios.error):
+            os.close(self._fd)
+            raise OSError("no terminal to lend") from None
+
+    def take_back(self) -> None:
+        import termios
+
+        # A process in the background is stopped by SIGTTOU when it changes the terminal.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            with contextlib.suppress(OSError, termios.error):
+                os.tcsetpgrp(self._fd, os.getpgrp())
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(self._fd)

@@ -13,10 +13,8 @@ from discover_orch.settings import NOT_BUILT_YET_CODE, Settings, read_settings
 from discover_orch.stages import EVERYTHING, is_stage_word
 from discover_orch.value import replace, value
 
-TAG_FORMS = (
-    'write STAGE = "name" or STAGE = ("one", "two") at top level; a constant or Enum member of the '
-    "project works too, and STAGE = None switches the tool off"
-)
+UNLISTED_STAGE = "unlisted-stage"
+TAG_FORMS = 'for example STAGE = "ingest", or STAGE = None, which switches the tool off'
 
 
 @value
@@ -153,7 +151,7 @@ def _unlisted_stages(drafts: list[Draft], project: Project) -> list[Problem]:
             close = nearest(stage, project.stages)
             slips.append(
                 Problem(
-                    code="unlisted-stage",
+                    code=UNLISTED_STAGE,
                     message=f'stage "{stage}" is not in the configured stages',
                     hint=f'did you mean "{close}"?' if close else "add it to stages = [...]",
                     location=draft.stage_place,

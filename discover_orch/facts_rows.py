@@ -26,7 +26,14 @@ from discover_orch.facts import (
     Tag,
     Unknown,
 )
-from discover_orch.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.tool import (
+    Choice,
+    EnumChoice,
+    ParamType,
+    Scalar,
+    ScalarKind,
+    is_secret_name,
+)
 
 Row = list[Any]
 AnyFacts = ModuleFacts | Broken | Exports | ImportFact | ConfFacts
@@ -85,6 +92,25 @@ def to_row(facts: AnyFacts) -> Row:
                 [item.name, item.line, [[*need] for need in item.needs]] for item in facts.resources
             ]
             return ["conf", facts.path, facts.connection_line, resources]
+
+
+def has_secret(row: Row | None) -> bool:
+    """Whether the default of a secret parameter, or a constant named like one, stands in the row."""
+    if row is None:
+        return False
+    if row[0] == "module":
+        return row[7] is not None and _run_has_secret(row[7])
+    if row[0] == "exports":
+        return any(is_secret_name(name.rpartition(".")[2]) for name in row[2]) or any(
+            map(_run_has_secret, row[5].values())
+        )
+    return False
+
+
+def _run_has_secret(run: Row) -> bool:
+    return any(
+        argument[5] not in (None, "None") and is_secret_name(argument[0]) for argument in run[3]
+    )
 
 
 def from_row(row: Row) -> AnyFacts:

@@ -1,31 +1,42 @@
-"""An exception of the user's code as a `StepError`: what a user needs of it, and no more.
+"""How the user's code failed: an exception as a `StepError`, the end of a process as a sentence.
 
-The traceback has the user's frames alone, from `run()` on, with their source lines and with causes and
-groups; never the values of locals. Whatever the exception does when it is looked at (its `__str__`
+The traceback has the user's frames, from `run()` on, with their source lines and with causes and groups;
+what lies in a library is one line, unless all is asked for. Never the values of locals. Whatever the exception does when it is looked at (its `__str__`
 raises, memory is short) makes a poorer description, never a second failure.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
-from discover_orch.protocol import StepError
+from discover_orch.protocol import CHANNEL_LOST, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from traceback import FrameSummary, TracebackException
+    from traceback import FrameSummary, StackSummary, TracebackException
+    from typing import Any
 
     from discover_orch.protocol import ErrorKind
 
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 LONGEST_MESSAGE = 4000
+STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+FROZEN = "<frozen "
+NO_INPUT = "a tool has no standard input; make what it asks for a parameter of run()"
+LOST_STATUS = -1  # wait status of a process that somebody else waited for
+CRASHES = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS)
+)
 
 
-def describe(error: BaseException, root: str, hint: str = "") -> StepError:
+def describe(
+    error: BaseException, root: str, hint: str = "", *, all_frames: bool = False
+) -> StepError:
     """What there is to tell of an exception that the user's code raised."""
     try:
-        return _describe(error, root, hint)
+        return _describe(error, root, hint, all_frames)
     except BaseException:  # an exception class of the user can do anything when it is asked
         return StepError(
             kind="exception",
@@ -35,7 +46,7 @@ def describe(error: BaseException, root: str, hint: str = "") -> StepError:
         )
 
 
-def _describe(error: BaseException, root: str, hint: str) -> StepError:
+def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> StepError:
     import traceback  # 13 ms, and a run that goes well never needs it
 
     shown = traceback.TracebackException.from_exception(error, compact=True)
@@ -45,8 +56,10 @@ def _describe(error: BaseException, root: str, hint: str) -> StepError:
         hint = hint or "a tool ends by returning from run(), and fails by raising an exception"
     else:
         kind, message = "exception", _text(error)
+        if isinstance(error, EOFError) and "reading a line" in message:
+            hint = hint or NO_INPUT
     path, line = _place(error, shown, root)
-    _clean(shown, root, set())
+    _clean(shown, root, all_frames, set())
     return StepError(
         kind=kind,
         type=type(error).__name__,
@@ -87,20 +100,80 @@ def _place(
     return (_shorten(own[-1].filename, root), own[-1].lineno) if own else (None, None)
 
 
-def _clean(shown: TracebackException, root: str, seen: set[int]) -> None:
+def _clean(shown: TracebackException, root: str, all_frames: bool, seen: set[int]) -> None:
     """Drop foreign frames and shorten paths, in the exception, its causes and its members."""
     if id(shown) in seen:
         return
     seen.add(id(shown))
-    shown.stack[:] = [frame for frame in shown.stack if _is_users(frame)]
-    for frame in shown.stack:
+    frames = _from_run_on(shown.stack, root)
+    libraries = [None if all_frames else find_library(one.filename, root) for one in frames]
+    for frame in frames:
         _ = frame.line  # read before the name changes: it is looked up by that
         frame.filename = _shorten(frame.filename, root)
+    shown.stack = _fold(frames, libraries)
     if isinstance(getattr(shown, "filename", None), str):
         shown.filename = _shorten(shown.filename, root)
     for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
         if other is not None:
-            _clean(other, root, seen)
+            _clean(other, root, all_frames, seen)
+
+
+def _from_run_on(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
+    """Without orch's own frames, and what lies between them, such as an event loop."""
+    start = 0
+    for place, frame in enumerate(frames, start=1):
+        if not _is_users(frame):
+            start = place
+        elif find_library(frame.filename, root) is None:
+            break
+    return [frame for frame in frames[start:] if _is_users(frame)]
+
+
+def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSummary:
+    """The frames, and one line for each row of them that lies in libraries."""
+    import traceback
+
+    class Folded(traceback.StackSummary):
+        def format_frame_summary(self, frame_summary: FrameSummary, **options: Any) -> str:
+            if frame_summary.lineno == 0:
+                return f"  ... {frame_summary.name}\n"
+            return super().format_frame_summary(frame_summary, **options)
+
+    folded = Folded()
+    row: list[str] = []
+    for frame, library in zip(frames, libraries, strict=True):
+        if library is not None:
+            row.append(library)
+            continue
+        if row:
+            folded.append(traceback.FrameSummary("", 0, _row(row), lookup_line=False))
+            row = []
+        folded.append(frame)
+    if row:
+        folded.append(traceback.FrameSummary("", 0, _row(row), lookup_line=False))
+    return folded
+
+
+def _row(libraries: list[str]) -> str:
+    """`3 frames in json, pathlib`."""
+    number = len(libraries)
+    return f"{number} frame{'s' * (number > 1)} in {', '.join(dict.fromkeys(libraries))}"
+
+
+def find_library(path: str, root: str) -> str | None:
+    """The top name of the library that a file belongs to; None for what is the user's."""
+    if path.startswith(FROZEN):
+        return path[len(FROZEN) :].rstrip(">")
+    if path.startswith(root + os.sep):
+        path = path[len(root) :]
+    for folder in ("site-packages", "dist-packages"):
+        _, found, below = path.rpartition(f"{os.sep}{folder}{os.sep}")
+        if found:
+            return below.partition(os.sep)[0].removesuffix(".py")
+    if path.startswith(STANDARD_LIBRARY):
+        below = path[len(STANDARD_LIBRARY) :]
+        return below.partition(os.sep)[0].removesuffix(".py")
+    return None
 
 
 def _is_users(frame: FrameSummary) -> bool:
@@ -138,11 +211,39 @@ def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
         elif frames and not line.strip():
             break  # the list of extension modules, or another thread
     frames.reverse()
-    shown = "".join(
-        f'  File "{_shorten(path, root)}", line {number}, in {name}\n'
-        for path, number, name in frames
-    )
+    if frames and frames[0][0] == "<string>":  # what the supervisor had the interpreter run
+        del frames[0]
+    shown = ""
+    row: list[str] = []
+    for path, number, name in frames:
+        library = find_library(path, root)
+        if library is not None:
+            row.append(library)
+            continue
+        shown += f"  ... {_row(row)}\n" if row else ""
+        row = []
+        shown += f'  File "{_shorten(path, root)}", line {number}, in {name}\n'
+    shown += f"  ... {_row(row)}\n" if row else ""
     own = [frame for frame in frames if _is_inside(frame[0], root)] or frames
     if not own:
         return "", None, None
     return shown, _shorten(own[-1][0], root), own[-1][1]
+
+
+def describe_end(status: int | None) -> tuple[str, int | None, str | None]:
+    """A wait status as (sentence, exit code, name of the signal)."""
+    if status is None or status == LOST_STATUS:
+        return "ended, and its exit status is lost", None, None
+    code = os.waitstatus_to_exitcode(status)
+    if code == CHANNEL_LOST:
+        return "closed the descriptors through which orch talks with its worker", code, None
+    if code >= 0:
+        return f"exited with code {code} by os._exit", code, None
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if -code in CRASHES:
+        return f"crashed with {name}", None, name
+    guess = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{guess}", None, name

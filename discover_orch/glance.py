@@ -1,6 +1,6 @@
 """The warm answer to `orch list`: the remembered listing, where nothing that it depends on has changed.
 
-In: a project's root and its configuration as bytes. Out: the document of the listing, or None where the
+In: a project's root and what stands for its configuration. Out: the listing as it was kept, or None where the
 tree, the configuration or orch itself is another one. Loads no scanner and no parser: that is its whole point.
 """
 
@@ -8,29 +8,44 @@ from __future__ import annotations
 
 import json
 
+from discover_orch.brief import Brief
 from discover_orch.store import Index
 from discover_orch.tree import read_tree
 
+LISTING, BRIEF = "listing", "brief"
 
-def read_listing(root: str, index: Index | None, fingerprint: str) -> dict[str, object] | None:
+
+def is_unchanged(root: str, index: Index | None, fingerprint: str) -> bool:
     """One walk over the tree; equal texts mean that each file has the same inode, size and times."""
     if index is None or index.header.get("fingerprint") != fingerprint:
-        return None
+        return False
     places = [index.header.get(name) for name in ("folders", "excluded", "extras")]
     folders, excluded, extras = [
         place if isinstance(place, list) and all(isinstance(one, str) for one in place) else None
         for place in places
     ]
     if folders is None or excluded is None or extras is None:
-        return None
+        return False
     tree = read_tree(root, folders, excluded=excluded, extras=extras)
-    if tree.text != index.part("tree"):
-        return None
-    text = index.part("listing")
+    return tree.text == index.part("tree")
+
+
+def kept_brief(index: Index) -> tuple[Brief, bool] | None:
+    """The listing for people, and whether no text in it needs cleaning; None where it is damaged."""
+    text = index.part(BRIEF)
     try:
-        document = json.loads(text) if text else None
+        brief = json.loads(text) if text else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, dict):
+    if text is None or not isinstance(brief, dict):
         return None
-    return {**document, "root": root}
+    is_clean = text.isprintable() and "\\" not in text.replace('\\"', "")
+    return brief, is_clean
+
+
+def kept_document(index: Index, root: str) -> str | None:
+    """The listing for programs, as JSON; where the project is now, it says so."""
+    text = index.part(LISTING)
+    if text is None or not text.startswith("{"):
+        return None
+    return f'{{"version": 1, "root": {json.dumps(root)}, {text[1:]}'

@@ -11,9 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from discover_orch import __version__
+from discover_orch.brief import read_brief
 from discover_orch.config import build_project, find_root, fingerprint, read_config_bytes
 from discover_orch.errors import DiscoveryError, Problem, ProjectError
-from discover_orch.plan import Plan, build_plan
+from discover_orch.glance import BRIEF, LISTING
+from discover_orch.plan import MASK, Plan, build_plan
 from discover_orch.project import Project
 from discover_orch.registry import Registry, build_registry
 from discover_orch.review import review
@@ -64,7 +66,8 @@ def look(
     is_known = index is not None and (
         index.header.get("fingerprint") == key
         and index.part("tree") == snapshot.parts["tree"]
-        and index.part("listing") is not None
+        and index.part(LISTING) is not None
+        and index.part(BRIEF) is not None
     )
     if not is_known and not is_wide and (config is not None or registry.tools):
         _remember(view, snapshot)
@@ -119,9 +122,6 @@ def plan(
     view: View, words: Sequence[str], *, exclude: Sequence[str] = (), values: Values | None = None
 ) -> Plan:
     """What `orch run` would do. Raises UsageError, DiscoveryError, EmptyError."""
-    slips = [one for one in view.registry.warnings if one.severity == "error"]
-    if slips:  # under `strict`, a slip is an error: nothing runs
-        raise DiscoveryError(*slips)
     selection = select(words, view.registry, exclude=exclude, place=view.place)
     given = values or Values(folder=view.folder)
     return build_plan(selection, view.registry, view.project, given)
@@ -139,14 +139,12 @@ def with_database(view: View, url: str) -> View:
 
 
 def errors(view: View) -> tuple[Problem, ...]:
-    """Every discovery error once (a cycle is one of every tool on it); slips too under `strict`."""
-    slips = [one for one in view.registry.warnings if one.severity == "error"]
-    return tuple(dict.fromkeys((*view.registry.errors, *slips)))
+    """Every discovery error once: a cycle is one of every tool on it."""
+    return view.registry.errors
 
 
 def warnings(view: View) -> tuple[Problem, ...]:
-    found = (*view.warnings, *view.registry.warnings)
-    return tuple(one for one in found if one.severity == "warning")
+    return (*view.warnings, *sorted(view.registry.warnings, key=_place))
 
 
 def doubts(view: View) -> tuple[Problem, ...]:
@@ -167,6 +165,11 @@ def chosen(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> fro
     return frozenset(selection.tools)
 
 
+def _place(problem: Problem) -> tuple[str, int]:
+    where = problem.location
+    return (where.path, where.line or 0) if where else ("", 0)
+
+
 def _check_groups(view: View) -> None:
     stages = {stage.name for stage in view.registry.stages}
     clashes = [name for name in view.registry.groups if name in stages]
@@ -185,11 +188,10 @@ def _check_groups(view: View) -> None:
 
 def _remember(view: View, snapshot: Snapshot) -> None:
     document = listing(view)
-    del document["root"]
-    text = json.dumps(document, separators=(",", ":"))
-    write_index(
-        view.project.root, __version__, snapshot.header, {**snapshot.parts, "listing": text}
-    )
+    brief = json.dumps(read_brief(document), ensure_ascii=False, separators=(",", ":"))
+    del document["version"], document["root"]  # said anew when it is shown
+    parts = {**snapshot.parts, LISTING: json.dumps(document), BRIEF: brief}
+    write_index(view.project.root, __version__, snapshot.header, parts)
 
 
 def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
@@ -209,11 +211,12 @@ def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
 
 
 def _param_row(param: Param) -> dict[str, object]:
+    hides = param.is_secret and param.default_source not in (None, "None")
     return {
         "name": param.name,
         "type": str(param.type),
-        "default": param.default,
-        "default_source": param.default_source,
+        "default": None if hides else param.default,
+        "default_source": MASK if hides else param.default_source,
         "required": param.required,
         "help": param.help,
     }

@@ -5,12 +5,14 @@ In: an event and the texts that must not be seen. Out: the event without them. P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from discover_orch.run import Event, Failure, Noticed, ToolFinished, ToolOutput
 from discover_orch.value import replace
 
 MASK = "***"
+#: Shorter pieces would hit innocent words.
+SHORTEST = 8
 
 
 def masked(event: Event, secrets: Sequence[str]) -> Event:
@@ -26,16 +28,30 @@ def masked(event: Event, secrets: Sequence[str]) -> Event:
                 event,
                 error=_masked_failure(error, secrets) if error else None,
                 metrics={
-                    name: hide(one, secrets) if isinstance(one, str) else one
+                    hide(name, secrets): hide(one, secrets) if isinstance(one, str) else one
                     for name, one in metrics.items()
                 },
                 notes=tuple(hide(note, secrets) for note in notes),
             )
-        case Noticed(problem=problem):
-            message = hide(problem.message, secrets)
-            return replace(event, problem=replace(problem, message=message))
+        case Noticed(problem=problem, traceback=traceback):
+            return replace(
+                event,
+                problem=replace(
+                    problem,
+                    message=hide(problem.message, secrets),
+                    hint=hide(problem.hint, secrets),
+                ),
+                traceback=hide(traceback, secrets),
+            )
         case _:
             return event
+
+
+def find_pieces(secrets: Iterable[str]) -> tuple[str, ...]:
+    """What to look for, the longest first: output comes line by line, and a secret can have several."""
+    pieces = {piece.strip() for secret in secrets for piece in (secret, *secret.splitlines())}
+    long = (piece for piece in pieces if len(piece) >= SHORTEST)
+    return tuple(sorted(long, key=lambda piece: (-len(piece), piece)))
 
 
 def hide(text: str, secrets: Sequence[str]) -> str:

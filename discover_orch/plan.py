@@ -30,7 +30,10 @@ class Bound:
 
     @property
     def shown(self) -> str:
-        return MASK if self.param.is_secret else ", ".join(self.texts)
+        """Of an option that was repeated and takes one value the last one holds."""
+        if self.param.is_secret:
+            return MASK
+        return ", ".join(self.texts if self.param.type.many else self.texts[-1:])
 
 
 @value
@@ -55,7 +58,8 @@ class Plan:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that must not be shown; those under 8 characters would hit innocent words."""
+        """Texts that must not be shown, the longest first, since one may be a part of another; those
+        under 8 characters would hit innocent words."""
         values = [
             text
             for step in self.steps
@@ -72,7 +76,11 @@ class Plan:
             for param in step.tool.params
             if param.is_secret and isinstance(param.default, str)
         ]
-        return tuple(dict.fromkeys(text for text in values if len(text) >= 8))
+        return tuple(sorted({text for text in values if len(text) >= 8}, key=_longest_first))
+
+
+def _longest_first(text: str) -> tuple[int, str]:
+    return -len(text), text
 
 
 def build_plan(selection: Selection, registry: Registry, project: Project, values: Values) -> Plan:
@@ -143,7 +151,7 @@ def _refused(tool: Tool, param: Param, setting: Setting) -> Problem | None:
         return Problem(
             code="wrong-type",
             message=f"{param.flag} of {tool.name}: {text}",
-            hint=f"it is a {param.type} in run(); the value came from {setting.origin}",
+            hint=f"its type in run() is {param.type}; the value came from {setting.origin}",
             location=Location(path=tool.path, line=tool.line),
         )
     return None
@@ -192,16 +200,7 @@ def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Probl
                 )
                 continue
             if not any(module in found for module in chosen):
-                known = [registry.display(module) for module in (found or chosen)]
-                close = nearest(one.tool, known)
-                what = "is not among the selected tools" if found else "is no tool"
-                problems.append(
-                    Problem(
-                        code="unknown-parameter",
-                        message=f'-p {one.tool}.{one.name}: "{one.tool}" {what}',
-                        hint=f'did you mean "{close}"?' if close else "",
-                    )
-                )
+                problems.append(_not_chosen(one, registry, exists=bool(found)))
                 continue
         takers = [tool for tool in tools if _is_for(one, tool, registry)]
         if any(_takes(tool, one.name) for tool in takers):
@@ -209,7 +208,7 @@ def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Probl
         close = nearest(one.name, {param.name for tool in takers for param in tool.params})
         others = [
             tool.name
-            for tool in registry.tools.values()
+            for tool in map(registry.tools.__getitem__, registry.order)
             if _is_for(one, tool, registry) and any(same(one.name, it.name) for it in tool.params)
         ]
         if others:
@@ -224,6 +223,21 @@ def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Probl
             )
         )
     return problems
+
+
+def _not_chosen(one: KeyValue, registry: Registry, *, exists: bool) -> Problem:
+    """`-p parse.since=...` where no selected tool is `parse`."""
+    close = nearest(one.tool or "", registry.names.words)
+    if exists:
+        what, hint = "is not among the selected tools", "add it to the targets"
+    else:
+        what = "is no tool"
+        hint = f'did you mean "{close}"?' if close else "orch list shows all"
+    return Problem(
+        code="unknown-parameter",
+        message=f'-p {one.tool}.{one.name}: "{one.tool}" {what}',
+        hint=hint,
+    )
 
 
 def _against_after(modules: tuple[str, ...], registry: Registry) -> list[Problem]:

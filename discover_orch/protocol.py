@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 else:
     Stream = StepStatus = ErrorKind = str
 
+CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
+
 
 @value
 class Argument:
@@ -75,6 +77,7 @@ class Prepare:
     resources: tuple[Resource, ...] = ()
     raw_output: bool = False
     post_mortem: bool = False
+    all_frames: bool = False
     environment: Mapping[str, str] | None = None
 
 

@@ -47,6 +47,9 @@ _LEAVES = frozenset(
     }
 )
 
+_LOOPS = (ast.For, ast.While)
+_JUMPS = frozenset({ast.Break, ast.Continue})
+
 
 def may_be_refused(data: bytes, tree: ast.Module) -> bool:
     """Whether `compile` could refuse a module that parses; `tree` is that of `data`."""
@@ -132,23 +135,24 @@ def _has_odd_statement(
             return True
         for node in body:
             kind = node.__class__
-            add_start(node.lineno)
+            line = node.lineno
+            add_start(line)
             if kind in leaves:
                 if (
-                    node.lineno <= last_star
+                    line <= last_star
                     and (node.end_lineno or last_star) >= first_star
                     and _has_bare_star(node)
                 ):
                     return True
             elif kind is ast.Return:
-                if not in_function or (node.lineno <= last_star and _has_bare_star(node)):
+                if not in_function or (line <= last_star and _has_bare_star(node)):
                     return True
             elif isinstance(node, ast.If):
                 pending.append((node.body, in_function, in_loop, depth))
                 if node.orelse:
                     pending.append((node.orelse, in_function, in_loop, depth))
-            elif isinstance(node, (ast.For, ast.While)):
-                if node.lineno <= last_star and kind is ast.For and _has_bare_star(node):
+            elif isinstance(node, _LOOPS):
+                if line <= last_star and kind is ast.For and _has_bare_star(node):
                     return True
                 pending.append((node.body, in_function, True, depth + 1))
                 pending.append((node.orelse, in_function, in_loop, depth + 1))
@@ -156,7 +160,7 @@ def _has_odd_statement(
                 if _may_repeat_argument(node.args) or getattr(node, "type_params", None):
                     return True
                 pending.append((node.body, True, False, 0))
-            elif kind is ast.Break or kind is ast.Continue:
+            elif kind in _JUMPS:
                 if not in_loop:
                     return True
             elif isinstance(node, ast.Try):
@@ -169,7 +173,7 @@ def _has_odd_statement(
                     if handler.type is None and handler is not node.handlers[-1]:
                         return True
             elif isinstance(node, ast.With):
-                if node.lineno <= last_star and _has_bare_star(node):
+                if line <= last_star and _has_bare_star(node):
                     return True
                 pending.append((node.body, in_function, in_loop, depth + len(node.items)))
             elif isinstance(node, ast.ClassDef):

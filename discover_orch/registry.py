@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from discover_orch import dataflow, graph
 from discover_orch.dataflow import Dataflow
-from discover_orch.drafts import Draft, build_drafts
+from discover_orch.drafts import UNLISTED_STAGE, Draft, build_drafts
 from discover_orch.errors import Problem
 from discover_orch.facts import ConfFacts
 from discover_orch.naming import Names, build_names
@@ -144,11 +144,12 @@ def build_registry(scan: Scan, project: Project) -> Registry:
         problems[module].append(problem)
     for module, problem in find_later_stages(after.edges, rank, stage_names, enabled, names):
         problems[module].append(problem)
+    strays = _refuse_slips(drafts.slips, scan, enabled, problems)
     well = [module for module, one in enabled.items() if not (one.problems or problems[module])]
     for module, problem in find_cycles(after.edges, well, enabled, names):
         problems[module].append(problem)
 
-    unhealthy = _unhealthy(scan, drafts.enabled, problems)
+    unhealthy = _unhealthy(scan, drafts.enabled, problems, strays)
     ill = {one.module for one in unhealthy}
     tools = {module: tool for module, tool in built.items() if module not in ill}
     before = {
@@ -176,25 +177,65 @@ def build_registry(scan: Scan, project: Project) -> Registry:
         flow=flow,
         names=names,
         unhealthy=unhealthy,
-        warnings=(*drafts.slips, *after.warnings),
+        warnings=(*(one for one in drafts.slips if one.severity == "warning"), *after.warnings),
         passed_over=drafts.passed_over,
         conf=scan.conf,
     )
 
 
+def _refuse_slips(
+    slips: Iterable[Problem],
+    scan: Scan,
+    enabled: Mapping[str, Draft],
+    problems: Mapping[str, list[Problem]],
+) -> list[Unhealthy]:
+    """Under `strict` a slip is a discovery error like any other: of its tool, else of its file."""
+    by_path = {draft.facts.path: module for module, draft in enabled.items()}
+    stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
+    strays = []
+    for slip in slips:
+        if slip.severity != "error" or slip.location is None:
+            continue
+        path = slip.location.path
+        if path in by_path:
+            problems[by_path[path]].append(slip)
+            continue
+        strays.append(
+            Unhealthy(
+                path=path,
+                module=path.removesuffix(".py").replace("/", "."),
+                problems=(slip,),
+                stages=tuple(word for word in stated.get(path, ()) if isinstance(word, str)),
+            )
+        )
+    return strays
+
+
 def _unhealthy(
-    scan: Scan, drafts: Iterable[Draft], problems: Mapping[str, list[Problem]]
+    scan: Scan,
+    drafts: Iterable[Draft],
+    problems: Mapping[str, list[Problem]],
+    strays: Iterable[Unhealthy],
 ) -> tuple[Unhealthy, ...]:
     """By path: files that cannot be read, drafts with a problem, and an `orchconf.py` with one."""
-    found = [
+    found = [*strays]
+    found += [
         Unhealthy(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
         for one in scan.broken
     ]
     for draft in drafts:
         own = tuple(dict.fromkeys((*draft.problems, *problems[draft.module])))
         if own:
-            path, module = draft.facts.path, draft.module
-            found.append(Unhealthy(path=path, module=module, problems=own, stages=draft.stages))
+            # A stage that nobody configured may be a slip for any that somebody did.
+            is_known = not any(problem.code == UNLISTED_STAGE for problem in own)
+            found.append(
+                Unhealthy(
+                    path=draft.facts.path,
+                    module=draft.module,
+                    problems=own,
+                    stages=draft.stages if is_known else (),
+                )
+            )
     conf = scan.conf
     if conf is not None and (faults := conf_problems(conf)):
         found.append(Unhealthy(path=conf.path, module=CONF_MODULE, problems=faults))

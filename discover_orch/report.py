@@ -17,7 +17,7 @@ class Report:
 
     def __init__(self) -> None:
         self.finished: list[ToolFinished] = []
-        self.has_closing_error = False
+        self.errors = 0  # that are no tool's end: a resource that raised when it was closed
         self.status: RunStatus = "passed"
         self.duration = 0.0
         self.signal = 0
@@ -27,7 +27,7 @@ class Report:
             case ToolFinished():
                 self.finished.append(event)
             case Noticed(problem=problem):
-                self.has_closing_error |= problem.severity == "error"
+                self.errors += problem.severity == "error"
             case RunFinished(status=status, duration=duration, signal=signal):
                 self.status, self.duration, self.signal = status, duration, signal
             case _:
@@ -47,6 +47,6 @@ class Report:
         """128 + the signal's number for an interrupted run, as shells have it."""
         if self.status == "interrupted":
             return 128 + self.signal if self.signal else ExitCode.INTERRUPTED
-        if self.failures or self.status == "failed" or self.has_closing_error:
+        if self.failures or self.status == "failed" or self.errors:
             return ExitCode.FAILED
         return ExitCode.OK

@@ -119,23 +119,30 @@ def _data_against_order(registry: Registry) -> Iterator[Problem]:
 
 
 def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Problem]:
+    """`**kwargs` takes what `-p` gives alone, so it excuses nothing here."""
     names = {param.name for tool in registry.tools.values() for param in tool.params}
-    takes_extra = any(tool.takes_extra for tool in registry.tools.values())
     for name in project.params:
-        if not takes_extra and not any(same(name, other) for other in names):
+        if not any(same(name, other) for other in names):
             yield _doubt(
                 "unused-param",
                 f'no tool takes the parameter "{name}" of the configuration',
                 _near(name, names),
             )
     for word, table in project.tool_params.items():
-        found = [module for module in registry.names.find(word) if module in registry.tools]
+        found = registry.names.find(word)
         if not found:
             yield _doubt(
                 "unused-param",
                 f"[tool.orch.params.{word}] names no tool",
                 _near(word, registry.names.words),
             )
+        elif len(found) > 1:
+            yield _doubt(
+                "ambiguous",
+                f"[tool.orch.params.{word}] could mean several tools",
+                "write one of " + ", ".join(registry.display(module) for module in found),
+            )
+        if len(found) != 1 or found[0] not in registry.tools:
             continue
         tool = registry.tools[found[0]]
         own = [param.name for param in tool.params]
@@ -149,9 +156,11 @@ def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Pro
                 )
 
 
-def _near(word: str, names: Iterable[str]) -> str:
+def _near(
+    word: str, names: Iterable[str], else_hint: str = "orch list shows the parameters of all tools"
+) -> str:
     close = nearest(word, names)
-    return f'did you mean "{close}"?' if close else "orch list shows the parameters of all tools"
+    return f'did you mean "{close}"?' if close else else_hint
 
 
 def _group_members(registry: Registry) -> Iterator[Problem]:
@@ -166,7 +175,7 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
             yield _doubt(
                 "group-member",
                 f'group "{group}" names "{item}", which is neither a stage nor a tool',
-                _near(core, [*known, *registry.names.words]),
+                _near(core, [*known, *registry.names.words], "orch list shows all"),
             )
 
 

@@ -72,6 +72,7 @@ class Noticed:
     """Something to tell that is no tool's end: a resource that raised on closing, threads that stayed."""
 
     problem: Problem
+    traceback: str = ""
 
 
 @value
@@ -85,10 +86,19 @@ class RunFinished:
 
 @value
 class Ticked:
-    """Nothing has happened for a moment: `module` has been running for `seconds`."""
+    """Nothing has happened for a moment: `module` has been running for `seconds`.
 
-    module: str
+    None stands for the closing of resources. `is_ending`: the interrupt has been passed on.
+    """
+
+    module: str | None
     seconds: float
+    is_ending: bool = False
+
+
+@value
+class Suspended:
+    """The user stops orch for a while (Ctrl-Z): what is on the screen for the moment must go first."""
 
 
 @value
@@ -105,6 +115,7 @@ Event = (
     | ToolFinished
     | Noticed
     | Ticked
+    | Suspended
     | DebuggerOpened
     | RunFinished
 )
@@ -124,6 +135,7 @@ class Run:
         self._registry = registry
         self._handed_out = 0
         self._has_failed = False
+        self._has_trouble = False
         self.finished: dict[str, ToolFinished] = {}
         self.is_interrupted = False
 
@@ -150,6 +162,8 @@ class Run:
             self.finished[event.module] = event
             self._has_failed |= event.status == "failed"
             self.is_interrupted |= event.status == "interrupted"
+        elif isinstance(event, Noticed):
+            self._has_trouble |= event.problem.severity == "error"
 
     def left_over(self) -> list[ToolFinished]:
         """The ends of the tools whose turn never came."""
@@ -165,4 +179,4 @@ class Run:
     def status(self) -> RunStatus:
         if self.is_interrupted:
             return "interrupted"
-        return "failed" if self._has_failed else "passed"
+        return "failed" if self._has_failed or self._has_trouble else "passed"

@@ -18,10 +18,12 @@ from discover_orch.run import (
     Run,
     RunFinished,
     RunStarted,
+    Suspended,
     Ticked,
     ToolFinished,
     ToolStarted,
 )
+from discover_orch.value import replace
 
 #: Seconds of silence after which a terminal is told how long the running tool has taken.
 TICK = 0.5
@@ -50,11 +52,10 @@ def drive(
     clock: Callable[[], float],
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`, and the executor closed in between."""
-    started = clock()
     run = Run(plan, registry)
     steps = {step.tool.module: step for step in plan.steps}
-    yield RunStarted(run=run_id, targets=plan.words, tools=tuple(steps))
     watch = _Stopwatch(clock)
+    yield RunStarted(run=run_id, targets=plan.words, tools=tuple(steps))
     while not (run.is_over and executor.is_idle):
         while (module := run.ready()) is not None:
             executor.submit(steps[module])
@@ -63,9 +64,10 @@ def drive(
     for event in run.left_over():
         yield event
     executor.finish()
+    watch.begin(None)
     while not executor.is_over:
         yield from _next_events(run, executor, interruptions, watch)
-    yield RunFinished(status=run.status, duration=clock() - started, signal=interruptions.signal)
+    yield RunFinished(status=run.status, duration=watch.total, signal=interruptions.signal)
 
 
 def _next_events(
@@ -74,9 +76,9 @@ def _next_events(
     happened = False
     for event in executor.events(TICK, interruptions.wake):
         happened = True
-        run.apply(event)
-        watch.take(event)
-        yield event
+        timed = watch.take(event)
+        run.apply(timed)
+        yield timed
     for wish in interruptions.take():
         happened = True
         if wish == "interrupt":
@@ -86,30 +88,54 @@ def _next_events(
             run.interrupt()
             executor.kill()
         else:
+            yield Suspended()
             executor.suspend()
-            interruptions.pause()
+            watch.pause(interruptions.pause)
             executor.resume()
-    if not happened and watch.module is not None:
-        yield Ticked(module=watch.module, seconds=watch.seconds)
+    if not happened and watch.is_running:
+        yield Ticked(module=watch.module, seconds=watch.seconds, is_ending=run.is_interrupted)
 
 
 class _Stopwatch:
-    """Which tool is running, and since when; silent while a debugger has the terminal."""
+    """What is running, and for how long; pauses do not count. Stopped while a debugger is at work."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._since = 0.0
+        self._start = self._since = clock()
+        self._paused = self._paused_before = 0.0
         self.module: str | None = None
+        self.is_running = False
 
-    def take(self, event: Event) -> None:
+    def begin(self, module: str | None) -> None:
+        self.module, self.is_running = module, True
+        self._since, self._paused_before = self._clock(), self._paused
+
+    def take(self, event: Event) -> Event:
+        """The event, with the time that it took where only this watch knows."""
         match event:
             case ToolStarted(module=module):
-                self.module, self._since = module, self._clock()
-            case ToolFinished() | DebuggerOpened():
-                self.module = None
+                self.begin(module)
+            case ToolFinished():
+                self.is_running = False
+                if event.error is not None and event.error.kind == "crash":
+                    return replace(event, duration=self.seconds)  # who died could not tell
+                paused = self._paused - self._paused_before
+                return replace(event, duration=max(0.0, event.duration - paused))
+            case DebuggerOpened():
+                self.is_running = False
             case _:
                 pass
+        return event
+
+    def pause(self, pause: Callable[[], None]) -> None:
+        before = self._clock()
+        pause()
+        self._paused += self._clock() - before
 
     @property
     def seconds(self) -> float:
-        return self._clock() - self._since
+        return self._clock() - self._since - (self._paused - self._paused_before)
+
+    @property
+    def total(self) -> float:
+        return self._clock() - self._start - self._paused

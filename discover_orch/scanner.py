@@ -24,6 +24,8 @@ from discover_orch.tree import ABSENT, Tree, is_racy, read_tree, signature_of
 from discover_orch.value import field, value
 
 CONF = "orchconf.py"
+#: Under this the index keeps what `orchconf.py` offers; under its path, its constants, as of any module.
+_CONF_KEY = "resources"
 
 Row = list[object]
 Entry = tuple[str, Row | None]
@@ -44,7 +46,7 @@ def scan(
     to tell which of them are near misses."""
     started = time.time_ns()
     folders = scanned_folders(project)
-    old = _Memory(index)
+    old = _Memory(index, project.pythonpath)
     tree = read_tree(project.root, folders, is_excluded=_judge(project.exclude))
     space = ModuleSpace(project)
     entries = _read_all(project.root, tree, old, space)
@@ -83,7 +85,10 @@ def scan(
         problems=tuple(problems),
         passed_over=tuple(passed_over),
     )
-    return result, _snapshot(tree, folders, fingerprint, entries, reader, old, started, modules)
+    snapshot = _snapshot(
+        project, tree, folders, fingerprint, entries, reader, old, started, modules
+    )
+    return result, snapshot
 
 
 def scanned_folders(project: Project) -> list[str]:
@@ -134,14 +139,15 @@ def _judge(patterns: Sequence[str]) -> Callable[[str], bool] | None:
 
 
 class _Memory:
-    """What the index of the last look still knows; everything is empty where there is none."""
+    """What the index of the last look still knows; everything is empty where there is none, or where
+    `pythonpath` has changed and with it the names of modules, which stand in the facts."""
 
-    def __init__(self, index: Index | None) -> None:
+    def __init__(self, index: Index | None, pythonpath: Sequence[str]) -> None:
         self.files: dict[str, Entry] = {}
         self.exports: dict[str, Entry] = {}
         self.good: dict[str, list[str]] = {}
         text = index.part("facts") if index else None
-        if text is None:
+        if index is None or text is None or index.header.get("pythonpath") != [*pythonpath]:
             return
         try:
             table = json.loads(text)
@@ -203,7 +209,7 @@ class _Reader:
         return None
 
     def conf(self) -> ConfFacts | Broken | None:
-        row = self._row(CONF, None)
+        row = self._row(CONF, None)  # apart from what another module refers to in it
         found = rows.from_row(row) if row is not None else None
         return found if isinstance(found, ConfFacts | Broken) else None
 
@@ -216,7 +222,8 @@ class _Reader:
             self.extras[path] = signature
         if signature == ABSENT:
             return None
-        known = self._old.exports.get(path)
+        key = path if module is not None else _CONF_KEY
+        known = self._old.exports.get(key)
         if known is None or known[0] != signature:
             from discover_orch import reading
 
@@ -226,7 +233,7 @@ class _Reader:
                 else reading.read_referred(self._root, path, module)
             )
             known = (signature, row)
-        self.read[path] = known
+        self.read[key] = known
         return known[1]
 
 
@@ -275,6 +282,7 @@ def _folder_problems(tree: Tree) -> Iterable[Problem]:
 
 
 def _snapshot(
+    project: Project,
     tree: Tree,
     folders: list[str],
     fingerprint: str,
@@ -284,7 +292,8 @@ def _snapshot(
     started: int,
     modules: list[ModuleFacts],
 ) -> Snapshot:
-    """Files that may change again unseen are remembered with a signature that never matches."""
+    """Files that may change again unseen are remembered with a signature that never matches; files that
+    hold a secret are read again each time, so that it is never written down."""
     tree.signatures.update(reader.extras)
     for path, signature in tree.signatures.items():
         if is_racy(signature, started):
@@ -294,12 +303,21 @@ def _snapshot(
         if one.stage is not None and one.stage.words:
             good[one.path] = [word for word in one.stage.words if isinstance(word, str)]
     table = {
-        "files": {path: (tree.signatures[path], row) for path, (_, row) in entries.items()},
-        "exports": {path: (tree.signatures[path], row) for path, (_, row) in reader.read.items()},
+        "files": {
+            path: (tree.signatures[path], row)
+            for path, (_, row) in entries.items()
+            if not rows.has_secret(row)
+        },
+        "exports": {
+            key: (tree.signatures[CONF if key == _CONF_KEY else key], row)
+            for key, (_, row) in reader.read.items()
+            if not rows.has_secret(row)
+        },
         "good": {path: stages for path, stages in good.items() if path in entries},
     }
     header = {
         "fingerprint": fingerprint,
+        "pythonpath": [*project.pythonpath],
         "folders": folders,
         "excluded": sorted(tree.excluded),
         "extras": sorted(reader.extras),

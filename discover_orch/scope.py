@@ -72,7 +72,7 @@ class Scope:
             return self._named(node, before, steps)
         if isinstance(node, ast.Attribute):
             return self._attribute(node, before, steps)
-        raise Unreadable("no such value")
+        raise Unreadable("a number" if isinstance(node, ast.Constant) else "computed")
 
     def _item(self, node: ast.expr, before: int, steps: int) -> str | Ref:
         if not isinstance(node, (ast.Tuple, ast.List)):
@@ -102,7 +102,7 @@ class Scope:
             parts.append(root.attr)
             root = root.value
         if not isinstance(root, ast.Name):
-            raise Unreadable("no such value")
+            raise Unreadable("computed")
         parts.reverse()
         text = ".".join([root.id, *parts])
         owner = self._owner(root, before, steps)

@@ -90,13 +90,22 @@ def select(
     )
 
 
-def complete(registry: Registry) -> list[tuple[str, str]]:
-    """Every word that can be a target, with what it is, for completion: stages, groups, tools."""
-    found = [(stage.name, "stage") for stage in registry.stages if stage.tools]
-    found += [(EVERYTHING, "all stages in order")]
-    found += [(name, "group") for name in registry.groups]
-    found += [(tool.name, tool.doc) for tool in registry.tools.values()]
-    return found
+def complete(registry: Registry, *, forced: bool = False) -> list[tuple[str, str]]:
+    """Every word that can be a target, with what it is, for completion: stages, groups, tools; `forced`
+    gives the words that say which of them is meant, `stage:ingest` and `tool:fetch`."""
+    stages = [stage.name for stage in registry.stages if stage.tools]
+    tools = [(registry.tools[module].name, registry.tools[module].doc) for module in registry.order]
+    if forced:
+        return [
+            *((f"stage:{name}", "stage") for name in stages),
+            *((f"tool:{name}", doc) for name, doc in tools),
+        ]
+    return [
+        *((name, "stage") for name in stages),
+        (EVERYTHING, "all stages in order"),
+        *((name, "group") for name in registry.groups),
+        *tools,
+    ]
 
 
 class _Reached:
@@ -154,7 +163,13 @@ def _expand_core(
         return _stage_tools(core, word, registry, problems, reached)
     if core in registry.groups:
         if core in seen:
-            problems.append(Problem(code="group-circle", message=f'group "{core}" contains itself'))
+            problems.append(
+                Problem(
+                    code="group-circle",
+                    message=f'group "{core}" contains itself',
+                    hint="take it out of its own list",
+                )
+            )
             return ()
         top = Place(root=place.root)  # paths in the configuration are relative to the root
         members: dict[str, None] = {}
@@ -245,11 +260,13 @@ def _tool(
     if broken:
         reached.sure.extend(broken)
         return ()
-    problems.append(_no_such_tool(name, word, path, registry))
+    problems.append(_no_such_tool(name, word, path, registry, place))
     return ()
 
 
-def _no_such_tool(name: str, word: str, path: str | None, registry: Registry) -> Problem:
+def _no_such_tool(
+    name: str, word: str, path: str | None, registry: Registry, place: Place
+) -> Problem:
     for tool in registry.disabled:
         if (
             name in (tool.name, tool.module)
@@ -270,7 +287,18 @@ def _no_such_tool(name: str, word: str, path: str | None, registry: Registry) ->
                     message=f"{path} is no tool: {one.reason}",
                     location=Location(path=path, line=one.line),
                 )
-        return _unknown(word, [tool.path for tool in registry.tools.values()], "is no tool's file")
+        inside = [tool for tool in registry.tools.values() if tool.path.startswith(path + "/")]
+        if inside:
+            deeper = inside[0].path.removeprefix(path).count("/")
+            folder = ".".join(inside[0].module.split(".")[:-deeper])
+            return Problem(
+                code="unknown-target",
+                message=f'"{word}" is a folder, which is no target',
+                hint=f'all tools below it are "{folder}.*"',
+            )
+        start = place.folder or "."
+        files = [posixpath.relpath(tool.path, start) for tool in registry.tools.values()]
+        return _unknown(word, files, "is no tool's file")
     candidates = [one.name for one in registry.stages] + list(registry.groups)
     candidates += [EVERYTHING, *registry.names.words]
     return _unknown(word, candidates, "is neither a stage nor a tool")
@@ -286,7 +314,8 @@ def _as_path(word: str, place: Place) -> str | None:
 
 
 def _unknown(word: str, candidates: Iterable[str], what: str) -> Problem:
-    close = nearest(word.strip("+"), candidates)
+    plain = word.strip("+").removeprefix("stage:").removeprefix("tool:")
+    close = nearest(plain, candidates)
     return Problem(
         code="unknown-target",
         message=f'"{word}" {what}',

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from discover_orch.executors.local import LocalExecutor
-from discover_orch.masking import masked
+from discover_orch.masking import find_pieces, masked
 from discover_orch.plan import Plan
 from discover_orch.project import Project, url_secrets
 from discover_orch.protocol import Prepare, Resource
@@ -32,11 +32,14 @@ def run_plan(
     *,
     is_raw: bool = False,
     post_mortem: bool = False,
+    all_frames: bool = False,
     worker: Supervisor | None = None,
 ) -> Generator[Event, None, None]:
     """Must be run to its end or closed: either leaves no process behind."""
-    prepare = _prepare(registry, project, is_raw=is_raw, post_mortem=post_mortem)
-    hidden = (*plan.secrets, *url_secrets(project.database))
+    prepare = _prepare(
+        registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
+    )
+    hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
     executor = LocalExecutor(prepare, worker)
     signals = Signals()
     try:
@@ -130,7 +133,9 @@ class Signals:
         self._came.append(number)
 
 
-def _prepare(registry: Registry, project: Project, *, is_raw: bool, post_mortem: bool) -> Prepare:
+def _prepare(
+    registry: Registry, project: Project, *, is_raw: bool, post_mortem: bool, all_frames: bool
+) -> Prepare:
     conf = registry.conf
     return Prepare(
         root=project.root,
@@ -151,6 +156,7 @@ def _prepare(registry: Registry, project: Project, *, is_raw: bool, post_mortem:
         ),
         raw_output=is_raw,
         post_mortem=post_mortem,
+        all_frames=all_frames,
     )
 
 

@@ -46,7 +46,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Probl
         return Settings(), ()
     if tag.problem:
         place = Location(path=path, line=tag.line)
-        hint = "ORCH must be one literal dict at the top level of the module"
+        hint = 'for example ORCH = {"outputs": "output/report.html"}'
         return Settings(), (
             Problem(code="orch-tag", message=tag.problem, hint=hint, location=place),
         )

@@ -8,6 +8,7 @@ nothing else. Writes replace the file at once, so that a reader sees the old one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -21,11 +22,14 @@ _HEADER_LIMIT = 1 << 22
 
 
 class Index:
-    """An opened index: `header` is small and read at once, a part only when it is asked for."""
+    """An index: `header` is small and read at once, a part only when it is asked for.
 
-    def __init__(self, header: Mapping[str, object], data: bytes) -> None:
+    Where the file has been replaced by then, the checksum tells, and the part counts as damaged.
+    """
+
+    def __init__(self, path: str, header: Mapping[str, object], start: int) -> None:
         self.header = header
-        self._data = data
+        self._path, self._start = path, start
 
     def part(self, name: str) -> str | None:
         """The text of a part, or None where it is missing or damaged."""
@@ -42,7 +46,12 @@ class Index:
         start, length, checksum = place
         if start < 0 or length < 0:
             return None
-        raw = self._data[start : start + length]
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                file.seek(self._start + start)
+                raw = file.read(length)
+        except (OSError, OverflowError, MemoryError):
+            return None
         if len(raw) != length or zlib.crc32(raw) != checksum:
             return None
         return raw.decode("utf-8", "surrogateescape")
@@ -50,15 +59,15 @@ class Index:
 
 def open_index(root: str, version: str) -> Index | None:
     """The index of the project, or None where there is none that this version can read."""
+    path = os.path.join(root, FOLDER, _NAME)
     try:
-        with open(os.path.join(root, FOLDER, _NAME), "rb", buffering=0) as file:
-            data = file.read()
+        with open(path, "rb") as file:
+            line = file.readline(_HEADER_LIMIT)
     except OSError:
         return None
-    end = data.find(b"\n", 0, _HEADER_LIMIT)
-    if end < 0:
+    if not line.endswith(b"\n"):
         return None
-    checksum, _, text = data[:end].partition(b" ")
+    checksum, _, text = line[:-1].partition(b" ")
     try:
         if int(checksum, 16) != zlib.crc32(text):
             return None
@@ -67,14 +76,17 @@ def open_index(root: str, version: str) -> Index | None:
         return None
     if not isinstance(header, dict) or header.get("format") != [FORMAT, version]:
         return None
-    return Index(header, data[end + 1 :])
+    return Index(path, header, len(line))
 
 
 def write_index(
     root: str, version: str, header: Mapping[str, object], parts: Mapping[str, str]
 ) -> bool:
-    """Replaces the index; False where the folder cannot be written, which costs the memory alone."""
-    raw = {name: text.encode("utf-8", "surrogateescape") for name, text in parts.items()}
+    """Replaces the index; False where it cannot be written, which costs the memory alone."""
+    try:
+        raw = {name: text.encode("utf-8", "surrogateescape") for name, text in parts.items()}
+    except UnicodeEncodeError:  # a lone surrogate that no file name can hold
+        return False
     places: dict[str, list[int]] = {}
     start = 0
     for name, data in raw.items():
@@ -90,10 +102,8 @@ def write_index(
             file.writelines(raw.values())
         os.replace(temporary, os.path.join(folder, _NAME))
     except OSError:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
-        except OSError:
-            pass
         return False
     return True
 

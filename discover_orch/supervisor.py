@@ -9,7 +9,6 @@ first thing that a run needs: no `subprocess`, no `selectors`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -18,8 +17,9 @@ import time
 from _thread import allocate_lock, get_native_id
 
 from discover_orch.capture import Splitter
-from discover_orch.channel import CHANNEL_LOST, LIFE, MESSAGES, ORDERS
-from discover_orch.failure import read_crash
+from discover_orch.channel import Pipes, start_interpreter
+from discover_orch.debugger import LentTerminal
+from discover_orch.failure import LOST_STATUS, describe_end, read_crash
 from discover_orch.orphans import (
     become_subreaper,
     find_children,
@@ -54,13 +54,7 @@ LADDER = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (3.0, signal.SIGKILL))
 TIME_TO_END = 2.0  # seconds from `Closed` until the worker is killed
 SWEEP_TIME = 1.0
 SHORTEST_WAIT = 0.05  # seconds between looks at a worker, where the system does not tell of its end
-PIPE_SIZE = 1 << 18
 READ_SIZE = 1 << 16
-LOST_STATUS = -1  # somebody else waited for it
-FREE_FD = 16  # own ends are made above the numbers that the worker's ends get
-_CRASHES = frozenset(
-    (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS)
-)
 
 
 @value
@@ -135,6 +129,7 @@ class Supervisor:
         self._held: list[Message] = []  # those that wait for the output before them
         self._streams = [Stream("stdout", pipes.out, mark), Stream("stderr", pipes.err, mark)]
         self._started: list[int] = []  # steps in the order in which they began
+        self._places: dict[int, int] = {}  # the place of each in that order
         self._running: int | None = None
         self._unanswered: dict[int, None] = {}
         self._closed_at: float | None = None
@@ -162,7 +157,7 @@ class Supervisor:
             _others = find_children(os.getpid())
         mark = "" if raw_output else f"\0orch {os.urandom(16).hex()} "
         with _start_lock:
-            pid, pipes = _spawn(raw_output)
+            pid, pipes = start_interpreter(raw_output)
         _alive.add(pid)
         made = cls(pid, pipes, mark, adopts_orphans)
         # The kernel's signal comes when the thread ends that started it, not the process.
@@ -354,7 +349,7 @@ class Supervisor:
     def _give_message(self, message: Message, found: list[Event]) -> bool:
         """Give it out, unless output that belongs before it is still on its way."""
         if isinstance(message, StepFinished) and not self._is_raw:
-            place = self._started.index(message.step)
+            place = self._places[message.step]
             for stream in self._streams:
                 stream.give(self._started, place, found)
                 while stream.passed <= place and self._read_stream(stream):
@@ -408,6 +403,7 @@ class Supervisor:
                 self._crash += line.decode("utf-8", "replace") + "\n"
                 continue
             if isinstance(message, StepStarted):
+                self._places[message.step] = len(self._started)
                 self._started.append(message.step)
             self._held.append(message)
         return True
@@ -520,138 +516,6 @@ class Stream:
         rest = self.splitter.flush()
         if rest:
             self.pending.append(rest)
-
-
-class LentTerminal:
-    """The controlling terminal, while the worker's process group has it. Raises OSError at the start."""
-
-    def __init__(self, group: int) -> None:
-        import termios  # only to debug
-
-        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if os.tcgetpgrp(self._fd) != os.getpgrp():
-                raise OSError("orch runs in the background")
-            self._attributes = termios.tcgetattr(self._fd)
-            os.tcsetpgrp(self._fd, group)
-        except (OSError, termios.error):
-            os.close(self._fd)
-            raise OSError("no terminal to lend") from None
-
-    def take_back(self) -> None:
-        import termios
-
-        # A process in the background is stopped by SIGTTOU when it changes the terminal.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-        try:
-            with contextlib.suppress(OSError, termios.error):
-                os.tcsetpgrp(self._fd, os.getpgrp())
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(self._fd)
-
-
-@value
-class Pipes:
-    """The supervisor's own ends; -1 where there is none."""
-
-    orders: int
-    messages: int
-    life: int
-    out: int
-    err: int
-    pidfd: int
-
-
-def describe_end(status: int | None) -> tuple[str, int | None, str | None]:
-    """A wait status as (sentence, exit code, name of the signal)."""
-    if status is None or status == LOST_STATUS:
-        return "ended, and its exit status is lost", None, None
-    code = os.waitstatus_to_exitcode(status)
-    if code == CHANNEL_LOST:
-        return "closed the descriptors through which orch talks with its worker", code, None
-    if code >= 0:
-        return f"exited with code {code} by os._exit", code, None
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if -code in _CRASHES:
-        return f"crashed with {name}", None, name
-    guess = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{guess}", None, name
-
-
-def _spawn(raw_output: bool) -> tuple[int, Pipes]:
-    """Start the interpreter of a worker in a process group of its own, with its ends of the pipes."""
-    own: list[int] = []  # all that is open, in case it fails
-    given: list[tuple[int, int]] = []
-
-    def pipe(target: int, *, reads: bool) -> int:
-        """A pipe whose one end the worker gets as `target`, to read from it or to write to it."""
-        ends = os.pipe()
-        theirs, mine = (_raise_fd(fd) for fd in (ends if reads else reversed(ends)))
-        own.extend((theirs, mine))
-        given.append((theirs, target))
-        os.set_blocking(mine, False)
-        return mine
-
-    try:
-        null = _raise_fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        own.append(null)
-        given.append((null, 0))
-        orders = pipe(ORDERS, reads=True)
-        messages = pipe(MESSAGES, reads=False)
-        life = pipe(LIFE, reads=True)
-        out = err = -1
-        if not raw_output:
-            out, err = pipe(1, reads=False), pipe(2, reads=False)
-            for fd in (out, err):
-                with contextlib.suppress(OSError, AttributeError):
-                    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-P", "-c", _find_start_code()],
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, theirs, target) for theirs, target in given],
-            setpgroup=0,
-            setsigmask=[signal.SIGINT],  # until it can handle it
-            setsigdef=[signal.SIGTERM, signal.SIGCHLD, signal.SIGQUIT],
-        )
-    except BaseException:
-        for fd in own:
-            os.close(fd)
-        raise
-    for theirs, _ in given:
-        os.close(theirs)
-    pidfd = -1
-    if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-    return pid, Pipes(orders=orders, messages=messages, life=life, out=out, err=err, pidfd=pidfd)
-
-
-def _find_start_code() -> str:
-    """What the worker's interpreter runs: this package, from the place it has here.
-
-    The place is on its path already where the package is installed, and must not come in front then.
-    """
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return (
-        f"import sys; place = {folder!r}; new = place not in sys.path\n"
-        "if new: sys.path.insert(0, place)\n"
-        "from discover_orch.worker import main\n"
-        "if new: sys.path.remove(place)\n"
-        "del new, place; main()"
-    )
-
-
-def _raise_fd(fd: int) -> int:
-    """The same descriptor at a number that is none of the worker's; closed in child processes."""
-    raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FREE_FD)
-    os.close(fd)
-    return raised
 
 
 def _read(fd: int) -> bytes | None:

@@ -50,7 +50,10 @@ def value_for(
     if own:
         return _typed(param, own, f"-p {tool.name}.{param.name}", values, project)
     if param.name in values.options:
-        return _typed(param, values.options[param.name], param.flag, values, project)
+        texts = values.options[param.name]
+        is_no = param.type.is_flag and texts[-1] == "false"
+        origin = f"--no-{param.flag[2:]}" if is_no else param.flag
+        return _typed(param, texts, origin, values, project)
     shared = [one.text for one in values.given if one.tool is None and same(one.name, param.name)]
     if shared:
         return _typed(param, shared, f"-p {param.name}", values, project)

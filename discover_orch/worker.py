@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import faulthandler
+import gc
+import io
 import os
 import signal
 import sys
@@ -51,6 +54,7 @@ PROBLEMS = (CannotOpen, ImportProblem, NoTerminal, ResourceProblem)
 LONGEST_TEXT = 1000  # characters of a metric
 LONGEST_NUMBER = 1 << 1000  # a larger one takes long to write, and is refused by Python beyond
 SWEEP_TIME = 0.5  # seconds
+FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 def main() -> None:
@@ -64,7 +68,7 @@ def main() -> None:
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # to ask the terminal is refused, not stopped
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     become_subreaper()
-    atexit.register(sweep, set(), 0)
+    atexit.register(_end)  # the first to be registered is the last to be called
     _thread.start_new_thread(_end_with_parent, (channel.life, os.getpid()))
     if greeting.watches_death:
         end_with_parent(greeting.parent)
@@ -93,6 +97,20 @@ def _end_with_parent(life: int, me: int) -> None:
     os.kill(me, signal.SIGKILL)
 
 
+def _end() -> None:
+    """Leave no process behind, and spare the interpreter its search for garbage cycles.
+
+    That search takes a quarter of a run of many modules. All files are flushed before it is turned
+    off: one of them may be held by such a cycle, and would lose what was written to it.
+    """
+    sweep(set(), 0)
+    for one in gc.get_objects():
+        if isinstance(one, FILES):
+            with contextlib.suppress(Exception):
+                one.flush()
+    gc.freeze()
+
+
 class Worker:
     """One prepared worker: `serve` until there are no more orders."""
 
@@ -105,6 +123,7 @@ class Worker:
         self._interrupts = interrupts
         self._root = prepare.root
         self._post_mortem = prepare.post_mortem
+        self._all_frames = prepare.all_frames
         self._orchconf = prepare.orchconf
         self._conf_error: BaseException | None = None
         self._failures = 0
@@ -161,7 +180,8 @@ class Worker:
                 metrics=metrics,
                 notes=tuple(notes),
                 loaded=self._loader.take_loaded(),
-            )
+            ),
+            may_wait=True,
         )
 
     def _attempt(
@@ -179,7 +199,7 @@ class Worker:
             status: StepStatus = "interrupted" if self._interrupts.raised else "failed"
             described = self._describe(error, order)
             if self._post_mortem and status == "failed":
-                self._debugger.examine(error)
+                self._debugger.examine(error, described.traceback)
             return status, described, {}, self._roll_back()
         return "passed", None, metrics, notes
 
@@ -218,7 +238,7 @@ class Worker:
         hint = find_hint(error)
         if isinstance(error, ImportError):
             hint = self._loader.hint_for(error)
-        described = describe(error, self._root, hint)
+        described = describe(error, self._root, hint, all_frames=self._all_frames)
         if described.path is None:  # at the commit, say: no line of the user's raised it
             return StepError(
                 kind=described.kind,
@@ -246,7 +266,8 @@ class Worker:
         """A tool forked, and its child came back here: it has no business in this function."""
         if os.getpid() != self._pid:
             if error is not None and not isinstance(error, SystemExit):
-                sys.excepthook(type(error), error, error.__traceback__)
+                sys.stderr.write(describe(error, self._root).traceback)
+                sys.stderr.flush()
             os._exit(code)
 
     def _finish(self, is_asked: bool) -> None:
@@ -261,12 +282,12 @@ class Worker:
             self._capture.put_back()
         errors = []
         for name, error in closed:
-            one = describe(error, self._root)
+            one = describe(error, self._root, all_frames=self._all_frames)
             errors.append(
                 StepError(
                     kind=one.kind,
                     type=one.type,
-                    message=f"closing {name}: {one.message}",
+                    message=f"closing {name}: {one.message or one.type}",
                     path=one.path,
                     line=one.line,
                     traceback=one.traceback,

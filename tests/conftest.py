@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,9 @@ def orch(tmp_path: Path) -> Orch:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
+        prefix: Sequence[str] = (),
     ) -> Answer:
-        return run_orch(tmp_path / "project", *words, cwd=cwd, env=env, stdin=stdin)
+        root = tmp_path / "project"
+        return run_orch(root, *words, cwd=cwd, env=env, stdin=stdin, prefix=prefix)
 
     return run

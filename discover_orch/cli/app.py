@@ -5,6 +5,7 @@ Commands are imported when they are called, so that none pays for another's star
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -26,6 +27,18 @@ COMMANDS = ("run", "list", "graph", "check")
 class Lazy(click.Group):
     """A group whose commands stand in modules of their own."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`orch --list` is `orch list`, with whatever stands behind it."""
+        if "--list" in args and not set(COMMANDS).intersection(args[: args.index("--list")]):
+            args[args.index("--list")] = "list"
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would exit with 1, which says that a tool failed
+            raise Unread from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -40,14 +53,31 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = nearest(args[0], COMMANDS)
-            raise OrchUsage(
-                f'"{args[0]}" is no command of orch',
-                f'did you mean "orch {close}"?'
-                if close
-                else f"to run it: orch run {' '.join(args)}",
-            )
+            raise OrchUsage(f'"{args[0]}" is no command of orch', _meant(ctx, args))
         return super().resolve_command(ctx, args)
+
+
+def _meant(ctx: click.Context, args: Sequence[str]) -> str:
+    """The run that a target was typed for, else the nearest command."""
+    import shlex
+
+    from discover_orch import looking
+
+    context: Context = ctx.obj
+    try:
+        looking.selected(looking.look(context.start, context.folder, os.environ), args[:1])
+        is_target = True
+    except OrchError as error:
+        is_target = error.exit_code is not ExitCode.USAGE
+    close = None if is_target else nearest(args[0], COMMANDS)
+    if close:
+        return f'did you mean "orch {close}"? (orch --help shows all)'
+    run = f"orch run {shlex.join(args)}"
+    return f"to run it: {run}" if is_target else f"orch --help shows all; to run a tool: {run}"
+
+
+class Unread(Exception):
+    """Nobody reads standard output any more."""
 
 
 class OrchUsage(click.UsageError):
@@ -122,10 +152,10 @@ def common_options(command: Any) -> Any:
     "4 discovery errors, 5 nothing selected.",
 )
 @common_options
-@click.option("--list", "is_list", is_flag=True, help="The same as orch list.")
+@click.option("--list", is_flag=True, expose_value=False, help="The same as orch list.")
 @click.version_option(__version__, prog_name="orch", message="%(prog)s %(version)s")
 @click.pass_context
-def app(ctx: click.Context, is_list: bool) -> int | None:
+def app(ctx: click.Context) -> None:
     """Run pipelines that nobody had to register.
 
     A module under src with a STAGE tag and a run() is a tool. Try `orch list`, `orch run`,
@@ -133,12 +163,7 @@ def app(ctx: click.Context, is_list: bool) -> int | None:
     """
     ctx.ensure_object(Context)
     if ctx.invoked_subcommand is None:
-        if is_list:
-            command = app.get_command(ctx, "list")
-            assert command is not None
-            return ctx.invoke(command)  # type: ignore[no-any-return]
         click.echo(ctx.get_help())
-    return None
 
 
 def run_command_line(arguments: Sequence[str], worker: Supervisor | None = None) -> int:
@@ -159,7 +184,8 @@ def run_command_line(arguments: Sequence[str], worker: Supervisor | None = None)
 def _run(context: Context, arguments: Sequence[str]) -> int:
     try:
         code = app.main(list(arguments), prog_name="orch", standalone_mode=False, obj=context)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return int(code or 0)
     except OrchError as error:
         return _tell(context, int(error.exit_code), error.problems)
@@ -171,8 +197,10 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
         return _tell(context, ExitCode.USAGE, (_click_problem(error),))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (Unread, BrokenPipeError):
         return _end_quietly()
+    except OSError as error:
+        return _own_fault(context) if error.errno != errno.ENOSPC else _tell_full(context)
     except Exception:
         return _own_fault(context)
 
@@ -180,10 +208,17 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
 def _tell(context: Context, code: int, problems: Sequence[Problem]) -> int:
     try:
         context.voice.problems(problems)
-        sys.stdout.flush()
     except BrokenPipeError:
         return _end_quietly()
     return code
+
+
+def _tell_full(context: Context) -> int:
+    """What orch itself keeps on a full disk is given up silently, so this is standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    message = "standard output cannot be written: no space left on the device"
+    problem = Problem(code="full", message=message, hint="send it somewhere else")
+    return _tell(context, ExitCode.USAGE, (problem,))
 
 
 def _click_problem(error: click.ClickException) -> Problem:
@@ -194,9 +229,8 @@ def _click_problem(error: click.ClickException) -> Problem:
         message = f"no such option: {error.option_name}"
         close = nearest(error.option_name, error.possibilities or ())
         hint = f"did you mean {close}?" if close else ""
-    command = (
-        error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "orch"
-    )
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "the same command with"
     text = message[:1].lower() + message[1:] if message[:2].istitle() else message
     return Problem(
         code="usage", message=text.rstrip("."), hint=hint or f"{command} --help shows what there is"

@@ -9,12 +9,13 @@ import click
 
 from discover_orch import looking
 from discover_orch.cli.app import Context, common_options
+from discover_orch.cli.words import no_tools
 from discover_orch.errors import ExitCode
 from discover_orch.render.problems import problem_json, problems_text
 from discover_orch.render.style import count
 
 
-@click.command("check")
+@click.command("check", short_help="Tell every problem and doubt, running nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @common_options
 @click.pass_obj
@@ -39,4 +40,9 @@ def command(context: Context, as_json: bool) -> int:
         tools = count(len(view.registry.tools), "healthy tool")
         told = f"{count(len(errors), 'error')}, {count(len(doubts), 'warning')}"
         voice.out(f"{tools}, {told}\n" if errors or doubts else f"{tools}, nothing to say\n")
-    return ExitCode.DISCOVERY if is_refused else ExitCode.OK
+    if is_refused:
+        return ExitCode.DISCOVERY
+    if not view.registry.tools:
+        voice.problems([no_tools()])
+        return ExitCode.EMPTY
+    return ExitCode.OK

@@ -14,7 +14,7 @@ from discover_orch.errors import ExitCode
 from discover_orch.render.tree import graph_document, graph_text
 
 
-@click.command("graph")
+@click.command("graph", short_help="Show stages and tools as a tree.")
 @click.argument("targets", nargs=-1, type=TARGETS)
 @click.option("--exclude", multiple=True, metavar="TARGET", type=TARGETS, help="Leave these out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")

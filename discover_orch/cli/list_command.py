@@ -8,12 +8,13 @@ import os
 import click
 
 from discover_orch import __version__
+from discover_orch.brief import Brief, read_brief
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.words import TARGETS
 from discover_orch.config import find_root, fingerprint, read_config_bytes
 from discover_orch.errors import ExitCode
-from discover_orch.glance import read_listing
-from discover_orch.render.listing import Document, listing_text
+from discover_orch.glance import is_unchanged, kept_brief, kept_document
+from discover_orch.render.listing import listing_text
 from discover_orch.store import open_index
 
 
@@ -37,41 +38,57 @@ def command(
 
     Reads source text only; nothing of yours is imported.
     """
-    document = None
-    if not (targets or exclude or verbose or sources):
-        document = _remembered(context)
-    if document is None:
-        from discover_orch import looking
-
-        view = looking.look(context.start, context.folder, os.environ, is_wide=verbose)
-        document = looking.listing(
-            view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
-        )
-    return _show(context, document, as_json=as_json, verbose=verbose)
-
-
-def _remembered(context: Context) -> Document | None:
-    found = find_root(context.start, context.folder)
-    root, config, _ = found
-    key = fingerprint(found, read_config_bytes(root, config), os.environ)
-    return read_listing(root, open_index(root, __version__), key)
-
-
-def _show(context: Context, document: Document, *, as_json: bool, verbose: bool) -> int:
     voice = context.voice
+    if not (targets or exclude or verbose or sources):
+        kept = _kept(context, as_json=as_json)
+        if kept is not None:
+            text, brief = kept
+            voice.out(text)
+            return _judge(context, brief)
+
+    from discover_orch import looking
+
+    view = looking.look(context.start, context.folder, os.environ, is_wide=verbose)
+    document = looking.listing(
+        view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
+    )
+    brief = read_brief(document)
     if as_json:
         voice.out(json.dumps(document) + "\n")
     else:
-        voice.out(listing_text(document, voice.out_style, verbose=verbose))
-    if document["errors"] or document["warnings"]:
+        voice.out(listing_text(brief, voice.out_style, verbose=verbose))
+    return _judge(context, brief)
+
+
+def _kept(context: Context, *, as_json: bool) -> tuple[str, Brief] | None:
+    """What an unchanged project was found to be the last time, as text or JSON."""
+    found = find_root(context.start, context.folder)
+    root, config, _ = found
+    key = fingerprint(found, read_config_bytes(root, config), os.environ)
+    index = open_index(root, __version__)
+    if index is None or not is_unchanged(root, index, key):
+        return None
+    kept = kept_brief(index)
+    if kept is None:
+        return None
+    brief, is_clean = kept
+    if not as_json:
+        return listing_text(brief, context.voice.out_style, is_clean=is_clean), brief
+    document = kept_document(index, root)
+    return None if document is None else (document + "\n", brief)
+
+
+def _judge(context: Context, brief: Brief) -> int:
+    """Tells the problems, and answers with the exit code."""
+    if brief["errors"] or brief["warnings"]:
         from discover_orch.render.problems import problems_of
 
-        voice.problems(problems_of(document))
-    if document["errors"]:
+        context.voice.problems(problems_of(brief))
+    if brief["errors"]:
         return ExitCode.DISCOVERY
-    if not document["tools"]:
+    if not brief["stages"] and not brief["disabled"]:
         from discover_orch.cli.words import no_tools
 
-        voice.problems([no_tools()])
+        context.voice.problems([no_tools()])
         return ExitCode.EMPTY
     return ExitCode.OK

@@ -1,42 +1,57 @@
 """What a terminal shows beyond lines: which tool is running, and for how long.
 
-Drawn with rich, which is imported when a tool has been silent for a moment: a short run never pays for it.
+One line at the bottom, wiped as soon as there is something to print. Nothing else of the terminal is changed,
+not even the cursor hidden: orch can be stopped or killed at any moment and leaves it as it was. rich knows how
+wide characters are; it is imported when a tool has been silent for a moment, so that a short run never pays.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TextIO
 
-from discover_orch.render.style import duration
+from discover_orch.render.style import Style, one_line
 
-if TYPE_CHECKING:
-    from rich.live import Live
+#: To the start of the line, and the rest of it empty.
+WIPE = "\r\x1b[K"
 
 
 class StatusLine:
-    """One line at the bottom, gone as soon as there is something to print."""
+    """Drawn on `stream`; with None nothing is ever shown."""
 
-    def __init__(self, *, is_on: bool, colour: bool) -> None:
-        self._is_on, self._colour = is_on, colour
-        self._live: Live | None = None
+    def __init__(self, stream: TextIO | None, style: Style) -> None:
+        self._stream, self._style = stream, style
+        self._is_drawn = False
 
-    def show(self, name: str, seconds: float, left: int) -> None:
-        if not self._is_on:
+    def show(self, text: str) -> None:
+        if self._stream is None:
             return
-        from rich.text import Text
+        from rich.cells import cell_len, set_cell_size
 
-        if self._live is None:
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(no_color=not self._colour, highlight=False)
-            self._live = Live(console=console, transient=True, auto_refresh=False)
-            self._live.start()
-        more = f", {left} to go" if left else ""
-        line = Text(f"    {name} {duration(seconds)}{more}", style="dim", no_wrap=True)
-        self._live.update(line, refresh=True)
+        shown = one_line(text)
+        room = self._room(self._stream)
+        if cell_len(shown) > room:  # a line that wraps cannot be wiped
+            shown = set_cell_size(shown, room - 1) + self._style.mark("…", "~")
+        self._write(WIPE + self._style.paint(shown, "dim"))
+        self._is_drawn = True
 
     def hide(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._is_drawn:
+            self._is_drawn = False
+            self._write(WIPE)
+
+    def _room(self, stream: TextIO) -> int:
+        """Columns; the last one stays free, where some terminals wrap. It may have been resized."""
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        return max(columns or self._style.width, 10) - 1
+
+    def _write(self, text: str) -> None:
+        assert self._stream is not None
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # the terminal is gone; what comes next will find out
+            self._stream = None

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from discover_orch import looking
 from discover_orch.cli.app import Context, OrchUsage, common_options
@@ -26,7 +27,7 @@ from discover_orch.cli.words import TARGETS
 from discover_orch.errors import ExitCode, OrchError, ProjectError
 from discover_orch.looking import View
 from discover_orch.plan import Plan
-from discover_orch.render.planning import plan_document, plan_text
+from discover_orch.render.planning import plan_document, plan_text, settings_text
 from discover_orch.render.problems import problem_json
 from discover_orch.tool import Tool
 from discover_orch.values import KeyValue, Values
@@ -101,6 +102,21 @@ class RunCommand(click.Command):
         except (OrchError, click.ClickException, TypeError):
             return []
         return [view.registry.tools[module] for module in selection.tools]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Of the parameters those of the tools that are chosen already, each in one spelling."""
+        found = super().shell_complete(ctx, incomplete)
+        view: View | None = ctx.meta.get(VIEW)
+        if view is None:
+            return found
+        chosen = self.chosen_tools(ctx, view, ctx.meta.get(ARGS, []))
+        names = {param.name for tool in chosen for param in tool.params}
+        hidden: set[str] = set()
+        for option in ctx.meta.get(DYNAMIC, ()):
+            spellings = [*option.opts, *option.secondary_opts]
+            is_wanted = option.param.name in names or not chosen
+            hidden.update(one for one in spellings if not is_wanted or "_" in one)
+        return [item for item in found if item.value not in hidden]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The parameters of exactly the selected tools, tool by tool, then orch's own options."""
@@ -181,7 +197,7 @@ def command(
         raise
     if dry_run:
         return _show_plan(context, view, plan, as_json=as_json, verbose=verbose)
-    from discover_orch.cli.running import run_and_show, typed_options
+    from discover_orch.cli.running import run_and_show
 
     return run_and_show(
         context,
@@ -192,7 +208,8 @@ def command(
         verbose=verbose,
         as_json=as_json,
         post_mortem=pdb,
-        typed=typed_options(ctx.meta[ARGS], targets),
+        options=ctx.command.get_params(ctx),
+        words=ctx.meta[ARGS],
     )
 
 
@@ -202,6 +219,8 @@ def _show_plan(context: Context, view: View, plan: Plan, *, as_json: bool, verbo
         voice.out(json.dumps(plan_document(plan, view.registry)) + "\n")
     else:
         voice.out(plan_text(plan, view.registry, voice.out_style, verbose=verbose))
+        if verbose:
+            voice.out(settings_text(view.project, voice.out_style))
     voice.problems((*looking.warnings(view), *plan.warnings))
     return ExitCode.OK
 
@@ -233,6 +252,8 @@ def _refuse_unselected(
     for name in values.options:
         takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
         if not any(tool.module in chosen for tool in takers):
+            place = {module: at for at, module in enumerate(view.registry.order)}
+            takers.sort(key=lambda tool: place[tool.module])
             names = ", ".join(tool.name for tool in takers)
             verb = "takes" if len(takers) == 1 else "take"
             raise OrchUsage(
@@ -253,13 +274,20 @@ def _pair(text: str) -> KeyValue:
 
 def _folder(args: Sequence[str]) -> str | None:
     """`-C DIR` behind the command, which decides what the other words mean."""
-    words = _before_dashes(args)
-    for index, word in enumerate(words):
-        if word in ("-C", "--project") and index + 1 < len(words):
-            return words[index + 1]
-        if word.startswith("--project="):
-            return word.removeprefix("--project=")
-    return None
+    folder = None
+    words = iter(_before_dashes(args))
+    for word in words:
+        if word == "--project":
+            folder = next(words, folder)
+        elif word.startswith("--project="):
+            folder = word.removeprefix("--project=")
+        elif word[:1] == "-" and word[:2] != "--":
+            # Short options may stand together, -nC .. or -nC..; of those, C and p take a value.
+            at = next((at for at, letter in enumerate(word) if letter in "Cp"), None)
+            if at is not None:
+                value = word[at + 1 :] or next(words, "")
+                folder = value if word[at] == "C" and value else folder
+    return folder
 
 
 def _before_dashes(args: Sequence[str]) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
+import click
+
 from discover_orch import __version__, looking, session
+from discover_orch.cli.again import Again
 from discover_orch.cli.app import Context
 from discover_orch.cli.live import StatusLine
 from discover_orch.cli.voice import Voice
@@ -15,7 +18,7 @@ from discover_orch.plan import Plan
 from discover_orch.project import masked_url
 from discover_orch.render.screen import Heading, Output, Screen, event_document
 from discover_orch.report import Report
-from discover_orch.run import DebuggerOpened, Event, Noticed, Ticked
+from discover_orch.run import DebuggerOpened, Event, Noticed, Suspended, Ticked
 
 
 def run_and_show(
@@ -28,9 +31,10 @@ def run_and_show(
     verbose: bool,
     as_json: bool,
     post_mortem: bool,
-    typed: Sequence[str],
+    options: Iterable[click.Parameter],
+    words: Sequence[str],
 ) -> int:
-    """Runs the plan to its end and answers with the exit code."""
+    """Runs the plan to its end and answers with the exit code. `words` were typed behind `run`."""
     voice, report = context.voice, Report()
     voice.problems((*looking.warnings(view), *plan.warnings))
     is_raw = output == "raw"
@@ -40,9 +44,18 @@ def run_and_show(
         view.project,
         is_raw=is_raw,
         post_mortem=post_mortem,
+        all_frames=verbose,
         worker=None if is_raw else context.take_worker(),
     )
     names = {step.tool.module: step.tool.name for step in plan.steps}
+    again = Again(
+        plan,
+        view.registry,
+        view.project,
+        options=options,
+        words=words,
+        folder=context.folder,
+    )
     screen = Screen(
         plan,
         voice.out_style,
@@ -50,17 +63,17 @@ def run_and_show(
         output=cast(Output, output),
         quiet=quiet,
         verbose=verbose,
-        typed=typed,
+        again=again.command,
     )
-    shows_status = voice.is_terminal and output == "live" and not (as_json or quiet)
-    status = StatusLine(is_on=shows_status, colour=voice.out_style.colour)
+    shows_status = output != "raw" and not as_json
+    status = StatusLine(voice.terminal if shows_status else None, voice.out_style)
     try:
         for event in events:
             report.take(event)
             if as_json:
                 _write_json(voice, event, names, report)
             else:
-                _write_text(voice, event, screen, report, status, names)
+                _write_text(voice, event, screen, report, status)
     finally:
         status.hide()
         events.close()
@@ -81,33 +94,20 @@ def _write_text(
     screen: Screen,
     report: Report,
     status: StatusLine,
-    names: dict[str, str],
 ) -> None:
     match event:
-        case Ticked(module=module, seconds=seconds):
-            status.show(names[module], seconds, len(names) - len(report.finished) - 1)
-        case Noticed(problem=problem):
+        case Ticked():
+            status.show(screen.status(event, report))
+        case Noticed():
             status.hide()
-            voice.problems([problem])
-        case DebuggerOpened():
+            voice.err(screen.notice(event, voice.err_style))
+        case DebuggerOpened() | Suspended():
             status.hide()
         case _:
             text = screen.text(event, report)
             if text:
                 status.hide()
                 voice.out(text)
-
-
-def typed_options(arguments: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """What was typed beside the targets, to be typed again with others."""
-    left, rest = list(arguments), list(targets)
-    kept = []
-    for word in left:
-        if word in rest:
-            rest.remove(word)
-        else:
-            kept.append(word)
-    return kept
 
 
 def _heading(view: View) -> Heading:

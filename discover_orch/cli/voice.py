@@ -5,6 +5,8 @@ The only place that asks the environment about terminals and colours.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -24,18 +26,27 @@ class Voice:
         self.err_style = _style(sys.stderr, colour, width)
 
     def out(self, text: str) -> None:
-        """Raises BrokenPipeError where nobody reads any more."""
-        _write(sys.stdout, text)
+        """Raises BrokenPipeError where nobody reads any more, be it a pipe or a terminal that is gone."""
+        try:
+            _write(sys.stdout, text)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise BrokenPipeError from None
+            raise
 
     def err(self, text: str) -> None:
-        _write(sys.stderr, text)
+        """What cannot be told is no reason to stop."""
+        with contextlib.suppress(OSError):
+            _write(sys.stderr, text)
 
     def problems(self, problems: Iterable[Problem]) -> None:
         self.err(problems_text(problems, self.err_style))
 
     @property
-    def is_terminal(self) -> bool:
-        return _is_terminal(sys.stdout)
+    def terminal(self) -> TextIO | None:
+        """Standard output, where it is a terminal that can wipe a line."""
+        is_able = _is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
+        return sys.stdout if is_able else None
 
 
 def _write(stream: TextIO | None, text: str) -> None:

@@ -31,12 +31,15 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
             view = looking.look(os.getcwd(), getattr(context, "folder", None), os.environ)
         except (OrchError, OSError):
             return []
+        if "/" in incomplete:
+            return [CompletionItem(incomplete, type="file")]
         plus = "+" if incomplete.startswith("+") else ""
-        return [
-            CompletionItem(plus + word, help=what)
-            for word, what in selection.complete(view.registry)
-            if word.startswith(incomplete.removeprefix("+"))
-        ]
+        start = incomplete.removeprefix("+")
+        found: dict[str, str] = {}
+        for word, what in selection.complete(view.registry, forced=":" in start):
+            if word.startswith(start):
+                found.setdefault(plus + word, what)
+        return [CompletionItem(word, help=what) for word, what in found.items()]
 
 
 TARGETS = TargetType()

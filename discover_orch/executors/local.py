@@ -34,6 +34,9 @@ from discover_orch.run import (
 from discover_orch.supervisor import Died, Ended, Output, Supervisor
 from discover_orch.supervisor import Event as WorkerEvent
 
+#: What is said of a worker that the second interrupt ended.
+KILLED = "was killed by the second interrupt"
+
 
 class LocalExecutor:
     """`worker` may have been started before anything was known of the project."""
@@ -42,6 +45,7 @@ class LocalExecutor:
         self._prepare = prepare
         self._worker = worker
         self._steps: list[Step] = []
+        self._held: list[RunStep] = []  # those that wait until the one before them has ended
         self._is_interrupted = False
         if worker is not None:
             worker.send(prepare)
@@ -49,9 +53,7 @@ class LocalExecutor:
     @property
     def is_idle(self) -> bool:
         worker = self._worker
-        return (
-            worker is None or worker.is_over or (worker.running is None and not worker.unanswered)
-        )
+        return worker is None or worker.is_over or not (self._is_busy or self._may_begin(worker))
 
     @property
     def is_over(self) -> bool:
@@ -64,13 +66,36 @@ class LocalExecutor:
             worker.send(self._prepare)
         number = len(self._steps)
         self._steps.append(step)
-        worker.send(_order(step, number, worker.failures))
+        order = _order(step, number, worker.failures)
+        if self._prepare.raw_output:
+            self._held.append(order)
+        else:
+            worker.send(order)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         if self._worker is None:
             return
+        yield from self._begin_held(self._worker)
         for event in self._worker.events(timeout, wake):
             yield from self._translate(event, self._worker)
+
+    def _begin_held(self, worker: Supervisor) -> Iterator[Event]:
+        """A tool that writes to the terminal itself is told of before it can: one at a time, then."""
+        if self._may_begin(worker) and not self._is_busy:
+            order = self._held.pop(0)
+            yield ToolStarted(module=order.module)
+            worker.send(order)
+
+    def _may_begin(self, worker: Supervisor) -> bool:
+        """Whether an order waits, and nothing has happened for which it would be declined."""
+        if worker.is_over or self._is_interrupted or not self._held:
+            return False
+        return self._held[0].failures == worker.failures
+
+    @property
+    def _is_busy(self) -> bool:
+        worker = self._worker
+        return worker is not None and (worker.running is not None or bool(worker.unanswered))
 
     def interrupt(self) -> None:
         self._is_interrupted = True
@@ -80,7 +105,7 @@ class LocalExecutor:
     def kill(self) -> None:
         self._is_interrupted = True
         if self._worker is not None:
-            self._worker.kill()
+            self._worker.kill(KILLED)
 
     def suspend(self) -> None:
         if self._worker is not None:
@@ -97,7 +122,8 @@ class LocalExecutor:
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
         match event:
             case StepStarted(step=step):
-                yield ToolStarted(module=self._module(step))
+                if not self._prepare.raw_output:  # else it has been told already
+                    yield ToolStarted(module=self._module(step))
             case Output(step=number, stream=stream, text=text):
                 step = len(self._steps) - 1 if number is None else number
                 if step >= 0:
@@ -116,7 +142,7 @@ class LocalExecutor:
                 worker.lend_terminal()
             case Closed(errors=errors):
                 for error in errors:
-                    yield Noticed(problem=_closing_problem(error))
+                    yield Noticed(problem=_closing_problem(error), traceback=_own_traceback(error))
             case Died():
                 yield from self._died(event)
             case Ended(sentence=sentence, threads=threads):
@@ -182,14 +208,23 @@ def _failure(error: StepError) -> Failure:
 
 
 def _closing_problem(error: StepError) -> Problem:
-    place = Location(path=error.path, line=error.line) if error.path else None
+    """One without a line of the user's is a sentence of orch's own."""
+    if error.path is None:
+        return Problem(code="closing", message=error.message, hint=error.hint)
     return Problem(
-        code="closing", message=f"{error.message} ({error.type})", hint=error.hint, location=place
+        code="closing",
+        message=f"{error.message} ({error.type})",
+        hint=error.hint,
+        location=Location(path=error.path, line=error.line),
     )
 
 
+def _own_traceback(error: StepError) -> str:
+    return error.traceback if error.path else ""
+
+
 def _ending_problem(sentence: str, threads: tuple[str, ...]) -> Problem:
-    names = ", ".join(threads)
+    names = ", ".join(f'"{name}"' for name in threads)
     return Problem(
         code="threads-left" if threads else "ending",
         message=f"the worker process {sentence}" + (f"; still running: {names}" if names else ""),

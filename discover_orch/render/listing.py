@@ -1,6 +1,6 @@
-"""The listing as text. In: the document of `orch list --json`, which is also what the index remembers.
+"""The listing as text. In: a `Brief`, from a listing's document or from the index.
 
-A document, not a `Registry`: on a warm `orch list` nothing else is loaded, which is most of its speed.
+On a warm `orch list` hardly anything else is loaded, and this makes two lines a tool: so it is plain string work.
 """
 
 from __future__ import annotations
@@ -8,91 +8,88 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from discover_orch.brief import Brief, Row
 from discover_orch.render.style import Style, count, one_line
 
-Document = Mapping[str, Any]
 
+def listing_text(
+    brief: Brief, style: Style, *, verbose: bool = False, is_clean: bool = False
+) -> str:
+    """Tools by stage, one line each where all fit, else a second line for path and options.
 
-def listing_text(document: Document, style: Style, *, verbose: bool = False) -> str:
-    """Tools by stage, one line each where all fit, else a second line for path and options."""
-    tools = {tool["name"]: tool for tool in document["tools"] if not tool["disabled"]}
-    stages = [stage for stage in document["stages"] if stage["tools"]]
-    off = [tool for tool in document["tools"] if tool["disabled"]]
-    shown = [tools[name] for stage in stages for name in stage["tools"]] + off
-    widths = [
-        max((len(one_line(tool[key])) for tool in shown), default=0) for key in ("name", "doc")
+    `is_clean`: no text in it needs cleaning, as the caller has made sure of.
+    """
+    stages = [
+        (name, is_configured, rows if is_clean else _cleaned(rows))
+        for name, is_configured, rows in brief["stages"]
     ]
-    line = _wide_line if _fits(shown, widths, style) else _narrow_line
+    off = _cleaned(brief["disabled"])
+    shown = [row for _, _, rows in stages for row in rows] + off
+    lines = _Lines(shown, style)
+    is_ordered = any(is_configured for _, is_configured, _ in stages)
     out: list[str] = []
-    for stage in stages:
-        title = style.paint(one_line(stage["name"]), "stage")
-        out.append(title if stage["configured"] else title + _unordered(document, style))
-        out += [line(tools[name], widths, style) for name in stage["tools"]]
+    for name, is_configured, rows in stages:
+        title = style.paint(one_line(name), "stage")
+        if is_ordered and not is_configured:
+            title += style.paint("  (its order is not configured: stages = [...])", "dim")
+        out.append(title)
+        out += [lines.text(row) for row in rows]
     if off:
         out.append(style.paint("disabled", "stage"))
-        out += [line(tool, widths, style) for tool in off]
-    if verbose and document.get("passed_over"):
+        out += [lines.text(row) for row in off]
+    if verbose and brief["passed_over"]:
         out.append(style.paint("passed over", "stage"))
-        out += [_passed_over(one, style) for one in document["passed_over"]]
+        out += [_passed_over(one, style) for one in brief["passed_over"]]
     if shown:
-        out.append("")
-        out.append(_total(len(tools), len(stages), len(off)))
+        names = {row[0] for _, _, rows in stages for row in rows}  # one may be of several stages
+        out += ["", _total(len(names), len(stages), len(off))]
+        if not is_ordered and len(stages) > 1:  # only worth a word where there is an order
+            out.append(
+                style.paint("the order of the stages is not configured: stages = [...]", "dim")
+            )
     return "\n".join(out) + "\n" if out else ""
 
 
-def options_text(params: Sequence[Mapping[str, Any]]) -> str:
-    """`--since DATE  --limit INT`; those that must be given come with a star."""
-    parts = []
-    for param in params:
-        flag = "--" + param["name"].replace("_", "-")
-        value = "" if param["type"] == "bool" else f" {_shout(param['type'])}"
-        parts.append(flag + value + ("*" if param["required"] else ""))
-    return one_line("  ".join(parts))
+def _cleaned(rows: Sequence[Row]) -> list[Row]:
+    return [[one_line(text) for text in row] for row in rows]
 
 
-def _shout(kind: str) -> str:
-    """`DATE`, `LIST[STR]`; the words of a choice as they must be typed."""
-    return kind if "|" in kind else kind.upper()
+class _Lines:
+    """How rows are laid out, once it is known whether all of them fit on one line each."""
+
+    def __init__(self, rows: Sequence[Row], style: Style) -> None:
+        self._style = style
+        name = max([len(row[0]) for row in rows], default=0)
+        doc = max([len(row[1]) for row in rows], default=0)
+        details = max([len(row[2]) + len(row[3]) + 2 for row in rows], default=0)
+        self._is_wide = name + doc + details + 6 <= style.width
+        self._pad = name if self._is_wide else min(name, 24)
+        self._doc = doc
+        self._room = style.width - self._pad - 4
+
+    def text(self, row: Row) -> str:
+        name, doc, path, options = row[:4]
+        details = f"{path}  {options}" if options else path
+        if self._style.colour:
+            details = self._style.paint(details, "dim")
+        if self._is_wide:
+            line = f"  {name:<{self._pad}}  {doc:<{self._doc}}  {details}"
+        else:
+            if len(doc) > self._room > 10:
+                doc = doc[: self._room - 1].rstrip() + self._style.mark("…", "~")
+            first = f"  {name:<{self._pad}}  {doc}" if doc else f"  {name}"
+            line = f"{first}\n  {'':<{self._pad}}  {details}"
+        return line if len(row) == 4 else line + self._sources(row[4:])
+
+    def _sources(self, paths: Sequence[str]) -> str:
+        """With `--sources`: the files whose change makes the tool stale, one a line."""
+        arrow = self._style.mark("←", "<-")
+        return "".join(f"\n  {'':<{self._pad}}  {arrow} {path}" for path in paths)
 
 
 def _total(tools: int, stages: int, off: int) -> str:
     total = f"{count(tools, 'tool')} in {count(stages, 'stage')}"
     return total + (f", {off:,} disabled" if off else "")
-
-
-def _unordered(document: Document, style: Style) -> str:
-    """Only worth a word where there is an order to configure."""
-    if len([stage for stage in document["stages"] if stage["tools"]]) < 2:
-        return ""
-    return style.paint("  (its order is not configured: stages = [...])", "dim")
-
-
-def _details(tool: Mapping[str, Any]) -> str:
-    options = options_text(tool["params"])
-    if not tool.get("readable", True):
-        options = "(signature not readable: parameters through -p)"
-    return f"{one_line(tool['path'])}  {options}".rstrip()
-
-
-def _fits(tools: Sequence[Mapping[str, Any]], widths: Sequence[int], style: Style) -> bool:
-    room = style.width - sum(widths) - 6
-    return all(len(_details(tool)) <= room for tool in tools[:200])
-
-
-def _wide_line(tool: Mapping[str, Any], widths: Sequence[int], style: Style) -> str:
-    name, doc = one_line(tool["name"]), one_line(tool["doc"])
-    text = f"  {name:<{widths[0]}}  {doc:<{widths[1]}}"
-    return text + "  " + style.paint(_details(tool), "dim")
-
-
-def _narrow_line(tool: Mapping[str, Any], widths: Sequence[int], style: Style) -> str:
-    name, doc = one_line(tool["name"]), one_line(tool["doc"])
-    pad = min(widths[0], 24)
-    room = style.width - pad - 4
-    if len(doc) > room > 10:
-        doc = doc[: room - 1].rstrip() + style.mark("…", "~")
-    first = f"  {name:<{pad}}  {doc}".rstrip()
-    return f"{first}\n  {'':<{pad}}  {style.paint(_details(tool), 'dim')}"
 
 
 def _passed_over(one: Mapping[str, Any], style: Style) -> str:

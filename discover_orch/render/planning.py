@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
-from discover_orch.plan import MASK, Plan, Step
+from discover_orch.plan import MASK, Bound, Plan, Step
+from discover_orch.project import Project, masked_url
 from discover_orch.registry import Registry
 from discover_orch.render.problems import problem_json
 from discover_orch.render.style import Style, count, one_line
-from discover_orch.tool import is_secret_name
+from discover_orch.tool import Choice, Scalar, is_secret_name
+
+#: A name that is longer does not push the columns behind it out of sight.
+MOST_COLUMNS = 40
 
 
 def plan_text(plan: Plan, registry: Registry, style: Style, *, verbose: bool = False) -> str:
@@ -17,7 +23,8 @@ def plan_text(plan: Plan, registry: Registry, style: Style, *, verbose: bool = F
     names = [one_line(step.tool.name) for step in plan.steps]
     stages = [one_line(step.stage) for step in plan.steps]
     digits = len(str(len(names)))
-    width, stage_width = max(map(len, names)), max(map(len, stages))
+    width = min(MOST_COLUMNS, max(map(len, names)))
+    stage_width = min(MOST_COLUMNS, max(map(len, stages)))
     for number, step in enumerate(plan.steps, start=1):
         name = style.paint(f"{names[number - 1]:<{width}}", "bold")
         reason = step.reason
@@ -51,11 +58,51 @@ def plan_document(plan: Plan, registry: Registry) -> dict[str, Any]:
     }
 
 
+def settings_text(project: Project, style: Style) -> str:
+    """Where the settings come from: the database, and all that somebody set."""
+    keys = dict.fromkeys(("database", *project.origins))
+    lines = []
+    for key in keys:
+        if key in ("params", "watch"):  # the one is told with each tool, the other is not for runs
+            continue
+        origin = project.database_origin if key == "database" else project.origins[key]
+        lines.append(
+            f"  {key} = {one_line(_setting(project, key))}  {style.paint(one_line(origin), 'dim')}\n"
+        )
+    return "settings:\n" + "".join(lines)
+
+
+def _setting(project: Project, key: str) -> str:
+    found = getattr(project, key)
+    if key == "database":
+        return masked_url(str(found))
+    if isinstance(found, Mapping):
+        return ", ".join(f"{name}: {_joined(item)}" for name, item in found.items())
+    return _joined(found)
+
+
+def _joined(found: object) -> str:
+    if isinstance(found, tuple):
+        return ", ".join(map(str, found))
+    return str(found).lower() if isinstance(found, bool) else str(found)
+
+
+def _as_json(bound: Bound) -> object:
+    """Numbers and booleans as themselves, all else as the text that was given."""
+    kind = bound.param.type.base
+    is_plain = isinstance(kind, Scalar) and kind.kind in ("int", "float", "bool")
+    if is_plain or isinstance(kind, Choice):
+        value = bound.param.convert(bound.texts)
+        many = value if isinstance(value, list) else [value]
+        if all(not isinstance(one, float) or isfinite(one) for one in many):
+            return value
+    return list(bound.texts) if bound.param.type.many else bound.texts[-1]
+
+
 def _values(step: Step) -> dict[str, dict[str, object]]:
     values: dict[str, dict[str, object]] = {}
     for bound in step.arguments:
-        texts: object = list(bound.texts) if bound.param.type.many else bound.texts[-1]
-        value = MASK if bound.param.is_secret else texts
+        value = MASK if bound.param.is_secret else _as_json(bound)
         values[bound.param.name] = {"value": value, "origin": bound.origin}
     for name, text in step.extra.items():
         value = MASK if is_secret_name(name) else text

@@ -6,11 +6,10 @@ tools is cleaned on the way. What a terminal shows beyond lines (elapsed time) i
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
-from discover_orch.errors import Problem
 from discover_orch.plan import Plan
 from discover_orch.render.problems import problem_text
 from discover_orch.render.style import Style, clean, count, duration, one_line
@@ -21,6 +20,7 @@ from discover_orch.run import (
     Noticed,
     RunFinished,
     RunStarted,
+    Ticked,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -28,8 +28,8 @@ from discover_orch.run import (
 from discover_orch.value import value
 
 Output = Literal["live", "fail", "none", "raw"]
-#: A command that goes on names its tools up to this many; beyond, `x+` says it shorter.
-MOST_NAMES = 8
+#: Characters of an exception's message in the short summary, which is one line a tool.
+LONGEST_SUMMARY = 200
 
 
 @value
@@ -57,12 +57,13 @@ class Screen:
         output: Output = "live",
         quiet: bool = False,
         verbose: bool = False,
-        typed: Sequence[str] = (),
+        again: Callable[[Collection[str]], str] | None = None,
     ) -> None:
+        """`again` gives the command that goes on, from the identities of the tools that passed."""
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._heading, self._output = style, heading, output
-        self._quiet, self._verbose, self._typed = quiet, verbose, typed
+        self._quiet, self._verbose, self._again = quiet, verbose, again
         self._kept: list[str] = []
 
     def text(self, event: Event, report: Report) -> str:
@@ -76,12 +77,29 @@ class Screen:
                 return self._printed(event)
             case ToolFinished():
                 return self._end(event)
-            case Noticed(problem=problem):
-                return "" if problem.severity == "warning" else self._notice(problem)
             case RunFinished():
                 return self._summary(report)
             case _:
                 return ""
+
+    def notice(self, event: Noticed, style: Style) -> str:
+        """What is no tool's end: for stderr, which may look different."""
+        text = problem_text(event.problem, style) + "\n"
+        if event.traceback:
+            lines = clean(event.traceback, style).rstrip("\n").split("\n")
+            text += "".join(f"  {line}\n" if line else "\n" for line in lines)
+        return text
+
+    def status(self, event: Ticked, report: Report) -> str:
+        """The line of the moment on a terminal."""
+        if event.module is None:
+            text = f"closing {duration(event.seconds)}"
+        else:
+            text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
+        if event.is_ending:
+            return f"    {text}, interrupted: waiting for its end (Ctrl-C again kills it)"
+        left = len(self._steps) - len(report.finished) - 1
+        return f"    {text}, {left:,} to go" if left > 0 else f"    {text}"
 
     def _header(self, event: RunStarted) -> str:
         heading, style = self._heading, self._style
@@ -126,15 +144,17 @@ class Screen:
         style, name = self._style, one_line(self._steps[event.module].tool.name)
         if event.status in ("blocked", "not_run"):
             return ""
-        mark, kind = {
-            "passed": (style.mark("✓", "ok"), "green"),
-            "failed": (style.mark("✗", "FAILED"), "error"),
-        }.get(event.status, (style.mark("■", "interrupted"), "yellow"))
+        mark, kind, word = {
+            "passed": (style.mark("✓", "ok"), "green", ""),
+            "failed": (style.mark("✗", "FAILED"), "error", ""),
+        }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
         facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
-        line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}"
+        line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}{word}"
         text = line.rstrip() + "\n"
-        if self._verbose or event.status == "failed":
-            text += "".join(f"      {one_line(note)}\n" for note in event.notes)
+        notes = list(event.notes) if self._verbose or event.status == "failed" else []
+        if event.status == "interrupted" and event.error and event.error.kind == "crash":
+            notes.append(event.error.message)
+        text += "".join(f"      {one_line(note)}\n" for note in notes)
         if event.status != "failed":
             return "" if self._quiet else text
         printed = "".join(self._kept) if self._output != "none" else ""
@@ -150,15 +170,13 @@ class Screen:
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
 
-    def _notice(self, problem: Problem) -> str:
-        return problem_text(problem, self._style) + "\n"
-
     def _summary(self, report: Report) -> str:
         style, lines = self._style, []
         for one in report.failures:
             lines.append(self._failed_line(one))
-        if report.failures or report.status == "interrupted":
-            lines.append(f"  to go on: {self._next_command(report)}")
+        passed = {one.module for one in report.finished if one.status == "passed"}
+        if self._again and len(passed) < len(self._steps):
+            lines.append(f"  to go on: {one_line(self._again(passed))}")
         parts = []
         kinds = {"passed": "green", "failed": "error", "interrupted": "yellow"}
         for word in ("failed", "interrupted", "passed", "blocked", "not_run"):
@@ -168,6 +186,8 @@ class Screen:
                 parts.append(style.paint(text, kinds[word]) if word in kinds else text)
         if report.status == "interrupted" and "interrupted" not in report.counts:
             parts.insert(0, style.paint("interrupted", "yellow"))
+        if report.errors:
+            parts.insert(0, style.paint(count(report.errors, "error"), "error"))
         lines.append(f"{', '.join(parts)} in {duration(report.duration)}")
         return "\n".join(lines) + "\n"
 
@@ -179,21 +199,19 @@ class Screen:
             place = f"{error.path}:{error.line}" if error.line else error.path
         label = self._style.paint("FAILED", "error")
         if error is None:
-            return f"{label} {one_line(place)}"
-        said = one_line(error.message.split("\n")[0]) if error.message else ""
-        what = (
-            f"{one_line(error.type)}: {said}"
-            if error.type and said
-            else one_line(error.type) or said
-        )
-        return f"{label} {one_line(tool.name)} {one_line(place)}  {what}"
+            return f"{label} {one_line(tool.name)} {one_line(place)}"
+        return f"{label} {one_line(tool.name)} {one_line(place)}  {_in_short(error)}"
 
-    def _next_command(self, report: Report) -> str:
-        """The same command line, with the tools that have not passed."""
-        passed = {one.module for one in report.finished if one.status == "passed"}
-        left = [step.tool.name for step in self._steps.values() if step.tool.module not in passed]
-        words = left if len(left) <= MOST_NAMES else [f"{left[0]}+"]
-        return one_line(shlex.join(["orch", "run", *words, *self._typed]))
+
+def _in_short(error: Failure) -> str:
+    """One line. The type is told of the user's exceptions; what orch found is a sentence by itself."""
+    said = error.message.strip().split("\n")[0].rstrip("\r")
+    if len(said) > LONGEST_SUMMARY:
+        said = said[:LONGEST_SUMMARY] + "..."
+    is_users = error.kind == "exception" and error.traceback
+    if not said or (is_users and error.type):
+        said = f"{error.type}: {said}" if said else error.type
+    return one_line(said)
 
 
 def event_document(
@@ -219,7 +237,7 @@ def event_document(
                 "status": event.status,
                 "duration": round(event.duration, 6),
                 "error": _error(event.error),
-                "metrics": dict(event.metrics),
+                "metrics": {name: _number(one) for name, one in event.metrics.items()},
                 "attempt": event.attempt,
                 "notes": list(event.notes),
             }
@@ -233,6 +251,11 @@ def event_document(
             }
         case _:
             return None
+
+
+def _number(one: object) -> object:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(one, float) and not math.isfinite(one) else one
 
 
 def _error(error: Failure | None) -> dict[str, object] | None:

@@ -1,14 +1,15 @@
-"""`source` against Python itself: whatever compiles says the same as importing it, and the rest is one problem.
+"""`source` against Python: what compiles says what importing says, the rest is one problem.
 
-Three streams: modules that are made up, executed and inspected; tools that are damaged at random; and the
-files of this interpreter, its own `test` package and its site-packages. A sample runs always, the whole
-number under the marker `full`; a seed that fails is printed.
+Three streams: modules that are made up, executed and inspected; tools that are damaged at random;
+and the files of this interpreter, its own `test` package and its site-packages. A sample runs
+always, the whole number under the marker `full`; a seed that fails is printed.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import importlib
 import inspect
 import io
 import json
@@ -107,11 +108,12 @@ odd_bindings = st.builds(
     ),
     odd_values | plain_values,
 )
-annotations = st.sampled_from(
+hints = st.sampled_from(
     [
         "", "str", "int", "float", "bool", "Path", "dt.date", "dt.datetime", "'int'", "int | None",
-        "O[int]", "t.Optional[Path]", "list[int]", "t.List[str]", "Literal['a', 1]", "Kind", "Stage",
-        "'list[Kind]'", "Since", "t.Annotated[int, 'x']", "dict[str, int]", "t.Any", "list[int] | None",
+        "O[int]", "t.Optional[Path]", "list[int]", "t.List[str]", "Literal['a', 1]", "Kind",
+        "Stage", "'list[Kind]'", "Since", "t.Annotated[int, 'x']", "dict[str, int]", "t.Any",
+        "list[int] | None",
         "t.Union[int, None]", "int | str", "object", "'dt.date | None'", "O[Literal['a']]",
     ]
 )  # fmt: skip
@@ -131,7 +133,7 @@ def signatures(draw: st.DrawFn) -> str:
     slash = draw(st.integers(0, 2))
     star = draw(st.integers(0, 5))
     for number, name in enumerate(names):
-        kind, default = draw(annotations), draw(defaults)
+        kind, default = draw(hints), draw(defaults)
         is_keyword = number >= star
         if has_default and not default and not is_keyword:
             default = "None"
@@ -293,7 +295,7 @@ def real_type(hint: Any) -> ParamType | None:
         return ParamType(base=base)
     for name, kind in SCALARS.items():
         module, _, word = name.rpartition(".")
-        if isinstance(hint, type) and hint.__name__ == word and hint.__module__ == module:
+        if hint is getattr(importlib.import_module(module), word):
             return ParamType(base=Scalar(kind=kind))
     return None
 
@@ -324,16 +326,14 @@ def test_made_up_modules_say_what_importing_them_says() -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_made_up_modules_in_full(record_property: pytest.RecordProperty) -> None:
-    for outcome, count in run_made_up(10_000).items():
-        record_property(outcome, count)
+def test_made_up_modules_in_full() -> None:
+    print(run_made_up(10_000))
 
 
 # ---- tools that are damaged at random ---------------------------------------------------------
 
 SEEDS = [
-    HEAD
-    + "STAGE = 'ingest'\nAFTER = ('fetch', 'parse')\ndef run(conn, *, since: Since = None): ...\n",
+    HEAD + "STAGE = 'ingest'\nAFTER = ('fetch', 'b')\ndef run(conn, *, since: Since = None): ...\n",
     '''# -*- coding: utf-8 -*-
 """Turn raw rows into records."""
 from __future__ import annotations
@@ -406,7 +406,8 @@ TOKENS = [
     b"{", b"}", b"=", b":=", b":", b",", b"\0", b"\xff", b"\xc3\xa9", b"\\\n", b"\\", b"'''", b'"',
     b"\n", b"\r", b"\r\n", b"\x0c", b"\t", b"    ", b" ", b"#", b";", b"@", b"global STAGE\n",
     b"nonlocal x\n", b"lambda ", b"for ", b" in ", b"if ", b"else", b"def ", b"class ", b"async ",
-    b"STAGE", b"a", b"a=1, ", b"None", b"import *", b"from x import *\n", b"del STAGE\n", b"return\n",
+    b"STAGE", b"a", b"a=1, ", b"None", b"import *", b"from x import *\n", b"del STAGE\n",
+    b"return\n",
     b"__debug__", b"from __future__ import annotations\n", b"except:", b"try:\n", b"f'{*a}'",
     b"# coding: latin-1\n", b"\xef\xbb\xbf", b"0777", b"\\N{x}", b"1e999", b"type X = int\n", b"!",
 ]  # fmt: skip
@@ -424,7 +425,7 @@ def damaged(chance: random.Random) -> bytes:
         elif kind == 2:
             data[place : place + 1] = bytes([chance.randrange(256)])
         else:
-            lines = data.split(b"\n")
+            lines = bytes(data).split(b"\n")
             number = chance.randrange(len(lines))
             if kind == 3:
                 del lines[number]
@@ -439,7 +440,7 @@ def damaged(chance: random.Random) -> bytes:
 
 
 def check_bytes(data: bytes) -> str:
-    """Whether the facts are there exactly where Python compiles the bytes, and true to a full parse."""
+    """Whether facts are there exactly where Python compiles the bytes, and true to a full parse."""
     found = read_module(data, module="a.b", path="b.py")
     assert from_row(json.loads(json.dumps(to_row(found)))) == found
     read = read_imports(data, module="a.b", path="b.py")
@@ -497,10 +498,9 @@ def bound_in_odd_ways(node: ast.stmt) -> set[str]:
     """Names that a statement may bind otherwise than by a plain assignment or `def`, roughly."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return set()
+    plain: set[int] = set()
     if isinstance(node, ast.Assign):
-        plain = {id(one) for one in node.targets}
-    else:
-        plain = set()
+        plain.update(map(id, node.targets))
     found = {"STAGE", "AFTER", "run"} if not isinstance(node, (ast.Assign, ast.Expr)) else set()
     for one in ast.walk(node):
         if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load) and id(one) not in plain:
@@ -531,9 +531,8 @@ def test_damaged_tools_are_read_exactly_where_python_compiles_them() -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_damaged_tools_in_full(record_property: pytest.RecordProperty) -> None:
-    for outcome, count in run_damaged(10_000, seed=random.randrange(10**6)).items():
-        record_property(outcome, count)
+def test_damaged_tools_in_full() -> None:
+    print(run_damaged(10_000, seed=random.randrange(10**6)))
 
 
 @settings(max_examples=100, deadline=None)
@@ -586,14 +585,14 @@ def check_exports(tree: ast.Module) -> None:
                 last[name.partition(".")[0]] = None
             elif isinstance(one, ast.ExceptHandler) and one.name:
                 last[one.name] = None
-    for name, node in last.items():
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    for name, binding in last.items():
+        if isinstance(binding, (ast.FunctionDef, ast.AsyncFunctionDef)):
             run = exports.functions[name]
-            wanted = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            wanted = [*binding.args.posonlyargs, *binding.args.args, *binding.args.kwonlyargs]
             assert [one.name for one in run.arguments] == [one.arg for one in wanted]
-        elif isinstance(node, ast.Assign):
+        elif isinstance(binding, ast.Assign):
             try:
-                value = ast.literal_eval(node.value)
+                value = ast.literal_eval(binding.value)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
             if isinstance(value, str) and value.isascii():
@@ -609,10 +608,9 @@ def test_a_sample_of_the_files_of_this_interpreter() -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_all_files_of_this_interpreter(record_property: pytest.RecordProperty) -> None:
+def test_all_files_of_this_interpreter() -> None:
     counts: dict[str, int] = {}
     for outcome in check_files(interpreter_files()):
         counts[outcome] = counts.get(outcome, 0) + 1
-    for outcome, count in counts.items():
-        record_property(outcome, count)
+    print(counts)
     assert counts["read"] > 500

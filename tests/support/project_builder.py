@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,11 @@ def run_orch(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
+    prefix: Sequence[str] = (),
 ) -> Answer:
-    """One real process; standard input is empty unless given."""
+    """One real process; standard input is empty unless given. `prefix` is a command that starts it."""
     done = subprocess.run(
-        [sys.executable, "-m", "discover_orch", *words],
+        [*prefix, sys.executable, "-m", "discover_orch", *words],
         cwd=cwd or root,
         env=clean_environment(**(env or {})),
         input=stdin if stdin is not None else "",

@@ -35,9 +35,7 @@ def words(given: Words) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def make_type(
-    kind: ScalarKind = "str", *, many: bool = False, optional: bool = False
-) -> ParamType:
+def make_type(kind: ScalarKind = "str", *, many: bool = False, optional: bool = False) -> ParamType:
     return ParamType(base=Scalar(kind=kind), many=many, optional=optional)
 
 
@@ -111,7 +109,7 @@ def make_facts(
     path: str = "",
     doc: str = "",
 ) -> ModuleFacts:
-    """A tool; `stage=None` is `STAGE = None`. STAGE stands on line 1, AFTER on 2, run on 3, ORCH on 4."""
+    """A tool; `stage=None` is `STAGE = None`. Its lines: STAGE 1, AFTER 2, run 3, ORCH 4."""
     return ModuleFacts(
         module=module,
         path=path or path_of(module),

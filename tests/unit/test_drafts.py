@@ -64,19 +64,23 @@ def test_run_without_stage_is_passed_over_with_its_reason() -> None:
     )
     found = drafts(facts)
     assert (found.enabled, found.slips) == ((), ())
-    assert found.passed_over == (PassedOver(path="src/x.py", reason="a run() but no STAGE", line=3),)
+    assert found.passed_over == (
+        PassedOver(path="src/x.py", reason="a run() but no STAGE", line=3),
+    )
 
 
 def test_a_tag_that_cannot_be_told_says_which_forms_are_accepted() -> None:
     tag = Tag(line=1, problem="STAGE is set inside an if")
     facts = ModuleFacts(module="src.x", path="src/x.py", stage=tag, run=RunFacts(line=3))
     (line,) = own_problems(facts)
-    assert line.startswith('src/x.py:1: STAGE is set inside an if (write STAGE = "name" or ')
+    assert line.startswith(
+        'src/x.py:1: STAGE is set inside an if (for example STAGE = "ingest", or '
+    )
 
 
 def test_a_tag_that_names_no_stage_is_an_error() -> None:
     (line,) = own_problems(make_facts("src.x", ()))
-    assert line.startswith("src/x.py:1: STAGE names no stage (write STAGE = ")
+    assert line.startswith("src/x.py:1: STAGE names no stage (for example STAGE = ")
 
 
 @pytest.mark.parametrize("stage", ["full", "", "+x", "a*", "tool:x"])

@@ -34,12 +34,22 @@ if INGEST:
     MAYBE = "ingest"
 """,
     "src.pkg": "from .inner import Stage as Renamed, deep\nfrom . import inner\n",
-    "src.pkg.inner": "from src.stages import Stage\nimport src.stages as deep\nPAIR = (Stage.INGEST, 'x')\n",
+    "src.pkg.inner": """
+from src.stages import Stage
+import src.stages as deep
+PAIR = (Stage.INGEST, 'x')
+""",
     "src.star": "from src.stages import *\nfrom src.other import *\n",
     "src.other": "__all__ = ['SEEN']\nSEEN = 'seen'\nINGEST = 'hidden'\n",
     "src.twice": "from src.stages import *\nfrom src.third import *\n",
     "src.third": "INGEST = 'third'\n",
-    "src.loop": "from src.pool import X\nfrom src.loop import Y\nZ = Z.Z\nfrom src import loop as W\nA = W.A\n",
+    "src.loop": """
+from src.pool import X
+from src.loop import Y
+Z = Z.Z
+from src import loop as W
+A = W.A
+""",
     "src.pool": "from src.loop import X\n",
     "src.jobs": """
 from datetime import date

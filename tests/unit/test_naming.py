@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 from discover_orch.naming import build_names
 
 parts = st.sampled_from(["a", "b", "c"])
-modules = st.lists(
-    st.lists(parts, min_size=1, max_size=4).map(".".join), unique=True, max_size=8
-)
+modules = st.lists(st.lists(parts, min_size=1, max_size=4).map(".".join), unique=True, max_size=8)
 own_names = st.one_of(st.none(), parts, st.sampled_from(["x", "a.b", "y-z"]))
 
 

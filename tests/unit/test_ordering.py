@@ -54,7 +54,7 @@ def cycles(*drafts: Draft) -> list[tuple[str, Problem]]:
 
 
 def test_an_edge_for_each_tool_that_is_named_once() -> None:
-    after = read(tool("a"), tool("b"), tool("c", "t", ("a", "s", "b")), tool("d", after=()))
+    after = read(tool("a"), tool("b"), tool("c", "t", ("a", "s", "b")), tool("d", "t", ()))
     assert after.edges == {"c": ("a", "b"), "d": ()}
     assert after.faults == after.warnings == ()
 
@@ -137,7 +137,7 @@ def test_two_cycles_are_two_problems() -> None:
 def test_data_never_contradicts_after_or_the_stages() -> None:
     rank = {"a": 0, "b": 0, "c": 1}
     before = {"b": ("a",)}
-    assert settle_flow("abc", before, {"a": ("b",)}, rank) == {"a": ()}
+    assert settle_flow("abc", before, {"a": ("b",)}, rank) == {"a": (), "b": ()}
     assert settle_flow("abc", {}, {"a": ("c",), "c": ("a",)}, rank) == {"a": (), "c": ("a",)}
 
 
@@ -161,7 +161,9 @@ def test_whatever_the_data_an_order_exists_that_keeps_after(
     place = {module: number for number, module in enumerate(line)}
     before = {
         module: tuple(
-            other for other in "abcdef" if rank[other] == rank[module] and place[other] < place[module]
+            other
+            for other in "abcdef"
+            if rank[other] == rank[module] and place[other] < place[module]
         )[:1]
         for module in "abcdef"
     }

@@ -13,5 +13,7 @@ def test_nothing_found_is_a_scan_too() -> None:
 
 def test_scans_are_equal_where_what_they_found_is() -> None:
     one = PassedOver(path="src/x.py", reason="excluded")
-    assert Scan(passed_over=(one,)) == Scan(passed_over=(PassedOver(path="src/x.py", reason="excluded"),))
+    assert Scan(passed_over=(one,)) == Scan(
+        passed_over=(PassedOver(path="src/x.py", reason="excluded"),)
+    )
     assert Scan(passed_over=(one,)) != Scan()

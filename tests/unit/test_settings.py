@@ -68,8 +68,7 @@ def test_an_unknown_key_tells_its_line_and_the_nearest() -> None:
 def test_a_tag_that_is_no_literal_dict_is_told_on_its_line() -> None:
     tag = OrchTag(line=7, problem="ORCH is no literal dict")
     assert said(read_settings(tag, "src/x.py")[1]) == [
-        "src/x.py:7: ORCH is no literal dict"
-        " (ORCH must be one literal dict at the top level of the module)"
+        'src/x.py:7: ORCH is no literal dict (for example ORCH = {"outputs": "output/report.html"})'
     ]
 
 

@@ -1,4 +1,4 @@
-"""`source` by itself: one case a file in `tests/cases/discovery`, and what needs more than one look."""
+"""`source` by itself: a case a file in `tests/cases/discovery`, and what needs a test alone."""
 
 from __future__ import annotations
 

@@ -1,0 +1,369 @@
+"""Interrupts reach the tool and nothing else; one that does not listen is ended step by step."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from discover_orch.protocol import Closed, Declined, Finish, StepFinished, StepStarted
+from discover_orch.supervisor import Died, Ended, Event
+from tests.support.driven_worker import DrivenWorker
+
+Project = Callable[[Mapping[str, str | bytes]], Path]
+
+SLOW = """
+import time
+def run():
+    print("ready")
+    time.sleep(60)
+"""
+
+
+def is_finished(event: Event) -> bool:
+    return isinstance(event, StepFinished)
+
+
+def test_an_interrupt_is_a_keyboard_interrupt_in_the_tool(project: Project) -> None:
+    root = project(
+        {
+            "slow.py": """
+            import time
+            def run():
+                try:
+                    print("ready")
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    print("caught")
+                    raise
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        step = worker.send("slow")
+        ahead = worker.send("slow")
+        worker.until_printed("ready")
+        started = time.monotonic()
+        worker.supervisor.interrupt()
+        ended = worker.until(is_finished)
+        assert (ended.step, ended.status) == (step, "interrupted")
+        assert worker.output(step).endswith("caught\n")
+        assert worker.until(lambda event: isinstance(event, Declined)).step == ahead
+        worker.finish()
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "asyncio.run(asyncio.sleep(60))",
+        "subprocess.run(['sleep', '60'])",
+        "threading.Event().wait()",
+        "queue.Queue().get()",
+        "select.select([], [], [])",
+        "sqlite3.connect(':memory:').execute('WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n WHERE x < 0').fetchall()",
+    ],
+)
+def test_it_reaches_a_tool_that_waits(project: Project, body: str) -> None:
+    names = "asyncio, queue, select, sqlite3, subprocess, threading"
+    root = project({"slow.py": f"import {names}\ndef run():\n    print('ready')\n    {body}\n"})
+    with DrivenWorker(root) as worker:
+        worker.send("slow")
+        worker.until_printed("ready")
+        worker.supervisor.interrupt()
+        if "sqlite3.connect" in body:  # in C code, where Python's handlers do not run
+            died = worker.until_over()
+            assert isinstance(died, Died)
+            assert died.sentence == "did not stop within 2 s of the interrupt, and was killed"
+        else:
+            assert worker.until(is_finished).status == "interrupted"
+            worker.finish()
+
+
+def test_it_reaches_an_async_tool(project: Project) -> None:
+    root = project(
+        {
+            "slow.py": """
+            import asyncio
+            async def run():
+                try:
+                    print("ready")
+                    await asyncio.sleep(60)
+                finally:
+                    print("cleaned up")
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        step = worker.send("slow")
+        worker.until_printed("ready")
+        worker.supervisor.interrupt()
+        assert worker.until(is_finished).status == "interrupted"
+        assert worker.output(step) == "ready\ncleaned up\n"
+        worker.finish()
+
+
+def test_a_tool_that_swallows_it_is_interrupted_all_the_same(project: Project) -> None:
+    root = project(
+        {
+            "swallows.py": """
+            import time
+            def run():
+                try:
+                    print("ready")
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    pass
+                return {"rows": 1}
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        worker.send("swallows")
+        worker.until_printed("ready")
+        worker.supervisor.interrupt()
+        ended = worker.until(is_finished)
+        assert (ended.status, ended.metrics) == ("interrupted", {})
+        worker.finish()
+
+
+def test_a_keyboard_interrupt_of_the_tools_own_is_a_failure(project: Project) -> None:
+    root = project({"own.py": "def run():\n    raise KeyboardInterrupt\n"})
+    with DrivenWorker(root) as worker:
+        ended = worker.run("own")
+        assert ended.status == "failed"
+        assert (ended.error.type, ended.error.line) == ("KeyboardInterrupt", 2)
+        worker.finish()
+
+
+def test_one_that_comes_while_nothing_runs_declines_what_follows(project: Project) -> None:
+    root = project({"good.py": "def run(): pass\n"})
+    with DrivenWorker(root) as worker:
+        worker.run("good")
+        worker.supervisor.interrupt()
+        worker.send("good")
+        worker.until(lambda event: isinstance(event, Declined))
+        worker.finish()
+
+
+@pytest.mark.parametrize(
+    ("setup", "at"),
+    [
+        ("signal.signal(signal.SIGINT, signal.SIG_IGN)", 2),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])", 2),
+        ("signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)", 3),
+    ],
+)
+def test_the_ladder_ends_a_tool_that_does_not_listen(project: Project, setup: str, at: int) -> None:
+    root = project(
+        {
+            "deaf.py": f"""
+            import signal, time
+            def run():
+                {setup}
+                print("ready")
+                while True:
+                    time.sleep(60)
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        worker.send("deaf")
+        worker.until_printed("ready")
+        started = time.monotonic()
+        worker.supervisor.interrupt()
+        died = worker.until_over()
+        assert isinstance(died, Died)
+        assert died.sentence == f"did not stop within {at} s of the interrupt, and was killed"
+        assert at <= time.monotonic() - started < at + 0.5
+
+
+def test_a_second_time_kills_at_once(project: Project) -> None:
+    root = project(
+        {
+            "deaf.py": """
+            import signal, subprocess, time
+            def run():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                subprocess.Popen(["sleep", "61"])
+                print("ready")
+                time.sleep(60)
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        worker.send("deaf")
+        worker.until_printed("ready")
+        worker.supervisor.interrupt()
+        started = time.monotonic()
+        worker.supervisor.kill()
+        assert isinstance(worker.until_over(), Died)
+        assert time.monotonic() - started < 0.2
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_resource_that_hangs_while_it_is_closed_does_not_outlive_an_interrupt(
+    project: Project, listens: bool
+) -> None:
+    root = project(
+        {
+            "orchconf.py": f"""
+            import time
+            def slow():
+                yield 1
+                print("closing")
+                while True:
+                    try:
+                        time.sleep(60)
+                    except KeyboardInterrupt:
+                        if {listens}:
+                            raise
+            """,
+            "uses.py": "def run(slow): pass\n",
+        }
+    )
+    with DrivenWorker(root, needs={"slow": []}) as worker:
+        worker.run("uses", "slow")
+        worker.supervisor.send(Finish())
+        worker.until_printed("closing")
+        started = time.monotonic()
+        worker.supervisor.interrupt()
+        assert isinstance(worker.until_over(), Ended if listens else Died)
+        assert time.monotonic() - started < 3.5
+        if listens:
+            (error,) = worker.messages(Closed)[0].errors
+            assert (error.type, error.message) == ("KeyboardInterrupt", "closing slow: KeyboardInterrupt")
+
+
+def test_the_caller_can_be_woken_while_it_waits(project: Project) -> None:
+    root = project({"slow.py": SLOW})
+    read, write = os.pipe()
+    with DrivenWorker(root) as worker:
+        worker.send("slow")
+        worker.until_printed("ready")
+        os.write(write, b"x")
+        assert worker.supervisor.events(30, read) == []
+        worker.supervisor.kill()
+        while not worker.supervisor.is_over:
+            worker.supervisor.close(30, read)
+    os.close(read)
+    os.close(write)
+
+
+def test_a_stopped_worker_goes_on_and_can_be_interrupted(project: Project) -> None:
+    root = project(
+        {"count.py": "import time\ndef run():\n    while True:\n        print('tick')\n        time.sleep(0.001)\n"}
+    )
+    with DrivenWorker(root) as worker:
+        worker.send("count")
+        worker.until_printed("tick")
+        worker.supervisor.suspend()
+        deadline = time.monotonic() + 10
+        while worker.supervisor.events(0.2):  # what was in the pipe
+            assert time.monotonic() < deadline
+        worker.supervisor.resume()
+        worker.until_printed("tick")
+        worker.supervisor.suspend()
+        worker.supervisor.interrupt()
+        worker.until(is_finished)
+        worker.finish()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_closing_is_counted_exactly_once_whenever_it_is_interrupted(
+    project: Project, seed: int
+) -> None:
+    """Every resource that opened is closed, at random moments of opening, running and closing."""
+    root = project(
+        {
+            "orchconf.py": """
+            import os
+            LOG = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            def note(word):
+                os.write(LOG, word.encode() + b"\\n")
+            class Connection:
+                autocommit = closed = False
+                def __init__(self): note("open conn")
+                def commit(self): note("end")
+                rollback = commit
+                def close(self): note("close conn")
+            def get_connection():
+                return Connection()
+            def first(conn):
+                note("open first")
+                try:
+                    yield 1
+                finally:
+                    note("close first")
+            def second(first):
+                note("open second")
+                try:
+                    yield 2
+                finally:
+                    note("close second")
+            """,
+            "tool.py": """
+            def run(conn, second):
+                for _ in range(20000):
+                    pass
+            """,
+        }
+    )
+    chance = random.Random(seed)
+    needs = {"first": ["conn"], "second": ["first"]}
+    with DrivenWorker(root, needs=needs, has_connection=True) as worker:
+        for _ in range(3):
+            worker.send("tool", "conn", "second")
+        worker.until(lambda event: isinstance(event, StepStarted))
+        time.sleep(chance.random() * 0.01)
+        worker.supervisor.interrupt()
+        worker.supervisor.send(Finish())
+        assert isinstance(worker.until_over(), Ended), worker.seen
+        assert worker.messages(Closed)[0].errors == ()
+    log = (root / "log.txt").read_text().splitlines() if (root / "log.txt").exists() else []
+    opened = [line[5:] for line in log if line.startswith("open ")]
+    closed = [line[6:] for line in log if line.startswith("close ")]
+    assert closed == opened[::-1], log
+
+
+def test_signals_of_the_tools_own_do_not_reach_the_next(project: Project) -> None:
+    root = project(
+        {
+            "sets.py": """
+            import signal
+            def run():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGUSR1, lambda *_: None)
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+                signal.alarm(1)
+            """,
+            "slow.py": SLOW,
+        }
+    )
+    with DrivenWorker(root) as worker:
+        worker.run("sets")
+        worker.send("slow")
+        worker.until_printed("ready")
+        time.sleep(1.2)  # the alarm would have ended it
+        worker.supervisor.interrupt()
+        assert worker.until(is_finished).status == "interrupted"
+        worker.finish()
+
+
+def test_the_worker_does_not_inherit_what_its_parent_ignores(project: Project) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with DrivenWorker(project({"slow.py": SLOW})) as worker:
+            worker.send("slow")
+            worker.until_printed("ready")
+            os.kill(worker.supervisor.pid, signal.SIGTERM)
+            died = worker.until_over()
+            assert isinstance(died, Died)
+            assert died.signal == "SIGTERM"
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,132 @@
+"""A real worker driven through its supervisor: steps in, what came of them out. Always with a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from discover_orch.protocol import (
+    Argument,
+    Closed,
+    Finish,
+    Message,
+    Prepare,
+    Resource,
+    RunStep,
+    StepFinished,
+    encode_type,
+)
+from discover_orch.supervisor import Died, Ended, Event, Output, Supervisor
+from discover_orch.tool import ParamType, Scalar
+
+TIME_LIMIT = 30.0
+TEXT = encode_type(ParamType(base=Scalar(kind="str")))
+
+
+class DrivenWorker:
+    """`run` a module as a step; what it printed, and how all ended, can be asked for."""
+
+    def __init__(self, root: Path, *, raw_output: bool = False, **prepare: Any) -> None:
+        self.root = root
+        self.seen: list[Event] = []
+        self._steps = 0
+        self._looked = 0  # events that `until` has been through
+        self.supervisor = Supervisor.start(raw_output=raw_output)
+        needs = prepare.pop("needs", {})
+        self.supervisor.send(
+            Prepare(
+                root=str(root),
+                pythonpath=prepare.pop("pythonpath", (str(root),)),
+                database=prepare.pop("database", "sqlite:///data.db"),
+                orchconf=str(root / "orchconf.py") if (root / "orchconf.py").exists() else None,
+                resources=tuple(
+                    Resource(name=name, line=1, needs=tuple(given)) for name, given in needs.items()
+                ),
+                raw_output=raw_output,
+                **prepare,
+            )
+        )
+
+    def __enter__(self) -> DrivenWorker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        if not self.supervisor.is_over:
+            self.supervisor.kill()
+            self.supervisor.close(TIME_LIMIT)
+
+    def send(
+        self, module: str, *resources: str, path: str | None = None, failures: int | None = None,
+        extra: dict[str, str] | None = None, **arguments: str | Argument,
+    ) -> int:  # fmt: skip
+        """Order a step; its number."""
+        self._steps += 1
+        supervisor = self.supervisor
+        supervisor.send(
+            RunStep(
+                step=self._steps,
+                module=module,
+                name=module,
+                path=path or module.replace(".", "/") + ".py",
+                resources=resources,
+                arguments={
+                    name: one if isinstance(one, Argument) else Argument(texts=(one,), type=TEXT)
+                    for name, one in arguments.items()
+                },
+                extra=extra or {},
+                failures=supervisor.failures if failures is None else failures,
+            )
+        )
+        return self._steps
+
+    def run(self, module: str, *resources: str, **more: Any) -> StepFinished:
+        """Run one step to its end; the worker must survive it."""
+        step = self.send(module, *resources, **more)
+        return self.until(lambda event: isinstance(event, StepFinished) and event.step == step)
+
+    def until(self, is_it: Callable[[Event], bool]) -> Any:
+        """The first event that this is true of, after the one that was found last."""
+        deadline = time.monotonic() + TIME_LIMIT
+        while True:
+            while self._looked < len(self.seen):
+                event = self.seen[self._looked]
+                self._looked += 1
+                if is_it(event):
+                    return event
+            assert not self.supervisor.is_over, f"the worker is over: {self.seen[-5:]}"
+            left = deadline - time.monotonic()
+            assert left > 0, f"did not come within {TIME_LIMIT} s; last: {self.seen[-5:]}"
+            self.seen += self.supervisor.events(left)
+
+    def until_printed(self, text: str) -> None:
+        """Wait for a tool to print this."""
+        self.until(lambda event: isinstance(event, Output) and text in event.text)
+
+    def finish(self) -> Closed:
+        """Close it as a run does; it must end well."""
+        self.supervisor.send(Finish())
+        self.seen += self.supervisor.close(TIME_LIMIT)
+        assert isinstance(self.seen[-1], Ended), self.seen[-5:]
+        return next(event for event in self.seen if isinstance(event, Closed))
+
+    def until_over(self) -> Died | Ended:
+        """Wait for the worker's last word."""
+        self.seen += self.supervisor.close(TIME_LIMIT)
+        assert isinstance(self.seen[-1], Died | Ended)
+        return self.seen[-1]
+
+    def output(self, step: int | None, stream: str = "stdout") -> str:
+        """All that a step wrote to a stream."""
+        return "".join(
+            event.text
+            for event in self.seen
+            if isinstance(event, Output) and event.step == step and event.stream == stream
+        )
+
+    def messages(self, kind: type[Message]) -> list[Any]:
+        return [event for event in self.seen if isinstance(event, kind)]

@@ -1,0 +1,107 @@
+"""Text from outside commands no terminal; colours only where they are wanted."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from discover_orch.render.style import Style, clean, count, duration, fold, one_line
+
+COLOUR = Style(colour=True)
+any_text = st.text(st.characters(exclude_categories=()), max_size=30)
+pieces = st.lists(
+    st.sampled_from(["\x1b", "[", "31", "m", "0", ";", "]0;x\x07", "\x9b", "\n", "a", "\x1b[2J"]),
+    max_size=12,
+).map("".join)
+hostile = any_text | pieces
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def commands(text: str) -> list[str]:
+    """The characters that a terminal would obey, or that turn the direction of reading."""
+    return [
+        character
+        for character in text
+        if (unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") and character not in "\n\t")
+        or unicodedata.bidirectional(character) in TURNING
+        or character in "\u200e\u200f\u061c"
+    ]
+
+
+@given(hostile)
+@example("\x1b\x1b[0m[31mred")
+@example("\x1b[31\x1b[0mm")
+def test_without_colour_no_control_character_passes(text: str) -> None:
+    for style in (None, Style()):
+        found = clean(text, style)
+        assert commands(found) == []
+        assert clean(found, style) == found
+
+
+@given(hostile)
+def test_with_colour_nothing_but_colours_passes_and_each_line_ends_plain(text: str) -> None:
+    for line in clean(text, COLOUR).split("\n"):
+        assert commands(re.sub(r"\x1b\[[0-9;:]*m", "", line)) == []
+        assert "\x1b" not in line or line.endswith("\x1b[0m")
+
+
+@given(st.text("abc é中 \t\n", max_size=30))
+def test_plain_text_is_left_alone(text: str) -> None:
+    assert clean(text) == clean(text, COLOUR) == text
+
+
+@given(hostile)
+def test_one_line_is_one_line(text: str) -> None:
+    found = one_line(text)
+    assert commands(found) == []
+    assert found.splitlines() in ([], [found])
+
+
+def test_what_is_taken_out_is_shown_escaped() -> None:
+    assert clean("a\x1b[2Jb\x07\u202e") == "a\\x1b[2Jb\\x07\\u202e"
+    assert clean("\x1b[31mred\x1b[0m") == "red"
+    assert clean("\x1b[31mred", COLOUR) == "\x1b[31mred\x1b[0m"
+
+
+def test_a_style_without_colour_paints_nothing() -> None:
+    assert Style().paint("x", "error") == "x"
+    assert COLOUR.paint("x", "error") == "\x1b[1;31mx\x1b[0m"
+    assert COLOUR.paint("", "error") == ""
+    assert Style(unicode=False).mark("✓", "ok") == "ok"
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=12), max_size=12), st.integers(5, 30))
+def test_folding_keeps_the_words_and_the_width(words: list[str], width: int) -> None:
+    lines = fold(" ".join(words), width, indent="  ").split("\n")
+    assert " ".join(lines).split() == words
+    assert all(line.startswith("  ") for line in lines)
+    assert all(len(line) <= width or len(line.split()) == 1 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.00 s"),
+        (1.234, "1.23 s"),
+        (12.34, "12.3 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3599.9, "1 h 00 min"),
+        (7380, "2 h 03 min"),
+    ],
+)
+def test_a_duration_is_as_exact_as_it_is_useful(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_a_count_is_in_the_right_number() -> None:
+    assert [count(number, "tool") for number in (0, 1, 1234)] == [
+        "0 tools",
+        "1 tool",
+        "1,234 tools",
+    ]
