@@ -51,7 +51,7 @@ def build(
     folder: Path, system: str, words: Sequence[str], tools: int, heavy: str
 ) -> timing.Contestant:
     project = Project(folder / f"{system}-{heavy}", system, tools, heavy)
-    label = " ".join(COMMANDS[system]) + (f", with {heavy}" if heavy else "")
+    label = f"{system} + {heavy}" if heavy else system
     last = STAGES[-1] if system == "kedro" else Module(tools - 1, "tool").name
     return timing.Contestant(label, words, project, must_print=last)
 

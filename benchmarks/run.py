@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "snakemake": ("snakemake", "--cores", "1", "--forceall"),
     "dagster": ("dg", "launch", "--assets", "*"),
 }
-LABELS = {"loop": "a plain loop", "luigi": "luigi"}
+LABELS = {"loop": "plain loop"}
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             contestants = [
                 timing.Contestant(
-                    LABELS.get(system, " ".join(COMMANDS[system])),
+                    LABELS.get(system, system),
                     words,
                     Project(Path(folder) / system, system, tools),
                     must_run=tools,

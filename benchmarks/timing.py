@@ -2,8 +2,8 @@
 
 A round goes through all contestants, each first without state and bytecode, then a second time
 with what the first has left. Rounds are repeated and medians taken, so that a machine that drifts
-does so for everyone. Before the rounds each contestant is tried out and must prove that it did its work;
-memory is taken then too, because looking at it takes time. Nothing here judges a figure.
+does so for everyone. Before the rounds each contestant is tried out and must prove that it did its
+work; memory is taken then too, because looking at it takes time. Nothing here judges a figure.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def find_script(name: str) -> str | None:
 def measure(contestants: Sequence[Contestant], rounds: int, limit: float) -> list[Result]:
     """One result for each contestant, in their order."""
     results = [Result(contestant.label) for contestant in contestants]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process and no folder
     time.sleep(SETTLED)
     tell("trying each once")
     pairs = list(zip(contestants, results, strict=True))
@@ -117,7 +118,7 @@ def try_out(contestant: Contestant, result: Result, limit: float) -> None:
             done = run(contestant, limit, more, is_watched=True)
             setattr(result, attribute, done.memory)
             if contestant.must_print not in done.output:
-                raise Failed(f"does not print {contestant.must_print}: {done.output[-200:]}")
+                raise Failed(f"does not print {contestant.must_print}: {ending(done.output)}")
             if contestant.must_run:
                 ran = len(proof.read_text(encoding="utf-8").split()) if proof.exists() else 0
                 proof.unlink(missing_ok=True)
@@ -169,11 +170,16 @@ def run(
         output.seek(0)
         text = output.read()
     if is_late.is_set():
-        raise TooLong(f"over {limit:,.0f} s")
+        raise TooLong(f"over {limit:g} s")
     if process.returncode:
-        last = " ".join(text.split()[-30:])
-        raise Failed(f"exit code {process.returncode}: {last}")
+        raise Failed(f"exit code {process.returncode}: {ending(text)}")
     return Done(seconds, memory, text)
+
+
+def ending(text: str) -> str:
+    """The last of what a command said, on one line."""
+    words = " ".join(text.split())
+    return words if len(words) < 100 else f"... {words[-100:]}"
 
 
 def stop(process: subprocess.Popen[bytes], before: Callable[[], None] = lambda: None) -> None:
@@ -288,9 +294,9 @@ def name_version(system: str) -> str:
 def table(results: Sequence[Result]) -> str:
     """Medians and their ratios to the first result, which must be there."""
     width = max(len(result.label) for result in results) + 2
-    head = f"{'ms':>9}{'ratio':>8}{'MB':>7}{'ratio':>8}"
+    head = f"{'ms':>8}{'ratio':>7}{'MB':>6}{'ratio':>7}"
     lines = [
-        f"{'':{width}}{'first time':>32}{'second time':>34}",
+        f"{'':{width}}{'first time':>28}{'second time':>30}",
         f"{'':{width}}{head}  {head}",
     ]
     base = results[0]
@@ -306,10 +312,10 @@ def table(results: Sequence[Result]) -> str:
 
 def half(times: list[float], base: list[float], memory: int, base_memory: int) -> str:
     seconds = median(times)
-    text = f"{seconds * 1000:>9,.0f}{ratio(seconds, median(base)):>8}"
+    text = f"{seconds * 1000:>8,.0f}{ratio(seconds, median(base)):>7}"
     if not memory or not base_memory:
-        return text + f"{'-':>7}{'-':>8}"
-    return text + f"{memory / 1e6:>7,.0f}{ratio(memory, base_memory):>8}"
+        return text + f"{'-':>6}{'-':>7}"
+    return text + f"{memory / 1e6:>6,.0f}{ratio(memory, base_memory):>7}"
 
 
 def ratio(value: float, base: float) -> str:
@@ -323,7 +329,8 @@ def report(title: str, results: Sequence[Result], rounds: int) -> None:
     """Print a table; without a figure of orch's own there are no ratios."""
     if results[0].note:
         sys.exit(f"{results[0].label}: {results[0].note}")
-    print(f"\n{title}; medians of {rounds} rounds\n\n{table(results)}", flush=True)
+    of = "one round" if rounds == 1 else f"medians of {rounds} rounds"
+    print(f"\n{title}; {of}\n\n{table(results)}", flush=True)
 
 
 def tell(words: str) -> None:

@@ -89,6 +89,9 @@ class Debugger:
             return False
         self._capture.use(fd)
         os.close(fd)
+        with contextlib.suppress(ValueError):  # not in the main thread
+            # Ctrl-Z would stop this process alone, and leave the shell waiting for orch.
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         self._has_terminal = True
         return True
 

@@ -1,8 +1,9 @@
 """How the user's code failed: an exception as a `StepError`, the end of a process as a sentence.
 
-The traceback has the user's frames, from `run()` on, with their source lines and with causes and groups;
-what lies in a library is one line, unless all is asked for. Never the values of locals. Whatever the exception does when it is looked at (its `__str__`
-raises, memory is short) makes a poorer description, never a second failure.
+The traceback has the user's frames, from `run()` on, with their source lines and with causes and
+groups; what lies in libraries is one line, unless all is asked for. Never the values of locals.
+Whatever the exception does when it is looked at (its `__str__` raises, memory is short) makes a
+poorer description, never a second failure.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from discover_orch.protocol import CHANNEL_LOST, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from traceback import FrameSummary, StackSummary, TracebackException
-    from typing import Any
+    from typing import Any, TypeVar
 
     from discover_orch.protocol import ErrorKind
+
+    Frame = TypeVar("Frame")
 
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 LONGEST_MESSAGE = 4000
@@ -139,25 +143,30 @@ def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSumma
                 return f"  ... {frame_summary.name}\n"
             return super().format_frame_summary(frame_summary, **options)
 
-    folded = Folded()
+    return Folded(
+        traceback.FrameSummary("", 0, one, lookup_line=False) if isinstance(one, str) else one
+        for one in _group(frames, libraries)
+    )
+
+
+def _group(frames: Iterable[Frame], libraries: Iterable[str | None]) -> Iterator[Frame | str]:
+    """The frames; for each row of them that lies in libraries, `3 frames in json, pathlib`."""
     row: list[str] = []
     for frame, library in zip(frames, libraries, strict=True):
         if library is not None:
             row.append(library)
             continue
         if row:
-            folded.append(traceback.FrameSummary("", 0, _row(row), lookup_line=False))
+            yield _sentence(row)
             row = []
-        folded.append(frame)
+        yield frame
     if row:
-        folded.append(traceback.FrameSummary("", 0, _row(row), lookup_line=False))
-    return folded
+        yield _sentence(row)
 
 
-def _row(libraries: list[str]) -> str:
-    """`3 frames in json, pathlib`."""
-    number = len(libraries)
-    return f"{number} frame{'s' * (number > 1)} in {', '.join(dict.fromkeys(libraries))}"
+def _sentence(row: list[str]) -> str:
+    number = len(row)
+    return f"{number} frame{'s' * (number > 1)} in {', '.join(dict.fromkeys(row))}"
 
 
 def find_library(path: str, root: str) -> str | None:
@@ -213,17 +222,13 @@ def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
     frames.reverse()
     if frames and frames[0][0] == "<string>":  # what the supervisor had the interpreter run
         del frames[0]
-    shown = ""
-    row: list[str] = []
-    for path, number, name in frames:
-        library = find_library(path, root)
-        if library is not None:
-            row.append(library)
-            continue
-        shown += f"  ... {_row(row)}\n" if row else ""
-        row = []
-        shown += f'  File "{_shorten(path, root)}", line {number}, in {name}\n'
-    shown += f"  ... {_row(row)}\n" if row else ""
+    libraries = [find_library(path, root) for path, _, _ in frames]
+    shown = "".join(
+        f"  ... {one}\n"
+        if isinstance(one, str)
+        else f'  File "{_shorten(one[0], root)}", line {one[1]}, in {one[2]}\n'
+        for one in _group(frames, libraries)
+    )
     own = [frame for frame in frames if _is_inside(frame[0], root)] or frames
     if not own:
         return "", None, None

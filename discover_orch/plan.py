@@ -169,9 +169,8 @@ def _extra(tool: Tool, values: Values, registry: Registry) -> dict[str, str]:
 
 
 def _is_extra(tool: Tool, name: str) -> bool:
-    return tool.takes_extra and not any(
-        same(name, other) for other in (*tool.resources, *(param.name for param in tool.params))
-    )
+    named = (*tool.resources, *tool.withheld, *(param.name for param in tool.params))
+    return tool.takes_extra and not any(same(name, other) for other in named)
 
 
 def _takes(tool: Tool, name: str) -> bool:

@@ -167,10 +167,10 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
 
 def _from_file(reader: Reader, table: Mapping[str, object], config: str | None) -> dict[str, Given]:
     given: dict[str, Given] = {}
-    for key, value in table.items():
+    for key, found in table.items():
         if key in KEYS:
             origin = config or "configuration"
-            given[key] = Given(key=key, name=key, value=value, origin=origin, path=(key,))
+            given[key] = Given(key=key, name=key, value=found, origin=origin, path=(key,))
             continue
         if config == "orch.toml" and key in ("tool", "orch"):
             hint = "in orch.toml the settings stand at the top, without [tool.orch] above them"

@@ -264,6 +264,11 @@ def _tool(
         disabled=draft.is_off,
         params=params,
         resources=resources,
+        withheld=tuple(
+            one.name
+            for one in run.arguments
+            if one.name not in resources and all(one.name != param.name for param in params)
+        ),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
         inputs=draft.settings.inputs,

@@ -18,7 +18,8 @@ from discover_orch.values import same
 
 #: Options that are orch's own: a parameter of such a name is given with -p.
 OWN_OPTIONS = frozenset(
-    "dry_run pdb output quiet verbose json database exclude param color project help".split()
+    {"dry_run", "pdb", "output", "quiet", "verbose", "json"}
+    | {"database", "exclude", "param", "color", "project", "help"}
 )
 
 

@@ -52,7 +52,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Probl
         )
     problems: list[Problem] = []
     good: dict[str, object] = {}
-    for key, value in tag.values.items():
+    for key, given in tag.values.items():
         place = Location(path=path, line=tag.lines.get(key, tag.line))
         if key not in KEYS:
             close = nearest(key, KEYS)
@@ -65,7 +65,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Probl
                 )
             )
             continue
-        wrong = _fault(key, value)
+        wrong = _fault(key, given)
         if wrong:
             problems.append(
                 Problem(
@@ -76,7 +76,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Probl
                 )
             )
             continue
-        good[key] = value
+        good[key] = given
         if key in NOT_BUILT_YET:
             problems.append(
                 Problem(

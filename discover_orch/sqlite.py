@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT = 5.0  # seconds
 # What changes nothing that a rollback could undo, or opens or ends a transaction by itself.
 FREE = frozenset(
-    ("SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH")
-    + ("BEGIN", "COMMIT", "END", "ROLLBACK", "RELEASE")
+    {"SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH"}
+    | {"BEGIN", "COMMIT", "END", "ROLLBACK", "RELEASE"}
 )
 _FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*)", re.DOTALL)
 # Numbers kept in the database file: setting one is a change like any other.

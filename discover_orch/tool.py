@@ -117,7 +117,8 @@ class Tool:
 
     `module` is its identity; `name` the shortest unambiguous suffix of it, or what `ORCH` calls it.
     `after` holds identities of tools, from the tag alone; `has_after` tells `AFTER = ()` from no tag.
-    `resources` are the arguments that are injected, `conn` among them. `params` is empty and
+    `resources` are the arguments that are injected, `conn` among them; `withheld` those that nobody can give
+    and that have a default. `params` is empty and
     `is_readable` False where the signature cannot be read from source.
     """
 
@@ -132,6 +133,7 @@ class Tool:
     disabled: bool = False
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
     inputs: tuple[str, ...] = ()

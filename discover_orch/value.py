@@ -66,16 +66,21 @@ def value(cls: type[T]) -> type[T]:
         for name, default in zip(names, defaults, strict=True)
     )
 
-    def __init__(self: Any, **given: Any) -> None:  # noqa: N807
+    puts = {name: put for name, put, _ in rows}
+
+    def __init__(self: Any, **given: Any) -> None:
+        for name, one in given.items():
+            if name not in puts:
+                raise TypeError(f"{cls.__name__} has no {name}")
+            puts[name](self, one)
+        if len(given) == len(rows):
+            return
         for name, put, default in rows:
-            one = given.pop(name, default)
-            if one.__class__ is _Factory:
-                one = one.make()
-            elif one is _MISSING:
+            if name in given:
+                continue
+            if default is _MISSING:
                 raise TypeError(f"{cls.__name__} needs {name}=")
-            put(self, one)
-        if given:
-            raise TypeError(f"{cls.__name__} has no {', '.join(given)}")
+            put(self, default.make() if default.__class__ is _Factory else default)
 
     made.__init__ = __init__
     return made  # type: ignore[no-any-return]

@@ -228,11 +228,13 @@ class Worker:
 
     def _describe(self, error: BaseException, order: RunStep) -> StepError:
         if isinstance(error, PROBLEMS):
+            place = describe(error, self._root)
             return StepError(
                 kind="exception",
                 type=type(error).__name__,
                 message=str(error),
-                path=order.path,
+                path=place.path or order.path,
+                line=place.line,
                 hint=error.hint if hasattr(error, "hint") else "",
             )
         hint = find_hint(error)

@@ -53,7 +53,10 @@ class RunCommand(click.Command):
         ctx.meta[VIEW] = view
         ctx.meta[ARGS] = list(args)
         ctx.meta[DYNAMIC] = self._dynamic(ctx, view, list(args))
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            raise _with_own_name(error, view) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]
@@ -67,21 +70,29 @@ class RunCommand(click.Command):
         tools = list(view.registry.tools.values())
         taken = self.own_spellings(ctx)
         as_flags: dict[str, bool] = {}
-        mixed = mixed_names(tools)
-        for name, (flags, values) in mixed.items():
-            # What the word after it means depends on the tools, and these are found among the words.
-            as_flags[name] = False
-            chosen = self.chosen_tools(ctx, view, args, param_options(tools, taken, as_flags))
-            takes_value = [tool for tool in values if tool in chosen]
-            takes_none = [tool for tool in flags if tool in chosen]
-            if takes_value and takes_none and _is_given(name, args):
+        for name, (flags, values) in mixed_names(tools).items():
+            # What the word after it means depends on the tools, and these are found among the words:
+            # of the two readings the one holds whose own tools take the option so.
+            mixed: tuple[Tool, Tool] | None = None
+            holds = {}
+            for is_flag in (True, False):
+                options = param_options(tools, taken, {**as_flags, name: is_flag})
+                chosen = self.chosen_tools(ctx, view, args, options)
+                takes_none = [tool for tool in flags if tool in chosen]
+                takes_value = [tool for tool in values if tool in chosen]
+                if takes_none and takes_value:
+                    mixed = takes_none[0], takes_value[0]
+                wanted, unwanted = takes_none, takes_value
+                if not is_flag:
+                    wanted, unwanted = unwanted, wanted
+                holds[is_flag] = bool(wanted) and not unwanted
+            if mixed and not any(holds.values()) and _is_given(name, args):
                 flag = "--" + name.replace("_", "-")
                 raise OrchUsage(
-                    f"{flag} is a flag for {takes_none[0].name} and takes a value for "
-                    f"{takes_value[0].name}",
-                    f"give it to one: -p {takes_value[0].name}.{name}=VALUE",
+                    f"{flag} is a flag for {mixed[0].name} and takes a value for {mixed[1].name}",
+                    f"give it to one: -p {mixed[1].name}.{name}=VALUE",
                 )
-            as_flags[name] = not takes_value
+            as_flags[name] = holds[True]
         return param_options(tools, taken, as_flags)
 
     def chosen_tools(
@@ -260,6 +271,19 @@ def _refuse_unselected(
                 f"no selected tool takes --{name.replace('_', '-')}",
                 f"{names} {verb} it; add the tool to the targets, or leave the option out",
             )
+
+
+def _with_own_name(error: click.BadParameter, view: View) -> click.BadParameter | OrchUsage:
+    """The value may be meant for a parameter whose name is that of an option of orch's own."""
+    name = error.param.name if error.param else None
+    takers = [tool.name for tool in view.registry.tools.values() if name and tool.param(name)]
+    if not takers:
+        return error
+    message = error.format_message()
+    return OrchUsage(
+        message[:1].lower() + message[1:].rstrip("."),
+        f"this is an option of orch's own; the parameter of {takers[0]} is given as -p {name}=VALUE",
+    )
 
 
 def _pair(text: str) -> KeyValue:

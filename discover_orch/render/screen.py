@@ -98,7 +98,7 @@ class Screen:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
         if event.is_ending:
             return f"    {text}, interrupted: waiting for its end (Ctrl-C again kills it)"
-        left = len(self._steps) - len(report.finished) - 1
+        left = len(self._steps) - len(report.finished) - 1 if event.module is not None else 0
         return f"    {text}, {left:,} to go" if left > 0 else f"    {text}"
 
     def _header(self, event: RunStarted) -> str:

@@ -16,6 +16,9 @@ def bound_by_permissions() -> list[str]:
     if os.geteuid() != 0:
         return []
     command = ["setpriv", f"--bounding-set={_RIGHTS}", f"--inh-caps={_RIGHTS}"]
-    if shutil.which("setpriv") is None or subprocess.run([*command, "true"], check=False).returncode:
+    if (
+        shutil.which("setpriv") is None
+        or subprocess.run([*command, "true"], check=False).returncode
+    ):
         pytest.skip("root may read everything here")
     return command

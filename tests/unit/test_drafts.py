@@ -31,7 +31,7 @@ def test_stage_and_run_make_a_draft() -> None:
     found = drafts(make_facts("src.fetch", ("ingest", "render", "ingest")))
     (draft,) = found.enabled
     assert draft.stages == ("ingest", "render")
-    assert draft.problems == found.slips == found.passed_over == ()
+    assert (draft.problems, found.slips, found.passed_over) == ((), (), ())
 
 
 def test_stage_none_is_a_disabled_draft() -> None:

@@ -56,7 +56,7 @@ def cycles(*drafts: Draft) -> list[tuple[str, Problem]]:
 def test_an_edge_for_each_tool_that_is_named_once() -> None:
     after = read(tool("a"), tool("b"), tool("c", "t", ("a", "s", "b")), tool("d", "t", ()))
     assert after.edges == {"c": ("a", "b"), "d": ()}
-    assert after.faults == after.warnings == ()
+    assert (after.faults, after.warnings) == ((), ())
 
 
 def test_what_after_names_wrongly_is_told_with_its_line_and_costs_only_that_word() -> None:

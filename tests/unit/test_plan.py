@@ -255,7 +255,8 @@ def test_kwargs_never_receive_a_resource() -> None:
         (
             "parse",
             "limit=1",
-            '-: no selected tool takes "limit" (given with -p) (fetch would take it: add it to the targets)',
+            '-: no selected tool takes "limit" (given with -p)'
+            " (fetch would take it: add it to the targets)",
         ),
         ("parse", "fetch.limit=1", '-: -p fetch.limit: "fetch" is not among the selected tools'),
         ("parse", "prase.since=1", '-: -p prase.since: "prase" is no tool (did you mean "parse"?)'),

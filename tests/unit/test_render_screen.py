@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -22,7 +23,7 @@ from discover_orch.run import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.values import KeyValue, Values
+from discover_orch.values import Values
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
 HEADING = Heading(
@@ -77,7 +78,7 @@ def show(
     output: Output = "live",
     quiet: bool = False,
     verbose: bool = False,
-    typed: tuple[str, ...] = (),
+    again: Callable[[Collection[str]], str] | None = None,
     values: Values | None = None,
     style: Style | None = None,
 ) -> str:
@@ -88,7 +89,7 @@ def show(
         output=output,
         quiet=quiet,
         verbose=verbose,
-        typed=typed,
+        again=again,
     )
     report = Report()
     text = ""
@@ -121,9 +122,8 @@ def test_a_failure_is_shown_and_the_short_summary_stands_last() -> None:
     lines = show(BAD).splitlines()
     body = lines.index("Traceback (most recent call last):")
     assert lines[body + 1 : body + 4] == ["ValueError: no", "such row", "hint: look"]
-    assert lines[-3:] == [
+    assert lines[-2:] == [
         "FAILED b src/b.py:7  ValueError: no",
-        "  to go on: orch run b c",
         "1 failed, 1 passed, 1 blocked in 1.60 s",
     ]
     assert "      kept a commit" in lines
@@ -154,15 +154,20 @@ def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
     assert "hunter2" not in text
 
 
-def test_the_command_that_goes_on_repeats_what_was_typed_but_no_secret() -> None:
-    values = Values(
-        options={"token": ("hunter2",)}, given=(KeyValue(tool=None, name="token", text="hunter2"),)
-    )
-    typed = ("--token", "hunter2", "--token=hunter2", "-p", "token=hunter2", "--size", "two words")
-    text = show(BAD, values=values, typed=(*typed, "--database", "postgresql://me:pass@host/db"))
-    assert "orch run b c --token '***' '--token=***' -p 'token=***' --size 'two words'" in text
-    assert "hunter2" not in text
-    assert "pass@" not in text
+def test_the_command_that_goes_on_is_asked_for_what_passed() -> None:
+    asked: list[Collection[str]] = []
+
+    def again(passed: Collection[str]) -> str:
+        asked.append(passed)
+        return "orch run\x07"
+
+    text = show(BAD, again=again)
+    assert [*map(sorted, asked)] == [["a"]]
+    assert "  to go on: orch run\\x07\n" in text
+    asked.clear()
+    whole = [ToolFinished(module=module, status="passed") for module in "abc"]
+    assert "to go on" not in show([*whole, RunFinished(status="passed", duration=1)], again=again)
+    assert asked == []
 
 
 def test_an_interrupted_run_says_so_whenever_it_came() -> None:
@@ -171,10 +176,7 @@ def test_an_interrupted_run_says_so_whenever_it_came() -> None:
         ToolFinished(module="b", status="not_run"),
         RunFinished(status="interrupted", duration=1, signal=2),
     ]
-    assert show(end).splitlines()[-2:] == [
-        "  to go on: orch run b c",
-        "interrupted, 1 passed, 1 not run in 1.00 s",
-    ]
+    assert show(end).splitlines()[-1] == "interrupted, 1 passed, 1 not run in 1.00 s"
     while_running: list[Event] = [ToolFinished(module="a", status="interrupted"), end[-1]]
     assert show(while_running).splitlines()[-1] == "1 interrupted in 1.00 s"
 
@@ -286,6 +288,23 @@ def test_an_error_is_null_or_says_kind_type_message_path_and_line() -> None:
 def test_what_only_a_terminal_cares_about_is_no_object() -> None:
     problem = Problem(code="x", message="x")
     assert documents([Ticked(module="a", seconds=1), Noticed(problem=problem)]) == []
+
+
+def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
+    problem = Problem(code="x", message="http raised when it was closed", hint="mend it")
+    event = Noticed(problem=problem, traceback="Traceback:\n\n  boom\x07\n")
+    screen = Screen(make(), Style(), heading=HEADING)
+    assert screen.notice(event, Style()) == (
+        "error: http raised when it was closed\n  hint: mend it\n  Traceback:\n\n    boom\\x07\n"
+    )
+
+
+def test_the_line_of_the_moment_says_what_runs_and_how_much_is_left() -> None:
+    screen, report = Screen(make(), Style(), heading=HEADING), Report()
+    assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 to go"
+    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing 2.00 s"
+    ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)
+    assert "waiting for its end" in ending
 
 
 def test_a_passing_moment_is_no_line_of_the_log() -> None:

@@ -149,6 +149,12 @@ def test_names_of_any_kind_are_kept_apart(tmp_path: Path) -> None:
 
 # Two texts are equal exactly where nothing changed.
 
+
+def link_folder(src: Path) -> None:
+    write_files(src.parent, {"other/x.py": ""})
+    (src / "link").symlink_to("../other")
+
+
 START = {"src/a.py": "1", "src/b.py": "22", "src/p/c.py": "333", "src/p/q/d.py": "4444"}
 MATTERS: dict[str, Callable[[Path], object]] = {
     "a new module": lambda src: (src / "new.py").write_text(""),
@@ -162,10 +168,7 @@ MATTERS: dict[str, Callable[[Path], object]] = {
     "another name": lambda src: (src / "a.py").rename(src / "z.py"),
     "another folder name": lambda src: (src / "p").rename(src / "r"),
     "a virtual environment": lambda src: write_files(src, {"p/pyvenv.cfg": ""}),
-    "a linked folder": lambda src: (
-        write_files(src.parent, {"other/x.py": ""}),
-        (src / "link").symlink_to("../other"),
-    ),
+    "a linked folder": link_folder,
 }
 NO_MATTER: dict[str, Callable[[Path], object]] = {
     "nothing": lambda src: None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from discover_orch.naming import build_names
@@ -21,7 +23,7 @@ def given(text: str) -> KeyValue:
 
 def value(
     *pairs: str,
-    options: dict[str, tuple[str, ...]] | None = None,
+    options: Mapping[str, tuple[str, ...]] | None = None,
     project: Project | None = None,
     folder: str = "",
     kind: str = "str",

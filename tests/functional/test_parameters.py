@@ -1,0 +1,298 @@
+"""The signature of `run()` is the command line: options, types, where values come from, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Orch, Project
+
+TYPED = {
+    "src/one.py": '''
+        """One."""
+        from datetime import date, datetime
+        from decimal import Decimal
+        from pathlib import Path
+        from typing import Literal, Optional
+        from uuid import UUID
+        from src.kinds import Color
+        STAGE = "s"
+        def run(
+            conn,
+            number: int = 1,
+            part: float = 0.5,
+            path: Path = Path("x"),
+            day: date | None = None,
+            at: Optional[datetime] = None,
+            money: Decimal = Decimal("1"),
+            key_id: UUID | None = None,
+            kind: Literal["a", "b", 3] = "a",
+            paint: Color = Color.RED,
+            many: list[int] = [],
+            flag: bool = True,
+            plain="x",
+            count=3,
+            none=None,
+            frame: object = None,
+        ): ...
+        ''',
+    "src/kinds.py": """
+        from enum import Enum
+        class Color(Enum):
+            RED = "red"
+            BLUE = "blue"
+        """,
+}
+
+
+def values(orch: Orch, *words: str, **kwargs: Any) -> dict[str, dict[str, Any]]:
+    """By tool, the values that a dry run tells, less the defaults."""
+    answer = orch("run", "-n", "--json", *words, **kwargs)
+    assert answer.code == 0, answer.text
+    return {
+        step["name"]: {
+            name: one["value"] for name, one in step["params"].items() if one["origin"] != "default"
+        }
+        for step in answer.json["tools"]
+    }
+
+
+def test_every_type_is_an_option_and_what_is_not_known_is_none(
+    project: Project, orch: Orch
+) -> None:
+    project(TYPED)
+    uuid = "12345678-1234-5678-1234-567812345678"
+    words = f"""--number 2 --part 1.5 --path y --day 2024-01-31 --at 2024-01-31T10:00 --money 1.50
+        --key-id {uuid} --kind 3 --paint blue --many 1 --many 2 --no-flag --plain p --count 4
+        --none n""".split()
+    assert values(orch, *words)["one"] == {
+        "number": 2,
+        "part": 1.5,
+        "path": "y",
+        "day": "2024-01-31",
+        "at": "2024-01-31T10:00",
+        "money": "1.50",
+        "key_id": uuid,
+        "kind": 3,
+        "paint": "blue",
+        "many": [1, 2],
+        "flag": False,
+        "plain": "p",
+        "count": 4,
+        "none": "n",
+    }
+    unknown = orch("run", "--frame", "x")
+    assert unknown.code == 2
+    assert "no such option: --frame" in unknown.err
+
+
+def test_what_does_not_convert_is_refused_all_at_once_before_anything_starts(
+    project: Project, orch: Orch
+) -> None:
+    project(TYPED)
+    words = """--number 1.5 --part x --day 2024-13-01 --at x --money x --key-id x --kind c
+        --paint green --many 1 --many x --count x""".split()
+    answer = orch("run", *words)
+    assert (answer.code, answer.out) == (2, "")
+    for said in (
+        "--number of one: '1.5' is not a whole number\n  hint: its type in run() is int",
+        "--part of one: 'x' is not a number",
+        "--day of one: '2024-13-01' is not a date like 2024-01-31",
+        "--at of one: 'x' is not a time like 2024-01-31T12:00:00",
+        "--money of one: 'x' is not a decimal number",
+        "--key-id of one: 'x' is not a UUID",
+        "--kind of one: 'c' is not one of a, b, 3",
+        "--paint of one: 'green' is not one of red, blue",
+        "--many of one: 'x' is not a whole number",
+        "--count of one: 'x' is not a whole number",
+    ):
+        assert f": {said}" in answer.err
+    assert answer.err.count("error: src/one.py:") == 10
+
+
+def test_dashes_and_underscores_are_alike_and_options_stand_anywhere(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/one.py": "STAGE = 's'\ndef run(*, row_limit: int = 1, dry: bool = False): ...\n"})
+    for words in (
+        ("one", "--row-limit", "5"),
+        ("--row_limit", "5", "one"),
+        ("--row-limit=5", "one"),
+        ("one", "-p", "row-limit=5"),
+        ("-p", "row_limit=5", "one"),
+        ("-prow_limit=5",),
+        ("one", "--row-limit", "3", "--row-limit", "5"),
+    ):
+        assert values(orch, *words)["one"] == {"row_limit": 5}, words
+    assert values(orch, "--row-limit", "-5")["one"] == {"row_limit": -5}
+
+
+TWO = {
+    "src/one.py": "STAGE = 's'\ndef run(*, since: str = 'x', limit: int = 1): ...\n",
+    "src/two.py": "STAGE = 's'\ndef run(*, since: int = 1, **kwargs): ...\n",
+    "src/three.py": "STAGE = 't'\ndef run(*, other: str = ''): ...\n",
+}
+
+
+def test_command_line_over_environment_over_file_over_default(project: Project, orch: Orch) -> None:
+    project({**TWO, "orch.toml": "[params]\nsince = 1\n[params.two]\nsince = 2\n"})
+    env = {"ORCH_PARAM_SINCE": "3"}
+    assert values(orch, "one", "two") == {"one": {"since": "1"}, "two": {"since": 2}}
+    assert values(orch, "one", "two", env=env) == {"one": {"since": "3"}, "two": {"since": 3}}
+    assert values(orch, "s", "-p", "since=4", env=env)["two"] == {"since": 4}
+    assert values(orch, "s", "--since", "5", "-p", "since=4")["two"] == {"since": 5}
+    for_one = values(orch, "one", "two", "--since", "5", "-p", "two.since=6")
+    assert for_one == {"one": {"since": "5"}, "two": {"since": 6}}
+
+
+def test_each_tool_converts_a_shared_parameter_by_its_own_annotation(
+    project: Project, orch: Orch
+) -> None:
+    project(TWO)
+    answer = orch("run", "one", "two", "--since", "abc")
+    assert answer.code == 2
+    assert "error: src/two.py:2: --since of two: 'abc' is not a whole number" in answer.err
+    assert "of one" not in answer.err
+
+
+def test_an_option_of_unselected_tools_alone_is_refused_naming_them(
+    project: Project, orch: Orch
+) -> None:
+    project(TWO)
+    answer = orch("run", "three", "--since", "1")
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: no selected tool takes --since\n  hint: one, two take it" in answer.err
+    with_p = orch("run", "three", "-p", "limit=1")
+    assert 'no selected tool takes "limit" (given with -p)\n  hint: one would take it' in with_p.err
+
+
+def test_kwargs_take_what_p_gives_and_never_a_mistyped_option(project: Project, orch: Orch) -> None:
+    project(TWO)
+    assert values(orch, "two", "-p", "extra=1", "-p", "x-y=z")["two"] == {"extra": "1", "x_y": "z"}
+    answer = orch("run", "two", "--sicne", "1")
+    assert answer.code == 2
+    assert "error: no such option: --sicne\n  hint: did you mean --since?" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "sinse=1",
+            'no selected tool takes "sinse" (given with -p)\n  hint: did you mean "since"?',
+        ),
+        ("since", "-p since: there is no KEY=VALUE in it"),
+        ("=1", "-p =1: there is no KEY=VALUE in it"),
+        ("three.other=1", '"three" is not among the selected tools\n  hint: add it to the targets'),
+        ("tow.since=1", '-p tow.since: "tow" is no tool\n  hint: did you mean "two"?'),
+        ("qqqq.since=1", '-p qqqq.since: "qqqq" is no tool\n  hint: orch list shows all'),
+    ],
+)
+def test_a_slip_behind_p_is_refused(word: str, said: str, project: Project, orch: Orch) -> None:
+    project(TWO)
+    answer = orch("run", "one", "-p", word)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+def test_a_missing_required_parameter_is_refused_wherever_it_could_come_from(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/one.py": "STAGE = 's'\ndef run(conn, day: str): ...\n"})
+    answer = orch("run")
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: src/one.py:2: one needs --day (str)\n  hint: give --day VALUE" in answer.err
+    assert values(orch, env={"ORCH_PARAM_DAY": "x"})["one"] == {"day": "x"}
+    project({"orch.toml": "params = {day = 2024-01-31}"})
+    assert values(orch)["one"] == {"day": "2024-01-31"}
+
+
+def test_an_option_of_orchs_own_wins_and_the_parameter_is_given_with_p(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/one.py": "STAGE = 's'\ndef run(*, output: str = 'x', json: bool = False): ...\n"})
+    assert values(orch, "-p", "output=y", "-p", "json=yes")["one"] == {"output": "y", "json": True}
+    typed = orch("run", "--output", "y")
+    assert "error: invalid value for '--output': 'y' is not one of" in typed.err
+    assert "the parameter of one is given as -p output=VALUE" in typed.err
+    assert "-p output=VALUE" in orch("run", "--help").out
+    check = orch("check")
+    assert "parameter output of one has the name of an option of orch run" in check.out
+    assert "give it as -p output=VALUE" in check.out
+
+
+def test_a_flag_here_and_a_value_there_is_told_apart_by_the_targets(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/one.py": "STAGE = 's'\ndef run(*, force: bool = False): ...\n",
+            "src/two.py": "STAGE = 's'\ndef run(*, force: str = ''): ...\n",
+        }
+    )
+    assert values(orch, "--force", "one")["one"] == {"force": True}
+    assert values(orch, "--force", "one", "two")["two"] == {"force": "one"}
+    both = orch("run", "-n", "one", "two", "--force")
+    assert both.code == 2
+    assert "--force is a flag for one and takes a value for two" in both.err
+    assert values(orch, "s", "-p", "two.force=hard")["two"] == {"force": "hard"}
+    assert "--force is an option with a value for two and a flag for one" in orch("check").out
+
+
+def test_a_path_typed_is_relative_to_where_it_was_typed_and_a_configured_one_to_the_root(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/one.py": "from pathlib import Path\nSTAGE = 's'\ndef run(*, p: Path = Path()): ...\n",
+            "orch.toml": "params = {p = 'data.csv'}",
+        }
+    )
+    here = root / "src"
+    assert values(orch, cwd=here)["one"] == {"p": "data.csv"}
+    assert values(orch, "--p", "a.csv", cwd=here)["one"] == {"p": str(here / "a.csv")}
+    assert values(orch, "-p", "p=../a.csv", cwd=here)["one"] == {"p": str(root / "a.csv")}
+    assert values(orch, "--p", "a.csv")["one"] == {"p": "a.csv"}
+
+
+def test_a_signature_that_cannot_be_read_takes_parameters_through_p_alone(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/one.py": "import functools\nSTAGE = 's'\nrun = functools.partial(print, 1)\n"})
+    assert "(signature not readable: parameters through -p)" in orch("list").out
+    assert values(orch, "-p", "end=x")["one"] == {"end": "x"}
+    assert orch("run", "-n", "--end", "x").code == 2
+
+
+def test_a_secret_is_never_shown_and_never_written_to_disk(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/one.py": """
+                from src.constants import S
+                STAGE = S
+                def run(*, api_key: str = "default-secret-1", db_password: int = 0, token="tok-2"):
+                    ...
+                """,
+            "src/constants.py": "S = 's'\nAPI_KEY = 'constant-secret-3'\n",
+            "orch.toml": "params = {api_key = 'file-secret-4'}",
+        }
+    )
+    secrets = ("default-secret-1", "constant-secret-3", "file-secret-4", "typed-secret-5", "tok-2")
+    for words in (
+        ("list",),
+        ("list", "--json"),
+        ("list", "--json"),
+        ("run", "-n", "-v"),
+        ("run", "-n", "-v", "--api-key", "typed-secret-5"),
+        ("run", "-n", "--json", "-p", "api_key=typed-secret-5"),
+        ("run", "-n", "--db-password", "typed-secret-5"),
+        ("run", "--help"),
+        ("check",),
+    ):
+        answer = orch(*words)
+        assert not any(secret in answer.out + answer.err for secret in secrets), answer.text
+    assert "api_key = ***  orch.toml" in orch("run", "-n", "-v").out
+    for path in (root / ".orch").rglob("*"):
+        if path.is_file():
+            assert not any(secret in path.read_text("utf-8", "replace") for secret in secrets), path
