@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import table
 import timing
-from projects import STAGES, Module, Project
+from modules import STAGES, Module
+from projects import Project
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "orch": ("orch", "list"),
@@ -30,12 +32,12 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 
 def main() -> None:
-    parser = timing.options(__doc__, COMMANDS, tools=(10, 100, 1000))
+    parser = table.options(__doc__, COMMANDS, tools=(10, 100, 1000))
     parser.add_argument("--heavy", default="", metavar="MODULE", help="imported by every tool")
     given = parser.parse_args()
     if given.heavy and find_spec(given.heavy) is None:
         sys.exit(f"{given.heavy} is not installed beside this Python")
-    systems = timing.find_systems(COMMANDS, given.only)
+    systems = table.find_systems(COMMANDS, given.only)
     for tools in given.tools:
         with tempfile.TemporaryDirectory() as folder:
             contestants = [
@@ -44,7 +46,7 @@ def main() -> None:
                 for heavy in (("", given.heavy) if given.heavy else ("",))
             ]
             results = timing.measure(contestants, given.rounds, given.limit)
-        timing.report(f"listing {tools:,} tools", results, given.rounds)
+        table.report(f"listing {tools:,} tools", results, given.rounds)
 
 
 def build(

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import table
 import timing
 from projects import Project
 
@@ -31,8 +32,8 @@ LABELS = {"loop": "plain loop"}
 
 
 def main() -> None:
-    given = timing.options(__doc__, COMMANDS, tools=(5, 100, 1000)).parse_args()
-    systems = timing.find_systems(COMMANDS, given.only)
+    given = table.options(__doc__, COMMANDS, tools=(5, 100, 1000)).parse_args()
+    systems = table.find_systems(COMMANDS, given.only)
     for tools in given.tools:
         with tempfile.TemporaryDirectory() as folder:
             contestants = [
@@ -45,7 +46,7 @@ def main() -> None:
                 for system, words in systems.items()
             ]
             results = timing.measure(contestants, given.rounds, given.limit)
-        timing.report(f"running {tools:,} tools", results, given.rounds)
+        table.report(f"running {tools:,} tools", results, given.rounds)
 
 
 if __name__ == "__main__":

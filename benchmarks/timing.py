@@ -1,4 +1,4 @@
-"""Times whole processes side by side, and prints them as a table of ratios to the first.
+"""Times whole processes side by side.
 
 A round goes through all contestants, each first without state and bytecode, then a second time
 with what the first has left. Rounds are repeated and medians taken, so that a machine that drifts
@@ -8,27 +8,20 @@ work; memory is taken then too, because looking at it takes time. Nothing here j
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 
 from projects import Project
 
-#: The distribution of a system, where it is named differently.
-DISTRIBUTIONS = {"orch": "discover-orch"}
 #: What of the user's own environment would change what is measured.
 UNWANTED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONPYCACHEPREFIX", "DATABASE_URL")
 #: Seconds after which a file counts as not just changed, for everyone who asks.
@@ -67,13 +60,7 @@ class Failed(Exception):
     """The command said that it failed, or did not do what it said."""
 
 
-def find_script(name: str) -> str | None:
-    """The command of that name beside the Python that runs this, or None."""
-    path = Path(sysconfig.get_path("scripts")) / name
-    return str(path) if path.is_file() else None
-
-
-def measure(contestants: Sequence[Contestant], rounds: int, limit: float) -> list[Result]:
+def measure(contestants: Sequence[Contestant], rounds: int, limit: int) -> list[Result]:
     """One result for each contestant, in their order."""
     results = [Result(contestant.label) for contestant in contestants]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process and no folder
@@ -109,21 +96,23 @@ def noting(result: Result) -> Iterator[None]:
         result.note = f"failed: {problem}"
 
 
-def try_out(contestant: Contestant, result: Result, limit: float) -> None:
+def try_out(contestant: Contestant, result: Result, limit: int) -> None:
     """Untimed: does it do its work, and with how much memory?"""
     with tempfile.TemporaryDirectory() as folder:
         proof = Path(folder) / "proof"
         more = {"BENCHMARK_PROOF": str(proof)} if contestant.must_run else {}
-        for attribute in ("first_memory", "second_memory"):
+        peaks = []
+        for _ in ("first", "second"):
             done = run(contestant, limit, more, is_watched=True)
-            setattr(result, attribute, done.memory)
+            peaks.append(done.memory)
             if contestant.must_print not in done.output:
                 raise Failed(f"does not print {contestant.must_print}: {ending(done.output)}")
             if contestant.must_run:
-                ran = len(proof.read_text(encoding="utf-8").split()) if proof.exists() else 0
+                ran = len(set(proof.read_text(encoding="utf-8").split())) if proof.exists() else 0
                 proof.unlink(missing_ok=True)
                 if ran != contestant.must_run:
                     raise Failed(f"{ran} tools ran, not {contestant.must_run}")
+        result.first_memory, result.second_memory = peaks
 
 
 @dataclass(frozen=True)
@@ -135,7 +124,7 @@ class Done:
 
 def run(
     contestant: Contestant,
-    limit: float,
+    limit: int,
     more: Mapping[str, str] | None = None,
     is_watched: bool = False,
 ) -> Done:
@@ -170,7 +159,7 @@ def run(
         output.seek(0)
         text = output.read()
     if is_late.is_set():
-        raise TooLong(f"over {limit:g} s")
+        raise TooLong(f"over {limit} s")
     if process.returncode:
         raise Failed(f"exit code {process.returncode}: {ending(text)}")
     return Done(seconds, memory, text)
@@ -240,97 +229,6 @@ def process_memory(pid: int) -> int:
     except OSError:
         pass
     return 0
-
-
-# The command line and the table, the same for each benchmark.
-
-
-def options(
-    purpose: str | None, systems: Collection[str], tools: Sequence[int]
-) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(purpose or "").partition("\n")[0])
-    parser.add_argument("--tools", type=int, nargs="+", default=tools, help="one table for each")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--limit", type=float, default=60, help="seconds, after which a command is stopped"
-    )
-    parser.add_argument(
-        "--only", nargs="+", choices=sorted(systems), metavar="SYSTEM", help=", ".join(systems)
-    )
-    return parser
-
-
-def find_systems(
-    commands: Mapping[str, Sequence[str]], only: Sequence[str] | None
-) -> dict[str, Sequence[str]]:
-    """The commands of the systems that are installed, with their full path; says which are not."""
-    found: dict[str, Sequence[str]] = {}
-    missing = []
-    for system, (name, *words) in commands.items():
-        script = sys.executable if name == "python" else find_script(name)
-        if only and system not in (*only, "orch"):
-            continue
-        if script is None:
-            missing.append(system)
-        else:
-            found[system] = [script, *words]
-    if "orch" in missing:
-        sys.exit("orch is not installed beside this Python: pip install -e .")
-    print(f"Python {platform.python_version()}, {os.cpu_count()} processors")
-    print(", ".join(filter(None, map(name_version, found))), flush=True)
-    if missing:
-        print(f"not installed and left out: {', '.join(missing)}")
-    return found
-
-
-def name_version(system: str) -> str:
-    """As in "doit 0.37.0"; empty for what is no distribution."""
-    try:
-        return f"{system} {version(DISTRIBUTIONS.get(system, system))}"
-    except PackageNotFoundError:
-        return ""
-
-
-def table(results: Sequence[Result]) -> str:
-    """Medians and their ratios to the first result, which must be there."""
-    width = max(len(result.label) for result in results) + 2
-    head = f"{'ms':>8}{'ratio':>7}{'MB':>6}{'ratio':>7}"
-    lines = [
-        f"{'':{width}}{'first time':>28}{'second time':>30}",
-        f"{'':{width}}{head}  {head}",
-    ]
-    base = results[0]
-    for result in results:
-        if result.note:
-            lines.append(f"{result.label:{width}}  {result.note}")
-            continue
-        first = half(result.first, base.first, result.first_memory, base.first_memory)
-        second = half(result.second, base.second, result.second_memory, base.second_memory)
-        lines.append(f"{result.label:{width}}{first}  {second}")
-    return "\n".join(lines)
-
-
-def half(times: list[float], base: list[float], memory: int, base_memory: int) -> str:
-    seconds = median(times)
-    text = f"{seconds * 1000:>8,.0f}{ratio(seconds, median(base)):>7}"
-    if not memory or not base_memory:
-        return text + f"{'-':>6}{'-':>7}"
-    return text + f"{memory / 1e6:>6,.0f}{ratio(memory, base_memory):>7}"
-
-
-def ratio(value: float, base: float) -> str:
-    number = value / base
-    return (
-        f"{number:.2f}" if number < 10 else f"{number:,.1f}" if number < 100 else f"{number:,.0f}"
-    )
-
-
-def report(title: str, results: Sequence[Result], rounds: int) -> None:
-    """Print a table; without a figure of orch's own there are no ratios."""
-    if results[0].note:
-        sys.exit(f"{results[0].label}: {results[0].note}")
-    of = "one round" if rounds == 1 else f"medians of {rounds} rounds"
-    print(f"\n{title}; {of}\n\n{table(results)}", flush=True)
 
 
 def tell(words: str) -> None:
