@@ -7,6 +7,7 @@ command line is even read, so that it is ready when the plan is; it knows nothin
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 #: Options of `orch` itself that take the next word.
@@ -18,15 +19,24 @@ _LOOKING = frozenset({"-n", "--dry-run", "-h", "--help"})
 def main() -> None:
     # Short-lived and without cycles to speak of: collecting costs a tenth of a warm `orch list`.
     gc.disable()
-    words = sys.argv[1:]
-    worker = None
-    if is_run(words):
-        from discover_orch.supervisor import Supervisor
+    try:
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were imported: there is nothing to tidy up
+        os._exit(130)
+    if code > 128:  # interrupted, all is told and flushed: another Ctrl-C may be on its way
+        os._exit(code)
+    sys.exit(code)
 
-        worker = Supervisor.start()
+
+def _run(words: list[str]) -> int:
+    interpreter = None
+    if is_run(words):
+        from discover_orch.spawn import start_interpreter
+
+        interpreter = start_interpreter()
     from discover_orch.cli.app import run_command_line
 
-    sys.exit(run_command_line(words, worker))
+    return run_command_line(words, interpreter)
 
 
 def is_run(words: list[str]) -> bool:
@@ -42,4 +52,7 @@ def is_run(words: list[str]) -> bool:
 
 
 if __name__ == "__main__":
+    # `python -m` puts the current folder in front, and there a tool may be called `json` or `click`.
+    if not sys.flags.safe_path:
+        del sys.path[0]
     main()

@@ -102,7 +102,7 @@ def _put_back_logging(before: Any) -> None:
     logging = sys.modules.get("logging")
     if logging is None:
         return
-    fresh = [], logging.WARNING, logging.NOTSET, False, [], set()
+    fresh: Any = [], logging.WARNING, logging.NOTSET, False, [], set()
     handlers, level, disable, disabled, filters, off = before or fresh
     root = logging.root
     if root.handlers != handlers:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from discover_orch import __version__
 from discover_orch.brief import read_brief
 from discover_orch.config import build_project, find_root, fingerprint, read_config_bytes
-from discover_orch.errors import DiscoveryError, Problem, ProjectError
+from discover_orch.errors import DiscoveryError, EmptyError, Problem, ProjectError, UsageError
 from discover_orch.glance import BRIEF, LISTING
 from discover_orch.plan import MASK, Plan, build_plan
 from discover_orch.project import Project
@@ -21,7 +21,7 @@ from discover_orch.registry import Registry, build_registry
 from discover_orch.review import review
 from discover_orch.scanner import Snapshot, scan
 from discover_orch.selection import Place, Selection, select
-from discover_orch.sources import project_sources
+from discover_orch.stages import EVERYTHING
 from discover_orch.store import open_index, write_index
 from discover_orch.tool import Param, Tool
 from discover_orch.value import replace, value
@@ -82,7 +82,8 @@ def listing(
     with_sources: bool = False,
     with_passed_over: bool = False,
 ) -> dict[str, object]:
-    """The document of `orch list --json`, of all tools or of those that `words` choose."""
+    """The document of `orch list --json`, of all tools or of those that `words` choose. Raises UsageError
+    and EmptyError."""
     registry = view.registry
     wanted = chosen(view, words, exclude)
     tools = [registry.tools[module] for module in registry.order if module in wanted]
@@ -90,6 +91,8 @@ def listing(
         tools += registry.disabled
     rows = [_tool_row(tool, registry) for tool in tools]
     if with_sources:
+        from discover_orch.sources import project_sources  # the parser, which few listings need
+
         sources = project_sources(view.project, [tool.module for tool in tools])
         rows = [
             {**row, "sources": sources[tool.module]} for row, tool in zip(rows, tools, strict=True)
@@ -116,6 +119,11 @@ def listing(
             for one in registry.passed_over
         ]
     return document
+
+
+def empty_listing(view: View) -> dict[str, object]:
+    """The document where nothing is left to list."""
+    return {**listing(view), "stages": [], "tools": []}
 
 
 def plan(
@@ -154,15 +162,27 @@ def doubts(view: View) -> tuple[Problem, ...]:
 
 def chosen(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> frozenset[str]:
     """What to show: all tools, or those that `words` choose. A file that cannot be read hides nothing
-    here, since it is told beside the rest."""
+    here, since it is told beside the rest. Raises UsageError and EmptyError."""
     if not words and not exclude:
         return frozenset(view.registry.tools)
     try:
         selection = select(words, view.registry, exclude=exclude, place=view.place)
-    except DiscoveryError:
+    except DiscoveryError:  # each word means something, if only a file that cannot be read
         healthy = replace(view.registry, unhealthy=())
-        selection = select(words, healthy, exclude=exclude, place=view.place)
+        found = _healthy_tools(words or (EVERYTHING,), healthy, view.place)
+        return found - _healthy_tools(exclude, healthy, view.place)
     return frozenset(selection.tools)
+
+
+def _healthy_tools(words: Sequence[str], healthy: Registry, place: Place) -> frozenset[str]:
+    """What the words mean among the healthy tools, of those that mean anything there."""
+    found: set[str] = set()
+    for word in words:
+        try:
+            found.update(select([word], healthy, place=place).tools)
+        except (UsageError, EmptyError):
+            continue
+    return frozenset(found)
 
 
 def _place(problem: Problem) -> tuple[str, int]:

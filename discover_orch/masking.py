@@ -48,7 +48,7 @@ def masked(event: Event, secrets: Sequence[str]) -> Event:
 
 
 def find_pieces(secrets: Iterable[str]) -> tuple[str, ...]:
-    """What to look for, the longest first: output comes line by line, and a secret can have several."""
+    """What to look for, the longest first. Output comes line by line; a secret can have several."""
     pieces = {piece.strip() for secret in secrets for piece in (secret, *secret.splitlines())}
     long = (piece for piece in pieces if len(piece) >= SHORTEST)
     return tuple(sorted(long, key=lambda piece: (-len(piece), piece)))

@@ -13,7 +13,7 @@ from discover_orch.run import Event, Noticed, RunFinished, RunStatus, ToolFinish
 
 
 class Report:
-    """Grows with the events. `signal` is the number of the signal that interrupted the run, or 0."""
+    """Grows with the events. `signal` is the number of the one that interrupted the run, or 0."""
 
     def __init__(self) -> None:
         self.finished: list[ToolFinished] = []

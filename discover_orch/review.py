@@ -129,6 +129,11 @@ def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Pro
                 f'no tool takes the parameter "{name}" of the configuration',
                 _near(name, names),
             )
+    for name, setting in project.env_params.items():
+        if not any(name == other.lower() for other in names):
+            yield _doubt(
+                "unused-param", f"no tool takes what {setting.origin} sets", _near(name, names)
+            )
     for word, table in project.tool_params.items():
         found = registry.names.find(word)
         if not found:

@@ -1,7 +1,7 @@
 """A run as a state machine: what is ready, what has ended, and why the rest did not start.
 
-In: a `Plan` and the events as they happen. Out: `ready()` says which step may begin, `apply(event)` takes
-what happened. It never calls a tool and never reads the clock: times come with the events.
+In: a `Plan` and the events as they happen. Out: `ready()` says which step may begin, `apply(event)`
+takes what happened. It never calls a tool and never reads the clock: times come with the events.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ToolFinished:
 
 @value
 class Noticed:
-    """Something to tell that is no tool's end: a resource that raised on closing, threads that stayed."""
+    """What is no tool's end: a resource that raised when it was closed, threads that stayed."""
 
     problem: Problem
     traceback: str = ""
@@ -98,7 +98,7 @@ class Ticked:
 
 @value
 class Suspended:
-    """The user stops orch for a while (Ctrl-Z): what is on the screen for the moment must go first."""
+    """The user stops orch for a while (Ctrl-Z): what is shown for the moment must go first."""
 
 
 @value
@@ -124,8 +124,8 @@ Event = (
 class Run:
     """One going-through of a plan, step after step.
 
-    A run stops at its first failure; what is downstream of it is blocked, the rest is not run. An order can
-    be handed out while the step before it runs: whoever carries it out drops it if that one fails.
+    A run stops at its first failure; what is downstream of it is blocked, the rest is not run. An order
+    can be handed out while the step before it runs: whoever carries it out drops it if that one fails.
     """
 
     AHEAD = 2

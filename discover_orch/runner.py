@@ -1,7 +1,7 @@
 """Drives a plan: asks `Run` what is ready, hands it to an executor, yields what happens.
 
-In: a `Plan`, an `Executor`, a source of interrupts, a clock. Out: events, their secrets masked. It prints
-nothing, knows no signal handlers, and reads no clock but the one that it is given.
+In: a `Plan`, an `Executor`, a source of interrupts, a clock. Out: events. It prints nothing, knows no
+signal handlers, and reads no clock but the one that it is given.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TICK = 0.5
 
 
 class Interruptions(Protocol):
-    """What the user asked for from outside; `wake` can be read as soon as there is something new."""
+    """What the user asked for from outside; `wake` is readable when there is something new."""
 
     wake: int
     signal: int
@@ -51,7 +51,7 @@ def drive(
     run_id: str,
     clock: Callable[[], float],
 ) -> Iterator[Event]:
-    """All events of one run, from `RunStarted` to `RunFinished`, and the executor closed in between."""
+    """All events of one run, from `RunStarted` to `RunFinished`; the executor is closed between."""
     run = Run(plan, registry)
     steps = {step.tool.module: step for step in plan.steps}
     watch = _Stopwatch(clock)
@@ -61,8 +61,7 @@ def drive(
             executor.submit(steps[module])
             run.hand_out(module)
         yield from _next_events(run, executor, interruptions, watch)
-    for event in run.left_over():
-        yield event
+    yield from run.left_over()
     executor.finish()
     watch.begin(None)
     while not executor.is_over:
@@ -97,7 +96,7 @@ def _next_events(
 
 
 class _Stopwatch:
-    """What is running, and for how long; pauses do not count. Stopped while a debugger is at work."""
+    """What is running, and for how long; pauses do not count. Stopped while one debugs."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

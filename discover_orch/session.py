@@ -1,6 +1,7 @@
 """One run: the doors wired to the core. Signals become one interrupt, and leave as the exit code.
 
-In: a `Plan` with its registry and project. Out: the events of the run. Parses no words and prints nothing.
+In: a `Plan` with its registry and project. Out: the events of the run, their secrets masked. Parses
+no words and prints nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from discover_orch.protocol import Prepare, Resource
 from discover_orch.registry import Registry
 from discover_orch.run import Event
 from discover_orch.runner import drive
+from discover_orch.spawn import Interpreter
 from discover_orch.supervisor import Supervisor
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -33,13 +35,14 @@ def run_plan(
     is_raw: bool = False,
     post_mortem: bool = False,
     all_frames: bool = False,
-    worker: Supervisor | None = None,
+    interpreter: Interpreter | None = None,
 ) -> Generator[Event, None, None]:
     """Must be run to its end or closed: either leaves no process behind."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
     hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
+    worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
     executor = LocalExecutor(prepare, worker)
     signals = Signals()
     try:
@@ -81,7 +84,8 @@ def new_run_id() -> str:
 class Signals:
     """Signal handlers for the time of a run; their only deed is to write down what came.
 
-    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP stops the worker too.
+    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP stops the worker
+    too.
     """
 
     def __init__(self) -> None:

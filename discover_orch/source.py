@@ -36,6 +36,7 @@ from discover_orch.syntax import (
     quiet,
     read_problem,
 )
+from discover_orch.value import replace
 
 RESOURCE = frozenset({"discover_orch.resource"})
 NO_STAGE = "has run() but no STAGE"
@@ -86,7 +87,12 @@ def read_conf(data: bytes, path: str) -> ConfFacts | Broken:
                 resources=tuple(resource for resource in found if resource is not None),
             )
         except FAILURES as error:
-            return Broken(path=path, module="orchconf", problem=read_problem(error, data, path))
+            problem = read_problem(error, data, path)
+            if problem.code == "syntax":  # it need not hold the word STAGE, as the hint has it
+                problem = replace(
+                    problem, hint="mend the line: orchconf.py is loaded before any tool"
+                )
+            return Broken(path=path, module="orchconf", problem=problem)
 
 
 def _read_facts(
@@ -239,8 +245,6 @@ def _read_run(scope: Scope) -> tuple[RunFacts | None, _Function | None, str, int
 def _at(run: RunFacts, line: int) -> RunFacts:
     if run.line == line:
         return run
-    from discover_orch.value import replace
-
     return replace(run, line=line)
 
 

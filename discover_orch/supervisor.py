@@ -17,7 +17,6 @@ import time
 from _thread import allocate_lock, get_native_id
 
 from discover_orch.capture import Splitter
-from discover_orch.channel import Pipes, start_interpreter
 from discover_orch.debugger import LentTerminal
 from discover_orch.failure import LOST_STATUS, describe_end, read_crash
 from discover_orch.orphans import (
@@ -43,11 +42,13 @@ from discover_orch.protocol import (
     decode_message,
     encode_order,
 )
+from discover_orch.spawn import Pipes, start_interpreter
 from discover_orch.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.protocol import Stream as StreamName
+    from discover_orch.spawn import Interpreter
 
 # From an interrupt on: seconds, and what the worker's process group is sent then.
 LADDER = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (3.0, signal.SIGKILL))
@@ -145,19 +146,27 @@ class Supervisor:
             self._poll.register(fd, select.POLLIN)
 
     @classmethod
-    def start(cls, *, raw_output: bool = False, adopts_orphans: bool = True) -> Supervisor:
+    def start(
+        cls,
+        *,
+        raw_output: bool = False,
+        adopts_orphans: bool = True,
+        interpreter: Interpreter | None = None,
+    ) -> Supervisor:
         """Start a worker; it gets ready while the caller finds out what it is to do.
 
-        `raw_output`: it writes to this process's own stdout and stderr, and nothing is captured.
+        `interpreter`: one that has been started already, its output captured. `raw_output`: it writes to this process's own stdout and stderr, and nothing is captured.
         `adopts_orphans` is for a process that has no other children than its workers, as `orch`: what
         outlives a worker becomes its child, and is ended. Raises OSError.
         """
         global _others
         if adopts_orphans and _others is None:
             _others = find_children(os.getpid())
+            if interpreter is not None:
+                _others.discard(interpreter[0])
         mark = "" if raw_output else f"\0orch {os.urandom(16).hex()} "
         with _start_lock:
-            pid, pipes = start_interpreter(raw_output)
+            pid, pipes = interpreter or start_interpreter(raw_output=raw_output)
         _alive.add(pid)
         made = cls(pid, pipes, mark, adopts_orphans)
         # The kernel's signal comes when the thread ends that started it, not the process.

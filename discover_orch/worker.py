@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 # What orch itself has to say about a tool: a sentence, and no traceback.
 PROBLEMS = (CannotOpen, ImportProblem, NoTerminal, ResourceProblem)
+# What most tools import from the standard library: done while there is nothing else to do.
+COMMON = ("dataclasses", "logging", "pathlib", "typing", "csv", "decimal")
 LONGEST_TEXT = 1000  # characters of a metric
 LONGEST_NUMBER = 1 << 1000  # a larger one takes long to write, and is refused by Python beyond
 SWEEP_TIME = 0.5  # seconds
@@ -62,6 +64,9 @@ def main() -> None:
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
+    for name in COMMON:
+        if channel.is_idle():
+            __import__(name)
     greeting = channel.receive()
     if not isinstance(greeting, Greet):
         return
@@ -149,6 +154,8 @@ class Worker:
         """Carry out orders until `Finish`, or until the parent closes the pipe."""
         with self._baseline:
             pass  # enter the root
+        gc.freeze()  # what orch has made so far is no garbage, and need not be looked at again
+        gc.enable()  # it was off while the interpreter got ready
         while (order := self._channel.receive()) is not None:
             if isinstance(order, RunStep):
                 self._run(order)

@@ -1,7 +1,8 @@
 """The command that goes on after a run that did not come to its end, as the user would type it.
 
-In: the words of the command line, and which tools are left. Out: one line, its secrets hidden. It runs what
-did not pass, in the same order, with the options that were typed, but those that no tool takes any more.
+In: the words of the command line, and which tools are left. Out: one line, its secrets hidden. It
+runs what did not pass, in the same order, with the options that were typed, but those that no tool
+takes any more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MOST_NAMES = 8
 
 @value
 class Typed:
-    """One option with its value, as typed; `option` is what it was read as, None for a stray word."""
+    """One option with its value, as typed; `option` is what it was read as."""
 
     words: tuple[str, ...]
     option: click.Parameter | None = None
@@ -47,8 +48,8 @@ class Again:
     ) -> None:
         self._plan, self._registry, self._project = plan, registry, project
         self._typed = split_options(options, words)
-        if folder is not None and not any(_name(one) == "project" for one in self._typed):
-            self._typed.insert(0, Typed(words=("-C", folder)))
+        is_typed = any(_name(one) == "project" for one in self._typed)
+        self._before = [] if folder is None or is_typed else ["-C", folder]
 
     def command(self, passed: Collection[str]) -> str:
         """The line to type when the tools in `passed` need not run again."""
@@ -68,7 +69,7 @@ class Again:
             if _name(one) not in hidden and self._is_wanted(one, left)
             for word in self._masked(one)
         ]
-        return shlex.join(["orch", "run", *targets, *options])
+        return shlex.join(["orch", *self._before, "run", *targets, *options])
 
     def _word(self, tool: Tool) -> str:
         """The shortest word that means this tool and no stage or group of its name."""
@@ -138,7 +139,7 @@ def split_options(options: Iterable[click.Parameter], words: Sequence[str]) -> l
 
 
 def _short(known: dict[str, click.Option], word: str) -> tuple[str, str]:
-    """Of `-qvpkey=1` the letter that takes a value, and what stands behind it; else the last letter."""
+    """Of `-qvpkey=1` the letter that takes a value, and what follows; else the last letter."""
     for place, letter in enumerate(word[1:], start=2):
         if _takes_value(known.get(f"-{letter}")):
             return f"-{letter}", word[place:].removeprefix("=")

@@ -19,7 +19,7 @@ from discover_orch.cli.voice import Voice
 from discover_orch.errors import ExitCode, OrchError, Problem, nearest
 
 if TYPE_CHECKING:
-    from discover_orch.supervisor import Supervisor
+    from discover_orch.spawn import Interpreter
 
 COMMANDS = ("run", "list", "graph", "check")
 
@@ -33,10 +33,16 @@ class Lazy(click.Group):
             args[args.index("--list")] = "list"
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:  # click would exit with 1, which says that a tool failed
+            raise Unread from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # click would exit with 1, which says that a tool failed
+        except BrokenPipeError:
             raise Unread from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -91,15 +97,15 @@ class OrchUsage(click.UsageError):
 class Context:
     """What every command gets: where it was started, and how to speak."""
 
-    def __init__(self, worker: Supervisor | None = None) -> None:
+    def __init__(self, interpreter: Interpreter | None = None) -> None:
         self.folder: str | None = None
         self.voice = Voice()
-        self._worker = worker
+        self._interpreter = interpreter
 
-    def take_worker(self) -> Supervisor | None:
-        """The worker that was started ahead, once."""
-        worker, self._worker = self._worker, None
-        return worker
+    def take_interpreter(self) -> Interpreter | None:
+        """The interpreter of a worker that was started ahead, once."""
+        interpreter, self._interpreter = self._interpreter, None
+        return interpreter
 
     @property
     def start(self) -> str:
@@ -166,19 +172,20 @@ def app(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def run_command_line(arguments: Sequence[str], worker: Supervisor | None = None) -> int:
+def run_command_line(arguments: Sequence[str], interpreter: Interpreter | None = None) -> int:
     """The whole program: never raises, never shows a traceback for a user's mistake.
 
-    `worker` is one that waits for a run; it is ended here where no run has taken it.
+    `interpreter` is that of a worker which waits for a run; it is ended here where no run has taken it.
     """
-    context = Context(worker)
+    context = Context(interpreter)
     try:
         return _run(context, arguments)
     finally:
-        left = context.take_worker()
+        left = context.take_interpreter()
         if left is not None:
-            left.kill()
-            left.close()
+            from discover_orch.spawn import end_interpreter
+
+            end_interpreter(left)
 
 
 def _run(context: Context, arguments: Sequence[str]) -> int:

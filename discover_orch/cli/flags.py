@@ -6,13 +6,15 @@ In: the tools of the project. Out: click options, which only collect texts; `pla
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from discover_orch.render.style import one_line
 from discover_orch.tool import Choice, EnumChoice, Param, Tool
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PREFIX = "param:"
 
@@ -29,6 +31,8 @@ class ParamOption(click.Option):
         self.name = PREFIX + param.name
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         return [CompletionItem(word) for word in choices(self.param) if word.startswith(incomplete)]
 
 

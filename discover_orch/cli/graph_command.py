@@ -10,7 +10,7 @@ import click
 from discover_orch import looking
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.words import TARGETS, no_tools
-from discover_orch.errors import ExitCode
+from discover_orch.errors import EmptyError, ExitCode
 from discover_orch.render.tree import graph_document, graph_text
 
 
@@ -25,8 +25,14 @@ def command(
 ) -> int:
     """Show stages and tools in their order, with what each waits for, reads and writes."""
     view = looking.look(context.start, context.folder, os.environ)
-    document = graph_document(view.registry, looking.chosen(view, targets, exclude))
     voice = context.voice
+    try:
+        chosen = looking.chosen(view, targets, exclude)
+    except EmptyError:
+        if as_json:
+            voice.out(json.dumps(graph_document(view.registry, ())) + "\n")
+        raise
+    document = graph_document(view.registry, chosen)
     voice.out(json.dumps(document) + "\n" if as_json else graph_text(document, voice.out_style))
     voice.problems((*looking.errors(view), *looking.warnings(view)))
     if looking.errors(view):

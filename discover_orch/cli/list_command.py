@@ -12,7 +12,7 @@ from discover_orch.brief import Brief, read_brief
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.words import TARGETS
 from discover_orch.config import find_root, fingerprint, read_config_bytes
-from discover_orch.errors import ExitCode
+from discover_orch.errors import EmptyError, ExitCode
 from discover_orch.glance import is_unchanged, kept_brief, kept_document
 from discover_orch.render.listing import listing_text
 from discover_orch.store import open_index
@@ -49,9 +49,14 @@ def command(
     from discover_orch import looking
 
     view = looking.look(context.start, context.folder, os.environ, is_wide=verbose)
-    document = looking.listing(
-        view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
-    )
+    try:
+        document = looking.listing(
+            view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
+        )
+    except EmptyError:
+        if as_json:
+            voice.out(json.dumps(looking.empty_listing(view)) + "\n")
+        raise
     brief = read_brief(document)
     if as_json:
         voice.out(json.dumps(document) + "\n")

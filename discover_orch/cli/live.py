@@ -1,8 +1,9 @@
 """What a terminal shows beyond lines: which tool is running, and for how long.
 
-One line at the bottom, wiped as soon as there is something to print. Nothing else of the terminal is changed,
-not even the cursor hidden: orch can be stopped or killed at any moment and leaves it as it was. rich knows how
-wide characters are; it is imported when a tool has been silent for a moment, so that a short run never pays.
+One line at the bottom, wiped as soon as there is something to print. Nothing else of the terminal is
+changed, not even the cursor hidden: orch can be stopped or killed at any moment and leaves it as it
+was. rich knows how wide characters are; it is imported when a tool has been silent for a moment, so
+that a short run never pays.
 """
 
 from __future__ import annotations

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from discover_orch import looking
 from discover_orch.cli.app import Context, OrchUsage, common_options
@@ -31,6 +30,9 @@ from discover_orch.render.planning import plan_document, plan_text, settings_tex
 from discover_orch.render.problems import problem_json
 from discover_orch.tool import Tool
 from discover_orch.values import KeyValue, Values
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VIEW = "discover_orch.view"
 DYNAMIC = "discover_orch.dynamic"

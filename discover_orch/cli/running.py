@@ -1,4 +1,4 @@
-"""Shows a run while it happens: every event becomes text or one JSON line, and the report the exit code."""
+"""Shows a run while it happens: each event becomes text or a JSON line, the report the exit code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_and_show(
         is_raw=is_raw,
         post_mortem=post_mortem,
         all_frames=verbose,
-        worker=None if is_raw else context.take_worker(),
+        interpreter=None if is_raw else context.take_interpreter(),
     )
     names = {step.tool.module: step.tool.name for step in plan.steps}
     again = Again(

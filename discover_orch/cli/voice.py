@@ -26,7 +26,7 @@ class Voice:
         self.err_style = _style(sys.stderr, colour, width)
 
     def out(self, text: str) -> None:
-        """Raises BrokenPipeError where nobody reads any more, be it a pipe or a terminal that is gone."""
+        """Raises BrokenPipeError where nobody reads: the pipe is closed, or the terminal gone."""
         try:
             _write(sys.stdout, text)
         except OSError as error:

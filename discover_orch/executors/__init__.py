@@ -20,7 +20,7 @@ class Executor(Protocol):
         """Carry out `step` after those submitted before it, unless one of them fails."""
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        """What has happened; waits up to `timeout` seconds for the first, less where `wake` is readable."""
+        """What has happened; waits `timeout` seconds for the first, less if `wake` is readable."""
 
     def interrupt(self) -> None:
         """Interrupt what is running, and begin nothing more."""

@@ -1,7 +1,7 @@
 """Steps in one worker process on this machine, one after another, sharing its resources.
 
-In: steps. Out: the worker's messages and output as events of the run. A worker that dies is a failed tool; a
-new one is started if there is more to do.
+In: steps. Out: the worker's messages and output as events of the run. A worker that dies is a failed
+tool; a new one is started if there is more to do.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class LocalExecutor:
             yield from self._translate(event, self._worker)
 
     def _begin_held(self, worker: Supervisor) -> Iterator[Event]:
-        """A tool that writes to the terminal itself is told of before it can: one at a time, then."""
+        """A tool that writes to the terminal itself is told of before it can: one at a time."""
         if self._may_begin(worker) and not self._is_busy:
             order = self._held.pop(0)
             yield ToolStarted(module=order.module)

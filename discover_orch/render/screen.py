@@ -1,7 +1,7 @@
 """The events of a run as the lines that a person reads.
 
-In: events, one after another. Out: the text to write for each; nothing is written here. Text of the user's
-tools is cleaned on the way. What a terminal shows beyond lines (elapsed time) is `cli`'s matter.
+In: events, one after another. Out: the text to write for each; nothing is written here. Text of the
+user's tools is cleaned on the way. What a terminal shows beyond lines (elapsed time) is `cli`'s matter.
 """
 
 from __future__ import annotations
@@ -171,9 +171,8 @@ class Screen:
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
 
     def _summary(self, report: Report) -> str:
-        style, lines = self._style, []
-        for one in report.failures:
-            lines.append(self._failed_line(one))
+        style = self._style
+        lines = [self._failed_line(one) for one in report.failures]
         passed = {one.module for one in report.finished if one.status == "passed"}
         if self._again and len(passed) < len(self._steps):
             lines.append(f"  to go on: {one_line(self._again(passed))}")

@@ -95,7 +95,11 @@ def test_the_worker_goes_on_after_a_tool_that_exits(project: Project) -> None:
         }
     )
     with DrivenWorker(root) as worker:
-        for code, sentence in (("0", "sys.exit(0)"), ("None", "sys.exit()"), ("'no luck'", "no luck")):
+        for code, sentence in (
+            ("0", "sys.exit(0)"),
+            ("None", "sys.exit()"),
+            ("'no luck'", "no luck"),
+        ):
             ended = worker.run("exits", code=code)
             assert ended.status == "failed"
             assert ended.error.kind == "exit"
@@ -105,7 +109,9 @@ def test_the_worker_goes_on_after_a_tool_that_exits(project: Project) -> None:
         worker.finish()
 
 
-@pytest.mark.parametrize("end", ["return", "raise ValueError('in the child')", "sys.exit(4)", "os._exit(0)"])
+@pytest.mark.parametrize(
+    "end", ["return", "raise ValueError('in the child')", "sys.exit(4)", "os._exit(0)"]
+)
 def test_a_child_that_forked_out_of_a_tool_has_no_say(project: Project, end: str) -> None:
     root = project(
         {

@@ -183,7 +183,9 @@ def test_kill_9_at_any_moment_of_the_start(project: Project, seed: int) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), 9)", "os.kill(0, 9)", "return"])
+@pytest.mark.parametrize(
+    "end", ["os._exit(1)", "os.kill(os.getpid(), 9)", "os.kill(0, 9)", "return"]
+)
 def test_what_a_tool_left_behind_is_gone_once_the_worker_is_over(
     project: Project, way: str, end: str
 ) -> None:

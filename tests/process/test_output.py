@@ -106,9 +106,7 @@ def test_steps_sent_ahead_keep_their_output_apart(project: Project) -> None:
         worker.until_over()
         for n, step in enumerate(steps):
             assert worker.output(step) == f"w{n}\nw{n}"
-        order = [
-            event.step for event in worker.seen if isinstance(event, Output | StepFinished)
-        ]
+        order = [event.step for event in worker.seen if isinstance(event, Output | StepFinished)]
         assert order == sorted(order)  # type: ignore[type-var]
 
 
@@ -150,7 +148,11 @@ def test_both_streams_can_be_flooded_while_nobody_reads(project: Project) -> Non
         worker.supervisor.send(Finish())
         worker.until_over()
         for step in steps[:3]:
-            assert worker.output(step).count("\n") == worker.output(step, "stderr").count("\n") == 20_000
+            assert (
+                worker.output(step).count("\n")
+                == worker.output(step, "stderr").count("\n")
+                == 20_000
+            )
 
 
 def test_odd_bytes_and_endless_lines(project: Project) -> None:
@@ -180,7 +182,9 @@ def test_odd_bytes_and_endless_lines(project: Project) -> None:
 def test_raw_output_goes_straight_to_the_parents_own(
     project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    root = project({"say.py": "import sys\ndef run():\n    print('raw')\n    print('e', file=sys.stderr)\n"})
+    root = project(
+        {"say.py": "import sys\ndef run():\n    print('raw')\n    print('e', file=sys.stderr)\n"}
+    )
     with DrivenWorker(root, raw_output=True) as worker:
         assert worker.run("say").status == "passed"
         worker.finish()

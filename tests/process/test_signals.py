@@ -156,7 +156,10 @@ def test_one_that_comes_while_nothing_runs_declines_what_follows(project: Projec
     [
         ("signal.signal(signal.SIGINT, signal.SIG_IGN)", 2),
         ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])", 2),
-        ("signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)", 3),
+        (
+            "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+            3,
+        ),
     ],
 )
 def test_the_ladder_ends_a_tool_that_does_not_listen(project: Project, setup: str, at: int) -> None:
@@ -237,7 +240,10 @@ def test_a_resource_that_hangs_while_it_is_closed_does_not_outlive_an_interrupt(
         assert time.monotonic() - started < 3.5
         if listens:
             (error,) = worker.messages(Closed)[0].errors
-            assert (error.type, error.message) == ("KeyboardInterrupt", "closing slow: KeyboardInterrupt")
+            assert (error.type, error.message) == (
+                "KeyboardInterrupt",
+                "closing slow: KeyboardInterrupt",
+            )
 
 
 def test_the_caller_can_be_woken_while_it_waits(project: Project) -> None:
@@ -257,7 +263,9 @@ def test_the_caller_can_be_woken_while_it_waits(project: Project) -> None:
 
 def test_a_stopped_worker_goes_on_and_can_be_interrupted(project: Project) -> None:
     root = project(
-        {"count.py": "import time\ndef run():\n    while True:\n        print('tick')\n        time.sleep(0.001)\n"}
+        {
+            "count.py": "import time\ndef run():\n    while True:\n        print('tick')\n        time.sleep(0.001)\n"
+        }
     )
     with DrivenWorker(root) as worker:
         worker.send("count")

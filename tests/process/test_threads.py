@@ -83,7 +83,9 @@ def test_what_is_printed_and_written_at_exit_is_not_lost(project: Project) -> No
 
 
 def test_a_hanging_exit_handler_is_cut_short(project: Project) -> None:
-    root = project({"late.py": "import atexit, time\ndef run(): atexit.register(time.sleep, 3600)\n"})
+    root = project(
+        {"late.py": "import atexit, time\ndef run(): atexit.register(time.sleep, 3600)\n"}
+    )
     with DrivenWorker(root) as worker:
         worker.run("late")
         worker.supervisor.send(Finish())

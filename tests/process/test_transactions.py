@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def tables(root: Path) -> list[object]:
     return rows(root, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
 
 
-def run_all(root: Path, *modules: str, **prepare: str | bool) -> list[StepFinished]:
+def run_all(root: Path, *modules: str, **prepare: Any) -> list[StepFinished]:
     with DrivenWorker(root, **prepare) as worker:
         ended = [worker.run(module, "conn") for module in modules]
         assert worker.finish().errors == ()
@@ -40,7 +41,9 @@ def run_all(root: Path, *modules: str, **prepare: str | bool) -> list[StepFinish
 def test_a_tool_that_succeeds_is_committed_before_the_next_begins(project: Project) -> None:
     root = project(
         {
-            "one.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')"),
+            "one.py": tool(
+                "conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')"
+            ),
             "two.py": "import os\n" + tool("conn.execute('INSERT INTO t VALUES (2)')\nos._exit(3)"),
         }
     )
@@ -80,7 +83,9 @@ def test_a_tool_that_succeeds_is_committed_before_the_next_begins(project: Proje
 def test_what_a_failed_tool_changed_is_rolled_back(project: Project, body: str) -> None:
     root = project(
         {
-            "first.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')"),
+            "first.py": tool(
+                "conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')"
+            ),
             "bad.py": tool(body, fails=True),
             "good.py": tool(body.replace("raise KeyError('in it')", "pass")),
         }
@@ -111,7 +116,10 @@ def dump(root: Path) -> list[object]:
         ("conn.executescript('CREATE TABLE t (a);')", "executescript()"),
         ("conn.cursor().executescript('CREATE TABLE t (a);')", "executescript()"),
         ("conn.execute('CREATE TABLE t (a)')\nconn.execute('COMMIT')", "COMMIT"),
-        ("conn.execute('BEGIN')\nconn.execute('CREATE TABLE t (a)')\nconn.execute('END')", "COMMIT"),
+        (
+            "conn.execute('BEGIN')\nconn.execute('CREATE TABLE t (a)')\nconn.execute('END')",
+            "COMMIT",
+        ),
     ],
 )
 def test_a_tool_that_commits_by_itself_keeps_that_and_a_note_says_so(
@@ -238,7 +246,13 @@ def test_a_commit_that_is_refused_fails_the_tool(project: Project) -> None:
 
 
 def test_a_locked_database_fails_the_tool_with_a_hint(project: Project) -> None:
-    root = project({"write.py": tool("conn.execute('PRAGMA busy_timeout = 50')\nconn.execute('CREATE TABLE t (a)')")})
+    root = project(
+        {
+            "write.py": tool(
+                "conn.execute('PRAGMA busy_timeout = 50')\nconn.execute('CREATE TABLE t (a)')"
+            )
+        }
+    )
     with closing(sqlite3.connect(root / "data.db")) as other, DrivenWorker(root) as worker:
         other.execute("BEGIN IMMEDIATE")
         ended = worker.run("write", "conn")
@@ -274,8 +288,13 @@ def test_a_tool_that_closes_the_connection_on_uncommitted_writes_has_failed(
 def test_transaction_none_keeps_its_hands_off(project: Project) -> None:
     root = project(
         {
-            "open.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')\nassert conn.in_transaction", fails=True),
-            "more.py": tool("assert conn.in_transaction\nconn.execute('INSERT INTO t VALUES (2)')\nconn.commit()"),
+            "open.py": tool(
+                "conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')\nassert conn.in_transaction",
+                fails=True,
+            ),
+            "more.py": tool(
+                "assert conn.in_transaction\nconn.execute('INSERT INTO t VALUES (2)')\nconn.commit()"
+            ),
         }
     )
     first, second = run_all(root, "open", "more", transaction="none")

@@ -84,8 +84,8 @@ class DrivenWorker:
         )
         return self._steps
 
-    def run(self, module: str, *resources: str, **more: Any) -> StepFinished:
-        """Run one step to its end; the worker must survive it."""
+    def run(self, module: str, *resources: str, **more: Any) -> Any:
+        """Run one step to its `StepFinished`; the worker must survive it."""
         step = self.send(module, *resources, **more)
         return self.until(lambda event: isinstance(event, StepFinished) and event.step == step)
 

@@ -1,0 +1,66 @@
+"""Shell completion, by the protocol of bash: commands, targets, options, values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.conftest import Orch, Project
+
+PIPELINE = {
+    "orch.toml": 'stages = ["ingest", "render"]\ngroups = {nightly = ["render"]}',
+    "src/fetch.py": """
+        from typing import Literal
+        STAGE = "ingest"
+        def run(*, row_limit: int = 1, kind: Literal["new", "old"] = "new"): ...
+        """,
+    "src/render.py": "STAGE = 'render'\ndef run(*, wide: bool = False): ...\n",
+}
+
+
+def complete(orch: Orch, line: str, cwd: Path | None = None) -> list[str]:
+    """What bash would offer for the last word of the line, `type,value` each."""
+    words = line.split(" ")
+    env = {
+        "_ORCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    answer = orch(env=env, cwd=cwd)
+    assert (answer.code, answer.err) == (0, ""), answer.text
+    return [item.removeprefix("plain,") for item in answer.out.split()]
+
+
+def test_commands_and_targets(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    assert set(complete(orch, "orch ")) == {"run", "list", "graph", "check"}
+    targets = ["ingest", "render", "full", "nightly", "fetch"]
+    for command in ("run", "list", "graph", "run --exclude", "list fetch"):
+        assert complete(orch, f"orch {command} ") == targets, command
+    assert complete(orch, "orch run re") == ["render"]
+    assert complete(orch, "orch run +fe") == ["+fetch"]
+    assert complete(orch, "orch run tool:") == ["tool:fetch", "tool:render"]
+    assert complete(orch, "orch run src/fe") == ["file,src/fe"]
+
+
+def test_options_of_the_tools_that_are_chosen(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    every = complete(orch, "orch run --")
+    assert {"--row-limit", "--kind", "--wide", "--no-wide", "--dry-run"} <= set(every)
+    assert "--row_limit" not in every
+    chosen = complete(orch, "orch run fetch --")
+    assert "--row-limit" in chosen
+    assert "--wide" not in chosen
+    assert complete(orch, "orch run fetch --ki") == ["--kind"]
+    assert complete(orch, "orch run fetch --kind ") == ["new", "old"]
+    assert complete(orch, "orch run --output f") == ["fail"]
+
+
+def test_another_project_and_a_broken_one(project: Project, orch: Orch) -> None:
+    root = project({"inner/src/only.py": "STAGE = 's'\ndef run(): ...\n", "broken/orch.toml": "["})
+    assert complete(orch, "orch run -C inner o") == ["only"]
+    assert complete(orch, "orch -C inner run o") == ["only"]
+    for line in ("orch run ", "orch list ", "orch run f"):
+        assert complete(orch, line, cwd=root / "broken") == []
+    assert "--dry-run" in complete(orch, "orch run --", cwd=root / "broken")
+    project({"broken/orch.toml": "", "broken/src/a.py": "STAGE = 's'\n(", **PIPELINE})
+    assert "full" in complete(orch, "orch run ", cwd=root / "broken")

@@ -1,0 +1,47 @@
+"""`orch graph`: stages and tools as a tree, with what each waits for, reads and writes."""
+
+from __future__ import annotations
+
+from tests.conftest import Orch, Project
+
+PIPELINE = {
+    "orch.toml": 'stages = ["ingest", "render"]',
+    "src/fetch.py": "STAGE = 'ingest'\nORCH = {'outputs': 'raw.csv'}\ndef run(): ...\n",
+    "src/parse.py": "STAGE = 'ingest'\nAFTER = 'fetch'\nORCH = {'inputs': ['raw.csv', 'x/*']}\n"
+    "def run(): ...\n",
+    "src/draw.py": "STAGE = 'render'\nORCH = {'inputs': 'raw.csv'}\ndef run(): ...\n",
+}
+
+
+def test_the_tree(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    answer = orch("graph")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == (
+        "ingest\n"
+        "├─ fetch\n"
+        "│  └─ writes raw.csv\n"
+        "└─ parse  after fetch\n"
+        "   ├─ reads raw.csv\n"
+        "   └─ reads x/*\n"
+        "render\n"
+        "└─ draw  after fetch\n"
+        "   └─ reads raw.csv\n"
+    )
+    assert "|- fetch\n" in orch("graph", env={"PYTHONIOENCODING": "ascii"}).out
+
+
+def test_targets_limit_it_and_json_says_the_same(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    assert orch("graph", "render").out.startswith("render\n└─ draw")
+    document = orch("graph", "--exclude", "parse", "--json").json
+    assert document["version"] == 1
+    assert [tool["name"] for stage in document["stages"] for tool in stage["tools"]] == [
+        "fetch",
+        "draw",
+    ]
+    assert orch("graph", "nope").code == 2
+    project({"src/broken.py": "STAGE = 'ingest'\n("})
+    broken = orch("graph", "--json")
+    assert broken.code == 4
+    assert broken.json["stages"]

@@ -1,0 +1,101 @@
+"""`--help` in every place: it never needs a healthy project, and shows what the targets take."""
+
+from __future__ import annotations
+
+import pytest
+
+import discover_orch
+from tests.conftest import Orch, Project
+
+PIPELINE = {
+    "src/fetch.py": '''
+        STAGE = "ingest"
+        def run(conn, *, source: str, limit: int = 10, verbose: bool = False, token: str = "t"):
+            """Fetch.
+
+            Args:
+                source: where the rows
+                    come from
+                limit: how many
+            """
+        ''',
+    "src/parse.py": "STAGE = 'ingest'\ndef run(*, kind: list[str] = [], **kwargs): ...\n",
+    "src/draw.py": "STAGE = 'render'\ndef run(*, wide: bool = True): ...\n",
+}
+
+
+def test_orch_alone_is_help(project: Project, orch: Orch) -> None:
+    project({})
+    answer = orch()
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == orch("--help").out
+    for word in ("Usage: orch", "run ", "list ", "graph ", "check ", "Exit codes:"):
+        assert word in answer.out
+    assert "..." not in answer.out.split("Commands:")[1], "no sentence is cut off"
+
+
+def test_version(project: Project, orch: Orch) -> None:
+    project({})
+    assert orch("--version").out == f"orch {discover_orch.__version__}\n"
+
+
+def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(
+    project: Project, orch: Orch
+) -> None:
+    project(PIPELINE)
+    answer = orch("run", "ingest", "--help")
+    assert answer.code == 0
+    text = " ".join(answer.out.split())
+    for said in (
+        "Parameters of fetch:",
+        "--source STR where the rows come from [required]",
+        "--limit INT how many [default: 10]",
+        "-p verbose=VALUE [default: False]",
+        "--token STR [default: ***]",
+        "Parameters of parse:",
+        "--kind STR (can be given several times) [default: []]",
+        "-p KEY=VALUE anything else, for its **kwargs",
+    ):
+        assert said in text
+    assert "draw" not in answer.out
+    assert "--wide/--no-wide" in orch("run", "--help", "draw").out
+    assert "Parameters of draw" in orch("run", "-h").out
+
+
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_help_fits_its_terminal(width: str, project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    for words in (("--help",), ("run", "--help")):
+        lines = orch(*words, env={"COLUMNS": width}).out.splitlines()
+        assert max(map(len, lines)) <= max(int(width), 80)
+
+
+def test_help_is_there_in_a_project_that_is_broken(project: Project, orch: Orch) -> None:
+    project({**PIPELINE, "src/broken.py": "STAGE = 'ingest'\n("})
+    for words in ((), ("ingest",), ("nope",), ("draw",)):
+        assert orch("run", *words, "--help").code == 0, words
+    project({"orch.toml": "stages = ["})
+    for command in ("run", "list", "graph", "check"):
+        answer = orch(command, "--help")
+        assert (answer.code, answer.err) == (0, ""), command
+        assert f"Usage: orch {command}" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run --dry", "no such option: --dry\n  hint: did you mean --dry-run?"),
+        ("list --jsn", "no such option: --jsn\n  hint: did you mean --json?"),
+        ("--verson", "no such option: --verson\n  hint: did you mean --version?"),
+        ("run --qqqq", "no such option: --qqqq\n  hint: orch run --help shows what there is"),
+        ("check extra", "got unexpected extra argument (extra)"),
+        ("qqqq", '"qqqq" is no command of orch'),
+    ],
+)
+def test_a_mistyped_word_gives_the_nearest_and_exits_2(
+    words: str, said: str, project: Project, orch: Orch
+) -> None:
+    project(PIPELINE)
+    answer = orch(*words.split())
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"error: {said}")

@@ -1,0 +1,119 @@
+"""The index in `.orch/` may save time, and never decides what is found."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.permissions import bound_by_permissions
+
+TOOL = "STAGE = 'ingest'\ndef run(): ...\n"
+
+
+def names(orch: Orch) -> list[str]:
+    answer = orch("list", "--json")
+    assert answer.code == 0, answer.text
+    return [tool["name"] for tool in answer.json["tools"]]
+
+
+def test_it_ignores_itself_for_git_and_may_be_deleted(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TOOL})
+    first = orch("list")
+    assert (root / ".orch/.gitignore").read_text().endswith("\n*\n")
+    for path in (root / ".orch").iterdir():
+        path.unlink()
+    (root / ".orch").rmdir()
+    assert orch("list") == first
+
+
+def test_every_change_of_the_tree_is_seen(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TOOL})
+    assert names(orch) == ["a"]
+    project({"src/deep/er/b.py": TOOL})
+    assert names(orch) == ["a", "b"]
+    (root / "src/a.py").rename(root / "src/c.py")
+    assert names(orch) == ["c", "b"]
+    project({"src/c.py": TOOL.replace("ingest", "ignore")})
+    assert orch("list").out.startswith("ignore\n")
+    (root / "src/c.py").unlink()
+    assert names(orch) == ["b"]
+    project({"orch.toml": 'exclude = ["deep"]', "src/d.py": TOOL})
+    assert names(orch) == ["d"]
+    project({"src/pyvenv.cfg": "", "src/e/pyvenv.cfg": "", "src/e/x.py": TOOL})
+    assert "x" not in orch("list", "-v").out.split("passed over")[0]
+
+
+def test_an_edit_of_equal_length_and_equal_times_is_seen(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TOOL})
+    before = os.stat(root / "src/a.py")
+    assert orch("list").out.startswith("ingest\n")
+    project({"src/a.py": TOOL.replace("ingest", "digest")})
+    os.utime(root / "src/a.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert orch("list").out.startswith("digest\n")
+
+
+def test_a_constant_elsewhere_that_gives_a_stage_is_watched(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "lib/kinds.py": "S = 'one'\n",
+            "src/a.py": "from lib.kinds import S\nSTAGE = S\ndef run(): ...\n",
+        }
+    )
+    assert orch("list").out.startswith("one\n")
+    project({"lib/kinds.py": "S = 'two'\n"})
+    assert orch("list").out.startswith("two\n")
+    project({"lib/kinds/__init__.py": "S = 'three'\n"})
+    assert orch("list").out.startswith("three\n"), "a package goes before a module"
+
+
+def test_orchconf_that_comes_and_goes_is_seen(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": "STAGE = 's'\ndef run(http=None): ...\n"})
+    assert "--http" in orch("list").out
+    project({"orchconf.py": "from discover_orch import resource\n@resource\ndef http(): ...\n"})
+    assert "--http" not in orch("list").out
+    (root / "orchconf.py").unlink()
+    assert "--http" in orch("list").out
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "folder"])
+def test_a_damaged_index_costs_nothing_but_time(damage: str, project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TOOL, "src/b.py": TOOL})
+    before = orch("list")
+    index = root / ".orch" / "index"
+    data = index.read_bytes()
+    if damage == "folder":
+        index.unlink()
+        index.mkdir()
+    else:
+        middle = len(data) // 2
+        index.write_bytes(
+            {
+                "empty": b"",
+                "cut": data[:middle],
+                "flipped": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+                "foreign": b"\x80\x04pickled\n" + data,
+            }[damage]
+        )
+    assert orch("list") == before
+    assert orch("run", "-n").code == 0
+
+
+def test_a_read_only_project_works_without_it(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TOOL})
+    root.chmod(0o555)
+    try:
+        for words in (("list",), ("run", "-n"), ("check",), ("graph",)):
+            answer = orch(*words, prefix=bound_by_permissions())
+            assert (answer.code, answer.err) == (0, ""), words
+        assert not (root / ".orch").exists()
+    finally:
+        root.chmod(0o755)
+
+
+def test_a_project_may_be_moved(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TOOL})
+    assert orch("list", "--json").json["root"] == str(root)
+    moved = root.rename(root.parent / "moved")
+    assert orch("list", "--json", cwd=moved).json["root"] == str(moved)

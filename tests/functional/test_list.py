@@ -1,0 +1,195 @@
+"""What `orch list` looks like: stages, tools, parameters, widths, colours, pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import clean_environment
+
+PIPELINE = {
+    "orch.toml": 'stages = ["ingest", "analyze"]',
+    "src/fetch.py": '''
+        """Get the raw rows of all.
+
+        More about it.
+        """
+        STAGE = "ingest"
+        def run(conn, *, source: str, limit: int = 3, force: bool = False): ...
+        ''',
+    "src/lib/tables.py": "NAME = 'raw'\n",
+    "src/sum_up.py": '''
+        from src.lib.tables import NAME
+        STAGE = "analyze"
+        AFTER = "fetch"
+        def run(*, many: list[str] = ()):
+            """Sum up."""
+        ''',
+    "src/old.py": "STAGE = None\ndef run(): ...\n",
+}
+
+
+def test_it_shows_tools_by_stage_with_what_they_take(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    answer = orch("list")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == (
+        "ingest\n"
+        "  fetch   Get the raw rows of all.\n"
+        "          src/fetch.py  --source STR*  --limit INT  --force\n"
+        "analyze\n"
+        "  sum_up  Sum up.\n"
+        "          src/sum_up.py  --many LIST[STR]\n"
+        "disabled\n"
+        "  old\n"
+        "          src/old.py\n"
+        "\n"
+        "2 tools in 2 stages, 1 disabled\n"
+    )
+
+
+def test_on_a_wide_terminal_each_tool_has_one_line(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    lines = orch("list", env={"COLUMNS": "200"}).out.splitlines()
+    assert lines[1] == (
+        "  fetch   Get the raw rows of all.  src/fetch.py  --source STR*  --limit INT  --force"
+    )
+    assert lines[3] == "  sum_up  Sum up.                   src/sum_up.py  --many LIST[STR]"
+
+
+def test_orch_dash_dash_list_and_python_m_are_the_same(project: Project, orch: Orch) -> None:
+    root = project(PIPELINE)
+    plain = orch("list").out
+    assert orch("--list").out == plain
+    assert orch("--list", "analyze", "--json").out == orch("list", "analyze", "--json").out
+    assert orch("-C", str(root), "--list", cwd=root.parent).out == plain
+
+
+def test_targets_limit_it_in_plan_order(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    assert "sum_up" not in orch("list", "ingest").out
+    both = orch("list", "sum_up", "fetch").out
+    assert both.index("fetch") < both.index("sum_up")
+    assert "old" not in both
+    assert "fetch" not in orch("list", "--exclude", "ingest").out
+    for words, code in ((("nope",), 2), (("--exclude", "full"), 5)):
+        answer = orch("list", *words)
+        assert (answer.code, answer.out) == (code, ""), words
+
+
+def test_sources_are_the_project_files_behind_each_tool(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    answer = orch("list", "--sources", "--json")
+    sources = {tool["name"]: tool["sources"] for tool in answer.json["tools"]}
+    assert sources["fetch"] == ["src/fetch.py"]
+    assert sources["sum_up"] == ["src/lib/tables.py", "src/sum_up.py"]
+    shown = orch("list", "analyze", "--sources").out.splitlines()
+    arrows = [line.strip() for line in shown if "←" in line]
+    assert arrows == ["← src/lib/tables.py", "← src/sum_up.py"]
+
+
+def test_where_no_stage_is_configured_it_is_said_once(project: Project, orch: Orch) -> None:
+    project({**PIPELINE, "orch.toml": ""})
+    out = orch("list").out
+    assert out.count("not configured") == 1
+    assert out.endswith("the order of the stages is not configured: stages = [...]\n")
+    project({"src/sum_up.py": "STAGE = 'ingest'\ndef run(): ...\n"})
+    assert "not configured" not in orch("list").out, "one stage has no order"
+
+
+def test_the_healthy_rest_is_shown_beside_the_errors_with_exit_4(
+    project: Project, orch: Orch
+) -> None:
+    project({**PIPELINE, "src/x.py": "STAGE = 'a'\ndef run(:\n"})
+    for _ in range(2):  # from the index, too
+        answer = orch("list")
+        assert answer.code == 4
+        assert "2 tools in 2 stages" in answer.out
+        assert "error: src/x.py:2: not valid Python" in answer.err
+    assert orch("list", "ingest").code == 4
+
+
+def test_what_only_a_broken_file_could_mean_is_that_error(project: Project, orch: Orch) -> None:
+    project({**PIPELINE, "src/x.py": "STAGE = 'render'\ndef run(:\n"})
+    for words in (("render",), ("x",), ("src/x.py",), ("graph", "render")):
+        command, targets = ("graph", words[1:]) if words[0] == "graph" else ("list", words)
+        answer = orch(command, *targets)
+        assert (answer.code, answer.out) == (4, ""), answer.text
+        assert "error: src/x.py:2: not valid Python" in answer.err
+    both = orch("list", "render", "ingest")
+    assert both.code == 4
+    assert "fetch" in both.out
+    assert orch("list", "rendre").code == 2
+
+
+def test_colours_are_for_terminals_and_for_who_asks(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    for env, words, is_coloured in (
+        ({"NO_COLOR": ""}, (), False),
+        ({"NO_COLOR": "", "FORCE_COLOR": "1"}, (), True),
+        ({}, ("--color", "always"), True),
+        ({"NO_COLOR": "", "FORCE_COLOR": "1"}, ("--color", "never"), False),
+    ):
+        before, behind = orch(*words, "list", env=env), orch("list", *words, env=env)
+        assert before.out == behind.out
+        assert ("\x1b[" in behind.out) is is_coloured, (env, words)
+    assert orch("list", "--color", "sometimes").code == 2
+
+
+def test_a_stream_without_unicode_gets_what_it_can_show(project: Project, orch: Orch) -> None:
+    project({"src/é.py": '"""Größe."""\nSTAGE = "s"\ndef run(): ...\n'})
+    answer = orch("list", "--sources", env={"PYTHONIOENCODING": "ascii"})
+    assert answer.code == 0, answer.text
+    assert r"Gr\xf6\xdfe." in answer.out
+
+
+def _shell(root: Path, line: str) -> subprocess.CompletedProcess[str]:
+    command = f"{sys.executable} -m discover_orch"
+    return subprocess.run(
+        ["bash", "-c", line.replace("orch", command, 1) + "; echo ${PIPESTATUS[0]}"],
+        cwd=root,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_closed_pipe_ends_quietly(project: Project) -> None:
+    root = project(PIPELINE)
+    for words in (
+        ("list",),
+        ("list", "--json"),
+        ("run", "-n", "ingest", "--source", "x"),
+        ("--help",),
+    ):
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "discover_orch", *words],
+                cwd=root,
+                env=clean_environment(),
+                stdout=write,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        finally:
+            os.close(write)
+        assert (done.returncode, done.stderr) == (141, ""), words
+
+
+def test_standard_output_that_cannot_be_written_is_no_fault_of_orchs(
+    project: Project, orch: Orch
+) -> None:
+    root = project(PIPELINE)
+    closed = _shell(root, "orch list >&-")
+    assert (closed.stdout, closed.stderr) == ("0\n", "")
+    if os.path.exists("/dev/full"):
+        full = _shell(root, "orch list >/dev/full")
+        assert full.stdout == "2\n"
+        assert full.stderr.startswith("error: standard output cannot be written: no space left")

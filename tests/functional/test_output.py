@@ -1,0 +1,292 @@
+"""What a person sees of a run: header, lines as they come, the short summary last."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import clean_environment
+
+HELLO = """
+    STAGE = "s"
+    def run():
+        print("hello")
+"""
+FAILS = """
+    STAGE = "s"
+    def run():
+        print("before")
+        raise ValueError("no")
+"""
+
+
+def test_the_whole_of_a_run_reads_from_header_to_counts(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": HELLO, "src/b.py": FAILS})
+    answer = orch("run")
+    assert answer.code == 1
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("orch ")
+    assert lines[0].endswith(f" · {root} · orch.toml · 2 tools in 1 stage")
+    assert lines[1:6] == [
+        "database sqlite:///data.db (default)",
+        "running 2 tools: a, b",
+        "[1/2] s › a",
+        "    hello",
+        lines[5],
+    ]
+    assert lines[5].startswith("    ✓ ")
+    assert lines[6:8] == ["[2/2] s › b", "    before"]
+    assert lines[8].startswith("    ✗ ")
+    assert lines[9].startswith("── b ──")
+    assert lines[10:-3] == [
+        "Traceback (most recent call last):",
+        '  File "src/b.py", line 5, in run',
+        '    raise ValueError("no")',
+        "ValueError: no",
+    ]
+    assert lines[-3:-1] == ["FAILED b src/b.py:5  ValueError: no", "  to go on: orch run b"]
+    assert lines[-1].startswith("1 failed, 1 passed in ")
+    assert answer.err == ""
+
+
+def test_quiet_shows_failures_and_the_summary_alone(project: Project, orch: Orch) -> None:
+    project({"src/a.py": HELLO, "src/b.py": FAILS})
+    answer = orch("run", "-q")
+    assert answer.out.startswith("failed b\n    before\n── b ─")
+    assert "hello" not in answer.out
+    assert "\nFAILED b src/b.py:5" in answer.out
+    well = orch("run", "a", "-q")
+    assert well.out.startswith("1 passed in ")
+    assert well.out.count("\n") == 1
+
+
+def test_verbose_adds_reasons_values_and_notes(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn, *, since: str = ""):
+                    conn.execute("create table t (x)")
+                    conn.commit()
+            """
+        }
+    )
+    answer = orch("run", "s", "--since", "today", "-v")
+    assert "s › a  of stage s  since=today" in answer.out
+    assert "      committed by itself (commit())" in answer.out
+    assert "committed" not in orch("run", "--since", "today", "--database", "sqlite://").out
+
+
+def test_output_of_failed_tools_alone(project: Project, orch: Orch) -> None:
+    project({"src/a.py": HELLO, "src/b.py": FAILS})
+    answer = orch("run", "--output", "fail")
+    assert "hello" not in answer.out
+    assert answer.out.count("before") == 1
+
+
+def test_output_none_shows_no_line_of_a_tool(project: Project, orch: Orch) -> None:
+    project({"src/a.py": HELLO, "src/b.py": FAILS})
+    answer = orch("run", "--output", "none")
+    assert "hello" not in answer.out
+    assert "before" not in answer.out
+    assert "ValueError: no" in answer.out
+
+
+def test_raw_output_is_untouched_and_stands_under_its_tool(project: Project, orch: Orch) -> None:
+    project({"src/a.py": HELLO, "src/b.py": HELLO.replace("hello", "\\x1b[2Jworld\\r")})
+    answer = orch("run", "--output", "raw")
+    assert answer.code == 0, answer.text
+    assert "s › a\nhello\n    ✓" in answer.out
+    assert "s › b\n\x1b[2Jworld" in answer.out
+
+
+def test_raw_output_ends_at_the_first_failure_too(project: Project, orch: Orch) -> None:
+    project({"src/a.py": FAILS, "src/b.py": HELLO})
+    answer = orch("run", "--output", "raw")
+    assert answer.code == 1
+    assert "s › a\nbefore\n    ✗" in answer.out
+    assert "hello" not in answer.out
+    assert answer.out.splitlines()[-1].startswith("1 failed, 1 not run in")
+
+
+def test_what_children_write_belongs_to_their_tool(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                import os, subprocess, sys
+                STAGE = "s"
+                def run():
+                    subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+                    os.write(2, b"from a descriptor\\n")
+                    print("no newline", end="")
+            """,
+            "src/b.py": HELLO,
+        }
+    )
+    answer = orch("run")
+    assert "    from a child\n" in answer.out
+    assert "    from a descriptor\n" in answer.out
+    assert "    no newline\n    ✓" in answer.out
+    assert answer.err == ""
+
+
+def test_200000_lines_come_through(project: Project, orch: Orch) -> None:
+    project({"src/a.py": 'STAGE = "s"\ndef run():\n    for i in range(200_000): print("l", i)\n'})
+    answer = orch("run")
+    assert answer.code == 0
+    assert answer.out.count("\n    l ") == 200_000
+
+
+def test_control_sequences_are_shown_and_not_obeyed(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run():
+                    print("\\x1b[2J\\x1b]0;title\\x07\\x1b[31mred\\x1b[0m\\u202eback")
+                    raise ValueError("\\x1b[2Jboo\\rhoo")
+            """
+        }
+    )
+    answer = orch("run")
+    assert "    \\x1b[2J\\x1b]0;title\\x07red\\u202eback\n" in answer.out
+    assert "FAILED a src/a.py:5  ValueError: \\x1b[2Jboo\\x0dhoo" in answer.out
+    assert "\x1b" not in answer.out
+    assert "\r" not in answer.out
+
+
+def test_colours_of_tools_pass_where_there_are_colours(project: Project, orch: Orch) -> None:
+    project({"src/a.py": HELLO.replace("hello", "\\x1b[31mred \\x1b[2J")})
+    assert "    red \\x1b[2J\n" in orch("run").out
+    assert "    red \\x1b[2J\n" in orch("run", "--color", "never", env={"FORCE_COLOR": "1"}).out
+    coloured = orch("run", "--color", "always").out
+    assert "    \x1b[31mred \\x1b[2J\x1b[0m\n" in coloured
+    assert "\x1b[32m✓\x1b[0m" in coloured
+    assert "\x1b[31mred" in orch("run", env={"NO_COLOR": "", "FORCE_COLOR": "1"}).out
+
+
+def test_bytes_that_are_no_text_are_shown_escaped(project: Project, orch: Orch) -> None:
+    project({"src/a.py": 'import os\nSTAGE = "s"\ndef run(): os.write(1, b"caf\\xe9\\n")\n'})
+    assert "    caf\\xe9\n" in orch("run").out
+
+
+def test_a_progress_bar_shows_what_it_came_to(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                import sys
+                STAGE = "s"
+                def run():
+                    for percent in range(0, 101, 10):
+                        sys.stderr.write(f"\\r{percent}% done")
+                        sys.stderr.flush()
+                    print(file=sys.stderr)
+            """
+        }
+    )
+    answer = orch("run")
+    assert "    100% done\n" in answer.out
+    assert "90%" not in answer.out
+
+
+def test_a_terminal_without_unicode_gets_ascii(project: Project, orch: Orch) -> None:
+    project({"src/a.py": 'STAGE = "s"\ndef run(): print("caf\\u00e9 \\u2713")\n', "src/b.py": FAILS})
+    answer = orch("run", env={"PYTHONIOENCODING": "ascii"})
+    assert answer.out.isascii()
+    assert "    caf\\xe9 \\u2713\n    ok 0." in answer.out
+    assert "    FAILED 0." in answer.out
+    assert "\n-- b ---" in answer.out
+
+
+def test_metrics_stand_in_the_line_of_their_tool(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run():
+                    return {"rows": 344, "note": "two\\nlines", "skipped": [1, 2], 5: 6}
+            """
+        }
+    )
+    line = next(line for line in orch("run").out.splitlines() if "✓" in line)
+    assert line.endswith("s  rows=344  note=two\\nlines")
+
+
+@pytest.mark.parametrize("returned", ["5", "'text'", "[1]", "object()", "{'x': object()}"])
+def test_whatever_else_run_returns_is_no_metric_and_no_failure(
+    project: Project, orch: Orch, returned: str
+) -> None:
+    project({"src/a.py": f'STAGE = "s"\ndef run(): return {returned}\n'})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert "=" not in answer.out
+
+
+def test_many_tools_are_echoed_in_short(project: Project, orch: Orch) -> None:
+    project({f"src/t{n:02}.py": 'STAGE = "s"\ndef run(): pass\n' for n in range(23)})
+    answer = orch("run")
+    assert "running 23 tools: t00, t01," in answer.out
+    assert ", t19, and 3 more\n" in answer.out
+
+
+def test_a_closed_pipe_ends_the_run_quietly(project: Project) -> None:
+    root = project({"src/a.py": 'STAGE = "s"\ndef run():\n    while True: print("line")\n'})
+    command = f"'{sys.executable}' -m discover_orch run; echo status $? >&2"
+    with subprocess.Popen(
+        ["sh", "-c", f"({command}) | head -1"],
+        cwd=root,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        out, err = process.communicate(timeout=60)
+    assert out.startswith("orch ")
+    assert out.count("\n") == 1
+    assert err == "status 141\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_run_goes_on_without_one_of_its_streams(
+    project: Project, orch: Orch, closed: str
+) -> None:
+    root = project({"src/a.py": 'STAGE = "s"\ndef run():\n    print("x")\n    open("ran", "w")\n'})
+    done = subprocess.run(
+        ["sh", "-c", f"'{sys.executable}' -m discover_orch run {closed}"],
+        cwd=root,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (root / "ran").exists()
+
+
+def test_a_full_disk_behind_stdout_is_told_in_a_sentence(project: Project) -> None:
+    root = project({"src/a.py": HELLO})
+    done = subprocess.run(
+        ["sh", "-c", f"'{sys.executable}' -m discover_orch run > /dev/full"],
+        cwd=root,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "no space left" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_warnings_go_to_stderr_and_results_to_stdout(project: Project, orch: Orch) -> None:
+    project({"orch.toml": 'stages = ["t"]', "src/a.py": HELLO})
+    answer = orch("run")
+    assert answer.code == 0
+    assert 'warning: src/a.py:2: stage "s" is not in the configured stages' in answer.err
+    assert "warning" not in answer.out

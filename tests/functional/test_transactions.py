@@ -1,0 +1,231 @@
+"""What is in the database after a run: all of a tool that succeeded, nothing of one that did not."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+
+
+def tables(root: Path, name: str = "data.db") -> dict[str, int]:
+    """Rows by table, read by somebody else after the run."""
+    with closing(sqlite3.connect(root / name)) as conn:
+        names = [row[0] for row in conn.execute("select name from sqlite_master where type='table'")]
+        return {
+            one: conn.execute(f"select count(*) from {one}").fetchone()[0]
+            for one in sorted(names)
+        }
+
+
+def tool(*lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f'import os, sys\nSTAGE = "s"\ndef run(conn):\n{body}'
+
+
+CREATE = 'conn.execute("create table t (x)")'
+INSERT = 'conn.execute("insert into t values (1)")'
+FAIL = 'raise ValueError("no")'
+
+
+def test_a_tool_that_succeeds_is_committed(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": tool(CREATE, INSERT)})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert tables(root) == {"t": 1}
+
+
+@pytest.mark.parametrize(
+    "end", [FAIL, "sys.exit(0)", "os._exit(0)", "raise KeyboardInterrupt", "os.abort()"]
+)
+def test_a_tool_that_fails_is_rolled_back_with_its_tables(
+    project: Project, orch: Orch, end: str
+) -> None:
+    root = project({"src/a.py": tool(CREATE, INSERT, end)})
+    assert orch("run").code == 1
+    assert tables(root) == {}
+
+
+def test_what_tools_before_the_failed_one_did_is_kept(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/a.py": tool(CREATE, INSERT),
+            "src/b.py": tool(INSERT, 'conn.execute("drop table t")', FAIL),
+        }
+    )
+    assert orch("run").code == 1
+    assert tables(root) == {"t": 1}
+
+
+def test_tools_share_one_connection(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": tool('conn.execute("create temp table shared (x)")', "print(id(conn))"),
+            "src/b.py": tool('conn.execute("insert into shared values (1)")', "print(id(conn))"),
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    ids = [line.strip() for line in answer.out.splitlines() if line.strip().isdigit()]
+    assert len(ids) == 2
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("commits", "note"),
+    [
+        ((INSERT, "conn.commit()"), "commit()"),
+        (("with conn:", f"    {INSERT}"), "with conn:"),
+        (('conn.executescript("insert into t values (1)")',), "executescript()"),
+    ],
+)
+def test_what_a_tool_commits_by_itself_stays_and_the_rest_goes(
+    project: Project, orch: Orch, commits: tuple[str, ...], note: str
+) -> None:
+    root = project({"src/a.py": tool(CREATE), "src/b.py": tool(*commits, INSERT, INSERT, FAIL)})
+    answer = orch("run")
+    assert answer.code == 1
+    assert tables(root) == {"t": 1}
+    assert f"      committed by itself ({note})" in answer.out
+
+
+def test_isolation_level_none_is_the_tools_own_affair_and_is_put_back(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": tool("conn.isolation_level = None", CREATE, INSERT),
+            "src/b.py": tool("print(repr(conn.isolation_level))", INSERT, FAIL),
+        }
+    )
+    answer = orch("run", "-v")
+    assert answer.code == 1
+    assert tables(root) == {"t": 1}
+    assert "set isolation_level = None" in answer.out
+    assert "    ''\n" in answer.out
+
+
+def test_transaction_none_keeps_its_hands_off(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": 'transaction = "none"',
+            "src/a.py": tool(CREATE, "conn.commit()", INSERT),
+            "src/b.py": tool(INSERT, "conn.commit()", FAIL),
+        }
+    )
+    assert orch("run").code == 1
+    assert tables(root) == {"t": 2}
+
+
+def test_a_commit_that_is_refused_fails_the_tool(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/a.py": tool(
+                'conn.execute("create table p (id primary key)")',
+                'conn.execute("create table c (p references p deferrable initially deferred)")',
+                'conn.execute("insert into c values (9)")',
+            )
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 1
+    assert "FAILED a src/a.py" in answer.out
+    assert "FOREIGN KEY constraint failed" in answer.out
+    assert tables(root) == {}
+
+
+def test_a_connection_that_a_tool_closed_is_opened_anew(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": tool("conn.close()"), "src/b.py": tool(CREATE, INSERT)})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert tables(root) == {"t": 1}
+
+
+def test_closing_on_uncommitted_writes_is_a_failure(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": tool(CREATE, INSERT, "conn.close()"), "src/b.py": tool(CREATE)})
+    answer = orch("run")
+    assert answer.code == 1
+    assert "closed its connection before what it wrote was committed" in answer.out
+    assert tables(root) == {}
+
+
+def test_an_autocommit_connection_of_the_users_is_left_alone(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orchconf.py": """
+                import sqlite3
+                def get_connection():
+                    return sqlite3.connect("own.db", isolation_level=None)
+            """,
+            "src/a.py": tool(CREATE, INSERT, FAIL),
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 1
+    assert "its connection is in autocommit mode" in answer.out
+    assert tables(root, "own.db") == {"t": 1}
+
+
+def test_a_connection_of_the_users_is_committed_and_rolled_back(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orchconf.py": """
+                import sqlite3
+                def get_connection():
+                    return sqlite3.connect("own.db")
+            """,
+            "src/a.py": tool(CREATE, INSERT),
+            "src/b.py": tool(INSERT, 'conn.execute("create table u (x)")', FAIL),
+        }
+    )
+    assert orch("run").code == 1
+    assert tables(root, "own.db") == {"t": 1}
+    assert not (root / "data.db").exists()
+
+
+def test_a_database_typed_on_the_command_line_wins(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": 'database = "sqlite:///configured.db"',
+            "orchconf.py": "def get_connection(): raise RuntimeError('not this one')\n",
+            "src/a.py": tool(CREATE, INSERT),
+        }
+    )
+    answer = orch("run", "--database", "sqlite:///typed.db")
+    assert answer.code == 0, answer.text
+    assert "database sqlite:///typed.db (--database)" in answer.out
+    assert tables(root, "typed.db") == {"t": 1}
+    assert not (root / "configured.db").exists()
+
+
+def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": 'STAGE = "s"\ndef run(): pass\n'})
+    assert orch("run").code == 0
+    assert not (root / "data.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        ("sqlite:///no/such/x.db", "the folder {root}/no/such does not exist", "mkdir -p"),
+        ("sqlite:///src", "it is a folder", "name a file in it"),
+        ("sqlite:///no.db", "it is not an SQLite database", "name another file"),
+        ("postgresql://h/db", "postgresql:// needs the extra 'postgres'", "pip install"),
+        ("sqlit:///x.db", "sqlit:// is not known", "did you mean sqlite://?"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(
+    project: Project, orch: Orch, url: str, message: str, hint: str
+) -> None:
+    root = project({"src/a.py": tool(CREATE), "no.db": b"long enough " * 20})
+    answer = orch("run", "--database", url)
+    assert answer.code == 1
+    assert message.format(root=root) in answer.out
+    assert f"hint: {hint}" in answer.out
+    assert "Traceback" not in answer.out
+    assert "FAILED a src/a.py" in answer.out

@@ -1,0 +1,158 @@
+"""URLs, and sentences for databases that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from discover_orch.database import CannotOpen, find_hint, open_sqlite, read_url
+from discover_orch.sqlite import Connection, first_word
+from tests.support.permissions import bound_by_permissions
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///data.db", "/root/data.db"),
+        ("sqlite:///sub/data.db", "/root/sub/data.db"),
+        ("sqlite:////tmp/data.db", "/tmp/data.db"),
+        ("sqlite://", ":memory:"),
+        ("sqlite:///", ":memory:"),
+        ("sqlite:///:memory:", ":memory:"),
+    ],
+)
+def test_a_url_means_a_file(url: str, path: str) -> None:
+    assert read_url(url, "/root") == path
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        ("data.db", "no database URL", "sqlite:///data.db"),
+        ("sqlite://data.db", "names a server", "sqlite:///data.db"),
+        ("postgresql://u:secret@h/d", "postgresql:// needs", 'pip install "discover_orch[postgres]"'),
+        ("duckdb:///d.duckdb", "duckdb:// needs", 'pip install "discover_orch[duckdb]"'),
+        ("sqlit:///d", "sqlit:// is not known", "did you mean sqlite://?"),
+        ("mysql://h/d", "mysql:// is not known", "known: sqlite://, postgresql://, duckdb://"),
+    ],
+)
+def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str) -> None:
+    with pytest.raises(CannotOpen) as told:
+        read_url(url, "/root")
+    assert message in str(told.value)
+    assert hint in told.value.hint
+    assert "secret" not in str(told.value) + told.value.hint
+
+
+def test_a_database_opens_with_foreign_keys_and_a_timeout(tmp_path: Path) -> None:
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        assert isinstance(conn, sqlite3.Connection)
+        assert conn.execute("PRAGMA foreign_keys").fetchone() == (1,)
+        assert conn.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+
+
+def test_what_cannot_be_opened_is_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.db").write_text("no database, but long enough to be looked at " * 50)
+    for name, message, hint in (
+        ("missing/data.db", "does not exist", "mkdir -p"),
+        ("folder", "it is a folder", "name a file"),
+        ("text.db", "it is not an SQLite database", "another file"),
+    ):
+        with pytest.raises(CannotOpen) as told:
+            open_sqlite(str(tmp_path / name))
+        assert message in str(told.value)
+        assert str(tmp_path / name) in str(told.value)
+        assert hint in told.value.hint
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_one_that_may_not_be_read_or_made_is_told(tmp_path: Path, what: str) -> None:
+    command = bound_by_permissions()
+    path = tmp_path / "data.db"
+    if what == "file":
+        path.touch()
+        path.chmod(0)
+    else:
+        tmp_path.chmod(0o555)
+    code = f"""if True:
+        from discover_orch.database import CannotOpen, open_sqlite
+        try:
+            open_sqlite({os.fspath(path)!r})
+        except CannotOpen as error:
+            print(error, "|", error.hint)
+    """
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    tmp_path.chmod(0o755)
+    assert "may not be" in done.stdout
+    assert "chmod u+" in done.stdout
+
+
+def test_a_write_to_what_may_only_be_read_gets_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE t (a)")
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn,
+        pytest.raises(sqlite3.OperationalError) as told,
+    ):
+        conn.execute("INSERT INTO t VALUES (1)")
+    assert "must be writable" in find_hint(told.value)
+    assert find_hint(ValueError("readonly")) == ""
+    assert find_hint(sqlite3.OperationalError("no such table: t")) == ""
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("select 1", "SELECT"),
+        ("  \n\tInsert into t", "INSERT"),
+        ("-- a comment\nUPDATE t", "UPDATE"),
+        ("/* a\n * comment */ /**/ DELETE FROM t", "DELETE"),
+        (";;COMMIT", "COMMIT"),
+        ("", ""),
+        ("-- nothing", ""),
+        ("/* not closed", ""),
+        ("(SELECT 1)", ""),
+        ("PRAGMA user_version", "PRAGMA"),
+        ("PRAGMA user_version = 3", "STORE"),
+        ("pragma main.application_id(7)", "STORE"),
+        ("PRAGMA foreign_keys = OFF", "PRAGMA"),
+    ],
+)
+def test_the_first_word_of_a_statement(sql: str, word: str) -> None:
+    assert first_word(sql) == word
+
+
+def test_a_blob_is_opened_inside_the_transaction() -> None:
+    with closing(sqlite3.connect(":memory:", factory=Connection)) as conn:
+        conn.execute("CREATE TABLE t (b)")
+        conn.execute("INSERT INTO t VALUES (zeroblob(3))")
+        conn.commit()
+        conn.begin_step(managed=True)
+        with conn.blobopen("t", "b", 1, readonly=True):
+            assert not conn.in_transaction
+        with conn.blobopen("t", "b", 1) as blob:
+            blob.write(b"abc")
+        conn.end_step(keep=False)
+        assert conn.execute("SELECT b FROM t").fetchone() == (b"\0\0\0",)
+
+
+def test_closing_twice_is_closing_once() -> None:
+    conn = sqlite3.connect(":memory:", factory=Connection)
+    conn.begin_step(managed=True)
+    conn.execute("CREATE TABLE t (a)")
+    conn.close()
+    conn.close()
+    assert conn.is_closed
+    assert conn.lost_writes
+    with pytest.raises(sqlite3.ProgrammingError):
+        conn.execute("SELECT 1")

@@ -1,0 +1,99 @@
+"""The ladder as a function of time; words for how a process ended; a worker that nobody prepared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from discover_orch.failure import describe_end
+from discover_orch.protocol import Finish, Prepare
+from discover_orch.supervisor import LADDER, Died, Ended, Supervisor, next_rung, rung
+from tests.support.driven_worker import TIME_LIMIT, DrivenWorker
+
+Project = Callable[[Mapping[str, str | bytes]], Path]
+
+
+def test_the_ladder_is_int_two_seconds_term_one_second_kill() -> None:
+    assert [number for _, number in LADDER] == [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+    assert [rung(at) for at in (0, 1.9, 2, 2.9, 3, 99)] == [1, 1, 2, 2, 3, 3]
+    assert next_rung(0) == 2
+    assert next_rung(2) == 1
+    assert next_rung(3) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (3 << 8, "exited with code 3 by os._exit"),
+        (9, "was killed by SIGKILL (out of memory?)"),
+        (11, "crashed with SIGSEGV"),
+        (11 | 0x80, "crashed with SIGSEGV"),
+        (15, "was killed by SIGTERM"),
+        (62, "was killed by signal 62"),
+        (None, "ended, and its exit status is lost"),
+    ],
+)
+def test_how_a_process_ended_is_a_sentence(status: int | None, sentence: str) -> None:
+    assert describe_end(status)[0] == sentence
+
+
+def test_a_worker_that_was_never_prepared_can_be_killed(tmp_path: Path) -> None:
+    worker = Supervisor.start()
+    worker.kill()
+    (last,) = [one for one in worker.close(TIME_LIMIT) if isinstance(one, Died)]
+    assert (last.step, last.signal) == (None, "SIGKILL")
+    assert worker.is_over
+    assert worker.events(0) == worker.close() == []
+    worker.kill()
+    worker.interrupt()
+
+
+def test_a_worker_that_gets_no_step_ends_well(tmp_path: Path) -> None:
+    with DrivenWorker(tmp_path) as worker:
+        worker.finish()
+        assert worker.seen[-1] == Ended()
+
+
+def test_orders_to_a_worker_that_has_died_are_no_error(project: Project) -> None:
+    root = project({"bad.py": "import os\ndef run(): os._exit(1)\n"})
+    with DrivenWorker(root) as worker:
+        worker.send("bad")
+        os.waitid(os.P_PID, worker.supervisor.pid, os.WEXITED | os.WNOWAIT)
+        ahead = worker.send("bad")
+        worker.supervisor.send(Finish())
+        died = worker.until_over()
+        assert isinstance(died, Died)
+        assert died.exit_code == 1
+        assert worker.supervisor.unanswered == (ahead,)
+
+
+def test_raw_output_must_be_chosen_at_the_start() -> None:
+    worker = Supervisor.start()
+    with pytest.raises(ValueError, match="when the worker is started"):
+        worker.send(Prepare(root="/", pythonpath=(), database="sqlite://", raw_output=True))
+    worker.kill()
+    worker.close(TIME_LIMIT)
+
+
+def test_the_same_package_is_found_from_anywhere(project: Project, tmp_path: Path) -> None:
+    """Run from a checkout that is neither installed nor the current folder, under other names."""
+    root = project({"good.py": "def run():\n    import discover_orch\n    print(discover_orch.__file__)\n"})
+    code = (
+        f"import sys; sys.path.insert(0, {os.fspath(Path(__file__).parents[2])!r})\n"
+        "from discover_orch.supervisor import *; from discover_orch.protocol import *\n"
+        f"worker = Supervisor.start(); root = {os.fspath(root)!r}\n"
+        "worker.send(Prepare(root=root, pythonpath=(root,), database='sqlite://'))\n"
+        "worker.send(RunStep(step=1, module='good', name='good', path='good.py'))\n"
+        "worker.send(Finish())\n"
+        "for e in worker.close(30): print(getattr(e, 'text', ''), end='')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == os.fspath(Path(__file__).parents[2] / "discover_orch/__init__.py")
