@@ -42,10 +42,13 @@ def describe(
     try:
         return _describe(error, root, hint, all_frames)
     except BaseException:  # an exception class of the user can do anything when it is asked
+        path, line = _bare_place(error, root)
         return StepError(
             kind="exception",
             type=type(error).__name__,
-            message="(the exception could not be described)",
+            message=_text(error) or "(the exception could not be described)",
+            path=path,
+            line=line,
             hint=hint,
         )
 
@@ -102,6 +105,18 @@ def _place(
     frames = [frame for frame in shown.stack if _is_users(frame)]
     own = [frame for frame in frames if _is_inside(frame.filename, root)] or frames
     return (_shorten(own[-1].filename, root), own[-1].lineno) if own else (None, None)
+
+
+def _bare_place(error: BaseException, root: str) -> tuple[str | None, int | None]:
+    """The last frame in the project, found without the help of the library."""
+    place: tuple[str | None, int | None] = (None, None)
+    trace = BaseException.__getattribute__(error, "__traceback__")
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if _is_inside(path, root):
+            place = _shorten(path, root), trace.tb_lineno
+        trace = trace.tb_next
+    return place
 
 
 def _clean(shown: TracebackException, root: str, all_frames: bool, seen: set[int]) -> None:

@@ -195,8 +195,10 @@ class Worker:
         self, order: RunStep
     ) -> tuple[StepStatus, StepError | None, Mapping[str, object], list[str]]:
         """Run the tool and end its transaction, whatever happens."""
+        has_returned = False
         try:
             metrics = self._call_tool(order)
+            has_returned = True
             self._leave_fork(0)
             if self._interrupts.raised:  # it caught the interrupt, and went on to its end
                 raise KeyboardInterrupt
@@ -204,7 +206,7 @@ class Worker:
         except BaseException as error:
             self._leave_fork(1, error)
             status: StepStatus = "interrupted" if self._interrupts.raised else "failed"
-            described = self._describe(error, order)
+            described = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
                 self._debugger.examine(error, described.traceback)
             return status, described, {}, self._roll_back()
@@ -233,7 +235,7 @@ class Worker:
         except BaseException as error:
             return [f"its transaction could not be rolled back: {error}"]
 
-    def _describe(self, error: BaseException, order: RunStep) -> StepError:
+    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> StepError:
         if isinstance(error, PROBLEMS):
             place = describe(error, self._root)
             return StepError(
@@ -247,14 +249,16 @@ class Worker:
         hint = find_hint(error)
         if isinstance(error, ImportError):
             hint = self._loader.hint_for(error)
+        if has_returned:
+            hint = hint or "raised after run() had returned, when orch committed"
         described = describe(error, self._root, hint, all_frames=self._all_frames)
-        if described.path is None:  # at the commit, say: no line of the user's raised it
+        if described.path is None:  # no line of the user's raised it: at the commit, say
             return StepError(
                 kind=described.kind,
                 type=described.type,
                 message=described.message,
                 path=order.path,
-                hint=described.hint or "raised after run() had returned, when orch committed",
+                hint=described.hint,
             )
         return described
 

@@ -186,7 +186,7 @@ def test_warnings_and_closing_errors_stay_out_of_stdout(project: Project, orch: 
     last = answer.events[-1]
     assert (last["status"], last["exit_code"], last["counts"]) == ("failed", 1, {"passed": 1})
     assert "warning: src/a.py:1" in answer.err
-    assert "error: orchconf.py:5: closing thing: cannot close (ValueError)" in answer.err
+    assert "error: orchconf.py:6: closing thing: cannot close (ValueError)" in answer.err
 
 
 def test_notes_of_a_tool_are_in_its_end(project: Project, orch: Orch) -> None:

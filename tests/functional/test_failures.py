@@ -1,0 +1,292 @@
+"""What a user sees of a tool that fails: where, what, and how to go on. Never a frame of orch's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import Answer
+
+
+def fails(*lines: str, top: str = "") -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f'STAGE = "s"\n{top}\ndef run():\n{body}'
+
+
+def summary(answer: Answer) -> str:
+    """The line of the short summary for the one tool that failed."""
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("FAILED ")]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('no')", "src/a.py:4  ValueError: no"),
+        ("raise ValueError", "src/a.py:4  ValueError"),
+        ("raise ValueError('first\\nsecond')", "src/a.py:4  ValueError: first"),
+        ("assert 1 == 2", "src/a.py:4  AssertionError"),
+        ("raise KeyboardInterrupt", "src/a.py:4  KeyboardInterrupt"),
+        ("raise GeneratorExit", "src/a.py:4  GeneratorExit"),
+        ("next(iter([]))", "src/a.py:4  StopIteration"),
+        ("raise BaseException('mine')", "src/a.py:4  BaseException: mine"),
+        (
+            "raise ExceptionGroup('two', [KeyError('k'), OSError('o')])",
+            "src/a.py:4  ExceptionGroup: two (2 sub-exceptions)",
+        ),
+        ("import sys; sys.exit()", "src/a.py:4  ended by sys.exit()"),
+        ("import sys; sys.exit(0)", "src/a.py:4  ended by sys.exit(0)"),
+        ("import sys; sys.exit('enough')", "src/a.py:4  ended by sys.exit: enough"),
+        ("import os; os._exit(0)", "src/a.py  exited with code 0 by os._exit"),
+        ("import os; os._exit(7)", "src/a.py  exited with code 7 by os._exit"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "src/a.py  was killed by SIGKILL (out of memory?)",
+        ),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+            "src/a.py  was killed by SIGTERM",
+        ),
+        ("import ctypes; ctypes.string_at(0)", "src/a.py:4  crashed with SIGSEGV"),
+        ("import os; os.abort()", "src/a.py:4  crashed with SIGABRT"),
+        ("import sys; sys.stdout.close(); print(1)", "ValueError: I/O operation on closed file."),
+        ("breakpoint()", "src/a.py:4  breakpoint() needs a terminal"),
+        ("input('name? ')", "src/a.py:4  EOFError: EOF when reading a line"),
+    ],
+)
+def test_the_summary_says_where_and_what(
+    project: Project, orch: Orch, body: str, said: str
+) -> None:
+    project({"src/a.py": fails(body), "src/b.py": fails("open('ran', 'w')")})
+    answer = orch("run")
+    assert answer.code == 1, answer.text
+    assert summary(answer).startswith("FAILED a src/a.py")
+    assert said in summary(answer)
+    assert "  to go on: orch run a b\n1 failed, 1 not run in " in answer.out
+    assert "discover_orch" not in answer.out
+    assert answer.err == ""
+
+
+def test_an_exception_that_cannot_be_looked_at_is_still_named(project: Project, orch: Orch) -> None:
+    top = """
+class Bad(Exception):
+    def __str__(self):
+        raise RuntimeError("never")
+    __repr__ = __str__
+"""
+    project({"src/a.py": fails("raise Bad", top=top)})
+    answer = orch("run")
+    assert answer.code == 1
+    assert summary(answer) == "FAILED a src/a.py:8  Bad: (its __str__ raised RuntimeError)"
+
+
+def test_a_library_is_one_line_of_the_traceback(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("import json", "json.loads('{')")})
+    answer = orch("run")
+    lines = answer.out.splitlines()
+    at = lines.index("Traceback (most recent call last):")
+    assert lines[at + 1 : at + 4] == [
+        '  File "src/a.py", line 5, in run',
+        "    json.loads('{')",
+        "  ... 3 frames in json",
+    ]
+    assert lines[at + 4].startswith("json.decoder.JSONDecodeError: Expecting property name")
+
+
+def test_verbose_shows_the_frames_of_libraries_too(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("import json", "json.loads('{')")})
+    answer = orch("run", "-v")
+    assert "frames in" not in answer.out
+    assert 'json/decoder.py", line' in answer.out
+    assert "discover_orch" not in answer.out
+
+
+def test_the_users_frames_between_those_of_libraries_stay(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("import re", "re.sub('a', lambda found: 1 / 0, 'a')")})
+    answer = orch("run")
+    lines = [line.rstrip() for line in answer.out.splitlines()]
+    frames = [line for line in lines if line.startswith(("  File", "  ..."))]
+    assert frames == [
+        '  File "src/a.py", line 5, in run',
+        "  ... 1 frame in re",
+        '  File "src/a.py", line 5, in <lambda>',
+    ]
+
+
+def test_installed_packages_are_libraries_and_modules_of_the_project_are_not(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "site-packages/installed.py": "def call(f):\n    return f()\n",
+            "src/helper.py": "from installed import call\ndef helps():\n    call(lambda: 1 / 0)\n",
+            "src/a.py": 'from src.helper import helps\nSTAGE = "s"\ndef run():\n    helps()\n',
+            "orch.toml": 'pythonpath = [".", "site-packages"]',
+        }
+    )
+    answer = orch("run")
+    frames = [line for line in answer.out.splitlines() if line.startswith(("  File", "  ..."))]
+    assert frames == [
+        '  File "src/a.py", line 4, in run',
+        '  File "src/helper.py", line 3, in helps',
+        "  ... 1 frame in installed",
+        '  File "src/helper.py", line 3, in <lambda>',
+    ]
+    assert summary(answer).startswith("FAILED a src/helper.py:3  ZeroDivisionError")
+
+
+def test_the_event_loop_above_an_async_run_is_no_matter_of_the_users(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": 'STAGE = "s"\nasync def run():\n    raise ValueError("no")\n'})
+    for words in ([], ["-v"]):
+        answer = orch("run", *words)
+        assert "asyncio" not in answer.out
+        assert 'last):\n  File "src/a.py", line 3, in run\n' in answer.out
+
+
+def test_causes_and_groups_are_shown_with_their_lines(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run():
+                    try:
+                        {}["key"]
+                    except KeyError as error:
+                        raise ExceptionGroup("both", [error, OSError("disk")]) from error
+            """
+        }
+    )
+    answer = orch("run")
+    assert "KeyError: 'key'\n\nThe above exception was the direct cause" in answer.out
+    assert '    |   File "src/a.py", line 5, in run\n' in answer.out
+    assert "    | OSError: disk\n" in answer.out
+
+
+def test_values_of_locals_are_never_shown(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("hidden = 6 * 7 * 1000", "raise ValueError")})
+    assert "42000" not in orch("run", "-v").out
+
+
+def test_a_module_that_raises_when_it_is_imported_shows_its_line(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": fails("pass", top="1 / 0")})
+    answer = orch("run")
+    assert 'last):\n  File "src/a.py", line 2, in <module>\n    1 / 0\n' in answer.out
+    assert summary(answer) == "FAILED a src/a.py:2  ZeroDivisionError: division by zero"
+
+
+def test_a_broken_module_that_a_tool_imports_shows_its_line(project: Project, orch: Orch) -> None:
+    project(
+        {"src/broken.py": "x = 1\ndef f(:\n", "src/a.py": fails("pass", top="import src.broken")}
+    )
+    answer = orch("run")
+    assert answer.code == 1
+    assert 'File "src/broken.py", line 2' in answer.out
+    assert summary(answer) == "FAILED a src/broken.py:2  SyntaxError: invalid syntax"
+
+
+def test_a_missing_library_says_where_to_install_it(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("pass", top="import no_such_library")})
+    assert "hint: if no_such_library is a library, install" in orch("run").out
+
+
+def test_a_long_message_does_not_flood_the_summary(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("raise ValueError('x' * 3000)")})
+    answer = orch("run")
+    assert len(summary(answer)) < 260
+    assert "x" * 3000 in answer.out
+
+
+def test_a_deep_recursion_is_shown_in_short(project: Project, orch: Orch) -> None:
+    project({"src/a.py": fails("run()")})
+    answer = orch("run")
+    assert "more times]" in answer.out
+    assert answer.out.count("\n") < 30
+    assert summary(answer).startswith("FAILED a src/a.py:4  RecursionError")
+
+
+def test_a_forked_child_that_raises_is_output_without_frames_of_orch(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": fails(
+                "import os",
+                "if os.fork() == 0: raise ValueError('in the child')",
+                "os.wait(); print('the parent goes on')",
+            )
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert "    ValueError: in the child\n" in answer.out
+    assert "the parent goes on" in answer.out
+    assert "discover_orch" not in answer.out
+
+
+def test_a_thread_that_never_ends_is_named_and_ended(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": fails(
+                "import threading, time",
+                "threading.Thread(target=time.sleep, args=[3600], name='poller').start()",
+            )
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert 'still running: "poller"' in answer.err
+    assert answer.out.splitlines()[-1].startswith("1 passed in 2.")
+
+
+GO_ON = {
+    "orch.toml": 'stages = ["load", "both"]\n[groups]\nlast = ["both"]\n',
+    "src/load.py": 'STAGE = "load"\ndef run(*, source: str = "", since: str = ""): pass\n',
+    "src/both.py": 'STAGE = "both"\ndef run(*, since: str = "", dry: bool = False): 1 / 0\n',
+    "src/last.py": 'STAGE = "both"\nAFTER = "tool:both"\ndef run(): pass\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        # What has passed is not named again; a stage or a group of the name must not be meant.
+        ("", "orch run tool:both tool:last"),
+        # Options are repeated, but for those that only a tool takes which has passed.
+        ("load last both --since 7 --source x.csv", "orch run tool:both --since 7"),
+        ("--dry -p load.since=1 -p both.since=2 full", "{all} --dry -p both.since=2"),
+        ("full -vq --output=fail --exclude last", "orch run tool:both -vq --output=fail"),
+        ("--since load load both", "orch run tool:both tool:last --since load"),
+        ("--since=it's -- both", "orch run tool:both tool:last '--since=it'\"'\"'s'"),
+    ],
+)
+def test_the_command_that_goes_on_can_be_typed_as_it_is(
+    project: Project, orch: Orch, words: str, command: str
+) -> None:
+    project(GO_ON)
+    answer = orch("run", *words.split())
+    assert answer.code == 1, answer.text
+    expected = command.format(all="orch run tool:both tool:last")
+    assert f"  to go on: {expected}\n" in answer.out
+
+
+def test_the_command_that_goes_on_names_the_project(project: Project, orch: Orch) -> None:
+    root = project(GO_ON)
+    answer = orch("-C", "project", "run", cwd=root.parent)
+    assert "to go on: orch -C project run tool:both tool:last\n" in answer.out
+    answer = orch("run", "-C", "project", cwd=root.parent)
+    assert "to go on: orch run tool:both tool:last -C project\n" in answer.out
+
+
+def test_the_command_that_goes_on_is_short_for_many_tools(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": 'STAGE = "s"\ndef run(): pass\n',
+            "src/b.py": 'STAGE = "s"\ndef run(): 1 / 0\n',
+            **{f"src/t{n}.py": 'STAGE = "s"\ndef run(): pass\n' for n in range(10, 20)},
+        }
+    )
+    assert "  to go on: orch run s --exclude a\n" in orch("run", "s").out

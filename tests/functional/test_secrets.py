@@ -1,0 +1,147 @@
+"""A secret is in no text that leaves orch, and in no file that it keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import Answer
+
+SECRET = "open-sesame-4711"
+TELLS_ALL = """
+    import os, subprocess, sys
+    STAGE = "s"
+    def run(*, api_key: str = "", db_password: str = "", user: str = "", **more):
+        secret = api_key or db_password or more.get("my_token", "")
+        print("the secret is", secret, len(secret))
+        print("on stderr", secret, file=sys.stderr)
+        subprocess.run(["echo", "by a child", secret])
+        if user == "fail":
+            try:
+                raise KeyError(secret)
+            except KeyError as error:
+                raise ValueError(f"refused: {secret}") from error
+        return {"used": secret, secret: 1}
+"""
+
+
+def assert_nowhere(answer: Answer, root: Path, secret: str = SECRET) -> None:
+    assert secret not in answer.out
+    assert secret not in answer.err
+    for path in [*(root / ".orch").rglob("*"), *root.rglob("__pycache__/*")]:
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("user", ["fine", "fail"])
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (["--api-key", SECRET], {}),
+        ([f"--api-key={SECRET}"], {}),
+        (["-p", f"db_password={SECRET}"], {}),
+        ([f"-vpa.api_key={SECRET}"], {}),
+        (["-p", f"my_token={SECRET}"], {}),
+        ([], {"ORCH_PARAM_API_KEY": SECRET}),
+        (["-v", "--json", "--api-key", SECRET], {}),
+    ],
+)
+def test_a_secret_parameter_is_used_and_shown_nowhere(
+    project: Project, orch: Orch, words: list[str], environment: dict[str, str], user: str
+) -> None:
+    root = project({"src/a.py": TELLS_ALL})
+    answer = orch("run", *words, "--user", user, env=environment)
+    assert answer.code == (1 if user == "fail" else 0), answer.text
+    assert f"the secret is *** {len(SECRET)}" in answer.out
+    assert "by a child ***" in answer.out
+    assert_nowhere(answer, root)
+
+
+def test_a_secret_from_the_configuration_is_shown_nowhere(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": f'[params]\napi_key = "{SECRET}"\n', "src/a.py": TELLS_ALL})
+    answer = orch("run", "-v", "--user", "fail")
+    assert answer.code == 1
+    assert "the secret is ***" in answer.out
+    assert_nowhere(answer, root)
+
+
+def test_a_dry_run_shows_no_secret(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": TELLS_ALL})
+    for words in ([], ["-v"], ["--json"]):
+        answer = orch("run", "-n", "--api-key", SECRET, *words)
+        assert answer.code == 0
+        assert_nowhere(answer, root)
+
+
+def test_a_short_secret_is_not_typed_out_either(project: Project, orch: Orch) -> None:
+    project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str, n: int = 0): 1 / 0\n'})
+    answer = orch("run", "--api-key", "s3", "-p", "api_key=s4", "--n", "5")
+    assert "to go on: orch run a --api-key '***' -p 'api_key=***' --n 5\n" in answer.out
+
+
+def test_every_line_of_a_secret_of_many_lines_is_hidden(project: Project, orch: Orch) -> None:
+    secret = "-----BEGIN KEY-----\nMIIBVgIBADANBgkq\nhkiG9w0BAQEFAASC\n"
+    root = project({"src/a.py": TELLS_ALL})
+    answer = orch("run", "--api-key", secret, "--user", "fail")
+    assert answer.code == 1
+    for line in secret.splitlines():
+        assert_nowhere(answer, root, line)
+
+
+def test_a_value_that_does_not_convert_is_not_shown(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": 'STAGE = "s"\ndef run(*, pin_token: int = 0): pass\n'})
+    answer = orch("run", "--pin-token", SECRET)
+    assert answer.code == 2
+    assert_nowhere(answer, root)
+
+
+def test_the_password_of_a_database_is_shown_nowhere(project: Project, orch: Orch) -> None:
+    root = project(
+        {"src/a.py": 'STAGE = "s"\ndef run(conn): pass\n', "src/b.py": 'STAGE = "s"\ndef run(): 1 / 0'}
+    )
+    url = f"postgresql://user:{SECRET}@host/db"
+    answer = orch("run", "--database", url)
+    assert answer.code == 1
+    assert "database postgresql://user:***@host/db (--database)" in answer.out
+    assert "--database 'postgresql://user:***@host/db'" in answer.out
+    assert_nowhere(answer, root)
+    assert_nowhere(orch("run", "--json", "--database", url), root)
+    assert_nowhere(orch("run", env={"ORCH_DATABASE": url}), root)
+    assert_nowhere(orch("run", env={"DATABASE_URL": url}), root)
+
+
+def test_the_password_of_a_database_is_hidden_where_a_tool_prints_it(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": f'database = "postgresql://user:{SECRET}@host/db"',
+            "src/a.py": f'STAGE = "s"\ndef run():\n    print("{SECRET[:4]}" + "{SECRET[4:]}")\n    1 / 0\n',
+        }
+    )
+    answer = orch("run")
+    assert "    ***\n" in answer.out
+    assert SECRET not in answer.out
+    assert root.exists()
+
+
+def test_a_resource_that_tells_a_secret_when_it_is_closed(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orchconf.py": """
+                from discover_orch import resource
+                @resource
+                def keeper():
+                    kept = []
+                    yield kept
+                    raise ValueError(f"kept {kept[0]}")
+            """,
+            "src/a.py": 'STAGE = "s"\ndef run(keeper, *, api_key: str): keeper.append(api_key)\n',
+        }
+    )
+    answer = orch("run", "--api-key", SECRET)
+    assert answer.code == 1
+    assert "closing keeper: kept ***" in answer.err
+    assert_nowhere(answer, root)
