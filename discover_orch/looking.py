@@ -65,7 +65,7 @@ def look(
     _check_groups(view)
     is_known = index is not None and (
         index.header.get("fingerprint") == key
-        and index.part("tree") == snapshot.parts["tree"]
+        and index.part("tree") == snapshot.tree
         and index.part(LISTING) is not None
         and index.part(BRIEF) is not None
     )
@@ -210,7 +210,12 @@ def _remember(view: View, snapshot: Snapshot) -> None:
     document = listing(view)
     brief = json.dumps(read_brief(document), ensure_ascii=False, separators=(",", ":"))
     del document["version"], document["root"]  # said anew when it is shown
-    parts = {**snapshot.parts, LISTING: json.dumps(document), BRIEF: brief}
+    parts = {
+        "tree": snapshot.tree,
+        "facts": json.dumps(snapshot.facts),
+        LISTING: json.dumps(document),
+        BRIEF: brief,
+    }
     write_index(view.project.root, __version__, snapshot.header, parts)
 
 

@@ -21,7 +21,7 @@ from discover_orch.scan import PassedOver, Scan
 from discover_orch.store import Index
 from discover_orch.tool import ParamType
 from discover_orch.tree import ABSENT, Tree, is_racy, read_tree, signature_of
-from discover_orch.value import field, value
+from discover_orch.value import value
 
 CONF = "orchconf.py"
 #: Under this the index keeps what `orchconf.py` offers; under its path, its constants, as of any module.
@@ -33,10 +33,12 @@ Entry = tuple[str, Row | None]
 
 @value
 class Snapshot:
-    """What the next look starts from: the header and the parts of the index, less the listing."""
+    """What the next look starts from: the index, less the listing. `facts` is not yet a text, since that
+    is made only where something has changed."""
 
     header: Mapping[str, object]
-    parts: Mapping[str, str] = field(default_factory=dict)
+    tree: str
+    facts: Mapping[str, object]
 
 
 def scan(
@@ -322,4 +324,4 @@ def _snapshot(
         "excluded": sorted(tree.excluded),
         "extras": sorted(reader.extras),
     }
-    return Snapshot(header=header, parts={"tree": tree.text, "facts": json.dumps(table)})
+    return Snapshot(header=header, tree=tree.text, facts=table)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 # What orch itself has to say about a tool: a sentence, and no traceback.
 PROBLEMS = (CannotOpen, ImportProblem, NoTerminal, ResourceProblem)
 # What most tools import from the standard library: done while there is nothing else to do.
-COMMON = ("dataclasses", "logging", "pathlib", "typing", "csv", "decimal")
+COMMON = ("dataclasses", "logging", "pathlib", "typing")
 LONGEST_TEXT = 1000  # characters of a metric
 LONGEST_NUMBER = 1 << 1000  # a larger one takes long to write, and is refused by Python beyond
 SWEEP_TIME = 0.5  # seconds

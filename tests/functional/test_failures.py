@@ -77,7 +77,7 @@ class Bad(Exception):
     project({"src/a.py": fails("raise Bad", top=top)})
     answer = orch("run")
     assert answer.code == 1
-    assert summary(answer) == "FAILED a src/a.py:8  Bad: (its __str__ raised RuntimeError)"
+    assert summary(answer) == "FAILED a src/a.py:9  Bad: (its __str__ raised RuntimeError)"
 
 
 def test_a_library_is_one_line_of_the_traceback(project: Project, orch: Orch) -> None:
@@ -256,9 +256,9 @@ GO_ON = {
         # What has passed is not named again; a stage or a group of the name must not be meant.
         ("", "orch run tool:both tool:last"),
         # Options are repeated, but for those that only a tool takes which has passed.
-        ("load last both --since 7 --source x.csv", "orch run tool:both --since 7"),
+        ("load tool:both --since 7 --source x.csv", "orch run tool:both --since 7"),
         ("--dry -p load.since=1 -p both.since=2 full", "{all} --dry -p both.since=2"),
-        ("full -vq --output=fail --exclude last", "orch run tool:both -vq --output=fail"),
+        ("full -vq --output=fail --exclude tool:last", "orch run tool:both -vq --output=fail"),
         ("--since load load both", "orch run tool:both tool:last --since load"),
         ("--since=it's -- both", "orch run tool:both tool:last '--since=it'\"'\"'s'"),
     ],

@@ -89,11 +89,12 @@ def test_tools_by_name_run_in_the_order_given(sample: Path, orch: Orch) -> None:
     assert "[2/3] analyze › enrich\n" in answer.out
 
 
-def test_another_source_is_read_from_where_it_was_typed(sample: Path, orch: Orch) -> None:
+@pytest.mark.parametrize("is_url", [False, True])
+def test_another_source_is_read(sample: Path, orch: Orch, is_url: bool) -> None:
     rows = (sample / "data" / "penguins_raw.csv").read_text(encoding="utf-8").splitlines()
-    (sample / "mine").mkdir()
-    (sample / "mine" / "few.csv").write_text("\n".join(rows[:11]) + "\n", encoding="utf-8")
-    answer = orch("run", "fetch", "--source", "few.csv", cwd=sample / "mine")
+    few = sample.parent / "few.csv"
+    few.write_text("\n".join(rows[:11]) + "\n", encoding="utf-8")
+    answer = orch("run", "fetch", "--source", few.as_uri() if is_url else str(few))
     assert answer.code == 0, answer.text
     assert query(sample, "SELECT count(*) FROM raw") == [(10,)]
 

@@ -1,0 +1,266 @@
+"""Ctrl-C and its kin, sent to `orch` itself: rolled back, closed once, told, and the right exit code."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from tests.support.running import is_gone, running, wait_until
+
+CONF = """
+    from discover_orch import resource
+
+    @resource
+    def counted(conn):
+        with open("opened", "a") as file:
+            file.write("x")
+        yield 1
+        with open("closed", "a") as file:
+            file.write("x")
+"""
+WRITES = """
+    import os, time
+    STAGE = "s"
+    def run(conn, counted):
+        conn.execute("create table t (x)")
+        conn.execute("insert into t values (1)")
+        with open("pid", "w") as file:
+            file.write(str(os.getpid()))
+        print("it has written")
+        time.sleep(60)
+"""
+STUBBORN = """
+    import os, signal, time
+    STAGE = "s"
+    def run(conn, counted):
+        conn.execute("create table t (x)")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with open("pid", "w") as file:
+            file.write(str(os.getpid()))
+        print("it has written")
+        time.sleep(60)
+"""
+AFTER = 'STAGE = "s"\ndef run():\n    open("ran", "w")\n'
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def tables(root: Path) -> list[str]:
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        return [row[0] for row in conn.execute("select name from sqlite_master")]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_one_signal_rolls_back_closes_once_and_tells(
+    project: Project, number: signal.Signals, code: int
+) -> None:
+    root = project({"orchconf.py": CONF, "src/a.py": WRITES, "src/b.py": AFTER})
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.send(number)
+        assert orch.wait() == code, orch.text
+    lines = orch.text.splitlines()
+    assert lines[-3].startswith("    ■ ")
+    assert lines[-3].endswith(" s  interrupted")
+    assert lines[-2] == f"  to go on: orch -C {root} run a b" or lines[-2].endswith(f"-C {root}")
+    assert lines[-1].startswith("1 interrupted, 1 not run in ")
+    assert "Traceback" not in orch.text
+    assert tables(root) == []
+    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
+    assert not (root / "ran").exists()
+    assert is_gone(int((root / "pid").read_text()))
+
+
+def test_the_json_of_an_interrupted_run_is_complete(project: Project) -> None:
+    import json
+
+    root = project({"orchconf.py": CONF, "src/a.py": WRITES, "src/b.py": AFTER})
+    with running(root, "run", "--json") as orch:
+        orch.wait_for("it has written")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    events = [json.loads(line) for line in orch.text.splitlines()]
+    ends = {one["name"]: one["status"] for one in events if one["event"] == "tool_finished"}
+    assert ends == {"a": "interrupted", "b": "not_run"}
+    last = events[-1]
+    assert (last["event"], last["status"], last["exit_code"]) == (
+        "run_finished",
+        "interrupted",
+        130,
+    )
+
+
+def test_a_second_signal_kills_what_does_not_stop(project: Project) -> None:
+    root = project({"orchconf.py": CONF, "src/a.py": STUBBORN, "src/b.py": AFTER})
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.send(signal.SIGINT)
+        orch.send(signal.SIGTERM)
+        assert orch.wait() == 130  # the first one is what ended the run
+    assert "was killed by the second interrupt" in orch.text
+    assert "out of memory" not in orch.text
+    assert tables(root) == []
+    assert is_gone(int((root / "pid").read_text()))
+
+
+def test_a_tool_that_ignores_the_interrupt_is_killed_after_a_while(project: Project) -> None:
+    root = project({"src/a.py": STUBBORN.replace(", counted", ""), "src/b.py": AFTER})
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert "did not stop within 2 s of the interrupt, and was killed" in orch.text
+    assert tables(root) == []
+
+
+def test_a_tool_that_swallows_the_interrupt_has_not_passed(project: Project) -> None:
+    root = project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": """
+                import time
+                STAGE = "s"
+                def run(conn, counted):
+                    conn.execute("create table t (x)")
+                    try:
+                        print("it has written")
+                        time.sleep(60)
+                    except KeyboardInterrupt:
+                        print("never mind")
+            """,
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert "    never mind\n" in orch.text
+    assert "1 interrupted in " in orch.text
+    assert tables(root) == []
+    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
+
+
+def test_an_interrupt_while_resources_open_leaves_none_of_them_open(project: Project) -> None:
+    root = project(
+        {
+            "orchconf.py": CONF
+            + """
+    @resource
+    def slow(counted):
+        import time
+        print("opening", flush=True)
+        time.sleep(60)
+        yield 1
+""",
+            "src/a.py": 'STAGE = "s"\ndef run(slow): pass\n',
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("opening")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
+
+
+def test_an_interrupt_while_resources_close_still_closes_the_others(project: Project) -> None:
+    root = project(
+        {
+            "orchconf.py": CONF
+            + """
+    @resource
+    def slow(counted):
+        yield 1
+        import time
+        print("closing", flush=True)
+        time.sleep(60)
+""",
+            "src/a.py": 'STAGE = "s"\ndef run(slow): pass\n',
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("closing")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
+
+
+def test_a_signal_from_outside_reaches_what_the_tool_started(project: Project) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import subprocess
+                STAGE = "s"
+                def run():
+                    child = subprocess.Popen(["sleep", "60"])
+                    with open("pid", "w") as file:
+                        file.write(str(child.pid))
+                    print("it has started")
+                    child.wait()
+            """
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("it has started")
+        orch.send(signal.SIGTERM)
+        assert orch.wait() == 143
+    assert is_gone(int((root / "pid").read_text()))
+
+
+def test_a_closed_pipe_interrupts_the_tool_and_closes_once(project: Project) -> None:
+    root = project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn, counted):
+                    conn.execute("create table t (x)")
+                    print("it has written")
+                    while True:
+                        print("and prints and prints")
+            """,
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.hang_up()
+        assert orch.wait() == 141
+    assert tables(root) == []
+    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
+
+
+def test_a_pause_does_not_count(project: Project) -> None:
+    """Stopped and continued, as by Ctrl-Z and `fg`: the worker is stopped with orch."""
+    root = project(
+        {
+            "src/a.py": """
+                import os, sys
+                STAGE = "s"
+                def run():
+                    print("waits for", os.getpid())
+                    while not os.path.exists("go"):
+                        pass
+            """
+        }
+    )
+
+    def state(pid: int) -> str:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    with running(root, "run") as orch:
+        worker = int(orch.wait_for(r"waits for (\d+)")[1])
+        orch.send(signal.SIGTSTP)
+        orch.wait_until_stopped()
+        wait_until(lambda: state(worker) == "T", "the worker to be stopped too")
+        (root / "go").touch()
+        orch.send(signal.SIGCONT)
+        assert orch.wait() == 0, orch.text
+    assert "1 passed in " in orch.text

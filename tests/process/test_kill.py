@@ -1,0 +1,108 @@
+"""kill -9 of orch or of its worker: nothing stays behind, and the next run is a run like any other."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.conftest import Project
+from tests.support.running import is_gone, running, wait_until
+
+TOOL = """
+    import os, subprocess, time
+    STAGE = "s"
+    def run(conn):
+        conn.execute("create table t (x)")
+        conn.execute("insert into t values (1)")
+        if os.path.exists("go"):
+            return
+        child = subprocess.Popen(["sleep", "60"])
+        with open("pids", "w") as file:
+            file.write(f"{os.getpid()} {child.pid}")
+        print("it has written")
+        time.sleep(60)
+"""
+
+
+def pids(root: Path) -> list[int]:
+    return [int(word) for word in (root / "pids").read_text().split()]
+
+
+def rows(root: Path) -> list[tuple[int]]:
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        return conn.execute("select x from t").fetchall()
+
+
+def test_kill_9_of_orch_leaves_no_process_and_no_half_done_work(project: Project) -> None:
+    root = project({"src/a.py": TOOL})
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.send(signal.SIGKILL)
+        assert orch.wait() == -signal.SIGKILL
+    for pid in pids(root):
+        wait_until(lambda pid=pid: is_gone(pid), f"the end of {pid}")  # type: ignore[misc]
+    (root / "go").touch()
+    with running(root, "run") as again:
+        assert again.wait() == 0, again.text
+    assert rows(root) == [(1,)]
+
+
+def test_kill_9_of_the_worker_is_a_failed_tool(project: Project) -> None:
+    root = project({"src/a.py": TOOL, "src/b.py": 'STAGE = "s"\ndef run(): pass\n'})
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        worker, child = pids(root)
+        import os
+
+        os.kill(worker, signal.SIGKILL)
+        assert orch.wait() == 1
+    assert "FAILED a src/a.py  was killed by SIGKILL (out of memory?)" in orch.text
+    assert "1 failed, 1 not run in " in orch.text
+    assert is_gone(child)
+    (root / "go").touch()
+    with running(root, "run") as again:
+        assert again.wait() == 0, again.text
+    assert rows(root) == [(1,)]
+
+
+def test_a_tool_that_kills_its_process_group_kills_itself_alone(project: Project) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import os, signal
+                STAGE = "s"
+                def run():
+                    os.killpg(0, signal.SIGKILL)
+            """
+        }
+    )
+    with running(root, "run") as orch:
+        assert orch.wait() == 1
+    assert "FAILED a src/a.py  was killed by SIGKILL" in orch.text
+
+
+def test_a_tool_that_closes_every_descriptor_is_a_failed_tool(project: Project) -> None:
+    root = project({"src/a.py": 'import os\nSTAGE = "s"\ndef run(): os.closerange(0, 4096)\n'})
+    with running(root, "run") as orch:
+        assert orch.wait() == 1
+    assert "closed the descriptors through which orch talks with its worker" in orch.text
+
+
+def test_a_child_that_outlives_its_tool_does_not_outlive_the_run(project: Project) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import subprocess
+                STAGE = "s"
+                def run():
+                    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+                    with open("pids", "w") as file:
+                        file.write(str(child.pid))
+            """
+        }
+    )
+    with running(root, "run") as orch:
+        assert orch.wait() == 0
+    assert is_gone(pids(root)[0])
