@@ -112,10 +112,11 @@ def _raise_fd(fd: int) -> int:
 
 def _widen(fd: int) -> None:
     """A larger pipe, where the system has such: a tool that prints much waits less."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    except (OSError, AttributeError):
-        pass
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        except OSError:  # the user has many pipes already: this one stays small
+            return
 
 
 def _open_pid(pid: int) -> int:

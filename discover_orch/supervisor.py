@@ -155,7 +155,8 @@ class Supervisor:
     ) -> Supervisor:
         """Start a worker; it gets ready while the caller finds out what it is to do.
 
-        `interpreter`: one that has been started already, its output captured. `raw_output`: it writes to this process's own stdout and stderr, and nothing is captured.
+        `interpreter`: one that has been started already, its output captured.
+        `raw_output`: it writes to this process's own stdout and stderr, and nothing is captured.
         `adopts_orphans` is for a process that has no other children than its workers, as `orch`: what
         outlives a worker becomes its child, and is ended. Raises OSError.
         """

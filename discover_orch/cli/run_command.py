@@ -27,7 +27,7 @@ from discover_orch.errors import ExitCode, OrchError, ProjectError
 from discover_orch.looking import View
 from discover_orch.plan import Plan
 from discover_orch.render.planning import plan_document, plan_text, settings_text
-from discover_orch.render.problems import problem_json
+from discover_orch.render.problems import few, problem_json
 from discover_orch.tool import Tool
 from discover_orch.values import KeyValue, Values
 
@@ -234,7 +234,7 @@ def _show_plan(context: Context, view: View, plan: Plan, *, as_json: bool, verbo
         voice.out(plan_text(plan, view.registry, voice.out_style, verbose=verbose))
         if verbose:
             voice.out(settings_text(view.project, voice.out_style))
-    voice.problems((*looking.warnings(view), *plan.warnings))
+    voice.problems(few((*looking.warnings(view), *plan.warnings)))
     return ExitCode.OK
 
 

@@ -16,6 +16,7 @@ from discover_orch.cli.voice import Voice
 from discover_orch.looking import View
 from discover_orch.plan import Plan
 from discover_orch.project import masked_url
+from discover_orch.render.problems import few
 from discover_orch.render.screen import Heading, Output, Screen, event_document
 from discover_orch.report import Report
 from discover_orch.run import DebuggerOpened, Event, Noticed, Suspended, Ticked
@@ -36,7 +37,7 @@ def run_and_show(
 ) -> int:
     """Runs the plan to its end and answers with the exit code. `words` were typed behind `run`."""
     voice, report = context.voice, Report()
-    voice.problems((*looking.warnings(view), *plan.warnings))
+    voice.problems(few((*looking.warnings(view), *plan.warnings)))
     is_raw = output == "raw"
     events = session.run_plan(
         plan,

@@ -78,8 +78,22 @@ class _Lines:
             if len(doc) > self._room > 10:
                 doc = doc[: self._room - 1].rstrip() + self._style.mark("…", "~")
             first = f"  {name:<{self._pad}}  {doc}" if doc else f"  {name}"
+            if options and len(path) + len(options) + 2 > self._room:
+                details = self._broken(path, options)
             line = f"{first}\n  {'':<{self._pad}}  {details}"
         return line if len(row) == 4 else line + self._sources(row[4:])
+
+    def _broken(self, path: str, options: str) -> str:
+        """Path and options on several lines, none of them wider than the screen where that can be."""
+        lines, line = [path], ""
+        for option in options.split("  "):
+            if line and len(line) + 2 + len(option) > self._room:
+                lines.append(line)
+                line = option
+            else:
+                line = f"{line}  {option}" if line else option
+        painted = [self._style.paint(one, "dim") for one in [*lines, line]]
+        return f"\n  {'':<{self._pad}}  ".join(painted)
 
     def _sources(self, paths: Sequence[str]) -> str:
         """With `--sources`: the files whose change makes the tool stale, one a line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from discover_orch.errors import Location, Problem, Severity
@@ -10,6 +10,7 @@ from discover_orch.render.style import Style, one_line
 
 ERROR: Severity = "error"
 WARNING: Severity = "warning"
+MOST_SHOWN = 5
 
 
 def problem_text(problem: Problem, style: Style) -> str:
@@ -25,6 +26,20 @@ def problem_text(problem: Problem, style: Style) -> str:
 
 def problems_text(problems: Iterable[Problem], style: Style) -> str:
     return "".join(problem_text(problem, style) + "\n" for problem in problems)
+
+
+def few(problems: Sequence[Problem]) -> list[Problem]:
+    """The first of many warnings, and a word about the rest: above a run they would hide it."""
+    if len(problems) <= MOST_SHOWN:
+        return list(problems)
+    left = len(problems) - MOST_SHOWN + 1
+    rest = Problem(
+        code="more",
+        message=f"{left} more of these",
+        hint="orch check tells them all",
+        severity=WARNING,
+    )
+    return [*problems[: MOST_SHOWN - 1], rest]
 
 
 def problem_json(problem: Problem) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 from contextlib import closing
@@ -41,8 +42,7 @@ def test_kill_9_of_orch_leaves_no_process_and_no_half_done_work(project: Project
         orch.wait_for("it has written")
         orch.send(signal.SIGKILL)
         assert orch.wait() == -signal.SIGKILL
-    for pid in pids(root):
-        wait_until(lambda pid=pid: is_gone(pid), f"the end of {pid}")  # type: ignore[misc]
+    wait_until(lambda: all(map(is_gone, pids(root))), "the end of all processes")
     (root / "go").touch()
     with running(root, "run") as again:
         assert again.wait() == 0, again.text
@@ -54,8 +54,6 @@ def test_kill_9_of_the_worker_is_a_failed_tool(project: Project) -> None:
     with running(root, "run") as orch:
         orch.wait_for("it has written")
         worker, child = pids(root)
-        import os
-
         os.kill(worker, signal.SIGKILL)
         assert orch.wait() == 1
     assert "FAILED a src/a.py  was killed by SIGKILL (out of memory?)" in orch.text

@@ -30,7 +30,7 @@ class Running:
     def __init__(self, pid: int, fd: int) -> None:
         self.pid = pid
         self.text = ""
-        self._fd = fd
+        self.fd = fd
         self._matched = 0  # of `text`: what `wait_for` has been through
         self._status: int | None = None
 
@@ -50,12 +50,12 @@ class Running:
 
     def type(self, text: str) -> None:
         """Keys on the terminal: `\\x03` is Ctrl-C, `\\x1a` Ctrl-Z."""
-        os.write(self._fd, text.encode())
+        os.write(self.fd, text.encode())
 
     def hang_up(self) -> None:
         """Nobody reads any more: the pipe is closed, or the terminal gone."""
-        os.close(self._fd)
-        self._fd = -1
+        os.close(self.fd)
+        self.fd = -1
 
     def wait_until_stopped(self) -> None:
         _, status = os.waitpid(self.pid, os.WUNTRACED)
@@ -66,7 +66,7 @@ class Running:
     def wait(self) -> int:
         """The exit code, or minus the signal that ended it; reads to the end first."""
         deadline = time.monotonic() + DEADLINE
-        while self._fd >= 0 and self._read(deadline):
+        while self.fd >= 0 and self._read(deadline):
             pass
         if self._status is None:
             wait_until(self._has_ended, f"the end of orch:\n{self.text}")
@@ -74,8 +74,8 @@ class Running:
         return os.waitstatus_to_exitcode(self._status)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        if self.fd >= 0:
+            os.close(self.fd)
         if self._status is None:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -89,10 +89,10 @@ class Running:
     def _read(self, deadline: float) -> bool:
         """Whether something came before the end and the deadline."""
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._fd], [], [], left)[0]:
+        if left <= 0 or not select.select([self.fd], [], [], left)[0]:
             return False
         try:
-            data = os.read(self._fd, 1 << 16)
+            data = os.read(self.fd, 1 << 16)
         except OSError:  # a terminal whose other side is closed
             return False
         self.text += data.decode("utf-8", "replace").replace("\r\n", "\n")
