@@ -7,10 +7,9 @@ warm start has not: the parser's modules are a sixth of its start-up.
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import stat
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -37,24 +36,39 @@ def read_rows(root: str, files: list[tuple[str, str]]) -> list[tuple[str, Row | 
         return [(path, _read_row(root, path, module)) for path, module in files]
     children = [_fork_reader(root, files[part::processes]) for part in range(1, processes)]
     found = [(path, _read_row(root, path, module)) for path, module in files[::processes]]
-    for part, (pid, pipe) in enumerate(children, start=1):
-        with os.fdopen(pipe, "rb") as answer:
-            data = answer.read()
-        os.waitpid(pid, 0)
+    for part, child in enumerate(children, start=1):
+        data = b""
+        if child is not None:
+            pid, pipe = child
+            with os.fdopen(pipe, "rb") as answer:
+                data = answer.read()
+            os.waitpid(pid, 0)
         mine = files[part::processes]
         try:
-            read = json.loads(data)
+            read = marshal.loads(data)
             found += [(path, row) for (path, _), row in zip(mine, read, strict=True)]
-        except ValueError:  # the child was killed: its share is read here
+        except (
+            ValueError,
+            EOFError,
+            TypeError,
+        ):  # no child could be had, or it was killed: its share is read here
             found += [(path, _read_row(root, path, module)) for path, module in mine]
     return found
 
 
-def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int]:
-    """A child that reads its share and answers with one JSON list. It shares no lock: there is one thread."""
-    receive, send = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
+def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int] | None:
+    """A child that reads its share and answers with one list: its id and the pipe; None where the
+    system gives none. It shares no lock, as there is one thread, and flushes nothing of its parent's."""
+    try:
+        receive, send = os.pipe()
+    except OSError:
+        return None
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(receive)
+        os.close(send)
+        return None
     if pid:
         os.close(send)
         return pid, receive
@@ -62,7 +76,7 @@ def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int]:
         os.close(receive)
         found = [_read_row(root, path, module) for path, module in files]
         with os.fdopen(send, "wb") as answer:
-            answer.write(json.dumps(found).encode())
+            answer.write(marshal.dumps(found))
     finally:
         os._exit(0)
 

@@ -23,7 +23,7 @@ MAX_STATEMENT_LINES = 500
 _WORDS = (b"yield", b"await", b"async", b"global", b"nonlocal", b"__debug__")
 _WHOLE_WORD = re.compile(rb"\b(?:" + b"|".join(_WORDS) + rb")\b")
 _HARMLESS_LAMBDA = re.compile(rb"lambda(?:[ \t]+\w+(?:=\w+)?)?[ \t]*:")
-_COOKIE = re.compile(rb"coding[:=][ \t]*(?!utf-8\b)")
+_COOKIE = re.compile(rb"coding[:=](?![ \t]*utf-8\b)")
 _KEYWORD = re.compile(rb"[(,](?=(?:\s|#[^\n]*\n)*(\w+)\s*=(?!=))")
 _SPLIT_KEYWORD = re.compile(rb"\n[ \t]*=(?!=)")  # `f(a  # why` and `=1)` on the next line
 _NOT_ASCII_NAME = re.compile(
@@ -87,7 +87,8 @@ def _prefix_stars(data: bytes) -> list[int]:
         last = before[-1:]
         if last == b"*":
             continue  # the second of `**`
-        if not (last.isalnum() or last in b"_)]\"'") or before.endswith(_BEFORE_VALUE):
+        is_product = last.isalnum() or (last and last in b"_)]\"'")
+        if not is_product or before.endswith(_BEFORE_VALUE):
             found.append(star)
     return found
 

@@ -91,7 +91,7 @@ def _next_events(
             executor.suspend()
             watch.pause(interruptions.pause)
             executor.resume()
-    if not happened and watch.is_running:
+    if not happened and watch.is_running and watch.silence > 0.9 * TICK:
         yield Ticked(module=watch.module, seconds=watch.seconds, is_ending=run.is_interrupted)
 
 
@@ -100,17 +100,19 @@ class _Stopwatch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._start = self._since = clock()
+        self._start = self._since = self._heard = clock()
         self._paused = self._paused_before = 0.0
         self.module: str | None = None
         self.is_running = False
 
     def begin(self, module: str | None) -> None:
         self.module, self.is_running = module, True
-        self._since, self._paused_before = self._clock(), self._paused
+        self._since = self._heard = self._clock()
+        self._paused_before = self._paused
 
     def take(self, event: Event) -> Event:
         """The event, with the time that it took where only this watch knows."""
+        self._heard = self._clock()
         match event:
             case ToolStarted(module=module):
                 self.begin(module)
@@ -134,6 +136,11 @@ class _Stopwatch:
     @property
     def seconds(self) -> float:
         return self._clock() - self._since - (self._paused - self._paused_before)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last event, which may be less than was waited for the next."""
+        return self._clock() - self._heard
 
     @property
     def total(self) -> float:

@@ -12,7 +12,8 @@ from discover_orch import __version__, looking, session
 from discover_orch.cli.again import Again
 from discover_orch.cli.app import Context
 from discover_orch.cli.live import StatusLine
-from discover_orch.cli.voice import Voice
+from discover_orch.cli.voice import HungUp, Voice
+from discover_orch.errors import ExitCode
 from discover_orch.looking import View
 from discover_orch.plan import Plan
 from discover_orch.project import masked_url
@@ -75,6 +76,8 @@ def run_and_show(
                 _write_json(voice, event, names, report)
             else:
                 _write_text(voice, event, screen, report, status)
+    except HungUp:
+        return ExitCode.HANGUP
     finally:
         status.hide()
         events.close()

@@ -17,6 +17,10 @@ from discover_orch.render.problems import problems_text
 from discover_orch.render.style import Style
 
 
+class HungUp(BrokenPipeError):
+    """The terminal is gone."""
+
+
 class Voice:
     """`out` and `err` with their styles; `colour` is `auto`, `always` or `never`."""
 
@@ -31,7 +35,7 @@ class Voice:
             _write(sys.stdout, text)
         except OSError as error:
             if error.errno == errno.EIO:
-                raise BrokenPipeError from None
+                raise HungUp from None
             raise
 
     def err(self, text: str) -> None:

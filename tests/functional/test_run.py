@@ -252,9 +252,7 @@ def test_options_may_stand_before_and_after_the_targets(project: Project, orch: 
 
 
 def test_a_file_is_a_target_relative_to_where_it_was_typed(project: Project, orch: Orch) -> None:
-    root = project(
-        {"orch.toml": "", "src/deep/a.py": show("a", "s"), "src/b.py": show("b", "s")}
-    )
+    root = project({"orch.toml": "", "src/deep/a.py": show("a", "s"), "src/b.py": show("b", "s")})
     answer = orch("run", "a.py", cwd=root / "src" / "deep")
     assert answer.code == 0, answer.text
     assert "this is a" in answer.out

@@ -99,7 +99,10 @@ def test_a_value_that_does_not_convert_is_not_shown(project: Project, orch: Orch
 
 def test_the_password_of_a_database_is_shown_nowhere(project: Project, orch: Orch) -> None:
     root = project(
-        {"src/a.py": 'STAGE = "s"\ndef run(conn): pass\n', "src/b.py": 'STAGE = "s"\ndef run(): 1 / 0'}
+        {
+            "src/a.py": 'STAGE = "s"\ndef run(conn): pass\n',
+            "src/b.py": 'STAGE = "s"\ndef run(): 1 / 0',
+        }
     )
     url = f"postgresql://user:{SECRET}@host/db"
     answer = orch("run", "--database", url)

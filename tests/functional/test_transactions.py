@@ -14,10 +14,11 @@ from tests.conftest import Orch, Project
 def tables(root: Path, name: str = "data.db") -> dict[str, int]:
     """Rows by table, read by somebody else after the run."""
     with closing(sqlite3.connect(root / name)) as conn:
-        names = [row[0] for row in conn.execute("select name from sqlite_master where type='table'")]
+        names = [
+            row[0] for row in conn.execute("select name from sqlite_master where type='table'")
+        ]
         return {
-            one: conn.execute(f"select count(*) from {one}").fetchone()[0]
-            for one in sorted(names)
+            one: conn.execute(f"select count(*) from {one}").fetchone()[0] for one in sorted(names)
         }
 
 

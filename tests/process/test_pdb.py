@@ -151,8 +151,8 @@ def test_the_terminal_is_put_back_as_it_was(project: Project) -> None:
         }
     )
     with on_terminal(root, "run") as orch:
-        orch.wait_for(PROMPT)
         before = termios.tcgetattr(orch.fd)
+        orch.wait_for(PROMPT)
         orch.type("c\n")
         orch.wait_for("waits")
         assert termios.tcgetattr(orch.fd) == before

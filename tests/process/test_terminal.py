@@ -127,9 +127,8 @@ def test_rich_is_imported_only_when_a_tool_has_been_silent(project: Project) -> 
         orch.wait_for(r"    a 0\.\d\d s")
         (root / "go").touch()
         assert orch.wait() == 0
-    assert set(re.findall(r"\| +(rich\.\w+)", orch.text)) <= {"rich.cells", "rich._cell_widths"} | {
-        one for one in re.findall(r"\| +(rich\._\w+)", orch.text)
-    }
+    assert re.search(r"\| +rich\.cells", orch.text)
+    assert not re.search(r"\| +rich\.(console|live|text)", orch.text)
 
 
 def test_ctrl_c_interrupts_the_tool_once(project: Project) -> None:
@@ -141,7 +140,7 @@ def test_ctrl_c_interrupts_the_tool_once(project: Project) -> None:
     assert (root / "interrupts").read_text() == "x"
     assert (root / "closed").read_text() == "x"
     assert tables(root) == []
-    assert shown(orch)[-3:-1][0] == "  to go on: orch run a b"
+    assert shown(orch)[-3] == "  to go on: orch run a b"
     assert shown(orch)[-2].startswith("1 interrupted, 1 not run in ")
 
 

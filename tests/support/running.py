@@ -131,7 +131,8 @@ def on_terminal(
     root: Path, *words: str, columns: int = 80, program: str = "", **environment: str
 ) -> Iterator[Running]:
     """`orch` as the leader of a session on a terminal of its own, or another `program` there."""
-    env = clean_environment(TERM="xterm-256color", COLUMNS=str(columns), **environment)
+    settings = {"TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
+    env = clean_environment(**settings)
     argv = [sys.executable, "-m", "discover_orch", *words]
     pid, fd = pty.fork()
     if pid == 0:
