@@ -44,7 +44,9 @@ def read_url(url: str, root: str) -> str:
     if scheme in EXTRAS:
         extra = EXTRAS[scheme]
         raise CannotOpen(
-            f"{scheme}:// needs the extra {extra!r}", f'pip install "discover_orch[{extra}]"'
+            f"{scheme}:// is not opened by this version of orch itself",
+            f'pip install "discover_orch[{extra}]" brings the driver; open the database with it in '
+            "get_connection() of orchconf.py",
         )
     if scheme != "sqlite":
         from discover_orch.errors import nearest  # only a slip needs it

@@ -216,7 +216,7 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
         ("sqlite:///no/such/x.db", "the folder {root}/no/such does not exist", "mkdir -p"),
         ("sqlite:///src", "it is a folder", "name a file in it"),
         ("sqlite:///no.db", "it is not an SQLite database", "name another file"),
-        ("postgresql://h/db", "postgresql:// needs the extra 'postgres'", "pip install"),
+        ("postgresql://h/db", "postgresql:// is not opened by this version", "pip install"),
         ("sqlit:///x.db", "sqlit:// is not known", "did you mean sqlite://?"),
     ],
 )
