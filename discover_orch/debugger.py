@@ -14,6 +14,7 @@ import sys
 
 from discover_orch.capture import Capture
 from discover_orch.channel import Channel
+from discover_orch.interrupts import Interrupts
 from discover_orch.protocol import DebugEnded, DebugStarted, Terminal
 
 TYPE_CHECKING = False
@@ -30,9 +31,10 @@ class NoTerminal(Exception):
 class Debugger:
     """Holds the terminal for at most one step."""
 
-    def __init__(self, channel: Channel, capture: Capture) -> None:
+    def __init__(self, channel: Channel, capture: Capture, interrupts: Interrupts) -> None:
         self._channel = channel
         self._capture = capture
+        self._interrupts = interrupts
         self._step: int | None = None
         self._has_terminal = False
 
@@ -53,11 +55,11 @@ class Debugger:
         """Post-mortem of a failed tool, where there is a terminal."""
         if not self._take_terminal():
             return
-        import pdb
-
         sys.stderr.write(traceback)
         with contextlib.suppress(BaseException):  # leaving the debugger is no second failure
-            pdb.post_mortem(_find_users(error.__traceback__))
+            prompt = self._make_prompt()
+            prompt.reset()
+            prompt.interaction(None, _find_users(error.__traceback__))
 
     def _stop(self, *args: Any, **named: Any) -> Any:
         """`sys.breakpointhook`: as the standard one does, but on the terminal."""
@@ -68,10 +70,24 @@ class Debugger:
             raise NoTerminal("breakpoint() needs a terminal, and this worker has none")
         if wanted:
             return sys.__breakpointhook__(*args, **named)
-        import pdb
-
-        pdb.Pdb().set_trace(sys._getframe(1))
+        self._make_prompt().set_trace(sys._getframe(1))
         return None
+
+    def _make_prompt(self) -> Any:
+        """The standard debugger; Ctrl-C at its prompt is for it, and no wish to end the tool."""
+        import pdb  # 30 ms, and only to debug
+
+        interrupts = self._interrupts
+
+        class Prompt(pdb.Pdb):
+            def cmdloop(self, intro: Any = None) -> None:
+                before, interrupts.is_debugging = interrupts.is_debugging, True
+                try:
+                    super().cmdloop(intro)
+                finally:
+                    interrupts.is_debugging = before
+
+        return Prompt()
 
     def _take_terminal(self) -> bool:
         if self._has_terminal:

@@ -21,6 +21,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.asked = False
         self.raised = False
+        self.is_debugging = False  # at a debugger's prompt, where Ctrl-C asks for no end
         self._listens = False
         self._runner: Any = None
 
@@ -53,6 +54,8 @@ class Interrupts:
             self._runner = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.is_debugging:
+            raise KeyboardInterrupt
         self.asked = True
         # In the frame of `call` itself, the user's code has just come back: too late to interrupt it.
         if self._listens and (frame is None or frame.f_code is not _CALL):

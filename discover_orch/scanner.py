@@ -104,10 +104,9 @@ class ModuleSpace:
 
     def __init__(self, project: Project) -> None:
         entries = [os.path.normpath(entry) for entry in project.pythonpath]
-        self._root = project.root
-        self._entries = sorted(
-            {"" if entry == "." else entry + "/" for entry in entries}, key=len, reverse=True
-        )
+        #: In the order of import, and the deepest first.
+        self._starts = list(dict.fromkeys("" if one == "." else one + "/" for one in entries))
+        self._entries = sorted(self._starts, key=len, reverse=True)
 
     def name(self, path: str) -> str:
         """The dotted name, from the deepest entry that holds the path; "" where none does."""
@@ -127,7 +126,7 @@ class ModuleSpace:
         inside = module.replace(".", "/")
         return [
             entry + inside + ending
-            for entry in self._entries[::-1]
+            for entry in self._starts
             for ending in ("/__init__.py", ".py")
         ]
 
@@ -263,10 +262,14 @@ def _with_last_stages(broken: Broken, old: _Memory) -> Broken:
 def _misnamed(found: ModuleFacts) -> Problem:
     folder, _, name = found.path.rpartition("/")
     what = "its name" if not name[:-3].isidentifier() else f"the folder name in {folder}/"
+    hint = "use letters, digits and _ only, and no digit first"
+    if not found.module:
+        what = "an __init__.py in a folder of pythonpath itself"
+        hint = "move it into a module of its own"
     return Problem(
         code="misnamed",
         message=f"has a STAGE, but {what} cannot be imported",
-        hint="use letters, digits and _ only, and no digit first",
+        hint=hint,
         location=Location(path=found.path, line=found.stage.line if found.stage else None),
         severity="warning",
     )

@@ -137,7 +137,7 @@ class Worker:
             os.environ.update(prepare.environment)
         self._loader = Loader(prepare.root, prepare.pythonpath)
         self._loader.install()
-        self._debugger = Debugger(channel, capture)
+        self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._baseline = Baseline(prepare.root, channel.messages_fd)
         self._resources = Resources(

@@ -46,6 +46,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:  # pragma: no cover
             os.execve(command[0], list(command), clean_environment(TERM="dumb"))
+        self.attributes = termios.tcgetattr(self.fd)
         self.shown = ""
         self.looked = 0
 
@@ -121,7 +122,6 @@ def test_a_breakpoint_gets_the_terminal_and_gives_it_back(project: Project) -> N
     terminal = start(project(FILES), "stops")
     terminal.until("lent True")
     terminal.until("(Pdb) ")
-    before = termios.tcgetattr(terminal.fd)
     terminal.type("p x + 1000\n")
     terminal.until("1041")
     terminal.until("(Pdb) ")
@@ -135,7 +135,7 @@ def test_a_breakpoint_gets_the_terminal_and_gives_it_back(project: Project) -> N
     terminal.until("StepFinished 2 passed")
     terminal.type("typed\n")
     terminal.until("mine True typed")
-    assert termios.tcgetattr(terminal.fd) == before
+    assert termios.tcgetattr(terminal.fd) == terminal.attributes
     assert terminal.close() == 0
     assert "Output 2 captured" in terminal.shown
     assert terminal.shown.count("lent True") == 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,7 +47,9 @@ def problem(root: Path, path: str) -> str:
 
 
 def test_a_file_becomes_the_facts_of_its_module(tmp_path: Path) -> None:
-    write_files(tmp_path, {"src/a.py": TOOL, "src/p/__init__.py": "from .x import STAGE as S\nSTAGE = S"})
+    write_files(
+        tmp_path, {"src/a.py": TOOL, "src/p/__init__.py": "from .x import STAGE as S\nSTAGE = S"}
+    )
     found = read(tmp_path, "src/a.py")["src/a.py"]
     assert isinstance(found, ModuleFacts)
     assert (found.module, found.path, found.stage) == (
@@ -97,7 +101,9 @@ def test_a_link_to_itself_is_a_problem_that_names_the_reason(tmp_path: Path) -> 
 @pytest.mark.parametrize("place", [0, SIZE_LIMIT, (1 << 20) - 2])
 def test_a_file_too_large_is_a_problem_where_it_holds_the_word(tmp_path: Path, place: int) -> None:
     rest = b"#" * (SIZE_LIMIT - place)
-    write_files(tmp_path, {"a.py": b"#" * place + b"STAGE" + rest, "b.py": b"#" * place + rest + b"#"})
+    write_files(
+        tmp_path, {"a.py": b"#" * place + b"STAGE" + rest, "b.py": b"#" * place + rest + b"#"}
+    )
     assert problem(tmp_path, "a.py") == (
         "a.py too-large: holds STAGE and is too large to be read (2.0 MB, limit 2 MB)"
     )
@@ -133,7 +139,10 @@ def write_many(root: Path) -> list[tuple[str, str]]:
     """Files of every kind, and their modules."""
     write_files(
         root,
-        {f"t{n}.py": f"STAGE = 'stage {n}'\ndef run(x={n}, *, é='\U0001f427'): 0\n" for n in range(5)}
+        {
+            f"t{n}.py": f"STAGE = 'stage {n}'\ndef run(x={n}, *, é='\U0001f427'): 0\n"
+            for n in range(5)
+        }
         | {"broken.py": "STAGE = (", "latin.py": b"# coding: latin-1\nSTAGE = '\xe9'\ndef run(): 0"}
         | {"plain.py": "x = 1", "bad.py": b"STAGE = '\xff'", "surrogate.py": "STAGE = '\\ud800'"},
     )
@@ -200,8 +209,8 @@ def test_the_share_of_a_child_that_breaks_off_in_its_answer_is_read_all_the_same
     whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
 
     def halve() -> None:  # what a child writes is its whole answer less the end
-        dumps = reading.json.dumps
-        monkeypatch.setattr(reading.json, "dumps", lambda rows: dumps(rows)[:-10])
+        cut = SimpleNamespace(dumps=lambda rows: marshal.dumps(rows)[:-10], loads=marshal.loads)
+        monkeypatch.setattr(reading, "marshal", cut)
 
     monkeypatch.setattr(os, "fork", in_children(halve))
     assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
@@ -244,7 +253,9 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
 
 
 def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "X = 'x'", "p/__init__.py": "from . import q", "bad.py": "X = ("})
+    write_files(
+        tmp_path, {"a.py": "X = 'x'", "p/__init__.py": "from . import q", "bad.py": "X = ("}
+    )
     os.mkfifo(tmp_path / "fifo.py")
 
     def offers(path: str, module: str) -> AnyFacts | None:
