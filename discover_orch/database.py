@@ -98,7 +98,7 @@ def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
 
 def find_hint(error: BaseException) -> str:
     """How to mend what SQLite complained about, or ""."""
-    if not isinstance(error, sqlite3.OperationalError):
+    if not issubclass(type(error), sqlite3.OperationalError):
         return ""
     text = str(error)
     if "locked" in text:

@@ -80,9 +80,9 @@ def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> S
 
 def _text(error: BaseException) -> str:
     """One or more lines; of a SyntaxError the message without its place, which stands elsewhere."""
-    if isinstance(error, SyntaxError) and isinstance(error.msg, str):
-        return error.msg
     try:
+        if isinstance(error, SyntaxError) and isinstance(error.msg, str):
+            return error.msg
         text = str(error)
     except BaseException as second:
         return f"(its __str__ raised {type(second).__name__})"

@@ -1,18 +1,25 @@
 """SIGINT in the worker: KeyboardInterrupt for the user's code, a flag for orch's own.
 
 A transaction that is being ended, or a resource that has just been opened, must not be torn apart by an
-exception; so one is raised only where the user's code runs, and orch asks for the flag between.
+exception; so one is raised only where a tool runs, and orch asks for the flag between.
 """
 
 from __future__ import annotations
 
+import _thread
 import signal
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
     from typing import Any
+
+
+# Seconds from the interrupt on, and at least for each call; the parent's next step comes after two.
+PATIENCE = 1.0
+LEAST_PATIENCE = 0.2
 
 
 class Interrupts:
@@ -22,12 +29,17 @@ class Interrupts:
         self.asked = False
         self.raised = False
         self.is_debugging = False  # at a debugger's prompt, where Ctrl-C asks for no end
+        self._main = _thread.get_ident()
+        self._asked_at = 0.0
         self._listens = False
+        self._shield: object = None  # stands for the one shielded call that is going on
+        self._overdue: object = None  # the one that has had its time
         self._runner: Any = None
 
     def install(self) -> None:
         """Handle SIGINT from now on; the supervisor had it blocked until here."""
         signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGCONT, _wake)  # what it interrupts, sees a SIGINT that came before
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
@@ -39,6 +51,23 @@ class Interrupts:
                 given = self._await(given)
         finally:
             self._listens = before
+        return given
+
+    def shield(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        """The same for code that opens or closes something: an interrupt waits for its end.
+
+        Else what it has just opened could be lost before anybody can close it. Where it takes longer
+        than `PATIENCE`, the interrupt comes all the same, while there is time to close the others.
+        """
+        self._shield = object()
+        if self.asked:
+            self._lose_patience()
+        try:
+            given = function(*args, **named)
+            if hasattr(given, "__await__"):
+                given = self._await(given)
+        finally:
+            self._shield = None
         return given
 
     def check(self) -> None:
@@ -57,10 +86,26 @@ class Interrupts:
         if self.is_debugging:
             raise KeyboardInterrupt
         self.asked = True
-        # In the frame of `call` itself, the user's code has just come back: too late to interrupt it.
-        if self._listens and (frame is None or frame.f_code is not _CALL):
+        self._asked_at = self._asked_at or time.monotonic()
+        # In the frames of ours, the user's code has just come back: too late to interrupt it.
+        if frame is not None and frame.f_code in _OWN:
+            return
+        if self._listens or (self._shield is not None and self._shield is self._overdue):
             self.raised = True
             raise KeyboardInterrupt
+        if self._shield is not None:
+            self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        """Interrupt what is shielded now once more, when it has had its time."""
+        wait = max(self._asked_at + PATIENCE - time.monotonic(), LEAST_PATIENCE)
+        _thread.start_new_thread(self._remind, (self._shield, wait))
+
+    def _remind(self, shield: object, wait: float) -> None:
+        time.sleep(wait)
+        if self._shield is shield:
+            self._overdue = shield
+            signal.pthread_kill(self._main, signal.SIGINT)  # another thread would not wake it
 
     def _await(self, awaitable: Any) -> Any:
         """One event loop for the whole worker: async resources stay usable in it."""
@@ -70,16 +115,23 @@ class Interrupts:
             self._runner = asyncio.Runner()
 
         async def wait() -> Any:
-            mine = asyncio.current_task()
-            try:
-                return await awaitable
-            finally:
-                left = [task for task in asyncio.all_tasks() if task is not mine]
-                for task in left:
-                    task.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
+            return await awaitable
 
-        return self._runner.run(wait())
+        try:
+            return self._runner.run(wait())
+        finally:
+            # An interrupt while the loop waits leaves it without the tool's own task being told; and
+            # tasks that the tool did not wait for are no business of the next one.
+            loop = self._runner.get_loop()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
-_CALL = Interrupts.call.__code__
+def _wake(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+_OWN = (Interrupts.call.__code__, Interrupts.shield.__code__)

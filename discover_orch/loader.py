@@ -102,15 +102,16 @@ class Loader:
         self._loaded.clear()
         return taken
 
-    def hint_for(self, error: ImportError) -> str:
+    def hint_for(self, error: BaseException) -> str:
         """How to mend an import that found no such module, or "" where nothing can be said."""
-        if not isinstance(error, ModuleNotFoundError) or not error.name:
+        missing = getattr(error, "name", None) if type(error) is ModuleNotFoundError else None
+        if not isinstance(missing, str) or not missing:
             return ""
-        top = error.name.partition(".")[0]
+        top = missing.partition(".")[0]
         for folder in self._find_homes_of(top):
             if os.path.join(self.root, folder) not in self.pythonpath:
                 return f'add "{folder}" to pythonpath in the configuration: {top} is in there'
-        if error.name == top:
+        if missing == top:
             return f"if {top} is a library, install what provides it for {sys.executable}"
         return ""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class CallsUsers(Protocol):
-        """Runs code of the user: an interrupt reaches it, and what it gives is awaited."""
+        """Runs code of the user; no interrupt breaks into it, and what it gives is awaited."""
 
         def __call__(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any: ...
 
@@ -144,7 +144,7 @@ class Resources:
         return value
 
     def _open_one(self, name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-        """Call it. It is on the stack before it is resumed: an interrupt must not lose what it opened."""
+        """Call it. It is on the stack before it is resumed: no exception may lose what it opened."""
         value = self._call(function, **given)
         opened = _Opened(name)
         opened.value = value

@@ -125,9 +125,7 @@ class ModuleSpace:
         """The paths that could hold the module, in the order of import."""
         inside = module.replace(".", "/")
         return [
-            entry + inside + ending
-            for entry in self._starts
-            for ending in ("/__init__.py", ".py")
+            entry + inside + ending for entry in self._starts for ending in ("/__init__.py", ".py")
         ]
 
 

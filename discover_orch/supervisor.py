@@ -52,10 +52,14 @@ if TYPE_CHECKING:
 
 # From an interrupt on: seconds, and what the worker's process group is sent then.
 LADDER = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (3.0, signal.SIGKILL))
+# And when a nudge: Python sees a signal that came just before a system call only when that call ends,
+# and SIGCONT, which harms nobody, ends it (the worker has a handler for it, which does nothing).
+NUDGES = (0.02, 0.1, 0.5, 1.0)
 TIME_TO_END = 2.0  # seconds from `Closed` until the worker is killed
 SWEEP_TIME = 1.0
 SHORTEST_WAIT = 0.05  # seconds between looks at a worker, where the system does not tell of its end
 READ_SIZE = 1 << 16
+LAST_READS = 64  # more than a pipe holds
 
 
 @value
@@ -137,6 +141,7 @@ class Supervisor:
         self._threads: tuple[str, ...] = ()
         self._interrupted_at: float | None = None
         self._rungs = 0
+        self._nudges = 0
         self._kill_reason = ""
         self._status: int | None = None
         self._below: set[int] = set()  # descendants seen before it was killed
@@ -294,8 +299,12 @@ class Supervisor:
         if self._closed_at is not None:
             return None if self._kill_reason else self._closed_at + TIME_TO_END
         if self._interrupted_at is not None:
-            left = next_rung(now - self._interrupted_at)
-            return None if left is None else now + left
+            elapsed = now - self._interrupted_at
+            due = [*NUDGES[self._nudges : self._nudges + 1]]
+            left = next_rung(elapsed)
+            if left is not None:
+                due.append(elapsed + left)
+            return min(due) + self._interrupted_at if due else None
         return None
 
     def _climb(self, now: float) -> None:
@@ -304,7 +313,11 @@ class Supervisor:
             if now >= self._closed_at + TIME_TO_END:
                 self.kill(f"did not end within {TIME_TO_END:g} s after its work, and was killed")
         elif self._interrupted_at is not None:
-            due = rung(now - self._interrupted_at)
+            elapsed = now - self._interrupted_at
+            if self._nudges < len(NUDGES) and elapsed >= NUDGES[self._nudges]:
+                self._nudges += 1
+                kill_group(self.pid, signal.SIGCONT)
+            due = rung(elapsed)
             for at, number in LADDER[self._rungs : due]:
                 if number != signal.SIGINT:
                     self._kill_reason = (
@@ -453,8 +466,9 @@ class Supervisor:
         if self._adopts:
             sweep(_alive | (_others or set()), time.monotonic() + SWEEP_TIME)
         for stream in self._streams:
-            while self._read_stream(stream):
-                pass
+            for _ in range(LAST_READS):  # who is left below may go on writing for ever
+                if not self._read_stream(stream):
+                    break
             stream.end()
         while self._read_messages():
             pass

@@ -91,6 +91,7 @@ def _end_with_parent(life: int, me: int) -> None:
     In a thread of its own, since the main thread runs a tool; the tool is not asked: its transaction
     is rolled back by the database.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
     try:
         while os.read(life, 1):
             pass
@@ -147,7 +148,7 @@ class Worker:
             needs={one.name: one.needs for one in prepare.resources},
             has_connection=prepare.has_connection,
             load_conf=self._load_conf,
-            call=interrupts.call,
+            call=interrupts.shield,
         )
 
     def serve(self) -> None:
@@ -236,7 +237,7 @@ class Worker:
             return [f"its transaction could not be rolled back: {error}"]
 
     def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> StepError:
-        if isinstance(error, PROBLEMS):
+        if issubclass(type(error), PROBLEMS):
             place = describe(error, self._root)
             return StepError(
                 kind="exception",
@@ -246,9 +247,7 @@ class Worker:
                 line=place.line,
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        hint = find_hint(error)
-        if isinstance(error, ImportError):
-            hint = self._loader.hint_for(error)
+        hint = find_hint(error) or self._loader.hint_for(error)
         if has_returned:
             hint = hint or "raised after run() had returned, when orch committed"
         described = describe(error, self._root, hint, all_frames=self._all_frames)
@@ -278,7 +277,7 @@ class Worker:
     def _leave_fork(self, code: int, error: BaseException | None = None) -> None:
         """A tool forked, and its child came back here: it has no business in this function."""
         if os.getpid() != self._pid:
-            if error is not None and not isinstance(error, SystemExit):
+            if error is not None and not issubclass(type(error), SystemExit):
                 sys.stderr.write(describe(error, self._root).traceback)
                 sys.stderr.flush()
             os._exit(code)

@@ -29,12 +29,13 @@ class StatusLine:
             return
         from rich.cells import cell_len, set_cell_size
 
-        shown = one_line(text)
+        encoding = self._stream.encoding or "utf-8"
+        shown = one_line(text).encode(encoding, "backslashreplace").decode(encoding)
         room = self._room(self._stream)
         if cell_len(shown) > room:  # a line that wraps cannot be wiped
             shown = set_cell_size(shown, room - 1) + self._style.mark("…", "~")
         self._write(WIPE + self._style.paint(shown, "dim"))
-        self._is_drawn = True
+        self._is_drawn = self._stream is not None
 
     def hide(self) -> None:
         if self._is_drawn:

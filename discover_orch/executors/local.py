@@ -46,6 +46,7 @@ class LocalExecutor:
         self._worker = worker
         self._steps: list[Step] = []
         self._held: list[RunStep] = []  # those that wait until the one before them has ended
+        self._latest = 0  # the step that began last: gets what is written between steps
         self._is_interrupted = False
         if worker is not None:
             worker.send(prepare)
@@ -122,11 +123,12 @@ class LocalExecutor:
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
         match event:
             case StepStarted(step=step):
+                self._latest = step
                 if not self._prepare.raw_output:  # else it has been told already
                     yield ToolStarted(module=self._module(step))
             case Output(step=number, stream=stream, text=text):
-                step = len(self._steps) - 1 if number is None else number
-                if step >= 0:
+                step = self._latest if number is None else number
+                if step < len(self._steps):
                     yield ToolOutput(module=self._module(step), stream=stream, text=text)
             case StepFinished():
                 yield ToolFinished(
@@ -144,33 +146,40 @@ class LocalExecutor:
                 for error in errors:
                     yield Noticed(problem=_closing_problem(error), traceback=_own_traceback(error))
             case Died():
-                yield from self._died(event)
+                yield from self._died(event, worker)
             case Ended(sentence=sentence, threads=threads):
                 if sentence or threads:
                     yield Noticed(problem=_ending_problem(sentence, threads))
             case _:
                 pass
 
-    def _died(self, event: Died) -> Iterator[Event]:
-        if event.step is None:
-            problem = Problem(
-                code="worker-died",
-                message=f"the worker process {event.sentence}",
-                hint="resources of orchconf.py may not have been closed",
-            )
-            if not self._is_interrupted:
-                yield Noticed(problem=problem)
-            return
+    def _died(self, event: Died, worker: Supervisor) -> Iterator[Event]:
+        number = event.step
+        sentence = event.sentence
+        hint = ""
+        if number is None:
+            waiting = [*worker.unanswered, *(order.step for order in self._held)]
+            self._held.clear()
+            hint = "resources of orchconf.py may not have been closed"
+            if self._is_interrupted:
+                return
+            if not waiting:
+                message = f"the worker process {sentence}"
+                yield Noticed(problem=Problem(code="worker-died", message=message, hint=hint))
+                return
+            number = waiting[0]  # nobody will begin it any more
+            sentence = f"the worker process {sentence} before the tool began"
         failure = Failure(
             kind="crash",
             type=event.signal or "crash",
-            message=event.sentence,
-            path=event.path or self._steps[event.step].tool.path,
+            message=sentence,
+            path=event.path or self._steps[number].tool.path,
             line=event.line,
             traceback=event.traceback,
+            hint=hint,
         )
         yield ToolFinished(
-            module=self._module(event.step),
+            module=self._module(number),
             status="interrupted" if self._is_interrupted else "failed",
             error=failure,
         )

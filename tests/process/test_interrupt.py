@@ -121,6 +121,29 @@ def test_a_tool_that_ignores_the_interrupt_is_killed_after_a_while(project: Proj
     assert tables(root) == []
 
 
+def test_an_interrupt_that_python_has_not_noticed_is_seen_all_the_same(project: Project) -> None:
+    """As when it comes just before a system call; here it goes to another thread."""
+    root = project(
+        {
+            "src/a.py": """
+                import signal, threading, time
+                STAGE = "s"
+                def run():
+                    threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+                    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+                    print("it sleeps")
+                    time.sleep(60)
+            """
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("it sleeps")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert "1 interrupted in " in orch.text
+    assert "was killed" not in orch.text
+
+
 def test_a_tool_that_swallows_the_interrupt_has_not_passed(project: Project) -> None:
     root = project(
         {

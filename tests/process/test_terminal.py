@@ -40,13 +40,15 @@ WAITS = """
         conn.execute("create table t (x)")
         with open("pid", "w") as file:
             file.write(str(os.getpid()))
-        print("it has written")
+        says = print
         while True:
             try:
+                says("it has written")
                 time.sleep(60)
             except KeyboardInterrupt:
                 with open("interrupts", "a") as file:
                     file.write("x")
+                says = str
                 if os.path.exists("gives up"):
                     raise
 """

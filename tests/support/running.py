@@ -22,6 +22,14 @@ from pathlib import Path
 from tests.support.project_builder import clean_environment
 
 DEADLINE = 20.0  # seconds
+# The tests may themselves run where some are ignored: under nohup, in the background of a script.
+SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+)
 
 
 class Running:
@@ -115,6 +123,7 @@ def running(root: Path, *words: str, **environment: str) -> Iterator[Running]:
                 (os.POSIX_SPAWN_DUP2, theirs, 2),
             ],
             setpgroup=0,
+            setsigdef=SIGNALS,
         )
     finally:
         os.close(theirs)
@@ -137,6 +146,8 @@ def on_terminal(
     pid, fd = pty.fork()
     if pid == 0:
         try:
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
             os.chdir(root)
             os.execve(program or argv[0], [program, *words] if program else argv, env)
         finally:

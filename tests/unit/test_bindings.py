@@ -193,5 +193,7 @@ STATEMENTS = [
 def test_the_names_are_those_that_python_sees_bound(statements: list[str]) -> None:
     text = "\n".join(statements)
     table = symtable.symtable(text, "<module>", "exec")
-    expected = {one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()}
+    expected = {
+        one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()
+    }
     assert {*read(text).names} == expected

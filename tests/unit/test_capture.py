@@ -81,5 +81,8 @@ def test_it_keeps_up_with_300_000_lines_a_second() -> None:
     started = time.perf_counter()
     pieces = [splitter.feed(data[at : at + 65_536]) for at in range(0, len(data), 65_536)]
     taken = time.perf_counter() - started
-    assert sum(text.count("\n") for found in pieces for text in found if isinstance(text, str)) == 300_000
+    assert (
+        sum(text.count("\n") for found in pieces for text in found if isinstance(text, str))
+        == 300_000
+    )
     assert taken < 1, f"{taken:.2f} s"

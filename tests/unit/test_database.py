@@ -36,7 +36,11 @@ def test_a_url_means_a_file(url: str, path: str) -> None:
     [
         ("data.db", "no database URL", "sqlite:///data.db"),
         ("sqlite://data.db", "names a server", "sqlite:///data.db"),
-        ("postgresql://u:secret@h/d", "postgresql:// is not opened", 'pip install "discover_orch[postgres]"'),
+        (
+            "postgresql://u:secret@h/d",
+            "postgresql:// is not opened",
+            'pip install "discover_orch[postgres]"',
+        ),
         ("duckdb:///d.duckdb", "duckdb:// is not opened", 'pip install "discover_orch[duckdb]"'),
         ("sqlit:///d", "sqlit:// is not known", "did you mean sqlite://?"),
         ("mysql://h/d", "mysql:// is not known", "known: sqlite://, postgresql://, duckdb://"),

@@ -32,7 +32,9 @@ def _fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def install(root: Path, *pythonpath: str) -> Loader:
-    loader = Loader(str(root), [str(root / one) if one else str(root) for one in pythonpath or ("",)])
+    loader = Loader(
+        str(root), [str(root / one) if one else str(root) for one in pythonpath or ("",)]
+    )
     loader.install()
     return loader
 
@@ -49,7 +51,8 @@ def test_200_equal_size_rewrites_are_each_seen(project: Project) -> None:
     for number in range(1000, 1200):
         path.write_text(f"N = {number}\n")
         os.utime(path, (1, 1))
-        assert loader.load_tool("tool", "tool.py").N == number
+        tool = loader.load_tool("tool", "tool.py")
+        assert number == tool.N
         forget("tool")
     hashes = [one for _, _, one in loader.take_loaded()]
     assert hashes == [content_hash(b"N = %d\n" % number) for number in range(1000, 1200)]
@@ -74,7 +77,9 @@ def test_bytecode_is_used_where_its_hash_fits_and_only_there(project: Project) -
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x" * 15, b"x" * 16, None, b"stamp"], ids=["empty", "short", "foreign", "cut", "stamp"]
+    "data",
+    [b"", b"x" * 15, b"x" * 16, None, b"stamp"],
+    ids=["empty", "short", "foreign", "cut", "stamp"],
 )
 def test_damaged_and_foreign_bytecode_is_passed_over(project: Project, data: bytes | None) -> None:
     root = project({"tool.py": "N = 1\n"})
@@ -169,7 +174,9 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
     root = project({"json.py": "def run(): pass\n"})
     import json  # noqa: F401 - so that the name is taken
 
-    with pytest.raises(ImportProblem, match=r"the module json was found at .*, not at json\.py") as told:
+    with pytest.raises(
+        ImportProblem, match=r"the module json was found at .*, not at json\.py"
+    ) as told:
         install(root).load_tool("json", "json.py")
     assert "rename json.py" in told.value.hint
 

@@ -136,7 +136,9 @@ def test_every_kind_has_its_word() -> None:
 
 
 def test_numbers_that_json_does_not_know_survive() -> None:
-    message = StepFinished(step=1, status="passed", duration=0, metrics={"n": math.nan, "i": math.inf})
+    message = StepFinished(
+        step=1, status="passed", duration=0, metrics={"n": math.nan, "i": math.inf}
+    )
     decoded: Any = decode_message(encode_message(message))
     assert math.isnan(decoded.metrics["n"])
     assert decoded.metrics["i"] == math.inf
@@ -156,7 +158,18 @@ def test_the_module_is_cheap_to_import() -> None:
     import sys
 
     code = "import sys, discover_orch.supervisor; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"dataclasses", "inspect", "subprocess", "asyncio", "sqlite3", "selectors", "click", "rich"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    heavy = {
+        "dataclasses",
+        "inspect",
+        "subprocess",
+        "asyncio",
+        "sqlite3",
+        "selectors",
+        "click",
+        "rich",
+    }
     assert not heavy & set(done.stdout.split())
     assert protocol.__doc__

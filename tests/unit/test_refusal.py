@@ -149,7 +149,15 @@ def test_what_may_go_wrong_out_of_sight_is_suspected(text: str) -> None:
 FORMS = st.sampled_from(
     [
         *(f"{line}" for line in ("pass", "x = 1", "return 1", "break", "a, *b = c", "f(*a)", "*a")),
-        *("f(a=1, b=2)", "f(a=1, a=2)", "x = *a,", "import a", "from a import *", "yield", "x: int"),
+        *(
+            "f(a=1, b=2)",
+            "f(a=1, a=2)",
+            "x = *a,",
+            "import a",
+            "from a import *",
+            "yield",
+            "x: int",
+        ),
         *("return *a", "continue", "lambda a, b: 0", "lambda: 0", "[y for *y in z]", "global x"),
     ]
 )

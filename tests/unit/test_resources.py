@@ -44,6 +44,7 @@ def make(
     root: Path | str = "/nowhere",
     database: str = "sqlite://",
     transaction: str = "tool",
+    call: Any = None,
 ) -> Resources:
     conf = ModuleType("orchconf")
     needs = {}
@@ -57,7 +58,7 @@ def make(
         needs={name: one for name, one in needs.items() if name != "get_connection"},
         has_connection="get_connection" in functions,
         load_conf=lambda: conf,
-        call=Interrupts().call,
+        call=call or Interrupts().call,
     )
 
 
@@ -89,7 +90,14 @@ def test_plain_functions_generators_and_dependencies() -> None:
     assert resources.open(["http", "settings"]) == {"http": "HTTP", "settings": {"n": 1}}
     assert resources.open([]) == {}
     assert resources.close() == []
-    assert log == ["open conn", "open http {'n': 1}", "commit", "close http", "commit", "close conn"]
+    assert log == [
+        "open conn",
+        "open http {'n': 1}",
+        "commit",
+        "close http",
+        "commit",
+        "close conn",
+    ]
     assert resources.close() == []
 
 
@@ -138,11 +146,13 @@ def test_async_resources_share_one_loop() -> None:
     async def value() -> int:
         return 7
 
-    resources = make({"agen": agen, "value": value})
+    interrupts = Interrupts()
+    resources = make({"agen": agen, "value": value}, call=interrupts.call)
     loops = {id(resources.open(["agen"])["agen"]) for _ in range(2)}
     assert len(loops) == 1
     assert resources.open(["value"]) == {"value": 7}
     assert resources.close() == []
+    interrupts.close()
     assert log == ["open", "close"]
 
 

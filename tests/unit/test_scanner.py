@@ -171,8 +171,7 @@ def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(e
         "lib/__init__.py:1: has a STAGE, but an __init__.py in a folder of pythonpath itself"
         " cannot be imported (move it into a module of its own)",
         f"src/1a.py:1: has a STAGE, but its name cannot be imported ({hint})",
-        "src/a-b/c.py:1: has a STAGE, but the folder name in src/a-b/ cannot be imported"
-        f" ({hint})",
+        f"src/a-b/c.py:1: has a STAGE, but the folder name in src/a-b/ cannot be imported ({hint})",
     ]
     assert {problem.severity for problem in found.problems} == {"warning"}
 
@@ -189,7 +188,9 @@ def test_what_is_excluded_is_passed_over_with_the_reason(eye: Eye) -> None:
 
 def test_excluding_does_not_limit_what_others_may_refer_to(eye: Eye) -> None:
     eye.table = {"exclude": ["names.py"]}
-    eye.write({"src/a.py": "from .names import X\nSTAGE = X\ndef run(): 0", "src/names.py": "X = 'x'"})
+    eye.write(
+        {"src/a.py": "from .names import X\nSTAGE = X\ndef run(): 0", "src/names.py": "X = 'x'"}
+    )
     assert stages(eye.look()) == {"src.a": ("x",)}
 
 
@@ -244,7 +245,9 @@ def test_an_unchanged_tree_has_an_equal_text(eye: Eye) -> None:
 
 
 def test_a_file_that_may_change_again_unseen_is_read_again(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL, "src/b.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'x'"})
+    eye.write(
+        {"src/a.py": TOOL, "src/b.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'x'"}
+    )
     eye.look(is_early=True)
     before = eye.snapshot.tree
     again = eye.look()
@@ -283,7 +286,15 @@ def test_another_pythonpath_forgets_all_since_modules_have_other_names(eye: Eye)
 
 @pytest.mark.parametrize(
     "facts",
-    ["", "[]", "{}", "{", '{"files": []}', '{"files": {"a": 1}, "exports": {}, "good": {}}', "[" * 9999],
+    [
+        "",
+        "[]",
+        "{}",
+        "{",
+        '{"files": []}',
+        '{"files": {"a": 1}, "exports": {}, "good": {}}',
+        "[" * 9999,
+    ],
 )
 def test_facts_of_another_shape_are_as_good_as_none(eye: Eye, facts: str) -> None:
     eye.write({"src/a.py": TOOL})
@@ -368,7 +379,9 @@ def test_a_module_is_looked_for_in_the_order_of_import(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.sampled_from([".", "src", "src/p", "lib"]), min_size=1, max_size=4), st.data())
-def test_the_file_of_a_name_is_one_that_could_hold_it(entries: list[str], data: st.DataObject) -> None:
+def test_the_file_of_a_name_is_one_that_could_hold_it(
+    entries: list[str], data: st.DataObject
+) -> None:
     space = ModuleSpace(project_at(Path("/project"), pythonpath=entries))
     parts = data.draw(st.lists(st.sampled_from(["src", "p", "lib", "x"]), min_size=1, max_size=4))
     path = "/".join(parts) + data.draw(st.sampled_from([".py", "/__init__.py"]))

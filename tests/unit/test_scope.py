@@ -126,7 +126,9 @@ def test_relative_names_count_from_the_package() -> None:
 
 
 def members(text: str) -> dict[str, object]:
-    scope = scope_of("import enum\nfrom enum import *\nfrom enum import Enum, StrEnum, auto\n" + text)
+    scope = scope_of(
+        "import enum\nfrom enum import *\nfrom enum import Enum, StrEnum, auto\n" + text
+    )
     binding = scope.last("E")
     assert binding is not None
     assert isinstance(binding.node, ast.ClassDef)
@@ -186,9 +188,7 @@ def test_a_type_is_known_by_its_full_name(expr: str, above: str, name: str | Non
 
 def test_an_enum_of_the_module_is_a_choice_of_its_members() -> None:
     choice = scope_of(ENUM).enum_choice(expression("Stage"))
-    assert choice == EnumChoice(
-        module="src.tools", name="Stage", members=(("A", "a"), ("B", "2"))
-    )
+    assert choice == EnumChoice(module="src.tools", name="Stage", members=(("A", "a"), ("B", "2")))
     for other in ("Enum", "int", "Stage.A", "nothing"):
         assert scope_of(ENUM).enum_choice(expression(other)) is None
 

@@ -73,6 +73,26 @@ def test_orders_to_a_worker_that_has_died_are_no_error(project: Project) -> None
         assert worker.supervisor.unanswered == (ahead,)
 
 
+def test_a_system_that_does_not_tell_of_ends_is_asked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As macOS, which has neither of the two."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.delattr(os, "waitid", raising=False)
+    root = project(
+        {"bad.py": "import os\ndef run(): os._exit(7)\n", "good.py": "def run(): pass\n"}
+    )
+    with DrivenWorker(root) as worker:
+        worker.run("good")
+        worker.finish()
+        assert worker.seen[-1] == Ended()
+    with DrivenWorker(root) as worker:
+        worker.send("bad")
+        died = worker.until_over()
+        assert isinstance(died, Died)
+        assert died.exit_code == 7
+
+
 def test_raw_output_must_be_chosen_at_the_start() -> None:
     worker = Supervisor.start()
     with pytest.raises(ValueError, match="when the worker is started"):
@@ -83,7 +103,9 @@ def test_raw_output_must_be_chosen_at_the_start() -> None:
 
 def test_the_same_package_is_found_from_anywhere(project: Project, tmp_path: Path) -> None:
     """Run from a checkout that is neither installed nor the current folder, under other names."""
-    root = project({"good.py": "def run():\n    import discover_orch\n    print(discover_orch.__file__)\n"})
+    root = project(
+        {"good.py": "def run():\n    import discover_orch\n    print(discover_orch.__file__)\n"}
+    )
     code = (
         f"import sys; sys.path.insert(0, {os.fspath(Path(__file__).parents[2])!r})\n"
         "from discover_orch.supervisor import *; from discover_orch.protocol import *\n"

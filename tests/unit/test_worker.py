@@ -154,7 +154,10 @@ class Words(str):
         ("rows", {}),
         ([("a", 1)], {}),
         ({}, {}),
-        ({"a": 1, "b": 2.5, "c": "x", "d": True, "e": None}, {"a": 1, "b": 2.5, "c": "x", "d": True, "e": None}),
+        (
+            {"a": 1, "b": 2.5, "c": "x", "d": True, "e": None},
+            {"a": 1, "b": 2.5, "c": "x", "d": True, "e": None},
+        ),
         ({"a": [1], "b": {}, "c": object(), 3: 4, "d": b"x", "e": 1j}, {}),
         ({"a": Item(3), "b": Item([3]), "c": Item(ValueError())}, {"a": 3}),
         ({"a": 10**5000, "b": "x" * 5000, "c": Words("w")}, {"b": "x" * 1000, "c": "w"}),
@@ -192,7 +195,11 @@ def test_an_error_has_its_place_and_the_users_frames_only(project: Project) -> N
     )
     with DrivenWorker(root) as worker:
         error = worker.run("calls").error
-        assert (error.kind, error.type, error.message) == ("exception", "ZeroDivisionError", "division by zero")
+        assert (error.kind, error.type, error.message) == (
+            "exception",
+            "ZeroDivisionError",
+            "division by zero",
+        )
         assert (error.path, error.line) == ("lib.py", 3)
         # From Python 3.13 on, carets mark more of a line.
         lines = [line for line in error.traceback.splitlines(True) if line.strip(" ~^\n")]
@@ -220,10 +227,27 @@ def test_an_error_has_its_place_and_the_users_frames_only(project: Project) -> N
         ("raise MemoryError", "MemoryError", ""),
         ("run()", "RecursionError", "maximum recursion depth"),
         ("raise BaseException('base')", "BaseException", "base"),
-        ("raise ExceptionGroup('many', [ValueError('one'), KeyError('two')])", "ExceptionGroup", "many"),
+        (
+            "raise ExceptionGroup('many', [ValueError('one'), KeyError('two')])",
+            "ExceptionGroup",
+            "many",
+        ),
         ("raise asyncio.CancelledError", "CancelledError", ""),
-        ("class E(Exception):\n        def __str__(self): raise KeyError\n    raise E", "E", "__str__ raised KeyError"),
-        ("class E(Exception):\n        __cause__ = property(lambda s: 1 / 0)\n    raise E", "E", ""),
+        (
+            "class E(Exception):\n        def __str__(self): raise KeyError\n    raise E",
+            "E",
+            "__str__ raised KeyError",
+        ),
+        (
+            "class E(Exception):\n        __cause__ = property(lambda s: 1 / 0)\n    raise E",
+            "E",
+            "",
+        ),
+        (
+            "class E(Exception):\n        def __getattribute__(self, name): raise KeyError\n    raise E",
+            "E",
+            "",
+        ),
         ("raise ValueError('\\udcff\\x00')", "ValueError", "\udcff\x00"),
         ("raise ValueError('x' * 10_000_000)", "ValueError", "xxx"),
         ("sys.setrecursionlimit(60); raise ValueError('low')", "ValueError", "low"),
@@ -235,7 +259,10 @@ def test_whatever_it_raises_the_next_tool_runs(
     project: Project, body: str, kind: str, text: str
 ) -> None:
     root = project(
-        {"bad.py": f"import asyncio, sys\ndef run():\n    {body}\n", "good.py": "def run(): return {'ok': 1}\n"}
+        {
+            "bad.py": f"import asyncio, sys\ndef run():\n    {body}\n",
+            "good.py": "def run(): return {'ok': 1}\n",
+        }
     )
     with DrivenWorker(root) as worker:
         ended = worker.run("bad")
@@ -432,8 +459,11 @@ def test_a_spare_takes_the_environment_of_its_orders(project: Project) -> None:
 
 def test_modules_are_loaded_once_and_told_with_the_step_that_did(project: Project) -> None:
     root = project(
-        {"shared.py": "LOADS = []\nLOADS.append(1)\n", "a.py": "import shared\ndef run(): pass\n",
-         "b.py": "import shared\ndef run(): return {'n': len(shared.LOADS)}\n"}  # fmt: skip
+        {
+            "shared.py": "LOADS = []\nLOADS.append(1)\n",
+            "a.py": "import shared\ndef run(): pass\n",
+            "b.py": "import shared\ndef run(): return {'n': len(shared.LOADS)}\n",
+        }
     )
     with DrivenWorker(root) as worker:
         first, second = worker.run("a"), worker.run("b")

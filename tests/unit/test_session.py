@@ -1,0 +1,202 @@
+"""What a session makes ready before any process is started: signals, run ids, what a worker must know."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from discover_orch import session
+from discover_orch.facts import ConfFacts, ResourceFacts
+from discover_orch.project import Project
+from discover_orch.protocol import Prepare, Resource
+from discover_orch.registry import Registry
+from discover_orch.session import STOPPING, Signals, new_run_id, uses_get_connection
+from discover_orch.value import replace
+from tests.support.values import make_conf, make_facts, make_project, make_registry
+
+HANDLED = (*STOPPING, signal.SIGTSTP)
+
+
+@pytest.fixture
+def signals() -> Iterator[Signals]:
+    """Where no signal is ignored, as in a terminal; all is put back."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in HANDLED}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    made = Signals()
+    yield made
+    made.close()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def get(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def is_awake(signals: Signals) -> bool:
+    return bool(select.select([signals.wake], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_the_first_signal_interrupts_and_is_remembered(signals: Signals, number: int) -> None:
+    with signals:
+        assert signals.take() == []
+        get(number)
+        assert signals.take() == ["interrupt"]
+    assert signals.signal == number
+
+
+def test_the_second_kills_whichever_it_is_and_the_first_is_remembered(signals: Signals) -> None:
+    with signals:
+        get(signal.SIGTERM)
+        assert signals.take() == ["interrupt"]
+        get(signal.SIGINT)
+        get(signal.SIGHUP)
+        assert signals.take() == ["kill", "kill"]
+    assert signals.signal == signal.SIGTERM
+
+
+def test_two_that_came_before_anybody_asked_are_both_told(signals: Signals) -> None:
+    with signals:
+        get(signal.SIGINT, signal.SIGINT)
+        assert signals.take() == ["interrupt", "kill"]
+
+
+def test_a_stop_from_the_terminal_is_no_interrupt(signals: Signals) -> None:
+    with signals:
+        get(signal.SIGTSTP, signal.SIGINT, signal.SIGTSTP)
+        assert signals.take() == ["suspend", "interrupt", "suspend"]
+    assert signals.signal == signal.SIGINT
+
+
+def test_a_signal_wakes_whoever_waits_until_it_is_taken(signals: Signals) -> None:
+    with signals:
+        assert not is_awake(signals)
+        get(signal.SIGINT)
+        assert is_awake(signals)
+        signals.take()
+        assert not is_awake(signals)
+
+
+def test_any_number_of_signals_fits(signals: Signals) -> None:
+    with signals:
+        get(*[signal.SIGINT] * 2000)
+        assert signals.take() == ["interrupt", *["kill"] * 1999]
+        assert not is_awake(signals)
+
+
+def test_afterwards_all_is_as_it_was(signals: Signals) -> None:
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in HANDLED]
+
+    before = handlers()
+    wake = signal.set_wakeup_fd(-1)
+    with signals:
+        assert handlers() != before
+    assert handlers() == before
+    assert signal.set_wakeup_fd(wake) == -1
+    with signals, pytest.raises(KeyboardInterrupt):
+        raise KeyboardInterrupt
+    assert handlers() == before
+
+
+def test_what_was_to_be_ignored_stays_ignored_but_for_ctrl_c(signals: Signals) -> None:
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
+    with signals:
+        get(signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
+        assert signals.take() == []
+        get(signal.SIGINT)
+        assert signals.take() == ["interrupt"]
+    assert {signal.getsignal(number) for number in HANDLED} == {signal.SIG_IGN}
+
+
+def test_a_pause_stops_this_process_as_the_terminal_would(
+    signals: Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    signals.pause()
+    assert sent == [(os.getpid(), signal.SIGSTOP)]
+
+
+def test_closing_leaves_no_descriptor() -> None:
+    before = os.listdir("/dev/fd")
+    Signals().close()
+    assert os.listdir("/dev/fd") == before
+
+
+def test_a_run_has_an_id_of_its_own_that_sorts_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", new_run_id())
+    times = iter(["20240131-120000-", "20240131-120001-", "20241001-000000-", "20250101-000000-"])
+    monkeypatch.setattr(time, "strftime", lambda form: next(times))
+    ids = [new_run_id() for _ in range(4)]
+    assert ids == sorted(ids)
+    assert len({*ids}) == 4
+
+
+# What a worker must know.
+
+
+def prepare(registry: Registry, project: Project, **more: bool) -> Prepare:
+    flags = {"is_raw": False, "post_mortem": False, "all_frames": False} | more
+    return session._prepare(registry, project, **flags)
+
+
+def test_a_worker_is_told_where_things_are_in_absolute_paths() -> None:
+    project = make_project({"pythonpath": ["src", ".", "../shared"], "transaction": "none"})
+    assert prepare(make_registry(), project) == Prepare(
+        root="/project",
+        pythonpath=("/project/src", "/project", "/shared"),
+        database="sqlite:///data.db",
+        transaction="none",
+    )
+
+
+def test_a_worker_is_told_what_the_user_asked_for() -> None:
+    for name, field in (
+        ("is_raw", "raw_output"),
+        ("post_mortem", "post_mortem"),
+        ("all_frames", "all_frames"),
+    ):
+        told = prepare(make_registry(), make_project(), **{name: True})
+        flags = {one: getattr(told, one) for one in ("raw_output", "post_mortem", "all_frames")}
+        assert [one for one, is_set in flags.items() if is_set] == [field]
+
+
+def test_a_worker_is_told_what_orchconf_offers_and_who_gives_to_whom() -> None:
+    conf = make_conf({"http": ("conn", "timeout"), "store": ("http", "retries")}, connection_line=3)
+    told = prepare(make_registry(make_facts("a"), conf=conf), make_project())
+    assert told.orchconf == "/project/orchconf.py"
+    assert told.has_connection
+    assert told.resources == (
+        Resource(name="http", line=1, needs=("conn",)),
+        Resource(name="store", line=2, needs=("http",)),
+    )
+
+
+def test_an_argument_with_a_default_is_given_where_somebody_offers_it() -> None:
+    needs = (("conn", True), ("other", True))
+    conf = ConfFacts(
+        path="orchconf.py", resources=(ResourceFacts(name="http", line=1, needs=needs),)
+    )
+    told = prepare(make_registry(make_facts("a"), conf=conf), make_project())
+    assert told.resources == (Resource(name="http", line=1, needs=("conn",)),)
+    assert not told.has_connection
+
+
+def test_a_database_of_the_command_line_goes_before_get_connection() -> None:
+    registry = make_registry(make_facts("a"), conf=make_conf(connection_line=3))
+    project = make_project({"database": "sqlite://"})
+    assert uses_get_connection(registry, project)
+    assert not uses_get_connection(registry, replace(project, database_origin="--database"))
+    assert not uses_get_connection(make_registry(), project)
+    without = make_registry(make_facts("a"), conf=make_conf({"http": ()}))
+    assert not uses_get_connection(without, project)
