@@ -13,10 +13,17 @@ from collections.abc import Mapping, Sequence
 from discover_orch import __version__
 from discover_orch.brief import read_brief
 from discover_orch.config import build_project, find_root, fingerprint, read_config_bytes
-from discover_orch.errors import DiscoveryError, EmptyError, Problem, ProjectError, UsageError
+from discover_orch.errors import (
+    DiscoveryError,
+    EmptyError,
+    Location,
+    Problem,
+    ProjectError,
+    UsageError,
+)
 from discover_orch.glance import BRIEF, LISTING
 from discover_orch.plan import MASK, Plan, build_plan
-from discover_orch.project import Project
+from discover_orch.project import Project, masked_url
 from discover_orch.registry import Registry, build_registry
 from discover_orch.review import review
 from discover_orch.scanner import Snapshot, scan
@@ -141,6 +148,14 @@ def selected(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> S
 
 def with_database(view: View, url: str) -> View:
     """The same view with another database, which then also wins over `get_connection()`."""
+    if "://" not in url:
+        raise UsageError(
+            Problem(
+                code="database",
+                message=f"--database {masked_url(url)} is no database URL",
+                hint="write sqlite:///data.db for a file data.db",
+            )
+        )
     origins = {**view.project.origins, "database": "--database"}
     project = replace(view.project, database=url, database_origin="--database", origins=origins)
     return replace(view, project=project)
@@ -191,7 +206,9 @@ def _place(problem: Problem) -> tuple[str, int]:
 
 
 def _check_groups(view: View) -> None:
+    tools = [*view.registry.tools.values(), *view.registry.disabled]
     stages = {stage.name for stage in view.registry.stages}
+    owners = {name: tool for tool in reversed(tools) for name in tool.stages}
     clashes = [name for name in view.registry.groups if name in stages]
     if clashes:
         raise ProjectError(
@@ -199,7 +216,10 @@ def _check_groups(view: View) -> None:
                 Problem(
                     code="group-name",
                     message=f'group "{name}" bears the name of a stage',
-                    hint="give the group another name",
+                    hint=f"give the group in {view.project.config or 'the environment'} another name",
+                    location=Location(path=owners[name].path, line=owners[name].line)
+                    if name in owners
+                    else None,
                 )
                 for name in clashes
             )

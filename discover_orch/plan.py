@@ -173,6 +173,10 @@ def _is_extra(tool: Tool, name: str) -> bool:
     return tool.takes_extra and not any(same(name, other) for other in named)
 
 
+def _withholds(tool: Tool, name: str) -> bool:
+    return any(same(name, other) for other in tool.withheld)
+
+
 def _takes(tool: Tool, name: str) -> bool:
     return _is_extra(tool, name) or any(same(name, param.name) for param in tool.params)
 
@@ -203,6 +207,17 @@ def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Probl
                 continue
         takers = [tool for tool in tools if _is_for(one, tool, registry)]
         if any(_takes(tool, one.name) for tool in takers):
+            continue
+        keeper = next((tool for tool in takers if _withholds(tool, one.name)), None)
+        if keeper is not None:
+            problems.append(
+                Problem(
+                    code="withheld",
+                    message=f"-p {one.name}: orch does not know the type of {one.name} in {keeper.name}",
+                    hint="its default always holds; annotate it with a type that can be typed",
+                    location=Location(path=keeper.path, line=keeper.line),
+                )
+            )
             continue
         close = nearest(one.name, {param.name for tool in takers for param in tool.params})
         others = [

@@ -27,6 +27,7 @@ def review(registry: Registry, project: Project) -> tuple[Problem, ...]:
     found: list[Problem] = []
     for part in (
         _clashing_options(registry),
+        _withheld(registry),
         _different_types(registry),
         _shadowing(registry),
         _data_against_order(registry),
@@ -53,6 +54,18 @@ def _clashing_options(registry: Registry) -> Iterator[Problem]:
                     f"give it as -p {param.name}=VALUE, or rename it",
                     tool,
                 )
+
+
+def _withheld(registry: Registry) -> Iterator[Problem]:
+    """Arguments of a type that orch does not know: it must be said, since no listing shows them."""
+    for tool in registry.tools.values():
+        for name in tool.withheld:
+            yield _doubt(
+                "withheld",
+                f"parameter {name} of {tool.name} cannot be given: orch does not know its type",
+                "its default always holds; annotate it with a type that can be typed to make it an option",
+                tool,
+            )
 
 
 def _different_types(registry: Registry) -> Iterator[Problem]:

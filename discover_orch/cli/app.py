@@ -126,6 +126,12 @@ def set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> Non
         ctx.ensure_object(Context).voice = Voice(value)
 
 
+def _complete_folder(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def common_options(command: Any) -> Any:
     """`-C` and `--color`, which stand before the command or after it."""
     for option in (
@@ -143,6 +149,7 @@ def common_options(command: Any) -> Any:
             callback=set_folder,
             expose_value=False,
             is_eager=True,
+            shell_complete=_complete_folder,
             help="The root of the project (default: found upwards from here).",
         ),
     ):
@@ -236,6 +243,9 @@ def _click_problem(error: click.ClickException) -> Problem:
         message = f"no such option: {error.option_name}"
         close = nearest(error.option_name, error.possibilities or ())
         hint = f"did you mean {close}?" if close else ""
+    if isinstance(error, click.BadOptionUsage) and "does not take a value" in message:
+        name = error.option_name
+        hint = f"write {name} or --no-{name.removeprefix('--')}"
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "the same command with"
     text = message[:1].lower() + message[1:] if message[:2].istitle() else message

@@ -39,7 +39,10 @@ def command(context: Context, as_json: bool) -> int:
         voice.out(problems_text((*errors, *doubts), voice.out_style))
         tools = count(len(view.registry.tools), "healthy tool")
         told = f"{count(len(errors), 'error')}, {count(len(doubts), 'warning')}"
-        voice.out(f"{tools}, {told}\n" if errors or doubts else f"{tools}, nothing to say\n")
+        if errors or doubts:
+            voice.out(f"{tools}, {told}\n")
+        elif view.registry.tools:
+            voice.out(f"{tools}, nothing to say\n")
     if is_refused:
         return ExitCode.DISCOVERY
     if not view.registry.tools:

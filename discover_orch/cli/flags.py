@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch.render.style import one_line
-from discover_orch.tool import Choice, EnumChoice, Param, Tool
+from discover_orch.tool import Choice, EnumChoice, Param, Scalar, Tool
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -33,6 +33,8 @@ class ParamOption(click.Option):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
+        if self.param.type.base == Scalar(kind="path"):
+            return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(word) for word in choices(self.param) if word.startswith(incomplete)]
 
 

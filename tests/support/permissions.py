@@ -1,33 +1,26 @@
-"""Permissions that hold: root may read everything, so a test about them takes that right away."""
+"""Permissions that hold: root may read everything, so a test about them takes that right away.
+
+On Linux root stays root, since it owns the folders above, and gives up the right alone; elsewhere it becomes
+nobody. Run as a program, this does so and then becomes the command behind it.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 
-import pytest
-
-_RIGHTS = "-dac_override,-dac_read_search"
+_READING_RIGHTS = (1, 2)  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 _CAPABILITIES_3 = 0x20080522  # version 3 of the kernel's structure: two words of 32 bits each
-_READING_RIGHTS = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+_PR_CAPBSET_DROP = 24
 _NOBODY = 65534
 
 
 def bound_by_permissions() -> list[str]:
-    """The command before a command that permissions must hold for; skips where there is none."""
-    if os.geteuid() != 0:
-        return []
-    command = ["setpriv", f"--bounding-set={_RIGHTS}", f"--inh-caps={_RIGHTS}"]
-    if (
-        shutil.which("setpriv") is None
-        or subprocess.run([*command, "true"], check=False).returncode
-    ):
-        pytest.skip("root may read everything here")
-    return command
+    """The command before a command that permissions must hold for."""
+    return [] if os.geteuid() != 0 else [sys.executable, "-I", os.path.abspath(__file__)]
 
 
 def run_bound(function: Callable[[], str]) -> str:
@@ -53,19 +46,30 @@ def run_bound(function: Callable[[], str]) -> str:
     return answer
 
 
-def _give_up_reading_rights() -> None:
-    """On Linux root stays root, since it owns the folders above; elsewhere it becomes nobody."""
+def _give_up_reading_rights(*, for_good: bool = False) -> None:
+    """`for_good`: a program that is started has them no more either."""
     if os.geteuid() != 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "capget"):
         os.setuid(_NOBODY)
         return
+    for right in _READING_RIGHTS if for_good else ():
+        _check(libc.prctl(_PR_CAPBSET_DROP, right, 0, 0, 0))
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
     words = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; and the upper halves
-    if libc.capget(header, words):
-        raise OSError(ctypes.get_errno(), "capget")
+    _check(libc.capget(header, words))
     for at in range(3):
-        words[at] &= ~_READING_RIGHTS & 0xFFFFFFFF
-    if libc.capset(header, words):
-        raise OSError(ctypes.get_errno(), "capset")
+        for right in _READING_RIGHTS:
+            words[at] &= ~(1 << right) & 0xFFFFFFFF
+    _check(libc.capset(header, words))
+
+
+def _check(answer: int) -> None:
+    if answer:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+if __name__ == "__main__":
+    _give_up_reading_rights(for_good=True)
+    os.execvp(sys.argv[1], sys.argv[1:])

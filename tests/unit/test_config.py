@@ -328,17 +328,17 @@ def test_a_package_outside_of_pythonpath_says_what_to_add(tmp_path: Path) -> Non
     write(
         tmp_path,
         {
-            "p/orch.toml": "packages = ['src', 'lib', '../shared']\npythonpath = ['src']",
+            "p/orch.toml": "packages = ['src', 'lib', '../common']\npythonpath = ['src']",
             "p/src/x": "",
             "p/lib/x": "",
-            "shared/x": "",
+            "common/x": "",
             "p/srcs/x": "",
         },
     )
     outside = "lies outside of pythonpath, so its modules have no names"
     assert say(refused(tmp_path / "p")) == [
         f'orch.toml:1: "lib" in packages {outside} (add "." to pythonpath)',
-        f'orch.toml:1: "../shared" in packages {outside} (add ".." to pythonpath)',
+        f'orch.toml:1: "../common" in packages {outside} (add ".." to pythonpath)',
     ]
 
 

@@ -52,7 +52,8 @@ def test_a_run_can_be_read_unless_it_says_otherwise() -> None:
     ],
 )
 def test_two_values_share_no_mapping(one: Exports | OrchTag, names: tuple[str, ...]) -> None:
-    other = type(one)(**{name: getattr(one, name) for name in one.__slots__ if name not in names})
+    other = Exports(module="a") if isinstance(one, Exports) else OrchTag(line=1)
+    assert other == one
     for name in names:
         assert getattr(one, name) == {}
         assert getattr(one, name) is not getattr(other, name)

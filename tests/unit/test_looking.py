@@ -70,7 +70,7 @@ def test_a_group_that_bears_the_name_of_a_stage_is_refused(tmp_path: Path) -> No
     with pytest.raises(ProjectError) as caught:
         at(tmp_path, files)
     assert said(caught.value.problems) == [
-        '-: group "render" bears the name of a stage (give the group another name)'
+        'src/render.py:2: group "render" bears the name of a stage (give the group in orch.toml another name)'
     ]
 
 

@@ -128,10 +128,10 @@ def test_a_type_survives_as_a_row(type: ParamType) -> None:
 def test_every_kind_has_its_word() -> None:
     assert len(ORDERS) == len({*ORDERS.values()})
     assert not ORDERS.keys() & MESSAGES.keys()
-    small = [cls for cls in (*ORDERS.values(), *MESSAGES.values()) if cls.__slots__ == ("step",)]
+    every: list[Any] = [*ORDERS.values(), *MESSAGES.values()]
+    small = [cls for cls in every if cls.__slots__ == ("step",)]
     assert len(small) == 4
-    for cls in small:
-        made: Any = cls
+    for made in small:
         assert decode_message(encode_message(made(step=3))) == made(step=3)
 
 

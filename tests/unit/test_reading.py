@@ -137,15 +137,13 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def write_many(root: Path) -> list[tuple[str, str]]:
     """Files of every kind, and their modules."""
-    write_files(
-        root,
-        {
-            f"t{n}.py": f"STAGE = 'stage {n}'\ndef run(x={n}, *, é='\U0001f427'): 0\n"
-            for n in range(5)
-        }
-        | {"broken.py": "STAGE = (", "latin.py": b"# coding: latin-1\nSTAGE = '\xe9'\ndef run(): 0"}
-        | {"plain.py": "x = 1", "bad.py": b"STAGE = '\xff'", "surrogate.py": "STAGE = '\\ud800'"},
-    )
+    files: dict[str, str | bytes] = {
+        f"t{n}.py": f"STAGE = 'stage {n}'\ndef run(x={n}, *, é='\U0001f427'): 0\n" for n in range(5)
+    }
+    files["latin.py"] = b"# coding: latin-1\nSTAGE = '\xe9'\ndef run(): 0"
+    files |= {"broken.py": "STAGE = (", "bad.py": b"STAGE = '\xff'"}
+    files |= {"plain.py": "x = 1", "surrogate.py": "STAGE = '\\ud800'"}
+    write_files(root, files)
     os.mkfifo(root / "fifo.py")
     names = [*sorted(path.name for path in root.iterdir()), "gone.py"]
     return [(name, module_of(name)) for name in names]

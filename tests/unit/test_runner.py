@@ -20,7 +20,6 @@ from discover_orch.run import (
     RunFinished,
     RunStarted,
     Status,
-    Suspended,
     Ticked,
     ToolFinished,
     ToolOutput,

@@ -151,10 +151,10 @@ def prepare(registry: Registry, project: Project, **more: bool) -> Prepare:
 
 
 def test_a_worker_is_told_where_things_are_in_absolute_paths() -> None:
-    project = make_project({"pythonpath": ["src", ".", "../shared"], "transaction": "none"})
+    project = make_project({"pythonpath": ["src", ".", "../common"], "transaction": "none"})
     assert prepare(make_registry(), project) == Prepare(
         root="/project",
-        pythonpath=("/project/src", "/project", "/shared"),
+        pythonpath=("/project/src", "/project", "/common"),
         database="sqlite:///data.db",
         transaction="none",
     )

@@ -48,13 +48,14 @@ def test_a_wrong_or_missing_field_is_refused() -> None:
     with pytest.raises(TypeError, match="Point has no z"):
         Point(x=1, z=2)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        Point(1)  # type: ignore[misc]
+        Point(1)  # type: ignore[call-arg]
 
 
 def test_it_is_compared_by_class_and_fields() -> None:
     assert Point(x=1) == Point(x=1, y=0)
     assert Point(x=1) != Point(x=2)
-    assert Point(x=1) != Other(x=1)
+    other: object = Other(x=1)
+    assert Point(x=1) != other
     assert len({Hashed(x=1), Hashed(x=1), Hashed(x=2)}) == 2
 
 
