@@ -111,8 +111,6 @@ def _values(step: Step) -> dict[str, dict[str, object]]:
         if param.name not in values:
             value = MASK if param.is_secret and param.default is not None else param.default
             values[param.name] = {"value": value, "origin": "default"}
-            if value is None and param.default_source not in (None, "None") and not param.is_secret:
-                values[param.name]["default_source"] = param.default_source
     return values
 
 

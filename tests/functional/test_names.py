@@ -97,4 +97,4 @@ def test_a_group_may_not_bear_the_name_of_a_stage(project: Project, orch: Orch) 
     project({"src/x.py": TOOL, "orch.toml": 'groups = {ingest = ["x"]}'})
     answer = orch("list")
     assert answer.code == 2
-    assert 'error: group "ingest" bears the name of a stage' in answer.err
+    assert 'group "ingest" bears the name of a stage' in answer.err

@@ -162,14 +162,15 @@ def test_forked_reading_gives_the_same_rows_as_serial(
     assert [path for path, _ in serial] == [path for path, _ in files]
 
 
-@pytest.mark.usefixtures("forked")
-def test_no_child_is_left_and_no_descriptor(tmp_path: Path) -> None:
+def test_no_child_is_left_and_no_descriptor(tmp_path: Path, forked: list[int]) -> None:
     files = write_many(tmp_path)
     before = len(os.listdir("/dev/fd"))
     read_rows(str(tmp_path), files)
     assert len(os.listdir("/dev/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert forked
+    for pid in forked:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def in_children(deed: Callable[[], None]) -> Callable[[], int]:
