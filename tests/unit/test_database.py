@@ -19,8 +19,8 @@ from tests.support.permissions import bound_by_permissions
 @pytest.mark.parametrize(
     ("url", "path"),
     [
-        ("sqlite:///data.db", "/root/data.db"),
-        ("sqlite:///sub/data.db", "/root/sub/data.db"),
+        ("sqlite:///data.db", "/project/data.db"),
+        ("sqlite:///sub/data.db", "/project/sub/data.db"),
         ("sqlite:////tmp/data.db", "/tmp/data.db"),
         ("sqlite://", ":memory:"),
         ("sqlite:///", ":memory:"),
@@ -28,7 +28,7 @@ from tests.support.permissions import bound_by_permissions
     ],
 )
 def test_a_url_means_a_file(url: str, path: str) -> None:
-    assert read_url(url, "/root") == path
+    assert read_url(url, "/project") == path
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_url_means_a_file(url: str, path: str) -> None:
 )
 def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str) -> None:
     with pytest.raises(CannotOpen) as told:
-        read_url(url, "/root")
+        read_url(url, "/project")
     assert message in str(told.value)
     assert hint in told.value.hint
     assert "secret" not in str(told.value) + told.value.hint
