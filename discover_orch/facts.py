@@ -135,13 +135,15 @@ class ImportFact:
 
     `import a.b`: kind `import`, module `a.b`. `from p import q, r`: kind `from`, module `p`, names
     (`q`, `r`); a star is the name `*`. A literal `importlib.import_module("x")` or `__import__("x")`:
-    kind `dynamic`, module `x`; one that cannot be read: kind `dynamic`, module "".
+    kind `dynamic`, module `x`; one that cannot be read: kind `dynamic`, module "". `is_lazy` tells that it
+    stands in a function or a lambda, so that importing the module does not yet do it.
     """
 
     kind: ImportKind
     module: str
     names: tuple[str, ...] = ()
     line: int = 1
+    is_lazy: bool = False
 
 
 @value

@@ -19,6 +19,8 @@ from discover_orch.value import value
 
 DYNAMIC = frozenset({"import_module", "__import__"})
 _HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
+_BLOCKS = ("finalbody", "orelse", "cases", "handlers", "body")
+_LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Pass)
 
 
 @value
@@ -54,37 +56,50 @@ def imports_of_tree(
     """The same of a tree; `with_calls` False where no word of DYNAMIC is in the text."""
     package = module if is_package else module.rpartition(".")[0]
     found: list[ImportFact] = []
-    pending: list[ast.AST] = [*reversed(tree.body)]
-    expressions: list[ast.AST] = []
+    at_once: list[ast.AST] = [*reversed(tree.body)]
+    later: list[ast.AST] = []  # the bodies of functions
+    roots: list[tuple[ast.AST, bool]] = []
     aliases = set(DYNAMIC)
-    while pending:
+    while at_once or later:
+        is_lazy = not at_once
+        pending = at_once or later
         node = pending.pop()
+        if isinstance(node, _LEAVES):
+            if with_calls:
+                roots.append((node, is_lazy))
+            continue
         if isinstance(node, ast.Import):
             found.extend(
-                ImportFact(kind="import", module=item.name, line=node.lineno) for item in node.names
+                ImportFact(kind="import", module=item.name, line=node.lineno, is_lazy=is_lazy)
+                for item in node.names
             )
-        elif isinstance(node, ast.ImportFrom):
+            continue
+        if isinstance(node, ast.ImportFrom):
+            aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
             base = absolute(node.module, node.level, package)
             if base:  # else it points above the top, and fails when it runs
                 names = tuple(item.name for item in node.names)
-                found.append(ImportFact(kind="from", module=base, names=names, line=node.lineno))
-            aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
+                found.append(
+                    ImportFact(
+                        kind="from", module=base, names=names, line=node.lineno, is_lazy=is_lazy
+                    )
+                )
+            continue
+        if isinstance(node, ast.If):
+            pending.extend(reversed(_live_branches(node)))
+            roots.append((node.test, is_lazy))
+            continue
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            later.extend(reversed(node.body))
         else:
-            block = node
-            if isinstance(node, ast.If):
-                pending.extend(reversed(_live_branches(node)))
-                if with_calls:
-                    expressions.append(node.test)
-                continue
-            for name in ("finalbody", "orelse", "cases", "handlers", "body"):
-                children = getattr(block, name, None)
+            for name in _BLOCKS:
+                children = getattr(node, name, None)
                 if isinstance(children, list):
                     pending.extend(reversed(children))
-            if with_calls:
-                expressions.append(block)
+        roots.append((node, is_lazy))
     if with_calls:
-        for node in expressions:
-            found.extend(_dynamic_imports(node, module, package, aliases))
+        for node, is_lazy in roots:
+            found.extend(_dynamic_imports(node, module, package, aliases, is_lazy))
     if is_package:
         found.extend(_star_members(tree, module))
     found.sort(key=lambda fact: fact.line)
@@ -98,7 +113,7 @@ def closure(
     modules: set[str] = set()
     missing: set[str] = set()
     has_unread = False
-    pending = [part for name in start for part in _with_packages(name)]
+    pending = [part for name in start for part in with_packages(name)]
     while pending:
         name = pending.pop()
         if name in modules or name in missing:
@@ -112,12 +127,12 @@ def closure(
             if not fact.module:
                 has_unread = True
                 continue
-            pending.extend(_with_packages(fact.module))
+            pending.extend(with_packages(fact.module))
             pending.extend(f"{fact.module}.{name}" for name in fact.names if name != "*")
     return Closure(modules=frozenset(modules), missing=frozenset(missing), has_unread=has_unread)
 
 
-def _with_packages(name: str) -> Iterator[str]:
+def with_packages(name: str) -> Iterator[str]:
     """`a.b.c` and the packages that are imported on the way: `a`, `a.b`, `a.b.c`."""
     position = name.find(".")
     while position >= 0:
@@ -153,20 +168,27 @@ def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
 
 
 def _dynamic_imports(
-    root: ast.AST, module: str, package: str, aliases: set[str]
+    root: ast.AST, module: str, package: str, aliases: set[str], is_lazy: bool
 ) -> Iterator[ImportFact]:
-    """Calls of `import_module` and `__import__`; either one used in another way cannot be read."""
-    pending: list[ast.AST] = [root]
+    """Calls of `import_module` and `__import__`; either one used in another way cannot be read.
+
+    Of a function this sees the decorators and defaults, which run at once: its body has turns of its own.
+    """
+    pending: list[tuple[ast.AST, bool]] = [(root, is_lazy)]
     while pending:
-        node = pending.pop()
+        node, is_lazy = pending.pop()
         if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
-            yield _read_call(node, module, package)
-            pending.extend([*node.args, *node.keywords])
+            yield _read_call(node, module, package, is_lazy)
+            pending.extend((child, is_lazy) for child in [*node.args, *node.keywords])
+            continue
+        if isinstance(node, ast.Lambda):
+            pending += [(node.args, is_lazy), (node.body, True)]
             continue
         if _is_dynamic(node, aliases) and isinstance(getattr(node, "ctx", None), ast.Load):
-            yield ImportFact(kind="dynamic", module="", line=getattr(node, "lineno", 1))
+            line = getattr(node, "lineno", 1)
+            yield ImportFact(kind="dynamic", module="", line=line, is_lazy=is_lazy)
         pending.extend(
-            child
+            (child, is_lazy)
             for child in ast.iter_child_nodes(node)
             if not isinstance(child, _HAVE_A_TURN)  # each is a root of its own
         )
@@ -178,23 +200,25 @@ def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in DYNAMIC
 
 
-def _read_call(node: ast.Call, module: str, package: str) -> ImportFact:
+def _read_call(node: ast.Call, module: str, package: str, is_lazy: bool) -> ImportFact:
     """The module of a literal call; "" where it cannot be told."""
-    unread = ImportFact(kind="dynamic", module="", line=node.lineno)
+    target, names = _called_module(node, module, package)
+    return ImportFact(kind="dynamic", module=target, names=names, line=node.lineno, is_lazy=is_lazy)
+
+
+def _called_module(node: ast.Call, module: str, package: str) -> tuple[str, tuple[str, ...]]:
     given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
     if len(given) < len(node.keywords):
-        return unread
+        return "", ()
     first = node.args[0] if node.args else given.get("name")
     name = None if first is None else text_of(first)
     if not name:
-        return unread
+        return "", ()
     if "level" in given or len(node.args) > 4:
-        return unread
+        return "", ()
     if not name.startswith("."):
         names = given.get("fromlist", node.args[3] if len(node.args) > 3 else None)
-        return ImportFact(
-            kind="dynamic", module=name, names=_literal_names(names), line=node.lineno
-        )
+        return name, _literal_names(names)
     anchor = node.args[1] if len(node.args) > 1 else given.get("package")
     base = module if isinstance(anchor, ast.Name) and anchor.id == "__name__" else None
     if isinstance(anchor, ast.Name) and anchor.id == "__package__":
@@ -202,10 +226,9 @@ def _read_call(node: ast.Call, module: str, package: str) -> ImportFact:
     if base is None and anchor is not None:
         base = text_of(anchor)
     if not base:
-        return unread
+        return "", ()
     level = len(name) - len(name.lstrip("."))
-    target = absolute(name[level:] or None, level, base)
-    return ImportFact(kind="dynamic", module=target, line=node.lineno) if target else unread
+    return absolute(name[level:] or None, level, base), ()
 
 
 def _literal_names(node: ast.expr | None) -> tuple[str, ...]:

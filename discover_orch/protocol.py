@@ -62,10 +62,24 @@ class Greet:
 
 
 @value
-class Prepare:
-    """The first order: everything that holds for all steps of this worker. Paths are absolute.
+class Preload:
+    """For a spare, before `Prepare`: import these modules, with their names of `from` imports.
 
-    `environment` replaces the worker's own where it is given (a spare may be older than it).
+    None of them is the project's. `pythonpath` is absolute and not yet put on `sys.path`: a module that
+    would come from there when a tool runs must not have come from anywhere else.
+    """
+
+    root: str
+    pythonpath: tuple[str, ...]
+    modules: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@value
+class Prepare:
+    """The order before all steps: everything that holds for each of this worker. Paths are absolute.
+
+    `environment` replaces the worker's own where it is given (a spare may be older than it). `observes`:
+    each step tells which files it opened for writing.
     """
 
     root: str
@@ -78,6 +92,7 @@ class Prepare:
     raw_output: bool = False
     post_mortem: bool = False
     all_frames: bool = False
+    observes: bool = False
     environment: Mapping[str, str] | None = None
 
 
@@ -140,7 +155,8 @@ class StepFinished:
 
     `notes` are sentences for the user (it committed by itself; its connection is in autocommit mode).
     `loaded` are the project modules that this step loaded first: (module, path relative to the root,
-    hash of the source bytes).
+    hash of the source bytes). `wrote` are files under the root, relative to it, that Python code of the
+    step opened for writing, moved or removed.
     """
 
     step: int
@@ -150,6 +166,16 @@ class StepFinished:
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     loaded: tuple[tuple[str, str, str], ...] = ()
+    wrote: tuple[str, ...] = ()
+
+
+@value
+class Preloaded:
+    """What a spare has imported: (module, seconds, what went wrong or ""). `shadowed` are modules that came
+    from elsewhere though the project has a file of that name, so that the spare is no use."""
+
+    modules: tuple[tuple[str, float, str], ...]
+    shadowed: tuple[str, ...] = ()
 
 
 @value
@@ -181,17 +207,19 @@ class Closed:
     threads: tuple[str, ...] = ()
 
 
-Order = Greet | Prepare | RunStep | Terminal | Finish
-Message = StepStarted | StepFinished | Declined | DebugStarted | DebugEnded | Closed
+Order = Greet | Preload | Prepare | RunStep | Terminal | Finish
+Message = Preloaded | StepStarted | StepFinished | Declined | DebugStarted | DebugEnded | Closed
 
 ORDERS: dict[str, type[Order]] = {
     "greet": Greet,
+    "preload": Preload,
     "prepare": Prepare,
     "run": RunStep,
     "terminal": Terminal,
     "finish": Finish,
 }
 MESSAGES: dict[str, type[Message]] = {
+    "preloaded": Preloaded,
     "started": StepStarted,
     "finished": StepFinished,
     "declined": Declined,
@@ -275,6 +303,11 @@ _VALUES: dict[str, Callable[[Any], object]] = {
     "error": lambda row: None if row is None else StepError(**row),
     "errors": lambda rows: tuple(StepError(**row) for row in rows),
     "loaded": lambda rows: tuple(tuple(row) for row in rows),
+    "modules": lambda rows: tuple(
+        tuple(tuple(one) if isinstance(one, list) else one for one in row) for row in rows
+    ),
+    "shadowed": tuple,
+    "wrote": tuple,
     "pythonpath": tuple,
     "notes": tuple,
     "threads": tuple,

@@ -12,10 +12,10 @@ from typing import Literal
 from discover_orch.errors import Problem
 from discover_orch.plan import Plan
 from discover_orch.registry import Registry
-from discover_orch.value import field, value
+from discover_orch.value import field, replace, value
 
-Status = Literal["passed", "failed", "blocked", "not_run", "interrupted"]
-RunStatus = Literal["passed", "failed", "interrupted"]
+Status = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled"]
+RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
 
 
 @value
@@ -56,7 +56,11 @@ class ToolOutput:
 
 @value
 class ToolFinished:
-    """How a tool ended; `duration` in seconds, 0.0 where it did not start."""
+    """How a tool ended; `duration` in seconds, 0.0 where it did not start.
+
+    `loaded` are the project files that it was the first to load in its worker, `wrote` those that it opened
+    for writing, both relative to the root; the second only where that was asked for.
+    """
 
     module: str
     status: Status
@@ -65,6 +69,8 @@ class ToolFinished:
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     attempt: int = 1
+    loaded: tuple[str, ...] = ()
+    wrote: tuple[str, ...] = ()
 
 
 @value
@@ -102,6 +108,11 @@ class Suspended:
 
 
 @value
+class Woken:
+    """Somebody outside the run has something to say: whoever shows the run looks there."""
+
+
+@value
 class DebuggerOpened:
     """A tool is about to be debugged on the terminal; everybody else leaves it alone."""
 
@@ -116,6 +127,7 @@ Event = (
     | Noticed
     | Ticked
     | Suspended
+    | Woken
     | DebuggerOpened
     | RunFinished
 )
@@ -125,12 +137,14 @@ class Run:
     """One going-through of a plan, step after step.
 
     A run stops at its first failure; what is downstream of it is blocked, the rest is not run. An order
-    can be handed out while the step before it runs: whoever carries it out drops it if that one fails.
+    can be handed out while the step before it runs: whoever carries it out drops it if that one fails. With
+    `ahead` 1 none is, so that a run can be stopped between two tools.
     """
 
     AHEAD = 2
 
-    def __init__(self, plan: Plan, registry: Registry) -> None:
+    def __init__(self, plan: Plan, registry: Registry, *, ahead: int = AHEAD) -> None:
+        self._ahead = ahead
         self._modules = [step.tool.module for step in plan.steps]
         self._registry = registry
         self._handed_out = 0
@@ -138,10 +152,11 @@ class Run:
         self._has_trouble = False
         self.finished: dict[str, ToolFinished] = {}
         self.is_interrupted = False
+        self._is_cancelled = False
 
     def ready(self) -> str | None:
         """The tool to hand out now, or None where there is none (yet, or ever)."""
-        if self.is_over or self._handed_out - len(self.finished) >= self.AHEAD:
+        if self.is_over or self._handed_out - len(self.finished) >= self._ahead:
             return None
         return self._modules[self._handed_out] if self._handed_out < len(self._modules) else None
 
@@ -152,10 +167,21 @@ class Run:
     def interrupt(self) -> None:
         self.is_interrupted = True
 
+    def cancel(self) -> None:
+        """Nothing more begins; what is running ends as it is made to end, or by itself."""
+        self._is_cancelled = True
+
+    def settle(self, event: Event) -> Event:
+        """The event as it counts: a tool that was interrupted because the run was cancelled is cancelled."""
+        if self._is_cancelled and not self.is_interrupted and isinstance(event, ToolFinished):
+            return replace(event, status="cancelled") if event.status == "interrupted" else event
+        return event
+
     @property
     def is_over(self) -> bool:
         """No further step may start."""
-        return self.is_interrupted or self._has_failed or len(self.finished) == len(self._modules)
+        is_stopped = self.is_interrupted or self._is_cancelled or self._has_failed
+        return is_stopped or len(self.finished) == len(self._modules)
 
     def apply(self, event: Event) -> None:
         if isinstance(event, ToolFinished):
@@ -179,4 +205,7 @@ class Run:
     def status(self) -> RunStatus:
         if self.is_interrupted:
             return "interrupted"
+        passed = [one for one in self.finished.values() if one.status == "passed"]
+        if self._is_cancelled and not self._has_failed and len(passed) < len(self._modules):
+            return "cancelled"
         return "failed" if self._has_failed or self._has_trouble else "passed"

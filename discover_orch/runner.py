@@ -22,6 +22,7 @@ from discover_orch.run import (
     Ticked,
     ToolFinished,
     ToolStarted,
+    Woken,
 )
 from discover_orch.value import replace
 
@@ -30,13 +31,22 @@ TICK = 0.5
 
 
 class Interruptions(Protocol):
-    """What the user asked for from outside; `wake` is readable when there is something new."""
+    """What is asked for from outside; `wake` is readable when there is something new."""
 
-    wake: int
-    signal: int
+    @property
+    def wake(self) -> int: ...
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that interrupted the run, or 0."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which `take` wants to be asked again, though nothing woke anybody."""
 
     def take(self) -> list[str]:
-        """`interrupt`, `kill`, `suspend`, in the order in which they came."""
+        """What is wished for, in the order in which it came: `interrupt`, `kill`, `suspend`; by a watch also
+        `cancel` (interrupt what runs, and begin nothing more), `hold` (begin nothing more) and `wake`."""
 
     def pause(self) -> None:
         """Stop this process until the user lets it go on."""
@@ -50,9 +60,10 @@ def drive(
     *,
     run_id: str,
     clock: Callable[[], float],
+    ahead: int = Run.AHEAD,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`; the executor is closed between."""
-    run = Run(plan, registry)
+    run = Run(plan, registry, ahead=ahead)
     steps = {step.tool.module: step for step in plan.steps}
     watch = _Stopwatch(clock)
     yield RunStarted(run=run_id, targets=plan.words, tools=tuple(steps))
@@ -73,9 +84,9 @@ def _next_events(
     run: Run, executor: Executor, interruptions: Interruptions, watch: _Stopwatch
 ) -> Iterator[Event]:
     happened = False
-    for event in executor.events(TICK, interruptions.wake):
+    for event in executor.events(min(TICK, interruptions.patience), interruptions.wake):
         happened = True
-        timed = watch.take(event)
+        timed = run.settle(watch.take(event))
         run.apply(timed)
         yield timed
     for wish in interruptions.take():
@@ -86,6 +97,13 @@ def _next_events(
         elif wish == "kill":
             run.interrupt()
             executor.kill()
+        elif wish == "cancel":
+            run.cancel()
+            executor.interrupt()
+        elif wish == "hold":
+            run.cancel()
+        elif wish == "wake":
+            yield Woken()
         else:
             yield Suspended()
             executor.suspend()

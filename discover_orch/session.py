@@ -6,10 +6,12 @@ no words and prints nothing.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -19,10 +21,11 @@ from discover_orch.plan import Plan
 from discover_orch.project import Project, url_secrets
 from discover_orch.protocol import Prepare, Resource
 from discover_orch.registry import Registry
-from discover_orch.run import Event
-from discover_orch.runner import drive
+from discover_orch.run import Event, Run
+from discover_orch.runner import Interruptions, drive
 from discover_orch.spawn import Interpreter
 from discover_orch.supervisor import Supervisor
+from discover_orch.value import replace
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,29 +44,70 @@ def run_plan(
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
-    hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-    executor = LocalExecutor(prepare, worker)
     signals = Signals()
     try:
         with signals:
-            for event in drive(
-                plan,
-                registry,
-                executor,
-                signals,
-                run_id=new_run_id(),
-                clock=time.monotonic,
-            ):
-                yield masked(event, hidden)
+            executor = LocalExecutor(prepare, worker)
+            yield from _carry_out(plan, registry, project, executor, signals, Run.AHEAD)
+    finally:
+        signals.close()
+
+
+def run_watched(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    worker: Supervisor | None,
+    interruptions: Interruptions,
+    environment: Mapping[str, str],
+    all_frames: bool = False,
+) -> Generator[Event, None, None]:
+    """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait."""
+    prepare = replace(
+        _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
+        environment=environment,
+        observes=True,
+    )
+    executor = LocalExecutor(prepare, worker)
+    yield from _carry_out(plan, registry, project, executor, interruptions, 1)
+
+
+def absolute_pythonpath(project: Project) -> tuple[str, ...]:
+    return tuple(
+        os.path.normpath(os.path.join(project.root, entry)) for entry in project.pythonpath
+    )
+
+
+def _carry_out(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    executor: LocalExecutor,
+    interruptions: Interruptions,
+    ahead: int,
+) -> Iterator[Event]:
+    """All events with their secrets masked; whatever ends it early, the executor is over afterwards."""
+    hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
+    try:
+        for event in drive(
+            plan,
+            registry,
+            executor,
+            interruptions,
+            run_id=new_run_id(),
+            clock=time.monotonic,
+            ahead=ahead,
+        ):
+            yield masked(event, hidden)
     finally:
         if not executor.is_over:
             executor.interrupt()
             executor.finish()
             while not executor.is_over:
-                for _ in executor.events(0.1, signals.wake):
+                for _ in executor.events(0.1, interruptions.wake):
                     pass
-        signals.close()
 
 
 def uses_get_connection(registry: Registry, project: Project) -> bool:
@@ -113,6 +157,16 @@ class Signals:
         os.close(self.wake)
         os.close(self._ring)
 
+    @property
+    def patience(self) -> float:
+        """Signals wake whoever waits."""
+        return math.inf
+
+    def ring(self) -> None:
+        """Make `wake` readable, from any thread: there is something new."""
+        with contextlib.suppress(BlockingIOError):  # it is readable already
+            os.write(self._ring, b"\0")
+
     def take(self) -> list[str]:
         try:
             while os.read(self.wake, 512):
@@ -143,9 +197,7 @@ def _prepare(
     conf = registry.conf
     return Prepare(
         root=project.root,
-        pythonpath=tuple(
-            os.path.normpath(os.path.join(project.root, entry)) for entry in project.pythonpath
-        ),
+        pythonpath=absolute_pythonpath(project),
         database=project.database,
         transaction=project.transaction,
         orchconf=os.path.join(project.root, conf.path) if conf else None,

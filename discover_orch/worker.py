@@ -33,6 +33,7 @@ from discover_orch.protocol import (
     Declined,
     Finish,
     Greet,
+    Preload,
     Prepare,
     RunStep,
     StepError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from discover_orch.observe import Observer
     from discover_orch.protocol import StepStatus
 
 # What orch itself has to say about a tool: a sentence, and no traceback.
@@ -81,6 +83,11 @@ def main() -> None:
     capture = Capture(greeting.mark)
     channel.guard(capture.fds)
     order = channel.receive()
+    if isinstance(order, Preload):
+        from discover_orch.preloading import preload  # a spare alone needs it
+
+        channel.send(preload(order, capture))
+        order = channel.receive()
     if isinstance(order, Prepare):
         Worker(order, channel, capture, interrupts).serve()
 
@@ -136,6 +143,7 @@ class Worker:
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
+        self._observer = _observe(prepare.root) if prepare.observes else None
         self._loader = Loader(prepare.root, prepare.pythonpath)
         self._loader.install()
         self._debugger = Debugger(channel, capture, interrupts)
@@ -188,6 +196,7 @@ class Worker:
                 metrics=metrics,
                 notes=tuple(notes),
                 loaded=self._loader.take_loaded(),
+                wrote=self._observer.take_written() if self._observer else (),
             ),
             may_wait=True,
         )
@@ -307,6 +316,12 @@ class Worker:
             )
         if is_asked:
             self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
+
+
+def _observe(root: str) -> Observer:
+    from discover_orch.observe import Observer  # a run of `orch watch` alone needs it
+
+    return Observer(root)
 
 
 def _convert(order: RunStep) -> dict[str, object]:

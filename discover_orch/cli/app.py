@@ -21,7 +21,7 @@ from discover_orch.errors import ExitCode, OrchError, Problem, nearest
 if TYPE_CHECKING:
     from discover_orch.spawn import Interpreter
 
-COMMANDS = ("run", "list", "graph", "check")
+COMMANDS = ("run", "watch", "list", "graph", "check")
 
 
 class Lazy(click.Group):

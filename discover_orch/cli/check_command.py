@@ -16,14 +16,18 @@ from discover_orch.render.style import count
 
 
 @click.command("check", short_help="Tell every problem and doubt, running nothing.")
+@click.option("--watch", "about_watch", is_flag=True, help="Tell how orch watch will work here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @common_options
 @click.pass_obj
-def command(context: Context, as_json: bool) -> int:
+def command(context: Context, about_watch: bool, as_json: bool) -> int:
     """Tell every problem and doubt about the project, without running anything.
 
-    Warnings alone exit 0, or 4 where the configuration says strict = true.
+    Warnings alone exit 0, or 4 where the configuration says strict = true. With --watch, a process imports
+    the installed packages that the tools import, to see how long that takes, and ends.
     """
+    if about_watch:
+        return _check_watch(context, as_json=as_json)
     view = looking.look(context.start, context.folder, os.environ)
     errors, doubts = looking.errors(view), looking.doubts(view)
     is_refused = bool(errors) or (view.project.strict and bool(doubts))
@@ -48,4 +52,25 @@ def command(context: Context, as_json: bool) -> int:
     if not view.registry.tools:
         voice.problems([no_tools()])
         return ExitCode.EMPTY
+    return ExitCode.OK
+
+
+def _check_watch(context: Context, *, as_json: bool) -> int:
+    """How watching will work, and what to do about each doubt."""
+    from discover_orch.cli.watch_command import read_preload
+    from discover_orch.ground import Ground, Request
+    from discover_orch.outlook import find_outlook
+    from discover_orch.render.outlook import outlook_document, outlook_text
+
+    ground = Ground(Request(start=context.start, folder=context.folder), os.environ)
+    configured = ground.view.project.watch
+    outlook = find_outlook(
+        ground, must_poll=bool(configured.get("poll")), preload=read_preload(configured)
+    )
+    voice = context.voice
+    if as_json:
+        voice.out(json.dumps({"version": 1, "watch": outlook_document(outlook)}) + "\n")
+    else:
+        voice.out(outlook_text(outlook, voice.out_style))
+        voice.out(problems_text(outlook.doubts, voice.out_style))
     return ExitCode.OK

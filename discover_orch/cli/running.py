@@ -61,7 +61,7 @@ def run_and_show(
     screen = Screen(
         plan,
         voice.out_style,
-        heading=_heading(view),
+        heading=heading(view),
         output=cast(Output, output),
         quiet=quiet,
         verbose=verbose,
@@ -73,9 +73,9 @@ def run_and_show(
         for event in events:
             report.take(event)
             if as_json:
-                _write_json(voice, event, names, report)
+                write_json(voice, event, names, report)
             else:
-                _write_text(voice, event, screen, report, status)
+                write_text(voice, event, screen, report, status)
     except HungUp:
         return ExitCode.HANGUP
     finally:
@@ -84,7 +84,7 @@ def run_and_show(
     return report.exit_code
 
 
-def _write_json(voice: Voice, event: Event, names: dict[str, str], report: Report) -> None:
+def write_json(voice: Voice, event: Event, names: dict[str, str], report: Report) -> None:
     document = event_document(event, names, report)
     if document is not None:
         voice.out(json.dumps(document) + "\n")
@@ -92,7 +92,7 @@ def _write_json(voice: Voice, event: Event, names: dict[str, str], report: Repor
         voice.problems([event.problem])
 
 
-def _write_text(
+def write_text(
     voice: Voice,
     event: Event,
     screen: Screen,
@@ -114,7 +114,7 @@ def _write_text(
                 voice.out(text)
 
 
-def _heading(view: View) -> Heading:
+def heading(view: View) -> Heading:
     registry, project = view.registry, view.project
     origin = project.database_origin
     url = masked_url(project.database)

@@ -138,6 +138,8 @@ class LocalExecutor:
                     error=_failure(event.error) if event.error else None,
                     metrics=event.metrics,
                     notes=event.notes,
+                    loaded=tuple(path for _, path, _ in event.loaded),
+                    wrote=event.wrote,
                 )
             case DebugStarted(step=step):
                 yield DebuggerOpened(module=self._module(step))

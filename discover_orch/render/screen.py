@@ -53,13 +53,16 @@ class Screen:
         plan: Plan,
         style: Style,
         *,
-        heading: Heading,
+        heading: Heading | None,
         output: Output = "live",
         quiet: bool = False,
         verbose: bool = False,
         again: Callable[[Collection[str]], str] | None = None,
+        reason: str = "",
     ) -> None:
-        """`again` gives the command that goes on, from the identities of the tools that passed."""
+        """Without a `heading` there is none; `reason` is why this runs, told at its end. `again` gives the
+        command that goes on, from the identities of the tools that passed."""
+        self._reason = reason
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._heading, self._output = style, heading, output
@@ -69,7 +72,8 @@ class Screen:
     def text(self, event: Event, report: Report) -> str:
         match event:
             case RunStarted():
-                return "" if self._quiet else self._header(event)
+                heading = None if self._quiet else self._heading
+                return "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
                 self._kept = []
                 return "" if self._quiet else self._begin(module)
@@ -101,8 +105,8 @@ class Screen:
         left = len(self._steps) - len(report.finished) - 1 if event.module is not None else 0
         return f"    {text}, {left:,} to go" if left > 0 else f"    {text}"
 
-    def _header(self, event: RunStarted) -> str:
-        heading, style = self._heading, self._style
+    def _header(self, event: RunStarted, heading: Heading) -> str:
+        style = self._style
         config = heading.config or "no configuration"
         dot = style.mark("·", "-")
         lines = [
@@ -177,17 +181,24 @@ class Screen:
         if self._again and len(passed) < len(self._steps):
             lines.append(f"  to go on: {one_line(self._again(passed))}")
         parts = []
-        kinds = {"passed": "green", "failed": "error", "interrupted": "yellow"}
-        for word in ("failed", "interrupted", "passed", "blocked", "not_run"):
+        kinds = {
+            "passed": "green",
+            "failed": "error",
+            "interrupted": "yellow",
+            "cancelled": "yellow",
+        }
+        for word in ("failed", "interrupted", "cancelled", "passed", "blocked", "not_run"):
             number = report.counts.get(word, 0)
             if number:
                 text = f"{number:,} {word.replace('_', ' ')}"
                 parts.append(style.paint(text, kinds[word]) if word in kinds else text)
-        if report.status == "interrupted" and "interrupted" not in report.counts:
-            parts.insert(0, style.paint("interrupted", "yellow"))
+        status = report.status
+        if status in ("interrupted", "cancelled") and status not in report.counts:
+            parts.insert(0, style.paint(status, "yellow"))
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
-        lines.append(f"{', '.join(parts)} in {duration(report.duration)}")
+        reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""
+        lines.append(f"{', '.join(parts)} in {duration(report.duration)}{reason}")
         return "\n".join(lines) + "\n"
 
     def _failed_line(self, one: ToolFinished) -> str:

@@ -32,7 +32,7 @@ def complete(orch: Orch, line: str, cwd: Path | None = None) -> list[str]:
 
 def test_commands_and_targets(project: Project, orch: Orch) -> None:
     project(PIPELINE)
-    assert set(complete(orch, "orch ")) == {"run", "list", "graph", "check"}
+    assert set(complete(orch, "orch ")) == {"run", "watch", "list", "graph", "check"}
     targets = ["ingest", "render", "full", "nightly", "fetch"]
     for command in ("run", "list", "graph", "run --exclude", "list fetch"):
         assert complete(orch, f"orch {command} ") == targets, command

@@ -115,6 +115,41 @@ def test_dynamic_imports(text: str, module: str) -> None:
     assert [fact.module for fact in found] == [module]
 
 
+def test_what_stands_in_a_function_is_lazy() -> None:
+    text = """
+import now_1
+if x:
+    import now_2
+try:
+    from now_3 import y
+except ImportError:
+    with z:
+        import now_4
+class C(__import__("now_5").D):
+    import now_6
+    m = __import__("now_7")
+    def f(self, a=__import__("now_8")):
+        import late_1
+        class D:
+            import late_2
+        if x:
+            m = __import__("late_3")
+        def g(a=__import__("late_4")): ...
+@__import__("now_9").mark
+async def h():
+    from late_5 import y
+f = lambda a=__import__("now_10"): __import__("late_6")
+for x in map(lambda: lambda: import_module(x), y): import now_11
+"""
+    found = imports(text)
+    assert {fact.module for fact in found if not fact.is_lazy} == {f"now_{n}" for n in range(1, 12)}
+    assert {fact.module for fact in found if fact.is_lazy} == {
+        *(f"late_{n}" for n in range(1, 7)),
+        "",
+    }
+    assert [fact.line for fact in found] == sorted(fact.line for fact in found)
+
+
 def test_dynamic_import_with_names() -> None:
     (fact,) = imports("__import__('x', globals(), locals(), ['y'])")
     assert (fact.module, fact.names) == ("x", ("y",))

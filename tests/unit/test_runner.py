@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -143,6 +144,7 @@ class Interruptions:
     """What the user wishes at which beat."""
 
     wake = 7
+    patience = math.inf
 
     def __init__(
         self,
@@ -169,7 +171,11 @@ class Played:
     """A whole run of tools a, b, c (b after a): its events, and what the executor was told."""
 
     def __init__(
-        self, *targets: str, wishes: Mapping[int, Sequence[str]] | None = None, **plays: object
+        self,
+        *targets: str,
+        wishes: Mapping[int, Sequence[str]] | None = None,
+        ahead: int = Run.AHEAD,
+        **plays: object,
     ) -> None:
         registry = make_registry(make_facts("a"), make_facts("b", after="a"), make_facts("c"))
         clock = Clock()
@@ -183,6 +189,7 @@ class Played:
                 Interruptions(self.executor, clock, wishes),
                 run_id="41",
                 clock=clock,
+                ahead=ahead,
             )
         )
         self.log = self.executor.log
@@ -289,6 +296,47 @@ def test_a_resource_that_raises_on_closing_fails_the_run() -> None:
     notice = Noticed(problem=Problem(code="closing", message="x"))
     run = Played("a", notices=[notice])
     assert run.told == ["start", "a begins", "a passed", "Noticed", "run failed"]
+
+
+def test_a_cancelled_run_interrupts_its_tool_which_is_then_cancelled() -> None:
+    run = Played(wishes={2: ["cancel"]}, silent={"a": 3})
+    assert run.ends == {"a": "cancelled", "b": "not_run", "c": "not_run"}
+    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "finish"]
+    assert (run.last.status, run.last.signal) == ("cancelled", 0)
+
+
+def test_an_interrupt_after_a_cancel_counts_as_an_interrupt() -> None:
+    run = Played(wishes={2: ["cancel"], 3: ["interrupt"]}, silent={"a": 3})
+    assert run.ends["a"] == "interrupted"
+    assert run.last.status == "interrupted"
+
+
+def test_a_run_that_is_held_lets_its_tool_finish_and_begins_no_other() -> None:
+    run = Played(wishes={2: ["hold"]}, silent={"a": 2}, ahead=1)
+    assert run.ends == {"a": "passed", "b": "not_run", "c": "not_run"}
+    assert "interrupt" not in run.log
+    assert run.last.status == "cancelled"
+
+
+def test_a_cancel_that_comes_when_all_has_passed_changes_nothing() -> None:
+    run = Played("a", wishes={3: ["cancel"]}, closing=3)
+    assert (run.ends, run.last.status) == ({"a": "passed"}, "passed")
+
+
+def test_a_failure_before_the_cancel_stays_a_failure() -> None:
+    run = Played(ends={"a": "failed"}, wishes={3: ["cancel"]}, closing=2)
+    assert run.ends["a"] == "failed"
+    assert run.last.status == "failed"
+
+
+def test_without_orders_ahead_one_is_handed_out_at_a_time() -> None:
+    assert Played(ahead=1).log == [
+        *("submit a", "begin a", "submit b", "begin b", "submit c", "begin c", "finish"),
+    ]
+
+
+def test_a_wish_to_be_woken_is_passed_on() -> None:
+    assert "Woken" in Played("a", wishes={2: ["wake"]}, silent={"a": 1}).told
 
 
 # Time.

@@ -1,0 +1,171 @@
+"""What a watch listens to, in one place: signals, keys, file events, and the clock.
+
+In: a source of each. Out: calm occurrences, one list at a time, and one descriptor to wait on. It decides when a
+burst of events is over, and nothing of what that means.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from discover_orch.debounce import Debouncer, Hint, Look
+from discover_orch.errors import Problem
+from discover_orch.manifest import News, is_git_busy
+from discover_orch.session import Signals
+from discover_orch.value import value
+from discover_orch.watcher import Watcher
+
+#: Seconds that a run has to itself before anything else is done beside it.
+SOON = 0.1
+#: At least so many seconds apart are two looks that nobody asked for.
+LEAST = 0.2
+
+
+class Keys(Protocol):
+    def listen(self, ring: Callable[[], None]) -> None:
+        """Begin to read, and ring when a line has come."""
+
+    def take(self) -> list[str]:
+        """Lines that were typed since the last time, without their newlines."""
+
+
+class Eye(Protocol):
+    """Looks at files: what an event is worth, and what has changed without one."""
+
+    def is_relevant(self, path: str, *, is_folder: bool) -> bool: ...
+
+    def judge(self, path: str) -> Look: ...
+
+    def look(self, hinted: Collection[str] = ()) -> News: ...
+
+    @property
+    def folders(self) -> int:
+        """How many the last look entered."""
+
+    def __len__(self) -> int: ...
+
+
+@value
+class Wished:
+    """A signal: `interrupt`, `kill` or `suspend`."""
+
+    wish: str
+
+
+@value
+class Pressed:
+    key: str
+
+
+@value
+class Calm:
+    """A burst of file events is over: these paths, and with `is_rescan` perhaps others."""
+
+    paths: tuple[str, ...]
+    is_rescan: bool = False
+
+
+@value
+class Found:
+    """Something about watching itself, that the user should know."""
+
+    problem: Problem
+
+
+Occurrence = Wished | Pressed | Calm | Found
+
+
+class Attention:
+    """Listens from the moment it is made; `eye` may be another one later."""
+
+    def __init__(
+        self,
+        signals: Signals,
+        watcher: Watcher,
+        debouncer: Debouncer,
+        eye: Callable[[], Eye],
+        *,
+        keys: Keys | None,
+        root: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._signals, self._watcher, self._debouncer = signals, watcher, debouncer
+        self._eye, self._keys, self._root, self._clock = eye, keys, root, clock
+        self._next_look = clock() + LEAST
+        self.heard = 0  # events that were worth something
+
+    @property
+    def wake(self) -> int:
+        return self._signals.wake
+
+    @property
+    def signal(self) -> int:
+        return self._signals.signal
+
+    @property
+    def patience(self) -> float:
+        """Seconds until something is to be done though nothing comes."""
+        now = self._clock()
+        due = self._debouncer.due(now)
+        look = max(0.0, self._next_look - now)
+        return look if due is None else min(due, look)
+
+    def wait(self) -> None:
+        """Until something comes, or is to be done."""
+        poll = select.poll()
+        poll.register(self.wake, select.POLLIN)
+        poll.poll(self.patience * 1000 + 0.3)
+
+    def take(self) -> list[Occurrence]:
+        """What has come; file events only when they are calm."""
+        found: list[Occurrence] = [Wished(wish=wish) for wish in self._signals.take()]
+        if self._keys is not None:
+            found += [Pressed(key=key) for key in self._keys.take()]
+        for hint in self._watcher.take():
+            self._hear(hint)
+        if self._clock() >= self._next_look:
+            found += self._look_round()
+        now = self._clock()
+        if self._debouncer.due(now) is not None:
+            self._debouncer.hold(now, is_git_busy(self._root))
+            if self._debouncer.due(now) == 0.0:
+                batch = self._debouncer.take(now)
+                found.append(Calm(paths=batch.paths, is_rescan=batch.is_rescan))
+        return found
+
+    def look_soon(self) -> None:
+        """The next look at the whole disk is due as soon as a run that now begins has got going."""
+        self._next_look = self._clock() + SOON
+
+    def settle(self, *, was_cancelled: bool) -> None:
+        """How the run of the last burst went: newer saves that cancel one after another ask for patience."""
+        self._debouncer.settle(was_cancelled)
+
+    def hear_again(self, paths: Collection[str]) -> None:
+        """Paths that were found to have changed by somebody else's look."""
+        for path in paths:
+            self._hear(Hint(kind="changed", path=path, at=self._clock()))
+
+    def _hear(self, hint: Hint) -> None:
+        eye = self._eye()
+        if hint.kind == "lost":
+            self._debouncer.hear(hint)
+        elif eye.is_relevant(hint.path, is_folder=hint.is_folder):
+            self.heard += 1
+            self._debouncer.hear(hint, None if hint.is_folder else eye.judge(hint.path))
+
+    def _look_round(self) -> list[Occurrence]:
+        """Whatever the system lost or never told: the disk is compared, and the watcher's health is."""
+        eye = self._eye()
+        problems: list[Problem] = []
+        if self._debouncer.due(self._clock()) is None:  # else the look at what is due finds it
+            news = eye.look()
+            self.hear_again(news.paths)
+            missed = self._watcher.note_missed() if news.paths else None
+            problems += [missed] if missed else []
+        problems += self._watcher.check(eye.folders)
+        pause = self._watcher.interval(len(eye))
+        self._next_look = self._clock() + max(pause, LEAST)
+        return [Found(problem=problem) for problem in problems]

@@ -1,0 +1,453 @@
+"""What a watch knows of the project: its tools, what each depends on, and what a change means for them.
+
+In: what was asked for, and the files as they stand. Out: a `Finding`, and plans. It looks as every command does
+(through `looking`) and never runs user code. A file that cannot be read keeps the edges that it last had.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from discover_orch import __version__, looking
+from discover_orch.affected import Reach, affected, expand
+from discover_orch.config import OWN_FILE, SHARED_FILE
+from discover_orch.errors import DiscoveryError, EmptyError, OrchError, Problem, UsageError
+from discover_orch.looking import View
+from discover_orch.manifest import Manifest, find_data, fixed_part
+from discover_orch.moments import Scope
+from discover_orch.plan import Plan, Step, build_plan
+from discover_orch.registry import Registry
+from discover_orch.scanner import CONF, ModuleSpace, scanned_folders
+from discover_orch.selection import Selection, select
+from discover_orch.sources import Sources
+from discover_orch.store import open_index
+from discover_orch.tool import Tool
+from discover_orch.value import field, replace, value
+from discover_orch.values import Values
+
+
+@value
+class Request:
+    """What was asked to be watched, as typed."""
+
+    start: str
+    folder: str | None
+    words: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    values: Values = field(default_factory=Values)
+    database: str | None = None
+
+
+@value
+class Finding:
+    """What the differences between the disk and what was accepted mean.
+
+    `found` are watched tools that are affected, each with a sentence, and `by` the path that did it where one
+    did; `held` are the names of those that wait for a file to be mended. `is_structural`: the tools, their
+    order or their arguments may have changed.
+    """
+
+    paths: tuple[str, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
+    by: Mapping[str, str] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    is_structural: bool = False
+
+
+CONFIG_FILES = (OWN_FILE, SHARED_FILE)
+
+
+class Ground:
+    """The first look raises ProjectError and UsageError; later ones turn them into problems of a finding."""
+
+    def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
+        self._request, self._environ = request, environ
+        self._waiting: dict[str, str] = {}  # affected, but not to be run before a mend
+        self._seen: dict[
+            str, frozenset[str]
+        ] = {}  # project files that a tool loaded at its last run
+        self._reaches: dict[str, Reach] = {}
+        self._joined: dict[str, tuple[Reach, Reach, Reach]] = {}
+        self._conf: tuple[object, Reach] | None = None
+        self._rows: dict[str, object] | None = None
+        self._referred: frozenset[str] = frozenset()
+        self._pythonpath: tuple[str, ...] = ()
+        self.again: tuple[str, ...] = ()  # changed while the ground was being surveyed
+        self.view = self._look()
+        self.plan, self.problems = self._plan(self.view, is_first=True)
+        self._survey(self.view)
+
+    # What there is.
+
+    @property
+    def registry(self) -> Registry:
+        return self.view.registry
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The watched tools, in the order of their run."""
+        return tuple(step.tool.module for step in self.plan.steps)
+
+    @property
+    def folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Folders to listen to: with all below them, and for themselves alone."""
+        project = self.view.project
+        deep = list(scanned_folders(project))
+        for reach in self._reaches.values():
+            deep += [path.split("/", 1)[0] for path in reach.paths if "/" in path]
+        flat = ["", *(os.path.normpath(entry) for entry in project.pythonpath)]
+        flat += [path.rpartition("/")[0] for path in self._seen_paths()]
+        for pattern in self._patterns():
+            start = fixed_part(pattern)
+            is_folder = os.path.isdir(os.path.join(project.root, start))
+            if is_folder:
+                deep.append(start)
+            else:
+                flat.append(start.rpartition("/")[0])
+        tops = tuple(dict.fromkeys(deep))
+        deep = [one for one in tops if not any(_is_inside(one, top) for top in tops)]
+        flat = ["" if one == "." else one for one in flat]
+        return tuple(deep), tuple(one for one in dict.fromkeys(flat) if one not in deep)
+
+    def preload(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What the watched tools import from elsewhere: (module, names of its `from`)."""
+        return self.sources.third_party(self.targets)
+
+    def expand(self, found: Collection[str], scope: Scope) -> tuple[str, ...]:
+        return expand(found, self.registry, scope, self.targets)
+
+    def plan_of(self, reasons: Mapping[str, str]) -> Plan:
+        """The part of the plan that is to be run, in its order."""
+        steps = tuple(
+            replace(
+                step,
+                reason=reasons[step.tool.module],
+                after=tuple(one for one in step.after if one in reasons),
+            )
+            for step in self.plan.steps
+            if step.tool.module in reasons
+        )
+        return Plan(steps=steps, words=self._request.words)
+
+    def note_loaded(self, module: str, paths: Collection[str]) -> None:
+        """Project files that a tool was seen to load, by itself or by those that ran before it."""
+        self._seen[module] = frozenset(paths)
+
+    # What has changed.
+
+    def consider(self, *, only_code: bool = False) -> Finding:
+        """What differs from what was accepted, and accept it; with `only_code` data files are left for later."""
+        differing = self.manifest.differing()
+        broken = {path: one for path, one in differing.items() if one is not None}
+        whole = [path for path in differing if path not in broken]
+        if only_code:
+            whole = [path for path in whole if self.is_code(path)]
+        if not whole and not broken:
+            return self._mended(Finding())
+        structural = [path for path in whole if self._is_structural(path)]
+        before, old = self._reaches, self.view
+        old_plan = self.plan
+        problems: list[Problem] = []
+        if structural:
+            try:
+                self.view = self._look()
+                self.plan, plan_problems = self._plan(self.view)
+            except OrchError as error:
+                self.view, self.plan = old, old_plan
+                return Finding(paths=(), problems=error.problems, is_structural=True)
+            problems += plan_problems
+            self.problems = plan_problems
+        after = self._survey(self.view, keep=broken, is_new=bool(structural))
+        tools = self.registry.tools
+        watched = set(self.targets)
+        by = affected(
+            whole, tools, before, {one: after[one] for one in after if one in watched}, self._seen
+        )
+        found = {module: f"{path} {self._verb(path)}" for module, path in by.items()}
+        if structural:
+            found |= _differences(old, self.view, old_plan, self.plan)
+        found = {module: why for module, why in found.items() if module in watched}
+        self.manifest.accept(whole)
+        gone = [
+            old.registry.tools[module].name
+            for module in old.registry.tools.keys() - tools.keys()
+            if old.registry.tools[module].path in whole
+        ]
+        return self._mended(
+            Finding(
+                paths=tuple(whole),
+                found=found,
+                by=by,
+                gone=tuple(sorted(gone)),
+                problems=(*broken.values(), *problems),
+                is_structural=bool(structural),
+            )
+        )
+
+    def _mended(self, finding: Finding) -> Finding:
+        """The finding, less the tools that must wait, and with those that need wait no more."""
+        broken = self.manifest.broken
+        found = self._waiting | dict(finding.found)
+        watched = set(self.targets)
+        held = {
+            module: why
+            for module, why in found.items()
+            if module not in watched or self._depends_on(module, broken)
+        }
+        if self.problems:  # no plan can be made at all
+            held = dict(found)
+        self._waiting = {module: why for module, why in held.items() if module in self._reaches}
+        return replace(
+            finding,
+            found={module: why for module, why in found.items() if module not in held},
+            held=tuple(self.registry.display(module) for module in self._waiting),
+        )
+
+    def is_held(self, module: str) -> bool:
+        """Whether it depends on a file that cannot be read as it stands."""
+        return self._depends_on(module, self.manifest.broken)
+
+    def has_unread(self, module: str) -> bool:
+        """Whether it has an import that cannot be read from the source."""
+        reach = self._reaches.get(module)
+        return reach is not None and reach.has_unread
+
+    def is_code(self, path: str) -> bool:
+        """Whether it is source or configuration, and no data."""
+        return path in CONFIG_FILES or path[-1:] == "/" or self.manifest.is_module(path)
+
+    def find_outputs(self, modules: Iterable[str]) -> set[str]:
+        """The files that these tools declare as their outputs, as far as they are there."""
+        tools = self.registry.tools
+        return {
+            path
+            for module in modules
+            if module in tools
+            for pattern in tools[module].outputs
+            for path in find_data(self.view.project.root, pattern)
+        }
+
+    def _depends_on(self, module: str, broken: Mapping[str, Problem]) -> bool:
+        reach = self._reaches.get(module)
+        return reach is not None and not reach.paths.isdisjoint(broken)
+
+    def _verb(self, path: str) -> str:
+        return "changed" if self.manifest.is_there(path) else "is gone"
+
+    # The survey.
+
+    def _look(self) -> View:
+        request = self._request
+        view = looking.look(request.start, request.folder, self._environ)
+        if request.database is not None:
+            view = looking.with_database(view, request.database)
+        self._rows = None
+        return view
+
+    def _plan(self, view: View, *, is_first: bool = False) -> tuple[Plan, tuple[Problem, ...]]:
+        """The plan of everything that is watched; what stands in the way of one are problems, later on."""
+        try:
+            selection = self._select(view)
+            return build_plan(selection, view.registry, view.project, self._request.values), ()
+        except EmptyError as error:
+            if is_first and not view.registry.unhealthy:
+                raise
+            return Plan(words=self._request.words), error.problems
+        except UsageError as error:
+            if is_first:
+                raise
+            return self.plan, error.problems
+
+    def _select(self, view: View) -> Selection:
+        """A file that cannot be read takes nothing away but itself."""
+        request, registry = self._request, view.registry
+        try:
+            return select(request.words, registry, exclude=request.exclude, place=view.place)
+        except DiscoveryError:
+            healthy = replace(registry, unhealthy=())
+        chosen: dict[str, str] = {}
+        for word in request.words or ("full",):
+            try:
+                some = select([word], healthy, exclude=request.exclude, place=view.place)
+            except (UsageError, EmptyError):
+                continue
+            for module in some.tools:
+                chosen.setdefault(module, word)
+        return Selection(tools=tuple(chosen), because=chosen, words=request.words)
+
+    def _survey(
+        self, view: View, keep: Collection[str] = (), *, is_new: bool = True
+    ) -> dict[str, Reach]:
+        """What each tool depends on by now, and what is to be looked at therefore. Tools whose file is among
+        `keep` have not gone, they only cannot be read."""
+        project = view.project
+        if is_new and (not self._reaches or project.pythonpath != self._pythonpath):
+            self._pythonpath = project.pythonpath
+            self.sources = Sources(project)
+            self.manifest = Manifest(project.root, self.sources, _ignore(project.watch))
+        conf = self._reach_of_conf()
+        before = self._reaches
+        after = {module: self._reach_of(tool, conf) for module, tool in view.registry.tools.items()}
+        for module, reach in before.items():
+            if module not in after and not reach.paths.isdisjoint(keep):
+                after[module] = reach
+        self._reaches = after
+        if is_new or any(before.get(module) is not reach for module, reach in after.items()):
+            extras: set[str] = {CONF, *CONFIG_FILES, *self._seen_paths()}
+            for reach in after.values():
+                extras |= reach.paths
+                extras |= reach.missing
+            self._code_paths = frozenset({CONF, *CONFIG_FILES})
+            self.again = self.manifest.arrange(
+                scanned_folders(project),
+                sorted(extras),
+                self._patterns(),
+                _excluded(project.exclude),
+            )
+        return after
+
+    def _reach_of(self, tool: Tool, conf: Reach) -> Reach:
+        own = self.sources.reach((tool.module,))
+        if not tool.resources:
+            return own
+        known = self._joined.get(tool.module)
+        if known is None or known[0] is not own or known[1] is not conf:
+            joined = Reach(
+                paths=own.paths | conf.paths,
+                missing=own.missing | conf.missing,
+                has_unread=own.has_unread or conf.has_unread,
+            )
+            known = self._joined[tool.module] = (own, conf, joined)
+        return known[2]
+
+    def _reach_of_conf(self) -> Reach:
+        """What `orchconf.py` depends on: it stands at the root, whatever `pythonpath` is."""
+        source = self.sources.read(CONF)
+        if source is None:
+            key: object = None
+            names: tuple[str, ...] = ()
+        else:
+            key = source.imports
+            names = tuple(
+                dict.fromkeys(
+                    name
+                    for fact in source.imports
+                    if fact.module
+                    for name in (fact.module, *(f"{fact.module}.{one}" for one in fact.names))
+                )
+            )
+        reach = self.sources.reach(names) if names else None
+        if self._conf is not None and self._conf[0] == (key, reach):
+            return self._conf[1]
+        made = Reach(
+            paths=frozenset({CONF}) | (reach.paths if reach else frozenset())
+            if source
+            else frozenset(),
+            missing=(frozenset() if source else frozenset({CONF}))
+            | (reach.missing if reach else frozenset()),
+            has_unread=bool(reach and reach.has_unread),
+        )
+        self._conf = ((key, reach), made)
+        return made
+
+    def _patterns(self) -> list[str]:
+        return [pattern for tool in self.registry.tools.values() for pattern in tool.inputs]
+
+    def _seen_paths(self) -> set[str]:
+        return {path for paths in self._seen.values() for path in paths if path.endswith(".py")}
+
+    def _is_structural(self, path: str) -> bool:
+        """Whether the tools, or what the command line offers, may be others now: else only code has changed."""
+        if path in self._code_paths or path[-1:] == "/":
+            return True
+        if not self.manifest.is_module(path):
+            return False
+        if not self.manifest.is_there(path):
+            return True
+        if self._rows is None:
+            self._read_rows()
+        assert self._rows is not None
+        if path in self._referred:
+            return True
+        if path not in self._rows:
+            folders = scanned_folders(self.view.project)
+            return any(_is_inside(path, folder) for folder in folders)
+        from discover_orch import reading
+
+        name = ModuleSpace(self.view.project).name(path)
+        ((_, row),) = reading.read_rows(self.view.project.root, [(path, name)])
+        is_same: bool = json.loads(json.dumps(row)) == self._rows[path]
+        return not is_same
+
+    def _read_rows(self) -> None:
+        """What the index says of each file; empty where there is none, and then everything is structural."""
+        self._rows, self._referred = {}, frozenset()
+        index = open_index(self.view.project.root, __version__)
+        text = index.part("facts") if index else None
+        if text is not None:
+            table = json.loads(text)
+            self._rows = {path: row for path, (_, row) in table["files"].items()}
+            self._referred = frozenset(table["exports"])
+
+    def warm(self) -> None:
+        """What the next change will need, while there is time."""
+        if self._rows is None:
+            self._read_rows()
+
+
+def _differences(old: View, new: View, before: Plan, after: Plan) -> dict[str, str]:
+    """Tools for which the configuration means something else than before, each with a sentence."""
+    was, now = old.project, new.project
+    config = now.config or was.config or "the configuration"
+    steps = {step.tool.module: step for step in before.steps}
+    found: dict[str, str] = {}
+    for step in after.steps:
+        module, known = step.tool.module, steps.get(step.tool.module)
+        if was.pythonpath != now.pythonpath:
+            found[module] = f"pythonpath changed in {config}"
+        elif known is not None and _given(step) != _given(known):
+            found[module] = _changed_parameter(known, step, config)
+        elif "conn" in step.tool.resources and (
+            (was.database, was.transaction) != (now.database, now.transaction)
+        ):
+            found[module] = f"the database changed in {config}"
+    return found
+
+
+def _given(step: Step) -> tuple[object, ...]:
+    return tuple((one.param.name, one.texts) for one in step.arguments), dict(step.extra)
+
+
+def _changed_parameter(before: Step, after: Step, config: str) -> str:
+    was = {one.param.name: one for one in before.arguments}
+    now = {one.param.name: one for one in after.arguments}
+    for name in dict.fromkeys((*was, *now)):
+        old, new = was.get(name), now.get(name)
+        if (old.texts if old else None) != (new.texts if new else None):
+            flag = "--" + name.replace("_", "-")
+            given = f"is {new.shown}" if new else "is not given"
+            return f"{flag} {given}" + (f", was {old.shown}" if old else "") + f" ({config})"
+    return f"its parameters changed in {config}"
+
+
+def _ignore(watch: Mapping[str, object]) -> Callable[[str], bool] | None:
+    patterns = watch.get("ignore")
+    return _excluded(patterns) if isinstance(patterns, tuple | list) else None
+
+
+def _excluded(patterns: Iterable[str]) -> Callable[[str], bool] | None:
+    wanted = list(patterns)
+    if not wanted:
+        return None
+    import pathspec
+
+    return pathspec.GitIgnoreSpec.from_lines(wanted).match_file
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """Strictly below; everything is below the root."""
+    return path != folder and (not folder or path.startswith(folder + "/"))

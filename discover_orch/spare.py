@@ -1,0 +1,119 @@
+"""The warm spare: one worker that waits with its imports done, used once.
+
+In: what it should import, and what it must be thrown away for. Out: a `Supervisor` for the next run, or None
+with the sentence that says why the run starts cold. It never holds up a run: whatever is wrong with a spare
+costs a start from nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+
+from discover_orch.protocol import Preload, Preloaded
+from discover_orch.supervisor import Died, Supervisor
+from discover_orch.value import value
+
+#: Seconds that a spare which is no longer wanted gets to be gone.
+TIME_TO_GO = 1.0
+
+
+@value
+class Wish:
+    """What makes a spare fit: its imports, and the installation that they came from."""
+
+    order: Preload
+    installed: str = ""
+
+
+@value
+class Taken:
+    """`worker` is None where the run must start from nothing; `sentence` says why, once for each reason.
+
+    `modules` are (module, seconds, what went wrong) of what was imported ahead.
+    """
+
+    worker: Supervisor | None = None
+    sentence: str = ""
+    modules: tuple[tuple[str, float, str], ...] = ()
+
+
+class Spare:
+    """Made ready by `prepare`, taken by `take`, gone after `close`."""
+
+    def __init__(self) -> None:
+        self._worker: Supervisor | None = None
+        self._wish: Wish | None = None
+        self._told: set[str] = set()
+
+    def prepare(self, wish: Wish) -> None:
+        """Have a spare for this wish, unless there is one; raises nothing."""
+        if self._worker is not None and self._wish == wish and not self._worker.is_over:
+            return
+        self.close()
+        try:
+            self._worker = Supervisor.start()
+        except OSError:
+            return
+        self._wish = wish
+        self._worker.send(wish.order)
+
+    def take(self, wish: Wish) -> Taken:
+        """The spare, if it is alive and fits."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return Taken()
+        if self._wish != wish:
+            close_worker(worker)
+            return Taken(
+                sentence=self._once("the imports of the tools or the packages have changed")
+            )
+        report: Preloaded | None = None
+        for event in worker.events(0):
+            if isinstance(event, Preloaded):
+                report = event
+            elif isinstance(event, Died):
+                return Taken(sentence=self._once(f"the spare worker {event.sentence}"))
+        if report is None:
+            return Taken(worker=worker)  # still at it: the orders wait in its pipe
+        if report.shadowed:
+            close_worker(worker)
+            names = ", ".join(report.shadowed)
+            return Taken(
+                sentence=self._once(f"the project has modules named as installed ones: {names}"),
+                modules=report.modules,
+            )
+        return Taken(worker=worker, modules=report.modules)
+
+    def close(self) -> None:
+        """End the spare, where there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            close_worker(worker)
+
+    def _once(self, sentence: str) -> str:
+        if sentence in self._told:
+            return ""
+        self._told.add(sentence)
+        return sentence
+
+
+def read_installation() -> str:
+    """Changes whenever a package is installed, upgraded or removed, or the interpreter replaced."""
+    found = []
+    for place in (sys.executable, *sys.path):
+        if place.endswith(("site-packages", "dist-packages")) or place == sys.executable:
+            with contextlib.suppress(OSError):
+                st = os.stat(place)
+                found.append(f"{place} {st.st_ino} {st.st_mtime_ns}")
+    return "\n".join(found)
+
+
+def close_worker(worker: Supervisor) -> None:
+    """End a worker that has nothing to close."""
+    worker.kill("is not wanted any more")
+    deadline = time.monotonic() + TIME_TO_GO
+    while not worker.is_over and time.monotonic() < deadline:
+        worker.events(0.05)

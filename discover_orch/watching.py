@@ -1,0 +1,609 @@
+"""The loop of a watch: waits for changes, finds out what they affect, and runs that, one run after another.
+
+In: a `Ground`, what to listen to, and how to behave. Out: moments, and the events of the runs between them. One
+change is judged in one place, whether a run is going on or not: what it affects decides both what is stopped and
+what is started. Parses no words and prints nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping
+
+from discover_orch import looking, session
+from discover_orch.attention import SOON, Attention, Calm, Found, Keys, Occurrence, Pressed
+from discover_orch.debounce import Debouncer
+from discover_orch.errors import Problem
+from discover_orch.ground import Finding, Ground, Request
+from discover_orch.manifest import read_head
+from discover_orch.moments import (
+    SCOPES,
+    Action,
+    Answered,
+    Began,
+    Broken,
+    Changed,
+    Moment,
+    Remark,
+    Scope,
+    Unchanged,
+    Waiting,
+)
+from discover_orch.protocol import Preload
+from discover_orch.run import (
+    DebuggerOpened,
+    Event,
+    RunFinished,
+    ToolFinished,
+    ToolStarted,
+    Woken,
+)
+from discover_orch.session import Signals
+from discover_orch.spare import Spare, Wish, read_installation
+from discover_orch.value import value
+from discover_orch.watcher import Watcher
+
+#: After so many runs in a row that a file set off which was written during the run before, it is let be.
+LOOPS = 3
+WITH_STAGE = "its stage is affected"
+#: From here on a batch may be called a switch of branches.
+MANY = 2
+
+
+@value
+class Manner:
+    """How a watch behaves. `preload` None: what the tools import; a tuple: these modules, perhaps none."""
+
+    scope: Scope = "stage"
+    queues: bool = False
+    runs_at_start: bool = True
+    must_poll: bool = False
+    debounce: float = 0.0
+    preload: tuple[str, ...] | None = None
+    all_frames: bool = False
+
+
+@value
+class _Progress:
+    """What of the run that is going on has finished, and which tool is running."""
+
+    waiting: tuple[str, ...] = ()
+    finished: frozenset[str] = frozenset()
+    running: str | None = None
+    is_debugged: bool = False
+
+
+class Watching:
+    """One watch; `events` is its whole life. It is also what interrupts the run that is going on."""
+
+    def __init__(
+        self,
+        request: Request,
+        manner: Manner,
+        environ: Mapping[str, str],
+    ) -> None:
+        """Raises ProjectError and UsageError, as a run would."""
+        self.ground = Ground(request, environ)
+        self._manner, self._environ = manner, environ
+        self._scope: Scope = manner.scope
+        self._told: list[Moment] = []  # what happened while a run was going on
+        self._pending: dict[str, str] = {}  # to be run next, each with its reason
+        self._owed: set[str] = set()  # whose turn never came because something else failed
+        self._failed: set[str] = set()
+        self._latest: tuple[str, ...] = ()
+        self._progress: _Progress | None = None
+        self._is_paused = self._is_over = False
+        self._is_asked = False  # a key asked for the next run, which holds in a pause too
+        self._restarts = False  # the run that is going on was stopped for a newer save
+        self._begun_at = 0.0
+        self._passed: set[str] = set()  # in the run that is going on
+        self._own: set[str] = set()  # changed while tools ran, and perhaps by them
+        self._loops: dict[str, int] = {}
+        self._let_be: set[str] = set()
+        self._standing: set[Problem] = set()  # told, and not mended
+        self._head = read_head(self._root)
+        self._installed = self._candidate = read_installation()
+        self._spare = Spare()
+
+    @property
+    def _root(self) -> str:
+        return self.ground.view.project.root
+
+    # The loop.
+
+    def events(self, keys: Keys | None = None) -> Generator[Moment | Event, None, int]:
+        """Ends with the exit code, when the user quits or a signal comes; leaves no process behind."""
+        self._signals = Signals()
+        if keys is not None:
+            keys.listen(self._signals.ring)
+        with self._signals:
+            watcher = Watcher(self._root, self._signals.ring, must_poll=self._manner.must_poll)
+            try:
+                yield from self._arm(watcher, keys)
+                while not self._is_over:
+                    if self._pending and (self._is_asked or not self._is_paused):
+                        yield from self._run()
+                    else:
+                        yield from self._wait()
+            finally:
+                watcher.close()
+                self._spare.close()
+                self._signals.close()
+        return 128 + self._signals.signal if self._signals.signal else 0
+
+    def _arm(self, watcher: Watcher, keys: Keys | None) -> Iterator[Moment]:
+        """Listen first and look then: what is saved from here on is seen."""
+        self._watcher = watcher
+        self._folders = self.ground.folders
+        watcher.watch(*self._folders)
+        manner = self._manner
+        self._attention = Attention(
+            self._signals,
+            watcher,
+            Debouncer(
+                tells_end=watcher.mode == "events" and sys.platform == "linux",
+                least=manner.debounce,
+            ),
+            lambda: self.ground.manifest,
+            keys=keys,
+            root=self._root,
+            clock=time.monotonic,
+        )
+        self._attention.hear_again(self.ground.manifest.look().paths)
+        for problem in watcher.check():
+            yield Remark(problem=problem)
+        ground = self.ground
+        standing = (
+            *looking.errors(ground.view),
+            *ground.manifest.broken.values(),
+            *ground.problems,
+        )
+        self._tell_broken(_once(standing))
+        yield from self._take_told()
+        if manner.runs_at_start:
+            self._pending = {
+                module: "everything that is watched"
+                for module in self.ground.targets
+                if not self.ground.is_held(module)
+            }
+
+    def _wait(self) -> Iterator[Moment | Event]:
+        """Until there is something to run, or the end."""
+        self._prepare_spare()
+        self.ground.warm()
+        yield self._waiting()
+        gc.collect()
+        gc.freeze()
+        while not self._is_over and not (self._pending and (self._is_asked or not self._is_paused)):
+            self._attention.wait()
+            for occurrence in self._attention.take():
+                self._occur(occurrence)
+            self._look_at_installation()
+            yield from self._take_told()
+
+    def _run(self) -> Iterator[Moment | Event]:
+        reasons, self._pending, self._is_asked = self._pending, {}, False
+        plan = self.ground.plan_of(reasons)
+        if not plan.steps:
+            return
+        order = tuple(step.tool.module for step in plan.steps)
+        registry = self.ground.registry
+        taken = self._spare.take(self._wish())
+        if taken.sentence:
+            yield Remark(problem=_cold(taken.sentence))
+        names = {module: registry.display(module) for module in order}
+        yield Began(
+            plan=plan,
+            names=names,
+            is_first=not self._latest,
+            reason=_in_short(list(reasons.values())),
+            imported=taken.modules,
+        )
+        self._latest = order
+        self._progress = _Progress(waiting=order)
+        self._restarts = False
+        self._passed.clear()
+        self._begun_at = time.monotonic()
+        self._attention.look_soon()
+        wrote: set[str] = set()
+        loaded: list[str] = []
+        events = session.run_watched(
+            plan,
+            registry,
+            self.ground.view.project,
+            worker=taken.worker,
+            interruptions=self,
+            environment=self._environ,
+            all_frames=self._manner.all_frames,
+        )
+        try:
+            for event in events:
+                self._follow(event, loaded)
+                if isinstance(event, ToolFinished):
+                    wrote.update(event.wrote)
+                if not isinstance(event, Woken):
+                    yield event
+                if isinstance(event, RunFinished):
+                    self._settle(event, order, wrote)
+                yield from self._take_told()
+        finally:
+            events.close()
+            self._progress = None
+        yield from self._take_told()
+
+    def _follow(self, event: Event, loaded: list[str]) -> None:
+        """Keep in mind how far the run is."""
+        progress = self._progress
+        assert progress is not None
+        match event:
+            case ToolStarted(module=module):
+                self._progress = _Progress(
+                    waiting=tuple(one for one in progress.waiting if one != module),
+                    finished=progress.finished,
+                    running=module,
+                )
+            case DebuggerOpened():
+                self._progress = _Progress(
+                    waiting=progress.waiting,
+                    finished=progress.finished,
+                    running=progress.running,
+                    is_debugged=True,
+                )
+            case ToolFinished(module=module, status=status):
+                self._progress = _Progress(
+                    waiting=tuple(one for one in progress.waiting if one != module),
+                    finished=progress.finished | {module},
+                )
+                loaded.extend(event.loaded)
+                self._prepare_spare()
+                if status == "passed":
+                    self._passed.add(module)
+                    is_unread = self.ground.has_unread(module)
+                    self.ground.note_loaded(module, loaded if is_unread else event.loaded)
+                self._failed.discard(module)
+                self._owed.discard(module)
+                if status == "failed":
+                    self._failed.add(module)
+                elif status in ("blocked", "not_run", "cancelled"):
+                    self._owed.add(module)
+            case _:
+                pass
+
+    def _settle(self, end: RunFinished, order: tuple[str, ...], wrote: set[str]) -> None:
+        """After a run: what it wrote itself is taken in, what it did not come to is run next."""
+        self._attention.settle(was_cancelled=self._restarts)
+        self._progress = None
+        if end.status == "interrupted":
+            self._is_over = True
+            return
+        if end.status == "cancelled" and self._restarts:
+            for module in order:
+                if module not in self._passed:
+                    self._pending.setdefault(module, "its run was cancelled")
+            self._owed.difference_update(self._pending)
+        ground = self.ground
+        ground.manifest.look()
+        differing = set(ground.manifest.differing()) - set(ground.manifest.broken)
+        outputs = ground.find_outputs(order)
+        made = {
+            one for one in differing if not ground.is_code(one) and (one in wrote or one in outputs)
+        }
+        ground.manifest.accept(made)
+        self._own = differing - made
+        self._attention.hear_again(self._own)
+        if not self._pending and not self._own:
+            self._loops.clear()
+
+    # What interrupts a run.
+
+    @property
+    def wake(self) -> int:
+        return self._attention.wake
+
+    @property
+    def signal(self) -> int:
+        return self._attention.signal
+
+    @property
+    def patience(self) -> float:
+        return self._attention.patience
+
+    def pause(self) -> None:
+        self._signals.pause()
+
+    def take(self) -> list[str]:
+        """Wishes for the run that is going on."""
+        wishes = []
+        for occurrence in self._attention.take():
+            wishes += self._occur(occurrence)
+        if time.monotonic() > self._begun_at + SOON:
+            self._prepare_spare()
+        if self._told:
+            wishes.append("wake")
+        return wishes
+
+    def _take_told(self) -> Iterator[Moment]:
+        told, self._told = self._told, []
+        yield from told
+
+    def _occur(self, occurrence: Occurrence) -> list[str]:
+        """Do what is to be done about it; what it means for the run that is going on."""
+        match occurrence:
+            case Calm(paths=paths, is_rescan=is_rescan):
+                return [] if self._is_paused else self._change(paths, is_rescan=is_rescan)
+            case Pressed(key=key):
+                return self._press(key)
+            case Found(problem=problem):
+                self._told.append(Remark(problem=problem))
+                return []
+            case _ if occurrence.wish == "suspend" and self._progress is None:
+                self._signals.pause()
+                return []
+            case _:
+                self._is_over |= occurrence.wish != "suspend"
+                return [occurrence.wish]
+
+    # Changes.
+
+    def _change(self, paths: Collection[str], *, is_rescan: bool = False) -> list[str]:
+        """A burst of events is over: find out what it means, and decide.
+
+        A whole look at the disk follows, when the run has been started: should the system have told only a part,
+        then what it finds is one more change, during that run.
+        """
+        ground, is_running = self.ground, self._progress is not None
+        news = ground.manifest.look(paths) if is_rescan else ground.manifest.glance(paths)
+        finding = ground.consider(only_code=is_running)
+        self._tell_broken(finding.problems, finding.held)
+        if not finding.paths and not finding.found:
+            self._tell_saved((*news.paths, *news.saved))
+            return []
+        self._attention.hear_again(ground.again)
+        if ground.folders != self._folders:
+            self._folders = ground.folders
+            self._watcher.watch(*self._folders)
+        wishes, action = self._decide(finding.found, finding.is_structural)
+        found = dict(finding.found)
+        if action != "none":
+            looped = self._find_loops(finding, is_running=is_running)
+            if looped:
+                found = {
+                    one: why for one, why in found.items() if finding.by.get(one) not in looped
+                }
+                wishes, action = self._decide(found, finding.is_structural)
+        if not found and self._let_be.issuperset(finding.paths):
+            return wishes
+        if wishes:
+            self._restarts = True
+        tools = self._plan_next(found, action)
+        head, self._head = self._head, read_head(self._root)
+        self._told.append(
+            Changed(
+                paths=finding.paths,
+                tools=tuple(map(ground.registry.display, tools)),
+                reasons={ground.registry.display(one): why for one, why in found.items()},
+                stages=self._stages(tools),
+                not_affected=len(set(ground.targets).difference(tools)),
+                gone=finding.gone,
+                during_run=is_running,
+                action="wait" if finding.held and not tools else action,
+                is_switch=head != self._head and len(finding.paths) >= MANY,
+            )
+        )
+        return wishes
+
+    def _plan_next(self, found: Mapping[str, str], action: Action) -> tuple[str, ...]:
+        """What the change makes run; put down for the next run, unless the one that is going on will do."""
+        ground = self.ground
+        if action == "none":
+            return tuple(one for one in ground.targets if one in found)
+        tools = ground.expand(found, self._scope)
+        tools = tuple(one for one in tools if not ground.is_held(one))
+        for one in tools:
+            self._pending[one] = found.get(one, WITH_STAGE)
+        if tools:
+            self._add_owed()
+        return tools
+
+    def _decide(self, found: Mapping[str, str], is_structural: bool) -> tuple[list[str], Action]:
+        """What a change means for the run that is going on: nothing, its end, or more to do behind it."""
+        progress = self._progress
+        if progress is None:
+            return [], "run"
+        concerned = set(found)
+        if self._scope == "downstream":
+            concerned |= self.ground.registry.downstream(found) & set(self.ground.targets)
+        begun = progress.finished | ({progress.running} if progress.running else set())
+        if not concerned & begun:
+            if is_structural and concerned & set(progress.waiting):
+                return ["hold"], "hold"
+            return [], "none" if concerned <= set(progress.waiting) else "after"
+        if self._manner.queues or (progress.running is None and not progress.waiting):
+            return [], "after"
+        tool = self.ground.registry.tools.get(progress.running or "")
+        if progress.is_debugged or (tool is not None and not tool.is_cancellable):
+            return ["hold"], "hold"
+        return ["cancel"], "restart"
+
+    def _add_owed(self) -> None:
+        """Tools whose turn never came have it now, unless what they need has failed and is not run again."""
+        still_failed = self._failed - self._pending.keys()
+        blocked = self.ground.registry.downstream(still_failed) if still_failed else frozenset()
+        for module in self._owed - blocked:
+            if module in self.ground.targets and not self.ground.is_held(module):
+                self._pending.setdefault(module, "its turn had not come")
+
+    def _find_loops(self, finding: Finding, *, is_running: bool) -> set[str]:
+        """Paths that set off one run after another, each written during the one before: they are let be."""
+        for path in finding.paths:
+            if not is_running and path not in self._own:  # the user's own save
+                self._loops.pop(path, None)
+                self._let_be.discard(path)
+        blamed = {finding.by[module] for module in finding.found if module in finding.by}
+        for path in blamed:
+            if path in self._let_be or not (is_running or path in self._own):
+                continue
+            self._loops[path] = self._loops.get(path, 0) + 1
+            if self._loops[path] > LOOPS:
+                self._let_be.add(path)
+                self._told.append(Remark(problem=_loop(path)))
+        return blamed & self._let_be
+
+    def _tell_broken(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
+        """Each problem once, until it is mended."""
+        new = [problem for problem in problems if problem not in self._standing]
+        self._standing = set(problems)
+        if new:
+            self._told.append(Broken(problems=tuple(new), waiting=waiting))
+
+    def _tell_saved(self, paths: Collection[str]) -> None:
+        """Files that were saved, and nothing comes of it."""
+        manifest = self.ground.manifest
+        quiet = manifest.differing().keys() | self._let_be | self._own
+        saved = tuple(path for path in dict.fromkeys(paths) if path not in quiet)
+        if saved:
+            self._told.append(Unchanged(paths=saved))
+
+    def _stages(self, tools: Collection[str]) -> tuple[str, ...]:
+        wanted = set(tools)
+        return tuple(
+            stage.name for stage in self.ground.registry.stages if wanted.intersection(stage.tools)
+        )
+
+    # Keys.
+
+    def _press(self, key: str) -> list[str]:
+        """Each key answers at once, in a sentence, whatever is going on."""
+        is_running = self._progress is not None
+        key = key.strip().lower()
+        match key:
+            case "" | "r":
+                return self._ask(key, self._latest or self.ground.targets, "run again")
+            case "a":
+                return self._ask(key, self.ground.targets, "run all")
+            case "f":
+                below = self.ground.registry.downstream(self._failed) if self._failed else ()
+                return self._ask(
+                    key, [one for one in self.ground.targets if one in below], "failed"
+                )
+            case "c" if is_running:
+                return self._answer(key, "cancelling", "cancel")
+            case "c":
+                return self._answer(key, "nothing is running")
+            case "s":
+                self._scope = SCOPES[(SCOPES.index(self._scope) + 1) % len(SCOPES)]
+                return self._answer(key, f"scope: {self._scope}")
+            case "p" if self._is_paused:
+                self._is_paused = False
+                self._answer(key, "watching again")
+                return self._change((), is_rescan=True)
+            case "p":
+                self._is_paused = True
+                return self._answer(key, "paused: changes wait (p goes on)")
+            case "q":
+                self._is_over = True
+                return self._answer(key, "bye", "interrupt") if is_running else []
+            case "h" | "?":
+                return self._answer("h")
+            case _:
+                return self._answer(key, f'"{key}" is no key (h shows them)')
+
+    def _ask(self, key: str, tools: Collection[str], why: str) -> list[str]:
+        """Run these now; what is going on makes way."""
+        wanted = [one for one in tools if one in self.ground.targets]
+        ready = [one for one in wanted if not self.ground.is_held(one)]
+        if not ready:
+            return self._answer(
+                key, "nothing has failed" if key == "f" else "nothing can be run now"
+            )
+        self._pending |= dict.fromkeys(ready, f"asked for: {why}")
+        self._is_asked = True
+        if self._progress is None:
+            return self._answer(key, why)
+        return self._answer(key, f"cancelling, then: {why}", "cancel")
+
+    def _answer(self, key: str, sentence: str = "", *wishes: str) -> list[str]:
+        self._told.append(Answered(key=key, sentence=sentence))
+        return list(wishes)
+
+    # The spare.
+
+    def _wish(self) -> Wish:
+        project = self.ground.view.project
+        preload = self._manner.preload
+        modules = (
+            self.ground.preload() if preload is None else tuple((name, ()) for name in preload)
+        )
+        order = Preload(
+            root=project.root,
+            pythonpath=session.absolute_pythonpath(project),
+            modules=modules,
+        )
+        return Wish(order=order, installed=self._installed)
+
+    def _prepare_spare(self) -> None:
+        self._spare.prepare(self._wish())
+
+    def _look_at_installation(self) -> None:
+        """Packages that were installed or removed may concern every tool; installing takes its time."""
+        now = read_installation()
+        if now != self._installed and now == self._candidate:
+            self._installed = now
+            why = "the installed packages changed"
+            found = dict.fromkeys(self.ground.targets, why)
+            tools = self._plan_next(found, "run")
+            names = tuple(map(self.ground.registry.display, tools))
+            self._told.append(
+                Changed(
+                    paths=(),
+                    tools=names,
+                    reasons=dict.fromkeys(names, why),
+                    stages=self._stages(tools),
+                )
+            )
+        self._candidate = now
+
+    def _waiting(self) -> Waiting:
+        return Waiting(
+            tools=len(self.ground.targets),
+            files=len(self.ground.manifest),
+            folders=len(self.ground.folders[0]),
+            mode=self._watcher.mode,
+            scope=self._scope,
+            is_paused=self._is_paused,
+        )
+
+
+def _cold(sentence: str) -> Problem:
+    return Problem(
+        code="cold-start",
+        message=f"this run starts from nothing: {sentence}",
+        hint="orch check --watch shows what is imported ahead",
+        severity="warning",
+    )
+
+
+def _loop(path: str) -> Problem:
+    return Problem(
+        code="loop",
+        message=f"{path} is written by the runs that it sets off, {LOOPS} times in a row: it is let be",
+        hint="it counts again when it is saved between two runs; a data file that a tool writes belongs "
+        'into its ORCH = {"outputs": ...}',
+        severity="warning",
+    )
+
+
+def _once(problems: Collection[Problem]) -> list[Problem]:
+    """One problem of each place: a broken tool is found by the scan and by the watch."""
+    found: dict[object, Problem] = {}
+    for problem in problems:
+        place = problem.location
+        found.setdefault((place.path, place.line) if place else problem, problem)
+    return list(found.values())
+
+
+def _in_short(reasons: list[str]) -> str:
+    different = list(dict.fromkeys(one for one in reasons if one != WITH_STAGE)) or reasons
+    return different[0] + (f" and {len(different) - 1} more" if len(different) > 1 else "")
