@@ -67,13 +67,17 @@ class Broken:
 
 @value
 class Began:
-    """A run is about to begin: its plan, and why, in a few words."""
+    """A run is about to begin: its plan, and why, in a few words.
+
+    `imported` was ahead of it: (module, seconds, what went wrong); `cold` says why nothing was, where that is news.
+    """
 
     plan: Plan
     names: Mapping[str, str]
     is_first: bool
     reason: str = ""
     imported: tuple[tuple[str, float, str], ...] = ()
+    cold: str = ""
 
 
 @value

@@ -14,7 +14,7 @@ import time
 
 from discover_orch.protocol import Preload, Preloaded
 from discover_orch.supervisor import Died, Supervisor
-from discover_orch.value import value
+from discover_orch.value import replace, value
 
 #: Seconds that a spare which is no longer wanted gets to be gone.
 TIME_TO_GO = 1.0
@@ -65,11 +65,10 @@ class Spare:
         worker, self._worker = self._worker, None
         if worker is None:
             return Taken()
-        if self._wish != wish:
+        if not _fits(self._wish, wish):
             close_worker(worker)
-            return Taken(
-                sentence=self._once("the imports of the tools or the packages have changed")
-            )
+            sentence = "the imports of the tools, or the installed packages, have changed"
+            return Taken(sentence=self._once(sentence))
         report: Preloaded | None = None
         for event in worker.events(0):
             if isinstance(event, Preloaded):
@@ -109,6 +108,13 @@ def read_installation() -> str:
                 st = os.stat(place)
                 found.append(f"{place} {st.st_ino} {st.st_mtime_ns}")
     return "\n".join(found)
+
+
+def _fits(had: Wish | None, wanted: Wish) -> bool:
+    """A spare that has imported less will do; one that has imported more could hide a missing import."""
+    if had is None or not set(had.order.modules) <= set(wanted.order.modules):
+        return False
+    return had == replace(wanted, order=replace(wanted.order, modules=had.order.modules))
 
 
 def close_worker(worker: Supervisor) -> None:

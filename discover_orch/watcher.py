@@ -26,7 +26,7 @@ from discover_orch.filesystems import (
     sends_events,
     watched_inodes,
 )
-from discover_orch.subscriptions import Plan, Extent, build_plan, identity_of, is_below
+from discover_orch.subscriptions import Extent, Plan, build_plan, identity_of, is_below
 from discover_orch.value import value
 from discover_orch.watchdogs import (
     Handler,

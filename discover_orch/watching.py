@@ -191,8 +191,6 @@ class Watching:
         order = tuple(step.tool.module for step in plan.steps)
         registry = self.ground.registry
         taken = self._spare.take(self._wish())
-        if taken.sentence:
-            yield Remark(problem=_cold(taken.sentence))
         names = {module: registry.display(module) for module in order}
         yield Began(
             plan=plan,
@@ -200,6 +198,7 @@ class Watching:
             is_first=not self._latest,
             reason=_in_short(list(reasons.values())),
             imported=taken.modules,
+            cold=taken.sentence,
         )
         self._latest = order
         self._progress = _Progress(waiting=order)
@@ -480,9 +479,9 @@ class Watching:
         key = key.strip().lower()
         match key:
             case "" | "r":
-                return self._ask(key, self._latest or self.ground.targets, "run again")
+                return self._ask(key, self._latest or self.ground.targets, "what ran last")
             case "a":
-                return self._ask(key, self.ground.targets, "run all")
+                return self._ask(key, self.ground.targets, "everything")
             case "f":
                 below = self.ground.registry.downstream(self._failed) if self._failed else ()
                 return self._ask(
@@ -521,8 +520,8 @@ class Watching:
         self._pending |= dict.fromkeys(ready, f"asked for: {why}")
         self._is_asked = True
         if self._progress is None:
-            return self._answer(key, why)
-        return self._answer(key, f"cancelling, then: {why}", "cancel")
+            return self._answer(key, f"running {why}")
+        return self._answer(key, f"cancelling, then running {why}", "cancel")
 
     def _answer(self, key: str, sentence: str = "", *wishes: str) -> list[str]:
         self._told.append(Answered(key=key, sentence=sentence))
@@ -574,15 +573,6 @@ class Watching:
             scope=self._scope,
             is_paused=self._is_paused,
         )
-
-
-def _cold(sentence: str) -> Problem:
-    return Problem(
-        code="cold-start",
-        message=f"this run starts from nothing: {sentence}",
-        hint="orch check --watch shows what is imported ahead",
-        severity="warning",
-    )
 
 
 def _loop(path: str) -> Problem:

@@ -22,6 +22,8 @@ from discover_orch.render.style import Style, count, duration, one_line
 
 #: Paths and tools that are named on one line.
 MOST = 3
+#: Seconds from which on an import is worth a word.
+SLOW = 0.001
 MODES = {
     "events": "",
     "polling": ", by polling",
@@ -43,13 +45,8 @@ def moment_text(moment: Moment, style: Style, *, verbose: bool = False, time: st
                 return style.paint("waiting for the mend", "yellow") + "\n"
             names = _names(waiting)
             return style.paint(f"waiting for the mend, and with it: {names}", "yellow") + "\n"
-        case Began() if verbose and moment.imported:
-            rows = [
-                f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
-                for name, seconds, wrong in moment.imported
-                if seconds >= 0.001 or wrong
-            ]
-            return style.paint(f"imported ahead: {', '.join(rows) or 'nothing slow'}", "dim") + "\n"
+        case Began():
+            return "".join(style.paint(line, "dim") + "\n" for line in _began(moment, verbose))
         case Answered(key="h"):
             return help_text(style)
         case Answered(sentence=sentence):
@@ -104,12 +101,27 @@ def moment_document(moment: Moment) -> dict[str, object] | None:
         case Broken(problems=problems, waiting=waiting):
             errors = [problem_json(problem) for problem in problems]
             return {"event": "broken", "errors": errors, "waiting": list(waiting)}
+        case Began(cold=cold) if cold:
+            hint = "orch check --watch shows what is imported ahead"
+            return {"event": "notice", "message": f"starting from nothing: {cold}", "hint": hint}
         case Remark(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
         case Answered(key=key, sentence=sentence):
             return {"event": "key", "key": key, "sentence": sentence}
         case _:
             return None
+
+
+def _began(moment: Began, verbose: bool) -> list[str]:
+    lines = [f"starting from nothing: {one_line(moment.cold)}"] if moment.cold else []
+    if verbose and moment.imported:
+        rows = [
+            f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
+            for name, seconds, wrong in moment.imported
+            if seconds >= SLOW or wrong
+        ]
+        lines.append(f"imported ahead: {', '.join(rows) or 'nothing slow'}")
+    return lines
 
 
 def _waiting(moment: Waiting, style: Style) -> str:
