@@ -12,13 +12,15 @@ from typing import Protocol
 
 from discover_orch.debounce import Debouncer, Hint, Look
 from discover_orch.errors import Problem
-from discover_orch.manifest import News, is_git_busy
+from discover_orch.manifest import News, is_git_busy, read_index
 from discover_orch.session import Signals
 from discover_orch.value import value
 from discover_orch.watcher import Watcher
 
 #: Seconds that a run has to itself before anything else is done beside it.
 SOON = 0.1
+#: What no event told of may still be being written: it counts when it is the same after so many seconds.
+CONFIRM = 0.15
 #: At least so many seconds apart are two looks that nobody asked for.
 LEAST = 0.2
 
@@ -39,6 +41,8 @@ class Eye(Protocol):
     def judge(self, path: str) -> Look: ...
 
     def look(self, hinted: Collection[str] = ()) -> News: ...
+
+    def differing(self) -> Collection[str]: ...
 
     @property
     def folders(self) -> int:
@@ -94,6 +98,8 @@ class Attention:
         self._signals, self._watcher, self._debouncer = signals, watcher, debouncer
         self._eye, self._keys, self._root, self._clock = eye, keys, root, clock
         self._next_look = clock() + LEAST
+        self._suspects: dict[str, None] = {}  # found by a look alone, perhaps still being written
+        self._index = read_index(root)
         self.heard = 0  # events that were worth something
 
     @property
@@ -132,7 +138,10 @@ class Attention:
             self._debouncer.hold(now, is_git_busy(self._root))
             if self._debouncer.due(now) == 0.0:
                 batch = self._debouncer.take(now)
-                found.append(Calm(paths=batch.paths, is_rescan=batch.is_rescan))
+                index, self._index = self._index, read_index(self._root)
+                # git has been at work: its other files may not have been told of yet
+                is_rescan = batch.is_rescan or index != self._index
+                found.append(Calm(paths=batch.paths, is_rescan=is_rescan))
         return found
 
     def look_soon(self) -> None:
@@ -162,10 +171,13 @@ class Attention:
         problems: list[Problem] = []
         if self._debouncer.due(self._clock()) is None:  # else the look at what is due finds it
             news = eye.look()
-            self.hear_again(news.paths)
-            missed = self._watcher.note_missed() if news.paths else None
-            problems += [missed] if missed else []
+            still = [path for path in self._suspects if path not in news.paths]
+            self._suspects = dict.fromkeys(news.paths)
+            missed = [path for path in still if path in eye.differing()]
+            self.hear_again(missed)
+            is_deaf = self._watcher.note_missed() if missed else None
+            problems += [is_deaf] if is_deaf else []
         problems += self._watcher.check(eye.folders)
         pause = self._watcher.interval(len(eye))
-        self._next_look = self._clock() + max(pause, LEAST)
+        self._next_look = self._clock() + (CONFIRM if self._suspects else max(pause, LEAST))
         return [Found(problem=problem) for problem in problems]

@@ -137,10 +137,11 @@ class Debouncer:
         return batch
 
     def settle(self, was_cancelled: bool) -> None:
-        """How the run of the last batch went. One that ended resets the windows, if saving had paused before it."""
+        """How the run of the last batch went. One that ended resets the windows, if saving had paused before it,
+        and nothing has been saved since."""
         if was_cancelled:
             self._cancelled += 1
-        elif self._was_calm:
+        elif self._was_calm and not self._hints:
             self._cancelled = 0
 
     def _window(self, hint: Hint, look: Look | None) -> float:

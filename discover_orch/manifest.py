@@ -316,6 +316,11 @@ def read_head(root: str) -> str:
         return ""
 
 
+def read_index(root: str) -> str:
+    """Changes whenever git has changed the working tree; ABSENT where there is no repository."""
+    return signature_of(os.path.join(root, ".git", "index"))
+
+
 def is_git_busy(root: str) -> bool:
     """Whether git holds its lock, or is in the middle of a rebase or a merge."""
     inside = os.path.join(root, ".git")

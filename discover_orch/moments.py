@@ -69,7 +69,7 @@ class Broken:
 class Began:
     """A run is about to begin: its plan, and why, in a few words.
 
-    `imported` was ahead of it: (module, seconds, what went wrong); `cold` says why nothing was, where that is news.
+    `imported` was ahead of it: (module, seconds, what went wrong); `cold` says why something was not, once.
     """
 
     plan: Plan

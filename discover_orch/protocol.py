@@ -177,6 +177,21 @@ class Preloaded:
     modules: tuple[tuple[str, float, str], ...]
     shadowed: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """What went wrong, or nothing. A module that is not installed is a choice that some tools leave open."""
+        if self.shadowed:
+            names = ", ".join(self.shadowed)
+            return (
+                f"starting from nothing: the project has modules named as installed ones: {names}"
+            )
+        failed = [
+            f"{name} ({wrong})"
+            for name, _, wrong in self.modules
+            if wrong and not wrong.startswith("ModuleNotFoundError")
+        ]
+        return f"could not be imported ahead: {', '.join(failed)}" if failed else ""
+
 
 @value
 class Declined:

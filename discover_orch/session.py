@@ -60,17 +60,19 @@ def run_watched(
     project: Project,
     *,
     worker: Supervisor | None,
+    is_importing: bool,
     interruptions: Interruptions,
     environment: Mapping[str, str],
     all_frames: bool = False,
 ) -> Generator[Event, None, None]:
-    """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait."""
+    """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait,
+    which perhaps `is_importing` still."""
     prepare = replace(
         _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
         environment=environment,
         observes=True,
     )
-    executor = LocalExecutor(prepare, worker)
+    executor = LocalExecutor(prepare, worker, is_importing=is_importing)
     yield from _carry_out(plan, registry, project, executor, interruptions, 1)
 
 

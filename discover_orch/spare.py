@@ -30,12 +30,14 @@ class Wish:
 
 @value
 class Taken:
-    """`worker` is None where the run must start from nothing; `sentence` says why, once for each reason.
+    """`worker` is None where the run must start from nothing. `sentence` says why, or what could not be imported
+    ahead, once for each reason.
 
     `modules` are (module, seconds, what went wrong) of what was imported ahead.
     """
 
     worker: Supervisor | None = None
+    is_importing: bool = False
     sentence: str = ""
     modules: tuple[tuple[str, float, str], ...] = ()
 
@@ -46,10 +48,13 @@ class Spare:
     def __init__(self) -> None:
         self._worker: Supervisor | None = None
         self._wish: Wish | None = None
+        self._deadly: list[Wish] = []  # their imports end the process
         self._told: set[str] = set()
 
     def prepare(self, wish: Wish) -> None:
         """Have a spare for this wish, unless there is one; raises nothing."""
+        if wish in self._deadly:
+            wish = replace(wish, order=replace(wish.order, modules=()))
         if self._worker is not None and self._wish == wish and not self._worker.is_over:
             return
         self.close()
@@ -61,30 +66,31 @@ class Spare:
         self._worker.send(wish.order)
 
     def take(self, wish: Wish) -> Taken:
-        """The spare, if it is alive and fits."""
+        """The spare, if it is alive and fits; it may still be importing."""
         worker, self._worker = self._worker, None
         if worker is None:
             return Taken()
         if not _fits(self._wish, wish):
             close_worker(worker)
-            sentence = "the imports of the tools, or the installed packages, have changed"
-            return Taken(sentence=self._once(sentence))
+            return self._cold("the imports of the tools, or the installed packages, have changed")
         report: Preloaded | None = None
         for event in worker.events(0):
             if isinstance(event, Preloaded):
                 report = event
             elif isinstance(event, Died):
-                return Taken(sentence=self._once(f"the spare worker {event.sentence}"))
+                self.avoid(wish)
+                return self._cold(f"the spare worker {event.sentence}")
         if report is None:
-            return Taken(worker=worker)  # still at it: the orders wait in its pipe
+            return Taken(worker=worker, is_importing=True)
         if report.shadowed:
             close_worker(worker)
-            names = ", ".join(report.shadowed)
-            return Taken(
-                sentence=self._once(f"the project has modules named as installed ones: {names}"),
-                modules=report.modules,
-            )
-        return Taken(worker=worker, modules=report.modules)
+            return Taken(sentence=self.once(report.sentence), modules=report.modules)
+        sentence = self.once(report.sentence)
+        return Taken(worker=worker, sentence=sentence, modules=report.modules)
+
+    def avoid(self, wish: Wish) -> None:
+        """These imports ended a spare: the next ones for this wish import nothing."""
+        self._deadly.append(wish)
 
     def close(self) -> None:
         """End the spare, where there is one."""
@@ -92,7 +98,11 @@ class Spare:
         if worker is not None:
             close_worker(worker)
 
-    def _once(self, sentence: str) -> str:
+    def _cold(self, why: str) -> Taken:
+        return Taken(sentence=self.once(f"starting from nothing: {why}"))
+
+    def once(self, sentence: str) -> str:
+        """The sentence, the first time."""
         if sentence in self._told:
             return ""
         self._told.add(sentence)

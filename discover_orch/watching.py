@@ -35,6 +35,7 @@ from discover_orch.protocol import Preload
 from discover_orch.run import (
     DebuggerOpened,
     Event,
+    Noticed,
     RunFinished,
     ToolFinished,
     ToolStarted,
@@ -47,6 +48,8 @@ from discover_orch.watcher import Watcher
 
 #: After so many runs in a row that a file set off which was written during the run before, it is let be.
 LOOPS = 3
+#: The same for a module that no tool was seen to write.
+MANY_LOOPS = 10
 WITH_STAGE = "its stage is affected"
 #: From here on a batch may be called a switch of branches.
 MANY = 2
@@ -102,6 +105,7 @@ class Watching:
         self._own: set[str] = set()  # changed while tools ran, and perhaps by them
         self._loops: dict[str, int] = {}
         self._let_be: set[str] = set()
+        self._written: set[str] = set()  # by tools, ever
         self._standing: set[Problem] = set()  # told, and not mended
         self._head = read_head(self._root)
         self._installed = self._candidate = read_installation()
@@ -213,6 +217,7 @@ class Watching:
             registry,
             self.ground.view.project,
             worker=taken.worker,
+            is_importing=taken.is_importing,
             interruptions=self,
             environment=self._environ,
             all_frames=self._manner.all_frames,
@@ -222,8 +227,14 @@ class Watching:
                 self._follow(event, loaded)
                 if isinstance(event, ToolFinished):
                     wrote.update(event.wrote)
-                if not isinstance(event, Woken):
-                    yield event
+                match event:
+                    case Noticed(problem=Problem(code="cold-start") as problem):
+                        if self._spare.once(problem.message):
+                            yield Remark(problem=problem)
+                    case Woken():
+                        pass
+                    case _:
+                        yield event
                 if isinstance(event, RunFinished):
                     self._settle(event, order, wrote)
                 yield from self._take_told()
@@ -243,6 +254,9 @@ class Watching:
                     finished=progress.finished,
                     running=module,
                 )
+            case Noticed(problem=Problem(code="cold-start", message=message)):
+                if "the spare worker" in message:
+                    self._spare.avoid(self._wish())
             case DebuggerOpened():
                 self._progress = _Progress(
                     waiting=progress.waiting,
@@ -282,10 +296,13 @@ class Watching:
                 if module not in self._passed:
                     self._pending.setdefault(module, "its run was cancelled")
             self._owed.difference_update(self._pending)
+        elif end.status == "cancelled":  # by the user, who wants none of it
+            self._owed.difference_update(order)
         ground = self.ground
         ground.manifest.look()
         differing = set(ground.manifest.differing()) - set(ground.manifest.broken)
         outputs = ground.find_outputs(order)
+        self._written |= wrote | outputs
         made = {
             one for one in differing if not ground.is_code(one) and (one in wrote or one in outputs)
         }
@@ -372,6 +389,8 @@ class Watching:
                     one: why for one, why in found.items() if finding.by.get(one) not in looped
                 }
                 wishes, action = self._decide(found, finding.is_structural)
+            if action == "restart" and self._are_tiresome(finding.by.values()):
+                wishes, action = [], "after"
         if not found and self._let_be.issuperset(finding.paths):
             return wishes
         if wishes:
@@ -435,20 +454,30 @@ class Watching:
                 self._pending.setdefault(module, "its turn had not come")
 
     def _find_loops(self, finding: Finding, *, is_running: bool) -> set[str]:
-        """Paths that set off one run after another, each written during the one before: they are let be."""
+        """Paths that set off one run after another, each written during the one before: they are let be.
+
+        A module that no tool was seen to write may be saved by the user at each keystroke: it is never let be,
+        only told of, and does not cancel any more.
+        """
         for path in finding.paths:
             if not is_running and path not in self._own:  # the user's own save
                 self._loops.pop(path, None)
                 self._let_be.discard(path)
         blamed = {finding.by[module] for module in finding.found if module in finding.by}
-        for path in blamed:
-            if path in self._let_be or not (is_running or path in self._own):
+        for path in blamed - self._let_be:
+            if not (is_running or path in self._own):
                 continue
-            self._loops[path] = self._loops.get(path, 0) + 1
-            if self._loops[path] > LOOPS:
+            times = self._loops[path] = self._loops.get(path, 0) + 1
+            is_made = path in self._written or not self.ground.is_code(path)
+            if is_made and times > LOOPS:
                 self._let_be.add(path)
-                self._told.append(Remark(problem=_loop(path)))
+            if times == (LOOPS if is_made else MANY_LOOPS) + 1:
+                self._told.append(Remark(problem=_loop(path, times - 1, is_let_be=is_made)))
         return blamed & self._let_be
+
+    def _are_tiresome(self, paths: Collection[str]) -> bool:
+        """Whether each of these has cancelled so many runs that the next one may finish."""
+        return bool(paths) and all(self._loops.get(path, 0) > MANY_LOOPS for path in paths)
 
     def _tell_broken(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
         """Each problem once, until it is mended."""
@@ -575,12 +604,13 @@ class Watching:
         )
 
 
-def _loop(path: str) -> Problem:
+def _loop(path: str, times: int, *, is_let_be: bool) -> Problem:
+    what = "it is let be" if is_let_be else "runs are no longer cancelled for it"
+    how = "it counts again when it is saved between two runs; " if is_let_be else ""
     return Problem(
         code="loop",
-        message=f"{path} is written by the runs that it sets off, {LOOPS} times in a row: it is let be",
-        hint="it counts again when it is saved between two runs; a data file that a tool writes belongs "
-        'into its ORCH = {"outputs": ...}',
+        message=f"{path} changed during {times} runs in a row that it set off itself: {what}",
+        hint=f'{how}what a tool writes belongs into its ORCH = {{"outputs": ...}}',
         severity="warning",
     )
 

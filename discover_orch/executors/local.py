@@ -15,6 +15,7 @@ from discover_orch.protocol import (
     Closed,
     DebugStarted,
     Finish,
+    Preloaded,
     Prepare,
     RunStep,
     StepError,
@@ -39,16 +40,20 @@ KILLED = "was killed by the second interrupt"
 
 
 class LocalExecutor:
-    """`worker` may have been started before anything was known of the project."""
+    """`worker` may have been started before anything was known of the project. One that `is_importing` ahead gets no
+    order before it has said how that went; should it die of it, another takes its place."""
 
-    def __init__(self, prepare: Prepare, worker: Supervisor | None = None) -> None:
+    def __init__(
+        self, prepare: Prepare, worker: Supervisor | None = None, *, is_importing: bool = False
+    ) -> None:
         self._prepare = prepare
         self._worker = worker
+        self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
         self._held: list[RunStep] = []  # those that wait until the one before them has ended
         self._latest = 0  # the step that began last: gets what is written between steps
         self._is_interrupted = False
-        if worker is not None:
+        if worker is not None and not self._is_importing:
             worker.send(prepare)
 
     @property
@@ -68,7 +73,7 @@ class LocalExecutor:
         number = len(self._steps)
         self._steps.append(step)
         order = _order(step, number, worker.failures)
-        if self._prepare.raw_output:
+        if self._prepare.raw_output or self._is_importing:
             self._held.append(order)
         else:
             worker.send(order)
@@ -89,18 +94,23 @@ class LocalExecutor:
 
     def _may_begin(self, worker: Supervisor) -> bool:
         """Whether an order waits, and nothing has happened for which it would be declined."""
-        if worker.is_over or self._is_interrupted or not self._held:
+        if worker.is_over or self._is_interrupted or self._is_importing or not self._held:
             return False
         return self._held[0].failures == worker.failures
 
     @property
     def _is_busy(self) -> bool:
         worker = self._worker
-        return worker is not None and (worker.running is not None or bool(worker.unanswered))
+        if worker is None or (self._is_interrupted and self._is_importing):
+            return False
+        waits = self._is_importing and bool(self._held)
+        return worker.running is not None or bool(worker.unanswered) or waits
 
     def interrupt(self) -> None:
         self._is_interrupted = True
-        if self._worker is not None:
+        if self._worker is not None and self._is_importing:
+            self._worker.kill(KILLED)  # nothing has begun that could be ended well
+        elif self._worker is not None:
             self._worker.interrupt()
 
     def kill(self) -> None:
@@ -122,6 +132,8 @@ class LocalExecutor:
 
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
         match event:
+            case Preloaded() if self._is_importing:
+                yield from self._take_up(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
                 self._latest = step
                 if not self._prepare.raw_output:  # else it has been told already
@@ -159,6 +171,10 @@ class LocalExecutor:
         number = event.step
         sentence = event.sentence
         hint = ""
+        if number is None and self._is_importing and not self._is_interrupted:
+            message = f"starting from nothing: the spare worker {sentence}"
+            yield from self._take_up(message, worker, is_usable=False)
+            return
         if number is None:
             waiting = [*worker.unanswered, *(order.step for order in self._held)]
             self._held.clear()
@@ -185,6 +201,23 @@ class LocalExecutor:
             status="interrupted" if self._is_interrupted else "failed",
             error=failure,
         )
+
+    def _take_up(self, sentence: str, worker: Supervisor, *, is_usable: bool) -> Iterator[Event]:
+        """A spare has done its imports, or died of them: its orders go out, to it or to a new worker."""
+        self._is_importing = False
+        if sentence:
+            problem = Problem(code="cold-start", message=sentence, severity="warning")
+            yield Noticed(problem=problem)
+        if not is_usable:
+            worker.kill("is not wanted any more")
+            while not worker.is_over:
+                worker.events(0.05)
+            worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+        worker.send(self._prepare)
+        if not self._prepare.raw_output:
+            for order in self._held:
+                worker.send(order)
+            self._held.clear()
 
     def _module(self, number: int) -> str:
         return self._steps[number].tool.module

@@ -103,7 +103,7 @@ def moment_document(moment: Moment) -> dict[str, object] | None:
             return {"event": "broken", "errors": errors, "waiting": list(waiting)}
         case Began(cold=cold) if cold:
             hint = "orch check --watch shows what is imported ahead"
-            return {"event": "notice", "message": f"starting from nothing: {cold}", "hint": hint}
+            return {"event": "notice", "message": cold, "hint": hint}
         case Remark(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
         case Answered(key=key, sentence=sentence):
@@ -113,7 +113,7 @@ def moment_document(moment: Moment) -> dict[str, object] | None:
 
 
 def _began(moment: Began, verbose: bool) -> list[str]:
-    lines = [f"starting from nothing: {one_line(moment.cold)}"] if moment.cold else []
+    lines = [one_line(moment.cold)] if moment.cold else []
     if verbose and moment.imported:
         rows = [
             f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")

@@ -1,0 +1,518 @@
+"""What a change affects: exactly the tools that it reaches, by import, by data, by configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from tests.support.editors import save
+from tests.support.watching import Event, Watching, tool_text, watching
+
+TOOL = ("--scope", "tool")
+# s: a, b; t: c reads what a writes, d reads what b writes.
+FLOW = {
+    "orch.toml": 'stages = ["s", "t"]\n',
+    "src/a.py": tool_text(0, top='ORCH = {"inputs": [], "outputs": "a.txt"}', body="open('a.txt', 'w').close()"),
+    "src/b.py": tool_text(0, top='ORCH = {"inputs": [], "outputs": "b.txt"}', body="open('b.txt', 'w').close()"),
+    "src/c.py": tool_text(0, stage="t", top='ORCH = {"inputs": "a.txt"}', body="open('a.txt').close()"),
+    "src/d.py": tool_text(0, stage="t", top='ORCH = {"inputs": "b.txt"}', body="open('b.txt').close()"),
+}  # fmt: skip
+
+
+def bump(root: Path, path: str, version: int = 1) -> None:
+    """Save a module with the same text and another version."""
+    text = (root / path).read_text()
+    head, _, rest = text.partition("VERSION = ")
+    save(root / path, f"{head}VERSION = {version}\n{rest.partition(chr(10))[2]}")
+
+
+def gone(watch: Watching, path: str) -> Event:
+    """The news of a change of that path that no tool is to be run for."""
+    return watch.wait_for_one(
+        lambda one: one["event"] == "changed" and path in one["paths"] and not one["tools"],
+        f"a change of {path} without tools",
+    )
+
+
+# Scopes and targets
+
+
+@pytest.mark.parametrize(
+    ("scope", "path", "tools"),
+    [
+        ("stage", "src/a.py", ("a", "b")),
+        ("stage", "src/d.py", ("c", "d")),
+        ("tool", "src/a.py", ("a",)),
+        ("downstream", "src/a.py", ("a", "c")),
+        ("downstream", "src/b.py", ("b", "d")),
+        ("downstream", "src/d.py", ("d",)),
+    ],
+)
+def test_a_scope_says_how_much_is_run(
+    project: Project, scope: str, path: str, tools: tuple[str, ...]
+) -> None:
+    root = project(FLOW)
+    with watching(root, "s", "t", "--scope", scope) as watch:
+        assert watch.all_events("watching")[-1]["scope"] == scope
+        bump(root, path)
+        changed = watch.wait_for("changed")
+        assert (changed["paths"], changed["tools"]) == ([path], [*tools])
+        assert (changed["action"], changed["during_run"]) == ("run", False)
+        assert changed["not_affected"] == 4 - len(tools)
+        assert watch.next_run().tools == tools
+
+
+def test_the_scope_is_stage_unless_it_is_configured(project: Project) -> None:
+    for table, scope in (("", "stage"), ('[watch]\nscope = "tool"\n', "tool")):
+        root = project({**FLOW, "orch.toml": f'stages = ["s", "t"]\n{table}'})
+        with watching(root, "--no-initial") as watch:
+            assert watch.all_events("watching")[-1]["scope"] == scope
+
+
+def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> None:
+    root = project(FLOW)
+    with watching(root) as watch:
+        with watch.held():
+            bump(root, "src/d.py")
+            bump(root, "src/a.py")
+        run = watch.next_run()
+        assert run.tools == ("a", "b", "c", "d")
+        assert watch.all_events("changed")[-1]["stages"] == ["s", "t"]
+
+
+def test_targets_limit(project: Project) -> None:
+    root = project(FLOW)
+    with watching(root, "a", "sentinel") as watch:
+        assert watch.runs[0].tools == ("a", "sentinel")
+        bump(root, "src/b.py")
+        assert watch.settle() == [], watch.story()
+        bump(root, "src/a.py")
+        assert watch.next_run().tools == ("a",)  # b is of the same stage
+        assert watch.settle() == [], watch.story()
+
+
+def test_exclude_limits(project: Project) -> None:
+    root = project(FLOW)
+    with watching(root, "--exclude", "b") as watch:
+        assert "b" not in watch.runs[0].tools
+        bump(root, "src/b.py")
+        bump(root, "src/a.py")
+        assert watch.next_run().tools == ("a",)
+
+
+def test_no_initial_waits_for_the_first_change(project: Project) -> None:
+    root = project(FLOW)
+    with watching(root, "--no-initial") as watch:
+        assert [one["event"] for one in watch.events] == ["watching"]
+        assert watch.settle() == [], watch.story()
+        bump(root, "src/a.py")
+        assert watch.next_run().tools == ("a", "b")
+
+
+def test_parameters_of_the_command_line_are_given_to_every_run(project: Project) -> None:
+    tool = 'STAGE = "s"\nVERSION = 0\ndef run(*, since: str, top: int = 3): print(since, top, VERSION)\n'
+    root = project({"src/a.py": tool})
+    with watching(root, "--since", "2024", "-p", "a.top=7") as watch:
+        assert watch.runs[0].output["a"] == "2024 7 0\n"
+        bump(root, "src/a.py")
+        assert watch.next_run().output == {"a": "2024 7 1\n"}
+
+
+# Imports
+
+DEEP = {
+    "orch.toml": "",
+    "src/a.py": tool_text(top="from src.lib import one"),
+    "src/b.py": tool_text(top="from src.lib import other"),
+    "src/c.py": tool_text(stage="t", body="from src.lib.one import TWO"),
+    "src/lib/one.py": "from .two import VERSION as TWO\n",
+    "src/lib/two.py": "VERSION = 0\n",
+    "src/lib/other.py": "VERSION = 0\n",
+    "src/lib/nobody.py": "VERSION = 0\n",
+}
+
+
+def test_a_helper_two_imports_deep_affects_exactly_its_importers(project: Project) -> None:
+    root = project(DEEP)
+    with watching(root, *TOOL) as watch:
+        bump(root, "src/lib/two.py")
+        changed = watch.wait_for("changed")
+        assert changed["tools"] == ["a", "c"]
+        assert changed["not_affected"] == 2  # b and the sentinel
+        assert changed["reasons"] == dict.fromkeys("ac", "src/lib/two.py changed")
+        assert watch.next_run().tools == ("a", "c")
+        bump(root, "src/lib/other.py")
+        assert watch.next_run().tools == ("b",)
+        bump(root, "src/lib/nobody.py")
+        gone(watch, "src/lib/nobody.py")
+        assert watch.settle() == [], watch.story()
+
+
+def test_the_package_of_a_helper_affects_its_importers(project: Project) -> None:
+    root = project({**DEEP, "src/lib/__init__.py": "VERSION = 0\n"})
+    with watching(root, *TOOL) as watch:
+        bump(root, "src/lib/__init__.py")
+        assert watch.next_run().tools == ("a", "b", "c")
+
+
+def test_a_module_that_was_only_seen_to_be_loaded_affects_its_tool(project: Project) -> None:
+    loads = "name = input_name()\n"
+    root = project(
+        {
+            "src/a.py": tool_text(
+                top="import importlib\ndef input_name(): return 'src.' + 'lib.two'",
+                body=loads + "print(importlib.import_module(name).VERSION)",
+            ),
+            "src/lib/two.py": "VERSION = 0\n",
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        bump(root, "src/lib/two.py")
+        assert watch.next_run().output == {"a": "1\n0\n"}
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_module_that_an_import_waited_for_affects_its_importers(project: Project) -> None:
+    root = project(
+        {"src/a.py": tool_text(top="from src.lib.late import X"), "src/b.py": tool_text(stage="t")}
+    )
+    with watching(root, "--scope", "tool") as watch:
+        assert watch.runs[0].ended["a"] == "failed"
+        project({"src/lib/late.py": "X = 1\n"})
+        run = watch.next_run()
+        assert (run.ended["a"], run.status) == ("passed", "passed")
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_package_that_shadows_a_module_affects_its_importers(project: Project) -> None:
+    root = project(
+        {
+            "src/a.py": tool_text(top="from src.names import X", body="print(X)"),
+            "src/b.py": tool_text(stage="t"),
+            "src/names.py": "X = 'module'\n",
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        project({"src/names/__init__.py": "X = 'package'\n"})
+        assert watch.next_run().output == {"a": "package\n0\n"}
+        (root / "src/names/__init__.py").unlink()
+        assert watch.next_run().output == {"a": "module\n0\n"}
+        assert watch.settle() == [], watch.story()
+
+
+# Tools that come, go and move
+
+
+def test_a_new_tool_is_run(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text()})
+    with watching(root, *TOOL) as watch:
+        for name in ("n", "deep/m"):
+            project({f"src/{name}.py": tool_text(1)})
+            assert watch.next_run().output == {name[-1]: "1\n"}
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_module_that_becomes_a_tool_is_run_and_one_that_ceases_is_not(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/n.py": "def run(): print(1)\n"})
+    with watching(root) as watch:
+        save(root / "src/n.py", 'STAGE = "n"\ndef run(): print(1)\n')
+        assert watch.next_run().output == {"n": "1\n"}
+        save(root / "src/n.py", "STAGE = None\ndef run(): print(1)\n")
+        gone(watch, "src/n.py")
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_deleted_tool_is_gone(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
+    with watching(root) as watch:
+        (root / "src/b.py").unlink()
+        gone(watch, "src/b.py")
+        assert watch.settle() == [], watch.story()
+        watch.press("a")
+        assert watch.next_run().tools == ("a", "sentinel")
+
+
+def test_a_moved_tool_moves(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
+    with watching(root, *TOOL) as watch:
+        os.rename(root / "src/b.py", root / "src/c.py")
+        assert watch.next_run().output == {"c": "0\n"}
+        watch.press("a")
+        assert watch.next_run().tools == ("a", "c", "sentinel")
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_renamed_helper_makes_its_importers_fail_until_they_follow(project: Project) -> None:
+    root = project(
+        {
+            "src/a.py": tool_text(top="from src.lib.old import X"),
+            "src/b.py": tool_text(stage="t"),
+            "src/lib/old.py": "X = 1\n",
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        os.rename(root / "src/lib/old.py", root / "src/lib/new.py")
+        run = watch.next_run()
+        assert run.ended == {"a": "failed"}
+        assert run.errors["a"]["type"] == "ModuleNotFoundError"
+        save(root / "src/a.py", tool_text(top="from src.lib.new import X"))
+        assert watch.next_run().ended == {"a": "passed"}
+        assert watch.settle() == [], watch.story()
+
+
+# Broken modules
+
+
+def test_a_syntax_error_is_shown_with_its_line_and_runs_nothing(project: Project) -> None:
+    root = project(DEEP)
+    with watching(root, *TOOL) as watch:
+        for path in ("src/a.py", "src/lib/two.py"):
+            good = (root / path).read_text()
+            save(root / path, "# one\n# two\ndef run(:\n")
+            (error,) = watch.wait_for("broken")["errors"]
+            assert (error["path"], error["line"]) == (path, 3)
+            assert error["message"]
+            assert error["hint"]
+            assert watch.settle() == [], watch.story()
+            save(root / path, good)  # taken back
+            assert watch.settle() == [], watch.story()
+
+
+def test_a_mended_syntax_error_runs(project: Project) -> None:
+    root = project(DEEP)
+    with watching(root, *TOOL) as watch:
+        for version in range(1, 4):
+            save(root / "src/lib/two.py", "VERSION = = 1\n")
+            watch.wait_for("broken")
+            save(root / "src/lib/two.py", f"VERSION = {version}\n")
+            assert watch.next_run().tools == ("a", "c")
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_broken_module_leaves_the_others_usable(project: Project) -> None:
+    root = project(DEEP)
+    with watching(root, *TOOL) as watch:
+        save(root / "src/lib/two.py", "VERSION = = 1\n")
+        watch.wait_for("broken")
+        bump(root, "src/b.py")
+        assert watch.next_run().tools == ("b",)
+        bump(root, "src/a.py")  # it imports what is broken
+        watch.wait_for_one(
+            lambda one: one["event"] in ("broken", "changed") and one.get("tools", []) == [],
+            "news of a",
+        )
+        assert watch.settle() == [], watch.story()
+        save(root / "src/lib/two.py", "VERSION = 5\n")
+        run = watch.next_run()
+        assert run.tools == ("a", "c")
+        assert run.output["a"] == "1\n"  # the edit of a meanwhile is not forgotten
+
+
+def test_a_project_that_begins_broken_waits_for_the_mend(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": 'STAGE = "s"\ndef run(:\n'})
+    with watching(root, waits=False) as watch:
+        watch.wait_for("watching")
+        save(root / "src/a.py", tool_text(1))
+        watch.until(
+            lambda: any(run.output.get("a") == "1\n" for run in watch.runs), "the mended tool"
+        )
+
+
+# Configuration and resources
+
+CONF = """
+    from discover_orch import resource
+
+    @resource
+    def thing():
+        return {version}
+"""
+
+
+def test_a_change_of_orchconf_affects_what_takes_a_resource_from_it(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "orchconf.py": CONF.format(version=0),
+            "src/a.py": tool_text(takes="thing", body="print('thing', thing)"),
+            "src/b.py": tool_text(),
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        project({"orchconf.py": CONF.format(version=1)})
+        assert watch.next_run().output == {"a": "thing 1\n0\n"}
+        assert watch.settle() == [], watch.story()
+
+
+@pytest.mark.parametrize("config", ["orch.toml", "pyproject.toml"])
+def test_a_changed_default_of_a_parameter_affects_its_tools(project: Project, config: str) -> None:
+    table = "[params]\n{}\n" if config == "orch.toml" else "[tool.orch.params]\n{}\n"
+    root = project(
+        {
+            config: table.format("level = 1"),
+            "src/a.py": tool_text(takes="*, level: int = 0", body="print(level)"),
+            "src/b.py": tool_text(),
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        assert watch.runs[0].output["a"] == "1\n0\n"
+        save(root / config, table.format("level = 2"))
+        assert watch.next_run().output == {"a": "2\n0\n"}
+        save(root / config, table.format("level = 2  # the same"))
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_configuration_that_is_wrong_is_shown_and_the_last_good_one_holds(
+    project: Project,
+) -> None:
+    root = project({"orch.toml": 'stages = ["s"]\n', "src/a.py": tool_text()})
+    with watching(root) as watch:
+        save(root / "orch.toml", "stages = [\n")
+        watch.wait_for_one(lambda one: one["event"] in ("broken", "notice"), "what is wrong")
+        save(root / "orch.toml", 'stages = ["s"]\n')
+        bump(root, "src/a.py")
+        assert watch.next_run().output == {"a": "1\n"}
+
+
+# Data
+
+
+def test_a_declared_input_changed_by_the_user_affects_its_tool(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "data/rates.csv": "1",
+            "src/a.py": tool_text(top='ORCH = {"inputs": "data/*.csv"}'),
+            "src/b.py": tool_text(),
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        save(root / "data/rates.csv", "2")
+        changed = watch.wait_for("changed")
+        assert (changed["paths"], changed["tools"]) == (["data/rates.csv"], ["a"])
+        assert changed["reasons"] == {"a": "data/rates.csv changed"}
+        assert watch.next_run().tools == ("a",)
+        (root / "data/rates.csv").touch()
+        save(root / "data/other.csv", "1")  # it matches, too
+        assert watch.next_run().tools == ("a",)
+        save(root / "data/other.txt", "1")
+        assert watch.settle() == [], watch.story()
+
+
+OUTPUTS = {
+    "an input of the next": (
+        tool_text(top='ORCH = {"outputs": "data/out.csv"}', body="open('data/out.csv', 'a').write('x')"),
+        tool_text(top='ORCH = {"inputs": "data/out.csv"}'),
+    ),
+    "its own input": (
+        tool_text(
+            top='ORCH = {"inputs": "data/in.csv"}',
+            body="text = open('data/in.csv').read()\nopen('data/in.csv', 'w').write(text + 'x')",
+        ),
+        tool_text(),
+    ),
+    "seen to be read": (
+        tool_text(body="open('data/out.csv', 'a').write('x')"),
+        tool_text(body="open('data/out.csv').read()"),
+    ),
+    "in the folder of the sources": (
+        tool_text(body="open('src/out.log', 'a').write('x')\nopen('src/table.json', 'w').write('{}')"),
+        tool_text(body="open('src/table.json').read()"),
+    ),
+    "by a child": (
+        tool_text(
+            top='import subprocess\nORCH = {"outputs": "data/out.csv"}',
+            body="subprocess.run('date >> data/out.csv', shell=True, check=True)",
+        ),
+        tool_text(top='ORCH = {"inputs": "data/out.csv"}'),
+    ),
+    "renamed": (
+        tool_text(
+            top='import os, time\nORCH = {"outputs": "data/out.csv"}',
+            body="open('data/x', 'w').write(str(time.time()))\nos.replace('data/x', 'data/out.csv')",
+        ),
+        tool_text(top='ORCH = {"inputs": "data/*.csv"}'),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", ["stage", "tool", "downstream"])
+@pytest.mark.parametrize("what", OUTPUTS)
+def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: str) -> None:
+    writer, reader = OUTPUTS[what]
+    root = project(
+        {"orch.toml": "", "data/in.csv": "", "src/a.py": writer, "src/b.py": reader}
+    )  # fmt: skip
+    with watching(root, "a", "b", "--scope", scope) as watch:
+        bump(root, "src/a.py")
+        run = watch.next_run()
+        assert run.status == "passed"
+        assert set(run.tools) >= {"a"}
+        # Without the sentinel, which is downstream here: a tool of one of the two runs once more.
+        bump(root, "src/b.py")
+        run = watch.next_run()
+        assert run.output["b"].endswith("1\n")
+        assert len(watch.runs) == 3, watch.story()
+
+
+def test_a_generated_module_counts_once(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["gen", "use"]\n',
+            "src/gen.py": tool_text(stage="gen", body="open('src/made.py', 'w').write('X = 1\\n')"),
+            "src/use.py": tool_text(stage="use", body="from src.made import X\nprint('made', X)"),
+        }
+    )
+    with watching(root) as watch:
+        # It may count as a change, in the run that made it or after it: once.
+        again = watch.settle()
+        assert len(again) <= 1, watch.story()
+        used = [run.output["use"] for run in watch.runs if "use" in run.output]
+        assert {*used} == {"made 1\n0\n"}
+        bump(root, "src/gen.py")
+        assert watch.next_run().tools[0] == "gen"
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_generator_that_loops_is_stopped_with_a_notice(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/made.py": "X = 0\n",
+            "src/gen.py": tool_text(
+                top='import time\nAFTER = "use"',
+                body="open('src/made.py', 'w').write(f'X = {time.time_ns()}\\n')",
+            ),
+            "src/use.py": tool_text(body="from src.made import X"),
+        }
+    )
+    with watching(root) as watch:
+        notice = watch.wait_for("notice")
+        assert "src/made.py" in notice["message"], watch.story()
+        watch.until(lambda: watch.events[-1]["event"] in ("watching", "notice"), "the waiting")
+        assert len(watch.settle()) <= 5, watch.story()
+        assert watch.settle() == [], watch.story()
+        # It is the edge that rests, not the watch.
+        bump(root, "src/use.py", 7)
+        watch.until(lambda: watch.runs[-1].output.get("use") == "7\n", "the edit")
+
+
+def test_a_data_file_that_is_deleted_and_comes_back_is_read_again(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "data/in.csv": "1",
+            "src/a.py": tool_text(
+                top='ORCH = {"inputs": "data/in.csv"}', body="print(open('data/in.csv').read())"
+            ),
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        (root / "data/in.csv").unlink()
+        assert watch.next_run().ended == {"a": "failed"}
+        save(root / "data/in.csv", "2")
+        assert watch.next_run().output == {"a": "2\n0\n"}
+        assert watch.settle() == [], watch.story()

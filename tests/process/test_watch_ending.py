@@ -1,0 +1,187 @@
+"""However a watch ends, it ends at once, with the right code, and nobody is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.editors import save
+from tests.support.running import wait_until
+from tests.support.watching import Watching, tool_text, watching
+
+IDLE = tool_text(0, top="import json, sqlite3")
+BUSY = """
+    import os, subprocess, time
+    STAGE = "s"
+    def run(conn):
+        conn.execute("CREATE TABLE t (x)")
+        for words in (["sleep", "86400"], ["setsid", "sleep", "86400"]):
+            subprocess.Popen(words)
+        try:
+            print("begins", flush=True)
+            time.sleep(86400)
+        except KeyboardInterrupt:
+            with open("interrupted", "a") as file:
+                file.write("x")
+            raise
+"""
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+def tables(root: Path) -> list[str]:
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        return [row[0] for row in conn.execute("SELECT name FROM sqlite_master")]
+
+
+def until_it_has_a_spare(watch: Watching) -> None:
+    wait_until(lambda: len(watch.processes()) >= 2, "a spare")
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_ends_a_waiting_watch(project: Project, number: signal.Signals) -> None:
+    root = project({"src/a.py": IDLE})
+    with watching(root) as watch:
+        until_it_has_a_spare(watch)
+        started = time.monotonic()
+        watch.send(number)
+        assert watch.wait() == CODES[number], watch.story()
+        assert time.monotonic() - started < 1.5
+        watch.assert_nobody_left(0.1)
+        assert "Traceback" not in watch.stderr
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_during_a_run_interrupts_the_tool_once_and_ends_the_watch(
+    project: Project, number: signal.Signals
+) -> None:
+    root = project({"src/a.py": BUSY})
+    with watching(root, waits=False) as watch:
+        watch.wait_for("tool_output", text="begins\n")
+        watch.send(number)
+        assert watch.wait() == CODES[number], watch.story()
+        watch.assert_nobody_left(0.1)
+        assert watch.runs[-1].status == "interrupted"
+        assert watch.runs[-1].ended["a"] == "interrupted"
+        assert "Traceback" not in watch.stderr
+    assert (root / "interrupted").read_text() == "x"
+    assert tables(root) == []
+
+
+def test_a_second_signal_kills_at_once(project: Project) -> None:
+    deaf = "while True:\n    try: print('begins', flush=True); time.sleep(60)\n    except KeyboardInterrupt: print('deaf', flush=True)"
+    root = project({"src/a.py": tool_text(top="import time", body=deaf)})
+    with watching(root, waits=False) as watch:
+        watch.wait_for("tool_output", text="begins\n")
+        watch.send(signal.SIGINT)
+        watch.wait_for_one(lambda one: "deaf" in one.get("text", ""), "that it does not hear")
+        started = time.monotonic()
+        watch.send(signal.SIGINT)
+        assert watch.wait() == 130
+        assert time.monotonic() - started < 1
+        watch.assert_nobody_left(0.1)
+
+
+def test_a_signal_before_the_first_run_ends_it_too(project: Project) -> None:
+    root = project({"src/a.py": IDLE})
+    for delay in (0.1, 0.2, 0.3):
+        with watching(root, waits=False) as watch:
+            time.sleep(delay)
+            watch.send(signal.SIGTERM)
+            assert watch.wait() in (143, -signal.SIGTERM), watch.story()
+            watch.assert_nobody_left()
+
+
+# kill -9
+
+
+def test_kill_9_while_waiting_leaves_nobody(project: Project) -> None:
+    root = project({"src/a.py": IDLE})
+    with watching(root) as watch:
+        until_it_has_a_spare(watch)
+        watch.send(signal.SIGKILL)
+        assert watch.wait() == -signal.SIGKILL
+        watch.assert_nobody_left()
+
+
+def test_kill_9_during_a_run_leaves_nobody_and_no_half_done_work(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/a.py": BUSY})
+    with watching(root, waits=False) as watch:
+        watch.wait_for("tool_output", text="begins\n")
+        watch.send(signal.SIGKILL)
+        assert watch.wait() == -signal.SIGKILL
+        watch.assert_nobody_left()
+    assert tables(root) == []
+    project({"src/a.py": tool_text(1)})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+
+
+def test_kill_9_at_any_moment_leaves_nobody(project: Project) -> None:
+    kill_at_random(project, trials=15, seed=random.randrange(10**6))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_300_kill_9_leave_nobody(project: Project) -> None:
+    kill_at_random(project, trials=300, seed=random.randrange(10**6))
+
+
+def kill_at_random(project: Project, trials: int, seed: int) -> None:
+    """From its start to some runs later, with a tool that has children of its own."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    body = "subprocess.Popen(['setsid', 'sleep', '86400'])\ntime.sleep(0.02)"
+    text = {"top": "import subprocess, time", "body": body}
+    root = project({"src/a.py": tool_text(0, **text)})
+    for trial in range(trials):
+        with watching(root, waits=False) as watch:
+            end = time.monotonic() + chance.random() * 0.8
+            version = 0
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(left, 0.1))
+                version += 1
+                save(root / "src/a.py", tool_text(version, **text))
+            watch.send(signal.SIGKILL)
+            assert watch.wait() == -signal.SIGKILL, f"seed {seed}, trial {trial}"
+            watch.assert_nobody_left()
+
+
+# Keys and closed ends
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_q_ends_with_0(project: Project, busy: bool) -> None:
+    root = project({"src/a.py": BUSY if busy else IDLE})
+    with watching(root, waits=not busy) as watch:
+        if busy:
+            watch.wait_for("tool_output", text="begins\n")
+        watch.press("q")
+        assert watch.wait() == 0, watch.story()
+        watch.assert_nobody_left(0.1)
+    assert not busy or tables(root) == []
+
+
+def test_who_stops_reading_ends_it_quietly(project: Project) -> None:
+    root = project({"src/a.py": IDLE})
+    with watching(root) as watch:
+        os.close(watch.out)
+        watch.out = os.open(os.devnull, os.O_RDONLY)
+        deadline = time.monotonic() + 10
+        version = 0
+        while not watch.has_ended():  # it can notice when it says something
+            assert time.monotonic() < deadline
+            version += 1
+            save(root / "src/a.py", tool_text(version))
+            time.sleep(0.05)
+        watch.assert_nobody_left()
+        assert "Traceback" not in watch.stderr

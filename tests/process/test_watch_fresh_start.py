@@ -1,0 +1,296 @@
+"""Each run is a process of its own, as good as new, though it starts at once; and a day of them costs nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.editors import save
+from tests.support.running import wait_until
+from tests.support.watching import Event, Watching, tool_text, watching
+
+PACKAGE = str(Path(__file__).parents[2])
+TOOL = ("--scope", "tool")
+
+
+def test_two_runs_share_no_process_and_no_random_state(project: Project) -> None:
+    body = "print(os.getpid(), random.random(), uuid.uuid4(), len(os.listdir('/proc/self/fd')))"
+    top = "import os, random, uuid"
+    root = project({"src/a.py": tool_text(0, top=top, body=body)})
+    with watching(root, *TOOL) as watch:
+        printed = [watch.runs[0].output["a"]]
+        for version in range(1, 5):
+            save(root / "src/a.py", tool_text(version, top=top, body=body))
+            printed.append(watch.next_run().output["a"])
+        pids, numbers, names, descriptors = zip(*(one.split()[:4] for one in printed), strict=True)
+        assert len({*pids}) == len({*numbers}) == len({*names}) == 5
+        assert len({*descriptors}) == 1
+
+
+def test_what_one_run_has_left_in_its_modules_is_not_there_in_the_next(project: Project) -> None:
+    body = "import decimal, json, src.lib\nprint(hasattr(json, 'left'), src.lib.count, decimal.getcontext().prec)\njson.left = 1\nsrc.lib.count += 1\ndecimal.getcontext().prec = 5"
+    root = project({"src/a.py": tool_text(0, body=body), "src/lib.py": "count = 0\n"})
+    with watching(root, *TOOL) as watch:
+        for version in range(1, 4):
+            save(root / "src/a.py", tool_text(version, body=body))
+            assert watch.next_run().output["a"] == f"False 0 28\n{version}\n"
+
+
+def test_no_project_module_is_imported_ahead(project: Project) -> None:
+    body = "print(sorted(n for n in sys.modules if n.startswith('src.') or n.startswith('lib')))"
+    root = project({"src/a.py": tool_text(0, top="import sys", body=body), "src/lib.py": "X = 1\n"})
+    with watching(root, *TOOL) as watch:
+        save(root / "src/a.py", tool_text(1, top="import sys", body=body))
+        assert watch.next_run().output["a"] == "['src.a']\n1\n"
+
+
+# What is preloaded
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Callable[[str, str], str]:
+    """Puts a module of somebody else's beside the project; gives the PYTHONPATH with it."""
+
+    def write(name: str, text: str) -> str:
+        folder = tmp_path / "site"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
+        return f"{PACKAGE}{os.pathsep}{folder}"
+
+    return write
+
+
+AHEAD = (
+    "import sys, os\nis_ahead = 'src.a' not in sys.modules\n"  # only the tool's own import is late
+)
+
+
+@pytest.mark.parametrize(
+    "end", ["raise RuntimeError('no')", "os._exit(7)", "os.kill(os.getpid(), 11)", "sys.exit(3)"]
+)
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_preload_that_fails_is_a_cold_start_with_one_notice(
+    project: Project, library: Callable[[str, str], str], end: str, configured: bool
+) -> None:
+    path = library("touchy", f"{AHEAD}if is_ahead:\n    {end}\n")
+    table = '[watch]\npreload = ["touchy"]\n' if configured else ""
+    root = project({"orch.toml": table, "src/a.py": tool_text(0, top="import touchy")})
+    with watching(root, *TOOL, PYTHONPATH=path) as watch:
+        assert watch.runs[0].ended["a"] == "passed"
+        for version in range(1, 4):
+            save(root / "src/a.py", tool_text(version, top="import touchy"))
+            run = watch.next_run()
+            assert (run.status, run.output) == ("passed", {"a": f"{version}\n"}), watch.story()
+        told = watch.all_events("notice")
+        assert len(told) == 1, watch.story()
+        assert watch.settle() == [], watch.story()
+
+
+@pytest.mark.parametrize("preload", ["", "preload = false"])
+def test_a_library_is_preloaded_unless_it_is_not_wanted(
+    project: Project, library: Callable[[str, str], str], preload: str
+) -> None:
+    path = library("heavy", f"{AHEAD}print('noise')\nprint('noise', file=sys.stderr)\n")
+    top, body = "import heavy", "print(heavy.is_ahead)"
+    root = project(
+        {"orch.toml": f"[watch]\n{preload}\n", "src/a.py": tool_text(0, top=top, body=body)}
+    )
+    with watching(root, *TOOL, PYTHONPATH=path) as watch:
+        noise = "" if not preload else "noise\n"
+        for version in range(1, 3):
+            save(root / "src/a.py", tool_text(version, top=top, body=body))
+            output = watch.next_run().output["a"]
+        assert (
+            output.replace("noise\n", "") == f"{not preload}\n2\n"
+        )  # what it prints is of no tool
+        assert ("noise" in output) == bool(noise)
+        assert "noise" not in watch.stderr
+
+
+def test_a_new_import_is_preloaded_for_the_runs_after_it(
+    project: Project, library: Callable[[str, str], str]
+) -> None:
+    path = library("heavy", AHEAD)
+    root = project({"src/a.py": tool_text(0)})
+    with watching(root, *TOOL, PYTHONPATH=path) as watch:
+        top, body = "import heavy", "print(heavy.is_ahead)"
+        save(root / "src/a.py", tool_text(1, top=top, body=body))
+        assert watch.next_run().status == "passed"
+        save(root / "src/a.py", tool_text(2, top=top, body=body))
+        assert watch.next_run().output["a"] == "True\n2\n"
+
+
+# Tools that end their process
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "os._exit(0)",
+        "os._exit(3)",
+        "sys.exit(0)",
+        "os.kill(os.getpid(), 11)",
+        "os.kill(os.getpid(), 9)",
+        "os.kill(0, 9)",
+        "os.closerange(0, 4096)",
+        "raise SystemError('no')",
+    ],
+)
+def test_the_run_after_a_tool_that_ends_its_process_is_fine(project: Project, body: str) -> None:
+    root = project({"src/a.py": tool_text(0)})
+    with watching(root, *TOOL) as watch:
+        for version in (1, 3):
+            save(root / "src/a.py", tool_text(version, top="import os, sys", body=body))
+            assert watch.next_run().ended["a"] == "failed", watch.story()
+            save(root / "src/a.py", tool_text(version + 1))
+            run = watch.next_run()
+            assert (run.status, run.output) == ("passed", {"a": f"{version + 1}\n"}), watch.story()
+
+
+def test_a_spare_that_is_killed_costs_nothing_but_time(project: Project) -> None:
+    root = project({"src/a.py": tool_text(0)})
+    with watching(root, *TOOL) as watch:
+        for version in range(1, 4):
+            wait_until(lambda: bool(watch.processes() - {watch.pid}), "a spare")
+            for pid in watch.processes() - {watch.pid}:
+                os.kill(pid, 9)
+            save(root / "src/a.py", tool_text(version))
+            run = watch.next_run()
+            assert (run.status, run.output) == ("passed", {"a": f"{version}\n"}), watch.story()
+
+
+# Warm and cold (C15)
+
+PIECES = (
+    "print(os.getcwd() == root(), __name__, os.path.basename(__file__))",
+    "print(sys.argv, sys.flags.optimize, sys.dont_write_bytecode, sys.path[0])",
+    "print(sorted(k for k in os.environ if k not in ('OLDPWD', '_', 'LINES')))",
+    "print(sys.getrecursionlimit(), gc.isenabled(), gc.get_threshold())",
+    "print(threading.active_count(), threading.current_thread() is threading.main_thread())",
+    "print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.getsignal(signal.SIGPIPE))",
+    "print(locale.getlocale(), sys.getdefaultencoding(), sys.stdout.encoding, sys.stdout.isatty())",
+    "logging.warning('warned'); logging.info('not seen'); print(logging.getLogger().handlers)",
+    "warnings.warn('careful'); print([f[0] for f in warnings.filters])",
+    "print(os.umask(0o022), os.getpriority(os.PRIO_PROCESS, 0))",
+    "random.seed(7); print(random.random(), hash(1.5), decimal.getcontext().prec)",
+    "print(subprocess.run(['sh', '-c', 'echo child; echo err >&2; pwd'], cwd='/', check=False))",
+    "print(asyncio.run(asyncio.sleep(0, 'slept')))",
+    "print(sys.stdin.read(), sys.stdin.isatty())",
+    "conn.execute('CREATE TABLE IF NOT EXISTS t (x)'); print(conn.execute('SELECT count(*) FROM t').fetchone())",
+    "conn.execute('CREATE TABLE gone (x)'); raise ValueError('rolled back')",
+    "print(sorted(m for m in sys.modules if m.split('.')[0] in ('src', 'pandas', 'numpy')))",
+    "print(multiprocessing.get_start_method(), socket.getdefaulttimeout(), resource.getrlimit(7))",
+    "raise KeyError('a key')",
+    "sys.exit('said')",
+    "os._exit(4)",
+    "1 / 0",
+    "return {'rows': 3, 'name': 'x'}",
+    "import src.not_there",
+    "from src.lib import helper; print(helper('é'), helper.__module__)",
+    "open('made.txt', 'w').write('x'); print(sorted(os.listdir('.'))[:3])",
+    "print('half a line', end=''); sys.stdout.flush(); print(' and the rest')",
+    "os.write(1, b'bytes \\xff\\n'); os.write(2, b'to stderr\\n')",
+    "print(os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid())",
+    "class A: pass\n    print(A.__qualname__, A.__module__, pickle.loads(pickle.dumps(root)) is root)",
+    "os.environ['LEFT'] = '1'; os.chdir('/'); signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "atexit.register(print, 'at exit'); print(time.tzname, tempfile.gettempdir())",
+)  # fmt: skip
+IMPORTS = "import asyncio, atexit, decimal, gc, locale, logging, multiprocessing, os, pickle, random, resource, signal, socket, subprocess, sys, tempfile, threading, time, warnings"
+
+
+def script(chance: random.Random, number: int) -> str:
+    pieces = chance.sample(PIECES, 4)
+    pieces.sort(key=lambda one: one.startswith(("raise", "1 /", "return", "os._exit", "sys.exit")))
+    lines = "\n".join(f"    {piece}" for piece in pieces)
+    return f'{IMPORTS}\nSTAGE = "s"\nROOT = os.getcwd()\ndef root():\n    return ROOT\ndef run(conn):\n    print({number})\n{lines}\n'
+
+
+def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch) -> None:
+    compare_warm_and_cold(project, orch, count=10, seed=random.randrange(10**6))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_200_scripts_warm_and_cold_give_the_same_results(project: Project, orch: Orch) -> None:
+    compare_warm_and_cold(project, orch, count=200, seed=random.randrange(10**6))
+
+
+def compare_warm_and_cold(project: Project, orch: Orch, count: int, seed: int) -> None:
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    lib = "def helper(text): return text.upper()\n"
+    root = project({"orch.toml": "", "src/a.py": tool_text(0), "src/lib.py": lib})
+    environment = {"WATCH_TEST_MARK": ""}
+    with watching(root, "a", keys="nothing") as watch:
+        for number in range(count):
+            text = script(chance, number)
+            save(root / "src/a.py", text)
+            warm = watch.next_run()
+            cold = orch("run", "a", "--json", env=environment)
+            events = cold.events
+            (end,) = (one for one in events if one["event"] == "tool_finished")
+            where = f"seed {seed}, script {number}:\n{text}"
+            seen = watch.events[len(watch.events) - size_of_last_run(watch) :]
+            for stream in ("stdout", "stderr"):  # between the two there is no order
+                assert texts(seen, stream) == texts(events, stream), where
+            assert warm.ended["a"] == end["status"], where
+            assert warm.errors.get("a") == end["error"], where
+        assert len(watch.runs) == count + 1
+
+
+def size_of_last_run(watch: Watching) -> int:
+    started = max(at for at, one in enumerate(watch.events) if one["event"] == "run_started")
+    return len(watch.events) - started
+
+
+def texts(events: Sequence[Event], stream: str) -> str:
+    return "".join(
+        one["text"] for one in events if one["event"] == "tool_output" and one["stream"] == stream
+    )
+
+
+# All day long (C16)
+
+
+def test_40_saves_are_40_runs_and_nothing_grows(project: Project) -> None:
+    soak(project, cycles=40, kept=(1.10, 4_000_000))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_500_saves_are_500_runs_and_nothing_grows(project: Project) -> None:
+    soak(project, cycles=500, kept=(1.05, 0))
+
+
+def soak(project: Project, cycles: int, kept: tuple[float, int]) -> None:
+    root = project({"orch.toml": "keep_runs = 5\n", "src/a.py": tool_text(0)})
+    with watching(root, *TOOL) as watch:
+        for version in range(1, cycles + 11):
+            save(root / "src/a.py", tool_text(version))
+            run = watch.next_run()
+            assert run.output == {"a": f"{version}\n"}, watch.story()
+            if version == 10:
+                before = size(watch)
+        after = size(watch)
+        assert watch.settle() == [], watch.story()
+        assert after[:3] == before[:3], "descriptors, threads, processes"
+        assert after[3] <= before[3] * kept[0] + kept[1], f"memory: {before[3]} → {after[3]}"
+        assert len(watch.runs) == cycles + 10 + 2
+
+
+def size(watch: Watching) -> tuple[int, int, int, int]:
+    """Descriptors and threads of orch, its processes once the next spare is there, its memory in bytes."""
+    wait_until(lambda: len(watch.processes()) == 2, "orch and its spare alone")
+    at = Path(f"/proc/{watch.pid}")
+    pages = int((at / "statm").read_text().split()[1])
+    return (
+        len(os.listdir(at / "fd")),
+        len(os.listdir(at / "task")),
+        2,
+        pages * os.sysconf("SC_PAGESIZE"),
+    )

@@ -1,0 +1,416 @@
+"""Keys, on a pipe and on a terminal; and what is written, for a person and for nobody."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from tests.support.editors import save
+from tests.support.running import Running, is_gone, on_terminal, running, wait_until
+from tests.support.watching import tool_text, watching
+
+TOOL = ("--scope", "tool")
+FILES = {"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0, stage="t")}
+GATE = tool_text(
+    0,
+    top="import os, time",
+    body="print('begins', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.005)",
+)
+
+
+# By a pipe
+
+
+@pytest.mark.parametrize("key", ["", "r"])
+def test_enter_and_r_run_again_what_the_last_change_affected(project: Project, key: str) -> None:
+    root = project(FILES)
+    with watching(root, *TOOL) as watch:
+        watch.press(key)
+        assert watch.next_run().tools == ("a", "b", "sentinel")  # before any change: all
+        save(root / "src/a.py", tool_text(1))
+        assert watch.next_run().tools == ("a",)
+        watch.press(key)
+        assert watch.next_run().tools == ("a",)
+        watch.press("a")
+        assert watch.next_run().tools == ("a", "b", "sentinel")
+        assert watch.settle() == [], watch.story()
+
+
+def test_f_runs_what_failed_and_what_is_downstream_of_it(project: Project) -> None:
+    fails = "if not os.path.exists('go'): raise ValueError"
+    root = project(
+        {
+            "orch.toml": 'stages = ["s", "t"]\n',
+            "src/a.py": tool_text(top="import os\nAFTER = ()", body=fails),
+            "src/b.py": tool_text(top='AFTER = "a"'),
+            "src/c.py": tool_text(top="AFTER = ()"),
+        }
+    )
+    with watching(root, "s") as watch:
+        assert watch.runs[0].ended["a"] == "failed"
+        assert watch.runs[0].ended["b"] == "blocked"
+        (root / "go").touch()
+        watch.press("f")
+        run = watch.next_run()
+        assert set(run.tools) >= {"a", "b"}
+        assert run.status == "passed"
+
+
+def test_c_cancels_and_waits(project: Project) -> None:
+    root = project({**FILES, "src/a.py": GATE})
+    with watching(root, *TOOL, waits=False) as watch:
+        watch.wait_for("tool_output", text="begins\n")
+        watch.press("c")
+        run = watch.next_run()
+        assert (run.status, run.ended["a"]) == ("cancelled", "cancelled")
+        (root / "src/b.py").open("a").close()
+        watch.wait_for("unchanged")
+        assert len(watch.runs) == 1, watch.story()
+        (root / "go").touch()
+        watch.press("a")
+        assert watch.next_run().ended["a"] == "passed"
+
+
+def test_p_holds_changes_until_it_is_pressed_again(project: Project) -> None:
+    root = project(FILES)
+    with watching(root, *TOOL) as watch:
+        watch.press("p")
+        watch.wait_for("key", key="p")
+        save(root / "src/a.py", tool_text(1))
+        save(root / "src/a.py", tool_text(2))
+        watch.press("p")
+        run = watch.next_run()
+        assert run.output == {"a": "2\n"}
+        assert watch.settle() == [], watch.story()
+
+
+def test_an_edit_taken_back_while_it_pauses_runs_nothing(project: Project) -> None:
+    root = project(FILES)
+    with watching(root, *TOOL) as watch:
+        watch.press("p")
+        watch.wait_for("key", key="p")
+        save(root / "src/a.py", tool_text(1))
+        save(root / "src/a.py", tool_text(0))
+        watch.press("p")
+        assert watch.settle() == [], watch.story()
+
+
+def test_s_goes_through_the_scopes(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0)})
+    with watching(root, "--scope", "tool") as watch:
+        seen = []
+        for version in range(1, 4):
+            save(root / "src/a.py", tool_text(version))
+            seen.append(watch.next_run().tools)
+            watch.press("s")
+            watch.wait_for("key", key="s")
+        assert seen[0] == ("a",)
+        assert ("a", "b") in seen[1:]  # stage
+        scopes = [one["scope"] for one in watch.all_events("watching")]
+        assert set(scopes) == {"stage", "tool", "downstream"}
+        save(root / "src/a.py", tool_text(9))
+        assert watch.next_run().tools == ("a",)
+
+
+@pytest.mark.parametrize("key", ["x", "R!", "run", "\x00", "é", " " * 5000])
+def test_any_other_key_does_no_harm(project: Project, key: str) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        watch.press(key)
+        if key.strip():
+            assert watch.settle() == [], watch.story()
+        else:
+            watch.next_run()
+
+
+def test_a_closed_pipe_is_the_end_of_keys_and_not_of_the_watch(project: Project) -> None:
+    root = project(FILES)
+    with watching(root, *TOOL) as watch:
+        watch.close_keys()
+        for version in range(1, 3):
+            save(root / "src/a.py", tool_text(version))
+            assert watch.next_run().output == {"a": f"{version}\n"}
+        assert watch.settle() == []
+
+
+@pytest.mark.parametrize("keys", ["nothing", "closed"])
+def test_it_watches_without_keys(project: Project, keys: str) -> None:
+    root = project(FILES)
+    with watching(root, *TOOL, keys=keys) as watch:
+        for version in range(1, 3):
+            save(root / "src/a.py", tool_text(version))
+            assert watch.next_run().output == {"a": f"{version}\n"}
+        assert watch.settle() == []
+        watch.send(signal.SIGTERM)
+        assert watch.wait() == 143
+
+
+def test_a_tool_gets_none_of_the_keys(project: Project) -> None:
+    reads = tool_text(0, top="import sys", body="print(repr(sys.stdin.read()))")
+    root = project({"orch.toml": "", "src/a.py": reads})
+    with watching(root) as watch:
+        assert watch.runs[0].output["a"] == "''\n0\n"
+        watch.press("a")
+        assert watch.next_run().output["a"] == "''\n0\n"
+
+
+# On a terminal
+
+
+def plain(orch: Running) -> str:
+    """Without colours, and of a line that was drawn over what came last."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", orch.text)
+    return "\n".join(line.rpartition("\r\x1b[K")[2] for line in text.split("\n"))
+
+
+def test_h_is_answered_at_once_also_during_a_run(project: Project) -> None:
+    root = project({**FILES, "src/a.py": GATE})
+    with on_terminal(root, "watch") as orch:
+        orch.wait_for("begins")
+        started = time.monotonic()
+        orch.type("h\n")
+        # The help names each key; `h` itself is echoed by the terminal.
+        orch.wait_for(r"(?s)pause.*quit|quit.*pause")
+        took = time.monotonic() - started
+        assert took < 0.5, f"{took * 1000:.0f} ms"  # 50 ms on a quiet machine
+        (root / "go").touch()
+        orch.wait_for("2 passed in ")
+        orch.wait_for("watching")
+        orch.type("q\n")
+        assert orch.wait() == 0, orch.text
+
+
+def test_keys_work_on_a_terminal(project: Project) -> None:
+    root = project(FILES)
+    with on_terminal(root, "watch", *TOOL) as orch:
+        orch.wait_for("watching")
+        orch.type("a\n")
+        orch.wait_for("2 passed in ")
+        orch.wait_for("watching")
+        save(root / "src/a.py", tool_text(1))
+        orch.wait_for("1 passed in ")
+        orch.wait_for("watching")
+        orch.type("\n")
+        orch.wait_for("1 passed in ")
+        orch.wait_for("watching")
+        orch.type("q\n")
+        assert orch.wait() == 0, orch.text
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_terminal_is_as_it_was_before(
+    project: Project, number: signal.Signals, busy: bool
+) -> None:
+    root = project({**FILES, "src/a.py": GATE if busy else tool_text(0)})
+    with on_terminal(root, "watch") as orch:
+        before = termios.tcgetattr(orch.fd)  # it has hardly been started
+        assert before[3] & termios.ECHO
+        assert before[3] & termios.ICANON
+        orch.wait_for("begins" if busy else "watching")
+        orch.send(number)
+        wait_until(lambda: is_gone(orch.pid), "the end")
+        assert termios.tcgetattr(orch.fd) == before
+        orch.wait()
+    hidden, shown = orch.text.count("\x1b[?25l"), orch.text.count("\x1b[?25h")
+    assert hidden == 0 or shown >= hidden
+
+
+def test_ctrl_c_on_a_terminal_ends_it(project: Project) -> None:
+    root = project(FILES)
+    with on_terminal(root, "watch") as orch:
+        orch.wait_for("watching")
+        orch.type("\x03")
+        assert orch.wait() == 130
+    assert "Traceback" not in orch.text
+
+
+def test_closing_the_terminal_ends_it(project: Project) -> None:
+    root = project({**FILES, "src/a.py": GATE})
+    with on_terminal(root, "watch") as orch:
+        orch.wait_for("begins")
+        orch.hang_up()
+        assert orch.wait() == 129
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs a shell with job control")
+def test_it_works_in_the_background_of_a_shell(project: Project) -> None:
+    root = project(FILES)
+    orch = f"'{sys.executable}' -m discover_orch watch"
+    with on_terminal(root, "--norc", "-i", program="/bin/bash", PS1="$ ") as shell:
+        shell.wait_for(r"\$ $")
+        shell.type(f"{orch} &\n")
+        shell.wait_for("2 passed in ")
+        shell.wait_for("watching")
+        save(root / "src/a.py", tool_text(1))
+        shell.wait_for("1 passed in ")
+        shell.wait_for("watching")
+        shell.type("echo the shell is $((1 + 1)) quick\n")
+        shell.wait_for("the shell is 2 quick")
+        shell.type("jobs\n")
+        assert shell.wait_for("Running|Stopped")[0] == "Running"
+        shell.type("kill %1; wait %1; echo code $?\n")
+        shell.wait_for("code 143")
+        shell.type("exit\n")
+        shell.wait()
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs a shell with job control")
+def test_ctrl_z_stops_it_and_fg_finds_what_was_saved_meanwhile(project: Project) -> None:
+    root = project(FILES)
+    orch = f"'{sys.executable}' -m discover_orch watch"
+    with on_terminal(root, "--norc", "-i", program="/bin/bash", PS1="$ ") as shell:
+        shell.wait_for(r"\$ $")
+        shell.type(f"{orch}\n")
+        shell.wait_for("2 passed in ")
+        shell.wait_for("watching")
+        shell.type("\x1a")
+        shell.wait_for("Stopped")
+        save(root / "src/a.py", tool_text(1))
+        shell.type("fg\n")
+        shell.wait_for("1 passed in ")
+        shell.type("q\n")
+        shell.wait_for(r"\$ $")
+        shell.type("echo code $?\n")
+        shell.wait_for("code 0")
+        shell.type("exit\n")
+        shell.wait()
+
+
+CLEARS = re.compile(r"\x1b\[[0-3]?J|\x1bc|\x1b\[H")
+
+
+def test_the_screen_is_cleared_only_where_it_was_asked_for_and_never_the_scrollback(
+    project: Project,
+) -> None:
+    for words, clears in ((["watch"], False), (["watch", "--clear"], True)):
+        root = project(FILES)
+        with on_terminal(root, *words) as orch:
+            orch.wait_for("watching")
+            save(root / "src/a.py", tool_text(1))
+            orch.wait_for("1 passed in ")
+            orch.wait_for("watching")
+            orch.type("q\n")
+            assert orch.wait() == 0
+        assert bool(CLEARS.search(orch.text)) == clears
+        assert "\x1b[3J" not in orch.text
+        assert "\x1b[?1049h" not in orch.text
+
+
+def test_the_title_is_set_only_where_it_was_asked_for(project: Project) -> None:
+    for words, sets in (([], False), (["--title"], True)):
+        root = project(FILES)
+        with on_terminal(root, "watch", *words) as orch:
+            orch.wait_for("watching")
+            orch.type("q\n")
+            assert orch.wait() == 0
+        assert bool(re.search(r"\x1b\][02];", orch.text)) == sets
+
+
+FAILS = 'STAGE = "s"\ndef run(): 1 / 0\n'
+
+
+def without_titles(text: str) -> str:
+    return re.sub(r"\x1b\][^\x07\x1b]*(\x07|\x1b\\)", "", text)
+
+
+@pytest.mark.parametrize("words", [["--bell"], []])
+def test_the_bell_rings_for_a_failure_where_it_was_asked_for(
+    project: Project, words: Sequence[str]
+) -> None:
+    root = project({**FILES, "src/a.py": FAILS})
+    with on_terminal(root, "watch", *words) as orch:
+        orch.wait_for("watching")
+        orch.type("q\n")
+        assert orch.wait() == 0
+    rings = without_titles(orch.text).count("\x07")
+    assert rings == len(words)
+
+
+def test_the_bell_does_not_ring_for_a_cancelled_run(project: Project) -> None:
+    root = project({**FILES, "src/a.py": GATE})
+    with on_terminal(root, "watch", "--bell") as orch:
+        orch.wait_for("begins")
+        orch.type("c\n")
+        orch.wait_for("cancelled")
+        orch.wait_for("watching")
+        assert "\x07" not in without_titles(orch.text)
+        orch.type("q\n")
+        assert orch.wait() == 0
+
+
+# What is written
+
+
+def test_one_line_says_what_changed_and_what_it_affects(project: Project) -> None:
+    root = project({**FILES, "src/c.py": tool_text(0)})
+    with running(root, "watch") as orch:
+        orch.wait_for(r"3 passed in \d+\.\d\d s\n")
+        orch.wait_for(r"(?m)^watching .*\n")
+        save(root / "src/a.py", tool_text(1))
+        orch.wait_for(
+            r"(?m)^(?:\d\d:\d\d:\d\d )?changed src/a\.py → s \(2 tools\), 1 not affected\n"
+        )
+        orch.wait_for(r"2 passed in \d+\.\d\d s\b")
+        orch.wait_for(r"(?m)^watching .*\n")
+        (root / "src/a.py").open("a").close()
+        orch.wait_for(r"(?m)^(?:\d\d:\d\d:\d\d )?src/a\.py saved, nothing to run\n")
+        save(root / "src/b.py", "# one\ndef run(:\n")
+        orch.wait_for(r"src/b\.py:2\b")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert "\x1b" not in orch.text
+    assert "\x07" not in orch.text
+
+
+def test_without_unicode_the_arrow_is_ascii(project: Project) -> None:
+    root = project(FILES)
+    with running(root, "watch", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as orch:
+        orch.wait_for(r"(?m)^watching .*\n")
+        save(root / "src/a.py", tool_text(1))
+        orch.wait_for(
+            r"(?m)^(?:\d\d:\d\d:\d\d )?changed src/a\.py -> a \(1 tool\), 1 not affected\n"
+        )
+
+
+def test_json_holds_nothing_but_json(project: Project) -> None:
+    """The support class fails on any other line, as a bell or the help would make one."""
+    root = project({**FILES, "src/a.py": FAILS})
+    with watching(root, "--bell", "--title", "--clear") as watch:
+        assert watch.runs[0].status == "failed"
+        watch.press("h")
+        watch.wait_for("key", key="h")
+        watch.press("q")
+        assert watch.wait() == 0
+        assert watch.stderr == ""
+
+
+def test_wrong_words_are_refused_before_anything_starts(project: Project) -> None:
+    root = project(FILES)
+    for words, code in (
+        (["nothing_like_it"], 2),
+        (["--scope", "all"], 2),
+        (["--debounce", "x"], 2),
+        (["--nope"], 2),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "discover_orch", "-C", str(root), "watch", *words],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "NO_COLOR": "1"},
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert done.stderr.startswith("error: "), done.stderr

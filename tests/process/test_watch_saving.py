@@ -1,0 +1,429 @@
+"""One save is one run, in whatever way an editor does it; what changes no meaning runs nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.editors import EDITORS, in_place, reformat, save
+from tests.support.watching import Watching, tool_text, watching
+
+FILES = {"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0, stage="t")}
+SLOW = ("in_chunks", "truncated_first", "formatted")  # by themselves
+SAMPLE = 10
+
+
+def save_versions(
+    watch: Watching, editor: Callable[[Path, str], None], versions: range, name: str = "a"
+) -> None:
+    """Each save is a run that prints its version; between them nobody waits longer than for that."""
+    for version in versions:
+        editor(watch.root / f"src/{name}.py", tool_text(version))
+        run = watch.next_run()
+        assert (run.tools, run.status) == ((name,), "passed"), watch.story()
+        assert run.output[name] == f"{version}\n", watch.story()
+
+
+@pytest.mark.parametrize("editor", EDITORS)
+def test_one_save_is_one_run(project: Project, editor: str) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        save_versions(watch, EDITORS[editor], range(1, 1 + (5 if editor in SLOW else SAMPLE)))
+        assert watch.settle() == [], watch.story()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("editor", EDITORS)
+def test_500_saves_are_500_runs(project: Project, editor: str) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        save_versions(watch, EDITORS[editor], range(1, 501))
+        assert watch.settle() == [], watch.story()
+
+
+def test_all_that_is_saved_at_once_is_one_run(project: Project) -> None:
+    root = project({f"src/t{i}.py": tool_text(0) for i in range(12)})
+    with watching(root) as watch:
+        with watch.held():
+            for i in range(12):
+                save(root / f"src/t{i}.py", tool_text(1))
+        run = watch.next_run()
+        assert set(run.output.values()) == {"1\n"}
+        assert len(run.output) == 12
+        assert watch.settle() == [], watch.story()
+
+
+def test_auto_save_on_each_keystroke_is_few_runs_and_the_last_content_wins(
+    project: Project,
+) -> None:
+    auto_save(project, seconds=2, at_most=6)
+
+
+@pytest.mark.full
+def test_five_seconds_of_auto_save_are_at_most_6_runs(project: Project) -> None:
+    auto_save(project, seconds=5, at_most=6)
+
+
+def auto_save(project: Project, seconds: int, at_most: int) -> None:
+    """10 saves a second, of a tool that takes longer than from one to the next."""
+    takes_long = {"top": "import time", "body": "time.sleep(0.3)"}
+    root = project({"src/a.py": tool_text(0, **takes_long)})
+    with watching(root) as watch:
+        for version in range(1, seconds * 10 + 1):
+            in_place(root / "src/a.py", tool_text(version, **takes_long))
+            time.sleep(0.1)
+        last = f"{seconds * 10}\n"
+        watch.until(lambda: watch.runs[-1].output.get("a") == last, "the last content")
+        assert watch.runs[-1].status == "passed"
+        runs = len(watch.runs) - 1
+        assert runs <= at_most, f"{runs} runs\n{watch.story()}"
+
+
+# What changes no meaning
+
+
+def expect_unchanged(watch: Watching, path: str = "src/a.py") -> None:
+    said = watch.wait_for("unchanged")
+    assert said["paths"] == [path]
+
+
+@pytest.mark.parametrize("way", ["touch", "same bytes", "same bytes, renamed"])
+def test_the_same_content_runs_nothing_and_says_so(project: Project, way: str) -> None:
+    root = project(FILES)
+    path = root / "src/a.py"
+    with watching(root) as watch:
+        for _ in range(5):
+            if way == "touch":
+                path.open("a").close()  # as touch does; Path.touch only sets the time
+            elif way == "same bytes":
+                path.write_bytes(path.read_bytes())
+            else:
+                save(path, path.read_text())
+            expect_unchanged(watch)
+        assert watch.settle() == [], watch.story()
+
+
+def test_other_time_stamps_or_permissions_run_nothing(project: Project) -> None:
+    root = project(FILES)
+    path = root / "src/a.py"
+    with watching(root) as watch:
+        for number in range(20):
+            os.utime(path, (2_000_000_000 + number, 2_000_000_000 + number))  # 2033
+            path.chmod(0o600 if number % 2 else 0o644)
+        assert watch.settle() == [], watch.story()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "# a comment\n",
+        lambda text: "# at the top\n" + text,
+        reformat,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace('"s"', "'s'"),
+    ],
+    ids=["comment", "comment above", "layout", "line ends", "quotes"],
+)
+def test_a_change_without_meaning_runs_nothing_and_says_so(
+    project: Project, change: Callable[[str], str]
+) -> None:
+    root = project(FILES)
+    text = tool_text(0)
+    with watching(root) as watch:
+        (root / "src/a.py").write_bytes(change(text).encode())
+        expect_unchanged(watch)
+        (root / "src/a.py").write_bytes(text.encode())
+        expect_unchanged(watch)
+        assert watch.settle() == [], watch.story()
+
+
+def test_an_edit_taken_back_at_once_runs_nothing(project: Project) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        for editor in (in_place, save):
+            with watch.held():
+                editor(root / "src/a.py", tool_text(1))
+                editor(root / "src/a.py", tool_text(0))
+            assert watch.settle() == [], watch.story()
+
+
+def test_a_docstring_or_a_constant_is_a_change(project: Project) -> None:
+    """Else the tests above would prove little."""
+    root = project(FILES)
+    with watching(root) as watch:
+        save(root / "src/a.py", '"""Said."""\n' + tool_text(0))
+        assert watch.next_run().tools == ("a",)
+        save(root / "src/a.py", '"""Said."""\n' + tool_text("1 - 1"))
+        assert watch.next_run().tools == ("a",)
+        assert watch.settle() == [], watch.story()
+
+
+def test_reading_the_tree_runs_nothing(project: Project) -> None:
+    root = project({**FILES, **{f"src/lib/m{i}.py": f"X = {i}\n" for i in range(50)}})
+    with watching(root) as watch:
+        for _ in range(20):
+            for folder, _, names in os.walk(root / "src"):
+                for name in names:
+                    Path(folder, name).read_bytes()
+        assert watch.settle() == [], watch.story()
+        assert watch.all_events("unchanged") == []
+        assert [one["paths"] for one in watch.all_events("changed")] == [["src/sentinel.py"]]
+
+
+@pytest.mark.parametrize("name", [".#a.py", "#a.py#", "a.py~", ".a.py.swp", ".a.py.AbC123"])
+def test_what_editors_leave_beside_a_file_is_nothing(project: Project, name: str) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        beside = root / "src" / name
+        if name == ".#a.py":
+            beside.symlink_to("me@host.1234:1700000000")
+        else:
+            beside.write_text(tool_text(5))
+        assert watch.settle() == [], watch.story()
+        beside.unlink()
+        assert watch.settle() == [], watch.story()
+        assert watch.all_events("broken") == []
+
+
+def test_the_state_folder_and_commands_that_only_look_wake_nobody(
+    project: Project, orch: Orch
+) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        for number in range(100):
+            (root / ".orch/chatter.json").write_text(str(number))
+            (root / f".orch/chatter{number}.py").write_text(tool_text(number))
+        for command in (["list"], ["run", "-n"], ["check"], ["graph"]):
+            assert orch(*command).code == 0
+        (root / "src/__pycache__").mkdir(exist_ok=True)
+        (root / "src/__pycache__/a.cpython-311.pyc").write_bytes(b"xx")
+        assert watch.settle() == [], watch.story()
+        paths = [path for one in watch.all_events("changed") for path in one["paths"]]
+        assert paths == ["src/sentinel.py"]
+
+
+# Many files at once
+
+GIT = (
+    "git",
+    "-c",
+    "user.name=me",
+    "-c",
+    "user.email=me@example.org",
+    "-c",
+    "advice.detachedHead=0",
+)
+
+
+def git(root: Path, *words: str) -> None:
+    subprocess.run([*GIT, *words], cwd=root, check=True, capture_output=True)
+
+
+def test_a_checkout_is_one_run(project: Project) -> None:
+    checkouts(project, files=100, count=4)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_50_checkouts_of_1000_files_are_50_runs(project: Project) -> None:
+    checkouts(project, files=1000, count=50)
+
+
+def checkouts(project: Project, files: int, count: int) -> None:
+    def branch(version: int) -> dict[str, str]:
+        modules = {f"src/lib/m{i}.py": f"X = {i} + {version}\n" for i in range(files)}
+        top = "\n".join(f"import src.lib.m{i}" for i in range(files))
+        return {"src/a.py": tool_text(version, top=top), **modules}
+
+    root = project({"orch.toml": "", ".gitignore": ".orch\ndata.db\n", **branch(0)})
+    project({"src/sentinel.py": tool_text(0, stage="zz_sentinel")})
+    git(root, "init", "-q", "-b", "one")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "one")
+    git(root, "checkout", "-qb", "two")
+    project({**branch(1), "src/only_two.py": tool_text(1, stage="only")})
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "two")
+    with watching(root) as watch:
+        for number in range(count):
+            version = number % 2
+            git(root, "checkout", "-q", ("one", "two")[version])
+            run = watch.next_run()
+            assert run.output["a"] == f"{version}\n", watch.story()
+            assert ("only_two" in run.tools) == bool(version)
+        # The sentinel goes last: git would mind a file that was changed under it.
+        assert watch.settle() == [], watch.story()
+
+
+def test_folders_that_come_and_go_are_seen(project: Project, tmp_path: Path) -> None:
+    root = project(FILES)
+    outside = tmp_path / "outside/deep"
+    outside.mkdir(parents=True)
+    (outside / "n.py").write_text(tool_text(1, stage="n"))
+    with watching(root) as watch:
+        for number in range(3):
+            shutil.copytree(tmp_path / "outside", tmp_path / "copy")
+            os.rename(tmp_path / "copy", root / f"src/new{number}")
+            assert watch.next_run().output == {"n": "1\n"}
+            save(root / f"src/new{number}/deep/n.py", tool_text(2, stage="n"))
+            assert watch.next_run().output == {"n": "2\n"}
+            shutil.rmtree(root / f"src/new{number}")
+            watch.wait_for_one(
+                lambda one: one["event"] == "changed" and one["tools"] == [], "the tool to go"
+            )
+        assert watch.settle() == [], watch.story()
+
+
+def test_a_module_made_in_a_folder_made_in_the_same_moment_is_seen(project: Project) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        for number in range(8):
+            folder = root / f"src/p{number}/q/r"
+            folder.mkdir(parents=True)
+            (folder / f"n{number}.py").write_text(tool_text(number, stage="n"))
+            run = watch.next_run()
+            assert run.output[f"n{number}"] == f"{number}\n"
+
+
+def test_the_packages_folder_deleted_and_made_again_is_still_watched(project: Project) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        for version in range(1, 4):
+            shutil.rmtree(root / "src")
+            project({"src/a.py": tool_text(version), "src/b.py": tool_text(0, stage="t")})
+            watch.until(
+                lambda version=version: watch.runs[-1].output.get("a") == f"{version}\n",  # type: ignore[misc]
+                "the new content",
+            )
+        project({"src/sentinel.py": tool_text(0, stage="zz_sentinel")})
+        watch.until(lambda: "sentinel" in watch.runs[-1].output, "the sentinel to come back")
+
+
+# Without events, or with too many
+
+
+@pytest.mark.parametrize("editor", ["in_place", "vim", "pycharm", "rsync"])
+def test_polling_finds_changes(project: Project, editor: str) -> None:
+    root = project(FILES)
+    with watching(root, "--poll") as watch:
+        assert watch.all_events("watching")[-1]["mode"] == "polling"
+        save_versions(watch, EDITORS[editor], range(1, 3))
+        if editor == "in_place":
+            assert watch.settle() == [], watch.story()
+
+
+def test_what_happens_while_it_stands_still_is_found_afterwards(project: Project) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        lose_events(watch, files=1000)
+
+
+@pytest.mark.full
+def test_an_overflow_of_the_kernels_queue_costs_no_change(project: Project) -> None:
+    root = project(FILES)
+    with watching(root) as watch:
+        lose_events(watch, files=20_000)
+
+
+def lose_events(watch: Watching, files: int) -> None:
+    with watch.held():
+        for number in range(files):
+            (watch.root / f"src/x{number}.py").write_text("X = 1\n")
+        sub = watch.root / "src/sub"
+        sub.mkdir()
+        (sub / "n.py").write_text(tool_text(1, stage="n"))
+        save(watch.root / "src/a.py", tool_text(1))
+    run = watch.next_run()
+    assert run.output == {"a": "1\n", "n": "1\n"}, watch.story()
+    save(sub / "n.py", tool_text(2, stage="n"))
+    assert watch.next_run().output == {"n": "2\n"}
+    assert watch.settle() == [], watch.story()
+
+
+# Nothing is missed (C10)
+
+MODULES = 8
+STATIC = "found = []\n" + "".join(
+    f"try:\n    from src.lib.m{i} import X\nexcept ImportError:\n    X = None\nfound.append(X)\n"
+    for i in range(MODULES)
+)
+
+
+def test_no_change_is_missed(project: Project) -> None:
+    change_at_random(project, operations=500, seed=random.randrange(10**6))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_no_change_of_10000_is_missed(project: Project) -> None:
+    change_at_random(project, operations=10_000, seed=random.randrange(10**6))
+
+
+def change_at_random(project: Project, operations: int, seed: int) -> None:
+    """After each handful the last run has seen what is on the disk, within 2 s and the time of a run."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    root = project(
+        {
+            "src/a.py": STATIC + 'STAGE = "s"\ndef run(): print(found)\n',
+            "src/lib/m0.py": "X = 0\n",
+        }
+    )
+    disk: dict[int, int] = {0: 0}
+    with watching(root) as watch:
+        done = 0
+        while done < operations:
+            for _ in range(chance.randrange(1, 50)):
+                done += 1
+                operate(chance, root / "src/lib", disk, done)
+                if chance.random() < 0.1:
+                    time.sleep(chance.random() * 0.05)
+            wanted = f"{[disk.get(i) for i in range(MODULES)]}\n"
+            started = time.monotonic()
+            watch.until(
+                lambda wanted=wanted: watch.runs[-1].output.get("a") == wanted,  # type: ignore[misc]
+                f"{wanted} (seed {seed}, {done} operations)",
+            )
+            took = time.monotonic() - started
+            assert took < 3, f"{took:.1f} s, seed {seed}, {done} operations\n{watch.story()}"
+
+
+def operate(chance: random.Random, folder: Path, disk: dict[int, int], value: int) -> None:
+    """One thing that can happen to one of the modules; `disk` says what each holds then."""
+    number = chance.randrange(MODULES)
+    path = folder / f"m{number}.py"
+    what = chance.choice(["write", "write", "rename", "vim", "delete", "move", "touch", "comment"])
+    if what == "write":
+        in_place(path, f"X = {value}\n")
+        disk[number] = value
+    elif what == "rename":
+        save(path, f"X = {value}\n")
+        disk[number] = value
+    elif number not in disk:
+        return
+    elif what == "vim":
+        os.rename(path, folder / f"m{number}.py~")
+        path.write_text(f"X = {value}\n")
+        (folder / f"m{number}.py~").unlink()
+        disk[number] = value
+    elif what == "delete":
+        path.unlink()
+        del disk[number]
+    elif what == "move":
+        other = chance.randrange(MODULES)
+        os.replace(path, folder / f"m{other}.py")
+        disk[other] = disk.pop(number)
+    elif what == "touch":
+        path.touch()
+    else:
+        with path.open("a") as file:
+            file.write("# comment\n")

@@ -1,0 +1,343 @@
+"""`orch watch --json` while it runs: its events as they come, its runs as values, keys and signals.
+
+Always with a deadline, and nothing here sleeps to see whether something happens. That nothing was run is
+proved by what comes next: `settle` saves the sentinel, a tool that nothing else touches, and gives the runs
+that came before its own. What has come so far is shown when a test fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.editors import save
+from tests.support.project_builder import clean_environment
+from tests.support.running import DEADLINE, SIGNALS, wait_until
+
+Event = dict[str, Any]
+TIME_TO_GO = 2.0  # seconds until no process may be left, as promised
+SENTINEL = "src/sentinel.py"
+MARK = "WATCH_TEST_MARK"  # in the environment of all that a watch starts
+
+
+def tool_text(
+    version: int | str = 0, *, stage: str = "s", top: str = "", takes: str = "", body: str = ""
+) -> str:
+    """A tool that prints its version; `top` stands before `run`, `body` in it, before the print."""
+    lines = [top, f'STAGE = "{stage}"', f"VERSION = {version}", f"def run({takes}):"]
+    lines += ["    " + line for line in body.splitlines()]
+    return "\n".join([*lines, "    print(VERSION)", ""])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run, from its `run_started` to its `run_finished`."""
+
+    tools: tuple[str, ...]  # as planned, in order
+    status: str
+    exit_code: int
+    ended: Mapping[str, str]  # status by tool
+    errors: Mapping[str, Event]
+    output: Mapping[str, str]  # what it printed, by tool
+    end: int  # of how many events it was the last
+
+
+@dataclass
+class _Unfinished:
+    tools: tuple[str, ...]
+    ended: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, Event] = field(default_factory=dict)
+    output: dict[str, str] = field(default_factory=dict)
+
+
+class Watching:
+    """One `orch watch --json`, what it has said, and the keys and signals for it."""
+
+    def __init__(self, root: Path, pid: int, out: int, keys: int, errors: Path, mark: str) -> None:
+        self.root = root
+        self.pid = pid
+        self.events: list[Event] = []
+        self.runs: list[Run] = []
+        self.out = out
+        self._keys = keys
+        self._errors = errors
+        self._mark = mark
+        self._half_line = b""
+        self._looked = 0  # events that `wait_for` has been through
+        self._taken = 0  # runs that `next_run` has given
+        self._run: _Unfinished | None = None
+        self._status: int | None = None
+        self._sentinel = 0
+
+    # What it says
+
+    def wait_for(self, event: str, **match: object) -> Event:
+        """The next event of that kind with these values, after the one found last."""
+
+        def fits(one: Event) -> bool:
+            return one["event"] == event and all(one.get(k) == v for k, v in match.items())
+
+        return self.wait_for_one(fits, f"{event} {match or ''}")
+
+    def wait_for_one(self, fits: Callable[[Event], bool], what: str) -> Event:
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            while self._looked < len(self.events):
+                one = self.events[self._looked]
+                self._looked += 1
+                if fits(one):
+                    return one
+            self._must_read(deadline, what)
+
+    def until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Read events until this is so; those that were read can still be waited for."""
+        deadline = time.monotonic() + DEADLINE
+        while not is_so():
+            self._must_read(deadline, what)
+
+    def next_run(self, *, then_idle: bool = True) -> Run:
+        """The run after the one given last, once it is over; and then until it waits again."""
+        self.until(lambda: len(self.runs) > self._taken, "another run")
+        run = self.runs[self._taken]
+        self._taken += 1
+        if then_idle:
+            self.until_idle(run.end)
+        return run
+
+    def until_idle(self, since: int) -> None:
+        """Until it has begun to wait, counted from an event on."""
+        self.until(
+            lambda: any(one["event"] == "watching" for one in self.events[since:]), "the waiting"
+        )
+
+    def all_events(self, event: str) -> list[Event]:
+        return [one for one in self.events if one["event"] == event]
+
+    # What happens to it
+
+    def settle(self) -> list[Run]:
+        """The runs that nobody took yet and that came before a run of the sentinel alone.
+
+        To be called while it waits: what is still to come of an earlier save comes before the sentinel's.
+        """
+        self._sentinel += 1
+        number = self._sentinel
+        save(self.root / SENTINEL, sentinel_text(number))
+
+        def has_run() -> bool:
+            return any(run.output.get("sentinel") == f"{number}\n" for run in self.runs)
+
+        self.until(has_run, f"the sentinel's run {number}")
+        *before, last = self.runs[self._taken :]
+        self._taken = len(self.runs)
+        assert (last.tools, last.status) == (("sentinel",), "passed"), self.story()
+        self.until_idle(last.end)
+        return before
+
+    def press(self, key: str = "") -> None:
+        os.write(self._keys, f"{key}\n".encode())
+
+    def close_keys(self) -> None:
+        """The other end of its standard input is closed."""
+        os.close(self._keys)
+        self._keys = -1
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """It stands still, so that all that is done meanwhile is one batch for it."""
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    # Its end
+
+    def wait(self) -> int:
+        """The exit code, or minus the signal that ended it; reads to the end first."""
+        deadline = time.monotonic() + DEADLINE
+        while self._read(deadline):
+            pass
+        if self._status is None:
+            wait_until(self.has_ended, f"the end of orch watch:\n{self.story()}")
+        assert self._status is not None
+        return os.waitstatus_to_exitcode(self._status)
+
+    def processes(self) -> set[int]:
+        """Of all that it has started, and itself, those that live."""
+        return {pid for pid in find_marked(self._mark) if is_there(pid)}
+
+    def assert_nobody_left(self, within: float = TIME_TO_GO) -> None:
+        deadline = time.monotonic() + within
+        while left := self.processes():
+            assert time.monotonic() < deadline, f"still there: {[*map(describe, left)]}"
+            select.select([], [], [], 0.01)
+
+    def close(self) -> None:
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.out)
+        if self._keys >= 0:
+            os.close(self._keys)
+
+    # What it looks like from outside
+
+    @property
+    def stderr(self) -> str:
+        return self._errors.read_text(encoding="utf-8", errors="replace")
+
+    def story(self) -> str:
+        """For the message of a test that fails."""
+        lines = [json.dumps(one) for one in self.events[-25:]]
+        return "\n".join(["events:", *lines, "stderr:", self.stderr[-3000:]])
+
+    def has_ended(self) -> bool:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self._status = status
+        return bool(pid)
+
+    def _must_read(self, deadline: float, what: str) -> None:
+        if not self._read(deadline):
+            raise AssertionError(f"waited in vain for {what}\n{self.story()}")
+
+    def _read(self, deadline: float) -> bool:
+        """Whether something came before the end and the deadline."""
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([self.out], [], [], left)[0]:
+            return False
+        data = os.read(self.out, 1 << 16)
+        *lines, self._half_line = (self._half_line + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+        return bool(data)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, KeyError, TypeError):
+            raise AssertionError(f"no JSON event: {line!r}\n{self.story()}") from None
+        self.events.append(event)
+        if kind == "run_started":
+            assert self._run is None, f"two runs at once\n{self.story()}"
+            self._run = _Unfinished(tuple(event["tools"]))
+        run = self._run
+        if run is None:
+            return
+        if kind == "tool_output":
+            run.output[event["name"]] = run.output.get(event["name"], "") + event["text"]
+        elif kind == "tool_finished":
+            run.ended[event["name"]] = event["status"]
+            if event.get("error"):
+                run.errors[event["name"]] = event["error"]
+        elif kind == "run_finished":
+            self._run = None
+            self.runs.append(
+                Run(
+                    tools=run.tools,
+                    status=event["status"],
+                    exit_code=event["exit_code"],
+                    ended=run.ended,
+                    errors=run.errors,
+                    output=run.output,
+                    end=len(self.events),
+                )
+            )
+
+
+@contextlib.contextmanager
+def watching(
+    root: Path, *words: str, keys: str = "pipe", waits: bool = True, **environment: str
+) -> Iterator[Watching]:
+    """`orch watch --json` in a process group of its own, once it waits, its first run taken.
+
+    `keys` is what its standard input is: a pipe, nothing (/dev/null), or closed. With `waits=False` it has
+    just been started. The sentinel is put into the project unless it is there.
+    """
+    if not (root / SENTINEL).exists():
+        (root / SENTINEL).parent.mkdir(parents=True, exist_ok=True)
+        (root / SENTINEL).write_text(sentinel_text(0))
+    mark = f"mark-{os.getpid()}-{os.urandom(4).hex()}"
+    errors = root.parent / f"stderr-{mark}"
+    watch = _start(root, words, keys, errors, {MARK: mark, **environment})
+    try:
+        if waits and "--no-initial" not in words:
+            watch.next_run()
+        elif waits:
+            watch.until_idle(0)
+        yield watch
+    finally:
+        watch.close()
+
+
+def _start(
+    root: Path, words: tuple[str, ...], keys: str, errors: Path, environment: Mapping[str, str]
+) -> Watching:
+    out, their_out = os.pipe()
+    their_errors = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    their_keys, ours = os.pipe() if keys == "pipe" else (os.open(os.devnull, os.O_RDONLY), -1)
+    argv = [sys.executable, "-m", "discover_orch", "-C", str(root), "watch", "--json", *words]
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            argv,
+            clean_environment(**environment),
+            file_actions=[
+                (os.POSIX_SPAWN_CLOSE, 0)
+                if keys == "closed"
+                else (os.POSIX_SPAWN_DUP2, their_keys, 0),
+                (os.POSIX_SPAWN_DUP2, their_out, 1),
+                (os.POSIX_SPAWN_DUP2, their_errors, 2),
+            ],
+            setpgroup=0,
+            setsigdef=SIGNALS,
+        )
+    finally:
+        os.close(their_out)
+        os.close(their_errors)
+        os.close(their_keys)
+    return Watching(root, pid, out, ours, errors, environment[MARK])
+
+
+def sentinel_text(number: int) -> str:
+    """A tool of a stage of its own, after all others."""
+    return tool_text(number, stage="zz_sentinel")
+
+
+def find_marked(mark: str) -> set[int]:
+    """Processes that have the mark in their first environment."""
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if mark.encode() in Path(f"/proc/{name}/environ").read_bytes():
+                found.add(int(name))
+    return found
+
+
+def is_there(pid: int) -> bool:
+    """Whether it lives; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def describe(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return f"{pid}: {words.decode(errors='replace')[:200]}"
+    return str(pid)
