@@ -71,7 +71,7 @@ def _limits(outlook: Outlook) -> str:
     if limits.watches is None:
         return "none known on this system"
     need = sum(one.inside for one in outlook.folders)
-    return f"{need:,} of {limits.watches:,} watches, {_number(limits.instances)} instances"
+    return f"{need:,} of {limits.watches:,} watches, 1 of {_number(limits.instances)} instances"
 
 
 def _number(limit: int | None) -> str:
