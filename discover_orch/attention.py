@@ -21,6 +21,8 @@ from discover_orch.watcher import Watcher
 SOON = 0.1
 #: What no event told of may still be being written: it counts when it is the same after so many seconds.
 CONFIRM = 0.15
+#: Looks take no more than this of the time, however large the project and slow its disk.
+SHARE = 0.025
 #: At least so many seconds apart are two looks that nobody asked for.
 LEAST = 0.2
 
@@ -118,11 +120,11 @@ class Attention:
         look = max(0.0, self._next_look - now)
         return look if due is None else min(due, look)
 
-    def wait(self) -> None:
-        """Until something comes, or is to be done."""
+    def wait(self, most: float) -> None:
+        """Until something comes, or is to be done; `most` seconds at the longest."""
         poll = select.poll()
         poll.register(self.wake, select.POLLIN)
-        poll.poll(self.patience * 1000 + 0.3)
+        poll.poll(min(self.patience, most) * 1000 + 0.3)
 
     def take(self) -> list[Occurrence]:
         """What has come; file events only when they are calm."""
@@ -167,7 +169,7 @@ class Attention:
 
     def _look_round(self) -> list[Occurrence]:
         """Whatever the system lost or never told: the disk is compared, and the watcher's health is."""
-        eye = self._eye()
+        eye, started = self._eye(), self._clock()
         problems: list[Problem] = []
         if self._debouncer.due(self._clock()) is None:  # else the look at what is due finds it
             news = eye.look()
@@ -178,6 +180,7 @@ class Attention:
             is_deaf = self._watcher.note_missed() if missed else None
             problems += [is_deaf] if is_deaf else []
         problems += self._watcher.check(eye.folders)
-        pause = self._watcher.interval(len(eye))
-        self._next_look = self._clock() + (CONFIRM if self._suspects else max(pause, LEAST))
+        now = self._clock()
+        pause = max(self._watcher.interval(len(eye)), (now - started) / SHARE, LEAST)
+        self._next_look = now + (CONFIRM if self._suspects else pause)
         return [Found(problem=problem) for problem in problems]

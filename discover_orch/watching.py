@@ -8,6 +8,7 @@ what is started. Parses no words and prints nothing.
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
@@ -51,6 +52,8 @@ LOOPS = 3
 #: The same for a module that no tool was seen to write.
 MANY_LOOPS = 10
 WITH_STAGE = "its stage is affected"
+#: Seconds of calm after which files that were saved without a change are told, all in one line.
+GATHER = 0.3
 #: From here on a batch may be called a switch of branches.
 MANY = 2
 
@@ -106,6 +109,8 @@ class Watching:
         self._loops: dict[str, int] = {}
         self._let_be: set[str] = set()
         self._written: set[str] = set()  # by tools, ever
+        self._saved: dict[str, None] = {}  # without a change of meaning, and not yet told
+        self._saved_at = 0.0
         self._standing: set[Problem] = set()  # told, and not mended
         self._head = read_head(self._root)
         self._installed = self._candidate = read_installation()
@@ -181,9 +186,11 @@ class Watching:
         gc.collect()
         gc.freeze()
         while not self._is_over and not (self._pending and (self._is_asked or not self._is_paused)):
-            self._attention.wait()
+            self._attention.wait(GATHER if self._saved else math.inf)
             for occurrence in self._attention.take():
                 self._occur(occurrence)
+            if time.monotonic() > self._saved_at + GATHER:
+                self._flush_saved()
             self._look_at_installation()
             yield from self._take_told()
 
@@ -397,6 +404,7 @@ class Watching:
             self._restarts = True
         tools = self._plan_next(found, action)
         head, self._head = self._head, read_head(self._root)
+        self._flush_saved()
         self._told.append(
             Changed(
                 paths=finding.paths,
@@ -487,12 +495,18 @@ class Watching:
             self._told.append(Broken(problems=tuple(new), waiting=waiting))
 
     def _tell_saved(self, paths: Collection[str]) -> None:
-        """Files that were saved, and nothing comes of it."""
+        """Files that were saved, and nothing comes of it: a formatter saves many, one after another."""
         manifest = self.ground.manifest
         quiet = manifest.differing().keys() | self._let_be | self._own
         saved = tuple(path for path in dict.fromkeys(paths) if path not in quiet)
         if saved:
-            self._told.append(Unchanged(paths=saved))
+            self._saved |= dict.fromkeys(saved)
+            self._saved_at = time.monotonic()
+
+    def _flush_saved(self) -> None:
+        if self._saved:
+            self._told.append(Unchanged(paths=tuple(self._saved)))
+            self._saved.clear()
 
     def _stages(self, tools: Collection[str]) -> tuple[str, ...]:
         wanted = set(tools)

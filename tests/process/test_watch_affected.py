@@ -458,6 +458,21 @@ def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: st
         assert len(watch.runs) == 3, watch.story()
 
 
+@pytest.mark.full
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scope", ["stage", "downstream"])
+@pytest.mark.parametrize("what", OUTPUTS)
+def test_for_a_minute_nothing_comes_of_what_runs_write(
+    project: Project, what: str, scope: str
+) -> None:
+    writer, reader = OUTPUTS[what]
+    root = project({"orch.toml": "", "data/in.csv": "", "src/a.py": writer, "src/b.py": reader})
+    with watching(root, "a", "b", "--scope", scope) as watch:
+        bump(root, "src/a.py")
+        watch.next_run()
+        assert watch.runs_within(60) == 0, watch.story()
+
+
 def test_a_generated_module_counts_once(project: Project) -> None:
     root = project(
         {

@@ -262,9 +262,9 @@ def test_40_saves_are_40_runs_and_nothing_grows(project: Project) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
-def test_500_saves_are_500_runs_and_nothing_grows(project: Project) -> None:
-    soak(project, cycles=500, kept=(1.05, 0))
+@pytest.mark.timeout(7200)
+def test_10000_saves_are_10000_runs_and_nothing_grows(project: Project) -> None:
+    soak(project, cycles=10_000, kept=(1.05, 0))
 
 
 def soak(project: Project, cycles: int, kept: tuple[float, int]) -> None:

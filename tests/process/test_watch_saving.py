@@ -112,6 +112,36 @@ def test_the_same_content_runs_nothing_and_says_so(project: Project, way: str) -
         assert watch.settle() == [], watch.story()
 
 
+def test_500_saves_that_change_nothing_run_nothing(project: Project) -> None:
+    save_in_vain(project, times=500)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_10000_saves_that_change_nothing_run_nothing(project: Project) -> None:
+    save_in_vain(project, times=10_000)
+
+
+def save_in_vain(project: Project, times: int) -> None:
+    """Reading, touching, the same bytes, a comment, another layout, and the first text again."""
+    root = project(FILES)
+    path = root / "src/a.py"
+    text = path.read_text()
+    ways = (
+        path.read_bytes,
+        lambda: path.open("a").close(),
+        lambda: os.utime(path),
+        lambda: save(path, text),
+        lambda: path.write_text(text + "# a comment\n"),
+        lambda: path.write_text(text.replace(" = ", "  =  ")),
+    )
+    with watching(root) as watch:
+        for number in range(times):
+            ways[number % len(ways)]()
+        path.write_text(text)
+        assert watch.settle() == [], watch.story()
+
+
 def test_other_time_stamps_or_permissions_run_nothing(project: Project) -> None:
     root = project(FILES)
     path = root / "src/a.py"

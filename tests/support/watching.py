@@ -143,6 +143,13 @@ class Watching:
         self.until_idle(last.end)
         return before
 
+    def runs_within(self, seconds: float) -> int:
+        """How many runs nobody took yet begin in this time: for promises that are about time itself."""
+        deadline = time.monotonic() + seconds
+        while self._read(deadline):
+            pass
+        return len(self.runs) - self._taken
+
     def press(self, key: str = "") -> None:
         os.write(self._keys, f"{key}\n".encode())
 
