@@ -15,6 +15,8 @@ from discover_orch.protocol import (
     ORDERS,
     Argument,
     Closed,
+    Preload,
+    Preloaded,
     Prepare,
     Resource,
     RunStep,
@@ -66,6 +68,18 @@ prepares = st.builds(
     has_connection=st.booleans(),
     resources=st.lists(st.builds(Resource, name=anything, line=numbers, needs=texts)).map(tuple),
     environment=st.none() | names,
+    observes=st.booleans(),
+)
+preloads = st.builds(
+    Preload,
+    root=anything,
+    pythonpath=texts,
+    modules=st.lists(st.tuples(anything, texts), max_size=3).map(tuple),
+)
+preloadeds = st.builds(
+    Preloaded,
+    modules=st.lists(st.tuples(anything, st.floats(0, 1e6), anything), max_size=3).map(tuple),
+    shadowed=texts,
 )
 steps = st.builds(
     RunStep,
@@ -93,10 +107,11 @@ finishes = st.builds(
     ),
     notes=texts,
     loaded=st.lists(st.tuples(anything, anything, anything), max_size=3).map(tuple),
+    wrote=texts,
 )
 
 
-@given(prepares | steps)
+@given(prepares | preloads | steps)
 def test_an_order_survives_as_one_line(order: Any) -> None:
     line = encode_order(order)
     assert line.endswith(b"\n")
@@ -104,7 +119,11 @@ def test_an_order_survives_as_one_line(order: Any) -> None:
     assert decode_order(line) == order
 
 
-@given(finishes | st.builds(Closed, errors=st.lists(errors, max_size=2).map(tuple), threads=texts))
+@given(
+    finishes
+    | preloadeds
+    | st.builds(Closed, errors=st.lists(errors, max_size=2).map(tuple), threads=texts)
+)
 def test_a_message_survives_as_one_line(message: Any) -> None:
     line = encode_message(message)
     assert line.endswith(b"\n")
@@ -133,6 +152,25 @@ def test_every_kind_has_its_word() -> None:
     assert len(small) == 4
     for made in small:
         assert decode_message(encode_message(made(step=3))) == made(step=3)
+
+
+def test_only_what_is_asked_to_observe_does() -> None:
+    assert not Prepare(root="/", pythonpath=(), database="").observes
+    assert StepFinished(step=1, status="passed", duration=0).wrote == ()
+
+
+def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:
+    """A module that is not installed is a choice that some tools leave open."""
+    rows = (("a", 0.1, ""), ("b", 0.0, "ModuleNotFoundError: No module named 'b'"))
+    assert Preloaded(modules=()).sentence == Preloaded(modules=rows).sentence == ""
+    bad = (*rows, ("c", 0.0, "ValueError: no"), ("d", 0.0, "SystemExit: 2"))
+    assert Preloaded(modules=bad).sentence == (
+        "could not be imported ahead: c (ValueError: no), d (SystemExit: 2)"
+    )
+    shadowed = Preloaded(modules=bad, shadowed=("json", "utils"))
+    assert shadowed.sentence == (
+        "starting from nothing: the project has modules named as installed ones: json, utils"
+    )
 
 
 def test_numbers_that_json_does_not_know_survive() -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from discover_orch.errors import Problem
 from discover_orch.registry import Registry
-from discover_orch.run import Run, Status, ToolFinished, ToolStarted
+from discover_orch.run import (
+    Noticed,
+    Run,
+    Status,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
 from tests.support.values import make_facts, make_plan, make_registry
 
 
@@ -116,3 +124,98 @@ def test_every_tool_of_the_plan_gets_one_end() -> None:
     second = start(run)
     finish(run, second, "failed")
     assert sorted([*run.finished, *ends(run)]) == ["a", "b", "c", "d", "e"]
+
+
+# Cancelled.
+
+
+def test_a_cancelled_run_begins_nothing_more_and_is_cancelled() -> None:
+    run = begin()
+    finish(run, start(run))
+    run.cancel()
+    assert (run.is_over, run.ready(), run.status) == (True, None, "cancelled")
+    assert set(ends(run).values()) == {"not_run"}
+
+
+def test_a_tool_that_was_interrupted_for_a_cancel_is_cancelled() -> None:
+    run = begin()
+    first = start(run)
+    run.cancel()
+    end = ToolFinished(module=first, status="interrupted", duration=0.5)
+    settled = run.settle(end)
+    assert settled == ToolFinished(module=first, status="cancelled", duration=0.5)
+    run.apply(settled)
+    assert (run.is_interrupted, run.status) == (False, "cancelled")
+
+
+def test_without_a_cancel_an_interrupted_tool_is_interrupted() -> None:
+    run = begin()
+    end = ToolFinished(module=start(run), status="interrupted")
+    assert run.settle(end) is end
+
+
+def test_an_interrupt_wins_over_a_cancel_whichever_came_first() -> None:
+    for order in ("cancel interrupt", "interrupt cancel"):
+        run = begin()
+        end = ToolFinished(module=start(run), status="interrupted")
+        for wish in order.split():
+            getattr(run, wish)()
+        assert run.settle(end) is end
+        run.apply(end)
+        assert run.status == "interrupted"
+
+
+def test_what_ends_by_itself_in_a_cancelled_run_has_ended_so() -> None:
+    statuses: tuple[Status, ...] = ("passed", "failed")
+    for status in statuses:
+        run = begin()
+        end = ToolFinished(module=start(run), status=status)
+        run.cancel()
+        assert run.settle(end) is end
+
+
+def test_only_ends_of_tools_are_settled() -> None:
+    run = begin()
+    run.cancel()
+    said = ToolOutput(module="a", stream="stdout", text="interrupted")
+    assert run.settle(said) is said
+
+
+def test_a_cancel_after_the_last_tool_has_passed_changes_nothing() -> None:
+    run = begin("a")
+    finish(run, start(run))
+    run.cancel()
+    assert run.status == "passed"
+
+
+def test_what_raises_on_closing_fails_a_run_that_was_cancelled_too_late() -> None:
+    run = begin("a")
+    finish(run, start(run))
+    run.cancel()
+    run.apply(Noticed(problem=Problem(code="closing", message="it raised")))
+    assert run.status == "failed"
+
+
+def test_a_failure_in_a_cancelled_run_is_a_failure() -> None:
+    run = begin()
+    first = start(run)
+    run.cancel()
+    finish(run, first, "failed")
+    assert run.status == "failed"
+    assert "blocked" in ends(run).values()
+
+
+def test_a_cancel_before_anything_began() -> None:
+    run = begin()
+    run.cancel()
+    assert (run.is_over, run.status) == (True, "cancelled")
+    assert len(ends(run)) == 5
+
+
+def test_without_orders_ahead_the_next_is_ready_when_the_one_before_has_ended() -> None:
+    registry = sample()
+    run = Run(make_plan(registry), registry, ahead=1)
+    first = start(run)
+    assert run.ready() is None
+    finish(run, first)
+    assert run.ready() is not None

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import select
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from discover_orch import session
+from discover_orch import looking, session
 from discover_orch.facts import ConfFacts, ResourceFacts
 from discover_orch.project import Project
 from discover_orch.protocol import Prepare, Resource
 from discover_orch.registry import Registry
+from discover_orch.run import Event, RunFinished, ToolFinished, ToolOutput
 from discover_orch.session import STOPPING, Signals, new_run_id, uses_get_connection
+from discover_orch.supervisor import Supervisor
 from discover_orch.value import replace
+from tests.conftest import Project as MakeProject
 from tests.support.values import make_conf, make_facts, make_project, make_registry
 
 HANDLED = (*STOPPING, signal.SIGTSTP)
@@ -131,6 +137,129 @@ def test_closing_leaves_no_descriptor() -> None:
     before = os.listdir("/dev/fd")
     Signals().close()
     assert os.listdir("/dev/fd") == before
+
+
+# The bell.
+
+
+def test_a_bell_wakes_whoever_waits_and_wishes_nothing(signals: Signals) -> None:
+    assert not is_awake(signals)
+    signals.ring()
+    assert is_awake(signals)
+    assert signals.take() == []
+    assert not is_awake(signals)
+    assert signals.signal == 0
+
+
+def test_a_bell_may_be_rung_from_any_thread_as_often_as_one_likes(signals: Signals) -> None:
+    def ring() -> None:
+        for _ in range(40_000):  # more than a pipe holds
+            signals.ring()
+
+    threads = [threading.Thread(target=ring) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert is_awake(signals)
+    with signals:
+        get(signal.SIGINT)  # is not lost though nothing more fits into the pipe
+        assert signals.take() == ["interrupt"]
+    assert not is_awake(signals)
+
+
+# A run of a watch.
+
+
+class Wishes:
+    """Interrupts nothing, unless it is told to at the first chance."""
+
+    patience = math.inf
+    signal = 0
+
+    def __init__(self, *wishes: str) -> None:
+        self.wake, self._ring = os.pipe()
+        self._wishes = list(wishes)
+        if wishes:
+            os.write(self._ring, b"x")
+
+    def take(self) -> list[str]:
+        wishes, self._wishes = self._wishes, []
+        if wishes:
+            os.read(self.wake, 1)
+        return wishes
+
+    def pause(self) -> None:
+        raise AssertionError("nobody asked for it")
+
+    def close(self) -> None:
+        os.close(self.wake)
+        os.close(self._ring)
+
+
+def run_watched(root: Path, *wishes: str, spare: Supervisor | None = None) -> list[Event]:
+    view = looking.look(str(root), None, {})
+    interruptions = Wishes(*wishes)
+    try:
+        return list(
+            session.run_watched(
+                looking.plan(view, []),
+                view.registry,
+                view.project,
+                worker=spare,
+                is_importing=False,
+                interruptions=interruptions,
+                environment={"PATH": os.defpath, "TOLD": "so"},
+            )
+        )
+    finally:
+        interruptions.close()
+
+
+WRITES = """
+import os, sys
+STAGE = "s"
+def run():
+    open("made.csv", "w").close()
+    print(sorted(set(os.environ) - {"LC_CTYPE"}))
+"""
+
+
+def test_a_run_of_a_watch_has_the_environment_it_was_told_and_tells_what_was_written(
+    project: MakeProject,
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": WRITES, "src/helper.py": ""})
+    events = run_watched(root)
+    (end,) = [one for one in events if isinstance(one, ToolFinished)]
+    assert (end.status, end.wrote, end.loaded) == ("passed", ("made.csv",), ("src/a.py",))
+    (said,) = [one.text for one in events if isinstance(one, ToolOutput)]
+    assert said == "['PATH', 'TOLD']\n"
+    assert isinstance(events[-1], RunFinished)
+
+
+def test_a_run_of_a_watch_uses_the_spare_and_leaves_nothing_of_it(project: MakeProject) -> None:
+    root = project({"orch.toml": "", "src/a.py": WRITES.replace("sorted", "os.getpid() or ")})
+    spare = Supervisor.start()
+    events = run_watched(root, spare=spare)
+    (said,) = [one.text for one in events if isinstance(one, ToolOutput)]
+    assert said == f"{spare.pid}\n"
+    assert spare.is_over
+
+
+def test_a_run_of_a_watch_can_be_cancelled(project: MakeProject) -> None:
+    text = "STAGE = 's'\nAFTER = ()\ndef run(): pass\n"
+    root = project({"orch.toml": "", "src/a.py": text, "src/b.py": text})
+    events = run_watched(root, "cancel")
+    ends = [one.status for one in events if isinstance(one, ToolFinished)]
+    assert set(ends) <= {"cancelled", "not_run"}
+    last = events[-1]
+    assert isinstance(last, RunFinished)
+    assert (last.status, last.signal) == ("cancelled", 0)
+
+
+def test_the_folders_of_a_worker_s_imports_are_absolute() -> None:
+    project = make_project({"pythonpath": [".", "src/../lib", "/abs"]})
+    assert session.absolute_pythonpath(project) == ("/project", "/project/lib", "/abs")
 
 
 def test_a_run_has_an_id_of_its_own_that_sorts_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
