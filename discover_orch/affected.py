@@ -8,7 +8,7 @@ among what was missing. Pure: compares values.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -117,9 +117,13 @@ def _folders(path: str) -> Iterator[str]:
         position = path.find("/", position + 1)
 
 
-def _first_input(ordered: Iterable[str], inputs: Iterable[str]) -> str | None:
-    patterns = [_compile(one) for one in inputs]
-    return next((path for path in ordered if any(one.match(path) for one in patterns)), None)
+def meets_input(path: str, inputs: Iterable[str]) -> bool:
+    """Whether one of these paths, globs or folders means the file."""
+    return any(_compile(one).match(path) for one in inputs)
+
+
+def _first_input(ordered: Iterable[str], inputs: Sequence[str]) -> str | None:
+    return next((path for path in ordered if meets_input(path, inputs)), None)
 
 
 @lru_cache(maxsize=4096)

@@ -103,15 +103,18 @@ class Ground:
         flat += [path.rpartition("/")[0] for path in self._seen_paths()]
         for pattern in self._patterns():
             start = fixed_part(pattern)
-            is_folder = os.path.isdir(os.path.join(project.root, start))
-            if is_folder:
+            rest = os.path.normpath(pattern)[len(start) :].strip("/")
+            if "/" in rest or "**" in rest or (not rest and self._is_folder(start)):
                 deep.append(start)
             else:
-                flat.append(start.rpartition("/")[0])
+                flat.append(start if rest else start.rpartition("/")[0])
         tops = tuple(dict.fromkeys(deep))
         deep = [one for one in tops if not any(_is_inside(one, top) for top in tops)]
         flat = ["" if one == "." else one for one in flat]
         return tuple(deep), tuple(one for one in dict.fromkeys(flat) if one not in deep)
+
+    def _is_folder(self, path: str) -> bool:
+        return os.path.isdir(os.path.join(self.view.project.root, path))
 
     def preload(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What the watched tools import from elsewhere: (module, names of its `from`)."""
@@ -211,6 +214,26 @@ class Ground:
         """Whether it depends on a file that cannot be read as it stands."""
         return self._depends_on(module, self.manifest.broken)
 
+    def put_off(self, module: str, why: str) -> None:
+        """To be run when what it depends on is mended."""
+        self._waiting.setdefault(module, why)
+
+    def find_torn(self, modules: Iterable[str], loaded: Mapping[str, str]) -> dict[str, str]:
+        """Of these tools those that ran on other bytes than are there: a file was being written just then.
+
+        `loaded` are hashes of what was loaded, by path.
+        """
+        torn = {path for path, content in loaded.items() if self.manifest.is_torn(path, content)}
+        if not torn:
+            return {}
+        found = {}
+        for module in modules:
+            reach = self._reaches.get(module)
+            hits = torn & (reach.paths if reach else self._seen.get(module, frozenset()))
+            if hits:
+                found[module] = f"{min(hits)} was being written while it ran"
+        return found
+
     def has_unread(self, module: str) -> bool:
         """Whether it has an import that cannot be read from the source."""
         reach = self._reaches.get(module)
@@ -288,7 +311,9 @@ class Ground:
         if is_new and (not self._reaches or project.pythonpath != self._pythonpath):
             self._pythonpath = project.pythonpath
             self.sources = Sources(project)
-            self.manifest = Manifest(project.root, self.sources, _ignore(project.watch))
+            self.manifest = Manifest(project.root, self.sources)
+        if is_new:
+            self.manifest.ignore(_ignore(project.watch))
         conf = self._reach_of_conf()
         before = self._reaches
         after = {module: self._reach_of(tool, conf) for module, tool in view.registry.tools.items()}

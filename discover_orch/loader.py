@@ -31,6 +31,7 @@ from types import CodeType, ModuleType
 HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 CONF_MODULE = "orchconf"
+TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of an editor
 COARSEST_CLOCK = 2.1  # seconds: time stamps of FAT
 Loaded = tuple[str, str, str]
 
@@ -203,6 +204,8 @@ class ProjectLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.path
         source = self.get_data(path)
+        if not source:
+            source = _read_again(path) or source
         key = importlib.util.source_hash(source)
         try:
             cached = importlib.util.cache_from_source(path)
@@ -215,6 +218,20 @@ class ProjectLoader(SourceFileLoader):
                 _write_bytecode(cached, HEADER + key + marshal.dumps(code))
         self._remember(fullname, path, source)
         return code
+
+
+def _read_again(path: str) -> bytes:
+    """A module that has just been emptied is about to be written: many editors do it in these two steps."""
+    until = time.monotonic() + TO_BE_WRITTEN
+    source = b""
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_CLOCK:
+            return source
+        while not source and time.monotonic() < until:
+            time.sleep(TO_BE_WRITTEN / 10)
+            with open(path, "rb", buffering=0) as file:
+                source = file.read()
+    return source
 
 
 def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:

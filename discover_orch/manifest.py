@@ -13,6 +13,7 @@ import time
 from _blake2 import blake2b
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from discover_orch.affected import meets_input
 from discover_orch.debounce import Look
 from discover_orch.errors import Problem
 from discover_orch.sources import Sources
@@ -29,6 +30,8 @@ from discover_orch.value import value
 #: Data files up to this many bytes are compared by content; of larger ones the signature counts.
 HASHED = 1 << 26
 CHUNK = 1 << 20
+#: Contents of a file whose meanings are kept in mind.
+REMEMBERED = 16
 MAGIC = frozenset("*?[")
 GONE = ""
 
@@ -70,6 +73,7 @@ class Manifest:
         )  # found by the patterns: read as data, whatever they are called
         self._seen: dict[str, State] = {}
         self._accepted: dict[str, str] = {}
+        self._known: dict[str, dict[str, str]] = {}  # of each file, what its latest contents mean
         self._racy: set[str] = set()
         self.folders = 0  # that the last look entered
 
@@ -86,15 +90,25 @@ class Manifest:
         """Look at all modules below `folders`, at `extras` whether they are there or not (a folder ends in
         `/`), and at the data files that `patterns` mean. What is new to the manifest is accepted as it stands;
         given back are the others that this look found to have changed."""
+        is_same = self._folders == tuple(folders)
         self._folders, self._patterns = tuple(folders), tuple(dict.fromkeys(patterns))
         self._is_excluded, self._excluded = is_excluded, set()
         self._extras = tuple(path for path in dict.fromkeys(extras) if not self._is_walked(path))
         self._starts = tuple(dict.fromkeys(map(fixed_part, self._patterns)))
+        for path in [path for path in self._seen if not self._counts(path)]:
+            del self._seen[path]
+            self._accepted.pop(path, None)
         known = set(self._seen)
         news = self.look()
-        for path in self._seen.keys() - known:
+        # In a folder that was walked before, it has appeared since the last look.
+        new = {
+            path
+            for path in self._seen.keys() - known
+            if not (known and is_same and self._is_walked(path))
+        }
+        for path in new:
             self._accepted[path] = self._seen[path].meaning
-        return tuple(path for path in news.paths if path in known)
+        return tuple(path for path in news.paths if path not in new)
 
     def look(self, hinted: Collection[str] = ()) -> News:
         """Compare the disk with the last look; `hinted` files are read whatever their signature says."""
@@ -108,13 +122,13 @@ class Manifest:
             if path not in seen or seen[path].signature != signature
         }
         again |= {path for path in seen.keys() - now.keys() if seen[path].signature != ABSENT}
-        self._racy = {path for path in again if is_racy(now.get(path, ABSENT), started)}
+        self._racy = _find_racy({path: now.get(path, ABSENT) for path in again}, started)
         return self._take_in(again, now, hinted)
 
     def glance(self, hinted: Collection[str]) -> News:
         """A look at these files alone, where each is known and still there: else a whole one. It is fast, and
         `look` must follow."""
-        now = {}
+        now, started = {}, time.time_ns()
         for path in hinted:
             known = self._seen.get(path)
             if known is None or known.signature == ABSENT or path[-1:] == "/":
@@ -122,6 +136,7 @@ class Manifest:
             now[path] = signature_of(os.path.join(self._root, path))
             if now[path] == ABSENT:
                 return self.look(hinted)
+        self._racy |= _find_racy(now, started)
         return self._take_in(hinted, now, hinted)
 
     def _take_in(
@@ -133,6 +148,10 @@ class Manifest:
         for path in sorted(again):
             before = seen.get(path)
             state = self._read(path, now.get(path, ABSENT))
+            known = self._known.setdefault(path, {})
+            known[state.content] = state.meaning
+            if len(known) > REMEMBERED:
+                del known[next(iter(known))]
             seen[path] = state
             if self._is_ignored is not None and self._is_ignored(path):
                 self._accepted[path] = state.meaning
@@ -169,10 +188,10 @@ class Manifest:
     def broken(self) -> dict[str, Problem]:
         return {path: one.problem for path, one in self._seen.items() if one.problem is not None}
 
-    def content(self, path: str) -> str:
-        """The hash of what was seen, GONE for a file that is not there."""
-        state = self._seen.get(path)
-        return GONE if state is None else state.content
+    def is_torn(self, path: str, content: str) -> bool:
+        """Whether no look has seen these bytes, of which this is the hash: whoever read them did so while they were
+        being written."""
+        return self.is_there(path) and content not in self._known.get(path, {})
 
     def accept(self, paths: Iterable[str]) -> None:
         """What was seen of these is what the next run is about."""
@@ -194,10 +213,19 @@ class Manifest:
             below = path + "/"
             if below in self._seen or any(one.startswith(below) for one in self._seen):
                 return True
-            return any(_is_below(path, folder) for folder in (*self._folders, *self._starts))
+            starts = [start for start in self._starts if start]
+            return any(_is_below(path, folder) for folder in (*self._folders, *starts))
         if path.endswith(".py") and any(_is_below(path, folder) for folder in self._folders):
             return True
-        return any(_is_below(path, start) for start in self._starts)
+        return meets_input(path, self._patterns)
+
+    def ignore(self, is_ignored: Callable[[str], bool] | None) -> None:
+        """From now on these files never count."""
+        self._is_ignored = is_ignored
+
+    def _counts(self, path: str) -> bool:
+        """Whether a look could find the file, as things are arranged now."""
+        return path in self._extras or self._is_walked(path) or meets_input(path, self._patterns)
 
     def _is_walked(self, path: str) -> bool:
         """Whether a walk through the scanned folders finds the file, or what appears in the folder."""
@@ -252,6 +280,11 @@ class Manifest:
             )
         content = _hash_file(os.path.join(self._root, path), signature)
         return State(signature=signature if content else ABSENT, content=content, meaning=content)
+
+
+def _find_racy(signatures: Mapping[str, str], started: int) -> set[str]:
+    """Files that may change again without a new signature: the next look reads them once more."""
+    return {path for path, one in signatures.items() if one != "/" and is_racy(one, started)}
 
 
 def find_data(root: str, pattern: str) -> Iterator[str]:

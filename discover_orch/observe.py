@@ -42,17 +42,17 @@ class Observer:
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Called for every event of the interpreter, in any thread: fast, and it cannot raise."""
-        if event == "open":
-            path, _, flags = arguments
-            if flags.__class__ is int and flags & _WRITING:
-                self._note(path)
-        elif event in _CHANGING:
-            for path in arguments[:2]:
-                self._note(path)
+        try:
+            if event == "open":
+                path, _, flags = arguments
+                if flags.__class__ is int and flags & _WRITING:
+                    self._note(path)
+            elif event in _CHANGING:
+                for path in arguments[:2]:
+                    self._note(path)
+        except Exception:  # an event of the user's own, a path that is none, a folder that is gone
+            return
 
     def _note(self, path: object) -> None:
-        try:
-            if isinstance(path, (str, bytes, os.PathLike)):
-                self._written[os.path.abspath(os.fsdecode(path))] = None
-        except (OSError, ValueError, TypeError):  # the working directory is gone
-            return
+        if isinstance(path, (str, bytes, os.PathLike)):
+            self._written[os.path.abspath(os.fsdecode(path))] = None

@@ -58,8 +58,9 @@ class ToolOutput:
 class ToolFinished:
     """How a tool ended; `duration` in seconds, 0.0 where it did not start.
 
-    `loaded` are the project files that it was the first to load in its worker, `wrote` those that it opened
-    for writing, both relative to the root; the second only where that was asked for.
+    `loaded` are the project files that it was the first to load in its worker, with the hashes of what was
+    loaded, `wrote` those that it opened for writing, both relative to the root; the second only
+    where that was asked for.
     """
 
     module: str
@@ -69,7 +70,7 @@ class ToolFinished:
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     attempt: int = 1
-    loaded: tuple[str, ...] = ()
+    loaded: Mapping[str, str] = field(default_factory=dict)
     wrote: tuple[str, ...] = ()
 
 

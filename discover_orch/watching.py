@@ -18,6 +18,7 @@ from discover_orch.attention import SOON, Attention, Calm, Found, Keys, Occurren
 from discover_orch.debounce import Debouncer
 from discover_orch.errors import Problem
 from discover_orch.ground import Finding, Ground, Request
+from discover_orch.loops import Loops
 from discover_orch.manifest import read_head
 from discover_orch.moments import (
     SCOPES,
@@ -32,14 +33,13 @@ from discover_orch.moments import (
     Unchanged,
     Waiting,
 )
+from discover_orch.progress import Progress, decide
 from discover_orch.protocol import Preload
 from discover_orch.run import (
-    DebuggerOpened,
     Event,
     Noticed,
     RunFinished,
     ToolFinished,
-    ToolStarted,
     Woken,
 )
 from discover_orch.session import Signals
@@ -47,15 +47,15 @@ from discover_orch.spare import Spare, Wish, read_installation
 from discover_orch.value import value
 from discover_orch.watcher import Watcher
 
-#: After so many runs in a row that a file set off which was written during the run before, it is let be.
-LOOPS = 3
-#: The same for a module that no tool was seen to write.
-MANY_LOOPS = 10
 WITH_STAGE = "its stage is affected"
 #: Seconds of calm after which files that were saved without a change are told, all in one line.
 GATHER = 0.3
 #: From here on a batch may be called a switch of branches.
 MANY = 2
+
+
+#: What the run that is going on is asked for, for the sake of a change.
+WISHES: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
 
 @value
@@ -69,16 +69,6 @@ class Manner:
     debounce: float = 0.0
     preload: tuple[str, ...] | None = None
     all_frames: bool = False
-
-
-@value
-class _Progress:
-    """What of the run that is going on has finished, and which tool is running."""
-
-    waiting: tuple[str, ...] = ()
-    finished: frozenset[str] = frozenset()
-    running: str | None = None
-    is_debugged: bool = False
 
 
 class Watching:
@@ -99,16 +89,14 @@ class Watching:
         self._owed: set[str] = set()  # whose turn never came because something else failed
         self._failed: set[str] = set()
         self._latest: tuple[str, ...] = ()
-        self._progress: _Progress | None = None
+        self._progress: Progress | None = None
         self._is_paused = self._is_over = False
         self._is_asked = False  # a key asked for the next run, which holds in a pause too
         self._restarts = False  # the run that is going on was stopped for a newer save
         self._begun_at = 0.0
         self._passed: set[str] = set()  # in the run that is going on
         self._own: set[str] = set()  # changed while tools ran, and perhaps by them
-        self._loops: dict[str, int] = {}
-        self._let_be: set[str] = set()
-        self._written: set[str] = set()  # by tools, ever
+        self._loops = Loops()
         self._saved: dict[str, None] = {}  # without a change of meaning, and not yet told
         self._saved_at = 0.0
         self._standing: set[Problem] = set()  # told, and not mended
@@ -212,13 +200,13 @@ class Watching:
             cold=taken.sentence,
         )
         self._latest = order
-        self._progress = _Progress(waiting=order)
+        self._progress = Progress(waiting=order)
         self._restarts = False
         self._passed.clear()
         self._begun_at = time.monotonic()
         self._attention.look_soon()
         wrote: set[str] = set()
-        loaded: list[str] = []
+        loaded: dict[str, str] = {}
         events = session.run_watched(
             plan,
             registry,
@@ -243,40 +231,23 @@ class Watching:
                     case _:
                         yield event
                 if isinstance(event, RunFinished):
-                    self._settle(event, order, wrote)
+                    self._settle(event, order, wrote, loaded)
                 yield from self._take_told()
         finally:
             events.close()
             self._progress = None
         yield from self._take_told()
 
-    def _follow(self, event: Event, loaded: list[str]) -> None:
-        """Keep in mind how far the run is."""
-        progress = self._progress
-        assert progress is not None
+    def _follow(self, event: Event, loaded: dict[str, str]) -> None:
+        """Keep in mind how far the run is, and what it has shown of its tools."""
+        assert self._progress is not None
+        self._progress = self._progress.after(event)
         match event:
-            case ToolStarted(module=module):
-                self._progress = _Progress(
-                    waiting=tuple(one for one in progress.waiting if one != module),
-                    finished=progress.finished,
-                    running=module,
-                )
             case Noticed(problem=Problem(code="cold-start", message=message)):
                 if "the spare worker" in message:
                     self._spare.avoid(self._wish())
-            case DebuggerOpened():
-                self._progress = _Progress(
-                    waiting=progress.waiting,
-                    finished=progress.finished,
-                    running=progress.running,
-                    is_debugged=True,
-                )
             case ToolFinished(module=module, status=status):
-                self._progress = _Progress(
-                    waiting=tuple(one for one in progress.waiting if one != module),
-                    finished=progress.finished | {module},
-                )
-                loaded.extend(event.loaded)
+                loaded.update(event.loaded)
                 self._prepare_spare()
                 if status == "passed":
                     self._passed.add(module)
@@ -291,7 +262,9 @@ class Watching:
             case _:
                 pass
 
-    def _settle(self, end: RunFinished, order: tuple[str, ...], wrote: set[str]) -> None:
+    def _settle(
+        self, end: RunFinished, order: tuple[str, ...], wrote: set[str], loaded: dict[str, str]
+    ) -> None:
         """After a run: what it wrote itself is taken in, what it did not come to is run next."""
         self._attention.settle(was_cancelled=self._restarts)
         self._progress = None
@@ -301,23 +274,33 @@ class Watching:
         if end.status == "cancelled" and self._restarts:
             for module in order:
                 if module not in self._passed:
-                    self._pending.setdefault(module, "its run was cancelled")
-            self._owed.difference_update(self._pending)
+                    self._put_down(module, "its run was cancelled")
+            self._owed.difference_update(order)
         elif end.status == "cancelled":  # by the user, who wants none of it
             self._owed.difference_update(order)
         ground = self.ground
         ground.manifest.look()
         differing = set(ground.manifest.differing()) - set(ground.manifest.broken)
         outputs = ground.find_outputs(order)
-        self._written |= wrote | outputs
+        self._loops.note_written(wrote | outputs)
         made = {
             one for one in differing if not ground.is_code(one) and (one in wrote or one in outputs)
         }
         ground.manifest.accept(made)
         self._own = differing - made
         self._attention.hear_again(self._own)
+        for module, why in ground.find_torn(order, loaded).items():
+            if module not in self._pending and not differing & loaded.keys():
+                self._put_down(module, why)
         if not self._pending and not self._own:
-            self._loops.clear()
+            self._loops.note_end()
+
+    def _put_down(self, module: str, why: str) -> None:
+        """For the next run; or for one after a mend, where a file that it depends on cannot be read."""
+        if self.ground.is_held(module):
+            self.ground.put_off(module, why)
+        else:
+            self._pending.setdefault(module, why)
 
     # What interrupts a run.
 
@@ -380,14 +363,14 @@ class Watching:
         news = ground.manifest.look(paths) if is_rescan else ground.manifest.glance(paths)
         finding = ground.consider(only_code=is_running)
         self._tell_broken(finding.problems, finding.held)
-        if not finding.paths and not finding.found:
-            self._tell_saved((*news.paths, *news.saved))
-            return []
         self._attention.hear_again(ground.again)
         if ground.folders != self._folders:
             self._folders = ground.folders
             self._watcher.watch(*self._folders)
-        wishes, action = self._decide(finding.found, finding.is_structural)
+        if not finding.paths and not finding.found:
+            self._tell_saved((*news.paths, *news.saved))
+            return self._spare_the_waiting(finding.problems)
+        action = self._decide(finding.found, is_structural=finding.is_structural)
         found = dict(finding.found)
         if action != "none":
             looped = self._find_loops(finding, is_running=is_running)
@@ -395,10 +378,11 @@ class Watching:
                 found = {
                     one: why for one, why in found.items() if finding.by.get(one) not in looped
                 }
-                wishes, action = self._decide(found, finding.is_structural)
-            if action == "restart" and self._are_tiresome(finding.by.values()):
-                wishes, action = [], "after"
-        if not found and self._let_be.issuperset(finding.paths):
+                action = self._decide(found, is_structural=finding.is_structural)
+            if action == "restart" and self._loops.is_tiresome(finding.by.values()):
+                action = "after"
+        wishes = WISHES.get(action, [])
+        if not found and self._loops.let_be.issuperset(finding.paths):
             return wishes
         if wishes:
             self._restarts = True
@@ -418,7 +402,17 @@ class Watching:
                 is_switch=head != self._head and len(finding.paths) >= MANY,
             )
         )
-        return wishes
+        return list(wishes) or self._spare_the_waiting(finding.problems)
+
+    def _spare_the_waiting(self, problems: Collection[Problem]) -> list[str]:
+        """A file has just broken: where a tool that waits for its turn depends on it, the run goes no further."""
+        progress = self._progress
+        if progress is None or not problems:
+            return []
+        if not any(self.ground.is_held(module) for module in progress.waiting):
+            return []
+        self._restarts = True
+        return ["hold"]
 
     def _plan_next(self, found: Mapping[str, str], action: Action) -> tuple[str, ...]:
         """What the change makes run; put down for the next run, unless the one that is going on will do."""
@@ -426,32 +420,28 @@ class Watching:
         if action == "none":
             return tuple(one for one in ground.targets if one in found)
         tools = ground.expand(found, self._scope)
-        tools = tuple(one for one in tools if not ground.is_held(one))
         for one in tools:
-            self._pending[one] = found.get(one, WITH_STAGE)
-        if tools:
+            self._pending.pop(one, None)
+            self._put_down(one, found.get(one, WITH_STAGE))
+        ready = tuple(one for one in tools if one in self._pending)
+        if ready:
             self._add_owed()
-        return tools
+        return ready
 
-    def _decide(self, found: Mapping[str, str], is_structural: bool) -> tuple[list[str], Action]:
-        """What a change means for the run that is going on: nothing, its end, or more to do behind it."""
-        progress = self._progress
-        if progress is None:
-            return [], "run"
+    def _decide(self, found: Collection[str], *, is_structural: bool) -> Action:
+        """What becomes of a change that affects these tools, and of the run that is going on."""
         concerned = set(found)
         if self._scope == "downstream":
             concerned |= self.ground.registry.downstream(found) & set(self.ground.targets)
-        begun = progress.finished | ({progress.running} if progress.running else set())
-        if not concerned & begun:
-            if is_structural and concerned & set(progress.waiting):
-                return ["hold"], "hold"
-            return [], "none" if concerned <= set(progress.waiting) else "after"
-        if self._manner.queues or (progress.running is None and not progress.waiting):
-            return [], "after"
-        tool = self.ground.registry.tools.get(progress.running or "")
-        if progress.is_debugged or (tool is not None and not tool.is_cancellable):
-            return ["hold"], "hold"
-        return ["cancel"], "restart"
+        running = self._progress.running if self._progress else None
+        tool = self.ground.registry.tools.get(running or "")
+        return decide(
+            self._progress,
+            concerned,
+            is_structural=is_structural,
+            queues=self._manner.queues,
+            can_cancel=tool is None or tool.is_cancellable,
+        )
 
     def _add_owed(self) -> None:
         """Tools whose turn never came have it now, unless what they need has failed and is not run again."""
@@ -462,30 +452,16 @@ class Watching:
                 self._pending.setdefault(module, "its turn had not come")
 
     def _find_loops(self, finding: Finding, *, is_running: bool) -> set[str]:
-        """Paths that set off one run after another, each written during the one before: they are let be.
-
-        A module that no tool was seen to write may be saved by the user at each keystroke: it is never let be,
-        only told of, and does not cancel any more.
-        """
-        for path in finding.paths:
-            if not is_running and path not in self._own:  # the user's own save
-                self._loops.pop(path, None)
-                self._let_be.discard(path)
+        """Paths that set off one run after another, each written during the one before: they are let be."""
+        if not is_running:
+            self._loops.note_saved(path for path in finding.paths if path not in self._own)
         blamed = {finding.by[module] for module in finding.found if module in finding.by}
-        for path in blamed - self._let_be:
-            if not (is_running or path in self._own):
-                continue
-            times = self._loops[path] = self._loops.get(path, 0) + 1
-            is_made = path in self._written or not self.ground.is_code(path)
-            if is_made and times > LOOPS:
-                self._let_be.add(path)
-            if times == (LOOPS if is_made else MANY_LOOPS) + 1:
-                self._told.append(Remark(problem=_loop(path, times - 1, is_let_be=is_made)))
-        return blamed & self._let_be
-
-    def _are_tiresome(self, paths: Collection[str]) -> bool:
-        """Whether each of these has cancelled so many runs that the next one may finish."""
-        return bool(paths) and all(self._loops.get(path, 0) > MANY_LOOPS for path in paths)
+        own = {path for path in blamed if is_running or path in self._own}
+        data = [path for path in own if not self.ground.is_code(path)]
+        for path, times in self._loops.blame(own, data=data):
+            is_let_be = path in self._loops.let_be
+            self._told.append(Remark(problem=_loop(path, times, is_let_be=is_let_be)))
+        return blamed & self._loops.let_be
 
     def _tell_broken(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
         """Each problem once, until it is mended."""
@@ -497,7 +473,7 @@ class Watching:
     def _tell_saved(self, paths: Collection[str]) -> None:
         """Files that were saved, and nothing comes of it: a formatter saves many, one after another."""
         manifest = self.ground.manifest
-        quiet = manifest.differing().keys() | self._let_be | self._own
+        quiet = manifest.differing().keys() | self._loops.let_be | self._own
         saved = tuple(path for path in dict.fromkeys(paths) if path not in quiet)
         if saved:
             self._saved |= dict.fromkeys(saved)
@@ -561,7 +537,9 @@ class Watching:
                 key, "nothing has failed" if key == "f" else "nothing can be run now"
             )
         self._pending |= dict.fromkeys(ready, f"asked for: {why}")
-        self._is_asked = True
+        self._is_asked = self._restarts = (
+            True  # what the run that makes way has not done comes as well
+        )
         if self._progress is None:
             return self._answer(key, f"running {why}")
         return self._answer(key, f"cancelling, then running {why}", "cancel")

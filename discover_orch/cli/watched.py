@@ -73,7 +73,8 @@ class _Reader:
         self._voice, self._watching, self._shown = voice, watching, shown
         is_shown = not shown.as_json
         self._status = StatusLine(voice.terminal if is_shown else None, voice.out_style)
-        self._is_titled = shown.has_title and voice.terminal is not None
+        on_screen = is_shown and voice.terminal is not None
+        self._is_titled, self._rings = shown.has_title and on_screen, shown.rings and on_screen
         self._report = Report()
         self._screen: Screen | None = None
         self._names: dict[str, str] = {}
@@ -100,7 +101,7 @@ class _Reader:
                 self._title(f"{self._names[module]} is running")
             case RunFinished(status=status):
                 self._title("all well" if status == "passed" else status)
-                if status == "failed" and self._shown.rings and self._voice.terminal is not None:
+                if status == "failed" and self._rings:
                     self._voice.out("\a")
 
     def _take_moment(self, moment: Moment) -> None:
@@ -142,5 +143,5 @@ class _Reader:
             voice.out(CLEAR)
 
     def _title(self, text: str) -> None:
-        if self._is_titled and not self._shown.as_json:
+        if self._is_titled:
             self._voice.out(f"\x1b]2;orch{': ' if text else ''}{text}\a")

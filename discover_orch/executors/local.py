@@ -150,7 +150,7 @@ class LocalExecutor:
                     error=_failure(event.error) if event.error else None,
                     metrics=event.metrics,
                     notes=event.notes,
-                    loaded=tuple(path for _, path, _ in event.loaded),
+                    loaded={path: content for _, path, content in event.loaded},
                     wrote=event.wrote,
                 )
             case DebugStarted(step=step):

@@ -71,11 +71,8 @@ def _limits(outlook: Outlook) -> str:
     if limits.watches is None:
         return "none known on this system"
     need = sum(one.inside for one in outlook.folders)
-    return f"{need:,} of {limits.watches:,} watches, 1 of {_number(limits.instances)} instances"
-
-
-def _number(limit: int | None) -> str:
-    return "unknown" if limit is None else f"{limit:,}"
+    told = f"{need:,} of {limits.watches:,} watches"
+    return told if limits.instances is None else f"{told}, 1 of {limits.instances:,} instances"
 
 
 def _imports(outlook: Outlook) -> list[str]:

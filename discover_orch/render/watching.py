@@ -141,7 +141,7 @@ def _changed(moment: Changed, style: Style) -> str:
     elif moment.paths:
         what = f"changed {_names(moment.paths)}"
     else:
-        what = next(iter(moment.reasons.values()), "changed")
+        what = one_line(next(iter(moment.reasons.values()), "changed"))
     if moment.is_switch:
         what += " (branch switch)"
     gone = f"; gone: {_names(moment.gone)}" if moment.gone else ""

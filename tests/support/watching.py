@@ -8,6 +8,7 @@ that came before its own. What has come so far is shown when a test fails.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -59,6 +60,11 @@ class _Unfinished:
     output: dict[str, str] = field(default_factory=dict)
 
 
+NUMBERS = itertools.count(
+    1
+)  # of sentinels: none like another, also in a project that is watched again
+
+
 class Watching:
     """One `orch watch --json`, what it has said, and the keys and signals for it."""
 
@@ -76,7 +82,6 @@ class Watching:
         self._taken = 0  # runs that `next_run` has given
         self._run: _Unfinished | None = None
         self._status: int | None = None
-        self._sentinel = 0
 
     # What it says
 
@@ -129,8 +134,7 @@ class Watching:
 
         To be called while it waits: what is still to come of an earlier save comes before the sentinel's.
         """
-        self._sentinel += 1
-        number = self._sentinel
+        number = next(NUMBERS)
         save(self.root / SENTINEL, sentinel_text(number))
 
         def has_run() -> bool:

@@ -303,7 +303,6 @@ def test_the_bell_rings_when_a_run_has_failed_and_only_then(
     assert "\a" not in shows.said(*run, rings=True)
 
 
-@pytest.mark.xfail(strict=True, reason="the bell rings between the JSON lines")
 def test_json_has_no_bell_on_a_terminal_either(shows: Shows) -> None:
     said = shows.said(*shows.run("failed"), on_terminal=True, rings=True, as_json=True)
     assert "\a" not in said

@@ -146,7 +146,6 @@ def test_whatever_happens_it_does_not_raise(tmp_path: Path, code: str) -> None:
     assert "x" not in written(tmp_path, code)
 
 
-@pytest.mark.xfail(strict=True, reason="it takes the shape of such events for granted")
 @pytest.mark.parametrize(
     "code",
     [

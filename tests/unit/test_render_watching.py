@@ -209,10 +209,7 @@ def test_the_help_names_each_key_on_a_line() -> None:
     "moment",
     [
         replace(CHANGED, paths=(EVIL,), stages=(EVIL,), gone=(EVIL,)),
-        pytest.param(
-            replace(CHANGED, paths=(), reasons={"a": EVIL}),
-            marks=pytest.mark.xfail(strict=True, reason="a reason without a path is not cleaned"),
-        ),
+        replace(CHANGED, paths=(), reasons={"a": EVIL}),
         Unchanged(paths=(EVIL,)),
         Broken(problems=(), waiting=(EVIL,)),
         Began(plan=Plan(), names={}, is_first=True, cold=EVIL, imported=((EVIL, 1.0, EVIL),)),
