@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Mapping
 
 from discover_orch import looking, session
+from discover_orch.agenda import Agenda
 from discover_orch.attention import SOON, Attention, Calm, Found, Keys, Occurrence, Pressed
 from discover_orch.debounce import Debouncer
 from discover_orch.errors import Problem
@@ -23,14 +24,11 @@ from discover_orch.manifest import read_head
 from discover_orch.moments import (
     SCOPES,
     Action,
-    Answered,
     Began,
-    Broken,
     Changed,
     Moment,
     Remark,
     Scope,
-    Unchanged,
     Waiting,
 )
 from discover_orch.progress import Progress, decide
@@ -44,12 +42,11 @@ from discover_orch.run import (
 )
 from discover_orch.session import Signals
 from discover_orch.spare import Spare, Wish, read_installation
+from discover_orch.telling import GATHER, Telling
 from discover_orch.value import value
 from discover_orch.watcher import Watcher
 
 WITH_STAGE = "its stage is affected"
-#: Seconds of calm after which files that were saved without a change are told, all in one line.
-GATHER = 0.3
 #: From here on a batch may be called a switch of branches.
 MANY = 2
 
@@ -84,10 +81,8 @@ class Watching:
         self.ground = Ground(request, environ)
         self._manner, self._environ = manner, environ
         self._scope: Scope = manner.scope
-        self._told: list[Moment] = []  # what happened while a run was going on
-        self._pending: dict[str, str] = {}  # to be run next, each with its reason
-        self._owed: set[str] = set()  # whose turn never came because something else failed
-        self._failed: set[str] = set()
+        self._telling = Telling()
+        self._agenda = Agenda()
         self._latest: tuple[str, ...] = ()
         self._progress: Progress | None = None
         self._is_paused = self._is_over = False
@@ -97,9 +92,6 @@ class Watching:
         self._passed: set[str] = set()  # in the run that is going on
         self._own: set[str] = set()  # changed while tools ran, and perhaps by them
         self._loops = Loops()
-        self._saved: dict[str, None] = {}  # without a change of meaning, and not yet told
-        self._saved_at = 0.0
-        self._standing: set[Problem] = set()  # told, and not mended
         self._head = read_head(self._root)
         self._installed = self._candidate = read_installation()
         self._spare = Spare()
@@ -107,6 +99,10 @@ class Watching:
     @property
     def _root(self) -> str:
         return self.ground.view.project.root
+
+    @property
+    def _must_run(self) -> bool:
+        return bool(self._agenda) and (self._is_asked or not self._is_paused)
 
     # The loop.
 
@@ -120,7 +116,7 @@ class Watching:
             try:
                 yield from self._arm(watcher, keys)
                 while not self._is_over:
-                    if self._pending and (self._is_asked or not self._is_paused):
+                    if self._must_run:
                         yield from self._run()
                     else:
                         yield from self._wait()
@@ -157,14 +153,11 @@ class Watching:
             *ground.manifest.broken.values(),
             *ground.problems,
         )
-        self._tell_broken(_once(standing))
-        yield from self._take_told()
+        self._telling.problems(_once(standing))
+        yield from self._telling.take()
         if manner.runs_at_start:
-            self._pending = {
-                module: "everything that is watched"
-                for module in self.ground.targets
-                if not self.ground.is_held(module)
-            }
+            ready = [module for module in ground.targets if not ground.is_held(module)]
+            self._agenda.put(ready, "everything that is watched")
 
     def _wait(self) -> Iterator[Moment | Event]:
         """Until there is something to run, or the end."""
@@ -173,17 +166,16 @@ class Watching:
         yield self._waiting()
         gc.collect()
         gc.freeze()
-        while not self._is_over and not (self._pending and (self._is_asked or not self._is_paused)):
-            self._attention.wait(GATHER if self._saved else math.inf)
+        while not self._is_over and not self._must_run:
+            self._attention.wait(GATHER if self._telling.is_gathering else math.inf)
             for occurrence in self._attention.take():
                 self._occur(occurrence)
-            if time.monotonic() > self._saved_at + GATHER:
-                self._flush_saved()
+            self._telling.gather(time.monotonic())
             self._look_at_installation()
-            yield from self._take_told()
+            yield from self._telling.take()
 
     def _run(self) -> Iterator[Moment | Event]:
-        reasons, self._pending, self._is_asked = self._pending, {}, False
+        reasons, self._is_asked = self._agenda.take(), False
         plan = self.ground.plan_of(reasons)
         if not plan.steps:
             return
@@ -232,11 +224,11 @@ class Watching:
                         yield event
                 if isinstance(event, RunFinished):
                     self._settle(event, order, wrote, loaded)
-                yield from self._take_told()
+                yield from self._telling.take()
         finally:
             events.close()
             self._progress = None
-        yield from self._take_told()
+        yield from self._telling.take()
 
     def _follow(self, event: Event, loaded: dict[str, str]) -> None:
         """Keep in mind how far the run is, and what it has shown of its tools."""
@@ -253,12 +245,7 @@ class Watching:
                     self._passed.add(module)
                     is_unread = self.ground.has_unread(module)
                     self.ground.note_loaded(module, loaded if is_unread else event.loaded)
-                self._failed.discard(module)
-                self._owed.discard(module)
-                if status == "failed":
-                    self._failed.add(module)
-                elif status in ("blocked", "not_run", "cancelled"):
-                    self._owed.add(module)
+                self._agenda.note(module, status)
             case _:
                 pass
 
@@ -275,9 +262,8 @@ class Watching:
             for module in order:
                 if module not in self._passed:
                     self._put_down(module, "its run was cancelled")
-            self._owed.difference_update(order)
-        elif end.status == "cancelled":  # by the user, who wants none of it
-            self._owed.difference_update(order)
+        if end.status == "cancelled":  # if by the user, then he wants none of it
+            self._agenda.forgive(order)
         ground = self.ground
         ground.manifest.look()
         differing = set(ground.manifest.differing()) - set(ground.manifest.broken)
@@ -290,9 +276,9 @@ class Watching:
         self._own = differing - made
         self._attention.hear_again(self._own)
         for module, why in ground.find_torn(order, loaded).items():
-            if module not in self._pending and not differing & loaded.keys():
+            if module not in self._agenda.pending and not differing & loaded.keys():
                 self._put_down(module, why)
-        if not self._pending and not self._own:
+        if not self._agenda and not self._own:
             self._loops.note_end()
 
     def _put_down(self, module: str, why: str) -> None:
@@ -300,7 +286,7 @@ class Watching:
         if self.ground.is_held(module):
             self.ground.put_off(module, why)
         else:
-            self._pending.setdefault(module, why)
+            self._agenda.put([module], why)
 
     # What interrupts a run.
 
@@ -326,13 +312,9 @@ class Watching:
             wishes += self._occur(occurrence)
         if time.monotonic() > self._begun_at + SOON:
             self._prepare_spare()
-        if self._told:
+        if self._telling:
             wishes.append("wake")
         return wishes
-
-    def _take_told(self) -> Iterator[Moment]:
-        told, self._told = self._told, []
-        yield from told
 
     def _occur(self, occurrence: Occurrence) -> list[str]:
         """Do what is to be done about it; what it means for the run that is going on."""
@@ -342,7 +324,7 @@ class Watching:
             case Pressed(key=key):
                 return self._press(key)
             case Found(problem=problem):
-                self._told.append(Remark(problem=problem))
+                self._telling.remark(problem)
                 return []
             case _ if occurrence.wish == "suspend" and self._progress is None:
                 self._signals.pause()
@@ -362,7 +344,7 @@ class Watching:
         ground, is_running = self.ground, self._progress is not None
         news = ground.manifest.look(paths) if is_rescan else ground.manifest.glance(paths)
         finding = ground.consider(only_code=is_running)
-        self._tell_broken(finding.problems, finding.held)
+        self._telling.problems(finding.problems, finding.held)
         self._attention.hear_again(ground.again)
         if ground.folders != self._folders:
             self._folders = ground.folders
@@ -388,8 +370,7 @@ class Watching:
             self._restarts = True
         tools = self._plan_next(found, action)
         head, self._head = self._head, read_head(self._root)
-        self._flush_saved()
-        self._told.append(
+        self._telling.tell(
             Changed(
                 paths=finding.paths,
                 tools=tuple(map(ground.registry.display, tools)),
@@ -421,11 +402,11 @@ class Watching:
             return tuple(one for one in ground.targets if one in found)
         tools = ground.expand(found, self._scope)
         for one in tools:
-            self._pending.pop(one, None)
+            self._agenda.pending.pop(one, None)  # the newest reason holds
             self._put_down(one, found.get(one, WITH_STAGE))
-        ready = tuple(one for one in tools if one in self._pending)
+        ready = tuple(one for one in tools if one in self._agenda.pending)
         if ready:
-            self._add_owed()
+            self._agenda.add_owed(ground.registry, ground.targets, ground.is_held)
         return ready
 
     def _decide(self, found: Collection[str], *, is_structural: bool) -> Action:
@@ -443,14 +424,6 @@ class Watching:
             can_cancel=tool is None or tool.is_cancellable,
         )
 
-    def _add_owed(self) -> None:
-        """Tools whose turn never came have it now, unless what they need has failed and is not run again."""
-        still_failed = self._failed - self._pending.keys()
-        blocked = self.ground.registry.downstream(still_failed) if still_failed else frozenset()
-        for module in self._owed - blocked:
-            if module in self.ground.targets and not self.ground.is_held(module):
-                self._pending.setdefault(module, "its turn had not come")
-
     def _find_loops(self, finding: Finding, *, is_running: bool) -> set[str]:
         """Paths that set off one run after another, each written during the one before: they are let be."""
         if not is_running:
@@ -460,29 +433,14 @@ class Watching:
         data = [path for path in own if not self.ground.is_code(path)]
         for path, times in self._loops.blame(own, data=data):
             is_let_be = path in self._loops.let_be
-            self._told.append(Remark(problem=_loop(path, times, is_let_be=is_let_be)))
+            self._telling.remark(_loop(path, times, is_let_be=is_let_be))
         return blamed & self._loops.let_be
 
-    def _tell_broken(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
-        """Each problem once, until it is mended."""
-        new = [problem for problem in problems if problem not in self._standing]
-        self._standing = set(problems)
-        if new:
-            self._told.append(Broken(problems=tuple(new), waiting=waiting))
-
     def _tell_saved(self, paths: Collection[str]) -> None:
-        """Files that were saved, and nothing comes of it: a formatter saves many, one after another."""
-        manifest = self.ground.manifest
-        quiet = manifest.differing().keys() | self._loops.let_be | self._own
-        saved = tuple(path for path in dict.fromkeys(paths) if path not in quiet)
-        if saved:
-            self._saved |= dict.fromkeys(saved)
-            self._saved_at = time.monotonic()
-
-    def _flush_saved(self) -> None:
-        if self._saved:
-            self._told.append(Unchanged(paths=tuple(self._saved)))
-            self._saved.clear()
+        """Files that were saved, and nothing comes of it."""
+        quiet = self.ground.manifest.differing().keys() | self._loops.let_be | self._own
+        saved = [path for path in dict.fromkeys(paths) if path not in quiet]
+        self._telling.saved(saved, time.monotonic())
 
     def _stages(self, tools: Collection[str]) -> tuple[str, ...]:
         wanted = set(tools)
@@ -502,7 +460,8 @@ class Watching:
             case "a":
                 return self._ask(key, self.ground.targets, "everything")
             case "f":
-                below = self.ground.registry.downstream(self._failed) if self._failed else ()
+                failed = self._agenda.failed
+                below = self.ground.registry.downstream(failed) if failed else ()
                 return self._ask(
                     key, [one for one in self.ground.targets if one in below], "failed"
                 )
@@ -536,7 +495,7 @@ class Watching:
             return self._answer(
                 key, "nothing has failed" if key == "f" else "nothing can be run now"
             )
-        self._pending |= dict.fromkeys(ready, f"asked for: {why}")
+        self._agenda.put(ready, f"asked for: {why}")
         self._is_asked = self._restarts = (
             True  # what the run that makes way has not done comes as well
         )
@@ -545,7 +504,7 @@ class Watching:
         return self._answer(key, f"cancelling, then running {why}", "cancel")
 
     def _answer(self, key: str, sentence: str = "", *wishes: str) -> list[str]:
-        self._told.append(Answered(key=key, sentence=sentence))
+        self._telling.answer(key, sentence)
         return list(wishes)
 
     # The spare.
@@ -575,7 +534,7 @@ class Watching:
             found = dict.fromkeys(self.ground.targets, why)
             tools = self._plan_next(found, "run")
             names = tuple(map(self.ground.registry.display, tools))
-            self._told.append(
+            self._telling.tell(
                 Changed(
                     paths=(),
                     tools=names,
