@@ -23,6 +23,8 @@ SOON = 0.1
 CONFIRM = 0.15
 #: Looks take no more than this of the time, however large the project and slow its disk.
 SHARE = 0.025
+#: Seconds that a batch which is due waits for events on their way, and between two looks at them.
+MORE, BREATH = 0.05, 0.001
 #: At least so many seconds apart are two looks that nobody asked for.
 LEAST = 0.2
 
@@ -102,6 +104,7 @@ class Attention:
         self._next_look = clock() + LEAST
         self._suspects: dict[str, None] = {}  # found by a look alone, perhaps still being written
         self._index = read_index(root)
+        self._more_since: float | None = None
         self.heard = 0  # events that were worth something
 
     @property
@@ -117,6 +120,8 @@ class Attention:
         """Seconds until something is to be done though nothing comes."""
         now = self._clock()
         due = self._debouncer.due(now)
+        if due == 0.0 and self._more_since is not None:
+            due = BREATH
         look = max(0.0, self._next_look - now)
         return look if due is None else min(due, look)
 
@@ -138,7 +143,8 @@ class Attention:
         now = self._clock()
         if self._debouncer.due(now) is not None:
             self._debouncer.hold(now, is_git_busy(self._root))
-            if self._debouncer.due(now) == 0.0:
+            if self._debouncer.due(now) == 0.0 and not self._must_hear_more(now):
+                self._more_since = None
                 batch = self._debouncer.take(now)
                 index, self._index = self._index, read_index(self._root)
                 # git has been at work: its other files may not have been told of yet
@@ -158,6 +164,14 @@ class Attention:
         """Paths that were found to have changed by somebody else's look."""
         for path in paths:
             self._hear(Hint(kind="changed", path=path, at=self._clock()))
+
+    def _must_hear_more(self, now: float) -> bool:
+        """Whether more of the burst is on its way, as on a busy machine; not asked for long, as tools write too."""
+        if not self._watcher.has_more():
+            self._more_since = None
+            return False
+        self._more_since = self._more_since or now
+        return now < self._more_since + MORE
 
     def _hear(self, hint: Hint) -> None:
         eye = self._eye()

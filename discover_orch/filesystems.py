@@ -7,7 +7,8 @@ Elsewhere than on Linux all is unknown. It decides nothing and subscribes to not
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import select
+from collections.abc import Collection, Iterator
 
 from discover_orch.value import value
 
@@ -110,6 +111,14 @@ def inotify_descriptors() -> list[int]:
         except (OSError, ValueError):  # closed since
             continue
     return found
+
+
+def is_readable(descriptors: Collection[int]) -> bool:
+    """Whether one of these has something to be read."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return any(events & select.POLLIN for _, events in poll.poll(0))
 
 
 def watched_inodes(descriptors: list[int] | None = None) -> list[int]:

@@ -76,6 +76,12 @@ def schedule(observer: Any, handler: Handler, path: str, *, is_deep: bool, is_ne
     return next(one for one in observer.emitters if one.watch == watch)
 
 
+def has_waiting(observer: Any) -> bool:
+    """Whether events wait in its queue for the handler."""
+    queue = getattr(observer, "event_queue", None)
+    return queue is not None and not queue.empty()
+
+
 def is_alive(thread: Any) -> bool:
     """Whether an observer or an emitter runs, and the thread behind it that reads from the system."""
     inner = getattr(thread, "_inotify_fd", None) or getattr(thread, "_inotify", None)

@@ -22,6 +22,7 @@ from discover_orch.filesystems import (
     filesystem_of,
     folders_below,
     inotify_descriptors,
+    is_readable,
     read_limits,
     sends_events,
     watched_inodes,
@@ -31,6 +32,7 @@ from discover_orch.value import value
 from discover_orch.watchdogs import (
     Handler,
     close_observer,
+    has_waiting,
     is_alive,
     open_observer,
     schedule,
@@ -93,6 +95,7 @@ class Watcher:
         self._folders: dict[str, bool] = {}  # name → whether everything below counts
         self._plan = Plan(reaches={})
         self._observer: Any = None
+        self._descriptors: tuple[int, ...] = ()
         self._handler = Handler(self._hear, self.lose)
         self._subscribed: dict[str, _Subscription] = {}
         self._seen: set[str] = set()  # of those: the system has listed its inode as watched
@@ -130,6 +133,12 @@ class Watcher:
             while True:
                 taken.append(self._hints.popleft())
         return taken
+
+    def has_more(self) -> bool:
+        """Whether events are on their way that are no hints yet: in the kernel's queue, or in watchdog's."""
+        return self._observer is not None and (
+            has_waiting(self._observer) or is_readable(self._descriptors)
+        )
 
     def check(self, folders: int | None = None) -> tuple[Problem, ...]:
         """Find what went deaf and mend it; news are told once each. To be called at every idle tick.
@@ -307,6 +316,7 @@ class Watcher:
                 self._tell_instances()
             return False
         _close_on_exec(before)
+        self._descriptors = tuple(inotify_descriptors())
         self._failed.pop(path, None)
         self._must_count = True
         filesystem = filesystem_of(path) if reach != "near" else ""

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from discover_orch.attention import (
+    BREATH,
     CONFIRM,
     LEAST,
+    MORE,
     SHARE,
     SOON,
     Attention,
@@ -61,6 +63,7 @@ class ScriptedWatcher(Watcher):
         self.missed: Problem | None = None
         self.misses = 0
         self.pause = 2.0
+        self.more = False
         self._clock = clock
 
     def says(self, kind: Kind, path: str, *, is_folder: bool = False) -> None:
@@ -70,6 +73,9 @@ class ScriptedWatcher(Watcher):
     def take(self) -> list[Hint]:
         taken, self.hints = self.hints, []
         return taken
+
+    def has_more(self) -> bool:
+        return self.more
 
     def check(self, folders: int | None = None) -> tuple[Problem, ...]:
         self.checked.append(folders)
@@ -225,6 +231,22 @@ def test_files_that_are_saved_together_are_one_burst(listening: Listening) -> No
         listening.watcher.says("written", path)
     assert listening.attention.take() == []
     assert listening.after(0.01) == calm("src/a.py", "src/b.py")
+
+
+def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
+    listening: Listening,
+) -> None:
+    listening.saves("src/a.py")
+    listening.watcher.more = True
+    assert listening.after(SOUND + 0.001) == []
+    assert 0 < listening.attention.patience <= BREATH
+    listening.saves("src/b.py")
+    listening.watcher.more = False
+    assert listening.after(SOUND + 0.001) == [Calm(paths=("src/a.py", "src/b.py"))]
+    listening.saves("src/a.py")
+    listening.watcher.more = True  # and for ever, as where a tool writes all the time
+    assert listening.after(SOUND + 0.001) == []
+    assert listening.after(MORE) == [Calm(paths=("src/a.py",))]
 
 
 def test_what_cannot_matter_is_not_heard(listening: Listening) -> None:
