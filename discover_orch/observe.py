@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+#: Folders of Python's and orch's own.
+NOISE = frozenset({"__pycache__", ".orch"})
 #: Events whose arguments that are paths name files which are not afterwards what they were.
 _CHANGING = frozenset({"os.rename", "os.remove", "os.truncate", "os.link", "os.symlink"})
 
@@ -38,7 +40,7 @@ class Observer:
                 if path.startswith(home):
                     found[path[len(home) :].replace(os.sep, "/")] = None
                     break
-        return tuple(found)
+        return tuple(path for path in found if not NOISE.intersection(path.split("/")))
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Called for every event of the interpreter, in any thread: fast, and it cannot raise."""
