@@ -7,7 +7,7 @@ burst of events is over, and nothing of what that means.
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from discover_orch.debounce import Debouncer, Hint, Look
@@ -46,7 +46,7 @@ class Eye(Protocol):
 
     def look(self, hinted: Collection[str] = ()) -> News: ...
 
-    def differing(self) -> Collection[str]: ...
+    def differing(self) -> Mapping[str, Problem | None]: ...
 
     @property
     def folders(self) -> int:
@@ -191,7 +191,11 @@ class Attention:
             self._suspects = dict.fromkeys(news.paths)
             missed = [path for path in still if path in eye.differing()]
             self.hear_again(missed)
-            is_deaf = self._watcher.note_missed() if missed else None
+            # Of a change of permissions no event is asked for, so none has been missed.
+            is_missed = any(
+                problem is None for path, problem in eye.differing().items() if path in missed
+            )
+            is_deaf = self._watcher.note_missed() if is_missed else None
             problems += [is_deaf] if is_deaf else []
         problems += self._watcher.check(eye.folders)
         now = self._clock()

@@ -55,6 +55,7 @@ class Finding:
     held: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     is_structural: bool = False
 
 
@@ -76,6 +77,8 @@ class Ground:
         self._rows: dict[str, object] | None = None
         self._referred: frozenset[str] = frozenset()
         self._pythonpath: tuple[str, ...] = ()
+        self._is_lost = False  # the configuration cannot be read
+        self._strays: tuple[Problem, ...] = ()  # targets that mean nothing any more
         self.again: tuple[str, ...] = ()  # changed while the ground was being surveyed
         self.view = self._look()
         self.plan, self.problems = self._plan(self.view, is_first=True)
@@ -149,36 +152,39 @@ class Ground:
         whole = [path for path in differing if path not in broken]
         if only_code:
             whole = [path for path in whole if self.is_code(path)]
-        if not whole and not broken:
-            return self._mended(Finding())
+        if not whole and not broken and not self._is_lost:
+            return self._mended(Finding(problems=self.problems))
         structural = [path for path in whole if self._is_structural(path)]
+        was_lost = self._is_lost
         before, old = self._reaches, self.view
         old_plan = self.plan
         problems: list[Problem] = []
-        if structural:
+        if structural or self._is_lost:  # or what was wrong with the configuration is mended by now
             try:
                 self.view = self._look()
                 self.plan, plan_problems = self._plan(self.view)
             except OrchError as error:
                 self.view, self.plan = old, old_plan
-                return Finding(paths=(), problems=error.problems, is_structural=True)
+                self.problems, self._is_lost = error.problems, True
+                return Finding(problems=error.problems, is_structural=True)
             problems += plan_problems
-            self.problems = plan_problems
-        after = self._survey(self.view, keep=broken, is_new=bool(structural))
+            self.problems, self._is_lost = plan_problems, False
+        after = self._survey(self.view, keep=broken, is_new=bool(structural) or was_lost)
         tools = self.registry.tools
         watched = set(self.targets)
         by = affected(
             whole, tools, before, {one: after[one] for one in after if one in watched}, self._seen
         )
         found = {module: f"{path} {self._verb(path)}" for module, path in by.items()}
-        if structural:
+        if structural or was_lost:
             found |= _differences(old, self.view, old_plan, self.plan)
         found = {module: why for module, why in found.items() if module in watched}
         self.manifest.accept(whole)
+        unhealthy = {one.module for one in self.registry.unhealthy}
         gone = [
             old.registry.tools[module].name
             for module in old.registry.tools.keys() - tools.keys()
-            if old.registry.tools[module].path in whole
+            if old.registry.tools[module].path in whole and module not in unhealthy
         ]
         return self._mended(
             Finding(
@@ -186,33 +192,47 @@ class Ground:
                 found=found,
                 by=by,
                 gone=tuple(sorted(gone)),
-                problems=(*broken.values(), *problems),
+                problems=(*broken.values(), *problems, *self._strays, *looking.errors(self.view)),
+                warnings=_new_warnings(old, self.view) if structural else (),
                 is_structural=bool(structural),
             )
         )
 
     def _mended(self, finding: Finding) -> Finding:
         """The finding, less the tools that must wait, and with those that need wait no more."""
-        broken = self.manifest.broken
+        broken, blocked = self.manifest.broken, self.blocked
         found = self._waiting | dict(finding.found)
         watched = set(self.targets)
         held = {
             module: why
             for module, why in found.items()
-            if module not in watched or self._depends_on(module, broken)
+            if self.problems  # no plan can be made at all
+            or module not in watched
+            or self._depends_on(module, broken)
+            or (module in blocked and module not in finding.found)
         }
-        if self.problems:  # no plan can be made at all
-            held = dict(found)
         self._waiting = {module: why for module, why in held.items() if module in self._reaches}
         return replace(
             finding,
             found={module: why for module, why in found.items() if module not in held},
-            held=tuple(self.registry.display(module) for module in self._waiting),
+            held=tuple(self.registry.display(one) for one in held if one in finding.found),
         )
+
+    @property
+    def blocked(self) -> frozenset[str]:
+        """What is downstream of tools that are held: it runs with them, unless it has changed itself."""
+        held = [module for module in self.targets if self.is_held(module)]
+        return self.registry.downstream(held) - set(held) if held else frozenset()
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The names of watched tools that wait for a file to be mended."""
+        wait = {module for module in self.targets if self.is_held(module)} | self._waiting.keys()
+        return tuple(self.registry.display(one) for one in self.targets if one in wait)
 
     def is_held(self, module: str) -> bool:
         """Whether it depends on a file that cannot be read as it stands."""
-        return self._depends_on(module, self.manifest.broken)
+        return bool(self.manifest.broken) and self._depends_on(module, self.manifest.broken)
 
     def put_off(self, module: str, why: str) -> None:
         """To be run when what it depends on is mended."""
@@ -273,13 +293,20 @@ class Ground:
 
     def _plan(self, view: View, *, is_first: bool = False) -> tuple[Plan, tuple[Problem, ...]]:
         """The plan of everything that is watched; what stands in the way of one are problems, later on."""
+        self._strays = ()
         try:
             selection = self._select(view)
-            return build_plan(selection, view.registry, view.project, self._request.values), ()
         except EmptyError as error:
             if is_first and not view.registry.unhealthy:
                 raise
             return Plan(words=self._request.words), error.problems
+        except UsageError as error:
+            if is_first:
+                raise
+            self._strays = error.problems  # a target that has gone takes no other with it
+            selection = self._select_some(view)
+        try:
+            return build_plan(selection, view.registry, view.project, self._request.values), ()
         except UsageError as error:
             if is_first:
                 raise
@@ -291,7 +318,11 @@ class Ground:
         try:
             return select(request.words, registry, exclude=request.exclude, place=view.place)
         except DiscoveryError:
-            healthy = replace(registry, unhealthy=())
+            return self._select_some(view)
+
+    def _select_some(self, view: View) -> Selection:
+        """What the words mean, of those that mean anything."""
+        request, healthy = self._request, replace(view.registry, unhealthy=())
         chosen: dict[str, str] = {}
         for word in request.words or ("full",):
             try:
@@ -422,6 +453,11 @@ class Ground:
         """What the next change will need, while there is time."""
         if self._rows is None:
             self._read_rows()
+
+
+def _new_warnings(old: View, new: View) -> tuple[Problem, ...]:
+    known = set(looking.warnings(old))
+    return tuple(one for one in looking.warnings(new) if one not in known)
 
 
 def _differences(old: View, new: View, before: Plan, after: Plan) -> dict[str, str]:

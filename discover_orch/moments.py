@@ -22,7 +22,10 @@ Action = Literal["run", "none", "restart", "after", "hold", "wait"]
 
 @value
 class Waiting:
-    """It waits: whatever is saved from now on is seen. `files` are looked at, for `tools` tools."""
+    """It waits: whatever is saved from now on is seen. `files` are looked at, for `tools` tools.
+
+    `failing` are the names of those that failed when they last ran.
+    """
 
     tools: int
     files: int
@@ -30,6 +33,7 @@ class Waiting:
     mode: str
     scope: Scope
     is_paused: bool = False
+    failing: tuple[str, ...] = ()
 
 
 @value

@@ -27,6 +27,8 @@ from discover_orch.spawn import Interpreter
 from discover_orch.supervisor import Supervisor
 from discover_orch.value import replace
 
+#: Seconds until a signal that nobody has taken breaks off whatever is going on, and until a second one does.
+STUCK, UNHEARD = 1.0, 0.2
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -127,6 +129,14 @@ def new_run_id() -> str:
     return time.strftime("%Y%m%d-%H%M%S-") + os.urandom(2).hex()
 
 
+class Stuck(KeyboardInterrupt):
+    """A signal that asks for the end came while nothing could be heard; `number` is which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class Signals:
     """Signal handlers for the time of a run; their only deed is to write down what came.
 
@@ -137,6 +147,7 @@ class Signals:
     def __init__(self) -> None:
         self.signal = 0
         self._came: list[int] = []
+        self._came_at = 0.0
         self.wake, self._ring = os.pipe()
         os.set_blocking(self._ring, False)
         os.set_blocking(self.wake, False)
@@ -147,11 +158,13 @@ class Signals:
             if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
                 continue  # under nohup, or a shell without job control: stay as told
             self._before[number] = signal.signal(number, self._note)
+        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._break_off)
         self._before_wakeup = signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._before_wakeup)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before in self._before.items():
             signal.signal(number, before)
 
@@ -190,7 +203,21 @@ class Signals:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _note(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        is_unheard = bool(self._came) and now > self._came_at + UNHEARD
+        if not self._came:
+            self._came_at = now
         self._came.append(number)
+        if number != signal.SIGTSTP:
+            signal.setitimer(signal.ITIMER_REAL, STUCK)
+            if is_unheard:
+                self._break_off(number, None)
+
+    def _break_off(self, _: int, __: FrameType | None) -> None:
+        """Nobody has taken what came: the process waits for something else, as for a reader of its output."""
+        ends = [number for number in self._came if number != signal.SIGTSTP]
+        if ends:
+            raise Stuck(ends[0])
 
 
 def _prepare(

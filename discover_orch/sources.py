@@ -23,7 +23,7 @@ from discover_orch.meaning import meaning_of
 from discover_orch.project import Project
 from discover_orch.scanner import CONF, ModuleSpace
 from discover_orch.syntax import FAILURES, parse, quiet, read_problem
-from discover_orch.value import value
+from discover_orch.value import replace, value
 
 CONF_MODULE = CONF.removesuffix(".py")
 #: Modules that do something when they are imported, or that no spare can use.
@@ -230,6 +230,8 @@ class Sources:
     def _broken(self, path: str, data: bytes | None, problem: Problem) -> _File:
         """A file without a meaning, with the edges of its last good text."""
         good = self._good.get(path)
+        if data is not None and b"STAGE" not in data:
+            problem = replace(problem, hint="mend the line")  # it is not taken for a tool
         return _File(
             source=Source(
                 path=path,

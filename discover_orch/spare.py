@@ -72,7 +72,13 @@ class Spare:
             return Taken()
         if not _fits(self._wish, wish):
             close_worker(worker)
-            return self._cold("the imports of the tools, or the installed packages, have changed")
+            is_other = self._wish is None or self._wish.installed != wish.installed
+            return self._cold(
+                "the installed packages have changed"
+                if is_other
+                else "the tools import other modules than before"
+            )
+        worker.resume()  # should anybody have stopped it
         report: Preloaded | None = None
         for event in worker.events(0):
             if isinstance(event, Preloaded):

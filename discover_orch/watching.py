@@ -11,7 +11,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 
 from discover_orch import looking, session
 from discover_orch.agenda import Agenda
@@ -153,11 +153,10 @@ class Watching:
             *ground.manifest.broken.values(),
             *ground.problems,
         )
-        self._telling.problems(_once(standing))
-        yield from self._telling.take()
         if manner.runs_at_start:
-            ready = [module for module in ground.targets if not ground.is_held(module)]
-            self._agenda.put(ready, "everything that is watched")
+            self._put_down(ground.targets, "everything that is watched")
+        self._telling.problems(_once(standing), ground.waiting)
+        yield from self._telling.take()
 
     def _wait(self) -> Iterator[Moment | Event]:
         """Until there is something to run, or the end."""
@@ -256,12 +255,12 @@ class Watching:
         self._attention.settle(was_cancelled=self._restarts)
         self._progress = None
         if end.status == "interrupted":
-            self._is_over = True
+            self._is_over = True  # by a signal or by q
             return
         if end.status == "cancelled" and self._restarts:
             for module in order:
                 if module not in self._passed:
-                    self._put_down(module, "its run was cancelled")
+                    self._put_down([module], "its run was cancelled")
         if end.status == "cancelled":  # if by the user, then he wants none of it
             self._agenda.forgive(order)
         ground = self.ground
@@ -277,16 +276,26 @@ class Watching:
         self._attention.hear_again(self._own)
         for module, why in ground.find_torn(order, loaded).items():
             if module not in self._agenda.pending and not differing & loaded.keys():
-                self._put_down(module, why)
+                self._put_down([module], why, own=[module])
         if not self._agenda and not self._own:
             self._loops.note_end()
 
-    def _put_down(self, module: str, why: str) -> None:
-        """For the next run; or for one after a mend, where a file that it depends on cannot be read."""
-        if self.ground.is_held(module):
-            self.ground.put_off(module, why)
-        else:
-            self._agenda.put([module], why)
+    def _put_down(
+        self, modules: Iterable[str], why: str, *, own: Collection[str] = ()
+    ) -> list[str]:
+        """For the next run; or for one after a mend, where a file that they depend on cannot be read, or a tool
+        upstream waits for that. Tools that are `own` have changed themselves, and only wait for their files.
+
+        Gives back those that can run.
+        """
+        blocked, ready = self.ground.blocked, []
+        for module in modules:
+            if self.ground.is_held(module) or (module in blocked and module not in own):
+                self.ground.put_off(module, why)
+            else:
+                self._agenda.put([module], why)
+                ready.append(module)
+        return ready
 
     # What interrupts a run.
 
@@ -344,13 +353,17 @@ class Watching:
         ground, is_running = self.ground, self._progress is not None
         news = ground.manifest.look(paths) if is_rescan else ground.manifest.glance(paths)
         finding = ground.consider(only_code=is_running)
-        self._telling.problems(finding.problems, finding.held)
+        self._telling.problems(_once(finding.problems), ground.waiting)
+        for warning in finding.warnings:
+            self._telling.remark(warning)
         self._attention.hear_again(ground.again)
         if ground.folders != self._folders:
             self._folders = ground.folders
             self._watcher.watch(*self._folders)
         if not finding.paths and not finding.found:
             self._tell_saved((*news.paths, *news.saved))
+            if not is_running:
+                self._own.difference_update(paths)
             return self._spare_the_waiting(finding.problems)
         action = self._decide(finding.found, is_structural=finding.is_structural)
         found = dict(finding.found)
@@ -364,6 +377,8 @@ class Watching:
             if action == "restart" and self._loops.is_tiresome(finding.by.values()):
                 action = "after"
         wishes = WISHES.get(action, [])
+        if not is_running:
+            self._own.difference_update(paths, finding.paths)
         if not found and self._loops.let_be.issuperset(finding.paths):
             return wishes
         if wishes:
@@ -379,8 +394,10 @@ class Watching:
                 not_affected=len(set(ground.targets).difference(tools)),
                 gone=finding.gone,
                 during_run=is_running,
-                action="wait" if finding.held and not tools else action,
-                is_switch=head != self._head and len(finding.paths) >= MANY,
+                action=_shown(action, tools, is_waiting=bool(finding.held or finding.problems)),
+                is_switch="" not in (head, self._head)
+                and head != self._head
+                and len(finding.paths) >= MANY,
             )
         )
         return list(wishes) or self._spare_the_waiting(finding.problems)
@@ -401,13 +418,13 @@ class Watching:
         if action == "none":
             return tuple(one for one in ground.targets if one in found)
         tools = ground.expand(found, self._scope)
+        ready: list[str] = []
         for one in tools:
             self._agenda.pending.pop(one, None)  # the newest reason holds
-            self._put_down(one, found.get(one, WITH_STAGE))
-        ready = tuple(one for one in tools if one in self._agenda.pending)
+            ready += self._put_down([one], found.get(one, WITH_STAGE), own=found)
         if ready:
             self._agenda.add_owed(ground.registry, ground.targets, ground.is_held)
-        return ready
+        return tuple(ready)
 
     def _decide(self, found: Collection[str], *, is_structural: bool) -> Action:
         """What becomes of a change that affects these tools, and of the run that is going on."""
@@ -489,19 +506,23 @@ class Watching:
 
     def _ask(self, key: str, tools: Collection[str], why: str) -> list[str]:
         """Run these now; what is going on makes way."""
-        wanted = [one for one in tools if one in self.ground.targets]
-        ready = [one for one in wanted if not self.ground.is_held(one)]
-        if not ready:
+        ground = self.ground
+        wanted = [one for one in tools if one in ground.targets]
+        if ground.problems:
+            return self._answer(key, "nothing can be run before what was told is mended")
+        if not wanted:
             return self._answer(
-                key, "nothing has failed" if key == "f" else "nothing can be run now"
+                key, "nothing has failed" if key == "f" else "there is nothing to run"
             )
-        self._agenda.put(ready, f"asked for: {why}")
-        self._is_asked = self._restarts = (
-            True  # what the run that makes way has not done comes as well
-        )
+        ready = self._put_down(wanted, f"asked for: {why}")
+        waits = f"; {', '.join(ground.waiting)}: not before the mend" if ground.waiting else ""
+        if not ready:
+            return self._answer(key, f"nothing can be run now{waits}")
+        # What the run that makes way has not done comes as well.
+        self._is_asked = self._restarts = True
         if self._progress is None:
-            return self._answer(key, f"running {why}")
-        return self._answer(key, f"cancelling, then running {why}", "cancel")
+            return self._answer(key, f"running {why}{waits}")
+        return self._answer(key, f"cancelling, then running {why}{waits}", "cancel")
 
     def _answer(self, key: str, sentence: str = "", *wishes: str) -> list[str]:
         self._telling.answer(key, sentence)
@@ -552,7 +573,19 @@ class Watching:
             mode=self._watcher.mode,
             scope=self._scope,
             is_paused=self._is_paused,
+            failing=tuple(
+                self.ground.registry.display(one)
+                for one in self.ground.targets
+                if one in self._agenda.failed
+            ),
         )
+
+
+def _shown(action: Action, tools: Collection[str], *, is_waiting: bool) -> Action:
+    """A change that makes nothing run waits for a mend, or comes to nothing."""
+    if tools or action not in ("run", "after"):
+        return action
+    return "wait" if is_waiting else "none"
 
 
 def _loop(path: str, times: int, *, is_let_be: bool) -> Problem:

@@ -209,8 +209,8 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
         return _tell(context, ExitCode.USAGE, (_click_problem(error),))
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", 2)
     except (Unread, BrokenPipeError):
         return _end_quietly()
     except OSError as error:

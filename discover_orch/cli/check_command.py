@@ -73,4 +73,6 @@ def _check_watch(context: Context, *, as_json: bool) -> int:
     else:
         voice.out(outlook_text(outlook, voice.out_style))
         voice.out(problems_text(outlook.doubts, voice.out_style))
+        errors = looking.errors(ground.view)
+        voice.problems(errors)
     return ExitCode.OK

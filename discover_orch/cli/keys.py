@@ -47,6 +47,8 @@ class StandardInput:
                 if not poll.poll(LOOK * 1000) or not self._is_ours():
                     continue
                 data = os.read(self._fd, LONGEST)
+                if not data and os.isatty(self._fd):
+                    continue  # Ctrl-D: there may be more
                 if not data:
                     return
                 *lines, rest = (rest + data).split(b"\n")

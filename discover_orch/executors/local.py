@@ -145,7 +145,10 @@ class LocalExecutor:
             case StepFinished():
                 yield ToolFinished(
                     module=self._module(event.step),
-                    status=event.status,
+                    # Nobody here has interrupted it: it did so itself, and that is a failure.
+                    status="failed"
+                    if event.status == "interrupted" and not self._is_interrupted
+                    else event.status,
                     duration=event.duration,
                     error=_failure(event.error) if event.error else None,
                     metrics=event.metrics,

@@ -83,6 +83,7 @@ def moment_document(moment: Moment) -> dict[str, object] | None:
                 "mode": moment.mode,
                 "scope": moment.scope,
                 "paused": moment.is_paused,
+                "failing": list(moment.failing),
             }
         case Changed():
             return {
@@ -127,6 +128,13 @@ def _began(moment: Began, verbose: bool) -> list[str]:
 def _waiting(moment: Waiting, style: Style) -> str:
     if moment.is_paused:
         return style.paint("paused: changes wait (p goes on, h helps)", "cyan") + "\n"
+    if moment.failing:
+        failing = style.paint(f"{len(moment.failing):,} failing: {_names(moment.failing)}", "error")
+        return f"{failing}; {_watching(moment, style)}"
+    return _watching(moment, style)
+
+
+def _watching(moment: Waiting, style: Style) -> str:
     text = (
         f"watching {count(moment.files, 'file')} for {count(moment.tools, 'tool')}"
         f"{MODES.get(moment.mode, '')} (Enter runs again, h helps, q quits)"
@@ -145,7 +153,7 @@ def _changed(moment: Changed, style: Style) -> str:
     if moment.is_switch:
         what += " (branch switch)"
     gone = f"; gone: {_names(moment.gone)}" if moment.gone else ""
-    if moment.action == "none":
+    if moment.action == "none" and moment.during_run and moment.tools:
         return f"{what} {arrow} the run that is going on takes it in{gone}"
     if not moment.tools:
         nothing = "waits for the mend" if moment.action == "wait" else "affects no watched tool"

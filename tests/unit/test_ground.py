@@ -236,7 +236,7 @@ def test_a_resource_that_goes_holds_everything_until_it_is_back(project: Project
     finding = watched.change({}, gone="orchconf.py")
     assert (finding.found, len(finding.problems)) == ({}, 1)
     finding = watched.change({"src/c.py": tool(body="return")})
-    assert (finding.found, set(finding.held)) == ({}, {"a", "b", "c"})
+    assert (finding.found, set(watched.ground.waiting)) == ({}, {"a", "b", "c"})
     finding = watched.change({"orchconf.py": CONF})
     assert set(finding.found) == {"src.a", "src.b", "src.c"}
     assert (finding.held, finding.problems) == ((), ())

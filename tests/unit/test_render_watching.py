@@ -242,6 +242,7 @@ def test_waiting_as_json() -> None:
         "files": 1234,
         "mode": "events",
         "scope": "stage",
+        "failing": [],
         "paused": False,
     }
 

@@ -778,9 +778,35 @@ def test_another_key_is_answered_too(watch: Watch) -> None:
     assert answer(watched, "x") == '"x" is no key (h shows them)'
 
 
+def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
+    """No stale report: what is downstream of a tool that waits runs with it, after the mend."""
+    watched = watch(
+        {"src/helper.py": "x = (\n", "src/c.py": tool("c0", stage="t", top="AFTER = 'b'")},
+        waits=False,
+    )
+    broken = watched.until(Broken)
+    assert set(broken.waiting) >= {"b", "c"}
+    assert watched.next_run().tools == ("a",)
+    watched.press("a")
+    assert watched.until(Answered).sentence.startswith("running everything; b, c")
+    assert watched.next_run().tools == ("a",)
+    watched.save({"src/helper.py": FILES["src/helper.py"]})
+    run = watched.next_run()
+    assert (run.ends["b"], run.ends["c"]) == ("passed", "passed")
+
+
+def test_nothing_runs_with_a_configuration_that_cannot_be_read(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"orch.toml": "stages = [\n"})
+    watched.until(Broken)
+    assert answer(watched, "a") == "nothing can be run before what was told is mended"
+    watched.save({"orch.toml": FILES["orch.toml"]})
+    assert watched.settle() == []
+
+
 def test_what_is_broken_cannot_be_asked_for(watch: Watch) -> None:
     watched = watch({"src/helper.py": "x = (\n"}, "b", runs_at_start=False)
-    assert answer(watched, "a") == "nothing can be run now"
+    assert answer(watched, "a") == "nothing can be run now; b: not before the mend"
 
 
 def test_a_key_that_cancels_a_run_loses_no_change(watch: Watch) -> None:
