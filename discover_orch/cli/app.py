@@ -205,8 +205,8 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
         return _tell(context, int(error.exit_code), error.problems)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.Abort:
-        return ExitCode.INTERRUPTED
+    except click.Abort as abort:  # what click makes of KeyboardInterrupt
+        return 128 + getattr(abort.__cause__ or abort.__context__, "number", 2)
     except click.ClickException as error:
         return _tell(context, ExitCode.USAGE, (_click_problem(error),))
     except KeyboardInterrupt as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Orch, Project
 from tests.support.running import is_gone, running, wait_until
 
 CONF = """
@@ -286,3 +286,15 @@ def test_a_pause_does_not_count(project: Project) -> None:
         orch.send(signal.SIGCONT)
         assert orch.wait() == 0, orch.text
     assert "1 passed in " in orch.text
+
+
+@pytest.mark.parametrize(
+    "how", ["signal.raise_signal(signal.SIGINT)", "os.kill(os.getpid(), signal.SIGINT)"]
+)
+def test_a_tool_that_interrupts_itself_has_failed(project: Project, orch: Orch, how: str) -> None:
+    text = f"import os, signal, time\nSTAGE = 's'\ndef run():\n    {how}\n    time.sleep(5)\n"
+    project({"orch.toml": "", "src/a.py": text})
+    answer = orch("run", "--json")
+    assert answer.code == 1, answer.text
+    (end,) = [one for one in answer.events if one["event"] == "tool_finished"]
+    assert (end["status"], end["error"]["type"]) == ("failed", "KeyboardInterrupt")

@@ -531,3 +531,22 @@ def test_a_data_file_that_is_deleted_and_comes_back_is_read_again(project: Proje
         save(root / "data/in.csv", "2")
         assert watch.next_run().output == {"a": "2\n0\n"}
         assert watch.settle() == [], watch.story()
+
+
+def test_a_target_that_is_deleted_takes_no_other_with_it(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(0), "src/d.py": tool_text(0)})
+    with watching(root, "a", "d", "sentinel", *TOOL) as watch:
+        (root / "src/a.py").unlink()
+        assert watch.wait_for("changed")["gone"] == ["a"]
+        save(root / "src/d.py", tool_text(1))
+        run = watch.next_run()
+        assert (run.tools, run.output) == (("d",), {"d": "1\n"})
+
+
+def test_a_tool_that_interrupts_itself_does_not_end_the_watch(project: Project) -> None:
+    top, body = "import signal", "signal.raise_signal(signal.SIGINT)"
+    root = project({"orch.toml": "", "src/a.py": tool_text(top=top, body=body)})
+    with watching(root, *TOOL) as watch:
+        assert watch.runs[0].ended["a"] == "failed"
+        save(root / "src/a.py", tool_text(1))
+        assert watch.next_run().status == "passed"
