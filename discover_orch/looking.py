@@ -171,8 +171,25 @@ def warnings(view: View) -> tuple[Problem, ...]:
 
 
 def doubts(view: View) -> tuple[Problem, ...]:
-    """What `orch check` tells beyond the errors: slips, and doubts that need more than one tool."""
-    return (*warnings(view), *review(view.registry, view.project))
+    """What `orch check` tells beyond the errors: slips, modules that a tool imports and that cannot be read, and
+    doubts that need more than one tool."""
+    return (*warnings(view), *_broken_helpers(view), *review(view.registry, view.project))
+
+
+def _broken_helpers(view: View) -> list[Problem]:
+    """Each with the first tool, in the order of everything, that imports it."""
+    from discover_orch.sources import Sources  # the parser, which few commands need
+
+    sources = Sources(view.project)
+    known = {problem.location.path for problem in view.registry.errors if problem.location}
+    found: dict[str, Problem] = {}
+    for module in view.registry.order:
+        for path in sorted(sources.reach((module,)).paths - found.keys() - known):
+            read = sources.read(path)
+            if read is not None and read.problem is not None:
+                message = f"{read.problem.message} (imported by {view.registry.display(module)})"
+                found[path] = replace(read.problem, message=message, severity="warning")
+    return list(found.values())
 
 
 def chosen(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> frozenset[str]:

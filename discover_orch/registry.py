@@ -277,3 +277,13 @@ def _tool(
         is_always_stale=draft.settings.is_always_stale,
     )
     return tool, problems
+
+
+def uses_get_connection(registry: Registry, project: Project) -> bool:
+    """`get_connection()` gives `conn`, unless a database was named on the command line."""
+    conf = registry.conf
+    return (
+        conf is not None
+        and conf.connection_line is not None
+        and project.database_origin != "--database"
+    )

@@ -20,7 +20,7 @@ from discover_orch.masking import find_pieces, masked
 from discover_orch.plan import Plan
 from discover_orch.project import Project, url_secrets
 from discover_orch.protocol import Prepare, Resource
-from discover_orch.registry import Registry
+from discover_orch.registry import Registry, uses_get_connection
 from discover_orch.run import Event, Run
 from discover_orch.runner import Interruptions, drive
 from discover_orch.spawn import Interpreter
@@ -112,16 +112,6 @@ def _carry_out(
             while not executor.is_over:
                 for _ in executor.events(0.1, interruptions.wake):
                     pass
-
-
-def uses_get_connection(registry: Registry, project: Project) -> bool:
-    """`get_connection()` gives `conn`, unless a database was named on the command line."""
-    conf = registry.conf
-    return (
-        conf is not None
-        and conf.connection_line is not None
-        and project.database_origin != "--database"
-    )
 
 
 def new_run_id() -> str:

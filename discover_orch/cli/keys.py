@@ -7,6 +7,7 @@ keys, and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -24,6 +25,7 @@ class StandardInput:
     def __init__(self, fd: int = 0) -> None:
         self._fd = fd
         self._lines: deque[str] = deque()
+        self.is_open = True
 
     def listen(self, ring: Callable[[], None]) -> None:
         """Begin; never ends but with the process, or with the input."""
@@ -36,28 +38,32 @@ class StandardInput:
         return found
 
     def _read(self, ring: Callable[[], None]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed, or a terminal that is gone
+            self._read_lines(ring)
+        self.is_open = False
+
+    def _read_lines(self, ring: Callable[[], None]) -> None:
+        """Until there will be no more."""
         rest = b""
-        try:
-            poll = select.poll()
-            poll.register(self._fd, select.POLLIN)
-            while True:
-                if not self._is_ours():
-                    select.select([], [], [], LOOK)
-                    continue
-                if not poll.poll(LOOK * 1000) or not self._is_ours():
-                    continue
-                data = os.read(self._fd, LONGEST)
-                if not data and os.isatty(self._fd):
-                    continue  # Ctrl-D: there may be more
-                if not data:
-                    return
-                *lines, rest = (rest + data).split(b"\n")
-                rest = rest[-LONGEST:]
-                self._lines.extend(line.decode("utf-8", "replace") for line in lines)
-                if lines:
-                    ring()
-        except (OSError, ValueError):  # closed, or a terminal that is gone
-            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while True:
+            if not self._is_ours():
+                select.select([], [], [], LOOK)
+                continue
+            if not poll.poll(LOOK * 1000) or not self._is_ours():
+                continue
+            data = os.read(self._fd, LONGEST)
+            if not data and os.isatty(self._fd):  # Ctrl-D: there may be more
+                select.select([], [], [], LOOK)
+                continue
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            rest = rest[-LONGEST:]
+            self._lines.extend(line.decode("utf-8", "replace") for line in lines)
+            if lines:
+                ring()
 
     def _is_ours(self) -> bool:
         """Whether the input is no terminal, or one whose foreground is ours."""

@@ -13,6 +13,7 @@ from discover_orch.cli.tools_command import ARGS, VIEW, ToolsCommand, read_value
 from discover_orch.errors import ExitCode, OrchError
 from discover_orch.looking import View
 from discover_orch.plan import Plan
+from discover_orch.registry import uses_get_connection
 from discover_orch.render.planning import plan_document, plan_text, settings_text
 from discover_orch.render.problems import few, problem_json
 
@@ -89,7 +90,8 @@ def _show_plan(context: Context, view: View, plan: Plan, *, as_json: bool, verbo
     else:
         voice.out(plan_text(plan, view.registry, voice.out_style, verbose=verbose))
         if verbose:
-            voice.out(settings_text(view.project, voice.out_style))
+            given = uses_get_connection(view.registry, view.project)
+            voice.out(settings_text(view.project, voice.out_style, has_connection=given))
     voice.problems(few((*looking.warnings(view), *plan.warnings)))
     return ExitCode.OK
 

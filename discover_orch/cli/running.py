@@ -17,6 +17,7 @@ from discover_orch.errors import ExitCode
 from discover_orch.looking import View
 from discover_orch.plan import Plan
 from discover_orch.project import masked_url
+from discover_orch.registry import uses_get_connection
 from discover_orch.render.problems import few
 from discover_orch.render.screen import Heading, Output, Screen, event_document
 from discover_orch.report import Report
@@ -118,7 +119,7 @@ def heading(view: View) -> Heading:
     registry, project = view.registry, view.project
     origin = project.database_origin
     url = masked_url(project.database)
-    if session.uses_get_connection(registry, project):
+    if uses_get_connection(registry, project):
         url, origin = "get_connection()", "orchconf.py"
     return Heading(
         version=__version__,

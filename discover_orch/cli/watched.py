@@ -51,7 +51,7 @@ def show(context: Context, watching: Watching, shown: Shown) -> int:
     """Until the watch ends; its exit code."""
     keys = StandardInput()
     events = watching.events(keys)
-    reader = _Reader(context.voice, watching, shown)
+    reader = _Reader(context.voice, watching, shown, keys)
     try:
         while True:
             try:
@@ -69,7 +69,8 @@ def show(context: Context, watching: Watching, shown: Shown) -> int:
 class _Reader:
     """Turns what a watch gives into what is written."""
 
-    def __init__(self, voice: Voice, watching: Watching, shown: Shown) -> None:
+    def __init__(self, voice: Voice, watching: Watching, shown: Shown, keys: StandardInput) -> None:
+        self._keys = keys
         self._voice, self._watching, self._shown = voice, watching, shown
         is_shown = not shown.as_json
         self._status = StatusLine(voice.terminal if is_shown else None, voice.out_style)
@@ -122,7 +123,9 @@ class _Reader:
             case _:
                 pass
         stamp = time.strftime("%H:%M:%S")
-        text = moment_text(moment, voice.out_style, verbose=shown.verbose, time=stamp)
+        text = moment_text(
+            moment, voice.out_style, verbose=shown.verbose, time=stamp, has_keys=self._keys.is_open
+        )
         if text:
             voice.out(text)
 

@@ -58,17 +58,21 @@ def plan_document(plan: Plan, registry: Registry) -> dict[str, Any]:
     }
 
 
-def settings_text(project: Project, style: Style) -> str:
-    """Where the settings come from: the database, and all that somebody set."""
+def settings_text(project: Project, style: Style, *, has_connection: bool = False) -> str:
+    """Where the settings come from: the database, and all that somebody set.
+
+    `has_connection`: `get_connection()` of `orchconf.py` gives `conn`, and no URL does.
+    """
     keys = dict.fromkeys(("database", *project.origins))
     lines = []
     for key in keys:
         if key in ("params", "watch"):  # the one is told with each tool, the other is not for runs
             continue
         origin = project.database_origin if key == "database" else project.origins[key]
-        lines.append(
-            f"  {key} = {one_line(_setting(project, key))}  {style.paint(one_line(origin), 'dim')}\n"
-        )
+        setting = _setting(project, key)
+        if key == "database" and has_connection:
+            setting, origin = "get_connection()", "orchconf.py"
+        lines.append(f"  {key} = {one_line(setting)}  {style.paint(one_line(origin), 'dim')}\n")
     return "settings:\n" + "".join(lines)
 
 

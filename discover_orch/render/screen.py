@@ -194,7 +194,8 @@ class Screen:
                 parts.append(style.paint(text, kinds[word]) if word in kinds else text)
         status = report.status
         if status in ("interrupted", "cancelled") and status not in report.counts:
-            parts.insert(0, style.paint(status, "yellow"))
+            word = "stopped" if status == "cancelled" else status  # no tool was
+            parts.insert(0, style.paint(word, "yellow"))
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
         reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""

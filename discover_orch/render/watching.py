@@ -31,11 +31,13 @@ MODES = {
 }
 
 
-def moment_text(moment: Moment, style: Style, *, verbose: bool = False, time: str = "") -> str:
+def moment_text(
+    moment: Moment, style: Style, *, verbose: bool = False, time: str = "", has_keys: bool = True
+) -> str:
     """One line or several, or nothing. Problems are not among them: they go to stderr."""
     match moment:
         case Waiting():
-            return _waiting(moment, style)
+            return _waiting(moment, style, KEYS_TOLD if has_keys else "Ctrl-C ends")
         case Changed():
             return f"{style.paint(time, 'dim')} {_changed(moment, style)}\n".lstrip()
         case Unchanged(paths=paths):
@@ -55,6 +57,7 @@ def moment_text(moment: Moment, style: Style, *, verbose: bool = False, time: st
             return ""
 
 
+KEYS_TOLD = "Enter runs again, h helps, q quits"
 KEYS = (
     ("Enter", "run again what ran last"),
     ("a", "run all"),
@@ -125,19 +128,19 @@ def _began(moment: Began, verbose: bool) -> list[str]:
     return lines
 
 
-def _waiting(moment: Waiting, style: Style) -> str:
+def _waiting(moment: Waiting, style: Style, keys: str) -> str:
     if moment.is_paused:
         return style.paint("paused: changes wait (p goes on, h helps)", "cyan") + "\n"
     if moment.failing:
         failing = style.paint(f"{len(moment.failing):,} failing: {_names(moment.failing)}", "error")
-        return f"{failing}; {_watching(moment, style)}"
-    return _watching(moment, style)
+        return f"{failing}; {_watching(moment, style, keys)}"
+    return _watching(moment, style, keys)
 
 
-def _watching(moment: Waiting, style: Style) -> str:
+def _watching(moment: Waiting, style: Style, keys: str) -> str:
     text = (
         f"watching {count(moment.files, 'file')} for {count(moment.tools, 'tool')}"
-        f"{MODES.get(moment.mode, '')} (Enter runs again, h helps, q quits)"
+        f"{MODES.get(moment.mode, '')} ({keys})"
     )
     return style.paint(text, "cyan") + "\n"
 

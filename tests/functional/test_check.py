@@ -77,3 +77,19 @@ def test_doubts_that_need_more_than_one_tool(project: Project, orch: Orch) -> No
     ):
         assert f"{said}" in answer.out
     assert "ORCH_PARAM_LIMIT " not in answer.out
+
+
+def test_a_module_that_a_tool_imports_and_that_cannot_be_read_is_a_doubt(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": "from src.lib import h\nSTAGE = 's'\ndef run(): ...\n",
+            "src/lib/h.py": "import os\nx = (\n",
+        }
+    )
+    answer = orch("check")
+    assert answer.code == 0
+    assert "src/lib/h.py:2: " in answer.out
+    assert "(imported by a)" in answer.out
+    assert "1 healthy tool, 0 errors, 1 warning" in answer.out

@@ -74,3 +74,15 @@ def test_a_long_name_does_not_push_the_rest_out_of_sight(project: Project, orch:
     project({"src/fetch.py": PIPELINE["src/fetch.py"]})
     lines = orch("run", "-n").out.splitlines()
     assert all(len(line) < 120 for line in lines if "a" * 200 not in line)
+
+
+def test_the_settings_say_that_get_connection_gives_conn(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "orchconf.py": "def get_connection(): ...\n",
+            "src/a.py": "STAGE = 's'\ndef run(conn): ...\n",
+        }
+    )
+    assert "database = get_connection()  orchconf.py" in orch("run", "-n", "-v").out
+    given = orch("run", "-n", "-v", "--database", "sqlite:///x.db").out
+    assert "database = sqlite:///x.db  --database" in given

@@ -18,9 +18,9 @@ from discover_orch import looking, session
 from discover_orch.facts import ConfFacts, ResourceFacts
 from discover_orch.project import Project
 from discover_orch.protocol import Prepare, Resource
-from discover_orch.registry import Registry
+from discover_orch.registry import Registry, uses_get_connection
 from discover_orch.run import Event, RunFinished, ToolFinished, ToolOutput
-from discover_orch.session import STOPPING, Signals, new_run_id, uses_get_connection
+from discover_orch.session import STOPPING, Signals, new_run_id
 from discover_orch.supervisor import Supervisor
 from discover_orch.value import replace
 from tests.conftest import Project as MakeProject
