@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:
     Stream = StepStatus = ErrorKind = str
 
+INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
 
 

@@ -96,7 +96,7 @@ def write_index(
     folder = os.path.join(root, FOLDER)
     temporary = os.path.join(folder, f"{_NAME}.{os.getpid()}.tmp")
     try:
-        _make_folder(folder)
+        make_folder(folder)
         with open(temporary, "wb") as file:
             file.write(b"%08x %s\n" % (zlib.crc32(text), text))
             file.writelines(raw.values())
@@ -108,7 +108,7 @@ def write_index(
     return True
 
 
-def _make_folder(folder: str) -> None:
+def make_folder(folder: str) -> None:
     """The folder ignores itself for git, and says what it is."""
     if os.path.isdir(folder):
         return

@@ -19,6 +19,7 @@ from discover_orch.attention import SOON, Attention, Calm, Found, Keys, Occurren
 from discover_orch.debounce import Debouncer
 from discover_orch.errors import Problem
 from discover_orch.ground import Finding, Ground, Request
+from discover_orch.lock import Holder, Lock
 from discover_orch.loops import Loops
 from discover_orch.manifest import read_head
 from discover_orch.moments import (
@@ -47,6 +48,8 @@ from discover_orch.value import value
 from discover_orch.watcher import Watcher
 
 WITH_STAGE = "its stage is affected"
+#: Seconds between two tries to hold the project while another run does.
+LOOK_AT_LOCK = 0.25
 #: From here on a batch may be called a switch of branches.
 MANY = 2
 
@@ -95,6 +98,7 @@ class Watching:
         self._head = read_head(self._root)
         self._installed = self._candidate = read_installation()
         self._spare = Spare()
+        self._lock = Lock(self._root)
 
     @property
     def _root(self) -> str:
@@ -174,6 +178,25 @@ class Watching:
             yield from self._telling.take()
 
     def _run(self) -> Iterator[Moment | Event]:
+        """Hold the project for one run; another command's run is waited for."""
+        told = False
+        while (holder := self._lock.take()) is not None and not self._is_over:
+            if not told:
+                told = True
+                self._telling.remark(_held_up(holder))
+            yield from self._telling.take()
+            self._attention.wait(LOOK_AT_LOCK)
+            for occurrence in self._attention.take():
+                self._occur(occurrence)
+        if self._is_over or not self._must_run:
+            self._lock.release()
+            return
+        try:
+            yield from self._run_pending()
+        finally:
+            self._lock.release()
+
+    def _run_pending(self) -> Iterator[Moment | Event]:
         reasons, self._is_asked = self._agenda.take(), False
         plan = self.ground.plan_of(reasons)
         if not plan.steps:
@@ -586,6 +609,14 @@ def _shown(action: Action, tools: Collection[str], *, is_waiting: bool) -> Actio
     if tools or action not in ("run", "after"):
         return action
     return "wait" if is_waiting else "none"
+
+
+def _held_up(holder: Holder) -> Problem:
+    return Problem(
+        code="locked",
+        message=f"{holder.sentence}: waiting for its end",
+        severity="warning",
+    )
 
 
 def _loop(path: str, times: int, *, is_let_be: bool) -> Problem:

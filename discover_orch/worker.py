@@ -29,6 +29,7 @@ from discover_orch.interrupts import Interrupts
 from discover_orch.loader import ImportProblem, Loader
 from discover_orch.orphans import become_subreaper, end_with_parent, sweep
 from discover_orch.protocol import (
+    INSIDE,
     Closed,
     Declined,
     Finish,
@@ -143,6 +144,7 @@ class Worker:
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
+        os.environ[INSIDE] = prepare.root
         self._observer = _observe(prepare.root) if prepare.observes else None
         self._loader = Loader(prepare.root, prepare.pythonpath)
         self._loader.install()

@@ -161,7 +161,7 @@ def common_options(command: Any) -> Any:
     cls=Lazy,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all well, 1 a tool failed, 2 wrong command line or configuration, "
+    epilog="Exit codes: 0 all well, 1 a tool failed, 2 wrong command line or configuration, or locked, "
     "4 discovery errors, 5 nothing selected.",
 )
 @common_options

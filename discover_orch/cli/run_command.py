@@ -29,6 +29,7 @@ from discover_orch.render.problems import few, problem_json
     show_default=True,
     help="What tools print: as it comes, only of tools that fail, nothing, or uncaptured.",
 )
+@click.option("--wait", is_flag=True, help="Wait for the end of another run of this project.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and the summary.")
 @click.option("-v", "--verbose", is_flag=True, help="Also reasons, values and notes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -44,6 +45,7 @@ def command(
     database: str | None,
     pdb: bool,
     output: str,
+    wait: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
@@ -67,20 +69,29 @@ def command(
         raise
     if dry_run:
         return _show_plan(context, view, plan, as_json=as_json, verbose=verbose)
-    from discover_orch.cli.running import run_and_show
+    from discover_orch.cli.running import hold_project, run_and_show
 
-    return run_and_show(
-        context,
-        view,
-        plan,
-        output=output,
-        quiet=quiet,
-        verbose=verbose,
-        as_json=as_json,
-        post_mortem=pdb,
-        options=ctx.command.get_params(ctx),
-        words=ctx.meta[ARGS],
-    )
+    try:
+        lock = hold_project(view, waits=wait)
+    except OrchError as error:
+        if as_json:
+            context.voice.out(_refusal(error, dry_run=False) + "\n")
+        raise
+    try:
+        return run_and_show(
+            context,
+            view,
+            plan,
+            output=output,
+            quiet=quiet,
+            verbose=verbose,
+            as_json=as_json,
+            post_mortem=pdb,
+            options=ctx.command.get_params(ctx),
+            words=ctx.meta[ARGS],
+        )
+    finally:
+        lock.release()
 
 
 def _show_plan(context: Context, view: View, plan: Plan, *, as_json: bool, verbose: bool) -> int:

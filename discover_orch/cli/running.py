@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -13,10 +14,12 @@ from discover_orch.cli.again import Again
 from discover_orch.cli.app import Context
 from discover_orch.cli.live import StatusLine
 from discover_orch.cli.voice import HungUp, Voice
-from discover_orch.errors import ExitCode
+from discover_orch.errors import ExitCode, Problem, UsageError
+from discover_orch.lock import Lock
 from discover_orch.looking import View
 from discover_orch.plan import Plan
 from discover_orch.project import masked_url
+from discover_orch.protocol import INSIDE
 from discover_orch.registry import uses_get_connection
 from discover_orch.render.problems import few
 from discover_orch.render.screen import Heading, Output, Screen, event_document
@@ -83,6 +86,22 @@ def run_and_show(
         status.hide()
         events.close()
     return report.exit_code
+
+
+def hold_project(view: View, *, waits: bool) -> Lock:
+    """The lock of the project, for one run. Raises UsageError where another run has it, and nobody waits."""
+    root = view.project.root
+    lock = Lock(root)
+    is_inside = os.environ.get(INSIDE) == root
+    holder = lock.take(waits=waits and not is_inside)
+    if holder is None:
+        return lock
+    hint = "--wait waits for its end"
+    if is_inside:
+        hint = (
+            "this command was started by a tool of that run: name all tools in one command instead"
+        )
+    raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
 
 
 def write_json(voice: Voice, event: Event, names: dict[str, str], report: Report) -> None:

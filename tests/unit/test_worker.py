@@ -454,7 +454,7 @@ def test_a_spare_takes_the_environment_of_its_orders(project: Project) -> None:
     with DrivenWorker(root, environment={"ONLY": "this", "PATH": os.defpath}) as worker:
         step = worker.run("tool").step
         worker.finish()
-        assert worker.output(step) == "['ONLY', 'PATH']\n"
+        assert worker.output(step) == "['ONLY', 'ORCH_INSIDE', 'PATH']\n"
 
 
 def test_modules_are_loaded_once_and_told_with_the_step_that_did(project: Project) -> None:
