@@ -294,3 +294,25 @@ def size(watch: Watching) -> tuple[int, int, int, int]:
         2,
         pages * os.sysconf("SC_PAGESIZE"),
     )
+
+
+# Packages that come and go (G12)
+
+
+def test_a_package_that_is_installed_runs_everything_again_with_it(
+    project: Project, tmp_path: Path
+) -> None:
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    body = (
+        "try:\n    import arrived\n    print(arrived.X)\nexcept ImportError:\n    print('missing')"
+    )
+    root = project({"orch.toml": "", "src/a.py": tool_text(body=body)})
+    with watching(root, PYTHONPATH=f"{PACKAGE}{os.pathsep}{site}") as watch:
+        assert watch.runs[0].output["a"] == "missing\n0\n"
+        (site / "arrived.py").write_text("X = 'there'\n")
+        told = watch.wait_for("changed")
+        assert set(told["reasons"].values()) == {"the installed packages changed"}
+        run = watch.next_run()
+        assert set(run.tools) == {"a", "sentinel"}
+        assert run.output["a"] == "there\n0\n"
