@@ -1,38 +1,23 @@
-"""What a module imports, and all that a tool depends on through imports.
+"""What a module imports, as its text says.
 
-In: the text of a module; out: its imports, relative ones made absolute, those inside functions
-too, those for type checkers alone left out. `closure` follows them. The set of modules is never
-too small: a package's `__init__` counts on the way to its modules, and a module that is missing
-is remembered as missing.
+In: the text of a module; out: its imports, relative ones made absolute, those inside functions too, those for type
+checkers alone left out. `sources` follows them.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 from discover_orch.bindings import absolute
 from discover_orch.facts import Broken, ImportFact
 from discover_orch.literals import text_of
 from discover_orch.syntax import FAILURES, parse, quiet, read_problem
-from discover_orch.value import value
 
 DYNAMIC = frozenset({"import_module", "__import__"})
 _HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _BLOCKS = ("finalbody", "orelse", "cases", "handlers", "body")
 _LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Pass)
-
-
-@value
-class Closure:
-    """`modules`: those of the project. `missing`: names whose appearing would be a change.
-
-    `has_unread` tells that some import could not be read: any module may be meant.
-    """
-
-    modules: frozenset[str]
-    missing: frozenset[str] = frozenset()
-    has_unread: bool = False
 
 
 def read_imports(
@@ -104,32 +89,6 @@ def imports_of_tree(
         found.extend(_star_members(tree, module))
     found.sort(key=lambda fact: fact.line)
     return tuple(found)
-
-
-def closure(
-    start: Iterable[str], lookup: Callable[[str], tuple[ImportFact, ...] | None]
-) -> Closure:
-    """All that the modules depend on; `lookup` gives None for what is none of the project."""
-    modules: set[str] = set()
-    missing: set[str] = set()
-    has_unread = False
-    pending = [part for name in start for part in with_packages(name)]
-    while pending:
-        name = pending.pop()
-        if name in modules or name in missing:
-            continue
-        facts = lookup(name)
-        if facts is None:
-            missing.add(name)
-            continue
-        modules.add(name)
-        for fact in facts:
-            if not fact.module:
-                has_unread = True
-                continue
-            pending.extend(with_packages(fact.module))
-            pending.extend(f"{fact.module}.{name}" for name in fact.names if name != "*")
-    return Closure(modules=frozenset(modules), missing=frozenset(missing), has_unread=has_unread)
 
 
 def with_packages(name: str) -> Iterator[str]:

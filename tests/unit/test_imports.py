@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from discover_orch.facts import Broken, ImportFact
-from discover_orch.imports import closure, read_imports
+from discover_orch.imports import read_imports
 
 
 def imports(text: str, module: str = "a.b.c", is_package: bool = False) -> list[ImportFact]:
@@ -159,59 +159,3 @@ def test_a_file_that_cannot_be_read_is_broken() -> None:
     found = read_imports(b"import (", module="a", path="a.py")
     assert isinstance(found, Broken)
     assert str(found.problem.location) == "a.py:1"
-
-
-PROJECT = {
-    "src": "",
-    "src.tool": "from src.lib import helper, missing\nimport src.deep.down.low\nimport json",
-    "src.lib": "from .inside import *",
-    "src.lib.helper": "from . import cycle",
-    "src.lib.cycle": "from .helper import x",
-    "src.lib.inside": "",
-    "src.deep.down.low": "def f():\n    import src.lazy",
-    "src.lazy": "",
-    "src.stranger": "",
-    "src.odd": "importlib.import_module(x)",
-    "src.shop": "__all__ = ['hat']\nfrom .coat import y",
-    "src.shop.hat": "",
-    "src.shop.coat": "",
-    "src.buyer": "from src.shop import *",
-}
-PACKAGES = {"src", "src.lib", "src.shop"}
-
-
-def lookup(module: str) -> tuple[ImportFact, ...] | None:
-    if module not in PROJECT:
-        return None
-    return tuple(imports(PROJECT[module], module, module in PACKAGES))
-
-
-def test_closure_holds_all_that_is_imported_on_the_way() -> None:
-    found = closure(["src.tool"], lookup)
-    assert found.modules == {
-        "src",
-        "src.tool",
-        "src.lib",
-        "src.lib.helper",
-        "src.lib.cycle",
-        "src.lib.inside",
-        "src.deep.down.low",
-        "src.lazy",
-    }
-    assert not found.has_unread
-
-
-def test_closure_remembers_what_is_missing() -> None:
-    missing = closure(["src.tool"], lookup).missing
-    # a file of one of these names would change what the import finds
-    assert {"src.lib.missing", "src.deep", "src.deep.down", "json"} <= missing
-    assert "src.lib.helper.x" in missing
-
-
-def test_a_star_reaches_the_modules_that_the_package_lists() -> None:
-    assert {"src.shop.hat", "src.shop.coat"} <= closure(["src.buyer"], lookup).modules
-
-
-def test_an_import_that_cannot_be_read_is_told() -> None:
-    assert closure(["src.odd"], lookup).has_unread
-    assert closure(["src.nowhere"], lookup).missing == {"src.nowhere"}
