@@ -233,7 +233,7 @@ def test_a_run_of_a_watch_has_the_environment_it_was_told_and_tells_what_was_wri
     (end,) = [one for one in events if isinstance(one, ToolFinished)]
     assert (end.status, end.wrote, [*end.loaded]) == ("passed", ("made.csv",), ["src/a.py"])
     (said,) = [one.text for one in events if isinstance(one, ToolOutput)]
-    assert said == "['PATH', 'TOLD']\n"
+    assert said == "['ORCH_INSIDE', 'PATH', 'TOLD']\n"
     assert isinstance(events[-1], RunFinished)
 
 
