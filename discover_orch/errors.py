@@ -92,3 +92,12 @@ def nearest(word: str, candidates: object) -> str | None:
     names = [str(name) for name in candidates]  # type: ignore[attr-defined]
     found = difflib.get_close_matches(word, names, n=1)
     return found[0] if found else None
+
+
+class Stuck(BaseException):
+    """A signal that asks for the end came while nothing could be heard, as where nobody reads what is written;
+    `number` is which. No Exception and no KeyboardInterrupt: whoever handles those would write a word about it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
+from discover_orch.errors import Stuck
 from discover_orch.executors.local import LocalExecutor
 from discover_orch.masking import find_pieces, masked
 from discover_orch.plan import Plan
@@ -106,6 +107,7 @@ def _carry_out(
         ):
             yield masked(event, hidden)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # tidying up may take its time
         if not executor.is_over:
             executor.interrupt()
             executor.finish()
@@ -119,14 +121,6 @@ def new_run_id() -> str:
     return time.strftime("%Y%m%d-%H%M%S-") + os.urandom(2).hex()
 
 
-class Stuck(KeyboardInterrupt):
-    """A signal that asks for the end came while nothing could be heard; `number` is which."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 class Signals:
     """Signal handlers for the time of a run; their only deed is to write down what came.
 
@@ -138,6 +132,8 @@ class Signals:
         self.signal = 0
         self._came: list[int] = []
         self._came_at = 0.0
+        self._asked = 0  # how often somebody has asked for what came
+        self._asked_before_alarm = -1
         self.wake, self._ring = os.pipe()
         os.set_blocking(self._ring, False)
         os.set_blocking(self.wake, False)
@@ -173,6 +169,7 @@ class Signals:
             os.write(self._ring, b"\0")
 
     def take(self) -> list[str]:
+        self._asked += 1
         try:
             while os.read(self.wake, 512):
                 pass
@@ -199,15 +196,24 @@ class Signals:
             self._came_at = now
         self._came.append(number)
         if number != signal.SIGTSTP:
+            self._asked_before_alarm = -1
             signal.setitimer(signal.ITIMER_REAL, STUCK)
             if is_unheard:
                 self._break_off(number, None)
 
     def _break_off(self, _: int, __: FrameType | None) -> None:
-        """Nobody has taken what came: the process waits for something else, as for a reader of its output."""
+        """Since a signal came nobody has asked for it, or for the next one: the process waits for something else, as
+        for a reader of its output. Else look again: it may do so yet."""
+        asked = self._asked
         ends = [number for number in self._came if number != signal.SIGTSTP]
-        if ends:
-            raise Stuck(ends[0])
+        if ends or (self.signal and asked == self._asked_before_alarm):
+            raise Stuck(self.signal or ends[0])
+        self._asked_before_alarm = asked
+        signal.setitimer(signal.ITIMER_REAL, STUCK)
+
+    def rest(self) -> None:
+        """What follows only tidies up, and may take its time."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _prepare(

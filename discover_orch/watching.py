@@ -125,6 +125,7 @@ class Watching:
                     else:
                         yield from self._wait()
             finally:
+                self._signals.rest()
                 watcher.close()
                 self._spare.close()
                 self._signals.close()

@@ -16,7 +16,7 @@ import click
 
 from discover_orch import __version__
 from discover_orch.cli.voice import Voice
-from discover_orch.errors import ExitCode, OrchError, Problem, nearest
+from discover_orch.errors import ExitCode, OrchError, Problem, Stuck, nearest
 
 if TYPE_CHECKING:
     from discover_orch.spawn import Interpreter
@@ -205,12 +205,14 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
         return _tell(context, int(error.exit_code), error.problems)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.Abort as abort:  # what click makes of KeyboardInterrupt
-        return 128 + getattr(abort.__cause__ or abort.__context__, "number", 2)
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except Stuck as stuck:
+        return 128 + stuck.number
     except click.ClickException as error:
         return _tell(context, ExitCode.USAGE, (_click_problem(error),))
-    except KeyboardInterrupt as error:
-        return 128 + getattr(error, "number", 2)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
     except (Unread, BrokenPipeError):
         return _end_quietly()
     except OSError as error:

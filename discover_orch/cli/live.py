@@ -42,6 +42,10 @@ class StatusLine:
             self._is_drawn = False
             self._write(WIPE)
 
+    def forget(self) -> None:
+        """Leave what is drawn as it is: nobody reads."""
+        self._is_drawn = False
+
     def _room(self, stream: TextIO) -> int:
         """Columns; the last one stays free, where some terminals wrap. It may have been resized."""
         try:

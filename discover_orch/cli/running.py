@@ -14,7 +14,7 @@ from discover_orch.cli.again import Again
 from discover_orch.cli.app import Context
 from discover_orch.cli.live import StatusLine
 from discover_orch.cli.voice import HungUp, Voice
-from discover_orch.errors import ExitCode, Problem, UsageError
+from discover_orch.errors import ExitCode, Problem, Stuck, UsageError
 from discover_orch.lock import Lock
 from discover_orch.looking import View
 from discover_orch.plan import Plan
@@ -82,6 +82,9 @@ def run_and_show(
                 write_text(voice, event, screen, report, status)
     except HungUp:
         return ExitCode.HANGUP
+    except Stuck:
+        status.forget()
+        raise
     finally:
         status.hide()
         events.close()

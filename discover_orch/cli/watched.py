@@ -10,7 +10,7 @@ from discover_orch.cli.keys import StandardInput
 from discover_orch.cli.live import StatusLine
 from discover_orch.cli.running import heading, write_json, write_text
 from discover_orch.cli.voice import HungUp, Voice
-from discover_orch.errors import ExitCode
+from discover_orch.errors import ExitCode, Stuck
 from discover_orch.moments import (
     Answered,
     Began,
@@ -61,6 +61,9 @@ def show(context: Context, watching: Watching, shown: Shown) -> int:
             reader.take(one)
     except HungUp:
         return ExitCode.HANGUP
+    except Stuck:
+        reader.forget()
+        raise
     finally:
         reader.end()
         events.close()
@@ -85,6 +88,11 @@ class _Reader:
             self._take_moment(one)
         else:
             self._take_event(one)
+
+    def forget(self) -> None:
+        """Nobody reads: nothing is to be written any more."""
+        self._status.forget()
+        self._is_titled = False
 
     def end(self) -> None:
         self._status.hide()
