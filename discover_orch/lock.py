@@ -72,6 +72,8 @@ class Lock:
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
+                # Said, and not only closed: a process that is just being started has the descriptor for a moment.
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
 
