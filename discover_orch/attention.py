@@ -25,6 +25,8 @@ CONFIRM = 0.15
 SHARE = 0.025
 #: Seconds that a batch which is due waits for events on their way, and between two looks at them.
 MORE, BREATH = 0.05, 0.001
+#: Files of a burst that are looked at once more before it is told.
+FEW = 10
 #: At least so many seconds apart are two looks that nobody asked for.
 LEAST = 0.2
 
@@ -105,6 +107,9 @@ class Attention:
         self._suspects: dict[str, None] = {}  # found by a look alone, perhaps still being written
         self._index = read_index(root)
         self._more_since: float | None = None
+        self._looks: dict[
+            str, Look
+        ] = {}  # what the files of this burst were like when they were heard of
         self.heard = 0  # events that were worth something
 
     @property
@@ -143,8 +148,13 @@ class Attention:
         now = self._clock()
         if self._debouncer.due(now) is not None:
             self._debouncer.hold(now, is_git_busy(self._root))
-            if self._debouncer.due(now) == 0.0 and not self._must_hear_more(now):
+            if (
+                self._debouncer.due(now) == 0.0
+                and not self._must_hear_more(now)
+                and not self._is_emptied(now)
+            ):
                 self._more_since = None
+                self._looks.clear()
                 batch = self._debouncer.take(now)
                 index, self._index = self._index, read_index(self._root)
                 # git has been at work: its other files may not have been told of yet
@@ -173,13 +183,27 @@ class Attention:
         self._more_since = self._more_since or now
         return now < self._more_since + MORE
 
+    def _is_emptied(self, now: float) -> bool:
+        """Whether a file that was sound is being written again at this very moment: then it gets the time that one
+        gets which was found so."""
+        eye, emptied = self._eye(), False
+        for path, look in self._looks.items():
+            if look == "sound" and eye.judge(path) == "unsound":
+                self._looks[path] = "unsound"
+                self._debouncer.hear(Hint(kind="written", path=path, at=now), "unsound")
+                emptied = True
+        return emptied
+
     def _hear(self, hint: Hint) -> None:
         eye = self._eye()
         if hint.kind == "lost":
             self._debouncer.hear(hint)
         elif eye.is_relevant(hint.path, is_folder=hint.is_folder):
             self.heard += 1
-            self._debouncer.hear(hint, None if hint.is_folder else eye.judge(hint.path))
+            look = None if hint.is_folder else eye.judge(hint.path)
+            if look is not None and len(self._looks) < FEW:
+                self._looks[hint.path] = look
+            self._debouncer.hear(hint, look)
 
     def _look_round(self) -> list[Occurrence]:
         """Whatever the system lost or never told: the disk is compared, and the watcher's health is."""
