@@ -152,9 +152,9 @@ def test_a_folder_that_was_asked_for_is_told_of_even_inside_of_noise(listener: L
 
 
 def test_folders_outside_the_root_have_relative_names(listener: Listener) -> None:
-    (listener.root.parent / "shared").mkdir()
-    listener.watcher.watch(["../shared"], [])
-    listener.save("../shared/a.py")
+    (listener.root.parent / "beside").mkdir()
+    listener.watcher.watch(["../beside"], [])
+    listener.save("../beside/a.py")
 
 
 def test_a_file_moved_out_does_not_hold_what_follows(listener: Listener) -> None:
