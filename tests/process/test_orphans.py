@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.driven_worker import DrivenWorker
 from tests.support.project_builder import clean_environment
+from tests.support.running import find_marked, is_gone
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
 
@@ -76,24 +77,6 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCH_TEST_MARK", f"mark-{os.getpid()}-{os.urandom(4).hex()}")
 
 
-def find_marked(mark: str) -> set[int]:
-    """Processes that have the mark; this one has not, as it got it later."""
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if mark.encode() in Path(f"/proc/{name}/environ").read_bytes():
-                found.add(int(name))
-    return found
-
-
-def is_there(pid: int) -> bool:
-    """Whether it lives; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_every_way_leaves_somebody(project: Project) -> None:
     """Else the tests below would prove nothing."""
     for way in WAYS:
@@ -109,7 +92,7 @@ def test_every_way_leaves_somebody(project: Project) -> None:
 
 def assert_gone(pids: set[int], mark: str, within: float) -> None:
     deadline = time.monotonic() + within
-    while left := {pid for pid in pids | find_marked(mark) if is_there(pid)}:
+    while left := {pid for pid in pids | find_marked(mark) if not is_gone(pid)}:
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.01)
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import Project
 from tests.support.editors import in_place, save
-from tests.support.watching import Run, Watching, is_there, tool_text, watching
+from tests.support.running import is_gone
+from tests.support.watching import Run, Watching, tool_text, watching
 
 TOOL = ("--scope", "tool")
 GATE = "print('begins', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.005)"
@@ -266,7 +267,7 @@ def test_children_of_a_cancelled_tool_are_gone_before_the_next_run(project: Proj
         save(root / "src/a.py", tool_text(1, top=top, body="print(others())"))
         assert watch.next_run(then_idle=False).ended["a"] == "cancelled"
         assert watch.next_run().output["a"] == "0\n1\n"
-        assert not any(map(is_there, before))
+        assert all(map(is_gone, before))
 
 
 # At random

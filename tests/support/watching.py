@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.support.editors import save
 from tests.support.project_builder import clean_environment
-from tests.support.running import DEADLINE, SIGNALS, wait_until
+from tests.support.running import DEADLINE, SIGNALS, find_marked, is_gone, wait_until
 
 Event = dict[str, Any]
 TIME_TO_GO = 2.0  # seconds until no process may be left, as promised
@@ -188,7 +188,7 @@ class Watching:
 
     def processes(self) -> set[int]:
         """Of all that it has started, and itself, those that live."""
-        return {pid for pid in find_marked(self._mark) if is_there(pid)}
+        return {pid for pid in find_marked(self._mark) if not is_gone(pid)}
 
     def assert_nobody_left(self, within: float = TIME_TO_GO) -> None:
         deadline = time.monotonic() + within
@@ -327,24 +327,6 @@ def _start(
 def sentinel_text(number: int) -> str:
     """A tool of a stage of its own, after all others."""
     return tool_text(number, stage="zz_sentinel")
-
-
-def find_marked(mark: str) -> set[int]:
-    """Processes that have the mark in their first environment."""
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if mark.encode() in Path(f"/proc/{name}/environ").read_bytes():
-                found.add(int(name))
-    return found
-
-
-def is_there(pid: int) -> bool:
-    """Whether it lives; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def describe(pid: int) -> str:
