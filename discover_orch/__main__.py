@@ -12,8 +12,8 @@ import sys
 
 #: Options of `orch` itself that take the next word.
 _WITH_VALUE = frozenset({"-C", "--project", "--color"})
-#: With one of these among its words, `orch run` only looks.
-_LOOKING = frozenset({"-n", "--dry-run", "-h", "--help"})
+#: With one of these among its words, `orch run` only looks, or perhaps has nothing to run.
+_LOOKING = frozenset({"-n", "--dry-run", "-h", "--help", "--changed"})
 
 
 def main() -> None:

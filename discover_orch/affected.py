@@ -1,8 +1,8 @@
 """Which tools a change affects, and which of them to run again. Never one too few.
 
-In: paths that changed, and for each tool how far it reached before and reaches now. Out: of each affected tool
-the change that did it, as a sentence needs one. A deleted module is in the old reach; a new one in the new, or
-among what was missing. Pure: compares values.
+In: paths that changed, and for each tool how far it reached before and reaches now, and what it was seen to read.
+Out: of each affected tool the change that did it, as a sentence needs one. A deleted module is in the old reach; a
+new one in the new, or among what was missing. Pure: compares values.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import lru_cache
 from typing import Literal
 
+from discover_orch.dataflow import Dataflow
 from discover_orch.registry import Registry
 from discover_orch.tool import Tool
 from discover_orch.value import value
@@ -39,6 +40,42 @@ class Reach:
     has_unread: bool = False
 
 
+@value
+class Inputs:
+    """What a tool was seen to need beside its code: paths, and none of them a glob, whatever they look like.
+
+    `reads` are files, `missed` what it looked for in vain, `folders` those whose names it listed, "." for the root.
+    `own` is what it wrote itself, which is no input.
+    """
+
+    reads: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+
+    def find_cause(self, changed: frozenset[str], names: Collection[str]) -> str | None:
+        """The first of these changes that concerns it; `names` are those that came or went in some folder."""
+        hits = (changed & self.reads) | (changed & self.missed)
+        if self.folders and names:
+            hits |= {path for path in names if _folder_of(path) in self.folders} - self.own
+        return min(hits, default=None)
+
+
+def find_inputs(tool: Tool, *flows: Dataflow) -> Inputs:
+    """What these say that the tool needs, all together."""
+    own = frozenset(path for flow in flows for path in flow.writes)
+
+    def is_input(path: str) -> bool:
+        return path not in own and not (tool.outputs and meets_input(path, tool.outputs))
+
+    return Inputs(
+        reads=frozenset(path for flow in flows for path in flow.reads if is_input(path)),
+        missed=frozenset(path for flow in flows for path in flow.missed if is_input(path)),
+        folders=frozenset(path for flow in flows for path in flow.folders),
+        own=own,
+    )
+
+
 def is_python(path: str) -> bool:
     return path.endswith(".py")
 
@@ -50,12 +87,15 @@ def affected(
     after: Mapping[str, Reach],
     seen: Mapping[str, frozenset[str]] = _NOTHING,
     is_module: Callable[[str], bool] = is_python,
+    inputs: Mapping[str, Inputs] | None = None,
+    names: Collection[str] = (),
 ) -> dict[str, str]:
     """The tools of `after` that a change reaches, in its order, each with the path that did it.
 
     `changed` are paths whose meaning changed, that appeared or that went; `seen` the project files that a tool
     really loaded at its last run. A tool that has an import that cannot be read, and was never seen, is
-    affected by every module (`is_module`). A tool that is not in `before` is new, and affected.
+    affected by every module (`is_module`). A tool that is not in `before` is new, and affected. `inputs` are what
+    tools were seen to read; `names` are those of the changed paths that came or went.
     """
     ordered = sorted(set(changed))
     all_changed = frozenset(ordered)
@@ -84,6 +124,8 @@ def affected(
             reason = first_module
         if reason is None and tool is not None and tool.inputs:
             reason = _first_input(ordered, tool.inputs)
+        if reason is None and inputs and identity in inputs:
+            reason = inputs[identity].find_cause(all_changed, names)
         if reason is None and then is None:
             reason = tool.path if tool is not None else min(now.paths, default=identity)
         if reason is not None:
@@ -107,6 +149,10 @@ def expand(
     elif scope == "downstream":
         wanted |= registry.downstream(wanted)
     return tuple(one for one in registry.order if one in wanted and one in targets)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0] or "."
 
 
 def _folders(path: str) -> Iterator[str]:

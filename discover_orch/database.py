@@ -64,6 +64,15 @@ def read_url(url: str, root: str) -> str:
     return os.path.join(root, rest[1:])
 
 
+def find_path(url: str, root: str) -> str:
+    """The SQLite file that a URL means; "" for memory, and for a URL of anything else."""
+    try:
+        path = read_url(url, root)
+    except CannotOpen:
+        return ""
+    return "" if path == IN_MEMORY else path
+
+
 def open_sqlite(path: str) -> Connection:
     """A connection that really can read the file; CannotOpen says why not."""
     try:
@@ -101,6 +110,8 @@ def find_hint(error: BaseException) -> str:
     if not issubclass(type(error), sqlite3.OperationalError):
         return ""
     text = str(error)
+    if text.startswith("no such table"):
+        return "who makes it runs first: name that tool in AFTER, or run it (orch run +TOOL runs all upstream too)"
     if "locked" in text:
         return (
             f"another connection has it; orch waited {BUSY_TIMEOUT:.0f} s. "
@@ -125,6 +136,11 @@ class Transaction:
     def end(self, keep: bool) -> list[str]:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
+
+    def has_kept(self) -> bool:
+        """Asked before `end`: whether what the tool wrote may be in the database already, beside what is heard of
+        COMMIT."""
+        return self.conn is not None
 
     def is_closed(self) -> bool:
         """Whether the connection can no longer be used, where the driver shows it."""
@@ -170,6 +186,17 @@ class OwnSqlite(Transaction):
                 conn.put_back()
         return notes
 
+    def has_kept(self) -> bool:
+        conn = self.conn
+        if conn.is_closed:
+            return bool(conn.own_commits) or not conn.lost_writes
+        return (
+            not self.managed
+            or bool(conn.own_commits)
+            or conn.isolation_level is None
+            or getattr(conn, "autocommit", -1) != -1
+        )
+
     def is_closed(self) -> bool:
         return self.conn.is_closed
 
@@ -200,6 +227,9 @@ class OtherSqlite(Transaction):
             self.conn.rollback()
             raise
         return notes
+
+    def has_kept(self) -> bool:
+        return not self.is_closed() and _is_autocommit(self.conn)
 
     def is_closed(self) -> bool:
         try:

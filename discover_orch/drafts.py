@@ -105,7 +105,7 @@ def _draft(facts: ModuleFacts) -> tuple[Draft, list[Problem]]:
         if stage == EVERYTHING or not is_stage_word(stage)
     )
     warnings = [problem for problem in found if problem.severity == "warning"]
-    return replace(draft, problems=tuple(problems)), warnings
+    return (replace(draft, problems=tuple(problems)) if problems else draft), warnings
 
 
 def _told_apart(drafts: list[Draft]) -> list[Draft]:

@@ -120,15 +120,17 @@ def from_row(row: Row) -> AnyFacts:
 
 def _module(row: Row) -> ModuleFacts:
     _, module, path, doc, stage, after, orch, run, miss, miss_line = _list(row)
+    if not module.__class__ is path.__class__ is doc.__class__ is miss.__class__ is str:
+        raise TypeError("no string")
     return ModuleFacts(
-        module=_text(module),
-        path=_text(path),
-        doc=_text(doc),
+        module=module,
+        path=path,
+        doc=doc,
         stage=None if stage is None else _tag(stage),
         after=None if after is None else _tag(after),
         orch=None if orch is None else _orch(orch),
         run=None if run is None else _run(run),
-        miss=_text(miss),
+        miss=miss,
         miss_line=_line(miss_line),
     )
 
@@ -204,7 +206,7 @@ def _tag(row: Row) -> Tag:
     line, words, is_off, problem = _list(row)
     return Tag(
         line=_line(line),
-        words=tuple(_word(word) for word in _list(words)),
+        words=tuple([one if one.__class__ is str else _word(one) for one in _list(words)]),
         is_off=_bool(is_off),
         problem=_text(problem),
     )
@@ -274,7 +276,7 @@ def _run(row: Row) -> RunFacts:
         line=_line(line),
         is_async=_bool(is_async),
         ref=None if ref is None else Ref(name=_text(ref)),
-        arguments=tuple(_argument(argument) for argument in _list(arguments)),
+        arguments=tuple([_argument(argument) for argument in _list(arguments)]),
         takes_extra=_bool(takes_extra),
         is_readable=_bool(is_readable),
     )

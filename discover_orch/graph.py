@@ -7,7 +7,7 @@ respects every edge, ancestors and descendants, or the cycle. Pure; linear but f
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 Edges = Mapping[str, Iterable[str]]
 
@@ -26,14 +26,19 @@ def order(nodes: Iterable[str], before: Edges) -> tuple[str, ...]:
     Edges to nodes outside `nodes` are ignored. Raises CycleError.
     """
     wanted = set(nodes)
+    ready: list[str] = []
     waiting: dict[str, int] = {}
     after: dict[str, list[str]] = {}
     for node in wanted:
-        needed = {other for other in before.get(node, ()) if other in wanted}
+        needed = wanted.intersection(before.get(node, ()))
+        if not needed:
+            ready.append(node)
+            continue
         waiting[node] = len(needed)
         for other in needed:
             after.setdefault(other, []).append(node)
-    ready = [node for node, count in waiting.items() if count == 0]
+    if not waiting:
+        return tuple(sorted(ready))
     heapq.heapify(ready)
     done: list[str] = []
     while ready:
@@ -58,6 +63,45 @@ def reachable(starts: Iterable[str], edges: Edges) -> frozenset[str]:
             seen.add(node)
             stack.extend(edges.get(node, ()))
     return frozenset(seen)
+
+
+def knots(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
+    """The largest groups, of two nodes or more, in which each can be reached from each other one.
+
+    Only what can be reached from `starts` is looked at. Tarjan's way (1972), without recursion: `back` is
+    the earliest node on the trail that can be got back to; a node that gets no further than itself closes
+    a group.
+    """
+    found: list[frozenset[str]] = []
+    number: dict[str, int] = {}
+    back: dict[str, int] = {}
+    left: dict[str, Iterator[str]] = {}
+    trail: dict[str, None] = {}
+    for start in starts:
+        stack = [] if start in number else [start]
+        while stack:
+            node = stack[-1]
+            if node not in number:
+                number[node] = back[node] = len(number)
+                left[node] = iter(edges.get(node, ()))
+                trail[node] = None
+            for other in left[node]:
+                if other not in number:
+                    stack.append(other)
+                    break
+                if other in trail:
+                    back[node] = min(back[node], number[other])
+            else:
+                stack.pop()
+                if stack:
+                    back[stack[-1]] = min(back[stack[-1]], back[node])
+                if back[node] == number[node]:
+                    group = [trail.popitem()[0]]
+                    while group[-1] != node:
+                        group.append(trail.popitem()[0])
+                    if len(group) > 1:
+                        found.append(frozenset(group))
+    return found
 
 
 def reverse(edges: Edges) -> dict[str, tuple[str, ...]]:

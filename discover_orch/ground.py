@@ -11,16 +11,22 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from discover_orch import __version__, looking
-from discover_orch.affected import Reach, affected, expand
+from discover_orch.affected import Inputs, Reach, affected, expand
+from discover_orch.code import CodeMemory
 from discover_orch.config import OWN_FILE, SHARED_FILE
 from discover_orch.errors import DiscoveryError, EmptyError, OrchError, Problem, UsageError
+from discover_orch.evidence import find_data
 from discover_orch.looking import View
-from discover_orch.manifest import Manifest, find_data, fixed_part
+from discover_orch.manifest import Manifest, fixed_part
+from discover_orch.memory import Memory, flows_stamp, read_flows
 from discover_orch.moments import Scope
 from discover_orch.plan import Plan, Step, build_plan
-from discover_orch.registry import Registry
+from discover_orch.present import CONNECTION
+from discover_orch.project import masked_url
+from discover_orch.registry import Registry, uses_get_connection, with_observed
 from discover_orch.scanner import CONF, ModuleSpace, scanned_folders
 from discover_orch.selection import Selection, select
+from discover_orch.sightings import Sightings, find_folders
 from discover_orch.sources import Sources
 from discover_orch.store import open_index
 from discover_orch.tool import Tool
@@ -74,13 +80,23 @@ class Ground:
         self._reaches: dict[str, Reach] = {}
         self._joined: dict[str, tuple[Reach, Reach, Reach]] = {}
         self._conf: tuple[object, Reach] | None = None
+        self._code: CodeMemory | None = None
         self._rows: dict[str, object] | None = None
         self._referred: frozenset[str] = frozenset()
         self._pythonpath: tuple[str, ...] = ()
         self._is_lost = False  # the configuration cannot be read
         self._strays: tuple[Problem, ...] = ()  # targets that mean nothing any more
+        self._stamp = ""  # of what is remembered of data flow
+        self._is_forgetful = False  # what was seen could not be kept
+        self._nobodys: frozenset[str] = frozenset()
+        self._inputs: dict[str, Inputs] = {}  # of each watched tool, by what was seen of it
+        self._together = Inputs()
+        self._inputs_of: object = None  # the plan that they are of
+        self._data_folders: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.again: tuple[str, ...] = ()  # changed while the ground was being surveyed
-        self.view = self._look()
+        view = self._look()
+        self.sightings = Sightings(view.project.root)
+        self.view = self._recall(view)
         self.plan, self.problems = self._plan(self.view, is_first=True)
         self._survey(self.view)
 
@@ -89,6 +105,13 @@ class Ground:
     @property
     def registry(self) -> Registry:
         return self.view.registry
+
+    @property
+    def code(self) -> CodeMemory:
+        """What the code of each tool means, kept from one run to the next: nothing is parsed a second time for it."""
+        if self._code is None:
+            self._code = CodeMemory(self.view.project, sources=self.sources)
+        return self._code
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -104,6 +127,8 @@ class Ground:
             deep += [path.split("/", 1)[0] for path in reach.paths if "/" in path]
         flat = ["", *(os.path.normpath(entry) for entry in project.pythonpath)]
         flat += [path.rpartition("/")[0] for path in self._seen_paths()]
+        deep += self._data_folders[0]
+        flat += self._data_folders[1]
         for pattern in self._patterns():
             start = fixed_part(pattern)
             rest = os.path.normpath(pattern)[len(start) :].strip("/")
@@ -143,6 +168,54 @@ class Ground:
         """Project files that a tool was seen to load, by itself or by those that ran before it."""
         self._seen[module] = frozenset(paths)
 
+    @property
+    def observed(self) -> tuple[int, int]:
+        """How many files are looked at since tools were seen to read or to miss them, and how many folders since
+        they listed them."""
+        together = self._together
+        return len(together.reads | together.missed), len(together.folders)
+
+    def learn(self, wrote: Collection[str] = ()) -> None:
+        """What tools were seen to do in a run that has ended holds from here on: their order, and what is looked at.
+        A file that they did not meet as it stands has changed since, unless it is among those that the run wrote."""
+        sightings = self.sightings
+        is_kept = flows_stamp(self.view.project.root) != self._stamp
+        if not sightings.has_news and not is_kept:
+            return
+        self._is_forgetful = sightings.has_news and not is_kept
+        old, self.view = self.registry, self._recall(self.view)
+        sightings.has_news = False
+        registry = with_observed(old, sightings.flows)
+        self.view = replace(self.view, registry=registry)
+        if (registry.order, registry.flow) != (old.order, old.flow) and not self._is_lost:
+            self.plan, self.problems = self._plan(self.view)
+        before = self._together
+        self._inputs_of = None
+        self._survey(self.view, self.manifest.broken, is_new=False)
+        now = self._together
+        new = (now.reads | now.missed) - (before.reads | before.missed)
+        for path in sightings.find_changed_since(new - set(wrote)) if new else ():
+            self.manifest.doubt(path)
+
+    def find_taken_in(self, paths: Collection[str]) -> set[str]:
+        """Of these data files, those that each tool which depends on them has met as they stand in the latest run."""
+        tools = [step.tool for step in self.plan.steps]
+        return self.sightings.find_taken_in(paths, self.manifest.come_and_gone(), tools)
+
+    def _recall(self, view: View) -> View:
+        """Take in what is remembered; the view has it already, but for what could not be kept."""
+        project = view.project
+        stamp, flows = flows_stamp(project.root), {}
+        if stamp != self._stamp:
+            self._stamp, flows = stamp, read_flows(project.root)
+        is_own = uses_get_connection(view.registry, project)
+        name = CONNECTION if is_own else masked_url(project.database)
+        known = Memory(project.root).databases().get(name)
+        self.sightings.recall(flows, known.path if known else "")
+        if not self._is_forgetful:
+            return view
+        return replace(view, registry=with_observed(view.registry, self.sightings.flows))
+
     # What has changed.
 
     def consider(self, *, only_code: bool = False) -> Finding:
@@ -161,7 +234,7 @@ class Ground:
         problems: list[Problem] = []
         if structural or self._is_lost:  # or what was wrong with the configuration is mended by now
             try:
-                self.view = self._look()
+                self.view = self._recall(self._look())
                 self.plan, plan_problems = self._plan(self.view)
             except OrchError as error:
                 self.view, self.plan = old, old_plan
@@ -173,7 +246,13 @@ class Ground:
         tools = self.registry.tools
         watched = set(self.targets)
         by = affected(
-            whole, tools, before, {one: after[one] for one in after if one in watched}, self._seen
+            whole,
+            tools,
+            before,
+            {one: after[one] for one in after if one in watched},
+            self._seen,
+            inputs=self._inputs,
+            names=self.manifest.come_and_gone().intersection(whole),
         )
         found = {module: f"{path} {self._verb(path)}" for module, path in by.items()}
         if structural or was_lost:
@@ -261,12 +340,15 @@ class Ground:
 
     def is_code(self, path: str) -> bool:
         """Whether it is source or configuration, and no data."""
-        return path in CONFIG_FILES or path[-1:] == "/" or self.manifest.is_module(path)
+        if path in CONFIG_FILES or path[-1:] == "/":
+            return True
+        return self.manifest.is_module(path) and not self.manifest.is_name(path)
 
-    def find_outputs(self, modules: Iterable[str]) -> set[str]:
-        """The files that these tools declare as their outputs, as far as they are there."""
+    def find_outputs(self, modules: Collection[str]) -> set[str]:
+        """The files that these tools declare as their outputs, as far as they are there, and what those that nobody
+        saw at their end wrote before."""
         tools = self.registry.tools
-        return {
+        return self.sightings.find_unseen_writes(modules) | {
             path
             for module in modules
             if module in tools
@@ -274,12 +356,16 @@ class Ground:
             for path in find_data(self.view.project.root, pattern)
         }
 
-    def _depends_on(self, module: str, broken: Mapping[str, Problem]) -> bool:
+    def _depends_on(self, module: str, broken: Collection[str]) -> bool:
         reach = self._reaches.get(module)
         return reach is not None and not reach.paths.isdisjoint(broken)
 
     def _verb(self, path: str) -> str:
-        return "changed" if self.manifest.is_there(path) else "is gone"
+        if not self.manifest.is_there(path):
+            return "is gone"
+        if self.is_code(path) or self.manifest.was_there(path):
+            return "changed"
+        return "is there now"
 
     # The survey.
 
@@ -342,6 +428,7 @@ class Ground:
         if is_new and (not self._reaches or project.pythonpath != self._pythonpath):
             self._pythonpath = project.pythonpath
             self.sources = Sources(project)
+            self._code = None
             self.manifest = Manifest(project.root, self.sources)
         if is_new:
             self.manifest.ignore(_ignore(project.watch))
@@ -352,7 +439,12 @@ class Ground:
             if module not in after and not reach.paths.isdisjoint(keep):
                 after[module] = reach
         self._reaches = after
-        if is_new or any(before.get(module) is not reach for module, reach in after.items()):
+        has_inputs = self._find_inputs()
+        if (
+            is_new
+            or has_inputs
+            or any(before.get(module) is not reach for module, reach in after.items())
+        ):
             extras: set[str] = {CONF, *CONFIG_FILES, *self._seen_paths()}
             for reach in after.values():
                 extras |= reach.paths
@@ -363,8 +455,29 @@ class Ground:
                 sorted(extras),
                 self._patterns(),
                 _excluded(project.exclude),
+                self._together,
+                self._nobodys,
             )
         return after
+
+    def _find_inputs(self) -> bool:
+        """What the watched tools were seen to need; whether it is something else than before."""
+        if self._inputs_of is self.plan:
+            return False
+        self._inputs_of = self.plan
+        before = self._together, self._nobodys
+        self._inputs = self.sightings.find_inputs(step.tool for step in self.plan.steps)
+        nobodys, every = self.sightings.nobodys, self._inputs.values()
+        together = Inputs(
+            reads=frozenset().union(*(one.reads for one in every)) - nobodys,
+            missed=frozenset().union(*(one.missed for one in every)) - nobodys,
+            folders=frozenset().union(*(one.folders for one in every)),
+        )
+        if (together, nobodys) == before:
+            return False
+        self._together, self._nobodys = together, nobodys
+        self._data_folders = find_folders(together)
+        return True
 
     def _reach_of(self, tool: Tool, conf: Reach) -> Reach:
         own = self.sources.reach((tool.module,))
@@ -451,6 +564,7 @@ class Ground:
 
     def warm(self) -> None:
         """What the next change will need, while there is time."""
+        _ = self.code
         if self._rows is None:
             self._read_rows()
 

@@ -32,6 +32,10 @@ HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always check
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 CONF_MODULE = "orchconf"
 TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of an editor
+#: Installed beside what the user chose, by what installs, and loaded in every process.
+NOBODYS = ("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack")
+STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 COARSEST_CLOCK = 2.1  # seconds: time stamps of FAT
 Loaded = tuple[str, str, str]
 
@@ -58,6 +62,8 @@ class Loader:
         self._loaded: list[Loaded] = []
         self._homes = tuple(dict.fromkeys(map(_folder, (root, *pythonpath))))
         self._is_venv: dict[str, bool] = {}
+        self._tops = {"__main__", *NOBODYS}  # names that were judged
+        self._latest = ""  # the module that came last
 
     def install(self) -> None:
         """Put the project in front of `sys.path`, and this loader in charge of its modules."""
@@ -102,6 +108,33 @@ class Loader:
         taken = tuple(self._loaded)
         self._loaded.clear()
         return taken
+
+    def take_arrived(self) -> tuple[str, ...]:
+        """Top-level names of installed modules, not of the standard library, that came since the last time."""
+        names = []
+        try:
+            for name in reversed(sys.modules):
+                if name == self._latest:
+                    break
+                names.append(name)
+        except RuntimeError:  # a thread of the tool's imports
+            names = [*sys.modules]
+        if not names:
+            return ()
+        self._latest = names[0]
+        tops = {name.partition(".")[0] for name in names} - self._tops
+        self._tops |= tops
+        return tuple(sorted(filter(self._is_installed, tops)))
+
+    def _is_installed(self, top: str) -> bool:
+        if top in sys.stdlib_module_names or top.startswith("__editable__"):
+            return False
+        path = _find_place(sys.modules.get(top))
+        if path is None:
+            return False
+        if any(part in path for part in INSTALLED):
+            return True
+        return not path.startswith(STANDARD_LIBRARY) and not self._is_project(path)
 
     def hint_for(self, error: BaseException) -> str:
         """How to mend an import that found no such module, or "" where nothing can be said."""
@@ -176,6 +209,7 @@ class Loader:
         shown = path[len(self.root) + 1 :] if path.startswith(self.root + os.sep) else None
         if shown is None:
             shown = os.path.relpath(path, self.root)
+        self._tops.add(module.partition(".")[0])
         self._loaded.append((module, shown.replace(os.sep, "/"), content_hash(source)))
 
 
@@ -262,6 +296,16 @@ def _write_bytecode(cached: str, data: bytes) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(made)
+
+
+def _find_place(module: object) -> str | None:
+    """Where a module or package is; None for what is built in, or made by hand."""
+    try:
+        file = getattr(module, "__file__", None)
+        path = next(iter(getattr(module, "__path__", ())), None) if file is None else file
+    except Exception:  # whatever stands in `sys.modules` can be of any kind
+        return None
+    return path if isinstance(path, str) else None
 
 
 def _folder(path: str) -> str:

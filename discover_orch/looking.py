@@ -22,6 +22,7 @@ from discover_orch.errors import (
     UsageError,
 )
 from discover_orch.glance import BRIEF, LISTING
+from discover_orch.memory import flows_stamp, read_flows
 from discover_orch.plan import MASK, Plan, build_plan
 from discover_orch.project import Project, masked_url
 from discover_orch.registry import Registry, build_registry
@@ -31,19 +32,22 @@ from discover_orch.selection import Place, Selection, select
 from discover_orch.stages import EVERYTHING
 from discover_orch.store import open_index, write_index
 from discover_orch.tool import Param, Tool
-from discover_orch.value import replace, value
+from discover_orch.value import field, replace, value
 from discover_orch.values import Values
 
 
 @value
 class View:
-    """A project as it was found: its configuration, its tools, and where the user stands in it."""
+    """A project as it was found: its configuration, its tools, and where the user stands in it. `key` stands
+    for the configuration, `signatures` are those of the scanned files."""
 
     project: Project
     registry: Registry
     place: Place
     folder: str
     warnings: tuple[Problem, ...] = ()
+    key: str = ""
+    signatures: Mapping[str, str] = field(default_factory=dict)
 
 
 def look(
@@ -59,15 +63,17 @@ def look(
     data = read_config_bytes(root, config)
     project, warnings = build_project(found, data, environ)
     index = open_index(root, __version__)
-    key = fingerprint(found, data, environ)
+    key = fingerprint(found, data, environ) + flows_stamp(root)
     result, snapshot = scan(project, index, fingerprint=key, is_wide=is_wide)
-    registry = build_registry(result, project)
+    registry = build_registry(result, project, read_flows(root))
     view = View(
         project=project,
         registry=registry,
         place=Place(root=root, folder=_relative(start, root)),
         folder=os.path.abspath(start),
         warnings=warnings,
+        key=key,
+        signatures=snapshot.signatures,
     )
     _check_groups(view)
     is_known = index is not None and (
@@ -134,12 +140,17 @@ def empty_listing(view: View) -> dict[str, object]:
 
 
 def plan(
-    view: View, words: Sequence[str], *, exclude: Sequence[str] = (), values: Values | None = None
+    view: View,
+    words: Sequence[str],
+    *,
+    exclude: Sequence[str] = (),
+    values: Values | None = None,
+    is_partial: bool = False,
 ) -> Plan:
-    """What `orch run` would do. Raises UsageError, DiscoveryError, EmptyError."""
+    """What `orch run` would do; `is_partial` as of `build_plan`. Raises UsageError, DiscoveryError, EmptyError."""
     selection = select(words, view.registry, exclude=exclude, place=view.place)
     given = values or Values(folder=view.folder)
-    return build_plan(selection, view.registry, view.project, given)
+    return build_plan(selection, view.registry, view.project, given, is_partial=is_partial)
 
 
 def selected(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:

@@ -2,20 +2,20 @@
 
 In: folders, paths and patterns. Out: which files mean something else now. Two layers: what was *seen* by the
 last look, and what was *accepted*, which is what the last planned run was about. A look stats everything and
-reads only what has another signature or was hinted at. It knows no tools.
+reads only what has another signature or was hinted at. It knows no tools. While it `rests`, data files are let be.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import time
-from _blake2 import blake2b
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from discover_orch.affected import meets_input
+from discover_orch.affected import Inputs, meets_input
 from discover_orch.debounce import Look
 from discover_orch.errors import Problem
+from discover_orch.evidence import MAGIC, Evidence, find_data
+from discover_orch.listings import Listings
 from discover_orch.sources import Sources
 from discover_orch.tree import (
     ABSENT,
@@ -25,15 +25,16 @@ from discover_orch.tree import (
     read_tree,
     signature_of,
 )
-from discover_orch.value import value
+from discover_orch.value import replace, value
 
 #: Data files up to this many bytes are compared by content; of larger ones the signature counts.
 HASHED = 1 << 26
-CHUNK = 1 << 20
 #: Contents of a file whose meanings are kept in mind.
 REMEMBERED = 16
-MAGIC = frozenset("*?[")
 GONE = ""
+#: In place of a signature, of what is no file: a folder, and anything of which only counts that it is there.
+FOLDER, THERE = "/", "+"
+NOTHING = Inputs()
 
 
 @value
@@ -66,16 +67,20 @@ class Manifest:
         self._is_excluded: Callable[[str], bool] | None = None
         self._excluded: set[str] = set()
         self._extras: tuple[str, ...] = ()
+        self._plain: frozenset[str] = frozenset()  # extras that are no folders
         self._patterns: tuple[str, ...] = ()
         self._starts: tuple[str, ...] = ()
-        self._data: set[str] = (
-            set()
-        )  # found by the patterns: read as data, whatever they are called
+        self._inputs, self._nobodys = NOTHING, frozenset[str]()
+        self._data: set[str] = set()  # read as data, whatever they are called
+        self._listings = Listings(root)
         self._seen: dict[str, State] = {}
         self._accepted: dict[str, str] = {}
+        self._differing: dict[str, Problem | None] = {}
+        self._broken: dict[str, Problem] = {}
         self._known: dict[str, dict[str, str]] = {}  # of each file, what its latest contents mean
         self._racy: set[str] = set()
         self.folders = 0  # that the last look entered
+        self.rests = False  # a run is going on: what it does to data counts when it has ended
 
     def __len__(self) -> int:
         return sum(state.signature != ABSENT for state in self._seen.values())
@@ -86,34 +91,52 @@ class Manifest:
         extras: Iterable[str],
         patterns: Iterable[str],
         is_excluded: Callable[[str], bool] | None = None,
+        inputs: Inputs = NOTHING,
+        nobodys: frozenset[str] = frozenset(),
     ) -> tuple[str, ...]:
         """Look at all modules below `folders`, at `extras` whether they are there or not (a folder ends in
-        `/`), and at the data files that `patterns` mean. What is new to the manifest is accepted as it stands;
-        given back are the others that this look found to have changed."""
+        `/`), at the data files that `patterns` mean, and at what tools were seen to read, to miss and to list.
+        `nobodys` are files that are no data. What is new to the manifest is accepted as it stands; given back are
+        the others that this look found to have changed."""
         is_same = self._folders == tuple(folders)
+        spares_data = (self._inputs, self._nobodys) == (inputs, nobodys)
         self._folders, self._patterns = tuple(folders), tuple(dict.fromkeys(patterns))
+        self._inputs, self._nobodys = inputs, nobodys
         self._is_excluded, self._excluded = is_excluded, set()
         self._extras = tuple(path for path in dict.fromkeys(extras) if not self._is_walked(path))
+        self._plain = frozenset(path for path in self._extras if path[-1:] != FOLDER)
         self._starts = tuple(dict.fromkeys(map(fixed_part, self._patterns)))
         for path in [path for path in self._seen if not self._counts(path)]:
             del self._seen[path]
             self._accepted.pop(path, None)
+            self._compare(path)
+        self._listings.arrange(sorted(inputs.folders), nobodys)
+        before = self._signatures_of_data()
         known = set(self._seen)
-        news = self.look()
+        news = self.look(spares_data=spares_data)
+        # One that was missed is read now, or the other way round: its meaning is of another kind.
+        now = self._signatures_of_data()
+        known -= {
+            path
+            for path in before.keys() & now.keys()
+            if (before[path] == THERE) != (now[path] == THERE)
+            and ABSENT not in (before[path], now[path])
+        }
         # In a folder that was walked before, it has appeared since the last look.
         new = {
             path
             for path in self._seen.keys() - known
             if not (known and is_same and self._is_walked(path))
         }
-        for path in new:
-            self._accepted[path] = self._seen[path].meaning
+        self.accept(new)
         return tuple(path for path in news.paths if path not in new)
 
-    def look(self, hinted: Collection[str] = ()) -> News:
-        """Compare the disk with the last look; `hinted` files are read whatever their signature says."""
+    def look(self, hinted: Collection[str] = (), *, spares_data: bool = False) -> News:
+        """Compare the disk with the last look; `hinted` files are read whatever their signature says. With
+        `spares_data` the known data files are left for later."""
         started = time.time_ns()
-        now = self._read_signatures()
+        spares_data |= self.rests
+        now = self._read_signatures(spares_data)
         seen = self._seen
         again = {path for path in (*hinted, *self._racy) if path in now or path in seen}
         again |= {
@@ -122,8 +145,16 @@ class Manifest:
             if path not in seen or seen[path].signature != signature
         }
         again |= {path for path in seen.keys() - now.keys() if seen[path].signature != ABSENT}
-        self._racy = _find_racy({path: now.get(path, ABSENT) for path in again}, started)
-        return self._take_in(again, now, hinted)
+        spared = self._racy & self._data if spares_data else set()
+        again -= spared
+        self._racy = _find_racy({path: now.get(path, ABSENT) for path in again}, started) | spared
+        news = self._take_in(again, now, hinted)
+        names = set() if spares_data else self._listings.look() - self._seen.keys()
+        if self._is_ignored is not None and names:
+            ignored = set(filter(self._is_ignored, names))
+            self._listings.accept(ignored)
+            names -= ignored
+        return replace(news, paths=(*news.paths, *sorted(names))) if names else news
 
     def glance(self, hinted: Collection[str]) -> News:
         """A look at these files alone, where each is known and still there: else a whole one. It is fast, and
@@ -131,9 +162,9 @@ class Manifest:
         now, started = {}, time.time_ns()
         for path in hinted:
             known = self._seen.get(path)
-            if known is None or known.signature == ABSENT or path[-1:] == "/":
+            if known is None or known.signature == ABSENT or path[-1:] == FOLDER:
                 return self.look(hinted)
-            now[path] = signature_of(os.path.join(self._root, path))
+            now[path] = self._sign(path)
             if now[path] == ABSENT:
                 return self.look(hinted)
         self._racy |= _find_racy(now, started)
@@ -159,6 +190,7 @@ class Manifest:
                 paths.append(path)
             elif path in hinted or (before and before.content != state.content):
                 saved.append(path)
+            self._compare(path)
         return News(paths=tuple(paths), saved=tuple(saved))
 
     def judge(self, path: str) -> Look:
@@ -178,36 +210,69 @@ class Manifest:
 
     def differing(self) -> dict[str, Problem | None]:
         """Every path that means something else than what was accepted; with its problem where it has one."""
-        return {
-            path: state.problem
-            for path, state in self._seen.items()
-            if self._accepted.get(path, GONE) != state.meaning
-        }
+        names = self._listings.differing()
+        return dict(sorted(self._differing.items())) | dict.fromkeys(names - self._seen.keys())
 
     @property
-    def broken(self) -> dict[str, Problem]:
-        return {path: one.problem for path, one in self._seen.items() if one.problem is not None}
+    def broken(self) -> Mapping[str, Problem]:
+        return self._broken
+
+    def come_and_gone(self) -> set[str]:
+        """Of what differs, the names that came or went in a folder that was listed."""
+        return self._listings.differing()
+
+    def _compare(self, path: str) -> None:
+        """Remember whether it differs: nobody goes through all files for that."""
+        state = self._seen.get(path)
+        self._differing.pop(path, None)
+        self._broken.pop(path, None)
+        if state is None:
+            return
+        if self._accepted.get(path, GONE) != state.meaning:
+            self._differing[path] = state.problem
+        if state.problem is not None:
+            self._broken[path] = state.problem
 
     def is_torn(self, path: str, content: str) -> bool:
         """Whether no look has seen these bytes, of which this is the hash: whoever read them did so while they were
         being written."""
         return self.is_there(path) and content not in self._known.get(path, {})
 
-    def accept(self, paths: Iterable[str]) -> None:
+    def accept(self, paths: Collection[str]) -> None:
         """What was seen of these is what the next run is about."""
         for path in paths:
             if path in self._seen:
                 self._accepted[path] = self._seen[path].meaning
+                self._compare(path)
+        self._listings.accept(paths)
+
+    def doubt(self, path: str) -> None:
+        """It was not as it stands when it was read: what was accepted of it is none of its meanings."""
+        if path in self._seen:
+            self._accepted[path] = GONE if self._seen[path].signature == THERE else "?"
+            self._compare(path)
+
+    def was_there(self, path: str) -> bool:
+        """Whether it was there when it was accepted."""
+        return self._accepted.get(path, GONE) != GONE
 
     def is_module(self, path: str) -> bool:
         return path.endswith(".py") and path not in self._data
 
+    def is_name(self, path: str) -> bool:
+        """Whether all that counts of it is that it stands in a folder that was listed."""
+        return path not in self._seen
+
     def is_there(self, path: str) -> bool:
-        return path in self._seen and self._seen[path].signature != ABSENT
+        if path in self._seen:
+            return self._seen[path].signature != ABSENT
+        return self._listings.has(path)
 
     def is_relevant(self, path: str, *, is_folder: bool) -> bool:
         """Whether an event for this path can mean that a look finds something."""
         if path in self._seen:
+            return not (self.rests and path in self._data)
+        if not self.rests and self._listings.is_news(path):
             return True
         if is_folder:
             below = path + "/"
@@ -217,7 +282,7 @@ class Manifest:
             return any(_is_below(path, folder) for folder in (*self._folders, *starts))
         if path.endswith(".py") and any(_is_below(path, folder) for folder in self._folders):
             return True
-        return meets_input(path, self._patterns)
+        return not self.rests and meets_input(path, self._patterns)
 
     def ignore(self, is_ignored: Callable[[str], bool] | None) -> None:
         """From now on these files never count."""
@@ -225,7 +290,13 @@ class Manifest:
 
     def _counts(self, path: str) -> bool:
         """Whether a look could find the file, as things are arranged now."""
-        return path in self._extras or self._is_walked(path) or meets_input(path, self._patterns)
+        if path in self._inputs.reads or path in self._inputs.missed:
+            return path not in self._nobodys
+        if path in self._plain or self._is_walked(path):
+            return True
+        return path in self._extras or (
+            path not in self._nobodys and meets_input(path, self._patterns)
+        )
 
     def _is_walked(self, path: str) -> bool:
         """Whether a walk through the scanned folders finds the file, or what appears in the folder."""
@@ -240,31 +311,41 @@ class Manifest:
             self._is_excluded(path) or any(map(self._is_excluded, _folders(path)))
         )
 
-    def _read_signatures(self) -> dict[str, str]:
-        plain = [path for path in self._extras if path[-1:] != "/"]
+    def _signatures_of_data(self) -> dict[str, str]:
+        return {path: self._seen[path].signature for path in self._data if path in self._seen}
+
+    def _read_signatures(self, spares_data: bool) -> dict[str, str]:
         tree = read_tree(
             self._root,
             self._folders,
             excluded=self._excluded,
             is_excluded=self._is_excluded,
-            extras=plain,
+            extras=self._plain,
         )
         self._excluded |= tree.excluded
         self.folders = len(tree.folders)
         found = tree.signatures
         for path in self._extras:
-            if path[-1:] == "/":
-                found[path] = "/" if os.path.isdir(os.path.join(self._root, path)) else ABSENT
-        self._data = set()
-        for pattern in self._patterns:
-            for path in find_data(self._root, pattern):
-                if path not in found:
-                    found[path] = signature_of(os.path.join(self._root, path))
-                    self._data.add(path)
+            if path[-1:] == FOLDER:
+                is_there = os.path.isdir(os.path.join(self._root, path))
+                found[path] = FOLDER if is_there else ABSENT
+        data = {path for pattern in self._patterns for path in find_data(self._root, pattern)}
+        data |= self._inputs.reads | self._inputs.missed
+        self._data = data.difference(found, self._nobodys)
+        for path in self._data:
+            known = self._seen.get(path) if spares_data else None
+            found[path] = self._sign(path) if known is None else known.signature
         return found
 
+    def _sign(self, path: str) -> str:
+        full = os.path.join(self._root, path)
+        signature = signature_of(full)
+        if path in self._inputs.missed and path not in self._inputs.reads and path in self._data:
+            return THERE if signature != ABSENT or os.path.exists(full) else ABSENT
+        return signature
+
     def _read(self, path: str, signature: str) -> State:
-        if signature in (ABSENT, "/"):
+        if signature in (ABSENT, FOLDER, THERE):
             if self.is_module(path):
                 self._sources.refresh(path)
             return State(
@@ -278,27 +359,20 @@ class Manifest:
             return State(
                 signature=signature, content=source.hash, meaning=meaning, problem=source.problem
             )
-        content = _hash_file(os.path.join(self._root, path), signature)
+        if int(signature.split(" ")[1]) > HASHED:
+            content = f"large {signature}"
+        else:
+            content, _ = Evidence(self._root).file(path)
         return State(signature=signature if content else ABSENT, content=content, meaning=content)
 
 
 def _find_racy(signatures: Mapping[str, str], started: int) -> set[str]:
     """Files that may change again without a new signature: the next look reads them once more."""
-    return {path for path, one in signatures.items() if one != "/" and is_racy(one, started)}
-
-
-def find_data(root: str, pattern: str) -> Iterator[str]:
-    """The files that an input means: itself, all below a folder, or what a glob matches."""
-    found = glob.glob(pattern, root_dir=root, recursive=True) if MAGIC & set(pattern) else [pattern]
-    for path in found:
-        full = os.path.join(root, path)
-        if not os.path.isdir(full):
-            yield os.path.normpath(path).replace(os.sep, "/")
-            continue
-        for folder, folders, names in os.walk(full):
-            folders[:] = [name for name in folders if name[0] != "."]
-            for name in names:
-                yield os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
+    return {
+        path
+        for path, one in signatures.items()
+        if one not in (FOLDER, THERE) and is_racy(one, started)
+    }
 
 
 def fixed_part(pattern: str) -> str:
@@ -310,22 +384,6 @@ def fixed_part(pattern: str) -> str:
             break
         sure.append(part)
     return "/".join(sure)
-
-
-def _hash_file(path: str, signature: str) -> str:
-    """The hash of the content; GONE for a file that has gone since."""
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size > HASHED:
-                return f"large {signature}"
-            digest = blake2b(digest_size=16)
-            while part := file.read(CHUNK):
-                digest.update(part)
-            return digest.hexdigest()
-    except FileNotFoundError:
-        return GONE
-    except OSError as error:
-        return f"unreadable {error.errno} {signature}"
 
 
 def _folders(path: str) -> Iterator[str]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from discover_orch.run import Event, Failure, Noticed, ToolFinished, ToolOutput
+from discover_orch.seen import Seen
 from discover_orch.value import replace
 
 MASK = "***"
+#: Of what a tool was seen to do, what names come from the tool.
+_NAMES = ("read", "listed", "missed", "written", "removed", "tables_read", "tables_written")
 #: Shorter pieces would hit innocent words.
 SHORTEST = 8
 
@@ -23,15 +26,17 @@ def masked(event: Event, secrets: Sequence[str]) -> Event:
         case ToolOutput(text=text):
             hidden = hide(text, secrets)
             return event if hidden == text else replace(event, text=hidden)
-        case ToolFinished(error=error, metrics=metrics, notes=notes):
+        case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, early=early):
             return replace(
                 event,
                 error=_masked_failure(error, secrets) if error else None,
                 metrics={
-                    hide(name, secrets): hide(one, secrets) if isinstance(one, str) else one
+                    hide(name, secrets): _masked_metric(one, secrets)
                     for name, one in metrics.items()
                 },
                 notes=tuple(hide(note, secrets) for note in notes),
+                seen=seen and _without(seen, secrets),
+                early=early and _without(early, secrets),
             )
         case Noticed(problem=problem, traceback=traceback):
             return replace(
@@ -59,6 +64,29 @@ def hide(text: str, secrets: Sequence[str]) -> str:
         if secret in text:
             text = text.replace(secret, MASK)
     return text
+
+
+def _masked_metric(one: object, secrets: Sequence[str]) -> object:
+    """A number can be a secret, too."""
+    if isinstance(one, str):
+        return hide(one, secrets)
+    return MASK if any(secret in str(one) for secret in secrets) else one
+
+
+def _without(seen: Seen, secrets: Sequence[str]) -> Seen:
+    """What it says of files and tables in whose names no secret stands; the others cannot be kept."""
+    return replace(
+        seen,
+        **{
+            name: tuple(one for one in getattr(seen, name) if not _has_secret(one, secrets))
+            for name in _NAMES
+        },
+    )
+
+
+def _has_secret(one: object, secrets: Sequence[str]) -> bool:
+    text = one if isinstance(one, str) else str(one[0]) if isinstance(one, tuple) else ""
+    return any(secret in text for secret in secrets)
 
 
 def _masked_failure(error: Failure, secrets: Sequence[str]) -> Failure:

@@ -11,7 +11,7 @@ import ast
 import marshal
 from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from operator import attrgetter, is_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ _PLAIN = {
 #: stored or deleted, and comments with types are not read.
 _LEFT_OUT = ("ctx", "type_comment")
 
+_TAG = "ORCH"
+#: Its keys that do not count.
+OPERATIONAL = frozenset(("retries", "retry_delay", "timeout", "tokens", "cancel"))
+
 #: Of a class of nodes: its name, what gets the plain fields and what the others; of each of these the
 #: getter where there are several, then the one where there is only one.
 _Get = Callable[["Any"], "Any"] | None
@@ -47,6 +51,44 @@ _kinds: dict[type, _Kind] = {}
 def meaning_of(tree: ast.Module) -> str:
     """16 bytes of BLAKE2b, as hex."""
     return blake2b(marshal.dumps(_flatten(tree), _FORMAT), digest_size=16).hexdigest()
+
+
+def effect_of(tree: ast.Module) -> str:
+    """The meaning less the keys of the tag ORCH that say how a tool is run, not what it does."""
+    return meaning_of(_without_operational(tree))
+
+
+def _without_operational(tree: ast.Module) -> ast.Module:
+    """The tree itself, or where it has such keys one without them; a tag of which nothing is left is no tag."""
+    body: list[ast.stmt] = []
+    for one in tree.body:
+        tag = _tag_of(one)
+        if tag is None:
+            body.append(one)
+            continue
+        kept = [
+            pair
+            for pair in zip(tag.keys, tag.values, strict=True)
+            if not (isinstance(pair[0], ast.Constant) and pair[0].value in OPERATIONAL)
+        ]
+        if len(kept) == len(tag.keys) > 0:
+            body.append(one)
+        elif kept:
+            left = ast.Dict(keys=[key for key, _ in kept], values=[item for _, item in kept])
+            body.append(ast.Assign(targets=[ast.Name(id=_TAG, ctx=ast.Store())], value=left))
+    if len(body) == len(tree.body) and all(map(is_, body, tree.body)):
+        return tree
+    return ast.Module(body=body, type_ignores=tree.type_ignores)
+
+
+def _tag_of(statement: ast.stmt) -> ast.Dict | None:
+    """The literal of `ORCH = {...}`, plain or annotated."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as tag) if name == _TAG:
+            return tag
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict() as tag) if name == _TAG:
+            return tag
+    return None
 
 
 def _flatten(tree: ast.Module) -> list[object]:

@@ -27,16 +27,14 @@ class Names:
 
 def build_names(own: Iterable[tuple[str, str | None]]) -> Names:
     """From (module path, name from `ORCH` or None) of each tool."""
-    tools = list(own)
+    tools = [(module, _words(module, name)) for module, name in own]
     words: dict[str, list[str]] = {}
-    for module, name in tools:
-        for word in _words(module, name):
+    for module, spelled in tools:
+        for word in spelled:
             words.setdefault(word, []).append(module)
     display = {}
-    for module, name in tools:
-        display[module] = next(
-            (word for word in _words(module, name) if len(words[word]) == 1), module
-        )
+    for module, spelled in tools:
+        display[module] = next((word for word in spelled if len(words[word]) == 1), module)
     return Names(words={word: tuple(found) for word, found in words.items()}, display=display)
 
 

@@ -1,7 +1,7 @@
 """Which tool comes before which: the edges of `AFTER`, what is wrong with them, and the order that follows.
 
-In: drafts, with their names and stages. Out: edges, a problem for each tool whose `AFTER` cannot be kept,
-and the stages with their tools in the order of the plan. Pure.
+In: drafts, with their names and stages, and what tools read and write. Out: edges, a problem for each tool
+whose `AFTER` cannot be kept, and the stages with their tools in the order of the plan. Pure.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch import graph
+from discover_orch.dataflow import Dataflow, edges, without_updates
 from discover_orch.drafts import Draft
 from discover_orch.errors import Problem
 from discover_orch.facts import Broken
@@ -106,7 +107,7 @@ def find_cycles(
     after: Edges, modules: Iterable[str], drafts: Mapping[str, Draft], names: Names
 ) -> list[Fault]:
     """One problem for each cycle among `modules`, given to every tool on it."""
-    left = list(modules)
+    left = [module for module in modules if after.get(module)]
     found: list[Fault] = []
     while True:
         try:
@@ -129,23 +130,47 @@ def find_cycles(
 
 
 def settle_flow(
-    modules: Sequence[str], before: Edges, flow: Edges, rank: Mapping[str, int]
+    flows: Mapping[str, Dataflow], before: Edges, rank: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
-    """The edges of data that can be kept: none against `AFTER` or the stages, none on a cycle."""
+    """The edges of data that can be kept: none against the stages, none that closes a circle.
+
+    Data orders every tool, also one with an `AFTER`: that names what must come before, and an empty one
+    that nothing must, which every order satisfies. It yields only where both cannot be had: of a circle of
+    data, or of data and `AFTER`, the edges of data go. First only those of updates in place, since two tools
+    that update one thing read each other whatever else there is between them; then all that is left.
+    """
     kept = {
-        module: tuple(other for other in others if rank[other] <= rank[module])
-        for module, others in flow.items()
+        module: tuple([other for other in others if rank[other] <= rank[module]])
+        for module, others in edges(flows).items()
     }
-    while True:
-        both = {module: (*before.get(module, ()), *kept.get(module, ())) for module in modules}
-        try:
-            graph.order(modules, both)
-        except graph.CycleError as error:
-            cycle = set(error.cycle)
-            for module in cycle:
-                kept[module] = tuple(other for other in kept.get(module, ()) if other not in cycle)
-        else:
-            return kept
+    knots = _knots(kept, before, rank)
+    for knot in knots:
+        one_way = edges(
+            {module: without_updates(flows[module]) for module in flows if module in knot}
+        )
+        _drop_within(knot, kept, one_way)
+    for knot in _knots(kept, before, rank) if knots else ():
+        _drop_within(knot, kept, {})
+    return kept
+
+
+def _knots(kept: Edges, before: Edges, rank: Mapping[str, int]) -> list[frozenset[str]]:
+    """Tools that wait for each other; as nothing waits for a later stage, each lies within one rank."""
+    beside: dict[str, tuple[str, ...]] = {}
+    for module, others in kept.items():
+        if found := tuple([other for other in others if rank[other] == rank[module]]):
+            beside[module] = found
+    if not beside:
+        return []
+    both = {module: (*others, *beside.get(module, ())) for module, others in before.items()}
+    return graph.knots(beside, beside | both)
+
+
+def _drop_within(knot: frozenset[str], kept: dict[str, tuple[str, ...]], stay: Edges) -> None:
+    for module in knot & kept.keys():
+        kept[module] = tuple(
+            other for other in kept[module] if other not in knot or other in stay.get(module, ())
+        )
 
 
 def order_stages(

@@ -42,7 +42,8 @@ class WatchedFolder:
 
 @value
 class Outlook:
-    """`look` is how many seconds one look at all files takes, `interval` how many lie between two of them.
+    """`look` is how many seconds one look at all files takes, `interval` how many lie between two of them. `observed`
+    are how many data files count because tools were seen to read or to miss them, `listed` how many folders.
 
     `imports` are (module, seconds, what went wrong) of what a spare imports ahead, the slowest first.
     """
@@ -56,6 +57,8 @@ class Outlook:
     limits: Limits
     imports: tuple[tuple[str, float, str], ...]
     doubts: tuple[Problem, ...]
+    observed: int = 0
+    listed: int = 0
 
 
 def find_outlook(
@@ -89,6 +92,8 @@ def find_outlook(
         limits=read_limits(),
         imports=tuple(sorted(imports, key=_slowest)),
         doubts=(*doubts, *more),
+        observed=ground.observed[0],
+        listed=ground.observed[1],
     )
 
 

@@ -6,18 +6,19 @@ that is wrong with the values, so that nothing starts on a half-checked command 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from discover_orch.errors import Location, Problem, UsageError, nearest
-from discover_orch.project import Project, Setting
+from discover_orch.project import Project
 from discover_orch.registry import Registry
 from discover_orch.selection import Selection
 from discover_orch.stages import EVERYTHING
-from discover_orch.tool import ConvertError, Param, Tool, is_secret_name
+from discover_orch.tool import ConvertError, Param, Scalar, Tool, is_secret_name
 from discover_orch.value import field, value
 from discover_orch.values import KeyValue, Values, same, value_for
 
 MASK = "***"
+MISSING = "missing-parameter"
 
 
 @value
@@ -29,11 +30,13 @@ class Bound:
     origin: str
 
     @property
-    def shown(self) -> str:
+    def held(self) -> tuple[str, ...]:
         """Of an option that was repeated and takes one value the last one holds."""
-        if self.param.is_secret:
-            return MASK
-        return ", ".join(self.texts if self.param.type.many else self.texts[-1:])
+        return self.texts if self.param.type.many else self.texts[-1:]
+
+    @property
+    def shown(self) -> str:
+        return MASK if self.param.is_secret else ", ".join(self.held)
 
 
 @value
@@ -50,11 +53,22 @@ class Step:
 
 @value
 class Plan:
-    """Ordered, decided work. `words` are the targets as typed."""
+    """Ordered, decided work. `words` are the targets as typed; `fresh` are the tools among them that need not run,
+    in order. `intro` is a sentence on how it came about.
+
+    `missing` has of each tool the values that it needs and that nobody gives, where that is not refused at once.
+    Of a plan that goes on with another run `resumes` is that run's id, and `whole` has its steps, those which
+    passed there too.
+    """
 
     steps: tuple[Step, ...] = ()
     words: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    fresh: tuple[Tool, ...] = ()
+    intro: str = ""
+    resumes: str = ""
+    whole: tuple[Step, ...] = ()
+    missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -79,20 +93,75 @@ class Plan:
         return tuple(sorted({text for text in values if len(text) >= 8}, key=_longest_first))
 
 
+def given_params(
+    tool: Tool, registry: Registry, project: Project, values: Values
+) -> dict[str, tuple[str, ...]]:
+    """What a tool would get for its parameters, right or wrong, as `step_params` has it."""
+    bound = []
+    for param in tool.params:
+        setting = value_for(param, tool, values, project, registry.names)
+        if setting is not None:
+            bound.append(Bound(param=param, texts=setting.texts, origin=setting.origin))
+    return _texts(bound, extra_of(tool, values, registry), project.root)
+
+
+def step_params(step: Step, root: str) -> dict[str, tuple[str, ...]]:
+    """The texts of each parameter that is given, by name; secrets are left out. Paths under the root are relative to
+    it, so that a project can be moved."""
+    return _texts(step.arguments, step.extra, root)
+
+
+def _texts(
+    arguments: Iterable[Bound], extra: Mapping[str, str], root: str
+) -> dict[str, tuple[str, ...]]:
+    start = root.rstrip("/") + "/"
+    found = {
+        bound.param.name: _plain(bound, start) for bound in arguments if not bound.param.is_secret
+    }
+    found.update({name: (text,) for name, text in extra.items() if not is_secret_name(name)})
+    return found
+
+
+def _plain(bound: Bound, start: str) -> tuple[str, ...]:
+    """Equal for texts that `run()` cannot tell apart: `1.0` and `1e0`, `true` and `yes`."""
+    kind = bound.param.type.base
+    if isinstance(kind, Scalar) and kind.kind not in ("str", "path"):
+        try:
+            found = bound.param.convert(bound.held)
+        except ConvertError:
+            return bound.held
+        return tuple(str(one) for one in (found if isinstance(found, list) else [found]))
+    return tuple(text.removeprefix(start) for text in bound.held)
+
+
 def _longest_first(text: str) -> tuple[int, str]:
     return -len(text), text
 
 
-def build_plan(selection: Selection, registry: Registry, project: Project, values: Values) -> Plan:
-    """Raises UsageError: a value that does not convert, one that is missing, one that nobody takes."""
+def build_plan(
+    selection: Selection,
+    registry: Registry,
+    project: Project,
+    values: Values,
+    *,
+    is_partial: bool = False,
+) -> Plan:
+    """Raises UsageError: a value that does not convert, one that is missing, one that nobody takes. Of a plan of which
+    perhaps only a part is run (`is_partial`) the missing ones are kept, by module."""
     tools = [registry.tools[module] for module in selection.tools]
-    problems = _unused(values, tools, registry)
+    problems = unused(values, tools, registry)
     warnings = list(selection.warnings)
     warnings += _against_after(selection.tools, registry)
     position = {tool.module: index for index, tool in enumerate(tools)}
     steps = []
+    absent: dict[str, tuple[Problem, ...]] = {}
     for tool in tools:
-        arguments = _bind(tool, registry, project, values, problems)
+        found: list[Problem] = []
+        arguments = bind(tool, registry, project, values, found)
+        if is_partial:
+            absent[tool.module] = tuple(one for one in found if one.code == MISSING)
+            found = [one for one in found if one.code != MISSING]
+        problems += found
         steps.append(
             Step(
                 tool=tool,
@@ -104,35 +173,38 @@ def build_plan(selection: Selection, registry: Registry, project: Project, value
                 ),
                 reason=_reason(tool, selection, registry),
                 arguments=arguments,
-                extra=_extra(tool, values, registry),
+                extra=extra_of(tool, values, registry),
             )
         )
     if problems:
         raise UsageError(*problems)
-    return Plan(steps=tuple(steps), words=selection.words, warnings=tuple(warnings))
+    return Plan(steps=tuple(steps), words=selection.words, warnings=tuple(warnings), missing=absent)
 
 
-def _bind(
+def bind(
     tool: Tool, registry: Registry, project: Project, values: Values, problems: list[Problem]
 ) -> tuple[Bound, ...]:
+    """The values of its parameters, from wherever they come; what is wrong with them goes to `problems`."""
     bound = []
     for param in tool.params:
         setting = value_for(param, tool, values, project, registry.names)
         if setting is None:
             if param.required:
-                problems.append(_missing(tool, param))
+                problems.append(missing(tool, param))
             continue
-        problem = _refused(tool, param, setting)
+        one = Bound(param=param, texts=setting.texts, origin=setting.origin)
+        problem = refused(tool, one)
         if problem:
             problems.append(problem)
         else:
-            bound.append(Bound(param=param, texts=setting.texts, origin=setting.origin))
+            bound.append(one)
     return tuple(bound)
 
 
-def _missing(tool: Tool, param: Param) -> Problem:
+def missing(tool: Tool, param: Param) -> Problem:
+    """That a parameter without a default is not given."""
     return Problem(
-        code="missing-parameter",
+        code=MISSING,
         message=f"{tool.name} needs {param.flag} ({param.type})",
         hint=f"give {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} under "
         "[tool.orch.params]",
@@ -140,35 +212,38 @@ def _missing(tool: Tool, param: Param) -> Problem:
     )
 
 
-def _refused(tool: Tool, param: Param, setting: Setting) -> Problem | None:
-    is_typed = setting.origin.startswith("-")  # of an option that is repeated the last one holds
+def refused(tool: Tool, bound: Bound) -> Problem | None:
+    """What is wrong with a value, if anything."""
+    param = bound.param
+    is_typed = bound.origin.startswith("-")  # of an option that is repeated the last one holds
     try:
-        if not param.type.many and len(setting.texts) != 1 and not is_typed:
+        if not param.type.many and len(bound.texts) != 1 and not is_typed:
             raise ConvertError("a list was given, and one value is wanted")
-        param.convert(setting.texts)
+        param.convert(bound.texts)
     except ConvertError as error:
         text = f"a value that is not shown is no {param.type}" if param.is_secret else str(error)
         return Problem(
             code="wrong-type",
             message=f"{param.flag} of {tool.name}: {text}",
-            hint=f"its type in run() is {param.type}; the value came from {setting.origin}",
+            hint=f"its type in run() is {param.type}; the value came from {bound.origin}",
             location=Location(path=tool.path, line=tool.line),
         )
     return None
 
 
-def _extra(tool: Tool, values: Values, registry: Registry) -> dict[str, str]:
+def extra_of(tool: Tool, values: Values, registry: Registry) -> dict[str, str]:
     """What `-p` gives, `**kwargs` can take, and the tool does not name."""
     if not tool.takes_extra:
         return {}
     return {
         one.name.replace("-", "_"): one.text
         for one in values.given
-        if _is_for(one, tool, registry) and _is_extra(tool, one.name)
+        if _is_for(one, tool, registry) and is_extra(tool, one.name)
     }
 
 
-def _is_extra(tool: Tool, name: str) -> bool:
+def is_extra(tool: Tool, name: str) -> bool:
+    """Whether its `**kwargs` takes it."""
     named = (*tool.resources, *tool.withheld, *(param.name for param in tool.params))
     return tool.takes_extra and not any(same(name, other) for other in named)
 
@@ -178,14 +253,14 @@ def _withholds(tool: Tool, name: str) -> bool:
 
 
 def _takes(tool: Tool, name: str) -> bool:
-    return _is_extra(tool, name) or any(same(name, param.name) for param in tool.params)
+    return is_extra(tool, name) or any(same(name, param.name) for param in tool.params)
 
 
 def _is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
     return one.tool is None or tool.module in registry.names.find(one.tool)
 
 
-def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Problem]:
+def unused(values: Values, tools: list[Tool], registry: Registry) -> list[Problem]:
     """Every `-p` must reach a selected tool: a slip is never swallowed."""
     problems = []
     chosen = [tool.module for tool in tools]

@@ -36,6 +36,7 @@ from discover_orch.value import field, value
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
+INSIDE_VARIABLE = "ORCH_INSIDE"  # orch's own, in the environment of tools: see `protocol`
 DATABASE_VARIABLE = "DATABASE_URL"
 FULL = "full"  # the group of all stages, which nobody else may be called
 
@@ -191,6 +192,8 @@ def _from_environment(reader: Reader, environ: Mapping[str, str]) -> dict[str, G
     known = {VARIABLE_PREFIX + key.upper(): key for key in KEYS}
     for variable in sorted(environ):
         if not variable.startswith(VARIABLE_PREFIX) or variable.startswith(PARAM_PREFIX):
+            continue
+        if variable == INSIDE_VARIABLE:
             continue
         key = known.get(variable)
         if key is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from discover_orch.seen import Seen
 from discover_orch.value import field, value
 
 TYPE_CHECKING = False  # `typing` costs 4 ms, and this is imported before anything can start
@@ -80,7 +81,7 @@ class Prepare:
     """The order before all steps: everything that holds for each of this worker. Paths are absolute.
 
     `environment` replaces the worker's own where it is given (a spare may be older than it). `observes`:
-    each step tells which files it opened for writing.
+    each step tells what it was seen to do.
     """
 
     root: str
@@ -99,7 +100,8 @@ class Prepare:
 
 @value
 class RunStep:
-    """Run one tool. `failures` is how many failed steps of this worker the parent knew of.
+    """Run one tool, whose `outputs` must be there at its end. `failures` is how many failed steps of this
+    worker the parent knew of.
 
     The parent may send an order ahead while a step runs; where the worker has seen more failures by
     then, it declines, and the parent decides anew. `Supervisor.failures` is the number to give.
@@ -112,6 +114,7 @@ class RunStep:
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     failures: int = 0
 
 
@@ -156,8 +159,9 @@ class StepFinished:
 
     `notes` are sentences for the user (it committed by itself; its connection is in autocommit mode).
     `loaded` are the project modules that this step loaded first: (module, path relative to the root,
-    hash of the source bytes). `wrote` are files under the root, relative to it, that Python code of the
-    step opened for writing, moved or removed.
+    hash of the source bytes). `seen` is what it was seen to do besides, None where nobody looked. `early` is
+    the part of it that was done while these were loaded, and the resources `opened`: later steps of this
+    worker, which find them there, rest on it too; None where there was nothing.
     """
 
     step: int
@@ -167,7 +171,9 @@ class StepFinished:
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     loaded: tuple[tuple[str, str, str], ...] = ()
-    wrote: tuple[str, ...] = ()
+    seen: Seen | None = None
+    early: Seen | None = None
+    opened: tuple[str, ...] = ()
 
 
 @value
@@ -307,6 +313,8 @@ _ROWS: dict[str, Callable[[Any], object]] = {
     ],
     "error": lambda one: None if one is None else _fields(one),
     "errors": lambda many: [_fields(one) for one in many],
+    "seen": lambda one: _seen_row(one),
+    "early": lambda one: _seen_row(one),
 }
 _VALUES: dict[str, Callable[[Any], object]] = {
     "arguments": lambda rows: {
@@ -323,11 +331,30 @@ _VALUES: dict[str, Callable[[Any], object]] = {
         tuple(tuple(one) if isinstance(one, list) else one for one in row) for row in rows
     ),
     "shadowed": tuple,
-    "wrote": tuple,
+    "seen": lambda row: _read_seen(row),
+    "early": lambda row: _read_seen(row),
+    "opened": tuple,
     "pythonpath": tuple,
+    "outputs": tuple,
     "notes": tuple,
     "threads": tuple,
 }
+
+
+def _seen_row(one: Any) -> dict[str, object] | None:
+    return None if one is None else {n: v for n in one.__slots__ if (v := getattr(one, n))}
+
+
+def _read_seen(row: Any) -> Seen | None:
+    return None if row is None else Seen(**{n: _tuples(v) for n, v in row.items()})
+
+
+def _tuples(given: Any) -> Any:
+    """Lists, and lists in them, as tuples; all else as it is."""
+    if given.__class__ is not list:
+        return given
+    is_deep = given and given[0].__class__ is list
+    return tuple(map(tuple, given)) if is_deep else tuple(given)
 
 
 def _fields(one: Any) -> dict[str, object]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from discover_orch import dataflow, graph
-from discover_orch.dataflow import Dataflow
+from discover_orch import graph
+from discover_orch.dataflow import Dataflow, merge
 from discover_orch.drafts import UNLISTED_STAGE, Draft, build_drafts
 from discover_orch.errors import Problem
 from discover_orch.facts import ConfFacts
@@ -25,10 +25,12 @@ from discover_orch.project import Project
 from discover_orch.scan import PassedOver, Scan
 from discover_orch.stages import Stage, build_stages
 from discover_orch.tool import Tool
-from discover_orch.value import field, value
+from discover_orch.value import field, replace, value
 from discover_orch.wants import conf_problems, split_arguments
 
 CONF_MODULE = "orchconf"
+UNKNOWN = Dataflow()
+NOTHING_SEEN: Mapping[str, Dataflow] = {}
 
 
 @value
@@ -54,8 +56,9 @@ class Registry:
     """The tools that exist, by identity, and what is known of their order.
 
     `order` is the order of everything: stage by stage, each tool once, with its first stage. `rank` is the
-    place of that stage. `before` are the edges of `AFTER`, `flow` those of data. `disabled` tools are in
-    no stage. `names` know the unhealthy ones too.
+    place of that stage. `before` are the edges of `AFTER`; `flows` is what each tool declares and was seen to
+    read and write, `flow` the edges that follow from it. `disabled` tools are in no stage. `names` know
+    the unhealthy ones too.
     """
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class Registry:
     rank: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    flows: Mapping[str, Dataflow] = field(default_factory=dict)
     names: Names = field(default_factory=lambda: Names(words={}, display={}))
     unhealthy: tuple[Unhealthy, ...] = ()
     warnings: tuple[Problem, ...] = ()
@@ -86,41 +90,53 @@ class Registry:
     def upstream(self, starts: Iterable[str]) -> frozenset[str]:
         """The starts and all that must come before them: by `AFTER`, by data, and where no read of data is
         known of a tool, all tools of earlier stages (likewise where no write is known of one of these)."""
-        return self._reach(starts, (self.before, self.flow), backwards=True)
+        return self._reach(starts, (self.before, self.flow), is_backwards=True)
 
     def downstream(self, starts: Iterable[str]) -> frozenset[str]:
         """The starts and all that depends on them: the same edges seen from the other end."""
         edges = (graph.reverse(self.before), graph.reverse(self.flow))
-        return self._reach(starts, edges, backwards=False)
+        return self._reach(starts, edges, is_backwards=False)
 
     def _reach(
-        self, starts: Iterable[str], edges: Iterable[Mapping[str, tuple[str, ...]]], backwards: bool
+        self,
+        starts: Iterable[str],
+        edges: tuple[Mapping[str, tuple[str, ...]], ...],
+        *,
+        is_backwards: bool,
     ) -> frozenset[str]:
+        """Along the edges, and across stages: each tool is swept in once, however many could ask for it."""
+        line, turn = (self.order[::-1], 1) if is_backwards else (self.order, -1)
+        flows = [(module, self.flows.get(module, UNKNOWN)) for module in line]
+        if is_backwards:
+            unsure = [module for module, flow in flows if not flow.has_writes]
+            asks_all = {module for module, flow in flows if not flow.has_reads}
+        else:
+            unsure = [module for module, flow in flows if not flow.has_reads]
+            asks_all = {module for module, flow in flows if not flow.has_writes}
+        everyone = list(line)
         stack = [start for start in dict.fromkeys(starts) if start in self.tools]
         seen = set(stack)
-        left = [module for module in self.order if module not in seen]
         while stack:
             module = stack.pop()
-            found = {other for one in edges for other in one.get(module, ())} & self.tools.keys()
-            found.update(self._across_stages(module, left, backwards=backwards))
-            if not found <= seen:
-                stack.extend(found - seen)
-                seen |= found
-                left = [other for other in left if other not in seen]
+            rank = self.rank[module] * turn
+            found = [other for one in edges for other in one.get(module, ())]
+            waiting = everyone if module in asks_all else unsure
+            while waiting and self.rank[waiting[-1]] * turn < rank:
+                found.append(waiting.pop())
+            for other in found:
+                if other not in seen and other in self.tools:
+                    seen.add(other)
+                    stack.append(other)
         return frozenset(seen)
 
-    def _across_stages(self, module: str, others: list[str], *, backwards: bool) -> list[str]:
-        """Those of earlier (later) stages that `module` must be taken to depend on (to feed)."""
-        tool, rank = self.tools[module], self.rank[module]
-        if backwards:
-            earlier = [other for other in others if self.rank[other] < rank]
-            return [one for one in earlier if not tool.inputs or not self.tools[one].outputs]
-        later = [other for other in others if self.rank[other] > rank]
-        return [one for one in later if not tool.outputs or not self.tools[one].inputs]
 
+def build_registry(
+    scan: Scan, project: Project, observed: Mapping[str, Dataflow] = NOTHING_SEEN
+) -> Registry:
+    """The recipe: drafts of tools, their names, their stages, their edges, and what is left healthy.
 
-def build_registry(scan: Scan, project: Project) -> Registry:
-    """The recipe: drafts of tools, their names, their stages, their edges, and what is left healthy."""
+    `observed` is what tools, by module, were seen to do; modules that are no tool are no matter.
+    """
     drafts = build_drafts(scan, project)
     enabled = {draft.module: draft for draft in drafts.enabled}
     names = build_names((draft.module, draft.settings.name) for draft in enabled.values())
@@ -157,30 +173,42 @@ def build_registry(scan: Scan, project: Project) -> Registry:
         for module, others in after.edges.items()
         if module in tools
     }
-    flows = {one.module: Dataflow(reads=one.inputs, writes=one.outputs) for one in tools.values()}
-    flow = settle_flow(list(tools), before, dataflow.edges(flows), rank)
-    healthy_stages = {module: stages_of[module] for module in tools}
-    stages = order_stages(stage_names, project.stages, healthy_stages, before, flow)
-    return Registry(
+    plain = Registry(
         tools=tools,
         disabled=tuple(_tool(draft, off_names, {}, scan.conf)[0] for draft in drafts.disabled),
-        stages=stages,
-        groups=project.groups,
-        order=tuple(
-            module
-            for number, stage in enumerate(stages)
-            for module in stage.tools
-            if rank[module] == number
+        stages=tuple(
+            Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
         ),
+        groups=project.groups,
         rank={module: rank[module] for module in tools},
         before=before,
-        flow=flow,
         names=names,
         unhealthy=unhealthy,
         warnings=(*(one for one in drafts.slips if one.severity == "warning"), *after.warnings),
         passed_over=drafts.passed_over,
         conf=scan.conf,
     )
+    return with_observed(plain, observed)
+
+
+def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
+    """The same tools in the order that follows from what they were seen to do."""
+    flows = {module: _flow(tool, observed.get(module)) for module, tool in registry.tools.items()}
+    flow = settle_flow(flows, registry.before, registry.rank)
+    stages = order_stages(
+        [stage.name for stage in registry.stages],
+        [stage.name for stage in registry.stages if stage.is_configured],
+        {module: tool.stages for module, tool in registry.tools.items()},
+        registry.before,
+        flow,
+    )
+    order = tuple(
+        module
+        for number, stage in enumerate(stages)
+        for module in stage.tools
+        if registry.rank[module] == number
+    )
+    return replace(registry, stages=stages, order=order, flow=flow, flows=flows)
 
 
 def _refuse_slips(
@@ -252,6 +280,7 @@ def _tool(
     facts, run = draft.facts, draft.facts.run
     assert run is not None, "only modules with a run() become drafts"
     resources, params, problems = split_arguments(run, conf, facts.path)
+    given = {*resources, *[param.name for param in params]}
     tool = Tool(
         module=facts.module,
         path=facts.path,
@@ -264,11 +293,7 @@ def _tool(
         disabled=draft.is_off,
         params=params,
         resources=resources,
-        withheld=tuple(
-            one.name
-            for one in run.arguments
-            if one.name not in resources and all(one.name != param.name for param in params)
-        ),
+        withheld=tuple([one.name for one in run.arguments if one.name not in given]),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
         inputs=draft.settings.inputs,
@@ -277,6 +302,12 @@ def _tool(
         is_always_stale=draft.settings.is_always_stale,
     )
     return tool, problems
+
+
+def _flow(tool: Tool, seen: Dataflow | None) -> Dataflow:
+    if not (tool.inputs or tool.outputs):
+        return UNKNOWN if seen is None else seen
+    return merge(Dataflow(reads=tool.inputs, writes=tool.outputs), seen)
 
 
 def uses_get_connection(registry: Registry, project: Project) -> bool:

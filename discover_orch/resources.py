@@ -7,15 +7,18 @@ and what orch does around each tool, is `database`'s. Knows no steps and no orde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import AsyncGeneratorType, GeneratorType
 
 from discover_orch.database import Transaction, choose_transaction, open_sqlite, read_url
+from discover_orch.tables import Tables, find_file, listen_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
+
+    from discover_orch.observe import Observer
 
     class CallsUsers(Protocol):
         """Runs code of the user; no interrupt breaks into it, and what it gives is awaited."""
@@ -52,6 +55,8 @@ class Resources:
         has_connection: bool,
         load_conf: Callable[[], ModuleType],
         call: CallsUsers,
+        observer: Observer | None = None,
+        is_interrupted: Callable[[], bool] | None = None,
     ) -> None:
         self._root = root
         self._database = database
@@ -60,9 +65,18 @@ class Resources:
         self._has_connection = has_connection
         self._load_conf = load_conf
         self._call = call
+        self._observer = observer
+        self._is_interrupted = is_interrupted
+        self._tables: Tables | None = None  # of the open connection, where SQLite tells them
+        self._file = ""  # of the open connection
+        self._strange: set[str] = (
+            set()
+        )  # resources with a connection of their own to the same database
         self._stack: list[_Opened] = []  # in the order of opening
         self._transaction: Transaction | None = None  # of the open connection
         self._is_begun = False
+        self._has_kept = False  # what the step wrote may stay though it fails
+        self._opened: list[str] = []  # in this step
         self.close_errors: list[tuple[str, BaseException]] = []
 
     def open(self, names: Iterable[str]) -> dict[str, Any]:
@@ -76,6 +90,8 @@ class Resources:
     def begin(self, names: Iterable[str]) -> None:
         """Begin the transaction of a tool that takes these."""
         if self._transaction is not None and self._uses_conn(names):
+            if self._tables is not None:
+                self._tables.begin()
             self._transaction.begin()
             self._is_begun = True
 
@@ -84,7 +100,58 @@ class Resources:
         if self._transaction is None or not self._is_begun:
             return []
         self._is_begun = False
+        tables = self._tables
+        if tables is not None:
+            self._has_kept |= tables.has_committed
+            tables.settle()
+            self._has_kept |= tables.peek()[2] and not self._transaction.is_closed()
+        self._has_kept |= self._transaction.has_kept()
         return self._transaction.end(keep)
+
+    def look_early(self) -> Mapping[str, Any]:
+        """What is known of tables that were read and written while resources were opened; empty where none were."""
+        if self._tables is None or not self._opened:
+            return {}
+        read, written, is_unclear = self._tables.peek()
+        if not (read or written or is_unclear):
+            return {}
+        return {"tables_read": read, "tables_written": written, "is_unclear": is_unclear}
+
+    def take_opened(self) -> tuple[str, ...]:
+        """The resources that were opened since the last time."""
+        if not self._opened:
+            return ()
+        opened = tuple(self._opened)
+        self._opened.clear()
+        return opened
+
+    def take_seen(self, names: Collection[str]) -> Mapping[str, Any]:
+        """What is known of a step that took these: its part of a `Seen`."""
+        observer = self._observer
+        if not names:
+            return {}
+        has_kept, self._has_kept = self._has_kept, False
+        used = self._find_used(names)
+        if observer is not None and observer.has_stranger():
+            self._strange.update(used - {CONN})
+        read, written, is_unclear = (
+            self._tables.take() if self._tables is not None else ((), (), False)
+        )
+        if CONN not in used:
+            return {"is_unclear": True, "has_committed": True} if used & self._strange else {}
+        is_unseen = (
+            self._tables is None
+            and self._transaction is not None
+            and self._transaction.conn is not None
+        )
+        seen: dict[str, Any] = {"tables_read": read, "tables_written": written}
+        if is_unclear or is_unseen or used & self._strange:
+            seen["is_unclear"] = True
+        if has_kept and (written or "is_unclear" in seen):
+            seen["has_committed"] = True
+        if observer is not None and self._file:
+            seen["database"] = observer.show(self._file) or self._file
+        return seen
 
     def close(self) -> list[tuple[str, BaseException]]:
         """Close all that is open, whatever one of them raises: (name, error) of those that did."""
@@ -94,16 +161,18 @@ class Resources:
         return errors
 
     def _uses_conn(self, names: Iterable[str]) -> bool:
-        seen: set[str] = set()
+        return CONN in self._find_used(names)
+
+    def _find_used(self, names: Iterable[str]) -> set[str]:
+        """These, and what they need."""
+        used: set[str] = set()
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name == CONN:
-                return True
-            if name not in seen:
-                seen.add(name)
+            if name not in used:
+                used.add(name)
                 waiting.extend(self._needs.get(name, ()))
-        return False
+        return used
 
     def _value(self, name: str, asking: tuple[str, ...]) -> Any:
         for one in self._stack:
@@ -127,6 +196,7 @@ class Resources:
             self.end(keep=False)
             raise
         self.end(keep=True)
+        self._has_kept |= self._tables is not None and bool(self._tables.peek()[1])
         return value
 
     def _open_connection(self) -> Any:
@@ -135,12 +205,18 @@ class Resources:
         else:
             opened = _Opened(CONN)
             self._stack.append(opened)
+            self._opened.append(CONN)
             try:
                 value = opened.value = open_sqlite(read_url(self._database, self._root))
             except BaseException:
                 self._stack.remove(opened)
                 raise
         self._transaction = choose_transaction(value, self._mode)
+        if self._observer is not None:
+            self._tables = listen_to(value, self._is_interrupted)
+            self._file = find_file(value)
+            if self._file:
+                self._observer.note_database(self._file)
         return value
 
     def _open_one(self, name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
@@ -149,6 +225,7 @@ class Resources:
         opened = _Opened(name)
         opened.value = value
         self._stack.append(opened)
+        self._opened.append(name)
         try:
             if isinstance(value, GeneratorType):
                 opened.generator = value

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from discover_orch.dataflow import meet
-from discover_orch.errors import Location, Problem, nearest
+from discover_orch.errors import Problem, nearest
+from discover_orch.flow_review import doubt, review_flow
 from discover_orch.project import Project
 from discover_orch.registry import Registry
 from discover_orch.stages import EVERYTHING
@@ -18,7 +18,7 @@ from discover_orch.values import same
 
 #: Options that are orch's own: a parameter of such a name is given with -p.
 OWN_OPTIONS = frozenset(
-    {"dry_run", "pdb", "output", "quiet", "verbose", "json"}
+    {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
     | {"database", "exclude", "param", "color", "project", "help"}
 )
 
@@ -30,7 +30,7 @@ def review(registry: Registry, project: Project) -> tuple[Problem, ...]:
         _withheld(registry),
         _different_types(registry),
         _shadowing(registry),
-        _data_against_order(registry),
+        review_flow(registry),
         _unknown_configuration(registry, project),
         _group_members(registry),
         _unused_stages(registry, project),
@@ -39,16 +39,11 @@ def review(registry: Registry, project: Project) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def _doubt(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:
-    place = Location(path=tool.path, line=tool.line) if tool else None
-    return Problem(code=code, message=message, hint=hint, location=place, severity="warning")
-
-
 def _clashing_options(registry: Registry) -> Iterator[Problem]:
     for tool in registry.tools.values():
         for param in tool.params:
             if param.name in OWN_OPTIONS:
-                yield _doubt(
+                yield doubt(
                     "own-option",
                     f"parameter {param.name} of {tool.name} has the name of an option of orch run",
                     f"give it as -p {param.name}=VALUE, or rename it",
@@ -60,7 +55,7 @@ def _withheld(registry: Registry) -> Iterator[Problem]:
     """Arguments of a type that orch does not know: it must be said, since no listing shows them."""
     for tool in registry.tools.values():
         for name in tool.withheld:
-            yield _doubt(
+            yield doubt(
                 "withheld",
                 f"parameter {name} of {tool.name} cannot be given: orch does not know its type",
                 "its default always holds; annotate it with a type that can be typed to make it an option",
@@ -76,7 +71,7 @@ def _different_types(registry: Registry) -> Iterator[Problem]:
             other = first.setdefault(param.name, tool)
             known = other.param(param.name)
             if known is not None and known.type.is_flag != param.type.is_flag:
-                yield _doubt(
+                yield doubt(
                     "flag-or-value",
                     f"{param.flag} is {_what(param.type.is_flag)} for {tool.name} and "
                     f"{_what(known.type.is_flag)} for {other.name}",
@@ -93,7 +88,7 @@ def _shadowing(registry: Registry) -> Iterator[Problem]:
     for tool in registry.tools.values():
         top = tool.module.split(".")[0]
         if top in sys.stdlib_module_names:
-            yield _doubt(
+            yield doubt(
                 "shadows-stdlib",
                 f'"{tool.module}" hides the module {top} of the standard library',
                 "rename it, or scan its parent folder as a package",
@@ -101,62 +96,31 @@ def _shadowing(registry: Registry) -> Iterator[Problem]:
             )
 
 
-def _data_against_order(registry: Registry) -> Iterator[Problem]:
-    """A file read before it is written, and a file with two writers."""
-    position = {module: index for index, module in enumerate(registry.order)}
-    tools = [registry.tools[module] for module in registry.order]
-    writers = [tool for tool in tools if tool.outputs]
-    for reader in tools:
-        for writer in writers:
-            if writer is reader or position[writer.module] < position[reader.module]:
-                continue
-            for path in reader.inputs:
-                if any(meet(path, other) for other in writer.outputs):
-                    yield _doubt(
-                        "read-before-written",
-                        f"{reader.name} reads {path} before {writer.name} writes it",
-                        f'say AFTER = "{writer.name}", or move it to a later stage',
-                        reader,
-                    )
-    for index, writer in enumerate(writers):
-        for other in writers[index + 1 :]:
-            shared = [
-                path for path in writer.outputs if any(meet(path, one) for one in other.outputs)
-            ]
-            if shared:
-                yield _doubt(
-                    "two-writers",
-                    f"{writer.name} and {other.name} both write {shared[0]}",
-                    "let one of them write another file",
-                    other,
-                )
-
-
 def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Problem]:
     """`**kwargs` takes what `-p` gives alone, so it excuses nothing here."""
     names = {param.name for tool in registry.tools.values() for param in tool.params}
     for name in project.params:
         if not any(same(name, other) for other in names):
-            yield _doubt(
+            yield doubt(
                 "unused-param",
                 f'no tool takes the parameter "{name}" of the configuration',
                 _near(name, names),
             )
     for name, setting in project.env_params.items():
         if not any(name == other.lower() for other in names):
-            yield _doubt(
+            yield doubt(
                 "unused-param", f"no tool takes what {setting.origin} sets", _near(name, names)
             )
     for word, table in project.tool_params.items():
         found = registry.names.find(word)
         if not found:
-            yield _doubt(
+            yield doubt(
                 "unused-param",
                 f"[tool.orch.params.{word}] names no tool",
                 _near(word, registry.names.words),
             )
         elif len(found) > 1:
-            yield _doubt(
+            yield doubt(
                 "ambiguous",
                 f"[tool.orch.params.{word}] could mean several tools",
                 "write one of " + ", ".join(registry.display(module) for module in found),
@@ -167,7 +131,7 @@ def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Pro
         own = [param.name for param in tool.params]
         for name in table:
             if not any(same(name, other) for other in own):
-                yield _doubt(
+                yield doubt(
                     "unused-param",
                     f'{tool.name} takes no parameter "{name}", though the configuration sets it',
                     _near(name, own),
@@ -191,7 +155,7 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
                 continue
             if core.endswith(".py"):
                 continue
-            yield _doubt(
+            yield doubt(
                 "group-member",
                 f'group "{group}" names "{item}", which is neither a stage nor a tool',
                 _near(core, [*known, *registry.names.words], "orch list shows all"),
@@ -202,7 +166,7 @@ def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
     for stage in registry.stages:
         if not stage.tools and stage.name in project.stages:
             others = [one.name for one in registry.stages if one.tools and not one.is_configured]
-            yield _doubt(
+            yield doubt(
                 "empty-stage",
                 f'stage "{stage.name}" is configured and has no tool',
                 _near_stage(stage.name, others),

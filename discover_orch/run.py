@@ -12,9 +12,10 @@ from typing import Literal
 from discover_orch.errors import Problem
 from discover_orch.plan import Plan
 from discover_orch.registry import Registry
+from discover_orch.seen import Seen
 from discover_orch.value import field, replace, value
 
-Status = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled"]
+Status = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled", "fresh"]
 RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
 
 
@@ -41,6 +42,13 @@ class RunStarted:
 
 
 @value
+class ToolOrdered:
+    """Its order goes out, perhaps while another tool runs: from now on it may begin before anybody hears of it."""
+
+    module: str
+
+
+@value
 class ToolStarted:
     module: str
 
@@ -59,8 +67,8 @@ class ToolFinished:
     """How a tool ended; `duration` in seconds, 0.0 where it did not start.
 
     `loaded` are the project files that it was the first to load in its worker, with the hashes of what was
-    loaded, `wrote` those that it opened for writing, both relative to the root; the second only
-    where that was asked for.
+    loaded, relative to the root. `seen` is what it was seen to do; None where it did not end by itself. `early` is the
+    part of it that was done while those files were loaded and the resources `opened`; None where there was nothing.
     """
 
     module: str
@@ -71,7 +79,9 @@ class ToolFinished:
     notes: tuple[str, ...] = ()
     attempt: int = 1
     loaded: Mapping[str, str] = field(default_factory=dict)
-    wrote: tuple[str, ...] = ()
+    seen: Seen | None = None
+    early: Seen | None = None
+    opened: tuple[str, ...] = ()
 
 
 @value
@@ -122,6 +132,7 @@ class DebuggerOpened:
 
 Event = (
     RunStarted
+    | ToolOrdered
     | ToolStarted
     | ToolOutput
     | ToolFinished

@@ -21,6 +21,7 @@ from discover_orch.run import (
     Suspended,
     Ticked,
     ToolFinished,
+    ToolOrdered,
     ToolStarted,
     Woken,
 )
@@ -66,9 +67,13 @@ def drive(
     run = Run(plan, registry, ahead=ahead)
     steps = {step.tool.module: step for step in plan.steps}
     watch = _Stopwatch(clock)
-    yield RunStarted(run=run_id, targets=plan.words, tools=tuple(steps))
+    fresh = [tool.module for tool in plan.fresh]
+    yield RunStarted(run=run_id, targets=plan.words, tools=(*steps, *fresh))
+    for one in fresh:
+        yield ToolFinished(module=one, status="fresh")
     while not (run.is_over and executor.is_idle):
         while (module := run.ready()) is not None:
+            yield ToolOrdered(module=module)
             executor.submit(steps[module])
             run.hand_out(module)
         yield from _next_events(run, executor, interruptions, watch)

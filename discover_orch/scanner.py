@@ -33,12 +33,25 @@ Entry = tuple[str, Row | None]
 
 @value
 class Snapshot:
-    """What the next look starts from: the index, less the listing. `facts` is not yet a text, since that
-    is made only where something has changed."""
+    """What the next look starts from: the index, less the listing. `signatures` are those of all files that the
+    look met, with a `?` before those that are to match none."""
 
     header: Mapping[str, object]
     tree: str
-    facts: Mapping[str, object]
+    signatures: Mapping[str, str]
+    make_facts: Callable[[], Mapping[str, object]]
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Made only where something has changed, which a warm look finds out from the rest."""
+        return self.make_facts()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Snapshot) and (self.header, self.tree, self.facts) == (
+            other.header,
+            other.tree,
+            other.facts,
+        )
 
 
 def scan(
@@ -59,14 +72,13 @@ def scan(
         if row is None:
             continue
         found = rows.from_row(row)
-        if isinstance(found, Broken):
-            if space.is_named_well(path):
-                broken.append(_with_last_stages(found, old))
-        elif not space.is_named_well(path):
-            if isinstance(found, ModuleFacts) and found.stage and not found.stage.is_off:
+        if isinstance(found, ModuleFacts):
+            if _is_name(found.module):
+                modules.append(reader.resolve(found))
+            elif found.stage and not found.stage.is_off:
                 problems.append(_misnamed(found))
-        elif isinstance(found, ModuleFacts):
-            modules.append(reader.resolve(found))
+        elif isinstance(found, Broken) and _is_name(found.module):
+            broken.append(_with_last_stages(found, old))
     conf = reader.conf()
     if isinstance(conf, Broken):
         broken.append(conf)
@@ -118,15 +130,16 @@ class ModuleSpace:
                 return ".".join(parts)
         return ""
 
-    def is_named_well(self, path: str) -> bool:
-        return all(part.isidentifier() for part in self.name(path).split("."))
-
     def candidates(self, module: str) -> list[str]:
         """The paths that could hold the module, in the order of import."""
         inside = module.replace(".", "/")
         return [
             entry + inside + ending for entry in self._starts for ending in ("/__init__.py", ".py")
         ]
+
+
+def _is_name(module: str) -> bool:
+    return all(map(str.isidentifier, module.split(".")))
 
 
 def _judge(patterns: Sequence[str]) -> Callable[[str], bool] | None:
@@ -238,13 +251,18 @@ class _Reader:
 
 def _is_resolved(facts: ModuleFacts) -> bool:
     """Whether nothing in the facts names another module."""
-    tags = [tag for tag in (facts.stage, facts.after) if tag is not None]
-    if any(isinstance(word, Ref) for tag in tags for word in tag.words):
-        return False
+    for tag in (facts.stage, facts.after):
+        if tag is not None:
+            for word in tag.words:
+                if isinstance(word, Ref):
+                    return False
     run = facts.run
-    return run is None or (
-        run.ref is None and all(isinstance(one.type, ParamType | Unknown) for one in run.arguments)
-    )
+    if run is None:
+        return True
+    for one in run.arguments:
+        if not isinstance(one.type, (ParamType, Unknown)):
+            return False
+    return run.ref is None
 
 
 def _with_last_stages(broken: Broken, old: _Memory) -> Broken:
@@ -301,23 +319,6 @@ def _snapshot(
     for path, signature in tree.signatures.items():
         if is_racy(signature, started):
             tree.signatures[path] = "?" + signature
-    good = dict(old.good)
-    for one in modules:
-        if one.stage is not None and one.stage.words:
-            good[one.path] = [word for word in one.stage.words if isinstance(word, str)]
-    table = {
-        "files": {
-            path: (tree.signatures[path], row)
-            for path, (_, row) in entries.items()
-            if not rows.has_secret(row)
-        },
-        "exports": {
-            key: (tree.signatures[CONF if key == _CONF_KEY else key], row)
-            for key, (_, row) in reader.read.items()
-            if not rows.has_secret(row)
-        },
-        "good": {path: stages for path, stages in good.items() if path in entries},
-    }
     header = {
         "fingerprint": fingerprint,
         "pythonpath": [*project.pythonpath],
@@ -325,4 +326,26 @@ def _snapshot(
         "excluded": sorted(tree.excluded),
         "extras": sorted(reader.extras),
     }
-    return Snapshot(header=header, tree=tree.text, facts=table)
+
+    def make_facts() -> Mapping[str, object]:
+        good = dict(old.good)
+        for one in modules:
+            if one.stage is not None and one.stage.words:
+                good[one.path] = [word for word in one.stage.words if isinstance(word, str)]
+        return {
+            "files": {
+                path: (tree.signatures[path], row)
+                for path, (_, row) in entries.items()
+                if not rows.has_secret(row)
+            },
+            "exports": {
+                key: (tree.signatures[CONF if key == _CONF_KEY else key], row)
+                for key, (_, row) in reader.read.items()
+                if not rows.has_secret(row)
+            },
+            "good": {path: stages for path, stages in good.items() if path in entries},
+        }
+
+    return Snapshot(
+        header=header, tree=tree.text, signatures=tree.signatures, make_facts=make_facts
+    )

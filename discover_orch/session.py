@@ -15,14 +15,16 @@ from collections.abc import Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
+from discover_orch.code import CodeMemory
 from discover_orch.errors import Stuck
 from discover_orch.executors.local import LocalExecutor
 from discover_orch.masking import find_pieces, masked
 from discover_orch.plan import Plan
 from discover_orch.project import Project, url_secrets
 from discover_orch.protocol import Prepare, Resource
+from discover_orch.recording import Recorder
 from discover_orch.registry import Registry, uses_get_connection
-from discover_orch.run import Event, Run
+from discover_orch.run import Event, Noticed, Run, RunFinished
 from discover_orch.runner import Interruptions, drive
 from discover_orch.spawn import Interpreter
 from discover_orch.supervisor import Supervisor
@@ -43,7 +45,7 @@ def run_plan(
     all_frames: bool = False,
     interpreter: Interpreter | None = None,
 ) -> Generator[Event, None, None]:
-    """Must be run to its end or closed: either leaves no process behind."""
+    """Must be run to its end or closed: either leaves no process behind, and a journal that is true."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -52,7 +54,8 @@ def run_plan(
     try:
         with signals:
             executor = LocalExecutor(prepare, worker)
-            yield from _carry_out(plan, registry, project, executor, signals, Run.AHEAD)
+            recorder = Recorder(plan, registry, project)
+            yield from _carry_out(plan, registry, project, executor, signals, Run.AHEAD, recorder)
     finally:
         signals.close()
 
@@ -67,16 +70,17 @@ def run_watched(
     interruptions: Interruptions,
     environment: Mapping[str, str],
     all_frames: bool = False,
+    code: CodeMemory | None = None,
 ) -> Generator[Event, None, None]:
     """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait,
-    which perhaps `is_importing` still."""
+    which perhaps `is_importing` still. `code` is kept from one run to the next."""
     prepare = replace(
         _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
         environment=environment,
-        observes=True,
     )
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
-    yield from _carry_out(plan, registry, project, executor, interruptions, 1)
+    recorder = Recorder(plan, registry, project, kind="watch", code=code)
+    yield from _carry_out(plan, registry, project, executor, interruptions, 1, recorder)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:
@@ -92,8 +96,10 @@ def _carry_out(
     executor: LocalExecutor,
     interruptions: Interruptions,
     ahead: int,
+    recorder: Recorder,
 ) -> Iterator[Event]:
-    """All events with their secrets masked; whatever ends it early, the executor is over afterwards."""
+    """All events with their secrets masked, each kept before anybody sees it; whatever ends it early, the executor
+    is over afterwards."""
     hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
     try:
         for event in drive(
@@ -101,24 +107,27 @@ def _carry_out(
             registry,
             executor,
             interruptions,
-            run_id=new_run_id(),
+            run_id=recorder.run,
             clock=time.monotonic,
             ahead=ahead,
         ):
-            yield masked(event, hidden)
+            seen = masked(event, hidden)
+            told = [Noticed(problem=problem) for problem in recorder.take(seen)]
+            if isinstance(seen, RunFinished):
+                yield from told
+                yield seen
+            else:
+                yield seen
+                yield from told
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # tidying up may take its time
         if not executor.is_over:
             executor.interrupt()
             executor.finish()
             while not executor.is_over:
-                for _ in executor.events(0.1, interruptions.wake):
-                    pass
-
-
-def new_run_id() -> str:
-    """Sorts by time and is unique without a look at the disk: `20240131-120000-3f9a`."""
-    return time.strftime("%Y%m%d-%H%M%S-") + os.urandom(2).hex()
+                for event in executor.events(0.1, interruptions.wake):
+                    recorder.take(masked(event, hidden))
+        recorder.close()
 
 
 class Signals:
@@ -238,6 +247,7 @@ def _prepare(
         raw_output=is_raw,
         post_mortem=post_mortem,
         all_frames=all_frames,
+        observes=True,
     )
 
 

@@ -19,10 +19,11 @@ from discover_orch.affected import Reach
 from discover_orch.errors import Location, Problem
 from discover_orch.facts import ImportFact
 from discover_orch.imports import DYNAMIC, imports_of_tree, with_packages
-from discover_orch.meaning import meaning_of
+from discover_orch.meaning import effect_of, meaning_of
 from discover_orch.project import Project
 from discover_orch.scanner import CONF, ModuleSpace
 from discover_orch.syntax import FAILURES, parse, quiet, read_problem
+from discover_orch.tree import ABSENT, signature_of
 from discover_orch.value import replace, value
 
 CONF_MODULE = CONF.removesuffix(".py")
@@ -41,18 +42,21 @@ _MOVES_PLACES = (
 _DEPENDS_ON_ITS_NAME = re.compile(
     rb"\bfrom\s*(?:\\\s*)?\.|\bimport_module\b|\b__import__\b|__all__"
 )
+_TAG = b"ORCH"
 _WORDS = tuple(word.encode() for word in DYNAMIC)
 
 
 @value
 class Source:
     """A file as it was last read. `hash` is that of the bytes ("" where they cannot be had); a file with a
-    `problem` has no `meaning`, and the imports of its last good text."""
+    `problem` has no `meaning`, and the imports of its last good text. `effect` is the meaning less what only
+    says how a tool is run."""
 
     path: str
     module: str
     hash: str
     meaning: str
+    effect: str = ""
     imports: tuple[ImportFact, ...] = ()
     problem: Problem | None = None
 
@@ -110,6 +114,7 @@ class Sources:
         self._entries = tuple(dict.fromkeys("" if one == "." else one + "/" for one in entries))
         self._files: dict[str, _File | None] = {}
         self._good: dict[str, _File] = {}
+        self._signatures: dict[str, str] = {}
         self._spots: dict[str, _Spot] = {}
         #: Names by what their spot rests on: the file taken, folders taken, what is missing.
         self._rests: dict[str, set[str]] = {}
@@ -190,6 +195,38 @@ class Sources:
             pending.extend(reversed(self._step(name, path).modules))
         return tuple((module, tuple(names)) for module, names in wanted.items())
 
+    def signature(self, path: str) -> str:
+        """The file's signature from just before it was last read: what has changed since has another."""
+        self._file(path)
+        return self._signatures.get(path, ABSENT)
+
+    def edges(self, path: str) -> str:
+        """A hash of what the file, by its own name, asks the import system for. While it is the same, all that
+        import the file reach as far as before. As `Reach.has_unread` counts, so does it here."""
+        file = self._file(path)
+        if file is None:
+            return ""
+        facts = file.source.imports
+        marks = (
+            file.has_unread or not all(one.module for one in facts),
+            file.data is not None and _DEPENDS_ON_ITS_NAME.search(file.data) is not None,
+        )
+        return _hash(repr((marks, sorted(set(_names_of(facts))))).encode("utf-8", "replace"))
+
+    def has_other_names(self, path: str) -> bool:
+        """Whether any module asked about so far imports the file under another name than its own, and its
+        imports depend on that: then `edges` says too little."""
+        return path in self._others
+
+    def footing(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
+        """What the reach of a module rests on beside `Reach.missing`: folders without `__init__` that are looked
+        into; and the top-level names that no file of the project has, so that an installed package may."""
+        spots = {name: self._spot(name) for name in self._reach(module).names}
+        own = {name.partition(".")[0] for name, spot in spots.items() if spot.path is not None}
+        folders = {one for spot in spots.values() if spot.path is None for one in spot.places}
+        tops = {name for name in spots if name and "." not in name}
+        return frozenset(folders), frozenset(tops - own)
+
     def _file(self, path: str) -> _File | None:
         if path not in self._files:
             self._files[path] = self._load(path, None)
@@ -197,7 +234,9 @@ class Sources:
 
     def _load(self, path: str, old: _File | None) -> _File | None:
         """The file as it is now; `old` itself where the bytes are the same."""
-        data = _read_bytes(self._full(path), path) if path.endswith(".py") else None
+        full = self._full(path)
+        self._signatures[path] = signature_of(full)
+        data = _read_bytes(full, path) if path.endswith(".py") else None
         if data is None:
             return None
         if old is not None and data == (old.source.problem if old.data is None else old.data):
@@ -207,11 +246,14 @@ class Sources:
         with quiet():
             try:
                 tree = parse(data)
+                meaning = meaning_of(tree)
+                effect = effect_of(tree) if _TAG in data else meaning
                 source = Source(
                     path=path,
                     module=self._name(path),
                     hash=_hash(data),
-                    meaning=meaning_of(tree),
+                    meaning=meaning,
+                    effect=effect,
                     imports=imports_of_tree(
                         tree,
                         module=self._name(path),

@@ -14,7 +14,10 @@ import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Literal
+
+    Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 BUSY_TIMEOUT = 5.0  # seconds
 # What changes nothing that a rollback could undo, or opens or ends a transaction by itself.
@@ -33,6 +36,7 @@ _STORED_PRAGMA = re.compile(
 # Looked up once: a tool may execute millions of statements.
 _new_cursor = sqlite3.Connection.cursor
 _execute = sqlite3.Cursor.execute
+_authorize = sqlite3.Connection.set_authorizer
 
 
 @functools.lru_cache(maxsize=512)
@@ -51,6 +55,21 @@ class Connection(sqlite3.Connection):
     is_closed = False
     lost_writes = False  # the tool closed it on changes that nobody committed
     _changes_before = 0
+    _ear: Authorizer | None = None  # hears what is read and written, and allows everything
+    _guard: Authorizer | None = None  # the tool's own
+    is_interrupted: Callable[[], bool] | None = None  # whether the tool was told to end
+
+    def listen(self, ear: Authorizer | None, *, is_alone: bool = False) -> None:
+        """Have `ear` asked too for each statement that is prepared from here on, those in the cache again.
+
+        With `is_alone` the tool's own authorizer is not asked, for what orch itself wants to know.
+        """
+        self._ear = ear
+        guard = None if is_alone else self._guard
+        if ear is not None and guard is not None:
+            _authorize(self, lambda *asked: ear(*asked) or guard(*asked))
+        else:
+            _authorize(self, ear or guard)
 
     def begin_step(self, managed: bool) -> None:
         """From here on, what the tool does counts; nothing is begun before it changes something."""
@@ -75,6 +94,8 @@ class Connection(sqlite3.Connection):
             self.isolation_level = ""  # type: ignore[assignment]
         self.row_factory = None
         self.text_factory = str
+        if self._guard is not None:
+            self.set_authorizer(None)
         _execute(_new_cursor(self), "PRAGMA foreign_keys = ON")
 
     def _begin(self, sql: str) -> None:
@@ -109,6 +130,17 @@ class Connection(sqlite3.Connection):
 
     def executescript(self, script: str) -> Any:
         return _new_cursor(self, Cursor).executescript(script)
+
+    def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
+        self._guard = authorizer_callback
+        self.listen(self._ear)
+
+    def pass_interrupt(self, error: sqlite3.DatabaseError) -> None:
+        """An interrupt that comes while SQLite asks `ear` is swallowed, and the statement refused: raise it."""
+        is_interrupted = self.is_interrupted
+        is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
+        if self._ear is not None and is_refused and is_interrupted is not None and is_interrupted():
+            raise KeyboardInterrupt from None
 
     def commit(self) -> None:
         if self.in_transaction:
@@ -152,28 +184,41 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
+        is_end = False
         if conn.managed:
             if not conn.in_transaction:
                 conn._begin(sql)
-            elif first_word(sql) in _ENDS:
-                _execute(self, sql, *args)
-                conn._heard("COMMIT")
-                return self
-        _execute(self, sql, *args)
+            else:
+                is_end = first_word(sql) in _ENDS
+        try:
+            _execute(self, sql, *args)
+        except sqlite3.DatabaseError as error:
+            conn.pass_interrupt(error)
+            raise
+        if is_end:
+            conn._heard("COMMIT")
         return self
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
         if conn.managed and not conn.in_transaction:
             conn._begin(sql)
-        super().executemany(sql, *args)
+        try:
+            super().executemany(sql, *args)
+        except sqlite3.DatabaseError as error:
+            conn.pass_interrupt(error)
+            raise
         return self
 
     def executescript(self, script: str) -> Cursor:
         """Commits what is open, then each statement by itself: this is how Python does it."""
         conn: Connection = self.connection  # type: ignore[assignment]
         conn._heard("executescript()")
-        super().executescript(script)
+        try:
+            super().executescript(script)
+        except sqlite3.DatabaseError as error:
+            conn.pass_interrupt(error)
+            raise
         return self
 
 

@@ -85,7 +85,9 @@ def signature_of(path: str) -> str:
 
 def is_racy(signature: str, now_ns: int) -> bool:
     """Whether a file with this signature could have changed again without a new signature."""
-    changed = int(signature.rsplit(" ", 1)[-1]) if signature != ABSENT else 0
+    changed = int(signature[signature.rfind(" ") + 1 :]) if signature != ABSENT else 0
+    if changed <= now_ns - RACY_COARSE_NS:  # most, and neither window holds them
+        return False
     window = RACY_COARSE_NS if changed and changed % 1_000_000_000 == 0 else RACY_NS
     return changed > now_ns - window
 

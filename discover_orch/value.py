@@ -22,6 +22,8 @@ else:
 
 
 _MISSING: Any = object()
+#: From this value of a class on, an `__init__` that is compiled pays.
+_MANY = 50
 
 
 class _Factory:
@@ -67,8 +69,13 @@ def value(cls: type[T]) -> type[T]:
     )
 
     puts = {name: put for name, put, _ in rows}
+    left = _MANY
 
     def __init__(self: Any, **given: Any) -> None:
+        nonlocal left
+        left -= 1
+        if not left and rows:
+            made.__init__ = _compile(rows)
         for name, one in given.items():
             if name not in puts:
                 raise TypeError(f"{cls.__name__} has no {name}")
@@ -84,6 +91,23 @@ def value(cls: type[T]) -> type[T]:
 
     made.__init__ = __init__
     return made  # type: ignore[no-any-return]
+
+
+def _compile(rows: tuple[tuple[str, Any, Any], ...]) -> Any:
+    """The same `__init__`, several times as fast, for 0.1 ms: where there are many values."""
+    takes, puts = [], []
+    names: dict[str, Any] = {"_missing_": _MISSING}
+    for at, (name, put, default) in enumerate(rows):
+        names[f"_put{at}_"] = put
+        takes.append(name if default is _MISSING else f"{name}=_default{at}_")
+        puts.append(f"_put{at}_(self, {name})")
+        if default.__class__ is _Factory:
+            names[f"_make{at}_"], default = default.make, _MISSING
+            puts[-1] = f"_put{at}_(self, _make{at}_() if {name} is _missing_ else {name})"
+        names[f"_default{at}_"] = default
+    # Of the names of the fields alone, which stand in our own source; `dataclasses` does the same.
+    exec(f"def __init__(self, *, {', '.join(takes)}): {'; '.join(puts)}", names)
+    return names["__init__"]
 
 
 def _fields(self: Any) -> tuple[Any, ...]:

@@ -23,7 +23,6 @@ def split_arguments(
     params: list[Param] = []
     problems: list[Problem] = []
     for argument in run.arguments:
-        place = Location(path=path, line=argument.line)
         if argument.is_positional_only:
             if argument.default_source is None:
                 problems.append(
@@ -31,7 +30,7 @@ def split_arguments(
                         code="positional-only",
                         message=f'"{argument.name}" of run() can only be given by position',
                         hint="arguments are given by name; take the / out of the signature",
-                        location=place,
+                        location=Location(path=path, line=argument.line),
                     )
                 )
         elif argument.name in offered:
@@ -47,6 +46,7 @@ def split_arguments(
                 )
             )
         elif argument.default_source is None:
+            place = Location(path=path, line=argument.line)
             problems.append(_nobody_gives(argument, offered, place))
     return tuple(resources), tuple(params), tuple(problems)
 

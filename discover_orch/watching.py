@@ -32,13 +32,16 @@ from discover_orch.moments import (
     Scope,
     Waiting,
 )
+from discover_orch.others import Others
 from discover_orch.progress import Progress, decide
 from discover_orch.protocol import Preload
 from discover_orch.run import (
     Event,
     Noticed,
     RunFinished,
+    RunStarted,
     ToolFinished,
+    ToolStarted,
     Woken,
 )
 from discover_orch.session import Signals
@@ -93,12 +96,14 @@ class Watching:
         self._restarts = False  # the run that is going on was stopped for a newer save
         self._begun_at = 0.0
         self._passed: set[str] = set()  # in the run that is going on
+        self._lock = Lock(self._root)
         self._own: set[str] = set()  # changed while tools ran, and perhaps by them
+        self._made: set[str] = set()  # data that the latest run wrote
+        self._others = Others(self._root, self._lock)
         self._loops = Loops()
         self._head = read_head(self._root)
         self._installed = self._candidate = read_installation()
         self._spare = Spare()
-        self._lock = Lock(self._root)
 
     @property
     def _root(self) -> str:
@@ -171,7 +176,10 @@ class Watching:
         gc.collect()
         gc.freeze()
         while not self._is_over and not self._must_run:
-            self._attention.wait(GATHER if self._telling.is_gathering else math.inf)
+            waits = LOOK_AT_LOCK if self._others.is_awaited else math.inf
+            self._attention.wait(GATHER if self._telling.is_gathering else waits)
+            if self._others.have_ended():
+                self._change((), is_rescan=True)
             for occurrence in self._attention.take():
                 self._occur(occurrence)
             self._telling.gather(time.monotonic())
@@ -219,6 +227,8 @@ class Watching:
         self._restarts = False
         self._passed.clear()
         self._begun_at = time.monotonic()
+        self.ground.sightings.begin()
+        self.ground.manifest.rests = True
         self._attention.look_soon()
         wrote: set[str] = set()
         loaded: dict[str, str] = {}
@@ -231,12 +241,13 @@ class Watching:
             interruptions=self,
             environment=self._environ,
             all_frames=self._manner.all_frames,
+            code=self.ground.code,
         )
         try:
             for event in events:
                 self._follow(event, loaded)
-                if isinstance(event, ToolFinished):
-                    wrote.update(event.wrote)
+                if isinstance(event, ToolFinished) and event.seen is not None:
+                    wrote.update(event.seen.written, event.seen.removed)
                 match event:
                     case Noticed(problem=Problem(code="cold-start") as problem):
                         if self._spare.once(problem.message):
@@ -251,6 +262,7 @@ class Watching:
         finally:
             events.close()
             self._progress = None
+            self.ground.manifest.rests = False
         yield from self._telling.take()
 
     def _follow(self, event: Event, loaded: dict[str, str]) -> None:
@@ -261,8 +273,15 @@ class Watching:
             case Noticed(problem=Problem(code="cold-start", message=message)):
                 if "the spare worker" in message:
                     self._spare.avoid(self._wish())
+            case RunStarted(run=run):
+                self._others.note_own(run)
+            case ToolStarted(module=module):
+                self.ground.sightings.note_start(module)
             case ToolFinished(module=module, status=status):
                 loaded.update(event.loaded)
+                if event.seen is not None:
+                    passed = status == "passed"
+                    self.ground.sightings.note_end(module, event.seen, has_passed=passed)
                 self._prepare_spare()
                 if status == "passed":
                     self._passed.add(module)
@@ -288,15 +307,18 @@ class Watching:
         if end.status == "cancelled":  # if by the user, then he wants none of it
             self._agenda.forgive(order)
         ground = self.ground
+        outputs = ground.find_outputs(order)
+        ground.manifest.rests = False
+        ground.learn(wrote | outputs)
+        self._listen()
         ground.manifest.look()
         differing = set(ground.manifest.differing()) - set(ground.manifest.broken)
-        outputs = ground.find_outputs(order)
         self._loops.note_written(wrote | outputs)
-        made = {
-            one for one in differing if not ground.is_code(one) and (one in wrote or one in outputs)
-        }
-        ground.manifest.accept(made)
-        self._own = differing - made
+        data = {one for one in differing if not ground.is_code(one)}
+        self._made = data & (wrote | outputs)
+        self._made |= ground.find_taken_in(data - self._made)
+        ground.manifest.accept(self._made)
+        self._own = differing - self._made
         self._attention.hear_again(self._own)
         for module, why in ground.find_torn(order, loaded).items():
             if module not in self._agenda.pending and not differing & loaded.keys():
@@ -376,14 +398,13 @@ class Watching:
         """
         ground, is_running = self.ground, self._progress is not None
         news = ground.manifest.look(paths) if is_rescan else ground.manifest.glance(paths)
-        finding = ground.consider(only_code=is_running)
+        only_code = is_running or not self._take_in_others()
+        finding = ground.consider(only_code=only_code)
         self._telling.problems(_once(finding.problems), ground.waiting)
         for warning in finding.warnings:
             self._telling.remark(warning)
         self._attention.hear_again(ground.again)
-        if ground.folders != self._folders:
-            self._folders = ground.folders
-            self._watcher.watch(*self._folders)
+        self._listen()
         if not finding.paths and not finding.found:
             self._tell_saved((*news.paths, *news.saved))
             if not is_running:
@@ -425,6 +446,27 @@ class Watching:
             )
         )
         return list(wishes) or self._spare_the_waiting(finding.problems)
+
+    def _take_in_others(self) -> bool:
+        """What runs of other commands have written is no change; whether data can be judged: not while one goes on."""
+        ground = self.ground
+        data = {one for one in ground.manifest.differing() if not ground.is_code(one)}
+        if not data:
+            return True
+        ran = self._others.find_tools()
+        if ran:
+            ground.learn()
+            ground.manifest.accept(
+                data & (ground.sightings.find_writes(ran) | ground.find_outputs(ran))
+            )
+        return ran is not None
+
+    def _listen(self) -> None:
+        """To the folders that count by now."""
+        folders = self.ground.folders
+        if folders != self._folders:
+            self._folders = folders
+            self._watcher.watch(*folders)
 
     def _spare_the_waiting(self, problems: Collection[Problem]) -> list[str]:
         """A file has just broken: where a tool that waits for its turn depends on it, the run goes no further."""
@@ -479,7 +521,9 @@ class Watching:
 
     def _tell_saved(self, paths: Collection[str]) -> None:
         """Files that were saved, and nothing comes of it."""
-        quiet = self.ground.manifest.differing().keys() | self._loops.let_be | self._own
+        quiet = (
+            self.ground.manifest.differing().keys() | self._loops.let_be | self._own | self._made
+        )
         saved = [path for path in dict.fromkeys(paths) if path not in quiet]
         self._telling.saved(saved, time.monotonic())
 

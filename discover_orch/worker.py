@@ -22,12 +22,15 @@ from collections.abc import Mapping
 from discover_orch.baseline import Baseline
 from discover_orch.capture import Capture
 from discover_orch.channel import Channel
-from discover_orch.database import CannotOpen, find_hint
+from discover_orch.database import CannotOpen, find_hint, find_path
 from discover_orch.debugger import Debugger, NoTerminal
 from discover_orch.failure import describe
 from discover_orch.interrupts import Interrupts
 from discover_orch.loader import ImportProblem, Loader
+from discover_orch.metrics import read_metrics
+from discover_orch.observe import Observer
 from discover_orch.orphans import become_subreaper, end_with_parent, sweep
+from discover_orch.outputs import MissingOutput, check_outputs
 from discover_orch.protocol import (
     INSIDE,
     Closed,
@@ -49,15 +52,14 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from discover_orch.observe import Observer
+    from discover_orch.loader import Loaded
     from discover_orch.protocol import StepStatus
+    from discover_orch.seen import Seen
 
 # What orch itself has to say about a tool: a sentence, and no traceback.
-PROBLEMS = (CannotOpen, ImportProblem, NoTerminal, ResourceProblem)
+PROBLEMS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
 # What most tools import from the standard library: done while there is nothing else to do.
 COMMON = ("dataclasses", "logging", "pathlib", "typing")
-LONGEST_TEXT = 1000  # characters of a metric
-LONGEST_NUMBER = 1 << 1000  # a larger one takes long to write, and is refused by Python beyond
 SWEEP_TIME = 0.5  # seconds
 FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
@@ -141,11 +143,13 @@ class Worker:
         self._orchconf = prepare.orchconf
         self._conf_error: BaseException | None = None
         self._failures = 0
+        self._is_ready = False  # all that the tool needs is loaded and opened
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
         os.environ[INSIDE] = prepare.root
-        self._observer = _observe(prepare.root) if prepare.observes else None
+        database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
+        self._observer = Observer(prepare.root, database) if prepare.observes else None
         self._loader = Loader(prepare.root, prepare.pythonpath)
         self._loader.install()
         self._debugger = Debugger(channel, capture, interrupts)
@@ -159,6 +163,8 @@ class Worker:
             has_connection=prepare.has_connection,
             load_conf=self._load_conf,
             call=interrupts.shield,
+            observer=self._observer,
+            is_interrupted=lambda: interrupts.raised,
         )
 
     def serve(self) -> None:
@@ -182,8 +188,15 @@ class Worker:
         started = time.perf_counter()
         self._interrupts.raised = False
         self._debugger.begin_step(order.step)
+        self._is_ready = False
+        if self._observer is not None:
+            self._observer.begin()
         with self._baseline:
             status, error, metrics, notes = self._attempt(order)
+            loaded = self._loader.take_loaded()
+            seen = self._look(order, loaded)
+            early = self._observer.take_early() if self._observer is not None else None
+            opened = self._resources.take_opened()
             self._channel.check()
             self._debugger.end_step()
             self._capture.put_back()
@@ -197,11 +210,31 @@ class Worker:
                 error=error,
                 metrics=metrics,
                 notes=tuple(notes),
-                loaded=self._loader.take_loaded(),
-                wrote=self._observer.take_written() if self._observer else (),
+                loaded=loaded,
+                seen=seen,
+                early=early,
+                opened=opened if early is not None else (),
             ),
             may_wait=True,
         )
+
+    def _look(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Seen | None:
+        """What the tool was seen to do; before anything of it is put back."""
+        if self._observer is None:
+            return None
+        if not self._is_ready:
+            self._note_early()
+        return self._observer.take(
+            loaded={path for _, path, _ in loaded},
+            third_party=self._loader.take_arrived(),
+            **self._resources.take_seen(order.resources),
+        )
+
+    def _note_early(self) -> None:
+        """What comes later is the tool's alone; the others find open and loaded what was until now."""
+        self._is_ready = True
+        if self._observer is not None:
+            self._observer.note_early(**self._resources.look_early())
 
     def _attempt(
         self, order: RunStep
@@ -214,6 +247,8 @@ class Worker:
             self._leave_fork(0)
             if self._interrupts.raised:  # it caught the interrupt, and went on to its end
                 raise KeyboardInterrupt
+            if order.outputs:
+                check_outputs(self._root, order.outputs)
             notes = self._resources.end(keep=True)
         except BaseException as error:
             self._leave_fork(1, error)
@@ -237,6 +272,7 @@ class Worker:
             named.update(call(_convert, order))
         named.update(self._resources.open(order.resources))
         self._interrupts.check()
+        self._note_early()
         self._resources.begin(order.resources)
         first = [named.pop(name) for name in _positional_only(run) if name in named]
         return read_metrics(call(run, *first, **named))
@@ -251,7 +287,7 @@ class Worker:
         if issubclass(type(error), PROBLEMS):
             place = describe(error, self._root)
             return StepError(
-                kind="exception",
+                kind="outputs" if isinstance(error, MissingOutput) else "exception",
                 type=type(error).__name__,
                 message=str(error),
                 path=place.path or order.path,
@@ -320,12 +356,6 @@ class Worker:
             self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
 
 
-def _observe(root: str) -> Observer:
-    from discover_orch.observe import Observer  # a run of `orch watch` alone needs it
-
-    return Observer(root)
-
-
 def _convert(order: RunStep) -> dict[str, object]:
     """The arguments as `run()` wants them; imports the module of an Enum for its members."""
     from discover_orch.tool import Member, Param  # only a tool with parameters needs it
@@ -353,42 +383,6 @@ def _find_member(member: Any) -> object:
 def _positional_only(run: Any) -> tuple[str, ...]:
     code = getattr(run, "__code__", None)
     return () if code is None else code.co_varnames[: code.co_posonlyargcount]
-
-
-def read_metrics(returned: object) -> Mapping[str, object]:
-    """The scalars of a mapping that `run()` returned; whatever else it is or holds is no metric."""
-    if returned is None or not isinstance(returned, Mapping):
-        return {}
-    metrics = {}
-    try:
-        for name, given in returned.items():
-            if isinstance(name, str):
-                is_scalar, scalar = _read_scalar(given)
-                if is_scalar:
-                    metrics[str(name)] = scalar
-    except Exception:  # a mapping of the user's own class
-        return metrics
-    return metrics
-
-
-def _read_scalar(given: Any) -> tuple[bool, object]:
-    if given is None or isinstance(given, bool):
-        return True, given
-    if isinstance(given, str):
-        return True, str.__str__(given)[:LONGEST_TEXT]
-    if isinstance(given, int):
-        return abs(given) < LONGEST_NUMBER, int(given)
-    if isinstance(given, float):
-        return True, float(given)
-    item = getattr(given, "item", None)  # a scalar of numpy and its kin
-    if callable(item):
-        try:
-            inner = item()
-        except Exception:
-            return False, None
-        if inner is None or isinstance(inner, (bool, int, float, str)):
-            return _read_scalar(inner)
-    return False, None
 
 
 def _find_threads() -> tuple[str, ...]:

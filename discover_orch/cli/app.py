@@ -21,7 +21,7 @@ from discover_orch.errors import ExitCode, OrchError, Problem, Stuck, nearest
 if TYPE_CHECKING:
     from discover_orch.spawn import Interpreter
 
-COMMANDS = ("run", "watch", "list", "graph", "check")
+COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
 
 
 class Lazy(click.Group):
@@ -58,9 +58,30 @@ class Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args in (["run", "--changed"], ["status"]):
+            _answer_at_once(ctx, args[0])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise OrchUsage(f'"{args[0]}" is no command of orch', _meant(ctx, args))
         return super().resolve_command(ctx, args)
+
+
+def _answer_at_once(ctx: click.Context, command: str) -> None:
+    """`orch run --changed` or `orch status` where nothing has changed since all was fresh: no tool is looked at."""
+    from discover_orch.verdict import find_verdict
+
+    context: Context = ctx.obj
+    stages = find_verdict(context.start, context.folder, os.environ)
+    if not stages:
+        return
+    if command == "status":
+        from discover_orch.render.status import fresh_text
+
+        context.voice.out(fresh_text(stages, context.voice.out_style))
+    else:
+        from discover_orch.cli.words import all_fresh_text
+
+        context.voice.out(all_fresh_text(sum(len(names) for _, names in stages)))
+    ctx.exit(0)
 
 
 def _meant(ctx: click.Context, args: Sequence[str]) -> str:

@@ -5,13 +5,13 @@ In: the tools of the project. Out: click options, which only collect texts; `pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from discover_orch.render.style import one_line
-from discover_orch.tool import Choice, EnumChoice, Param, Scalar, Tool
+from discover_orch.tool import Choice, EnumChoice, Param, ParamType, Scalar, Tool
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -39,37 +39,67 @@ class ParamOption(click.Option):
 
 
 def param_options(
-    tools: Iterable[Tool], taken: set[str], as_flags: Mapping[str, bool]
+    tools: Iterable[Tool],
+    taken: set[str],
+    as_flags: Mapping[str, bool],
+    words: Iterable[str] | None = None,
 ) -> list[ParamOption]:
     """One option for each name, unless orch has one of that name itself (`taken` has its spellings).
 
-    `as_flags` decides for a name that is a flag in one tool and takes a value in another.
+    `as_flags` decides for a name that is a flag in one tool and takes a value in another. With the `words` of a
+    line only those among them are made, since hundreds would take longer than all else; but all where a word is
+    nobody's option, to be told beside those that are like it.
     """
-    taken = set(taken)
-    options: dict[str, ParamOption] = {}
+    wanted = (
+        None if words is None else {word.partition("=")[0] for word in words if word[:2] == "--"}
+    )
+    owned = {"--", *taken}
+    found: dict[str, tuple[Param, list[str], bool, set[str]]] = {}
+    seen = set()
     for tool in tools:
         for param in tool.params:
-            if param.name in options:
+            if param.name in seen:
                 continue
+            seen.add(param.name)
             is_flag = as_flags.get(param.name, param.type.is_flag)
-            spellings = _spellings(param, is_flag=is_flag)
-            free = [one for one in spellings if not taken.intersection(one.split("/"))]
-            if not free or param.flag not in free[0].split("/"):
-                continue
-            for one in free:
-                taken.update(one.split("/"))
-            options[param.name] = ParamOption(param, free, is_flag=is_flag)
-    return list(options.values())
+            free, spellings = [], set[str]()
+            for one in _spellings(param, is_flag=is_flag):
+                both = one.split("/")
+                if owned.isdisjoint(both):
+                    free.append(one)
+                    spellings.update(both)
+            if param.flag in spellings:
+                owned |= spellings
+                found[param.name] = (param, free, is_flag, spellings)
+    has_all = wanted is None or not wanted <= owned
+    return [
+        ParamOption(param, free, is_flag=is_flag)
+        for param, free, is_flag, spellings in found.values()
+        if has_all or not spellings.isdisjoint(wanted or ())
+    ]
 
 
-def mixed_names(tools: Iterable[Tool]) -> dict[str, tuple[list[Tool], list[Tool]]]:
+def mixed_names(tools: Collection[Tool]) -> dict[str, tuple[list[Tool], list[Tool]]]:
     """Names that are a flag in some tools (first list) and take a value in others (second)."""
-    seen: dict[str, tuple[list[Tool], list[Tool]]] = {}
+    kinds: dict[str, list[ParamType]] = {}
     for tool in tools:
         for param in tool.params:
-            pair = seen.setdefault(param.name, ([], []))
-            pair[0 if param.type.is_flag else 1].append(tool)
-    return {name: pair for name, pair in seen.items() if pair[0] and pair[1]}
+            known = kinds.get(param.name)
+            if known is None:
+                kinds[param.name] = [param.type]
+            elif param.type is not known[-1]:  # most are the very same
+                known.append(param.type)
+    mixed = {
+        name: (list[Tool](), list[Tool]())
+        for name, types in kinds.items()
+        if len({one.is_flag for one in types}) > 1
+    }
+    if mixed:
+        for tool in tools:
+            for param in tool.params:
+                if param.name in mixed:
+                    mixed[param.name][0 if param.type.is_flag else 1].append(tool)
+    return mixed
 
 
 def given_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

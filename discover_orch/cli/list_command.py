@@ -14,6 +14,7 @@ from discover_orch.cli.words import TARGETS
 from discover_orch.config import find_root, fingerprint, read_config_bytes
 from discover_orch.errors import EmptyError, ExitCode
 from discover_orch.glance import is_unchanged, kept_brief, kept_document
+from discover_orch.memory import flows_stamp
 from discover_orch.render.listing import listing_text
 from discover_orch.store import open_index
 
@@ -69,7 +70,7 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, Brief] | None:
     """What an unchanged project was found to be the last time, as text or JSON."""
     found = find_root(context.start, context.folder)
     root, config, _ = found
-    key = fingerprint(found, read_config_bytes(root, config), os.environ)
+    key = fingerprint(found, read_config_bytes(root, config), os.environ) + flows_stamp(root)
     index = open_index(root, __version__)
     if index is None or not is_unchanged(root, index, key):
         return None

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from discover_orch import looking
-from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.tools_command import ARGS, VIEW, ToolsCommand, read_values, tools_arguments
+from discover_orch.cli.app import Context, OrchUsage, common_options
+from discover_orch.cli.tools_command import VIEW, ToolsCommand, read_values, tools_arguments
+from discover_orch.cli.words import all_fresh_text
 from discover_orch.errors import ExitCode, OrchError
+from discover_orch.event_rows import nothing_left
 from discover_orch.looking import View
-from discover_orch.plan import Plan
+from discover_orch.plan import MASK, Plan
+from discover_orch.present import CONNECTION
+from discover_orch.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.registry import uses_get_connection
 from discover_orch.render.planning import plan_document, plan_text, settings_text
 from discover_orch.render.problems import few, problem_json
+
+if TYPE_CHECKING:
+    from discover_orch.freshness import Standing
+    from discover_orch.history import RunRecord
+    from discover_orch.lock import Lock
+    from discover_orch.values import Values
 
 
 @click.command("run", cls=ToolsCommand)
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would run, in which order, and why.")
 @tools_arguments
+@click.option("--changed", is_flag=True, help="Only what is stale, and what is downstream of it.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with the latest run that was broken off, or with RUN.",
+)
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @click.option(
     "--output",
@@ -43,6 +63,8 @@ def command(
     exclude: tuple[str, ...],
     pairs: tuple[str, ...],
     database: str | None,
+    changed: bool,
+    resume: str | None,
     pdb: bool,
     output: str,
     wait: bool,
@@ -58,26 +80,31 @@ def command(
     """
     context: Context = ctx.obj
     view: View = ctx.meta[VIEW]
+    lock: Lock | None = None
     try:
+        if resume is not None:
+            _refuse_words(targets, exclude, changed=changed)
         values = read_values(view, targets, exclude, pairs, params)
-        if database is not None:
-            view = looking.with_database(view, database)
-        plan = looking.plan(view, targets, exclude=exclude, values=values)
-    except OrchError as error:
-        if as_json:
-            context.voice.out(_refusal(error, dry_run=dry_run) + "\n")
-        raise
-    if dry_run:
-        return _show_plan(context, view, plan, as_json=as_json, verbose=verbose)
-    from discover_orch.cli.running import hold_project, run_and_show
+        plan = Plan()
+        if resume is None:
+            view = _on(view, database)
+            plan = looking.plan(view, targets, exclude=exclude, values=values, is_partial=changed)
+        if not dry_run:
+            from discover_orch.cli.running import hold_project
 
-    try:
-        lock = hold_project(view, waits=wait)
-    except OrchError as error:
-        if as_json:
-            context.voice.out(_refusal(error, dry_run=False) + "\n")
-        raise
-    try:
+            # Before it is asked what is left: nobody else runs anything meanwhile.
+            lock = hold_project(view, waits=wait, voice=context.voice)
+        standings: Mapping[str, Standing] = {}
+        if resume is not None or changed or dry_run:
+            view, plan, standings = _what_is_left(
+                view, plan, values, database, changed=changed, resume=resume, dry_run=dry_run
+            )
+        if not plan.steps:
+            return _say_nothing_left(context, plan, as_json=as_json, dry_run=dry_run)
+        if dry_run:
+            return _show_plan(context, view, plan, standings, as_json=as_json, verbose=verbose)
+        from discover_orch.cli.running import run_and_show
+
         return run_and_show(
             context,
             view,
@@ -87,19 +114,124 @@ def command(
             verbose=verbose,
             as_json=as_json,
             post_mortem=pdb,
-            options=ctx.command.get_params(ctx),
-            words=ctx.meta[ARGS],
+            again=_again(context, plan, database),
         )
+    except OrchError as error:
+        if as_json:
+            context.voice.out(_refusal(error, dry_run=dry_run) + "\n")
+        raise
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
-def _show_plan(context: Context, view: View, plan: Plan, *, as_json: bool, verbose: bool) -> int:
+def _what_is_left(
+    view: View,
+    plan: Plan,
+    values: Values,
+    database: str | None,
+    *,
+    changed: bool,
+    resume: str | None,
+    dry_run: bool,
+) -> tuple[View, Plan, Mapping[str, Standing]]:
+    """The view with the database that is meant, the plan less what need not run, and where tools stand."""
+    from discover_orch.remaining import Remaining, find_record  # a plain run need not know
+
+    record = None
+    if resume is not None:
+        record = find_record(view.project.root, resume or None)
+        view = _on(view, database or _database_of(record))
+    left = Remaining(view.project, view.registry, values, view.signatures)
+    if resume is not None:
+        plan = left.resumed(record)
+    elif changed:
+        plan = left.only_stale(plan)
+        said = (*values.options, *values.given, *looking.warnings(view), *plan.warnings)
+        is_all = len(plan.fresh) == len(view.registry.order)
+        if is_all and database is None and not said:
+            left.keep_verdict(view.key)
+    return view, plan, left.standings(plan) if dry_run and plan.steps else {}
+
+
+def _on(view: View, database: str | None) -> View:
+    return view if database is None else looking.with_database(view, database)
+
+
+def _refuse_words(targets: Sequence[str], exclude: Sequence[str], *, changed: bool) -> None:
+    if targets or exclude:
+        word = targets[0] if targets else f"--exclude {exclude[0]}"
+        raise OrchUsage(
+            f"--resume takes no targets, and {word} was given",
+            "it runs what is left of the recorded plan: orch run --resume, or --resume RUN alone",
+        )
+    if changed:
+        raise OrchUsage("--resume and --changed exclude each other", "give one of them")
+
+
+def _database_of(record: RunRecord | None) -> str | None:
+    """The one that was named on the command line of that run, or in its environment, if any was."""
+    if record is None or record.database_origin not in (
+        "--database",
+        DATABASE_VARIABLE,
+        f"{VARIABLE_PREFIX}DATABASE",
+    ):
+        return None
+    if record.database == CONNECTION:
+        return None
+    if MASK in record.database:
+        raise OrchUsage(
+            f"run {record.run} had the database {record.database}, whose password is not kept",
+            "give it again: --database URL",
+        )
+    return record.database
+
+
+def _again(context: Context, plan: Plan, database: str | None) -> str:
+    """The line to type to go on: secrets have to be given again."""
+    words = ["orch", *(["-C", context.folder] if context.folder else []), "run", "--resume"]
+    bounds = [bound for step in plan.steps for bound in step.arguments if bound.param.is_secret]
+    for flag in dict.fromkeys(bound.param.flag for bound in bounds if bound.origin.startswith("-")):
+        words += [flag, "VALUE"]
+    if database is not None and MASK in masked_url(database):
+        words += ["--database", masked_url(database)]
+    return shlex.join(words)
+
+
+def _say_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: bool) -> int:
+    """Nothing is stale, or nothing is left: said, and well."""
+    voice = context.voice
+    if as_json and dry_run:
+        voice.out(
+            json.dumps({"version": 1, "tools": [], "fresh": _names(plan), "warnings": []}) + "\n"
+        )
+    elif as_json:
+        for document in nothing_left(plan):
+            voice.out(json.dumps(document) + "\n")
+    else:
+        voice.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
+    voice.problems(plan.warnings)
+    return ExitCode.OK
+
+
+def _names(plan: Plan) -> list[str]:
+    return [tool.name for tool in plan.fresh]
+
+
+def _show_plan(
+    context: Context,
+    view: View,
+    plan: Plan,
+    standings: Mapping[str, Standing],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     voice = context.voice
     if as_json:
-        voice.out(json.dumps(plan_document(plan, view.registry)) + "\n")
+        voice.out(json.dumps(plan_document(plan, view.registry, standings)) + "\n")
     else:
-        voice.out(plan_text(plan, view.registry, voice.out_style, verbose=verbose))
+        voice.out(plan_text(plan, view.registry, voice.out_style, standings, verbose=verbose))
         if verbose:
             given = uses_get_connection(view.registry, view.project)
             voice.out(settings_text(view.project, voice.out_style, has_connection=given))

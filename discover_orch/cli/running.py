@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
 from typing import cast
 
-import click
-
 from discover_orch import __version__, looking, session
-from discover_orch.cli.again import Again
 from discover_orch.cli.app import Context
 from discover_orch.cli.live import StatusLine
 from discover_orch.cli.voice import HungUp, Voice
 from discover_orch.errors import ExitCode, Problem, Stuck, UsageError
+from discover_orch.event_rows import event_document
 from discover_orch.lock import Lock
 from discover_orch.looking import View
+from discover_orch.memory import Memory
 from discover_orch.plan import Plan
 from discover_orch.project import masked_url
 from discover_orch.protocol import INSIDE
 from discover_orch.registry import uses_get_connection
 from discover_orch.render.problems import few
-from discover_orch.render.screen import Heading, Output, Screen, event_document
+from discover_orch.render.screen import Heading, Output, Screen
 from discover_orch.report import Report
 from discover_orch.run import DebuggerOpened, Event, Noticed, Suspended, Ticked
 
@@ -37,10 +35,9 @@ def run_and_show(
     verbose: bool,
     as_json: bool,
     post_mortem: bool,
-    options: Iterable[click.Parameter],
-    words: Sequence[str],
+    again: str,
 ) -> int:
-    """Runs the plan to its end and answers with the exit code. `words` were typed behind `run`."""
+    """Runs the plan to its end and answers with the exit code. `again` is the command that would go on."""
     voice, report = context.voice, Report()
     voice.problems(few((*looking.warnings(view), *plan.warnings)))
     is_raw = output == "raw"
@@ -53,15 +50,7 @@ def run_and_show(
         all_frames=verbose,
         interpreter=None if is_raw else context.take_interpreter(),
     )
-    names = {step.tool.module: step.tool.name for step in plan.steps}
-    again = Again(
-        plan,
-        view.registry,
-        view.project,
-        options=options,
-        words=words,
-        folder=context.folder,
-    )
+    names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
     screen = Screen(
         plan,
         voice.out_style,
@@ -69,7 +58,8 @@ def run_and_show(
         output=cast(Output, output),
         quiet=quiet,
         verbose=verbose,
-        again=again.command,
+        again=again,
+        expected=lambda: Memory(view.project.root).durations(names),
     )
     shows_status = output != "raw" and not as_json
     status = StatusLine(voice.terminal if shows_status else None, voice.out_style)
@@ -91,12 +81,16 @@ def run_and_show(
     return report.exit_code
 
 
-def hold_project(view: View, *, waits: bool) -> Lock:
-    """The lock of the project, for one run. Raises UsageError where another run has it, and nobody waits."""
+def hold_project(view: View, *, waits: bool, voice: Voice) -> Lock:
+    """The lock of the project, for one run; who waits is told for whom. Raises UsageError where another run has it,
+    and nobody waits."""
     root = view.project.root
     lock = Lock(root)
     is_inside = os.environ.get(INSIDE) == root
-    holder = lock.take(waits=waits and not is_inside)
+    holder = lock.take()
+    if holder is not None and waits and not is_inside:
+        voice.err(f"{holder.sentence}: waiting for its end\n")
+        holder = lock.take(waits=True)
     if holder is None:
         return lock
     hint = "--wait waits for its end"

@@ -7,7 +7,7 @@ options may stand before or after targets.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,8 +22,9 @@ from discover_orch.cli.flags import (
     param_options,
 )
 from discover_orch.cli.words import TARGETS
-from discover_orch.errors import OrchError, ProjectError
+from discover_orch.errors import OrchError, ProjectError, UsageError
 from discover_orch.looking import View
+from discover_orch.plan import MISSING, bind, unused
 from discover_orch.tool import Tool
 from discover_orch.values import KeyValue, Values
 
@@ -68,13 +69,14 @@ class ToolsCommand(click.Command):
         tools = list(view.registry.tools.values())
         taken = self.own_spellings(ctx)
         as_flags: dict[str, bool] = {}
+        words = None if ctx.resilient_parsing else args  # what is completed is not there yet
         for name, (flags, values) in mixed_names(tools).items():
             # What the word after it means depends on the tools, and these are found among the words:
             # of the two readings the one holds whose own tools take the option so.
             mixed: tuple[Tool, Tool] | None = None
             holds = {}
             for is_flag in (True, False):
-                options = param_options(tools, taken, {**as_flags, name: is_flag})
+                options = param_options(tools, taken, {**as_flags, name: is_flag}, words)
                 chosen = self.chosen_tools(ctx, view, args, options)
                 takes_none = [tool for tool in flags if tool in chosen]
                 takes_value = [tool for tool in values if tool in chosen]
@@ -91,7 +93,7 @@ class ToolsCommand(click.Command):
                     f"give it to one: -p {mixed[1].name}.{name}=VALUE",
                 )
             as_flags[name] = holds[True]
-        return param_options(tools, taken, as_flags)
+        return param_options(tools, taken, as_flags, words)
 
     def chosen_tools(
         self,
@@ -178,6 +180,19 @@ def read_values(
     )
     _refuse_unselected(view, targets, exclude, values)
     return values
+
+
+def refuse_wrong(view: View, chosen: Collection[str], values: Values) -> None:
+    """A value that a chosen tool cannot convert, or that none takes, as `orch run` would refuse it; one that is
+    missing is no matter."""
+    tools = [view.registry.tools[module] for module in view.registry.order if module in chosen]
+    problems = unused(values, tools, view.registry)
+    for module in view.registry.order:
+        if module in chosen:
+            bind(view.registry.tools[module], view.registry, view.project, values, problems)
+    wrong = [problem for problem in problems if problem.code != MISSING]
+    if wrong:
+        raise UsageError(*wrong)
 
 
 def _refuse_unselected(

@@ -87,8 +87,9 @@ def command(
 ) -> int:
     """Run the targets, then wait, and run again what a change affects.
 
-    A change is a module that means something else, a file that a tool names as its input, orchconf.py or the
-    configuration. Comments, formatting, and a save that changes nothing run nothing. Ctrl-C or q ends it.
+    A change is a module that means something else, a file that a tool names as its input or was seen to read,
+    orchconf.py or the configuration. Comments, formatting, and a save that changes nothing run nothing. Ctrl-C or q
+    ends it.
     """
     context: Context = ctx.obj
     view: View = ctx.meta[VIEW]

@@ -11,6 +11,7 @@ from discover_orch.cli.live import StatusLine
 from discover_orch.cli.running import heading, write_json, write_text
 from discover_orch.cli.voice import HungUp, Voice
 from discover_orch.errors import ExitCode, Stuck
+from discover_orch.memory import Memory
 from discover_orch.moments import (
     Answered,
     Began,
@@ -149,6 +150,7 @@ class _Reader:
             quiet=shown.quiet,
             verbose=shown.verbose,
             reason="" if began.is_first else began.reason,
+            expected=lambda: Memory(self._watching.ground.view.project.root).durations(began.names),
         )
         if shown.clears and not shown.as_json and voice.terminal is not None:
             voice.out(CLEAR)

@@ -52,3 +52,9 @@ def no_tools() -> Problem:
         hint='a tool is a module under the configured packages (default: src) with STAGE = "..." '
         "and a run(); orch list -v shows what was passed over and why",
     )
+
+
+def all_fresh_text(count: int) -> str:
+    """What `orch run --changed` says where it has nothing to do."""
+    tools = "the tool is" if count == 1 else f"all {count:,} tools are"
+    return f"nothing to do: {tools} fresh\n"

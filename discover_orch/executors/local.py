@@ -51,6 +51,7 @@ class LocalExecutor:
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
         self._held: list[RunStep] = []  # those that wait until the one before them has ended
+        self._heard: list[WorkerEvent] = []  # and not yet told
         self._latest = 0  # the step that began last: gets what is written between steps
         self._is_interrupted = False
         if worker is not None and not self._is_importing:
@@ -63,7 +64,7 @@ class LocalExecutor:
 
     @property
     def is_over(self) -> bool:
-        return self._worker is None or self._worker.is_over
+        return (self._worker is None or self._worker.is_over) and not self._heard
 
     def submit(self, step: Step) -> None:
         worker = self._worker
@@ -82,8 +83,10 @@ class LocalExecutor:
         if self._worker is None:
             return
         yield from self._begin_held(self._worker)
-        for event in self._worker.events(timeout, wake):
-            yield from self._translate(event, self._worker)
+        if not self._heard:  # what whoever stopped listening left is told first
+            self._heard.extend(self._worker.events(timeout, wake))
+        while self._heard:
+            yield from self._translate(self._heard.pop(0), self._worker)
 
     def _begin_held(self, worker: Supervisor) -> Iterator[Event]:
         """A tool that writes to the terminal itself is told of before it can: one at a time."""
@@ -154,7 +157,9 @@ class LocalExecutor:
                     metrics=event.metrics,
                     notes=event.notes,
                     loaded={path: content for _, path, content in event.loaded},
-                    wrote=event.wrote,
+                    seen=event.seen,
+                    early=event.early,
+                    opened=event.opened,
                 )
             case DebugStarted(step=step):
                 yield DebuggerOpened(module=self._module(step))
@@ -238,6 +243,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         },
         extra=step.extra,
         resources=step.tool.resources,
+        outputs=step.tool.outputs,
         failures=failures,
     )
 

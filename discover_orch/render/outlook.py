@@ -22,6 +22,8 @@ def outlook_text(outlook: Outlook, style: Style) -> str:
         f"{style.paint('files', 'bold')}    {outlook.files:,} for {count(outlook.tools, 'tool')}; a look at "
         f"all takes {1000 * outlook.look:.1f} ms, one every {outlook.interval:g} s",
     ]
+    if outlook.observed or outlook.listed:
+        lines.append(f"{style.paint('data', 'bold')}     {_data(outlook)}")
     for at, folder in enumerate(outlook.folders):
         label = "folders" if at == 0 else "       "
         lines.append(f"{style.paint(label, 'bold')}  {_folder(folder)}")
@@ -37,6 +39,8 @@ def outlook_document(outlook: Outlook) -> dict[str, object]:
     return {
         "mode": outlook.mode,
         "files": outlook.files,
+        "observed": outlook.observed,
+        "listed": outlook.listed,
         "tools": outlook.tools,
         "look": round(outlook.look, 6),
         "interval": outlook.interval,
@@ -57,6 +61,11 @@ def outlook_document(outlook: Outlook) -> dict[str, object]:
         ],
         "doubts": [problem_json(problem) for problem in outlook.doubts],
     }
+
+
+def _data(outlook: Outlook) -> str:
+    folders = f", and {count(outlook.listed, 'folder')} to list" if outlook.listed else ""
+    return f"{count(outlook.observed, 'file')} that tools were seen to read{folders}"
 
 
 def _folder(folder: WatchedFolder) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from discover_orch.freshness import Standing
 from discover_orch.plan import MASK, Bound, Plan, Step
 from discover_orch.project import Project, masked_url
 from discover_orch.registry import Registry
@@ -15,11 +16,21 @@ from discover_orch.tool import Choice, Scalar, is_secret_name
 
 #: A name that is longer does not push the columns behind it out of sight.
 MOST_COLUMNS = 40
+MOST_FRESH = 20
+_UNKNOWN: Mapping[str, Standing] = {}
 
 
-def plan_text(plan: Plan, registry: Registry, style: Style, *, verbose: bool = False) -> str:
-    """One line a step with its reason; `verbose` adds each parameter with where it comes from."""
-    out = [f"would run {count(len(plan.steps), 'tool')}, in this order:"]
+def plan_text(
+    plan: Plan,
+    registry: Registry,
+    style: Style,
+    standings: Mapping[str, Standing] = _UNKNOWN,
+    *,
+    verbose: bool = False,
+) -> str:
+    """One line a step with its reason and where it stands; `verbose` adds each parameter with where it comes from."""
+    out = [one_line(plan.intro)] if plan.intro else []
+    out.append(f"would run {count(len(plan.steps), 'tool')}, in this order:")
     names = [one_line(step.tool.name) for step in plan.steps]
     stages = [one_line(step.stage) for step in plan.steps]
     digits = len(str(len(names)))
@@ -34,13 +45,31 @@ def plan_text(plan: Plan, registry: Registry, style: Style, *, verbose: bool = F
             f"  {number:>{digits}}  {name}  {stages[number - 1]:<{stage_width}}  "
             + style.paint(one_line(reason), "dim")
         )
+        standing = standings.get(step.tool.module)
+        if standing is not None and not any(one in step.reason for one in standing.sentences):
+            out[-1] += "  " + standing_text(standing, style)
         if verbose:
             pad = " " * (digits + 4)
             out += [pad + line for line in _parameters(step, style)]
+    if plan.fresh:
+        told = ", ".join(one_line(tool.name) for tool in plan.fresh[:MOST_FRESH])
+        more = f" and {len(plan.fresh) - MOST_FRESH:,} more" if len(plan.fresh) > MOST_FRESH else ""
+        out.append(f"fresh: {told}{more}")
     return "\n".join(out) + "\n"
 
 
-def plan_document(plan: Plan, registry: Registry) -> dict[str, Any]:
+def standing_text(standing: Standing, style: Style) -> str:
+    """`fresh`, or `stale` with the first reason and how many more there are."""
+    if standing.is_fresh:
+        return style.paint("fresh", "green")
+    first, *more = standing.sentences
+    others = f" (and {len(more)} more)" if more else ""
+    return f"{style.paint('stale', 'yellow')}: {one_line(first)}{others}"
+
+
+def plan_document(
+    plan: Plan, registry: Registry, standings: Mapping[str, Standing] = _UNKNOWN
+) -> dict[str, Any]:
     return {
         "version": 1,
         "tools": [
@@ -51,11 +80,19 @@ def plan_document(plan: Plan, registry: Registry) -> dict[str, Any]:
                 "after": [registry.display(other) for other in step.tool.after],
                 "reason": step.reason,
                 "params": _values(step),
+                **_standing_keys(standings.get(step.tool.module)),
             }
             for step in plan.steps
         ],
+        "fresh": [tool.name for tool in plan.fresh],
         "warnings": [problem_json(problem) for problem in plan.warnings],
     }
+
+
+def _standing_keys(standing: Standing | None) -> dict[str, object]:
+    if standing is None:
+        return {}
+    return {"state": standing.state, "reasons": list(standing.sentences)}
 
 
 def settings_text(project: Project, style: Style, *, has_connection: bool = False) -> str:

@@ -6,8 +6,7 @@ user's tools is cleaned on the way. What a terminal shows beyond lines (elapsed 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from discover_orch.plan import Plan
@@ -57,11 +56,16 @@ class Screen:
         output: Output = "live",
         quiet: bool = False,
         verbose: bool = False,
-        again: Callable[[Collection[str]], str] | None = None,
+        again: str = "",
         reason: str = "",
+        expected: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """Without a `heading` there is none; `reason` is why this runs, told at its end. `again` gives the
-        command that goes on, from the identities of the tools that passed."""
+        """Without a `heading` there is none; `reason` is why this runs, told at its end. `again` is the
+        command that goes on where a tool did not pass. `expected` gives the seconds that tools took before; it is
+        asked once, when somebody has waited for a moment."""
+        self._expected = expected
+        self._seconds: Mapping[str, float] | None = None
+        self._intro = plan.intro
         self._reason = reason
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
@@ -102,8 +106,24 @@ class Screen:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
         if event.is_ending:
             return f"    {text}, interrupted: waiting for its end (Ctrl-C again kills it)"
-        left = len(self._steps) - len(report.finished) - 1 if event.module is not None else 0
-        return f"    {text}, {left:,} to go" if left > 0 else f"    {text}"
+        ended = {one.module for one in report.finished}
+        waiting = [one for one in self._steps if one not in ended and one != event.module]
+        if event.module is not None and waiting:
+            text += f", {len(waiting):,} to go"
+        return f"    {text}{self._time_left(event, waiting)}"
+
+    def _time_left(self, event: Ticked, waiting: Sequence[str]) -> str:
+        """As past runs predict it; nothing where one of the tools never passed."""
+        if self._seconds is None:
+            self._seconds = self._expected()
+        running = () if event.module is None else (event.module,)
+        if not running or any(one not in self._seconds for one in (*running, *waiting)):
+            return ""
+        left = sum(self._seconds[one] for one in waiting)
+        left += max(0.0, self._seconds[running[0]] - event.seconds)
+        whole = round(left)
+        shown = f"{whole} s" if whole < 60 else duration(whole)
+        return f", about {shown} left" if whole else ""
 
     def _header(self, event: RunStarted, heading: Heading) -> str:
         style = self._style
@@ -115,7 +135,9 @@ class Screen:
             + f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}",
             f"database {one_line(heading.database)} {style.paint(f'({heading.database_origin})', 'dim')}",
         ]
-        names = [one_line(self._steps[module].tool.name) for module in event.tools]
+        if self._intro:
+            lines.append(one_line(self._intro))
+        names = [one_line(step.tool.name) for step in self._steps.values()]
         shown = names if len(names) <= 20 else [*names[:20], f"and {len(names) - 20:,} more"]
         lines.append(f"running {count(len(names), 'tool')}: {', '.join(shown)}")
         return "\n".join(lines) + "\n"
@@ -145,9 +167,9 @@ class Screen:
         return ""
 
     def _end(self, event: ToolFinished) -> str:
-        style, name = self._style, one_line(self._steps[event.module].tool.name)
-        if event.status in ("blocked", "not_run"):
+        if event.status in ("blocked", "not_run", "fresh"):
             return ""
+        style, name = self._style, one_line(self._steps[event.module].tool.name)
         mark, kind, word = {
             "passed": (style.mark("✓", "ok"), "green", ""),
             "failed": (style.mark("✗", "FAILED"), "error", ""),
@@ -177,9 +199,9 @@ class Screen:
     def _summary(self, report: Report) -> str:
         style = self._style
         lines = [self._failed_line(one) for one in report.failures]
-        passed = {one.module for one in report.finished if one.status == "passed"}
-        if self._again and len(passed) < len(self._steps):
-            lines.append(f"  to go on: {one_line(self._again(passed))}")
+        has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
+        if self._again and has_left:
+            lines.append(f"  to go on: {one_line(self._again)}")
         parts = []
         kinds = {
             "passed": "green",
@@ -187,7 +209,7 @@ class Screen:
             "interrupted": "yellow",
             "cancelled": "yellow",
         }
-        for word in ("failed", "interrupted", "cancelled", "passed", "blocked", "not_run"):
+        for word in ("failed", "interrupted", "cancelled", "passed", "fresh", "blocked", "not_run"):
             number = report.counts.get(word, 0)
             if number:
                 text = f"{number:,} {word.replace('_', ' ')}"
@@ -223,62 +245,6 @@ def _in_short(error: Failure) -> str:
     if not said or (is_users and error.type):
         said = f"{error.type}: {said}" if said else error.type
     return one_line(said)
-
-
-def event_document(
-    event: Event, names: Mapping[str, str], report: Report
-) -> dict[str, object] | None:
-    """An event as the object of `--json`; None for one that only a terminal cares about."""
-    match event:
-        case RunStarted(run=run, targets=targets, tools=tools):
-            return {
-                "event": "run_started",
-                "run": run,
-                "targets": list(targets),
-                "tools": [names[module] for module in tools],
-            }
-        case ToolStarted(module=module):
-            return {"event": "tool_started", "name": names[module]}
-        case ToolOutput(module=module, stream=stream, text=text):
-            return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
-        case ToolFinished():
-            return {
-                "event": "tool_finished",
-                "name": names[event.module],
-                "status": event.status,
-                "duration": round(event.duration, 6),
-                "error": _error(event.error),
-                "metrics": {name: _number(one) for name, one in event.metrics.items()},
-                "attempt": event.attempt,
-                "notes": list(event.notes),
-            }
-        case RunFinished(status=status, duration=seconds):
-            return {
-                "event": "run_finished",
-                "status": status,
-                "exit_code": report.exit_code,
-                "counts": dict(report.counts),
-                "duration": round(seconds, 6),
-            }
-        case _:
-            return None
-
-
-def _number(one: object) -> object:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(one, float) and not math.isfinite(one) else one
-
-
-def _error(error: Failure | None) -> dict[str, object] | None:
-    if error is None:
-        return None
-    return {
-        "kind": error.kind,
-        "type": error.type,
-        "message": error.message,
-        "path": error.path,
-        "line": error.line,
-    }
 
 
 def _last_drawn(line: str) -> str:

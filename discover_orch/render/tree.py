@@ -10,8 +10,9 @@ from discover_orch.render.style import Style, one_line
 
 
 def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
-    """`{"version": 1, "stages": [{"name", "tools": [{"name", "module", "after", "inputs", "outputs"}]}]}`;
-    `after` from `AFTER` and from declared files."""
+    """`{"version": 1, "stages": [{"name", "tools": [{"name", "module", "after", "inputs", "outputs", "reads",
+    "writes", "tables_read", "tables_written"}]}]}`; `after` from `AFTER` and from data. `inputs` and `outputs` are
+    declared; `reads` and `writes` are all files that a tool declares or was seen to use."""
     stages = []
     for stage in registry.stages:
         tools = [_tool(registry, module) for module in stage.tools if module in chosen]
@@ -35,8 +36,10 @@ def graph_text(document: Mapping[str, Any], style: Style) -> str:
             out.append(
                 (last if is_last else down) + style.paint(one_line(tool["name"]), "bold") + note
             )
-            rows = [("reads", path) for path in tool["inputs"]]
-            rows += [("writes", path) for path in tool["outputs"]]
+            rows = [("reads", f"table {name}") for name in tool["tables_read"]]
+            rows += [("reads", path) for path in tool["reads"]]
+            rows += [("writes", f"table {name}") for name in tool["tables_written"]]
+            rows += [("writes", path) for path in tool["writes"]]
             for number, (verb, path) in enumerate(rows):
                 lead = "   " if is_last else bar
                 mark = last if number == len(rows) - 1 else down
@@ -46,6 +49,7 @@ def graph_text(document: Mapping[str, Any], style: Style) -> str:
 
 def _tool(registry: Registry, module: str) -> dict[str, Any]:
     tool = registry.tools[module]
+    flow = registry.flows[module]
     before = dict.fromkeys((*tool.after, *registry.flow.get(module, ())))
     return {
         "name": tool.name,
@@ -53,4 +57,8 @@ def _tool(registry: Registry, module: str) -> dict[str, Any]:
         "after": [registry.display(other) for other in before],
         "inputs": list(tool.inputs),
         "outputs": list(tool.outputs),
+        "reads": list(flow.reads),
+        "writes": list(flow.writes),
+        "tables_read": list(flow.tables_read),
+        "tables_written": list(flow.tables_written),
     }

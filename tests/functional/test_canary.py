@@ -1,4 +1,4 @@
-"""Looking never runs user code, and writes nothing but orch's own index."""
+"""Looking never runs user code, and writes nothing but orch's own index and what it keeps of the meaning of code."""
 
 from __future__ import annotations
 
@@ -57,9 +57,28 @@ LOOKING = (
     "check --json",
     "graph",
     "graph ingest --json",
+    "status",
+    "status canary -v",
+    "status --json",
+    "history",
+    "history --json",
+    "logs canary",
+    "run -n --changed",
+    "run -n --resume",
+    "status --help",
+    "accept --help",
     "canary",
 )
-COMPLETIONS = ("orch ", "orch run ", "orch run canary --", "orch run --kind ", "orch list c")
+COMPLETIONS = (
+    "orch ",
+    "orch run ",
+    "orch run canary --",
+    "orch run --kind ",
+    "orch list c",
+    "orch status c",
+    "orch accept c",
+    "orch logs c",
+)
 
 
 def files(root: Path) -> dict[str, tuple[int, int]]:
@@ -85,7 +104,8 @@ def test_the_canary_sleeps_through_every_look(is_warm: bool, project: Project, o
         if not is_warm:
             for path in (root / ".orch").rglob("*"):
                 path.unlink()
-    assert sorted(os.listdir(root / ".orch")) in ([], [".gitignore", "index"])
+    kept = sorted(os.listdir(root / ".orch"))
+    assert kept in ([], [".gitignore", "CACHEDIR.TAG", "code", "index"])
 
 
 def test_the_canary_sleeps_through_completion(project: Project, orch: Orch) -> None:

@@ -32,9 +32,10 @@ def complete(orch: Orch, line: str, cwd: Path | None = None) -> list[str]:
 
 def test_commands_and_targets(project: Project, orch: Orch) -> None:
     project(PIPELINE)
-    assert set(complete(orch, "orch ")) == {"run", "watch", "list", "graph", "check"}
+    looking = {"list", "graph", "check", "status", "history", "logs"}
+    assert set(complete(orch, "orch ")) == {"run", "watch", "accept", *looking}
     targets = ["ingest", "render", "full", "nightly", "fetch"]
-    for command in ("run", "list", "graph", "run --exclude", "list fetch"):
+    for command in ("run", "list", "graph", "status", "accept", "run --exclude", "list fetch"):
         assert complete(orch, f"orch {command} ") == targets, command
     assert complete(orch, "orch run re") == ["render"]
     assert complete(orch, "orch run +fe") == ["+fetch"]

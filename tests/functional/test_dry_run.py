@@ -22,9 +22,9 @@ def test_it_shows_the_order_and_a_reason_a_step(project: Project, orch: Orch) ->
         assert (answer.code, answer.err) == (0, "")
         assert answer.out == (
             "would run 3 tools, in this order:\n"
-            "  1  fetch   ingest   of stage ingest\n"
-            "  2  parse   ingest   of stage ingest, after fetch\n"
-            "  3  sum_up  analyze  named\n"
+            "  1  fetch   ingest   of stage ingest  stale: never ran\n"
+            "  2  parse   ingest   of stage ingest, after fetch  stale: never ran\n"
+            "  3  sum_up  analyze  named  stale: never ran\n"
         )
 
 
@@ -33,7 +33,7 @@ def test_verbose_shows_where_each_value_comes_from(project: Project, orch: Orch)
     answer = orch("run", "-n", "-v", "fetch", "--source", "y", "--source", "z")
     assert answer.out == (
         "would run 1 tool, in this order:\n"
-        "  1  fetch  ingest  named\n"
+        "  1  fetch  ingest  named  stale: never ran\n"
         "     limit = 5  orch.toml\n"
         "     source = z  --source\n"
         "settings:\n"
@@ -42,11 +42,14 @@ def test_verbose_shows_where_each_value_comes_from(project: Project, orch: Orch)
     )
 
 
-def test_nothing_runs_and_nothing_but_the_index_is_written(project: Project, orch: Orch) -> None:
+def test_nothing_runs_and_nothing_but_what_orch_knows_of_the_code_is_written(
+    project: Project, orch: Orch
+) -> None:
     root = project(PIPELINE)
     assert orch("run", "-n").code == 0
     assert sorted(path.name for path in root.iterdir()) == [".orch", "orch.toml", "src"]
-    assert sorted(path.name for path in (root / ".orch").iterdir()) == [".gitignore", "index"]
+    kept = sorted(path.name for path in (root / ".orch").iterdir())
+    assert kept == [".gitignore", "CACHEDIR.TAG", "code", "index"]
     assert not list(root.rglob("__pycache__"))
 
 

@@ -62,7 +62,7 @@ def test_the_summary_says_where_and_what(
     assert answer.code == 1, answer.text
     assert summary(answer).startswith("FAILED a src/a.py")
     assert said in summary(answer)
-    assert "  to go on: orch run a b\n1 failed, 1 not run in " in answer.out
+    assert "  to go on: orch run --resume\n1 failed, 1 not run in " in answer.out
     assert "discover_orch" not in answer.out
     assert answer.err == ""
 
@@ -244,51 +244,53 @@ def test_a_thread_that_never_ends_is_named_and_ended(project: Project, orch: Orc
     assert answer.out.splitlines()[-1].startswith("1 passed in 2.")
 
 
+TELLS = 'open("ran", "a").write(f"{__name__[4:]} {since} {dry}\\n")'
 GO_ON = {
     "orch.toml": 'stages = ["load", "both"]\n[groups]\nlast = ["both"]\n',
     "src/load.py": 'STAGE = "load"\ndef run(*, source: str = "", since: str = ""): pass\n',
     "src/both.py": 'STAGE = "both"\ndef run(*, since: str = "", dry: bool = False): 1 / 0\n',
-    "src/last.py": 'STAGE = "both"\nAFTER = "tool:both"\ndef run(): pass\n',
+    "src/last.py": f'STAGE = "both"\nAFTER = "tool:both"\ndef run(*, since="", dry=False): {TELLS}\n',
 }
+MENDED = f'STAGE = "both"\ndef run(*, since: str = "", dry: bool = False): {TELLS}\n'
 
 
 @pytest.mark.parametrize(
-    ("words", "command"),
+    ("words", "ran"),
     [
-        # What has passed is not named again; a stage or a group of the name must not be meant.
-        ("", "orch run tool:both tool:last"),
-        # Options are repeated, but for those that only a tool takes which has passed.
-        ("load tool:both --since 7 --source x.csv", "orch run tool:both --since 7"),
-        ("--dry -p load.since=1 -p both.since=2 full", "{all} --dry -p both.since=2"),
-        ("full -vq --output=fail --exclude tool:last", "orch run tool:both -vq --output=fail"),
-        ("--since load load both", "orch run tool:both tool:last --since load"),
-        ("--since=it's -- both", "orch run tool:both tool:last '--since=it'\"'\"'s'"),
+        # What has passed does not run again; a stage or a group of the name is not meant.
+        ("", "both  False\nlast  False\n"),
+        ("load tool:both --since 7 --source x.csv", "both 7 False\n"),
+        ("--dry -p load.since=1 -p both.since=2 full", "both 2 True\nlast  True\n"),
+        ("full -vq --output=fail --exclude tool:last", "both  False\n"),
+        ("--since load load both", "both load False\nlast load False\n"),
+        ("--since=it's -- both", "both it's False\nlast it's False\n"),
     ],
 )
 def test_the_command_that_goes_on_can_be_typed_as_it_is(
-    project: Project, orch: Orch, words: str, command: str
+    project: Project, orch: Orch, words: str, ran: str
 ) -> None:
-    project(GO_ON)
+    root = project(GO_ON)
     answer = orch("run", *words.split())
     assert answer.code == 1, answer.text
-    expected = command.format(all="orch run tool:both tool:last")
-    assert f"  to go on: {expected}\n" in answer.out
+    assert "  to go on: orch run --resume\n" in answer.out
+    project({"src/both.py": MENDED})
+    again = orch("run", "--resume")
+    assert again.code == 0, again.text
+    assert (root / "ran").read_text() == ran
 
 
 def test_the_command_that_goes_on_names_the_project(project: Project, orch: Orch) -> None:
     root = project(GO_ON)
-    answer = orch("-C", "project", "run", cwd=root.parent)
-    assert "to go on: orch -C project run tool:both tool:last\n" in answer.out
-    answer = orch("run", "-C", "project", cwd=root.parent)
-    assert "to go on: orch run tool:both tool:last -C project\n" in answer.out
+    for words in (("-C", "project", "run"), ("run", "-C", "project")):
+        answer = orch(*words, cwd=root.parent)
+        assert "to go on: orch -C project run --resume\n" in answer.out
+    project({"src/both.py": MENDED})
+    assert orch("-C", "project", "run", "--resume", cwd=root.parent).code == 0
 
 
-def test_the_command_that_goes_on_is_short_for_many_tools(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": 'STAGE = "s"\ndef run(): pass\n',
-            "src/b.py": 'STAGE = "s"\ndef run(): 1 / 0\n',
-            **{f"src/t{n}.py": 'STAGE = "s"\ndef run(): pass\n' for n in range(10, 20)},
-        }
-    )
-    assert "  to go on: orch run s --exclude a\n" in orch("run", "s").out
+def test_the_command_that_goes_on_names_secrets_and_not_their_values(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str = "", n: int = 0): 1 / 0\n'})
+    answer = orch("run", "--api-key", "very-secret", "--n", "5")
+    assert "  to go on: orch run --resume --api-key VALUE\n" in answer.out

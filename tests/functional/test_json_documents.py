@@ -85,6 +85,8 @@ def test_dry_run(project: Project, orch: Orch) -> None:
                 "since": {"value": None, "origin": "default"},
                 "p": {"value": None, "origin": "default"},
             },
+            "state": "never",
+            "reasons": ["never ran"],
         }
     ]
     assert document["version"] == 1

@@ -142,7 +142,7 @@ def test_ctrl_c_interrupts_the_tool_once(project: Project) -> None:
     assert (root / "interrupts").read_text() == "x"
     assert (root / "closed").read_text() == "x"
     assert tables(root) == []
-    assert shown(orch)[-3] == "  to go on: orch run a b"
+    assert shown(orch)[-3] == "  to go on: orch run --resume"
     assert shown(orch)[-2].startswith("1 interrupted, 1 not run in ")
 
 

@@ -402,6 +402,28 @@ def test_a_declared_input_changed_by_the_user_affects_its_tool(project: Project)
         assert watch.settle() == [], watch.story()
 
 
+def test_a_file_that_a_tool_was_seen_to_read_affects_it(project: Project) -> None:
+    """From the end of the very run in which it was seen."""
+    root = project(
+        {
+            "orch.toml": "",
+            "data/rates.csv": "1",
+            "src/a.py": tool_text(body="print(open('data/rates.csv').read())"),
+            "src/b.py": tool_text(),
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        for text in ("2", "3"):
+            save(root / "data/rates.csv", text)
+            changed = watch.wait_for("changed")
+            assert (changed["paths"], changed["tools"]) == (["data/rates.csv"], ["a"])
+            assert changed["reasons"] == {"a": "data/rates.csv changed"}
+            assert watch.next_run().output == {"a": f"{text}\n0\n"}
+        (root / "data/rates.csv").touch()
+        save(root / "data/other.csv", "1")
+        assert watch.settle() == [], watch.story()
+
+
 OUTPUTS = {
     "an input of the next": (
         tool_text(top='ORCH = {"outputs": "data/out.csv"}', body="open('data/out.csv', 'a').write('x')"),
@@ -417,6 +439,14 @@ OUTPUTS = {
     "seen to be read": (
         tool_text(body="open('data/out.csv', 'a').write('x')"),
         tool_text(body="open('data/out.csv').read()"),
+    ),
+    "in a folder that is listed": (
+        tool_text(top="import time", body="open(f'data/{time.time_ns()}.csv', 'w').close()"),
+        tool_text(top="import os", body="os.listdir('data')"),
+    ),
+    "what was looked for in vain": (
+        tool_text(body="open('data/late.csv', 'w').close()"),
+        tool_text(top="import os", body="if not os.path.exists('x'): os.path.isfile('data/late.csv')"),
     ),
     "in the folder of the sources": (
         tool_text(body="open('src/out.log', 'a').write('x')\nopen('src/table.json', 'w').write('{}')"),

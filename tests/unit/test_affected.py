@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.affected import Reach, Scope, affected, expand
+from discover_orch.affected import Inputs, Reach, Scope, affected, expand, find_inputs
+from discover_orch.dataflow import Dataflow
 from discover_orch.registry import Registry
 from discover_orch.stages import Stage
 from discover_orch.tool import Tool
@@ -68,6 +69,44 @@ def test_what_was_seen_is_added_and_never_taken_away() -> None:
     seen = {"a": frozenset({"plugin.py"}), "b": frozenset[str]()}
     assert affected(["plugin.py"], TOOLS, REACHES, REACHES, seen) == {"a": "plugin.py"}
     assert affected(["lib.py"], TOOLS, REACHES, REACHES, seen) == {"a": "lib.py", "b": "lib.py"}
+
+
+SEEN = {
+    "a": Inputs(reads=frozenset(["x.csv", "[ab].csv"]), missed=frozenset(["late.csv"])),
+    "b": Inputs(folders=frozenset(["in", "."]), own=frozenset(["in/mine.csv"])),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "names", "expected"),
+    [
+        ("x.csv", "", {"a": "x.csv"}),
+        ("late.csv", "", {"a": "late.csv"}),
+        ("[ab].csv", "", {"a": "[ab].csv"}),
+        ("a.csv y.csv", "", {}),
+        ("in/x.csv", "", {}),  # what stands in it is no matter
+        ("in/x.csv in/w.csv", "in/x.csv in/w.csv", {"b": "in/w.csv"}),
+        ("in/deep/x.csv", "in/deep/x.csv", {}),
+        ("in/mine.csv", "in/mine.csv", {}),
+        ("x.csv", "x.csv", {"a": "x.csv", "b": "x.csv"}),
+        ("x.csv lib.py", "x.csv", {"a": "lib.py", "b": "lib.py"}),
+    ],
+)
+def test_what_tools_were_seen_to_need_reaches_them(
+    changed: str, names: str, expected: dict[str, str]
+) -> None:
+    found = affected(
+        changed.split(), TOOLS, REACHES, REACHES, inputs=SEEN, names=frozenset(names.split())
+    )
+    assert found == expected
+
+
+def test_inputs_are_what_was_seen_less_what_the_tool_writes_itself() -> None:
+    flow = Dataflow(reads=("x", "y"), writes=("y", "z"), missed=("m", "z"), folders=("in",))
+    other = Dataflow(reads=("w",))
+    assert find_inputs(tool("a"), flow, other) == Inputs(
+        reads=frozenset("wx"), missed=frozenset("m"), folders=frozenset(["in"]), own=frozenset("yz")
+    )
 
 
 def test_an_import_that_cannot_be_read_means_every_module_until_it_was_seen() -> None:

@@ -37,11 +37,23 @@ def parse(
     taken: set[str] | None = None,
     as_flags: Mapping[str, bool] | None = None,
 ) -> dict[str, tuple[str, ...]]:
-    """What the options of these tools make of a command line."""
-    options = param_options(tools, taken or set(), as_flags or {})
-    command = click.Command("run", params=[*options, click.Argument(["targets"], nargs=-1)])
-    with command.make_context("run", words.split()) as ctx:
-        return given_options(ctx.params)
+    """What the options of these tools make of a command line: those among its words, and all of them."""
+    found: list[Any] = []
+    for line in (words.split(), None):
+        options = param_options(tools, taken or set(), as_flags or {}, line)
+        command = click.Command("run", params=[*options, click.Argument(["targets"], nargs=-1)])
+        try:
+            with command.make_context("run", words.split()) as ctx:
+                found.append((given_options(ctx.params), ctx.params["targets"]))
+        except click.UsageError as error:
+            found.append(error)
+    one, other = found
+    if isinstance(one, click.UsageError):
+        assert one.format_message() == other.format_message()
+        raise one
+    assert one == other
+    values: dict[str, tuple[str, ...]] = one[0]
+    return values
 
 
 def refusal(tools: Iterable[Tool], words: str, **more: Any) -> str:
@@ -87,6 +99,27 @@ def test_several_tools_share_one_option() -> None:
 
 def test_a_mistyped_option_is_refused() -> None:
     assert "--sicne" in refusal([tool(make_param("since"), takes_extra=True)], "--sicne x")
+
+
+def names_among(tools: list[Tool], line: str) -> list[str]:
+    options = param_options(tools, {"--output", "-n"}, {}, line.split())
+    return [option.param.name for option in options]
+
+
+def test_of_many_options_only_those_of_the_line_are_made() -> None:
+    tools = [tool(make_param("since"), make_param("dry_run", "bool")), tool(make_param("top"))]
+    assert names_among(tools, "x --output fail -n") == []
+    assert names_among(tools, "--since=1 x") == ["since"]
+    assert names_among(tools, "--no-dry_run x -- --top") == ["dry_run", "top"]
+    # Of one that is nobody's it is told which ones are like it.
+    assert names_among(tools, "--sicne 1") == ["since", "dry_run", "top"]
+    assert names_among(tools, "--no-since") == ["since", "dry_run", "top"]
+
+
+def test_an_option_that_is_not_on_the_line_keeps_its_spellings() -> None:
+    tools = [tool(make_param("x", "bool"), make_param("no_x"))]
+    assert names_among(tools, "--no-x") == ["x"]
+    assert parse(tools, "--no-x") == {"x": ("false",)}
 
 
 def test_an_option_of_orchs_own_wins() -> None:

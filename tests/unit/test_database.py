@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.database import CannotOpen, find_hint, open_sqlite, read_url
+from discover_orch.database import CannotOpen, find_hint, find_path, open_sqlite, read_url
 from discover_orch.sqlite import Connection, first_word
 from tests.support.permissions import bound_by_permissions
 
@@ -111,7 +111,8 @@ def test_a_write_to_what_may_only_be_read_gets_a_hint(tmp_path: Path) -> None:
         conn.execute("INSERT INTO t VALUES (1)")
     assert "must be writable" in find_hint(told.value)
     assert find_hint(ValueError("readonly")) == ""
-    assert find_hint(sqlite3.OperationalError("no such table: t")) == ""
+    assert find_hint(sqlite3.OperationalError("near t: syntax error")) == ""
+    assert "AFTER" in find_hint(sqlite3.OperationalError("no such table: t"))
 
 
 @pytest.mark.parametrize(
@@ -160,3 +161,8 @@ def test_closing_twice_is_closing_once() -> None:
     assert conn.lost_writes
     with pytest.raises(sqlite3.ProgrammingError):
         conn.execute("SELECT 1")
+
+
+def test_only_a_url_of_a_file_has_a_path() -> None:
+    assert find_path("sqlite:///data.db", "/project") == "/project/data.db"
+    assert [find_path(url, "/project") for url in ("sqlite://", "mysql://h/d", "x")] == [""] * 3

@@ -112,8 +112,24 @@ def test_reverse_turns_each_edge(edges: dict[str, list[str]]) -> None:
     assert there == sorted((one, node) for node, others in turned.items() for one in others)
 
 
+@given(edge_maps, st.lists(st.sampled_from(NODES)))
+def test_in_a_knot_each_reaches_each_and_knots_are_as_large_as_can_be(
+    edges: dict[str, list[str]], starts: list[str]
+) -> None:
+    inside = graph.reachable(starts, edges)
+    reach = {node: graph.reachable([node], edges) for node in inside}
+    expected = {
+        frozenset(other for other in reach[node] if node in reach[other]) for node in inside
+    }
+    found = graph.knots(starts, edges)
+    assert set(found) == {group for group in expected if len(group) > 1}
+    assert len(set(found)) == len(found)
+
+
 def test_thousands_of_nodes_in_a_row_need_no_recursion() -> None:
     nodes = [f"{number:05}" for number in range(20_000)]
     edges = {after: [before] for before, after in zip(nodes[1:], nodes, strict=False)}
     assert graph.order(nodes, edges) == tuple(reversed(nodes))
     assert len(graph.reachable(nodes[:1], edges)) == 20_000
+    assert graph.knots(nodes, edges) == []
+    assert graph.knots(nodes, edges | {nodes[-1]: nodes[:1]}) == [frozenset(nodes)]

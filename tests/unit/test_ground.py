@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.dataflow import Dataflow
 from discover_orch.errors import ProjectError, UsageError
+from discover_orch.evidence import mark_of
 from discover_orch.ground import Finding, Ground, Request
 from discover_orch.looking import View
+from discover_orch.memory import Memory
+from discover_orch.seen import Seen
+from discover_orch.value import replace
 from discover_orch.values import Values
 from tests.conftest import Project
 from tests.support.project_builder import write_files
@@ -521,7 +526,7 @@ def test_an_input_affects_the_tools_that_declare_it(project: Project) -> None:
     watched = Watched(project(DATA))
     assert set(watched.touches({"in/x.csv": "2\n"})) == {"src.a", "src.b"}
     assert set(watched.touches({"in/new/y.csv": "2\n"})) == {"src.b"}
-    assert watched.touches({"rates.json": "{}"}) == {"src.a": "rates.json changed"}
+    assert watched.touches({"rates.json": "{}"}) == {"src.a": "rates.json is there now"}
     assert watched.touches({}, gone="rates.json") == {"src.a": "rates.json is gone"}
     assert watched.touches({"out/z": "", "elsewhere.csv": ""}) == {}
 
@@ -663,3 +668,109 @@ def test_it_says_what_the_watched_tools_import_from_elsewhere(project: Project) 
         ("decimal", ()),
     )
     assert Watched(root, "b").ground.preload() == (("decimal", ()),)
+
+
+# What tools were seen to do.
+
+
+FLOWS = {
+    "orch.toml": "stages = ['s', 't']\n",
+    "src/a.py": tool(),
+    "src/b.py": tool(),
+    "src/c.py": tool("t"),
+    "x.csv": "1",
+    "in/y.csv": "1",
+}
+
+
+def see(
+    watched: Watched, name: str, *reads: str, has_passed: bool = True, **more: tuple[str, ...]
+) -> None:
+    """The tool ends in a run that begins with it, and has read these as they stand."""
+    marks = {path: mark_of(str(watched.root / path)) or (-1, 0, 0) for path in reads}
+    read = tuple((path, *mark) for path, mark in marks.items())
+    folders = tuple((path, "") for path in more.pop("listed", ()))
+    seen = replace(Seen(read=read, listed=folders), **more)
+    watched.ground.sightings.note_end(f"src.{name}", seen, has_passed=has_passed)
+
+
+def test_what_a_tool_was_seen_to_need_affects_it_from_then_on(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    assert watched.touches({"x.csv": "2"}) == {}
+    see(watched, "a", "x.csv", missed=("late.csv",), listed=("in",))
+    watched.ground.learn()
+    assert watched.ground.observed == (2, 1)
+    assert watched.find() == Finding()
+    assert watched.touches({"x.csv": "3"}) == {"src.a": "x.csv changed"}
+    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
+    assert watched.touches({"in/y.csv": "2"}) == {}
+    assert watched.touches({"in/z.csv": "2"}) == {"src.a": "in/z.csv is there now"}
+    assert watched.touches({}, gone="in/y.csv x.csv") == {"src.a": "in/y.csv is gone"}
+    assert watched.find(only_code=True) == Finding()
+
+
+def test_what_earlier_runs_have_shown_is_known_from_the_start(project: Project) -> None:
+    root = project({**FLOWS, ".orch/": ""})
+    Memory(str(root)).write_flows({"src.a": Dataflow(reads=("x.csv",))})
+    assert Watched(root).touches({"x.csv": "2"}) == {"src.a": "x.csv changed"}
+    assert Watched(root, "b").touches({"x.csv": "3"}) == {}
+
+
+def test_the_order_follows_from_what_was_seen(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+    see(watched, "a", "x.csv", written=("out.csv",))
+    see(watched, "b", written=("x.csv",))
+    watched.ground.learn(["x.csv"])
+    assert watched.ground.targets == ("src.b", "src.a", "src.c")
+    assert watched.ground.expand(["src.b"], "downstream") == ("src.b", "src.a", "src.c")
+    see(watched, "c", "in/y.csv")
+    watched.ground.learn()
+    assert watched.ground.expand(["src.b"], "downstream") == ("src.b", "src.a")
+    # A look at the whole project takes nothing of it away, though nothing was kept on the disk.
+    watched.change({"src/d.py": tool("t")})
+    assert watched.ground.targets[:2] == ("src.b", "src.a")
+
+
+def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_affects_it(
+    project: Project,
+) -> None:
+    watched = Watched(project(FLOWS))
+    see(watched, "a", "x.csv", "in/y.csv", missed=("late.csv",))
+    project({"x.csv": "2, and longer", "late.csv": "", "in/y.csv": "2, and longer"})
+    watched.ground.learn(["in/y.csv"])  # which the run wrote itself
+    assert watched.find().found == {"src.a": "late.csv is there now"}
+    assert watched.find() == Finding()
+
+
+def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    see(watched, "a", missed=("late.csv",), has_passed=False)
+    watched.ground.learn()
+    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
+
+
+def test_the_database_is_nobodys_input(project: Project) -> None:
+    inputs = tool(top="ORCH = {'inputs': 'in'}")
+    watched = Watched(project({**FLOWS, "src/a.py": inputs, "in/x.db": ""}))
+    watched.ground.sightings.note_end("src.b", Seen(database="in/x.db"), has_passed=True)
+    watched.ground.learn()
+    assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
+
+
+def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    assert watched.ground.folders == (("src",), ("",))
+    see(watched, "a", "in/y.csv", missed=("more/deep/z",), listed=("where", "."))
+    watched.ground.learn()
+    deep, flat = watched.ground.folders
+    assert (deep, set(flat)) == (("src",), {"", "in", "more/deep", "where"})
+
+
+def test_nothing_new_costs_no_look(watched: Watched) -> None:
+    see(watched, "a", "orch.toml")
+    watched.ground.learn()
+    before = watched.ground.view
+    see(watched, "a", "orch.toml")
+    watched.ground.learn()
+    assert watched.ground.view is before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import marshal
 import os
@@ -220,3 +221,47 @@ def test_an_orchconf_that_raises_is_not_left_half_done(project: Project) -> None
 def test_source_in_another_encoding(project: Project) -> None:
     root = project({"tool.py": "# coding: latin-1\nWORD = 'caf\xe9'\n".encode("latin-1")})
     assert install(root).load_tool("tool", "tool.py").WORD == "café"
+
+
+# What is installed.
+
+
+def test_installed_modules_are_told_when_they_have_come_and_only_once(project: Project) -> None:
+    root = project(
+        {
+            "tool.py": "import helper, whole.part\n",
+            "helper.py": "",
+            "whole/part.py": "",
+            "env/site-packages/placed/__init__.py": "",
+            "env/site-packages/single.py": "",
+        }
+    )
+    loader = install(root, "", "env/site-packages")
+    loader.take_arrived()
+    loader.load_tool("tool", "tool.py")
+    assert loader.take_arrived() == ()
+    importlib.import_module("single")
+    importlib.import_module("placed")
+    assert loader.take_arrived() == ("placed", "single")
+    forget("single")
+    importlib.import_module("single")
+    assert loader.take_arrived() == ()
+
+
+def test_modules_of_any_kind_do_no_harm(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError
+
+    loader = install(project({}))
+    loader.take_arrived()
+    for name, one in (("odd", Odd()), ("none", None), ("made", type(sys)("made"))):
+        monkeypatch.setitem(sys.modules, name, one)
+    assert loader.take_arrived() == ()
+
+
+def test_what_is_loaded_already_is_told_the_first_time(project: Project) -> None:
+    """In a spare the imports are done before anything is asked."""
+    arrived = install(project({})).take_arrived()
+    assert {"pytest", "_pytest"} <= {*arrived}
+    assert not {"json", "os", "discover_orch", "sys", "__main__"} & {*arrived}

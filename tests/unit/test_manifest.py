@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch import manifest as manifest_module
+from discover_orch.affected import Inputs
+from discover_orch.evidence import find_data
 from discover_orch.loader import content_hash
-from discover_orch.manifest import Manifest, find_data, fixed_part, is_git_busy, read_head
+from discover_orch.manifest import NOTHING, Manifest, fixed_part, is_git_busy, read_head
 from discover_orch.sources import Sources
 from discover_orch.tree import RACY_NS
 from discover_orch.value import replace
@@ -34,12 +36,22 @@ def make(
     patterns: Iterable[str] = (),
     is_excluded: Judge | None = None,
     is_ignored: Judge | None = None,
+    inputs: Inputs = NOTHING,
+    nobodys: str = "",
 ) -> Manifest:
     """One that has looked at the project as it stands."""
     project = replace(make_project(), root=str(root))
     made = Manifest(str(root), Sources(project), is_ignored)
-    made.arrange(folders, extras, patterns, is_excluded)
+    made.arrange(folders, extras, patterns, is_excluded, inputs, frozenset(nobodys.split()))
     return made
+
+
+def needs(reads: str = "", missed: str = "", folders: str = "") -> Inputs:
+    return Inputs(
+        reads=frozenset(reads.split()),
+        missed=frozenset(missed.split()),
+        folders=frozenset(folders.split()),
+    )
 
 
 def differing(manifest: Manifest) -> set[str]:
@@ -425,6 +437,117 @@ def test_a_new_file_below_a_folder_that_is_an_input_is_found(project: Project) -
     manifest = make(root, patterns=["in", "more/**/*.csv", "late.json"])
     project({"in/sub/a.csv": "", "more/deep/b.csv": "", "more/c.txt": "", "late.json": ""})
     assert manifest.look().paths == ("in/sub/a.csv", "late.json", "more/deep/b.csv")
+
+
+# What tools were seen to need.
+
+
+def test_of_a_file_that_was_read_the_content_counts(project: Project) -> None:
+    root = project({"x.csv": "1", "[ab].csv": "1", "a.csv": "1"})
+    manifest = make(root, inputs=needs(reads="x.csv [ab].csv gone.csv"))
+    assert len(manifest) == 2
+    (root / "x.csv").touch()
+    project({"a.csv": "2", "gone.csv": "1", "[ab].csv": "2"})
+    assert manifest.look(["x.csv"]).paths == ("[ab].csv", "gone.csv")
+    (root / "x.csv").unlink()
+    assert manifest.look().paths == ("x.csv",)
+    assert differing(manifest) == {"[ab].csv", "gone.csv", "x.csv"}
+    assert [manifest.was_there(path) for path in ("x.csv", "gone.csv")] == [True, False]
+
+
+def test_of_what_was_missed_counts_that_it_is_there_file_or_folder(project: Project) -> None:
+    root = project({"a": ""})
+    manifest = make(root, inputs=needs(missed="x.csv in/deep"))
+    project({"x.csv": "1", "in/deep/y.csv": ""})
+    assert manifest.look().paths == ("in/deep", "x.csv")
+    manifest.accept(["in/deep", "x.csv"])
+    project({"x.csv": "2, and longer"})
+    assert manifest.look().paths == ()
+
+
+def test_what_was_missed_and_is_read_from_now_on_has_not_changed_by_that(project: Project) -> None:
+    root = project({"a": ""})
+    manifest = make(root, inputs=needs(missed="x.csv"))
+    project({"x.csv": "1"})
+    manifest.look()
+    manifest.accept(["x.csv"])
+    assert manifest.arrange(["src"], [], [], None, needs(reads="x.csv")) == ()
+    assert manifest.differing() == {}
+    project({"x.csv": "2"})
+    assert manifest.look(["x.csv"]).paths == ("x.csv",)
+
+
+def test_of_a_folder_that_was_listed_the_names_count(project: Project) -> None:
+    root = project({"in/a.csv": "1", "in/b.csv": "1"})
+    manifest = make(root, inputs=needs(reads="in/b.csv", folders="in"))
+    project({"in/a.csv": "2", "in/b.csv": "2", "in/c.csv": "1", "in/d.py": "x = ("})
+    assert set(manifest.look().paths) == {"in/b.csv", "in/c.csv", "in/d.py"}
+    assert differing(manifest) == {"in/b.csv", "in/c.csv", "in/d.py"}
+    assert manifest.come_and_gone() == {"in/c.csv", "in/d.py"}
+    assert (manifest.is_there("in/c.csv"), manifest.is_name("in/c.csv")) == (True, True)
+    assert manifest.broken == {}
+    manifest.accept(["in/b.csv", "in/c.csv", "in/d.py"])
+    assert manifest.differing() == {}
+
+
+def test_names_that_are_to_be_ignored_never_count(project: Project) -> None:
+    root = project({"in/a.csv": "1"})
+    manifest = make(root, inputs=needs(folders="in"), is_ignored=lambda path: path.endswith(".log"))
+    project({"in/x.log": "1", "in/x.csv": "1"})
+    assert manifest.look().paths == ("in/x.csv",)
+    assert differing(manifest) == {"in/x.csv"}
+
+
+def test_the_database_is_no_data_however_it_is_named(project: Project) -> None:
+    root = project({"in/x.db": "1", "in/a.csv": "1"})
+    inputs = needs(reads="in/x.db", folders="in")
+    manifest = make(root, patterns=["in"], inputs=inputs, nobodys="in/x.db in/x.db-wal")
+    project({"in/x.db": "2", "in/x.db-wal": "2", "in/a.csv": "2"})
+    assert manifest.look().paths == ("in/a.csv",)
+
+
+def test_while_it_rests_data_is_let_be_and_found_afterwards(project: Project) -> None:
+    root = project({"src/a.py": "x = 1\n", "x.csv": "1", "in/a.csv": "1"})
+    inputs = needs(reads="x.csv", missed="late.csv", folders="in")
+    manifest = make(root, patterns=["more/*"], inputs=inputs)
+    manifest.rests = True
+    project({"src/a.py": "x = 2\n", "x.csv": "2", "in/b.csv": "1", "late.csv": "", "more/y": ""})
+    paths = ("x.csv", "in/b.csv", "late.csv", "more/z", "src/a.py")
+    assert [one for one in paths if manifest.is_relevant(one, is_folder=False)] == ["src/a.py"]
+    assert "x.csv" not in manifest.look().paths
+    assert differing(manifest) == {"src/a.py", "more/y"}  # what is new is seen
+    manifest.rests = False
+    assert set(manifest.look().paths) == {"x.csv", "in/b.csv", "late.csv"}
+
+
+def test_a_file_that_was_met_otherwise_than_it_stands_differs(project: Project) -> None:
+    root = project({"x.csv": "1"})
+    manifest = make(root, inputs=needs(reads="x.csv"))
+    manifest.doubt("x.csv")
+    manifest.doubt("never")
+    assert differing(manifest) == {"x.csv"}
+    manifest.accept(["x.csv"])
+    assert manifest.differing() == {}
+
+
+def test_what_nobody_needs_any_more_does_not_count(project: Project) -> None:
+    root = project({"x.csv": "1", "in/a.csv": "1"})
+    manifest = make(root, inputs=needs(reads="x.csv", folders="in"))
+    project({"x.csv": "2", "in/b.csv": ""})
+    manifest.look()
+    assert manifest.arrange(["src"], [], [], None, NOTHING) == ()
+    assert manifest.differing() == {}
+    assert len(manifest) == 0
+
+
+def test_an_event_of_what_tools_need_counts(project: Project) -> None:
+    root = project({"x.csv": "1", "in/a.csv": "1"})
+    manifest = make(root, inputs=needs(reads="x.csv", missed="late.csv", folders="in"))
+    project({"in/b.csv": ""})
+    paths = ("x.csv", "late.csv", "in/a.csv", "in/b.csv", "y.csv", "in/.git")
+    assert [one for one in paths if manifest.is_relevant(one, is_folder=False)] == [
+        *("x.csv", "late.csv", "in/b.csv")
+    ]
 
 
 def test_the_sure_folder_of_a_pattern() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.meaning import meaning_of
+from discover_orch.meaning import effect_of, meaning_of
 from tests.support.project_builder import clean_environment
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
@@ -144,3 +144,27 @@ def test_a_tree_may_be_deep_and_a_number_long() -> None:
     assert len(meaning_of(ast.Module(body=[ast.Expr(value=node)], type_ignores=[]))) == 32
     number = "0x" + "f" * 6000
     assert meaning_of(read(number)) == meaning_of(read(f"({number})"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("ORCH = {'retries': 1}", "ORCH = {'retries': 2}", True),
+        ("ORCH = {'timeout': 1, 'name': 'a'}", "ORCH = {'name': 'a'}", True),
+        ("ORCH = {'tokens': {'gpu': 1}, 'cancel': False, 'retry_delay': 3}", "", True),
+        ("ORCH: dict = {'cancel': False}", "ORCH: dict = {}", True),
+        ("ORCH = {'always': True}", "ORCH = {}", False),
+        ("ORCH = {'outputs': 'a'}", "ORCH = {'outputs': 'b'}", False),
+        ("OTHER = {'retries': 1}", "OTHER = {'retries': 2}", False),
+        ("def f():\n    ORCH = {'retries': 1}", "def f():\n    ORCH = {'retries': 2}", False),
+        ("ORCH = {'retries': 1}; x = 1", "ORCH = {'retries': 1}; x = 2", False),
+    ],
+)
+def test_how_a_tool_is_run_has_no_effect(one: str, other: str, is_same: bool) -> None:
+    assert (effect_of(read(one)) == effect_of(read(other))) == is_same
+    assert meaning_of(read(one)) != meaning_of(read(other))
+
+
+@given(st.sampled_from(PARSED))
+def test_without_the_tag_the_effect_is_the_meaning(text: str) -> None:
+    assert effect_of(read(text)) == meaning_of(read(text))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discover_orch.dataflow import Dataflow, merge
 from discover_orch.drafts import Draft
 from discover_orch.errors import Problem
 from discover_orch.facts import ModuleFacts, RunFacts, Tag
@@ -137,14 +140,64 @@ def test_two_cycles_are_two_problems() -> None:
 def test_data_never_contradicts_after_or_the_stages() -> None:
     rank = {"a": 0, "b": 0, "c": 1}
     before = {"b": ("a",)}
-    assert settle_flow("abc", before, {"a": ("b",)}, rank) == {"a": (), "b": ()}
-    assert settle_flow("abc", {}, {"a": ("c",), "c": ("a",)}, rank) == {"a": (), "c": ("a",)}
+    assert settle_flow(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
+    both = flows_of({"a": ("c",), "c": ("a",)})
+    assert settle_flow(both, {}, rank) == {"a": (), "c": ("a",)}
+
+
+def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
+    rank = dict.fromkeys("abc", 0)
+    flows = flows_of({"a": ("c",), "b": ("c",)})
+    before = {"a": (), "b": ("a",)}
+    kept = settle_flow(flows, before, rank)
+    assert kept == {"a": ("c",), "b": ("c",)}
+    (stage,) = order_stages(("s",), (), dict.fromkeys("abc", ("s",)), before, kept)
+    assert stage.tools == ("c", "a", "b")
+
+
+def test_data_yields_where_it_and_after_go_round_in_a_circle_over_several_tools() -> None:
+    rank = dict.fromkeys("abcd", 0)
+    before = {"c": ("b",), "b": ("a",)}
+    kept = settle_flow(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
+    assert kept == {"a": (), "c": (), "d": ()}
 
 
 def test_data_that_goes_round_in_a_circle_is_ignored_and_the_rest_of_it_kept() -> None:
     rank = dict.fromkeys("abcd", 0)
-    flow = {"a": ("b",), "b": ("a",), "c": ("a",), "d": ("c",)}
-    assert settle_flow("abcd", {}, flow, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
+    flows = flows_of({"a": ("b",), "b": ("a",), "c": ("a",), "d": ("c",)})
+    assert settle_flow(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
+
+
+def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
+    """Each of the three notes in one table what it has done, so that each reads what the others write."""
+    update = Dataflow(tables_read=("notes",), tables_written=("notes",))
+    flows = {
+        "a": merge(Dataflow(tables_read=("clean",)), update),
+        "b": merge(Dataflow(tables_read=("raw",), tables_written=("clean",)), update),
+        "c": merge(Dataflow(tables_written=("raw",)), update),
+        "d": Dataflow(tables_read=("notes",)),
+    }
+    rank = dict.fromkeys("abcd", 0)
+    assert settle_flow(flows, {}, rank) == {
+        "a": ("b",),
+        "b": ("c",),
+        "c": (),
+        "d": ("a", "b", "c"),
+    }
+
+
+def test_tools_of_different_stages_that_update_in_place_keep_their_edge() -> None:
+    update = Dataflow(tables_read=("records",), tables_written=("records",))
+    kept = settle_flow({"a": update, "b": update}, {}, {"a": 0, "b": 1})
+    assert kept == {"a": (), "b": ("a",)}
+
+
+def flows_of(edges: Mapping[str, Sequence[str]]) -> dict[str, Dataflow]:
+    """Flows of which these edges follow: each tool writes a table of its name."""
+    return {
+        module: Dataflow(tables_read=tuple(edges.get(module, ())), tables_written=(module,))
+        for module in "abcdef"
+    }
 
 
 edge_maps = st.dictionaries(
@@ -167,7 +220,7 @@ def test_whatever_the_data_an_order_exists_that_keeps_after(
         )[:1]
         for module in "abcdef"
     }
-    kept = settle_flow("abcdef", before, flow, rank)
+    kept = settle_flow(flows_of(flow), before, rank)
     names = ("0", "1", "2")
     stages_of = {module: (str(rank[module]),) for module in "abcdef"}
     for stage in order_stages(names, (), stages_of, before, kept):
@@ -175,7 +228,7 @@ def test_whatever_the_data_an_order_exists_that_keeps_after(
         for module in stage.tools:
             for other in (*before[module], *kept.get(module, ())):
                 assert other not in at or at[other] < at[module]
-    assert all(set(kept[module]) <= set(flow[module]) for module in flow)
+    assert all(set(others) <= set(flow[module]) for module, others in kept.items())
 
 
 def test_in_a_stage_the_smallest_path_of_those_that_may_goes_next() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from discover_orch import outlook as outlook_module
+from discover_orch.dataflow import Dataflow
 from discover_orch.ground import Ground, Request
+from discover_orch.memory import Memory
 from discover_orch.outlook import Outlook, find_outlook
 from discover_orch.supervisor import Supervisor
 from discover_orch.values import Values
@@ -60,6 +62,16 @@ def test_it_says_what_is_watched_and_how(project: Project) -> None:
     assert (folders["src"].is_deep, folders["src"].inside) == (True, 2)
     assert (folders["."].is_deep, folders["."].inside) == (False, 1)
     assert outlook.doubts == ()
+
+
+def test_it_counts_the_data_that_tools_were_seen_to_read(project: Project) -> None:
+    root = project({**FILES, "in.csv": "", "in/x.csv": ""})
+    flow = Dataflow(reads=("in.csv", "in/x.csv"), missed=("late.csv",), folders=("in",))
+    (root / ".orch").mkdir()
+    Memory(str(root)).write_flows({"src.a": flow, "src.gone": flow})
+    outlook = find(root)
+    assert (outlook.observed, outlook.listed) == (3, 1)
+    assert outlook.files == 5
 
 
 def test_polling_can_be_asked_for(project: Project) -> None:

@@ -29,6 +29,7 @@ from discover_orch.protocol import (
     encode_order,
     encode_type,
 )
+from discover_orch.seen import Seen
 from discover_orch.tool import Choice, EnumChoice, ParamType, Scalar
 
 anything = st.text(st.characters(exclude_categories=()))  # lone surrogates too: names of files
@@ -94,6 +95,21 @@ steps = st.builds(
     resources=texts,
     failures=numbers,
 )
+seens = st.builds(
+    Seen,
+    read=st.lists(st.tuples(anything, numbers, numbers, numbers), max_size=3).map(tuple),
+    listed=st.lists(st.tuples(anything, anything), max_size=3).map(tuple),
+    missed=texts,
+    written=texts,
+    removed=texts,
+    tables_read=texts,
+    tables_written=texts,
+    is_unclear=st.booleans(),
+    has_committed=st.booleans(),
+    database=anything,
+    third_party=texts,
+    began=st.tuples(numbers, numbers),
+)
 finishes = st.builds(
     StepFinished,
     step=numbers,
@@ -107,7 +123,9 @@ finishes = st.builds(
     ),
     notes=texts,
     loaded=st.lists(st.tuples(anything, anything, anything), max_size=3).map(tuple),
-    wrote=texts,
+    seen=st.none() | seens,
+    early=st.none() | seens,
+    opened=texts,
 )
 
 
@@ -156,7 +174,14 @@ def test_every_kind_has_its_word() -> None:
 
 def test_only_what_is_asked_to_observe_does() -> None:
     assert not Prepare(root="/", pythonpath=(), database="").observes
-    assert StepFinished(step=1, status="passed", duration=0).wrote == ()
+    assert StepFinished(step=1, status="passed", duration=0).seen is None
+
+
+def test_a_step_in_which_nothing_was_seen_costs_few_bytes() -> None:
+    line = encode_message(StepFinished(step=1, status="passed", duration=0, seen=Seen()))
+    assert b'"seen": {"began": [0, 0]}' in line
+    decoded: Any = decode_message(line)
+    assert decoded.seen == Seen()
 
 
 def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from discover_orch import graph
+from discover_orch.dataflow import Dataflow
 from discover_orch.errors import Problem
 from discover_orch.facts import ArgumentFacts, Unknown
-from discover_orch.registry import Registry
+from discover_orch.registry import Registry, build_registry
+from discover_orch.scan import Scan
+from discover_orch.value import replace
 from tests.support.values import (
     make_argument,
     make_broken,
@@ -49,6 +55,21 @@ def test_declared_files_order_what_after_leaves_open() -> None:
     )
     assert registry.order == ("b", "a")
     assert registry.flow == {"a": ("b",)}
+
+
+def test_what_tools_were_seen_to_do_orders_what_after_leaves_open() -> None:
+    facts = [make_facts("a"), make_facts("b", after="c"), make_facts("c", orch={"inputs": "x"})]
+    seen = {
+        "a": Dataflow(tables_read=("t",)),
+        "b": Dataflow(tables_written=("t",)),
+        "c": Dataflow(tables_read=("t",), reads=("x", "y")),
+        "gone": Dataflow(tables_written=("t",)),
+    }
+    registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
+    assert registry.order == ("c", "b", "a")
+    assert registry.flow == {"a": ("b",), "c": ()}
+    assert registry.flows["c"] == Dataflow(tables_read=("t",), reads=("x", "y"))
+    assert registry.flows.keys() == registry.tools.keys()
 
 
 def test_a_tool_of_several_stages_is_in_each_and_in_the_whole_with_its_first() -> None:
@@ -268,6 +289,49 @@ def test_in_one_stage_nothing_known_means_no_edge() -> None:
     registry = make_registry(make_facts("a"), make_facts("b"))
     assert registry.upstream(["b"]) == {"b"}
     assert registry.downstream(["a"]) == {"a"}
+
+
+flows = st.builds(
+    Dataflow,
+    tables_read=st.lists(st.sampled_from("abcdefgh"), max_size=2).map(tuple),
+    tables_written=st.lists(st.sampled_from("abcdefgh"), max_size=2).map(tuple),
+    is_unclear=st.sampled_from([False, False, True]),
+)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=8, max_size=8),
+    st.dictionaries(st.sampled_from("abcdefgh"), flows),
+    st.sets(st.sampled_from("abcdefgh"), max_size=3),
+)
+def test_what_can_be_reached_is_what_single_steps_lead_to(
+    ranks: list[int], seen: dict[str, Dataflow], starts: set[str]
+) -> None:
+    facts = [make_facts(one, f"s{rank}") for one, rank in zip("abcdefgh", ranks, strict=True)]
+    project = make_project({"stages": ["s0", "s1", "s2", "s3"]})
+    registry = build_registry(Scan(modules=tuple(facts)), project, seen)
+    above: dict[str, list[str]] = {}
+    for one in registry.order:
+        above[one] = [*registry.flow.get(one, ())]
+        for other in registry.order:
+            if registry.rank[other] < registry.rank[one]:
+                sure = registry.flows[one].has_reads and registry.flows[other].has_writes
+                above[one] += [] if sure else [other]
+    assert registry.upstream(starts) == graph.reachable(starts, above)
+    assert registry.downstream(starts) == graph.reachable(starts, graph.reverse(above))
+
+
+def test_a_database_that_nobody_could_watch_leaves_unknown_what_a_tool_reads_and_writes() -> None:
+    facts = [make_facts("a", "one"), make_facts("b", "two"), make_facts("c", "three")]
+    sure = Dataflow(tables_read=("t",), tables_written=("u",))
+    seen = {"a": sure, "b": replace(sure, is_unclear=True), "c": sure}
+    project = make_project({"stages": ["one", "two", "three"]})
+    registry = build_registry(Scan(modules=tuple(facts)), project, seen)
+    assert registry.upstream(["c"]) == {"a", "b", "c"}
+    assert registry.downstream(["a"]) == {"a", "b", "c"}
+    seen["b"] = sure
+    registry = build_registry(Scan(modules=tuple(facts)), project, seen)
+    assert registry.upstream(["c"]) == {"c"}
 
 
 def test_thousands_of_tools_of_which_nothing_is_known_all_feed_later_stages() -> None:

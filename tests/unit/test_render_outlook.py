@@ -43,6 +43,14 @@ def test_it_says_all_on_a_few_lines() -> None:
     assert all(len(line) <= 80 for line in lines(OUTLOOK))
 
 
+def test_data_that_tools_were_seen_to_read_is_counted() -> None:
+    seen = replace(OUTLOOK, observed=21, listed=1)
+    assert lines(seen)[2] == "data     21 files that tools were seen to read, and 1 folder to list"
+    assert lines(replace(seen, listed=0))[2] == "data     21 files that tools were seen to read"
+    document = outlook_document(seen)
+    assert (document["observed"], document["listed"]) == (21, 1)
+
+
 @pytest.mark.parametrize("mode", ["events", "polling", "mixed"])
 def test_each_mode_has_its_sentence(mode: str) -> None:
     first = lines(replace(OUTLOOK, mode=mode))[0]
@@ -112,6 +120,8 @@ def test_the_document_has_all_of_it() -> None:
     assert outlook_document(outlook) == {
         "mode": "events",
         "files": 1234,
+        "observed": 0,
+        "listed": 0,
         "tools": 12,
         "look": 0.00312,
         "interval": 2.0,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+from discover_orch.freshness import Standing
 from discover_orch.plan import Plan
 from discover_orch.registry import Registry
 from discover_orch.render.planning import plan_document, plan_text
 from discover_orch.render.style import Style
+from discover_orch.value import replace
 from discover_orch.values import KeyValue, Values
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
@@ -58,7 +60,7 @@ def test_verbose_shows_where_each_value_comes_from() -> None:
 
 def test_the_document_is_that_of_the_contract() -> None:
     document = plan_document(*sample())
-    assert set(document) == {"version", "tools", "warnings"}
+    assert set(document) == {"version", "tools", "warnings", "fresh"}
     fetch, parse = document["tools"]
     assert set(parse) == {"name", "module", "stage", "after", "reason", "params"}
     assert (parse["name"], parse["module"], parse["stage"]) == ("parse", "src.parse", "ingest")
@@ -77,3 +79,44 @@ def test_after_in_the_document_is_the_tag_alone_selected_or_not() -> None:
     )
     document = plan_document(make_plan(registry, "a", "b"), registry)
     assert [tool["after"] for tool in document["tools"]] == [[], ["c"]]
+
+
+# Where tools stand.
+
+STANDINGS = {
+    "src.fetch": Standing(module="src.fetch"),
+    "src.parse": Standing(module="src.parse", reasons=("src/a.py changed\x07", "x", "y")),
+}
+
+
+def test_each_step_says_where_it_stands() -> None:
+    assert plan_text(*sample(), Style(), STANDINGS).splitlines()[1:] == [
+        "  1  fetch  ingest  of stage ingest  fresh",
+        "  2  parse  ingest  of stage ingest, after fetch  stale: src/a.py changed\\x07 (and 2 more)",
+    ]
+
+
+def test_a_reason_that_is_where_it_stands_is_told_once() -> None:
+    plan, registry = sample()
+    step = replace(plan.steps[1], reason="x", after=())
+    text = plan_text(replace(plan, steps=(step,)), registry, Style(), STANDINGS)
+    assert text.splitlines()[1:] == ["  1  parse  ingest  x"]
+
+
+def test_what_is_fresh_and_how_the_plan_came_about_is_told() -> None:
+    plan, registry = sample()
+    fetch, parse = plan.steps
+    plan = replace(plan, steps=(parse,), fresh=(fetch.tool,) * 21, intro="1 of 22 are stale")
+    lines = plan_text(plan, registry, Style()).splitlines()
+    assert lines[0] == "1 of 22 are stale"
+    assert lines[1] == "would run 1 tool, in this order:"
+    assert lines[-1] == "fresh: " + ", ".join(["fetch"] * 20) + " and 1 more"
+
+
+def test_the_document_has_where_tools_stand_and_which_are_fresh() -> None:
+    plan, registry = sample()
+    document = plan_document(replace(plan, fresh=(plan.steps[0].tool,)), registry, STANDINGS)
+    fetch, parse = document["tools"]
+    assert (fetch["state"], fetch["reasons"]) == ("fresh", [])
+    assert (parse["state"], parse["reasons"]) == ("stale", ["src/a.py changed\x07", "x", "y"])
+    assert document["fresh"] == ["fetch"]

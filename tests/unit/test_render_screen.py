@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
 
 import pytest
 
 from discover_orch.errors import Problem
+from discover_orch.event_rows import event_document
 from discover_orch.plan import Plan
-from discover_orch.render.screen import Heading, Output, Screen, event_document
+from discover_orch.render.screen import Heading, Output, Screen
 from discover_orch.render.style import Style
 from discover_orch.report import Report
 from discover_orch.run import (
@@ -23,6 +23,7 @@ from discover_orch.run import (
     ToolOutput,
     ToolStarted,
 )
+from discover_orch.value import replace
 from discover_orch.values import Values
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
@@ -78,12 +79,13 @@ def show(
     output: Output = "live",
     quiet: bool = False,
     verbose: bool = False,
-    again: Callable[[Collection[str]], str] | None = None,
+    again: str = "",
+    plan: Plan | None = None,
     values: Values | None = None,
     style: Style | None = None,
 ) -> str:
     screen = Screen(
-        make(values),
+        plan or make(values),
         style or Style(),
         heading=HEADING,
         output=output,
@@ -103,7 +105,7 @@ def test_a_run_that_goes_well_reads_from_header_to_summary() -> None:
     assert show(GOOD).splitlines() == [
         "orch 1.0 · /project · orch.toml · 3 tools in 1 stage",
         "database sqlite:///data.db (default)",
-        "running 1 tool: a",
+        "running 3 tools: a, b, c",
         "[1/3] ingest › a",
         "    one",
         "",
@@ -154,20 +156,29 @@ def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
     assert "hunter2" not in text
 
 
-def test_the_command_that_goes_on_is_asked_for_what_passed() -> None:
-    asked: list[Collection[str]] = []
+def test_the_command_that_goes_on_is_told_where_something_did_not_pass() -> None:
+    assert "  to go on: orch run\\x07\n" in show(BAD, again="orch run\x07")
+    assert "to go on" not in show(BAD)
+    end = RunFinished(status="passed", duration=1)
+    passed = [ToolFinished(module=module, status="passed") for module in "abc"]
+    fresh = [ToolFinished(module=module, status="fresh") for module in "abc"]
+    assert "to go on" not in show([*passed, end], again="orch run")
+    assert "to go on" not in show([*fresh, end], again="orch run")
 
-    def again(passed: Collection[str]) -> str:
-        asked.append(passed)
-        return "orch run\x07"
 
-    text = show(BAD, again=again)
-    assert [*map(sorted, asked)] == [["a"]]
-    assert "  to go on: orch run\\x07\n" in text
-    asked.clear()
-    whole = [ToolFinished(module=module, status="passed") for module in "abc"]
-    assert "to go on" not in show([*whole, RunFinished(status="passed", duration=1)], again=again)
-    assert asked == []
+def test_a_plan_tells_how_it_came_about_and_counts_its_own_steps_alone() -> None:
+    plan = make()
+    plan = replace(plan, steps=plan.steps[1:], intro="2 of 3 are stale\x07")
+    events: list[Event] = [
+        RunStarted(run="1", targets=("full",), tools=("b", "c")),
+        ToolFinished(module="a", status="fresh"),
+        ToolStarted(module="b"),
+    ]
+    assert show(events, plan=plan).splitlines()[2:] == [
+        "2 of 3 are stale\\x07",
+        "running 2 tools: b, c",
+        "[1/2] ingest › b",
+    ]
 
 
 def test_an_interrupted_run_says_so_whenever_it_came() -> None:

@@ -253,3 +253,19 @@ def test_an_interrupt_after_the_yield_does_not_lose_what_was_opened() -> None:
         resources.open(["a"])
     assert resources.close() == []
     assert log == ["open a", "close a"]
+
+
+def test_what_was_opened_since_the_last_time_is_told_once() -> None:
+    def given() -> int:
+        return 1
+
+    def other(given: int) -> int:
+        return given
+
+    resources = make({"given": given, "other": other})
+    assert resources.take_opened() == ()
+    resources.open(["other"])
+    assert resources.take_opened() == ("given", "other")
+    resources.open(["given", "other"])
+    assert resources.take_opened() == ()
+    resources.close()

@@ -53,29 +53,8 @@ def test_a_module_that_hides_the_standard_library_is_told() -> None:
     ]
 
 
-def test_a_file_that_is_read_before_it_is_written_is_told() -> None:
-    registry = make_registry(
-        make_facts("a", "one", orch={"inputs": "x.csv"}),
-        make_facts("b", "two", orch={"outputs": "*.csv"}),
-        stages=("one", "two"),
-    )
-    assert doubts(registry, {"stages": ["one", "two"]}) == [
-        "a.py:3: a reads x.csv before b writes it"
-    ]
-
-
-def test_files_updated_in_place_by_two_are_told() -> None:
-    both = {"inputs": "x", "outputs": "x"}
-    found = doubts(make_registry(make_facts("a", orch=both), make_facts("b", orch=both)))
-    assert found == ["a.py:3: a reads x before b writes it", "b.py:3: a and b both write x"]
-
-
-def test_a_file_that_one_tool_updates_in_place_is_no_doubt() -> None:
-    assert doubts(make_registry(make_facts("a", orch={"inputs": "x", "outputs": "x"}))) == []
-
-
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "start"),
     [
         ({"sinc": 1}, '-: no tool takes the parameter "sinc" of the configuration'),
         ({"prase": {"since": 1}}, "-: [tool.orch.params.prase] names no tool"),
@@ -83,11 +62,11 @@ def test_a_file_that_one_tool_updates_in_place_is_no_doubt() -> None:
     ],
 )
 def test_a_configured_parameter_that_nobody_takes_is_told(
-    params: dict[str, object], said: str
+    params: dict[str, object], start: str
 ) -> None:
     registry = make_registry(make_facts("src.parse", arguments=[make_argument("since")]))
     (line,) = doubts(registry, {"params": params})
-    assert line.startswith(said)
+    assert line.startswith(start)
 
 
 def test_parameters_of_an_ambiguous_word_are_told() -> None:
@@ -122,3 +101,15 @@ def test_a_configured_stage_without_tools_is_told_with_the_likely_slip() -> None
     (problem,) = review(registry, make_project({"stages": ["ingest"]}))
     assert problem.message == 'stage "ingest" is configured and has no tool'
     assert problem.hint == 'the tools say "ingst"'
+
+
+def test_the_options_of_orchs_own_are_those_of_run() -> None:
+    from discover_orch.cli.run_command import command
+
+    spelled = {
+        spelling.removeprefix("--").replace("-", "_")
+        for option in command.params
+        for spelling in option.opts
+        if spelling.startswith("--")
+    }
+    assert spelled | {"help"} == OWN_OPTIONS

@@ -23,6 +23,7 @@ from discover_orch.run import (
     Status,
     Ticked,
     ToolFinished,
+    ToolOrdered,
     ToolOutput,
     ToolStarted,
 )
@@ -181,7 +182,7 @@ class Played:
         clock = Clock()
         self.executor = PlayedExecutor(clock, **plays)  # type: ignore[arg-type]
         executor: Executor = self.executor
-        self.events = list(
+        self.all_events = list(
             drive(
                 make_plan(registry, *(targets or ("a", "b", "c"))),
                 registry,
@@ -192,6 +193,7 @@ class Played:
                 ahead=ahead,
             )
         )
+        self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
         self.log = self.executor.log
 
     @property
@@ -445,6 +447,25 @@ def test_an_empty_plan_is_over_at_once() -> None:
     assert [_short(event) for event in events] == ["start", "run passed"]
 
 
+def test_an_order_is_told_before_it_goes_out() -> None:
+    """Whoever keeps a journal then knows of each tool that may have begun, though nobody hears of it any more."""
+    registry = make_registry(make_facts("a"))
+    clock = Clock()
+    executor = PlayedExecutor(clock)
+    events = drive(
+        make_plan(registry),
+        registry,
+        executor,
+        Interruptions(executor, clock),
+        run_id="1",
+        clock=clock,
+    )
+    assert isinstance(next(events), RunStarted)
+    assert (next(events), executor.log) == (ToolOrdered(module="a"), [])
+    ordered = [one.module for one in Played().all_events if isinstance(one, ToolOrdered)]
+    assert ordered == ["a", "b", "c"]
+
+
 def test_whoever_stops_listening_leaves_the_executor_to_its_owner() -> None:
     registry = make_registry(make_facts("a"))
     clock = Clock()
@@ -457,8 +478,9 @@ def test_whoever_stops_listening_leaves_the_executor_to_its_owner() -> None:
         run_id="1",
         clock=clock,
     )
-    next(events)
-    next(events)
+    for _ in range(3):
+        next(events)
+    assert executor.log == ["submit a", "begin a"]
     events.close()  # type: ignore[attr-defined]
     with pytest.raises(StopIteration):
         next(events)

@@ -19,6 +19,7 @@ from discover_orch.project import Project
 from discover_orch.scan import Scan
 from discover_orch.scanner import ModuleSpace, Snapshot, scanned_folders
 from discover_orch.store import Index, open_index, write_index
+from discover_orch.tree import signature_of
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 from tests.support.values import said
@@ -231,6 +232,16 @@ def test_only_changed_files_are_read_again(eye: Eye) -> None:
     (eye.root / "src/a.py").unlink()
     assert stages(eye.look()) == {"src.b": ("other",), "src.d": ("ingest",)}
     assert eye.read == ["src/b.py", "src/d.py"]
+
+
+def test_a_look_tells_the_signatures_of_what_it_met(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL, "src/b.py": "x = 1"})
+    eye.look()
+    found = {path: one.removeprefix("?") for path, one in eye.snapshot.signatures.items()}
+    assert found == {
+        **{path: signature_of(str(eye.root / path)) for path in ("src/a.py", "src/b.py")},
+        "orchconf.py": "-",
+    }
 
 
 def test_an_unchanged_tree_has_an_equal_text(eye: Eye) -> None:

@@ -1,14 +1,12 @@
-"""What a session makes ready before any process is started: signals, run ids, what a worker must know."""
+"""What a session makes ready before any process is started, signals and what a worker must know; and short runs."""
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import select
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +14,19 @@ import pytest
 
 from discover_orch import looking, session
 from discover_orch.facts import ConfFacts, ResourceFacts
+from discover_orch.journal import find_runs, read_record
 from discover_orch.project import Project
 from discover_orch.protocol import Prepare, Resource
 from discover_orch.registry import Registry, uses_get_connection
-from discover_orch.run import Event, RunFinished, ToolFinished, ToolOutput
-from discover_orch.session import STOPPING, Signals, new_run_id
+from discover_orch.run import (
+    Event,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.session import STOPPING, Signals
 from discover_orch.supervisor import Supervisor
 from discover_orch.value import replace
 from tests.conftest import Project as MakeProject
@@ -231,7 +237,8 @@ def test_a_run_of_a_watch_has_the_environment_it_was_told_and_tells_what_was_wri
     root = project({"orch.toml": "", "src/a.py": WRITES, "src/helper.py": ""})
     events = run_watched(root)
     (end,) = [one for one in events if isinstance(one, ToolFinished)]
-    assert (end.status, end.wrote, [*end.loaded]) == ("passed", ("made.csv",), ["src/a.py"])
+    assert end.seen is not None
+    assert (end.status, end.seen.written, [*end.loaded]) == ("passed", ("made.csv",), ["src/a.py"])
     (said,) = [one.text for one in events if isinstance(one, ToolOutput)]
     assert said == "['ORCH_INSIDE', 'PATH', 'TOLD']\n"
     assert isinstance(events[-1], RunFinished)
@@ -255,6 +262,25 @@ def test_a_run_of_a_watch_can_be_cancelled(project: MakeProject) -> None:
     last = events[-1]
     assert isinstance(last, RunFinished)
     assert (last.status, last.signal) == ("cancelled", 0)
+    record = read_record(str(root), "1")
+    assert record is not None
+    assert (record.status, len(record.tools)) == ("cancelled", 2)
+
+
+def test_a_run_whose_reader_is_gone_is_interrupted_and_its_history_true(
+    project: MakeProject,
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": WRITES})
+    view = looking.look(str(root), None, {})
+    events = session.run_plan(looking.plan(view, []), view.registry, view.project)
+    while not isinstance(next(events), ToolStarted):
+        pass
+    events.close()
+    record = read_record(str(root), "1")
+    assert record is not None
+    assert record.status == "interrupted"
+    assert record.tools[0].status in ("passed", "interrupted")
+    assert (root / "made.csv").exists() or record.tools[0].status == "interrupted"
 
 
 def test_the_folders_of_a_worker_s_imports_are_absolute() -> None:
@@ -262,13 +288,13 @@ def test_the_folders_of_a_worker_s_imports_are_absolute() -> None:
     assert session.absolute_pythonpath(project) == ("/project", "/project/lib", "/abs")
 
 
-def test_a_run_has_an_id_of_its_own_that_sorts_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", new_run_id())
-    times = iter(["20240131-120000-", "20240131-120001-", "20241001-000000-", "20250101-000000-"])
-    monkeypatch.setattr(time, "strftime", lambda form: next(times))
-    ids = [new_run_id() for _ in range(4)]
-    assert ids == sorted(ids)
-    assert len({*ids}) == 4
+def test_each_run_has_the_next_number_and_is_kept_as_what_it_was(project: MakeProject) -> None:
+    root = project({"orch.toml": "", "src/a.py": WRITES})
+    begun = [one for _ in range(2) for one in run_watched(root) if isinstance(one, RunStarted)]
+    assert [one.run for one in begun] == ["1", "2"]
+    records = [read_record(str(root), run) for run in find_runs(str(root))]
+    told = [(one.run, one.kind, one.status) for one in records if one is not None]
+    assert told == [("2", "watch", "passed"), ("1", "watch", "passed")]
 
 
 # What a worker must know.
@@ -286,6 +312,7 @@ def test_a_worker_is_told_where_things_are_in_absolute_paths() -> None:
         pythonpath=("/project/src", "/project", "/common"),
         database="sqlite:///data.db",
         transaction="none",
+        observes=True,
     )
 
 

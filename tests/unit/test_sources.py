@@ -12,6 +12,7 @@ from discover_orch.facts import ImportFact
 from discover_orch.loader import content_hash
 from discover_orch.project import Project
 from discover_orch.sources import Sources, project_sources
+from discover_orch.tree import signature_of
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -351,3 +352,52 @@ def test_third_party_is_what_a_spare_can_import_before(tmp_path: Path) -> None:
         ("later", ()),
     )
     assert found.third_party(["nowhere"]) == ()
+
+
+# What a memory of all this rests on.
+
+
+def test_the_edges_of_a_file_are_what_it_asks_for(tmp_path: Path) -> None:
+    texts = {
+        "a.py": "import b.c\nimport d",
+        "same.py": "import d\ndef f():\n    from b import c  # why",
+        "other.py": "import b, d",
+        "relative.py": "import b.c\nimport d\n__all__ = []",
+        "unread.py": "import b.c\nimport d\nimport sys\nsys.path",
+        "broken.py": "import b.c\nimport d\n(",
+    }
+    write_files(tmp_path, texts)
+    found = open_sources(tmp_path)
+    edges = {path: found.edges(path) for path in texts}
+    assert edges["a.py"] == edges["same.py"]
+    assert len({*edges.values()}) == len(texts) - 1
+    assert found.edges("nowhere.py") == ""
+
+
+def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
+    tmp_path: Path,
+) -> None:
+    write_files(
+        tmp_path,
+        {
+            "src/a.py": "import json, own.x, plain\nfrom src import b\ndef f():\n    import click.core",
+            "src/b.py": "",
+            "own/x.py": "import numpy.linalg as n",
+            "plain/": "",
+        },
+    )
+    folders, outside = open_sources(tmp_path).footing("src.a")
+    assert folders == {"src/", "own/", "plain/"}
+    assert outside == {"json", "click", "numpy", "plain"}  # an installed `plain` would come first
+
+
+def test_a_signature_is_from_before_the_file_was_read(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": "x = 1"})
+    found = open_sources(tmp_path)
+    before = found.signature("a.py")
+    assert before == signature_of(str(tmp_path / "a.py"))
+    (tmp_path / "a.py").write_text("x = 22")
+    assert found.signature("a.py") == before
+    found.refresh("a.py")
+    assert found.signature("a.py") == signature_of(str(tmp_path / "a.py"))
+    assert found.signature("b.py") == "-"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from discover_orch.metrics import read_metrics
 from discover_orch.protocol import Argument, DebugStarted, StepFinished, encode_type
 from discover_orch.tool import Choice, EnumChoice, ParamType, Scalar
-from discover_orch.worker import read_metrics
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -1,0 +1,135 @@
+"""What it costs a tool to be observed: the same worker with and without, turn by turn.
+
+    python benchmarks/observe.py --rounds 7
+
+Prints medians and their ratio. Files are stated once at the end of a step, so a tool that does nothing but
+open 10,000 files of the project pays for a look at each; one that opens a few again and again does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from discover_orch.protocol import Finish, Prepare, RunStep, StepFinished
+from discover_orch.supervisor import Supervisor
+
+FILES = 10_000
+STATEMENTS = 100_000
+TOOLS: Mapping[str, str] = {
+    "nothing": "def run(): pass\n",
+    "one statement 100,000 times": f"""
+def run(conn):
+    conn.execute("CREATE TABLE IF NOT EXISTS t(a)")
+    for number in range({STATEMENTS}):
+        conn.execute("INSERT INTO t VALUES (?)", (number,))
+    conn.rollback()
+""",
+    "100,000 different statements": f"""
+def run(conn):
+    conn.execute("CREATE TABLE IF NOT EXISTS t(a)")
+    for number in range({STATEMENTS}):
+        conn.execute(f"SELECT a FROM t WHERE a = {{number}}")
+""",
+    "10,000 files, one after another": f"""
+def run():
+    for number in range({FILES}):
+        with open(f"in/{{number}}.txt") as file:
+            file.read()
+""",
+    "one file 10,000 times": f"""
+def run():
+    for number in range({FILES}):
+        with open("in/0.txt") as file:
+            file.read()
+""",
+    "statements and files": f"""
+def run(conn):
+    conn.execute("CREATE TABLE IF NOT EXISTS t(a)")
+    for number in range({STATEMENTS}):
+        conn.execute("INSERT INTO t VALUES (?)", (number,))
+    conn.rollback()
+    for number in range({FILES}):
+        with open(f"in/{{number}}.txt") as file:
+            file.read()
+""",
+    "10,000 new files": f"""
+import os
+def run():
+    os.makedirs("out", exist_ok=True)
+    for number in range({FILES}):
+        with open(f"out/{{number}}.txt", "w") as file:
+            file.write("text")
+""",
+}
+EMPTY = "nothing"
+EMPTY_STEPS = 1_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="5 without this")
+    parser.add_argument("--only", nargs="+", default=[*TOOLS], choices=[*TOOLS], metavar="TOOL")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "in").mkdir()
+        for number in range(FILES):
+            (root / "in" / f"{number}.txt").write_text("text")
+        for number, source in enumerate(TOOLS.values()):
+            (root / f"tool{number}.py").write_text(source)
+        print(f"{'':34}{'without':>10}{'with':>10}{'ratio':>8}")
+        for number, name in enumerate(TOOLS):
+            if name in given.only:
+                report(name, measure(root, f"tool{number}", name, given.rounds))
+
+
+def measure(root: Path, tool: str, name: str, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of a step without, and with."""
+    without: list[float] = []
+    observed: list[float] = []
+    for _ in range(rounds):
+        for observes, times in ((False, without), (True, observed)):
+            times.append(run(root, tool, name, observes=observes))
+    return without, observed
+
+
+def run(root: Path, tool: str, name: str, *, observes: bool) -> float:
+    resources = ("conn",) if "(conn)" in TOOLS[name] else ()
+    steps = EMPTY_STEPS if name == EMPTY else 1
+    worker = Supervisor.start()
+    worker.send(
+        Prepare(
+            root=str(root), pythonpath=(str(root),), database="sqlite:///data.db", observes=observes
+        )
+    )
+    began = time.perf_counter()
+    for number in range(steps):
+        worker.send(
+            RunStep(step=number, module=tool, name=tool, path=f"{tool}.py", resources=resources)
+        )
+    ended: list[StepFinished] = []
+    while len(ended) < steps:
+        ended += [one for one in worker.events(60) if isinstance(one, StepFinished)]
+    seconds = time.perf_counter() - began
+    worker.send(Finish())
+    worker.close(60)
+    assert all(one.status == "passed" for one in ended), ended[-1].error
+    return seconds / steps if steps > 1 else ended[0].duration
+
+
+def report(name: str, measured: tuple[Sequence[float], Sequence[float]]) -> None:
+    without, observed = (median(times) for times in measured)
+    unit, factor = ("us", 1e6) if without < 1e-2 else ("ms", 1e3)
+    print(
+        f"{name:34}{without * factor:>8.1f}{unit}{observed * factor:>8.1f}{unit}"
+        f"{observed / without:>8.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""What orch and its peers run again after a change: the same little pipeline in each dialect.
+
+    python benchmarks/staleness.py
+    python benchmarks/staleness.py --only doit Snakemake
+
+For each change there is a new project, in which everything is run by force; the command that runs what
+is needed must then run nothing. After the change it is run once. The tasks note that they ran. Nothing
+is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pipelines
+import table
+import timing
+from dialects import DIALECTS, NEW_TITLE, OLD_TITLE
+from pipelines import LOG, TASKS, Dialect
+
+LIMIT = 120  # seconds for one command
+
+
+class Failed(Exception):
+    """A command that should have worked did not; the text says what it said."""
+
+
+class Pipeline:
+    """The project of one system on the disk, and the commands that run it."""
+
+    def __init__(self, folder: Path, name: str, dialect: Dialect) -> None:
+        self.root = folder / name
+        self.dialect = dialect
+        self.title = OLD_TITLE
+        self._log = folder / f"{name}.log"
+        self._environment = timing.clean_environment(folder) | {
+            LOG: str(self._log),
+            "PYTHONPATH": str(self.root),
+            "DAGSTER_HOME": str(self.root / "home"),
+        }
+        pipelines.write(self.root, dialect)
+
+    def run(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The tasks that ran, in the order of the pipeline."""
+        self._log.unlink(missing_ok=True)
+        name, *rest = (word.format(title=self.title) for word in words)
+        script = sys.executable if name == "python" else table.find_script(name)
+        done = subprocess.run(
+            [str(script), *rest],
+            cwd=self.root,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=LIMIT,
+        )
+        if done.returncode:
+            raise Failed(f"{' '.join(words)}: exit {done.returncode}: {timing.ending(done.stdout)}")
+        ran = self._log.read_text(encoding="utf-8").split() if self._log.exists() else []
+        return tuple(task for task in TASKS if task in ran)
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = self.path(name).read_text(encoding="utf-8")
+        if old not in text:
+            raise Failed(f"{name} does not hold {old!r}")
+        self.path(name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+# ---- the changes ----
+
+
+def change_nothing(_: Pipeline) -> None:
+    pass
+
+
+def add_comment(pipeline: Pipeline) -> None:
+    name = pipeline.dialect.path("parse")
+    pipeline.edit(name, "    note(", "    # One line a place.\n    note(")
+
+
+def touch_csv(pipeline: Pipeline) -> None:
+    os.utime(pipeline.path("data/readings.csv"))
+
+
+def touch_modules(pipeline: Pipeline) -> None:
+    for name in (pipeline.dialect.path("parse"), "src/numbers.py"):
+        os.utime(pipeline.path(name))
+
+
+def change_task(pipeline: Pipeline) -> None:
+    name = pipeline.dialect.path("parse")
+    pipeline.edit(name, "    records = [", '    print("parsing")\n    records = [')
+
+
+def change_helper(pipeline: Pipeline) -> None:
+    pipeline.edit("src/numbers.py", ", 2)", ", 1)")
+
+
+def change_csv(pipeline: Pipeline) -> None:
+    pipeline.edit("data/readings.csv", "2.718", "2.818")
+
+
+def write_table_again(pipeline: Pipeline) -> None:
+    pipeline.edit("data/readings.csv", "3.141", "3.142")
+    pipeline.run(pipeline.dialect.fetch_alone)
+
+
+def delete_output(pipeline: Pipeline) -> None:
+    pipeline.path("report.html").unlink()
+
+
+def edit_output(pipeline: Pipeline) -> None:
+    pipeline.edit("report.html", "harbour", "Harbour")
+
+
+def write_from_outside(pipeline: Pipeline) -> None:
+    conn = sqlite3.connect(pipeline.path("data.db"))
+    with conn:
+        conn.execute("UPDATE records SET amount = 2 * amount")
+    conn.close()
+
+
+def delete_database(pipeline: Pipeline) -> None:
+    pipeline.path("data.db").unlink()
+
+
+def change_parameter(pipeline: Pipeline) -> None:
+    pipeline.title = NEW_TITLE
+    if pipeline.dialect.title_file:
+        pipeline.edit(pipeline.dialect.title_file, OLD_TITLE, NEW_TITLE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that happens between two runs, and the tasks whose result it makes old."""
+
+    words: str
+    make: Callable[[Pipeline], None]
+    concerns: tuple[str, ...] = ()
+
+
+CHANGES = (
+    Change("nothing changes", change_nothing),
+    Change("a comment is added to the module of `parse`", add_comment),
+    Change("the CSV is touched", touch_csv),
+    Change("the modules of `parse` and its helper are touched", touch_modules),
+    Change("the code of `parse` changes", change_task, ("parse", "render")),
+    Change("a helper two imports deep changes", change_helper, ("parse", "render")),
+    Change("the CSV changes", change_csv, TASKS),
+    Change(
+        "`fetch`, run alone, writes the table `raw` again", write_table_again, ("parse", "render")
+    ),
+    Change("the report is deleted", delete_output, ("render",)),
+    Change("the report is edited by hand", edit_output, ("render",)),
+    Change("another program writes the table `records`", write_from_outside, ("render",)),
+    Change("the database file is deleted", delete_database, TASKS),
+    Change("a parameter of `render` changes", change_parameter, ("render",)),
+)
+
+
+# ---- the measurement ----
+
+
+def measure(folder: Path, name: str, dialect: Dialect) -> list[str]:
+    """A cell for each change; what failed is told on stderr."""
+    cells = []
+    for number, change in enumerate(CHANGES):
+        timing.tell(f"{name}: {change.words}")
+        pipeline = Pipeline(folder / str(number), name, dialect)
+        try:
+            if pipeline.run(dialect.everything) != TASKS:
+                raise Failed("not everything ran when all was asked for")
+            if ran := pipeline.run(dialect.changed):
+                raise Failed(f"{in_words(ran)} ran again though nothing had changed")
+            change.make(pipeline)
+            cells.append(judged(pipeline.run(dialect.changed), change.concerns))
+        except (Failed, subprocess.TimeoutExpired) as problem:
+            timing.tell(str(problem))
+            cells.append("fails")
+    return cells
+
+
+def judged(ran: tuple[str, ...], concerned: tuple[str, ...]) -> str:
+    """What ran; ▼ where something that is concerned did not, ▲ where more did."""
+    marks = ("▼" if set(concerned) - set(ran) else "") + ("▲" if set(ran) - set(concerned) else "")
+    return f"{in_words(ran)} {marks}".rstrip()
+
+
+def in_words(tasks: tuple[str, ...]) -> str:
+    return "all" if tasks == TASKS else ", ".join(tasks) or "nothing"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=sorted(DIALECTS), metavar="SYSTEM")
+    given = parser.parse_args()
+    systems: dict[str, Dialect] = {}
+    versions, missing = [], []
+    for name, dialect in DIALECTS.items():
+        if given.only and name not in given.only:
+            continue
+        try:
+            versions += [f"{each} {version(each)}" for each in dialect.distributions]
+            systems[name] = dialect
+        except PackageNotFoundError as problem:
+            missing.append(f"{name} (for want of {problem.name})")
+    print(f"Python {platform.python_version()}; {', '.join(versions)}")
+    if missing:
+        print(f"not installed and left out: {', '.join(missing)}")
+    if not systems:
+        sys.exit("there is nothing to measure")
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {name: measure(Path(folder), name, systems[name]) for name in systems}
+    print(f"\n{markdown(columns)}")
+
+
+def markdown(columns: Mapping[str, Sequence[str]]) -> str:
+    rows = [["what happens", "concerned", *columns]]
+    rows.append(["---"] * len(rows[0]))
+    for number, change in enumerate(CHANGES):
+        cells = [column[number] for column in columns.values()]
+        rows.append([change.words, in_words(change.concerns), *cells])
+    lines = [str(pipelines.declarations(DIALECTS[name])) for name in columns]
+    rows.append(["*lines of declarations*", "", *lines])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    main()

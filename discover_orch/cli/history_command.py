@@ -1,0 +1,143 @@
+"""`orch history`: the runs, one run, or what changed between two. Reads the journal alone, and no source."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from discover_orch.cli.app import Context, common_options
+from discover_orch.config import find_root
+from discover_orch.errors import ExitCode, Problem, UsageError, nearest
+from discover_orch.journal import find_runs, has_begun, read_record, read_summary
+from discover_orch.render.history import runs_document, runs_text
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from discover_orch.history import RunRecord
+
+MOST_SHOWN = 20
+
+
+class RunType(click.ParamType):  # type: ignore[type-arg]
+    """The number of a run that is kept."""
+
+    name = "run"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from discover_orch.errors import OrchError
+        from discover_orch.render.history import moment
+
+        context: Any = ctx.find_root().obj or Context()
+        try:
+            root = find_root(context.start, context.folder)[0]
+        except (OrchError, OSError):
+            return []
+        runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_SHOWN]
+        found = [(run, read_summary(root, run)) for run in runs]
+        return [
+            CompletionItem(run, help=f"{moment(one.started)} {one.status}")
+            for run, one in found
+            if one
+        ]
+
+
+RUN = RunType()
+
+
+@click.command("history", short_help="Show the runs, one run, or what changed between two.")
+@click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN]]")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only.")
+@click.option("--all", "is_all", is_flag=True, help=f"All of them, not the newest {MOST_SHOWN}.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, of all runs.")
+@common_options
+@click.pass_obj
+def command(
+    context: Context, runs: tuple[str, ...], limit: int | None, is_all: bool, as_json: bool
+) -> int:
+    """Show the runs, the newest first.
+
+    With the number of a run everything about that one, with two what changed from the first to the second: tools,
+    code, parameters, times.
+    """
+    if len(runs) > 2:
+        raise click.UsageError(f"at most two runs can be compared, {len(runs)} are given")
+    if limit is not None and (is_all or runs):
+        other = "--all" if is_all else "a run"
+        raise click.UsageError(f"--limit and {other} do not go together")
+    root = find_root(context.start, context.folder)[0]
+    records = [read_run_or_refuse(root, run) for run in runs]
+    voice = context.voice
+    if len(records) == 2:
+        from discover_orch.comparison import comparison
+        from discover_orch.render.history import comparison_document, comparison_text
+
+        found = comparison(*records)
+        if as_json:
+            voice.out(json.dumps(comparison_document(found)) + "\n")
+        else:
+            voice.out(comparison_text(found, voice.out_style))
+    elif records:
+        from discover_orch.render.history import run_text
+
+        if as_json:
+            voice.out(json.dumps(runs_document(records)) + "\n")
+        else:
+            voice.out(run_text(records[0], voice.out_style))
+    else:
+        is_whole = is_all or (as_json and limit is None)
+        _show_all(context, root, None if is_whole else limit or MOST_SHOWN, as_json=as_json)
+    return ExitCode.OK
+
+
+def read_run_or_refuse(root: str, run: str) -> RunRecord:
+    """Raises UsageError where there is no such run, or none that can be read."""
+    kept = find_runs(root)
+    if run in kept:
+        record = read_record(root, run)
+        if record is not None:
+            return record
+        hint = "its journal is damaged, or it has only just begun; orch history shows the others"
+        raise UsageError(
+            Problem(code="damaged-run", message=f"run {run} cannot be read", hint=hint)
+        )
+    if not kept:
+        hint = "orch run makes one"
+    elif len(kept) == 1:
+        hint = f"there is run {kept[0]} alone"
+    else:
+        close = nearest(run, kept)
+        meant = f"did you mean {close}? " if close else ""
+        hint = f"{meant}the runs that are kept go from {kept[-1]} to {kept[0]} (orch history shows them)"
+    raise UsageError(Problem(code="unknown-run", message=f'there is no run "{run}"', hint=hint))
+
+
+def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) -> None:
+    kept = find_runs(root)
+    shown = kept[:limit]
+    read = read_record if as_json else read_summary
+    found = {run: read(root, run) for run in shown}
+    records = [record for record in found.values() if record is not None]
+    voice = context.voice
+    if as_json:
+        voice.out(json.dumps(runs_document(records)) + "\n")
+    elif records:
+        voice.out(runs_text(records, voice.out_style, older=len(kept) - len(shown)))
+    damaged = [run for run, record in found.items() if record is None and has_begun(root, run)]
+    if damaged:
+        noun = "run" if len(damaged) == 1 else "runs"
+        problem = Problem(
+            code="damaged-run",
+            message=f"{noun} {', '.join(damaged)} cannot be read",
+            hint="what is damaged can be removed: each run is a folder in .orch/runs",
+            severity="warning",
+        )
+        voice.problems([problem])
+    elif not records:
+        voice.err("no run has been recorded yet\n")

@@ -1,0 +1,135 @@
+"""`orch logs`: what a tool printed, as it was kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from discover_orch.cli.app import Context, common_options
+from discover_orch.cli.history_command import RUN, read_run_or_refuse
+from discover_orch.cli.words import TARGETS
+from discover_orch.config import find_root
+from discover_orch.errors import ExitCode, OrchError, Problem, UsageError
+from discover_orch.history import RunRecord, ToolRecord
+from discover_orch.journal import find_log, find_runs, read_log, read_record
+from discover_orch.render.history import log_heading, log_text
+from discover_orch.render.style import Style, one_line
+
+
+@click.command("logs", short_help="Show what a tool printed.")
+@click.argument("tool", type=TARGETS)
+@click.option("--run", "run", type=RUN, metavar="RUN", help="Of that run, not of its latest one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@common_options
+@click.pass_obj
+def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
+    """Show what a tool printed, in the latest run in which it was started or in the one given.
+
+    A tool that is no longer in the project is found by the name that it had.
+    """
+    root = find_root(context.start, context.folder)[0]
+    records = [read_run_or_refuse(root, run)] if run else None
+    module, name = _meant(context, root, tool, records)
+    record, started = _find_started(root, name, module, records, run)
+    path = find_log(root, record.run, module)
+    voice = context.voice
+    if as_json:
+        data = b"".join(read_log(path)) if path else b""
+        document = {
+            "version": 1,
+            "run": record.run,
+            "started": record.started,
+            "name": started.name,
+            "module": module,
+            "status": started.status,
+            "text": data.decode("utf-8", "replace"),
+            "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,
+        }
+        voice.out(json.dumps(document) + "\n")
+        return ExitCode.OK
+    silent = "" if path else "; nothing that it printed was kept"
+    voice.err(f"{log_heading(record, started)}{silent}\n")
+    if path:
+        is_raw = voice.terminal is None and not voice.out_style.colour
+        _show(context, path, None if is_raw else voice.out_style)
+    return ExitCode.OK
+
+
+def _show(context: Context, path: str, style: Style | None) -> None:
+    """Byte for byte, or with a `style` as it can be shown, some lines at a time."""
+    if style is None:
+        for piece in read_log(path):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return
+    rest = b""
+    for piece in read_log(path):
+        lines, newline, rest = (rest + piece).rpartition(b"\n")
+        context.voice.out(log_text(lines + newline, style))
+    context.voice.out(log_text(rest, style))
+
+
+def _meant(
+    context: Context, root: str, word: str, records: list[RunRecord] | None
+) -> tuple[str, str]:
+    """Identity and name of the one tool that is meant: of the project, else of the history. Raises OrchError."""
+    try:
+        found = _find_in_project(context, word)
+    except OrchError:
+        former = _find_former(root, word, records)
+        if former is None:
+            raise
+        return former
+    if len(found) > 1:
+        shown = ", ".join(one_line(name) for _, name in found[:5])
+        raise UsageError(
+            Problem(
+                code="several-tools",
+                message=f'"{one_line(word)}" names {len(found):,} tools, and a log is of one',
+                hint=f"name one of them: {shown}" + (", ..." if len(found) > 5 else ""),
+            )
+        )
+    return found[0]
+
+
+def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
+    """A tool goes before a stage here."""
+    from discover_orch import looking
+
+    view = looking.look(context.start, context.folder, os.environ)
+    try:
+        found = looking.chosen(view, [f"tool:{word}"])
+    except OrchError:
+        found = looking.chosen(view, [word])
+    if not found:
+        raise UsageError(Problem(code="unknown-target", message=f'"{one_line(word)}" is no tool'))
+    registry = view.registry
+    return [(module, registry.display(module)) for module in registry.order if module in found]
+
+
+def _find_former(root: str, word: str, records: list[RunRecord] | None) -> tuple[str, str] | None:
+    """A tool of the latest run that has one of that module, or of that name."""
+    runs = records or filter(None, (read_record(root, run) for run in find_runs(root)))
+    for record in runs:
+        for tool in record.tools:
+            if word in (tool.module, tool.name) or tool.module.endswith(f".{word}"):
+                return tool.module, tool.name
+    return None
+
+
+def _find_started(
+    root: str, name: str, module: str, records: list[RunRecord] | None, run: str | None
+) -> tuple[RunRecord, ToolRecord]:
+    """The latest run in which the tool was started. Raises UsageError."""
+    for record in records or filter(None, (read_record(root, one) for one in find_runs(root))):
+        for tool in record.tools:
+            if tool.module == module and tool.has_started:
+                return record, tool
+    if run:
+        message, hint = f"{name} was not started in run {run}", f"orch logs {name} shows its latest"
+    else:
+        message, hint = f"{name} was never run, so it has printed nothing", f"orch run {name}"
+    raise UsageError(Problem(code="never-run", message=one_line(message), hint=one_line(hint)))

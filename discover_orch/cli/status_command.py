@@ -1,0 +1,121 @@
+"""`orch status`: which tools are fresh, which stale, and why."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from discover_orch import looking
+from discover_orch.cli.app import Context, common_options
+from discover_orch.cli.tools_command import (
+    VIEW,
+    ToolsCommand,
+    read_values,
+    refuse_wrong,
+    tools_arguments,
+)
+from discover_orch.cli.words import no_tools
+from discover_orch.errors import ExitCode
+from discover_orch.journal import find_runs, read_record
+from discover_orch.looking import View
+from discover_orch.remaining import Remaining
+from discover_orch.render.status import (
+    LATEST,
+    Row,
+    status_document,
+    status_text,
+    tool_text,
+)
+
+
+@click.command(
+    "status", cls=ToolsCommand, short_help="Show which tools are fresh or stale, and why."
+)
+@tools_arguments
+@click.option("-v", "--verbose", is_flag=True, help="Every reason, and what each reads and writes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@common_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    targets: tuple[str, ...],
+    exclude: tuple[str, ...],
+    pairs: tuple[str, ...],
+    database: str | None,
+    verbose: bool,
+    as_json: bool,
+    **params: Any,
+) -> int:
+    """Show where each tool stands: fresh, or stale and why.
+
+    Compared is with what the same words behind `orch run` would pass. Of a single tool everything is told.
+    Reads source text and files only; nothing of yours is imported.
+    """
+    context: Context = ctx.obj
+    view: View = ctx.meta[VIEW]
+    values = read_values(view, targets, exclude, pairs, params)
+    if database is not None:
+        view = looking.with_database(view, database)
+    chosen = looking.chosen(view, targets, exclude)
+    refuse_wrong(view, chosen, values)
+    left = Remaining(view.project, view.registry, values, view.signatures)
+    standings = left.standings()
+    rows = [
+        Row(
+            tool=view.registry.tools[module],
+            stage=view.registry.stages[view.registry.rank[module]].name,
+            standing=standings[module],
+            result=left.results.get(module),
+            flow=view.registry.flows[module],
+        )
+        for module in view.registry.order
+        if module in chosen
+    ]
+    said = (
+        *targets,
+        *exclude,
+        *pairs,
+        *values.options,
+        *looking.warnings(view),
+        *looking.errors(view),
+    )
+    if rows and database is None and not said and all(row.standing.is_fresh for row in rows):
+        left.keep_verdict(view.key)
+    voice = context.voice
+    if as_json:
+        voice.out(json.dumps(status_document(rows)) + "\n")
+    elif len(rows) == 1 and targets:
+        voice.out(
+            tool_text(
+                rows[0], left.params_of(rows[0].tool), _last_runs(view, rows[0]), voice.out_style
+            )
+        )
+    elif rows:
+        voice.out(status_text(rows, voice.out_style, verbose=verbose))
+    errors = looking.errors(view)
+    voice.problems((*errors, *looking.warnings(view)))
+    if errors:
+        return ExitCode.DISCOVERY
+    if not view.registry.tools:
+        voice.problems([no_tools()])
+        return ExitCode.EMPTY
+    return ExitCode.OK
+
+
+def _last_runs(view: View, row: Row) -> list[tuple[str, str, str, float | None]]:
+    """The latest runs in which the tool was: id, when, how it ended, seconds."""
+    found: list[tuple[str, str, str, float | None]] = []
+    root = view.project.root
+    for run in find_runs(root):
+        record = read_record(root, run)
+        found += [
+            (run, record.started, one.status, one.duration)
+            for one in (record.tools if record else ())
+            if record and one.module == row.tool.module and one.status != "not_run"
+        ]
+        if len(found) == LATEST:
+            break
+    return found

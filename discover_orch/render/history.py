@@ -1,0 +1,299 @@
+"""The history as text and as JSON: many runs, one run, what changed between two.
+
+In: records of runs and a comparison. Out: text, or documents. Runs in the order in which they are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from discover_orch.comparison import Comparison, ToolChange
+from discover_orch.history import Given, RunRecord, ToolRecord
+from discover_orch.render.style import Style, clean, count, duration, one_line
+
+#: Characters of an exception's message, which is told on one line.
+LONGEST_MESSAGE = 200
+_KINDS = {
+    "passed": "green",
+    "failed": "error",
+    **dict.fromkeys(
+        ("interrupted", "killed", "cancelled", "running", "unknown", "rolled_back"), "yellow"
+    ),
+}
+
+
+def moment(started: str, *, has_seconds: bool = False) -> str:
+    """`2026-11-24 14:03` of a time as ISO 8601 has it."""
+    return one_line(started[: 19 if has_seconds else 16].replace("T", " ")) or "?"
+
+
+def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
+    return {"version": 1, "runs": [_run_row(record) for record in records]}
+
+
+def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
+    """A table; `older` are the runs that are not in it."""
+    titles = ("run", "started", "status", "duration", "tools", "targets and parameters")
+    rows = [_row(record) for record in records]
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    out = [style.paint(_line(titles, widths), "dim")]
+    for record, row in zip(records, rows, strict=True):
+        painted = list(row)
+        text = f"{row[2]:<{widths[2]}}"
+        kind = _KINDS.get(record.status)
+        painted[2] = style.paint(text, kind) if kind else text
+        out.append(_line(painted, widths))
+    if older:
+        out.append(style.paint(f"and {count(older, 'older run')} (--all shows all)", "dim"))
+    return "\n".join(out) + "\n"
+
+
+def run_text(record: RunRecord, style: Style) -> str:
+    """Everything about one run."""
+    took = "" if record.duration is None else f" in {duration(record.duration)}"
+    watch = " (watch)" if record.kind == "watch" else ""
+    status = _painted(record.status, style)
+    out = [
+        f"{style.paint(f'run {one_line(record.run)}', 'bold')}{watch}: {status}{took}"
+        f", started {moment(record.started, has_seconds=True)}"
+    ]
+    facts = [("targets", _targets(record)), ("tools", _counts(record.counts))]
+    if record.exit_code:
+        facts.append(("exit code", str(record.exit_code)))
+    if record.resumes:
+        known = {one.module: one.name for one in record.plan}
+        passed = ", ".join(one_line(known.get(one, one)) for one in record.passed_before)
+        facts.append(
+            (
+                "resumes",
+                f"run {one_line(record.resumes)}" + (f" (passed: {passed})" if passed else ""),
+            )
+        )
+    if record.database:
+        origin = f"  {style.paint(one_line(record.database_origin), 'dim')}"
+        facts.append(("database", one_line(record.database) + origin))
+    out += [f"  {name:<9}  {text}" for name, text in facts]
+    given = {one.module: one.given for one in record.plan}
+    names = max((len(one_line(tool.name)) for tool in record.tools), default=0)
+    statuses = max((len(one_line(_word(tool.status))) for tool in record.tools), default=0)
+    for tool in record.tools:
+        out += _tool_lines(tool, given.get(tool.module, {}), names, statuses, style)
+    return "\n".join(out) + "\n"
+
+
+def comparison_document(found: Comparison) -> dict[str, object]:
+    return {
+        "version": 1,
+        "comparison": {
+            "old": _head(found.old),
+            "new": _head(found.new),
+            "added": [tool.name for tool in found.added],
+            "removed": [tool.name for tool in found.removed],
+            "tools": [
+                {
+                    "name": tool.name,
+                    "module": tool.module,
+                    "status": _pair(*tool.statuses),
+                    "duration": _pair(*tool.durations),
+                    "params": [
+                        {"name": one.name, "old": one.old, "new": one.new} for one in tool.params
+                    ],
+                    "code_changed": tool.is_code_changed,
+                }
+                for tool in found.tools
+            ],
+        },
+    }
+
+
+def comparison_text(found: Comparison, style: Style) -> str:
+    """The older run and the newer one, what changed in code, parameters and statuses, then the times."""
+    out = [
+        f"{label} {one_line(run.run):<4} {moment(run.started)}  {_painted(run.status, style)}"
+        + ("" if run.duration is None else f"  {duration(run.duration)}")
+        + f"  {_targets(run)}"
+        for label, run in (("from run", found.old), ("to run  ", found.new))
+    ]
+    out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
+    out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
+    names = max((len(one_line(tool.name)) for tool in found.tools), default=0)
+    for tool in found.tools:
+        name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
+        out.append(f"    {name}  {_times(tool, style)}".rstrip())
+        out += [f"    {'':<{names}}  {change}" for change in _changes(tool, style)]
+    if not (found.added or found.removed or any(tool.is_changed for tool in found.tools)):
+        out.append("nothing changed but the times")
+    return "\n".join(out) + "\n"
+
+
+def log_heading(record: RunRecord, tool: ToolRecord) -> str:
+    """Above what a tool printed: of which run it is."""
+    return (
+        f"run {one_line(record.run)}, {moment(record.started)}: "
+        f"{one_line(tool.name)} {one_line(_word(tool.status))}"
+    )
+
+
+def log_text(data: bytes, style: Style) -> str:
+    """Whole lines as a run shows them: cleaned, and of a line that was drawn over and over what it came to."""
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    drawn = (([part for part in line.split("\r") if part] or [""])[-1] for line in lines)
+    return "\n".join(clean(line, style) for line in drawn)
+
+
+def _run_row(record: RunRecord) -> dict[str, object]:
+    return {
+        **_head(record),
+        "kind": record.kind,
+        "targets": list(record.targets),
+        "params": {
+            name: {
+                "value": list(given.texts) if len(given.texts) > 1 else given.shown,
+                "origin": given.origin,
+            }
+            for name, given in record.params.items()
+        },
+        "exit_code": record.exit_code,
+        "counts": dict(record.counts),
+        "database": record.database,
+        "resumes": record.resumes,
+        "tools": [_tool_row(tool) for tool in record.tools],
+    }
+
+
+def _head(record: RunRecord) -> dict[str, object]:
+    return {
+        "run": record.run,
+        "started": record.started,
+        "status": record.status,
+        "duration": record.duration,
+    }
+
+
+def _tool_row(tool: ToolRecord) -> dict[str, object]:
+    error = tool.error
+    return {
+        "name": tool.name,
+        "module": tool.module,
+        "status": tool.status,
+        "duration": tool.duration,
+        "metrics": dict(tool.metrics),
+        "error": error
+        and {
+            "kind": error.kind,
+            "type": error.type,
+            "message": error.message,
+            "path": error.path,
+            "line": error.line,
+        },
+        "notes": list(tool.notes),
+        "attempt": tool.attempt,
+    }
+
+
+def _pair(old: object, new: object) -> dict[str, object]:
+    return {"old": old, "new": new}
+
+
+def _row(record: RunRecord) -> tuple[str, ...]:
+    words = [_targets(record)]
+    words += [
+        f"{one_line(name)}={one_line(given.shown)}"
+        for name, given in record.params.items()
+        if given.origin.startswith("-")  # typed; what else there was is told of one run
+    ]
+    if record.resumes:
+        words.append(f"(resumes {one_line(record.resumes)})")
+    if record.kind == "watch":
+        words.append("(watch)")
+    return (
+        one_line(record.run),
+        moment(record.started),
+        one_line(record.status),
+        "" if record.duration is None else duration(record.duration),
+        _counts(record.counts),
+        " ".join(words),
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The number to the right, the last column as long as it is."""
+    middle = [f"{text:<{width}}" for text, width in zip(row[1:-1], widths[1:-1], strict=True)]
+    return "  ".join((f"{row[0]:>{widths[0]}}", *middle, row[-1])).rstrip()
+
+
+def _tool_lines(
+    tool: ToolRecord, given: Mapping[str, Given], names: int, statuses: int, style: Style
+) -> list[str]:
+    word = f"{one_line(_word(tool.status)):<{statuses}}"
+    kind = _KINDS.get(tool.status)
+    facts = [f"{one_line(key)}={one_line(str(one))}" for key, one in tool.metrics.items()]
+    if tool.attempt > 1:
+        facts.insert(0, f"attempt {tool.attempt}")
+    if tool.error:
+        facts.append(_error(tool))
+    took = "" if tool.duration is None else duration(tool.duration)
+    name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
+    shown = style.paint(word, kind) if kind else word
+    pad = " " * (names + 6)
+    values = [
+        f"{one_line(key)} = {one_line(one.shown)}  {style.paint(one_line(one.origin), 'dim')}"
+        for key, one in given.items()
+    ]
+    return [
+        f"    {name}  {shown}  {took:<8}  {'  '.join(facts)}".rstrip(),
+        *(pad + text.rstrip() for text in (*values, *map(one_line, tool.notes))),
+    ]
+
+
+def _error(tool: ToolRecord) -> str:
+    """`src/parse.py:12: ValueError: no such row`; what orch itself found is a sentence without a type."""
+    error = tool.error
+    assert error is not None
+    said = error.message.strip().partition("\n")[0].rstrip("\r")
+    if len(said) > LONGEST_MESSAGE:
+        said = said[:LONGEST_MESSAGE] + "..."
+    if error.type and (error.kind == "exception" or not said):
+        said = f"{error.type}: {said}" if said else error.type
+    place = f"{error.path}:{error.line}: " if error.path and error.line else ""
+    return one_line(place + said)
+
+
+def _times(tool: ToolChange, style: Style) -> str:
+    old, new = ("-" if one is None else duration(one) for one in tool.durations)
+    return "" if tool.durations == (None, None) else f"{old} {_arrow(style)} {new}"
+
+
+def _changes(tool: ToolChange, style: Style) -> list[str]:
+    old, new = tool.statuses
+    arrow = _arrow(style)
+    changes = []
+    if old != new:
+        changes.append(f"{_painted(old, style)} {arrow} {_painted(new, style)}")
+    if tool.is_code_changed:
+        changes.append("code changed")
+    for one in tool.params:
+        was, now = ("not given" if text is None else one_line(text) for text in (one.old, one.new))
+        changes.append(f"{one_line(one.name)}: {was} {arrow} {now}")
+    return changes
+
+
+def _arrow(style: Style) -> str:
+    return style.mark("→", "->")
+
+
+def _targets(record: RunRecord) -> str:
+    return " ".join(map(one_line, record.targets)) or "full"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {one_line(_word(word))}" for word, number in counts.items())
+
+
+def _painted(status: str, style: Style) -> str:
+    word = one_line(_word(status))
+    return style.paint(word, _KINDS[status]) if status in _KINDS else word
+
+
+def _word(status: str) -> str:
+    return status.replace("_", " ")

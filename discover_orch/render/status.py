@@ -1,0 +1,182 @@
+"""Where tools stand, as text and as the document of `orch status --json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from discover_orch.dataflow import Dataflow
+from discover_orch.freshness import Standing
+from discover_orch.render.style import Style, duration, one_line
+from discover_orch.result import Result
+from discover_orch.tool import Tool
+from discover_orch.value import value
+
+#: Runs that are told of a single tool.
+LATEST = 5
+MOST_COLUMNS = 40
+
+
+@value
+class Row:
+    """All that is told of one tool; `flow` is what it declares and was seen to read and write."""
+
+    tool: Tool
+    stage: str
+    standing: Standing
+    result: Result | None
+    flow: Dataflow
+
+
+def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> str:
+    """By stage a line a tool; `verbose` tells every reason, and the data flow."""
+    out = []
+    width = _width(row.tool.name for row in rows)
+    for stage, members in groupby(rows, key=lambda row: row.stage):
+        out.append(style.paint(one_line(stage), "cyan"))
+        for row in members:
+            first, *more = row.standing.sentences or ("",)
+            others = f" (and {len(more)} more)" if more and not verbose else ""
+            state = _state(row.standing, style)
+            out.append(_line(row.tool.name, width, f"{state}  {one_line(first)}{others}", style))
+            if verbose:
+                pad = " " * (width + 11)
+                out += [f"{pad}{one_line(reason)}" for reason in more]
+                out += [f"{pad}{style.paint(line, 'dim')}" for line in _flow(row.flow)]
+    fresh = sum(row.standing.is_fresh for row in rows)
+    parts = [
+        f"{number:,} {word}"
+        for number, word in ((fresh, "fresh"), (len(rows) - fresh, "stale"))
+        if number
+    ]
+    how = (
+        ""
+        if fresh == len(rows)
+        else style.paint("  (orch run --changed runs what is stale)", "dim")
+    )
+    out.append(", ".join(parts) + how)
+    return "\n".join(out) + "\n"
+
+
+def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
+    """The same where all tools are fresh: stages with the names of their tools."""
+    out = []
+    names = [name for _, members in stages for name in members]
+    width, state = _width(names), style.paint("fresh", "green")
+    for stage, members in stages:
+        out.append(style.paint(one_line(stage), "cyan"))
+        out += [_line(name, width, state, style) for name in members]
+    return "\n".join([*out, f"{len(names):,} fresh"]) + "\n"
+
+
+def _width(names: Iterable[str]) -> int:
+    return min(MOST_COLUMNS, max(len(one_line(name)) for name in names))
+
+
+def _line(name: str, width: int, text: str, style: Style) -> str:
+    return f"  {style.paint(f'{one_line(name):<{width}}', 'bold')}  {text}".rstrip()
+
+
+def tool_text(
+    row: Row,
+    params: Mapping[str, tuple[str, ...]],
+    runs: Sequence[tuple[str, str, str, float | None]],
+    style: Style,
+) -> str:
+    """Everything about one tool: reasons, parameters old and new, data flow, code, the last runs."""
+    tool, result = row.tool, row.result
+    success = result.success if result else None
+    out = [f"{style.paint(one_line(tool.name), 'bold')}  {_state(row.standing, style)}"]
+    out += [f"  {one_line(reason)}" for reason in row.standing.sentences]
+    out += [
+        "",
+        f"module      {one_line(tool.module)}",
+        f"file        {one_line(tool.path)}:{tool.line}",
+    ]
+    out.append(f"stage       {one_line(', '.join(tool.stages))}")
+    if success is not None:
+        how = "accepted" if success.is_accepted else "passed"
+        took = "" if success.is_accepted else f", {duration(success.duration)}"
+        run = "" if success.is_accepted else f"run {success.run}, "
+        out.append(f"{how:<11} {run}{_when(success.at)}{took}")
+        then = success.fingerprint.params
+        for name in dict.fromkeys((*then, *params)):
+            old, new = then.get(name), params.get(name)
+            shown = (
+                one_line(_given(new))
+                if old == new
+                else f"{one_line(_given(old))} -> {one_line(_given(new))}"
+            )
+            out.append(f"--{one_line(name.replace('_', '-')):<9} {shown}")
+    out += [f"{line}" for line in _flow(row.flow)]
+    if success is not None:
+        out += _table("code", sorted(success.fingerprint.code))
+        out += _table(
+            "installed", [f"{n} {v}" for n, v in sorted(success.fingerprint.distributions.items())]
+        )
+    for number, (run, started, status, seconds) in enumerate(runs):
+        label = "last runs" if number == 0 else ""
+        took = "" if seconds is None else f"  {duration(seconds)}"
+        how = one_line(status.replace("_", " "))
+        out.append(f"{label:<11} {one_line(run)}  {_when(started)}  {how}{took}")
+    return "\n".join(out) + "\n"
+
+
+def status_document(rows: Iterable[Row]) -> dict[str, object]:
+    return {"version": 1, "tools": [_document(row) for row in rows]}
+
+
+def _document(row: Row) -> dict[str, object]:
+    standing, result, flow = row.standing, row.result, row.flow
+    success = result.success if result else None
+    return {
+        "name": row.tool.name,
+        "module": row.tool.module,
+        "stage": row.stage,
+        "state": standing.state,
+        "never": standing.word == "never",
+        "failed": standing.word == "failed",
+        "unknown": standing.word == "unknown",
+        "reasons": list(standing.sentences),
+        "reads": [*flow.reads, *flow.tables_read],
+        "writes": [*flow.writes, *flow.tables_written],
+        "tables_read": list(flow.tables_read),
+        "tables_written": list(flow.tables_written),
+        "is_unclear": flow.is_unclear,
+        "last_run": result.last.run if result else None,
+        "last_status": result.last.status if result else None,
+        "duration": success.duration if success else None,
+    }
+
+
+def _state(standing: Standing, style: Style) -> str:
+    return style.paint("fresh", "green") if standing.is_fresh else style.paint("stale", "yellow")
+
+
+def _flow(flow: Dataflow) -> list[str]:
+    """What it reads and writes, a line a kind."""
+    lines = [
+        *_table("reads", [*(f"table {name}" for name in flow.tables_read), *flow.reads]),
+        *_table("lists", [f"{one}/" for one in flow.folders]),
+        *_table("looks for", flow.missed),
+        *_table("writes", [*(f"table {name}" for name in flow.tables_written), *flow.writes]),
+    ]
+    if flow.is_unclear:
+        lines.append("database    used in a way that cannot be seen")
+    return lines
+
+
+def _table(label: str, items: Sequence[str]) -> list[str]:
+    """The first few items on a line of their own each."""
+    shown = [one_line(item) for item in items[:8]]
+    if len(items) > len(shown):
+        shown.append(f"and {len(items) - len(shown):,} more")
+    return [f"{label if number == 0 else '':<11} {item}" for number, item in enumerate(shown)]
+
+
+def _given(texts: tuple[str, ...] | None) -> str:
+    return "not given" if texts is None else ", ".join(texts) or "empty"
+
+
+def _when(at: str) -> str:
+    return one_line(at[:16].replace("T", " "))

@@ -1,0 +1,223 @@
+"""`orch run --changed`: what is stale, and what is downstream of it within the targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, ran, reasons, statuses
+
+PIPELINE = {
+    "orch.toml": 'stages = ["ingest", "analyze", "render"]\n',
+    "src/fetch.py": """
+        STAGE = "ingest"
+        def run(conn, *, since: str = ""):
+            conn.execute("create table if not exists raw (x)")
+            conn.execute("delete from raw")
+            conn.execute("insert into raw values (1)")
+        """,
+    "src/count.py": """
+        STAGE = "analyze"
+        def run(conn):
+            conn.execute("create table if not exists counted (x)")
+            conn.execute("delete from counted")
+            conn.execute("insert into counted select count(*) from raw")
+        """,
+    "src/other.py": "STAGE = 'analyze'\ndef run(): print(open('other.txt').read())\n",
+    "other.txt": "its data",
+    "src/page.py": """
+        STAGE = "render"
+        def run(conn):
+            (n,) = conn.execute("select x from counted").fetchone()
+            with open("page.txt", "w") as file:
+                file.write(str(n))
+        """,
+}
+
+
+@pytest.fixture
+def pipeline(project: Project, orch: Orch) -> Path:
+    root = project(PIPELINE)
+    assert orch("run").code == 0
+    return root
+
+
+def edit(root: Path, tool: str) -> None:
+    with (root / "src" / f"{tool}.py").open("a") as file:
+        file.write("X = 1\n")
+
+
+def test_nothing_stale_is_said_and_well(pipeline: Path, orch: Orch) -> None:
+    answer = orch("run", "--changed")
+    assert (answer.code, answer.out, answer.err) == (
+        0,
+        "nothing to do: all 4 tools are fresh\n",
+        "",
+    )
+    one = orch("run", "--changed", "page")
+    assert (one.code, one.out) == (0, "nothing to do: the tool is fresh\n")
+    dry = orch("run", "--changed", "-n", "--json")
+    assert (dry.code, dry.json["tools"]) == (0, [])
+    assert dry.json["fresh"] == ["fetch", "count", "other", "page"]
+    as_json = orch("run", "--changed", "--json")
+    assert as_json.code == 0
+    assert statuses(as_json) == dict.fromkeys(["fetch", "count", "other", "page"], "fresh")
+    assert as_json.events[0]["event"] == "run_started"
+    assert as_json.events[-1]["counts"] == {"fresh": 4}
+    assert len(orch("history", "--json").json["runs"]) == 1
+
+
+def test_what_is_stale_runs_and_what_is_downstream_by_table(pipeline: Path, orch: Orch) -> None:
+    edit(pipeline, "count")
+    dry = orch("run", "--changed", "-n")
+    assert "would run 2 tools, in this order:\n" in dry.out
+    assert "src/count.py changed" in dry.out
+    assert "fresh: fetch, other\n" in dry.out
+    answer = orch("run", "--changed", "--json")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["count", "page"]
+    assert statuses(answer) == {
+        "fetch": "fresh",
+        "other": "fresh",
+        "count": "passed",
+        "page": "passed",
+    }
+    assert answer.events[-1]["counts"] == {"passed": 2, "fresh": 2}
+    assert reasons(orch) == {}
+
+
+def test_a_tool_that_fails_is_stale_afterwards_and_so_is_what_did_not_run(
+    pipeline: Path, orch: Orch
+) -> None:
+    change(pipeline / "src" / "count.py", "def run(conn):\n", "def run(conn):\n    1 / 0\n")
+    first = orch("run", "--changed", "--json")
+    assert first.code == 1
+    assert statuses(first)["count"] == "failed"
+    assert statuses(first)["page"] == "blocked"
+    second = orch("run", "--changed", "--json")
+    assert ran(second) == ["count"]
+    change(pipeline / "src" / "count.py", "    1 / 0\n", "")
+    third = orch("run", "--changed", "--json")
+    assert third.code == 0, third.text
+    assert ran(third)[0] == "count"
+    assert reasons(orch) == {}
+
+
+def test_what_is_compared_is_what_this_command_line_would_pass(pipeline: Path, orch: Orch) -> None:
+    answer = orch("run", "--changed", "--json", "--since", "2024")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["fetch", "count", "page"]
+    assert ran(orch("run", "--changed", "--json", "--since", "2024")) == []
+    assert ran(orch("run", "--changed", "--json", env={"ORCH_PARAM_SINCE": "2024"})) == []
+    assert ran(orch("run", "--changed", "--json", "fetch")) == ["fetch"]
+
+
+def test_downstream_is_within_the_targets(pipeline: Path, orch: Orch) -> None:
+    edit(pipeline, "fetch")
+    answer = orch("run", "--changed", "--json", "ingest", "page")
+    assert answer.code == 0, answer.text
+    assert ran(answer)[0] == "fetch"
+    assert "count" not in ran(answer)
+    assert reasons(orch)["count"] == ["raw was written by fetch (run 2)"]
+
+
+def test_a_stale_tool_upstream_of_the_targets_is_a_warning(pipeline: Path, orch: Orch) -> None:
+    edit(pipeline, "fetch")
+    answer = orch("run", "--changed", "render")
+    assert answer.code == 0
+    assert answer.out == "nothing to do: the tool is fresh\n"
+    assert answer.err.startswith(
+        "warning: fetch is upstream of what was asked for, and stale: src/fetch.py changed\n"
+    )
+    assert "+" in answer.err
+    assert answer.err.count("warning:") == 1
+    dry = orch("run", "--changed", "-n", "--json", "render")
+    assert dry.json["tools"] == []
+    edit(pipeline, "page")
+    shown = orch("run", "--changed", "-n", "--json", "render").json
+    assert [tool["name"] for tool in shown["tools"]] == ["page"]
+    assert "fetch is upstream" in shown["warnings"][0]["message"]
+    above = orch("run", "--changed", "+render", "--json")
+    assert ran(above) == ["fetch", "count", "page"]
+    assert above.err == ""
+
+
+def test_what_is_not_known_to_read_or_write_is_taken_to_do_so(
+    pipeline: Path, orch: Orch, project: Project
+) -> None:
+    project({"src/blind.py": "STAGE = 'render'\ndef run(): pass\n"})
+    assert orch("run", "blind").code == 0
+    assert reasons(orch) == {}
+    edit(pipeline, "other")
+    assert reasons(orch) == {
+        "other": ["src/other.py changed"],
+        "blind": [
+            "other is stale, and may be upstream (no read of this tool was seen)"
+        ],  # of which no read is
+        "page": ["other is stale, and may be upstream (no write of other was seen)"],
+    }
+    assert ran(orch("run", "--changed", "--json")) == ["other", "blind", "page"]
+    edit(pipeline, "count")
+    assert list(reasons(orch)) == ["count", "blind", "page"]
+
+
+def test_a_table_written_since_makes_its_readers_run(pipeline: Path, orch: Orch) -> None:
+    assert orch("run", "fetch").code == 0
+    answer = orch("run", "--changed", "--json")
+    assert ran(answer) == ["count", "page"]
+    assert reasons(orch) == {}
+
+
+def test_a_database_that_was_removed_is_filled_again(pipeline: Path, orch: Orch) -> None:
+    (pipeline / "data.db").unlink()
+    answer = orch("run", "--changed", "--json")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["fetch", "count", "page"]
+
+
+def test_it_is_refused_as_any_run_would_be(pipeline: Path, orch: Orch) -> None:
+    assert orch("run", "--changed", "nope").code == 2
+    assert orch("run", "--changed", "page", "--exclude", "page").code == 5
+    assert orch("run", "--changed", "--sicne", "1").code == 2
+    (pipeline / "src" / "count.py").write_text("STAGE = 'analyze'\n(")
+    assert orch("run", "--changed").code == 4
+
+
+def test_on_the_sample_project(tmp_path: Path, orch: Orch) -> None:
+    root = copy_sample(tmp_path / "project")
+    first = orch("run", "--changed", "--json")
+    assert first.code == 0, first.text
+    assert ran(first) == SAMPLE_TOOLS
+    assert ran(orch("run", "--changed", "--json")) == []
+    (root / "output" / "report.html").unlink()
+    assert ran(orch("run", "--changed", "--json")) == ["render"]
+    assert ran(orch("run", "--changed", "--json", "--since", "2008-11-01")) == [
+        "enrich",
+        "summarize",
+        "render",
+    ]
+
+
+def test_a_file_that_changes_while_the_tool_runs_is_stale_again(
+    project: Project, orch: Orch
+) -> None:
+    """A tool that rewrites its own source text stands for an editor that saves at that moment."""
+    project(
+        {
+            "orch.toml": "",
+            "input.txt": "1",
+            "src/a.py": """
+                import pathlib, subprocess
+                STAGE = "s"
+                def run():
+                    pathlib.Path("input.txt").read_text()
+                    subprocess.run(["sh", "-c", "echo 2 > input.txt; echo 'X = 1' >> src/a.py"])
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    found = reasons(orch)["a"]
+    assert any("src/a.py changed" in one for one in found)
+    assert any("input.txt changed" in one for one in found)

@@ -1,0 +1,397 @@
+"""`orch run --resume`: what a run left is run, with the parameters that it had."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import Answer
+from tests.support.remembered import memory_files, ran, reasons, statuses
+from tests.support.running import running
+
+SECRET = "open-sesame-4711"
+#: Fails as long as there is a folder of its name, and tells what it was given.
+TOOL = """
+    import os
+    STAGE = "s"
+    AFTER = {after}
+    def run(*, since: str = "", limit: int = 0, wide: bool = False):
+        assert not os.path.isdir("bad/" + __name__.rpartition(".")[2])
+        return {{"since": since, "limit": limit, "wide": wide}}
+    """
+FIVE = {
+    "orch.toml": "",
+    **{f"src/t{n}.py": TOOL.format(after=f'"t{n - 1}"' if n > 1 else "()") for n in range(1, 6)},
+}
+
+
+def metrics(answer: Answer) -> dict[str, object]:
+    finished = [one for one in answer.events if one["event"] == "tool_finished"]
+    return {one["name"]: one["metrics"] for one in finished}
+
+
+@pytest.fixture
+def five(project: Project) -> Path:
+    """Five tools in a row, of which the third fails."""
+    return project({**FIVE, "bad/t3/": ""})
+
+
+def test_it_goes_on_after_what_passed_with_the_same_parameters(five: Path, orch: Orch) -> None:
+    first = orch("run", "--since", "2024", "-p", "t5.limit=7", "--wide")
+    assert first.code == 1
+    assert "  to go on: orch run --resume\n" in first.out
+    os.rmdir(five / "bad" / "t3")
+    answer = orch("run", "--resume")
+    assert answer.code == 0, answer.text
+    assert "resuming run 1, which failed: 2 passed there\n" in answer.out
+    assert "running 3 tools: t3, t4, t5\n" in answer.out
+    assert reasons(orch, "--since", "2024", "-p", "t5.limit=7", "--wide") == {}
+    run = orch("history", "2", "--json").json["runs"][0]
+    assert [tool["name"] for tool in run["tools"]] == ["t3", "t4", "t5"]
+    assert run["tools"][0]["metrics"] == {"since": "2024", "limit": 0, "wide": True}
+    assert run["tools"][2]["metrics"] == {"since": "2024", "limit": 7, "wide": True}
+    assert "nothing to resume" in orch("run", "--resume").out
+
+
+def test_a_resume_of_a_resume_goes_on_from_there(five: Path, orch: Orch) -> None:
+    (five / "bad" / "t4").mkdir()
+    assert orch("run", "--since", "2024").code == 1
+    os.rmdir(five / "bad" / "t3")
+    second = orch("run", "--resume", "--json")
+    assert second.code == 1
+    assert statuses(second) == {"t3": "passed", "t4": "failed", "t5": "blocked"}
+    os.rmdir(five / "bad" / "t4")
+    third = orch("run", "--resume", "--json")
+    assert third.code == 0, third.text
+    assert ran(third) == ["t4", "t5"]
+    assert metrics(third)["t5"] == {"since": "2024", "limit": 0, "wide": False}
+    done = orch("run", "--resume")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "nothing to resume: no run failed, was interrupted or killed\n"
+
+
+def test_a_parameter_given_again_overrides(five: Path, orch: Orch) -> None:
+    assert orch("run", "--since", "2024", "--limit", "1").code == 1
+    os.rmdir(five / "bad" / "t3")
+    answer = orch("run", "--resume", "--json", "--limit", "2", "-p", "t5.since=2025")
+    assert answer.code == 0, answer.text
+    # What passed had another limit: it is stale by now, and runs again.
+    assert ran(answer) == ["t1", "t2", "t3", "t4", "t5"]
+    assert metrics(answer)["t3"] == {"since": "2024", "limit": 2, "wide": False}
+    assert metrics(answer)["t5"] == {"since": "2025", "limit": 2, "wide": False}
+
+
+def test_what_passed_and_is_stale_by_now_is_run_again_and_named(five: Path, orch: Orch) -> None:
+    assert orch("run").code == 1
+    os.rmdir(five / "bad" / "t3")
+    text = (five / "src" / "t2.py").read_text()
+    (five / "src" / "t2.py").write_text(text + "\nX = 1\n")
+    answer = orch("run", "--resume")
+    assert answer.code == 0, answer.text
+    said = answer.out.replace("\n", " ")
+    assert "resuming run 1, which failed: 2 passed there" in said
+    assert "to run again since they are stale: t2 (src/t2.py changed)" in said
+    assert "running 4 tools: t2, t3, t4, t5" in said
+
+
+def test_the_values_of_then_count_and_not_those_of_the_configuration_now(
+    five: Path, orch: Orch, project: Project
+) -> None:
+    project({"orch.toml": 'params = {since = "then"}\n'})
+    assert orch("run", env={"ORCH_PARAM_LIMIT": "3"}).code == 1
+    os.rmdir(five / "bad" / "t3")
+    project({"orch.toml": 'params = {since = "now"}\n'})
+    answer = orch("run", "--resume", "--json")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["t3", "t4", "t5"]
+    assert metrics(answer)["t3"] == {"since": "then", "limit": 3, "wide": False}
+
+
+def test_a_run_by_its_id(five: Path, orch: Orch) -> None:
+    assert orch("run", "--since", "1").code == 1
+    assert orch("run", "--since", "2").code == 1
+    assert orch("run", "t1").code == 0
+    os.rmdir(five / "bad" / "t3")
+    answer = orch("run", "--resume", "1", "--json")
+    assert answer.code == 0, answer.text
+    # Runs 2 and 3 had other parameters: what passed in run 1 is stale.
+    assert metrics(answer)["t5"] == {"since": "1", "limit": 0, "wide": False}
+    # The latest that was broken off and has not been resumed is another one.
+    again = orch("run", "--resume", "--json")
+    assert again.events[0]["event"] == "run_started"
+    assert metrics(again)["t5"] == {"since": "2", "limit": 0, "wide": False}
+    assert "nothing to resume" in orch("run", "--resume").out
+
+
+def test_a_run_that_is_not_there_is_refused(five: Path, orch: Orch) -> None:
+    for word in ("7", "x", "../1", "01"):
+        answer = orch("run", "--resume", word)
+        assert answer.code == 2, answer.text
+        assert f"there is no run {word}" in answer.err
+        assert "orch history shows all" in answer.err
+    assert not (five / ".orch" / "runs").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",), ("-n",), ("-n", "--json")])
+def test_nothing_to_resume_is_said_and_well(five: Path, orch: Orch, flags: tuple[str, ...]) -> None:
+    os.rmdir(five / "bad" / "t3")
+    assert orch("run").code == 0
+    answer = orch("run", "--resume", *flags)
+    assert (answer.code, answer.err) == (0, "")
+    if flags == ("--json",):
+        assert [one["event"] for one in answer.events] == ["run_started", "run_finished"]
+        assert answer.events[-1]["exit_code"] == 0
+    elif "--json" in flags:
+        assert answer.json["tools"] == []
+    else:
+        assert answer.out.startswith("nothing to resume")
+    assert len(orch("history", "--json").json["runs"]) == 1
+
+
+def test_it_takes_no_targets(five: Path, orch: Orch) -> None:
+    assert orch("run").code == 1
+    for words in (("t3", "--resume"), ("--exclude", "t3", "--resume"), ("--changed", "--resume")):
+        answer = orch("run", *words)
+        assert answer.code == 2, answer.text
+        assert "hint: " in answer.err
+    assert len(orch("history", "--json").json["runs"]) == 1
+
+
+def test_a_parameter_that_no_tool_of_that_run_takes_is_refused(five: Path, orch: Orch) -> None:
+    assert orch("run").code == 1
+    for words in (("--sicne", "1"), ("-p", "sicne=1")):
+        answer = orch("run", "--resume", *words)
+        assert answer.code == 2, answer.text
+        assert "sicne" in answer.err
+    assert orch("run", "--resume", "--limit", "many").code == 2
+
+
+def test_a_dry_run_shows_what_a_resume_would_run(five: Path, orch: Orch) -> None:
+    assert orch("run", "--since", "2024").code == 1
+    answer = orch("run", "--resume", "-n")
+    assert answer.code == 0, answer.text
+    assert "would run 3 tools, in this order:\n" in answer.out
+    assert "failed in run 1" in answer.out
+    assert answer.out.count("blocked in run 1") == 2
+    document = orch("run", "--resume", "-n", "--json").json
+    assert [tool["name"] for tool in document["tools"]] == ["t3", "t4", "t5"]
+    assert document["tools"][0]["params"]["since"]["value"] == "2024"
+    assert len(orch("history", "--json").json["runs"]) == 1
+
+
+def test_the_lines_of_json_are_complete(five: Path, orch: Orch) -> None:
+    assert orch("run").code == 1
+    os.rmdir(five / "bad" / "t3")
+    events = orch("run", "--resume", "--json").events
+    assert events[0] == {
+        "event": "run_started",
+        "run": "2",
+        "targets": ["full"],
+        "tools": ["t3", "t4", "t5"],
+    }
+    assert [one["event"] for one in events[1:]] == [
+        *(["tool_started", "tool_finished"] * 3),
+        "run_finished",
+    ]
+    assert events[-1]["counts"] == {"passed": 3}
+
+
+def test_typed_targets_keep_their_order(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            **{f"src/{n}.py": TOOL.format(after="()") for n in "abcd"},
+            "bad/c/": "",
+        }
+    )
+    assert orch("run", "d", "c", "b", "a").code == 1
+    os.rmdir(root / "bad" / "c")
+    assert ran(orch("run", "--resume", "--json")) == ["c", "b", "a"]
+
+
+def test_a_tool_that_is_gone_is_left_out_and_a_broken_one_refused(
+    five: Path, orch: Orch, project: Project
+) -> None:
+    assert orch("run").code == 1
+    os.rmdir(five / "bad" / "t3")
+    (five / "src" / "t5.py").unlink()
+    project({"src/t4.py": "STAGE = 's'\n("})
+    assert orch("run", "--resume").code == 4
+    project({"src/t4.py": FIVE["src/t4.py"]})
+    answer = orch("run", "--resume")
+    assert answer.code == 0, answer.text
+    assert "t5 was in run 1 and is no tool any more" in answer.err
+    assert "running 2 tools: t3, t4\n" in answer.out
+
+
+SECRETIVE = {
+    "orch.toml": "",
+    "src/a.py": "STAGE = 's'\ndef run(*, since: str = ''): pass\n",
+    "src/b.py": """
+        import os
+        STAGE = "s"
+        AFTER = "a"
+        def run(*, api_key: str = "", since: str = "", **more):
+            assert not os.path.isdir("bad")
+            return {"length": len(api_key or more.get("my_token", "")), "since": since}
+        """,
+    "bad/": "",
+}
+
+
+def assert_nowhere(root: Path, *answers: Answer) -> None:
+    for answer in answers:
+        assert SECRET not in answer.out + answer.err
+    for path in memory_files(root):
+        assert SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (("--api-key", SECRET), {}),
+        (("-p", f"api_key={SECRET}"), {}),
+        (("-p", f"b.api_key={SECRET}"), {}),
+        ((), {"ORCH_PARAM_API_KEY": SECRET}),
+    ],
+)
+def test_a_secret_is_asked_for_again_and_never_kept(
+    project: Project, orch: Orch, words: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    root = project(SECRETIVE)
+    first = orch("run", "--since", "2024", *words, env=environment)
+    assert first.code == 1
+    (root / "bad").rmdir()
+    refused = orch("run", "--resume")
+    assert refused.code == 2
+    assert "b needs its api_key again: secrets are not kept" in refused.err
+    as_json = orch("run", "--resume", "--json")
+    assert as_json.code == 2
+    assert as_json.events[-1]["exit_code"] == 2
+    answer = orch("run", "--resume", "--json", *words, env=environment)
+    assert answer.code == 0, answer.text
+    assert metrics(answer) == {"b": {"length": len(SECRET), "since": "2024"}}
+    assert_nowhere(root, first, refused, as_json, answer)
+
+
+def test_a_secret_for_kwargs_is_asked_for_again_too(project: Project, orch: Orch) -> None:
+    root = project(SECRETIVE)
+    first = orch("run", "-p", f"my_token={SECRET}")
+    assert first.code == 1
+    (root / "bad").rmdir()
+    refused = orch("run", "--resume")
+    assert refused.code == 2
+    assert "my_token" in refused.err
+    answer = orch("run", "--resume", "--json", "-p", f"my_token={SECRET}")
+    assert answer.code == 0, answer.text
+    assert metrics(answer)["b"] == {"length": len(SECRET), "since": ""}
+    assert_nowhere(root, first, refused, answer)
+
+
+WAITS = """
+    import os, time
+    STAGE = "s"
+    AFTER = "a"
+    def run(conn):
+        conn.execute("create table b (x)")
+        print("waiting", flush=True)
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+    """
+INTERRUPTED = {
+    "orch.toml": "",
+    "src/a.py": "STAGE = 's'\ndef run(conn): conn.execute('create table a (x)')\n",
+    "src/b.py": WAITS,
+    "src/c.py": "STAGE = 's'\nAFTER = 'b'\ndef run(): pass\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "how", "status"),
+    [
+        (signal.SIGINT, "interrupted", "interrupted"),
+        (signal.SIGTERM, "interrupted", "interrupted"),
+        (signal.SIGKILL, "killed", "unknown"),
+    ],
+)
+def test_an_interrupted_and_a_killed_run_go_on(
+    project: Project, orch: Orch, number: signal.Signals, how: str, status: str
+) -> None:
+    root = project(INTERRUPTED)
+    with running(root, "run") as first:
+        first.wait_for("waiting")
+        first.send(number)
+        assert first.wait() == {2: 130, 15: 143, 9: -9}[number]
+    run = orch("history", "--json").json["runs"][0]
+    assert run["status"] == how
+    # The order of the third goes out while the second runs: after a kill nobody knows whether it began.
+    third = run["tools"][2]["status"]
+    assert third == "not_run" or (third, status) == ("unknown", "unknown")
+    assert [tool["status"] for tool in run["tools"]] == ["passed", status, third]
+    shown = orch("status", "--json").json["tools"]
+    states = {"unknown": "unknown", "not_run": "never"}
+    assert [tool["state"] for tool in shown] == [
+        "fresh",
+        states.get(status, "stale"),
+        states[third],
+    ]
+    (root / "go").touch()
+    answer = orch("run", "--resume", "--json")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["b", "c"]
+    assert reasons(orch) == {}
+
+
+def test_the_runs_of_a_watch_are_not_resumed(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): 1 / 0\n"})
+    with running(root, "watch") as watch:
+        watch.wait_for("ZeroDivisionError")
+        watch.wait_for("1 failed")
+        watch.send(signal.SIGINT)
+        watch.wait()
+    (run,) = orch("history", "--json").json["runs"]
+    assert run["status"] == "failed"
+    answer = orch("run", "--resume")
+    assert answer.code == 0
+    assert answer.out.startswith("nothing to resume")
+    named = orch("run", "--resume", run["run"])
+    assert named.code == 2
+    assert "belongs to a watch" in named.err
+
+
+def test_the_database_of_then_is_used_again(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": "STAGE = 's'\ndef run(conn): conn.execute('create table a (x)')\n",
+            "src/b.py": "import os\nSTAGE = 's'\nAFTER = 'a'\ndef run(conn):\n    assert not os.path.isdir('bad')\n    conn.execute('select * from a')\n",
+            "bad/": "",
+        }
+    )
+    assert orch("run", "--database", "sqlite:///other.db").code == 1
+    (root / "bad").rmdir()
+    answer = orch("run", "--resume", "--json")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["b"]
+    assert not (root / "data.db").exists()
+
+
+def test_the_run_that_is_being_resumed_may_have_been_a_run_of_what_changed(
+    five: Path, orch: Orch
+) -> None:
+    os.rmdir(five / "bad" / "t3")
+    assert orch("run").code == 0
+    (five / "bad" / "t4").mkdir()
+    text = (five / "src" / "t3.py").read_text()
+    (five / "src" / "t3.py").write_text(text + "\nX = 1\n")
+    first = orch("run", "--changed", "--json")
+    assert first.code == 1
+    assert ran(first) == ["t3", "t4"]
+    os.rmdir(five / "bad" / "t4")
+    answer = orch("run", "--resume", "--json")
+    assert answer.code == 0, answer.text
+    assert ran(answer) == ["t4", "t5"]

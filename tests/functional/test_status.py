@@ -1,0 +1,464 @@
+"""What makes a tool stale and what does not, as `orch status` tells it: nothing is declared beyond AFTER."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from discover_orch.store import read_sealed, write_sealed
+from tests.conftest import Orch, Project
+from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, reasons
+
+PACKAGE = Path(__file__).parents[2]
+SINCE = "--since was not given, is 2008-11-01"
+
+
+@pytest.fixture
+def sample(tmp_path: Path, orch: Orch) -> Path:
+    """The sample project, run once: `parse` has a helper that has a helper."""
+    root = copy_sample(tmp_path / "project")
+    lib = root / "src" / "lib"
+    lib.mkdir()
+    (lib / "__init__.py").touch()
+    (lib / "missing.py").write_text('MISSING = {"", ".", "NA"}\n')
+    (lib / "cells.py").write_text("from src.lib import missing\n\nMISSING = missing.MISSING\n")
+    parse = root / "src" / "pipeline" / "parse.py"
+    change(parse, 'MISSING = {"", ".", "NA"}\n', "")
+    change(
+        parse,
+        "from datetime import date\n",
+        "from datetime import date\nfrom src.lib.cells import MISSING\n",
+    )
+    answer = orch("run", "-q")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    return root
+
+
+def sources(root: Path) -> list[Path]:
+    return sorted((root / "src").rglob("*.py"))
+
+
+def test_before_the_first_run_nothing_has_run(tmp_path: Path, orch: Orch) -> None:
+    copy_sample(tmp_path / "project")
+    answer = orch("status", "--json")
+    assert [tool["name"] for tool in answer.json["tools"]] == SAMPLE_TOOLS
+    assert all(tool["never"] and tool["reasons"] == ["never ran"] for tool in answer.json["tools"])
+    assert orch("status").out.splitlines()[-1] == (
+        "5 stale  (orch run --changed runs what is stale)"
+    )
+
+
+def test_a_touched_project_is_fresh(sample: Path, orch: Orch) -> None:
+    for path in sample.rglob("*"):
+        if path.is_file() and ".orch" not in path.parts and path.name != "data.db":
+            os.utime(path, (1, 1))
+    assert reasons(orch) == {}
+    assert orch("run", "--changed").out == "nothing to do: all 5 tools are fresh\n"
+
+
+def test_comments_and_formatting_do_not_count(sample: Path, orch: Orch) -> None:
+    for path in sources(sample):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(f"# a comment\n\n\n{text}\n# and another one\n", encoding="utf-8")
+    assert reasons(orch) == {}
+    for path in sources(sample):
+        formatted = ast.unparse(ast.parse(path.read_text(encoding="utf-8")))
+        path.write_text(formatted, encoding="utf-8")
+    assert reasons(orch) == {}
+
+
+def test_a_helper_two_imports_deep_makes_its_tools_stale_and_what_follows_by_table(
+    sample: Path, orch: Orch
+) -> None:
+    change(sample / "src" / "lib" / "missing.py", '"NA"', '"NA", "?"')
+    assert reasons(orch) == {
+        "parse": ["src/lib/missing.py changed"],
+        "enrich": ["upstream parse is stale (table penguins)"],
+        "summarize": ["upstream enrich is stale (table enriched)"],
+        "render": ["upstream summarize is stale (table summary)"],
+    }
+    change(sample / "src" / "lib" / "missing.py", '"NA", "?"', '"NA"')
+    assert reasons(orch) == {}
+
+
+def test_a_helper_of_the_last_tool_concerns_no_other(sample: Path, orch: Orch) -> None:
+    change(
+        sample / "src" / "pipeline" / "chart.py",
+        "WIDTH, HEIGHT = 760, 470",
+        "WIDTH, HEIGHT = 761, 470",
+    )
+    assert reasons(orch) == {"render": ["src/pipeline/chart.py changed"]}
+
+
+def test_the_data_file_makes_its_reader_stale_and_everything_after(
+    sample: Path, orch: Orch
+) -> None:
+    data = sample / "data" / "penguins_raw.csv"
+    text = data.read_bytes()
+    data.write_bytes(text.rpartition(b"\n")[0].rpartition(b"\n")[0] + b"\n")
+    found = reasons(orch)
+    assert list(found) == SAMPLE_TOOLS
+    assert found["fetch"] == ["data/penguins_raw.csv changed"]
+    assert found["parse"] == ["upstream fetch is stale (table raw)"]
+    data.write_bytes(text)
+    assert reasons(orch) == {}
+    data.unlink()
+    assert reasons(orch)["fetch"] == ["data/penguins_raw.csv is gone"]
+
+
+def test_the_template_makes_the_report_stale(sample: Path, orch: Orch) -> None:
+    with (sample / "templates" / "report.html").open("a") as file:
+        file.write("<!-- -->")
+    assert reasons(orch) == {"render": ["templates/report.html changed"]}
+
+
+def test_the_report_deleted_makes_its_writer_stale(sample: Path, orch: Orch) -> None:
+    (sample / "output" / "report.html").unlink()
+    assert reasons(orch) == {"render": ["output/report.html is gone"]}
+    assert orch("run", "--changed", "-q").code == 0
+    assert (sample / "output" / "report.html").exists()
+    assert reasons(orch) == {}
+
+
+def test_what_a_tool_wrote_is_no_input_of_it(sample: Path, orch: Orch) -> None:
+    (sample / "output" / "report.html").write_text("somebody changed it")
+    assert reasons(orch) == {}
+
+
+def test_a_parameter_is_compared_with_what_the_command_line_would_pass(
+    sample: Path, orch: Orch
+) -> None:
+    expected = {
+        "enrich": [SINCE],
+        "summarize": [SINCE],
+        "render": ["upstream summarize is stale (table summary)"],
+    }
+    assert reasons(orch, "--since", "2008-11-01") == expected
+    assert reasons(orch, "-p", "since=2008-11-01") == expected
+    assert reasons(orch, env={"ORCH_PARAM_SINCE": "2008-11-01"}) == expected
+    assert reasons(orch, "-p", "summarize.since=2008-11-01")["summarize"] == [SINCE]
+    assert orch("run", "-q", "--since", "2008-11-01").code == 0
+    assert reasons(orch, "--since", "2008-11-01") == {}
+    assert reasons(orch, "--since", "2009-01-01")["enrich"] == [
+        "--since was 2008-11-01, is 2009-01-01"
+    ]
+    assert reasons(orch)["enrich"] == ["--since was 2008-11-01, is not given"]
+    with (sample / "pyproject.toml").open("a") as file:
+        file.write('[tool.orch.params]\nsince = "2008-11-01"\n')
+    assert reasons(orch) == {}
+
+
+def test_another_database_makes_every_tool_that_takes_it_stale(sample: Path, orch: Orch) -> None:
+    found = reasons(orch, "--database", "sqlite:///other.db")
+    assert list(found) == SAMPLE_TOOLS
+    assert found["fetch"] == ["the database was sqlite:///data.db, is sqlite:///other.db"]
+    assert not (sample / "other.db").exists()
+    assert orch("run", "-q", "--database", "sqlite:///other.db").code == 0
+    assert reasons(orch, "--database", "sqlite:///other.db") == {}
+    assert reasons(orch)["fetch"] == ["the database was sqlite:///other.db, is sqlite:///data.db"]
+
+
+def test_a_removed_database_makes_every_tool_that_takes_it_stale(sample: Path, orch: Orch) -> None:
+    (sample / "data.db").unlink()
+    found = reasons(orch)
+    assert list(found) == SAMPLE_TOOLS
+    assert all(one == ["the database sqlite:///data.db is gone"] for one in found.values())
+    assert orch("run", "-q", "fetch").code == 0
+    assert found["parse"] != []
+    later = reasons(orch)
+    assert "fetch" not in later
+    assert later["parse"][0] == "the database sqlite:///data.db was replaced"
+    assert orch("run", "-q", "--changed").code == 0
+    assert reasons(orch) == {}
+
+
+def test_a_swapped_database_is_another_one_and_a_copy_is_not(sample: Path, orch: Orch) -> None:
+    shutil.copy(sample / "data.db", sample / "copy.db")
+    os.replace(sample / "copy.db", sample / "data.db")
+    assert reasons(orch) == {}
+    with closing(sqlite3.connect(sample / "new.db")) as conn, conn:
+        conn.execute("create table raw (x)")
+    os.replace(sample / "new.db", sample / "data.db")
+    found = reasons(orch)
+    assert list(found) == SAMPLE_TOOLS
+    assert found["render"] == ["the database sqlite:///data.db was replaced"]
+
+
+def test_what_another_program_writes_into_the_database_is_not_seen(
+    sample: Path, orch: Orch
+) -> None:
+    with closing(sqlite3.connect(sample / "data.db")) as conn, conn:
+        conn.execute("delete from raw")
+    assert reasons(orch) == {}
+
+
+def test_the_version_of_an_installed_library_counts(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    def install(version: str) -> None:
+        for old in (tmp_path / "site").glob("*.dist-info"):
+            shutil.rmtree(old)
+        folder = tmp_path / "site" / f"numbery-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: numbery\nVersion: {version}\n"
+        )
+        (folder / "top_level.txt").write_text("numbery\n")
+        (folder / "RECORD").write_text("numbery/__init__.py,,\n")
+
+    install("1.26.0")
+    (tmp_path / "site" / "numbery").mkdir()
+    (tmp_path / "site" / "numbery" / "__init__.py").write_text("ONE = 1\n")
+    project(
+        {
+            "orch.toml": "",
+            "src/a.py": "import numbery\nSTAGE = 's'\ndef run(): assert numbery.ONE\n",
+            "src/b.py": "STAGE = 's'\nAFTER = ()\ndef run(): import numbery\n",
+            "src/c.py": "STAGE = 's'\nAFTER = ()\ndef run(): pass\n",
+        }
+    )
+    env = {"PYTHONPATH": f"{PACKAGE}{os.pathsep}{tmp_path / 'site'}"}
+    assert orch("run", env=env).code == 0
+    assert reasons(orch, env=env) == {}
+    install("2.0.0")
+    changed = ["numbery was 1.26.0, is 2.0.0"]
+    assert reasons(orch, env=env) == {"a": changed, "b": changed}
+    assert reasons(orch)["a"] == ["numbery 1.26.0 is no longer installed"]
+    assert orch("run", "--changed", env=env).code == 0
+    assert reasons(orch, env=env) == {}
+
+
+def test_the_minor_version_of_python_counts(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): pass\n"})
+    assert orch("run").code == 0
+    path = str(root / ".orch" / "tools" / "src.a")
+    document = read_sealed(path, "tool")
+    assert document is not None
+    now, document["success"]["python"] = document["success"]["python"], "3.7"
+    assert write_sealed(path, "tool", document)
+    assert reasons(orch) == {"a": [f"Python was 3.7, is {now}"]}
+
+
+def test_orchconf_counts_for_those_who_take_something_from_it(project: Project, orch: Orch) -> None:
+    conf = "from discover_orch import resource\n@resource\ndef http(): return {n}\n"
+    project(
+        {
+            "orchconf.py": conf.format(n=1),
+            "src/a.py": "STAGE = 's'\nAFTER = ()\ndef run(http): pass\n",
+            "src/b.py": "STAGE = 's'\nAFTER = ()\ndef run(conn): pass\n",
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    project({"orchconf.py": "# a comment\n" + conf.format(n=1)})
+    assert reasons(orch) == {}
+    project({"orchconf.py": conf.format(n=2)})
+    assert reasons(orch) == {"a": ["orchconf.py changed"]}
+
+
+def test_operational_keys_do_not_count(project: Project, orch: Orch) -> None:
+    tool = "STAGE = 's'\nORCH = {orch}\ndef run(): pass\n"
+    project({"orch.toml": "", "src/a.py": tool.format(orch="{'timeout': 5}")})
+    assert orch("run").code == 0
+    for tag in (
+        "{'timeout': 50, 'retries': 3}",
+        "{'retries': 1, 'retry_delay': 1, 'cancel': False, 'tokens': {}}",
+        "{}",
+    ):
+        project({"src/a.py": tool.format(orch=tag)})
+        assert [one["state"] for one in orch("status", "--json").json["tools"]] == ["fresh"], tag
+    project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
+    assert reasons(orch) == {}
+    project({"src/a.py": tool.format(orch="{'inputs': 'x.csv', 'timeout': 5}")})
+    assert "src/a.py changed" in orch("status", "a").out
+
+
+def test_a_tool_that_is_marked_always_is_never_fresh(project: Project, orch: Orch) -> None:
+    project(
+        {"orch.toml": "", "src/a.py": "STAGE = 's'\nORCH = {'always': True}\ndef run(): pass\n"}
+    )
+    for _ in range(2):
+        assert orch("run", "--changed").code == 0
+        assert reasons(orch) == {"a": ["it is marked to run always"]}
+
+
+def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "orch.toml": "",
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS records (n, seen)")
+                    conn.execute("DELETE FROM records WHERE n < ?", (10,))
+                    conn.executemany("INSERT INTO records VALUES (?, 0)", [(1,), (2,)])
+                """,
+            "src/b.py": """
+                STAGE = "s"
+                AFTER = "a"
+                def run(conn):
+                    conn.execute("UPDATE records SET seen = 1 WHERE n > ?", (0,))
+                """,
+        }
+    )
+    for _ in range(2):
+        assert orch("run").code == 0
+        assert reasons(orch) == {}
+    assert orch("run", "a").code == 0
+    assert reasons(orch) == {"b": ["records was written by a (run 3)"]}
+    changed = orch("run", "--changed")
+    assert "running 1 tool: b\n" in changed.out
+    assert reasons(orch) == {}
+
+
+def test_create_table_if_not_exists_on_a_table_that_exists_is_no_write(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": 'stages = ["one", "two"]',
+            "src/a.py": "STAGE = 'one'\ndef run(conn): conn.execute('create table if not exists t (x)')\n",
+            "src/b.py": "STAGE = 'two'\ndef run(conn): conn.execute('select * from t').fetchall()\n",
+        }
+    )
+    assert orch("run").code == 0
+    assert orch("run", "a").code == 0
+    assert reasons(orch) == {}
+
+
+def test_folders_listed_and_files_missed_count(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "inbox/one.txt": "1",
+            "src/a.py": """
+                import os
+                STAGE = "s"
+                AFTER = ()
+                def run(): print(os.listdir("inbox"))
+                """,
+            "src/b.py": """
+                STAGE = "s"
+                AFTER = ()
+                def run():
+                    try:
+                        open("settings.ini")
+                    except FileNotFoundError:
+                        pass
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    (root / "inbox" / "one.txt").write_text("another text")
+    assert reasons(orch) == {}
+    (root / "inbox" / "two.txt").touch()
+    assert reasons(orch) == {"a": ["the names in inbox/ changed"]}
+    (root / "inbox" / "two.txt").unlink()
+    (root / "settings.ini").touch()
+    assert reasons(orch) == {"b": ["settings.ini is there now"]}
+
+
+def test_declared_inputs_and_outputs_add_to_what_is_observed(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "in/a.csv": "1",
+            "src/a.py": """
+                import subprocess
+                STAGE = "s"
+                ORCH = {"inputs": "in/*.csv", "outputs": "out.txt"}
+                def run(): subprocess.run(["sh", "-c", "cat in/*.csv > out.txt"], check=True)
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    (root / "in" / "a.csv").write_text("2")
+    assert reasons(orch) == {"a": ["in/a.csv changed"]}
+    assert orch("run").code == 0
+    (root / "in" / "b.csv").write_text("3")
+    assert reasons(orch) == {"a": ["in/*.csv means other files now"]}
+    assert orch("run").code == 0
+    (root / "out.txt").unlink()
+    assert reasons(orch) == {"a": ["out.txt is gone"]}
+
+
+def test_a_tool_that_failed_is_stale_though_nothing_changed(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": "import os\nSTAGE = 's'\ndef run(): assert not os.path.isdir('bad')\n",
+            "src/b.py": "STAGE = 's'\nAFTER = 'a'\ndef run(): pass\n",
+        }
+    )
+    assert orch("run").code == 0
+    (root / "bad").mkdir()
+    assert orch("run").code == 1
+    answer = orch("status", "--json").json["tools"]
+    assert [(one["state"], one["failed"], one["never"]) for one in answer] == [
+        ("failed", True, False),
+        ("fresh", False, False),  # blocked: as it was
+    ]
+    assert [one["reasons"] for one in answer] == [
+        ["failed (run 2)"],
+        [],
+    ]
+    assert (answer[0]["last_run"], answer[0]["last_status"]) == ("2", "failed")
+    (root / "bad").rmdir()
+    assert orch("run", "a").code == 0
+    assert "a" not in reasons(orch)
+
+
+def test_a_single_tool_tells_everything(sample: Path, orch: Orch) -> None:
+    change(sample / "src" / "lib" / "missing.py", '"NA"', '"NA", "?"')
+    answer = orch("status", "parse")
+    assert answer.code == 0, answer.text
+    lines = answer.out.splitlines()
+    assert lines[:2] == ["parse  stale", "  src/lib/missing.py changed"]
+    assert "reads       table raw" in lines
+    assert "writes      table penguins" in lines
+    assert "            src/lib/missing.py" in lines
+    assert any(line.startswith("last runs   1  ") and "passed" in line for line in lines)
+    shown = orch("status", "enrich", "--since", "2008-11-01").out
+    assert "--since     not given -> 2008-11-01\n" in shown
+
+
+def test_targets_limit_what_is_shown_and_not_what_is_compared(sample: Path, orch: Orch) -> None:
+    (sample / "data" / "penguins_raw.csv").write_text("changed")
+    assert list(reasons(orch, "render", "analyze")) == ["enrich", "summarize", "render"]
+    assert orch("status", "nope").code == 2
+    assert orch("status", "render", "--exclude", "render").code == 5
+
+
+def test_no_tool_at_all_is_exit_5_and_a_broken_one_exit_4(project: Project, orch: Orch) -> None:
+    project({"orch.toml": "", "src/a.txt": ""})
+    assert orch("status").code == 5
+    assert orch("status", "--json").json == {"version": 1, "tools": []}
+    project({"src/a.py": "STAGE = 's'\ndef run(): pass\n", "src/b.py": "STAGE = 's'\n("})
+    answer = orch("status")
+    assert answer.code == 4
+    assert "never ran" in answer.out
+    assert "src/b.py:2" in answer.err
+
+
+def test_a_secret_enters_no_fingerprint(project: Project, orch: Orch) -> None:
+    project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(*, api_key: str = ''): pass\n"})
+    assert orch("run", "--api-key", "one-secret-text").code == 0
+    assert reasons(orch) == {}
+    assert reasons(orch, "--api-key", "another-secret") == {}
+
+
+def test_a_moved_project_keeps_its_memory(sample: Path, orch: Orch, tmp_path: Path) -> None:
+    moved = tmp_path / "a place with spaces, ünïcode\nand lines"
+    sample.rename(moved)
+    assert reasons(orch, cwd=moved) == {}
+    shutil.copytree(moved, tmp_path / "copy", symlinks=True)
+    assert reasons(orch, cwd=tmp_path / "copy") == {}
+    assert orch("run", "--changed", cwd=tmp_path / "copy").out.startswith("nothing to do")

@@ -1,0 +1,133 @@
+"""`orch run --changed` answers at once where all was fresh and nothing has changed; it never answers wrongly so."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+
+FETCH = """STAGE = "s"
+import os, sqlite3
+from lib.rows import rows
+def run(conn, *, limit: int = 3):
+    conn.execute("DROP TABLE IF EXISTS raw")
+    conn.execute("CREATE TABLE raw (x)")
+    with open("data/in.csv") as file:
+        conn.executemany("INSERT INTO raw VALUES (?)", [(x,) for x in rows(file)[:limit]])
+    print(os.listdir("data/many"))
+    try:
+        open("data/optional.csv")
+    except FileNotFoundError:
+        pass
+"""
+REPORT = """STAGE = "t"
+def run(conn):
+    with open("report.txt", "w") as file:
+        file.write(str(conn.execute("SELECT count(*) FROM raw").fetchone()))
+"""
+FILES = {
+    "orch.toml": "",
+    "src/fetch.py": FETCH,
+    "src/report.py": REPORT,
+    "lib/rows.py": "def rows(file):\n    return file.read().split()\n",
+    "data/in.csv": "1\n2\n3\n4\n",
+    "data/many/a.csv": "",
+}
+AT_ONCE = "nothing to do: all 2 tools are fresh\n"
+
+
+def settled(project: Project, orch: Orch) -> Path:
+    """A project in which everything is fresh, and known to be."""
+    root = project(FILES)
+    before = time.time() - 60
+    for path in FILES:
+        os.utime(root / path, (before, before))
+    assert orch("run").code == 0
+    deadline = time.monotonic() + 20
+    while not (
+        root / ".orch/verdict"
+    ).exists():  # what has just been written may change again unseen
+        assert time.monotonic() < deadline
+        assert orch("run", "--changed").out == AT_ONCE
+    return root
+
+
+def is_at_once(root: Path, orch: Orch) -> bool:
+    """Whether the answer comes from the verdict: the files that a comparison needs are put away meanwhile."""
+    os.rename(root / ".orch/code", root / ".orch/away")
+    try:
+        answer = orch("run", "--changed")
+        return answer.out == AT_ONCE and not (root / ".orch/code").exists()
+    finally:
+        os.replace(root / ".orch/away", root / ".orch/code")
+
+
+def test_a_project_in_which_nothing_changed_is_not_even_compared(
+    project: Project, orch: Orch
+) -> None:
+    root = settled(project, orch)
+    assert is_at_once(root, orch)
+    short = orch("status").out
+    assert (
+        short == orch("status", "full").out == "s\n  fetch   fresh\nt\n  report  fresh\n2 fresh\n"
+    )
+
+
+def write(path: str, text: str) -> Callable[[Path], object]:
+    return lambda root: (root / path).write_text(text)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a tool": write("src/report.py", REPORT + "x = 1\n"),
+    "a helper outside of the scanned folders": write(
+        "lib/rows.py", "def rows(f):\n    return []\n"
+    ),
+    "a new tool": write("src/more.py", 'STAGE = "s"\ndef run(): pass\n'),
+    "a module that comes to stand before another": write("sqlite3.py", ""),
+    "a data file": write("data/in.csv", "9\n"),
+    "a data file of the same size": write("data/in.csv", "4\n3\n2\n1\n"),
+    "a new name in a listed folder": write("data/many/b.csv", ""),
+    "a file that was missed": write("data/optional.csv", ""),
+    "an output that is gone": lambda root: (root / "report.txt").unlink(),
+    "the database gone": lambda root: (root / "data.db").unlink(),
+    "a parameter in the configuration": write("orch.toml", "params = { limit = 2 }\n"),
+    "another database": write("orch.toml", 'database = "sqlite:///other.db"\n'),
+    "what is remembered of a tool": lambda root: (root / ".orch/tools/src.fetch").unlink(),
+    "an orchconf.py": write("orchconf.py", "def get_connection():\n    return None\n"),
+}
+
+
+def test_the_environment_counts(project: Project, orch: Orch) -> None:
+    settled(project, orch)
+    environment = {"ORCH_PARAM_LIMIT": "1"}
+    assert "--limit was not given, is 1" in orch("status", env=environment).out
+    assert "running 2 tools" in orch("run", "--changed", env=environment).out
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_short_answer_is_never_given_after_a_change(
+    project: Project, orch: Orch, what: str
+) -> None:
+    root = settled(project, orch)
+    CHANGES[what](root)
+    assert orch("run", "--changed").out != AT_ONCE
+
+
+def test_accept_takes_the_verdict_back(project: Project, orch: Orch) -> None:
+    root = settled(project, orch)
+    assert orch("accept", "fetch", "--limit", "1").code == 0
+    assert not (root / ".orch/verdict").exists()
+    assert "running 2 tools" in orch("run", "--changed").out
+
+
+@pytest.mark.parametrize("text", ["", "x", "0" * 100, '{"by": []}'])
+def test_a_damaged_verdict_is_none(project: Project, orch: Orch, text: str) -> None:
+    root = settled(project, orch)
+    (root / ".orch/verdict").write_text(text)
+    assert orch("run", "--changed").out == AT_ONCE
+    assert not is_at_once(root, orch) or (root / ".orch/verdict").read_text() != text

@@ -1,0 +1,313 @@
+"""A small pipeline, and a model of what orch must remember of it: fresh, stale, history, resume.
+
+The model is written from the contract alone: it knows what each tool reads and writes, keeps what each success rested
+on, and asks nothing of the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+
+#: In the order of everything; stages are load (fetch, clean), work (mark, side), out (page).
+TOOLS = ("fetch", "clean", "mark", "side", "page")
+STAGE = {"fetch": 0, "clean": 0, "mark": 1, "side": 1, "page": 2}
+STAGES = ("load", "work", "out")
+AFTER = {"clean": ("fetch",)}
+TAKES_SINCE = ("fetch", "page")
+TAKES_CONN = ("fetch", "clean", "mark", "page")
+FILES_READ = {"fetch": "input.csv", "side": "side.txt"}
+FILES_WRITTEN = {"side": "side_out.txt", "page": "page.txt"}
+TABLES_READ = {"clean": ("raw",), "mark": ("cleaned",), "page": ("cleaned",)}
+TABLES_WRITTEN = {"fetch": ("raw",), "clean": ("cleaned",), "mark": ("cleaned",)}
+HELPED = ("clean",)  # imports lib.cells, which imports lib.deep
+
+START = """
+import os, time
+STAGE = "{stage}"
+AFTER = {after}
+def begin():
+    if os.path.isdir("hold/{name}"):
+        print("holding", flush=True)
+        time.sleep(60)
+    if os.path.isdir("fail/{name}"):
+        raise ValueError("told to fail")
+def run({takes}):
+    begin()
+"""
+BODIES = {
+    "fetch": """
+    with open("input.csv") as file:
+        rows = [(line.strip(),) for line in file]
+    conn.execute("create table if not exists raw (x)")
+    conn.execute("delete from raw")
+    conn.executemany("insert into raw values (?)", rows)
+""",
+    "clean": """
+    rows = conn.execute("select x from raw").fetchall()
+    conn.execute("create table if not exists cleaned (x)")
+    conn.execute("delete from cleaned")
+    conn.executemany("insert into cleaned values (?)", [(DEEP + x,) for (x,) in rows])
+""",
+    "mark": """
+    conn.execute("update cleaned set x = x || '!'")
+""",
+    "side": """
+    with open("side.txt") as file, open("side_out.txt", "w") as out:
+        out.write(file.read())
+""",
+    "page": """
+    rows = conn.execute("select x from cleaned").fetchall()
+    with open("page.txt", "w") as out:
+        out.write(str(rows))
+""",
+}
+
+
+def tool_text(name: str, version: int, comments: int) -> str:
+    """Versions differ in meaning and in no length; comments make no difference."""
+    takes = ["conn"] * (name in TAKES_CONN)
+    if name in TAKES_SINCE:
+        takes += ["*", "since=''"]
+    top = "from src.lib.cells import DEEP\n" if name in HELPED else ""
+    start = START.format(
+        name=name, stage=STAGES[STAGE[name]], after=AFTER.get(name, ()), takes=", ".join(takes)
+    )
+    return f"{'# comment' * comments}\n{top}{start}{BODIES[name]}\nVERSION = {version}\n"
+
+
+def deep_text(version: int) -> str:
+    return f'DEEP = "{version}"\n'
+
+
+@dataclass(frozen=True)
+class Success:
+    """What the last success of a tool rested on: `run` is when it ran, `taken` when it ran or was accepted.
+    `knows_flow`: it ran, and so was seen to read and write."""
+
+    run: int
+    taken: int
+    code: tuple[int, ...]
+    since: str | None
+    read: int | None  # the version of the file that it reads
+    wrote: bool  # whether a file of its own has to be there
+    database: int | None
+    knows_flow: bool
+
+
+@dataclass
+class Run:
+    number: int
+    since: str | None
+    plan: tuple[str, ...]
+    statuses: dict[str, str]
+    status: str
+    resumes: int | None = None
+    passed_before: tuple[str, ...] = ()
+
+
+@dataclass
+class Model:
+    """`ends`: how the last try of a tool ended, where it was tried; `database` is the number of the one that is
+    there."""
+
+    versions: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*TOOLS, "deep"), 0))
+    files: dict[str, int] = field(default_factory=lambda: {"input.csv": 0, "side.txt": 0})
+    outputs: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    database: int | None = None
+    databases: int = 0
+    failing: set[str] = field(default_factory=set)
+    ends: dict[str, str] = field(default_factory=dict)
+    successes: dict[str, Success] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    #: Tools of which it is known what they read and write: at the end of a run, or, where it was killed, from the
+    #: beginning of the next one on.
+    flows: set[str] = field(default_factory=set)
+
+    # What is there now.
+
+    def code(self, tool: str) -> tuple[int, ...]:
+        return (self.versions[tool], *([self.versions["deep"]] if tool in HELPED else []))
+
+    def now(self, tool: str, since: str | None) -> Success:
+        """What a success would rest on."""
+        read = FILES_READ.get(tool)
+        return Success(
+            run=0,
+            taken=self.latest,
+            code=self.code(tool),
+            since=since if tool in TAKES_SINCE else None,
+            read=self.files[read] if read else None,
+            wrote=tool in FILES_WRITTEN,
+            database=self.database if tool in TAKES_CONN else None,
+            knows_flow=True,
+        )
+
+    @property
+    def latest(self) -> int:
+        return self.runs[-1].number if self.runs else 0
+
+    # Fresh or stale.
+
+    def own(self, since: str | None) -> set[str]:
+        """The tools that are stale for a reason of their own."""
+        return {tool for tool in TOOLS if self._is_stale(tool, since)}
+
+    def _is_stale(self, tool: str, since: str | None) -> bool:
+        then = self.successes.get(tool)
+        if then is None or self.ends[tool] not in ("passed", "accepted"):
+            return True
+        now = self.now(tool, since)
+        if (then.code, then.since, then.database) != (now.code, now.since, now.database):
+            return True
+        if then.knows_flow and then.read != now.read:
+            return True
+        if then.wrote and FILES_WRITTEN[tool] not in self.outputs:
+            return True
+        return then.knows_flow and self._was_written_since(tool, then)
+
+    def _was_written_since(self, tool: str, then: Success) -> bool:
+        mine = {*TABLES_READ.get(tool, ()), *TABLES_WRITTEN.get(tool, ())}
+        for other in TOOLS[: TOOLS.index(tool)]:
+            success = self.successes.get(other)
+            if success is None or not success.knows_flow or success.run <= then.taken:
+                continue
+            if success.database == self.database and mine & {*TABLES_WRITTEN.get(other, ())}:
+                return True
+        return False
+
+    def stale(self, since: str | None, within: Collection[str] = TOOLS) -> set[str]:
+        own = self.own(since)
+        return own | (self.downstream(own & set(within)) & set(within))
+
+    def knows_flow(self, tool: str) -> bool:
+        return tool in self.flows
+
+    def downstream(self, start: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        waiting = list(start)
+        while waiting:
+            tool = waiting.pop()
+            for other in TOOLS:
+                if other not in found and self._follows(other, tool):
+                    found.add(other)
+                    waiting.append(other)
+        return found
+
+    def _follows(self, tool: str, other: str) -> bool:
+        """Whether `tool` is directly downstream of `other`."""
+        if other in AFTER.get(tool, ()):
+            return True
+        is_later = STAGE[tool] > STAGE[other]
+        if is_later and not (self.knows_flow(tool) and self.knows_flow(other)):
+            return True
+        shared = {*TABLES_WRITTEN.get(other, ())} & {*TABLES_READ.get(tool, ())}
+        both = self.knows_flow(tool) and self.knows_flow(other)
+        return both and bool(shared) and TOOLS.index(other) < TOOLS.index(tool)
+
+    def word(self, tool: str) -> str:
+        end = self.ends.get(tool)
+        if end in ("failed", "unknown"):
+            return end
+        return "" if tool in self.successes else "never"
+
+    # Runs.
+
+    def would_fail(self, tool: str) -> bool:
+        missing = {*TABLES_READ.get(tool, ())} - self.tables
+        return tool in self.failing or bool(missing)
+
+    def run(
+        self,
+        steps: Iterable[str],
+        since: str | None,
+        *,
+        whole: tuple[str, ...] = (),
+        resumes: int | None = None,
+        killed_at: str | None = None,
+        fresh: Iterable[str] = (),
+    ) -> Run:
+        """A run of these steps, besides which others are `fresh`; where `killed_at` begins, the run is killed."""
+        steps = tuple(steps)
+        whole = whole or steps
+        number = self.latest + 1
+        statuses = dict.fromkeys(steps, "not_run")
+        run = Run(
+            number=number,
+            since=since,
+            plan=whole,
+            statuses=statuses,
+            status="passed",
+            resumes=resumes,
+            passed_before=tuple(one for one in whole if one not in steps),
+        )
+        for tool in steps:
+            if tool in TAKES_CONN and self.database is None:
+                self.databases += 1
+                self.database = self.databases
+            if tool == killed_at:
+                statuses[tool] = self.ends[tool] = "unknown"
+                run.status = "killed"
+                break
+            if self.would_fail(tool):
+                below = self.downstream([tool])
+                statuses[tool] = self.ends[tool] = "failed"
+                statuses |= {
+                    one: "blocked" for one in steps if statuses[one] == "not_run" and one in below
+                }
+                run.status = "failed"
+                break
+            statuses[tool] = self.ends[tool] = "passed"
+            self.successes[tool] = replace(self.now(tool, since), run=number, taken=number)
+            self.tables |= {*TABLES_WRITTEN.get(tool, ())}
+            if tool in FILES_WRITTEN:
+                self.outputs.add(FILES_WRITTEN[tool])
+        run.statuses = statuses | dict.fromkeys(fresh, "fresh")
+        self._learn_flows()  # of the run before this one; the plan did not know
+        self.runs.append(run)
+        if killed_at is None:
+            self._learn_flows()
+        return run
+
+    def ordered(self, tool: str) -> None:
+        """In the latest run, which was killed, its order was out: it may have begun."""
+        self.runs[-1].statuses[tool] = self.ends[tool] = "unknown"
+
+    def _learn_flows(self) -> None:
+        last = self.runs[-1].statuses if self.runs else {}
+        self.flows |= {tool for tool, status in last.items() if status == "passed"}
+
+    def accept(self, tools: Iterable[str], since: str | None) -> None:
+        for tool in tools:
+            old = self.successes.get(tool)
+            now = self.now(tool, since)
+            knows_flow = old is not None and old.knows_flow  # of the success, not of the graph
+            is_there = FILES_WRITTEN.get(tool) in self.outputs
+            self.successes[tool] = replace(
+                now,
+                run=old.run if old else 0,
+                knows_flow=knows_flow,
+                wrote=old is not None and old.wrote and is_there,
+            )
+            self.ends[tool] = "accepted"
+
+    # Resume.
+
+    def resumable(self) -> Run | None:
+        done: set[int] = set()
+        for run in reversed(self.runs):
+            if run.resumes is not None and (run.status == "passed" or run.number in done):
+                done.add(run.resumes)
+            if run.status in ("failed", "killed") and run.number not in done:
+                return run
+        return None
+
+    def to_resume(self, run: Run) -> tuple[str, ...]:
+        passed = {one for one, status in run.statuses.items() if status == "passed"}
+        passed |= {*run.passed_before}
+        stale = self._stale_of(run, passed)
+        return tuple(one for one in run.plan if one not in passed or one in stale)
+
+    def _stale_of(self, run: Run, passed: set[str]) -> set[str]:
+        return self.stale(run.since, passed) & passed

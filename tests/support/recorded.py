@@ -1,0 +1,120 @@
+"""Runs kept by a `Recorder` without any process: a test says what each tool was seen to do, and how it ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from discover_orch import looking
+from discover_orch.errors import Problem
+from discover_orch.freshness import Standing
+from discover_orch.looking import View
+from discover_orch.memory import Memory
+from discover_orch.plan import Plan
+from discover_orch.recording import Recorder
+from discover_orch.remaining import Remaining
+from discover_orch.result import Result
+from discover_orch.run import RunFinished, RunStarted, Status, ToolFinished, ToolStarted
+from discover_orch.seen import Seen, listing_hash
+from discover_orch.values import Values
+
+NOTHING: Mapping[str, Any] = {}
+#: Long before any file of a test: what is older than that did not change while the tool ran.
+LONG_AGO = (1, 1)
+
+
+def database(changes: int, text: bytes = b"") -> bytes:
+    """The beginning of an SQLite file that was changed so often."""
+    return b"SQLite format 3\0" + bytes(8) + changes.to_bytes(4, "big") + text.ljust(72, b"\0")
+
+
+def view_of(root: Path, database: str | None = None) -> View:
+    view = looking.look(str(root), None, {})
+    return view if database is None else looking.with_database(view, database)
+
+
+def seen(
+    root: Path, *, read: tuple[str, ...] = (), listed: tuple[str, ...] = (), **more: Any
+) -> Seen:
+    """As a worker tells it of the files that are there now."""
+    states = []
+    for path in read:
+        found = (root / path).stat()
+        states.append((path, found.st_size, found.st_mtime_ns, found.st_ino))
+    own = {*more.get("written", ()), more.get("database", "")}
+    folders = [(one, listing_hash(one, os.listdir(root / one), own)) for one in listed]
+    return Seen(read=tuple(states), listed=tuple(folders), **more)
+
+
+def record(
+    root: Path,
+    sights: Mapping[str, Seen] = NOTHING,
+    *targets: str,
+    ends: Mapping[str, Status] = NOTHING,
+    loaded: Mapping[str, Mapping[str, str]] = NOTHING,
+    values: Values | None = None,
+    database: str | None = None,
+    kind: str = "run",
+    plan: Plan | None = None,
+    broken_off: str = "",
+) -> list[Problem]:
+    """A run of the targets, all of which pass but what `ends` says; `broken_off` is a tool whose end nobody sees.
+    By name of the tools. What there was to tell."""
+    view = view_of(root, database)
+    made = plan or looking.plan(view, targets, values=values or Values())
+    recorder = Recorder(made, view.registry, view.project, kind=kind)
+    modules = tuple(step.tool.module for step in made.steps)
+    told = [*recorder.take(RunStarted(run=recorder.run, targets=made.words, tools=modules))]
+    has_failed = False
+    try:
+        for step in made.steps:
+            module, name = step.tool.module, step.tool.name
+            status: Status = "not_run" if has_failed else ends.get(name, "passed")
+            if status not in ("not_run", "blocked"):
+                told += recorder.take(ToolStarted(module=module))
+            if name == broken_off:
+                return told
+            has_failed |= status == "failed"
+            end = ToolFinished(
+                module=module,
+                status=status,
+                duration=0.5,
+                loaded=loaded.get(name, {}),
+                seen=sights.get(name, Seen()),
+            )
+            told += recorder.take(end)
+        told += recorder.take(
+            RunFinished(status="failed" if has_failed else "passed", duration=1.0)
+        )
+    finally:
+        recorder.close()
+    return told
+
+
+def remaining(
+    root: Path, values: Values | None = None, *, database: str | None = None
+) -> Remaining:
+    view = view_of(root, database)
+    return Remaining(view.project, view.registry, values or Values())
+
+
+def standings(
+    root: Path, values: Values | None = None, *, database: str | None = None
+) -> dict[str, Standing]:
+    """By name."""
+    left = remaining(root, values, database=database)
+    return {one.rpartition(".")[2]: found for one, found in left.standings().items()}
+
+
+def stale(
+    root: Path, values: Values | None = None, *, database: str | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Why each tool that is stale is so, by name."""
+    found = standings(root, values, database=database)
+    return {name: one.sentences for name, one in found.items() if not one.is_fresh}
+
+
+def result(root: Path, module: str) -> Result:
+    return Memory(str(root)).results([module])[module]

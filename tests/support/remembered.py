@@ -1,0 +1,64 @@
+"""What orch remembers, seen from outside: where tools stand, and the files below `.orch`."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.support.project_builder import Answer
+
+SAMPLE = Path(__file__).parents[2] / "sample_project"
+SAMPLE_TOOLS = ["fetch", "parse", "enrich", "summarize", "render"]
+
+
+def copy_sample(target: Path) -> Path:
+    """A copy of the sample project without what earlier runs left."""
+    left = shutil.ignore_patterns(".orch", "__pycache__", "data.db*", "output")
+    return Path(shutil.copytree(SAMPLE, target, ignore=left))
+
+
+def reasons(orch: Callable[..., Answer], *words: str, **how: Any) -> dict[str, list[str]]:
+    """Why each tool that is stale is so, by name; a fresh tool has no entry."""
+    answer = orch("status", "--json", *words, **how)
+    assert answer.code == 0, answer.text
+    assert answer.err == "", answer.text
+    tools = answer.json["tools"]
+    for tool in tools:
+        assert (tool["state"] != "fresh") == bool(tool["reasons"]), tool
+    return {tool["name"]: tool["reasons"] for tool in tools if tool["state"] != "fresh"}
+
+
+def statuses(answer: Answer) -> dict[str, str]:
+    """How each tool ended, from the lines of `orch run --json`."""
+    found = {
+        event["name"]: event["status"]
+        for event in answer.events
+        if event["event"] == "tool_finished"
+    }
+    assert answer.events[-1]["event"] == "run_finished", answer.text
+    return found
+
+
+def ran(answer: Answer) -> list[str]:
+    """The tools that were started, in their order."""
+    return [event["name"] for event in answer.events if event["event"] == "tool_started"]
+
+
+def rows(root: Path, sql: str, database: str = "data.db") -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(root / database)) as conn:
+        return conn.execute(sql).fetchall()
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, (path, old)
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def memory_files(root: Path) -> list[Path]:
+    """Every file that orch keeps in this project, the logs of tools included."""
+    return sorted(path for path in (root / ".orch").rglob("*") if path.is_file())
