@@ -20,6 +20,7 @@ from discover_orch.tool import Tool
 from discover_orch.verdict import Grounds
 
 CONNECTION = "get_connection()"
+UNKNOWN = -1
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 CONF_MODULE = "orchconf"
 _CONN = "conn"
@@ -164,15 +165,28 @@ class Present:
 
     @property
     def epoch(self) -> int:
-        """The number of the database as it is remembered, the next one where it is another, 0 where there is none."""
+        """The number of the database as it is remembered, the next one where it is another, 0 where there is none, and
+        UNKNOWN where one is there of which nothing is remembered."""
         if self._epoch is None:
             self._epoch = self._find_epoch()
         return self._epoch
 
+    def note_database(self, memory: Memory) -> None:
+        """Remember the database that is there, where nothing is remembered of one."""
+        if self.epoch == UNKNOWN:
+            path = file_of(self.project.database)
+            known = KnownDatabase(path=path, epoch=1, mark=read_database(self.project.root, path))
+            self.databases = {**self.databases, self.database_name: known}
+            memory.write_databases(self.databases)
+            self._epoch = 1
+
     def _find_epoch(self) -> int:
         known = self.databases.get(self.database_name)
-        if known is None or self.database_name in IN_MEMORY:
+        if self.database_name in IN_MEMORY:
             return 0
+        if known is None:
+            path = "" if self.database_name == CONNECTION else file_of(self.project.database)
+            return UNKNOWN if path and read_database(self.project.root, path) else 0
         if not known.path:
             return known.epoch
         mark = read_database(self.project.root, known.path)

@@ -254,7 +254,7 @@ class Recorder:
         """The number of the database that stands there now: another one than the last gets the next number."""
         known = self._present.databases.get(self._present.database_name)
         epoch = self._present.epoch
-        return epoch or (known.epoch if known else 0) + 1
+        return epoch if epoch > 0 else (known.epoch if known else 0) + 1
 
     def _note_database(self, tool: Tool, seen: Seen) -> None:
         """The first tool that used it tells where and which one it is; from then on a kill loses nothing of it."""

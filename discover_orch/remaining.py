@@ -201,6 +201,7 @@ class Remaining:
         """Take the tools of a plan as they are for fresh, without running them; False where that cannot be kept."""
         present, memory = self._present, self._memory
         drop_verdict(self._project.root)
+        present.note_database(memory)
         code = present.read_code(self._registry.order)
         runs = find_runs(self._project.root)
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])

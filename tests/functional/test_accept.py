@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,29 @@ def test_a_secret_is_not_kept(project: Project, orch: Orch) -> None:
     for path in (root / ".orch").rglob("*"):
         assert path.is_dir() or b"open-sesame" not in path.read_bytes()
     assert reasons(orch) == {}
+
+
+CONN = "STAGE = 's'\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\n"
+
+
+def test_a_database_that_comes_after_it_was_accepted_is_another_one(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": CONN, "src/b.py": CONN})
+    assert orch("accept", "full").code == 0
+    assert orch("status").out.endswith("2 fresh\n")
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        conn.execute("CREATE TABLE other (x)")
+    shown = orch("status", "--json").json["tools"]
+    assert [one["reasons"] for one in shown] == [
+        ["the database sqlite:///data.db is there now"]
+    ] * 2
+
+
+def test_a_database_that_is_there_is_accepted_too(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": CONN, "src/b.py": CONN})
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        conn.execute("CREATE TABLE t (x)")
+    assert orch("accept", "full").code == 0
+    assert orch("run", "a").code == 0
+    assert orch("status").out.endswith("2 fresh\n")

@@ -295,6 +295,7 @@ def check(histories: int) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_300_random_histories() -> None:
     check(300)

@@ -35,7 +35,9 @@ def test_a_run_that_is_going_on_is_running_and_after_kill_9_it_was_killed(
         assert look() == ("running", ["passed", "running", "not_run"])
         started.send(signal.SIGKILL)
         started.wait()
-    assert look() == ("killed", ["passed", "unknown", "not_run"])
+    status, (first, second, third) = look()
+    assert (status, first, second) == ("killed", "passed", "unknown")
+    assert third in ("unknown", "not_run")  # its order may have been out
     assert orch("logs", "b").out == "it has begun\n"
     assert "killed" in orch("history", "1").out
 

@@ -22,6 +22,8 @@ from tests.support.project_builder import Answer, clean_environment, run_orch, w
 from tests.support.remembered import memory_files, ran, reasons, rows
 from tests.support.running import running
 
+pytestmark = pytest.mark.slow
+
 PIPELINE = {
     "orch.toml": 'stages = ["ingest", "render"]\n',
     "input.txt": "1\n2\n",

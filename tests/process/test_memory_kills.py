@@ -175,6 +175,7 @@ def kill_in_parallel(folder: Path, kills: int, lanes: int = 4) -> None:
     assert in_time > kills / 2, "the moments are to lie within a run"
 
 
+@pytest.mark.slow
 def test_after_kill_9_at_a_random_moment_the_history_is_true_and_a_resume_completes(
     tmp_path: Path,
 ) -> None:
