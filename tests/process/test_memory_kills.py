@@ -176,6 +176,7 @@ def kill_in_parallel(folder: Path, kills: int, lanes: int = 4) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_after_kill_9_at_a_random_moment_the_history_is_true_and_a_resume_completes(
     tmp_path: Path,
 ) -> None:
