@@ -85,7 +85,9 @@ class Observer:
                 others.update(self._look(has_databases=False))
             except Exception:  # as in `take`
                 others["is_unclear"] = True
-            self._early = Seen(began=self._began, **others)
+            noted = Seen(began=self._began, **others)
+            is_nothing = noted == Seen(began=self._began)  # all was noise: bytecode is written, say
+            self._early = None if is_nothing else noted
 
     def take_early(self) -> Seen | None:
         """None where nothing was noted."""
