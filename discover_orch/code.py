@@ -82,14 +82,13 @@ class CodeMemory:
         outdated, changed = self._compare(modules, started)
         if outdated or changed:
             self._read_anew(modules, outdated, changed, started)
-        hash_of = {path: file[1] for path, file in self._files.items()}.__getitem__
-        meaning_of = {path: file[2] for path, file in self._files.items()}.__getitem__
+        files = self._files
         codes = {}
         for module in modules:
             paths, missing, _, third_party, has_unread = self._tools[module]
             codes[module] = Code(
-                meanings=dict(zip(paths, map(meaning_of, paths), strict=True)),
-                hashes=dict(zip(paths, map(hash_of, paths), strict=True)),
+                meanings={path: files[path][2] for path in paths},
+                hashes={path: files[path][1] for path in paths},
                 missing=missing,
                 third_party=third_party,
                 has_unread=has_unread,

@@ -7,12 +7,13 @@ folder that has a distribution counts. Imports nothing of what it finds.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 KINDS = (".dist-info", ".egg-info")
 #: Ends of the files that are modules by themselves.
@@ -34,15 +35,32 @@ def find_owners(
 ) -> dict[str, tuple[str, ...]]:
     """Top-level module -> the distributions that bring it, of those asked for that somebody brings.
 
-    Reads a file of every distribution: keep the answer. A namespace package has several owners.
+    Reads a file of every distribution, once as long as none comes or goes. A namespace package has several owners.
     """
-    wanted = {*top_level_names}
+    if not top_level_names:
+        return {}
+    folders = tuple(dict.fromkeys(paths))
+    owners = _read_owners(folders, tuple(map(_read_time, folders)))
+    return {one: owners[one] for one in top_level_names if one in owners}
+
+
+@functools.lru_cache(maxsize=2)
+def _read_owners(
+    paths: tuple[str, ...], _: tuple[int | None, ...]
+) -> Mapping[str, tuple[str, ...]]:
+    """Of all top-level modules; remembered for these folders at these times of change."""
     owners: dict[str, set[str]] = {}
-    if wanted:
-        for name, _, place in _find(paths):
-            for module in wanted.intersection(_read_modules(place)):
-                owners.setdefault(module, set()).add(name)
+    for name, _version, place in _find(paths):
+        for module in _read_modules(place):
+            owners.setdefault(module, set()).add(name)
     return {module: tuple(sorted(names)) for module, names in owners.items()}
+
+
+def _read_time(folder: str) -> int | None:
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
 
 
 def _find(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
