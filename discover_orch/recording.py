@@ -54,7 +54,7 @@ TRIED = ("passed", "failed", "interrupted", "cancelled")
 
 
 class Recorder:
-    """Of one run. `run` is its id. `has_new_flow`: what tools read and write is no longer what was remembered."""
+    """Of one run. `run` is its id."""
 
     def __init__(
         self,
@@ -80,7 +80,6 @@ class Recorder:
         self._is_told = self._has_begun = self._is_over = self._is_noted = False
         self._started = time.monotonic()
         self._begun: set[str] = set()
-        self.has_new_flow = False
         self._journal: Journal = begin_run(root, self._settle_open_run())
         self.run = self._journal.run
         every = (*plan.steps, *plan.whole)
@@ -300,7 +299,6 @@ class Recorder:
         now = {one: flow for one, flow in {**before, **self._flows}.items() if one in kept}
         if now == before:
             return []
-        self.has_new_flow = True
         self._memory.write_flows(now)
         old, new = self._registry, with_observed(self._registry, now)
         return [

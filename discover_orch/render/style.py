@@ -64,19 +64,6 @@ def one_line(text: str) -> str:
     return clean(text).replace("\n", "\\n").replace("\t", " ")
 
 
-def fold(text: str, width: int, *, indent: str = "") -> str:
-    """Words on lines of at most `width` columns, every one after `indent`."""
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(indent) + len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    lines.append(line)
-    return "\n".join(indent + line for line in lines)
-
-
 def duration(seconds: float) -> str:
     """`0.02 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`."""
     if seconds < 10:

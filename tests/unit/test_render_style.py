@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from discover_orch.render.style import Style, clean, count, duration, fold, one_line
+from discover_orch.render.style import Style, clean, count, duration, one_line
 
 COLOUR = Style(colour=True)
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -72,14 +72,6 @@ def test_a_style_without_colour_paints_nothing() -> None:
     assert COLOUR.paint("x", "error") == "\x1b[1;31mx\x1b[0m"
     assert COLOUR.paint("", "error") == ""
     assert Style(unicode=False).mark("✓", "ok") == "ok"
-
-
-@given(st.lists(st.text("ab", min_size=1, max_size=12), max_size=12), st.integers(5, 30))
-def test_folding_keeps_the_words_and_the_width(words: list[str], width: int) -> None:
-    lines = fold(" ".join(words), width, indent="  ").split("\n")
-    assert " ".join(lines).split() == words
-    assert all(line.startswith("  ") for line in lines)
-    assert all(len(line) <= width or len(line.split()) == 1 for line in lines)
 
 
 @pytest.mark.parametrize(
