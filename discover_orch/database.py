@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Mapping
 
 from discover_orch.sqlite import BUSY_TIMEOUT, Connection, prepare
@@ -32,6 +33,10 @@ class CannotOpen(Exception):
 
 class NotKept(Exception):
     """The tool ended well, and what it wrote is lost all the same."""
+
+
+#: What libpq calls PQTRANS_INERROR: a COMMIT is then a ROLLBACK, and nobody says so.
+BROKEN = 3
 
 
 def read_url(url: str, root: str) -> str:
@@ -106,7 +111,10 @@ def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
 
 
 def find_hint(error: BaseException) -> str:
-    """How to mend what SQLite complained about, or ""."""
+    """How to mend what a database complained about, or ""."""
+    is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
+    if is_duckdb and "transaction within a transaction" in str(error):
+        return 'orch has begun one for this tool: leave BEGIN out, or set transaction = "none"'
     if not issubclass(type(error), sqlite3.OperationalError):
         return ""
     text = str(error)
@@ -240,16 +248,28 @@ class OtherSqlite(Transaction):
 
 
 class Other(Transaction):
-    """On a connection of any other driver (PEP 249): it begins by itself, orch ends."""
+    """On a connection of any other driver (PEP 249): it begins by itself, orch ends. `inner` is the driver's own
+    connection, where a library stands between."""
+
+    def __init__(self, conn: Any, inner: Any) -> None:
+        super().__init__(conn)
+        self._inner = inner
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
             return ["closed its connection; what was not committed by then is lost"]
-        if _is_autocommit(self.conn):
+        if self._is_autocommit():
             return [AUTOCOMMIT_NOTE]
         finish = getattr(self.conn, "commit" if keep else "rollback", None)
         if finish is None:
             return []
+        info = _ask(self._inner, "info", None)
+        if keep and _ask(info, "transaction_status", None) == BROKEN:
+            self.conn.rollback()
+            raise NotKept(
+                "went on after a statement had failed, so PostgreSQL keeps nothing that it wrote; "
+                "what may fail belongs in a block `with conn.transaction():`"
+            )
         try:
             finish()
         except Exception:
@@ -259,6 +279,35 @@ class Other(Transaction):
                     rollback()
             raise
         return []
+
+    def has_kept(self) -> bool:
+        # Under a library `sqlite3` begins no transaction for DDL.
+        return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
+
+    def _is_autocommit(self) -> bool:
+        return _is_autocommit(self.conn) or _is_autocommit(self._inner)
+
+
+class Duckdb(Other):
+    """DuckDB keeps each statement by itself until a transaction is begun, and says so by no attribute."""
+
+    _is_begun = False
+
+    def begin(self) -> None:
+        self._is_begun = False
+        self.conn.begin()
+        self._is_begun = True
+
+    def end(self, keep: bool) -> list[str]:
+        was_begun, self._is_begun = self._is_begun, False
+        if not was_begun:  # the user's own is going on
+            return []
+        try:
+            return super().end(keep)
+        except Exception as error:
+            if "no transaction is active" in str(error):  # the tool ended it
+                return []
+            raise
 
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
@@ -270,7 +319,23 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
         return OwnSqlite(conn, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
-    return OtherSqlite(conn) if isinstance(conn, sqlite3.Connection) else Other(conn)
+    if isinstance(conn, sqlite3.Connection):
+        return OtherSqlite(conn)
+    duckdb = sys.modules.get("duckdb")
+    if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
+        return Duckdb(conn, conn)
+    return Other(conn, find_inner(conn))
+
+
+def find_inner(conn: Any) -> Any:
+    """The driver's own connection within one of SQLAlchemy's; else the one that was given."""
+    if not type(conn).__module__.startswith("sqlalchemy."):
+        return conn
+    try:
+        pooled = getattr(conn, "connection", conn)
+        return getattr(pooled, "driver_connection", None) or conn
+    except Exception:  # it is closed
+        return conn
 
 
 def _is_autocommit(conn: Any) -> bool:

@@ -31,7 +31,10 @@ _HEADER = b"SQLite format 3\0"
 
 @value
 class DatabaseMark:
-    """A database file: its inode and size, the counter of its changes, and a hash of its header."""
+    """A database file: its inode and size, SQLite's counter of its changes, and a hash of its header.
+
+    The header of DuckDB's names the very database, and stays as it is.
+    """
 
     inode: int
     size: int
@@ -41,8 +44,10 @@ class DatabaseMark:
     def is_same(self, earlier: DatabaseMark) -> bool:
         """Whether this is the file that `earlier` was made of: the same one, which has only grown older, or an exact
         copy. An inode can be given again; the counter of a new file is lower."""
-        if self.inode == earlier.inode:
+        if self.inode == earlier.inode and (self.counter or earlier.counter):
             return self.counter >= earlier.counter
+        if self.inode == earlier.inode:
+            return self.header == earlier.header
         return (self.size, self.header) == (earlier.size, earlier.header)
 
 
@@ -134,7 +139,7 @@ def mark_of(path: str) -> Mark | None:
 
 
 def read_database(root: str, path: str) -> DatabaseMark | None:
-    """The mark of an SQLite file; None where there is none. Offsets as in SQLite's description of its file format."""
+    """The mark of a database file; None where there is none. Offsets as in SQLite's description of its file format."""
     try:
         # Not blocking: a pipe of that name would wait for a writer.
         fd = os.open(os.path.join(root, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

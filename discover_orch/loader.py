@@ -32,8 +32,12 @@ HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always check
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 CONF_MODULE = "orchconf"
 TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of an editor
-#: Installed beside what the user chose, by what installs, and loaded in every process.
-NOBODYS = ("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack")
+#: Installed beside what the user chose, by what installs, and loaded in every process; and what reads statements in a
+#: worker: of a tool that names it in an import it counts all the same.
+NOBODYS = (
+    *("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack"),
+    *("sqlglot", "sqlglotc"),
+)
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 COARSEST_CLOCK = 2.1  # seconds: time stamps of FAT

@@ -18,7 +18,7 @@ from discover_orch.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from typing import Any
 
     from discover_orch.seen import FileState
@@ -64,6 +64,12 @@ class Observer:
         self._heard.connected.pop(self._database, None)
         shown = {self.show(one) for one in (os.path.abspath(path), self._database)}
         self._own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
+
+    def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
+        """Absolute paths of files that a database was told to read and to write: it opens them past Python's eyes."""
+        self._heard.opened.update(dict.fromkeys(read))
+        for path in written:
+            self._heard.changed.setdefault(path, False)
 
     def has_stranger(self) -> bool:
         """Whether the project's database was opened by somebody else since `begin`."""

@@ -10,15 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import AsyncGeneratorType, GeneratorType
 
-from discover_orch.database import Transaction, choose_transaction, open_sqlite, read_url
-from discover_orch.tables import Tables, find_file, listen_to
+from discover_orch.database import (
+    Transaction,
+    choose_transaction,
+    find_inner,
+    open_sqlite,
+    read_url,
+)
+from discover_orch.tables import find_file, listen_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
+    from discover_orch.listening import Statements
     from discover_orch.observe import Observer
+    from discover_orch.tables import Tables
 
     class CallsUsers(Protocol):
         """Runs code of the user; no interrupt breaks into it, and what it gives is awaited."""
@@ -67,7 +75,9 @@ class Resources:
         self._call = call
         self._observer = observer
         self._is_interrupted = is_interrupted
-        self._tables: Tables | None = None  # of the open connection, where SQLite tells them
+        # Of the open connection, where its driver tells; the second is the same where that is not SQLite's.
+        self._tables: Tables | Statements | None = None
+        self._statements: Statements | None = None
         self._file = ""  # of the open connection
         self._strange: set[str] = (
             set()
@@ -102,11 +112,15 @@ class Resources:
         self._is_begun = False
         tables = self._tables
         if tables is not None:
-            self._has_kept |= tables.has_committed
             tables.settle()
+            self._has_kept |= tables.has_committed
             self._has_kept |= tables.peek()[2] and not self._transaction.is_closed()
-        self._has_kept |= self._transaction.has_kept()
-        return self._transaction.end(keep)
+        self._has_kept |= self._transaction.has_kept() or tables is None
+        has_committed = self._statements is not None and self._statements.has_committed
+        notes = self._transaction.end(keep)
+        if has_committed and not notes and self._mode != "none":
+            return ["committed by itself"]
+        return notes
 
     def look_early(self) -> Mapping[str, Any]:
         """What is known of tables that were read and written while resources were opened; empty where none were."""
@@ -213,11 +227,20 @@ class Resources:
                 raise
         self._transaction = choose_transaction(value, self._mode)
         if self._observer is not None:
-            self._tables = listen_to(value, self._is_interrupted)
-            self._file = find_file(value)
-            if self._file:
-                self._observer.note_database(self._file)
+            self._listen(find_inner(value), self._observer)
         return value
+
+    def _listen(self, conn: Any, observer: Observer) -> None:
+        """From here on it is known what is done to the database, as far as its driver tells."""
+        self._tables, self._statements = listen_to(conn, self._is_interrupted), None
+        self._file = find_file(conn)
+        if self._tables is None and conn is not None:
+            from discover_orch.listening import listen  # who has SQLite's needs no parser
+
+            self._tables = self._statements = listen(conn, observer.note_files)
+            self._file = self._statements.file if self._statements is not None else ""
+        if self._file:
+            observer.note_database(self._file)
 
     def _open_one(self, name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
         """Call it. It is on the stack before it is resumed: no exception may lose what it opened."""

@@ -17,8 +17,8 @@ NOISE = frozenset(
     | {".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"}
 )
 NOISY_ENDS = (".egg-info", ".dist-info")
-#: What SQLite puts beside a database file while it is open.
-SIDE_FILES = ("-journal", "-wal", "-shm")
+#: What SQLite and DuckDB put beside a database file while it is open.
+SIDE_FILES = ("-journal", "-wal", "-shm", ".wal")
 
 FileState = tuple[str, int, int, int]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,22 @@ def orch(tmp_path: Path) -> Orch:
         return run_orch(root, *words, cwd=cwd, env=env, stdin=stdin, prefix=prefix)
 
     return run
+
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from tests.support.postgres import open_server  # few tests need one
+
+    with open_server(tmp_path_factory.mktemp("pg")) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """The URL of a real PostgreSQL database, empty, for this test alone."""
+    from tests.support.postgres import make_database
+
+    return make_database(postgres_server, f"test{next(_NUMBERS)}")

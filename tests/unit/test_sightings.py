@@ -78,7 +78,13 @@ def test_the_database_and_its_side_files_are_nobodys(project: Project) -> None:
     sightings = Sightings(str(project({"x": ""})))
     assert sightings.nobodys == frozenset()
     end(sightings, Seen(database="data.db"))
-    assert sightings.nobodys == {"data.db", "data.db-journal", "data.db-wal", "data.db-shm"}
+    assert sightings.nobodys == {
+        "data.db",
+        "data.db-journal",
+        "data.db-wal",
+        "data.db-shm",
+        "data.db.wal",
+    }
 
 
 def test_of_a_tool_that_was_killed_it_is_known_what_it_wrote_before(project: Project) -> None:

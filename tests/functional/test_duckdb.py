@@ -1,0 +1,193 @@
+"""What orch sees of tools that work on DuckDB, and what it does around them: real files, real runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import reasons
+
+CONF = """
+    import duckdb
+
+    def get_connection():
+        return duckdb.connect("w.duckdb")
+    """
+CONFIG = '[tool.orch]\nstages = ["s1", "s2", "s3"]\n'
+
+
+def tool(stage: str, *lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f'STAGE = "{stage}"\ndef run(conn):\n{body}'
+
+
+def flows(orch: Orch) -> dict[str, tuple[list[str], list[str], bool]]:
+    """Of each tool: what it reads and what it writes, tables and files, and whether that is all unclear."""
+    answer = orch("status", "--json")
+    assert answer.code == 0, answer.text
+    return {
+        one["name"]: (sorted(one["reads"]), sorted(one["writes"]), one["is_unclear"])
+        for one in answer.json["tools"]
+    }
+
+
+def rows(root: Path, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(root / "w.duckdb"), read_only=True) as conn:
+        return conn.execute(sql).fetchall()
+
+
+PIPELINE: Mapping[str, str] = {
+    "pyproject.toml": CONFIG,
+    "orchconf.py": CONF,
+    "in/a.csv": "a,b\n1,x\n2,y\n",
+    "src/fetch.py": tool("s1", "conn.execute(\"create or replace table raw as from 'in/a.csv'\")"),
+    "src/parse.py": tool(
+        "s2", 'conn.execute("create or replace view good as select * from raw where a > 1")'
+    ),
+    "src/report.py": tool("s3", "conn.sql('select * from good').write_csv('out.csv')"),
+}
+
+
+def test_tables_views_and_files_are_seen(project: Project, orch: Orch) -> None:
+    root = project(PIPELINE)
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert flows(orch) == {
+        "fetch": (["in/a.csv"], ["raw"], False),
+        "parse": (["raw"], ["good"], False),
+        "report": (["good", "raw"], ["out.csv"], False),
+    }
+    assert reasons(orch) == {}
+    (root / "in" / "a.csv").write_text("a,b\n1,x\n2,y\n3,z\n")
+    assert reasons(orch)["fetch"] == ["in/a.csv changed"]
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
+    assert (root / "out.csv").read_text() == "a,b\n2,y\n3,z\n"
+    (root / "out.csv").unlink()
+    assert reasons(orch).keys() == {"report"}
+    assert orch("run", "fetch").code == 0
+    assert reasons(orch)["parse"] == ["raw was written by fetch (run 3)"]
+
+
+@pytest.mark.parametrize("is_same_name", [True, False])
+def test_another_file_makes_all_stale(project: Project, orch: Orch, is_same_name: bool) -> None:
+    root = project(PIPELINE)
+    assert orch("run").code == 0
+    path = root / "w.duckdb"
+    path.unlink()
+    assert reasons(orch).keys() == {"fetch", "parse", "report"}
+    if is_same_name:  # it may well get the same inode
+        with duckdb.connect(str(path)) as conn:
+            conn.execute("create table other (a int)")
+        assert reasons(orch).keys() == {"fetch", "parse", "report"}
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+
+
+def test_a_tool_that_fails_leaves_nothing_behind(project: Project, orch: Orch) -> None:
+    failing = (
+        "conn.execute(\"insert into raw values (3, 'z')\")",
+        'conn.execute("create table more (a int)")',
+        "raise ValueError('no')",
+    )
+    root = project(PIPELINE)
+    assert orch("run").code == 0
+    project({"src/parse.py": tool("s2", *failing)})
+    assert orch("run", "parse").code == 1
+    assert rows(root, "select count(*) from raw") == [(2,)]
+    assert rows(root, "select count(*) from duckdb_tables() where table_name = 'more'") == [(0,)]
+    project({"src/parse.py": PIPELINE["src/parse.py"]})
+    assert reasons(orch).keys() == {"parse"}
+
+
+def test_a_tool_that_commits_by_itself_keeps_that(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": tool(
+                "s1",
+                'conn.execute("create table t (a int)")',
+                "conn.commit()",
+                "raise ValueError('no')",
+            ),
+        }
+    )
+    answer = orch("run", "-v")
+    assert answer.code == 1
+    assert "committed by itself" in answer.out
+    assert rows(root, "select count(*) from t") == [(0,)]
+
+
+def test_a_transaction_of_the_tools_own_is_refused_with_a_way_on(
+    project: Project, orch: Orch
+) -> None:
+    files = {"orchconf.py": CONF, "src/a.py": tool("s1", "conn.begin()", "conn.commit()")}
+    project(files)
+    answer = orch("run")
+    assert answer.code == 1
+    assert 'leave BEGIN out, or set transaction = "none"' in answer.out
+    project({"pyproject.toml": '[tool.orch]\ntransaction = "none"\n'})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+
+
+PREPARED = (
+    "conn.execute(\"create table t as select 1 as a, 'x' as b\")",
+    'conn.execute("create table u (a int)")',
+    'conn.execute("create view v as select a from t")',
+    'conn.execute("create macro m(x) as (select max(a) + x from t)")',
+    "open('x.csv', 'w').write('a\\n1\\n')",
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("conn.sql('select * from t').fetchall()", (["t"], [], False)),
+        ("conn.query('select * from t').fetchall()", (["t"], [], False)),
+        ("conn.table('t').fetchall()", (["t"], [], False)),
+        ("conn.table('t').filter('a > 1').fetchall()", (["t"], [], False)),
+        ("conn.table('t').filter('a in (select a from u)').fetchall()", (["t"], [], True)),
+        ("conn.table('u').insert([1])", (["u"], [], True)),
+        ("conn.sql('select a from t').insert_into('u')", (["t"], ["u"], False)),
+        ("conn.sql('select a from t').create('n')", (["t"], ["n"], False)),
+        ("conn.executemany('insert into u values (?)', [[1], [2]])", ([], ["u"], False)),
+        ("conn.cursor().execute('insert into u values (1)')", ([], ["u"], False)),
+        ("import duckdb; duckdb.sql('select * from t', connection=conn).fetchall()", (["t"], [], False)),
+        ("conn.execute('from v').fetchall()", (["t", "v"], [], False)),
+        ("conn.execute('select m(1)')", ([], [], True)),
+        ("conn.execute('create temp table z as from t'); conn.execute('from z')", (["t"], [], False)),
+        ("conn.read_csv('x.csv').fetchall()", (["x.csv"], [], False)),
+        ("conn.execute(\"select * from read_csv('x.csv')\").fetchall()", (["x.csv"], [], False)),
+        ("conn.execute(\"select * from '*.csv'\").fetchall()", (["x.csv"], [], False)),
+        ("conn.execute(\"copy u from 'x.csv'\")", (["x.csv"], ["u"], False)),
+        ("conn.execute(\"copy t to 'y.csv'\")", (["t"], ["y.csv"], False)),
+        ("conn.execute(\"copy (from t) to 'y.parquet'\")", (["t"], ["y.parquet"], False)),
+        ("conn.execute('create schema s; create table s.q (a int)')", ([], ["s.q"], False)),
+        ("conn.execute('SELECT * FROM main.T').fetchall()", (["t"], [], False)),
+        ("conn.execute('select * from w.main.t').fetchall()", (["t"], [], False)),
+        ("conn.execute(\"select * from query('from t')\")", ([], [], True)),
+        ("conn.execute('select table_name from duckdb_tables()').fetchall()", ([], [], False)),
+        ("conn.execute('pivot t on a using max(b)').fetchall()", (["t"], [], False)),
+        ("conn.execute('summarize t').fetchall()", (["t"], [], False)),
+        ("conn.execute('drop view v')", ([], ["v"], False)),
+    ],
+)  # fmt: skip
+def test_ways_to_use_a_connection(
+    project: Project, orch: Orch, line: str, expected: tuple[list[str], list[str], bool]
+) -> None:
+    files = {
+        "orchconf.py": CONF,
+        "pyproject.toml": CONFIG,
+        "src/a.py": tool("s1", *PREPARED),
+        "src/b.py": tool("s2", line),
+    }
+    project(files)
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert flows(orch)["b"] == expected

@@ -1,0 +1,391 @@
+"""What orch sees of tools that work on PostgreSQL through psycopg, or through SQLAlchemy: a real server, real runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import Answer
+from tests.support.remembered import reasons
+
+CONF = """
+    import os
+    import psycopg
+
+    def get_connection():
+        return psycopg.connect(os.environ["URL"])
+    """
+CONFIG = '[tool.orch]\nstages = ["s1", "s2", "s3"]\n'
+
+
+@pytest.fixture
+def run(orch: Orch, postgres: str) -> Callable[..., Answer]:
+    """`orch` with the test's own database."""
+    return lambda *words: orch(*words, env={"URL": postgres})
+
+
+def tool(stage: str, *lines: str) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f'STAGE = "{stage}"\ndef run(conn):\n{body}'
+
+
+def flows(run: Callable[..., Answer]) -> dict[str, tuple[list[str], list[str], bool]]:
+    """Of each tool: tables read, tables written, whether that is all unclear."""
+    answer = run("status", "--json")
+    assert answer.code == 0, answer.text
+    return {
+        one["name"]: (one["tables_read"], one["tables_written"], one["is_unclear"])
+        for one in answer.json["tools"]
+    }
+
+
+def flow_of(
+    project: Project, run: Callable[..., Answer], url: str, *lines: str, before: str = ""
+) -> tuple[list[str], list[str], bool]:
+    """What was seen of one tool of these lines, in a database that `before` has prepared."""
+    with psycopg.connect(url) as conn:
+        conn.execute(before.encode())
+    project({"pyproject.toml": CONFIG, "orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
+    answer = run("run")
+    assert answer.code == 0, answer.text
+    return flows(run)["a"]
+
+
+PIPELINE: Mapping[str, str] = {
+    "pyproject.toml": CONFIG,
+    "orchconf.py": CONF,
+    "src/fetch.py": tool(
+        "s1",
+        'conn.execute("create table if not exists raw (a int, b text)")',
+        'conn.execute("delete from raw")',
+        "with conn.cursor() as cursor:",
+        '    cursor.executemany("insert into raw values (%s, %s)", [(1, "x"), (2, "y")])',
+        '    with cursor.copy("copy raw (a, b) from stdin") as copy:',
+        '        copy.write_row((3, "z"))',
+    ),
+    "src/parse.py": tool(
+        "s2",
+        'conn.execute("drop table if exists good")',
+        'conn.execute("create table good as select * from raw where a > 1")',
+    ),
+    "src/report.py": tool(
+        "s3",
+        'with conn.cursor(name="rows") as cursor:',
+        '    cursor.execute("select * from good where a > %s", (1,))',
+        "    print(cursor.fetchall())",
+    ),
+    "src/alone.py": tool("s3", 'print(conn.execute("select 1").fetchall())'),
+}
+
+
+def test_tables_are_seen_and_the_reader_of_a_table_that_was_written_again_is_stale(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    project(PIPELINE)
+    answer = run("run")
+    assert answer.code == 0, answer.text
+    assert "[(2, 'y'), (3, 'z')]" in answer.out
+    seen = flows(run)
+    assert seen["fetch"] == ([], ["raw"], False)
+    assert seen["parse"] == (["raw"], ["good"], False)
+    assert seen["report"] == (["good"], [], False)
+    assert reasons(run) == {}
+    assert run("run", "fetch").code == 0
+    found = reasons(run)
+    assert found["parse"] == ["raw was written by fetch (run 2)"]
+    assert found["report"] == ["upstream parse is stale (table good)"]
+    assert run("run", "--changed").code == 0
+    assert reasons(run) == {}
+
+
+def test_a_tool_of_which_no_table_is_known_depends_on_what_comes_before_as_ever(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    project(PIPELINE)
+    assert run("run").code == 0
+    assert run("run", "fetch").code == 0
+    assert "alone" in reasons(run)
+
+
+def test_a_failed_tool_that_was_rolled_back_makes_nobody_stale(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    root = project(PIPELINE)
+    assert run("run").code == 0
+    path = root / "src" / "fetch.py"
+    text = path.read_text()
+    path.write_text(text + "    raise ValueError('no')\n")
+    assert run("run", "fetch").code == 1
+    path.write_text(text)
+    assert reasons(run).keys() == {"fetch"}
+
+
+@pytest.mark.parametrize("commit", ["conn.commit()", 'conn.execute("commit")'])
+def test_a_failed_tool_that_committed_by_itself_has_written(
+    project: Project, run: Callable[..., Answer], commit: str
+) -> None:
+    root = project(PIPELINE)
+    assert run("run").code == 0
+    path = root / "src" / "fetch.py"
+    text = path.read_text()
+    path.write_text(text + f"    {commit}\n    raise ValueError('no')\n")
+    assert run("run", "fetch").code == 1
+    path.write_text(text)
+    assert reasons(run)["parse"] == ["raw was written by fetch (run 2)"]
+
+
+def test_a_block_that_is_the_whole_transaction_commits(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    root = project(PIPELINE)
+    assert run("run").code == 0
+    failing = tool(
+        "s1",
+        "with conn.transaction():",
+        '    conn.execute("insert into raw values (4, NULL)")',
+        "raise ValueError('no')",
+    )
+    (root / "src" / "fetch.py").write_text(failing)
+    assert run("run", "fetch").code == 1
+    assert "raw was written by fetch" in reasons(run)["parse"][0]
+
+
+def test_an_own_commit_is_told(project: Project, run: Callable[..., Answer]) -> None:
+    project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": tool("s1", 'conn.execute("create table t (a int)")', "conn.commit()"),
+        }
+    )
+    answer = run("run", "-v")
+    assert answer.code == 0, answer.text
+    assert "committed by itself" in answer.out
+
+
+# What a statement means, asked of the real server.
+
+VIEW = "create table t (a int); create view v as select * from t; create view w as select * from v"
+PARTS = (
+    "create table p (a int) partition by list (a); create table p1 partition of p for values in (1)"
+)
+FUNCTION = (
+    "create table t (a int); create function f() returns int language sql as 'select max(a) from t'"
+)
+TRIGGER = (
+    "create table t (a int); create table log (a int); create function g() returns trigger language plpgsql "
+    "as 'begin insert into log values (1); return new; end'; "
+    "create trigger x after insert on t for each row execute function g()"
+)
+CASCADE = (
+    "create table t (a int primary key); create table u (b int references t on delete cascade)"
+)
+SCHEMAS = (
+    "create schema one; create schema two; create table one.t (a int); create table two.t (a int)"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "sql", "expected"),
+    [
+        (VIEW, "select * from w", (["t", "v", "w"], [], False)),
+        (VIEW, "insert into v values (1)", ([], ["t", "v"], False)),
+        (VIEW, "drop view w", ([], ["w"], False)),
+        (PARTS, "select * from p", (["p", "p1"], [], False)),
+        (PARTS, "insert into p values (1)", ([], ["p", "p1"], False)),
+        (FUNCTION, "select f()", ([], [], True)),
+        (FUNCTION, "select max(a) from t", (["t"], [], False)),
+        (TRIGGER, "insert into t values (1)", ([], ["t"], True)),
+        (TRIGGER, "select * from t", (["t"], [], False)),
+        (CASCADE, "delete from t", ([], ["t", "u"], False)),
+        (SCHEMAS, "insert into one.t select * from two.t", (["two.t"], ["one.t"], False)),
+        (SCHEMAS, "set search_path = two; select * from t", (["two.t"], [], False)),
+        ("create table t (a int)", "create table if not exists t (a int)", ([], [], False)),
+        ("", "create table if not exists t (a int)", ([], ["t"], False)),
+        ("", "create temp table x as select 1 as a; select * from x", ([], [], False)),
+        ("", "create temp table x (a int) on commit drop", ([], [], False)),
+        ('create table "T" (a int); create table t (a int)', 'select * from "T"', (["T"], [], False)),
+        ("create table t (a int)", "do $$ begin delete from t; end $$", ([], [], True)),
+        ("create table t (a int)", "with t as (select * from t) select * from t", (["t"], [], False)),
+        ("create table t (a int)", "with x as (select 1) select * from x", ([], [], False)),
+        ("create table t (a int)", "explain select * from t", ([], [], False)),
+        ("create table t (a int)", "explain analyze delete from t", ([], [], True)),
+        ("create table t (a int)", "select relname from pg_class", ([], [], False)),
+        (
+            "create table t (a int); create materialized view m as select * from t",
+            "refresh materialized view m",
+            (["m", "t"], ["m"], False),
+        ),
+        (
+            "create table t (a int primary key); create table s (a int)",
+            "insert into t select a from s on conflict (a) do update set a = excluded.a",
+            (["s"], ["t"], False),
+        ),
+        (
+            "create table t (a int); create table s (a int)",
+            "with gone as (delete from t returning a) insert into s select a from gone",
+            (["t"], ["s", "t"], False),
+        ),
+        ("create table t (a int)", "alter table t rename to u", ([], ["t", "u"], False)),
+        ("create table t (a int)", "update t set a = 1 where a = 2", (["t"], ["t"], False)),
+        ("create table t (a int)", "truncate t", ([], ["t"], False)),
+        ("create table t (a int)", "select * into n from t", (["t"], ["n"], False)),
+    ],
+)  # fmt: skip
+def test_what_statements_mean(
+    project: Project,
+    run: Callable[..., Answer],
+    postgres: str,
+    before: str,
+    sql: str,
+    expected: tuple[list[str], list[str], bool],
+) -> None:
+    assert flow_of(project, run, postgres, f"conn.execute({sql!r})", before=before) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "conn.execute(\"select * from t where a = %s and b like '50%%'\", (1,))",
+        'conn.execute("select * from t where a %% 2 = %(x)s", {"x": 1})',
+        'conn.execute("select * from t where a % 2 = 1")',
+        'conn.execute(b"select * from t")',
+        "from psycopg import sql; conn.execute(sql.SQL('select * from {}').format(sql.Identifier('t')))",
+        "from psycopg import ClientCursor; ClientCursor(conn).execute('select * from t')",
+        "from psycopg.rows import dict_row; conn.row_factory = dict_row; conn.execute('select * from t')",
+        "list(conn.cursor().stream('select * from t'))",
+        "conn.execute('-- it\\'s a comment\\n/* another */ select * from t')",
+        "conn.execute('select 1; select * from t')",
+        "import psycopg; psycopg.connect(conn.info.dsn).execute('select * from t')",
+    ],
+)
+def test_ways_to_send_a_statement(
+    project: Project, run: Callable[..., Answer], postgres: str, line: str
+) -> None:
+    prepared = "create table t (a int, b text)"
+    assert flow_of(project, run, postgres, line, before=prepared) == (["t"], [], False)
+
+
+def test_a_tool_whose_transaction_broke_has_failed_though_it_went_on(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    """COMMIT is a ROLLBACK then, and PostgreSQL does not say so."""
+    lines = (
+        'conn.execute("create table t (a int)")',
+        "try:",
+        '    conn.execute("select nonsense")',
+        "except Exception:",
+        "    pass",
+    )
+    project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
+    answer = run("run")
+    assert answer.code == 1
+    assert "went on after a statement had failed" in answer.out
+    assert "error ignored" not in answer.text  # by psycopg, of what orch asked
+    with psycopg.connect(postgres) as conn:
+        assert conn.execute("select to_regclass('t')").fetchall() == [(None,)]
+
+
+def test_many_different_statements_are_one(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    lines = (
+        "for n in range(3000):",
+        "    conn.execute(f\"select * from t where a = {n} or b = 'x{n}'\")",
+    )
+    prepared = "create table t (a int, b text)"
+    assert flow_of(project, run, postgres, *lines, before=prepared) == (["t"], [], False)
+
+
+def test_more_statements_than_anybody_reads_are_unclear(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    lines = ("for n in range(1500):", "    conn.execute(f'select a as n{n} from t')")
+    assert flow_of(project, run, postgres, *lines, before="create table t (a int)")[2]
+
+
+def test_without_sqlglot_the_tool_depends_on_all_before_it(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    hide = "import sys; sys.modules['sqlglot'] = None\n"
+    project({**PIPELINE, "orchconf.py": hide + "import os, psycopg\ndef get_connection():\n    return psycopg.connect(os.environ['URL'])\n"})  # fmt: skip
+    assert run("run").code == 0
+    assert flows(run)["parse"] == ([], [], True)
+    assert run("run", "fetch").code == 0
+    assert {"parse", "report"} <= reasons(run).keys()
+
+
+def test_autocommit_is_left_alone_and_seen(project: Project, run: Callable[..., Answer]) -> None:
+    conf = CONF.replace('["URL"])', '["URL"], autocommit=True)')
+    root = project({**PIPELINE, "orchconf.py": conf})
+    answer = run("run", "fetch", "parse")
+    assert answer.code == 0, answer.text
+    assert flows(run)["parse"] == (["raw"], ["good"], False)
+    path: Path = root / "src" / "fetch.py"
+    path.write_text(path.read_text() + "    raise ValueError('no')\n")
+    assert run("run", "fetch").code == 1
+    assert any("raw was written by fetch" in why for why in reasons(run)["parse"])
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg", "sqlite"])
+def test_below_a_connection_of_sqlalchemy_the_drivers_is_seen(
+    project: Project, run: Callable[..., Answer], postgres: str, url: str
+) -> None:
+    where = (
+        "'sqlite:///mine.db'"
+        if url == "sqlite"
+        else "os.environ['URL'].replace('postgresql', 'postgresql+psycopg', 1)"
+    )
+    conf = f"""
+        import os
+        import sqlalchemy
+
+        def get_connection():
+            return sqlalchemy.create_engine({where}).connect()
+        """
+    text = "from sqlalchemy import text"
+    project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": conf,
+            "src/one.py": tool(
+                "s1",
+                text,
+                'conn.execute(text("create table if not exists raw (a int)"))',
+                'conn.execute(text("insert into raw values (:a)"), [{"a": 1}, {"a": 2}])',
+            ),
+            "src/two.py": tool("s2", text, 'print(conn.execute(text("select a from raw")).all())'),
+        }
+    )
+    answer = run("run")
+    assert answer.code == 0, answer.text
+    assert "[(1,), (2,)]" in answer.out
+    seen = flows(run)
+    assert seen["one"] == ([], ["raw"], False)
+    assert seen["two"] == (["raw"], [], False)
+    assert run("run", "one").code == 0
+    assert reasons(run)["two"][0] == "raw was written by one (run 2)"
+
+
+def test_nothing_of_a_statement_is_kept(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    """Texts hold users' data: only names of tables leave the worker."""
+    root = project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": tool(
+                "s1",
+                'conn.execute("create table t (a text)")',
+                "conn.execute(\"insert into t values ('hush-hush')\")",
+            ),
+        }
+    )
+    assert run("run").code == 0
+    kept: list[Any] = [path for path in (root / ".orch").rglob("*") if path.is_file()]
+    assert kept
+    assert all(b"hush-hush" not in path.read_bytes() for path in kept)
