@@ -150,13 +150,14 @@ def _files(then: Fingerprint, now: Fingerprint) -> Iterator[str]:
 def _database(then: Database | None, now: Database | None) -> Iterator[str]:
     if then is None or now is None or then == now:
         return  # a tool that begins or ceases to take conn has another meaning
+    name = f"of {now.name}" if now.name.endswith("()") else now.name
     if then.name != now.name:
         yield f"the database was {then.name}, is {now.name}"
     elif now.epoch == 0:
-        yield f"the database {now.name} is gone"
+        yield f"the database {name} is gone"
     else:
         how = "was replaced" if then.epoch else "is there now"
-        yield f"the database {now.name} {how}"
+        yield f"the database {name} {how}"
 
 
 def _surroundings(then: Fingerprint, now: Fingerprint) -> Iterator[str]:

@@ -131,5 +131,5 @@ def _find_started(
     if run:
         message, hint = f"{name} was not started in run {run}", f"orch logs {name} shows its latest"
     else:
-        message, hint = f"{name} was never run, so it has printed nothing", f"orch run {name}"
+        message, hint = f"no run that is kept has started {name}", f"orch run {name}"
     raise UsageError(Problem(code="never-run", message=one_line(message), hint=one_line(hint)))

@@ -95,7 +95,7 @@ def test_a_tool_that_was_killed_has_what_it_printed(root: Path, orch: Orch) -> N
 def test_a_tool_that_never_ran_is_refused(root: Path, orch: Orch) -> None:
     answer = orch("logs", "fetch")
     assert (answer.code, answer.out) == (2, "")
-    assert "fetch was never run" in answer.err
+    assert "no run that is kept has started fetch" in answer.err
     whole_run(root, ends={"parse": {"status": "not_run"}})
     answer = orch("logs", "parse", "--run", "1")
     assert answer.code == 2
