@@ -66,7 +66,7 @@ def find_outlook(
 ) -> Outlook:
     """`preload` None: what the watched tools import; else these modules."""
     project = ground.view.project
-    deep, flat = ground.folders
+    deep, flat = ground.survey.folders
     watcher = Watcher(project.root, lambda: None, must_poll=must_poll)
     try:
         watcher.watch(deep, flat)
@@ -92,8 +92,8 @@ def find_outlook(
         limits=read_limits(),
         imports=tuple(sorted(imports, key=_slowest)),
         doubts=(*doubts, *more),
-        observed=ground.observed[0],
-        listed=ground.observed[1],
+        observed=ground.survey.observed[0],
+        listed=ground.survey.observed[1],
     )
 
 

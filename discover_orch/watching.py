@@ -18,7 +18,7 @@ from discover_orch.agenda import Agenda
 from discover_orch.attention import SOON, Attention, Calm, Found, Keys, Occurrence, Pressed
 from discover_orch.debounce import Debouncer
 from discover_orch.errors import Problem
-from discover_orch.ground import Finding, Ground, Request
+from discover_orch.ground import Finding, Ground
 from discover_orch.lock import Holder, Lock
 from discover_orch.loops import Loops
 from discover_orch.manifest import read_head
@@ -35,6 +35,7 @@ from discover_orch.moments import (
 from discover_orch.others import Others
 from discover_orch.progress import Progress, decide
 from discover_orch.protocol import Preload
+from discover_orch.request import Request
 from discover_orch.run import (
     Event,
     Noticed,
@@ -139,7 +140,7 @@ class Watching:
     def _arm(self, watcher: Watcher, keys: Keys | None) -> Iterator[Moment]:
         """Listen first and look then: what is saved from here on is seen."""
         self._watcher = watcher
-        self._folders = self.ground.folders
+        self._folders = self.ground.survey.folders
         watcher.watch(*self._folders)
         manner = self._manner
         self._attention = Attention(
@@ -241,7 +242,7 @@ class Watching:
             interruptions=self,
             environment=self._environ,
             all_frames=self._manner.all_frames,
-            code=self.ground.code,
+            code=self.ground.survey.code,
         )
         try:
             for event in events:
@@ -285,8 +286,8 @@ class Watching:
                 self._prepare_spare()
                 if status == "passed":
                     self._passed.add(module)
-                    is_unread = self.ground.has_unread(module)
-                    self.ground.note_loaded(module, loaded if is_unread else event.loaded)
+                    is_unread = self.ground.survey.has_unread(module)
+                    self.ground.survey.note_loaded(module, loaded if is_unread else event.loaded)
                 self._agenda.note(module, status)
             case _:
                 pass
@@ -314,13 +315,13 @@ class Watching:
         ground.manifest.look()
         differing = set(ground.manifest.differing()) - set(ground.manifest.broken)
         self._loops.note_written(wrote | outputs)
-        data = {one for one in differing if not ground.is_code(one)}
+        data = {one for one in differing if not ground.survey.is_code(one)}
         self._made = data & (wrote | outputs)
         self._made |= ground.find_taken_in(data - self._made)
         ground.manifest.accept(self._made)
         self._own = differing - self._made
         self._attention.hear_again(self._own)
-        for module, why in ground.find_torn(order, loaded).items():
+        for module, why in ground.survey.find_torn(order, loaded).items():
             if module not in self._agenda.pending and not differing & loaded.keys():
                 self._put_down([module], why, own=[module])
         if not self._agenda and not self._own:
@@ -403,7 +404,7 @@ class Watching:
         self._telling.problems(_once(finding.problems), ground.waiting)
         for warning in finding.warnings:
             self._telling.remark(warning)
-        self._attention.hear_again(ground.again)
+        self._attention.hear_again(ground.survey.again)
         self._listen()
         if not finding.paths and not finding.found:
             self._tell_saved((*news.paths, *news.saved))
@@ -450,7 +451,7 @@ class Watching:
     def _take_in_others(self) -> bool:
         """What runs of other commands have written is no change; whether data can be judged: not while one goes on."""
         ground = self.ground
-        data = {one for one in ground.manifest.differing() if not ground.is_code(one)}
+        data = {one for one in ground.manifest.differing() if not ground.survey.is_code(one)}
         if not data:
             return True
         ran = self._others.find_tools()
@@ -463,7 +464,7 @@ class Watching:
 
     def _listen(self) -> None:
         """To the folders that count by now."""
-        folders = self.ground.folders
+        folders = self.ground.survey.folders
         if folders != self._folders:
             self._folders = folders
             self._watcher.watch(*folders)
@@ -513,7 +514,7 @@ class Watching:
             self._loops.note_saved(path for path in finding.paths if path not in self._own)
         blamed = {finding.by[module] for module in finding.found if module in finding.by}
         own = {path for path in blamed if is_running or path in self._own}
-        data = [path for path in own if not self.ground.is_code(path)]
+        data = [path for path in own if not self.ground.survey.is_code(path)]
         for path, times in self._loops.blame(own, data=data):
             is_let_be = path in self._loops.let_be
             self._telling.remark(_loop(path, times, is_let_be=is_let_be))
@@ -637,7 +638,7 @@ class Watching:
         return Waiting(
             tools=len(self.ground.targets),
             files=len(self.ground.manifest),
-            folders=len(self.ground.folders[0]),
+            folders=len(self.ground.survey.folders[0]),
             mode=self._watcher.mode,
             scope=self._scope,
             is_paused=self._is_paused,

@@ -58,9 +58,10 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
 def _check_watch(context: Context, *, as_json: bool) -> int:
     """How watching will work, and what to do about each doubt."""
     from discover_orch.cli.watch_command import read_preload
-    from discover_orch.ground import Ground, Request
+    from discover_orch.ground import Ground
     from discover_orch.outlook import find_outlook
     from discover_orch.render.outlook import outlook_document, outlook_text
+    from discover_orch.request import Request
 
     ground = Ground(Request(start=context.start, folder=context.folder), os.environ)
     configured = ground.view.project.watch

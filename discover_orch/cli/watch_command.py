@@ -94,7 +94,7 @@ def command(
     context: Context = ctx.obj
     view: View = ctx.meta[VIEW]
     from discover_orch.cli.watched import Shown, show
-    from discover_orch.ground import Request
+    from discover_orch.request import Request
     from discover_orch.watching import Manner, Watching
 
     configured = view.project.watch

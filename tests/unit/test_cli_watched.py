@@ -20,7 +20,6 @@ from discover_orch.cli.voice import HungUp, Voice
 from discover_orch.cli.watch_command import read_preload
 from discover_orch.cli.watched import CLEAR, Shown, show
 from discover_orch.errors import ExitCode, Problem
-from discover_orch.ground import Request
 from discover_orch.moments import (
     Answered,
     Began,
@@ -32,6 +31,7 @@ from discover_orch.moments import (
     Waiting,
 )
 from discover_orch.plan import Plan
+from discover_orch.request import Request
 from discover_orch.run import (
     Event,
     Failure,

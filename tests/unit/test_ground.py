@@ -11,20 +11,15 @@ import pytest
 from discover_orch.dataflow import Dataflow
 from discover_orch.errors import ProjectError, UsageError
 from discover_orch.evidence import mark_of
-from discover_orch.ground import Finding, Ground, Request
+from discover_orch.ground import Finding, Ground
 from discover_orch.looking import View
 from discover_orch.memory import Memory
+from discover_orch.request import Request
 from discover_orch.seen import Seen
 from discover_orch.value import replace
-from discover_orch.values import Values
 from tests.conftest import Project
+from tests.support.looked_at import BASE, CANARY, request_for, tool
 from tests.support.project_builder import write_files
-
-CANARY = "open('ran', 'w').close()\n"  # in every tool: looking must never run it
-
-
-def tool(stage: str = "s", *, top: str = "", takes: str = "", body: str = "pass") -> str:
-    return f"{CANARY}{top}\nSTAGE = {stage!r}\ndef run({takes}):\n    {body}\n"
 
 
 class CountingGround(Ground):
@@ -45,18 +40,9 @@ class CountingGround(Ground):
 class Watched:
     """A project that is watched without a clock: `change` edits it, and gives what that means."""
 
-    def __init__(
-        self, root: Path, *words: str, database: str | None = None, **environ: str
-    ) -> None:
+    def __init__(self, root: Path, *words: str, **environ: str) -> None:
         self.root = root
-        request = Request(
-            start=str(root),
-            folder=None,
-            words=words,
-            values=Values(folder=str(root)),
-            database=database,
-        )
-        self.ground = CountingGround(request, environ)
+        self.ground = CountingGround(request_for(root, *words), environ)
 
     def change(
         self, files: Mapping[str, str | bytes], *, gone: str = "", only_code: bool = False
@@ -81,17 +67,6 @@ class Watched:
         before = self.ground.looks
         assert self.change(files).paths
         return self.ground.looks > before
-
-
-BASE = {
-    "orch.toml": "stages = ['s', 't']\n",
-    "src/a.py": tool(top="from src.lib import dates"),
-    "src/b.py": tool("t", top="from src.lib import deep"),
-    "src/c.py": tool("t"),
-    "src/lib/dates.py": "from src.lib.deep import x\n",
-    "src/lib/deep.py": "x = 1\n",
-    "src/lib/other.py": "x = 1\n",
-}
 
 
 @pytest.fixture
@@ -168,12 +143,12 @@ def test_a_helper_outside_that_is_no_longer_imported_has_not_changed(project: Pr
         project({"orch.toml": "", "lib/h.py": "", "src/a.py": tool(top="import lib.h")})
     )
     assert set(watched.touches({"src/a.py": tool()})) == {"src.a"}
-    assert watched.ground.again == ()
+    assert watched.ground.survey.again == ()
     assert watched.find() == Finding()
 
 
 def test_what_a_tool_was_seen_to_load_affects_it(watched: Watched) -> None:
-    watched.ground.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
+    watched.ground.survey.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
     assert watched.touches({"src/lib/other.py": "x = 2\n"}) == {"src.c": "src/lib/other.py changed"}
 
 
@@ -188,9 +163,9 @@ def test_a_tool_with_an_import_that_cannot_be_read_is_affected_by_every_module_u
         }
     )
     watched = Watched(root)
-    assert watched.ground.has_unread("src.a")
+    assert watched.ground.survey.has_unread("src.a")
     assert set(watched.touches({"src/x.py": "y = 2\n"})) == {"src.a"}
-    watched.ground.note_loaded("src.a", ["src/a.py"])
+    watched.ground.survey.note_loaded("src.a", ["src/a.py"])
     assert watched.touches({"src/x.py": "y = 3\n"}) == {}
 
 
@@ -255,49 +230,6 @@ PARAMS = {
     "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
     "src/b.py": tool(takes="conn, *, since: str = 'y'"),
 }
-
-
-def test_a_parameter_of_the_configuration_affects_its_tool_with_a_sentence(
-    project: Project,
-) -> None:
-    watched = Watched(project(PARAMS))
-    assert watched.touches({"orch.toml": "[params.a]\nsince = '2'\n"}) == {
-        "src.a": "--since is 2, was 1 (orch.toml)"
-    }
-    assert watched.touches({"orch.toml": ""}) == {
-        "src.a": "--since is not given, was 2 (orch.toml)"
-    }
-    assert watched.touches({"orch.toml": "[params.b]\nsince = '3'\n"}) == {
-        "src.b": "--since is 3 (orch.toml)"
-    }
-
-
-def test_a_secret_is_not_told(project: Project) -> None:
-    files = {
-        "orch.toml": "[params]\napi_token = 'abc1'\n",
-        "src/a.py": tool(takes="*, api_token='x'"),
-    }
-    watched = Watched(project(files))
-    (sentence,) = watched.touches({"orch.toml": "[params]\napi_token = 'abc2'\n"}).values()
-    assert "abc" not in sentence
-
-
-def test_another_database_affects_the_tools_that_take_the_connection(project: Project) -> None:
-    watched = Watched(project(PARAMS))
-    text = PARAMS["orch.toml"]
-    assert watched.touches({"orch.toml": "database = 'sqlite:///other.db'\n" + text}) == {
-        "src.b": "the database changed in orch.toml"
-    }
-    text = "database = 'sqlite:///other.db'\ntransaction = 'none'\n" + text
-    assert set(watched.touches({"orch.toml": text})) == {"src.b"}
-
-
-def test_a_database_of_the_command_line_stays(project: Project) -> None:
-    watched = Watched(project(PARAMS), database="sqlite:///mine.db")
-    assert watched.ground.view.project.database == "sqlite:///mine.db"
-    text = "database = 'sqlite:///other.db'\n" + PARAMS["orch.toml"]
-    assert watched.touches({"orch.toml": text}) == {}
-    assert watched.ground.view.project.database == "sqlite:///mine.db"
 
 
 def test_another_pythonpath_affects_every_tool(project: Project) -> None:
@@ -417,7 +349,7 @@ def test_a_file_that_changes_while_the_project_is_looked_at_is_told(watched: Wat
     finding = watched.change({"src/new.py": tool()})
     watched.ground.while_it_looks = lambda: None
     assert set(finding.found) == {"src.new"}
-    assert watched.ground.again == ("src/c.py",)
+    assert watched.ground.survey.again == ("src/c.py",)
     assert watched.find().found == {"src.c": "src/c.py changed"}
 
 
@@ -539,12 +471,6 @@ def test_data_can_be_left_for_later(project: Project) -> None:
     assert set(watched.find().found) == {"src.a", "src.b"}
 
 
-def test_what_is_code_and_what_is_data(project: Project) -> None:
-    ground = Watched(project(DATA)).ground
-    code = ["src/a.py", "orch.toml", "pyproject.toml", "orchconf.py", "wanted/"]
-    assert [one for one in (*code, "in/x.csv", "rates.json") if ground.is_code(one)] == code
-
-
 def test_the_outputs_of_tools_are_found_as_far_as_they_are_there(project: Project) -> None:
     ground = Watched(project({**DATA, "out/z": ""})).ground
     assert ground.find_outputs(["src.a", "src.c", "src.nobody"]) == {"out/z"}
@@ -553,22 +479,11 @@ def test_the_outputs_of_tools_are_found_as_far_as_they_are_there(project: Projec
 # What must be looked at anew.
 
 
-def test_the_body_of_a_function_is_not_structural(watched: Watched) -> None:
-    text = tool(top="from src.lib import dates", body="return 1")
-    assert not watched.looks_at({"src/a.py": text})
-    assert not watched.looks_at({"src/lib/deep.py": "x = 2\n"})
-
-
 @pytest.mark.parametrize(
     "files",
     [
         {"src/c.py": tool("t", takes="*, since='x'")},
-        {"src/c.py": tool("s")},
-        {"src/c.py": tool("t", top="AFTER = 'b'")},
-        {"src/c.py": tool("t", top="ORCH = {'name': 'other'}")},
-        {"src/c.py": '"""What it does."""\n' + tool("t")},
         {"src/new.py": "x = 1\n"},
-        {"src/lib/other.py": tool()},
         {"orch.toml": "# changed\n"},
         {"orchconf.py": ""},
     ],
@@ -591,13 +506,6 @@ def test_after_a_structural_change_bodies_are_still_none(watched: Watched) -> No
     assert watched.looks_at({"src/c.py": tool("t", takes="*, since='x'")})
     watched.ground.warm()
     assert not watched.looks_at({"src/c.py": tool("t", takes="*, since='x'", body="return")})
-
-
-def test_without_an_index_every_change_is_structural(watched: Watched) -> None:
-    for path in (watched.root / ".orch").iterdir():
-        path.unlink()
-    text = tool(top="from src.lib import dates", body="return 1")
-    assert watched.looks_at({"src/a.py": text})
 
 
 def test_a_signature_that_changed_is_in_the_plan(project: Project) -> None:
@@ -624,33 +532,6 @@ def test_what_else_is_run_is_a_matter_of_the_scope(watched: Watched) -> None:
     assert expand(["src.b"], "tool") == ("src.b",)
     assert expand(["src.b"], "stage") == ("src.b", "src.c")
     assert expand(["src.a"], "downstream") == ("src.a", "src.b", "src.c")
-
-
-def test_it_says_which_folders_are_to_be_listened_to(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": "pythonpath = ['.', 'lib']\n",
-            "src/a.py": tool(
-                top="from helpers import x\nORCH = {'inputs': ['in', 'rates/now.csv', 'more/*.json']}"
-            ),
-            "helpers/x.py": "",
-            "in/a.csv": "",
-            "lib/": "",
-        }
-    )
-    deep, flat = Watched(root).ground.folders
-    assert set(deep) == {"src", "helpers", "in"}
-    assert {"", "lib", "rates"} <= set(flat)  # `more` is not there: its parent tells when it comes
-    assert not set(deep) & set(flat)
-
-
-def test_a_pattern_for_files_of_the_root_does_not_listen_to_all_below_it(project: Project) -> None:
-    """Else every event of .git, .venv and node_modules counts, and each folder there needs a watch."""
-    inputs = tool(top="ORCH = {'inputs': ['*.json', '.env']}")
-    ground = Watched(project({"orch.toml": "", "src/a.py": inputs, ".venv/x.txt": ""})).ground
-    assert ground.folders == (("src",), ("",))
-    assert ground.manifest.is_relevant("rates.json", is_folder=False)
-    assert not ground.manifest.is_relevant(".venv/lib/x.txt", is_folder=False)
 
 
 def test_it_says_what_the_watched_tools_import_from_elsewhere(project: Project) -> None:
@@ -699,7 +580,7 @@ def test_what_a_tool_was_seen_to_need_affects_it_from_then_on(project: Project) 
     assert watched.touches({"x.csv": "2"}) == {}
     see(watched, "a", "x.csv", missed=("late.csv",), listed=("in",))
     watched.ground.learn()
-    assert watched.ground.observed == (2, 1)
+    assert watched.ground.survey.observed == (2, 1)
     assert watched.find() == Finding()
     assert watched.touches({"x.csv": "3"}) == {"src.a": "x.csv changed"}
     assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
@@ -756,15 +637,6 @@ def test_the_database_is_nobodys_input(project: Project) -> None:
     watched.ground.sightings.note_end("src.b", Seen(database="in/x.db"), has_passed=True)
     watched.ground.learn()
     assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
-
-
-def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
-    watched = Watched(project(FLOWS))
-    assert watched.ground.folders == (("src",), ("",))
-    see(watched, "a", "in/y.csv", missed=("more/deep/z",), listed=("where", "."))
-    watched.ground.learn()
-    deep, flat = watched.ground.folders
-    assert (deep, set(flat)) == (("src",), {"", "in", "more/deep", "where"})
 
 
 def test_nothing_new_costs_no_look(watched: Watched) -> None:

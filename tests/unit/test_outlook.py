@@ -9,9 +9,10 @@ import pytest
 
 from discover_orch import outlook as outlook_module
 from discover_orch.dataflow import Dataflow
-from discover_orch.ground import Ground, Request
+from discover_orch.ground import Ground
 from discover_orch.memory import Memory
 from discover_orch.outlook import Outlook, find_outlook
+from discover_orch.request import Request
 from discover_orch.supervisor import Supervisor
 from discover_orch.values import Values
 from tests.conftest import Project

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from discover_orch.ground import Request
 from discover_orch.loops import MOST as LOOPS
 from discover_orch.moments import (
     Answered,
@@ -31,6 +30,7 @@ from discover_orch.moments import (
     Waiting,
 )
 from discover_orch.progress import Progress
+from discover_orch.request import Request
 from discover_orch.run import Event, RunFinished, ToolFinished, ToolOutput
 from discover_orch.values import Values
 from discover_orch.watching import WISHES, WITH_STAGE, Manner, Watching

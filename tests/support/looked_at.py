@@ -1,0 +1,31 @@
+"""A project that a watch only looks at: its tools write a file as soon as one of them is imported or run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from discover_orch.request import Request
+from discover_orch.values import Values
+
+CANARY = "open('ran', 'w').close()\n"  # in every tool: looking must never run it
+
+
+def tool(stage: str = "s", *, top: str = "", takes: str = "", body: str = "pass") -> str:
+    return f"{CANARY}{top}\nSTAGE = {stage!r}\ndef run({takes}):\n    {body}\n"
+
+
+def request_for(root: Path, *words: str, database: str | None = None) -> Request:
+    """As typed in the root of the project."""
+    values = Values(folder=str(root))
+    return Request(start=str(root), folder=None, words=words, values=values, database=database)
+
+
+BASE = {
+    "orch.toml": "stages = ['s', 't']\n",
+    "src/a.py": tool(top="from src.lib import dates"),
+    "src/b.py": tool("t", top="from src.lib import deep"),
+    "src/c.py": tool("t"),
+    "src/lib/dates.py": "from src.lib.deep import x\n",
+    "src/lib/deep.py": "x = 1\n",
+    "src/lib/other.py": "x = 1\n",
+}
