@@ -48,8 +48,9 @@ class Telling:
 
     def problems(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
         """What stands in the way now; each is told once, until it is mended."""
-        new = [problem for problem in dict.fromkeys(problems) if problem not in self._standing]
-        self._standing = set(problems)
+        now = _one_of_each_place(problems)
+        new = [problem for problem in now if problem not in self._standing]
+        self._standing = set(now)
         if new:
             self.tell(Broken(problems=tuple(new), waiting=waiting))
 
@@ -68,3 +69,12 @@ class Telling:
         if self._saved:
             self._queue.append(Unchanged(paths=tuple(self._saved)))
             self._saved.clear()
+
+
+def _one_of_each_place(problems: Collection[Problem]) -> list[Problem]:
+    """A broken tool is found by the scan and by the watch."""
+    found: dict[object, Problem] = {}
+    for problem in problems:
+        place = problem.location
+        found.setdefault((place.path, place.line) if place else problem, problem)
+    return list(found.values())

@@ -30,6 +30,15 @@ def test_a_problem_that_comes_twice_at_once_is_told_once() -> None:
     assert telling.take() == [Broken(problems=(PROBLEM,))]
 
 
+def test_of_problems_at_one_place_the_first_is_told() -> None:
+    """The scan and the watch both find a broken tool, each in its own words."""
+    telling = Telling()
+    same = Problem(code="broken", message="cannot be read", location=PROBLEM.location)
+    telling.problems([PROBLEM, same, OTHER])
+    telling.problems([PROBLEM])
+    assert telling.take() == [Broken(problems=(PROBLEM, OTHER))]
+
+
 def test_files_that_were_saved_are_told_together_when_it_is_calm() -> None:
     telling = Telling()
     telling.saved(["a.py"], 10.0)
