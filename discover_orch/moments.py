@@ -1,4 +1,4 @@
-"""What a watch has to tell between its runs: values, made by `watching`, shown by `render`.
+"""What a watch has to tell between its runs: values, made by the parts of a watch, shown by `render`.
 
 Pure. The events of the runs themselves are those of `run`.
 """
