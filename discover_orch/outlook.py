@@ -10,6 +10,7 @@ import os
 import time
 
 from discover_orch import session
+from discover_orch.ending import Died
 from discover_orch.errors import Problem
 from discover_orch.filesystems import (
     Limits,
@@ -21,7 +22,7 @@ from discover_orch.filesystems import (
 from discover_orch.ground import Ground
 from discover_orch.protocol import Preload, Preloaded
 from discover_orch.spare import close_worker
-from discover_orch.supervisor import Died, Supervisor
+from discover_orch.supervisor import Supervisor
 from discover_orch.value import value
 from discover_orch.watcher import Watcher
 

@@ -12,8 +12,9 @@ import os
 import sys
 import time
 
+from discover_orch.ending import Died
 from discover_orch.protocol import Preload, Preloaded
-from discover_orch.supervisor import Died, Supervisor
+from discover_orch.supervisor import Supervisor
 from discover_orch.value import replace, value
 
 #: Seconds that a spare which is no longer wanted gets to be gone.

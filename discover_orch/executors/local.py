@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from discover_orch.ending import Died, Ended
 from discover_orch.errors import Location, Problem
 from discover_orch.plan import Step
 from discover_orch.protocol import (
@@ -32,8 +33,9 @@ from discover_orch.run import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.supervisor import Died, Ended, Output, Supervisor
 from discover_orch.supervisor import Event as WorkerEvent
+from discover_orch.supervisor import Supervisor
+from discover_orch.transcript import Output
 
 #: What is said of a worker that the second interrupt ended.
 KILLED = "was killed by the second interrupt"

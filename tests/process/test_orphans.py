@@ -55,7 +55,8 @@ def run(way: str, end: str):
 PARENT = """
 import sys
 from discover_orch.protocol import Prepare, RunStep
-from discover_orch.supervisor import Output, Supervisor
+from discover_orch.supervisor import Supervisor
+from discover_orch.transcript import Output
 root = sys.argv[1]
 worker = Supervisor.start()
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite://"))

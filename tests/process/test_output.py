@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from discover_orch.protocol import Finish, StepFinished
-from discover_orch.supervisor import Output
+from discover_orch.transcript import Output
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

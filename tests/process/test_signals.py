@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.ending import Died, Ended
 from discover_orch.protocol import Closed, Declined, Finish, StepFinished, StepStarted
-from discover_orch.supervisor import Died, Ended, Event
+from discover_orch.supervisor import Event
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from discover_orch.ending import Died, Ended
 from discover_orch.protocol import (
     Argument,
     Closed,
@@ -19,8 +20,9 @@ from discover_orch.protocol import (
     StepFinished,
     encode_type,
 )
-from discover_orch.supervisor import Died, Ended, Event, Output, Supervisor
+from discover_orch.supervisor import Event, Supervisor
 from discover_orch.tool import ParamType, Scalar
+from discover_orch.transcript import Output
 
 TIME_LIMIT = 30.0
 TEXT = encode_type(ParamType(base=Scalar(kind="str")))

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from discover_orch.ending import Died, Ended
 from discover_orch.errors import Location, Problem
 from discover_orch.executors import local
 from discover_orch.executors.local import KILLED, LocalExecutor
@@ -35,8 +36,9 @@ from discover_orch.run import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.supervisor import Died, Ended, Output, Supervisor
 from discover_orch.supervisor import Event as WorkerEvent
+from discover_orch.supervisor import Supervisor
+from discover_orch.transcript import Output
 from tests.support.values import make_param, make_tool, make_type
 
 PREPARE = Prepare(root="/project", pythonpath=("/project",), database="sqlite://")

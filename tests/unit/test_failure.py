@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.failure import describe, read_crash
+from discover_orch.failure import describe, describe_end, read_crash
 
 ROOT = "/project"
 LIB = "/project/env/lib/python3.11/site-packages/pandas/core.py"
@@ -130,3 +130,19 @@ Extension modules: a.b, c
 @pytest.mark.parametrize("dump", ["", "half a line", '  File "x", line y in z\n', "  File \n"])
 def test_a_dump_that_says_nothing_is_no_failure(dump: str) -> None:
     assert read_crash(dump, ROOT) == ("", None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (3 << 8, "exited with code 3 by os._exit"),
+        (9, "was killed by SIGKILL (out of memory?)"),
+        (11, "crashed with SIGSEGV"),
+        (11 | 0x80, "crashed with SIGSEGV"),
+        (15, "was killed by SIGTERM"),
+        (62, "was killed by signal 62"),
+        (None, "ended, and its exit status is lost"),
+    ],
+)
+def test_how_a_process_ended_is_a_sentence(status: int | None, sentence: str) -> None:
+    assert describe_end(status)[0] == sentence

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.ending import Died, Ended
 from discover_orch.protocol import Closed, Finish, Preload, Prepare, RunStep, StepFinished
 from discover_orch.spare import Spare, Taken, Wish, close_worker, read_installation
-from discover_orch.supervisor import Died, Ended, Supervisor
+from discover_orch.supervisor import Supervisor
 from discover_orch.value import replace
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone

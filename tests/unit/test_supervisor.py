@@ -1,9 +1,8 @@
-"""The ladder as a function of time; words for how a process ended; a worker that nobody prepared."""
+"""A worker that nobody prepared, one that has died, and one on another system."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,36 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.failure import describe_end
+from discover_orch.ending import Died, Ended
 from discover_orch.protocol import Finish, Prepare
-from discover_orch.supervisor import LADDER, Died, Ended, Supervisor, next_rung, rung
+from discover_orch.supervisor import Supervisor
 from tests.support.driven_worker import TIME_LIMIT, DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
-
-
-def test_the_ladder_is_int_two_seconds_term_one_second_kill() -> None:
-    assert [number for _, number in LADDER] == [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
-    assert [rung(at) for at in (0, 1.9, 2, 2.9, 3, 99)] == [1, 1, 2, 2, 3, 3]
-    assert next_rung(0) == 2
-    assert next_rung(2) == 1
-    assert next_rung(3) is None
-
-
-@pytest.mark.parametrize(
-    ("status", "sentence"),
-    [
-        (3 << 8, "exited with code 3 by os._exit"),
-        (9, "was killed by SIGKILL (out of memory?)"),
-        (11, "crashed with SIGSEGV"),
-        (11 | 0x80, "crashed with SIGSEGV"),
-        (15, "was killed by SIGTERM"),
-        (62, "was killed by signal 62"),
-        (None, "ended, and its exit status is lost"),
-    ],
-)
-def test_how_a_process_ended_is_a_sentence(status: int | None, sentence: str) -> None:
-    assert describe_end(status)[0] == sentence
 
 
 def test_a_worker_that_was_never_prepared_can_be_killed(tmp_path: Path) -> None:
