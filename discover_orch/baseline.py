@@ -6,6 +6,7 @@ the tools of a worker, and so is what they hold.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has it not; `signal` makes Enum members, slowly
 import contextlib
 import faulthandler
 import os
@@ -35,7 +36,7 @@ class Baseline:
         # Comparing the mapping itself would decode every variable, after every tool.
         self._raw = getattr(os.environ, "_data", None)
         self._raw_before = None if self._raw is None else dict(self._raw)
-        self._handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
+        self._handlers = [(number, _signal.getsignal(number)) for number in SIGNALS]
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._recursion_limit = sys.getrecursionlimit()
@@ -66,10 +67,10 @@ class Baseline:
 
     def _put_back_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, handler in self._handlers:
-            if handler is not None and signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
+            if handler is not None and _signal.getsignal(number) is not handler:
+                _signal.signal(number, handler)
 
     def _put_back_environment(self) -> None:
         if os.environ is not self._environ:
