@@ -155,8 +155,12 @@ class Model:
         return {tool for tool in TOOLS if self._is_stale(tool, since)}
 
     def _is_stale(self, tool: str, since: str | None) -> bool:
+        return self.ends.get(tool) not in ("passed", "accepted") or self._has_changed(tool, since)
+
+    def _has_changed(self, tool: str, since: str | None) -> bool:
+        """Whether its last success, if there is one, rests on something else than what is there now."""
         then = self.successes.get(tool)
-        if then is None or self.ends[tool] not in ("passed", "accepted"):
+        if then is None:
             return True
         now = self.now(tool, since)
         if (then.code, then.since, then.database) != (now.code, now.since, now.database):
@@ -177,9 +181,18 @@ class Model:
                 return True
         return False
 
-    def stale(self, since: str | None, within: Collection[str] = TOOLS) -> set[str]:
+    def stale(self, since: str | None, within: Collection[str] | None = None) -> set[str]:
+        """`within` are those that are to run. Where nothing is to run, a tool of which only the last try failed makes
+        no other stale: it was rolled back, and they rest on its success before that."""
         own = self.own(since)
-        return own | (self.downstream(own & set(within)) & set(within))
+        if within is not None:
+            return own | (self.downstream(own & set(within)) & set(within))
+        rolled_back = {
+            one
+            for one in own
+            if self.ends.get(one) == "failed" and not self._has_changed(one, since)
+        }
+        return own | self.downstream(own - rolled_back)
 
     def knows_flow(self, tool: str) -> bool:
         return tool in self.flows
