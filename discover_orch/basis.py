@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from discover_orch.code import Code
 from discover_orch.dataflow import Dataflow
-from discover_orch.evidence import Evidence, mark_of
-from discover_orch.freshness import UNSURE, Database, Fingerprint
+from discover_orch.evidence import Evidence, find_file, hash_file, mark_in, mark_of
+from discover_orch.freshness import GONE, UNSURE, Database, Fingerprint
 from discover_orch.plan import Step, step_params
 from discover_orch.present import Present, all_resources, takes_connection
 from discover_orch.result import Left, Mark, Moment, Result, Success
@@ -195,60 +195,60 @@ class Basis:
         paths, patterns = evidence.declared(tool.inputs, own)
         rows: dict[str, Mark | None] = dict.fromkeys(paths)
         rows |= {path: (size, changed, inode) for path, size, changed, inode in seen.read}
+        before = self._remembered(tool.module)
+        last = before.success if before else None
         files, marks = {}, {}
         for path, mark in rows.items():
             if path in own:
                 continue
-            files[path], kept = self._hash(tool.module, path, mark, seen)
+            files[path], kept = self._hash(path, mark, seen, last)
             if kept is not None:
                 marks[path] = kept
         for one in early:
             for path, size, changed, inode in one.read:
                 if path in own or files.get(path) in UNKNOWN:
                     continue
-                files[path], kept = self._hash(tool.module, path, (size, changed, inode), one)
+                files[path], kept = self._hash(path, (size, changed, inode), one, last)
                 marks.pop(path, None)
                 if kept is not None:
                     marks[path] = kept
         return files, marks, patterns
 
-    def _content_before(self, module: str, path: str) -> str | None:
-        result = self._remembered(module)
-        return result.success.fingerprint.files.get(path) if result and result.success else None
-
     def _hash(
-        self, module: str, path: str, mark: Mark | None, seen: Seen
+        self, path: str, mark: Mark | None, seen: Seen, last: Success | None
     ) -> tuple[str, Mark | None]:
+        """What the file held as the tool read it, with the mark that stands for it. `last` is the success before."""
         full = os.path.join(self._root, path)
-        current = mark_of(full)
+        found = find_file(full)
+        current = None if found is None else mark_in(found)
         if mark is not None and current != mark:
             return CHANGED_SINCE, None
-        if current is not None and self._changed_meanwhile(path, full, seen):
-            content, kept = Evidence(self._root).file(path)
+        if found is None or current is None:
+            return GONE, None
+        if self._changed_meanwhile(path, found.st_ctime_ns, seen):
+            content, kept = hash_file(full, current)
             # What it held at the last success it may well have held all the time: a link was made to it, or a process
             # of the tool's own wrote the same again.
-            return (
-                (content, kept) if content == self._content_before(module, path) else (UNSURE, None)
-            )
+            is_same = last is not None and content == last.fingerprint.files.get(path)
+            return (content, kept) if is_same else (UNSURE, None)
         known = self._hashed.get(path)
-        if known is None or known[0] != current:
-            content, kept = Evidence(self._root).file(path)
-            if mark is not None and mark_of(full) != mark:
-                return CHANGED_SINCE, None
-            if kept is None:
-                return content, None
-            known = self._hashed[path] = kept, content
-        return known[1], known[0]
+        if known is not None and known[0] == current:
+            return known[1], current
+        if last is not None and last.marks.get(path) == current:
+            return last.fingerprint.files[path], current
+        content, kept = hash_file(full, current)
+        if kept is None:
+            has_changed = mark is not None and mark_of(full) != mark
+            return (CHANGED_SINCE if has_changed else content), None
+        self._hashed[path] = kept, content
+        return content, kept
 
-    def _changed_meanwhile(self, path: str, full: str, seen: Seen) -> bool:
-        """Whether somebody changed it after the tool had begun. Times of files come from a clock that stands still for
-        some milliseconds: what an earlier tool wrote just before is judged by the finer one."""
+    def _changed_meanwhile(self, path: str, changed: int, seen: Seen) -> bool:
+        """Whether somebody changed it after the tool had begun; `changed` is its ctime. Times of files come from a
+        clock that stands still for some milliseconds: what an earlier tool wrote just before is judged by the finer
+        one."""
         coarse, fine = seen.began
         if not coarse:  # nobody knows when
-            return False
-        try:
-            changed = os.stat(full).st_ctime_ns
-        except OSError:
             return False
         return changed > (fine if path in self._written else coarse)
 

@@ -76,7 +76,7 @@ class Evidence:
         elif now == mark:
             found = known, mark
         else:
-            found = _hash(full, now)
+            found = hash_file(full, now)
         self._hashed[path] = found
         return found
 
@@ -129,13 +129,23 @@ class Evidence:
         return os.path.lexists(os.path.join(self._root, path))
 
 
-def mark_of(path: str) -> Mark | None:
-    """Of a regular file; None where there is none."""
+def find_file(path: str) -> os.stat_result | None:
+    """What the disk says of a regular file; None where there is none."""
     try:
-        st = os.stat(path)
+        found = os.stat(path)
     except (OSError, ValueError):
         return None
-    return (st.st_size, st.st_mtime_ns, st.st_ino) if stat.S_ISREG(st.st_mode) else None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def mark_in(found: os.stat_result) -> Mark:
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def mark_of(path: str) -> Mark | None:
+    """Of a regular file; None where there is none."""
+    found = find_file(path)
+    return None if found is None else mark_in(found)
 
 
 def read_database(root: str, path: str) -> DatabaseMark | None:
@@ -182,8 +192,9 @@ def _spelled(path: str) -> str:
     return os.path.normpath(path).replace(os.sep, "/")
 
 
-def _hash(full: str, mark: Mark) -> Hashed:
-    """Of a file that changes while it is read, or may change again within a tick of the clock, no mark is kept."""
+def hash_file(full: str, mark: Mark) -> Hashed:
+    """The hash of a file that has this mark, and the mark: None where it changes while it is read, or may change again
+    within a tick of the clock."""
     size, changed, inode = mark
     if size > LARGEST:
         return f"large {size} {changed} {inode}", mark

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from discover_orch import basis, looking
-from discover_orch.evidence import Evidence, mark_of
-from discover_orch.freshness import GONE, UNSURE
+from discover_orch.evidence import Evidence, hash_file, mark_of
+from discover_orch.freshness import UNSURE
 from discover_orch.journal import find_log, find_runs, read_record, timestamp
 from discover_orch.memory import Memory, read_flows
 from discover_orch.present import Present
@@ -286,12 +286,11 @@ def test_a_file_that_changes_while_it_is_hashed_is_stale(
 ) -> None:
     sight = seen(root, read=("in.csv",))
 
-    class Slow(Evidence):
-        def file(self, path: str, known: str = GONE, mark: Mark | None = None) -> Any:
-            write(root, path, "changed at this very moment")
-            return super().file(path, known, mark)
+    def hash_slowly(full: str, mark: Mark) -> tuple[str, Mark | None]:
+        write(root, "in.csv", "changed at this very moment")
+        return hash_file(full, mark)
 
-    monkeypatch.setattr(basis, "Evidence", Slow)
+    monkeypatch.setattr(basis, "hash_file", hash_slowly)
     record(root, {"a": sight})
     assert stale(root)["a"] == ("in.csv changed",)
 
@@ -302,16 +301,35 @@ def test_a_file_is_hashed_once_for_all_tools_that_read_it(
     write(root, "in.csv")
     hashed: list[str] = []
 
-    class Counted(Evidence):
-        def file(self, path: str, known: str = GONE, mark: Mark | None = None) -> Any:
-            hashed.append(path)
-            return super().file(path, known, mark)
+    def hash_and_count(full: str, mark: Mark) -> tuple[str, Mark | None]:
+        hashed.append(os.path.relpath(full, root))
+        return hash_file(full, mark)
 
-    monkeypatch.setattr(basis, "Evidence", Counted)
+    monkeypatch.setattr(basis, "hash_file", hash_and_count)
     sight = seen(root, read=("in.csv",))
     record(root, {"a": sight, "b": sight})
     assert hashed == ["in.csv"]
     assert stale(root) == {}
+
+
+def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(root, "in.csv")
+    os.utime(path, (1_700_000_000, 1_700_000_000))  # long ago: its mark stands for it
+    record(root, {"a": seen(root, read=("in.csv",))})
+    hashed: list[str] = []
+
+    def hash_and_count(full: str, mark: Mark) -> tuple[str, Mark | None]:
+        hashed.append(os.path.relpath(full, root))
+        return hash_file(full, mark)
+
+    monkeypatch.setattr(basis, "hash_file", hash_and_count)
+    record(root, {"a": seen(root, read=("in.csv",))})
+    assert (hashed, stale(root)) == ([], {})
+    write(root, "in.csv", "another")
+    record(root, {"a": seen(root, read=("in.csv",))})
+    assert (hashed, stale(root)) == (["in.csv"], {})
 
 
 def test_a_file_that_could_not_be_asked_for_costs_no_more_than_freshness(root: Path) -> None:
