@@ -23,10 +23,12 @@ class Catalog:
     """`places` are the (database, schema) in which a bare name is looked up, in this order, and `here` is the one
     where a new table is made.
 
-    `within`: what is read with a table: of a view what it is made of, of a parent its partitions. `along`: what is
-    written with it: partitions, and what rows are deleted from with its own. `active` tables have triggers or rules:
+    `within`: what is read with a table: of a view what it is made of, of a parent its partitions; `files` are those
+    that are read with it. `along`: what is written with it: partitions, and what rows are deleted from with its own;
+    `referring` is what a TRUNCATE that cascades empties with it. `active` tables have triggers, rules or functions:
     what a write to them does nobody can see; nor what is read with `opaque` views. `routines` are the names of the
-    user's own functions. `plain` is the place whose name is not shown.
+    user's own functions. `plain` is the place whose name is not shown. `has_variables`: what is no table may be a
+    variable of the tool's.
     """
 
     tables: frozenset[Table] = frozenset()
@@ -34,22 +36,33 @@ class Catalog:
     places: tuple[tuple[str, str], ...] = ()
     here: tuple[str, str] = ("", "")
     within: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
+    files: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
     along: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
+    referring: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
     active: frozenset[Table] = frozenset()
     opaque: frozenset[Table] = frozenset()
     routines: frozenset[str] = frozenset()
     plain: tuple[str, str] = ("", "")
+    has_variables: bool = False
 
     def find(self, name: Name) -> Table | None:
         """The table that is meant; None where there is none."""
         return next((one for one in self._candidates(name) if one in self.tables), None)
 
+    def find_behind(self, name: Name) -> Table | None:
+        """The one that would be meant without temporary tables."""
+        kept = self.tables - self.temporary
+        return next((one for one in self._candidates(name) if one in kept), None)
+
     def expect(self, name: Name) -> Table:
         """The same, and where there is none that which would be made under this name."""
-        found = self.find(name)
-        if found is None and len(name) == 1:
+        return self.find(name) or self.make(name)
+
+    def make(self, name: Name) -> Table:
+        """The table that is made under this name, whatever else is found by it."""
+        if len(name) == 1:
             return (*self.here, name[0])
-        return found or next(self._candidates(name))
+        return self.find(name) or next(self._candidates(name))
 
     def show(self, table: Table) -> str:
         """Without the parts that all tables share."""
@@ -66,11 +79,11 @@ class Catalog:
             case []:
                 return iter([(database, schema, last) for database, schema in self.places])
             case [one]:
-                here = self.plain[0]
+                here = self.here[0]
                 # In DuckDB `one.name` may be a table of the main schema of the database `one`.
                 return iter([(here, one, last), (one, self.plain[1], last)])
             case [*_, database, schema]:
-                return iter([(database if self.plain[0] else "", schema, last)])
+                return iter([(database if self.here[0] else "", schema, last)])
         raise AssertionError(name)
 
 
@@ -96,32 +109,34 @@ class Touched:
     is_unclear: bool = False
 
 
-def look_up(
-    effects: Sequence[Effect], named: Iterable[tuple[str, bool]], now: Catalog, before: Catalog
-) -> Touched:
-    """What these statements did, and methods that were given the name of a table (and whether they write it). `before`
-    is what there was when the step began. Temporary tables and the database's own are nobody's matter."""
-    passing = {name for one in effects for name in one.passing}
-
-    def find(names: Iterable[Name]) -> set[Table]:
-        return {table for name in names if (table := _find(name, passing, now, before))}
-
+def look_up(effects: Sequence[Effect], now: Catalog, before: Catalog) -> Touched:
+    """What these statements did; `before` is what there was when the step began. Temporary tables and the database's
+    own are nobody's matter."""
+    passing = {name for one in effects for name in (*one.passing, *one.made)}
     read: set[Table] = set()
     written: set[Table] = set()
     files: dict[str, None] = {}
     for effect in effects:
-        read |= find(effect.read)
-        targets = find(effect.written)
-        # Who makes or drops a view does nothing to what it is made of.
-        written |= targets if effect.changes_names else _closure(targets, now.along)
-        written |= find(name for name in effect.made if not before.find(name))
+        read.update(*(_find(name, passing, now, before) for name in effect.read))
+        targets = {one for name in effect.written for one in _find(name, passing, now, before)}
+        if effect.changes_names:
+            # Who makes or drops a view does nothing to what it is made of. And IF EXISTS may have found nothing.
+            written |= targets & (now.tables | before.tables)
+        else:
+            targets = _closure(targets, now.referring) if effect.cascades else targets
+            written |= _closure(targets, now.along)
+        for table in {now.make(name) for name in effect.made} & now.tables:
+            if not effect.if_absent or table not in before.tables:
+                written.add(table)
         files |= dict.fromkeys(one for one in effect.files_read if not now.find((one.lower(),)))
-    for text, is_written in named:
-        (written if is_written else read).update(find([tuple(text.lower().split("."))]))
+    if any(one.changes_names for one in effects):  # what went with others
+        written |= {one for one in before.tables - now.tables if one[0] == now.here[0]}
     read = _closure(read, now.within)
+    files |= dict.fromkeys(path for one in sorted(read) for path in now.files.get(one, ()))
+    passed_by = now.temporary | before.temporary
     return Touched(
-        read=frozenset(now.show(one) for one in read - now.temporary),
-        written=frozenset(now.show(one) for one in written - now.temporary),
+        read=frozenset(now.show(one) for one in read - passed_by),
+        written=frozenset(now.show(one) for one in written - passed_by),
         files_read=tuple(files),
         files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
         is_unclear=bool(
@@ -133,12 +148,20 @@ def look_up(
     )
 
 
-def _find(name: Name, passing: Collection[Name], now: Catalog, before: Catalog) -> Table | None:
+def _find(
+    name: Name, passing: Collection[Name], now: Catalog, before: Catalog
+) -> Collection[Table]:
     """The table that is meant, as things are now or were before; else the one that would be."""
-    table = now.find(name)
-    if table is None and (name in passing or _is_system(name) or _is_file(name)):
-        return None
-    return table or before.find(name) or now.expect(name)
+    found, earlier = now.find(name), before.find(name)
+    if found is None and earlier is None:
+        is_nobodys = name in passing or _is_system(name) or _is_file(name)
+        is_variable = now.has_variables and len(name) == 1
+        return () if is_nobodys or is_variable else (now.expect(name),)
+    if found not in now.temporary:
+        meant = [found or earlier]
+    else:  # it may have been made in front of one that was meant until then
+        meant = [found, earlier, now.find_behind(name) if name in passing else None]
+    return [one for one in meant if one is not None]
 
 
 def _is_system(name: Name) -> bool:
@@ -153,6 +176,8 @@ def _is_file(name: Name) -> bool:
 
 
 def _moves_between(effects: Sequence[Effect]) -> bool:
-    """Whether names were used before it was said anew where they are looked up."""
-    moves = [number for number, one in enumerate(effects) if one.moves_names]
-    return bool(moves) and any(one.read or one.written for one in effects[: moves[-1]])
+    """Whether names were used before it was said anew where they are looked up, or before that was taken back."""
+    if not any(one.moves_names for one in effects):
+        return False
+    last = max(n for n, one in enumerate(effects) if one.moves_names or one.undoes)
+    return any(one.read or one.written or one.made for one in effects[:last])

@@ -24,35 +24,41 @@ Name = tuple[str, ...]
 class Effect:
     """What one statement does.
 
-    `made` is created if there is none of that name; `passing` are temporary tables that it creates. `files_read` and
-    `files_written` are paths or globs that it names itself. `called` are functions that may be the user's own.
-    `changes_names`: which tables there are, or what a name means, may be another after it; with `moves_names` the
-    latter, so that what was heard before it and after it cannot be looked up together.
+    `made` is created, with `if_absent` where there is none of that name; `passing` are temporary tables that it
+    creates. `files_read` and `files_written` are paths or globs that it names itself. `called` are functions that may
+    be the user's own. `cascades`: it empties what refers to its tables, too. `changes_names`: which tables there are,
+    or what a name means, may be another after it; with `moves_names` the latter, so that what was heard before it and
+    after it cannot be looked up together; and `undoes` may take such a move back.
     """
 
     read: tuple[Name, ...] = ()
     written: tuple[Name, ...] = ()
     made: tuple[Name, ...] = ()
+    if_absent: bool = False
     passing: tuple[Name, ...] = ()
     files_read: tuple[str, ...] = ()
     files_written: tuple[str, ...] = ()
     called: tuple[str, ...] = ()
+    cascades: bool = False
     changes_names: bool = False
     moves_names: bool = False
+    undoes: bool = False
     commits: bool = False
     is_unclear: bool = False
 
 
 NOTHING = Effect()
+MOVED = Effect(changes_names=True, moves_names=True)
 UNCLEAR = Effect(is_unclear=True, changes_names=True)
 #: In the place of a text in a shape; nobody calls a table so.
 BLANK = "?"
+_LOWER = {ord(one): one.lower() for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 #: Longer ones are not parsed: a parser in Python reads some 100 kB in a second.
 LONGEST = 50_000
 
 _QUIET = frozenset(
-    {"begin", "start", "rollback", "abort", "savepoint", "release", "checkpoint", "lock", "force"}
-    | {"show", "explain", "describe", "pragma", "listen", "unlisten", "notify", "fetch", "close"}
+    {"begin", "start", "savepoint", "release", "checkpoint", "lock", "force"}
+    | {"show", "explain", "describe", "listen", "unlisten", "notify", "fetch", "close"}
     | {
         "deallocate",
         "analyze",
@@ -66,14 +72,28 @@ _QUIET = frozenset(
     }
 )
 _COMMITS = frozenset(["commit", "end"])
-_MOVES = frozenset(["set", "reset", "use", "discard", "attach", "detach"])
+_UNDOES = frozenset(["rollback", "abort"])
+_SETS = frozenset(["set", "reset", "pragma"])
+_MOVES = frozenset(["use", "discard", "attach", "detach"])
 #: Settings that say where names are looked up.
-_PLACES = re.compile(r"\b(search_path|schema|role|session\s+authorization)\b", re.I)
+_PLACES = re.compile(r"\b(search_path|schema|role|session\s+authorization)\b|^reset\s+all\b", re.I)
+#: One for a part of a transaction, one that reads tables, one that moves files.
+_STRANGE_SET = re.compile(
+    r"set\s+local\s.*\b(search_path|schema|role)\b|set\s.*\(|.*\b(file_search_path|home_directory)\b",
+    re.I | re.S,
+)
+_SET_CONFIG = re.compile(r"\bset_config\s*\((?:\s*'([^']*)'\s*,)?", re.I)
 _EXECUTES = re.compile(r"\s*explain\s*(\(|.*\banaly[sz]e\b)", re.I | re.S)
 _REFRESH = re.compile(
     r'\s*refresh\s+materialized\s+view\s+(?:concurrently\s+)?((?:[\w$]+|"[^"]+")(?:\.(?:[\w$]+|"[^"]+"))*)',
     re.I,
 )
+_CALL = re.compile(r'([\w$]+|"(?:[^"]|"")+")\s*\(')
+#: What stands behind these words says how the rows are written, and says it in ways that are not parsed.
+_COPY_OPTIONS = re.compile(r"(\b(?:to\s+stdout|from\s+stdin)\b).*", re.I | re.S)
+_COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
+_EXTENSION = re.compile(r"create\s+(extension|type)\b", re.I)
+_CASCADE = re.compile(r"\bcascade\b", re.I)
 _ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
 _PART = re.compile(r'"[^"]*"|[^.]+')
 
@@ -82,7 +102,7 @@ _TRICKY = re.compile(r"\\|\$\w*\$|--|/\*|\bE'", re.I)
 _VALUE = re.compile(
     r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|(?<![\w.$:"%])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
 )
-_ROWS = re.compile(r"(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))")
+_ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
 _DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 
 _WITHIN = ("with_", "with")  # sqlglot's name of it has changed
@@ -94,7 +114,7 @@ _FILE_READERS = re.compile(
 )
 #: DuckDB's table functions that read no table and no file of the project.
 _HARMLESS = re.compile(
-    r"(range|generate_series|unnest|generate_subscripts|repeat|glob|(duckdb|pragma|icu)_\w+)$", re.I
+    r"(range|generate_series|unnest|generate_subscripts|repeat|(duckdb|pragma|icu)_\w+)$", re.I
 )
 #: Functions that run a text, or read another database.
 _RUNS_TEXT = re.compile(
@@ -108,8 +128,14 @@ def shape_of(text: str) -> str:
     """The text with blanks for its texts and numbers, and one row for many; as it is, where that is not safe."""
     if _TRICKY.search(text) or not _DATA.match(text):
         return text
-    blank = _VALUE.sub(lambda one: one[0] if one[0][0] == '"' else "'?'", text)
-    return _ROWS.sub("", blank)
+    return _ROWS.sub(r"\1", _VALUE.sub(_blank, text))
+
+
+def _blank(found: re.Match[str]) -> str:
+    first = found[0][0]
+    if first == '"':
+        return found[0]
+    return f"'{BLANK}'" if first == "'" else "0"
 
 
 def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:
@@ -144,15 +170,39 @@ def _read_one(text: str, dialect: str) -> Effect:
     word = found[0].lower() if found else ""
     if word in _COMMITS:
         return Effect(commits=True)
+    if word in _UNDOES:
+        return Effect(undoes=True)
+    if word in _SETS:
+        if _STRANGE_SET.match(text):
+            return UNCLEAR
+        return MOVED if _PLACES.search(text) else NOTHING
     if word in _MOVES:
-        is_local = word in ("set", "reset") and not _PLACES.search(text)
-        return NOTHING if is_local else Effect(changes_names=True, moves_names=True)
+        return MOVED
     if word in _QUIET:
         return UNCLEAR if _EXECUTES.match(text) else NOTHING
     if refreshed := _REFRESH.match(text):
         name = tuple(_unquote(part, dialect) for part in _PART.findall(refreshed[1]))
         return Effect(read=(name,), written=(name,))
-    return _Reader(dialect).read(_parse(_ON_COMMIT.sub("", text), dialect))
+    if _EXTENSION.match(text):
+        return Effect(changes_names=True)
+    if word == "copy":
+        if _COPY_DATABASE.match(text):
+            return UNCLEAR
+        text = _COPY_OPTIONS.sub(r"\1", text)
+    effect = _Reader(dialect).read(_parse(_ON_COMMIT.sub("", text), dialect))
+    called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
+    return replace(
+        effect,
+        called=tuple(called),
+        cascades=word == "truncate" and bool(_CASCADE.search(text)),
+        is_unclear=effect.is_unclear or _may_move(text),
+    )
+
+
+def _may_move(text: str) -> bool:
+    """Whether a function is called that sets where names are looked up."""
+    names = [found[1] for found in _SET_CONFIG.finditer(text)]
+    return any(one in (None, BLANK) or _PLACES.search(one) for one in names)
 
 
 def _parse(text: str, dialect: str) -> Any:
@@ -176,7 +226,11 @@ def _unquote(part: str, dialect: str) -> str:
 
 
 def _fold(name: str, is_quoted: bool, dialect: str) -> str:
-    return name if is_quoted and dialect == "postgres" else name.lower()
+    if dialect != "postgres":
+        return name.lower()
+    # As PostgreSQL does it: letters of ASCII alone, and not more than it keeps of a name.
+    folded = name if is_quoted else name.translate(_LOWER)
+    return folded if len(folded) < 16 else folded.encode()[:63].decode(errors="ignore")
 
 
 class _Reader:
@@ -188,20 +242,22 @@ class _Reader:
         self._exp: Any = exp
         self._dialect = dialect
         self._files: dict[str, None] = {}
-        self._called: dict[str, None] = {}
         self._is_unclear = False
 
     def read(self, tree: Any) -> Effect:
         exp = self._exp
         match tree:
             case exp.Insert():
-                target = _bare(tree.this)
-                return self._effect(tree, written=[target])
+                conflict = tree.args.get("conflict")
+                also_read = conflict is not None and self._looks_at_rows(conflict)
+                return self._effect(tree, written=[_bare(tree.this)], also_read=also_read)
             case exp.Update():
-                return self._effect(tree, written=[tree.this], also_read=tree.args.get("where"))
+                also_read = self._looks_at_rows(tree)
+                return self._effect(tree, written=[tree.this], also_read=also_read)
             case exp.Delete():
                 targets = tree.args.get("tables") or [tree.this]
-                return self._effect(tree, written=targets, also_read=tree.args.get("where"))
+                also_read = self._looks_at_rows(tree)
+                return self._effect(tree, written=targets, also_read=also_read)
             case exp.Merge():
                 return self._effect(tree, written=[tree.this], also_read=True)
             case exp.TruncateTable():
@@ -211,9 +267,7 @@ class _Reader:
             case exp.Drop():
                 return self._read_drop(tree)
             case exp.Alter():
-                renamed = [one.this for one in tree.find_all(exp.AlterRename)]
-                effect = self._effect(tree, written=[tree.this, *renamed])
-                return replace(effect, changes_names=True)
+                return self._read_alter(tree)
             case exp.Copy():
                 return self._read_copy(tree)
             case exp.Query() | exp.Values() | exp.Table() | exp.Pivot():
@@ -222,10 +276,30 @@ class _Reader:
                     return self._effect(tree)
                 if into.args.get("temporary"):
                     return self._effect(tree, passing=[into.this], changes_names=True)
-                return self._effect(tree, written=[into.this], changes_names=True)
+                return self._effect(tree, made=[into.this], changes_names=True)
             case exp.Summarize():
                 return self._effect(tree)
         return UNCLEAR
+
+    def _looks_at_rows(self, tree: Any) -> bool:
+        """Whether an UPDATE, a DELETE or a conflict of an INSERT looks at the rows that are there."""
+        exp = self._exp
+        if tree.args.get("where") or tree.args.get("returning"):
+            return True
+        return any(
+            column.table.lower() != "excluded"
+            for one in tree.expressions
+            for column in (one.expression if isinstance(one, exp.EQ) else one).find_all(exp.Column)
+        )
+
+    def _read_alter(self, tree: Any) -> Effect:
+        if (tree.args.get("kind") or "").upper() not in ("TABLE", "VIEW"):
+            return Effect(changes_names=True)
+        renamed = [one.this for one in tree.find_all(self._exp.AlterRename)]
+        effect = self._effect(tree, written=[tree.this, *renamed], changes_names=True)
+        # A new name is one in the schema of the old.
+        old, *new = effect.written or ((),)
+        return replace(effect, written=(old, *((*old[:-1], one[-1]) for one in new)))
 
     def _read_create(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
@@ -236,9 +310,8 @@ class _Reader:
         properties = tree.args.get("properties")
         if properties is not None and properties.find(exp.TemporaryProperty):
             return self._effect(tree, passing=[target], changes_names=True)
-        if tree.args.get("exists"):
-            return self._effect(tree, made=[target], changes_names=True)
-        return self._effect(tree, written=[target], changes_names=True)
+        effect = self._effect(tree, made=[target], changes_names=True)
+        return replace(effect, if_absent=bool(tree.args.get("exists")))
 
     def _read_drop(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
@@ -248,9 +321,10 @@ class _Reader:
         return self._effect(tree, written=targets, changes_names=True)
 
     def _read_copy(self, tree: Any) -> Effect:
-        files = tuple(one.name for one in tree.args.get("files") or () if _is_text(one))
-        if self._dialect != "duckdb":
-            files = ()  # they are the server's
+        given = tree.args.get("files") or ()
+        files = (
+            self._paths(given) if self._dialect == "duckdb" else ()
+        )  # else they are the server's
         if tree.args.get("kind"):
             effect = self._effect(tree, written=[_bare(tree.this)])
             return replace(effect, files_read=(*effect.files_read, *files))
@@ -275,26 +349,31 @@ class _Reader:
             targets.clear()
         read: dict[Name, None] = {}
         more: list[Any] = []
-        for node in tree.walk():
+        # What is locked, and what a column refers to, is not read by that.
+        passed_by = exp.Lock, exp.Reference
+        writers = exp.Insert, exp.Update, exp.Delete, exp.Merge
+        for node in tree.walk(prune=lambda one: isinstance(one, passed_by)):
             if isinstance(node, exp.Table):
                 if id(node) not in targets:
                     self._read_table(node, read)
-            elif isinstance(node, exp.Anonymous):
-                self._note_call(str(node.this), node)
-            elif isinstance(node, exp.Command):
+            elif isinstance(node, exp.Command) or self._runs_text(node):
                 self._is_unclear = True
-            elif node is not tree and isinstance(node, exp.Insert | exp.Update | exp.Delete):
-                more.append(_bare(node.this))  # within a WITH
+            elif (
+                isinstance(node, writers) and node is not tree and not node.find_ancestor(exp.When)
+            ):
+                more.append(_bare(node.this))  # within a WITH; those of a MERGE write where it does
         return Effect(
             read=tuple(read),
             written=self._names((*written, *more)),
             made=self._names(made),
             passing=self._names(passing),
             files_read=tuple(self._files),
-            called=tuple(self._called),
             changes_names=changes_names,
             is_unclear=self._is_unclear,
         )
+
+    def _runs_text(self, node: Any) -> bool:
+        return isinstance(node, self._exp.Anonymous) and bool(_RUNS_TEXT.match(str(node.this)))
 
     def _names(self, tables: Iterable[Any]) -> tuple[Name, ...]:
         names = []
@@ -327,21 +406,27 @@ class _Reader:
         """In the place of a table: it may read files, or anything."""
         exp = self._exp
         called = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name()
-        if isinstance(node, exp.ReadCSV | exp.ReadParquet) or _FILE_READERS.match(called):
-            given = node.this if isinstance(node, exp.ReadCSV) else None
-            if given is None:
-                given = node.expressions[0] if node.expressions else None
-            texts: list[Any] = given.expressions if isinstance(given, exp.Array) else [given]
-            self._files.update((one.name, None) for one in texts if _is_text(one))
+        is_csv = isinstance(node, exp.ReadCSV)
+        if is_csv or called.upper() == "READ_PARQUET" or _FILE_READERS.match(called):
+            given = [node.this] if is_csv else node.expressions[:1]
+            if given and isinstance(given[0], exp.Array):
+                given = given[0].expressions
+            self._files.update(dict.fromkeys(self._paths(given)))
         elif isinstance(node, exp.Anonymous):
-            if self._dialect == "duckdb" and not _HARMLESS.match(called):
+            is_known = self._dialect != "duckdb" or _HARMLESS.match(called)
+            if not is_known:
                 self._is_unclear = True
-            self._note_call(called, node)
 
-    def _note_call(self, called: str, node: Any) -> None:
-        if _RUNS_TEXT.match(called):
-            self._is_unclear = True
-        self._called[called.lower()] = None
+    def _paths(self, given: Iterable[Any]) -> tuple[str, ...]:
+        """Those that are written out; one that is a parameter is not known, and any other is unclear."""
+        exp = self._exp
+        paths = []
+        for one in given:
+            if getattr(one, "is_string", False) and one.name != BLANK:
+                paths.append(one.name)
+            elif not isinstance(one, exp.Placeholder | exp.Parameter | exp.Table):
+                self._is_unclear = True
+        return tuple(paths)
 
 
 def _bare(node: Any) -> Any:
@@ -351,8 +436,8 @@ def _bare(node: Any) -> Any:
     return node
 
 
-def _is_text(node: Any) -> bool:
-    return bool(getattr(node, "is_string", False))
+def _is_union(query: Any) -> bool:
+    return any(kind.__name__ == "SetOperation" for kind in type(query).__mro__)
 
 
 def _is_common(table: Any, name: str, dialect: str) -> bool:
@@ -361,13 +446,18 @@ def _is_common(table: Any, name: str, dialect: str) -> bool:
     while node is not None:
         common = next((node.args[key] for key in _WITHIN if node.args.get(key)), None)
         if common is not None:
-            # Within the list itself a part sees those before it; of a recursive one all see all.
-            is_within = below is common and not common.args.get("recursive")
+            # Within the list itself a part sees those before it; of a recursive one all see all, and in DuckDB a
+            # union itself.
+            is_recursive = bool(common.args.get("recursive"))
+            is_within = below is common and not (is_recursive and dialect != "duckdb")
             for one in common.expressions:
-                if is_within and one is within:
+                is_last = is_within and one is within
+                if is_last and not (is_recursive and _is_union(one.this)):
                     break
                 alias = one.args["alias"].this
                 if _fold(alias.name, bool(alias.args.get("quoted")), dialect) == name:
                     return True
+                if is_last:
+                    break
         within, below, node = below, node, node.parent
     return False

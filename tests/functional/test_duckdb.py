@@ -152,7 +152,7 @@ PREPARED = (
         ("conn.query('select * from t').fetchall()", (["t"], [], False)),
         ("conn.table('t').fetchall()", (["t"], [], False)),
         ("conn.table('t').filter('a > 1').fetchall()", (["t"], [], False)),
-        ("conn.table('t').filter('a in (select a from u)').fetchall()", (["t"], [], True)),
+        ("conn.table('t').filter('a in (from u)').fetchall()", (["t", "u"], [], False)),
         ("conn.table('u').insert([1])", (["u"], [], True)),
         ("conn.sql('select a from t').insert_into('u')", (["t"], ["u"], False)),
         ("conn.sql('select a from t').create('n')", (["t"], ["n"], False)),
