@@ -88,7 +88,7 @@ _REFRESH = re.compile(
     r'\s*refresh\s+materialized\s+view\s+(?:concurrently\s+)?((?:[\w$]+|"[^"]+")(?:\.(?:[\w$]+|"[^"]+"))*)',
     re.I,
 )
-_CALL = re.compile(r'([\w$]+|"(?:[^"]|"")+")\s*\(')
+_CALL = re.compile(r'((?<![\w$])[\w$]++|"(?:[^"]|"")+")\s*\(')
 #: What stands behind these words says how the rows are written, and says it in ways that are not parsed.
 _COPY_OPTIONS = re.compile(r"(\b(?:to\s+stdout|from\s+stdin)\b).*", re.I | re.S)
 _COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
@@ -103,6 +103,7 @@ _VALUE = re.compile(
     r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|(?<![\w.$:"%])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
 )
 _ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
+_LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
 _DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 
 _WITHIN = ("with_", "with")  # sqlglot's name of it has changed
@@ -125,10 +126,10 @@ _RUNS_TEXT = re.compile(
 
 
 def shape_of(text: str) -> str:
-    """The text with blanks for its texts and numbers, and one row for many; as it is, where that is not safe."""
+    """The text with blanks for its texts and numbers, and few of them for many; as it is, where that is not safe."""
     if _TRICKY.search(text) or not _DATA.match(text):
         return text
-    return _ROWS.sub(r"\1", _VALUE.sub(_blank, text))
+    return _LIST.sub("", _ROWS.sub(r"\1", _VALUE.sub(_blank, text)))
 
 
 def _blank(found: re.Match[str]) -> str:
