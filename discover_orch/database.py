@@ -291,23 +291,42 @@ class Other(Transaction):
 class Duckdb(Other):
     """DuckDB keeps each statement by itself until a transaction is begun, and says so by no attribute."""
 
-    _is_begun = False
-
     def begin(self) -> None:
-        self._is_begun = False
         self.conn.begin()
-        self._is_begun = True
 
     def end(self, keep: bool) -> list[str]:
-        was_begun, self._is_begun = self._is_begun, False
-        if not was_begun:  # the user's own is going on
-            return []
+        if keep and not self.is_closed():
+            self._refuse_aborted()
         try:
             return super().end(keep)
         except Exception as error:
             if "no transaction is active" in str(error):  # the tool ended it
                 return []
             raise
+
+    def is_closed(self) -> bool:
+        try:
+            self.conn.extract_statements(
+                ""
+            )  # asks nothing of the database, and leaves a result as it is
+        except Exception as error:
+            return "closed" in str(error)
+        return False
+
+    def _refuse_aborted(self) -> None:
+        """COMMIT would be a ROLLBACK, and nobody says so."""
+        try:
+            self.conn.get_table_names(
+                "SELECT 1"
+            )  # within the transaction, and leaves a result as it is
+        except Exception as error:
+            if "aborted" not in str(error):
+                return
+            self.conn.rollback()
+            raise NotKept(
+                "went on after a statement had failed, so DuckDB keeps nothing that it wrote; "
+                "conn.rollback() after the failure begins anew, or ask before: INSERT OR IGNORE, IF NOT EXISTS"
+            ) from None
 
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"

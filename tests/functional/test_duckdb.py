@@ -136,6 +136,111 @@ def test_a_transaction_of_the_tools_own_is_refused_with_a_way_on(
     assert answer.code == 0, answer.text
 
 
+def test_a_tool_whose_transaction_broke_has_failed_though_it_went_on(
+    project: Project, orch: Orch
+) -> None:
+    """COMMIT is a ROLLBACK then, and DuckDB does not say so."""
+    lines = (
+        'conn.execute("create table t (a int primary key)")',
+        'conn.execute("insert into t values (1)")',
+        "try:",
+        '    conn.execute("insert into t values (1)")',
+        "except Exception:",
+        "    pass",
+    )
+    root = project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
+    answer = orch("run")
+    assert answer.code == 1
+    assert "went on after a statement had failed" in answer.out
+    assert rows(root, "select count(*) from duckdb_tables()") == [(0,)]
+    project({"src/a.py": tool("s1", *lines, "    conn.rollback()", "    conn.begin()")})
+    assert orch("run").code == 0
+
+
+def test_a_tool_that_closes_its_connection_leaves_a_new_one_to_the_next(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            **PIPELINE,
+            "src/fetch.py": tool(
+                "s1",
+                "conn.execute('create table raw as select 2 as a')",
+                "conn.commit()",
+                "conn.close()",
+            ),
+        }
+    )
+    answer = orch("run", "-v")
+    assert answer.code == 0, answer.text
+    assert "closed its connection" in answer.out
+    assert flows(orch)["parse"] == (["raw"], ["good"], False)
+
+
+@pytest.mark.parametrize("call", ["conn.sql", "conn.execute", "duckdb.sql"])
+def test_duckdb_finds_a_variable_of_the_tool(project: Project, orch: Orch, call: str) -> None:
+    """A relation stands for a data frame: it is no table that anybody writes."""
+    more = ", connection=conn" if call == "duckdb.sql" else ""
+    project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": tool(
+                "s1",
+                "import duckdb",
+                "frame = conn.sql('select 7 as a')",
+                f"print({call}('from frame'{more}).fetchall())",
+                "conn.execute('create table t as from frame')",
+            ),
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert "[(7,)]" in answer.out
+    assert flows(orch)["a"] == ([], ["t"], False)
+
+
+def test_a_table_keeps_its_name_for_a_tool_that_goes_to_another_database(
+    project: Project, orch: Orch
+) -> None:
+    conf = CONF.replace(
+        'return duckdb.connect("w.duckdb")',
+        """conn = duckdb.connect("w.duckdb")
+        conn.execute("attach 'side.duckdb' as side")
+        return conn""",
+    )
+    project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": conf,
+            "src/a.py": tool("s1", "conn.execute('create table side.q as select 1 as a')"),
+            "src/b.py": tool("s2", "conn.execute('use side')", "conn.execute('from q')"),
+            "src/c.py": tool("s3", "conn.execute('create table w.t as from q')"),
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert flows(orch) == {
+        "a": ([], ["side.main.q"], False),
+        "b": (["side.main.q"], [], False),
+        "c": (["side.main.q"], ["t"], False),
+    }
+
+
+def test_files_behind_a_view_belong_to_who_reads_it(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": CONF,
+            "in/a.csv": "a\n1\n",
+            "src/a.py": tool("s1", "conn.execute(\"create or replace view v as from 'in/a.csv'\")"),
+            "src/b.py": tool("s2", "conn.execute('create or replace table t as from v')"),
+        }
+    )
+    assert orch("run").code == 0
+    (root / "in" / "a.csv").write_text("a\n2\n")
+    assert reasons(orch)["b"][0] == "in/a.csv changed"
+
+
 PREPARED = (
     "conn.execute(\"create table t as select 1 as a, 'x' as b\")",
     'conn.execute("create table u (a int)")',
