@@ -48,10 +48,10 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     from tests.support.postgres import open_server  # few tests need one
 
-    with open_server(tmp_path_factory.mktemp("pg")) as url:
+    with open_server() as url:
         yield url
 
 

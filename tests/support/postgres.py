@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,18 @@ import psycopg
 
 
 @contextmanager
-def open_server(folder: Path) -> Iterator[str]:
-    """The URL of its database `postgres`; others can be made beside it."""
+def open_server() -> Iterator[str]:
+    """The URL of its database `postgres`; others can be made beside it.
+
+    Its folder is not below pytest's: that one is closed to others by each session that begins, and where tests are run
+    by root the server is another user's.
+    """
+    with tempfile.TemporaryDirectory(prefix="orch-pg-") as folder:
+        os.chmod(folder, 0o755)
+        yield from _serve(Path(folder))
+
+
+def _serve(folder: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a library that is loaded with it
