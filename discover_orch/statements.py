@@ -192,11 +192,14 @@ def _read_one(text: str, dialect: str) -> Effect:
         text = _COPY_OPTIONS.sub(r"\1", text)
     effect = _Reader(dialect).read(_parse(_ON_COMMIT.sub("", text), dialect))
     called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
+    is_moving = _may_move(text)
     return replace(
         effect,
         called=tuple(called),
         cascades=word == "truncate" and bool(_CASCADE.search(text)),
-        is_unclear=effect.is_unclear or _may_move(text),
+        changes_names=effect.changes_names or is_moving,
+        moves_names=is_moving,
+        is_unclear=effect.is_unclear or is_moving,
     )
 
 

@@ -234,6 +234,18 @@ SCHEMAS = (
         ("create table t (a int)", "update t set a = 1 where a = 2", (["t"], ["t"], False)),
         ("create table t (a int)", "truncate t", ([], ["t"], False)),
         ("create table t (a int)", "select * into n from t", (["t"], ["n"], False)),
+        (FUNCTION + "; create view v as select f()", "select * from v", (["v"], [], True)),
+        (FUNCTION + "; create table u (a int default f(), b int)", "insert into u (b) values (1)", ([], ["u"], True)),
+        (VIEW, "drop table t cascade", ([], ["t", "v", "w"], False)),
+        (CASCADE, "truncate t cascade", ([], ["t", "u"], False)),
+        (SCHEMAS, "select set_config('search_path', 'two', false); select * from t", (["two.t"], [], True)),
+        (SCHEMAS, "create table if not exists t (a int)", ([], ["t"], False)),
+        ("create table t (a int)", "select * from t; create temp table t as select 1", (["t"], [], False)),
+        (
+            "create table t (a int primary key); create table s (a int)",
+            "merge into t using s on t.a = s.a when not matched then insert values (s.a)",
+            (["s", "t"], ["t"], False),
+        ),
     ],
 )  # fmt: skip
 def test_what_statements_mean(
