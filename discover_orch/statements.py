@@ -97,11 +97,13 @@ _CASCADE = re.compile(r"\bcascade\b", re.I)
 _ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
 _PART = re.compile(r'"[^"]*"|[^.]+')
 
-# What makes it unsafe to take texts and numbers out without a parser: escapes, dollar quotes, comments.
-_TRICKY = re.compile(r"\\|\$\w*\$|--|/\*|\bE'", re.I)
-_VALUE = re.compile(
-    r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|(?<![\w.$:"%])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
-)
+# What makes it unsafe to take texts and numbers out without a parser: escapes, comments, and dollar quotes.
+_TRICKY = ("\\", "--", "/*")
+_DOLLARS = re.compile(r"\$\w*\$")
+# It begins with what it looks for, so that all else is passed over at once.
+_DIGITS = r'\d(?<![\w.$:"%]\d)\d*(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
+_NUMBER = re.compile(_DIGITS)
+_VALUE = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|' + _DIGITS)
 _ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
 _LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
 _DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
@@ -127,9 +129,17 @@ _RUNS_TEXT = re.compile(
 
 def shape_of(text: str) -> str:
     """The text with blanks for its texts and numbers, and few of them for many; as it is, where that is not safe."""
-    if _TRICKY.search(text) or not _DATA.match(text):
+    # Called while the tool waits: what is quickly told goes before the patterns.
+    for mark in _TRICKY:
+        if mark in text:
+            return text
+    if ("$" in text and _DOLLARS.search(text)) or not _DATA.match(text):
         return text
-    return _LIST.sub("", _ROWS.sub(r"\1", _VALUE.sub(_blank, text)))
+    has_texts = "'" in text or '"' in text
+    blank = _VALUE.sub(_blank, text) if has_texts else _NUMBER.sub("0", text)
+    if ")," in blank or ") " in blank:
+        blank = _ROWS.sub(r"\1", blank)
+    return _LIST.sub("", blank) if blank.count(",") >= 10 else blank
 
 
 def _blank(found: re.Match[str]) -> str:
