@@ -12,7 +12,8 @@ from importlib.util import find_spec
 
 from discover_orch.catalog import look_up
 from discover_orch.drivers import find_driver
-from discover_orch.statements import Effect, read_statements, shape_of
+from discover_orch.shapes import shape_of
+from discover_orch.statements import Effect, read_statements
 from discover_orch.value import replace
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.catalog import Catalog
-    from discover_orch.drivers import Driver
+    from discover_orch.driver import Driver
 
     Files = Callable[[Iterable[str], Iterable[str]], None]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from discover_orch.shapes import BLANK
 from discover_orch.value import replace, value
 
 TYPE_CHECKING = False
@@ -50,8 +51,6 @@ class Effect:
 NOTHING = Effect()
 MOVED = Effect(changes_names=True, moves_names=True)
 UNCLEAR = Effect(is_unclear=True, changes_names=True)
-#: In the place of a text in a shape; nobody calls a table so.
-BLANK = "?"
 _LOWER = {ord(one): one.lower() for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 #: Longer ones are not parsed: a parser in Python reads some 100 kB in a second.
 LONGEST = 50_000
@@ -97,17 +96,6 @@ _CASCADE = re.compile(r"\bcascade\b", re.I)
 _ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
 _PART = re.compile(r'"[^"]*"|[^.]+')
 
-# What makes it unsafe to take texts and numbers out without a parser: escapes, comments, and dollar quotes.
-_TRICKY = ("\\", "--", "/*")
-_DOLLARS = re.compile(r"\$\w*\$")
-# It begins with what it looks for, so that all else is passed over at once.
-_DIGITS = r'\d(?<![\w.$:"%]\d)\d*(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
-_NUMBER = re.compile(_DIGITS)
-_VALUE = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|' + _DIGITS)
-_ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
-_LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
-_DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
-
 _WITHIN = ("with_", "with")  # sqlglot's name of it has changed
 #: Functions that read the files which they are given.
 _FILE_READERS = re.compile(
@@ -125,28 +113,6 @@ _RUNS_TEXT = re.compile(
     r"database_to_xml\w*|(postgres|mysql|sqlite)_(query|execute|scan\w*))$",
     re.I,
 )
-
-
-def shape_of(text: str) -> str:
-    """The text with blanks for its texts and numbers, and few of them for many; as it is, where that is not safe."""
-    # Called while the tool waits: what is quickly told goes before the patterns.
-    for mark in _TRICKY:
-        if mark in text:
-            return text
-    if ("$" in text and _DOLLARS.search(text)) or not _DATA.match(text):
-        return text
-    has_texts = "'" in text or '"' in text
-    blank = _VALUE.sub(_blank, text) if has_texts else _NUMBER.sub("0", text)
-    if ")," in blank or ") " in blank:
-        blank = _ROWS.sub(r"\1", blank)
-    return _LIST.sub("", blank) if blank.count(",") >= 10 else blank
-
-
-def _blank(found: re.Match[str]) -> str:
-    first = found[0][0]
-    if first == '"':
-        return found[0]
-    return f"'{BLANK}'" if first == "'" else "0"
 
 
 def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:

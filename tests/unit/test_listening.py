@@ -12,7 +12,8 @@ import pytest
 
 from discover_orch import listening
 from discover_orch.catalog import Catalog
-from discover_orch.drivers import Driver, find_driver
+from discover_orch.driver import Driver
+from discover_orch.drivers import find_driver
 from discover_orch.listening import MOST, PLAIN_LENGTH, PLAIN_TEXTS, Statements, listen
 from discover_orch.value import replace
 
