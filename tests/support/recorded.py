@@ -15,7 +15,7 @@ from discover_orch.memory import Memory
 from discover_orch.plan import Plan
 from discover_orch.recording import Recorder
 from discover_orch.remaining import Remaining
-from discover_orch.result import Result
+from discover_orch.result import Result, Success
 from discover_orch.run import RunFinished, RunStarted, Status, ToolFinished, ToolStarted
 from discover_orch.seen import Seen, listing_hash
 from discover_orch.values import Values
@@ -23,6 +23,23 @@ from discover_orch.values import Values
 NOTHING: Mapping[str, Any] = {}
 #: Long before any file of a test: what is older than that did not change while the tool ran.
 LONG_AGO = (1, 1)
+#: Of a file that was last changed long before any test: its mark stands for it.
+OLD = (1_700_000_000_123_456_789,) * 2
+
+
+def tool(stage: str = "one", run: str = "def run(): pass", **tags: object) -> str:
+    """The text of a tool's module; `tags` are those beside `STAGE`."""
+    lines = [f"STAGE = {stage!r}", *(f"{name} = {value!r}" for name, value in tags.items()), run]
+    return "\n".join(lines) + "\n"
+
+
+def write(root: Path, name: str, text: str = "x") -> Path:
+    """A file that is old, but for what the system itself says of its change."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, ns=OLD)
+    return path
 
 
 def database(changes: int, text: bytes = b"") -> bytes:
@@ -118,3 +135,9 @@ def stale(
 
 def result(root: Path, module: str) -> Result:
     return Memory(str(root)).results([module])[module]
+
+
+def success(root: Path, module: str = "src.a") -> Success:
+    found = result(root, module).success
+    assert found is not None
+    return found
