@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import traceback
 from collections.abc import Callable
 
 _READING_RIGHTS = (1, 2)  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
@@ -25,25 +24,13 @@ def bound_by_permissions() -> list[str]:
 
 def run_bound(function: Callable[[], str]) -> str:
     """What the function says in a process that permissions hold for; how it raised, if it did."""
-    receive, send = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(receive)
-            try:
-                _give_up_reading_rights()
-                answer = function()
-            except BaseException:
-                answer = traceback.format_exc()
-            with os.fdopen(send, "w", encoding="utf-8") as pipe:
-                pipe.write(answer)
-        finally:
-            os._exit(0)
-    os.close(send)
-    with os.fdopen(receive, encoding="utf-8") as pipe:
-        answer = pipe.read()
-    os.waitpid(pid, 0)
-    return answer
+    from tests.support.forked import run_forked  # not where this file is run as a program
+
+    def bound() -> str:
+        _give_up_reading_rights()
+        return function()
+
+    return run_forked(bound)
 
 
 def _give_up_reading_rights(*, for_good: bool = False) -> None:
