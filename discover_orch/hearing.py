@@ -7,6 +7,7 @@ process ends. What native code and child processes do is not heard, nor is `exis
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -259,8 +260,14 @@ def _make_absolute(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
 
 
 def _shorten(path: str) -> str:
-    is_short = "/." not in path and "//" not in path and path[-1:] != "/"
-    return path if is_short else os.path.normpath(path)
+    if "/." not in path and "//" not in path and path[-1:] != "/":
+        return path
+    above = len(path) if path.endswith("/..") else path.rfind("/../") + 3
+    if above > 2:
+        with contextlib.suppress(ValueError):  # it is no path at all
+            # What is above a folder that a link leads to, only the disk knows.
+            path = os.path.realpath(path[:above]) + path[above:]
+    return os.sep + os.path.normpath(path).lstrip(os.sep)  # which leaves two at the beginning
 
 
 def _find_files(folder: str) -> list[str]:

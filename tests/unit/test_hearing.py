@@ -495,3 +495,33 @@ def test_the_folders_above_a_path_come_the_nearest_first(path: str, above: list[
 def test_the_folders_above_are_those_that_pathlib_knows(parts: list[str]) -> None:
     path = "/" + "/".join(part.replace(".", "c") for part in parts)
     assert list(find_above(path)) == [str(one) for one in Path(path).parents][:-1]
+
+
+# Spellings of one path.
+
+LAW = """
+found = {}
+names = ["old", "folder", "sub", "a", "..", ".", "", "link", "..x"]
+for seed in range(4000):
+    choose = random.Random(seed).choice
+    spelling = choose(["", os.getcwd() + "/", "/" + os.getcwd() + "/"]) + "/".join(
+        choose(names) for _ in range(choose(range(1, 7)))
+    )
+    try: open(spelling).close()
+    except (OSError, ValueError): is_there = False
+    else: is_there = True
+    heard.settle()
+    if is_there:
+        (noted,) = heard.opened
+        assert os.path.samefile(noted, spelling), (spelling, noted)
+        assert noted == os.path.abspath(noted) and noted[:2] != "//", (spelling, noted)
+        found[spelling] = noted
+    heard.forget()
+assert len(found) > 20, found
+"""
+
+
+def test_however_a_file_is_spelled_what_is_noted_is_that_file_in_a_short_form(root: Path) -> None:
+    (root / "link").symlink_to("folder/sub")
+    (root / "..x").mkdir()
+    hear(root, LAW)
