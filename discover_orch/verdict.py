@@ -54,10 +54,9 @@ def find_verdict(start: str, folder: str | None, environ: Mapping[str, str]) -> 
         return None
     if not is_unchanged(root, open_index(root, __version__), key):
         return None
-    start = root.rstrip("/") + "/"
-    if any(_stamp(start + path) != stamp for path, stamp in stamps.items()):
+    if any(_stamp(os.path.join(root, path)) != stamp for path, stamp in stamps.items()):
         return None
-    return None if any(os.path.lexists(start + path) for path in absent) else stages
+    return None if any(os.path.lexists(os.path.join(root, one)) for one in absent) else stages
 
 
 def keep_verdict(root: str, key: str, stages: Stages, grounds: Grounds, since: int) -> None:
