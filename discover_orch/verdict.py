@@ -22,8 +22,9 @@ from discover_orch.tree import ABSENT, is_racy
 from discover_orch.value import value
 
 KIND = "verdict"
-#: What orch remembers of tools and databases: changed by nobody but a run, or who deletes it.
-_MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases")
+#: What orch remembers of tools and databases: changed by nobody but a run, or who deletes it. And the index: who
+#: writes that has seen another tree than the one that was compared.
+_MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
 
 
 #: Each with the names of the tools that run for it, in order.
