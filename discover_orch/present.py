@@ -138,6 +138,8 @@ class Present:
         for result in self.results.values():
             if result.success is not None:
                 then = result.success.fingerprint
+                if then.patterns:  # also a folder, of which all below counts
+                    return None
                 for paths in (then.files, then.folders, then.written):
                     present.update(dict.fromkeys(paths))
                 absent.update(dict.fromkeys(then.missed))
