@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from discover_orch import __version__
 from discover_orch.config import find_root, fingerprint, read_config_bytes
 from discover_orch.glance import is_unchanged
-from discover_orch.journal import find_runs
+from discover_orch.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.memory import flows_stamp
 from discover_orch.store import FOLDER, open_index, read_sealed, write_sealed
 from discover_orch.tree import ABSENT, is_racy
@@ -63,8 +63,12 @@ def find_verdict(start: str, folder: str | None, environ: Mapping[str, str]) -> 
 def keep_verdict(root: str, key: str, stages: Stages, grounds: Grounds, since: int) -> None:
     """To be called when all has been compared; `key` as of the index, for the configuration. Not kept where
     something has changed since then, or just before (`since`, in ns): nobody knows which of both was compared."""
+    runs = find_runs(root)
+    if runs and not has_ended(root, runs[0]):  # its tools may be stale in a moment
+        return
     paths = [
         *grounds.present,
+        *(f"{FOLDER}/{RUNS}/{run}/{EVENTS}" for run in runs[:1]),
         *(one for one in _MEMORY if os.path.lexists(os.path.join(root, one))),
     ]
     if grounds.has_packages:
