@@ -74,7 +74,10 @@ def keep_verdict(root: str, key: str, stages: Stages, grounds: Grounds, since: i
     if grounds.has_packages:
         paths += [os.path.abspath(one) for one in sys.path if os.path.isdir(one)]
     stamps = {path: _stamp(os.path.join(root, path)) for path in dict.fromkeys(paths)}
-    if any(stamp != ABSENT and is_racy(stamp, since) for stamp in stamps.values()):
+    if any(
+        is_racy(_stamp_above(os.path.join(root, path)) if stamp == ABSENT else stamp, since)
+        for path, stamp in stamps.items()
+    ):
         return
     document = {
         "by": _circumstances(root, key),
@@ -103,6 +106,13 @@ def _stamp(path: str) -> str:
     except (OSError, ValueError):
         return ABSENT
     return f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+
+
+def _stamp_above(path: str) -> str:
+    """Of the nearest folder that is there: it tells when something has gone."""
+    while (path := os.path.dirname(path)) and not os.path.exists(path):
+        pass
+    return _stamp(path)
 
 
 def _path(root: str) -> str:
