@@ -147,8 +147,10 @@ class Present:
         for tool in self.registry.tools.values():
             present.update(dict.fromkeys((*tool.inputs, *tool.outputs)))
         known = self.databases.get(self.database_name)
-        if known is not None and known.path:
-            present[known.path] = None
+        is_named = known is None and self.database_name != CONNECTION
+        path = known.path if known else file_of(self.project.database) if is_named else ""
+        if path:
+            present[path] = None
         return Grounds(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
 
     def outputs(self, tool: Tool, written: Iterable[str]) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def keep_verdict(root: str, key: str, stages: Stages, grounds: Grounds, since: i
         *(one for one in _MEMORY if os.path.lexists(os.path.join(root, one))),
     ]
     if grounds.has_packages:
-        paths += [os.path.abspath(one) for one in sys.path if os.path.isdir(one)]
+        paths += [os.path.abspath(one) for one in sys.path]
     stamps = {path: _stamp(os.path.join(root, path)) for path in dict.fromkeys(paths)}
     if any(
         is_racy(_stamp_above(os.path.join(root, path)) if stamp == ABSENT else stamp, since)
