@@ -18,21 +18,29 @@ LONGEST_NUMBER = 1 << 1000  # a larger one takes long to write, and is refused b
 
 def read_metrics(returned: object) -> Mapping[str, object]:
     """The scalars of a mapping that `run()` returned; whatever else it is or holds is no metric."""
-    if returned is None or not isinstance(returned, Mapping):
-        return {}
-    metrics = {}
+    metrics: dict[str, object] = {}
     try:
+        if returned is None or not isinstance(returned, Mapping):
+            return metrics
         for name, given in returned.items():
             if isinstance(name, str):
                 is_scalar, scalar = _read_scalar(given)
                 if is_scalar:
-                    metrics[str(name)] = scalar
-    except Exception:  # a mapping of the user's own class
+                    metrics[str.__str__(name)[:LONGEST_TEXT]] = scalar
+    except Exception:  # a mapping of the user's own class, or one that does not say what it is
         return metrics
     return metrics
 
 
 def _read_scalar(given: Any) -> tuple[bool, object]:
+    """Whether it is a scalar, and which: what raises when it is asked is none."""
+    try:
+        return _ask_scalar(given)
+    except Exception:
+        return False, None
+
+
+def _ask_scalar(given: Any) -> tuple[bool, object]:
     if given is None or isinstance(given, bool):
         return True, given
     if isinstance(given, str):
@@ -43,10 +51,7 @@ def _read_scalar(given: Any) -> tuple[bool, object]:
         return True, float(given)
     item = getattr(given, "item", None)  # a scalar of numpy and its kin
     if callable(item):
-        try:
-            inner = item()
-        except Exception:
-            return False, None
+        inner = item()
         if inner is None or isinstance(inner, (bool, int, float, str)):
-            return _read_scalar(inner)
+            return _ask_scalar(inner)
     return False, None
