@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from discover_orch.metrics import read_metrics
 from discover_orch.protocol import Argument, DebugStarted, StepFinished, encode_type
 from discover_orch.tool import Choice, EnumChoice, ParamType, Scalar
 from tests.support.driven_worker import DrivenWorker
@@ -124,55 +123,6 @@ def test_a_pool_of_processes_works(project: Project) -> None:
         ended = worker.run("src.tool")
         assert ended.metrics == {"sum": 12}, ended.error
         worker.finish()
-
-
-# What is made of what it gives.
-
-
-class Item:
-    def __init__(self, inner: object) -> None:
-        self.inner = inner
-
-    def item(self) -> object:
-        if isinstance(self.inner, Exception):
-            raise self.inner
-        return self.inner
-
-
-class Words(str):
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        raise RuntimeError
-
-
-@pytest.mark.parametrize(
-    ("returned", "metrics"),
-    [
-        (None, {}),
-        (3, {}),
-        ("rows", {}),
-        ([("a", 1)], {}),
-        ({}, {}),
-        (
-            {"a": 1, "b": 2.5, "c": "x", "d": True, "e": None},
-            {"a": 1, "b": 2.5, "c": "x", "d": True, "e": None},
-        ),
-        ({"a": [1], "b": {}, "c": object(), 3: 4, "d": b"x", "e": 1j}, {}),
-        ({"a": Item(3), "b": Item([3]), "c": Item(ValueError())}, {"a": 3}),
-        ({"a": 10**5000, "b": "x" * 5000, "c": Words("w")}, {"b": "x" * 1000, "c": "w"}),
-    ],
-)
-def test_the_scalars_of_a_mapping_are_metrics(returned: object, metrics: object) -> None:
-    assert read_metrics(returned) == metrics
-
-
-def test_a_mapping_that_raises_is_no_failure() -> None:
-    class Odd(dict[str, object]):
-        def items(self) -> Any:
-            raise RuntimeError
-
-    assert read_metrics(Odd(a=1)) == {}
 
 
 # How it fails.
