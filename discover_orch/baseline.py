@@ -62,6 +62,8 @@ class Baseline:
             os.chdir(self._root)
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
+        if "logging" in sys.modules:  # or it would believe that it captures them still
+            sys.modules["logging"].captureWarnings(False)
         self._warnings.__exit__(*details)
         _put_back_logging(self._log)
 
