@@ -102,9 +102,12 @@ def _circumstances(root: str, key: str) -> list[object]:
 def _stamp(path: str) -> str:
     """Of a file or a folder, as the signatures of `tree`; of a link that leads nowhere its own."""
     try:
-        st = os.stat(path) if os.path.exists(path) else os.lstat(path)
+        st = os.stat(path)
     except (OSError, ValueError):
-        return ABSENT
+        try:
+            st = os.lstat(path)
+        except (OSError, ValueError):
+            return ABSENT
     return f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
 
 
