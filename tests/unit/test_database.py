@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from discover_orch.database import CannotOpen, find_hint, find_path, open_sqlite, read_url
-from discover_orch.sqlite import Connection, first_word
 from tests.support.permissions import bound_by_permissions
 
 
@@ -113,54 +112,6 @@ def test_a_write_to_what_may_only_be_read_gets_a_hint(tmp_path: Path) -> None:
     assert find_hint(ValueError("readonly")) == ""
     assert find_hint(sqlite3.OperationalError("near t: syntax error")) == ""
     assert "AFTER" in find_hint(sqlite3.OperationalError("no such table: t"))
-
-
-@pytest.mark.parametrize(
-    ("sql", "word"),
-    [
-        ("select 1", "SELECT"),
-        ("  \n\tInsert into t", "INSERT"),
-        ("-- a comment\nUPDATE t", "UPDATE"),
-        ("/* a\n * comment */ /**/ DELETE FROM t", "DELETE"),
-        (";;COMMIT", "COMMIT"),
-        ("", ""),
-        ("-- nothing", ""),
-        ("/* not closed", ""),
-        ("(SELECT 1)", ""),
-        ("PRAGMA user_version", "PRAGMA"),
-        ("PRAGMA user_version = 3", "STORE"),
-        ("pragma main.application_id(7)", "STORE"),
-        ("PRAGMA foreign_keys = OFF", "PRAGMA"),
-    ],
-)
-def test_the_first_word_of_a_statement(sql: str, word: str) -> None:
-    assert first_word(sql) == word
-
-
-def test_a_blob_is_opened_inside_the_transaction() -> None:
-    with closing(sqlite3.connect(":memory:", factory=Connection)) as conn:
-        conn.execute("CREATE TABLE t (b)")
-        conn.execute("INSERT INTO t VALUES (zeroblob(3))")
-        conn.commit()
-        conn.begin_step(managed=True)
-        with conn.blobopen("t", "b", 1, readonly=True):
-            assert not conn.in_transaction
-        with conn.blobopen("t", "b", 1) as blob:
-            blob.write(b"abc")
-        conn.end_step(keep=False)
-        assert conn.execute("SELECT b FROM t").fetchone() == (b"\0\0\0",)
-
-
-def test_closing_twice_is_closing_once() -> None:
-    conn = sqlite3.connect(":memory:", factory=Connection)
-    conn.begin_step(managed=True)
-    conn.execute("CREATE TABLE t (a)")
-    conn.close()
-    conn.close()
-    assert conn.is_closed
-    assert conn.lost_writes
-    with pytest.raises(sqlite3.ProgrammingError):
-        conn.execute("SELECT 1")
 
 
 def test_only_a_url_of_a_file_has_a_path() -> None:
