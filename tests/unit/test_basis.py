@@ -556,6 +556,26 @@ def test_a_hash_is_that_of_the_text_that_was_read_or_says_that_nobody_knows(
             assert (content in UNKNOWN) == ("in.csv" not in found.marks)
 
 
+def test_a_module_that_no_import_names_and_of_which_another_text_was_loaded_is_unsure(
+    root: Path,
+) -> None:
+    write(root, "src/plugin.py", "X = 1\n")
+    run = Run(root)
+    found = run.passes("a", loaded={"src/plugin.py": "another text"})
+    assert found.modules == ("src.plugin",)
+    assert found.fingerprint.code["src/plugin.py"] == UNSURE
+    assert run.changed == ["src/plugin.py"]
+
+
+def test_a_file_that_was_last_changed_in_the_moment_in_which_the_tool_began_is_sure(
+    root: Path,
+) -> None:
+    changed = (root / "in.csv").stat().st_ctime_ns
+    for began, is_sure in (((changed, changed), True), ((changed - 1, changed), False)):
+        found = Run(root).passes("a", seen(root, read=("in.csv",), began=began))
+        assert (found.fingerprint.files["in.csv"] != UNSURE) == is_sure
+
+
 # What a worker loads and opens once, for all its tools.
 
 
@@ -727,6 +747,16 @@ def test_the_database_is_no_name_in_a_folder_that_was_listed_early(shared: Path)
     write(shared, "data/orch.db")
     write(shared, "data/orch.db-wal")
     assert run.passes("b").fingerprint.folders["data"] != UNSURE
+
+
+def test_what_who_listed_early_put_there_himself_and_took_away_again_is_no_other_name(
+    shared: Path,
+) -> None:
+    """He was told the names without his own, and `b` has one of its own there since."""
+    run = listed_early(shared, written=("data/early.csv",))
+    write(shared, "data/early.csv")
+    names = Evidence(str(shared)).folder("data", ())
+    assert run.passes("b").fingerprint.folders == {"data": names}
 
 
 @pytest.mark.parametrize(

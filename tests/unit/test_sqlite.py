@@ -407,6 +407,21 @@ def test_the_tool_s_own_authorizer_is_asked_too_unless_orch_is_to_be_alone(
     assert heard == [sqlite3.SQLITE_SELECT]
 
 
+def test_an_authorizer_that_the_tool_sets_later_takes_nothing_from_orch(conn: Connection) -> None:
+    heard: list[int] = []
+
+    def hear(action: int, *rest: str | None) -> int:
+        heard.append(action)
+        return sqlite3.SQLITE_OK
+
+    conn.listen(hear)
+    conn.set_authorizer(lambda *asked: sqlite3.SQLITE_OK)
+    conn.execute("SELECT 1")
+    conn.set_authorizer(None)
+    conn.execute("SELECT 2")
+    assert heard == [sqlite3.SQLITE_SELECT] * 2
+
+
 def test_a_refusal_that_no_interrupt_caused_is_one(conn: Connection) -> None:
     for is_interrupted in (None, lambda: False):
         conn.is_interrupted = is_interrupted
