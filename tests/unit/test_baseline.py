@@ -121,6 +121,15 @@ def test_each_signal_is_handled_as_before(root: Path, name: str, handler: str) -
     assert in_process(root, compare) == "True"
 
 
+def test_to_note_how_things_are_changes_nothing(root: Path) -> None:
+    def look(_: Baseline) -> object:
+        os.umask(0o077)
+        Baseline(str(root), os.open(os.devnull, os.O_WRONLY))
+        return os.umask(0) == 0o077
+
+    assert in_process(root, look) == "True"
+
+
 def test_each_tool_finds_the_words_of_orch_itself(root: Path) -> None:
     def look(baseline: Baseline) -> object:
         run_tool(baseline, "sys.argv[:] = ['other', 'words']")

@@ -157,8 +157,10 @@ def test_what_changes_nothing_begins_nothing(conn: Connection, sql: str) -> None
 def test_many_rows_begin_too(conn: Connection, tmp_path: Path) -> None:
     before = dump(tmp_path / "data.db")
     for one in (conn, conn.cursor()):
-        one.executemany("INSERT INTO t VALUES (?, ?)", [(2, 2), (3, 3)])
+        done = one.executemany("INSERT INTO t VALUES (?, ?)", [(2, 2), (3, 3)])
+        assert (isinstance(done, Cursor), done.rowcount) == (True, 2)
         assert conn.in_transaction
+        assert conn.execute("SELECT a FROM t").fetchall() == [(1,), (2,), (3,)]
         conn.end_step(keep=False)
         assert dump(tmp_path / "data.db") == before
         conn.begin_step(managed=True)
@@ -295,6 +297,12 @@ def test_what_a_tool_committed_by_itself_stays_and_is_said(
     assert not any("later" in str(one) for one in after)
     conn.begin_step(managed=True)
     assert conn.own_commits == set()
+
+
+def test_a_script_gives_the_cursor_that_it_ran_on(conn: Connection) -> None:
+    cursor = conn.cursor()
+    assert cursor.executescript("SELECT 1;") is cursor
+    assert isinstance(conn.executescript("SELECT 1;"), Cursor)
 
 
 def test_a_commit_that_fails_is_none(conn: Connection) -> None:
