@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from discover_orch import __version__, looking, verdict
 from discover_orch.glance import is_unchanged
-from discover_orch.journal import find_runs
 from discover_orch.memory import Memory
 from discover_orch.present import Present
 from discover_orch.recording import Recorder
@@ -233,7 +232,6 @@ def install_before(root: Path) -> None:
 
 MAKES_STALE: dict[str, Callable[[Path], object]] = {
     "a file that was read": write("data/in.csv"),
-    "a file that was read, of the same size and time": give_back_its_times,
     "a file that was read is gone": unlink("data/in.csv"),
     "a declared file": write("data/declared.csv"),
     "a declared file is gone": unlink("data/declared.csv"),
@@ -281,6 +279,7 @@ def test_it_is_void_after_whatever_makes_a_tool_stale(root: Path, what: str) -> 
 
 
 MAY_MAKE_STALE: dict[str, Callable[[Path], object]] = {
+    "a file that was read, of the same size and time": give_back_its_times,
     "the same text in another file": swap("data/in.csv"),
     "a comment": write("src/report.py", REPORT + "# a comment\n"),
     "another order of stages": write("orch.toml", "stages = ['two', 'one']\n"),
@@ -309,6 +308,8 @@ def test_it_holds_for_the_environment_that_it_was_kept_with_alone(
 ) -> None:
     assert find(root, environ) is None
     assert find(root, {"OTHER": "1"}) == STAGES
+    look_until_known(root, environ)
+    assert find(root, environ) is None
     wait_until(lambda: is_kept(root, environ), "a verdict of this environment")
     assert find(root) is None
 
@@ -376,12 +377,27 @@ def test_it_is_not_kept_while_a_run_is_going_on_that_may_make_anything_stale(
 
 
 def test_it_is_not_kept_where_a_run_ended_since_all_was_compared(root: Path, run: Recorder) -> None:
-    events = root / ".orch/runs" / find_runs(str(root))[0] / "events.jsonl"
-    since = events.stat().st_ctime_ns + RACY_NS // 2
     drop_verdict(str(root))
+    since = wait_past_all(root)
     run.take(RunFinished(status="passed", duration=1.0))
     keep(root, since=since)
     assert not (root / ".orch/verdict").exists()
+    keep(root)  # nothing else was in its way
+    assert (root / ".orch/verdict").exists()
+
+
+def wait_past_all(root: Path) -> int:
+    """A moment by which nothing that counts had just changed, and which is over."""
+    places = [root, *root.rglob("*"), *map(Path, sys.path)]
+    moment = max(path.stat().st_ctime_ns for path in places if path.exists()) + RACY_NS
+    tick = root.parent / "tick"
+
+    def is_past() -> bool:
+        tick.write_text("")
+        return tick.stat().st_ctime_ns > moment
+
+    wait_until(is_past, "another tick of the clock of the files")
+    return moment
 
 
 # What is not kept at all.
@@ -407,18 +423,11 @@ def test_it_is_not_kept_where_something_went_since_all_was_compared(root: Path, 
     grounds = present.grounds()
     assert grounds is not None
     drop_verdict(str(root))
-    places = [root, *root.rglob("*"), *map(Path, sys.path)]
-    since = max(path.stat().st_ctime_ns for path in places if path.exists()) + RACY_NS
+    since = wait_past_all(root)
     path = root / gone
-    wait_until(lambda: _is_past(root, since), "another tick of the clock of the files")
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     keep_verdict(str(root), view.key, [("one", ["fetch"])], grounds, since)
     assert find(root) is None
-
-
-def _is_past(root: Path, moment: int) -> bool:
-    (root.parent / "tick").write_text("")
-    return (root.parent / "tick").stat().st_ctime_ns > moment
 
 
 def test_where_it_cannot_be_written_there_is_none(root: Path) -> None:
