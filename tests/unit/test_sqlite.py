@@ -144,12 +144,16 @@ def test_the_first_statement_that_can_change_something_begins_and_its_end_decide
         "EXPLAIN DELETE FROM t",
         "PRAGMA foreign_keys = OFF",
         "PRAGMA user_version",
+        "SELECT 'PRAGMA user_version = 3'",
+        "DETACH side",
         "VACUUM",
         "ATTACH ':memory:' AS side",
         "",
     ],
 )
 def test_what_changes_nothing_begins_nothing(conn: Connection, sql: str) -> None:
+    if sql == "DETACH side":
+        conn.execute("ATTACH ':memory:' AS side")
     conn.execute(sql)
     assert not conn.in_transaction
 
@@ -415,7 +419,9 @@ def test_the_tool_s_own_authorizer_is_asked_too_unless_orch_is_to_be_alone(
     assert heard == [sqlite3.SQLITE_SELECT]
 
 
-def test_an_authorizer_that_the_tool_sets_later_takes_nothing_from_orch(conn: Connection) -> None:
+def test_an_authorizer_that_the_tool_sets_later_is_asked_and_takes_nothing_from_orch(
+    conn: Connection,
+) -> None:
     heard: list[int] = []
 
     def hear(action: int, *rest: str | None) -> int:
@@ -423,8 +429,9 @@ def test_an_authorizer_that_the_tool_sets_later_takes_nothing_from_orch(conn: Co
         return sqlite3.SQLITE_OK
 
     conn.listen(hear)
-    conn.set_authorizer(lambda *asked: sqlite3.SQLITE_OK)
-    conn.execute("SELECT 1")
+    conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        conn.execute("SELECT 1")
     conn.set_authorizer(None)
     conn.execute("SELECT 2")
     assert heard == [sqlite3.SQLITE_SELECT] * 2

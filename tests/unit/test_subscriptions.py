@@ -124,6 +124,7 @@ def test_all_above_a_wanted_folder_and_its_link_are_at_stake(root: Path) -> None
         ({"src": DEEP}, "a.py", []),
         ({"src": DEEP}, "src2/a.py", []),
         ({"src": DEEP}, "src2", []),
+        ({"src": DEEP}, "lib/a.py", []),
         ({"../outside": DEEP}, "../outside/deep/a.py", ["../outside/deep/a.py"]),
         ({"src": DEEP, "": DEEP}, "src/a.py", ["src/a.py"]),
         # Noise, but for a folder that is itself wanted.
