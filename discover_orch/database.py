@@ -59,7 +59,10 @@ def read_url(url: str, root: str) -> str:
         near = nearest(scheme, KNOWN)
         means = f"did you mean {near}://? " if near else ""
         known = ", ".join(f"{name}://" for name in KNOWN)
-        raise CannotOpen(f"{scheme}:// is not known", f"{means}known: {known}")
+        raise CannotOpen(
+            f"{scheme}:// is not known",
+            f"{means}known: {known}; any other database is opened in get_connection() of orchconf.py",
+        )
     if rest in ("", "/", "/" + IN_MEMORY):
         return IN_MEMORY
     if not rest.startswith("/"):
@@ -154,6 +157,10 @@ class Transaction:
         """Whether the connection can no longer be used, where the driver shows it."""
         return bool(_ask(self.conn, "closed", False))
 
+    def is_lost_by_closing(self) -> bool:
+        """Asked before `end`: whether the connection was closed, and what was not committed by then is lost."""
+        return False
+
     def close(self) -> None:
         close = getattr(self.conn, "close", None)
         if close is not None:
@@ -239,6 +246,9 @@ class OtherSqlite(Transaction):
     def has_kept(self) -> bool:
         return not self.is_closed() and _is_autocommit(self.conn)
 
+    def is_lost_by_closing(self) -> bool:
+        return self._begun and self.is_closed()
+
     def is_closed(self) -> bool:
         try:
             _ = self.conn.in_transaction
@@ -283,6 +293,9 @@ class Other(Transaction):
     def has_kept(self) -> bool:
         # Under a library `sqlite3` begins no transaction for DDL.
         return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
+
+    def is_lost_by_closing(self) -> bool:
+        return self.is_closed() and not self.has_kept()
 
     def _is_autocommit(self) -> bool:
         return _is_autocommit(self.conn) or _is_autocommit(self._inner)

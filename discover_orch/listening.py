@@ -50,6 +50,7 @@ class Statements:
         self._found: tuple[set[str], set[str]] = (set(), set())
         self._is_unclear = self._is_lost = False
         self._has_committed = self._has_failed = self._is_aside = self._has_moved = False
+        self._has_written = False
         self.file = _find_file(driver, conn)
         driver.hear(self)
 
@@ -94,6 +95,7 @@ class Statements:
         self._told.clear()
         self._letters = 0
         self._is_lost = self._has_committed = self._has_failed = self._is_aside = False
+        self._has_written = False
         self._before = self._ask()
 
     def settle(self) -> None:
@@ -110,6 +112,7 @@ class Statements:
         effects = [*self._told, *(one for found in read.values() for one in found)]
         effects += self._repeated(read)
         self._has_committed |= any(one.commits for one in effects)
+        self._has_written = any(one.written or one.made for one in effects)
         self._has_moved |= any(one.moves_names for one in effects)
         self._is_unclear |= self._is_lost or any(one.is_unclear for one in effects)
         before = self._before
@@ -145,6 +148,11 @@ class Statements:
     def has_committed(self) -> bool:
         """Whether the tool committed by itself; asked before orch does."""
         return self._has_committed
+
+    @property
+    def has_written(self) -> bool:
+        """Whether it wrote to any table, as far as is settled."""
+        return self._has_written
 
     def peek(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
         """(read, written, is unclear) since the last `take`, of what is settled."""

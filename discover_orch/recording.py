@@ -29,7 +29,7 @@ from discover_orch.journal import (
 )
 from discover_orch.memory import KnownDatabase, Memory, read_flows
 from discover_orch.plan import Plan, Step
-from discover_orch.present import Present, takes_connection
+from discover_orch.present import CONNECTION, Present, takes_connection
 from discover_orch.processes import read_boot, read_start
 from discover_orch.project import Project
 from discover_orch.registry import Registry, with_observed
@@ -165,7 +165,11 @@ class Recorder:
             "modules": list(event.tools),
             "plan": [self._plan_row(step) for step in self._plan.whole or self._plan.steps],
             "database": self._present.database_name,
-            "database_origin": project.database_origin,
+            "database_origin": (
+                "orchconf.py"
+                if self._present.database_name == CONNECTION
+                else project.database_origin
+            ),
             "resumes": self._plan.resumes or None,
             "passed_before": [
                 step.tool.module for step in self._plan.whole if step.tool.module not in self._steps

@@ -225,8 +225,8 @@ class Remaining:
 
 
 def _how_many(stale: int, chosen: int) -> str:
-    tools = "tool is" if stale == 1 else "tools are"
-    return f"{stale:,} of {chosen:,} {tools} stale" if chosen > 1 else "the tool is stale"
+    verb = "is" if stale == 1 else "are"
+    return f"{stale:,} of {chosen:,} tools {verb} stale" if chosen > 1 else "the tool is stale"
 
 
 def find_record(root: str, run: str | None) -> RunRecord | None:

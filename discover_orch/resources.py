@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import AsyncGeneratorType, GeneratorType
 
 from discover_orch.database import (
+    NotKept,
     Transaction,
     choose_transaction,
     find_inner,
@@ -116,6 +117,9 @@ class Resources:
             self._has_kept |= tables.has_committed
             self._has_kept |= tables.peek()[2] and not self._transaction.is_closed()
         self._has_kept |= self._transaction.has_kept() or tables is None
+        is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
+        if keep and is_uncommitted and self._transaction.is_lost_by_closing():
+            raise NotKept("closed its connection before what it wrote was committed")
         has_committed = self._statements is not None and self._statements.has_committed
         notes = self._transaction.end(keep)
         if has_committed and not notes and self._mode != "none":

@@ -115,6 +115,11 @@ class Tables:
         """Whether the tool asked for a COMMIT by itself; asked before orch does."""
         return bool(self._committed)
 
+    @property
+    def has_written(self) -> bool:
+        """Whether it wrote to any table, as far as is settled."""
+        return bool(self._found[1])
+
     def peek(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
         """(read, written, is unclear) since the last `take`, of what is settled."""
         read, written = self._found

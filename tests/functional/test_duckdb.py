@@ -296,3 +296,33 @@ def test_ways_to_use_a_connection(
     answer = orch("run")
     assert answer.code == 0, answer.text
     assert flows(orch)["b"] == expected
+
+
+@pytest.mark.parametrize(
+    ("conf", "opens"),
+    [
+        ("duckdb", "duckdb.connect('w.duckdb')"),
+        ("sqlite3", "sqlite3.connect('w.db')"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("lines", "is_lost"),
+    [
+        (("conn.execute('create table t (a int)')", "conn.execute('insert into t values (1)')", "conn.close()"), True),
+        (("conn.execute('create table t (a int)')", "conn.commit()", "conn.close()"), False),
+        (("conn.execute('select 1')", "conn.close()"), False),
+    ],
+)  # fmt: skip
+def test_a_tool_that_closes_its_connection_on_what_it_wrote_has_failed(
+    project: Project, orch: Orch, conf: str, opens: str, lines: tuple[str, ...], is_lost: bool
+) -> None:
+    project(
+        {
+            "orchconf.py": f"import {conf}\ndef get_connection():\n    return {opens}\n",
+            "src/a.py": tool("s1", *lines),
+        }
+    )
+    answer = orch("run")
+    assert answer.code == is_lost, answer.text
+    lost = "closed its connection before what it wrote was committed" in answer.out
+    assert lost == is_lost, answer.text

@@ -401,3 +401,26 @@ def test_nothing_of_a_statement_is_kept(
     kept: list[Any] = [path for path in (root / ".orch").rglob("*") if path.is_file()]
     assert kept
     assert all(b"hush-hush" not in path.read_bytes() for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("end", "is_lost"), [("conn.close()", True), ("conn.commit(); conn.close()", False)]
+)
+def test_a_tool_that_closes_its_connection_on_what_it_wrote_has_failed(
+    project: Project, run: Callable[..., Answer], end: str, is_lost: bool
+) -> None:
+    project(
+        {"orchconf.py": CONF, "src/a.py": tool("s1", 'conn.execute("create table t (a int)")', end)}
+    )
+    answer = run("run")
+    assert answer.code == is_lost, answer.text
+    assert ("closed its connection before" in answer.out) == is_lost
+
+
+def test_a_block_of_the_connection_commits_and_closes(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    lines = ("with conn:", '    conn.execute("create table t (a int)")')
+    project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
+    answer = run("run")
+    assert answer.code == 0, answer.text
