@@ -338,7 +338,7 @@ class Duckdb(Other):
             self.conn.rollback()
             raise NotKept(
                 "went on after a statement had failed, so DuckDB keeps nothing that it wrote; "
-                "conn.rollback() after the failure begins anew, or ask before: INSERT OR IGNORE, IF NOT EXISTS"
+                "ask before, so that none fails: INSERT OR IGNORE, IF NOT EXISTS"
             ) from None
 
 

@@ -14,7 +14,7 @@ import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Literal
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
@@ -30,6 +30,16 @@ _FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*
 _ENDS = frozenset(["COMMIT", "END"])
 _STORED_PRAGMA = re.compile(
     r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]", re.IGNORECASE
+)
+
+# `INSERT INTO a SELECT * FROM b` between tables of one shape SQLite carries out page by page, and tells its authorizer
+# nothing of b: only the text does. Also where it reads as ever, such a text reads what it says.
+_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
+_NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
+_INSERTS = re.compile(r"\b(insert|replace)\b", re.IGNORECASE)
+_COPY = re.compile(
+    rf"\bselect\b{_GAP}(?:all\b{_GAP})?\*{_GAP}from\b{_GAP}\(*{_GAP}{_NAME}(?:{_GAP}\.{_GAP}{_NAME})?",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -58,6 +68,7 @@ class Connection(sqlite3.Connection):
     _ear: Authorizer | None = None  # hears what is read and written, and allows everything
     _guard: Authorizer | None = None  # the tool's own
     is_interrupted: Callable[[], bool] | None = None  # whether the tool was told to end
+    copied: set[tuple[str | None, str]] | None = None  # tables, where somebody listens
 
     def listen(self, ear: Authorizer | None, *, is_alone: bool = False) -> None:
         """Have `ear` asked too for each statement that is prepared from here on, those in the cache again.
@@ -70,6 +81,11 @@ class Connection(sqlite3.Connection):
             _authorize(self, lambda *asked: ear(*asked) or guard(*asked))
         else:
             _authorize(self, ear or guard)
+
+    def note_copies(self, sql: object) -> None:
+        """Of what is about to be executed, whatever the tool takes for a statement."""
+        if self.copied is not None and isinstance(sql, str) and "*" in sql:
+            self.copied.update(find_copied(sql))
 
     def begin_step(self, managed: bool) -> None:
         """From here on, what the tool does counts; nothing is begun before it changes something."""
@@ -184,6 +200,7 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
+        conn.note_copies(sql)
         is_end = False
         if conn.managed:
             if not conn.in_transaction:
@@ -201,6 +218,7 @@ class Cursor(sqlite3.Cursor):
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
+        conn.note_copies(sql)
         if conn.managed and not conn.in_transaction:
             conn._begin(sql)
         try:
@@ -213,6 +231,7 @@ class Cursor(sqlite3.Cursor):
     def executescript(self, script: str) -> Cursor:
         """Commits what is open, then each statement by itself: this is how Python does it."""
         conn: Connection = self.connection  # type: ignore[assignment]
+        conn.note_copies(script)
         conn._heard("executescript()")
         try:
             super().executescript(script)
@@ -220,6 +239,23 @@ class Cursor(sqlite3.Cursor):
             conn.pass_interrupt(error)
             raise
         return self
+
+
+@functools.lru_cache(maxsize=512)
+def find_copied(sql: str) -> Sequence[tuple[str | None, str]]:
+    """The tables that a text copies whole into others, each with its database where it says one."""
+    if not _INSERTS.search(sql):
+        return ()
+    return [
+        (_unquote(first), _unquote(second)) if second else (None, _unquote(first))
+        for first, second in _COPY.findall(sql)
+    ]
+
+
+def _unquote(name: str) -> str:
+    if name[0] in "\"`'[":
+        return name[1:-1].replace('""', '"')
+    return name
 
 
 def prepare(conn: sqlite3.Connection) -> None:

@@ -88,6 +88,7 @@ class Tables:
             is_quiet = self._silence()
             self._look(can_ask=is_quiet and not conn.in_transaction)
             if isinstance(conn, Connection):
+                conn.copied = set()
                 conn.listen(self._hear)
             elif is_quiet:
                 sqlite3.Connection.set_authorizer(conn, self._hear)
@@ -150,6 +151,8 @@ class Tables:
 
     def _read_names(self) -> tuple[set[Name], set[Name]]:
         read, written = self._read.copy(), self._written.copy()
+        if isinstance(self._conn, Connection) and written and self._conn.copied:
+            read |= self._conn.copied
         before = names = self._names
         bare = {name for base, name in read if base is None}
         if (self._altered or (bare and before is None)) and self._silence():

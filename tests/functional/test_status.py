@@ -462,3 +462,36 @@ def test_a_moved_project_keeps_its_memory(sample: Path, orch: Orch, tmp_path: Pa
     shutil.copytree(moved, tmp_path / "copy", symlinks=True)
     assert reasons(orch, cwd=tmp_path / "copy") == {}
     assert orch("run", "--changed", cwd=tmp_path / "copy").out.startswith("nothing to do")
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "insert into s select * from r",
+        'INSERT INTO main.s SELECT ALL * FROM main."r"',
+        "insert into s select /* all of it */ * -- here\n from [r]",
+        "insert into temp.t select * from r",
+    ],
+)
+@pytest.mark.parametrize("how", ["execute", "executescript"])
+def test_a_table_that_is_copied_whole_is_read(
+    project: Project, orch: Orch, copy: str, how: str
+) -> None:
+    """SQLite copies it page by page, and says nothing of the one that is read."""
+    head = 'STAGE = "{}"\ndef run(conn):\n'
+    project(
+        {
+            "orch.toml": 'stages = ["a", "b"]\n',
+            "src/x.py": head.format("a")
+            + '    conn.execute("create table if not exists r (a)")\n'
+            + '    conn.execute("insert into r values (1)")\n',
+            "src/y.py": head.format("b")
+            + '    conn.execute("create table if not exists s (a)")\n'
+            + '    conn.execute("create temp table t (a)")\n'
+            + f"    conn.{how}({copy!r})\n",
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    assert orch("run", "x").code == 0
+    assert reasons(orch) == {"y": ["r was written by x (run 2)"]}
