@@ -6,6 +6,7 @@ success or to be remembered themselves. Reads and hashes; writes nothing and imp
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -147,10 +148,9 @@ class Present:
         for tool in self.registry.tools.values():
             present.update(dict.fromkeys((*tool.inputs, *tool.outputs)))
         known = self.databases.get(self.database_name)
-        is_named = known is None and self.database_name != CONNECTION
-        path = known.path if known else file_of(self.project.database) if is_named else ""
-        if path:
-            present[path] = None
+        for path in (known.path if known else "", self._named_file()):
+            if path:
+                present[path] = None
         return Grounds(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
 
     def outputs(self, tool: Tool, written: Iterable[str]) -> tuple[str, ...]:
@@ -189,14 +189,27 @@ class Present:
         if self.database_name in IN_MEMORY:
             return 0
         if known is None:
-            path = "" if self.database_name == CONNECTION else file_of(self.project.database)
+            path = self._named_file()
             return UNKNOWN if path and read_database(self.project.root, path) else 0
         if not known.path:
             return known.epoch
-        mark = read_database(self.project.root, known.path)
+        path = self._named_file() or known.path
+        mark = read_database(self.project.root, path)
         if mark is None:
             return 0
-        return known.epoch + (known.mark is None or not mark.is_same(known.mark))
+        is_same = known.mark is not None and mark.is_same(known.mark)
+        return known.epoch + (not is_same or not self._is_at(path, known.path))
+
+    def _named_file(self) -> str:
+        """The file that the URL names; it may be a link, by now to another database. "" where orch opens none."""
+        return "" if self.database_name == CONNECTION else file_of(self.project.database)
+
+    def _is_at(self, path: str, known: str) -> bool:
+        """Whether both lead to one file; a project that was moved leads to another one with both."""
+        here, there = (
+            os.path.realpath(os.path.join(self.project.root, one)) for one in (path, known)
+        )
+        return here == there
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         if self._versions is None:

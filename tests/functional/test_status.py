@@ -495,3 +495,26 @@ def test_a_table_that_is_copied_whole_is_read(
     assert reasons(orch) == {}
     assert orch("run", "x").code == 0
     assert reasons(orch) == {"y": ["r was written by x (run 2)"]}
+
+
+def test_a_link_that_leads_to_another_database_makes_its_tools_stale(
+    project: Project, orch: Orch
+) -> None:
+    """Both files are alike but for what they hold."""
+    tool = 'STAGE = "a"\ndef run(conn):\n    print(conn.execute("select x from t").fetchall())\n'
+    root = project({"src/a.py": tool})
+    for name, held in (("one.db", 1), ("two.db", 2)):
+        with closing(sqlite3.connect(root / name)) as conn:
+            conn.execute("create table t (x)")
+            conn.execute("insert into t values (?)", (held,))
+            conn.commit()
+    (root / "data.db").symlink_to("one.db")
+    assert "[(1,)]" in orch("run").out
+    assert reasons(orch) == {}
+    (root / "data.db").unlink()
+    (root / "data.db").symlink_to("two.db")
+    assert reasons(orch) == {"a": ["the database sqlite:///data.db was replaced"]}
+    assert "[(2,)]" in orch("run", "--changed").out
+    assert reasons(orch) == {}
+    (root / "two.db").unlink()
+    assert reasons(orch) == {"a": ["the database sqlite:///data.db is gone"]}
