@@ -232,8 +232,6 @@ class Supervisor:
         ready = set()
         if self._is_talking and (wait is None or wait > PAUSE) and not self._unsent:
             ready = _poll(self._talk, PAUSE, wake)
-            if self._pipes.messages in ready:  # what it wrote before that comes before that
-                ready |= {self._pipes.out, self._pipes.err}
         if not ready:
             ready = _poll(self._poll, wait, wake)
         self._is_talking = self._pipes.messages in ready

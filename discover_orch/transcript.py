@@ -10,7 +10,13 @@ from __future__ import annotations
 import os
 
 from discover_orch.capture import Splitter
-from discover_orch.protocol import Message, StepFinished, StepStarted, decode_message
+from discover_orch.protocol import (
+    DebugStarted,
+    Message,
+    StepFinished,
+    StepStarted,
+    decode_message,
+)
 from discover_orch.value import value
 
 TYPE_CHECKING = False
@@ -65,9 +71,7 @@ class Transcript:
     def read_rest(self) -> list[Message | Output]:
         """What a dead worker still said."""
         for stream in self._streams:
-            for _ in range(LAST_READS):  # who is left below may go on writing for ever
-                if not self._read_stream(stream):
-                    break
+            self._read_all(stream)
             stream.end()
         while self._read_messages():
             pass
@@ -101,8 +105,19 @@ class Transcript:
                     stream.give(self._started, place, found)
             if any(one.passed <= place and not one.is_over for one in self._streams):
                 return False
+        if isinstance(
+            message, DebugStarted
+        ):  # the terminal is handed over: what was written before is shown before
+            for stream in self._streams:
+                self._read_all(stream)
+                stream.give(self._started, None, found)
         found.append(message)
         return True
+
+    def _read_all(self, stream: Stream) -> None:
+        for _ in range(LAST_READS):  # who is below may go on writing for ever
+            if not self._read_stream(stream):
+                break
 
     def _read_stream(self, stream: Stream) -> bool:
         """Read what is there; whether there was anything."""

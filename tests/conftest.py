@@ -47,8 +47,9 @@ def orch(tmp_path: Path) -> Orch:
 _NUMBERS = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres_server() -> Iterator[str]:
+    """One for each module: tests of other modules end whatever this process has for children."""
     from tests.support.postgres import open_server  # few tests need one
 
     with open_server() as url:

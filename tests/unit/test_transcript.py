@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from discover_orch.protocol import Message, StepFinished, StepStarted, encode_message
+from discover_orch.protocol import (
+    DebugStarted,
+    Message,
+    StepFinished,
+    StepStarted,
+    encode_message,
+)
 from discover_orch.transcript import Output, Transcript
 
 MARK = "\0mark "
@@ -133,3 +139,14 @@ def test_a_dead_worker_is_heard_to_the_end(worker: Worker) -> None:
     worker.end()
     assert worker.transcript.read_rest() == [BEGIN, out("its last wor")]
     assert sorted(worker.left) == sorted(worker.reads)
+
+
+def test_what_was_written_before_the_terminal_is_asked_for_is_told_before(worker: Worker) -> None:
+    worker.say(StepStarted(step=0))
+    worker.write("before\n")
+    worker.say(DebugStarted(step=0))
+    assert worker.transcript.read({worker.reads[0]}) == [
+        StepStarted(step=0),
+        Output(step=0, stream="stdout", text="before\n"),
+        DebugStarted(step=0),
+    ]
