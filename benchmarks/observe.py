@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from discover_orch.protocol import Finish, Prepare, RunStep, StepFinished
-from discover_orch.supervisor import Supervisor
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.worker.protocol import Finish, Prepare, RunStep, StepFinished
 
 FILES = 10_000
 STATEMENTS = 100_000

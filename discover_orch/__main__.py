@@ -31,7 +31,7 @@ def main() -> None:
 def _run(words: list[str]) -> int:
     interpreter = None
     if is_run(words):
-        from discover_orch.spawn import start_interpreter
+        from discover_orch.worker.spawn import start_interpreter
 
         interpreter = start_interpreter()
     from discover_orch.cli.app import run_command_line

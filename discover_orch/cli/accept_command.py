@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from discover_orch import looking
 from discover_orch.cli.app import Context, OrchUsage, common_options
-from discover_orch.cli.running import hold_project
-from discover_orch.cli.tools_command import VIEW, ToolsCommand, read_values, tools_arguments
-from discover_orch.errors import ExitCode, Problem, ProjectError
-from discover_orch.looking import View
-from discover_orch.remaining import Remaining
+from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
+from discover_orch.cli.show_run import hold_project
+from discover_orch.model.errors import ExitCode, Problem, ProjectError
+from discover_orch.planning import view as looking
+from discover_orch.planning.incremental import Remaining
+from discover_orch.planning.view import View
 from discover_orch.render.problems import few
 from discover_orch.render.style import count, one_line
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch import __version__
-from discover_orch.cli.voice import Voice
-from discover_orch.errors import ExitCode, OrchError, Problem, Stuck, nearest
+from discover_orch.cli.console import Voice
+from discover_orch.model.errors import ExitCode, OrchError, Problem, Stuck, nearest
 
 if TYPE_CHECKING:
-    from discover_orch.spawn import Interpreter
+    from discover_orch.worker.spawn import Interpreter
 
 COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
 
@@ -67,7 +67,7 @@ class Lazy(click.Group):
 
 def _answer_at_once(ctx: click.Context, command: str) -> None:
     """`orch run --changed` or `orch status` where nothing has changed since all was fresh: no tool is looked at."""
-    from discover_orch.verdict import find_verdict
+    from discover_orch.staleness.all_fresh_cache import find_verdict
 
     context: Context = ctx.obj
     stages = find_verdict(context.start, context.folder, os.environ)
@@ -78,7 +78,7 @@ def _answer_at_once(ctx: click.Context, command: str) -> None:
 
         context.voice.out(fresh_text(stages, context.voice.out_style))
     else:
-        from discover_orch.cli.words import all_fresh_text
+        from discover_orch.cli.targets import all_fresh_text
 
         context.voice.out(all_fresh_text(sum(len(names) for _, names in stages)))
     ctx.exit(0)
@@ -88,7 +88,7 @@ def _meant(ctx: click.Context, args: Sequence[str]) -> str:
     """The run that a target was typed for, else the nearest command."""
     import shlex
 
-    from discover_orch import looking
+    from discover_orch.planning import view as looking
 
     context: Context = ctx.obj
     try:
@@ -211,7 +211,7 @@ def run_command_line(arguments: Sequence[str], interpreter: Interpreter | None =
     finally:
         left = context.take_interpreter()
         if left is not None:
-            from discover_orch.spawn import end_interpreter
+            from discover_orch.worker.spawn import end_interpreter
 
             end_interpreter(left)
 

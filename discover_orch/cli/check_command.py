@@ -7,10 +7,10 @@ import os
 
 import click
 
-from discover_orch import looking
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.words import no_tools
-from discover_orch.errors import ExitCode
+from discover_orch.cli.targets import no_tools
+from discover_orch.model.errors import ExitCode
+from discover_orch.planning import view as looking
 from discover_orch.render.problems import problem_json, problems_text
 from discover_orch.render.style import count
 
@@ -58,10 +58,10 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
 def _check_watch(context: Context, *, as_json: bool) -> int:
     """How watching will work, and what to do about each doubt."""
     from discover_orch.cli.watch_command import read_preload
-    from discover_orch.ground import Ground
-    from discover_orch.outlook import find_outlook
-    from discover_orch.render.outlook import outlook_document, outlook_text
-    from discover_orch.request import Request
+    from discover_orch.render.diagnostics import outlook_document, outlook_text
+    from discover_orch.watch.diagnostics import find_outlook
+    from discover_orch.watch.project_state import Ground
+    from discover_orch.watch.request import Request
 
     ground = Ground(Request(start=context.start, folder=context.folder), os.environ)
     configured = ground.view.project.watch

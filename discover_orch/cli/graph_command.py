@@ -7,11 +7,11 @@ import os
 
 import click
 
-from discover_orch import looking
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.words import TARGETS, no_tools
-from discover_orch.errors import EmptyError, ExitCode
-from discover_orch.render.tree import graph_document, graph_text
+from discover_orch.cli.targets import TARGETS, no_tools
+from discover_orch.model.errors import EmptyError, ExitCode
+from discover_orch.planning import view as looking
+from discover_orch.render.graph import graph_document, graph_text
 
 
 @click.command("graph", short_help="Show stages and tools as a tree.")

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch.cli.app import Context, common_options
-from discover_orch.config import find_root
-from discover_orch.errors import ExitCode, Problem, UsageError, nearest
-from discover_orch.journal import find_runs, has_begun, read_record, read_summary
+from discover_orch.config.file import find_root
+from discover_orch.model.errors import ExitCode, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text
+from discover_orch.state.journal import find_runs, has_begun, read_record, read_summary
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from discover_orch.history import RunRecord
+    from discover_orch.state.run_record import RunRecord
 
 MOST_SHOWN = 20
 
@@ -31,7 +31,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from discover_orch.errors import OrchError
+        from discover_orch.model.errors import OrchError
         from discover_orch.render.history import moment
 
         context: Any = ctx.find_root().obj or Context()
@@ -75,8 +75,8 @@ def command(
     records = [read_run_or_refuse(root, run) for run in runs]
     voice = context.voice
     if len(records) == 2:
-        from discover_orch.comparison import comparison
         from discover_orch.render.history import comparison_document, comparison_text
+        from discover_orch.state.run_diff import comparison
 
         found = comparison(*records)
         if as_json:

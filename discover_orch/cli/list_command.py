@@ -8,15 +8,15 @@ import os
 import click
 
 from discover_orch import __version__
-from discover_orch.brief import Brief, read_brief
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.words import TARGETS
-from discover_orch.config import find_root, fingerprint, read_config_bytes
-from discover_orch.errors import EmptyError, ExitCode
-from discover_orch.glance import is_unchanged, kept_brief, kept_document
-from discover_orch.memory import flows_stamp
+from discover_orch.cli.targets import TARGETS
+from discover_orch.config.file import find_root, fingerprint, read_config_bytes
+from discover_orch.discovery.brief import Brief, read_brief
+from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
+from discover_orch.model.errors import EmptyError, ExitCode
 from discover_orch.render.listing import listing_text
-from discover_orch.store import open_index
+from discover_orch.staleness.memory import flows_stamp
+from discover_orch.state.store import open_index
 
 
 @click.command("list")
@@ -47,7 +47,7 @@ def command(
             voice.out(text)
             return _judge(context, brief)
 
-    from discover_orch import looking
+    from discover_orch.planning import view as looking
 
     view = looking.look(context.start, context.folder, os.environ, is_wide=verbose)
     try:
@@ -93,7 +93,7 @@ def _judge(context: Context, brief: Brief) -> int:
     if brief["errors"]:
         return ExitCode.DISCOVERY
     if not brief["stages"] and not brief["disabled"]:
-        from discover_orch.cli.words import no_tools
+        from discover_orch.cli.targets import no_tools
 
         context.voice.problems([no_tools()])
         return ExitCode.EMPTY

@@ -10,13 +10,13 @@ import click
 
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.history_command import RUN, read_run_or_refuse
-from discover_orch.cli.words import TARGETS
-from discover_orch.config import find_root
-from discover_orch.errors import ExitCode, OrchError, Problem, UsageError
-from discover_orch.history import RunRecord, ToolRecord
-from discover_orch.journal import find_log, find_runs, read_log, read_record
+from discover_orch.cli.targets import TARGETS
+from discover_orch.config.file import find_root
+from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.render.history import log_heading, log_text
 from discover_orch.render.style import Style, one_line
+from discover_orch.state.journal import find_log, find_runs, read_log, read_record
+from discover_orch.state.run_record import RunRecord, ToolRecord
 
 
 @click.command("logs", short_help="Show what a tool printed.")
@@ -97,7 +97,7 @@ def _meant(
 
 def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     """A tool goes before a stage here."""
-    from discover_orch import looking
+    from discover_orch.planning import view as looking
 
     view = looking.look(context.start, context.folder, os.environ)
     try:

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch import looking
 from discover_orch.cli.app import Context, OrchUsage, common_options
-from discover_orch.cli.tools_command import VIEW, ToolsCommand, read_values, tools_arguments
-from discover_orch.cli.words import all_fresh_text
-from discover_orch.errors import ExitCode, OrchError
-from discover_orch.event_rows import nothing_left
-from discover_orch.looking import View
-from discover_orch.plan import MASK, Plan
-from discover_orch.present import CONNECTION
-from discover_orch.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
-from discover_orch.registry import uses_get_connection
-from discover_orch.render.planning import plan_document, plan_text, settings_text
+from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
+from discover_orch.cli.targets import all_fresh_text
+from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
+from discover_orch.discovery.registry import uses_get_connection
+from discover_orch.execution.event_json import nothing_left
+from discover_orch.model.errors import ExitCode, OrchError
+from discover_orch.planning import view as looking
+from discover_orch.planning.plan import MASK, Plan
+from discover_orch.planning.view import View
+from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import few, problem_json
+from discover_orch.staleness.current import CONNECTION
 
 if TYPE_CHECKING:
-    from discover_orch.freshness import Standing
-    from discover_orch.history import RunRecord
-    from discover_orch.lock import Lock
-    from discover_orch.values import Values
+    from discover_orch.planning.params import Values
+    from discover_orch.staleness.fingerprint import Standing
+    from discover_orch.state.lock import Lock
+    from discover_orch.state.run_record import RunRecord
 
 
 @click.command("run", cls=ToolsCommand)
@@ -90,7 +90,7 @@ def command(
             view = _on(view, database)
             plan = looking.plan(view, targets, exclude=exclude, values=values, is_partial=changed)
         if not dry_run:
-            from discover_orch.cli.running import hold_project
+            from discover_orch.cli.show_run import hold_project
 
             # Before it is asked what is left: nobody else runs anything meanwhile.
             lock = hold_project(view, waits=wait, voice=context.voice)
@@ -103,7 +103,7 @@ def command(
             return _say_nothing_left(context, plan, as_json=as_json, dry_run=dry_run)
         if dry_run:
             return _show_plan(context, view, plan, standings, as_json=as_json, verbose=verbose)
-        from discover_orch.cli.running import run_and_show
+        from discover_orch.cli.show_run import run_and_show
 
         return run_and_show(
             context,
@@ -136,7 +136,10 @@ def _what_is_left(
     dry_run: bool,
 ) -> tuple[View, Plan, Mapping[str, Standing]]:
     """The view with the database that is meant, the plan less what need not run, and where tools stand."""
-    from discover_orch.remaining import Remaining, find_record  # a plain run need not know
+    from discover_orch.planning.incremental import (  # a plain run need not know
+        Remaining,
+        find_record,
+    )
 
     record = None
     if resume is not None:

@@ -7,20 +7,19 @@ from typing import Any
 
 import click
 
-from discover_orch import looking
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.tools_command import (
+from discover_orch.cli.dynamic_command import (
     VIEW,
     ToolsCommand,
     read_values,
     refuse_wrong,
     tools_arguments,
 )
-from discover_orch.cli.words import no_tools
-from discover_orch.errors import ExitCode
-from discover_orch.journal import find_runs, read_record
-from discover_orch.looking import View
-from discover_orch.remaining import Remaining
+from discover_orch.cli.targets import no_tools
+from discover_orch.model.errors import ExitCode
+from discover_orch.planning import view as looking
+from discover_orch.planning.incremental import Remaining
+from discover_orch.planning.view import View
 from discover_orch.render.status import (
     LATEST,
     Row,
@@ -28,6 +27,7 @@ from discover_orch.render.status import (
     status_text,
     tool_text,
 )
+from discover_orch.state.journal import find_runs, read_record
 
 
 @click.command(

@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import click
 
-from discover_orch import looking
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.tools_command import VIEW, ToolsCommand, read_values, tools_arguments
-from discover_orch.errors import OrchError
-from discover_orch.looking import View
-from discover_orch.moments import SCOPES, Scope
+from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
+from discover_orch.model.errors import OrchError
+from discover_orch.planning import view as looking
+from discover_orch.planning.view import View
 from discover_orch.render.problems import few, problem_json
-from discover_orch.render.screen import Output
+from discover_orch.render.run import Output
+from discover_orch.watch.watch_events import SCOPES, Scope
 
 
 @click.command("watch", cls=ToolsCommand, short_help="Run, then run again what a change affects.")
@@ -93,9 +93,9 @@ def command(
     """
     context: Context = ctx.obj
     view: View = ctx.meta[VIEW]
-    from discover_orch.cli.watched import Shown, show
-    from discover_orch.request import Request
-    from discover_orch.watching import Manner, Watching
+    from discover_orch.cli.show_watch import Shown, show
+    from discover_orch.watch.loop import Manner, Watching
+    from discover_orch.watch.request import Request
 
     configured = view.project.watch
     try:

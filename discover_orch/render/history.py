@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from discover_orch.comparison import Comparison, ToolChange
-from discover_orch.history import Given, RunRecord, ToolRecord
 from discover_orch.render.style import Style, clean, count, duration, one_line
+from discover_orch.state.run_diff import Comparison, ToolChange
+from discover_orch.state.run_record import Given, RunRecord, ToolRecord
 
 #: Characters of an exception's message, which is told on one line.
 LONGEST_MESSAGE = 200

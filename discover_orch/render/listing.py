@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from discover_orch.brief import Brief, Row
+from discover_orch.discovery.brief import Brief, Row
 from discover_orch.render.style import Style, count, one_line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from discover_orch.errors import Location, Problem, Severity
+from discover_orch.model.errors import Location, Problem, Severity
 from discover_orch.render.style import Style, one_line
 
 ERROR: Severity = "error"

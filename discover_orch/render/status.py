@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from discover_orch.dataflow import Dataflow
-from discover_orch.freshness import Standing
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.tool import Tool
+from discover_orch.model.value import value
 from discover_orch.render.style import Style, duration, one_line
-from discover_orch.result import Result
-from discover_orch.tool import Tool
-from discover_orch.value import value
+from discover_orch.staleness.fingerprint import Standing
+from discover_orch.staleness.last_result import Result
 
 #: Runs that are told of a single tool.
 LATEST = 5

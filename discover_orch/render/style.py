@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from discover_orch.value import value
+from discover_orch.model.value import value
 
 _SGR = r"\x1b\[[0-9;:]*m"
 #: C0 but tab and newline, DEL, C1, the marks that turn the direction of text, and lone surrogates.

@@ -22,11 +22,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from discover_orch.affected import affected
-from discover_orch.project import Project
-from discover_orch.scanner import ModuleSpace
-from discover_orch.sources import Sources
-from discover_orch.tool import Tool
+from discover_orch.config.project import Project
+from discover_orch.discovery.scanner import ModuleSpace
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.affected import affected
+from discover_orch.staleness.import_graph import Sources
 from tests.support.project_builder import clean_environment
 
 ORACLE = r"""

@@ -288,7 +288,7 @@ def test_a_module_that_vanishes_while_it_is_read_is_no_tool(
     root = project({"src/good.py": TOOL, "src/going.py": TOOL})
     program = (
         "import os, sys\n"
-        "from discover_orch import reading\n"
+        "from discover_orch.discovery import parse_files as reading\n"
         "from discover_orch.cli.app import run_command_line\n"
         "read = reading._read_row\n"
         "def vanish(root, path, module):\n"

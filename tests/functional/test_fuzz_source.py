@@ -27,14 +27,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from discover_orch.facts import Broken, Exports, ModuleFacts, RunFacts, Unknown
-from discover_orch.facts_rows import from_row, to_row
-from discover_orch.imports import read_imports
-from discover_orch.names import read_exports, resolve_module
-from discover_orch.signature import SCALARS
-from discover_orch.source import read_module
-from discover_orch.syntax import FAILURES, quiet
-from discover_orch.tool import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.source.facts import Broken, Exports, ModuleFacts, RunFacts, Unknown
+from discover_orch.source.facts_rows import from_row, to_row
+from discover_orch.source.imports import read_imports
+from discover_orch.source.parse import FAILURES, quiet
+from discover_orch.source.read_module import read_module
+from discover_orch.source.resolve import read_exports, resolve_module
+from discover_orch.source.signature import SCALARS
 
 # ---- modules that are made up and really executed -------------------------------------------
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.journal import EVENTS, RUNS, begin_run
-from discover_orch.store import FOLDER
+from discover_orch.state.journal import EVENTS, RUNS, begin_run
+from discover_orch.state.store import FOLDER
 from tests.conftest import Orch, Project
 from tests.support.journals import NOBODY, finished, started, tool_started, whole_run
 

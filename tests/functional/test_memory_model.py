@@ -19,14 +19,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from discover_orch import looking, session
-from discover_orch.journal import find_runs, read_record
-from discover_orch.looking import View
-from discover_orch.plan import Plan
-from discover_orch.remaining import Remaining, find_record
-from discover_orch.run import ToolFinished, ToolOutput
-from discover_orch.spawn import start_interpreter
-from discover_orch.values import Values
+from discover_orch.execution import session
+from discover_orch.execution.run_state import ToolFinished, ToolOutput
+from discover_orch.planning import view as looking
+from discover_orch.planning.incremental import Remaining, find_record
+from discover_orch.planning.params import Values
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.view import View
+from discover_orch.state.journal import find_runs, read_record
+from discover_orch.worker.spawn import start_interpreter
 from tests.support.memory_model import (
     FILES_WRITTEN,
     STAGE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.memory import Memory
+from discover_orch.staleness.memory import Memory
 from tests.conftest import Orch, Project
 from tests.support.remembered import reasons, rows
 

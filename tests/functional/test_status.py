@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.store import read_sealed, write_sealed
+from discover_orch.state.store import read_sealed, write_sealed
 from tests.conftest import Orch, Project
 from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, reasons
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.ending import Died
+from discover_orch.execution.worker_exit import Died
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -21,8 +21,8 @@ TIME_LIMIT = 30.0
 # Does with a supervisor what a run does, and says what came on its own standard output.
 PARENT = """
 import os, sys
-from discover_orch.protocol import *
-from discover_orch.supervisor import *
+from discover_orch.worker.protocol import *
+from discover_orch.execution.supervisor import *
 root, post_mortem, module = sys.argv[1], sys.argv[2] == "True", sys.argv[3]
 worker = Supervisor.start()
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite:///data.db", post_mortem=post_mortem))

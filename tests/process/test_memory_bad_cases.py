@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.store import read_sealed
+from discover_orch.state.store import read_sealed
 from tests.conftest import Orch, Project
 from tests.support.permissions import bound_by_permissions
 from tests.support.project_builder import Answer, clean_environment, run_orch, write_files

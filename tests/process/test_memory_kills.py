@@ -21,11 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch import looking
-from discover_orch.freshness import Standing
-from discover_orch.journal import find_runs, read_record
-from discover_orch.remaining import Remaining
-from discover_orch.values import Values
+from discover_orch.planning import view as looking
+from discover_orch.planning.incremental import Remaining
+from discover_orch.planning.params import Values
+from discover_orch.staleness.fingerprint import Standing
+from discover_orch.state.journal import find_runs, read_record
 from tests.support.project_builder import clean_environment, run_orch, write_files
 
 TOOLS = ["a", "b", "c", "d"]

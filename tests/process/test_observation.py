@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from discover_orch.protocol import StepFinished
-from discover_orch.seen import Seen, listing_hash
+from discover_orch.model.observation import Seen, listing_hash
+from discover_orch.worker.protocol import StepFinished
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -54,9 +54,9 @@ def run(way: str, end: str):
 # What uses a supervisor as orch does, to be killed.
 PARENT = """
 import sys
-from discover_orch.protocol import Prepare, RunStep
-from discover_orch.supervisor import Supervisor
-from discover_orch.transcript import Output
+from discover_orch.worker.protocol import Prepare, RunStep
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.execution.transcript import Output
 root = sys.argv[1]
 worker = Supervisor.start()
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite://"))
@@ -229,8 +229,8 @@ def test_the_parent_adopts_only_where_it_has_asked_to(project: Project) -> None:
     """A process that embeds a supervisor keeps its other children."""
     code = """
 import subprocess, sys
-from discover_orch.protocol import Finish, Prepare, RunStep
-from discover_orch.supervisor import Supervisor
+from discover_orch.worker.protocol import Finish, Prepare, RunStep
+from discover_orch.execution.supervisor import Supervisor
 root = sys.argv[1]
 worker = Supervisor.start(adopts_orphans=False)
 own = subprocess.Popen(["sleep", "60"])

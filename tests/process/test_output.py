@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.protocol import Finish, StepFinished
-from discover_orch.transcript import Output
+from discover_orch.execution.transcript import Output
+from discover_orch.worker.protocol import Finish, StepFinished
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.ending import Died, Ended
-from discover_orch.protocol import Closed, Declined, Finish, StepFinished, StepStarted
-from discover_orch.supervisor import Event
+from discover_orch.execution.supervisor import Event
+from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.worker.protocol import Closed, Declined, Finish, StepFinished, StepStarted
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from discover_orch.ending import Ended
-from discover_orch.protocol import Finish
+from discover_orch.execution.worker_exit import Ended
+from discover_orch.worker.protocol import Finish
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.protocol import StepFinished
+from discover_orch.worker.protocol import StepFinished
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]

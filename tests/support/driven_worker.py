@@ -8,8 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from discover_orch.ending import Died, Ended
-from discover_orch.protocol import (
+from discover_orch.execution.supervisor import Event, Supervisor
+from discover_orch.execution.transcript import Output
+from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.model.tool import ParamType, Scalar
+from discover_orch.worker.protocol import (
     Argument,
     Closed,
     Finish,
@@ -20,9 +23,6 @@ from discover_orch.protocol import (
     StepFinished,
     encode_type,
 )
-from discover_orch.supervisor import Event, Supervisor
-from discover_orch.tool import ParamType, Scalar
-from discover_orch.transcript import Output
 
 TIME_LIMIT = 30.0
 TEXT = encode_type(ParamType(base=Scalar(kind="str")))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from discover_orch.catalog import Catalog
-from discover_orch.drivers import find_driver
-from discover_orch.statements import Effect
+from discover_orch.databases.catalog import Catalog
+from discover_orch.databases.drivers import find_driver
+from discover_orch.databases.sql_effects import Effect
 
 
 class Heard:

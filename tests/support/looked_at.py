@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from discover_orch.request import Request
-from discover_orch.values import Values
+from discover_orch.planning.params import Values
+from discover_orch.watch.request import Request
 
 CANARY = "open('ran', 'w').close()\n"  # in every tool: looking must never run it
 

@@ -7,18 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from discover_orch import looking
-from discover_orch.errors import Problem
-from discover_orch.freshness import Standing
-from discover_orch.looking import View
-from discover_orch.memory import Memory
-from discover_orch.plan import Plan
-from discover_orch.recording import Recorder
-from discover_orch.remaining import Remaining
-from discover_orch.result import Result, Success
-from discover_orch.run import RunFinished, RunStarted, Status, ToolFinished, ToolStarted
-from discover_orch.seen import Seen, listing_hash
-from discover_orch.values import Values
+from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.run_state import (
+    RunFinished,
+    RunStarted,
+    Status,
+    ToolFinished,
+    ToolStarted,
+)
+from discover_orch.model.errors import Problem
+from discover_orch.model.observation import Seen, listing_hash
+from discover_orch.planning import view as looking
+from discover_orch.planning.incremental import Remaining
+from discover_orch.planning.params import Values
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.view import View
+from discover_orch.staleness.fingerprint import Standing
+from discover_orch.staleness.last_result import Result, Success
+from discover_orch.staleness.memory import Memory
 
 NOTHING: Mapping[str, Any] = {}
 #: Long before any file of a test: what is older than that did not change while the tool ran.

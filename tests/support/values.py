@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from discover_orch.errors import Location, Problem
-from discover_orch.facts import (
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.model.errors import Location, Problem
+from discover_orch.model.tool import Param, ParamType, Scalar, ScalarKind, Tool
+from discover_orch.planning.params import Values
+from discover_orch.planning.plan import Plan, build_plan
+from discover_orch.planning.selection import Selection, select
+from discover_orch.source.facts import (
     ArgumentFacts,
     Broken,
     ConfFacts,
@@ -15,13 +21,7 @@ from discover_orch.facts import (
     RunFacts,
     Tag,
 )
-from discover_orch.plan import Plan, build_plan
-from discover_orch.project import Project
-from discover_orch.registry import Registry, build_registry
-from discover_orch.scan import PassedOver, Scan
-from discover_orch.selection import Selection, select
-from discover_orch.tool import Param, ParamType, Scalar, ScalarKind, Tool
-from discover_orch.values import Values
+from discover_orch.source.scan import PassedOver, Scan
 
 Words = str | Sequence[str]
 ROOT = "/project"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from discover_orch.moments import Answered, Began, Moment, Scope, Waiting
-from discover_orch.request import Request
-from discover_orch.run import Event, RunFinished, ToolFinished, ToolOutput
-from discover_orch.values import Values
-from discover_orch.watching import Manner, Watching
+from discover_orch.execution.run_state import Event, RunFinished, ToolFinished, ToolOutput
+from discover_orch.planning.params import Values
+from discover_orch.watch.loop import Manner, Watching
+from discover_orch.watch.request import Request
+from discover_orch.watch.watch_events import Answered, Began, Moment, Scope, Waiting
 from tests.support.project_builder import clean_environment
 
 DEADLINE = 15.0

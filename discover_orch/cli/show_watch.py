@@ -1,0 +1,160 @@
+"""Shows a watch while it happens: moments and events become text or JSON lines, keys come from standard input."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from discover_orch.cli.app import Context
+from discover_orch.cli.console import HungUp, Voice
+from discover_orch.cli.show_run import heading, write_json, write_text
+from discover_orch.cli.status_line import StatusLine
+from discover_orch.cli.stdin_keys import StandardInput
+from discover_orch.execution.report import Report
+from discover_orch.execution.run_state import Event, RunFinished, ToolStarted
+from discover_orch.model.errors import ExitCode, Stuck
+from discover_orch.model.value import value
+from discover_orch.render.problems import problems_text
+from discover_orch.render.run import Output, Screen
+from discover_orch.render.watch import moment_document, moment_text
+from discover_orch.staleness.memory import Memory
+from discover_orch.watch.loop import Watching
+from discover_orch.watch.watch_events import (
+    Answered,
+    Began,
+    Broken,
+    Changed,
+    Moment,
+    Remark,
+    Unchanged,
+    Waiting,
+)
+
+#: Clears what is in sight, not what has scrolled off.
+CLEAR = "\x1b[H\x1b[2J"
+MOMENTS = (Waiting, Changed, Unchanged, Broken, Began, Remark, Answered)
+
+
+@value
+class Shown:
+    """How it is shown, as the command line said."""
+
+    output: Output
+    quiet: bool
+    verbose: bool
+    as_json: bool
+    clears: bool
+    rings: bool
+    has_title: bool
+
+
+def show(context: Context, watching: Watching, shown: Shown) -> int:
+    """Until the watch ends; its exit code."""
+    keys = StandardInput()
+    events = watching.events(keys)
+    reader = _Reader(context.voice, watching, shown, keys)
+    try:
+        while True:
+            try:
+                one = next(events)
+            except StopIteration as end:
+                return int(end.value or 0)
+            reader.take(one)
+    except HungUp:
+        return ExitCode.HANGUP
+    except Stuck:
+        reader.forget()
+        raise
+    finally:
+        reader.end()
+        events.close()
+
+
+class _Reader:
+    """Turns what a watch gives into what is written."""
+
+    def __init__(self, voice: Voice, watching: Watching, shown: Shown, keys: StandardInput) -> None:
+        self._keys = keys
+        self._voice, self._watching, self._shown = voice, watching, shown
+        is_shown = not shown.as_json
+        self._status = StatusLine(voice.terminal if is_shown else None, voice.out_style)
+        on_screen = is_shown and voice.terminal is not None
+        self._is_titled, self._rings = shown.has_title and on_screen, shown.rings and on_screen
+        self._report = Report()
+        self._screen: Screen | None = None
+        self._names: dict[str, str] = {}
+
+    def take(self, one: Moment | Event) -> None:
+        if isinstance(one, MOMENTS):
+            self._take_moment(one)
+        else:
+            self._take_event(one)
+
+    def forget(self) -> None:
+        """Nobody reads: nothing is to be written any more."""
+        self._status.forget()
+        self._is_titled = False
+
+    def end(self) -> None:
+        self._status.hide()
+        self._title("")
+
+    def _take_event(self, event: Event) -> None:
+        self._report.take(event)
+        assert self._screen is not None
+        if self._shown.as_json:
+            write_json(self._voice, event, self._names, self._report)
+        else:
+            write_text(self._voice, event, self._screen, self._report, self._status)
+        match event:
+            case ToolStarted(module=module):
+                self._title(f"{self._names[module]} is running")
+            case RunFinished(status=status):
+                self._title("all well" if status == "passed" else status)
+                if status == "failed" and self._rings:
+                    self._voice.out("\a")
+
+    def _take_moment(self, moment: Moment) -> None:
+        voice, shown = self._voice, self._shown
+        if isinstance(moment, Began):
+            self._begin(moment)
+        if shown.as_json:
+            document = moment_document(moment)
+            if document is not None:
+                voice.out(json.dumps(document) + "\n")
+            return
+        self._status.hide()
+        match moment:
+            case Broken(problems=problems):
+                voice.err(problems_text(problems, voice.err_style))
+            case Remark(problem=problem):
+                voice.problems([problem])
+            case _:
+                pass
+        stamp = time.strftime("%H:%M:%S")
+        text = moment_text(
+            moment, voice.out_style, verbose=shown.verbose, time=stamp, has_keys=self._keys.is_open
+        )
+        if text:
+            voice.out(text)
+
+    def _begin(self, began: Began) -> None:
+        voice, shown = self._voice, self._shown
+        self._report = Report()
+        self._names.update(began.names)
+        self._screen = Screen(
+            began.plan,
+            voice.out_style,
+            heading=heading(self._watching.ground.view) if began.is_first else None,
+            output=shown.output,
+            quiet=shown.quiet,
+            verbose=shown.verbose,
+            reason="" if began.is_first else began.reason,
+            expected=lambda: Memory(self._watching.ground.view.project.root).durations(began.names),
+        )
+        if shown.clears and not shown.as_json and voice.terminal is not None:
+            voice.out(CLEAR)
+
+    def _title(self, text: str) -> None:
+        if self._is_titled:
+            self._voice.out(f"\x1b]2;orch{': ' if text else ''}{text}\a")

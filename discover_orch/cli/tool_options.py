@@ -1,0 +1,163 @@
+"""Flags made from the parameters of tools: how they are parsed, explained and completed.
+
+In: the tools of the project. Out: click options, which only collect texts; `plan` converts and checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from discover_orch.model.tool import Choice, EnumChoice, Param, ParamType, Scalar, Tool
+from discover_orch.render.style import one_line
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PREFIX = "param:"
+
+
+class ParamOption(click.Option):
+    """`--since VALUE`, or `--dry/--no-dry`; its values land in `ctx.params` under `param:NAME`."""
+
+    def __init__(self, param: Param, declarations: Sequence[str], *, is_flag: bool) -> None:
+        self.param = param
+        kind: dict[str, Any] = {"is_flag": True} if is_flag else {"multiple": True, "type": str}
+        super().__init__(
+            [f"param_{param.name}", *declarations], default=None, expose_value=True, **kind
+        )
+        self.name = PREFIX + param.name
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if self.param.type.base == Scalar(kind="path"):
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(word) for word in choices(self.param) if word.startswith(incomplete)]
+
+
+def param_options(
+    tools: Iterable[Tool],
+    taken: set[str],
+    as_flags: Mapping[str, bool],
+    words: Iterable[str] | None = None,
+) -> list[ParamOption]:
+    """One option for each name, unless orch has one of that name itself (`taken` has its spellings).
+
+    `as_flags` decides for a name that is a flag in one tool and takes a value in another. With the `words` of a
+    line only those among them are made, since hundreds would take longer than all else; but all where a word is
+    nobody's option, to be told beside those that are like it.
+    """
+    wanted = (
+        None if words is None else {word.partition("=")[0] for word in words if word[:2] == "--"}
+    )
+    owned = {"--", *taken}
+    found: dict[str, tuple[Param, list[str], bool, set[str]]] = {}
+    seen = set()
+    for tool in tools:
+        for param in tool.params:
+            if param.name in seen:
+                continue
+            seen.add(param.name)
+            is_flag = as_flags.get(param.name, param.type.is_flag)
+            free, spellings = [], set[str]()
+            for one in _spellings(param, is_flag=is_flag):
+                both = one.split("/")
+                if owned.isdisjoint(both):
+                    free.append(one)
+                    spellings.update(both)
+            if param.flag in spellings:
+                owned |= spellings
+                found[param.name] = (param, free, is_flag, spellings)
+    has_all = wanted is None or not wanted <= owned
+    return [
+        ParamOption(param, free, is_flag=is_flag)
+        for param, free, is_flag, spellings in found.values()
+        if has_all or not spellings.isdisjoint(wanted or ())
+    ]
+
+
+def mixed_names(tools: Collection[Tool]) -> dict[str, tuple[list[Tool], list[Tool]]]:
+    """Names that are a flag in some tools (first list) and take a value in others (second)."""
+    kinds: dict[str, list[ParamType]] = {}
+    for tool in tools:
+        for param in tool.params:
+            known = kinds.get(param.name)
+            if known is None:
+                kinds[param.name] = [param.type]
+            elif param.type is not known[-1]:  # most are the very same
+                known.append(param.type)
+    mixed = {
+        name: (list[Tool](), list[Tool]())
+        for name, types in kinds.items()
+        if len({one.is_flag for one in types}) > 1
+    }
+    if mixed:
+        for tool in tools:
+            for param in tool.params:
+                if param.name in mixed:
+                    mixed[param.name][0 if param.type.is_flag else 1].append(tool)
+    return mixed
+
+
+def given_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The texts of the parameters that were given, by name, from `ctx.params`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in values.items():
+        if not name.startswith(PREFIX) or value is None or value == ():
+            continue
+        texts = value if isinstance(value, tuple) else ("true" if value else "false",)
+        found[name.removeprefix(PREFIX)] = texts
+    return found
+
+
+def choices(param: Param) -> list[str]:
+    match param.type.base:
+        case Choice(values=values):
+            return [str(value) for value in values]
+        case EnumChoice(members=members):
+            return [value for _, value in members]
+        case _:
+            return []
+
+
+def help_rows(tool: Tool, taken: set[str]) -> list[tuple[str, str]]:
+    """(`--since DATE`, what it is) for each parameter of one tool."""
+    rows = []
+    for param in tool.params:
+        kind = "" if param.type.is_flag else f" {_metavar(param)}"
+        flag = param.flag + (f"/--no-{param.flag[2:]}" if param.type.is_flag else "")
+        if param.flag in taken:
+            flag = f"-p {param.name}=VALUE"
+            kind = ""
+        notes = [one_line(param.help)] if param.help else []
+        if param.type.many:
+            notes.append("(can be given several times)")
+        notes.append("[required]" if param.required else _default(param))
+        rows.append((flag + kind, "  ".join(note for note in notes if note)))
+    if not tool.is_readable:
+        rows.append(("-p KEY=VALUE", "its signature cannot be read from the source"))
+    elif tool.takes_extra:
+        rows.append(("-p KEY=VALUE", "anything else, for its **kwargs"))
+    return rows
+
+
+def _metavar(param: Param) -> str:
+    words = choices(param)
+    return one_line("[" + "|".join(words) + "]") if words else str(param.type.base.kind).upper()  # type: ignore[union-attr]
+
+
+def _default(param: Param) -> str:
+    if param.default_source in (None, "None"):
+        return ""
+    if param.is_secret:
+        return "[default: ***]"
+    return f"[default: {one_line(param.default_source or '')}]"
+
+
+def _spellings(param: Param, *, is_flag: bool) -> list[str]:
+    """Dashes and underscores alike; the shown spelling first."""
+    names = list(dict.fromkeys([param.name.replace("_", "-"), param.name]))
+    return [f"--{name}/--no-{name}" if is_flag else f"--{name}" for name in names]

@@ -1,0 +1,377 @@
+"""The door to the configuration file: finds the root, reads `orch.toml` or `pyproject.toml`.
+
+In: where the user stands, `-C`, the environment. Out: a `Project` and warnings, or a `ProjectError`
+that carries everything that is wrong, with `path:line`. A warm `orch list` calls only `find_root`,
+`read_config_bytes`, `fingerprint` and `resolve_packages`, so these import no TOML parser as a rule.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
+from discover_orch.config.validation import KeyPath, plain
+from discover_orch.model.errors import Location, Problem, ProjectError, nearest
+
+OWN_FILE = "orch.toml"
+SHARED_FILE = "pyproject.toml"
+SHARED_TABLE = ("tool", "orch")
+
+# The root, which is absolute; the name of the file in it that counts, if any; the name of one
+# beside it that does not count because of it.
+Found = tuple[str, str | None, str | None]
+
+
+def read_project(
+    start: str, explicit: str | None, environ: Mapping[str, str]
+) -> tuple[Project, tuple[Problem, ...]]:
+    """The project around `start`, or exactly in `explicit` (`-C`), and the warnings about it."""
+    found = find_root(start, explicit)
+    root, config, _ = found
+    return build_project(found, read_config_bytes(root, config), environ)
+
+
+def find_root(start: str, explicit: str | None = None) -> Found:
+    """The nearest folder upwards that has a configuration, else `start`; `explicit` if given."""
+    try:
+        here = os.path.abspath(start)
+    except FileNotFoundError:
+        raise _error(
+            "no-project", "the current folder does not exist any more", "go to another folder"
+        ) from None
+    if explicit is not None:
+        root = os.path.normpath(os.path.join(here, explicit))
+        _check_folder(explicit, root)
+        return (root, *_find_config(root))
+    folder, parent = here, os.path.dirname(here)
+    while True:
+        config, ignored = _find_config(folder)
+        if config:
+            return folder, config, ignored
+        if parent == folder:
+            return here, None, None
+        folder, parent = parent, os.path.dirname(parent)
+
+
+def read_config_bytes(root: str, config: str | None) -> bytes:
+    """The file as it is now; nothing where there is none."""
+    if config is None:
+        return b""
+    try:
+        with open(os.path.join(root, config), "rb") as file:
+            return file.read()
+    except OSError as error:
+        message = f"the configuration cannot be read: {error.strerror or error}"
+        hint = "make it readable, or name another project with -C"
+        raise _error("unreadable", message, hint, Location(path=config)) from None
+
+
+def fingerprint(found: Found, data: bytes, environ: Mapping[str, str]) -> str:
+    """Equal as long as the configuration is; may be kept on disk, since no value shows in it."""
+    # What importlib.util.source_hash calls: 64 bits of SipHash without an import that takes 5 ms.
+    from _imp import source_hash
+
+    names = [DATABASE_VARIABLE, *(name for name in environ if name.startswith(VARIABLE_PREFIX))]
+    variables = "\0".join(f"{name}={environ.get(name, '')}" for name in sorted(names))
+    parts = (repr(found).encode(), data, variables.encode(errors="surrogateescape"))
+    # The lengths keep a text that moves from one part to the next from looking the same.
+    framed = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    return source_hash(0, framed).hex()
+
+
+def build_project(
+    found: Found, data: bytes, environ: Mapping[str, str]
+) -> tuple[Project, tuple[Problem, ...]]:
+    """The project that these bytes describe, its packages checked, and the warnings about it."""
+    root, config, ignored = found
+    table: Mapping[str, object] = {}
+    lines: Mapping[KeyPath, int] = {}
+    if config is not None:
+        text = _decode(config, data)
+        table = _parse(config, text)
+        prefix = () if config == OWN_FILE else SHARED_TABLE
+        lines = find_lines(text, table, prefix)
+        for key in prefix:
+            inner = table[key]
+            if not isinstance(inner, Mapping):
+                message = "tool.orch must be a table"
+                raise _error(
+                    "wrong-type",
+                    message,
+                    "write [tool.orch] above the settings",
+                    Location(path=config),
+                )
+            table = inner
+        lines = {path[len(prefix) :]: line for path, line in lines.items()}
+    project, problems = Project.from_table(
+        table, root=root, config=config, environ=environ, lines=lines
+    )
+    _, missing = _find_packages(project, lines.get(("packages",)))
+    if ignored:
+        message = f"[tool.orch] in {ignored} is ignored: {config} stands beside it"
+        hint = "keep the settings in one of the two"
+        problems += (
+            Problem(
+                code="two-configurations",
+                message=message,
+                hint=hint,
+                location=Location(path=ignored),
+                severity="warning",
+            ),
+        )
+    problems += missing
+    if any(problem.severity == "error" for problem in problems):
+        raise ProjectError(*problems)
+    return project, problems
+
+
+def resolve_packages(project: Project) -> tuple[str, ...]:
+    """The absolute folders to scan, as configured; no `src` is fine where none was named."""
+    folders, problems = _find_packages(project, None)
+    if problems:
+        line = _read_line(project, ("packages",))
+        raise ProjectError(*_find_packages(project, line)[1])
+    return folders
+
+
+def find_lines(text: str, table: Mapping[str, object], under: KeyPath = ()) -> dict[KeyPath, int]:
+    """The line of each key and header below `under`, which `tomllib` does not tell.
+
+    `text` is the valid TOML that `table` was read from. What is written inside an inline table or
+    an array of tables has no entry of its own. A path that is not in `table` would be a mistake of
+    this function's, and is dropped: no line is better than a wrong one.
+    """
+    found: dict[KeyPath, int] = {}
+    for path, line in _statements(text.replace("\r\n", "\n")):
+        for length in range(len(under) or 1, len(path) + 1):
+            found.setdefault(path[:length], line)
+    return {
+        path: line
+        for path, line in found.items()
+        if path[: len(under)] == under and _is_in(table, path)
+    }
+
+
+# The file.
+
+
+def _find_config(folder: str) -> tuple[str | None, str | None]:
+    """The file that counts here, and one that does not count because of it."""
+    has_own = os.path.isfile(os.path.join(folder, OWN_FILE))
+    has_shared = os.path.isfile(os.path.join(folder, SHARED_FILE)) and _has_table(
+        read_config_bytes(folder, SHARED_FILE)
+    )
+    if has_own:
+        return OWN_FILE, SHARED_FILE if has_shared else None
+    return (SHARED_FILE if has_shared else None), None
+
+
+def _has_table(data: bytes) -> bool:
+    """Whether a pyproject has `[tool.orch]`: by its bytes, or parsed where those leave a doubt."""
+    for header in (b"\n[tool.orch]", b"\n[tool.orch."):
+        before, found, _ = (b"\n" + data).partition(header)
+        if found and b'"""' not in before and b"'''" not in before:
+            return True
+    if not re.search(rb"(?<![\w-])orch(?![\w-])", data):
+        return False
+    try:
+        tool = _parse(SHARED_FILE, _decode(SHARED_FILE, data)).get("tool")
+    except ProjectError:
+        return True  # it may be ours, and reading it will tell what is wrong
+    return isinstance(tool, Mapping) and "orch" in tool
+
+
+def _decode(config: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = "the configuration is not UTF-8"
+        raise _error(
+            "encoding", message, "save it as UTF-8", Location(path=config, line=line)
+        ) from None
+
+
+def _parse(config: str, text: str) -> dict[str, object]:
+    import tomllib  # its 2.5 ms are spared where nothing has changed
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its message ends in "(at line 3, column 5)" or "(at end of document)".
+        reason, _, place = str(error).partition(" (at ")
+        number = re.match(r"line (\d+)", place)
+        line = int(number[1]) if number else text.rstrip("\n").count("\n") + 1
+        message = f"this is not valid TOML: {reason[:1].lower()}{reason[1:]}"
+        hint = "strings stand in quotes, true and false do not, and each key stands once"
+        raise _error("toml", message, hint, Location(path=config, line=line)) from None
+    except (ValueError, RecursionError):
+        message = "this TOML holds a number with too many digits, or is nested too deeply"
+        raise _error("toml", message, "make it simpler", Location(path=config)) from None
+
+
+def _check_folder(typed: str, folder: str) -> None:
+    if os.path.isdir(folder):
+        return
+    if os.path.exists(folder):
+        message, hint = (
+            f'"{plain(typed)}" is not a folder',
+            "-C takes the folder that holds the project",
+        )
+    else:
+        guess = _nearest_folder(os.path.dirname(folder), os.path.basename(folder))
+        message = f'there is no folder "{plain(typed)}"'
+        hint = f'did you mean "{guess}"?' if guess else "-C takes the folder that holds the project"
+    raise _error("no-project", message, hint)
+
+
+# Packages.
+
+
+def _find_packages(
+    project: Project, line: int | None
+) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+    origin = project.origins.get("packages")
+    location = Location(path=origin, line=line) if origin and origin == project.config else None
+    setting = "packages" if location else "ORCH_PACKAGES"
+    roots = [os.path.normpath(os.path.join(project.root, path)) for path in project.pythonpath]
+    folders: list[str] = []
+    problems: list[Problem] = []
+    for package in project.packages:
+        folder = _find_package(project.root, roots, package)
+        shown = f'"{plain(package)}" in {setting}'
+        if folder is None:
+            if origin is None:
+                continue
+            code = "missing-package"
+            if os.path.exists(os.path.join(project.root, package)):
+                message, hint = f"{shown} is not a folder", "name the folder that holds it"
+            else:
+                message = f"{shown} is neither a folder nor a package under pythonpath"
+                guess = _nearest_package(project.root, roots, package)
+                hint = (
+                    f'did you mean "{guess}"?' if guess else "make it, or remove it from the list"
+                )
+        elif not any(_is_inside(folder, root) for root in roots):
+            code = "outside-pythonpath"
+            message = f"{shown} lies outside of pythonpath, so its modules have no names"
+            hint = f'add "{_relative(os.path.dirname(folder), project.root)}" to pythonpath'
+        else:
+            folders.append(folder)
+            continue
+        problems.append(Problem(code=code, message=message, hint=hint, location=location))
+    return tuple(dict.fromkeys(folders)), tuple(problems)
+
+
+def _find_package(root: str, roots: list[str], package: str) -> str | None:
+    """A folder relative to the root goes before a dotted package of that name."""
+    candidates = [os.path.join(root, package)]
+    parts = package.split(".")
+    if all(part.isidentifier() for part in parts):
+        candidates += [os.path.join(path, *parts) for path in roots]
+    found = next((path for path in candidates if os.path.isdir(path)), None)
+    return os.path.normpath(found) if found else None
+
+
+def _nearest_package(root: str, roots: list[str], package: str) -> str | None:
+    head, tail = os.path.split(package.rstrip("/"))
+    if guess := _nearest_folder(os.path.join(root, head), tail):
+        return os.path.join(head, guess)
+    *parents, last = package.split(".")
+    for path in roots:
+        if guess := _nearest_folder(os.path.join(path, *parents), last):
+            return ".".join((*parents, guess))
+    return None
+
+
+def _nearest_folder(parent: str, name: str) -> str | None:
+    try:
+        with os.scandir(parent) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+    except (OSError, ValueError):
+        return None
+    return nearest(name, names)
+
+
+def _is_inside(folder: str, root: str) -> bool:
+    return folder == root or folder.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _relative(folder: str, root: str) -> str:
+    return os.path.relpath(folder, root).replace(os.sep, "/")
+
+
+def _read_line(project: Project, path: KeyPath) -> int | None:
+    """The line of a key of a project that was not read now, only needed to tell an error."""
+    if project.config is None:
+        return None
+    prefix = () if project.config == OWN_FILE else SHARED_TABLE
+    try:
+        text = _decode(project.config, read_config_bytes(project.root, project.config))
+        return find_lines(text, _parse(project.config, text), prefix).get((*prefix, *path))
+    except ProjectError:
+        return None
+
+
+# Lines.
+
+
+def _statements(text: str) -> Iterator[tuple[KeyPath, int]]:
+    """The path and the line of each header and each `key =` outside of values."""
+    part = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+    keys = rf"{part}(?:[ \t]*\.[ \t]*{part})*"
+    gap = re.compile(r"(?:[ \t\n]+|#[^\n]*)*")
+    statement = re.compile(rf"(\[\[?)[ \t]*({keys})[ \t]*\]\]?|({keys})[ \t]*=")
+    value = re.compile(
+        r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}'
+        r"|'''(?:[^']|'(?!''))*'{3,5}"
+        r'|"(?:[^"\\\n]|\\.)*"'
+        r"|'[^'\n]*'"
+        r"|\#[^\n]*|[\[\]{}\n]|[^\"'\#\[\]{}\n]+",
+        re.DOTALL,
+    )
+    section: KeyPath | None = ()
+    line, counted, position = 1, 0, 0
+    while True:
+        position = gap.match(text, position).end()  # type: ignore[union-attr]  # matches nothing too
+        match = statement.match(text, position)
+        if match is None:
+            return
+        line += text.count("\n", counted, position)
+        counted = position
+        position = match.end()
+        path = _key_path(part, match[2] or match[3])
+        if match[1]:
+            section = path if match[1] == "[" else None
+            path = section
+        else:
+            path = None if section is None or path is None else section + path
+            depth = 0
+            while token := value.match(text, position):
+                position = token.end()
+                depth += (token[0] in ("[", "{")) - (token[0] in ("]", "}"))
+                if token[0] == "\n" and depth == 0:
+                    break
+        if path is not None:
+            yield path, line
+
+
+def _key_path(part: str, keys: str) -> KeyPath | None:
+    """The parts of a dotted key; None for one with escapes, which nobody writes here."""
+    if "\\" in keys:
+        return None
+    return tuple(key[1:-1] if key[0] in "\"'" else key for key in re.findall(part, keys))
+
+
+def _is_in(table: object, path: KeyPath) -> bool:
+    for key in path:
+        if not isinstance(table, Mapping) or key not in table:
+            return False
+        table = table[key]
+    return True
+
+
+def _error(code: str, message: str, hint: str, location: Location | None = None) -> ProjectError:
+    return ProjectError(Problem(code=code, message=message, hint=hint, location=location))

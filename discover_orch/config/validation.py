@@ -1,0 +1,259 @@
+"""A value that the user set, by file or environment, and whether it is of the kind that is wanted.
+
+In: a plain value as TOML or JSON gives it, with the name and place under which the user knows it.
+Out: the typed value, or a `Problem` that says what was expected. Which settings exist and what they
+mean is `project`'s: nothing here knows one by name. No message shows a nested value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeVar
+
+from discover_orch.model.errors import Location, Problem, Severity, nearest
+from discover_orch.model.value import replace, value
+
+Kind = Literal["texts", "text", "flag", "count", "table"]
+Texts = tuple[str, ...]
+KeyPath = tuple[str, ...]  # ("params", "parse", "since")
+T = TypeVar("T")
+
+_TOO_LARGE = 10**18  # nobody counts so far, and Python may refuse to print it
+
+_WANTED: Mapping[Kind, str] = {
+    "texts": "a list of strings",
+    "text": "a string",
+    "flag": "true or false",
+    "count": "a whole number",
+    "table": "a table",
+}
+_EXAMPLE: Mapping[Kind, str] = {
+    "texts": '["...", "..."]',
+    "text": '"..."',
+    "flag": "true",
+    "count": "1",
+    "table": '{name = "value"}',
+}
+_VARIABLE_EXAMPLE: Mapping[Kind, str] = {
+    "texts": "one,two",
+    "flag": "true",
+    "count": "1",
+    "table": """'{"name": "value"}'""",
+}
+
+
+@value
+class Given:
+    """A value that was set.
+
+    `name` is what to call it, `key` the last part of that; `path` leads to it in the file, where it
+    is from there; `origin` is the name of the file or of the variable.
+    """
+
+    key: str
+    name: str
+    value: object
+    origin: str
+    path: KeyPath | None = None
+
+    def entry(self, key: str, value: object) -> Given:
+        path = None if self.path is None else (*self.path, key)
+        name = f"{self.name}.{plain(key)}"
+        return Given(key=key, name=name, value=value, origin=self.origin, path=path)
+
+
+class Wrong(Exception):
+    """A value is not what it must be; ends the reading of that value alone, in `Reader.read`."""
+
+    def __init__(self, given: Given, message: str, hint: str, code: str = "bad-value") -> None:
+        super().__init__(message)
+        self.given = given
+        self.message = message
+        self.hint = hint
+        self.code = code
+
+
+class Reader:
+    """Reads given values by rules and gathers what is wrong; `lines`: of each path in `file`."""
+
+    def __init__(self, file: str | None = None, lines: Mapping[KeyPath, int] | None = None) -> None:
+        self.file = file
+        self.lines = lines or {}
+        self.problems: list[Problem] = []
+
+    def read(self, given: Given, rule: Callable[[Given], T]) -> T | None:
+        """What the rule makes of the value; where it raises `Wrong`, None and a problem more."""
+        try:
+            return rule(given)
+        except Wrong as wrong:
+            self.add(wrong.code, wrong.message, wrong.hint, wrong.given.path)
+            return None
+
+    def read_entries(self, given: Given, rule: Callable[[Given], T]) -> dict[str, T]:
+        """The entries of a table that the rule accepts; raises `Wrong` where it is no table."""
+        read = {entry.key: self.read(entry, rule) for entry in entries(given)}
+        return {key: value for key, value in read.items() if value is not None}
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        hint: str,
+        path: KeyPath | None = None,
+        severity: Severity = "error",
+    ) -> None:
+        location = None
+        if path and self.file is not None:
+            # A key without a line of its own stands in an inline table, on the line of that.
+            while path and path not in self.lines:
+                path = path[:-1]
+            location = Location(path=self.file, line=self.lines.get(path))
+        self.problems.append(
+            Problem(code=code, message=message, hint=hint, location=location, severity=severity)
+        )
+
+
+# Rules of one kind each. All raise `Wrong`.
+
+
+def texts(given: Given) -> Texts:
+    value = given.value
+    if isinstance(value, str) and given.path:
+        message = f"{given.name} must be a list of strings, not a string"
+        raise Wrong(given, message, f"write {plain(given.key)} = [{shown(value)}]", "wrong-type")
+    if not isinstance(value, list | tuple):
+        raise _unlike(given, "texts")
+    for item in value:
+        if not isinstance(item, str):
+            message = f"{given.name} must be a list of strings; it holds {described(item)}"
+            raise Wrong(given, message, _example(given, "texts"), "wrong-type")
+    return tuple(value)
+
+
+def text(given: Given) -> str:
+    if not isinstance(given.value, str):
+        raise _unlike(given, "text")
+    return given.value
+
+
+def word(given: Given, words: Sequence[str]) -> str:
+    """One of a few words, of which the first is the default."""
+    value = given.value
+    if isinstance(value, str) and value in words:
+        return value
+    choices = " or ".join(f'"{word}"' for word in words)
+    guess = nearest(value, words) if isinstance(value, str) else None
+    hint = f'did you mean "{guess}"?' if guess else f'the default is "{words[0]}"'
+    raise Wrong(given, f"{given.name} must be {choices}, not {shown(value)}", hint)
+
+
+def flag(given: Given) -> bool:
+    if not isinstance(given.value, bool):
+        raise _unlike(given, "flag")
+    return given.value
+
+
+def count(given: Given, least: int = 0) -> int:
+    value = given.value
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _unlike(given, "count")
+    if value < least:
+        message = f"{given.name} must be {least} or more, not {shown(value)}"
+        raise Wrong(given, message, _example(given, "count"))
+    if value >= _TOO_LARGE:
+        raise Wrong(given, f"{given.name} is too large", _example(given, "count"))
+    return value
+
+
+def seconds(given: Given) -> float:
+    value = given.value
+    # Not true, not negative, not infinite, not NaN.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _TOO_LARGE:
+        return value
+    message = f"{given.name} must be a number, 0 or more, not {shown(value)}"
+    raise Wrong(given, message, f"write {plain(given.key)} = 0.5", "wrong-type")
+
+
+def entries(given: Given) -> tuple[Given, ...]:
+    """What a table holds."""
+    if not isinstance(given.value, Mapping):
+        raise _unlike(given, "table")
+    return tuple(given.entry(key, value) for key, value in given.value.items())
+
+
+def decoded(given: Given, kind: Kind) -> Given:
+    """The text of an environment variable turned into what TOML would have given."""
+    text = str(given.value)
+    value: object = text
+    if kind == "texts":
+        value = [word.strip() for word in text.split(",") if word.strip()]
+    elif kind == "flag":
+        if text.lower() not in ("true", "1", "false", "0"):
+            raise _unlike(given, kind, shown(text))
+        value = text.lower() in ("true", "1")
+    elif kind == "count":
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise _unlike(given, kind, shown(text))
+        value = int(text)
+    elif kind == "table":
+        import json  # rarely needed, and slow to import
+
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            message, hint = f"{given.name} is not JSON: {error}", _example(given, kind)
+            raise Wrong(given, message, hint, "wrong-type") from None
+        except (ValueError, RecursionError):  # a number without end, or nested without end
+            message, hint = f"{given.name} is JSON that is too large", _example(given, kind)
+            raise Wrong(given, message, hint, "wrong-type") from None
+    return replace(given, value=value)
+
+
+# Words for messages.
+
+
+def shown(value: object) -> str:
+    """A short value as TOML writes it, a long or nested one in words."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{plain(value)}"'
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LARGE):
+        return str(value)
+    return described(value)
+
+
+def described(value: object) -> str:
+    """What a value is, in the words of TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "null" if value is None else "a date or time"
+
+
+def plain(text: str) -> str:
+    """One line of printable characters; long texts are cut."""
+    cut = text if len(text) <= 60 else text[:57] + "..."
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
+
+
+def _unlike(given: Given, kind: Kind, instead: str = "") -> Wrong:
+    message = f"{given.name} must be {_WANTED[kind]}, not {instead or described(given.value)}"
+    return Wrong(given, message, _example(given, kind), "wrong-type")
+
+
+def _example(given: Given, kind: Kind) -> str:
+    if given.path is None and given.name == given.origin:
+        return f"write {given.name}={_VARIABLE_EXAMPLE.get(kind, '...')}"
+    example = _EXAMPLE[kind]
+    if given.path is None:  # an entry of a variable's JSON
+        return f'write "{plain(given.key)}": {example.replace(" =", ":")}'
+    return f"write {plain(given.key)} = {example}"

@@ -1,0 +1,1 @@
+"""Databases: connections, transactions, drivers, and what statements of SQL do to tables."""

@@ -1,0 +1,443 @@
+"""What a statement of SQL does to tables, as its text says.
+
+In: a text and its dialect. Out: an `Effect`: names as they were written, which `catalog` makes tables of. Parsed with
+sqlglot, which is imported here alone and only when there is something to parse. What is not understood is unclear: a
+tool may then depend on anything. Texts that differ in values alone have one shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from discover_orch.databases.sql_shape import BLANK
+from discover_orch.model.value import replace, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: A name as it was written, the outermost part first: ("main", "records").
+Name = tuple[str, ...]
+
+
+@value
+class Effect:
+    """What one statement does.
+
+    `made` is created, with `if_absent` where there is none of that name; `passing` are temporary tables that it
+    creates. `files_read` and `files_written` are paths or globs that it names itself. `called` are functions that may
+    be the user's own. `cascades`: it empties what refers to its tables, too. `changes_names`: which tables there are,
+    or what a name means, may be another after it; with `moves_names` the latter, so that what was heard before it and
+    after it cannot be looked up together; and `undoes` may take such a move back.
+    """
+
+    read: tuple[Name, ...] = ()
+    written: tuple[Name, ...] = ()
+    made: tuple[Name, ...] = ()
+    if_absent: bool = False
+    passing: tuple[Name, ...] = ()
+    files_read: tuple[str, ...] = ()
+    files_written: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+    cascades: bool = False
+    changes_names: bool = False
+    moves_names: bool = False
+    undoes: bool = False
+    commits: bool = False
+    is_unclear: bool = False
+
+
+NOTHING = Effect()
+MOVED = Effect(changes_names=True, moves_names=True)
+UNCLEAR = Effect(is_unclear=True, changes_names=True)
+_LOWER = {ord(one): one.lower() for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+#: Longer ones are not parsed: a parser in Python reads some 100 kB in a second.
+LONGEST = 50_000
+
+_QUIET = frozenset(
+    {"begin", "start", "savepoint", "release", "checkpoint", "lock", "force"}
+    | {"show", "explain", "describe", "listen", "unlisten", "notify", "fetch", "close"}
+    | {
+        "deallocate",
+        "analyze",
+        "vacuum",
+        "reindex",
+        "grant",
+        "revoke",
+        "comment",
+        "load",
+        "install",
+    }
+)
+_COMMITS = frozenset(["commit", "end"])
+_UNDOES = frozenset(["rollback", "abort"])
+_SETS = frozenset(["set", "reset", "pragma"])
+_MOVES = frozenset(["use", "discard", "attach", "detach"])
+#: Settings that say where names are looked up.
+_PLACES = re.compile(r"\b(search_path|schema|role|session\s+authorization)\b|^reset\s+all\b", re.I)
+#: One for a part of a transaction, one that reads tables, one that moves files.
+_STRANGE_SET = re.compile(
+    r"set\s+local\s.*\b(search_path|schema|role)\b|set\s.*\(|.*\b(file_search_path|home_directory)\b",
+    re.I | re.S,
+)
+_SET_CONFIG = re.compile(r"\bset_config\s*\((?:\s*'([^']*)'\s*,)?", re.I)
+_EXECUTES = re.compile(r"\s*explain\s*(\(|.*\banaly[sz]e\b)", re.I | re.S)
+_REFRESH = re.compile(
+    r'\s*refresh\s+materialized\s+view\s+(?:concurrently\s+)?((?:[\w$]+|"[^"]+")(?:\.(?:[\w$]+|"[^"]+"))*)',
+    re.I,
+)
+_CALL = re.compile(r'((?<![\w$])[\w$]++|"(?:[^"]|"")+")\s*\(')
+#: What stands behind these words says how the rows are written, and says it in ways that are not parsed.
+_COPY_OPTIONS = re.compile(r"(\b(?:to\s+stdout|from\s+stdin)\b).*", re.I | re.S)
+_COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
+_EXTENSION = re.compile(r"create\s+(extension|type)\b", re.I)
+_CASCADE = re.compile(r"\bcascade\b", re.I)
+_ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
+_PART = re.compile(r'"[^"]*"|[^.]+')
+
+_WITHIN = ("with_", "with")  # sqlglot's name of it has changed
+#: Functions that read the files which they are given.
+_FILE_READERS = re.compile(
+    r"(read_(csv|csv_auto|parquet|json|json_auto|json_objects|json_objects_auto|ndjson|ndjson_auto|"
+    r"ndjson_objects|text|blob)|parquet_(scan|metadata|schema|file_metadata|kv_metadata)|sniff_csv)$",
+    re.I,
+)
+#: DuckDB's table functions that read no table and no file of the project.
+_HARMLESS = re.compile(
+    r"(range|generate_series|unnest|generate_subscripts|repeat|(duckdb|pragma|icu)_\w+)$", re.I
+)
+#: Functions that run a text, or read another database.
+_RUNS_TEXT = re.compile(
+    r"(query|query_table|dblink\w*|query_to_xml\w*|table_to_xml\w*|cursor_to_xml\w*|schema_to_xml\w*|"
+    r"database_to_xml\w*|(postgres|mysql|sqlite)_(query|execute|scan\w*))$",
+    re.I,
+)
+
+
+def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:
+    """The effects of the statements in a text, in their order; nothing is raised."""
+    if len(text) > LONGEST:
+        return (UNCLEAR,)
+    try:
+        return tuple(_read_one(one, dialect) for one in _split(text, dialect))
+    except Exception:  # whatever a parser stumbles over
+        return (UNCLEAR,)
+
+
+def _split(text: str, dialect: str) -> Iterator[str]:
+    """The single statements; their comments before them are gone."""
+    from sqlglot import TokenType, tokenize
+
+    tokens = tokenize(text, read=dialect)
+    start: int | None = None
+    for token in tokens:
+        if token.token_type == TokenType.SEMICOLON:
+            if start is not None:
+                yield text[start : token.start]
+            start = None
+        elif start is None:
+            start = token.start
+    if start is not None:
+        yield text[start:]
+
+
+def _read_one(text: str, dialect: str) -> Effect:
+    found = re.match(r"\w+", text)
+    word = found[0].lower() if found else ""
+    if word in _COMMITS:
+        return Effect(commits=True)
+    if word in _UNDOES:
+        return Effect(undoes=True)
+    if word in _SETS:
+        if _STRANGE_SET.match(text):
+            return UNCLEAR
+        return MOVED if _PLACES.search(text) else NOTHING
+    if word in _MOVES:
+        return MOVED
+    if word in _QUIET:
+        return UNCLEAR if _EXECUTES.match(text) else NOTHING
+    if refreshed := _REFRESH.match(text):
+        name = tuple(_unquote(part, dialect) for part in _PART.findall(refreshed[1]))
+        return Effect(read=(name,), written=(name,))
+    if _EXTENSION.match(text):
+        return Effect(changes_names=True)
+    if word == "copy":
+        if _COPY_DATABASE.match(text):
+            return UNCLEAR
+        text = _COPY_OPTIONS.sub(r"\1", text)
+    effect = _Reader(dialect).read(_parse(_ON_COMMIT.sub("", text), dialect))
+    called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
+    is_moving = _may_move(text)
+    return replace(
+        effect,
+        called=tuple(called),
+        cascades=word == "truncate" and bool(_CASCADE.search(text)),
+        changes_names=effect.changes_names or is_moving,
+        moves_names=is_moving,
+        is_unclear=effect.is_unclear or is_moving,
+    )
+
+
+def _may_move(text: str) -> bool:
+    """Whether a function is called that sets where names are looked up."""
+    names = [found[1] for found in _SET_CONFIG.finditer(text)]
+    return any(one in (None, BLANK) or _PLACES.search(one) for one in names)
+
+
+def _parse(text: str, dialect: str) -> Any:
+    import logging
+
+    import sqlglot
+
+    logger = logging.getLogger(
+        "sqlglot"
+    )  # of a text that it does not understand it writes warnings
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        return sqlglot.parse_one(text, read=dialect)
+    finally:
+        logger.disabled = was_disabled
+
+
+def _unquote(part: str, dialect: str) -> str:
+    is_quoted = part[:1] == '"'
+    return _fold(part.strip('"'), is_quoted, dialect)
+
+
+def _fold(name: str, is_quoted: bool, dialect: str) -> str:
+    if dialect != "postgres":
+        return name.lower()
+    # As PostgreSQL does it: letters of ASCII alone, and not more than it keeps of a name.
+    folded = name if is_quoted else name.translate(_LOWER)
+    return folded if len(folded) < 16 else folded.encode()[:63].decode(errors="ignore")
+
+
+class _Reader:
+    """Of one syntax tree."""
+
+    def __init__(self, dialect: str) -> None:
+        from sqlglot import exp
+
+        self._exp: Any = exp
+        self._dialect = dialect
+        self._files: dict[str, None] = {}
+        self._is_unclear = False
+
+    def read(self, tree: Any) -> Effect:
+        exp = self._exp
+        match tree:
+            case exp.Insert():
+                conflict = tree.args.get("conflict")
+                also_read = conflict is not None and self._looks_at_rows(conflict)
+                return self._effect(tree, written=[_bare(tree.this)], also_read=also_read)
+            case exp.Update():
+                also_read = self._looks_at_rows(tree)
+                return self._effect(tree, written=[tree.this], also_read=also_read)
+            case exp.Delete():
+                targets = tree.args.get("tables") or [tree.this]
+                also_read = self._looks_at_rows(tree)
+                return self._effect(tree, written=targets, also_read=also_read)
+            case exp.Merge():
+                return self._effect(tree, written=[tree.this], also_read=True)
+            case exp.TruncateTable():
+                return self._effect(tree, written=tree.expressions)
+            case exp.Create():
+                return self._read_create(tree)
+            case exp.Drop():
+                return self._read_drop(tree)
+            case exp.Alter():
+                return self._read_alter(tree)
+            case exp.Copy():
+                return self._read_copy(tree)
+            case exp.Query() | exp.Values() | exp.Table() | exp.Pivot():
+                into = tree.args.get("into")
+                if into is None:
+                    return self._effect(tree)
+                if into.args.get("temporary"):
+                    return self._effect(tree, passing=[into.this], changes_names=True)
+                return self._effect(tree, made=[into.this], changes_names=True)
+            case exp.Summarize():
+                return self._effect(tree)
+        return UNCLEAR
+
+    def _looks_at_rows(self, tree: Any) -> bool:
+        """Whether an UPDATE, a DELETE or a conflict of an INSERT looks at the rows that are there."""
+        exp = self._exp
+        if tree.args.get("where") or tree.args.get("returning"):
+            return True
+        return any(
+            column.table.lower() != "excluded"
+            for one in tree.expressions
+            for column in (one.expression if isinstance(one, exp.EQ) else one).find_all(exp.Column)
+        )
+
+    def _read_alter(self, tree: Any) -> Effect:
+        if (tree.args.get("kind") or "").upper() not in ("TABLE", "VIEW"):
+            return Effect(changes_names=True)
+        renamed = [one.this for one in tree.find_all(self._exp.AlterRename)]
+        effect = self._effect(tree, written=[tree.this, *renamed], changes_names=True)
+        # A new name is one in the schema of the old.
+        old, *new = effect.written or ((),)
+        return replace(effect, written=(old, *((*old[:-1], one[-1]) for one in new)))
+
+    def _read_create(self, tree: Any) -> Effect:
+        kind = (tree.args.get("kind") or "").upper()
+        if kind not in ("TABLE", "VIEW"):
+            # What an index is made of is read by nobody; and a trigger or a function acts when it is called.
+            return Effect(changes_names=True)
+        exp, target = self._exp, _bare(tree.this)
+        properties = tree.args.get("properties")
+        if properties is not None and properties.find(exp.TemporaryProperty):
+            return self._effect(tree, passing=[target], changes_names=True)
+        effect = self._effect(tree, made=[target], changes_names=True)
+        return replace(effect, if_absent=bool(tree.args.get("exists")))
+
+    def _read_drop(self, tree: Any) -> Effect:
+        kind = (tree.args.get("kind") or "").upper()
+        if kind not in ("TABLE", "VIEW"):
+            return UNCLEAR if kind == "SCHEMA" else Effect(changes_names=True)
+        targets = tree.args.get("tables") or [tree.this]
+        return self._effect(tree, written=targets, changes_names=True)
+
+    def _read_copy(self, tree: Any) -> Effect:
+        given = tree.args.get("files") or ()
+        files = (
+            self._paths(given) if self._dialect == "duckdb" else ()
+        )  # else they are the server's
+        if tree.args.get("kind"):
+            effect = self._effect(tree, written=[_bare(tree.this)])
+            return replace(effect, files_read=(*effect.files_read, *files))
+        effect = self._effect(tree)
+        return replace(effect, files_written=files)
+
+    def _effect(
+        self,
+        tree: Any,
+        *,
+        written: Iterable[Any] = (),
+        made: Iterable[Any] = (),
+        passing: Iterable[Any] = (),
+        also_read: object = None,
+        changes_names: bool = False,
+    ) -> Effect:
+        """All other tables in the tree are read, what is written too where rows are looked for in it."""
+        exp = self._exp
+        written, made, passing = [*written], [*made], [*passing]
+        targets = {id(one) for one in (*written, *made, *passing)}
+        if also_read:
+            targets.clear()
+        read: dict[Name, None] = {}
+        more: list[Any] = []
+        # What is locked, and what a column refers to, is not read by that.
+        passed_by = exp.Lock, exp.Reference
+        writers = exp.Insert, exp.Update, exp.Delete, exp.Merge
+        for node in tree.walk(prune=lambda one: isinstance(one, passed_by)):
+            if isinstance(node, exp.Table):
+                if id(node) not in targets:
+                    self._read_table(node, read)
+            elif isinstance(node, exp.Command) or self._runs_text(node):
+                self._is_unclear = True
+            elif (
+                isinstance(node, writers) and node is not tree and not node.find_ancestor(exp.When)
+            ):
+                more.append(_bare(node.this))  # within a WITH; those of a MERGE write where it does
+        return Effect(
+            read=tuple(read),
+            written=self._names((*written, *more)),
+            made=self._names(made),
+            passing=self._names(passing),
+            files_read=tuple(self._files),
+            changes_names=changes_names,
+            is_unclear=self._is_unclear,
+        )
+
+    def _runs_text(self, node: Any) -> bool:
+        return isinstance(node, self._exp.Anonymous) and bool(_RUNS_TEXT.match(str(node.this)))
+
+    def _names(self, tables: Iterable[Any]) -> tuple[Name, ...]:
+        names = []
+        for table in tables:
+            name = self._name(table) if isinstance(table, self._exp.Table) else ()
+            if name:
+                names.append(name)
+            else:
+                self._is_unclear = True
+        return tuple(names)
+
+    def _name(self, table: Any) -> Name:
+        parts = [one for one in table.parts if isinstance(one, self._exp.Identifier)]
+        if len(parts) != len(table.parts):
+            return ()
+        return tuple(_fold(one.name, bool(one.args.get("quoted")), self._dialect) for one in parts)
+
+    def _read_table(self, table: Any, read: dict[Name, None]) -> None:
+        name = self._name(table)
+        if not name:
+            self._read_function(table.this)
+        elif name == (BLANK,):
+            self._is_unclear = True
+        elif len(name) > 1 or not _is_common(table, name[0], self._dialect):
+            read[name] = None
+            if self._dialect == "duckdb" and len(name) == 1 and {".", "/"} & {*table.name}:
+                self._files[table.name] = None  # unless there is such a table
+
+    def _read_function(self, node: Any) -> None:
+        """In the place of a table: it may read files, or anything."""
+        exp = self._exp
+        called = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name()
+        is_csv = isinstance(node, exp.ReadCSV)
+        if is_csv or called.upper() == "READ_PARQUET" or _FILE_READERS.match(called):
+            given = [node.this] if is_csv else node.expressions[:1]
+            if given and isinstance(given[0], exp.Array):
+                given = given[0].expressions
+            self._files.update(dict.fromkeys(self._paths(given)))
+        elif isinstance(node, exp.Anonymous):
+            is_known = self._dialect != "duckdb" or _HARMLESS.match(called)
+            if not is_known:
+                self._is_unclear = True
+
+    def _paths(self, given: Iterable[Any]) -> tuple[str, ...]:
+        """Those that are written out; one that is a parameter is not known, and any other is unclear."""
+        exp = self._exp
+        paths = []
+        for one in given:
+            if getattr(one, "is_string", False) and one.name != BLANK:
+                paths.append(one.name)
+            elif not isinstance(one, exp.Placeholder | exp.Parameter | exp.Table):
+                self._is_unclear = True
+        return tuple(paths)
+
+
+def _bare(node: Any) -> Any:
+    """The table that a list of columns belongs to."""
+    while node is not None and type(node).__name__ in ("Schema", "Subquery", "UserDefinedFunction"):
+        node = node.this
+    return node
+
+
+def _is_union(query: Any) -> bool:
+    return any(kind.__name__ == "SetOperation" for kind in type(query).__mro__)
+
+
+def _is_common(table: Any, name: str, dialect: str) -> bool:
+    """Whether the name is that of a part of the query, of a WITH around it: one that is seen from there."""
+    within, below, node = table, table, table.parent
+    while node is not None:
+        common = next((node.args[key] for key in _WITHIN if node.args.get(key)), None)
+        if common is not None:
+            # Within the list itself a part sees those before it; of a recursive one all see all, and in DuckDB a
+            # union itself.
+            is_recursive = bool(common.args.get("recursive"))
+            is_within = below is common and not (is_recursive and dialect != "duckdb")
+            for one in common.expressions:
+                is_last = is_within and one is within
+                if is_last and not (is_recursive and _is_union(one.this)):
+                    break
+                alias = one.args["alias"].this
+                if _fold(alias.name, bool(alias.args.get("quoted")), dialect) == name:
+                    return True
+                if is_last:
+                    break
+        within, below, node = below, node, node.parent
+    return False

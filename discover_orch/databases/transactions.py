@@ -1,0 +1,385 @@
+"""Database URLs, and the transaction that a tool runs in, on whatever connection there is.
+
+On orch's own SQLite connection (`sqlite`) everything holds. On one that `get_connection()` returned, orch
+does what its driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others,
+nothing at all on one in autocommit mode, since there every statement is its own transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Mapping
+
+from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, prepare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
+KNOWN = ("sqlite", "postgresql", "duckdb")
+IN_MEMORY = ":memory:"
+
+
+class CannotOpen(Exception):
+    """The database cannot be used; the message has its place, `hint` says how to mend it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class NotKept(Exception):
+    """The tool ended well, and what it wrote is lost all the same."""
+
+
+#: What libpq calls PQTRANS_INERROR: a COMMIT is then a ROLLBACK, and nobody says so.
+BROKEN = 3
+
+
+def read_url(url: str, root: str) -> str:
+    """The path of the SQLite file that a URL means, or `:memory:`; CannotOpen for any other URL."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        raise CannotOpen(
+            f"{url!r} is no database URL", "write sqlite:///data.db for a file data.db"
+        )
+    if scheme in EXTRAS:
+        extra = EXTRAS[scheme]
+        raise CannotOpen(
+            f"{scheme}:// is not opened by this version of orch itself",
+            f'pip install "discover_orch[{extra}]" brings the driver; open the database with it in '
+            "get_connection() of orchconf.py",
+        )
+    if scheme != "sqlite":
+        from discover_orch.model.errors import nearest  # only a slip needs it
+
+        near = nearest(scheme, KNOWN)
+        means = f"did you mean {near}://? " if near else ""
+        known = ", ".join(f"{name}://" for name in KNOWN)
+        raise CannotOpen(
+            f"{scheme}:// is not known",
+            f"{means}known: {known}; any other database is opened in get_connection() of orchconf.py",
+        )
+    if rest in ("", "/", "/" + IN_MEMORY):
+        return IN_MEMORY
+    if not rest.startswith("/"):
+        raise CannotOpen(
+            f"sqlite://{rest} names a server, and SQLite has none", f"write sqlite:///{rest}"
+        )
+    return os.path.join(root, rest[1:])
+
+
+def find_path(url: str, root: str) -> str:
+    """The SQLite file that a URL means; "" for memory, and for a URL of anything else."""
+    try:
+        path = read_url(url, root)
+    except CannotOpen:
+        return ""
+    return "" if path == IN_MEMORY else path
+
+
+def open_sqlite(path: str) -> Connection:
+    """A connection that really can read the file; CannotOpen says why not."""
+    try:
+        conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT, factory=Connection)
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error) from None
+    try:
+        prepare(conn)
+        conn.execute("PRAGMA schema_version").fetchone()  # reads the header: is it a database?
+    except sqlite3.Error as error:
+        conn.close()
+        raise _cannot_open(path, error) from None
+    return conn
+
+
+def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
+    folder = os.path.dirname(path)
+    what = f"the database {path} cannot be opened"
+    if os.path.isdir(path):
+        return CannotOpen(f"{what}: it is a folder", "name a file in it")
+    if not os.path.isdir(folder):
+        return CannotOpen(f"{what}: the folder {folder} does not exist", f"mkdir -p {folder}")
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        return CannotOpen(f"{what}: it may not be read", f"chmod u+rw {path}")
+    if not os.path.exists(path) and not os.access(folder, os.W_OK):
+        return CannotOpen(f"{what}: {folder} may not be written", f"chmod u+w {folder}")
+    if "not a database" in str(error):
+        hint = "name another file in the database URL, or move this one away"
+        return CannotOpen(f"{what}: it is not an SQLite database", hint)
+    return CannotOpen(f"{what}: {error}", find_hint(error))
+
+
+def find_hint(error: BaseException) -> str:
+    """How to mend what a database complained about, or ""."""
+    is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
+    if is_duckdb and "transaction within a transaction" in str(error):
+        return 'orch has begun one for this tool: leave BEGIN out, or set transaction = "none"'
+    if not issubclass(type(error), sqlite3.OperationalError):
+        return ""
+    text = str(error)
+    if text.startswith("no such table"):
+        return "who makes it runs first: name that tool in AFTER, or run it (orch run +TOOL runs all upstream too)"
+    if "locked" in text:
+        return (
+            f"another connection has it; orch waited {BUSY_TIMEOUT:.0f} s. "
+            "Is another program, or an unfinished query, using the database?"
+        )
+    if "readonly" in text or "read-only" in text:
+        return "the database file and its folder must be writable"
+    if "full" in text:
+        return "the disk is full; free some space"
+    return ""
+
+
+class Transaction:
+    """What orch does around each tool with one connection. This one keeps its hands off."""
+
+    def __init__(self, conn: Any) -> None:
+        self.conn = conn
+
+    def begin(self) -> None:
+        """Called before each tool."""
+
+    def end(self, keep: bool) -> list[str]:
+        """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
+        return []
+
+    def has_kept(self) -> bool:
+        """Asked before `end`: whether what the tool wrote may be in the database already, beside what is heard of
+        COMMIT."""
+        return self.conn is not None
+
+    def is_closed(self) -> bool:
+        """Whether the connection can no longer be used, where the driver shows it."""
+        return bool(_ask(self.conn, "closed", False))
+
+    def is_lost_by_closing(self) -> bool:
+        """Asked before `end`: whether the connection was closed, and what was not committed by then is lost."""
+        return False
+
+    def close(self) -> None:
+        close = getattr(self.conn, "close", None)
+        if close is not None:
+            close()
+
+
+class OwnSqlite(Transaction):
+    """On orch's own connection."""
+
+    conn: Connection
+
+    def __init__(self, conn: Connection, managed: bool) -> None:
+        super().__init__(conn)
+        self.managed = managed
+
+    def begin(self) -> None:
+        self.conn.begin_step(self.managed)
+
+    def end(self, keep: bool) -> list[str]:
+        conn = self.conn
+        if not self.managed:
+            return []
+        notes = [f"committed by itself ({how})" for how in sorted(conn.own_commits)]
+        if conn.is_closed:
+            conn.managed = False
+            if keep and conn.lost_writes:
+                raise NotKept("closed its connection before what it wrote was committed")
+            return [*notes, "closed its connection; a new one is opened for the next tool"]
+        if conn.isolation_level is None:
+            notes.append("set isolation_level = None: its statements were not rolled back with it")
+        try:
+            conn.end_step(keep)
+        except sqlite3.Error:
+            conn.rollback()
+            raise
+        finally:
+            if not conn.in_transaction:
+                conn.put_back()
+        return notes
+
+    def has_kept(self) -> bool:
+        conn = self.conn
+        if conn.is_closed:
+            return bool(conn.own_commits) or not conn.lost_writes
+        return (
+            not self.managed
+            or bool(conn.own_commits)
+            or conn.isolation_level is None
+            or getattr(conn, "autocommit", -1) != -1
+        )
+
+    def is_closed(self) -> bool:
+        return self.conn.is_closed
+
+
+class OtherSqlite(Transaction):
+    """On a `sqlite3` connection of the user's own class: begun before the tool, as nothing is heard."""
+
+    conn: sqlite3.Connection
+    _begun = False
+
+    def begin(self) -> None:
+        self._begun = False
+        if not _is_autocommit(self.conn) and not self.conn.in_transaction:
+            self.conn.execute(f"BEGIN {self.conn.isolation_level or ''}")
+            self._begun = True
+
+    def end(self, keep: bool) -> list[str]:
+        if self.is_closed():
+            return ["closed its connection; what was not committed by then is lost"]
+        if _is_autocommit(self.conn):
+            return [AUTOCOMMIT_NOTE]
+        notes = []
+        if self._begun and keep and not self.conn.in_transaction:
+            notes.append("ended its transaction by itself")
+        try:
+            self.conn.commit() if keep else self.conn.rollback()
+        except sqlite3.Error:
+            self.conn.rollback()
+            raise
+        return notes
+
+    def has_kept(self) -> bool:
+        return not self.is_closed() and _is_autocommit(self.conn)
+
+    def is_lost_by_closing(self) -> bool:
+        return self._begun and self.is_closed()
+
+    def is_closed(self) -> bool:
+        try:
+            _ = self.conn.in_transaction
+        except sqlite3.ProgrammingError as error:
+            return "closed" in str(error)
+        return False
+
+
+class Other(Transaction):
+    """On a connection of any other driver (PEP 249): it begins by itself, orch ends. `inner` is the driver's own
+    connection, where a library stands between."""
+
+    def __init__(self, conn: Any, inner: Any) -> None:
+        super().__init__(conn)
+        self._inner = inner
+
+    def end(self, keep: bool) -> list[str]:
+        if self.is_closed():
+            return ["closed its connection; what was not committed by then is lost"]
+        if self._is_autocommit():
+            return [AUTOCOMMIT_NOTE]
+        finish = getattr(self.conn, "commit" if keep else "rollback", None)
+        if finish is None:
+            return []
+        info = _ask(self._inner, "info", None)
+        if keep and _ask(info, "transaction_status", None) == BROKEN:
+            self.conn.rollback()
+            raise NotKept(
+                "went on after a statement had failed, so PostgreSQL keeps nothing that it wrote; "
+                "what may fail belongs in a block `with conn.transaction():`"
+            )
+        try:
+            finish()
+        except Exception:
+            if keep:
+                rollback = getattr(self.conn, "rollback", None)
+                if rollback is not None:
+                    rollback()
+            raise
+        return []
+
+    def has_kept(self) -> bool:
+        # Under a library `sqlite3` begins no transaction for DDL.
+        return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
+
+    def is_lost_by_closing(self) -> bool:
+        return self.is_closed() and not self.has_kept()
+
+    def _is_autocommit(self) -> bool:
+        return _is_autocommit(self.conn) or _is_autocommit(self._inner)
+
+
+class Duckdb(Other):
+    """DuckDB keeps each statement by itself until a transaction is begun, and says so by no attribute."""
+
+    def begin(self) -> None:
+        self.conn.begin()
+
+    def end(self, keep: bool) -> list[str]:
+        if keep and not self.is_closed():
+            self._refuse_aborted()
+        try:
+            return super().end(keep)
+        except Exception as error:
+            if "no transaction is active" in str(error):  # the tool ended it
+                return []
+            raise
+
+    def is_closed(self) -> bool:
+        try:
+            self.conn.extract_statements(
+                ""
+            )  # asks nothing of the database, and leaves a result as it is
+        except Exception as error:
+            return "closed" in str(error)
+        return False
+
+    def _refuse_aborted(self) -> None:
+        """COMMIT would be a ROLLBACK, and nobody says so."""
+        try:
+            self.conn.get_table_names(
+                "SELECT 1"
+            )  # within the transaction, and leaves a result as it is
+        except Exception as error:
+            if "aborted" not in str(error):
+                return
+            self.conn.rollback()
+            raise NotKept(
+                "went on after a statement had failed, so DuckDB keeps nothing that it wrote; "
+                "ask before, so that none fails: INSERT OR IGNORE, IF NOT EXISTS"
+            ) from None
+
+
+AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
+
+
+def choose_transaction(conn: Any, mode: str) -> Transaction:
+    """How orch treats this connection under `transaction = "tool"` or `"none"`."""
+    if isinstance(conn, Connection):
+        return OwnSqlite(conn, managed=mode != "none")
+    if conn is None or mode == "none":
+        return Transaction(conn)
+    if isinstance(conn, sqlite3.Connection):
+        return OtherSqlite(conn)
+    duckdb = sys.modules.get("duckdb")
+    if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
+        return Duckdb(conn, conn)
+    return Other(conn, find_inner(conn))
+
+
+def find_inner(conn: Any) -> Any:
+    """The driver's own connection within one of SQLAlchemy's; else the one that was given."""
+    if not type(conn).__module__.startswith("sqlalchemy."):
+        return conn
+    try:
+        pooled = getattr(conn, "connection", conn)
+        return getattr(pooled, "driver_connection", None) or conn
+    except Exception:  # it is closed
+        return conn
+
+
+def _is_autocommit(conn: Any) -> bool:
+    if isinstance(conn, sqlite3.Connection):
+        mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way
+        return mode is True or (mode == -1 and conn.isolation_level is None)
+    return _ask(conn, "autocommit", False) is True
+
+
+def _ask(conn: Any, name: str, default: object) -> object:
+    """An attribute of a foreign driver, which may raise whatever it likes."""
+    try:
+        return getattr(conn, name, default)
+    except Exception:
+        return default

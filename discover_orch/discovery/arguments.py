@@ -1,0 +1,112 @@
+"""What a `run()` asks for: which arguments are injected and which are parameters.
+
+In: a signature as read from source and what `orchconf.py` offers. Out: names of resources, `Param`s, and
+the problems of what nobody can give. Pure.
+"""
+
+from __future__ import annotations
+
+from discover_orch.model import graph
+from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.tool import Param, ParamType
+from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts
+
+CONNECTION = "conn"
+
+
+def split_arguments(
+    run: RunFacts, conf: ConfFacts | None, path: str
+) -> tuple[tuple[str, ...], tuple[Param, ...], tuple[Problem, ...]]:
+    """(resources, parameters, problems), each in the order of the signature."""
+    offered = offered_resources(conf)
+    resources: list[str] = []
+    params: list[Param] = []
+    problems: list[Problem] = []
+    for argument in run.arguments:
+        if argument.is_positional_only:
+            if argument.default_source is None:
+                problems.append(
+                    Problem(
+                        code="positional-only",
+                        message=f'"{argument.name}" of run() can only be given by position',
+                        hint="arguments are given by name; take the / out of the signature",
+                        location=Location(path=path, line=argument.line),
+                    )
+                )
+        elif argument.name in offered:
+            resources.append(argument.name)
+        elif isinstance(argument.type, ParamType):
+            params.append(
+                Param(
+                    name=argument.name,
+                    type=argument.type,
+                    default=argument.default,
+                    default_source=argument.default_source,
+                    help=argument.help,
+                )
+            )
+        elif argument.default_source is None:
+            place = Location(path=path, line=argument.line)
+            problems.append(_nobody_gives(argument, offered, place))
+    return tuple(resources), tuple(params), tuple(problems)
+
+
+def offered_resources(conf: ConfFacts | None) -> tuple[str, ...]:
+    return (CONNECTION, *(one.name for one in conf.resources)) if conf else (CONNECTION,)
+
+
+def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
+    """Resources that ask for what does not exist, that stand on each other's shoulders, or for `conn`."""
+    offered = offered_resources(conf)
+    problems: list[Problem] = []
+    for one in conf.resources:
+        place = Location(path=conf.path, line=one.line)
+        if one.name == CONNECTION:
+            problems.append(
+                Problem(
+                    code="resource-name",
+                    message='a resource cannot be named "conn"',
+                    hint="get_connection() in orchconf.py gives conn",
+                    location=place,
+                )
+            )
+        for need, has_default in one.needs:
+            if need in offered or has_default:
+                continue
+            close = nearest(need, offered)
+            problems.append(
+                Problem(
+                    code="resource-unknown",
+                    message=f'resource "{one.name}" takes "{need}", which nobody gives',
+                    hint=f'did you mean "{close}"?' if close else f"there are {', '.join(offered)}",
+                    location=place,
+                )
+            )
+    needs = {one.name: tuple(need for need, _ in one.needs) for one in conf.resources}
+    lines = {one.name: one.line for one in conf.resources}
+    try:
+        graph.order(needs, needs)
+    except graph.CycleError as error:
+        places = [f"{name} ({conf.path}:{lines[name]})" for name in error.cycle]
+        problems.append(
+            Problem(
+                code="resource-cycle",
+                message="resources need each other in a circle: " + " -> ".join(places),
+                hint="take one of these arguments away",
+                location=Location(path=conf.path, line=lines[error.cycle[0]]),
+            )
+        )
+    return tuple(problems)
+
+
+def _nobody_gives(argument: ArgumentFacts, offered: tuple[str, ...], place: Location) -> Problem:
+    close = nearest(argument.name, offered)
+    kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
+    return Problem(
+        code="unknown-argument",
+        message=f'"{argument.name}" of run() is neither a resource nor of a type that can be typed',
+        hint=f'did you mean the resource "{close}"?'
+        if close
+        else f"give it a default, offer a @resource of that name in orchconf.py, or use {kinds}",
+        location=place,
+    )

@@ -1,0 +1,203 @@
+"""Which tool comes before which: the edges of `AFTER`, what is wrong with them, and the order that follows.
+
+In: drafts, with their names and stages, and what tools read and write. Out: edges, a problem for each tool
+whose `AFTER` cannot be kept, and the stages with their tools in the order of the plan. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from discover_orch.discovery.candidates import Draft
+from discover_orch.discovery.stages import Stage, after_targets
+from discover_orch.discovery.tool_names import Names, build_names
+from discover_orch.model import graph
+from discover_orch.model.dataflow import Dataflow, edges, without_updates
+from discover_orch.model.errors import Problem
+from discover_orch.model.value import field, replace, value
+from discover_orch.source.facts import Broken
+
+Edges = Mapping[str, tuple[str, ...]]
+#: A module, and what is wrong with its `AFTER`.
+Fault = tuple[str, Problem]
+
+
+@value
+class After:
+    """What the `AFTER` tags say: `edges` from each tool that has one, faults, and warnings."""
+
+    edges: Edges = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def read_after(
+    drafts: Sequence[Draft],
+    names: Names,
+    off_names: Names,
+    configured: Sequence[str],
+    broken: Sequence[Broken],
+) -> After:
+    """A word that names a file which cannot be read is let be: that file is told already."""
+    members = _members(drafts, configured)
+    broken_names = build_names((one.module, None) for one in broken)
+    broken_stages = {stage for one in broken for stage in one.stages}
+    edges: dict[str, tuple[str, ...]] = {}
+    faults: list[Fault] = []
+    warnings: list[Problem] = []
+    for draft in drafts:
+        tag, place = draft.facts.after, draft.after_place
+        if tag is None:
+            continue
+        found: list[str] = []
+        if tag.problem:
+            hint = 'write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level'
+            problem = Problem(code="after-tag", message=tag.problem, hint=hint, location=place)
+            faults.append((draft.module, problem))
+        for word in tag.words:
+            if not isinstance(word, str):
+                continue
+            targets = after_targets(word, draft.module, names, members)
+            if not isinstance(targets, Problem):
+                found.extend(targets)
+            elif off_names.find(word.removeprefix("tool:")):
+                warnings.append(
+                    Problem(
+                        code="after-disabled",
+                        message=f'AFTER names "{word}", which is disabled (STAGE = None)',
+                        location=place,
+                        severity="warning",
+                    )
+                )
+            elif not (
+                broken_names.find(word.removeprefix("tool:"))
+                or word.removeprefix("stage:") in broken_stages
+            ):
+                faults.append((draft.module, replace(targets, location=place)))
+        edges[draft.module] = tuple(dict.fromkeys(found))
+    return After(edges=edges, faults=tuple(faults), warnings=tuple(warnings))
+
+
+def find_later_stages(
+    after: Edges,
+    rank: Mapping[str, int],
+    stages: Sequence[str],
+    drafts: Mapping[str, Draft],
+    names: Names,
+) -> list[Fault]:
+    """Tools that would come after one of a later stage; each is told once."""
+    found = []
+    for module, others in after.items():
+        for other in others:
+            if module not in rank or other not in rank or rank[other] <= rank[module]:
+                continue
+            problem = Problem(
+                code="after-later-stage",
+                message=f'AFTER names "{names.display[other]}" of the later stage '
+                f'"{stages[rank[other]]}"',
+                hint=f'a tool of "{stages[rank[module]]}" runs before that stage begins',
+                location=drafts[module].after_place,
+            )
+            found.append((module, problem))
+            break
+    return found
+
+
+def find_cycles(
+    after: Edges, modules: Iterable[str], drafts: Mapping[str, Draft], names: Names
+) -> list[Fault]:
+    """One problem for each cycle among `modules`, given to every tool on it."""
+    left = [module for module in modules if after.get(module)]
+    found: list[Fault] = []
+    while True:
+        try:
+            graph.order(left, after)
+        except graph.CycleError as error:
+            places = [
+                f"{names.display[module]} ({drafts[module].after_place})" for module in error.cycle
+            ]
+            problem = Problem(
+                code="cycle",
+                message="AFTER goes round in a circle: " + " -> ".join(places),
+                hint="each of these waits for the one before it; take one AFTER away",
+                location=drafts[min(error.cycle)].after_place,
+            )
+            on_cycle = set(error.cycle)
+            found.extend((module, problem) for module in sorted(on_cycle))
+            left = [module for module in left if module not in on_cycle]
+        else:
+            return found
+
+
+def settle_flow(
+    flows: Mapping[str, Dataflow], before: Edges, rank: Mapping[str, int]
+) -> dict[str, tuple[str, ...]]:
+    """The edges of data that can be kept: none against the stages, none that closes a circle.
+
+    Data orders every tool, also one with an `AFTER`: that names what must come before, and an empty one
+    that nothing must, which every order satisfies. It yields only where both cannot be had: of a circle of
+    data, or of data and `AFTER`, the edges of data go. First only those of updates in place, since two tools
+    that update one thing read each other whatever else there is between them; then all that is left.
+    """
+    kept = {
+        module: tuple([other for other in others if rank[other] <= rank[module]])
+        for module, others in edges(flows).items()
+    }
+    knots = _knots(kept, before, rank)
+    for knot in knots:
+        one_way = edges(
+            {module: without_updates(flows[module]) for module in flows if module in knot}
+        )
+        _drop_within(knot, kept, one_way)
+    for knot in _knots(kept, before, rank) if knots else ():
+        _drop_within(knot, kept, {})
+    return kept
+
+
+def _knots(kept: Edges, before: Edges, rank: Mapping[str, int]) -> list[frozenset[str]]:
+    """Tools that wait for each other; as nothing waits for a later stage, each lies within one rank."""
+    beside: dict[str, tuple[str, ...]] = {}
+    for module, others in kept.items():
+        if found := tuple([other for other in others if rank[other] == rank[module]]):
+            beside[module] = found
+    if not beside:
+        return []
+    both = {module: (*others, *beside.get(module, ())) for module, others in before.items()}
+    return graph.knots(beside, beside | both)
+
+
+def _drop_within(knot: frozenset[str], kept: dict[str, tuple[str, ...]], stay: Edges) -> None:
+    for module in knot & kept.keys():
+        kept[module] = tuple(
+            other for other in kept[module] if other not in knot or other in stay.get(module, ())
+        )
+
+
+def order_stages(
+    names: Sequence[str],
+    configured: Sequence[str],
+    stages_of: Mapping[str, Sequence[str]],
+    before: Edges,
+    flow: Edges,
+) -> tuple[Stage, ...]:
+    """Each stage with its tools: of those whose predecessors are done, the smallest path goes next."""
+    members: dict[str, list[str]] = {name: [] for name in names}
+    both: dict[str, tuple[str, ...]] = {}
+    for module, own in stages_of.items():
+        both[module] = (*before.get(module, ()), *flow.get(module, ()))
+        for name in own:
+            members[name].append(module)
+    return tuple(
+        Stage(name=name, tools=graph.order(members[name], both), is_configured=name in configured)
+        for name in names
+    )
+
+
+def _members(drafts: Sequence[Draft], configured: Sequence[str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for draft in drafts:
+        for stage in draft.stages:
+            members.setdefault(stage, []).append(draft.module)
+    for stage in configured:
+        members.setdefault(stage, [])
+    return members

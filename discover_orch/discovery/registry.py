@@ -1,0 +1,320 @@
+"""Facts in, tools out: names, stages, declared edges, and every problem on the way.
+
+In: a `Scan` and a `Project`. Out: a `Registry`. A module with a problem is set apart as `Unhealthy` and the
+healthy rest stays usable. Pure; raises for nothing that it can list as a `Problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.arguments import conf_problems, split_arguments
+from discover_orch.discovery.candidates import UNLISTED_STAGE, Draft, build_drafts
+from discover_orch.discovery.ordering import (
+    find_cycles,
+    find_later_stages,
+    order_stages,
+    read_after,
+    settle_flow,
+)
+from discover_orch.discovery.stages import Stage, build_stages
+from discover_orch.discovery.tool_names import Names, build_names
+from discover_orch.model import graph
+from discover_orch.model.dataflow import Dataflow, merge
+from discover_orch.model.errors import Problem
+from discover_orch.model.tool import Tool
+from discover_orch.model.value import field, replace, value
+from discover_orch.source.facts import ConfFacts
+from discover_orch.source.scan import PassedOver, Scan
+
+CONF_MODULE = "orchconf"
+UNKNOWN = Dataflow()
+NOTHING_SEEN: Mapping[str, Dataflow] = {}
+
+
+@value
+class Unhealthy:
+    """A module that would be a tool but for its problems; no `stages` means that it could be of any."""
+
+    path: str
+    module: str
+    problems: tuple[Problem, ...]
+    stages: tuple[str, ...] = ()
+
+    def could_be_in(self, stage: str) -> bool:
+        return not self.stages or stage in self.stages
+
+    @property
+    def concerns_all(self) -> bool:
+        """`orchconf.py` is loaded before any tool."""
+        return self.module == CONF_MODULE
+
+
+@value
+class Registry:
+    """The tools that exist, by identity, and what is known of their order.
+
+    `order` is the order of everything: stage by stage, each tool once, with its first stage. `rank` is the
+    place of that stage. `before` are the edges of `AFTER`; `flows` is what each tool declares and was seen to
+    read and write, `flow` the edges that follow from it. `disabled` tools are in no stage. `names` know
+    the unhealthy ones too.
+    """
+
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    disabled: tuple[Tool, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    rank: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    flows: Mapping[str, Dataflow] = field(default_factory=dict)
+    names: Names = field(default_factory=lambda: Names(words={}, display={}))
+    unhealthy: tuple[Unhealthy, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    conf: ConfFacts | None = None
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """Each once: a cycle is a problem of every tool on it."""
+        return tuple(dict.fromkeys(problem for one in self.unhealthy for problem in one.problems))
+
+    def stage(self, name: str) -> Stage | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def display(self, module: str) -> str:
+        return self.names.display.get(module, module)
+
+    def upstream(self, starts: Iterable[str]) -> frozenset[str]:
+        """The starts and all that must come before them: by `AFTER`, by data, and where no read of data is
+        known of a tool, all tools of earlier stages (likewise where no write is known of one of these)."""
+        return self._reach(starts, (self.before, self.flow), is_backwards=True)
+
+    def downstream(self, starts: Iterable[str]) -> frozenset[str]:
+        """The starts and all that depends on them: the same edges seen from the other end."""
+        edges = (graph.reverse(self.before), graph.reverse(self.flow))
+        return self._reach(starts, edges, is_backwards=False)
+
+    def _reach(
+        self,
+        starts: Iterable[str],
+        edges: tuple[Mapping[str, tuple[str, ...]], ...],
+        *,
+        is_backwards: bool,
+    ) -> frozenset[str]:
+        """Along the edges, and across stages: each tool is swept in once, however many could ask for it."""
+        line, turn = (self.order[::-1], 1) if is_backwards else (self.order, -1)
+        flows = [(module, self.flows.get(module, UNKNOWN)) for module in line]
+        if is_backwards:
+            unsure = [module for module, flow in flows if not flow.has_writes]
+            asks_all = {module for module, flow in flows if not flow.has_reads}
+        else:
+            unsure = [module for module, flow in flows if not flow.has_reads]
+            asks_all = {module for module, flow in flows if not flow.has_writes}
+        everyone = list(line)
+        stack = [start for start in dict.fromkeys(starts) if start in self.tools]
+        seen = set(stack)
+        while stack:
+            module = stack.pop()
+            rank = self.rank[module] * turn
+            found = [other for one in edges for other in one.get(module, ())]
+            waiting = everyone if module in asks_all else unsure
+            while waiting and self.rank[waiting[-1]] * turn < rank:
+                found.append(waiting.pop())
+            for other in found:
+                if other not in seen and other in self.tools:
+                    seen.add(other)
+                    stack.append(other)
+        return frozenset(seen)
+
+
+def build_registry(
+    scan: Scan, project: Project, observed: Mapping[str, Dataflow] = NOTHING_SEEN
+) -> Registry:
+    """The recipe: drafts of tools, their names, their stages, their edges, and what is left healthy.
+
+    `observed` is what tools, by module, were seen to do; modules that are no tool are no matter.
+    """
+    drafts = build_drafts(scan, project)
+    enabled = {draft.module: draft for draft in drafts.enabled}
+    names = build_names((draft.module, draft.settings.name) for draft in enabled.values())
+    off_names = build_names((draft.module, draft.settings.name) for draft in drafts.disabled)
+    after = read_after(drafts.enabled, names, off_names, project.stages, scan.broken)
+    stages_of = {module: draft.stages for module, draft in enabled.items()}
+    stage_names = build_stages(stages_of, after.edges, project.stages)
+    place = {name: number for number, name in enumerate(stage_names)}
+    rank = {
+        module: min(place[stage] for stage in stages)
+        for module, stages in stages_of.items()
+        if stages
+    }
+
+    problems: dict[str, list[Problem]] = {module: [] for module in enabled}
+    built = {}
+    for module, draft in enabled.items():
+        built[module], found = _tool(draft, names, after.edges, scan.conf)
+        problems[module].extend(found)
+    for module, problem in after.faults:
+        problems[module].append(problem)
+    for module, problem in find_later_stages(after.edges, rank, stage_names, enabled, names):
+        problems[module].append(problem)
+    strays = _refuse_slips(drafts.slips, scan, enabled, problems)
+    well = [module for module, one in enabled.items() if not (one.problems or problems[module])]
+    for module, problem in find_cycles(after.edges, well, enabled, names):
+        problems[module].append(problem)
+
+    unhealthy = _unhealthy(scan, drafts.enabled, problems, strays)
+    ill = {one.module for one in unhealthy}
+    tools = {module: tool for module, tool in built.items() if module not in ill}
+    before = {
+        module: tuple(other for other in others if other in tools)
+        for module, others in after.edges.items()
+        if module in tools
+    }
+    plain = Registry(
+        tools=tools,
+        disabled=tuple(_tool(draft, off_names, {}, scan.conf)[0] for draft in drafts.disabled),
+        stages=tuple(
+            Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
+        ),
+        groups=project.groups,
+        rank={module: rank[module] for module in tools},
+        before=before,
+        names=names,
+        unhealthy=unhealthy,
+        warnings=(*(one for one in drafts.slips if one.severity == "warning"), *after.warnings),
+        passed_over=drafts.passed_over,
+        conf=scan.conf,
+    )
+    return with_observed(plain, observed)
+
+
+def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
+    """The same tools in the order that follows from what they were seen to do."""
+    flows = {module: _flow(tool, observed.get(module)) for module, tool in registry.tools.items()}
+    flow = settle_flow(flows, registry.before, registry.rank)
+    stages = order_stages(
+        [stage.name for stage in registry.stages],
+        [stage.name for stage in registry.stages if stage.is_configured],
+        {module: tool.stages for module, tool in registry.tools.items()},
+        registry.before,
+        flow,
+    )
+    order = tuple(
+        module
+        for number, stage in enumerate(stages)
+        for module in stage.tools
+        if registry.rank[module] == number
+    )
+    return replace(registry, stages=stages, order=order, flow=flow, flows=flows)
+
+
+def _refuse_slips(
+    slips: Iterable[Problem],
+    scan: Scan,
+    enabled: Mapping[str, Draft],
+    problems: Mapping[str, list[Problem]],
+) -> list[Unhealthy]:
+    """Under `strict` a slip is a discovery error like any other: of its tool, else of its file."""
+    by_path = {draft.facts.path: module for module, draft in enabled.items()}
+    stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
+    strays = []
+    for slip in slips:
+        if slip.severity != "error" or slip.location is None:
+            continue
+        path = slip.location.path
+        if path in by_path:
+            problems[by_path[path]].append(slip)
+            continue
+        strays.append(
+            Unhealthy(
+                path=path,
+                module=path.removesuffix(".py").replace("/", "."),
+                problems=(slip,),
+                stages=tuple(word for word in stated.get(path, ()) if isinstance(word, str)),
+            )
+        )
+    return strays
+
+
+def _unhealthy(
+    scan: Scan,
+    drafts: Iterable[Draft],
+    problems: Mapping[str, list[Problem]],
+    strays: Iterable[Unhealthy],
+) -> tuple[Unhealthy, ...]:
+    """By path: files that cannot be read, drafts with a problem, and an `orchconf.py` with one."""
+    found = [*strays]
+    found += [
+        Unhealthy(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
+        for one in scan.broken
+    ]
+    for draft in drafts:
+        own = tuple(dict.fromkeys((*draft.problems, *problems[draft.module])))
+        if own:
+            # A stage that nobody configured may be a slip for any that somebody did.
+            is_known = not any(problem.code == UNLISTED_STAGE for problem in own)
+            found.append(
+                Unhealthy(
+                    path=draft.facts.path,
+                    module=draft.module,
+                    problems=own,
+                    stages=draft.stages if is_known else (),
+                )
+            )
+    conf = scan.conf
+    if conf is not None and (faults := conf_problems(conf)):
+        found.append(Unhealthy(path=conf.path, module=CONF_MODULE, problems=faults))
+    return tuple(sorted(found, key=lambda one: one.path))
+
+
+def _tool(
+    draft: Draft,
+    names: Names,
+    after: Mapping[str, tuple[str, ...]],
+    conf: ConfFacts | None,
+) -> tuple[Tool, tuple[Problem, ...]]:
+    """The tool of a draft, and what its signature asks for in vain."""
+    facts, run = draft.facts, draft.facts.run
+    assert run is not None, "only modules with a run() become drafts"
+    resources, params, problems = split_arguments(run, conf, facts.path)
+    given = {*resources, *[param.name for param in params]}
+    tool = Tool(
+        module=facts.module,
+        path=facts.path,
+        line=run.line,
+        name=names.display[facts.module],
+        stages=draft.stages,
+        doc=facts.doc,
+        after=after.get(facts.module, ()),
+        has_after=facts.after is not None,
+        disabled=draft.is_off,
+        params=params,
+        resources=resources,
+        withheld=tuple([one.name for one in run.arguments if one.name not in given]),
+        takes_extra=run.takes_extra or not run.is_readable,
+        is_readable=run.is_readable,
+        inputs=draft.settings.inputs,
+        outputs=draft.settings.outputs,
+        is_cancellable=draft.settings.is_cancellable,
+        is_always_stale=draft.settings.is_always_stale,
+    )
+    return tool, problems
+
+
+def _flow(tool: Tool, seen: Dataflow | None) -> Dataflow:
+    if not (tool.inputs or tool.outputs):
+        return UNKNOWN if seen is None else seen
+    return merge(Dataflow(reads=tool.inputs, writes=tool.outputs), seen)
+
+
+def uses_get_connection(registry: Registry, project: Project) -> bool:
+    """`get_connection()` gives `conn`, unless a database was named on the command line."""
+    conf = registry.conf
+    return (
+        conf is not None
+        and conf.connection_line is not None
+        and project.database_origin != "--database"
+    )

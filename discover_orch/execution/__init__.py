@@ -1,0 +1,1 @@
+"""A run: steps carried out in order, recorded, masked, interrupted, and reported."""

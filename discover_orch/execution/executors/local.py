@@ -1,0 +1,288 @@
+"""Steps in one worker process on this machine, one after another, sharing its resources.
+
+In: steps. Out: the worker's messages and output as events of the run. A worker that dies is a failed
+tool; a new one is started if there is more to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from discover_orch.execution.run_state import (
+    DebuggerOpened,
+    Event,
+    Failure,
+    Noticed,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.execution.supervisor import Event as WorkerEvent
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.execution.transcript import Output
+from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.model.errors import Location, Problem
+from discover_orch.planning.plan import Step
+from discover_orch.worker.protocol import (
+    Argument,
+    Closed,
+    DebugStarted,
+    Finish,
+    Preloaded,
+    Prepare,
+    RunStep,
+    StepError,
+    StepFinished,
+    StepStarted,
+    encode_type,
+)
+
+#: What is said of a worker that the second interrupt ended.
+KILLED = "was killed by the second interrupt"
+
+
+class LocalExecutor:
+    """`worker` may have been started before anything was known of the project. One that `is_importing` ahead gets no
+    order before it has said how that went; should it die of it, another takes its place."""
+
+    def __init__(
+        self, prepare: Prepare, worker: Supervisor | None = None, *, is_importing: bool = False
+    ) -> None:
+        self._prepare = prepare
+        self._worker = worker
+        self._is_importing = is_importing and worker is not None
+        self._steps: list[Step] = []
+        self._held: list[RunStep] = []  # those that wait until the one before them has ended
+        self._heard: list[WorkerEvent] = []  # and not yet told
+        self._latest = 0  # the step that began last: gets what is written between steps
+        self._is_interrupted = False
+        if worker is not None and not self._is_importing:
+            worker.send(prepare)
+
+    @property
+    def is_idle(self) -> bool:
+        worker = self._worker
+        return worker is None or worker.is_over or not (self._is_busy or self._may_begin(worker))
+
+    @property
+    def is_over(self) -> bool:
+        return (self._worker is None or self._worker.is_over) and not self._heard
+
+    def submit(self, step: Step) -> None:
+        worker = self._worker
+        if worker is None or worker.is_over:
+            worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+            worker.send(self._prepare)
+        number = len(self._steps)
+        self._steps.append(step)
+        order = _order(step, number, worker.failures)
+        if self._prepare.raw_output or self._is_importing:
+            self._held.append(order)
+        else:
+            worker.send(order)
+
+    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        if self._worker is None:
+            return
+        yield from self._begin_held(self._worker)
+        if not self._heard:  # what whoever stopped listening left is told first
+            self._heard.extend(self._worker.events(timeout, wake))
+        while self._heard:
+            yield from self._translate(self._heard.pop(0), self._worker)
+
+    def _begin_held(self, worker: Supervisor) -> Iterator[Event]:
+        """A tool that writes to the terminal itself is told of before it can: one at a time."""
+        if self._may_begin(worker) and not self._is_busy:
+            order = self._held.pop(0)
+            yield ToolStarted(module=order.module)
+            worker.send(order)
+
+    def _may_begin(self, worker: Supervisor) -> bool:
+        """Whether an order waits, and nothing has happened for which it would be declined."""
+        if worker.is_over or self._is_interrupted or self._is_importing or not self._held:
+            return False
+        return self._held[0].failures == worker.failures
+
+    @property
+    def _is_busy(self) -> bool:
+        worker = self._worker
+        if worker is None or (self._is_interrupted and self._is_importing):
+            return False
+        waits = self._is_importing and bool(self._held)
+        return worker.running is not None or bool(worker.unanswered) or waits
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        if self._worker is not None and self._is_importing:
+            self._worker.kill(KILLED)  # nothing has begun that could be ended well
+        elif self._worker is not None:
+            self._worker.interrupt()
+
+    def kill(self) -> None:
+        self._is_interrupted = True
+        if self._worker is not None:
+            self._worker.kill(KILLED)
+
+    def suspend(self) -> None:
+        if self._worker is not None:
+            self._worker.suspend()
+
+    def resume(self) -> None:
+        if self._worker is not None:
+            self._worker.resume()
+
+    def finish(self) -> None:
+        if self._worker is not None and not self._worker.is_over:
+            self._worker.send(Finish())
+
+    def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
+        match event:
+            case Preloaded() if self._is_importing:
+                yield from self._take_up(event.sentence, worker, is_usable=not event.shadowed)
+            case StepStarted(step=step):
+                self._latest = step
+                if not self._prepare.raw_output:  # else it has been told already
+                    yield ToolStarted(module=self._module(step))
+            case Output(step=number, stream=stream, text=text):
+                step = self._latest if number is None else number
+                if step < len(self._steps):
+                    yield ToolOutput(module=self._module(step), stream=stream, text=text)
+            case StepFinished():
+                yield ToolFinished(
+                    module=self._module(event.step),
+                    # Nobody here has interrupted it: it did so itself, and that is a failure.
+                    status="failed"
+                    if event.status == "interrupted" and not self._is_interrupted
+                    else event.status,
+                    duration=event.duration,
+                    error=_failure(event.error) if event.error else None,
+                    metrics=event.metrics,
+                    notes=event.notes,
+                    loaded={path: content for _, path, content in event.loaded},
+                    seen=event.seen,
+                    early=event.early,
+                    opened=event.opened,
+                )
+            case DebugStarted(step=step):
+                yield DebuggerOpened(module=self._module(step))
+                worker.lend_terminal()
+            case Closed(errors=errors):
+                for error in errors:
+                    yield Noticed(problem=_closing_problem(error), traceback=_own_traceback(error))
+            case Died():
+                yield from self._died(event, worker)
+            case Ended(sentence=sentence, threads=threads):
+                if sentence or threads:
+                    yield Noticed(problem=_ending_problem(sentence, threads))
+            case _:
+                pass
+
+    def _died(self, event: Died, worker: Supervisor) -> Iterator[Event]:
+        number = event.step
+        sentence = event.sentence
+        hint = ""
+        if number is None and self._is_importing and not self._is_interrupted:
+            message = f"starting from nothing: the spare worker {sentence}"
+            yield from self._take_up(message, worker, is_usable=False)
+            return
+        if number is None:
+            waiting = [*worker.unanswered, *(order.step for order in self._held)]
+            self._held.clear()
+            hint = "resources of orchconf.py may not have been closed"
+            if self._is_interrupted:
+                return
+            if not waiting:
+                message = f"the worker process {sentence}"
+                yield Noticed(problem=Problem(code="worker-died", message=message, hint=hint))
+                return
+            number = waiting[0]  # nobody will begin it any more
+            sentence = f"the worker process {sentence} before the tool began"
+        failure = Failure(
+            kind="crash",
+            type=event.signal or "crash",
+            message=sentence,
+            path=event.path or self._steps[number].tool.path,
+            line=event.line,
+            traceback=event.traceback,
+            hint=hint,
+        )
+        yield ToolFinished(
+            module=self._module(number),
+            status="interrupted" if self._is_interrupted else "failed",
+            error=failure,
+        )
+
+    def _take_up(self, sentence: str, worker: Supervisor, *, is_usable: bool) -> Iterator[Event]:
+        """A spare has done its imports, or died of them: its orders go out, to it or to a new worker."""
+        self._is_importing = False
+        if sentence:
+            problem = Problem(code="cold-start", message=sentence, severity="warning")
+            yield Noticed(problem=problem)
+        if not is_usable:
+            worker.kill("is not wanted any more")
+            while not worker.is_over:
+                worker.events(0.05)
+            worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+        worker.send(self._prepare)
+        if not self._prepare.raw_output:
+            for order in self._held:
+                worker.send(order)
+            self._held.clear()
+
+    def _module(self, number: int) -> str:
+        return self._steps[number].tool.module
+
+
+def _order(step: Step, number: int, failures: int) -> RunStep:
+    return RunStep(
+        step=number,
+        module=step.tool.module,
+        name=step.tool.name,
+        path=step.tool.path,
+        arguments={
+            bound.param.name: Argument(texts=bound.texts, type=encode_type(bound.param.type))
+            for bound in step.arguments
+        },
+        extra=step.extra,
+        resources=step.tool.resources,
+        outputs=step.tool.outputs,
+        failures=failures,
+    )
+
+
+def _failure(error: StepError) -> Failure:
+    return Failure(
+        kind=error.kind,
+        type=error.type,
+        message=error.message,
+        path=error.path,
+        line=error.line,
+        traceback=error.traceback,
+        hint=error.hint,
+    )
+
+
+def _closing_problem(error: StepError) -> Problem:
+    """One without a line of the user's is a sentence of orch's own."""
+    if error.path is None:
+        return Problem(code="closing", message=error.message, hint=error.hint)
+    return Problem(
+        code="closing",
+        message=f"{error.message} ({error.type})",
+        hint=error.hint,
+        location=Location(path=error.path, line=error.line),
+    )
+
+
+def _own_traceback(error: StepError) -> str:
+    return error.traceback if error.path else ""
+
+
+def _ending_problem(sentence: str, threads: tuple[str, ...]) -> Problem:
+    names = ", ".join(f'"{name}"' for name in threads)
+    return Problem(
+        code="threads-left" if threads else "ending",
+        message=f"the worker process {sentence}" + (f"; still running: {names}" if names else ""),
+        hint="make such threads daemons, or join them before run() returns" if threads else "",
+        severity="warning",
+    )

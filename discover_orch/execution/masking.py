@@ -1,0 +1,98 @@
+"""Secrets out of events: their texts are replaced before anybody can show or keep them.
+
+In: an event and the texts that must not be seen. Out: the event without them. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from discover_orch.execution.run_state import Event, Failure, Noticed, ToolFinished, ToolOutput
+from discover_orch.model.observation import Seen
+from discover_orch.model.value import replace
+
+MASK = "***"
+#: Of what a tool was seen to do, what names come from the tool.
+_NAMES = ("read", "listed", "missed", "written", "removed", "tables_read", "tables_written")
+#: Shorter pieces would hit innocent words.
+SHORTEST = 8
+
+
+def masked(event: Event, secrets: Sequence[str]) -> Event:
+    """`secrets` are texts of 8 or more characters, so that no innocent word is hit."""
+    if not secrets:
+        return event
+    match event:
+        case ToolOutput(text=text):
+            hidden = hide(text, secrets)
+            return event if hidden == text else replace(event, text=hidden)
+        case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, early=early):
+            return replace(
+                event,
+                error=_masked_failure(error, secrets) if error else None,
+                metrics={
+                    hide(name, secrets): _masked_metric(one, secrets)
+                    for name, one in metrics.items()
+                },
+                notes=tuple(hide(note, secrets) for note in notes),
+                seen=seen and _without(seen, secrets),
+                early=early and _without(early, secrets),
+            )
+        case Noticed(problem=problem, traceback=traceback):
+            return replace(
+                event,
+                problem=replace(
+                    problem,
+                    message=hide(problem.message, secrets),
+                    hint=hide(problem.hint, secrets),
+                ),
+                traceback=hide(traceback, secrets),
+            )
+        case _:
+            return event
+
+
+def find_pieces(secrets: Iterable[str]) -> tuple[str, ...]:
+    """What to look for, the longest first. Output comes line by line; a secret can have several."""
+    pieces = {piece.strip() for secret in secrets for piece in (secret, *secret.splitlines())}
+    long = (piece for piece in pieces if len(piece) >= SHORTEST)
+    return tuple(sorted(long, key=lambda piece: (-len(piece), piece)))
+
+
+def hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def _masked_metric(one: object, secrets: Sequence[str]) -> object:
+    """A number can be a secret, too."""
+    if isinstance(one, str):
+        return hide(one, secrets)
+    return MASK if any(secret in str(one) for secret in secrets) else one
+
+
+def _without(seen: Seen, secrets: Sequence[str]) -> Seen:
+    """What it says of files and tables in whose names no secret stands; the others cannot be kept."""
+    return replace(
+        seen,
+        **{
+            name: tuple(one for one in getattr(seen, name) if not _has_secret(one, secrets))
+            for name in _NAMES
+        },
+    )
+
+
+def _has_secret(one: object, secrets: Sequence[str]) -> bool:
+    text = one if isinstance(one, str) else str(one[0]) if isinstance(one, tuple) else ""
+    return any(secret in text for secret in secrets)
+
+
+def _masked_failure(error: Failure, secrets: Sequence[str]) -> Failure:
+    return replace(
+        error,
+        message=hide(error.message, secrets),
+        traceback=hide(error.traceback, secrets),
+        hint=hide(error.hint, secrets),
+    )

@@ -1,0 +1,258 @@
+"""One run: the doors wired to the core. Signals become one interrupt, and leave as the exit code.
+
+In: a `Plan` with its registry and project. Out: the events of the run, their secrets masked. Parses
+no words and prints nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Generator, Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+from discover_orch.config.project import Project, url_secrets
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.masking import find_pieces, masked
+from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.run_state import Event, Noticed, Run, RunFinished
+from discover_orch.execution.runner import Interruptions, drive
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.model.errors import Stuck
+from discover_orch.model.value import replace
+from discover_orch.planning.plan import Plan
+from discover_orch.staleness.code_hashes import CodeMemory
+from discover_orch.worker.protocol import Prepare, Resource
+from discover_orch.worker.spawn import Interpreter
+
+#: Seconds until a signal that nobody has taken breaks off whatever is going on, and until a second one does.
+STUCK, UNHEARD = 1.0, 0.2
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_plan(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    is_raw: bool = False,
+    post_mortem: bool = False,
+    all_frames: bool = False,
+    interpreter: Interpreter | None = None,
+) -> Generator[Event, None, None]:
+    """Must be run to its end or closed: either leaves no process behind, and a journal that is true."""
+    prepare = _prepare(
+        registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
+    )
+    worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
+    signals = Signals()
+    try:
+        with signals:
+            executor = LocalExecutor(prepare, worker)
+            recorder = Recorder(plan, registry, project)
+            yield from _carry_out(plan, registry, project, executor, signals, Run.AHEAD, recorder)
+    finally:
+        signals.close()
+
+
+def run_watched(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    worker: Supervisor | None,
+    is_importing: bool,
+    interruptions: Interruptions,
+    environment: Mapping[str, str],
+    all_frames: bool = False,
+    code: CodeMemory | None = None,
+) -> Generator[Event, None, None]:
+    """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait,
+    which perhaps `is_importing` still. `code` is kept from one run to the next."""
+    prepare = replace(
+        _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
+        environment=environment,
+    )
+    executor = LocalExecutor(prepare, worker, is_importing=is_importing)
+    recorder = Recorder(plan, registry, project, kind="watch", code=code)
+    yield from _carry_out(plan, registry, project, executor, interruptions, 1, recorder)
+
+
+def absolute_pythonpath(project: Project) -> tuple[str, ...]:
+    return tuple(
+        os.path.normpath(os.path.join(project.root, entry)) for entry in project.pythonpath
+    )
+
+
+def _carry_out(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    executor: LocalExecutor,
+    interruptions: Interruptions,
+    ahead: int,
+    recorder: Recorder,
+) -> Iterator[Event]:
+    """All events with their secrets masked, each kept before anybody sees it; whatever ends it early, the executor
+    is over afterwards."""
+    hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
+    try:
+        for event in drive(
+            plan,
+            registry,
+            executor,
+            interruptions,
+            run_id=recorder.run,
+            clock=time.monotonic,
+            ahead=ahead,
+        ):
+            seen = masked(event, hidden)
+            told = [Noticed(problem=problem) for problem in recorder.take(seen)]
+            if isinstance(seen, RunFinished):
+                yield from told
+                yield seen
+            else:
+                yield seen
+                yield from told
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # tidying up may take its time
+        if not executor.is_over:
+            executor.interrupt()
+            executor.finish()
+            while not executor.is_over:
+                for event in executor.events(0.1, interruptions.wake):
+                    recorder.take(masked(event, hidden))
+        recorder.close()
+
+
+class Signals:
+    """Signal handlers for the time of a run; their only deed is to write down what came.
+
+    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP stops the worker
+    too.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._came: list[int] = []
+        self._came_at = 0.0
+        self._asked = 0  # how often somebody has asked for what came
+        self._asked_before_alarm = -1
+        self.wake, self._ring = os.pipe()
+        os.set_blocking(self._ring, False)
+        os.set_blocking(self.wake, False)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (*STOPPING, signal.SIGTSTP):
+            if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
+                continue  # under nohup, or a shell without job control: stay as told
+            self._before[number] = signal.signal(number, self._note)
+        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._break_off)
+        self._before_wakeup = signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._before_wakeup)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def close(self) -> None:
+        os.close(self.wake)
+        os.close(self._ring)
+
+    @property
+    def patience(self) -> float:
+        """Signals wake whoever waits."""
+        return math.inf
+
+    def ring(self) -> None:
+        """Make `wake` readable, from any thread: there is something new."""
+        with contextlib.suppress(BlockingIOError):  # it is readable already
+            os.write(self._ring, b"\0")
+
+    def take(self) -> list[str]:
+        self._asked += 1
+        try:
+            while os.read(self.wake, 512):
+                pass
+        except BlockingIOError:
+            pass
+        wishes = []
+        while self._came:
+            number = self._came.pop(0)
+            if number == signal.SIGTSTP:
+                wishes.append("suspend")
+            else:
+                wishes.append("kill" if self.signal else "interrupt")
+                self.signal = self.signal or number
+        return wishes
+
+    def pause(self) -> None:
+        """Stop this process, as SIGTSTP would have; returns when it is told to go on."""
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        is_unheard = bool(self._came) and now > self._came_at + UNHEARD
+        if not self._came:
+            self._came_at = now
+        self._came.append(number)
+        if number != signal.SIGTSTP:
+            self._asked_before_alarm = -1
+            signal.setitimer(signal.ITIMER_REAL, STUCK)
+            if is_unheard:
+                self._break_off(number, None)
+
+    def _break_off(self, _: int, __: FrameType | None) -> None:
+        """Since a signal came nobody has asked for it, or for the next one: the process waits for something else, as
+        for a reader of its output. Else look again: it may do so yet."""
+        asked = self._asked
+        ends = [number for number in self._came if number != signal.SIGTSTP]
+        if ends or (self.signal and asked == self._asked_before_alarm):
+            raise Stuck(self.signal or ends[0])
+        self._asked_before_alarm = asked
+        signal.setitimer(signal.ITIMER_REAL, STUCK)
+
+    def rest(self) -> None:
+        """What follows only tidies up, and may take its time."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _prepare(
+    registry: Registry, project: Project, *, is_raw: bool, post_mortem: bool, all_frames: bool
+) -> Prepare:
+    conf = registry.conf
+    return Prepare(
+        root=project.root,
+        pythonpath=absolute_pythonpath(project),
+        database=project.database,
+        transaction=project.transaction,
+        orchconf=os.path.join(project.root, conf.path) if conf else None,
+        has_connection=uses_get_connection(registry, project),
+        resources=tuple(
+            Resource(
+                name=one.name,
+                line=one.line,
+                needs=_needs(one.needs, registry),
+            )
+            for one in (conf.resources if conf else ())
+        ),
+        raw_output=is_raw,
+        post_mortem=post_mortem,
+        all_frames=all_frames,
+        observes=True,
+    )
+
+
+def _needs(needs: tuple[tuple[str, bool], ...], registry: Registry) -> tuple[str, ...]:
+    """Arguments of a resource that somebody gives; the others keep their defaults."""
+    conf = registry.conf
+    offered = {"conn", *(one.name for one in conf.resources)} if conf else {"conn"}
+    return tuple(name for name, _ in needs if name in offered)

@@ -1,0 +1,287 @@
+"""What the success of a tool rested on: its code as it ran, the files that it read as they were, packages, database.
+
+In: what its worker saw (`Seen`), and what the plan knew of its code. Out: a `Success` to be remembered. What changed
+while the tool ran is marked as unsure, so that the tool is stale again: nobody knows which text it read. Hashes
+files, writes none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from discover_orch.discovery.scanner import ModuleSpace
+from discover_orch.execution.run_state import ToolFinished
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.observation import Seen
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Step, step_params
+from discover_orch.staleness.code_hashes import Code
+from discover_orch.staleness.current import Present, all_resources, takes_connection
+from discover_orch.staleness.file_hashes import Evidence, find_file, hash_file, mark_in, mark_of
+from discover_orch.staleness.fingerprint import GONE, UNSURE, Database, Fingerprint
+from discover_orch.staleness.last_result import Left, Mark, Moment, Result, Success
+
+#: In place of a hash: the file changed after the tool had ended, and before anybody could hash it.
+CHANGED_SINCE = "!"
+UNKNOWN = frozenset((UNSURE, CHANGED_SINCE))
+
+
+class Basis:
+    """Of the tools of one run, in the order in which they end: `note` each, then `of` those that passed, then
+    `note_written`."""
+
+    def __init__(
+        self,
+        present: Present,
+        code: Mapping[str, Code],
+        remembered: Callable[[str], Result | None],
+    ) -> None:
+        """`remembered` gives what is known of a tool from earlier runs."""
+        self._present, self._code, self._root = present, code, present.project.root
+        self._remembered = remembered
+        self._loaded: dict[str, str] = {}  # project files that the workers loaded: hash
+        self._hashed: dict[str, tuple[Mark, str]] = {}
+        self._written: set[str] = set()  # by the tools that have ended
+        self._brought: dict[str, frozenset[str]] = {}  # installed modules that came with one
+        self._owners: dict[str, tuple[str, ...]] = {}
+        # What was seen while a file was loaded, or a resource opened: once in each worker, for all its tools.
+        self._early_of_files: dict[str, list[Seen]] = {}
+        self._early_of_resources: dict[str, list[Seen]] = {}
+
+    def note(self, event: ToolFinished) -> None:
+        self._loaded.update(event.loaded)
+        if event.early is not None:
+            for path in event.loaded:
+                self._early_of_files.setdefault(path, []).append(event.early)
+            for name in event.opened:
+                self._early_of_resources.setdefault(name, []).append(event.early)
+
+    def note_written(self, seen: Seen) -> None:
+        self._written.update(seen.written)
+
+    def of(self, event: ToolFinished, step: Step, epoch: int) -> tuple[Success, list[str]]:
+        """What this success rested on, and the files of its code that are no longer what the plan knew. `epoch` is the
+        number of the database."""
+        tool, seen = step.tool, event.seen or Seen()
+        code, modules, changed = self._code_as_run(tool, event.loaded)
+        early = self._early(tool, code, event.early)
+        files, marks, patterns = self._files(tool, seen, early)
+        folders = self._folders(tool, seen, early)
+        missed = self._missed(tool, seen, early)
+        written = self._present.outputs(tool, seen.written)
+        fingerprint = Fingerprint(
+            code=code,
+            python=self._present.python,
+            distributions=self._distributions(tool, seen),
+            params=step_params(step, self._root),
+            files=files,
+            folders=folders,
+            patterns=patterns,
+            missed=missed,
+            written=written,
+            database=self._database(tool, epoch),
+        )
+        flow = Dataflow(
+            reads=_paths(seen, early, own={*seen.written}),
+            writes=seen.written,
+            tables_read=_tables(seen, early),
+            tables_written=seen.tables_written,
+            folders=tuple(folders),
+            missed=missed,
+            is_unclear=seen.is_unclear or any(one.is_unclear for one in early),
+        )
+        success = Success(
+            run=0,
+            duration=event.duration,
+            fingerprint=fingerprint,
+            marks=marks,
+            modules=modules,
+            flow=flow,
+        )
+        return success, changed
+
+    def left(
+        self, tool: Tool, seen: Seen, moment: Moment, epoch: int, old: Left | None
+    ) -> Left | None:
+        """What this try, which failed, and those before it have left in the database."""
+        if not seen.has_committed:
+            return old
+        database = self._database(tool, epoch)
+        has_old = old is not None and old.database == database
+        return Left(
+            moment=moment,
+            tables=tuple(
+                dict.fromkeys((*(old.tables if old and has_old else ()), *seen.tables_written))
+            ),
+            is_unclear=seen.is_unclear or (old is not None and has_old and old.is_unclear),
+            database=database,
+        )
+
+    def _database(self, tool: Tool, epoch: int) -> Database | None:
+        if not takes_connection(tool, self._present.registry):
+            return None
+        return Database(name=self._present.database_name, epoch=epoch)
+
+    def _early(self, tool: Tool, code: Iterable[str], own: Seen | None) -> list[Seen]:
+        """What was seen as others loaded a file of this code, or opened a resource of this tool; `own` is its own."""
+        found: dict[int, Seen] = {}
+        if self._early_of_files:
+            for path in code:
+                for one in self._early_of_files.get(path, ()):
+                    found[id(one)] = one
+        if self._early_of_resources and tool.resources:
+            for name in all_resources(tool, self._present.registry):
+                for one in self._early_of_resources.get(name, ()):
+                    found[id(one)] = one
+        found.pop(id(own), None)
+        return [*found.values()]
+
+    def _folders(self, tool: Tool, seen: Seen, early: Iterable[Seen]) -> dict[str, str]:
+        """The names in folders that it listed. Those that others listed before are asked for anew, less what this tool
+        wrote itself; where they are other ones by now, it knows the earlier ones."""
+        found = dict(seen.listed)
+        for one in early:
+            evidence = Evidence(self._root, seen.database or one.database)
+            own = evidence.own(seen.written, tool.outputs)
+            for folder, names in one.listed:
+                current = evidence.folder(folder, own)
+                both = (
+                    evidence.folder(folder, one.written),
+                    evidence.folder(folder, {*one.written, *own}),
+                )
+                known = found.get(folder, current)
+                found[folder] = known if names in both else UNSURE
+        return found
+
+    def _missed(self, tool: Tool, seen: Seen, early: Iterable[Seen]) -> tuple[str, ...]:
+        missed = dict.fromkeys(seen.missed)
+        for one in early:
+            own = {*seen.written, *seen.removed, *self._present.outputs(tool, ())}
+            missed.update(dict.fromkeys(path for path in one.missed if path not in own))
+        return tuple(missed)
+
+    def _code_as_run(
+        self, tool: Tool, loaded: Mapping[str, str]
+    ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
+        """The meanings of its code, modules that it loaded though no import names them, and files of which another
+        text was loaded than the plan knew."""
+        code = self._present.code_of(tool, self._code)
+        hashes = self._present.hashes_of(tool, self._code)
+        modules: tuple[str, ...] = ()
+        extra = [path for path in loaded if path not in code]
+        if extra:
+            space = ModuleSpace(self._present.project)
+            modules = tuple(name for path in extra if (name := space.name(path)))
+            for one in self._present.code.read(modules).values():
+                code |= one.meanings
+                hashes |= one.hashes
+        changed = [
+            path for path, content in hashes.items() if self._loaded.get(path, content) != content
+        ]
+        for path in changed:
+            code[path] = UNSURE
+        return code, modules, changed
+
+    def _files(
+        self, tool: Tool, seen: Seen, early: Iterable[Seen]
+    ) -> tuple[dict[str, str], dict[str, Mark], dict[str, str]]:
+        """Hashes and marks of the files that it read, and of those that it declares to read; what its globs mean."""
+        if not (tool.inputs or seen.read or early):
+            return {}, {}, {}
+        evidence = Evidence(self._root, seen.database)  # as it is now: earlier tools have written
+        own = evidence.own(seen.written, tool.outputs)
+        paths, patterns = evidence.declared(tool.inputs, own)
+        rows: dict[str, Mark | None] = dict.fromkeys(paths)
+        rows |= {path: (size, changed, inode) for path, size, changed, inode in seen.read}
+        before = self._remembered(tool.module)
+        last = before.success if before else None
+        files, marks = {}, {}
+        for path, mark in rows.items():
+            if path in own:
+                continue
+            files[path], kept = self._hash(path, mark, seen, last)
+            if kept is not None:
+                marks[path] = kept
+        for one in early:
+            for path, size, changed, inode in one.read:
+                if path in own or files.get(path) in UNKNOWN:
+                    continue
+                files[path], kept = self._hash(path, (size, changed, inode), one, last)
+                marks.pop(path, None)
+                if kept is not None:
+                    marks[path] = kept
+        return files, marks, patterns
+
+    def _hash(
+        self, path: str, mark: Mark | None, seen: Seen, last: Success | None
+    ) -> tuple[str, Mark | None]:
+        """What the file held as the tool read it, with the mark that stands for it. `last` is the success before."""
+        full = os.path.join(self._root, path)
+        found = find_file(full)
+        current = None if found is None else mark_in(found)
+        if mark is not None and current != mark:
+            return CHANGED_SINCE, None
+        if found is None or current is None:
+            return GONE, None
+        if self._changed_meanwhile(path, found.st_ctime_ns, seen):
+            content, kept = hash_file(full, current)
+            # What it held at the last success it may well have held all the time: a link was made to it, or a process
+            # of the tool's own wrote the same again.
+            is_same = last is not None and content == last.fingerprint.files.get(path)
+            return (content, kept) if is_same else (UNSURE, None)
+        known = self._hashed.get(path)
+        if known is not None and known[0] == current:
+            return known[1], current
+        if last is not None and last.marks.get(path) == current:
+            return last.fingerprint.files[path], current
+        content, kept = hash_file(full, current)
+        if kept is None:
+            has_changed = mark is not None and mark_of(full) != mark
+            return (CHANGED_SINCE if has_changed else content), None
+        self._hashed[path] = kept, content
+        return content, kept
+
+    def _changed_meanwhile(self, path: str, changed: int, seen: Seen) -> bool:
+        """Whether somebody changed it after the tool had begun; `changed` is its ctime. Times of files come from a
+        clock that stands still for some milliseconds: what an earlier tool wrote just before is judged by the finer
+        one."""
+        coarse, fine = seen.began
+        if not coarse:  # nobody knows when
+            return False
+        return changed > (fine if path in self._written else coarse)
+
+    def _distributions(self, tool: Tool, seen: Seen) -> dict[str, str]:
+        """Of the installed modules that it loaded, or imports and somebody loaded before it."""
+        together = frozenset(seen.third_party)
+        self._brought.update(dict.fromkeys(seen.third_party, together))
+        names = set(together)
+        for name in self._present.third_party_of(tool, self._code):
+            names |= self._brought.get(name, frozenset((name,)))
+        if not names:
+            return {}
+        from discover_orch.staleness.installed_packages import find_owners  # few tools load any
+
+        unknown = [name for name in names if name not in self._owners]
+        if unknown:
+            self._owners |= dict.fromkeys(unknown, ())
+            self._owners |= find_owners(unknown, sys.path)
+        owners = sorted({owner for name in names for owner in self._owners[name]})
+        return self._present.installed(owners)
+
+
+def _paths(seen: Seen, early: Iterable[Seen], own: Collection[str]) -> tuple[str, ...]:
+    """The files that were read by the tool, and for it, less its own."""
+    paths = dict.fromkeys(path for path, *_ in seen.read)
+    for one in early:
+        paths.update(dict.fromkeys(path for path, *_ in one.read if path not in own))
+    return tuple(paths)
+
+
+def _tables(seen: Seen, early: Iterable[Seen]) -> tuple[str, ...]:
+    """A table that was written as something was opened is one that the later tools depend on."""
+    tables = {*seen.tables_read}
+    for one in early:
+        tables.update(one.tables_read, one.tables_written)
+    return tuple(sorted(tables))

@@ -1,0 +1,367 @@
+"""The parent of one worker: starts it, talks with it, interrupts it, and leaves nothing of it behind.
+
+A worker is a new interpreter, started before anything is known of the project. Everything that comes from
+it, messages and output alike, comes out of `events`, in the true order that its `transcript` finds. It does not
+know what a step means, and prints nothing. It imports little, since it is the first thing that a run needs: no
+`subprocess`, no `selectors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from _thread import allocate_lock, get_native_id
+
+from discover_orch.execution.signal_ladder import Ladder
+from discover_orch.execution.transcript import Output, Transcript
+from discover_orch.execution.worker_exit import TIME_TO_END, Died, Ended, Ending, read_status
+from discover_orch.worker.child_processes import (
+    become_subreaper,
+    find_children,
+    find_descendants,
+    kill_all,
+    kill_group,
+    sweep,
+)
+from discover_orch.worker.debugger import LentTerminal
+from discover_orch.worker.protocol import (
+    Closed,
+    DebugEnded,
+    Declined,
+    Greet,
+    Message,
+    Order,
+    Prepare,
+    RunStep,
+    StepFinished,
+    StepStarted,
+    Terminal,
+    encode_order,
+)
+from discover_orch.worker.spawn import Pipes, start_interpreter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.worker.spawn import Interpreter
+
+SWEEP_TIME = 1.0
+#: Milliseconds for which nobody listens to its output after it has said something: its next message is then nearly
+#: there, and brings the output along. A write that wakes somebody costs it 20 us, and each step marks two outputs.
+PAUSE = 5
+SHORTEST_WAIT = 0.05  # seconds between looks at a worker, where the system does not tell of its end
+
+
+Event = Message | Output | Died | Ended
+
+_start_lock = allocate_lock()
+_alive: set[int] = set()  # workers of this process: never swept up with the orphans
+_others: set[int] | None = None  # children that this process had before its first worker
+
+
+class Supervisor:
+    """One worker. Made by `start`; done when `events` has given `Died` or `Ended`."""
+
+    def __init__(self, pid: int, pipes: Pipes, mark: str, adopts: bool) -> None:
+        self.pid = pid
+        self.is_over = False
+        self.failures = 0  # failed steps that `events` has told of: for `RunStep.failures`
+        self._pipes = pipes
+        self._adopts = adopts
+        self._has_adopted = False
+        self._is_raw = not mark
+        self._root = ""
+        self._unsent = b""
+        self._running: int | None = None
+        self._unanswered: dict[int, None] = {}
+        self._ladder = Ladder()
+        self._ending = Ending()
+        self._status: int | None = None
+        self._below: set[int] = set()  # descendants seen before it was killed
+        self._terminal: LentTerminal | None = None
+        self._poll = select.poll()  # all that it can say
+        self._talk = select.poll()  # its messages alone
+        self._is_talking = False
+        for fd in self.filenos():
+            self._poll.register(fd, select.POLLIN)
+            if fd not in (pipes.out, pipes.err):
+                self._talk.register(fd, select.POLLIN)
+        self._transcript = Transcript(pipes.messages, pipes.out, pipes.err, mark, self._leave)
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        raw_output: bool = False,
+        adopts_orphans: bool = True,
+        interpreter: Interpreter | None = None,
+    ) -> Supervisor:
+        """Start a worker; it gets ready while the caller finds out what it is to do.
+
+        `interpreter`: one that has been started already, its output captured.
+        `raw_output`: it writes to this process's own stdout and stderr, and nothing is captured.
+        `adopts_orphans` is for a process that has no other children than its workers, as `orch`: what
+        outlives a worker becomes its child, and is ended. Raises OSError.
+        """
+        global _others
+        if adopts_orphans and _others is None:
+            _others = find_children(os.getpid())
+            if interpreter is not None:
+                _others.discard(interpreter[0])
+        mark = "" if raw_output else f"\0orch {os.urandom(16).hex()} "
+        with _start_lock:
+            pid, pipes = interpreter or start_interpreter(raw_output=raw_output)
+        _alive.add(pid)
+        made = cls(pid, pipes, mark, adopts_orphans)
+        # The kernel's signal comes when the thread ends that started it, not the process.
+        is_main = sys.platform == "linux" and get_native_id() == os.getpid()
+        made._write(encode_order(Greet(mark=mark, parent=os.getpid(), watches_death=is_main)))
+        return made
+
+    @property
+    def unanswered(self) -> tuple[int, ...]:
+        """Steps that were sent and neither begun nor declined, in order."""
+        return tuple(self._unanswered)
+
+    @property
+    def running(self) -> int | None:
+        """The step that `events` has told the start of, and not yet the end."""
+        return self._running
+
+    def filenos(self) -> tuple[int, ...]:
+        """Descriptors that can be read when `events` has something, for a poll over many workers."""
+        pipes = self._pipes
+        return tuple(fd for fd in (pipes.messages, pipes.out, pipes.err, pipes.pidfd) if fd >= 0)
+
+    def send(self, order: Order) -> None:
+        """Never blocks: what the pipe does not take is written by `events`."""
+        if isinstance(order, Prepare):
+            if order.raw_output != self._is_raw:
+                raise ValueError("raw output is chosen when the worker is started")
+            self._root = order.root
+        if isinstance(order, RunStep):
+            self._unanswered[order.step] = None
+        self._write(encode_order(order))
+        if self._adopts and not self._has_adopted and isinstance(order, RunStep):
+            self._has_adopted = True  # late, as it costs 3 ms; the worker has begun meanwhile
+            become_subreaper()
+
+    def events(self, timeout: float | None, wake: int | None = None) -> list[Event]:
+        """What has come; waits for the first of it, `timeout` seconds at most (None: without limit).
+
+        `wake` is a descriptor that ends the wait when it can be read (for signal handlers). Also
+        climbs the ladder after `interrupt`, and kills a worker that does not end after `Closed`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_over:
+            now = time.monotonic()
+            self._climb(now)
+            ready = self._wait(now, deadline, wake)
+            if ready is None:
+                break
+            found = self._collect(ready)
+            if found or (deadline is not None and time.monotonic() >= deadline):
+                return found
+        return []
+
+    def interrupt(self) -> None:
+        """KeyboardInterrupt for the running tool; then, as time goes by, TERM and KILL by `events`."""
+        if not self._ladder.has_begun and not self.is_over:
+            now = time.monotonic()
+            self._ladder.begin(now)
+            self._climb(now)
+
+    def kill(self, reason: str = "") -> None:
+        """End it and all that is below it, at once."""
+        if not self.is_over:
+            self._ending.kill_reason = self._ending.kill_reason or reason
+            self._signal(signal.SIGKILL)
+
+    def suspend(self) -> None:
+        """Stop the worker's processes, as a terminal's Ctrl-Z does; `resume` lets them go on."""
+        if not self.is_over:
+            kill_group(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if not self.is_over:
+            kill_group(self.pid, signal.SIGCONT)
+
+    def lend_terminal(self) -> bool:
+        """The answer to `DebugStarted`: hand over the controlling terminal, where there is one."""
+        try:
+            self._terminal = LentTerminal(self.pid)
+        except OSError:
+            self._terminal = None
+        granted = self._terminal is not None
+        self.send(Terminal(granted=granted))
+        return granted
+
+    def refuse_terminal(self) -> None:
+        """The other answer to `DebugStarted`."""
+        self.send(Terminal(granted=False))
+
+    def close(self, timeout: float | None = None, wake: int | None = None) -> list[Event]:
+        """All events until the worker is over; the last is `Ended` or `Died`.
+
+        `Finish` must have been sent. It is killed after `timeout` seconds. A readable `wake` ends the
+        wait early: call it again.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        found: list[Event] = []
+        while not self.is_over:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                self.kill(f"did not close its resources within {timeout:g} s and was killed")
+                left = deadline = None
+            found += self.events(left, wake)
+            if wake is not None and select.select([wake], [], [], 0)[0]:
+                break
+        return found
+
+    # Waiting.
+
+    def _wait(self, now: float, deadline: float | None, wake: int | None) -> set[int] | None:
+        """Descriptors that can be read; None when there is nothing but `wake`."""
+        until = [at for at in (deadline, self._next_deed(now)) if at is not None]
+        if self._pipes.pidfd < 0:
+            until.append(now + SHORTEST_WAIT)
+        wait = max(0.0, min(until) - now) * 1000 + 0.5 if until else None
+        ready = set()
+        if self._is_talking and (wait is None or wait > PAUSE) and not self._unsent:
+            ready = _poll(self._talk, PAUSE, wake)
+        if not ready:
+            ready = _poll(self._poll, wait, wake)
+        self._is_talking = self._pipes.messages in ready
+        return None if ready == {wake} else ready
+
+    def _next_deed(self, now: float) -> float | None:
+        """When something must be done though nothing comes."""
+        if self._ending.has_closed:
+            return self._ending.due()
+        return self._ladder.due(now)
+
+    def _climb(self, now: float) -> None:
+        """Do what is due."""
+        if self._ending.has_closed:
+            if self._ending.is_late(now):
+                self.kill(f"did not end within {TIME_TO_END:g} s after its work, and was killed")
+            return
+        if self._ladder.take_nudge(now):
+            kill_group(self.pid, signal.SIGCONT)
+        for at, number in self._ladder.take_rungs(now):
+            if number != signal.SIGINT:
+                self._ending.kill_reason = (
+                    f"did not stop within {at:g} s of the interrupt, and was killed"
+                )
+            self._signal(number)
+
+    def _signal(self, number: int) -> None:
+        """To the worker and all that is below it, in its process group or out of it."""
+        if number != signal.SIGINT:
+            self._below |= find_descendants(self.pid)
+        kill_group(self.pid, number)
+        kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but KILL
+        if number == signal.SIGKILL:
+            kill_all(self._below)
+
+    # Reading.
+
+    def _collect(self, ready: set[int]) -> list[Event]:
+        """Read what there is, and put it in order."""
+        is_dead = self._has_ended(ready)
+        if self._unsent:
+            self._write(b"")
+        found: list[Event] = []
+        self._take_in(self._transcript.read(ready, is_dead=is_dead), found)
+        if is_dead:
+            self._bury(found)
+        return found
+
+    def _take_in(self, said: list[Message | Output], found: list[Event]) -> None:
+        for one in said:
+            if not isinstance(one, Output):
+                self._note(one)
+        found += said
+
+    def _note(self, message: Message) -> None:
+        match message:
+            case StepStarted(step=step):
+                self._running = step
+                self._unanswered.pop(step, None)
+            case StepFinished(status=status):
+                self._running = None
+                self.failures += status == "failed"
+            case Declined(step=step):
+                self._unanswered.pop(step, None)
+            case DebugEnded():
+                self._take_terminal_back()
+            case Closed(threads=threads):
+                self._ending.close(time.monotonic(), threads)
+
+    def _leave(self, fd: int) -> None:
+        """Wait no more for a descriptor of which no more will come."""
+        for poll in (self._poll, self._talk):
+            with contextlib.suppress(KeyError):
+                poll.unregister(fd)
+
+    def _write(self, data: bytes) -> None:
+        """Write what the pipe takes; the rest when it can be written again."""
+        self._unsent += data
+        fd = self._pipes.orders
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(fd, self._unsent) :]
+        except BlockingIOError:
+            self._poll.register(fd, select.POLLOUT)
+            return
+        except BrokenPipeError:  # it has died: `events` will tell
+            self._unsent = b""
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(fd)
+
+    # The end.
+
+    def _has_ended(self, ready: set[int]) -> bool:
+        """Whether the worker is dead; it is not waited for yet, so that its group keeps its number."""
+        if self._pipes.pidfd >= 0:
+            return self._pipes.pidfd in ready
+        self._status = read_status(self.pid, reap=not hasattr(os, "waitid"))
+        return self._status is not None
+
+    def _bury(self, found: list[Event]) -> None:
+        """Take leave of a dead worker: everything below it, what it still said, and its descriptors."""
+        self.is_over = True
+        kill_group(self.pid)
+        if hasattr(os, "waitid"):  # else it was reaped when it was found dead
+            self._status = read_status(self.pid, reap=True)
+        _alive.discard(self.pid)
+        kill_all(self._below)
+        if self._adopts:
+            sweep(_alive | (_others or set()), time.monotonic() + SWEEP_TIME)
+        self._take_in(self._transcript.read_rest(), found)
+        self._take_terminal_back()
+        for fd in (*self.filenos(), self._pipes.orders, self._pipes.life):
+            os.close(fd)
+        found.append(
+            self._ending.find_last_word(
+                self._status, step=self._running, crash=self._transcript.crash, root=self._root
+            )
+        )
+
+    def _take_terminal_back(self) -> None:
+        if self._terminal is not None:
+            self._terminal.take_back()
+            self._terminal = None
+
+
+def _poll(poll: select.poll, wait: float | None, wake: int | None) -> set[int]:
+    """The descriptors that can be read, or have ended; `wait` is in milliseconds."""
+    if wake is not None:
+        poll.register(wake, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(wait)}
+    if wake is not None:
+        poll.unregister(wake)
+    return ready

@@ -1,0 +1,142 @@
+"""The warm spare: one worker that waits with its imports done, used once.
+
+In: what it should import, and what it must be thrown away for. Out: a `Supervisor` for the next run, or None
+with the sentence that says why the run starts cold. It never holds up a run: whatever is wrong with a spare
+costs a start from nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.execution.worker_exit import Died
+from discover_orch.model.value import replace, value
+from discover_orch.worker.protocol import Preload, Preloaded
+
+#: Seconds that a spare which is no longer wanted gets to be gone.
+TIME_TO_GO = 1.0
+
+
+@value
+class Wish:
+    """What makes a spare fit: its imports, and the installation that they came from."""
+
+    order: Preload
+    installed: str = ""
+
+
+@value
+class Taken:
+    """`worker` is None where the run must start from nothing. `sentence` says why, or what could not be imported
+    ahead, once for each reason.
+
+    `modules` are (module, seconds, what went wrong) of what was imported ahead.
+    """
+
+    worker: Supervisor | None = None
+    is_importing: bool = False
+    sentence: str = ""
+    modules: tuple[tuple[str, float, str], ...] = ()
+
+
+class Spare:
+    """Made ready by `prepare`, taken by `take`, gone after `close`."""
+
+    def __init__(self) -> None:
+        self._worker: Supervisor | None = None
+        self._wish: Wish | None = None
+        self._deadly: list[Wish] = []  # their imports end the process
+        self._told: set[str] = set()
+
+    def prepare(self, wish: Wish) -> None:
+        """Have a spare for this wish, unless there is one; raises nothing."""
+        if wish in self._deadly:
+            wish = replace(wish, order=replace(wish.order, modules=()))
+        if self._worker is not None and self._wish == wish and not self._worker.is_over:
+            return
+        self.close()
+        try:
+            self._worker = Supervisor.start()
+        except OSError:
+            return
+        self._wish = wish
+        self._worker.send(wish.order)
+
+    def take(self, wish: Wish) -> Taken:
+        """The spare, if it is alive and fits; it may still be importing."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return Taken()
+        if not _fits(self._wish, wish):
+            close_worker(worker)
+            is_other = self._wish is None or self._wish.installed != wish.installed
+            return self._cold(
+                "the installed packages have changed"
+                if is_other
+                else "the tools import other modules than before"
+            )
+        worker.resume()  # should anybody have stopped it
+        report: Preloaded | None = None
+        for event in worker.events(0):
+            if isinstance(event, Preloaded):
+                report = event
+            elif isinstance(event, Died):
+                self.avoid(wish)
+                return self._cold(f"the spare worker {event.sentence}")
+        if report is None:
+            return Taken(worker=worker, is_importing=True)
+        if report.shadowed:
+            close_worker(worker)
+            return Taken(sentence=self.once(report.sentence), modules=report.modules)
+        sentence = self.once(report.sentence)
+        return Taken(worker=worker, sentence=sentence, modules=report.modules)
+
+    def avoid(self, wish: Wish) -> None:
+        """These imports ended a spare: the next ones for this wish import nothing."""
+        self._deadly.append(wish)
+
+    def close(self) -> None:
+        """End the spare, where there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            close_worker(worker)
+
+    def _cold(self, why: str) -> Taken:
+        return Taken(sentence=self.once(f"starting from nothing: {why}"))
+
+    def once(self, sentence: str) -> str:
+        """The sentence, the first time."""
+        if sentence in self._told:
+            return ""
+        self._told.add(sentence)
+        return sentence
+
+
+def read_installation() -> str:
+    """Changes whenever a package is installed, upgraded or removed, or the interpreter replaced."""
+    found = []
+    for place in (sys.executable, *sys.path):
+        if place.endswith(("site-packages", "dist-packages")) or place == sys.executable:
+            with contextlib.suppress(OSError):
+                st = os.stat(place)
+                found.append(f"{place} {st.st_ino} {st.st_mtime_ns}")
+    return "\n".join(found)
+
+
+def _fits(had: Wish | None, wanted: Wish) -> bool:
+    """A spare that has imported less will do; one that has imported more could hide a missing import."""
+    if had is None or not set(had.order.modules) <= set(wanted.order.modules):
+        return False
+    return had == replace(wanted, order=replace(wanted.order, modules=had.order.modules))
+
+
+def close_worker(worker: Supervisor) -> None:
+    """End a worker that has nothing to close."""
+    worker.kill("is not wanted any more")
+    deadline = time.monotonic() + TIME_TO_GO
+    while not worker.is_over and time.monotonic() < deadline:
+        worker.events(0.05)

@@ -1,0 +1,1 @@
+"""What all other packages speak of: tools, graphs, data flows, problems. Pure values."""

@@ -1,0 +1,103 @@
+"""What can be wrong and how to mend it.
+
+A user can have several problems at once: a `Problem` is a value, gathered and shown together.
+What ends a command is an `OrchError`, which carries problems, so that one renderer serves all.
+This module knows no colours, no streams and no other module of the package.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+from discover_orch.model.value import value
+
+Severity = Literal["error", "warning"]
+
+
+class ExitCode(IntEnum):
+    """What the process answers; 129, 130 and 143 are 128 + SIGHUP, SIGINT and SIGTERM."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    INTERNAL = 3
+    DISCOVERY = 4
+    EMPTY = 5
+    HANGUP = 129
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+@value
+class Location:
+    """A place in a file: `path` relative to the root with `/`, `line` from 1."""
+
+    path: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
+
+@value
+class Problem:
+    """One thing that is wrong: what, where, and how to mend it.
+
+    `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `message` is one line
+    without the place; `hint` says how to mend it, or is empty.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    location: Location | None = None
+    severity: Severity = "error"
+
+
+class OrchError(Exception):
+    """Ends the command with its exit code; never shown with a traceback."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems
+
+
+class UsageError(OrchError):
+    """The command line asks for something that does not exist or does not fit."""
+
+
+class ProjectError(OrchError):
+    """The configuration is wrong, or there is no such project."""
+
+
+class DiscoveryError(OrchError):
+    """The tools that were asked for cannot be told from the source; nothing ran."""
+
+    exit_code = ExitCode.DISCOVERY
+
+
+class EmptyError(OrchError):
+    """Nothing is left to select, or the project has no tool."""
+
+    exit_code = ExitCode.EMPTY
+
+
+def nearest(word: str, candidates: object) -> str | None:
+    """The candidate that `word` is most likely a slip for, or None; difflib's default cut-off of 0.6."""
+    import difflib
+
+    names = [str(name) for name in candidates]  # type: ignore[attr-defined]
+    found = difflib.get_close_matches(word, names, n=1)
+    return found[0] if found else None
+
+
+class Stuck(BaseException):
+    """A signal that asks for the end came while nothing could be heard, as where nobody reads what is written;
+    `number` is which. No Exception and no KeyboardInterrupt: whoever handles those would write a word about it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

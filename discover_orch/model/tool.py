@@ -1,0 +1,237 @@
+"""What a tool is: where it lives, when it runs, and which parameters its `run()` takes.
+
+Values only, made by `registry` from what `source` read. No function of the user is held here, and
+nothing is imported: an Enum of the project is known by the names and values of its members.
+`Param.convert` is the one place where text from outside becomes a typed value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from discover_orch.model.value import value
+
+ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", "decimal", "uuid"]
+TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
+SECRET_LAST_WORDS = frozenset({"token", "secret", "password", "passwd"})
+
+
+@value
+class Scalar:
+    """One plain value."""
+
+    kind: ScalarKind
+
+
+@value
+class Choice:
+    """One of the values of a `Literal[...]`."""
+
+    values: tuple[str | int | bool, ...]
+
+
+@value
+class EnumChoice:
+    """A member of an Enum of the project; `members` are (name, text of its value) in source order."""
+
+    module: str
+    name: str
+    members: tuple[tuple[str, str], ...]
+
+
+@value
+class Member:
+    """An Enum member that only the worker can turn into the real one."""
+
+    module: str
+    enum: str
+    name: str
+
+
+@value
+class ParamType:
+    """`base`, or a list of it (`many`), or None as well (`optional`)."""
+
+    base: Scalar | Choice | EnumChoice
+    many: bool = False
+    optional: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        return self.base == Scalar(kind="bool") and not self.many
+
+    def __str__(self) -> str:
+        match self.base:
+            case Scalar(kind=kind):
+                text = str(kind)
+            case Choice(values=values):
+                text = "|".join(str(value) for value in values)
+            case EnumChoice(members=members):
+                text = "|".join(value for _, value in members)
+        return f"list[{text}]" if self.many else text
+
+
+class ConvertError(ValueError):
+    """A text does not fit the type; the message says what would."""
+
+
+@value
+class Param:
+    """A parameter of `run()`.
+
+    `default` is given only where the source has a literal, as JSON can hold it; `default_source` is the
+    default as written, or None where there is none (then it is required).
+    """
+
+    name: str
+    type: ParamType
+    default: object = None
+    default_source: str | None = None
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.default_source is None
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_secret(self) -> bool:
+        return is_secret_name(self.name)
+
+    def convert(self, texts: Sequence[str]) -> object:
+        """The value that `run()` gets for what was typed; raises ConvertError with one sentence."""
+        if self.type.many:
+            return [_convert_one(self.type.base, text) for text in texts]
+        return _convert_one(self.type.base, texts[-1])
+
+
+@value
+class Tool:
+    """A module with `STAGE` and `run()`.
+
+    `module` is its identity; `name` the shortest unambiguous suffix of it, or what `ORCH` calls it.
+    `after` holds identities of tools, from the tag alone; `has_after` tells `AFTER = ()` from no tag.
+    `resources` are the arguments that are injected, `conn` among them; `withheld` those that nobody can give
+    and that have a default. `params` is empty and
+    `is_readable` False where the signature cannot be read from source.
+    """
+
+    module: str
+    path: str
+    line: int
+    name: str
+    stages: tuple[str, ...]
+    doc: str = ""
+    after: tuple[str, ...] = ()
+    has_after: bool = False
+    disabled: bool = False
+    params: tuple[Param, ...] = ()
+    resources: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+    takes_extra: bool = False
+    is_readable: bool = True
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    is_cancellable: bool = True
+    is_always_stale: bool = False
+
+    def param(self, name: str) -> Param | None:
+        return next((param for param in self.params if param.name == name), None)
+
+
+def is_secret_name(name: str) -> bool:
+    """The rule of the contract: the last word says so, or it is `key`, or ends in `api_key`."""
+    lowered = name.lower().replace("-", "_")
+    return (
+        lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS
+        or lowered == "key"
+        or lowered.endswith("api_key")
+    )
+
+
+def _convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
+    match base:
+        case Scalar(kind=kind):
+            return _convert_scalar(kind, text)
+        case Choice(values=values):
+            for value in values:
+                if str(value) == text or (
+                    isinstance(value, bool) and str(value).lower() == text.lower()
+                ):
+                    return value
+            raise ConvertError(f"{text!r} is not one of {', '.join(map(str, values))}")
+        case EnumChoice(module=module, name=enum, members=members):
+            for name, value in members:
+                if text in (value, name):
+                    return Member(module=module, enum=enum, name=name)
+            raise ConvertError(f"{text!r} is not one of {', '.join(value for _, value in members)}")
+
+
+def _convert_scalar(kind: ScalarKind, text: str) -> object:
+    if kind == "str":
+        return text
+    if kind == "path":
+        from pathlib import Path
+
+        return Path(text)
+    if kind == "bool":
+        lowered = text.lower()
+        if lowered in TRUE_WORDS:
+            return True
+        if lowered in FALSE_WORDS:
+            return False
+        raise ConvertError(f"{text!r} is not true or false")
+    if kind == "int":
+        if re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", text):
+            try:
+                return int(text)
+            except ValueError:  # beyond Python's limit of digits
+                pass
+        raise ConvertError(f"{_short(text)} is not a whole number")
+    if kind == "float":
+        try:
+            return float(text)
+        except ValueError:
+            raise ConvertError(f"{_short(text)} is not a number") from None
+    return _convert_library_type(kind, text)
+
+
+def _convert_library_type(kind: ScalarKind, text: str) -> object:
+    """The types whose modules are not needed to look: imported when one is really converted."""
+    if kind == "date":
+        from datetime import date
+
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise ConvertError(f"{_short(text)} is not a date like 2024-01-31") from None
+    if kind == "datetime":
+        from datetime import datetime
+
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            raise ConvertError(f"{_short(text)} is not a time like 2024-01-31T12:00:00") from None
+    if kind == "decimal":
+        from decimal import Decimal, InvalidOperation
+
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            raise ConvertError(f"{_short(text)} is not a decimal number") from None
+    from uuid import UUID
+
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ConvertError(f"{_short(text)} is not a UUID") from None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -1,0 +1,1 @@
+"""From words typed to a plan: targets, parameters, order, and the doubts about it."""

@@ -1,0 +1,64 @@
+"""The graph of a project as a tree: stages, the tools in them, what each waits for, reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.render.style import Style, one_line
+
+
+def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
+    """`{"version": 1, "stages": [{"name", "tools": [{"name", "module", "after", "inputs", "outputs", "reads",
+    "writes", "tables_read", "tables_written"}]}]}`; `after` from `AFTER` and from data. `inputs` and `outputs` are
+    declared; `reads` and `writes` are all files that a tool declares or was seen to use."""
+    stages = []
+    for stage in registry.stages:
+        tools = [_tool(registry, module) for module in stage.tools if module in chosen]
+        if tools:
+            stages.append({"name": stage.name, "tools": tools})
+    return {"version": 1, "stages": stages}
+
+
+def graph_text(document: Mapping[str, Any], style: Style) -> str:
+    out: list[str] = []
+    down, last, bar = (
+        style.mark(*pair) for pair in (("├─ ", "|- "), ("└─ ", "`- "), ("│  ", "|  "))
+    )
+    for stage in document["stages"]:
+        out.append(style.paint(one_line(stage["name"]), "stage"))
+        tools = stage["tools"]
+        for index, tool in enumerate(tools):
+            is_last = index == len(tools) - 1
+            after = [one_line(name) for name in tool["after"]]
+            note = style.paint("  after " + ", ".join(after), "dim") if after else ""
+            out.append(
+                (last if is_last else down) + style.paint(one_line(tool["name"]), "bold") + note
+            )
+            rows = [("reads", f"table {name}") for name in tool["tables_read"]]
+            rows += [("reads", path) for path in tool["reads"]]
+            rows += [("writes", f"table {name}") for name in tool["tables_written"]]
+            rows += [("writes", path) for path in tool["writes"]]
+            for number, (verb, path) in enumerate(rows):
+                lead = "   " if is_last else bar
+                mark = last if number == len(rows) - 1 else down
+                out.append(f"{lead}{mark}{verb} {one_line(path)}")
+    return "\n".join(out) + "\n" if out else ""
+
+
+def _tool(registry: Registry, module: str) -> dict[str, Any]:
+    tool = registry.tools[module]
+    flow = registry.flows[module]
+    before = dict.fromkeys((*tool.after, *registry.flow.get(module, ())))
+    return {
+        "name": tool.name,
+        "module": module,
+        "after": [registry.display(other) for other in before],
+        "inputs": list(tool.inputs),
+        "outputs": list(tool.outputs),
+        "reads": list(flow.reads),
+        "writes": list(flow.writes),
+        "tables_read": list(flow.tables_read),
+        "tables_written": list(flow.tables_written),
+    }

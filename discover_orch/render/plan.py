@@ -1,0 +1,173 @@
+"""A plan as text and as the document of `orch run --dry-run --json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from discover_orch.config.project import Project, masked_url
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.tool import Choice, Scalar, is_secret_name
+from discover_orch.planning.plan import MASK, Bound, Plan, Step
+from discover_orch.render.problems import problem_json
+from discover_orch.render.style import Style, count, one_line
+from discover_orch.staleness.fingerprint import Standing
+
+#: A name that is longer does not push the columns behind it out of sight.
+MOST_COLUMNS = 40
+MOST_FRESH = 20
+_UNKNOWN: Mapping[str, Standing] = {}
+
+
+def plan_text(
+    plan: Plan,
+    registry: Registry,
+    style: Style,
+    standings: Mapping[str, Standing] = _UNKNOWN,
+    *,
+    verbose: bool = False,
+) -> str:
+    """One line a step with its reason and where it stands; `verbose` adds each parameter with where it comes from."""
+    out = [one_line(plan.intro)] if plan.intro else []
+    out.append(f"would run {count(len(plan.steps), 'tool')}, in this order:")
+    names = [one_line(step.tool.name) for step in plan.steps]
+    stages = [one_line(step.stage) for step in plan.steps]
+    digits = len(str(len(names)))
+    width = min(MOST_COLUMNS, max(map(len, names)))
+    stage_width = min(MOST_COLUMNS, max(map(len, stages)))
+    for number, step in enumerate(plan.steps, start=1):
+        name = style.paint(f"{names[number - 1]:<{width}}", "bold")
+        reason = step.reason
+        if step.after:
+            reason += ", after " + ", ".join(registry.display(other) for other in step.after)
+        out.append(
+            f"  {number:>{digits}}  {name}  {stages[number - 1]:<{stage_width}}  "
+            + style.paint(one_line(reason), "dim")
+        )
+        standing = standings.get(step.tool.module)
+        if standing is not None and not any(one in step.reason for one in standing.sentences):
+            out[-1] += "  " + standing_text(standing, style)
+        if verbose:
+            pad = " " * (digits + 4)
+            out += [pad + line for line in _parameters(step, style)]
+    if plan.fresh:
+        told = ", ".join(one_line(tool.name) for tool in plan.fresh[:MOST_FRESH])
+        more = f" and {len(plan.fresh) - MOST_FRESH:,} more" if len(plan.fresh) > MOST_FRESH else ""
+        out.append(f"fresh: {told}{more}")
+    return "\n".join(out) + "\n"
+
+
+def standing_text(standing: Standing, style: Style) -> str:
+    """`fresh`, or `stale` with the first reason and how many more there are."""
+    if standing.is_fresh:
+        return style.paint("fresh", "green")
+    first, *more = standing.sentences
+    others = f" (and {len(more)} more)" if more else ""
+    return f"{style.paint('stale', 'yellow')}: {one_line(first)}{others}"
+
+
+def plan_document(
+    plan: Plan, registry: Registry, standings: Mapping[str, Standing] = _UNKNOWN
+) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "tools": [
+            {
+                "name": step.tool.name,
+                "module": step.tool.module,
+                "stage": step.stage,
+                "after": [registry.display(other) for other in step.tool.after],
+                "reason": step.reason,
+                "params": _values(step),
+                **_standing_keys(standings.get(step.tool.module)),
+            }
+            for step in plan.steps
+        ],
+        "fresh": [tool.name for tool in plan.fresh],
+        "warnings": [problem_json(problem) for problem in plan.warnings],
+    }
+
+
+def _standing_keys(standing: Standing | None) -> dict[str, object]:
+    if standing is None:
+        return {}
+    return {"state": standing.state, "reasons": list(standing.sentences)}
+
+
+def settings_text(project: Project, style: Style, *, has_connection: bool = False) -> str:
+    """Where the settings come from: the database, and all that somebody set.
+
+    `has_connection`: `get_connection()` of `orchconf.py` gives `conn`, and no URL does.
+    """
+    keys = dict.fromkeys(("database", *project.origins))
+    lines = []
+    for key in keys:
+        if key in ("params", "watch"):  # the one is told with each tool, the other is not for runs
+            continue
+        origin = project.database_origin if key == "database" else project.origins[key]
+        setting = _setting(project, key)
+        if key == "database" and has_connection:
+            setting, origin = "get_connection()", "orchconf.py"
+        lines.append(f"  {key} = {one_line(setting)}  {style.paint(one_line(origin), 'dim')}\n")
+    return "settings:\n" + "".join(lines)
+
+
+def _setting(project: Project, key: str) -> str:
+    found = getattr(project, key)
+    if key == "database":
+        return masked_url(str(found))
+    if isinstance(found, Mapping):
+        return ", ".join(f"{name}: {_joined(item)}" for name, item in found.items())
+    return _joined(found)
+
+
+def _joined(found: object) -> str:
+    if isinstance(found, tuple):
+        return ", ".join(map(str, found))
+    return str(found).lower() if isinstance(found, bool) else str(found)
+
+
+def _as_json(bound: Bound) -> object:
+    """Numbers and booleans as themselves, all else as the text that was given."""
+    kind = bound.param.type.base
+    is_plain = isinstance(kind, Scalar) and kind.kind in ("int", "float", "bool")
+    if is_plain or isinstance(kind, Choice):
+        value = bound.param.convert(bound.texts)
+        many = value if isinstance(value, list) else [value]
+        if all(not isinstance(one, float) or isfinite(one) for one in many):
+            return value
+    return list(bound.texts) if bound.param.type.many else bound.texts[-1]
+
+
+def _values(step: Step) -> dict[str, dict[str, object]]:
+    values: dict[str, dict[str, object]] = {}
+    for bound in step.arguments:
+        value = MASK if bound.param.is_secret else _as_json(bound)
+        values[bound.param.name] = {"value": value, "origin": bound.origin}
+    for name, text in step.extra.items():
+        value = MASK if is_secret_name(name) else text
+        values[name] = {"value": value, "origin": f"-p {name}"}
+    for param in step.tool.params:
+        if param.name not in values:
+            value = MASK if param.is_secret and param.default is not None else param.default
+            values[param.name] = {"value": value, "origin": "default"}
+    return values
+
+
+def _parameters(step: Step, style: Style) -> list[str]:
+    lines = []
+    given = {bound.param.name: bound for bound in step.arguments}
+    for param in step.tool.params:
+        bound = given.get(param.name)
+        if bound is not None:
+            shown, origin = bound.shown, bound.origin
+        else:
+            shown = MASK if param.is_secret else param.default_source or ""
+            origin = "default"
+        lines.append(f"{one_line(param.name)} = {one_line(shown)}  {style.paint(origin, 'dim')}")
+    for name, text in step.extra.items():
+        shown = MASK if is_secret_name(name) else text
+        origin = style.paint("-p, for **kwargs", "dim")
+        lines.append(f"{one_line(name)} = {one_line(shown)}  {origin}")
+    return lines

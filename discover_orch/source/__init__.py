@@ -1,0 +1,1 @@
+"""The text of one module to facts, by its syntax tree. Pure."""

@@ -1,0 +1,176 @@
+"""The top-level bindings of a module, in their order: which names, to what, and in what way.
+
+In: a syntax tree. Out: `Bindings`. What is bound in a block of `if`, `try`, `for`, by unpacking
+or within an expression is noted with the way, as it says nothing certain. Functions and classes
+are never looked into.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from discover_orch.source.facts import Ref
+
+
+class Binding:
+    """One binding of a name: what it is bound to, and the number of the statement.
+
+    `where` is "" for a plain binding at top level, else what stands in its way: "inside `if`".
+    `node` is None where it is bound to nothing that could be read, and `is_deleted` after `del`.
+    """
+
+    __slots__ = ("index", "is_deleted", "line", "node", "where")
+
+    def __init__(
+        self,
+        index: int,
+        line: int,
+        node: ast.AST | Ref | None,
+        where: str = "",
+        *,
+        is_deleted: bool = False,
+    ) -> None:
+        self.index = index
+        self.line = line
+        self.node = node
+        self.where = where
+        self.is_deleted = is_deleted
+
+
+class Bindings:
+    """`names`: all bindings of each name, the first one first; `stars`: modules of `import *`."""
+
+    def __init__(self, tree: ast.Module, package: str, *, has_walrus: bool = True) -> None:
+        self.names: dict[str, list[Binding]] = {}
+        self.stars: list[str] = []
+        self._package = package
+        for index, node in enumerate(tree.body):
+            if has_walrus:
+                self._bind_walrus(node, index)
+            self._bind(node, index, "")
+
+    def _add(
+        self, name: str, index: int, line: int, node: ast.AST | Ref | None, where: str
+    ) -> None:
+        self.names.setdefault(name, []).append(Binding(index, line, node, where))
+
+    def _bind(self, node: ast.stmt, index: int, where: str) -> None:
+        kind = node.__class__
+        line = node.lineno
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self._add(node.name, index, line, node, where)
+        elif kind is ast.ImportFrom:
+            assert isinstance(node, ast.ImportFrom)
+            base = absolute(node.module, node.level, self._package)
+            for item in node.names:
+                if item.name == "*":
+                    self.stars.append(base)
+                else:
+                    ref = Ref(name=f"{base}.{item.name}")
+                    self._add(item.asname or item.name, index, line, ref, where)
+        elif isinstance(node, ast.Import):
+            for item in node.names:
+                top = item.name.partition(".")[0]
+                ref = Ref(name=item.name if item.asname else top)
+                self._add(item.asname or top, index, line, ref, where)
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    self._add(target.id, index, line, node.value, where)
+                else:
+                    self._bind_target(target, index, where or "by unpacking")
+        elif isinstance(node, ast.AnnAssign):
+            if node.value is not None and isinstance(node.target, ast.Name):
+                self._add(node.target.id, index, line, node.value, where)
+        elif isinstance(node, ast.AugAssign):
+            self._bind_target(node.target, index, "in steps")
+        elif isinstance(node, ast.Delete):
+            for target in node.targets:
+                for name in names_in(target):
+                    gone = Binding(index, line, None, where, is_deleted=not where)
+                    self.names.setdefault(name, []).append(gone)
+        elif kind is not ast.Expr:
+            self._bind_compound(node, index)
+
+    def _bind_target(self, target: ast.expr, index: int, where: str) -> None:
+        for name in names_in(target):
+            self._add(name, index, target.lineno, None, where)
+
+    def _bind_compound(self, node: ast.stmt, index: int) -> None:
+        """Everything that a statement with a block binds, at any depth but that of functions."""
+        pending: list[ast.AST] = [node]
+        where = f"inside `{type(node).__name__.removeprefix('Async').removesuffix('Star').lower()}`"
+        while pending:
+            current = pending.pop()
+            if current.__class__.__name__ == "TypeAlias":
+                self._add(current.name.id, index, current.lineno, current.value, "")  # type: ignore[attr-defined]
+                continue
+            if isinstance(current, (ast.For, ast.AsyncFor)):
+                self._bind_target(current.target, index, where)
+            elif isinstance(current, (ast.With, ast.AsyncWith)):
+                for item in current.items:
+                    if item.optional_vars is not None:
+                        self._bind_target(item.optional_vars, index, where)
+            elif isinstance(current, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+                if current.name:
+                    self._add(current.name, index, current.lineno, None, where)
+            elif isinstance(current, ast.MatchMapping) and current.rest:
+                self._add(current.rest, index, current.lineno, None, where)
+            children: list[ast.AST] = []
+            for child in ast.iter_child_nodes(current):
+                if isinstance(child, ast.stmt) and not _is_compound(child):
+                    self._bind(child, index, where)
+                elif not isinstance(child, ast.expr):
+                    children.append(child)
+            pending.extend(reversed(children))
+
+    def _bind_walrus(self, node: ast.stmt, index: int) -> None:
+        """`:=` in an expression of the module itself; a comprehension's binds there too."""
+        pending: list[ast.AST] = [node]
+        while pending:
+            current = pending.pop()
+            if isinstance(current, ast.NamedExpr):
+                self._bind_target(current.target, index, "inside an expression")
+            if isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                pending.extend(current.decorator_list)
+                if isinstance(current, ast.ClassDef):
+                    pending.extend([*current.bases, *current.keywords])
+                else:
+                    pending.append(current.args)
+            elif isinstance(current, ast.Lambda):
+                pending.append(current.args)
+            else:
+                pending.extend(ast.iter_child_nodes(current))
+
+
+def absolute(module: str | None, level: int, package: str) -> str:
+    """The module that `from ...module import` names within a package; "" above the top."""
+    if not level:
+        return module or ""
+    parts = package.split(".") if package else []
+    if level - 1 >= len(parts):
+        return ""
+    base = ".".join(parts[: len(parts) - (level - 1)])
+    return f"{base}.{module}" if module else base
+
+
+def names_in(target: ast.expr) -> list[str]:
+    """The names that a target binds, at any depth."""
+    names: list[str] = []
+    pending = [target]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name):
+            names.append(node.id)
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            pending.extend(reversed(node.elts))
+        elif isinstance(node, ast.Starred):
+            pending.append(node.value)
+    return names
+
+
+def _is_compound(node: ast.stmt) -> bool:
+    return (
+        hasattr(node, "body")
+        and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    ) or isinstance(node, ast.Match)

@@ -1,0 +1,177 @@
+"""What the text of one module says: its tags, its `run()`, its imports.
+
+`source` and its neighbours make these values from text alone; `scanner` gathers them; `registry` turns
+them into tools. A `Ref` stands where a module names something of another one; `names.resolve_module`
+replaces each by what it means. Everything can be written as JSON rows, since the index keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from discover_orch.model.errors import Problem
+from discover_orch.model.tool import ParamType
+from discover_orch.model.value import field, value
+
+
+@value
+class Ref:
+    """A name of another module, absolute and dotted: `src.stages.Stage.INGEST`."""
+
+    name: str
+
+
+@value
+class Tag:
+    """`STAGE` or `AFTER`: its words, or why it is none (`problem`, one sentence with the accepted forms).
+
+    `is_off` is `STAGE = None`. A lone `Ref` may resolve to one word or to several.
+    """
+
+    line: int
+    words: tuple[str | Ref, ...] = ()
+    is_off: bool = False
+    problem: str = ""
+
+
+@value
+class OrchTag:
+    """`ORCH = {...}`: literal values (JSON kinds, tuples become lists) and the line of each key."""
+
+    line: int
+    values: Mapping[str, object] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
+
+
+@value
+class EnumRef:
+    """An annotation that names a class of another module, to be resolved to an Enum or found unknown."""
+
+    ref: Ref
+    many: bool = False
+    optional: bool = False
+
+
+@value
+class Unknown:
+    """An annotation that orch does not know, as written."""
+
+    text: str
+
+
+@value
+class ArgumentFacts:
+    """One argument of `run()` or of a resource.
+
+    `type` holds what the annotation, or without one the literal default, says (`str` where neither says
+    anything). `default_source` is None where there is no default.
+    """
+
+    name: str
+    line: int
+    type: ParamType | EnumRef | Unknown
+    is_positional_only: bool = False
+    default: object = None
+    default_source: str | None = None
+    help: str = ""
+
+
+@value
+class RunFacts:
+    """A top-level callable. `ref` is set where it is an import or alias of another module's.
+
+    `is_readable` is False where no signature can be read (an assignment of something called, say).
+    """
+
+    line: int
+    is_async: bool = False
+    ref: Ref | None = None
+    arguments: tuple[ArgumentFacts, ...] = ()
+    takes_extra: bool = False
+    is_readable: bool = True
+
+
+@value
+class ModuleFacts:
+    """What discovery needs of a module. `miss` says why it is no tool though it looks like one, or is ''."""
+
+    module: str
+    path: str
+    doc: str = ""
+    stage: Tag | None = None
+    after: Tag | None = None
+    orch: OrchTag | None = None
+    run: RunFacts | None = None
+    miss: str = ""
+    miss_line: int = 1
+
+
+@value
+class Exports:
+    """What other modules can refer to: top-level constants, Enum classes, aliases and functions.
+
+    `constants` holds strings, tuples of strings, and None, those of a class as `Class.NAME`; `enums` the
+    members as (name, value or None where the value is no string and no int); `types` aliases of types, as
+    `Since = date | None`; `stars` the modules of `from x import *`.
+    """
+
+    module: str
+    constants: Mapping[str, str | tuple[str | Ref, ...] | None] = field(default_factory=dict)
+    enums: Mapping[str, tuple[tuple[str, str | int | None], ...]] = field(default_factory=dict)
+    aliases: Mapping[str, Ref] = field(default_factory=dict)
+    functions: Mapping[str, RunFacts] = field(default_factory=dict)
+    types: Mapping[str, ParamType | EnumRef] = field(default_factory=dict)
+    stars: tuple[str, ...] = ()
+
+
+ImportKind = Literal["import", "from", "dynamic"]
+
+
+@value
+class ImportFact:
+    """One import, relative ones made absolute.
+
+    `import a.b`: kind `import`, module `a.b`. `from p import q, r`: kind `from`, module `p`, names
+    (`q`, `r`); a star is the name `*`. A literal `importlib.import_module("x")` or `__import__("x")`:
+    kind `dynamic`, module `x`; one that cannot be read: kind `dynamic`, module "". `is_lazy` tells that it
+    stands in a function or a lambda, so that importing the module does not yet do it.
+    """
+
+    kind: ImportKind
+    module: str
+    names: tuple[str, ...] = ()
+    line: int = 1
+    is_lazy: bool = False
+
+
+@value
+class ResourceFacts:
+    """A `@resource` function of `orchconf.py`; `needs` are its arguments, (name, has a default)."""
+
+    name: str
+    line: int
+    needs: tuple[tuple[str, bool], ...] = ()
+
+
+@value
+class ConfFacts:
+    """What `orchconf.py` offers. `connection_line` is None where it has no `get_connection`."""
+
+    path: str
+    connection_line: int | None = None
+    resources: tuple[ResourceFacts, ...] = ()
+
+
+@value
+class Broken:
+    """A file that holds the word `STAGE` and cannot be read as a module.
+
+    `stages` are those that the part before the error states, in source order; `problem` has the place.
+    """
+
+    path: str
+    module: str
+    problem: Problem
+    stages: tuple[str, ...] = ()

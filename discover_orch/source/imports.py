@@ -1,0 +1,196 @@
+"""What a module imports, as its text says.
+
+In: the text of a module; out: its imports, relative ones made absolute, those inside functions too, those for type
+checkers alone left out. `sources` follows them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from discover_orch.source.bindings import absolute
+from discover_orch.source.facts import Broken, ImportFact
+from discover_orch.source.literals import text_of
+from discover_orch.source.parse import FAILURES, parse, quiet, read_problem
+
+DYNAMIC = frozenset({"import_module", "__import__"})
+_HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
+_BLOCKS = ("finalbody", "orelse", "cases", "handlers", "body")
+_LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Pass)
+
+
+def read_imports(
+    data: bytes, *, module: str, path: str = "", is_package: bool = False
+) -> tuple[ImportFact, ...] | Broken:
+    """All imports of a file, in source order, or why it cannot be read."""
+    with quiet():
+        try:
+            tree = parse(data)
+            with_calls = any(word.encode() in data for word in DYNAMIC)
+            return imports_of_tree(
+                tree, module=module, is_package=is_package, with_calls=with_calls
+            )
+        except FAILURES as error:
+            return Broken(path=path, module=module, problem=read_problem(error, data, path))
+
+
+def imports_of_tree(
+    tree: ast.Module, *, module: str, is_package: bool = False, with_calls: bool = True
+) -> tuple[ImportFact, ...]:
+    """The same of a tree; `with_calls` False where no word of DYNAMIC is in the text."""
+    package = module if is_package else module.rpartition(".")[0]
+    found: list[ImportFact] = []
+    at_once: list[ast.AST] = [*reversed(tree.body)]
+    later: list[ast.AST] = []  # the bodies of functions
+    roots: list[tuple[ast.AST, bool]] = []
+    aliases = set(DYNAMIC)
+    while at_once or later:
+        is_lazy = not at_once
+        pending = at_once or later
+        node = pending.pop()
+        if isinstance(node, _LEAVES):
+            if with_calls:
+                roots.append((node, is_lazy))
+            continue
+        if isinstance(node, ast.Import):
+            found.extend(
+                ImportFact(kind="import", module=item.name, line=node.lineno, is_lazy=is_lazy)
+                for item in node.names
+            )
+            continue
+        if isinstance(node, ast.ImportFrom):
+            aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
+            base = absolute(node.module, node.level, package)
+            if base:  # else it points above the top, and fails when it runs
+                names = tuple(item.name for item in node.names)
+                found.append(
+                    ImportFact(
+                        kind="from", module=base, names=names, line=node.lineno, is_lazy=is_lazy
+                    )
+                )
+            continue
+        if isinstance(node, ast.If):
+            pending.extend(reversed(_live_branches(node)))
+            roots.append((node.test, is_lazy))
+            continue
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            later.extend(reversed(node.body))
+        else:
+            for name in _BLOCKS:
+                children = getattr(node, name, None)
+                if isinstance(children, list):
+                    pending.extend(reversed(children))
+        roots.append((node, is_lazy))
+    if with_calls:
+        for node, is_lazy in roots:
+            found.extend(_dynamic_imports(node, module, package, aliases, is_lazy))
+    if is_package:
+        found.extend(_star_members(tree, module))
+    found.sort(key=lambda fact: fact.line)
+    return tuple(found)
+
+
+def with_packages(name: str) -> Iterator[str]:
+    """`a.b.c` and the packages that are imported on the way: `a`, `a.b`, `a.b.c`."""
+    position = name.find(".")
+    while position >= 0:
+        yield name[:position]
+        position = name.find(".", position + 1)
+    yield name
+
+
+def _live_branches(node: ast.If) -> list[ast.stmt]:
+    """What can run: `if TYPE_CHECKING` is for type checkers alone."""
+    test = node.test
+    is_negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+    if isinstance(test, ast.UnaryOp) and is_negated:
+        test = test.operand
+    name = test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")
+    if name != "TYPE_CHECKING":
+        return [*node.body, *node.orelse]
+    return node.body if is_negated else node.orelse
+
+
+def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
+    """`from p import *` imports the modules that `__all__` of the package names."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            names = tuple(
+                item.value
+                for item in ast.walk(node)
+                if isinstance(item, ast.Constant) and isinstance(item.value, str)
+            )
+            if names:
+                yield ImportFact(kind="from", module=module, names=names, line=node.lineno)
+
+
+def _dynamic_imports(
+    root: ast.AST, module: str, package: str, aliases: set[str], is_lazy: bool
+) -> Iterator[ImportFact]:
+    """Calls of `import_module` and `__import__`; either one used in another way cannot be read.
+
+    Of a function this sees the decorators and defaults, which run at once: its body has turns of its own.
+    """
+    pending: list[tuple[ast.AST, bool]] = [(root, is_lazy)]
+    while pending:
+        node, is_lazy = pending.pop()
+        if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
+            yield _read_call(node, module, package, is_lazy)
+            pending.extend((child, is_lazy) for child in [*node.args, *node.keywords])
+            continue
+        if isinstance(node, ast.Lambda):
+            pending += [(node.args, is_lazy), (node.body, True)]
+            continue
+        if _is_dynamic(node, aliases) and isinstance(getattr(node, "ctx", None), ast.Load):
+            line = getattr(node, "lineno", 1)
+            yield ImportFact(kind="dynamic", module="", line=line, is_lazy=is_lazy)
+        pending.extend(
+            (child, is_lazy)
+            for child in ast.iter_child_nodes(node)
+            if not isinstance(child, _HAVE_A_TURN)  # each is a root of its own
+        )
+
+
+def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id in aliases
+    return isinstance(node, ast.Attribute) and node.attr in DYNAMIC
+
+
+def _read_call(node: ast.Call, module: str, package: str, is_lazy: bool) -> ImportFact:
+    """The module of a literal call; "" where it cannot be told."""
+    target, names = _called_module(node, module, package)
+    return ImportFact(kind="dynamic", module=target, names=names, line=node.lineno, is_lazy=is_lazy)
+
+
+def _called_module(node: ast.Call, module: str, package: str) -> tuple[str, tuple[str, ...]]:
+    given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+    if len(given) < len(node.keywords):
+        return "", ()
+    first = node.args[0] if node.args else given.get("name")
+    name = None if first is None else text_of(first)
+    if not name:
+        return "", ()
+    if "level" in given or len(node.args) > 4:
+        return "", ()
+    if not name.startswith("."):
+        names = given.get("fromlist", node.args[3] if len(node.args) > 3 else None)
+        return name, _literal_names(names)
+    anchor = node.args[1] if len(node.args) > 1 else given.get("package")
+    base = module if isinstance(anchor, ast.Name) and anchor.id == "__name__" else None
+    if isinstance(anchor, ast.Name) and anchor.id == "__package__":
+        base = package
+    if base is None and anchor is not None:
+        base = text_of(anchor)
+    if not base:
+        return "", ()
+    level = len(name) - len(name.lstrip("."))
+    return absolute(name[level:] or None, level, base), ()
+
+
+def _literal_names(node: ast.expr | None) -> tuple[str, ...]:
+    if not isinstance(node, (ast.Tuple, ast.List)):
+        return ()
+    return tuple(text for text in map(text_of, node.elts) if text)

@@ -1,0 +1,164 @@
+"""Bytes of a module to its syntax tree, or to the one problem that says why there is none.
+
+In: the bytes as they are on disk, encoding cookie and all. Out: an `ast.Module`, exactly where
+Python would compile the file, else a `Problem` with the line. Nothing is executed, and no
+warning leaves here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from discover_orch.model.errors import Location, Problem
+from discover_orch.source.refusal import may_be_refused
+
+# All that `compile` was seen to raise for files, besides what a debugger or Ctrl-C does.
+FAILURES = (
+    SyntaxError,
+    ValueError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+    OverflowError,
+    SystemError,
+    TypeError,
+    AttributeError,
+)
+TOP_LINE = re.compile(rb"^(?![ \t\f\r\n#)\]}]|$)", re.MULTILINE)  # where a statement may begin
+MAX_TRIES = 24
+
+_CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$", re.MULTILINE)
+_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No SyntaxWarning for an odd escape leaves here, and none is made an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def parse(data: bytes) -> ast.Module:
+    """The tree of a module that Python would compile, within `quiet`; raises one of FAILURES."""
+    tree = compile(data, "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, ast.Module)
+    if may_be_refused(data, tree):
+        compile(data, "<module>", "exec", dont_inherit=True)
+    return tree
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether the bytes parse by themselves."""
+    try:
+        compile(data, "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    except FAILURES:
+        return False
+    return True
+
+
+def read_problem(error: BaseException, data: bytes, path: str) -> Problem:
+    """What to tell about a file that `parse` refused."""
+    conflict = _CONFLICT.search(data)
+    if b"\0" in data:
+        return _problem(
+            "syntax",
+            "it holds a null byte, so it is no text",
+            "save it as text, in UTF-8",
+            path,
+            _line_at(data, data.index(b"\0")),
+        )
+    encoding = _encoding_problem(data, path, str(error))
+    if encoding is not None:
+        return encoding
+    if conflict is not None:
+        return _problem(
+            "conflict",
+            "not valid Python: a merge conflict that is not resolved",
+            "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>",
+            path,
+            _line_at(data, conflict.start()),
+        )
+    if isinstance(error, SyntaxError):
+        line = error.lineno or first_bad_line(data)
+        message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
+        hint = "mend the line, or take the word STAGE out of the file if it is no module"
+        return _problem("syntax", message, hint, path, _clamp(line, data))
+    return _problem(
+        "too-deep",
+        "Python cannot read it: its expressions or blocks are nested too deeply",
+        "split the expression, or keep such data in a file of its own",
+        path,
+        first_bad_line(data),
+    )
+
+
+def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = is_sound) -> int:
+    """The line of the first top-level statement without which the rest before it parses."""
+    starts = [match.start() for match in TOP_LINE.finditer(data)] or [0]
+    low, high = 0, len(starts)  # data up to starts[low] is good; all of it is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if is_good(data[: starts[middle]]):
+            low = middle
+        else:
+            high = middle
+    return _line_at(data, starts[low])
+
+
+def _encoding_problem(data: bytes, path: str, reason: str) -> Problem | None:
+    """The cookie or the bytes that no decoder takes (PEP 263)."""
+    has_mark = data.startswith(b"\xef\xbb\xbf")
+    cookie, line = _read_cookie(data[3:] if has_mark else data)
+    hint = "save it as UTF-8, or name its encoding in the first line: # -*- coding: latin-1 -*-"
+    name = cookie or "utf-8"
+    try:
+        data.decode("utf-8-sig" if has_mark and cookie is None else name)
+    except LookupError:
+        message = f"its first lines name an encoding that Python does not know: {_one_line(name)}"
+        return _problem("encoding", message, hint, path, line)
+    except UnicodeDecodeError as error:
+        message = f"not {_one_line(name)} text: {_one_line(error.reason)}"
+        return _problem("encoding", message, hint, path, _line_at(data, error.start))
+    except (UnicodeError, ValueError, TypeError, AssertionError):
+        return _problem("encoding", f"not {_one_line(name)} text", hint, path, line)
+    if has_mark and cookie is not None and "BOM" in reason:  # only the exact name will do
+        message = f"it begins with the mark of UTF-8, but names the encoding {_one_line(name)}"
+        return _problem("encoding", message, "take the encoding line out", path, line)
+    return None
+
+
+def _read_cookie(data: bytes) -> tuple[str | None, int]:
+    for number, text in enumerate(data.split(b"\n", 2)[:2], start=1):
+        match = _COOKIE.match(text)
+        if match is not None:
+            return match[1].decode("ascii", "replace"), number
+        if not _BLANK.match(text.rstrip(b"\r")):
+            break
+    return None, 1
+
+
+def _problem(code: str, message: str, hint: str, path: str, line: int) -> Problem:
+    return Problem(
+        code=code, message=message, hint=hint, location=Location(path=path, line=max(1, line))
+    )
+
+
+def _line_at(data: bytes, position: int) -> int:
+    """Python ends a line at LF, CRLF and a lone CR."""
+    before = data[:position]
+    return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
+
+
+def _clamp(line: int, data: bytes) -> int:
+    return max(1, min(line, _line_at(data, len(data))))
+
+
+def _one_line(text: str) -> str:
+    words = " ".join(text.split())
+    return words.encode("ascii", "backslashreplace").decode() if not words.isprintable() else words

@@ -1,0 +1,330 @@
+"""The text of one module to its facts: the tags, `run()`, the first line of its docstring.
+
+In: bytes, the module's name, its path. Out: `ModuleFacts`, or `Broken` where Python could not
+compile the file. By syntax tree alone: top-level statements in their order, the last binding of
+a name counts. Nothing is opened, imported or executed, and whatever the bytes are, nothing is
+raised.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from discover_orch.model.value import replace
+from discover_orch.source.bindings import Binding
+from discover_orch.source.docstring import first_line
+from discover_orch.source.facts import (
+    Broken,
+    ConfFacts,
+    ModuleFacts,
+    OrchTag,
+    Ref,
+    ResourceFacts,
+    RunFacts,
+    Tag,
+)
+from discover_orch.source.literals import NotLiteral, docstring_of, literal, text_of
+from discover_orch.source.parse import (
+    FAILURES,
+    MAX_TRIES,
+    TOP_LINE,
+    is_sound,
+    parse,
+    quiet,
+    read_problem,
+)
+from discover_orch.source.resolve import FORMS
+from discover_orch.source.scope import Scope, Unreadable
+from discover_orch.source.signature import read_function
+
+RESOURCE = frozenset({"discover_orch.resource"})
+NO_STAGE = "has run() but no STAGE"
+
+_STAGE_LINE = re.compile(rb"^STAGE\b[^=\n]*=[^=]", re.MULTILINE)
+
+
+def read_module(
+    data: bytes, *, module: str, path: str, is_package: bool = False
+) -> ModuleFacts | Broken:
+    """The facts of a file that holds the word STAGE."""
+    with quiet():
+        try:
+            tree = parse(data)
+            return _read_facts(tree, data, module, path, is_package)
+        except FAILURES as error:
+            return Broken(
+                path=path,
+                module=module,
+                problem=read_problem(error, data, path),
+                stages=_stages_before(error, data, module),
+            )
+
+
+def read_near_miss(
+    data: bytes, *, module: str, path: str, is_package: bool = False
+) -> ModuleFacts | None:
+    """The facts of a file without the word STAGE, if it has a `run` and so looks like a tool."""
+    with quiet():
+        try:
+            facts = _read_facts(parse(data), data, module, path, is_package)
+        except FAILURES:
+            return None
+    return facts if facts.miss else None
+
+
+def read_conf(data: bytes, path: str) -> ConfFacts | Broken:
+    """What `orchconf.py` gives: `get_connection`, and functions marked with `@resource`."""
+    with quiet():
+        try:
+            tree = parse(data)
+            scope = Scope(tree, "orchconf", has_walrus=False)
+            found = (_read_resource(name, scope) for name in scope.bindings)
+            connection = scope.last("get_connection")
+            return ConfFacts(
+                path=path,
+                connection_line=None if connection is None else connection.line,
+                resources=tuple(resource for resource in found if resource is not None),
+            )
+        except FAILURES as error:
+            problem = read_problem(error, data, path)
+            if problem.code == "syntax":  # it need not hold the word STAGE, as the hint has it
+                problem = replace(
+                    problem, hint="mend the line: orchconf.py is loaded before any tool"
+                )
+            return Broken(path=path, module="orchconf", problem=problem)
+
+
+def _read_facts(
+    tree: ast.Module, data: bytes, module: str, path: str, is_package: bool
+) -> ModuleFacts:
+    scope = Scope(tree, module, is_package, has_walrus=b":=" in data)
+    doc = first_line(docstring_of(tree.body))
+    run, function, miss, miss_line = _read_run(scope)
+    if function is not None and not doc:
+        doc = first_line(docstring_of(function.body))
+    stage = None
+    binding = scope.last("STAGE")
+    if binding is None:
+        if run is not None:
+            miss, miss_line = NO_STAGE, run.line
+        elif miss:
+            miss = ""  # neither tag nor function: an ordinary module
+    elif isinstance(binding.node, Ref) and not binding.where:
+        miss = "STAGE is imported: a tag is assigned in the module itself"
+        miss_line = binding.line
+    else:
+        stage = _read_tag("STAGE", binding, scope)
+    after = scope.last("AFTER")
+    orch = scope.last("ORCH")
+    return ModuleFacts(
+        module=module,
+        path=path,
+        doc=doc,
+        stage=stage,
+        after=None if after is None else _read_tag("AFTER", after, scope),
+        orch=None if orch is None else _read_orch(orch),
+        run=run,
+        miss=miss,
+        miss_line=miss_line,
+    )
+
+
+def _read_tag(name: str, binding: Binding, scope: Scope) -> Tag:
+    line = binding.line
+    if binding.where:
+        return Tag(line=line, problem=f"{name} is set {binding.where}: make it {FORMS}")
+    if isinstance(binding.node, Ref):
+        return Tag(line=line, problem=f"{name} is imported: make it {FORMS}")
+    if not isinstance(binding.node, ast.expr):
+        return Tag(line=line, problem=f"{name} is a function or a class: make it {FORMS}")
+    try:
+        value = scope.value(binding.node, binding.index)
+    except Unreadable as reason:
+        return Tag(
+            line=line,
+            problem=f"{name} cannot be told from the source, as it is {reason}: make it {FORMS}",
+        )
+    except RecursionError:
+        return Tag(line=line, problem=f"{name} is nested too deeply: make it {FORMS}")
+    if value is None:
+        return Tag(line=line, is_off=True)
+    if isinstance(value, Ref):
+        return Tag(line=line, words=(value,))
+    if isinstance(value, str):
+        value = (value,)
+    if not isinstance(value, tuple):
+        return Tag(line=line, problem=f"{name} is a number: make it {FORMS}")
+    if not value and name == "STAGE":
+        return Tag(
+            line=line,
+            problem=f"{name} names no stage: make it {FORMS}, or None to switch the tool off",
+        )
+    if any(isinstance(word, str) and not word.strip() for word in value):
+        return Tag(line=line, problem=f"{name} holds an empty string: make it {FORMS}")
+    return Tag(line=line, words=value)
+
+
+def _read_orch(binding: Binding) -> OrchTag:
+    """`ORCH = {...}`: read only as one literal, so that no other constant is ever interpreted."""
+    node = binding.node
+    form = "make it one literal dict with string keys, assigned at the top level"
+    if binding.where:
+        return OrchTag(line=binding.line, problem=f"ORCH is set {binding.where}: {form}")
+    if not isinstance(node, ast.Dict):
+        return OrchTag(line=binding.line, problem=f"ORCH is no literal dict: {form}")
+    values: dict[str, object] = {}
+    lines: dict[str, int] = {}
+    for key, item in zip(node.keys, node.values, strict=True):
+        name = None if key is None else text_of(key)
+        if key is None or name is None:
+            line = binding.line if key is None else key.lineno
+            return OrchTag(line=line, problem=f"ORCH has a key that is no string: {form}")
+        try:
+            literal(key)
+            values[name] = literal(item)
+        except NotLiteral:
+            return OrchTag(
+                line=key.lineno,
+                problem=f"ORCH[{name!a}] is no literal: write the value itself there",
+            )
+        lines[name] = key.lineno
+    return OrchTag(line=binding.line, values=values, lines=lines)
+
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _read_run(scope: Scope) -> tuple[RunFacts | None, _Function | None, str, int]:
+    """`run` as facts, its `def` if it stands here, and why it is none though the name is bound."""
+    binding = scope.last("run")
+    if binding is None:
+        return None, None, "", 1
+    first = binding
+    for _ in range(30):  # run = other, where other is a function of this module
+        if binding.where:
+            if binding is first:
+                return (
+                    None,
+                    None,
+                    f"run is bound {binding.where}: only the top level counts",
+                    first.line,
+                )
+            break
+        node = binding.node
+        if isinstance(node, Ref):
+            return RunFacts(line=first.line, ref=node), None, "", 1
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return _at(read_function(node, scope), first.line), node, "", 1
+        if isinstance(node, ast.Lambda):
+            return _at(read_function(node, scope), first.line), None, "", 1
+        if isinstance(node, ast.ClassDef):
+            return None, None, "run is a class: it has to be a function", first.line
+        if isinstance(node, (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)):
+            return None, None, "run is a plain value: it has to be a function", first.line
+        if isinstance(node, ast.Attribute):
+            try:
+                value = scope.value(node, binding.index)
+            except (Unreadable, RecursionError):
+                break
+            if isinstance(value, Ref):
+                return RunFacts(line=first.line, ref=value), None, "", 1
+            break
+        if not isinstance(node, ast.Name):
+            break
+        following = scope.last(node.id, binding.index)
+        if following is None:
+            if scope.stars and node.id not in scope.bindings:
+                ref = Ref(name=f"{scope.module}.{node.id}")
+                return RunFacts(line=first.line, ref=ref), None, "", 1
+            break
+        binding = following
+    return RunFacts(line=first.line, is_readable=False), None, "", 1
+
+
+def _at(run: RunFacts, line: int) -> RunFacts:
+    if run.line == line:
+        return run
+    return replace(run, line=line)
+
+
+def _read_resource(name: str, scope: Scope) -> ResourceFacts | None:
+    binding = scope.last(name)
+    if binding is None or binding.where:
+        return None
+    node = binding.node
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return None
+    for decorator in node.decorator_list:
+        target = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if _meaning(target, scope) in RESOURCE:
+            run = read_function(node, scope)
+            return ResourceFacts(
+                name=name,
+                line=node.lineno,
+                needs=tuple(
+                    (argument.name, argument.default_source is not None)
+                    for argument in run.arguments
+                ),
+            )
+    return None
+
+
+def _meaning(node: ast.expr, scope: Scope) -> str | None:
+    """The absolute name of a decorator, through `import resource as r` and `r = resource`."""
+    for _ in range(10):
+        name = scope.qualified(node)
+        if name is not None:
+            return name
+        alias = scope.type_alias(node)
+        if alias is None:
+            return None
+        node = alias
+    return None
+
+
+def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str, ...]:
+    """The stages that the part before an error states, as literals."""
+    if not _STAGE_LINE.search(data):
+        return ()
+    end = _start_of_error(error, data)
+    starts = [match.start() for match in TOP_LINE.finditer(data, 0, end)]
+    for start in [end, *reversed(starts)][:MAX_TRIES]:
+        if is_sound(data[:start]):
+            try:
+                tree = compile(
+                    data[:start], "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True
+                )
+                assert isinstance(tree, ast.Module)
+                scope = Scope(tree, module)
+                binding = scope.last("STAGE")
+                if binding is None:
+                    return ()
+                tag = _read_tag("STAGE", binding, scope)
+            except FAILURES:
+                return ()
+            return tuple(word for word in tag.words if isinstance(word, str))
+    return ()
+
+
+def _start_of_error(error: BaseException, data: bytes) -> int:
+    """Where the line of the error begins; the end of the file where the error has no line."""
+    if b"\0" in data:
+        position = data.index(b"\0")
+        return data.rfind(b"\n", 0, position) + 1
+    if isinstance(error, UnicodeDecodeError):
+        return data.rfind(b"\n", 0, error.start) + 1
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    if not line:
+        try:
+            data.decode()
+        except UnicodeDecodeError as found:
+            return data.rfind(b"\n", 0, found.start) + 1
+        return len(data)
+    position = 0
+    for _ in range(line - 1):
+        following = data.find(b"\n", position)
+        if following < 0:
+            break
+        position = following + 1
+    return position

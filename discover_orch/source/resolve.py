@@ -1,0 +1,277 @@
+"""What the names of a module mean: constants, Enum classes, imports, functions.
+
+`Scope` reads the top-level bindings of one module in their order; `read_exports` says what
+others can refer to; `resolve_module` puts the meaning in place of each `Ref`, through as many
+modules as it takes. Text alone decides: nothing is imported, and the modules come from the
+`lookup` that the caller gives.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from discover_orch.model.tool import EnumChoice, ParamType
+from discover_orch.model.value import replace, value
+from discover_orch.source.facts import (
+    ArgumentFacts,
+    EnumRef,
+    Exports,
+    ModuleFacts,
+    Ref,
+    RunFacts,
+    Tag,
+    Unknown,
+)
+from discover_orch.source.scope import Scope, Unreadable
+from discover_orch.source.signature import PLAIN_TYPES, TypeFacts, read_function, read_type
+
+Lookup = Callable[[str], Exports | None]
+
+FORMS = (
+    "a string, a tuple or list of strings, or a constant or Enum member of the project, "
+    "assigned at the top level"
+)
+MAX_STEPS = 60  # aliases followed for one name: `X = X.Y` would grow for ever
+
+
+def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exports:
+    """What other modules can refer to in this one; of several bindings the last counts."""
+    scope = Scope(tree, module, is_package)
+    constants: dict[str, str | tuple[str | Ref, ...] | None] = {}
+    enums: dict[str, tuple[tuple[str, str | int | None], ...]] = {}
+    aliases: dict[str, Ref] = {}
+    functions: dict[str, RunFacts] = {}
+    types: dict[str, ParamType | EnumRef] = {}
+    for name in scope.bindings:
+        binding = scope.last(name)
+        if binding is None:
+            continue
+        match binding.node:
+            case Ref() as ref if not binding.where:
+                aliases[name] = ref
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() as function:
+                if not binding.where:
+                    functions[name] = read_function(function, scope)
+            case ast.ClassDef() as node if not binding.where:
+                members = scope.enum_members(node)
+                if members is not None:
+                    enums[name] = members
+                else:
+                    for member, constant in scope.class_constants(node, binding.index):
+                        constants[f"{name}.{member}"] = constant
+            case ast.expr() as node if not binding.where:
+                try:
+                    meaning = scope.value(node, binding.index)
+                except Unreadable:
+                    kind = read_type(node, scope) if _may_be_type(node) else None
+                    if isinstance(kind, (ParamType, EnumRef)):
+                        types[name] = kind
+                    elif isinstance(node, ast.Name) and scope.last(node.id) is not None:
+                        aliases[name] = Ref(name=f"{module}.{node.id}")
+                else:
+                    if isinstance(meaning, Ref):
+                        aliases[name] = meaning
+                    elif not isinstance(meaning, int):
+                        constants[name] = meaning
+    return Exports(
+        module=module,
+        constants=constants,
+        enums=enums,
+        aliases=aliases,
+        functions=functions,
+        types=types,
+        stars=tuple(scope.stars),
+    )
+
+
+def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
+    """The facts with each `Ref` replaced by what it means, or by why it means nothing."""
+    stage, after, run = facts.stage, facts.after, facts.run
+    if stage is not None and not all(isinstance(word, str) for word in stage.words):
+        stage = _resolve_tag("STAGE", stage, lookup)
+    if after is not None and not all(isinstance(word, str) for word in after.words):
+        after = _resolve_tag("AFTER", after, lookup)
+    if run is not None:
+        run = _resolve_run(run, lookup)
+    if stage is facts.stage and after is facts.after and run is facts.run:
+        return facts
+    return replace(facts, stage=stage, after=after, run=run)
+
+
+@value
+class _Enum:
+    """An Enum class that a name turned out to be."""
+
+    module: str
+    name: str
+    members: tuple[tuple[str, str | int | None], ...]
+
+
+_Meaning = str | int | tuple[str | Ref, ...] | _Enum | RunFacts | ParamType | EnumRef | None
+
+
+class _Unresolved(Exception):
+    """The name cannot be told from the source of the project."""
+
+
+def _may_be_type(node: ast.expr) -> bool:
+    return isinstance(node, (ast.BinOp, ast.Subscript, ast.Name, ast.Attribute))
+
+
+def _resolve_tag(name: str, tag: Tag, lookup: Lookup) -> Tag:
+    words: list[str] = []
+    for word in tag.words:
+        if isinstance(word, str):
+            words.append(word)
+            continue
+        try:
+            value = _flatten(_resolve(word.name, lookup, MAX_STEPS), lookup)
+        except _Unresolved:
+            value = ()
+        if value is None and len(tag.words) == 1:
+            return replace(tag, words=(), is_off=True)
+        if not value:
+            return replace(tag, words=(), problem=_cannot_tell(name, word.name))
+        if len(value) > 1 and len(tag.words) > 1:
+            return replace(tag, words=(), problem=_cannot_tell(name, word.name))
+        words.extend(value)
+    return replace(tag, words=tuple(words))
+
+
+def _cannot_tell(tag: str, name: str) -> str:
+    return (
+        f"{tag} cannot be told from the source, as `{name}` is no constant there: give it {FORMS}"
+    )
+
+
+def _flatten(meaning: _Meaning, lookup: Lookup) -> tuple[str, ...] | None:
+    """The words that a value gives; () where it gives none; None is None."""
+    match meaning:
+        case None:
+            return None
+        case str() if meaning:
+            return (meaning,)
+        case tuple():
+            words: list[str] = []
+            for item in meaning:
+                value = _resolve(item.name, lookup, MAX_STEPS) if isinstance(item, Ref) else item
+                if not isinstance(value, str) or not value:
+                    return ()
+                words.append(value)
+            return tuple(words)
+    return ()
+
+
+def _resolve_run(run: RunFacts, lookup: Lookup) -> RunFacts:
+    if run.ref is not None and run.is_readable:
+        try:
+            found = _resolve(run.ref.name, lookup, MAX_STEPS)
+        except _Unresolved:
+            found = None
+        if not isinstance(found, RunFacts):
+            return replace(run, is_readable=False)
+        run = replace(found, line=run.line, ref=None)
+    if any(isinstance(argument.type, EnumRef) for argument in run.arguments):
+        arguments = tuple(_resolve_argument(argument, lookup) for argument in run.arguments)
+        run = replace(run, arguments=arguments)
+    return run
+
+
+def _resolve_argument(argument: ArgumentFacts, lookup: Lookup) -> ArgumentFacts:
+    if not isinstance(argument.type, EnumRef):
+        return argument
+    return replace(argument, type=_resolve_type(argument.type, lookup, MAX_STEPS))
+
+
+def _resolve_type(kind: EnumRef, lookup: Lookup, steps: int) -> TypeFacts:
+    unknown = Unknown(text=kind.ref.name)
+    try:
+        found = _resolve(kind.ref.name, lookup, steps)
+    except _Unresolved:
+        return unknown
+    if isinstance(found, EnumRef):
+        inner = _resolve_type(found, lookup, steps - 1) if steps > 0 else unknown
+        if isinstance(inner, Unknown):
+            return unknown
+        found = inner
+    if isinstance(found, _Enum):
+        members = tuple(
+            (name, name if value is None else str(value)) for name, value in found.members
+        )
+        if not members:
+            return unknown
+        base = EnumChoice(module=found.module, name=found.name, members=members)
+        return ParamType(base=base, many=kind.many, optional=kind.optional)
+    if isinstance(found, ParamType):
+        if kind.many and (found.many or found.optional):
+            return unknown
+        many, optional = kind.many or found.many, kind.optional or found.optional
+        return ParamType(base=found.base, many=many, optional=optional)
+    return unknown
+
+
+def _resolve(name: str, lookup: Lookup, steps: int) -> _Meaning:
+    """What an absolute dotted name means: the longest leading part that is a module counts."""
+    if name in PLAIN_TYPES:
+        return PLAIN_TYPES[name]
+    parts = name.split(".")
+    for size in range(len(parts) - 1, 0, -1):
+        exports = lookup(".".join(parts[:size]))
+        if exports is not None:
+            try:
+                return _attribute(exports, parts[size:], lookup, steps - 1)
+            except _Unresolved:
+                continue  # `__init__` may bind the name of what looks like a module
+    raise _Unresolved(name)
+
+
+def _attribute(exports: Exports, rest: list[str], lookup: Lookup, steps: int) -> _Meaning:
+    if steps <= 0:
+        raise _Unresolved(".".join(rest))
+    first, more = rest[0], rest[1:]
+    whole = ".".join(rest)
+    if whole in exports.constants:
+        return exports.constants[whole]
+    if first in exports.enums:
+        enum = _Enum(module=exports.module, name=first, members=exports.enums[first])
+        return _member(enum, more) if more else enum
+    if not more and first in exports.functions:
+        return exports.functions[first]
+    if not more and first in exports.types:
+        return exports.types[first]
+    if first in exports.aliases:
+        target = ".".join([exports.aliases[first].name, *more])
+        return _resolve(target, lookup, steps)
+    return _through_stars(exports, rest, lookup, steps)
+
+
+def _through_stars(exports: Exports, rest: list[str], lookup: Lookup, steps: int) -> _Meaning:
+    """`from x import *` counts where just one of them can be the source of the name."""
+    found: list[_Meaning] = []
+    for star in exports.stars if not rest[0].startswith("_") else ():
+        source = lookup(star)
+        if source is None:
+            continue
+        public = source.constants.get("__all__")
+        if isinstance(public, tuple) and rest[0] not in public:
+            continue
+        try:
+            found.append(_attribute(source, rest, lookup, steps - 1))
+        except _Unresolved:
+            continue
+    if len(found) == 1:
+        return found[0]
+    raise _Unresolved(".".join(rest))
+
+
+def _member(enum: _Enum, rest: list[str]) -> _Meaning:
+    """`Stage.INGEST`, and `.value` or `.name` of it; a value that is no constant means nothing."""
+    values = dict(enum.members)
+    if rest[0] in values and (len(rest) == 1 or rest[1:] == ["value"]):
+        value = values[rest[0]]
+        if value is not None:
+            return value
+    elif rest[0] in values and rest[1:] == ["name"]:
+        return rest[0]
+    raise _Unresolved(".".join(rest))

@@ -1,0 +1,280 @@
+"""The top-level bindings of one module, in their order, and what an expression there means.
+
+In: a syntax tree. Out: `Scope`, which answers `value(expression)` with a constant or a `Ref` to
+another module, and says what the names in annotations are (`signature.TypeNames`). Bodies of
+functions are never looked into: a name that is bound there is none of the module's.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from discover_orch.model.tool import EnumChoice
+from discover_orch.source.bindings import Binding, Bindings
+from discover_orch.source.facts import Ref
+from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of
+
+ENUMS = {
+    "enum.Enum": False,
+    "enum.IntEnum": False,
+    "enum.StrEnum": True,  # True: auto() gives the name in lower case
+    "enum.ReprEnum": False,
+}
+MAX_FOLLOWED = 30  # names followed within one module
+BUILTIN_TYPES = frozenset({"str", "int", "float", "bool", "list"})
+
+EnumMembers = tuple[tuple[str, str | int | None], ...]
+Value = str | int | tuple[str | Ref, ...] | Ref | None
+
+
+class Unreadable(Exception):
+    """An expression whose value the source does not tell; the text completes "it is ..."."""
+
+
+class Scope:
+    """All bindings of a module: made once, and asked by `source`, `names` and `signature`."""
+
+    def __init__(
+        self, tree: ast.Module, module: str, is_package: bool = False, has_walrus: bool = True
+    ):
+        self.module = module
+        self.package = module if is_package else module.rpartition(".")[0]
+        found = Bindings(tree, self.package, has_walrus=has_walrus)
+        self.bindings = found.names
+        self.stars = found.stars
+        self._enums: dict[int, EnumMembers | None] = {}
+
+    def last(self, name: str, before: int | None = None) -> Binding | None:
+        """The binding that holds at the end, or before a statement; None if there is none."""
+        for binding in reversed(self.bindings.get(name, ())):
+            if before is None or binding.index < before:
+                return None if binding.is_deleted else binding
+        return None
+
+    # -- what expressions mean
+
+    def value(self, node: ast.expr, before: int) -> Value:
+        """The constant that the expression is, or a `Ref`; raises Unreadable."""
+        return self._value(node, before, MAX_FOLLOWED)
+
+    def _value(self, node: ast.expr, before: int, steps: int) -> Value:
+        text = text_of(node)
+        if text is not None:
+            if not is_showable(text):
+                raise Unreadable("text that cannot be shown")
+            return text
+        if isinstance(node, ast.Constant) and node.value is None:
+            return None
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return tuple(self._item(item, before, steps) for item in node.elts)
+        if isinstance(node, ast.Name):
+            return self._named(node, before, steps)
+        if isinstance(node, ast.Attribute):
+            return self._attribute(node, before, steps)
+        raise Unreadable("a number" if isinstance(node, ast.Constant) else "computed")
+
+    def _item(self, node: ast.expr, before: int, steps: int) -> str | Ref:
+        if not isinstance(node, (ast.Tuple, ast.List)):
+            value = self._value(node, before, steps)
+            if isinstance(value, (str, Ref)):
+                return value
+        raise Unreadable("holding something other than strings")
+
+    def _named(self, node: ast.Name, before: int, steps: int) -> Value:
+        binding = self.last(node.id, before)
+        if binding is None:
+            if self.stars and node.id not in self.bindings:
+                return Ref(name=f"{self.module}.{node.id}")
+            raise Unreadable(f"`{node.id}`, which is not bound above")
+        if binding.where:
+            raise Unreadable(f"`{node.id}`, which is bound {binding.where}")
+        if isinstance(binding.node, Ref):
+            return binding.node
+        if isinstance(binding.node, ast.expr) and steps > 0:
+            return self._value(binding.node, binding.index, steps - 1)
+        raise Unreadable(f"`{node.id}`, which is no constant")
+
+    def _attribute(self, node: ast.Attribute, before: int, steps: int) -> Value:
+        parts: list[str] = []
+        root: ast.expr = node
+        while isinstance(root, ast.Attribute):
+            parts.append(root.attr)
+            root = root.value
+        if not isinstance(root, ast.Name):
+            raise Unreadable("computed")
+        parts.reverse()
+        text = ".".join([root.id, *parts])
+        owner = self._owner(root, before, steps)
+        if isinstance(owner, Ref):
+            return Ref(name=".".join([owner.name, *parts]))
+        members = self.enum_members(owner)
+        if members is not None:
+            return _member_value(dict(members), parts, text)
+        if len(parts) == 1:
+            for name, value in self.class_constants(owner, before):
+                if name == parts[0]:
+                    return value
+        raise Unreadable(f"`{text}`, which is no constant")
+
+    def _owner(self, root: ast.Name, before: int | None, steps: int) -> Ref | ast.ClassDef:
+        """The class of this module, or the foreign name, that stands before a dot."""
+        binding = self.last(root.id, before)
+        if binding is None and self.stars and root.id not in self.bindings:
+            return Ref(name=f"{self.module}.{root.id}")
+        if binding is not None and not binding.where:
+            if isinstance(binding.node, (Ref, ast.ClassDef)):
+                return binding.node
+            if isinstance(binding.node, ast.Name) and steps > 0:
+                return self._owner(binding.node, binding.index, steps - 1)
+            if isinstance(binding.node, ast.Attribute) and steps > 0:
+                value = self._attribute(binding.node, binding.index, steps - 1)
+                if isinstance(value, Ref):
+                    return value
+        raise Unreadable(f"`{root.id}`, which is no class or module of the project")
+
+    # -- classes
+
+    def enum_members(self, node: ast.ClassDef) -> EnumMembers | None:
+        """The members of an Enum class in source order; None where it is no Enum."""
+        key = id(node)
+        if key not in self._enums:
+            self._enums[key] = None  # a class that is its own base
+            self._enums[key] = self._read_enum(node)
+        return self._enums[key]
+
+    def _read_enum(self, node: ast.ClassDef) -> EnumMembers | None:
+        lower = self._enum_kind(node, MAX_FOLLOWED)
+        if lower is None:
+            return None
+        is_str = any(self.qualified(base) == "builtins.str" for base in node.bases) or lower
+        makes_values = {"__new__", "__init__", "_generate_next_value_"} & {
+            item.name for item in node.body if isinstance(item, ast.FunctionDef)
+        }
+        members: dict[str, str | int | None] = {}
+        for name, expression in _class_assignments(node):
+            if name.startswith("_") or _is_call_of(expression, "nonmember"):
+                continue
+            if makes_values:
+                members[name] = None
+            elif _is_call_of(expression, "auto"):
+                members[name] = name.lower() if lower else None
+            elif isinstance(expression, ast.Name) and expression.id in members:
+                members[name] = members[expression.id]
+            else:
+                value = self._member_constant(expression, node)
+                members[name] = str(value) if is_str and value is not None else value
+        return tuple(members.items())
+
+    def _enum_kind(self, node: ast.ClassDef, steps: int) -> bool | None:
+        """None: no Enum; else whether auto() means the name in lower case."""
+        for base in node.bases:
+            name = self.qualified(base)
+            if name in ENUMS:
+                return ENUMS[name]
+            binding = self.last(base.id) if isinstance(base, ast.Name) else None
+            if binding is not None and isinstance(binding.node, ast.ClassDef) and steps > 0:
+                kind = self._enum_kind(binding.node, steps - 1)
+                if kind is not None:
+                    return kind
+        return None
+
+    def _member_constant(self, node: ast.expr, owner: ast.ClassDef) -> str | int | None:
+        try:
+            value = literal(node)
+        except NotLiteral:
+            binding = self.last(owner.name)
+            try:
+                value = self.value(node, binding.index if binding else 0)
+            except Unreadable:
+                return None
+        return value if isinstance(value, (str, int)) else None
+
+    def class_constants(
+        self, node: ast.ClassDef, before: int
+    ) -> Iterator[tuple[str, str | tuple[str | Ref, ...] | None]]:
+        """The constants of a plain class, the last of each name."""
+        last = dict(_class_assignments(node))
+        for name, expression in last.items():
+            try:
+                value = self._value(expression, before, MAX_FOLLOWED)
+            except Unreadable:
+                continue
+            if not isinstance(value, (Ref, int)):
+                yield name, value
+
+    # -- names in annotations (signature.TypeNames); imports under `if TYPE_CHECKING` count here
+
+    def qualified(self, node: ast.expr) -> str | None:
+        """`dt.date` as "datetime.date", `str` as "builtins.str", a name made here as None."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return None
+        binding = self.last(node.id)
+        if binding is None:
+            if node.id in BUILTIN_TYPES and node.id not in self.bindings:
+                root = f"builtins.{node.id}"
+            elif self.stars and node.id not in self.bindings:
+                root = f"{self.module}.{node.id}"
+            else:
+                return None
+        elif isinstance(binding.node, Ref):
+            root = binding.node.name
+        else:
+            return None
+        return ".".join([root, *reversed(parts)])
+
+    def enum_choice(self, node: ast.expr) -> EnumChoice | None:
+        """The Enum class of this module that the expression names."""
+        binding = self.last(node.id) if isinstance(node, ast.Name) else None
+        if binding is None or not isinstance(binding.node, ast.ClassDef):
+            return None
+        members = self.enum_members(binding.node)
+        if members is None:
+            return None
+        texts = tuple((name, name if value is None else str(value)) for name, value in members)
+        return EnumChoice(module=self.module, name=binding.node.name, members=texts)
+
+    def type_alias(self, node: ast.expr) -> ast.expr | None:
+        """What the name stands for, where this module has `name = <type>`."""
+        binding = self.last(node.id) if isinstance(node, ast.Name) else None
+        if binding is None or not isinstance(binding.node, ast.expr):
+            return None
+        return binding.node
+
+
+def _class_assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    for item in node.body:
+        if isinstance(item, ast.Assign):
+            for target in item.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, item.value
+        elif (
+            isinstance(item, ast.AnnAssign)
+            and isinstance(item.target, ast.Name)
+            and item.value is not None
+        ):
+            yield item.target.id, item.value
+
+
+def _is_call_of(node: ast.expr, name: str) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    function = node.func
+    return (isinstance(function, ast.Name) and function.id == name) or (
+        isinstance(function, ast.Attribute) and function.attr == name
+    )
+
+
+def _member_value(members: dict[str, str | int | None], parts: list[str], text: str) -> str:
+    if parts[0] in members and parts[1:] in ([], ["value"]):
+        value = members[parts[0]]
+        if isinstance(value, str):
+            return value
+        raise Unreadable(f"`{text}`, whose value is no string")
+    if parts[0] in members and parts[1:] == ["name"]:
+        return parts[0]
+    raise Unreadable(f"`{text}`, which is no member")

@@ -1,0 +1,269 @@
+"""The signature of a function, read from its syntax tree: what `run()` takes.
+
+In: a `def` or a `lambda`, and `TypeNames`, which says what a name in an annotation means in its
+module. Out: `RunFacts`. An annotation is read as an expression and never evaluated; one of
+another module stays an `EnumRef` until `names` resolves it, one that orch does not know is
+`Unknown`. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Protocol
+
+from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.model.value import replace
+from discover_orch.source.docstring import param_help
+from discover_orch.source.facts import ArgumentFacts, EnumRef, Ref, RunFacts, Unknown
+from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
+
+SCALARS: dict[str, ScalarKind] = {
+    "builtins.str": "str",
+    "builtins.int": "int",
+    "builtins.float": "float",
+    "builtins.bool": "bool",
+    "pathlib.Path": "path",
+    "datetime.date": "date",
+    "datetime.datetime": "datetime",
+    "decimal.Decimal": "decimal",
+    "uuid.UUID": "uuid",
+}
+PLAIN_TYPES = {name: ParamType(base=Scalar(kind=kind)) for name, kind in SCALARS.items()}
+STR = PLAIN_TYPES["builtins.str"]
+STR_OR_NONE = ParamType(base=Scalar(kind="str"), optional=True)
+MANY_STR = ParamType(base=Scalar(kind="str"), many=True)
+LISTS = frozenset({"builtins.list", "typing.List", "typing_extensions.List"})
+MAX_DEPTH = 20  # of aliases and strings within annotations
+SHORT = 80  # characters of an unknown annotation that are kept to be shown
+
+TypeFacts = ParamType | EnumRef | Unknown
+
+
+class TypeNames(Protocol):
+    """What names mean in the module that holds the annotation."""
+
+    def qualified(self, node: ast.expr) -> str | None:
+        """`dt.date` as "datetime.date", `str` as "builtins.str", a name made here as None."""
+
+    def enum_choice(self, node: ast.expr) -> EnumChoice | None:
+        """The Enum class of this module that the expression names."""
+
+    def type_alias(self, node: ast.expr) -> ast.expr | None:
+        """What the name stands for, where this module has `name = <type>`."""
+
+
+def read_function(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, names: TypeNames
+) -> RunFacts:
+    """The facts of a function; `*args` is left out, as nothing could be given to it by name."""
+    spec = node.args
+    help_texts: dict[str, str] = {}
+    if not isinstance(node, ast.Lambda) and (spec.args or spec.kwonlyargs or spec.posonlyargs):
+        help_texts = param_help(docstring_of(node.body))
+    positional = [*spec.posonlyargs, *spec.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
+    defaults += spec.defaults
+    pairs = [*zip(positional, defaults, strict=True)]
+    pairs += zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+    arguments = tuple(
+        _read_argument(
+            arg,
+            default,
+            names,
+            is_positional_only=number < len(spec.posonlyargs),
+            help_text=help_texts.get(arg.arg, ""),
+        )
+        for number, (arg, default) in enumerate(pairs)
+    )
+    return RunFacts(
+        line=node.lineno,
+        is_async=isinstance(node, ast.AsyncFunctionDef),
+        arguments=arguments,
+        takes_extra=spec.kwarg is not None,
+    )
+
+
+def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:
+    """The type that an annotation names; `Unknown` where it is none that orch can convert to."""
+    found: TypeFacts | None
+    try:
+        found = _read_type(node, names, 0)
+    except RecursionError:
+        found = None
+    return Unknown(text=_source(node)[:SHORT]) if found is None else found
+
+
+def _read_argument(
+    arg: ast.arg,
+    default: ast.expr | None,
+    names: TypeNames,
+    *,
+    is_positional_only: bool,
+    help_text: str,
+) -> ArgumentFacts:
+    value: object = None
+    is_literal = False
+    source: str | None = None
+    if default is not None:
+        source = _source(default)
+        try:
+            value = literal(default)
+            is_literal = True
+        except NotLiteral:
+            pass
+    if arg.annotation is None:
+        kind: TypeFacts = _type_of_default(value, is_literal=is_literal)
+    else:
+        kind = read_type(arg.annotation, names)
+        if is_literal and value is None and not isinstance(kind, Unknown):
+            kind = replace(kind, optional=True)
+    return ArgumentFacts(
+        name=arg.arg,
+        line=arg.lineno,
+        type=kind,
+        is_positional_only=is_positional_only,
+        default=value,
+        default_source=source,
+        help=help_text,
+    )
+
+
+def _type_of_default(value: object, *, is_literal: bool) -> ParamType:
+    """Without an annotation a literal default tells it; `[]` and mixed lists are of strings."""
+    if not is_literal:
+        return STR
+    if isinstance(value, list):
+        kinds = {_type_of_scalar(item) for item in value}
+        only = kinds.pop() if len(kinds) == 1 else None
+        return MANY_STR if only is None else replace(only, many=True)
+    if value is None:
+        return STR_OR_NONE
+    return _type_of_scalar(value) or STR
+
+
+def _type_of_scalar(value: object) -> ParamType | None:
+    for kind in (bool, int, float, str):  # a bool is an int too
+        if isinstance(value, kind):
+            return PLAIN_TYPES[f"builtins.{kind.__name__}"]
+    return None
+
+
+def _read_type(node: ast.expr, names: TypeNames, depth: int) -> ParamType | EnumRef | None:
+    if depth > MAX_DEPTH:
+        return None
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return _read_named(node, names, depth)
+    if isinstance(node, ast.Subscript):
+        return _read_subscript(node, names, depth)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        members: list[ast.expr] = []
+        rest: ast.expr = node
+        while isinstance(rest, ast.BinOp) and isinstance(rest.op, ast.BitOr):
+            members.append(rest.right)
+            rest = rest.left
+        return _read_union([rest, *reversed(members)], names, depth)
+    text = text_of(node)
+    return None if text is None else _read_quoted(text, names, depth)
+
+
+def _read_quoted(text: str, names: TypeNames, depth: int) -> ParamType | EnumRef | None:
+    try:
+        tree = compile(text.strip(), "<annotation>", "eval", ast.PyCF_ONLY_AST, dont_inherit=True)
+    except (SyntaxError, ValueError, MemoryError, OverflowError, RecursionError):
+        return None
+    assert isinstance(tree, ast.Expression)
+    return _read_type(tree.body, names, depth + 1)
+
+
+def _read_named(
+    node: ast.Name | ast.Attribute, names: TypeNames, depth: int
+) -> ParamType | EnumRef | None:
+    enum = names.enum_choice(node)
+    if enum is not None:
+        return ParamType(base=enum) if enum.members else None
+    alias = names.type_alias(node)
+    if alias is not None:
+        return _read_type(alias, names, depth + 1)
+    name = names.qualified(node)
+    if name is None:
+        return None
+    plain = PLAIN_TYPES.get(name)
+    if plain is not None:
+        return plain
+    if name in LISTS:
+        return MANY_STR
+    if name.startswith(("builtins.", "typing.", "typing_extensions.")):
+        return None
+    return EnumRef(ref=Ref(name=name))
+
+
+def _read_subscript(
+    node: ast.Subscript, names: TypeNames, depth: int
+) -> ParamType | EnumRef | None:
+    name = names.qualified(node.value) or ""
+    items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if name in LISTS:
+        item = _read_type(node.slice, names, depth + 1)
+        if item is None or item.many or item.optional:
+            return None
+        return replace(item, many=True)
+    module, _, word = name.rpartition(".")
+    if module not in ("typing", "typing_extensions"):
+        return None
+    if word == "Optional":
+        item = _read_type(node.slice, names, depth + 1)
+        return None if item is None else replace(item, optional=True)
+    if word == "Union":
+        return _read_union(items, names, depth + 1)
+    if word == "Annotated" and items:
+        return _read_type(items[0], names, depth + 1)
+    if word == "Literal":
+        return _read_literal(items)
+    return None
+
+
+def _read_union(
+    members: list[ast.expr], names: TypeNames, depth: int
+) -> ParamType | EnumRef | None:
+    """`T | None` in any order; a union of two types has no one way to be converted."""
+    others = [member for member in members if not _is_none(member)]
+    if len(others) != 1:
+        return None
+    item = _read_type(others[0], names, depth + 1)
+    if item is None or len(others) == len(members):
+        return item
+    return replace(item, optional=True)
+
+
+def _read_literal(items: list[ast.expr]) -> ParamType | None:
+    values: list[str | int | bool] = []
+    for item in items:
+        if _is_none(item):
+            continue
+        try:
+            value = literal(item)
+        except NotLiteral:
+            return None
+        if not isinstance(value, (str, int)):
+            return None
+        values.append(value)
+    if not values:
+        return None
+    return ParamType(base=Choice(values=tuple(values)), optional=len(values) < len(items))
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _source(node: ast.expr) -> str:
+    """The expression as text on one line; "..." where it is nested too deeply to be written."""
+    if isinstance(node, ast.Constant) and (
+        node.value is None or isinstance(node.value, (bool, str))
+    ):
+        return repr(node.value)
+    try:
+        text = ast.unparse(node)
+    except (RecursionError, ValueError):
+        return "..."
+    return text if is_showable(text) else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""Whether a tool must run again, and why."""

@@ -1,0 +1,201 @@
+"""Which tools a change affects, and which of them to run again. Never one too few.
+
+In: paths that changed, and for each tool how far it reached before and reaches now, and what it was seen to read.
+Out: of each affected tool the change that did it, as a sentence needs one. A deleted module is in the old reach; a
+new one in the new, or among what was missing. Pure: compares values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Literal
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.tool import Tool
+from discover_orch.model.value import value
+
+Scope = Literal["stage", "tool", "downstream"]
+
+_NOTHING: Mapping[str, frozenset[str]] = {}
+_WILD = re.compile(
+    r"(?P<deep>(?:^|(?<=/))\*\*/)|(?P<rest>\*\*)|\*|\?|\[(?P<not>!)?(?P<set>\]?[^\]]*)\]"
+)
+
+
+@value
+class Reach:
+    """How far a module reaches through imports; paths relative to the root. `sources` makes it.
+
+    `paths` are project files that are there. `missing` are those whose appearing would change what is
+    imported: of modules that the project does not have, and of ones that would come before the one that is
+    taken. One that ends in `/` is a folder that is not there: any file in it makes it a package.
+    `has_unread` tells that some import could not be read: any module may be meant.
+    """
+
+    paths: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
+    has_unread: bool = False
+
+
+@value
+class Inputs:
+    """What a tool was seen to need beside its code: paths, and none of them a glob, whatever they look like.
+
+    `reads` are files, `missed` what it looked for in vain, `folders` those whose names it listed, "." for the root.
+    `own` is what it wrote itself, which is no input.
+    """
+
+    reads: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+
+    def find_cause(self, changed: frozenset[str], names: Collection[str]) -> str | None:
+        """The first of these changes that concerns it; `names` are those that came or went in some folder."""
+        hits = (changed & self.reads) | (changed & self.missed)
+        if self.folders and names:
+            hits |= {path for path in names if _folder_of(path) in self.folders} - self.own
+        return min(hits, default=None)
+
+
+def find_inputs(tool: Tool, *flows: Dataflow) -> Inputs:
+    """What these say that the tool needs, all together."""
+    own = frozenset(path for flow in flows for path in flow.writes)
+
+    def is_input(path: str) -> bool:
+        return path not in own and not (tool.outputs and meets_input(path, tool.outputs))
+
+    return Inputs(
+        reads=frozenset(path for flow in flows for path in flow.reads if is_input(path)),
+        missed=frozenset(path for flow in flows for path in flow.missed if is_input(path)),
+        folders=frozenset(path for flow in flows for path in flow.folders),
+        own=own,
+    )
+
+
+def is_python(path: str) -> bool:
+    return path.endswith(".py")
+
+
+def affected(
+    changed: Collection[str],
+    tools: Mapping[str, Tool],
+    before: Mapping[str, Reach],
+    after: Mapping[str, Reach],
+    seen: Mapping[str, frozenset[str]] = _NOTHING,
+    is_module: Callable[[str], bool] = is_python,
+    inputs: Mapping[str, Inputs] | None = None,
+    names: Collection[str] = (),
+) -> dict[str, str]:
+    """The tools of `after` that a change reaches, in its order, each with the path that did it.
+
+    `changed` are paths whose meaning changed, that appeared or that went; `seen` the project files that a tool
+    really loaded at its last run. A tool that has an import that cannot be read, and was never seen, is
+    affected by every module (`is_module`). A tool that is not in `before` is new, and affected. `inputs` are what
+    tools were seen to read; `names` are those of the changed paths that came or went.
+    """
+    ordered = sorted(set(changed))
+    all_changed = frozenset(ordered)
+    #: What a missing path can be met by: the first changed file at it, or below it where it is a folder.
+    met: dict[str, str] = {}
+    for path in ordered:
+        for place in (path, *_folders(path)):
+            met.setdefault(place, path)
+    places = frozenset(met)
+    first_module = next(filter(is_module, ordered), None)
+    found = {}
+    for identity, now in after.items():
+        tool = tools.get(identity)
+        then = before.get(identity)
+        reaches = (now,) if then is None else (now, then)
+        reason = None
+        if tool is not None and tool.path in all_changed:
+            reason = tool.path  # of several changes its own says most
+        elif hits := all_changed.intersection(seen.get(identity, ())).union(
+            *(all_changed & one.paths for one in reaches)
+        ):
+            reason = min(hits)
+        elif hits := frozenset().union(*(places & one.missing for one in reaches)):
+            reason = min(met[place] for place in hits)
+        elif any(one.has_unread for one in reaches) and identity not in seen:
+            reason = first_module
+        if reason is None and tool is not None and tool.inputs:
+            reason = _first_input(ordered, tool.inputs)
+        if reason is None and inputs and identity in inputs:
+            reason = inputs[identity].find_cause(all_changed, names)
+        if reason is None and then is None:
+            reason = tool.path if tool is not None else min(now.paths, default=identity)
+        if reason is not None:
+            found[identity] = reason
+    return found
+
+
+def expand(
+    found: Collection[str], registry: Registry, scope: Scope, targets: Collection[str]
+) -> tuple[str, ...]:
+    """The tools to run again, in the order of the plan. None that is no target, and none on account of one
+    that is no target, as that is not run again.
+
+    `tool`: those found. `stage`: all of each stage that holds one of these. `downstream`: those found, and all
+    that depends on them.
+    """
+    wanted = frozenset(found).intersection(targets)
+    if scope == "stage":
+        in_stages = [stage.tools for stage in registry.stages if not wanted.isdisjoint(stage.tools)]
+        wanted = wanted.union(*in_stages)
+    elif scope == "downstream":
+        wanted |= registry.downstream(wanted)
+    return tuple(one for one in registry.order if one in wanted and one in targets)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0] or "."
+
+
+def _folders(path: str) -> Iterator[str]:
+    """`a/` and `a/b/` for `a/b/c`."""
+    position = path.find("/")
+    while position >= 0:
+        yield path[: position + 1]
+        position = path.find("/", position + 1)
+
+
+def meets_input(path: str, inputs: Iterable[str]) -> bool:
+    """Whether one of these paths, globs or folders means the file."""
+    return any(_compile(one).match(path) for one in inputs)
+
+
+def _first_input(ordered: Iterable[str], inputs: Sequence[str]) -> str | None:
+    return next((path for path in ordered if meets_input(path, inputs)), None)
+
+
+@lru_cache(maxsize=4096)
+def _compile(pattern: str) -> re.Pattern[str]:
+    """A star stays in its folder, `**` crosses folders, and what is a folder stands for all below it."""
+    text = pattern.removeprefix("./").rstrip("/")
+    if text in ("", ".") and not pattern.startswith("/"):
+        return re.compile("")
+    parts = []
+    end = 0
+    for match in _WILD.finditer(text):
+        parts.append(re.escape(text[end : match.start()]))
+        end = match.end()
+        if match["deep"]:
+            parts.append("(?:[^/]+/)*")
+        elif match["rest"]:
+            parts.append(".*")
+        elif match[0] == "*":
+            parts.append("[^/]*")
+        elif match[0] == "?":
+            parts.append("[^/]")
+        else:
+            inside = re.sub(r"[\\\[\]&~|^]", r"\\\g<0>", match["set"]).replace("--", r"\-\-")
+            parts.append(f"[{'^/' if match['not'] else ''}{inside}]")
+    parts.append(re.escape(text[end:]))
+    try:
+        return re.compile("".join(parts) + "(?:/.*)?\\Z", re.DOTALL)
+    except re.error:  # a set that is none, as [z-a]
+        return re.compile(re.escape(text) + "(?:/.*)?\\Z", re.DOTALL)

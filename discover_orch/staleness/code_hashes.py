@@ -1,0 +1,313 @@
+"""What the code of each tool means now: a hash of the syntax tree of every project file that its module reaches.
+
+In: a project, and the names of modules. Out: of each its `Code`, and what to keep of it. All of it is what
+`Sources` says, which parses every file; here a file is read only where its signature is another one than at the
+last look, and parsed only where its bytes are. What is kept may be lost or damaged: then all is computed anew.
+Imports nothing of the user's, and no parser where nothing has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import zlib
+from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from discover_orch import __version__
+from discover_orch.config.project import Project
+from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
+from discover_orch.model.value import value
+from discover_orch.state.store import FOLDER, read_sealed, write_sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.staleness.import_graph import Sources
+
+KIND = "code"
+#: Before a signature: it is to match none, since the file may change again unseen, or could not be read.
+_UNSURE = "?"
+#: From so many on it pays to list a folder instead.
+_MANY = 50
+_COLUMNS = ("signatures", "hashes", "meanings", "edges")
+_NOTHING: Mapping[str, str] = {}
+_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+@value
+class Code:
+    """What the code of one tool is now. Paths are relative to the root, `missing` and `has_unread` as of `Reach`.
+
+    `meanings` has all files of the static closure, "" for one that cannot be read or parsed; `hashes` are those of
+    their bytes, as the loader tells them, "" for one that cannot be read. `third_party` are the top-level names
+    that it imports, in functions too, and that neither the project nor the standard library has.
+    """
+
+    meanings: Mapping[str, str]
+    hashes: Mapping[str, str]
+    missing: tuple[str, ...]
+    third_party: tuple[str, ...]
+    has_unread: bool
+
+
+#: Of a file: its signature, the hash of its bytes, what it means, and what it imports (`Sources.edges`, or ""
+#: where that says too little).
+_File = tuple[str, str, str, str]
+#: Of a module: the paths that it reaches, `missing`, the folders it rests on, `third_party`, `has_unread`.
+_Tool = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...], bool]
+
+
+class CodeMemory:
+    """What is known of the files of a project, and of how far its modules reach, beside what is there now."""
+
+    def __init__(
+        self,
+        project: Project,
+        signatures: Mapping[str, str] = _NOTHING,
+        sources: Sources | None = None,
+    ) -> None:
+        """`signatures` are those that a look at the tree has just made; each saves a look at that file. `sources` is
+        whoever parses the files anyway."""
+        self._sources = sources
+        self._project, self._root, self._signatures = project, project.root, signatures
+        self.has_changed = False
+        #: By path and by module. A file counts for all modules that reach it, so all of it belongs together.
+        self._files, self._tools = _load(project)
+
+    def read(self, modules: Sequence[str]) -> dict[str, Code]:
+        """Of each module its code, in this order. `orchconf` is a module too."""
+        started = time.time_ns()
+        outdated, changed = self._compare(modules, started)
+        if outdated or changed:
+            self._read_anew(modules, outdated, changed, started)
+        files = self._files
+        codes = {}
+        for module in modules:
+            paths, missing, _, third_party, has_unread = self._tools[module]
+            codes[module] = Code(
+                meanings={path: files[path][2] for path in paths},
+                hashes={path: files[path][1] for path in paths},
+                missing=missing,
+                third_party=third_party,
+                has_unread=has_unread,
+            )
+        return codes
+
+    def write(self) -> bool:
+        """Keeps it for the next look, where anything is new; False where it cannot be written.
+
+        Modules that reach a file which is gone are left out: most of them are gone themselves.
+        """
+        if not self.has_changed:
+            return True
+        lost = self._users(self._files.keys() - self._find_there(self._files))
+        tools = {module: tool for module, tool in self._tools.items() if module not in lost}
+        names = dict.fromkeys(path for tool in tools.values() for path in tool[0])
+        files = [self._files[path] for path in names]
+        document: dict[str, object] = {
+            name: [file[column] for file in files] for column, name in enumerate(_COLUMNS)
+        }
+        numbers = {name: number for number, name in enumerate(names)}
+        rows = {
+            module: [
+                *([numbers.setdefault(name, len(numbers)) for name in part] for part in tool[:4]),
+                tool[4],
+            ]
+            for module, tool in tools.items()
+        }
+        document |= {"key": _key(self._project), "names": [*numbers], "tools": rows}
+        self.has_changed = not write_sealed(_path(self._root), KIND, document)
+        return not self.has_changed
+
+    def _compare(self, modules: Sequence[str], started: int) -> tuple[set[str], set[str]]:
+        """The modules whose reach may be another one now, and the files whose bytes are."""
+        known = [self._tools[module] for module in modules if module in self._tools]
+        outdated = {module for module in modules if module not in self._tools}
+        gone, changed = [], set()
+        for path in set().union(*[tool[0] for tool in known]):
+            signature = self._signatures.get(path, _UNSURE)
+            if signature[0] == _UNSURE:
+                signature = signature_of(os.path.join(self._root, path))
+            file = self._files[path]
+            if signature == file[0]:
+                continue
+            if signature == ABSENT:
+                gone.append(path)
+            elif _read_hash(os.path.join(self._root, path)) == file[1]:
+                self._keep(path, (_kept(signature, file[1], started), *file[1:]))
+            else:
+                changed.add(path)
+        missing = set().union(*[tool[1] for tool in known])
+        folders = set().union(*[tool[2] for tool in known])
+        moved = self._find_there(missing) | (folders - self._find_there(folders))
+        if gone or moved:
+            outdated |= self._users(gone) | self._users(moved, 1) | self._users(moved, 2)
+        return outdated, changed
+
+    def _read_anew(
+        self, modules: Sequence[str], outdated: set[str], changed: set[str], started: int
+    ) -> None:
+        """Asks `Sources`. Wherever a file imports something else than is known of it, all modules that reach it
+        are computed anew too, or forgotten where nobody asked for them."""
+        from discover_orch.staleness.import_graph import (
+            Sources,  # the parser, needed where something has changed
+        )
+
+        sources = self._sources or Sources(self._project)
+        asked, done = {*modules}, set[str]()
+        read, fresh = set[str](), {*changed}
+        while outdated or fresh:
+            for module in sorted(outdated):
+                tool = self._tools.pop(module, None)
+                if module in asked:
+                    self._tools[module] = now = _read_tool(sources, module)
+                    fresh.update(path for path in now[0] if path not in read)
+                    self.has_changed |= now != tool
+                else:
+                    self.has_changed = True
+            done |= outdated
+            read |= fresh
+            moved = [path for path in fresh if self._imports_otherwise(path, sources)]
+            fresh = set()
+            outdated = self._users(moved) - done
+        for path in read:
+            self._keep(path, self._read_file(path, sources, started))
+
+    def _imports_otherwise(self, path: str, sources: Sources) -> bool:
+        """Whether it may import something else than when it was last read."""
+        file, source = self._files.get(path), sources.read(path)
+        if file is None or (source is not None and source.hash == file[1]):
+            return False
+        return source is None or file[3] != sources.edges(path)
+
+    def _read_file(self, path: str, sources: Sources, started: int) -> _File:
+        source, file = sources.read(path), self._files.get(path)
+        if source is None:  # it has just gone
+            return (_UNSURE, "", "", "")
+        edges = "" if sources.has_other_names(path) else sources.edges(path)
+        if file is not None and file[1] == source.hash and not file[3]:
+            edges = ""  # it has another name for a module that was not asked for now
+        signature = _kept(sources.signature(path), source.hash, started)
+        return (signature, source.hash, source.effect, edges)
+
+    def _keep(self, path: str, file: _File) -> None:
+        if self._files.get(path) != file:
+            self._files[path] = file
+            self.has_changed = True
+
+    def _users(self, names: Iterable[str], part: int = 0) -> set[str]:
+        """The modules that have one of these in a part of what is known of them: of the paths, as a rule."""
+        wanted = frozenset(names)
+        if not wanted:
+            return set()
+        return {name for name, tool in self._tools.items() if not wanted.isdisjoint(tool[part])}  # type: ignore[arg-type]
+
+    def _find_there(self, paths: Iterable[str]) -> set[str]:
+        """Those that are there: regular files, and folders, whose paths end in `/`.
+
+        Where many are asked for in one folder, its names tell most of them, which is faster than to ask for each.
+        """
+        wanted: dict[str, list[tuple[str, str]]] = {}
+        for path in paths:
+            place = path.removesuffix("/__init__.py").removesuffix("/")
+            folder, _, name = place.rpartition("/")
+            wanted.setdefault(folder, []).append((name, path))
+        found = set()
+        for folder, places in wanted.items():
+            names = _names_in(os.path.join(self._root, folder), len(places))
+            found |= {
+                path
+                for name, path in places
+                if (names is None or name in names) and _is_there(os.path.join(self._root, path))
+            }
+        return found
+
+
+def _names_in(folder: str, asked: int) -> frozenset[str] | None:
+    """The names in the folder; None where that would cost more than to look for so many one by one."""
+    if asked < _MANY:
+        return None
+    try:
+        with os.scandir(folder) as entries:
+            names = frozenset(entry.name for entry in islice(entries, asked * 10))
+            return names if next(entries, None) is None else None
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except (OSError, ValueError):  # it may let nobody list it, and yet give what is in it
+        return None
+
+
+def _is_there(full: str) -> bool:
+    try:
+        if not os.access(full, os.F_OK):  # of the questions the one that raises nothing
+            return False
+    except ValueError:  # a name that no file can have
+        return False
+    return os.path.isdir(full) if full.endswith("/") else signature_of(full) != ABSENT
+
+
+def _read_tool(sources: Sources, module: str) -> _Tool:
+    reach = sources.reach((module,))
+    folders, outside = sources.footing(module)
+    return (
+        tuple(sorted(reach.paths)),
+        tuple(sorted(reach.missing)),
+        tuple(sorted(folders)),
+        tuple(sorted(outside - sys.stdlib_module_names)),
+        reach.has_unread,
+    )
+
+
+def _path(root: str) -> str:
+    return os.path.join(root, FOLDER, KIND)
+
+
+def _key(project: Project) -> list[object]:
+    """All that decides, beside the files, what they mean and where imports lead."""
+    builtins = zlib.crc32(" ".join(sys.builtin_module_names).encode())
+    return [__version__, *sys.version_info[:2], builtins, [*project.pythonpath]]
+
+
+def _load(project: Project) -> tuple[dict[str, _File], dict[str, _Tool]]:
+    """What was kept; nothing where there is none, or where it does not hold together."""
+    document = read_sealed(_path(project.root), KIND)
+    if document is None or document.get("key") != _key(project):
+        return {}, {}
+    try:
+        names, columns = document["names"], [document[name] for name in _COLUMNS]
+        if not {*map(type, names)}.union(*[map(type, column) for column in columns]) <= {str}:
+            raise TypeError("no texts")
+        files: dict[str, _File] = dict(zip(names, zip(*columns, strict=True), strict=False))
+        name_of = names.__getitem__
+        tools: dict[str, _Tool] = {
+            module: (
+                tuple(map(name_of, paths)),
+                tuple(map(name_of, missing)),
+                tuple(map(name_of, folders)),
+                tuple(map(name_of, outside)),
+                has_unread is True,
+            )
+            for module, (paths, missing, folders, outside, has_unread) in document["tools"].items()
+        }
+        if not set().union(*[tool[0] for tool in tools.values()]) <= files.keys():
+            raise KeyError("a file that nothing is known of")
+    except _DAMAGED:
+        return {}, {}
+    return files, tools
+
+
+def _kept(signature: str, content: str, started: int) -> str:
+    """The signature to be remembered. Whoever cannot read the file now may be somebody else the next time."""
+    return _UNSURE + signature if not content or is_racy(signature, started) else signature
+
+
+def _read_hash(full: str) -> str:
+    """The hash of the bytes, as `Source.hash`; "" where they cannot be had."""
+    try:
+        # Not blocking: a pipe that has just come into its place would wait for a writer.
+        with open(os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+            return blake2b(file.readall(), digest_size=16).hexdigest()
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,257 @@
+"""What tools depend on, as it is now: their code, parameters, files, database and surroundings, brought together.
+
+In: a project with its registry, and what is remembered. Out: fingerprints, to be compared with those of the last
+success or to be remembered themselves. Reads and hashes; writes nothing and imports nothing of the user's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from discover_orch.config.project import Project, masked_url
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.all_fresh_cache import Grounds
+from discover_orch.staleness.code_hashes import Code, CodeMemory
+from discover_orch.staleness.file_hashes import MAGIC, Evidence, read_database
+from discover_orch.staleness.fingerprint import Database, Fingerprint
+from discover_orch.staleness.last_result import Mark, Result, Success
+from discover_orch.staleness.memory import KnownDatabase, Memory
+
+CONNECTION = "get_connection()"
+UNKNOWN = -1
+IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
+CONF_MODULE = "orchconf"
+_CONN = "conn"
+
+Params = Mapping[str, tuple[str, ...]]
+_NOTHING: Mapping[str, Result] = {}
+_UNSIGNED: Mapping[str, str] = {}
+
+
+class Present:
+    """One look at a project. What each tool depends on is found out when it is asked for."""
+
+    def __init__(
+        self,
+        project: Project,
+        registry: Registry,
+        memory: Memory,
+        results: Mapping[str, Result] = _NOTHING,
+        signatures: Mapping[str, str] = _UNSIGNED,
+        code: CodeMemory | None = None,
+    ) -> None:
+        """`results` are those that are asked about; a run needs none before a tool has ended. `signatures` as of
+        `CodeMemory`, and `code` is one that somebody has kept."""
+        self.project, self.registry, self.results = project, registry, results
+        self.databases: Mapping[str, KnownDatabase] = memory.databases()
+        self.database_name = (
+            CONNECTION if uses_get_connection(registry, project) else masked_url(project.database)
+        )
+        known = self.databases.get(self.database_name)
+        self.evidence = Evidence(project.root, known.path if known else file_of(project.database))
+        self._epoch: int | None = None
+        self._versions: Mapping[str, str] | None = None
+        self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        self.code = CodeMemory(project, signatures) if code is None else code
+        self._codes: Mapping[str, Code] = {}
+
+    def read_code(self, modules: Iterable[str]) -> Mapping[str, Code]:
+        """Of these tools, of what they loaded beyond their imports, and of `orchconf.py`."""
+        wanted = dict.fromkeys(modules)
+        for module in tuple(wanted):
+            success = self._success(module)
+            wanted.update(dict.fromkeys(success.modules if success else ()))
+        if self.registry.conf is not None:
+            wanted[CONF_MODULE] = None
+        self._codes = self.code.read(tuple(wanted))
+        return self._codes
+
+    def code_of(
+        self, tool: Tool, code: Mapping[str, Code], more: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """The meaning of each file that is code of this tool; `more` are modules that it loads besides."""
+        found: dict[str, str] = {}
+        for one in self._parts(tool, code, more):
+            found.update(one.meanings)
+        return found
+
+    def hashes_of(self, tool: Tool, code: Mapping[str, Code]) -> dict[str, str]:
+        """The hashes of the bytes of the same files, without more."""
+        found: dict[str, str] = {}
+        for one in self._parts(tool, code, ()):
+            found.update(one.hashes)
+        return found
+
+    def third_party_of(self, tool: Tool, code: Mapping[str, Code]) -> set[str]:
+        """The installed modules that its code imports."""
+        return {name for one in self._parts(tool, code, ()) for name in one.third_party}
+
+    def _parts(self, tool: Tool, code: Mapping[str, Code], more: Sequence[str]) -> list[Code]:
+        modules = [tool.module, *more]
+        if tool.resources and takes_orchconf(tool, self.registry, self.project):
+            modules.append(CONF_MODULE)
+        return [code[module] for module in modules if module in code]
+
+    def fingerprint(
+        self, tool: Tool, code: Mapping[str, Code], params: Params, success: Success | None
+    ) -> tuple[Fingerprint, dict[str, Mark]]:
+        """How all that `success` rested on is now, and the marks of the files that were hashed."""
+        then = success.fingerprint if success else Fingerprint()
+        known = success.marks if success else {}
+        marks = {}
+        files = {}
+        own = self.evidence.own(then.written, tool.outputs)
+        paths, patterns = self.evidence.declared(tool.inputs, own)
+        for path in dict.fromkeys((*then.files, *paths)):
+            files[path], mark = self.evidence.file(path, then.files.get(path, ""), known.get(path))
+            if mark is not None:
+                marks[path] = mark
+        return Fingerprint(
+            code=self.code_of(tool, code, success.modules if success else ()),
+            python=self.python,
+            distributions=self.installed(then.distributions) if then.distributions else {},
+            params=params,
+            files=files,
+            folders={path: self.evidence.folder(path, own) for path in then.folders},
+            patterns=patterns,
+            missed=tuple(path for path in then.missed if not self.evidence.exists(path)),
+            written=tuple(path for path in self.outputs(tool, then.written) if self.is_there(path)),
+            database=self.database_of(tool),
+        ), marks
+
+    def grounds(self) -> Grounds | None:
+        """What it rests on that all tools are fresh; None where that cannot be said by names of files alone."""
+        if self.database_name in IN_MEMORY or any(
+            MAGIC & {*one}
+            for tool in self.registry.tools.values()
+            for one in (*tool.inputs, *tool.outputs)
+        ):
+            return None
+        present: dict[str, None] = {}
+        absent: dict[str, None] = {}
+        has_packages = False
+        for one in self._codes.values():
+            present.update(dict.fromkeys(one.meanings))
+            absent.update(dict.fromkeys(one.missing))
+        for result in self.results.values():
+            if result.success is not None:
+                then = result.success.fingerprint
+                if then.patterns:  # also a folder, of which all below counts
+                    return None
+                for paths in (then.files, then.folders, then.written):
+                    present.update(dict.fromkeys(paths))
+                absent.update(dict.fromkeys(then.missed))
+                has_packages |= bool(then.distributions)
+        for tool in self.registry.tools.values():
+            present.update(dict.fromkeys((*tool.inputs, *tool.outputs)))
+        known = self.databases.get(self.database_name)
+        for path in (known.path if known else "", self._named_file()):
+            if path:
+                present[path] = None
+        return Grounds(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
+
+    def outputs(self, tool: Tool, written: Iterable[str]) -> tuple[str, ...]:
+        """What must be there after a success: what it wrote, and what it declares."""
+        return tuple(dict.fromkeys((*written, *tool.outputs)))
+
+    def is_there(self, path: str) -> bool:
+        if MAGIC & set(path):
+            return bool(self.evidence.matches(path))
+        return self.evidence.is_there(path)
+
+    def database_of(self, tool: Tool) -> Database | None:
+        if not takes_connection(tool, self.registry):
+            return None
+        return Database(name=self.database_name, epoch=self.epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The number of the database as it is remembered, the next one where it is another, 0 where there is none, and
+        UNKNOWN where one is there of which nothing is remembered."""
+        if self._epoch is None:
+            self._epoch = self._find_epoch()
+        return self._epoch
+
+    def note_database(self, memory: Memory) -> None:
+        """Remember the database that is there, where nothing is remembered of one."""
+        if self.epoch == UNKNOWN:
+            path = file_of(self.project.database)
+            known = KnownDatabase(path=path, epoch=1, mark=read_database(self.project.root, path))
+            self.databases = {**self.databases, self.database_name: known}
+            memory.write_databases(self.databases)
+            self._epoch = 1
+
+    def _find_epoch(self) -> int:
+        known = self.databases.get(self.database_name)
+        if self.database_name in IN_MEMORY:
+            return 0
+        if known is None:
+            path = self._named_file()
+            return UNKNOWN if path and read_database(self.project.root, path) else 0
+        if not known.path:
+            return known.epoch
+        path = self._named_file() or known.path
+        mark = read_database(self.project.root, path)
+        if mark is None:
+            return 0
+        is_same = known.mark is not None and mark.is_same(known.mark)
+        return known.epoch + (not is_same or not self._is_at(path, known.path))
+
+    def _named_file(self) -> str:
+        """The file that the URL names; it may be a link, by now to another database. "" where orch opens none."""
+        return "" if self.database_name == CONNECTION else file_of(self.project.database)
+
+    def _is_at(self, path: str, known: str) -> bool:
+        """Whether both lead to one file; a project that was moved leads to another one with both."""
+        here, there = (
+            os.path.realpath(os.path.join(self.project.root, one)) for one in (path, known)
+        )
+        return here == there
+
+    def installed(self, names: Iterable[str]) -> dict[str, str]:
+        if self._versions is None:
+            from discover_orch.staleness.installed_packages import (
+                find_versions,  # few tools load any
+            )
+
+            self._versions = find_versions(sys.path)
+        return {name: self._versions[name] for name in names if name in self._versions}
+
+    def _success(self, module: str) -> Success | None:
+        result = self.results.get(module)
+        return None if result is None else result.success
+
+
+def file_of(url: str) -> str:
+    """The path of the SQLite file that a URL means, relative to the root or absolute; "" for all others."""
+    path = url.removeprefix("sqlite:///")
+    return "" if path == url or url in IN_MEMORY else path
+
+
+def takes_connection(tool: Tool, registry: Registry) -> bool:
+    """Whether it gets `conn`, itself or through a resource."""
+    return bool(tool.resources) and _CONN in all_resources(tool, registry)
+
+
+def takes_orchconf(tool: Tool, registry: Registry, project: Project) -> bool:
+    """Whether something that `orchconf.py` makes is handed to it."""
+    taken = all_resources(tool, registry)
+    if _CONN in taken and uses_get_connection(registry, project):
+        return True
+    return bool(taken - {_CONN})
+
+
+def all_resources(tool: Tool, registry: Registry) -> set[str]:
+    """Those that it takes, and those that they take."""
+    needs = {one.name: one.needs for one in registry.conf.resources} if registry.conf else {}
+    seen: set[str] = set()
+    waiting = list(tool.resources)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and (name == _CONN or name in needs):
+            seen.add(name)
+            waiting.extend(other for other, _ in needs.get(name, ()))
+    return seen

@@ -1,0 +1,182 @@
+"""Where each tool stands: fresh or stale, and why.
+
+In: what is there now (`Present`), and the values that a command line gives. Out: a `Standing` for each tool. A tool
+is stale for reasons of its own, or because one is that comes before it. Reads, never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.tool import Tool
+from discover_orch.model.value import replace
+from discover_orch.staleness.current import Params, Present
+from discover_orch.staleness.fingerprint import ANY, Standing, compare, later_writers
+from discover_orch.staleness.last_result import Moment, Result
+from discover_orch.state.journal import find_runs, has_ended, read_record
+
+#: How a last run may have ended so that what was remembered before still holds.
+WELL = ("passed", "accepted")
+#: How it may have ended so that nothing of it is left.
+ROLLED_BACK = ("failed", "interrupted", "cancelled")
+
+
+def find_standings(
+    present: Present,
+    params_of: Callable[[Tool], Params],
+    *,
+    within: Collection[str] | None = None,
+) -> dict[str, Standing]:
+    """Of all tools, in the order of everything, with what each would get for its parameters. What makes others stale
+    downstream is looked for among `within` alone, where that is given: these are to run. Else a tool of which only the
+    last try failed makes no other stale: it was rolled back, and they rest on its success before that."""
+    registry = present.registry
+    own = _own_standings(present, params_of)
+    chosen = frozenset(own) if within is None else frozenset(within)
+    started = [
+        module
+        for module, one in own.items()
+        if one.reasons and module in chosen and (within is not None or not one.has_only_failed)
+    ]
+    below = registry.downstream(started) if started else frozenset()
+    waits_for = _Waits(registry, below)
+    return {
+        module: replace(one, upstream=(waits_for.sentence(module),))
+        if module in below and module in chosen and not one.reasons
+        else one
+        for module, one in own.items()
+    }
+
+
+def _own_standings(present: Present, params_of: Callable[[Tool], Params]) -> dict[str, Standing]:
+    registry = present.registry
+    code = present.read_code(registry.order)
+    unended = _find_unended(present.project.root)
+    writers = _writers(present)
+    found = {}
+    for place, module in enumerate(registry.order):
+        tool, result = registry.tools[module], present.results.get(module)
+        word, reasons = _judge_ending(tool, result, unended.get(module))
+        success = result.success if result else None
+        if success is not None:
+            now, _ = present.fingerprint(tool, code, params_of(tool), success)
+            reasons += compare(success.fingerprint, now)
+            flow = success.flow
+            tables = (*flow.tables_read, *flow.tables_written, *([ANY] if flow.is_unclear else ()))
+            reasons += later_writers(tables, success.until, place, writers)
+        ended_badly = (
+            result is not None and success is not None and result.last.status in ROLLED_BACK
+        )
+        found[module] = Standing(
+            module=module,
+            reasons=tuple(reasons),
+            word=word,
+            has_only_failed=ended_badly and len(reasons) == 1 and module not in unended,
+        )
+    return found
+
+
+def _judge_ending(
+    tool: Tool, result: Result | None, unended: tuple[str, str] | None
+) -> tuple[str, list[str]]:
+    """A word for how its last run ended, and the reasons that follow from that alone. `unended` has the status and
+    the run where its last one has no end."""
+    reasons = ["it is marked to run always"] if tool.is_always_stale else []
+    if unended is not None and not (result is not None and result.is_settled(unended[1])):
+        return unended[0], [_unended(*unended), *reasons]
+    if result is None or (result.last.status in WELL and result.success is None):
+        return "never", ["never ran", *reasons]
+    last = result.last
+    if last.status in WELL:
+        return "", reasons
+    if last.status in ("unknown", "running"):
+        return "unknown", [_unended("unknown", last.run), *reasons]
+    verb = {"interrupted": "was interrupted", "cancelled": "was cancelled"}.get(last.status)
+    word = "failed" if last.status == "failed" else ""
+    return word, [f"{verb or last.status.replace('_', ' ')} (run {last.run})", *reasons]
+
+
+def _unended(status: str, run: str) -> str:
+    if status == "running":
+        return f"is running (run {run})"
+    return f"nobody knows how it ended (run {run} was killed): its work may be in the database"
+
+
+def _find_unended(root: str) -> dict[str, tuple[str, str]]:
+    """The tools that have no end in the latest run, with their status and the run: only that one can hold what no
+    result knows."""
+    runs = find_runs(root)
+    record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
+    if record is None or record.status not in ("killed", "running"):
+        return {}
+    return {
+        one.module: (one.status, record.run)
+        for one in record.tools
+        if one.status in ("unknown", "running")
+    }
+
+
+def _writers(present: Present) -> dict[str, list[tuple[int, Moment, str]]]:
+    """For each table of the database of now who wrote it, the latest run first: place in the order, run, name."""
+    found: dict[str, list[tuple[int, Moment, str]]] = {}
+    registry = present.registry
+    for place, module in enumerate(registry.order):
+        result = present.results.get(module)
+        for table, moment in _writes(result, present, registry.tools[module]) if result else ():
+            found.setdefault(table, []).append((place, moment, registry.display(module)))
+    for rows in found.values():
+        rows.sort(key=_latest_first)
+    return found
+
+
+def _writes(result: Result, present: Present, tool: Tool) -> Iterable[tuple[str, Moment]]:
+    """The tables that it wrote in the database of now, and when. What it has left there as it failed is the later."""
+    found: dict[str, Moment] = {}
+    success, left = result.success, result.left
+    if success is not None:
+        flow = success.flow
+        tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
+        if tables and success.fingerprint.database == present.database_of(tool):
+            found.update(dict.fromkeys(tables, success.moment))
+    if left is not None and left.database == present.database_of(tool):
+        tables = (*left.tables, *([ANY] if left.is_unclear else ()))
+        found.update(dict.fromkeys(tables, left.moment))
+    return found.items()
+
+
+def _latest_first(row: tuple[int, Moment, str]) -> tuple[int, int]:
+    return -row[1][0], -row[1][1]
+
+
+class _Waits:
+    """What tools wait for that have no reason of their own; `below` are all that are stale."""
+
+    def __init__(self, registry: Registry, below: Collection[str]) -> None:
+        self._registry, self._below = registry, below
+        line = [module for module in registry.order if module in below]
+        self._first = next(iter(line), "")
+        self._first_unsure = next(
+            (module for module in line if not registry.flows[module].has_writes), self._first
+        )
+
+    def sentence(self, module: str) -> str:
+        """The nearest before it that is stale; where no edge leads there, one that may write anything, or any one
+        where the tool may read anything."""
+        registry = self._registry
+        flow = registry.flows[module]
+        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())):
+            if other in self._below:
+                written, name = registry.flows[other], registry.display(other)
+                table = _shared(flow.tables_read, written.tables_written)
+                shared = f"table {table}" if table else _shared(flow.reads, written.writes)
+                return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
+        first = self._first_unsure if flow.has_reads else self._first
+        name = registry.display(first)
+        why = f"no write of {name} was seen" if flow.has_reads else "no read of this tool was seen"
+        return f"{name} is stale, and may be upstream ({why})"
+
+
+def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:
+    written = frozenset(writes)
+    return next((one for one in reads if one in written), "")

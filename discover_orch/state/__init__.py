@@ -1,0 +1,1 @@
+"""What orch keeps in `.orch/`: the index, the journal of runs, the lock."""

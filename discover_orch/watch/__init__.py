@@ -1,0 +1,1 @@
+"""A watch: what changes, what that means, and what runs next."""

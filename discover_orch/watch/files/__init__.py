@@ -1,0 +1,1 @@
+"""File events: subscriptions, the adapter of watchdog, bursts."""

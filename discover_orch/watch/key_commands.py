@@ -1,0 +1,85 @@
+"""What each key does to a watch: it answers at once, in a sentence, whatever is going on.
+
+In: a key as it was typed. Out: the answer, and what the run that is going on is asked for. It changes the course of
+the watch, and reads no keys itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from discover_orch.watch.outbox import Telling
+from discover_orch.watch.project_state import Ground
+from discover_orch.watch.schedule import Course
+
+
+class Keypad:
+    """`look_again` is what follows a pause: it takes in all that has changed meanwhile, and gives what the run that is
+    going on is asked for."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        course: Course,
+        telling: Telling,
+        look_again: Callable[[], list[str]],
+    ) -> None:
+        self._ground, self._course = ground, course
+        self._telling, self._look_again = telling, look_again
+
+    def press(self, key: str) -> list[str]:
+        """Do it, and answer; the wishes for the run that is going on."""
+        ground, course = self._ground, self._course
+        key = key.strip().lower()
+        match key:
+            case "" | "r":
+                return self._ask(key, course.latest or ground.targets, "what ran last")
+            case "a":
+                return self._ask(key, ground.targets, "everything")
+            case "f":
+                failed = course.failed
+                below = ground.registry.downstream(failed) if failed else ()
+                return self._ask(key, [one for one in ground.targets if one in below], "failed")
+            case "c" if course.is_running:
+                return self._answer(key, "cancelling", "cancel")
+            case "c":
+                return self._answer(key, "nothing is running")
+            case "s":
+                return self._answer(key, f"scope: {course.turn_scope()}")
+            case "p" if course.is_paused:
+                course.is_paused = False
+                self._answer(key, "watching again")
+                return self._look_again()
+            case "p":
+                course.is_paused = True
+                return self._answer(key, "paused: changes wait (p goes on)")
+            case "q":
+                course.is_over = True
+                return self._answer(key, "bye", "interrupt") if course.is_running else []
+            case "h" | "?":
+                return self._answer("h")
+            case _:
+                return self._answer(key, f'"{key}" is no key (h shows them)')
+
+    def _ask(self, key: str, tools: Collection[str], why: str) -> list[str]:
+        """Run these now; what is going on makes way."""
+        ground, course = self._ground, self._course
+        wanted = [one for one in tools if one in ground.targets]
+        if ground.problems:
+            return self._answer(key, "nothing can be run before what was told is mended")
+        if not wanted:
+            return self._answer(
+                key, "nothing has failed" if key == "f" else "there is nothing to run"
+            )
+        ready = course.put_down(wanted, f"asked for: {why}")
+        waits = f"; {', '.join(ground.waiting)}: not before the mend" if ground.waiting else ""
+        if not ready:
+            return self._answer(key, f"nothing can be run now{waits}")
+        course.make_way()
+        if not course.is_running:
+            return self._answer(key, f"running {why}{waits}")
+        return self._answer(key, f"cancelling, then running {why}{waits}", "cancel")
+
+    def _answer(self, key: str, sentence: str = "", *wishes: str) -> list[str]:
+        self._telling.answer(key, sentence)
+        return list(wishes)

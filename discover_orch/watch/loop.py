@@ -1,0 +1,369 @@
+"""The loop of a watch: waits for changes, has them judged, and runs what they affect, one run after another.
+
+In: what was asked for, what to listen to, and how to behave. Out: moments, and the events of the runs between them.
+It only drives: what a change means is judged by `changes`, what a key does by `keypad`, and what runs next is on the
+`course`. Parses no words and prints nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import time
+from collections.abc import Generator, Iterator, Mapping
+
+from discover_orch.execution import session
+from discover_orch.execution.run_state import (
+    Event,
+    Noticed,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolStarted,
+    Woken,
+)
+from discover_orch.execution.session import Signals
+from discover_orch.model.errors import Problem
+from discover_orch.model.value import value
+from discover_orch.planning import view as looking
+from discover_orch.state.lock import Holder, Lock
+from discover_orch.watch.changes import Changes
+from discover_orch.watch.event_sources import (
+    SOON,
+    Attention,
+    Calm,
+    Found,
+    Keys,
+    Occurrence,
+    Pressed,
+)
+from discover_orch.watch.files.debounce import Debouncer
+from discover_orch.watch.files.watcher import Watcher
+from discover_orch.watch.key_commands import Keypad
+from discover_orch.watch.other_runs import Others
+from discover_orch.watch.outbox import GATHER, Telling
+from discover_orch.watch.prewarm import Standby
+from discover_orch.watch.project_state import Ground
+from discover_orch.watch.request import Request
+from discover_orch.watch.schedule import WITH_STAGE, Course
+from discover_orch.watch.watch_events import Began, Moment, Remark, Scope, Waiting
+
+#: Seconds between two tries to hold the project while another run does.
+LOOK_AT_LOCK = 0.25
+
+
+@value
+class Manner:
+    """How a watch behaves. `preload` None: what the tools import; a tuple: these modules, perhaps none."""
+
+    scope: Scope = "stage"
+    queues: bool = False
+    runs_at_start: bool = True
+    must_poll: bool = False
+    debounce: float = 0.0
+    preload: tuple[str, ...] | None = None
+    all_frames: bool = False
+
+
+class Watching:
+    """One watch; `events` is its whole life. It is also what interrupts the run that is going on."""
+
+    def __init__(
+        self,
+        request: Request,
+        manner: Manner,
+        environ: Mapping[str, str],
+    ) -> None:
+        """Raises ProjectError and UsageError, as a run would."""
+        self.ground = Ground(request, environ)
+        self._manner, self._environ = manner, environ
+        self._telling = Telling()
+        self._course = Course(self.ground, manner.scope, queues=manner.queues)
+        self._lock = Lock(self._root)
+        self._others = Others(self._root, self._lock)
+        self._changes = Changes(self.ground, self._course, self._telling, self._others)
+        self._keypad = Keypad(
+            self.ground, self._course, self._telling, lambda: self._change((), is_rescan=True)
+        )
+        self._standby = Standby(self.ground, manner.preload)
+        self._begun_at = 0.0
+
+    @property
+    def _root(self) -> str:
+        return self.ground.view.project.root
+
+    # The loop.
+
+    def events(self, keys: Keys | None = None) -> Generator[Moment | Event, None, int]:
+        """Ends with the exit code, when the user quits or a signal comes; leaves no process behind."""
+        self._signals = Signals()
+        if keys is not None:
+            keys.listen(self._signals.ring)
+        with self._signals:
+            watcher = Watcher(self._root, self._signals.ring, must_poll=self._manner.must_poll)
+            try:
+                yield from self._arm(watcher, keys)
+                while not self._course.is_over:
+                    if self._course.must_run:
+                        yield from self._run()
+                    else:
+                        yield from self._wait()
+            finally:
+                self._signals.rest()
+                watcher.close()
+                self._standby.close()
+                self._signals.close()
+        return 128 + self._signals.signal if self._signals.signal else 0
+
+    def _arm(self, watcher: Watcher, keys: Keys | None) -> Iterator[Moment]:
+        """Listen first and look then: what is saved from here on is seen."""
+        self._watcher = watcher
+        self._folders = self.ground.survey.folders
+        watcher.watch(*self._folders)
+        manner = self._manner
+        self._attention = Attention(
+            self._signals,
+            watcher,
+            Debouncer(
+                tells_end=watcher.mode == "events" and sys.platform == "linux",
+                least=manner.debounce,
+            ),
+            lambda: self.ground.manifest,
+            keys=keys,
+            root=self._root,
+            clock=time.monotonic,
+        )
+        self._attention.hear_again(self.ground.manifest.look().paths)
+        for problem in watcher.check():
+            yield Remark(problem=problem)
+        ground = self.ground
+        standing = (
+            *looking.errors(ground.view),
+            *ground.manifest.broken.values(),
+            *ground.problems,
+        )
+        if manner.runs_at_start:
+            self._course.put_down(ground.targets, "everything that is watched")
+        self._telling.problems(standing, ground.waiting)
+        yield from self._telling.take()
+
+    def _wait(self) -> Iterator[Moment | Event]:
+        """Until there is something to run, or the end."""
+        course = self._course
+        self._standby.prepare()
+        self.ground.warm()
+        yield self._waiting()
+        gc.collect()
+        gc.freeze()
+        while not course.is_over and not course.must_run:
+            waits = LOOK_AT_LOCK if self._others.is_awaited else math.inf
+            self._attention.wait(GATHER if self._telling.is_gathering else waits)
+            if self._others.have_ended():
+                self._change((), is_rescan=True)
+            for occurrence in self._attention.take():
+                self._occur(occurrence)
+            self._telling.gather(time.monotonic())
+            if self._standby.sees_installation():
+                self._changes.judge_installation()
+            yield from self._telling.take()
+
+    def _run(self) -> Iterator[Moment | Event]:
+        """Hold the project for one run; another command's run is waited for."""
+        told = False
+        while (holder := self._lock.take()) is not None and not self._course.is_over:
+            if not told:
+                told = True
+                self._telling.remark(_held_up(holder))
+            yield from self._telling.take()
+            self._attention.wait(LOOK_AT_LOCK)
+            for occurrence in self._attention.take():
+                self._occur(occurrence)
+        if self._course.is_over or not self._course.must_run:
+            self._lock.release()
+            return
+        try:
+            yield from self._run_pending()
+        finally:
+            self._lock.release()
+
+    def _run_pending(self) -> Iterator[Moment | Event]:
+        reasons = self._course.take()
+        plan = self.ground.plan_of(reasons)
+        if not plan.steps:
+            return
+        order = tuple(step.tool.module for step in plan.steps)
+        registry = self.ground.registry
+        taken = self._standby.take()
+        names = {module: registry.display(module) for module in order}
+        yield Began(
+            plan=plan,
+            names=names,
+            is_first=not self._course.latest,
+            reason=_in_short(list(reasons.values())),
+            imported=taken.modules,
+            cold=taken.sentence,
+        )
+        self._course.begin(order)
+        self._begun_at = time.monotonic()
+        self.ground.sightings.begin()
+        self.ground.manifest.rests = True
+        self._attention.look_soon()
+        wrote: set[str] = set()
+        loaded: dict[str, str] = {}
+        events = session.run_watched(
+            plan,
+            registry,
+            self.ground.view.project,
+            worker=taken.worker,
+            is_importing=taken.is_importing,
+            interruptions=self,
+            environment=self._environ,
+            all_frames=self._manner.all_frames,
+            code=self.ground.survey.code,
+        )
+        try:
+            for event in events:
+                self._follow(event, loaded)
+                if isinstance(event, ToolFinished) and event.seen is not None:
+                    wrote.update(event.seen.written, event.seen.removed)
+                match event:
+                    case Noticed(problem=Problem(code="cold-start") as problem):
+                        if self._standby.is_new(problem.message):
+                            yield Remark(problem=problem)
+                    case Woken():
+                        pass
+                    case _:
+                        yield event
+                if isinstance(event, RunFinished):
+                    self._settle(event, wrote, loaded)
+                yield from self._telling.take()
+        finally:
+            events.close()
+            self._course.progress = None
+            self.ground.manifest.rests = False
+        yield from self._telling.take()
+
+    def _follow(self, event: Event, loaded: dict[str, str]) -> None:
+        """Keep in mind how far the run is, and what it has shown of its tools."""
+        ground = self.ground
+        self._course.follow(event)
+        match event:
+            case Noticed(problem=Problem(code="cold-start", message=message)):
+                if "the spare worker" in message:
+                    self._standby.avoid()
+            case RunStarted(run=run):
+                self._others.note_own(run)
+            case ToolStarted(module=module):
+                ground.sightings.note_start(module)
+            case ToolFinished(module=module, status=status):
+                loaded.update(event.loaded)
+                if event.seen is not None:
+                    passed = status == "passed"
+                    ground.sightings.note_end(module, event.seen, has_passed=passed)
+                self._standby.prepare()
+                if status == "passed":
+                    is_unread = ground.survey.has_unread(module)
+                    ground.survey.note_loaded(module, loaded if is_unread else event.loaded)
+            case _:
+                pass
+
+    def _settle(self, end: RunFinished, wrote: set[str], loaded: dict[str, str]) -> None:
+        """After a run: what it wrote itself is taken in, what it did not come to is run next."""
+        ground, course = self.ground, self._course
+        self._attention.settle(was_cancelled=course.restarts)
+        course.end(end.status)
+        if end.status == "interrupted":
+            return
+        wrote |= ground.find_outputs(course.latest)
+        ground.manifest.rests = False
+        ground.learn(wrote)
+        self._listen()
+        self._attention.hear_again(self._changes.settle(wrote, loaded))
+
+    # What interrupts a run.
+
+    @property
+    def wake(self) -> int:
+        return self._attention.wake
+
+    @property
+    def signal(self) -> int:
+        return self._attention.signal
+
+    @property
+    def patience(self) -> float:
+        return self._attention.patience
+
+    def pause(self) -> None:
+        self._signals.pause()
+
+    def take(self) -> list[str]:
+        """Wishes for the run that is going on."""
+        wishes = []
+        for occurrence in self._attention.take():
+            wishes += self._occur(occurrence)
+        if time.monotonic() > self._begun_at + SOON:
+            self._standby.prepare()
+        if self._telling:
+            wishes.append("wake")
+        return wishes
+
+    def _occur(self, occurrence: Occurrence) -> list[str]:
+        """Do what is to be done about it; what it means for the run that is going on."""
+        match occurrence:
+            case Calm(paths=paths, is_rescan=is_rescan):
+                return [] if self._course.is_paused else self._change(paths, is_rescan=is_rescan)
+            case Pressed(key=key):
+                return self._keypad.press(key)
+            case Found(problem=problem):
+                self._telling.remark(problem)
+                return []
+            case _ if occurrence.wish == "suspend" and not self._course.is_running:
+                self._signals.pause()
+                return []
+            case _:
+                self._course.is_over |= occurrence.wish != "suspend"
+                return [occurrence.wish]
+
+    def _change(self, paths: tuple[str, ...], *, is_rescan: bool = False) -> list[str]:
+        """Have it judged, and listen to what counts by now."""
+        wishes = self._changes.judge(paths, is_rescan=is_rescan)
+        self._attention.hear_again(self.ground.survey.again)
+        self._listen()
+        return wishes
+
+    def _listen(self) -> None:
+        """To the folders that count by now."""
+        folders = self.ground.survey.folders
+        if folders != self._folders:
+            self._folders = folders
+            self._watcher.watch(*folders)
+
+    def _waiting(self) -> Waiting:
+        return Waiting(
+            tools=len(self.ground.targets),
+            files=len(self.ground.manifest),
+            folders=len(self.ground.survey.folders[0]),
+            mode=self._watcher.mode,
+            scope=self._course.scope,
+            is_paused=self._course.is_paused,
+            failing=tuple(
+                self.ground.registry.display(one)
+                for one in self.ground.targets
+                if one in self._course.failed
+            ),
+        )
+
+
+def _held_up(holder: Holder) -> Problem:
+    return Problem(
+        code="locked",
+        message=f"{holder.sentence}: waiting for its end",
+        severity="warning",
+    )
+
+
+def _in_short(reasons: list[str]) -> str:
+    different = list(dict.fromkeys(one for one in reasons if one != WITH_STAGE)) or reasons
+    return different[0] + (f" and {len(different) - 1} more" if len(different) > 1 else "")

@@ -1,0 +1,313 @@
+"""What Python's audit events say of files, noted while a tool runs.
+
+In: events. Out: paths, as little worked on as can be, since the tool waits; `observe` makes sense of them at its
+end. Changes nothing of what the tool does, and cannot be taken away again: an audit hook stays until the
+process ends. What native code and child processes do is not heard, nor is `exists()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    Signature = tuple[tuple[int, int, int] | None, ...]
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+#: What Python opens by itself, mostly: who opens one of these is looked at.
+CODE = (".py", ".pyc", ".pyi", ".zip", ".egg", ".whl")
+OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARY = os.path.dirname(os.__file__)
+IMPORTS = "<frozen importlib._bootstrap_external>"
+#: Code that opens and lists to import modules or to show source lines.
+MACHINERY = frozenset(
+    [
+        IMPORTS,
+        "<frozen importlib._bootstrap>",
+        "<frozen zipimport>",
+        *(
+            os.path.join(_LIBRARY, *words)
+            for words in (
+                ["zipimport.py"], ["tokenize.py"], ["linecache.py"], ["inspect.py"],
+                ["importlib", "metadata", "__init__.py"], ["importlib", "_bootstrap_external.py"],
+            )
+        ),
+    ]
+)  # fmt: skip
+#: Code that opens by a name relative to an open folder, which the event does not tell.
+DESCENDS = frozenset(
+    ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
+)
+_getframe = sys._getframe
+
+
+class Hearing:
+    """Listens from the moment it is made. All paths are absolute after `settle`."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, None] = {}  # for reading
+        self.listed: dict[str, None] = {}
+        self.changed: dict[str, bool] = {}  # whether it was there before
+        self.placed: dict[str, str] = {}  # where a link may have been put: what a hard one is of
+        self.passing: dict[str, bool] = {}  # folders: True where made, False where moved or removed
+        self.imported: dict[str, None] = {}  # source and bytecode that the import system opened
+        self.connected: dict[str, Signature] = {}  # real paths of databases, as they were
+        # As they were given, and relative to the working directory of now.
+        self._opened: dict[str, None] = {}
+        self._listed: dict[str, None] = {}
+        self._here = ""  # the working directory with its slash; "" where it may be another by now
+        self._all: tuple[dict[str, Any], ...] = (
+            self.opened, self.listed, self.changed, self.placed, self.passing, self.connected,
+            self._opened, self._listed,
+        )  # fmt: skip
+        sys.addaudithook(self._make_hook())
+
+    def is_empty(self) -> bool:
+        """Whether nothing was heard, imports aside."""
+        return not any(self._all)
+
+    def forget(self) -> None:
+        self._here = ""
+        self.imported.clear()
+        for noted in self._all:
+            if noted:
+                noted.clear()
+
+    def settle(self) -> None:
+        """Make absolute what was noted under the working directory of now."""
+        for noted, settled in (
+            (self._opened, self.opened),
+            (self._listed, self.listed),
+        ):
+            if noted:
+                paths = noted.copy()
+                noted.clear()
+                settled.update(_make_absolute(paths))
+
+    def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
+        """Called for every event of the interpreter, in any thread: fast, and it cannot raise."""
+        opened = self._opened
+        others: dict[str, Callable[..., None]] = {
+            "os.listdir": self._hear_listing,
+            "os.scandir": self._hear_listing,
+            "os.rename": self._hear_rename,
+            "os.remove": self._hear_remove,
+            "os.truncate": self._hear_write,
+            "os.link": self._hear_link,
+            "os.symlink": self._hear_symlink,
+            "os.mkdir": self._hear_folder,
+            "os.chdir": self._hear_move,
+            "shutil.rmtree": self._hear_tree,
+            "sqlite3.connect": self._hear_connect,
+        }
+
+        def hear(event: str, arguments: tuple[Any, ...]) -> None:
+            try:
+                if event == "open":
+                    path, mode, flags = arguments
+                    if flags & WRITING:
+                        self._hear_open_to_write(path, flags)
+                    elif path.__class__ is str and mode is not None and not path.endswith(CODE):
+                        opened[path] = None
+                    else:
+                        self._hear_open(path, mode, _getframe(1).f_code.co_filename)
+                elif event in others:
+                    others[event](*arguments)
+            except (
+                Exception
+            ):  # an event of the user's own, a path that is none, a folder that is gone
+                return
+
+        return hear
+
+    def _hear_open(self, given: Any, mode: Any, opener: str) -> None:
+        path = os.fsdecode(given)
+        if mode is None and opener in DESCENDS and not os.path.isabs(path):
+            return
+        if path.endswith(CODE) and _is_machinery(opener):
+            if opener == IMPORTS:
+                self.imported[path] = None
+            return
+        self._opened[path] = None
+
+    def _hear_open_to_write(self, given: Any, flags: int) -> None:
+        path = self._read_path(given)
+        if self.placed:
+            self.placed.pop(path, None)  # where it is a link, what it leads to is written
+        if path not in self.changed:
+            was_there = self._is_there(path)
+            if not (was_there and flags & os.O_EXCL):  # that one fails
+                self.changed[path] = was_there
+
+    def _hear_listing(self, given: Any) -> None:
+        if given.__class__ is not int and not _is_machinery(_getframe(2).f_code.co_filename):
+            self._listed["." if given is None else os.fsdecode(given)] = None
+
+    def _hear_write(self, given: Any, *_: object) -> None:
+        if given.__class__ is not int:
+            path = self._read_path(given)
+            self.placed.pop(path, None)
+            self._note(path)
+
+    def _hear_remove(self, given: Any, folder: int = -1) -> None:
+        if folder == -1:
+            self._note(self._read_path(given))
+
+    def _hear_rename(
+        self, source: Any, target: Any, source_folder: int = -1, target_folder: int = -1
+    ) -> None:
+        old = self._read_path(source) if source_folder == -1 else ""
+        new = self._read_path(target) if target_folder == -1 else ""
+        if old and os.path.isdir(old) and not os.path.islink(old):
+            self.passing.setdefault(old, False)
+            for path in _find_files(old):
+                self._note(path)
+                if new:
+                    self._note(new + path[len(old) :])
+            return
+        for path in (old, new):
+            if path:
+                self._note(path)
+        if new:
+            self.placed[new] = self.placed.pop(old, "")
+
+    def _hear_link(
+        self, source: Any, target: Any, source_folder: int = -1, target_folder: int = -1
+    ) -> None:
+        self._place(target, target_folder, self._read_path(source) if source_folder == -1 else "")
+
+    def _hear_symlink(self, source: Any, target: Any, folder: int = -1) -> None:
+        self._place(target, folder, "")
+
+    def _place(self, target: Any, folder: int, source: str) -> None:
+        if folder == -1:
+            path = self._read_path(target)
+            if not os.access(path, os.F_OK, follow_symlinks=False):  # else it fails
+                self._note(path)
+                self.placed[path] = source
+
+    def _hear_folder(self, given: Any, mode: int = 0, folder: int = -1) -> None:
+        if folder == -1:
+            path = self._read_path(given)
+            if path not in self.passing and not os.access(path, os.F_OK):
+                self.passing[path] = True
+
+    def _hear_tree(self, given: Any, folder: Any = None) -> None:
+        if folder is None:
+            path = self._read_path(given)
+            self.passing.setdefault(path, False)
+            for one in _find_files(path):
+                self._note(one)
+
+    def _hear_move(self, _: object) -> None:
+        self.settle()
+        self._here = ""
+
+    def _hear_connect(self, given: Any) -> None:
+        opener = _getframe(2).f_code.co_filename
+        path = _read_database_name(os.fsdecode(given))
+        if path and not opener.startswith(OWN_FOLDER):
+            path = os.path.realpath(path)
+            if path not in self.connected:
+                self.connected[path] = sign(path)
+
+    def _read_path(self, given: Any) -> str:
+        """Absolute, in its shortest form."""
+        path: str = given if given.__class__ is str else os.fsdecode(given)
+        if path[:1] != os.sep:
+            if not self._here:
+                self._here = os.getcwd().rstrip(os.sep) + os.sep
+            path = self._here + path
+        return _shorten(path)
+
+    def _note(self, path: str) -> None:
+        if path not in self.changed:
+            self.changed[path] = self._is_there(path)
+
+    def _is_there(self, path: str) -> bool:
+        """Whether it was there before the tool: not where it stands in a folder that the tool made."""
+        return os.access(path, os.F_OK, follow_symlinks=False) and not (
+            self.passing and any(map(self.passing.get, find_above(path)))
+        )
+
+
+def find_above(path: str) -> Iterator[str]:
+    """The folders above an absolute path, the nearest first."""
+    while (end := path.rfind(os.sep)) > 0:
+        path = path[:end]
+        yield path
+
+
+def _is_machinery(opener: str) -> bool:
+    return opener in MACHINERY or opener.startswith(OWN_FOLDER)
+
+
+def _make_absolute(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
+    start = ""
+    for path in paths:
+        if path[:1] != os.sep:
+            try:
+                start = start or os.getcwd().rstrip(os.sep) + os.sep
+            except OSError:  # it is gone, and nothing can be opened there
+                continue
+            path = start + path
+        yield _shorten(path), None
+
+
+def _shorten(path: str) -> str:
+    if "/." not in path and "//" not in path and path[-1:] != "/":
+        return path
+    above = len(path) if path.endswith("/..") else path.rfind("/../") + 3
+    if above > 2:
+        with contextlib.suppress(ValueError):  # it is no path at all
+            # What is above a folder that a link leads to, only the disk knows.
+            path = os.path.realpath(path[:above]) + path[above:]
+    return os.sep + os.path.normpath(path).lstrip(os.sep)  # which leaves two at the beginning
+
+
+def _find_files(folder: str) -> list[str]:
+    """All that is below and no folder; without `os.walk`, whose listings would be heard."""
+    found: list[str] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    (waiting if entry.is_dir(follow_symlinks=False) else found).append(entry.path)
+        except OSError:
+            continue
+    return found
+
+
+def _read_database_name(name: str) -> str:
+    """The path in what `sqlite3.connect` was given; "" for none and for memory."""
+    if name.startswith("file:"):
+        path, _, query = name[5:].partition("#")[0].partition("?")
+        if "mode=memory" in query:
+            return ""
+        if path.startswith("//"):
+            path = "/" + path[2:].partition("/")[2]
+        if "%" in path:
+            from urllib.parse import unquote  # few have such names
+
+            path = unquote(path)
+        name = path
+    return "" if name == ":memory:" else name
+
+
+def sign(path: str) -> Signature:
+    """What tells whether a database was changed: it, and what was not yet moved into it."""
+    signature: list[tuple[int, int, int] | None] = []
+    for one in (path, path + "-wal"):
+        try:
+            found = os.stat(one)
+        except OSError:
+            signature.append(None)
+        else:
+            signature.append((found.st_size, found.st_mtime_ns, found.st_ino))
+    return tuple(signature)

@@ -1,0 +1,294 @@
+"""What a tool did to files while it ran: the paths that were heard, and what the disk says of them at its end.
+
+In: a root, and what `hearing` noted. Out: a `Seen`. Each file is asked for once, after the tool has ended, so
+that the tool does not wait for it. Left out is what lies outside of the root, and noise: caches, virtual
+environments, temporary files, the project's database.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+
+from discover_orch.model.observation import SIDE_FILES, Seen, is_noise, listing_hash
+from discover_orch.model.value import replace
+from discover_orch.worker.audit_hook import Hearing, find_above, sign
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from typing import Any
+
+    from discover_orch.model.observation import FileState
+
+
+#: The clock of the kernel's time stamps: it goes in steps of some milliseconds.
+_COARSE = (
+    5 if sys.platform == "linux" else None
+)  # CLOCK_REALTIME_COARSE, which `time` does not name
+
+
+class Observer:
+    """Listens from the moment it is made: `begin` before each step, `take` after it."""
+
+    def __init__(self, root: str, database: str = "") -> None:
+        self._homes = tuple(
+            dict.fromkeys(one.rstrip(os.sep) + os.sep for one in (root, os.path.realpath(root)))
+        )
+        self._database = ""
+        self._own: frozenset[str] = frozenset()  # the database, and what SQLite puts beside it
+        self._folders: dict[str, bool] = {}  # folder below the root -> whether it is noise
+        self._heard = Hearing()
+        self._began = (0, 0)
+        self._early: Seen | None = None
+        self._early_imports = 0  # how many files had been imported when `_early` was made
+        self._kept: dict[str, None] = {}  # databases that stay open: the later steps use them too
+        if database:
+            self.note_database(database)
+
+    def begin(self) -> None:
+        """What was heard until now belongs to nobody."""
+        self._heard.forget()
+        self._early = None
+        self._early_imports = 0
+        for path in self._kept:
+            self._heard.connected[path] = sign(path)
+        exact = time.time_ns()
+        self._began = (exact if _COARSE is None else time.clock_gettime_ns(_COARSE), exact)
+
+    def note_database(self, path: str) -> None:
+        """This file is the project's database, which orch or `get_connection()` has just opened."""
+        self._database = os.path.realpath(path)
+        self._heard.connected.pop(self._database, None)
+        shown = {self.show(one) for one in (os.path.abspath(path), self._database)}
+        self._own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
+
+    def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
+        """Absolute paths of files that a database was told to read and to write: it opens them past Python's eyes."""
+        self._heard.opened.update(dict.fromkeys(read))
+        for path in written:
+            self._heard.changed.setdefault(path, False)
+
+    def has_stranger(self) -> bool:
+        """Whether the project's database was opened by somebody else since `begin`."""
+        return self._database in self._heard.connected
+
+    def note_early(self, **others: Any) -> None:
+        """What was done since `begin` belongs to what was loaded and opened: others of this worker get it as it is.
+
+        `others` is what else is known of it.
+        """
+        heard = self._heard
+        self._early_imports = len(heard.imported)
+        if not heard.is_empty() or others:
+            others["is_unclear"] = others.get("is_unclear", False) or self.has_stranger()
+            self._kept.update(dict.fromkeys(heard.connected.copy()))
+            self._kept.pop(self._database, None)
+            try:
+                heard.settle()
+                others.update(self._look(has_databases=False))
+            except Exception:  # as in `take`
+                others["is_unclear"] = True
+            noted = Seen(began=self._began, **others)
+            is_nothing = noted == Seen(began=self._began)  # all was noise: bytecode is written, say
+            self._early = None if is_nothing else noted
+
+    def take_early(self) -> Seen | None:
+        """None where nothing was noted."""
+        return self._early
+
+    def take(self, loaded: Collection[str] = (), **others: Any) -> Seen:
+        """What was done since `begin`, with what others have found out about the same step.
+
+        `loaded` are source files, relative to the root, that are known as modules.
+        """
+        early = self._find_unknown(loaded) if self._heard.imported else ()
+        if not self._heard.is_empty():
+            try:
+                self._heard.settle()
+                others.update(self._look())
+            except Exception:  # whatever it was, nobody may take this for a tool that reads nothing
+                others["is_unclear"] = True
+        if self.has_stranger():
+            others["is_unclear"] = others["has_committed"] = True
+        seen = Seen(began=self._began, **others)
+        if early:
+            noted = self._early or Seen(began=self._began)
+            read = (*noted.read, *(row for row in seen.read if row[0] in early))
+            self._early = replace(noted, read=read)
+        return seen
+
+    def _find_unknown(self, loaded: Collection[str]) -> set[str]:
+        """Modules that were imported past orch's loader, `spec_from_file_location` say, are files that were read.
+        Returned are those that had been by `note_early`."""
+        early = set()
+        for number, path in enumerate(self._heard.imported.copy()):
+            folder, _, name = path.rpartition(os.sep)
+            if name.endswith(".pyc"):
+                folder, _, cache = folder.rpartition(os.sep)
+                if cache != "__pycache__":
+                    continue
+                name = name.partition(".")[0] + ".py"
+            shown = self.show(f"{folder}{os.sep}{name}")
+            if shown and shown not in loaded:
+                self._heard.opened[f"{folder}{os.sep}{name}"] = None
+                if number < self._early_imports:
+                    early.add(shown)
+        return early
+
+    def _look(self, *, has_databases: bool = True) -> dict[str, Any]:
+        written, removed, inodes = self._find_changed()
+        read, missed = self._find_read(written, inodes)
+        if has_databases:
+            self._compare_databases(read, missed, written)
+        listed = self._find_listed(missed, {*written, *self._own})
+        return {
+            "read": tuple(read.values()),
+            "listed": tuple(listed.items()),
+            "missed": tuple(one for one in missed if one not in removed and one not in written),
+            "written": tuple(written),
+            "removed": tuple(removed),
+        }
+
+    def _find_changed(self) -> tuple[dict[str, None], dict[str, None], set[int]]:
+        """(written, removed, inodes written), by their own names, and the real ones where links lead there."""
+        written: dict[str, None] = {}
+        removed: dict[str, None] = {}
+        inodes: set[int] = set()
+        real_folders: dict[str, str] = {}
+        for path, was_there in self._heard.changed.copy().items():
+            shown = self.show(path)
+            if self._is_noise(shown):
+                continue
+            folder, _, name = path.rpartition(os.sep)
+            if folder not in real_folders:
+                real_folders[folder] = os.path.realpath(folder)
+            real = os.path.join(real_folders[folder], name)
+            try:
+                found = os.lstat(path)
+            except OSError:
+                if was_there:
+                    removed.update({one: None for one in (shown, self.show(real)) if one})
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                continue
+            if stat.S_ISLNK(found.st_mode) and path not in self._heard.placed:
+                real = os.path.realpath(path)
+            inodes.add(found.st_ino)
+            written[shown] = None
+            if real != path and os.path.exists(path) and not self._is_noise(self.show(real)):
+                written[self.show(real)] = None
+        return written, removed, inodes
+
+    def _find_read(
+        self, written: dict[str, None], inodes: set[int]
+    ) -> tuple[dict[str, FileState], dict[str, None]]:
+        read: dict[str, FileState] = {}
+        missed: dict[str, None] = {}
+        for path in self._heard.opened.copy():
+            shown = self.show(path)
+            if shown in written and path in self._heard.placed:  # by a link that it made itself
+                path = self._heard.placed[path] or os.path.realpath(path)
+                shown = self.show(path)
+            if not shown or shown in written or self._is_noise(shown):
+                continue
+            try:
+                found = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                is_made_up = shown[0] == "<" and shown[-1] == ">"  # where code has no file
+                if (
+                    path not in self._heard.changed
+                    and not self._is_passing(path)
+                    and not is_made_up
+                ):
+                    missed[shown] = None
+            except OSError:
+                read[shown] = (shown, -1, 0, 0)
+            except ValueError:  # no path at all
+                continue
+            else:
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                if found.st_ino in inodes and self.show(os.path.realpath(path)) in written:
+                    continue  # a link to what it wrote itself
+                read[shown] = (shown, found.st_size, found.st_mtime_ns, found.st_ino)
+        return read, missed
+
+    def _compare_databases(
+        self, read: dict[str, FileState], missed: dict[str, None], written: dict[str, None]
+    ) -> None:
+        """Databases that the tool opened by itself: SQLite opens them past Python's eyes."""
+        for path, before in self._heard.connected.copy().items():
+            shown = self.show(path)
+            if path == self._database or self._is_noise(shown):
+                continue
+            after = sign(path)
+            if after[0] is None:
+                missed[shown] = None
+                continue
+            if after != before:
+                written[shown] = None
+            if before[0] is not None:
+                read[shown] = (shown, *after[0])
+
+    def _find_listed(self, missed: dict[str, None], own: set[str]) -> dict[str, str]:
+        listed = {}
+        for path in self._heard.listed.copy():
+            folder = "." if path.rstrip(os.sep) + os.sep in self._homes else self.show(path)
+            if not folder or (folder != "." and self._is_noise_folder(folder)):
+                continue
+            try:
+                listed[folder] = listing_hash(folder, os.listdir(path), own)
+            except FileNotFoundError:
+                if not self._is_passing(path):
+                    missed[folder] = None
+            except (OSError, ValueError):
+                continue
+        return listed
+
+    def show(self, path: str) -> str:
+        """Relative to the root, with `/`; "" for what is not below it."""
+        for home in self._homes:
+            if path.startswith(home):
+                shown = path[len(home) :]
+                return shown if os.sep == "/" else shown.replace(os.sep, "/")
+        return ""
+
+    def _is_noise(self, shown: str) -> bool:
+        folder, _, name = shown.rpartition("/")
+        return (
+            not name
+            or is_noise(name)
+            or shown in self._own
+            or (folder != "" and self._is_noise_folder(folder))
+        )
+
+    def _is_noise_folder(self, folder: str) -> bool:
+        """Whether it, or one above it, is noise, a virtual environment, or the place of temporary files."""
+        known = self._folders.get(folder)
+        if known is None:
+            above, _, name = folder.rpartition("/")
+            path = self._homes[0] + folder
+            known = self._folders[folder] = (
+                is_noise(name)
+                or (above != "" and self._is_noise_folder(above))
+                or os.path.exists(os.path.join(path, "pyvenv.cfg"))
+                or os.path.realpath(path) in (os.path.realpath(sys.prefix), _find_temporary())
+            )
+        return known
+
+    def _is_passing(self, path: str) -> bool:
+        """Whether it was in a folder that the tool made or took away itself, and that is gone."""
+        passing = self._heard.passing
+        return bool(passing) and any(
+            one in passing and not os.path.exists(one) for one in (path, *find_above(path))
+        )
+
+
+def _find_temporary() -> str:
+    """Where temporary files go; without `tempfile`, which costs 10 ms, where nobody has it."""
+    tempfile = sys.modules.get("tempfile")
+    given = getattr(tempfile, "tempdir", None) or os.environ.get("TMPDIR") or "/tmp"
+    return os.path.realpath(given)

@@ -1,0 +1,269 @@
+"""How the user's code failed: an exception as a `StepError`, the end of a process as a sentence.
+
+The traceback has the user's frames, from `run()` on, with their source lines and with causes and
+groups; what lies in libraries is one line, unless all is asked for. Never the values of locals.
+Whatever the exception does when it is looked at (its `__str__` raises, memory is short) makes a
+poorer description, never a second failure.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from discover_orch.worker.protocol import CHANNEL_LOST, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from traceback import FrameSummary, StackSummary, TracebackException
+    from typing import Any, TypeVar
+
+    from discover_orch.worker.protocol import ErrorKind
+
+    Frame = TypeVar("Frame")
+
+OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+LONGEST_MESSAGE = 4000
+STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+FROZEN = "<frozen "
+NO_INPUT = "a tool has no standard input; make what it asks for a parameter of run()"
+LOST_STATUS = -1  # wait status of a process that somebody else waited for
+CRASHES = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS)
+)
+
+
+def describe(
+    error: BaseException, root: str, hint: str = "", *, all_frames: bool = False
+) -> StepError:
+    """What there is to tell of an exception that the user's code raised."""
+    try:
+        return _describe(error, root, hint, all_frames)
+    except BaseException:  # an exception class of the user can do anything when it is asked
+        path, line = _bare_place(error, root)
+        return StepError(
+            kind="exception",
+            type=type(error).__name__,
+            message=_text(error) or "(the exception could not be described)",
+            path=path,
+            line=line,
+            hint=hint,
+        )
+
+
+def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> StepError:
+    import traceback  # 13 ms, and a run that goes well never needs it
+
+    shown = traceback.TracebackException.from_exception(error, compact=True)
+    if isinstance(error, SystemExit):
+        kind: ErrorKind = "exit"
+        message = _exit_sentence(error)
+        hint = hint or "a tool ends by returning from run(), and fails by raising an exception"
+    else:
+        kind, message = "exception", _text(error)
+        if isinstance(error, EOFError) and "reading a line" in message:
+            hint = hint or NO_INPUT
+    path, line = _place(error, shown, root)
+    _clean(shown, root, all_frames, set())
+    return StepError(
+        kind=kind,
+        type=type(error).__name__,
+        message=message,
+        path=path,
+        line=line,
+        traceback="".join(shown.format()),
+        hint=hint,
+    )
+
+
+def _text(error: BaseException) -> str:
+    """One or more lines; of a SyntaxError the message without its place, which stands elsewhere."""
+    try:
+        if isinstance(error, SyntaxError) and isinstance(error.msg, str):
+            return error.msg
+        text = str(error)
+    except BaseException as second:
+        return f"(its __str__ raised {type(second).__name__})"
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "..."
+
+
+def _exit_sentence(error: SystemExit) -> str:
+    code = error.code
+    if code is None or isinstance(code, int):
+        return f"ended by sys.exit({'' if code is None else int(code)})"
+    return f"ended by sys.exit: {code}"
+
+
+def _place(
+    error: BaseException, shown: TracebackException, root: str
+) -> tuple[str | None, int | None]:
+    """The last frame in the project, or of all of the user's frames; where it is no Python, its line."""
+    if isinstance(error, SyntaxError) and error.filename and _is_inside(error.filename, root):
+        return _shorten(error.filename, root), error.lineno
+    frames = [frame for frame in shown.stack if _is_users(frame)]
+    own = [frame for frame in frames if _is_inside(frame.filename, root)] or frames
+    return (_shorten(own[-1].filename, root), own[-1].lineno) if own else (None, None)
+
+
+def _bare_place(error: BaseException, root: str) -> tuple[str | None, int | None]:
+    """The last frame in the project, found without the help of the library."""
+    place: tuple[str | None, int | None] = (None, None)
+    trace = BaseException.__getattribute__(error, "__traceback__")
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if _is_inside(path, root):
+            place = _shorten(path, root), trace.tb_lineno
+        trace = trace.tb_next
+    return place
+
+
+def _clean(shown: TracebackException, root: str, all_frames: bool, seen: set[int]) -> None:
+    """Drop foreign frames and shorten paths, in the exception, its causes and its members."""
+    if id(shown) in seen:
+        return
+    seen.add(id(shown))
+    frames = _from_run_on(shown.stack, root)
+    libraries = [None if all_frames else find_library(one.filename, root) for one in frames]
+    for frame in frames:
+        _ = frame.line  # read before the name changes: it is looked up by that
+        frame.filename = _shorten(frame.filename, root)
+    shown.stack = _fold(frames, libraries)
+    if isinstance(getattr(shown, "filename", None), str):
+        shown.filename = _shorten(shown.filename, root)
+    for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
+        if other is not None:
+            _clean(other, root, all_frames, seen)
+
+
+def _from_run_on(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
+    """Without orch's own frames, and what lies between them, such as an event loop."""
+    start = 0
+    for place, frame in enumerate(frames, start=1):
+        if not _is_users(frame):
+            start = place
+        elif find_library(frame.filename, root) is None:
+            break
+    return [frame for frame in frames[start:] if _is_users(frame)]
+
+
+def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSummary:
+    """The frames, and one line for each row of them that lies in libraries."""
+    import traceback
+
+    class Folded(traceback.StackSummary):
+        def format_frame_summary(self, frame_summary: FrameSummary, **options: Any) -> str:
+            if frame_summary.lineno == 0:
+                return f"  ... {frame_summary.name}\n"
+            return super().format_frame_summary(frame_summary, **options)
+
+    return Folded(
+        traceback.FrameSummary("", 0, one, lookup_line=False) if isinstance(one, str) else one
+        for one in _group(frames, libraries)
+    )
+
+
+def _group(frames: Iterable[Frame], libraries: Iterable[str | None]) -> Iterator[Frame | str]:
+    """The frames; for each row of them that lies in libraries, `3 frames in json, pathlib`."""
+    row: list[str] = []
+    for frame, library in zip(frames, libraries, strict=True):
+        if library is not None:
+            row.append(library)
+            continue
+        if row:
+            yield _sentence(row)
+            row = []
+        yield frame
+    if row:
+        yield _sentence(row)
+
+
+def _sentence(row: list[str]) -> str:
+    number = len(row)
+    return f"{number} frame{'s' * (number > 1)} in {', '.join(dict.fromkeys(row))}"
+
+
+def find_library(path: str, root: str) -> str | None:
+    """The top name of the library that a file belongs to; None for what is the user's."""
+    if path.startswith(FROZEN):
+        return path[len(FROZEN) :].rstrip(">")
+    if path.startswith(root + os.sep):
+        path = path[len(root) :]
+    for folder in ("site-packages", "dist-packages"):
+        _, found, below = path.rpartition(f"{os.sep}{folder}{os.sep}")
+        if found:
+            return below.partition(os.sep)[0].removesuffix(".py")
+    if path.startswith(STANDARD_LIBRARY):
+        below = path[len(STANDARD_LIBRARY) :]
+        return below.partition(os.sep)[0].removesuffix(".py")
+    return None
+
+
+def _is_users(frame: FrameSummary) -> bool:
+    return not is_own_file(frame.filename)
+
+
+def is_own_file(path: str) -> bool:
+    """Whether a frame of this file is orch's or the import system's, which no user wants to see."""
+    return path.startswith((OWN_FOLDER, "<frozen importlib"))
+
+
+def _is_inside(path: str, root: str) -> bool:
+    if not path.startswith(root + os.sep):
+        return False
+    below = path[len(root) :]
+    is_installed = sys.prefix.startswith(root + os.sep) and path.startswith(sys.prefix + os.sep)
+    return not is_installed and f"{os.sep}site-packages{os.sep}" not in below
+
+
+def _shorten(path: str, root: str) -> str:
+    if path.startswith(root + os.sep):
+        return path[len(root) + 1 :].replace(os.sep, "/")
+    return path
+
+
+def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
+    """What `faulthandler` wrote of the main thread: (traceback, path, line), innermost frame last."""
+    frames: list[tuple[str, int, str]] = []
+    for line in text.splitlines():
+        if line.startswith("  File ") and '", line ' in line:
+            path, _, rest = line[len('  File "') :].partition('", line ')
+            number, _, name = rest.partition(" in ")
+            if number.isdigit() and not is_own_file(path):
+                frames.append((path, int(number), name))
+        elif frames and not line.strip():
+            break  # the list of extension modules, or another thread
+    frames.reverse()
+    if frames and frames[0][0] == "<string>":  # what the supervisor had the interpreter run
+        del frames[0]
+    libraries = [find_library(path, root) for path, _, _ in frames]
+    shown = "".join(
+        f"  ... {one}\n"
+        if isinstance(one, str)
+        else f'  File "{_shorten(one[0], root)}", line {one[1]}, in {one[2]}\n'
+        for one in _group(frames, libraries)
+    )
+    own = [frame for frame in frames if _is_inside(frame[0], root)] or frames
+    if not own:
+        return "", None, None
+    return shown, _shorten(own[-1][0], root), own[-1][1]
+
+
+def describe_end(status: int | None) -> tuple[str, int | None, str | None]:
+    """A wait status as (sentence, exit code, name of the signal)."""
+    if status is None or status == LOST_STATUS:
+        return "ended, and its exit status is lost", None, None
+    code = os.waitstatus_to_exitcode(status)
+    if code == CHANNEL_LOST:
+        return "closed the descriptors through which orch talks with its worker", code, None
+    if code >= 0:
+        return f"exited with code {code} by os._exit", code, None
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if -code in CRASHES:
+        return f"crashed with {name}", None, name
+    guess = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{guess}", None, name

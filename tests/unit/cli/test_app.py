@@ -1,0 +1,277 @@
+"""The command itself: whatever goes wrong becomes text on stderr and an exit code of the contract."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+import pytest
+
+from discover_orch import __version__
+from discover_orch.cli import app as module
+from discover_orch.cli.app import Context, OrchUsage, Unread, app, run_command_line
+from discover_orch.model.errors import (
+    DiscoveryError,
+    EmptyError,
+    Location,
+    OrchError,
+    Problem,
+    ProjectError,
+    UsageError,
+)
+from tests.support.project_builder import write_files
+
+TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
+PROBLEM = Problem(code="x", message="it is wrong", hint="mend it", location=Location(path="a.py"))
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """An empty current folder, no settings; standard output is given back whatever becomes of it."""
+    for name in [name for name in os.environ if name.startswith("ORCH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    kept = os.dup(1)
+    yield
+    os.dup2(kept, 1)
+    os.close(kept)
+
+
+def orch(*words: str, files: Mapping[str, str] | None = None) -> int:
+    write_files(Path.cwd(), files or {})
+    return run_command_line(words)
+
+
+# Exit codes, by what the user does.
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["--version"], ["run", "--help"]])
+def test_help_is_no_error(words: list[str], capsys: Captured) -> None:
+    assert orch(*words) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert (
+        said.out == f"orch {__version__}\n" if words == ["--version"] else "Usage: orch" in said.out
+    )
+
+
+def test_all_is_well(capsys: Captured) -> None:
+    assert orch("list", files={"src/fetch.py": TOOL}) == 0
+    assert "fetch" in capsys.readouterr().out
+    assert orch("run", "-n", "fetch", "--since", "4") == 0
+
+
+def test_list_may_be_written_as_an_option(capsys: Captured) -> None:
+    write_files(Path.cwd(), {"src/fetch.py": TOOL})
+    said = []
+    for words in (["list", "--json"], ["--list", "--json"], ["-C", ".", "--list", "--json"]):
+        assert orch(*words) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2] != ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("nothing", '"nothing" is no command of orch'),
+        ("lst", 'did you mean "orch list"?'),
+        ("fetch", "to run it: orch run fetch"),
+        ("fetch --since 'x y'", "to run it: orch run fetch --since 'x y'"),
+        ("run nothing", "nothing"),
+        ("run --sicne 3", "did you mean --since?"),
+        ("run --since", "since"),
+        ("run --since x", "is not a whole number"),
+        ("run -p since", "-p since: there is no KEY=VALUE in it"),
+        ("run --output x", "--output"),
+        ("--colour never list", "did you mean --color?"),
+        ("-C nowhere list", 'there is no folder "nowhere"'),
+    ],
+)
+def test_a_slip_on_the_command_line_is_told_with_a_hint(
+    words: str, said: str, capsys: Captured
+) -> None:
+    import shlex
+
+    assert orch(*shlex.split(words), files={"src/fetch.py": TOOL}) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert "hint: " in told.err
+    assert "Traceback" not in told.err
+    assert said in " ".join(told.err.split())
+
+
+def test_a_wrong_configuration_is_2(capsys: Captured) -> None:
+    assert orch("list", files={"orch.toml": "staegs = []"}) == 2
+    assert capsys.readouterr().err == (
+        'error: orch.toml:1: "staegs" is not a setting of orch\n  hint: did you mean "stages"?\n'
+    )
+
+
+def test_discovery_errors_are_4_and_nothing_selected_is_5(capsys: Captured) -> None:
+    assert orch("list") == 5
+    assert orch("run") == 5
+    assert orch("run", files={"src/bad.py": "STAGE = ("}) == 4
+    assert orch("list") == 4
+    assert "src/bad.py:1" in capsys.readouterr().err
+
+
+# Exit codes, by what is raised.
+
+
+def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code where the command raises this."""
+
+    def main(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(app, "main", main)
+    return run_command_line(["list"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(UsageError, 2), (ProjectError, 2), (DiscoveryError, 4), (EmptyError, 5)]
+)
+def test_an_error_ends_with_its_own_code_and_all_its_problems(
+    kind: type[OrchError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    assert ends_with(kind(PROBLEM, Problem(code="y", message="so is y")), monkeypatch) == code
+    assert capsys.readouterr() == (
+        "",
+        "error: a.py: it is wrong\n  hint: mend it\nerror: so is y\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (click.exceptions.Exit(7), 7, ""),
+        (KeyboardInterrupt(), 130, ""),
+        (click.Abort(), 130, ""),
+        (BrokenPipeError(), 141, ""),
+        (Unread(), 141, ""),
+        (
+            click.UsageError("Odd thing."),
+            2,
+            "error: odd thing\n  hint: the same command with --help shows what there is\n",
+        ),
+        (OrchUsage("odd thing", "mend it"), 2, "error: odd thing\n  hint: mend it\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            2,
+            "error: standard output cannot be written: no space left on the device\n"
+            "  hint: send it somewhere else\n",
+        ),
+    ],
+)
+def test_each_end_has_its_code_and_says_no_more_than_it_must(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    assert ends_with(error, monkeypatch) == code
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), OSError(errno.EIO, "odd"), RecursionError("odd")]
+)
+def test_a_fault_of_orchs_own_asks_to_be_reported(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    assert ends_with(error, monkeypatch) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Traceback" in told.err
+    assert "odd" in told.err
+    assert f"This is a fault of orch {__version__} itself. Please report it" in told.err
+
+
+def test_a_closed_pipe_ends_quietly_even_at_the_last_flush(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def flush() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(app, "main", lambda *_, **__: 0)
+    monkeypatch.setattr(sys.stdout, "flush", flush)
+    assert run_command_line(["list"]) == 141
+    monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_pipe_that_closes_while_a_command_writes_is_no_failed_tool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def write(_: str) -> int:
+        raise BrokenPipeError
+
+    write_files(Path.cwd(), {"src/fetch.py": TOOL})
+    for words in (["list"], ["--help"], ["run", "--help"], ["run", "-n"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.stdout, "write", write)
+            assert run_command_line(words) == 141
+
+
+# Where a command stands.
+
+
+def test_the_project_and_the_colours_may_stand_before_the_command_or_behind_it(
+    capsys: Captured,
+) -> None:
+    write_files(Path.cwd(), {"p/src/fetch.py": TOOL})
+    told = []
+    for words in (["-C", "p", "list"], ["list", "-C", "p"], ["--project=p", "list"]):
+        assert run_command_line([*words, "--color", "always"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] == told[2]
+    assert "\x1b[" in told[0]
+
+
+def test_every_command_can_be_had_and_no_other() -> None:
+    ctx = click.Context(app)
+    assert isinstance(app, click.Group)
+    assert app.list_commands(ctx) == list(module.COMMANDS)
+    for name in module.COMMANDS:
+        found = app.get_command(ctx, name)
+        assert found is not None
+        assert found.name == name
+    assert app.get_command(ctx, "nothing") is None
+
+
+def test_who_stands_nowhere_starts_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    monkeypatch.chdir(lost)
+    assert Context().start == str(lost)
+    lost.rmdir()
+    assert Context().start == "."
+    assert run_command_line(["list"]) == 2
+
+
+# The worker that was started ahead.
+
+
+def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from discover_orch.worker import spawn
+
+    interpreter = (1, spawn.Pipes(orders=-1, messages=-1, life=-1, out=-1, err=-1, pidfd=-1))
+    context = Context(interpreter)
+    assert context.take_interpreter() is interpreter
+    assert context.take_interpreter() is None
+    ended: list[object] = []
+    monkeypatch.setattr(spawn, "end_interpreter", ended.append)
+    assert run_command_line(["nothing"], interpreter) == 2
+    assert run_command_line(["--version"], interpreter) == 0
+    assert run_command_line(["list"]) == 5
+    assert ended == [interpreter, interpreter]

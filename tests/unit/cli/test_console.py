@@ -1,0 +1,168 @@
+"""Where text goes, and how each stream can show it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import types
+
+import pytest
+
+from discover_orch.cli import console as voice
+from discover_orch.cli.console import HungUp, Voice
+from discover_orch.model.errors import Problem
+
+
+class Stream(io.StringIO):
+    """A stream with a terminal's airs, that may fail."""
+
+    def __init__(
+        self, *, is_terminal: bool = False, encoding: str = "utf-8", fails: int = 0
+    ) -> None:
+        super().__init__()
+        self._is_terminal, self._encoding, self._fails = is_terminal, encoding, fails
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def write(self, text: str) -> int:
+        text.encode(self._encoding)
+        if self._fails:
+            raise OSError(self._fails, os.strerror(self._fails))
+        return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> tuple[Stream, Stream]:
+    out, err = Stream(is_terminal=True), Stream()
+    fake = types.SimpleNamespace(stdout=out, stderr=err, __stdout__=None)
+    monkeypatch.setattr(voice, "sys", fake)  # pytest itself puts `sys.stdout` back before a test
+    return out, err
+
+
+def test_results_go_to_stdout_and_all_else_to_stderr(streams: tuple[Stream, Stream]) -> None:
+    speaker = Voice()
+    speaker.out("result\n")
+    speaker.err("remark\n")
+    speaker.problems([Problem(code="x", message="it is wrong", hint="mend it")])
+    out, err = (stream.getvalue() for stream in streams)
+    assert out == "result\n"
+    assert err == "remark\nerror: it is wrong\n  hint: mend it\n"
+
+
+def test_each_stream_has_a_style_of_its_own(streams: tuple[Stream, Stream]) -> None:
+    speaker = Voice()
+    assert (speaker.out_style.colour, speaker.err_style.colour) == (True, False)
+    assert speaker.out_style.unicode
+
+
+@pytest.mark.parametrize(
+    ("option", "environ", "is_terminal", "colour"),
+    [
+        ("auto", {}, True, True),
+        ("auto", {}, False, False),
+        ("auto", {"TERM": "dumb"}, True, False),
+        ("auto", {"NO_COLOR": "1"}, True, False),
+        ("auto", {"NO_COLOR": ""}, True, True),
+        ("auto", {"FORCE_COLOR": "1"}, False, True),
+        ("auto", {"FORCE_COLOR": "0"}, False, False),
+        ("auto", {"FORCE_COLOR": ""}, False, False),
+        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, True),
+        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, False, True),
+        ("never", {"FORCE_COLOR": "1"}, True, False),
+    ],
+)
+def test_colour_is_as_the_user_says_else_as_the_stream_can(
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    environ: dict[str, str],
+    is_terminal: bool,
+    colour: bool,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Stream(is_terminal=is_terminal))
+    for name, text in environ.items():
+        monkeypatch.setenv(name, text)
+    assert Voice(option).out_style.colour is colour
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("120", 120), ("10", 40), ("0", 80), ("-3", 80), ("x", 80), ("", 80)]
+)
+def test_the_width_is_that_of_columns_and_never_absurd(
+    monkeypatch: pytest.MonkeyPatch, columns: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "__stdout__", None)
+    assert Voice().out_style.width == width
+
+
+def test_characters_that_a_stream_cannot_hold_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Stream(encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    speaker = Voice()
+    speaker.out("é \ud800 \u2717\n")
+    assert out.getvalue() == "\\xe9 \\ud800 \\u2717\n"
+    assert not speaker.out_style.unicode
+
+
+def test_without_streams_all_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    speaker = Voice()
+    speaker.out("x")
+    speaker.err("x")
+    assert speaker.terminal is None
+    assert not speaker.out_style.colour
+
+
+def test_a_reader_that_is_gone_is_told_on_stdout_and_forgiven_on_stderr(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Stream(fails=errno.EPIPE))
+    monkeypatch.setattr(sys, "stderr", Stream(fails=errno.EPIPE))
+    speaker = Voice()
+    speaker.err("x")
+    with pytest.raises(BrokenPipeError):
+        speaker.out("x")
+
+
+def test_a_terminal_that_is_gone_is_a_reader_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Stream(fails=errno.EIO))
+    with pytest.raises(HungUp):
+        Voice().out("x")
+    assert issubclass(HungUp, BrokenPipeError)
+
+
+def test_another_failure_of_stdout_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Stream(fails=errno.ENOSPC))
+    with pytest.raises(OSError, match="No space"):
+        Voice().out("x")
+
+
+@pytest.mark.parametrize(("term", "is_able"), [("xterm", True), ("dumb", False)])
+def test_a_terminal_is_one_that_can_wipe_a_line(
+    streams: tuple[Stream, Stream], monkeypatch: pytest.MonkeyPatch, term: str, is_able: bool
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    assert (Voice().terminal is streams[0]) is is_able
+
+
+def test_a_closed_stream_is_no_terminal(streams: tuple[Stream, Stream]) -> None:
+    def isatty() -> bool:
+        raise ValueError("I/O operation on closed file")
+
+    streams[0].isatty = isatty  # type: ignore[method-assign]
+    assert Voice().terminal is None

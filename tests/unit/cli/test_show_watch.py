@@ -1,0 +1,381 @@
+"""What is written while a watch happens: a watch that is played, and streams that are looked at."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import pytest
+
+from discover_orch.cli import show_watch as watched_module
+from discover_orch.cli.app import Context
+from discover_orch.cli.console import HungUp, Voice
+from discover_orch.cli.show_watch import CLEAR, Shown, show
+from discover_orch.cli.status_line import WIPE
+from discover_orch.cli.watch_command import read_preload
+from discover_orch.execution.run_state import (
+    Event,
+    Failure,
+    Noticed,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    Ticked,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.model.value import replace
+from discover_orch.planning import view as looking
+from discover_orch.planning.plan import Plan
+from discover_orch.watch.loop import Manner, Watching
+from discover_orch.watch.request import Request
+from discover_orch.watch.watch_events import (
+    Answered,
+    Began,
+    Broken,
+    Changed,
+    Moment,
+    Remark,
+    Unchanged,
+    Waiting,
+)
+from tests.conftest import Project
+
+SHOWN = Shown(
+    output="live",
+    quiet=False,
+    verbose=False,
+    as_json=False,
+    clears=False,
+    rings=False,
+    has_title=False,
+)
+BROKEN = Problem(code="syntax", message="it is broken", hint="mend it")
+WAITING = Waiting(tools=1, files=2, folders=1, mode="events", scope="stage")
+CHANGED = Changed(paths=("src/a.py",), tools=("a",), stages=("s",))
+
+
+class Terminal(io.StringIO):
+    """What a terminal was told."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class SpokenTo(Voice):
+    """Keeps what was said to each stream, and in which order."""
+
+    def __init__(self, *, on_terminal: bool = False, fails: type[OSError] | None = None) -> None:
+        super().__init__("never")
+        self.said = self.complained = ""
+        self.order: list[str] = []
+        self._stream = Terminal() if on_terminal else None
+        self._fails = fails
+
+    def out(self, text: str) -> None:
+        if self._fails is not None:
+            raise self._fails(errno.EIO, "gone")
+        self.said += text
+        self.order.append("out")
+
+    def err(self, text: str) -> None:
+        self.complained += text
+        self.order.append("err")
+
+    @property
+    def terminal(self) -> TextIO | None:
+        return self._stream
+
+    @property
+    def drawn(self) -> str:
+        assert self._stream is not None
+        return self._stream.getvalue()
+
+
+def context_of(voice: Voice) -> Context:
+    context = Context()
+    context.voice = voice
+    return context
+
+
+class PlayedWatching(Watching):
+    """Gives what it was told to, and notes that it was closed."""
+
+    def __init__(self, root: Path, told: Sequence[Moment | Event], code: int) -> None:
+        super().__init__(Request(start=str(root), folder=None), Manner(), {})
+        self._play, self._code = told, code
+        self.closed = 0
+
+    def events(self, keys: object = None) -> Generator[Moment | Event, None, int]:
+        assert keys is not None
+        try:
+            yield from self._play
+            return self._code
+        finally:
+            self.closed += 1
+
+
+class Shows:
+    """Shows what a watch of one tool gives."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        view = looking.look(str(root), None, {})
+        self.plan: Plan = looking.plan(view, [])
+        self.names = {step.tool.module: step.tool.name for step in self.plan.steps}
+
+    def show(
+        self,
+        *told: Moment | Event,
+        code: int = 0,
+        on_terminal: bool = False,
+        fails: type[OSError] | None = None,
+        **more: Any,
+    ) -> tuple[int, SpokenTo, PlayedWatching]:
+        voice = SpokenTo(on_terminal=on_terminal, fails=fails)
+        watching = PlayedWatching(self.root, told, code)
+        return show(context_of(voice), watching, replace(SHOWN, **more)), voice, watching
+
+    def said(self, *told: Moment | Event, **more: Any) -> str:
+        return self.show(*told, **more)[1].said
+
+    def run(
+        self, status: RunStatus = "passed", *, is_first: bool = False, **more: Any
+    ) -> Iterator[Moment | Event]:
+        """A run of the one tool."""
+        yield Began(plan=self.plan, names=self.names, is_first=is_first, reason="why", **more)
+        yield RunStarted(run="41", targets=(), tools=("src.a",))
+        yield ToolStarted(module="src.a")
+        yield ToolOutput(module="src.a", stream="stdout", text="hello\n")
+        error = Failure(kind="exception", type="ValueError", message="no")
+        ends: Any = status
+        yield ToolFinished(
+            module="src.a", status=ends, duration=0.25, error=error if status == "failed" else None
+        )
+        yield RunFinished(status=status, duration=0.3)
+
+
+@pytest.fixture
+def shows(project: Project) -> Shows:
+    return Shows(project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): pass\n"}))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(time, "strftime", lambda form: "12:30:59")
+
+
+# Its end.
+
+
+@pytest.mark.parametrize("code", [0, 130])
+def test_the_exit_code_is_that_of_the_watch(shows: Shows, code: int) -> None:
+    answer, _, watching = shows.show(WAITING, code=code)
+    assert (answer, watching.closed) == (code, 1)
+
+
+def test_a_terminal_that_is_gone_ends_the_watch(shows: Shows) -> None:
+    answer, _, watching = shows.show(WAITING, WAITING, fails=HungUp)
+    assert (answer, watching.closed) == (ExitCode.HANGUP, 1)
+
+
+def test_a_pipe_that_nobody_reads_ends_it_too(shows: Shows) -> None:
+    watching = PlayedWatching(shows.root, [WAITING, WAITING], 0)
+    with pytest.raises(BrokenPipeError):
+        show(context_of(SpokenTo(fails=BrokenPipeError)), watching, SHOWN)
+    assert watching.closed == 1
+
+
+# Text.
+
+
+def test_moments_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
+    said = shows.said(
+        WAITING, CHANGED, Unchanged(paths=("b.py",)), Answered(key="x", sentence="no key")
+    )
+    assert said.splitlines() == [
+        "watching 2 files for 1 tool (Enter runs again, h helps, q quits)",
+        "12:30:59 changed src/a.py " + ("→" if "→" in said else "->") + " a (1 tool)",
+        "b.py saved, nothing to run",
+        "no key",
+    ]
+
+
+def test_a_run_stands_between_them_with_its_reason_at_the_end(shows: Shows) -> None:
+    said = shows.said(CHANGED, *shows.run(), WAITING)
+    lines = said.splitlines()
+    assert lines[0].startswith("12:30:59 changed")
+    assert any("hello" in line for line in lines)
+    assert any("passed" in line and line.endswith("(why)") for line in lines)
+    assert lines[-1].startswith("watching 2 files")
+    assert not any(line.startswith("orch ") for line in lines)
+
+
+def test_the_first_run_has_a_heading_and_no_reason(shows: Shows) -> None:
+    said = shows.said(*shows.run(is_first=True))
+    assert said.startswith("orch ")
+    assert "database sqlite:///data.db" in said
+    assert "(why)" not in said
+
+
+def test_each_run_is_counted_by_itself(shows: Shows) -> None:
+    said = shows.said(*shows.run("failed"), *shows.run())
+    first, second = [line for line in said.splitlines() if line.endswith("(why)")]
+    assert "failed" in first
+    assert "failed" not in second
+    assert "1 passed" in second
+
+
+def test_problems_go_to_stderr_before_the_line_about_them(shows: Shows) -> None:
+    _, voice, _ = shows.show(Broken(problems=(BROKEN,), waiting=("b",)))
+    assert voice.complained == "error: it is broken\n  hint: mend it\n"
+    assert voice.said == "waiting for the mend, and with it: b\n"
+    assert voice.order == ["err", "out"]
+
+
+def test_remarks_go_to_stderr(shows: Shows) -> None:
+    _, voice, _ = shows.show(Remark(problem=replace(BROKEN, severity="warning")))
+    assert voice.complained == "warning: it is broken\n  hint: mend it\n"
+    assert voice.said == ""
+
+
+def test_imports_ahead_are_told_to_who_wants_to_know(shows: Shows) -> None:
+    run = list(shows.run(imported=(("pandas", 0.5, ""),)))
+    assert "imported ahead" not in shows.said(*run)
+    assert "imported ahead: pandas 0.50 s\n" in shows.said(*run, verbose=True)
+
+
+def test_a_cold_start_is_told_in_passing(shows: Shows) -> None:
+    said = shows.said(*shows.run(cold="starting from nothing: it died"))
+    assert said.startswith("starting from nothing: it died\n")
+
+
+def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
+    said = shows.said(CHANGED, *shows.run(), quiet=True)
+    assert "changed src/a.py" in said
+    assert "1 passed" in said
+
+
+@pytest.mark.parametrize(("output", "is_shown"), [("live", True), ("none", False)])
+def test_what_tools_print_is_shown_where_it_is_wanted(
+    shows: Shows, output: Any, is_shown: bool
+) -> None:
+    assert ("hello" in shows.said(*shows.run(), output=output)) == is_shown
+
+
+# A terminal.
+
+
+def test_the_line_of_the_moment_is_wiped_before_anything_else_is_written(shows: Shows) -> None:
+    run = list(shows.run())
+    run[3:3] = [Ticked(module="src.a", seconds=1.5)]
+    _, voice, _ = shows.show(*run[:4], CHANGED, on_terminal=True)
+    assert "a 1.50 s" in voice.drawn
+    assert voice.drawn.endswith(WIPE)
+
+
+def test_the_screen_is_cleared_before_each_run_where_that_is_wanted(shows: Shows) -> None:
+    runs = [*shows.run(is_first=True), *shows.run()]
+    assert shows.said(*runs, on_terminal=True, clears=True).count(CLEAR) == 2
+    assert CLEAR not in shows.said(*runs, on_terminal=True)
+    assert CLEAR not in shows.said(*runs, clears=True)
+    assert CLEAR not in shows.said(*runs, on_terminal=True, clears=True, as_json=True)
+    assert "3J" not in CLEAR  # what has scrolled off stays
+
+
+@pytest.mark.parametrize(
+    ("status", "rings"), [("failed", 1), ("passed", 0), ("cancelled", 0), ("interrupted", 0)]
+)
+def test_the_bell_rings_when_a_run_has_failed_and_only_then(
+    shows: Shows, status: RunStatus, rings: int
+) -> None:
+    run = list(shows.run(status))
+    assert shows.said(*run, on_terminal=True, rings=True).count("\a") == rings
+    assert "\a" not in shows.said(*run, on_terminal=True)
+    assert "\a" not in shows.said(*run, rings=True)
+
+
+def test_json_has_no_bell_on_a_terminal_either(shows: Shows) -> None:
+    said = shows.said(*shows.run("failed"), on_terminal=True, rings=True, as_json=True)
+    assert "\a" not in said
+
+
+def test_the_title_says_how_it_goes_and_is_put_back(shows: Shows) -> None:
+    said = shows.said(*shows.run(), *shows.run("failed"), on_terminal=True, has_title=True)
+    titles = [part.partition("\a")[0] for part in said.split("\x1b]2;")[1:]]
+    assert titles == [
+        *("orch: a is running", "orch: all well"),
+        *("orch: a is running", "orch: failed", "orch"),
+    ]
+    assert "\x1b]2;" not in shows.said(*shows.run(), has_title=True)
+    assert "\x1b]2;" not in shows.said(*shows.run(), on_terminal=True)
+
+
+# JSON.
+
+
+def test_json_is_one_object_a_line_for_moments_and_events(shows: Shows) -> None:
+    _, voice, _ = shows.show(
+        Broken(problems=(BROKEN,)),
+        CHANGED,
+        *shows.run(is_first=True),
+        Unchanged(paths=("a.py",)),
+        Remark(problem=BROKEN),
+        Answered(key="h"),
+        WAITING,
+        as_json=True,
+    )
+    events = [json.loads(line) for line in voice.said.splitlines()]
+    assert [one["event"] for one in events] == [
+        *("broken", "changed", "run_started", "tool_started", "tool_output", "tool_finished"),
+        *("run_finished", "unchanged", "notice", "key", "watching"),
+    ]
+    assert {one["name"] for one in events if "name" in one} == {"a"}
+    assert voice.complained == ""
+
+
+def test_json_has_the_exit_code_of_each_run(shows: Shows) -> None:
+    said = shows.said(*shows.run("failed"), *shows.run(), as_json=True)
+    ends = [json.loads(line) for line in said.splitlines()]
+    codes = [one["exit_code"] for one in ends if one["event"] == "run_finished"]
+    assert codes == [1, 0]
+
+
+def test_what_no_tool_is_to_blame_for_goes_to_stderr_in_json_too(shows: Shows) -> None:
+    run = list(shows.run())
+    run[5:5] = [Noticed(problem=BROKEN)]
+    _, voice, _ = shows.show(*run, as_json=True)
+    assert "it is broken" in voice.complained
+
+
+# The configuration.
+
+
+@pytest.mark.parametrize(
+    ("configured", "modules"),
+    [
+        ({}, None),
+        ({"preload": True}, None),
+        ({"preload": False}, ()),
+        ({"preload": []}, ()),
+        ({"preload": ["pandas", "numpy"]}, ("pandas", "numpy")),
+        ({"preload": ("pandas",)}, ("pandas",)),
+    ],
+)
+def test_what_to_import_ahead_can_be_configured(
+    configured: dict[str, object], modules: tuple[str, ...] | None
+) -> None:
+    assert read_preload(configured) == modules
+
+
+def test_every_kind_of_moment_is_shown_as_one() -> None:
+    kinds = cast(Any, Moment).__args__
+    assert set(watched_module.MOMENTS) == set(kinds)

@@ -1,0 +1,111 @@
+"""How a shell completes the words that name tools: by reading source, and without a word of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from discover_orch.cli.app import Context
+from discover_orch.cli.targets import TARGETS, no_tools
+from tests.support.project_builder import write_files
+
+FILES = {
+    "orch.toml": "stages = ['ingest']\ngroups = {nightly = ['fetch']}",
+    "src/fetch.py": '"""Gets it."""\nSTAGE = "ingest"\ndef run(): ...',
+    "src/find.py": 'STAGE = "ingest"\ndef run(): ...',
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the project of this test."""
+    write_files(tmp_path, FILES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def completed(incomplete: str, folder: str | None = None) -> dict[str, str | None]:
+    """The words for a shell, with what each is."""
+    context = Context()
+    context.folder = folder
+    ctx = click.Context(
+        click.Command("run"), parent=click.Context(click.Group("orch"), obj=context)
+    )
+    items = TARGETS.shell_complete(ctx, click.Argument(["targets"]), incomplete)
+    assert {item.type for item in items} <= {"plain"}
+    return {item.value: item.help for item in items}
+
+
+@pytest.mark.usefixtures("root")
+def test_every_word_that_can_be_a_target_is_offered_with_what_it_is() -> None:
+    assert completed("") == {
+        "ingest": "stage",
+        "full": "all stages in order",
+        "nightly": "group",
+        "fetch": "Gets it.",
+        "find": "",
+    }
+
+
+@pytest.mark.usefixtures("root")
+def test_only_what_was_begun_is_offered() -> None:
+    assert [*completed("f")] == ["full", "fetch", "find"]
+    assert [*completed("fe")] == ["fetch"]
+    assert completed("x") == {}
+
+
+@pytest.mark.usefixtures("root")
+def test_a_plus_before_a_word_stays_there() -> None:
+    assert [*completed("+fi")] == ["+find"]
+
+
+@pytest.mark.usefixtures("root")
+def test_a_word_that_says_what_it_means_is_completed_as_such() -> None:
+    assert [*completed("tool:fe")] == ["tool:fetch"]
+    assert [*completed("stage:")] == ["stage:ingest"]
+
+
+@pytest.mark.usefixtures("root")
+def test_a_path_is_completed_by_the_shell() -> None:
+    ctx = click.Context(click.Command("run"), obj=Context())
+    (item,) = TARGETS.shell_complete(ctx, click.Argument(["targets"]), "src/fe")
+    assert (item.value, item.type) == ("src/fe", "file")
+
+
+def test_another_project_can_be_meant(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(root, {"elsewhere/": ""})
+    monkeypatch.chdir(root / "elsewhere")
+    assert "fetch" in completed("", "..")
+
+
+@pytest.mark.parametrize("config", ["stages = [", "jobs = 'x'", "packages = ['nowhere']"])
+def test_a_broken_project_completes_nothing_and_says_nothing(
+    root: Path, capfd: pytest.CaptureFixture[str], config: str
+) -> None:
+    write_files(root, {"orch.toml": config})
+    assert completed("") == {}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("root")
+def test_a_folder_that_is_not_there_completes_nothing() -> None:
+    assert completed("", "nowhere") == {}
+
+
+def test_a_deleted_current_folder_completes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    monkeypatch.chdir(lost)
+    lost.rmdir()
+    assert completed("") == {}
+
+
+def test_a_project_without_tools_says_what_a_tool_is() -> None:
+    problem = no_tools()
+    assert (problem.code, problem.message) == ("no-tools", "no tool was found")
+    for word in ("STAGE", "run()", "orch list -v"):
+        assert word in problem.hint

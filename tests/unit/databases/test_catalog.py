@@ -1,0 +1,347 @@
+"""What the names in statements mean in one database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from discover_orch.databases.catalog import Catalog, Table, Touched, look_up
+from discover_orch.databases.sql_effects import Effect, Name
+from discover_orch.model.value import replace
+
+
+def table(text: str) -> Table:
+    """`t` is public.t, `s.t` is what it says."""
+    schema, _, name = text.rpartition(".")
+    return "", schema or "public", name
+
+
+def tables(text: str) -> frozenset[Table]:
+    return frozenset(table(one) for one in text.split())
+
+
+def links(**of: str) -> dict[Table, tuple[Table, ...]]:
+    return {table(one): tuple(tables(others)) for one, others in of.items()}
+
+
+def postgres(there: str = "", *, places: str = "public", **more: Any) -> Catalog:
+    named = tuple(("", one) for one in ["pg_temp_1", *places.split()])
+    return Catalog(
+        tables=tables(there),
+        temporary=frozenset(one for one in tables(there) if one[1] == "pg_temp_1"),
+        places=named,
+        here=named[1],
+        plain=("", "public"),
+        **more,
+    )
+
+
+def duckdb(there: str = "", *, here: str = "w.main", **more: Any) -> Catalog:
+    """Names in three parts."""
+    found = frozenset((one[0], one[1], one[2]) for one in (x.split(".") for x in there.split()))
+    database, schema = here.split(".")
+    return Catalog(
+        tables=found,
+        temporary=frozenset(one for one in found if one[0] == "temp"),
+        places=(("temp", "main"), (database, schema), (database, "main")),
+        here=(database, schema),
+        plain=("w", "main"),
+        has_variables=True,
+        **more,
+    )
+
+
+def names(text: str) -> tuple[Name, ...]:
+    return tuple(tuple(one.split(".")) for one in text.split())
+
+
+def read(text: str, **more: Any) -> Effect:
+    return Effect(read=names(text), **more)
+
+
+def write(text: str, **more: Any) -> Effect:
+    return Effect(written=names(text), **more)
+
+
+def make(text: str, **more: Any) -> Effect:
+    return Effect(made=names(text), changes_names=True, **more)
+
+
+def drop(text: str) -> Effect:
+    return write(text, changes_names=True)
+
+
+def make_temporary(text: str) -> Effect:
+    return Effect(passing=names(text), changes_names=True)
+
+
+MOVE = Effect(changes_names=True, moves_names=True)
+
+
+def touch(*effects: Effect, now: Catalog, before: Catalog | None = None) -> tuple[str, str]:
+    """Tables read and written; none of it unclear."""
+    touched = look_up(effects, now, before or now)
+    assert not touched.is_unclear
+    return " ".join(sorted(touched.read)), " ".join(sorted(touched.written))
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("there", "places", "name", "found"),
+    [
+        ("t", "public", "t", "t"),
+        ("s.t t", "s public", "t", "s.t"),
+        ("t", "s public", "t", "t"),
+        ("s.t t", "public", "s.t", "s.t"),
+        ("pg_temp_1.t t", "public", "t", "pg_temp_1.t"),
+        ("s.t", "public", "t", None),
+        ("s.t", "public", "db.s.t", "s.t"),
+    ],
+)
+def test_a_bare_name_is_looked_up_in_one_place_after_another(
+    there: str, places: str, name: str, found: str | None
+) -> None:
+    catalog = postgres(there, places=places)
+    assert catalog.find(names(name)[0]) == (table(found) if found else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("t", ("w", "main", "t")),
+        ("s.t", ("w", "s", "t")),
+        ("x.q", ("x", "main", "q")),  # of two parts the first may be a database
+        ("x.main.q", ("x", "main", "q")),
+        ("x.s.r", ("x", "s", "r")),
+        ("q", None),
+    ],
+)
+def test_in_duckdb_a_name_may_begin_with_a_database(name: str, found: Table | None) -> None:
+    catalog = duckdb("w.main.t w.s.t x.main.q x.s.r")
+    assert catalog.find(names(name)[0]) == found
+
+
+def test_what_is_made_is_made_here_whatever_else_has_its_name() -> None:
+    catalog = postgres("pg_temp_1.t t", places="s public")
+    assert catalog.make(("t",)) == table("s.t")
+    assert catalog.expect(("t",)) == table("pg_temp_1.t")
+    assert catalog.expect(("n",)) == table("s.n")
+    assert catalog.find_behind(("t",)) == table("t")
+
+
+def test_a_table_keeps_its_shown_name_wherever_a_tool_goes() -> None:
+    for here in ("w.main", "x.main", "w.s"):
+        catalog = duckdb("w.main.t w.s.t x.main.t", here=here)
+        shown = [catalog.show(one) for one in sorted(catalog.tables)]
+        assert shown == ["t", "s.t", "x.main.t"]
+
+
+# What is made, dropped and there already.
+
+
+@pytest.mark.parametrize(
+    ("effect", "before", "now", "written"),
+    [
+        (make("n"), "", "n", "n"),
+        (make("n", if_absent=True), "", "n", "n"),
+        (make("t", if_absent=True), "t", "t", ""),
+        (make("t"), "t", "t", "t"),
+        (drop("t"), "t", "", "t"),
+        (drop("ghost"), "t", "t", ""),  # IF EXISTS
+        (drop("t"), "t v", "", "t v"),  # CASCADE
+        (write("t"), "t", "t", "t"),
+        (make("pg_mine"), "", "pg_mine", "pg_mine"),
+        (drop("pg_mine"), "pg_mine", "", "pg_mine"),
+    ],
+)
+def test_what_is_made_and_dropped_is_written(
+    effect: Effect, before: str, now: str, written: str
+) -> None:
+    assert touch(effect, now=postgres(now), before=postgres(before)) == ("", written)
+
+
+def test_what_was_dropped_and_made_again_is_written() -> None:
+    effects = drop("t"), make("t", if_absent=True)
+    assert touch(*effects, now=postgres("t")) == ("", "t")
+
+
+def test_what_was_made_and_dropped_again_is_nobodys_matter() -> None:
+    effects = make("x"), write("x"), read("x t"), drop("x")
+    assert touch(*effects, now=postgres("t")) == ("t", "")
+
+
+def test_if_not_exists_asks_for_one_where_it_would_be_made() -> None:
+    before = postgres("t pg_temp_1.t", places="s public")
+    now = postgres("t s.t pg_temp_1.t", places="s public")
+    assert touch(make("t", if_absent=True), now=now, before=before) == ("", "s.t")
+
+
+def test_what_vanished_with_another_database_was_not_written() -> None:
+    before = duckdb("w.main.t x.main.q")
+    assert touch(MOVE, now=duckdb("w.main.t"), before=before) == ("", "")
+
+
+# Temporary tables.
+
+
+def test_a_temporary_table_is_nobodys_matter() -> None:
+    effects = make_temporary("x"), write("x"), read("x")
+    assert touch(*effects, now=postgres("pg_temp_1.x"), before=postgres()) == ("", "")
+    assert touch(*effects, now=postgres(), before=postgres()) == ("", "")
+    assert touch(write("pg_temp.x"), now=postgres("pg_temp_1.x")) == ("", "")
+
+
+@pytest.mark.parametrize("before", ["t", "t pg_temp_1.t"])
+def test_a_table_that_was_read_before_one_was_made_in_front_of_it_is_read(before: str) -> None:
+    effects = read("t"), make_temporary("t")
+    now = postgres("t pg_temp_1.t")
+    assert touch(*effects, now=now, before=postgres(before)) == ("t", "")
+
+
+def test_one_that_has_stood_in_front_of_it_all_the_time_hides_it() -> None:
+    assert touch(read("t"), now=postgres("t pg_temp_1.t")) == ("", "")
+
+
+# What goes with a table.
+
+
+def test_views_are_what_they_are_made_of_however_deep() -> None:
+    catalog = postgres("t v w", within=links(w="v", v="t"), along=links(w="v", v="t"))
+    assert touch(read("w"), now=catalog) == ("t v w", "")
+    assert touch(write("w"), now=catalog) == ("", "t v w")
+    assert touch(make("w"), now=catalog) == ("", "w")
+    assert touch(drop("w"), now=catalog) == ("", "w")
+
+
+def test_links_in_a_circle_come_to_an_end() -> None:
+    catalog = postgres("t u", along=links(t="u", u="t"))
+    assert touch(write("t"), now=catalog) == ("", "t u")
+
+
+def test_only_what_cascades_empties_what_refers_to_its_table() -> None:
+    catalog = postgres("t u r", along=links(t="u"), referring=links(t="u r"))
+    assert touch(write("t"), now=catalog) == ("", "t u")
+    assert touch(write("t", cascades=True), now=catalog) == ("", "r t u")
+
+
+def test_files_behind_a_view_are_read_with_it() -> None:
+    catalog = duckdb(
+        "w.main.v w.main.o",
+        within={("w", "main", "o"): (("w", "main", "v"),)},
+        files={("w", "main", "v"): ("a.csv",)},
+    )
+    touched = look_up([read("o")], catalog, catalog)
+    assert touched == Touched(read=frozenset({"o", "v"}), files_read=("a.csv",))
+
+
+@pytest.mark.parametrize(
+    ("effect", "is_unclear"),
+    [
+        (write("t"), True),
+        (read("t"), False),
+        (read("v"), True),
+        (read("o"), True),
+        (write("p"), True),
+        (Effect(called=("f",)), True),
+        (Effect(called=("g",)), False),
+    ],
+)
+def test_what_nobody_can_see_is_unclear(effect: Effect, is_unclear: bool) -> None:
+    catalog = postgres(
+        "t v o p",
+        active=tables("t"),
+        opaque=tables("v"),
+        within=links(o="v"),
+        along=links(p="t"),
+        routines=frozenset({"f"}),
+    )
+    assert look_up([effect], catalog, catalog).is_unclear is is_unclear
+
+
+# What is no table of anybody's.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pg_class",
+        "pg_catalog.pg_class",
+        "information_schema.tables",
+        "duckdb_tables",
+        "sqlite_master",
+        "in/a.csv",
+    ],
+)
+def test_the_databases_own_and_files_are_no_tables(name: str) -> None:
+    whole = Effect(read=((name,) if "/" in name else tuple(name.split(".")),))
+    assert touch(whole, now=postgres()) == ("", "")
+
+
+def test_a_name_that_nobody_knows_is_a_table_in_postgresql_and_a_variable_in_duckdb() -> None:
+    assert touch(read("frame"), now=postgres("t")) == ("frame", "")
+    assert touch(read("frame"), now=duckdb("w.main.t")) == ("", "")
+    assert touch(read("s.gone"), now=duckdb("w.main.t")) == ("s.gone", "")
+
+
+def test_a_file_that_is_a_table_is_no_file() -> None:
+    effect = Effect(read=(("a.csv",),), files_read=("a.csv", "b.csv"))
+    catalog = replace(duckdb(), tables=frozenset({("w", "main", "a.csv")}))
+    touched = look_up([effect], catalog, catalog)
+    assert touched == Touched(read=frozenset({"a.csv"}), files_read=("b.csv",))
+
+
+# Names that were looked up elsewhere before.
+
+UNDO = Effect(undoes=True)
+
+
+@pytest.mark.parametrize(
+    ("effects", "is_unclear"),
+    [
+        ([MOVE, read("t")], False),
+        ([MOVE, MOVE, read("t")], False),
+        ([read("t"), MOVE], True),
+        ([write("t"), MOVE], True),
+        ([make("t"), MOVE], True),
+        ([MOVE, read("t"), MOVE], True),
+        ([MOVE, read("t"), UNDO], True),
+        ([MOVE, UNDO, read("t")], False),
+        ([read("t"), UNDO, read("t")], False),
+        ([Effect(), MOVE], False),
+    ],
+)
+def test_names_from_before_a_move_are_unclear(effects: list[Effect], is_unclear: bool) -> None:
+    catalog = postgres("t")
+    assert look_up(effects, catalog, catalog).is_unclear is is_unclear
+
+
+# The law: nothing that is named is lost.
+
+NAME = st.sampled_from(["t", "u", "v", "s.t", "x", "public.u"])
+EFFECT = st.one_of(
+    st.builds(read, NAME), st.builds(write, NAME), st.builds(make, NAME), st.builds(drop, NAME)
+)
+THERE = st.sets(st.sampled_from(["t", "u", "v", "s.t"])).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(effects=st.lists(EFFECT, max_size=6), now=THERE, before=THERE)
+def test_each_table_that_is_there_and_named_is_told(
+    effects: list[Effect], now: str, before: str
+) -> None:
+    touched = look_up(effects, postgres(now), postgres(before))
+    there = {*now.split(), *before.split()}
+    for effect in effects:
+        for name in effect.read:
+            assert (shown := ".".join(name).removeprefix("public.")) not in there or (
+                shown in touched.read
+            )
+        for name in (*effect.written, *(effect.made if not effect.if_absent else ())):
+            shown = ".".join(name).removeprefix("public.")
+            is_there = shown in (there if effect.written else now.split())
+            assert not is_there or shown in touched.written

@@ -1,0 +1,148 @@
+"""Listening to the methods of a class: what they do and give stays what it was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from discover_orch.databases.driver import Driver
+from tests.support.heard import Heard
+
+
+class Cursor:
+    def execute(self, query: str, params: object = None, *, prepare: bool = False) -> object:
+        """Run it."""
+        if query == "bad":
+            raise ValueError(query)
+        return self, query, params, prepare
+
+
+def make_driver(listen: Callable[..., None], *, after: bool = False) -> tuple[type[Any], Driver]:
+    """A class to listen to, and the driver that does."""
+    owner = type("Cursor", (), {**vars(Cursor)})
+
+    class Fake(Driver):
+        wrapped = 0
+
+        def _wrap_all(self) -> None:
+            self.wrapped += 1
+            self._wrap(owner, "execute", listen, after=after)
+            self._wrap(owner, "missing", listen)
+
+    return owner, Fake()
+
+
+def listen_well(note: Any, cursor: Any, query: str, params: Any = None, **_: Any) -> None:
+    note.text(query)
+
+
+def listen_badly(note: Any, *_: Any, **__: Any) -> None:
+    raise RuntimeError("no")
+
+
+CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    (("x",), {}),
+    (("x", (1,)), {"prepare": True}),
+    ((), {"query": "x", "params": (1,)}),
+    (("bad",), {}),
+    ((), {}),
+    (("x",), {"nonsense": 1}),
+    ((1, 2, 3, 4), {}),
+]
+
+
+def outcome(method: Callable[..., Any], *args: Any, **named: Any) -> object:
+    try:
+        return method(*args, **named)
+    except Exception as error:
+        return type(error), str(error).partition(".")[2] or str(error)
+
+
+@pytest.mark.parametrize(("args", "named"), CALLS)
+@pytest.mark.parametrize("listen", [listen_well, listen_badly])
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("is_called_from", [True, False])
+def test_a_call_gives_and_raises_what_it_did_before(
+    args: tuple[Any, ...],
+    named: dict[str, Any],
+    listen: Callable[..., None],
+    after: bool,
+    is_called_from: bool,
+) -> None:
+    owner, driver = make_driver(listen, after=after)
+    driver.looks_at_callers = is_called_from
+    cursor = owner()
+    expected = outcome(cursor.execute, *args, **named)
+    driver.hear(Heard(cursor))
+    assert outcome(cursor.execute, *args, **named) == expected
+
+
+def test_a_method_keeps_its_name_and_its_signature() -> None:
+    owner, driver = make_driver(listen_well)
+    driver.hear(Heard(None))
+    assert owner.execute.__name__ == "execute"
+    assert owner.execute.__doc__ == "Run it."
+    assert inspect.signature(owner.execute) == inspect.signature(Cursor.execute)
+    assert not hasattr(owner, "missing")
+
+
+def test_it_is_wrapped_once_and_the_last_who_asks_is_told() -> None:
+    owner, driver = make_driver(listen_well)
+    first, second = Heard(None), Heard(None)
+    driver.hear(first)
+    driver.hear(second)
+    owner().execute("x")
+    driver.note = None
+    owner().execute("y")
+    assert (first.texts, second.texts) == ([], ["x"])
+    assert driver.wrapped == 1  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_heard_is_strange_and_what_fails_is_told() -> None:
+    owner, driver = make_driver(listen_badly)
+    note = Heard(None)
+    driver.hear(note)
+    owner().execute("x")
+    assert note.others == ["stranger"]
+    with pytest.raises(ValueError, match="bad"):
+        owner().execute("bad")
+    assert note.others == ["stranger", "stranger", "failed"]
+
+
+def test_an_interrupt_while_it_listens_goes_through() -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    owner, driver = make_driver(interrupt)
+    driver.hear(Heard(None))
+    with pytest.raises(KeyboardInterrupt):
+        owner().execute("x")
+
+
+def test_a_method_that_looks_at_its_callers_variables_finds_them() -> None:
+    seen: list[tuple[set[str], str]] = []
+
+    class Looker:
+        def look(self, one: object) -> None:
+            frame = inspect.currentframe()
+            assert frame is not None
+            assert frame.f_back is not None
+            seen.append(({*frame.f_back.f_locals}, frame.f_back.f_globals["__name__"]))
+
+    class Fake(Driver):
+        looks_at_callers = True
+
+        def _wrap_all(self) -> None:
+            self._wrap(Looker, "look", listen_well)
+
+    driver = Fake()
+    driver.hear(Heard(None))
+    mine = Looker()
+    mine.look("x")
+    found, where = seen[0]
+    assert {"mine", "driver", "seen"} <= found
+    assert not {"args", "named", "original", "call"} & found
+    assert where == __name__

@@ -1,0 +1,181 @@
+"""What is heard of psycopg, and what PostgreSQL says of a database: a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from discover_orch.databases.drivers import find_driver
+from tests.support.heard import ask, hear
+from tests.support.postgres import make_database
+
+
+@pytest.fixture(scope="module")
+def url(postgres_server: str) -> str:
+    url = make_database(postgres_server, "drivers")
+    with psycopg.connect(url) as conn:
+        conn.execute("CREATE TABLE t AS SELECT 1 AS a")
+        conn.execute("CREATE TABLE u (a int)")
+    return url
+
+
+@pytest.fixture
+def pg(url: str) -> Iterator[psycopg.Connection]:
+    """What a test does on it is rolled back."""
+    with psycopg.connect(url) as conn:
+        driver = find_driver(conn)
+        assert driver is not None
+        yield conn
+        driver.note = None
+        conn.rollback()
+
+
+def read_in_parts(conn: psycopg.Connection, query: str) -> None:
+    with conn.cursor(name="x") as cursor:
+        cursor.execute(query.encode())
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda c: c.execute("SELECT a FROM t"), "SELECT a FROM t"),
+        (lambda c: c.execute(query=b"SELECT a FROM t"), "SELECT a FROM t"),
+        (lambda c: c.execute("SELECT a % 2 FROM t"), "SELECT a % 2 FROM t"),
+        (lambda c: c.execute("SELECT a %% 2, %s, %(b)s FROM t".replace("%s, ", ""), {"b": 1}), "SELECT a % 2, '?' FROM t"),
+        (lambda c: c.execute("SELECT %b::int4 FROM t", (1,)), "SELECT '?'::int4 FROM t"),
+        (lambda c: c.execute(sql.SQL("SELECT a FROM {}").format(sql.Identifier("t"))), 'SELECT a FROM "t"'),
+        (lambda c: c.cursor().executemany("INSERT INTO u VALUES (%s)", [(1,)]), "INSERT INTO u VALUES ('?')"),
+        (lambda c: [*c.cursor().stream("SELECT a FROM t")], "SELECT a FROM t"),
+        (lambda c: read_in_parts(c, "SELECT a FROM t"), "SELECT a FROM t"),
+        (lambda c: psycopg.ClientCursor(c).execute("SELECT a FROM t"), "SELECT a FROM t"),
+    ],
+)  # fmt: skip
+def test_psycopg_is_heard_by_its_texts(
+    pg: psycopg.Connection, call: Callable[[Any], object], text: str
+) -> None:
+    note = hear(pg)
+    call(pg)
+    assert (note.texts, note.others) == ([text], [])
+
+
+def test_copy_is_heard_both_ways(pg: psycopg.Connection) -> None:
+    note = hear(pg)
+    with pg.cursor().copy("COPY u FROM STDIN") as copy:
+        copy.write_row((1,))
+    with pg.cursor().copy("COPY t TO STDOUT") as copy:
+        assert [*copy.rows()] == [("1",)]
+    assert note.texts == ["COPY u FROM STDIN", "COPY t TO STDOUT"]
+
+
+def test_ends_of_transactions_of_psycopg_are_heard(pg: psycopg.Connection) -> None:
+    note = hear(pg)
+    with pg.transaction():
+        with pg.transaction():
+            pg.execute("SELECT 1")
+        assert note.others == []
+    assert note.others == ["commit"]
+    pg.commit()
+    assert note.others == ["commit", "commit"]
+    with pytest.raises(ZeroDivisionError), pg.transaction():
+        _ = 1 / 0
+    pg.rollback()
+    assert note.texts == ["SELECT 1", "ROLLBACK", "ROLLBACK"]
+
+
+def test_a_call_on_another_connection_of_psycopg_is_told(pg: psycopg.Connection, url: str) -> None:
+    note = hear(pg)
+    with psycopg.connect(url) as other:
+        other.execute("SELECT a FROM t")
+    assert note.others == ["aside", "commit"]
+    note = hear(pg)
+    with psycopg.connect(url, options="-csearch_path=s") as other:
+        other.execute("SELECT 1")
+    assert "stranger" in note.others
+
+
+BUILD = """
+CREATE SCHEMA s;
+CREATE TABLE s.x (a int);
+CREATE VIEW v AS SELECT * FROM t;
+CREATE MATERIALIZED VIEW m AS SELECT v.a FROM v, s.x;
+CREATE TEMP TABLE z (a int);
+CREATE TABLE p (a int) PARTITION BY LIST (a);
+CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
+CREATE TABLE k (a int PRIMARY KEY);
+CREATE TABLE gone (a int REFERENCES k ON DELETE CASCADE);
+CREATE TABLE kept (a int REFERENCES k);
+CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT max(a) FROM t';
+CREATE FUNCTION pure(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+CREATE AGGREGATE total(int) (sfunc = int4pl, stype = int);
+CREATE VIEW opaque AS SELECT f();
+CREATE TABLE lazy (a int DEFAULT f(), b int);
+CREATE TABLE checked (a int CHECK (a > f()));
+CREATE TABLE ruled (a int);
+CREATE RULE r AS ON INSERT TO ruled DO ALSO DELETE FROM t;
+CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CREATE TABLE watched (a int);
+CREATE TRIGGER w AFTER INSERT ON watched FOR EACH ROW EXECUTE FUNCTION g();
+SET search_path = s, public;
+"""
+
+
+def places(found: Iterable[tuple[str, str, str]]) -> set[str]:
+    return {name if schema == "public" else f"{schema}.{name}" for _, schema, name in found}
+
+
+def test_the_catalog_of_postgresql(pg: psycopg.Connection) -> None:
+    pg.execute(BUILD.encode())
+    note = hear(pg)
+    catalog = ask(pg)
+    [temporary] = catalog.temporary
+    within = {name: places(others) for (_, _, name), others in catalog.within.items()}
+    along = {name: places(others) for (_, _, name), others in catalog.along.items()}
+    assert {"t", "u", "s.x", "v", "m", "p", "p1"} <= places(catalog.tables)
+    assert temporary[2] == "z"
+    assert within == {"v": {"t"}, "m": {"v", "s.x"}, "p": {"p1"}}
+    assert along == {"v": {"t"}, "p": {"p1"}, "k": {"gone"}}
+    assert places(catalog.referring["", "public", "k"]) == {"gone", "kept"}
+    assert places(catalog.active) == {"lazy", "checked", "ruled", "watched"}
+    assert places(catalog.opaque) == {"opaque"}
+    assert catalog.routines == {"f", "g", "total"}
+    assert catalog.here == ("", "s")
+    assert [one for _, one in catalog.places if not one.startswith("pg_")] == ["s", "public"]
+    assert catalog.find(("z",)) == temporary
+    assert note.texts == []  # what orch asks is no tool's
+
+
+def test_asking_works_whatever_the_tool_has_set(pg: psycopg.Connection) -> None:
+    class Shout(psycopg.types.string.TextLoader):
+        def load(self, data: Any) -> Any:
+            return f"{data!r}!"
+
+    pg.row_factory = dict_row  # type: ignore[assignment]
+    pg.adapters.register_loader("text", Shout)
+    pg.execute("SET client_encoding = 'SQL_ASCII'")
+    assert places(ask(pg).tables) == {"t", "u"}
+
+
+def test_asking_leaves_the_transaction_as_it_is(pg: psycopg.Connection) -> None:
+    def status() -> str:
+        return pg.info.transaction_status.name
+
+    ask(pg)
+    assert status() == "IDLE"
+    pg.execute("INSERT INTO u VALUES (1)")
+    ask(pg)
+    assert status() == "INTRANS"
+    pg.execute("SET LOCAL statement_timeout = 1")
+    with pytest.raises(psycopg.Error):
+        _ = [ask(pg) for _ in range(100)]
+    assert status() == "INTRANS"
+    assert pg.execute("SELECT a FROM u").fetchall() == [(1,)]
+    with pytest.raises(psycopg.Error):
+        pg.execute("nonsense")
+    with pytest.raises(LookupError):
+        ask(pg)
+    assert status() == "INERROR"

@@ -1,0 +1,329 @@
+"""Which tables a step read and wrote, as its statements say: on a driver that is made up, and on DuckDB."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from discover_orch.databases import statement_log as listening
+from discover_orch.databases.catalog import Catalog
+from discover_orch.databases.driver import Driver
+from discover_orch.databases.drivers import find_driver
+from discover_orch.databases.statement_log import (
+    MOST,
+    PLAIN_LENGTH,
+    PLAIN_TEXTS,
+    Statements,
+    listen,
+)
+from discover_orch.model.value import replace
+
+CATALOG = Catalog(
+    tables=frozenset({("", "public", "t"), ("", "public", "u")}),
+    places=(("", "public"),),
+    here=("", "public"),
+    plain=("", "public"),
+)
+
+
+class Fake(Driver):
+    """Answers with what `catalog` is at the time; an exception is raised."""
+
+    dialect = "postgres"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.catalog: Catalog | Exception = CATALOG
+        self.asked = 0
+
+    def ask(self, conn: Any) -> Catalog:
+        self.asked += 1
+        if isinstance(self.catalog, Exception):
+            raise self.catalog
+        return self.catalog
+
+    def _wrap_all(self) -> None:
+        pass
+
+
+Found = tuple[tuple[str, ...], tuple[str, ...], bool]
+
+
+class Step:
+    """Statements of one made-up connection, and the files that were told."""
+
+    def __init__(self) -> None:
+        self.driver = Fake()
+        self.files: list[tuple[list[str], list[str]]] = []
+        self.statements = Statements("conn", self.driver, self._note)
+
+    def _note(self, read: Iterable[str], written: Iterable[str]) -> None:
+        self.files.append(([*read], [*written]))
+
+    def run(self, *does: str | Callable[[Statements], object]) -> Found:
+        self.statements.begin()
+        for one in does:
+            self.statements.text(one) if isinstance(one, str) else one(self.statements)
+        self.statements.settle()
+        return self.statements.take()
+
+
+@pytest.fixture
+def step() -> Step:
+    return Step()
+
+
+def aside(statements: Statements) -> None:
+    statements.aside()
+
+
+def test_what_was_heard_is_told_once(step: Step) -> None:
+    assert step.run("SELECT * FROM t", "INSERT INTO u SELECT * FROM t") == (("t",), ("u",), False)
+    assert step.statements.take() == ((), (), False)
+    assert step.run() == ((), (), False)
+
+
+def test_a_step_that_says_nothing_asks_the_database_once(step: Step) -> None:
+    step.run()
+    assert step.driver.asked == 1
+    step.run("SELECT * FROM t")
+    assert step.driver.asked == 2  # and one that makes no table, no more
+    step.run("CREATE TABLE n (a int)")
+    assert step.driver.asked == 4
+
+
+def test_tables_that_others_made_since_the_last_step_are_known(step: Step) -> None:
+    step.run("SELECT * FROM t")
+    view = ("", "public", "v")
+    step.driver.catalog = replace(
+        CATALOG, tables=CATALOG.tables | {view}, within={view: (("", "public", "t"),)}
+    )
+    assert step.run("SELECT * FROM v") == (("t", "v"), (), False)
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "DO $$ BEGIN END $$",
+        lambda s: s.stranger(),
+        lambda s: [s.text(f"SELECT a AS n{n} FROM t") for n in range(MOST + 1)],
+        lambda s: s.text("SELECT 1 /*" + "x" * 1_000_000 + "*/"),
+        lambda s: s.text("SELECT a AS " + "x" * 60_000),
+    ],
+)
+def test_what_cannot_be_read_is_unclear_in_its_own_step_alone(
+    step: Step, does: str | Callable[[Statements], object]
+) -> None:
+    assert step.run("SELECT * FROM t", does)[2]
+    assert step.run("SELECT * FROM t") == (("t",), (), False)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_database_that_does_not_answer_makes_it_unclear(step: Step, is_first: bool) -> None:
+    answer = RuntimeError("closed")
+    if is_first:
+        step.driver.catalog = answer
+        assert step.run("SELECT * FROM t", "CREATE TABLE n (a int)")[2]
+    else:
+        step.statements.begin()
+        step.statements.text("CREATE TABLE n (a int)")
+        step.driver.catalog = answer
+        step.statements.settle()
+        assert step.statements.take()[2]
+    step.driver.catalog = CATALOG
+    assert step.run("SELECT * FROM t") == (("t",), (), False)
+
+
+def test_no_exception_leaves_it(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(listening, "look_up", fail)
+    assert step.run("SELECT * FROM t")[2]
+
+
+def test_many_statements_that_differ_in_values_are_one(step: Step) -> None:
+    texts = [f"INSERT INTO u VALUES ({n}, 'x{n}')" for n in range(20 * MOST)]
+    assert step.run(*texts) == ((), ("u",), False)
+
+
+def test_one_more_table_behind_many_statements_is_seen(step: Step) -> None:
+    texts = [f"SELECT * FROM t WHERE a = {n}" for n in range(2 * PLAIN_TEXTS)]
+    assert step.run(*texts, "DELETE FROM u WHERE a = 1") == (("t", "u"), ("u",), False)
+
+
+def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
+    rows = ", ".join(f"({n}, 'x')" for n in range(PLAIN_LENGTH * 20))
+    listed = ", ".join(str(n) for n in range(PLAIN_LENGTH * 20))
+    found = step.run(f"INSERT INTO u VALUES {rows}", f"SELECT * FROM t WHERE a IN ({listed})")
+    assert found == (("t",), ("u",), False)
+
+
+def test_a_commit_is_told_until_the_next_step(step: Step) -> None:
+    for commits in ("COMMIT", Statements.commit):
+        step.run("INSERT INTO t VALUES (1)", commits)
+        assert step.statements.has_committed
+        step.run("SELECT 1")
+        assert not step.statements.has_committed
+
+
+def test_threads_may_speak_at_once(step: Step) -> None:
+    def speak() -> None:
+        for n in range(300):
+            step.statements.text(f"SELECT * FROM t WHERE a = {n}")
+
+    step.statements.begin()
+    threads = [threading.Thread(target=speak) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    step.statements.settle()
+    assert step.statements.take() == (("t",), (), False)
+
+
+# Where names are looked up.
+
+ONE, TWO = "SET search_path = one", "SET search_path = two"
+
+
+@pytest.mark.parametrize(
+    ("does", "is_unclear"),
+    [
+        ([ONE, "SELECT * FROM t"], False),
+        ([ONE, "SELECT * FROM t", ONE], False),
+        ([ONE, "SELECT * FROM t", TWO], True),
+        ([ONE, TWO, ONE, "SELECT * FROM t", TWO], True),
+        ([ONE, TWO, "SELECT * FROM t", ONE], True),
+        (["SELECT * FROM t", ONE], True),
+        ([ONE, "SELECT * FROM t", "ROLLBACK"], True),
+        (["ROLLBACK", ONE, "SELECT * FROM t", "ROLLBACK"], True),
+        (["SELECT * FROM t", "ROLLBACK", "SELECT * FROM t", "ROLLBACK"], False),
+        ([ONE, TWO, ONE, TWO, "SELECT 1"], False),
+    ],
+)
+def test_names_that_may_have_meant_another_table_are_unclear(
+    step: Step, does: list[str], is_unclear: bool
+) -> None:
+    assert step.run(*does)[2] is is_unclear
+
+
+def test_another_connection_has_places_and_temporary_tables_of_its_own(step: Step) -> None:
+    assert step.run(aside, "SELECT * FROM t") == (("t",), (), False)
+    step.driver.catalog = replace(CATALOG, temporary=frozenset({("", "pg_temp_1", "x")}))
+    assert step.run(aside, "SELECT * FROM t")[2]
+    step.driver.catalog = CATALOG
+    step.run(ONE)
+    assert step.run(aside, "SELECT * FROM t")[2]  # it lasts
+    assert not step.run("SELECT * FROM t")[2]
+
+
+def test_a_name_that_failed_to_be_found_is_no_variable_for_sure(step: Step) -> None:
+    step.driver.catalog = replace(CATALOG, has_variables=True)
+    assert step.run("SELECT * FROM frame, t") == (("t",), (), False)
+    assert step.run("SELECT * FROM frame, t", Statements.failed)[2]
+    assert not step.run("SELECT * FROM t", Statements.failed)[2]
+
+
+# On DuckDB.
+
+
+class Duck:
+    def __init__(self, conn: duckdb.DuckDBPyConnection) -> None:
+        self.conn = conn
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+        heard = listen(conn, self._note)
+        assert heard is not None
+        self.statements = heard
+
+    def _note(self, read: Iterable[str], written: Iterable[str]) -> None:
+        self.read.update(read)
+        self.written.update(written)
+
+    def run(self, *does: str | Callable[[Any], object]) -> Found:
+        self.statements.begin()
+        for one in does:
+            self.conn.execute(one) if isinstance(one, str) else one(self.conn)
+        self.statements.settle()
+        return self.statements.take()
+
+
+@pytest.fixture
+def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
+    monkeypatch.chdir(tmp_path)
+    with duckdb.connect() as conn:
+        for one in ("t", "u"):
+            conn.execute(f"CREATE TABLE {one} AS SELECT 1 AS a")
+        conn.execute("CREATE SCHEMA s")
+        conn.execute("CREATE TABLE s.t (b INTEGER)")
+        yield Duck(conn)
+        driver = find_driver(conn)
+        assert driver is not None
+        driver.note = None
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        (["FROM t", "CREATE TEMP TABLE t AS SELECT 1 AS a"], (("t",), (), False)),
+        (["USE s", "FROM t"], (("s.t",), (), False)),
+        (["ATTACH ':memory:' AS x", "CREATE TABLE x.q (a INTEGER)", "USE x", "FROM q"], (("x.main.q",), ("x.main.q",), True)),
+        (["CREATE TABLE n AS FROM t", "DROP TABLE n"], (("t",), (), False)),
+        (["DROP TABLE IF EXISTS ghost"], ((), (), False)),
+        (["CREATE TABLE IF NOT EXISTS t (a INTEGER)"], ((), (), False)),
+        ([lambda c: c.cursor().execute("FROM t")], (("t",), (), False)),
+        ([lambda c: c.cursor().execute("USE s").execute("FROM t")], (("t",), (), True)),
+        ([lambda c: c.sql("FROM t").create_view("n"), "FROM n"], (("n", "t"), ("n",), False)),
+        ([lambda c: c.register("frame", c.sql("FROM t")), "FROM frame"], (("t",), (), False)),
+        (["MERGE INTO t USING u ON t.a = u.a WHEN NOT MATCHED THEN INSERT VALUES (u.a)"], (("t", "u"), ("t",), False)),
+    ],
+)  # fmt: skip
+def test_what_statements_come_to_in_duckdb(
+    duck: Duck, does: list[str | Callable[[Any], object]], expected: Found
+) -> None:
+    assert duck.run(*does) == expected
+
+
+def test_a_table_keeps_its_name_from_step_to_step(duck: Duck) -> None:
+    assert duck.run("ATTACH ':memory:' AS x", "CREATE TABLE x.q (a INTEGER)")[1] == ("x.main.q",)
+    assert duck.run("USE x") == ((), (), False)
+    assert duck.run("INSERT INTO q FROM memory.t") == (("t",), ("x.main.q",), False)
+
+
+def test_files_are_told_as_paths(duck: Duck, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_text("a\n1\n")
+    duck.run("FROM 'in/a.csv'", "FROM 'in/*.csv'", "COPY t TO 'out.csv'")
+    assert duck.read == {str(folder / "a.csv"), str(folder / "b.csv")}
+    assert duck.written == {str(tmp_path / "out.csv")}
+
+
+def test_files_behind_a_view_are_told_with_it(duck: Duck, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    duck.run("CREATE VIEW v AS FROM 'a.csv'")
+    duck.read.clear()
+    assert duck.run("FROM v") == (("v",), (), False)
+    assert duck.read == {str(tmp_path / "a.csv")}
+
+
+def test_a_connection_that_was_closed_tells_what_was_heard(duck: Duck) -> None:
+    assert duck.run("FROM t", lambda conn: conn.close()) == (("t",), (), False)
+
+
+def test_only_known_drivers_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def note(read: Iterable[str], written: Iterable[str]) -> None:
+        raise AssertionError
+
+    assert listen(object(), note) is None
+    assert listen(None, note) is None
+    monkeypatch.setattr(listening, "find_spec", lambda name: None)
+    with duckdb.connect() as conn:
+        assert listen(conn, note) is None  # nobody could read the statements

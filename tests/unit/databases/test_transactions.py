@@ -1,0 +1,125 @@
+"""URLs, and sentences for databases that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from discover_orch.databases.transactions import (
+    CannotOpen,
+    find_hint,
+    find_path,
+    open_sqlite,
+    read_url,
+)
+from tests.support.permissions import bound_by_permissions
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///data.db", "/project/data.db"),
+        ("sqlite:///sub/data.db", "/project/sub/data.db"),
+        ("sqlite:////tmp/data.db", "/tmp/data.db"),
+        ("sqlite://", ":memory:"),
+        ("sqlite:///", ":memory:"),
+        ("sqlite:///:memory:", ":memory:"),
+    ],
+)
+def test_a_url_means_a_file(url: str, path: str) -> None:
+    assert read_url(url, "/project") == path
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        ("data.db", "no database URL", "sqlite:///data.db"),
+        ("sqlite://data.db", "names a server", "sqlite:///data.db"),
+        (
+            "postgresql://u:secret@h/d",
+            "postgresql:// is not opened",
+            'pip install "discover_orch[postgres]"',
+        ),
+        ("duckdb:///d.duckdb", "duckdb:// is not opened", 'pip install "discover_orch[duckdb]"'),
+        ("sqlit:///d", "sqlit:// is not known", "did you mean sqlite://?"),
+        ("mysql://h/d", "mysql:// is not known", "known: sqlite://, postgresql://, duckdb://"),
+    ],
+)
+def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str) -> None:
+    with pytest.raises(CannotOpen) as told:
+        read_url(url, "/project")
+    assert message in str(told.value)
+    assert hint in told.value.hint
+    assert "secret" not in str(told.value) + told.value.hint
+
+
+def test_a_database_opens_with_foreign_keys_and_a_timeout(tmp_path: Path) -> None:
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        assert isinstance(conn, sqlite3.Connection)
+        assert conn.execute("PRAGMA foreign_keys").fetchone() == (1,)
+        assert conn.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+
+
+def test_what_cannot_be_opened_is_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.db").write_text("no database, but long enough to be looked at " * 50)
+    for name, message, hint in (
+        ("missing/data.db", "does not exist", "mkdir -p"),
+        ("folder", "it is a folder", "name a file"),
+        ("text.db", "it is not an SQLite database", "another file"),
+    ):
+        with pytest.raises(CannotOpen) as told:
+            open_sqlite(str(tmp_path / name))
+        assert message in str(told.value)
+        assert str(tmp_path / name) in str(told.value)
+        assert hint in told.value.hint
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_one_that_may_not_be_read_or_made_is_told(tmp_path: Path, what: str) -> None:
+    command = bound_by_permissions()
+    path = tmp_path / "data.db"
+    if what == "file":
+        path.touch()
+        path.chmod(0)
+    else:
+        tmp_path.chmod(0o555)
+    code = f"""if True:
+        from discover_orch.databases.transactions import CannotOpen, open_sqlite
+        try:
+            open_sqlite({os.fspath(path)!r})
+        except CannotOpen as error:
+            print(error, "|", error.hint)
+    """
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    tmp_path.chmod(0o755)
+    assert "may not be" in done.stdout
+    assert "chmod u+" in done.stdout
+
+
+def test_a_write_to_what_may_only_be_read_gets_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE t (a)")
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn,
+        pytest.raises(sqlite3.OperationalError) as told,
+    ):
+        conn.execute("INSERT INTO t VALUES (1)")
+    assert "must be writable" in find_hint(told.value)
+    assert find_hint(ValueError("readonly")) == ""
+    assert find_hint(sqlite3.OperationalError("near t: syntax error")) == ""
+    assert "AFTER" in find_hint(sqlite3.OperationalError("no such table: t"))
+
+
+def test_only_a_url_of_a_file_has_a_path() -> None:
+    assert find_path("sqlite:///data.db", "/project") == "/project/data.db"
+    assert [find_path(url, "/project") for url in ("sqlite://", "mysql://h/d", "x")] == [""] * 3

@@ -1,0 +1,143 @@
+"""Modules judged by themselves: what becomes a draft, what is a slip, what is passed over."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.discovery.candidates import Drafts, build_drafts
+from discover_orch.model.errors import Location, Problem
+from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
+from discover_orch.source.scan import PassedOver, Scan
+from tests.support.values import make_facts, make_project, said
+
+
+def drafts(*modules: ModuleFacts, strict: bool = False, stages: tuple[str, ...] = ()) -> Drafts:
+    project = make_project({"strict": strict, "stages": list(stages)})
+    return build_drafts(Scan(modules=modules), project)
+
+
+def only_stage(problem: str = "") -> ModuleFacts:
+    words = () if problem else ("ingest",)
+    tag = Tag(line=4, words=words, problem=problem)
+    return ModuleFacts(module="src.settings", path="src/settings.py", stage=tag)
+
+
+def own_problems(facts: ModuleFacts) -> list[str]:
+    (draft,) = drafts(facts).enabled
+    return said(draft.problems)
+
+
+def test_stage_and_run_make_a_draft() -> None:
+    found = drafts(make_facts("src.fetch", ("ingest", "render", "ingest")))
+    (draft,) = found.enabled
+    assert draft.stages == ("ingest", "render")
+    assert (draft.problems, found.slips, found.passed_over) == ((), (), ())
+
+
+def test_stage_none_is_a_disabled_draft() -> None:
+    found = drafts(make_facts("src.fetch", None))
+    assert (found.enabled, [draft.module for draft in found.disabled]) == ((), ["src.fetch"])
+
+
+@pytest.mark.parametrize("problem", ["", "STAGE cannot be told from the source"])
+def test_stage_without_run_is_no_tool_but_a_warning(problem: str) -> None:
+    found = drafts(only_stage(problem))
+    assert (found.enabled, found.disabled) == ((), ())
+    assert said(found.slips) == [
+        "src/settings.py:4: STAGE without a run() is no tool"
+        " (add a top-level run(), or rename the constant)"
+    ]
+    assert found.slips[0].severity == "warning"
+
+
+def test_under_strict_it_is_an_error() -> None:
+    assert drafts(only_stage(), strict=True).slips[0].severity == "error"
+
+
+def test_run_without_stage_is_passed_over_with_its_reason() -> None:
+    facts = ModuleFacts(
+        module="src.x",
+        path="src/x.py",
+        run=RunFacts(line=3),
+        miss="a run() but no STAGE",
+        miss_line=3,
+    )
+    found = drafts(facts)
+    assert (found.enabled, found.slips) == ((), ())
+    assert found.passed_over == (
+        PassedOver(path="src/x.py", reason="a run() but no STAGE", line=3),
+    )
+
+
+def test_a_tag_that_cannot_be_told_says_which_forms_are_accepted() -> None:
+    tag = Tag(line=1, problem="STAGE is set inside an if")
+    facts = ModuleFacts(module="src.x", path="src/x.py", stage=tag, run=RunFacts(line=3))
+    (line,) = own_problems(facts)
+    assert line.startswith(
+        'src/x.py:1: STAGE is set inside an if (for example STAGE = "ingest", or '
+    )
+
+
+def test_a_tag_that_names_no_stage_is_an_error() -> None:
+    (line,) = own_problems(make_facts("src.x", ()))
+    assert line.startswith("src/x.py:1: STAGE names no stage (for example STAGE = ")
+
+
+@pytest.mark.parametrize("stage", ["full", "", "+x", "a*", "tool:x"])
+def test_a_stage_that_could_not_be_typed_is_an_error(stage: str) -> None:
+    (line,) = own_problems(make_facts("src.x", ("ingest", stage)))
+    assert line.startswith(f'src/x.py:1: "{stage}" cannot be the name of a stage')
+
+
+def test_a_wrong_key_in_orch_is_an_error_of_the_draft() -> None:
+    (line,) = own_problems(make_facts("src.x", orch={"retrys": 1}))
+    assert line == 'src/x.py:4: ORCH has no key "retrys" (did you mean "retries"?)'
+
+
+def test_a_key_that_is_not_built_yet_is_a_warning_even_under_strict() -> None:
+    for strict in (False, True):
+        (slip,) = drafts(make_facts("src.x", orch={"retries": 1}), strict=strict).slips
+        assert (slip.code, slip.severity) == ("not-built-yet", "warning")
+
+
+def test_a_stage_that_is_not_configured_is_a_slip_with_the_nearest() -> None:
+    facts = make_facts("src.x", "ingst")
+    assert drafts(facts).slips == ()
+    found = drafts(facts, stages=("ingest", "render"))
+    assert said(found.slips) == [
+        'src/x.py:1: stage "ingst" is not in the configured stages (did you mean "ingest"?)'
+    ]
+    assert found.slips[0].severity == "warning"
+    assert drafts(facts, stages=("ingest",), strict=True).slips[0].severity == "error"
+
+
+def test_slips_of_the_search_are_errors_under_strict_too() -> None:
+    misnamed = Problem(
+        code="misnamed",
+        message="has a STAGE, but its name cannot be imported",
+        location=Location(path="src/1.py"),
+        severity="warning",
+    )
+    scan = Scan(problems=(misnamed,))
+    assert build_drafts(scan, make_project()).slips == (misnamed,)
+    (slip,) = build_drafts(scan, make_project({"strict": True})).slips
+    assert slip.severity == "error"
+
+
+def test_two_files_of_one_module_path_are_both_told() -> None:
+    found = drafts(
+        make_facts("a", path="src/a.py"),
+        make_facts("a", path="src/a/__init__.py"),
+        make_facts("b"),
+    )
+    assert [said(draft.problems) for draft in found.enabled] == [
+        [
+            'src/a.py: "a" is the module of src/a/__init__.py, too'
+            " (rename one of the two: Python imports only one of a name)"
+        ],
+        [
+            'src/a/__init__.py: "a" is the module of src/a.py, too'
+            " (rename one of the two: Python imports only one of a name)"
+        ],
+        [],
+    ]

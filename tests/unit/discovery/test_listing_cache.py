@@ -1,0 +1,118 @@
+"""The warm answer: what was remembered, only where nothing that it depends on has changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
+from discover_orch.discovery.tree import read_tree
+from discover_orch.state.store import Index, open_index, write_index
+from tests.support.project_builder import write_files
+
+BRIEF = '{"stages": []}'
+
+
+def remember(root: Path, **changes: object) -> Index:
+    """An index as a cold look writes it."""
+    header: dict[str, object] = {
+        "fingerprint": "key",
+        "folders": ["src"],
+        "excluded": [],
+        "extras": ["orchconf.py"],
+    }
+    tree = read_tree(str(root), ["src"], extras=["orchconf.py"]).text
+    parts = {"tree": tree, "listing": '{"tools": []}', "brief": BRIEF}
+    parts |= {name: str(text) for name, text in changes.items() if name in parts}
+    header |= {name: value for name, value in changes.items() if name not in parts}
+    assert write_index(str(root), "1.0", header, parts)
+    index = open_index(str(root), "1.0")
+    assert index is not None
+    return index
+
+
+def is_warm(root: Path, fingerprint: str = "key") -> bool:
+    return is_unchanged(str(root), open_index(str(root), "1.0"), fingerprint)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_files(tmp_path, {"src/a.py": "1"})
+    remember(tmp_path)
+    return tmp_path
+
+
+def test_where_nothing_changed_the_memory_holds(root: Path) -> None:
+    assert is_warm(root)
+    write_files(root, {"src/data.csv": "", "src/test_a.py": ""})
+    assert is_warm(root)
+
+
+def test_without_an_index_there_is_no_memory(tmp_path: Path) -> None:
+    assert not is_warm(tmp_path)
+
+
+def test_another_configuration_is_another_project(root: Path) -> None:
+    assert not is_warm(root, "other")
+
+
+@pytest.mark.parametrize("name", ["src/a.py", "src/new.py", "src/p/new.py", "orchconf.py"])
+def test_a_changed_file_is_seen(root: Path, name: str) -> None:
+    write_files(root, {name: "22"})
+    assert not is_warm(root)
+
+
+def test_a_removed_file_or_folder_is_seen(root: Path) -> None:
+    (root / "src/a.py").unlink()
+    assert not is_warm(root)
+    (root / "src").rmdir()
+    assert not is_warm(root)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"folders": "src"}, {"folders": [1]}, {"excluded": None}, {"extras": {}}, {"tree": ""}],
+)
+def test_a_memory_of_another_shape_is_none(root: Path, changes: dict[str, object]) -> None:
+    remember(root, **changes)
+    assert not is_warm(root)
+
+
+def test_the_document_says_where_the_project_is_now(root: Path) -> None:
+    text = kept_document(remember(root), '/moved "here"')
+    assert text is not None
+    assert json.loads(text) == {"version": 1, "root": '/moved "here"', "tools": []}
+    assert kept_document(remember(root, listing=""), "/") is None
+
+
+def test_the_brief_is_given_as_it_was_kept(root: Path) -> None:
+    assert kept_brief(remember(root)) == ({"stages": []}, True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
+def test_a_brief_of_another_shape_is_none(root: Path, text: str) -> None:
+    assert kept_brief(remember(root, brief=text)) is None
+
+
+@pytest.mark.parametrize(
+    ("doc", "is_clean"),
+    [
+        ("plain", True),
+        ('with "quotes"', True),
+        ("a\\b", False),
+        ('a\\"', False),
+        ("a\nb", False),
+        ("\x1b[2J", False),
+        ("\u202e", False),
+        ("\x7f", False),
+        ("\x9b", False),
+    ],
+)
+def test_a_brief_is_clean_only_where_nothing_in_it_could_command_a_terminal(
+    root: Path, doc: str, is_clean: bool
+) -> None:
+    for ascii_only in (True, False):
+        text = json.dumps({"doc": doc}, ensure_ascii=ascii_only)
+        assert kept_brief(remember(root, brief=text)) == ({"doc": doc}, is_clean)

@@ -1,0 +1,240 @@
+"""`AFTER` as edges, what is wrong with it, data that adds to it, and the order that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.discovery.candidates import Draft
+from discover_orch.discovery.orch_tag import Settings
+from discover_orch.discovery.ordering import (
+    After,
+    find_cycles,
+    find_later_stages,
+    order_stages,
+    read_after,
+    settle_flow,
+)
+from discover_orch.discovery.tool_names import build_names
+from discover_orch.model.dataflow import Dataflow, merge
+from discover_orch.model.errors import Problem
+from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
+from tests.support.values import Words, make_broken, make_facts, said
+
+
+def draft(facts: ModuleFacts) -> Draft:
+    words = facts.stage.words if facts.stage else ()
+    stages = tuple(word for word in words if isinstance(word, str))
+    return Draft(facts=facts, settings=Settings(), stages=stages)
+
+
+def tool(module: str, stage: Words = "s", after: Words | None = None) -> Draft:
+    return draft(make_facts(module, stage, after=after))
+
+
+def read(
+    *drafts: Draft,
+    off: tuple[str, ...] = (),
+    configured: tuple[str, ...] = (),
+    broken: dict[str, Words] | None = None,
+) -> After:
+    names = build_names((one.module, None) for one in drafts)
+    off_names = build_names((module, None) for module in off)
+    files = [make_broken(module, stages) for module, stages in (broken or {}).items()]
+    return read_after(drafts, names, off_names, configured, files)
+
+
+def faults(after: After) -> list[str]:
+    return said([problem for _, problem in after.faults])
+
+
+def cycles(*drafts: Draft) -> list[tuple[str, Problem]]:
+    names = build_names((one.module, None) for one in drafts)
+    by_module = {one.module: one for one in drafts}
+    return find_cycles(read(*drafts).edges, by_module, by_module, names)
+
+
+def test_an_edge_for_each_tool_that_is_named_once() -> None:
+    after = read(tool("a"), tool("b"), tool("c", "t", ("a", "s", "b")), tool("d", "t", ()))
+    assert after.edges == {"c": ("a", "b"), "d": ()}
+    assert (after.faults, after.warnings) == ((), ())
+
+
+def test_what_after_names_wrongly_is_told_with_its_line_and_costs_only_that_word() -> None:
+    after = read(tool("fetch"), tool("parse", after=("fetsch", "fetch")))
+    assert after.edges == {"parse": ("fetch",)}
+    assert faults(after) == [
+        'parse.py:2: AFTER names "fetsch", which is neither a tool nor a stage'
+        ' (did you mean "fetch"?)'
+    ]
+
+
+def test_a_tag_that_cannot_be_read_is_told() -> None:
+    facts = ModuleFacts(
+        module="a",
+        path="a.py",
+        stage=Tag(line=1, words=("s",)),
+        after=Tag(line=2, problem="AFTER is set inside an if"),
+        run=RunFacts(line=3),
+    )
+    assert faults(read(draft(facts))) == [
+        "a.py:2: AFTER is set inside an if"
+        ' (write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level)'
+    ]
+
+
+def test_a_disabled_tool_in_after_is_a_warning() -> None:
+    for word in ("fetch", "tool:fetch", "src.fetch"):
+        after = read(tool("parse", after=word), off=("src.fetch",))
+        assert (after.edges, after.faults) == ({"parse": ()}, ())
+        assert [problem.severity for problem in after.warnings] == ["warning"]
+        assert said(after.warnings) == [
+            f'parse.py:2: AFTER names "{word}", which is disabled (STAGE = None) ()'
+        ]
+
+
+def test_a_broken_file_and_its_stage_can_be_named() -> None:
+    after = read(
+        tool("a", after=("fetch", "tool:fetch", "ingest", "stage:ingest")),
+        broken={"src.fetch": "ingest"},
+    )
+    assert after == After(edges={"a": ()})
+
+
+def test_a_configured_stage_without_tools_can_be_named() -> None:
+    assert read(tool("a", after="ingest"), configured=("ingest",)) == After(edges={"a": ()})
+
+
+def test_a_tool_of_a_later_stage_is_told_with_both_stages() -> None:
+    drafts = [tool("a", "one", ("c", "b")), tool("b", "two"), tool("c", "two")]
+    names = build_names((one.module, None) for one in drafts)
+    by_module = {one.module: one for one in drafts}
+    ((module, problem),) = find_later_stages(
+        read(*drafts).edges, {"a": 0, "b": 1, "c": 1}, ("one", "two"), by_module, names
+    )
+    assert module == "a"
+    assert said([problem]) == [
+        'a.py:2: AFTER names "c" of the later stage "two"'
+        ' (a tool of "one" runs before that stage begins)'
+    ]
+
+
+def test_a_cycle_is_one_problem_of_every_tool_on_it_and_prints_each_place() -> None:
+    found = cycles(tool("a", after="b"), tool("b", after="a"), tool("c", after="a"), tool("d"))
+    assert [module for module, _ in found] == ["a", "b"]
+    assert len({problem for _, problem in found}) == 1
+    assert found[0][1].message in {
+        "AFTER goes round in a circle: a (a.py:2) -> b (b.py:2) -> a (a.py:2)",
+        "AFTER goes round in a circle: b (b.py:2) -> a (a.py:2) -> b (b.py:2)",
+    }
+
+
+def test_two_cycles_are_two_problems() -> None:
+    found = cycles(tool("a", after="a"), tool("b", after="c"), tool("c", after="b"))
+    assert [module for module, _ in found] == ["a", "b", "c"]
+    assert len({problem for _, problem in found}) == 2
+
+
+def test_data_never_contradicts_after_or_the_stages() -> None:
+    rank = {"a": 0, "b": 0, "c": 1}
+    before = {"b": ("a",)}
+    assert settle_flow(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
+    both = flows_of({"a": ("c",), "c": ("a",)})
+    assert settle_flow(both, {}, rank) == {"a": (), "c": ("a",)}
+
+
+def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
+    rank = dict.fromkeys("abc", 0)
+    flows = flows_of({"a": ("c",), "b": ("c",)})
+    before = {"a": (), "b": ("a",)}
+    kept = settle_flow(flows, before, rank)
+    assert kept == {"a": ("c",), "b": ("c",)}
+    (stage,) = order_stages(("s",), (), dict.fromkeys("abc", ("s",)), before, kept)
+    assert stage.tools == ("c", "a", "b")
+
+
+def test_data_yields_where_it_and_after_go_round_in_a_circle_over_several_tools() -> None:
+    rank = dict.fromkeys("abcd", 0)
+    before = {"c": ("b",), "b": ("a",)}
+    kept = settle_flow(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
+    assert kept == {"a": (), "c": (), "d": ()}
+
+
+def test_data_that_goes_round_in_a_circle_is_ignored_and_the_rest_of_it_kept() -> None:
+    rank = dict.fromkeys("abcd", 0)
+    flows = flows_of({"a": ("b",), "b": ("a",), "c": ("a",), "d": ("c",)})
+    assert settle_flow(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
+
+
+def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
+    """Each of the three notes in one table what it has done, so that each reads what the others write."""
+    update = Dataflow(tables_read=("notes",), tables_written=("notes",))
+    flows = {
+        "a": merge(Dataflow(tables_read=("clean",)), update),
+        "b": merge(Dataflow(tables_read=("raw",), tables_written=("clean",)), update),
+        "c": merge(Dataflow(tables_written=("raw",)), update),
+        "d": Dataflow(tables_read=("notes",)),
+    }
+    rank = dict.fromkeys("abcd", 0)
+    assert settle_flow(flows, {}, rank) == {
+        "a": ("b",),
+        "b": ("c",),
+        "c": (),
+        "d": ("a", "b", "c"),
+    }
+
+
+def test_tools_of_different_stages_that_update_in_place_keep_their_edge() -> None:
+    update = Dataflow(tables_read=("records",), tables_written=("records",))
+    kept = settle_flow({"a": update, "b": update}, {}, {"a": 0, "b": 1})
+    assert kept == {"a": (), "b": ("a",)}
+
+
+def flows_of(edges: Mapping[str, Sequence[str]]) -> dict[str, Dataflow]:
+    """Flows of which these edges follow: each tool writes a table of its name."""
+    return {
+        module: Dataflow(tables_read=tuple(edges.get(module, ())), tables_written=(module,))
+        for module in "abcdef"
+    }
+
+
+edge_maps = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.lists(st.sampled_from("abcdef"), max_size=4).map(tuple),
+)
+
+
+@given(edge_maps, st.lists(st.integers(0, 2), min_size=6, max_size=6), st.permutations("abcdef"))
+def test_whatever_the_data_an_order_exists_that_keeps_after(
+    flow: dict[str, tuple[str, ...]], ranks: list[int], line: list[str]
+) -> None:
+    rank = dict(zip("abcdef", ranks, strict=True))
+    place = {module: number for number, module in enumerate(line)}
+    before = {
+        module: tuple(
+            other
+            for other in "abcdef"
+            if rank[other] == rank[module] and place[other] < place[module]
+        )[:1]
+        for module in "abcdef"
+    }
+    kept = settle_flow(flows_of(flow), before, rank)
+    names = ("0", "1", "2")
+    stages_of = {module: (str(rank[module]),) for module in "abcdef"}
+    for stage in order_stages(names, (), stages_of, before, kept):
+        at = {module: number for number, module in enumerate(stage.tools)}
+        for module in stage.tools:
+            for other in (*before[module], *kept.get(module, ())):
+                assert other not in at or at[other] < at[module]
+    assert all(set(others) <= set(flow[module]) for module, others in kept.items())
+
+
+def test_in_a_stage_the_smallest_path_of_those_that_may_goes_next() -> None:
+    stages_of = {"a": ("s",), "b": ("s", "t"), "c": ("s",), "d": ("t",)}
+    found = order_stages(("s", "t"), ("t",), stages_of, {"a": ("c",)}, {"b": ("d",)})
+    assert [(one.name, one.tools, one.is_configured) for one in found] == [
+        ("s", ("b", "c", "a"), False),
+        ("t", ("d", "b"), True),
+    ]

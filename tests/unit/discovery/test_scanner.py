@@ -1,0 +1,432 @@
+"""The eye, with real files: what it finds, and that it reads again only what has changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from discover_orch.config.project import Project
+from discover_orch.discovery import parse_files as reading
+from discover_orch.discovery import scanner
+from discover_orch.discovery.scanner import ModuleSpace, Snapshot, scanned_folders
+from discover_orch.discovery.tree import signature_of
+from discover_orch.source.facts import ConfFacts
+from discover_orch.source.scan import Scan
+from discover_orch.state.store import Index, open_index, write_index
+from tests.support.permissions import run_bound
+from tests.support.project_builder import write_files
+from tests.support.values import said
+
+TOOL = "STAGE = 'ingest'\ndef run(): 0\n"
+LONG_AFTER = 10**9 * 3600
+
+
+def project_at(root: Path, **table: object) -> Project:
+    project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
+    assert problems == ()
+    return project
+
+
+class Eye:
+    """Looks at a tree again and again, each time with the index of the look before."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.index: Index | None = None
+        self.read: list[str] = []  # what the last look has read
+        self.table: dict[str, object] = {}
+        self._now = LONG_AFTER
+        read_rows, read_referred = reading.read_rows, reading.read_referred
+
+        def noted(root: str, files: list[tuple[str, str]]) -> list[tuple[str, reading.Row | None]]:
+            self.read += [path for path, _ in files]
+            return read_rows(root, files)
+
+        def noted_referred(root: str, path: str, module: str) -> reading.Row | None:
+            self.read.append(f"{path} for its constants")
+            return read_referred(root, path, module)
+
+        monkeypatch.setattr(reading, "read_rows", noted)
+        monkeypatch.setattr(reading, "read_referred", noted_referred)
+        monkeypatch.setattr(scanner, "time", types.SimpleNamespace(time_ns=self._time))
+
+    def _time(self) -> int:
+        """Far ahead of the files, so that none counts as just written; see `is_early`."""
+        newest = max((path.lstat().st_ctime_ns for path in self.root.rglob("*")), default=0)
+        return newest + self._now
+
+    def look(self, *, is_early: bool = False, is_wide: bool = False) -> Scan:
+        """`is_early`: within the tick of the clock in which the last file was written."""
+        self.read = []
+        self._now = 0 if is_early else LONG_AFTER
+        found, snapshot = scanner.scan(
+            project_at(self.root, **self.table), self.index, fingerprint="f", is_wide=is_wide
+        )
+        self.snapshot = snapshot
+        self.remember(snapshot)
+        self.read.sort()
+        return found
+
+    def remember(self, snapshot: Snapshot) -> None:
+        parts = {"tree": snapshot.tree, "facts": json.dumps(snapshot.facts)}
+        assert write_index(str(self.root), "1", snapshot.header, parts)
+        self.index = open_index(str(self.root), "1")
+        assert self.index is not None
+
+    def write(self, files: Mapping[str, str | bytes]) -> None:
+        write_files(self.root, files)
+
+
+@pytest.fixture
+def eye(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eye:
+    return Eye(tmp_path, monkeypatch)
+
+
+def stages(found: Scan) -> dict[str, Sequence[object]]:
+    return {one.module: one.stage.words for one in found.modules if one.stage}
+
+
+# What it finds.
+
+
+def test_modules_are_found_sorted_by_path_and_named_from_pythonpath(eye: Eye) -> None:
+    eye.write({f"src/{name}.py": TOOL for name in ("b", "a", "p/__init__", "p/z")})
+    assert [one.module for one in eye.look().modules] == ["src.a", "src.b", "src.p", "src.p.z"]
+    eye.table = {"pythonpath": ["src"]}
+    assert [one.module for one in eye.look().modules] == ["a", "b", "p", "p.z"]
+
+
+def test_an_empty_project_and_a_missing_folder_are_no_trouble(eye: Eye) -> None:
+    assert eye.look() == Scan()
+
+
+def test_a_broken_file_hides_no_other(eye: Eye) -> None:
+    eye.write({"src/a.py": "STAGE = (", "src/b.py": TOOL})
+    found = eye.look()
+    assert [one.path for one in found.broken] == ["src/a.py"]
+    assert stages(found) == {"src.b": ("ingest",)}
+
+
+def test_a_constant_of_another_module_is_followed_even_out_of_the_scanned_folders(
+    eye: Eye,
+) -> None:
+    eye.table = {"packages": ["src"]}
+    eye.write(
+        {
+            "src/a.py": "from lib.names import INGEST as STAGE_NAME\nSTAGE = STAGE_NAME\ndef run(): 0",
+            "lib/names.py": "from . import INGEST",
+            "lib/__init__.py": "INGEST = 'ingest'",
+        }
+    )
+    assert stages(eye.look()) == {"src.a": ("ingest",)}
+    extras = eye.snapshot.header["extras"]
+    assert isinstance(extras, list)
+    assert {"lib/names.py", "lib/__init__.py"} <= {*extras}
+
+
+def test_of_two_modules_of_one_name_the_one_that_python_would_import_counts(eye: Eye) -> None:
+    eye.table = {"packages": ["src/flow"], "pythonpath": ["src", "."]}
+    eye.write(
+        {
+            "src/flow/a.py": "import names\nSTAGE = names.X\ndef run(): 0",
+            "src/names.py": "X = 'first'",
+            "names.py": "X = 'second'",
+        }
+    )
+    assert stages(eye.look()) == {"flow.a": ("first",)}
+    eye.table["pythonpath"] = [".", "src"]
+    assert stages(eye.look()) == {"flow.a": ("second",)}
+
+
+def test_orchconf_is_read_at_the_root_and_told_where_it_is_broken(eye: Eye) -> None:
+    eye.write({"orchconf.py": "def get_connection(): 0", "src/orchconf.py": "STAGE = ("})
+    assert eye.look().conf == ConfFacts(path="orchconf.py", connection_line=1)
+    eye.write({"orchconf.py": "def ("})
+    found = eye.look()
+    assert (found.conf, [one.path for one in found.broken]) == (None, ["orchconf.py"])
+
+
+def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(eye: Eye) -> None:
+    eye.table = {"packages": ["src", "lib"], "pythonpath": [".", "lib"]}
+    eye.write(
+        {
+            "src/1a.py": TOOL,
+            "src/a-b/c.py": TOOL,
+            "src/2b.py": "STAGE = None",
+            "src/3c.py": "STAGE = (",
+            "src/4d.py": "x = 'STAGE'",
+            "lib/__init__.py": TOOL,
+        }
+    )
+    found = eye.look()
+    assert (found.modules, found.broken) == ((), ())
+    hint = "use letters, digits and _ only, and no digit first"
+    assert said(found.problems) == [
+        "lib/__init__.py:1: has a STAGE, but an __init__.py in a folder of pythonpath itself"
+        " cannot be imported (move it into a module of its own)",
+        f"src/1a.py:1: has a STAGE, but its name cannot be imported ({hint})",
+        f"src/a-b/c.py:1: has a STAGE, but the folder name in src/a-b/ cannot be imported ({hint})",
+    ]
+    assert {problem.severity for problem in found.problems} == {"warning"}
+
+
+def test_what_is_excluded_is_passed_over_with_the_reason(eye: Eye) -> None:
+    eye.table = {"exclude": ["old/", "*_draft.py", "!b_draft.py"]}
+    eye.write({f"src/{name}.py": TOOL for name in ("a", "old/x", "a_draft", "b_draft")})
+    found = eye.look()
+    assert [one.path for one in found.modules] == ["src/a.py", "src/b_draft.py"]
+    reasons = {one.path: one.reason for one in found.passed_over}
+    assert reasons == dict.fromkeys(["src/old", "src/a_draft.py"], "excluded by the configuration")
+    assert eye.snapshot.header["excluded"] == ["src/a_draft.py", "src/old/"]
+
+
+def test_excluding_does_not_limit_what_others_may_refer_to(eye: Eye) -> None:
+    eye.table = {"exclude": ["names.py"]}
+    eye.write(
+        {"src/a.py": "from .names import X\nSTAGE = X\ndef run(): 0", "src/names.py": "X = 'x'"}
+    )
+    assert stages(eye.look()) == {"src.a": ("x",)}
+
+
+def test_near_misses_are_looked_for_only_by_a_wide_look(eye: Eye) -> None:
+    eye.write({"src/a.py": "def run(): 0", "src/b.py": TOOL})
+    assert eye.look().passed_over == ()
+    assert [(one.path, one.line) for one in eye.look(is_wide=True).passed_over] == [("src/a.py", 1)]
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": TOOL, "src/p/b.py": TOOL})
+    (tmp_path / "src/p").chmod(0)
+
+    def problems() -> str:
+        found, _ = scanner.scan(project_at(tmp_path))
+        return f"{len(found.modules)} {said(found.problems)}"
+
+    try:
+        answer = run_bound(problems)
+    finally:
+        (tmp_path / "src/p").chmod(0o700)
+    assert answer == (
+        "1 ['src/p: cannot be listed: Permission denied"
+        " (give yourself the right to read it, or name it in exclude)']"
+    )
+
+
+# What the next look knows.
+
+
+def test_only_changed_files_are_read_again(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL, "src/b.py": TOOL, "src/c.py": "x = 1", "orchconf.py": ""})
+    first = eye.look()
+    assert eye.read == ["src/a.py", "src/b.py", "src/c.py"]
+    assert eye.look() == first
+    assert eye.read == []
+    eye.write({"src/b.py": TOOL.replace("ingest", "other"), "src/d.py": TOOL})
+    (eye.root / "src/a.py").unlink()
+    assert stages(eye.look()) == {"src.b": ("other",), "src.d": ("ingest",)}
+    assert eye.read == ["src/b.py", "src/d.py"]
+
+
+def test_a_look_tells_the_signatures_of_what_it_met(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL, "src/b.py": "x = 1"})
+    eye.look()
+    found = {path: one.removeprefix("?") for path, one in eye.snapshot.signatures.items()}
+    assert found == {
+        **{path: signature_of(str(eye.root / path)) for path in ("src/a.py", "src/b.py")},
+        "orchconf.py": "-",
+    }
+
+
+def test_an_unchanged_tree_has_an_equal_text(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL})
+    eye.look()
+    before = eye.snapshot
+    eye.look()
+    assert eye.snapshot == before
+    eye.write({"src/a.py": TOOL + "#"})
+    eye.look()
+    assert eye.snapshot.tree != before.tree
+
+
+def test_a_file_that_may_change_again_unseen_is_read_again(eye: Eye) -> None:
+    eye.write(
+        {"src/a.py": TOOL, "src/b.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'x'"}
+    )
+    eye.look(is_early=True)
+    before = eye.snapshot.tree
+    again = eye.look()
+    assert eye.read == ["src/a.py", "src/b.py", "x.py for its constants"]
+    assert eye.snapshot.tree != before
+    assert eye.look() == again
+    assert eye.read == []
+
+
+def test_a_changed_constant_elsewhere_is_read_again_alone(eye: Eye) -> None:
+    eye.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'old'"})
+    assert stages(eye.look()) == {"src.a": ("old",)}
+    eye.write({"x.py": "X = 'newer'"})
+    assert stages(eye.look()) == {"src.a": ("newer",)}
+    assert eye.read == ["x.py for its constants"]
+    (eye.root / "x.py").unlink()
+    assert stages(eye.look()) == {"src.a": ()}
+
+
+def test_a_module_that_comes_before_the_one_referred_to_is_noticed(eye: Eye) -> None:
+    eye.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'file'"})
+    assert stages(eye.look()) == {"src.a": ("file",)}
+    before = eye.snapshot.tree
+    eye.write({"x/__init__.py": "X = 'package'"})
+    assert stages(eye.look()) == {"src.a": ("package",)}
+    assert eye.snapshot.tree != before
+
+
+def test_another_pythonpath_forgets_all_since_modules_have_other_names(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL})
+    eye.look()
+    eye.table = {"pythonpath": ["src", "."]}
+    assert stages(eye.look()) == {"a": ("ingest",)}
+    assert eye.read == ["src/a.py"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "",
+        "[]",
+        "{}",
+        "{",
+        '{"files": []}',
+        '{"files": {"a": 1}, "exports": {}, "good": {}}',
+        "[" * 9999,
+    ],
+)
+def test_facts_of_another_shape_are_as_good_as_none(eye: Eye, facts: str) -> None:
+    eye.write({"src/a.py": TOOL})
+    first = eye.look()
+    assert write_index(str(eye.root), "1", eye.snapshot.header, {"facts": facts})
+    eye.index = open_index(str(eye.root), "1")
+    assert eye.look() == first
+    assert eye.read == ["src/a.py"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"src/a.py": "STAGE = 'x'\ndef run(api_token='hunter22-hunter22'): 0"},
+        {
+            "src/a.py": "from x import run\nSTAGE = 'x'",
+            "x.py": "def run(password='hunter22-hunter22'): 0",
+        },
+        {"src/a.py": "import x\nSTAGE = x.X", "x.py": "X = 'x'\nAPI_KEY = 'hunter22-hunter22'"},
+    ],
+)
+def test_a_secret_is_never_written_down(eye: Eye, files: dict[str, str]) -> None:
+    eye.write(files)
+    first = eye.look()
+    assert "hunter22" not in json.dumps(eye.snapshot.facts) + json.dumps(dict(eye.snapshot.header))
+    assert eye.look() == first
+    assert len(eye.read) == 1
+
+
+# A broken file.
+
+
+def broken(found: Scan) -> dict[str, tuple[str, ...]]:
+    return {one.path: one.stages for one in found.broken}
+
+
+def test_a_broken_file_keeps_the_stages_of_its_last_good_scan(eye: Eye) -> None:
+    eye.write({"src/a.py": "STAGE = ('ingest', 'later')\ndef run(): 0"})
+    eye.look()
+    for text in ("def (\nSTAGE = 1", "def ((\nSTAGE = 1"):
+        eye.write({"src/a.py": text})
+        assert broken(eye.look()) == {"src/a.py": ("ingest", "later")}
+        assert broken(eye.look()) == {"src/a.py": ("ingest", "later")}
+    eye.write({"src/a.py": TOOL})
+    assert broken(eye.look()) == {}
+
+
+def test_what_a_broken_file_still_states_goes_before_its_last_good_scan(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL})
+    eye.look()
+    eye.write({"src/a.py": "STAGE = 'later'\ndef ("})
+    assert broken(eye.look()) == {"src/a.py": ("later",)}
+
+
+def test_stages_of_a_file_that_has_gone_are_forgotten(eye: Eye) -> None:
+    eye.write({"src/a.py": TOOL})
+    eye.look()
+    (eye.root / "src/a.py").unlink()
+    eye.look()
+    eye.write({"src/a.py": "def (\nSTAGE = 1"})
+    assert broken(eye.look()) == {"src/a.py": ()}
+
+
+# Names of modules.
+
+
+def test_a_module_is_named_from_the_deepest_entry_that_holds_it(tmp_path: Path) -> None:
+    space = ModuleSpace(project_at(tmp_path, pythonpath=[".", "src", "./src/deep/"]))
+    assert space.name("src/deep/a.py") == "a"
+    assert space.name("src/deeper/a.py") == "deeper.a"
+    assert space.name("other/p/__init__.py") == "other.p"
+    assert ModuleSpace(project_at(tmp_path, pythonpath=["src"])).name("lib/a.py") == ""
+
+
+def test_a_module_is_looked_for_in_the_order_of_import(tmp_path: Path) -> None:
+    space = ModuleSpace(project_at(tmp_path, pythonpath=["src/deep", ".", "lib", "."]))
+    assert space.candidates("a.b") == [
+        *("src/deep/a/b/__init__.py", "src/deep/a/b.py"),
+        *("a/b/__init__.py", "a/b.py"),
+        *("lib/a/b/__init__.py", "lib/a/b.py"),
+    ]
+
+
+@given(st.lists(st.sampled_from([".", "src", "src/p", "lib"]), min_size=1, max_size=4), st.data())
+def test_the_file_of_a_name_is_one_that_could_hold_it(
+    entries: list[str], data: st.DataObject
+) -> None:
+    space = ModuleSpace(project_at(Path("/project"), pythonpath=entries))
+    parts = data.draw(st.lists(st.sampled_from(["src", "p", "lib", "x"]), min_size=1, max_size=4))
+    path = "/".join(parts) + data.draw(st.sampled_from([".py", "/__init__.py"]))
+    name = space.name(path)
+    assert not name or path in space.candidates(name)
+
+
+def test_the_scanned_folders_are_relative_to_the_root(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/x": "", "lib/a/x": ""})
+    assert scanned_folders(project_at(tmp_path)) == ["src"]
+    assert scanned_folders(project_at(tmp_path, packages=[".", "lib.a"])) == ["", "lib/a"]
+
+
+# Nothing that stands in a file makes a look fail.
+
+contents = st.one_of(
+    st.binary(max_size=60),
+    st.text("STAGE =()[]'\n:#\tdefrun", max_size=60).map(str.encode),
+    st.sampled_from([TOOL, "STAGE = x.y", "from . import STAGE", "import x\nSTAGE = x.A"]).map(
+        str.encode
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "p/__init__", "p/a"]), contents, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_in_any_file_are_facts_or_problems(files: dict[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_files(root, {f"src/{name}.py": data for name, data in files.items()})
+        found, _ = scanner.scan(project_at(root, packages=["."]))
+        known = [one.path for one in found.modules] + [one.path for one in found.broken]
+        assert {*known} <= {f"src/{name}.py" for name in files}
+        assert len({*known}) == len(known)
+        for path in (one.path for one in found.modules):
+            assert b"STAGE" in files[os.path.relpath(path[:-3], "src")]

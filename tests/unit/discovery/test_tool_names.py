@@ -1,0 +1,62 @@
+"""Words for tools: any unambiguous suffix names one, and the listing shows the shortest."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.discovery.tool_names import build_names
+
+parts = st.sampled_from(["a", "b", "c"])
+modules = st.lists(st.lists(parts, min_size=1, max_size=4).map(".".join), unique=True, max_size=8)
+own_names = st.one_of(st.none(), parts, st.sampled_from(["x", "a.b", "y-z"]))
+
+
+def test_every_suffix_names_a_tool() -> None:
+    names = build_names([("src.pipeline.parse", None)])
+    for word in ("parse", "pipeline.parse", "src.pipeline.parse"):
+        assert names.find(word) == ("src.pipeline.parse",)
+    assert names.find("pipeline") == names.find("arse") == names.find("src.parse") == ()
+
+
+def test_an_ambiguous_word_finds_all_candidates() -> None:
+    names = build_names([("src.a.parse", None), ("src.b.parse", None)])
+    assert names.find("parse") == ("src.a.parse", "src.b.parse")
+    assert names.display == {"src.a.parse": "a.parse", "src.b.parse": "b.parse"}
+
+
+def test_a_whole_module_path_is_never_ambiguous() -> None:
+    names = build_names([("parse", None), ("src.parse", None)])
+    assert names.find("parse") == ("parse",)
+    assert names.display == {"parse": "parse", "src.parse": "src.parse"}
+
+
+def test_the_name_from_orch_is_shown_and_the_path_still_names_the_tool() -> None:
+    names = build_names([("src.fetch", "fetch-raw")])
+    assert names.display == {"src.fetch": "fetch-raw"}
+    assert names.find("fetch-raw") == names.find("fetch") == ("src.fetch",)
+
+
+def test_a_given_name_that_another_tool_has_is_ambiguous() -> None:
+    names = build_names([("src.a", "parse"), ("src.parse", None)])
+    assert names.find("parse") == ("src.a", "src.parse")
+    assert names.display == {"src.a": "a", "src.parse": "src.parse"}
+
+
+@given(modules, st.data())
+def test_the_name_that_is_shown_always_leads_back(found: list[str], data: st.DataObject) -> None:
+    tools = [(module, data.draw(own_names)) for module in found]
+    names = build_names(tools)
+    assert [names.find(names.display[module]) for module in found] == [(one,) for one in found]
+    assert len(set(names.display.values())) == len(found)
+
+
+@given(modules)
+def test_no_shorter_suffix_would_do(found: list[str]) -> None:
+    names = build_names([(module, None) for module in found])
+    for module in found:
+        shown = names.display[module]
+        shorter = shown.partition(".")[2]
+        while shorter:
+            assert names.find(shorter) != (module,)
+            shorter = shorter.partition(".")[2]

@@ -1,0 +1,272 @@
+"""What is kept of a run: its journal, and of each tool what its success rested on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolOutput, ToolStarted
+from discover_orch.model.observation import Seen
+from discover_orch.planning import view as looking
+from discover_orch.planning.params import KeyValue, Values
+from discover_orch.staleness.memory import Memory, read_flows
+from discover_orch.state.journal import find_log, find_runs, read_record, timestamp
+from discover_orch.state.process_identity import is_alive
+from tests.conftest import Project
+from tests.support.permissions import run_bound
+from tests.support.recorded import record, result, seen, stale, success, tool, view_of, write
+
+
+@pytest.fixture
+def root(project: Project) -> Path:
+    return project(
+        {
+            "pyproject.toml": "[tool.orch]\nstages = ['one', 'two']\n",
+            "in.csv": "x",
+            "src/a.py": tool(),
+            "src/b.py": tool("two"),
+        }
+    )
+
+
+def events(root: Path, run: str = "1") -> list[dict[str, Any]]:
+    lines = (root / ".orch/runs" / run / "events.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# The journal.
+
+
+def test_the_first_line_has_all_that_a_resume_needs(project: Project) -> None:
+    run = "def run(*, since: str = '', tags: list[str] = [], api_key: str = '', **more): pass"
+    root = project({"orch.toml": "", "src/a.py": tool(run=run)})
+    values = Values(
+        options={"since": ("2024",), "tags": ("x", "y"), "api_key": ("hunter22",)},
+        given=(
+            KeyValue(tool=None, name="size", text="3"),
+            KeyValue(tool="a", name="my_token", text="hunter23"),
+        ),
+    )
+    record(root, values=values)
+    first = events(root)[0]
+    assert first["event"] == "run_started"
+    assert (first["run"], first["kind"], first["resumes"], first["passed_before"]) == (
+        "1",
+        "run",
+        None,
+        [],
+    )
+    assert (first["tools"], first["modules"]) == (["a"], ["src.a"])
+    assert is_alive(first["pid"], first["process"], first["boot"])
+    (row,) = first["plan"]
+    assert (row["module"], row["name"], row["stage"]) == ("src.a", "a", "one")
+    assert row["params"] == {
+        "since": {"texts": ["2024"], "origin": "--since"},
+        "tags": {"texts": ["x", "y"], "origin": "--tags"},
+    }
+    assert (row["extra"], sorted(row["secrets"])) == ({"size": "3"}, ["api_key", "my_token"])
+    everything = b"".join(p.read_bytes() for p in (root / ".orch").rglob("*") if p.is_file())
+    assert b"hunter2" not in everything
+
+
+def test_each_tool_has_its_lines_and_the_run_its_end(root: Path) -> None:
+    record(root)
+    assert [(one["event"], one.get("module")) for one in events(root)] == [
+        ("run_started", None),
+        ("tool_started", "src.a"),
+        ("tool_finished", "src.a"),
+        ("tool_started", "src.b"),
+        ("tool_finished", "src.b"),
+        ("run_finished", None),
+    ]
+    found = read_record(str(root), "1")
+    assert found is not None
+    assert (found.status, found.counts) == ("passed", {"passed": 2})
+
+
+def test_the_code_of_a_step_is_told_by_its_meaning(root: Path) -> None:
+    record(root)
+    write(root, "src/a.py", tool() + "# a comment\n")
+    record(root)
+    write(root, "src/a.py", tool(run="def run(): return {}"))
+    record(root)
+    first, second, third = (events(root, run)[0]["plan"] for run in "123")
+    assert first == second
+    assert first[0]["code"] != third[0]["code"]
+    assert first[1]["code"] == third[1]["code"]
+
+
+def begin(root: Path) -> Recorder:
+    view = view_of(root)
+    return Recorder(looking.plan(view, ["a"]), view.registry, view.project)
+
+
+def test_what_a_tool_prints_is_in_its_log(root: Path) -> None:
+    recorder = begin(root)
+    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
+    recorder.take(ToolStarted(module="src.a"))
+    recorder.take(ToolOutput(module="src.a", stream="stdout", text="one\n"))
+    recorder.take(ToolOutput(module="src.a", stream="stderr", text="two\n"))
+    recorder.take(ToolFinished(module="src.a", status="passed"))
+    recorder.close()
+    path = find_log(str(root), "1", "src.a")
+    assert path is not None
+    assert Path(path).read_text() == "one\ntwo\n"
+    assert not any(one["event"] == "tool_output" for one in events(root))
+
+
+def test_a_run_that_never_began_leaves_no_end(root: Path) -> None:
+    recorder = begin(root)
+    recorder.close()
+    assert events(root) == []
+    assert read_record(str(root), "1") is None
+    assert stale(root)["a"] == ("never ran",)
+
+
+def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root: Path) -> None:
+    """Whenever the process is killed: the memory is written before the line."""
+    recorder = begin(root)
+    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
+    recorder.take(ToolStarted(module="src.a"))
+    wrote: list[bool] = []
+    path, journal = root / ".orch/tools/src.a", root / ".orch/runs/1/events.jsonl"
+    write, size = Memory.write, len(journal.read_bytes())
+
+    def spy(memory: Memory, one: Any) -> None:
+        write(memory, one)
+        wrote.append(path.exists() and len(journal.read_bytes()) == size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Memory, "write", spy)
+        recorder.take(ToolFinished(module="src.a", status="passed", seen=Seen()))
+    recorder.close()
+    assert wrote == [True]
+    assert len(journal.read_bytes()) > size
+
+
+def test_runs_beyond_those_that_are_kept_go(project: Project) -> None:
+    root = project({"orch.toml": "keep_runs = 2\n", "src/a.py": tool()})
+    for _ in range(4):
+        record(root)
+    assert find_runs(str(root)) == ["4", "3"]
+
+
+def test_the_number_of_a_run_is_above_all_that_is_remembered(root: Path) -> None:
+    record(root)
+    record(root)
+    shutil.rmtree(root / ".orch/runs")
+    record(root)
+    assert find_runs(str(root)) == ["3"]
+
+
+# Code.
+
+
+def test_code_that_is_another_text_than_the_plan_knew_is_told_and_stale(root: Path) -> None:
+    told = record(root, loaded={"a": {"src/a.py": "another text"}})
+    (problem,) = told
+    assert problem.message == "src/a.py changed after a had been planned, or while it ran"
+    assert problem.severity == "warning"
+    assert stale(root)["a"] == ("src/a.py changed while it ran",)
+    record(root)
+    assert "a" not in stale(root)
+
+
+# Ends that are no success.
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "cancelled"])
+def test_another_end_keeps_what_the_last_success_rested_on(root: Path, status: str) -> None:
+    write(root, "in.csv")
+    record(root, {"a": seen(root, read=("in.csv",))}, "a")
+    before = success(root)
+    record(root, {"a": Seen(written=("x",))}, "a", ends={"a": status})  # type: ignore[dict-item]
+    assert result(root, "src.a").last.status == status
+    assert success(root) == before
+
+
+@pytest.mark.parametrize("status", ["blocked", "not_run", "fresh"])
+def test_a_tool_whose_turn_never_came_is_not_written(root: Path, status: str) -> None:
+    record(root, {}, "a")
+    before = (root / ".orch/tools/src.a").read_bytes()
+    record(root, {}, "a", ends={"a": status})  # type: ignore[dict-item]
+    assert (root / ".orch/tools/src.a").read_bytes() == before
+
+
+def test_a_tool_that_crashed_and_told_nothing_is_kept_as_failed(root: Path) -> None:
+    recorder = begin(root)
+    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
+    recorder.take(ToolStarted(module="src.a"))
+    recorder.take(ToolFinished(module="src.a", status="failed", seen=None))
+    recorder.close()
+    assert result(root, "src.a").last.status == "failed"
+
+
+# What all read and write.
+
+
+def test_the_data_flow_of_a_run_is_the_order_of_the_next_one(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool(), "src/b.py": tool()})
+    sights = {"a": Seen(tables_read=("t",)), "b": Seen(tables_written=("t",))}
+    (problem,) = record(root, sights)
+    assert problem.message == (
+        "from now on stage one runs in the order b, a, by what its tools were seen to read and write"
+    )
+    assert view_of(root).registry.order == ("src.b", "src.a")
+    assert record(root, sights) == []
+
+
+def test_the_flow_of_a_file_that_is_broken_for_a_while_is_kept_and_of_one_that_is_gone_is_not(
+    root: Path,
+) -> None:
+    record(root, {"a": Seen(tables_read=("t",)), "b": Seen(tables_written=("t",))})
+    write(root, "src/a.py", "STAGE = 'one'\ndef run(:\n")
+    record(root, {"b": Seen(tables_written=("u",))}, "b")
+    assert set(read_flows(str(root))) == {"src.a", "src.b"}
+    (root / "src/a.py").unlink()
+    record(root, {}, "b")
+    assert set(read_flows(str(root))) == {"src.b"}
+
+
+# Where nothing can be kept.
+
+
+def test_a_memory_that_is_removed_meanwhile_costs_the_history_and_is_told_once(root: Path) -> None:
+    recorder = begin(root)
+    told = [*recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))]
+    shutil.rmtree(root / ".orch")
+    told += recorder.take(ToolStarted(module="src.a"))
+    told += recorder.take(ToolFinished(module="src.a", status="passed", seen=Seen()))
+    recorder.close()
+    assert [one.code for one in told] == ["memory"]
+    assert all(one.severity == "warning" for one in told)
+    record(root)
+    assert stale(root) == {}
+
+
+def test_a_memory_that_may_not_be_written_costs_the_memory_and_is_told_once(root: Path) -> None:
+    record(root)
+    before = (root / ".orch/tools/src.a").read_bytes()
+    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    said = run_bound(lambda: repr([(one.code, one.severity) for one in record(root)]))
+    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
+        path.chmod(0o755)
+    assert said == "[('memory', 'warning')]"
+    assert (root / ".orch/tools/src.a").read_bytes() == before
+
+
+def test_a_memory_that_is_a_file_costs_the_memory(root: Path) -> None:
+    shutil.rmtree(root / ".orch", ignore_errors=True)
+    (root / ".orch").write_text("")
+    assert [one.code for one in record(root)] == ["memory"]
+
+
+def test_times_have_their_offset() -> None:
+    assert len(timestamp()) == len("2024-01-31T12:00:00+01:00")
+    assert timestamp()[-3] == ":"

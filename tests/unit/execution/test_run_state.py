@@ -1,0 +1,221 @@
+"""A run as a dialogue: events go in, `ready()` is asked."""
+
+from __future__ import annotations
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.execution.run_state import (
+    Noticed,
+    Run,
+    Status,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.model.errors import Problem
+from tests.support.values import make_facts, make_plan, make_registry
+
+
+def sample() -> Registry:
+    """c depends on a, d on nothing; the later stage on all whose writes are not known."""
+    return make_registry(
+        make_facts("a"),
+        make_facts("b", orch={"outputs": "x"}),
+        make_facts("c", after="a"),
+        make_facts("d"),
+        make_facts("e", "later", orch={"inputs": "x"}),
+    )
+
+
+def begin(*targets: str, registry: Registry | None = None) -> Run:
+    found = registry or sample()
+    return Run(make_plan(found, *targets), found)
+
+
+def start(run: Run) -> str:
+    module = run.ready()
+    assert module is not None
+    run.hand_out(module)
+    run.apply(ToolStarted(module=module))
+    return module
+
+
+def finish(run: Run, module: str, status: Status = "passed") -> None:
+    run.apply(ToolFinished(module=module, status=status))
+
+
+def ends(run: Run) -> dict[str, str]:
+    return {one.module: one.status for one in run.left_over()}
+
+
+def test_tools_run_in_the_order_of_the_plan_and_then_it_is_over() -> None:
+    run = begin("e", "a", "c")
+    order = []
+    while not run.is_over:
+        order.append(start(run))
+        finish(run, order[-1])
+    assert order == ["e", "a", "c"]
+    assert (run.ready(), run.status, run.left_over()) == (None, "passed", [])
+
+
+def test_no_more_orders_are_handed_out_than_may_wait() -> None:
+    run = begin()
+    handed = [start(run) for _ in range(run.AHEAD)]
+    assert run.ready() is None
+    finish(run, handed[0])
+    assert run.ready() is not None
+    assert not run.is_over
+
+
+def test_a_run_stops_at_its_first_failure() -> None:
+    run = begin()
+    finish(run, start(run), "failed")
+    assert run.is_over
+    assert (run.ready(), run.status) == (None, "failed")
+
+
+def test_what_is_downstream_of_a_failure_is_blocked_and_the_rest_not_run() -> None:
+    run = begin()
+    finish(run, start(run), "failed")
+    assert ends(run) == {"b": "not_run", "c": "blocked", "d": "not_run", "e": "blocked"}
+
+
+def test_a_failure_blocks_only_what_depends_on_it() -> None:
+    run = begin("e", "b", "a")
+    finish(run, start(run), "failed")
+    assert ends(run) == {"b": "not_run", "a": "not_run"}
+
+
+def test_a_failure_blocks_through_tools_that_are_not_selected() -> None:
+    registry = make_registry(
+        make_facts("a"), make_facts("b", after="a"), make_facts("c", after="b")
+    )
+    run = begin("a", "c", registry=registry)
+    finish(run, start(run), "failed")
+    assert ends(run) == {"c": "blocked"}
+
+
+def test_an_interrupted_tool_ends_the_run_and_blocks_nothing() -> None:
+    run = begin()
+    finish(run, start(run), "interrupted")
+    assert run.is_over
+    assert run.status == "interrupted"
+    assert set(ends(run).values()) == {"not_run"}
+
+
+def test_an_interrupt_between_tools_ends_the_run() -> None:
+    run = begin()
+    finish(run, start(run))
+    run.interrupt()
+    assert (run.is_over, run.ready(), run.status) == (True, None, "interrupted")
+    assert set(ends(run).values()) == {"not_run"}
+
+
+def test_an_interrupt_after_a_failure_is_an_interrupted_run() -> None:
+    run = begin()
+    finish(run, start(run), "failed")
+    run.interrupt()
+    assert run.status == "interrupted"
+
+
+def test_every_tool_of_the_plan_gets_one_end() -> None:
+    run = begin()
+    first = start(run)
+    finish(run, first)
+    second = start(run)
+    finish(run, second, "failed")
+    assert sorted([*run.finished, *ends(run)]) == ["a", "b", "c", "d", "e"]
+
+
+# Cancelled.
+
+
+def test_a_cancelled_run_begins_nothing_more_and_is_cancelled() -> None:
+    run = begin()
+    finish(run, start(run))
+    run.cancel()
+    assert (run.is_over, run.ready(), run.status) == (True, None, "cancelled")
+    assert set(ends(run).values()) == {"not_run"}
+
+
+def test_a_tool_that_was_interrupted_for_a_cancel_is_cancelled() -> None:
+    run = begin()
+    first = start(run)
+    run.cancel()
+    end = ToolFinished(module=first, status="interrupted", duration=0.5)
+    settled = run.settle(end)
+    assert settled == ToolFinished(module=first, status="cancelled", duration=0.5)
+    run.apply(settled)
+    assert (run.is_interrupted, run.status) == (False, "cancelled")
+
+
+def test_without_a_cancel_an_interrupted_tool_is_interrupted() -> None:
+    run = begin()
+    end = ToolFinished(module=start(run), status="interrupted")
+    assert run.settle(end) is end
+
+
+def test_an_interrupt_wins_over_a_cancel_whichever_came_first() -> None:
+    for order in ("cancel interrupt", "interrupt cancel"):
+        run = begin()
+        end = ToolFinished(module=start(run), status="interrupted")
+        for wish in order.split():
+            getattr(run, wish)()
+        assert run.settle(end) is end
+        run.apply(end)
+        assert run.status == "interrupted"
+
+
+def test_what_ends_by_itself_in_a_cancelled_run_has_ended_so() -> None:
+    statuses: tuple[Status, ...] = ("passed", "failed")
+    for status in statuses:
+        run = begin()
+        end = ToolFinished(module=start(run), status=status)
+        run.cancel()
+        assert run.settle(end) is end
+
+
+def test_only_ends_of_tools_are_settled() -> None:
+    run = begin()
+    run.cancel()
+    said = ToolOutput(module="a", stream="stdout", text="interrupted")
+    assert run.settle(said) is said
+
+
+def test_a_cancel_after_the_last_tool_has_passed_changes_nothing() -> None:
+    run = begin("a")
+    finish(run, start(run))
+    run.cancel()
+    assert run.status == "passed"
+
+
+def test_what_raises_on_closing_fails_a_run_that_was_cancelled_too_late() -> None:
+    run = begin("a")
+    finish(run, start(run))
+    run.cancel()
+    run.apply(Noticed(problem=Problem(code="closing", message="it raised")))
+    assert run.status == "failed"
+
+
+def test_a_failure_in_a_cancelled_run_is_a_failure() -> None:
+    run = begin()
+    first = start(run)
+    run.cancel()
+    finish(run, first, "failed")
+    assert run.status == "failed"
+    assert "blocked" in ends(run).values()
+
+
+def test_a_cancel_before_anything_began() -> None:
+    run = begin()
+    run.cancel()
+    assert (run.is_over, run.status) == (True, "cancelled")
+    assert len(ends(run)) == 5
+
+
+def test_without_orders_ahead_the_next_is_ready_when_the_one_before_has_ended() -> None:
+    registry = sample()
+    run = Run(make_plan(registry), registry, ahead=1)
+    first = start(run)
+    assert run.ready() is None
+    finish(run, first)
+    assert run.ready() is not None

@@ -1,0 +1,487 @@
+"""A run as a dialogue with an executor that is played, an interrupting user, and a clock that is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.execution.executors import Executor
+from discover_orch.execution.run_state import (
+    DebuggerOpened,
+    Event,
+    Failure,
+    Noticed,
+    Run,
+    RunFinished,
+    RunStarted,
+    Status,
+    Ticked,
+    ToolFinished,
+    ToolOrdered,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.execution.runner import TICK, drive
+from discover_orch.model.errors import Problem
+from discover_orch.planning.plan import Plan, Step
+from tests.support.values import make_facts, make_plan, make_registry
+
+CRASH = Failure(kind="crash", type="SIGKILL", message="was killed")
+BEATS = 200  # a run that asks more often than this will never end
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class PlayedExecutor:
+    """One worker. Each `events` is a beat: a tool begins, is silent for a while, or ends."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        ends: Mapping[str, Status] | None = None,
+        silent: Mapping[str, int] | None = None,
+        says: Mapping[str, Sequence[Event]] | None = None,
+        crashes: str = "",
+        starting: int = 0,
+        closing: int = 0,
+        notices: Sequence[Noticed] = (),
+    ) -> None:
+        """`silent` beats of each tool, and what it `says` before them; beats before the first and after
+        the last."""
+        self.log: list[str] = []
+        self.is_over = False
+        self.beats = 0
+        self._clock = clock
+        self._ends, self._silent, self._says = (
+            dict(ends or {}),
+            dict(silent or {}),
+            dict(says or {}),
+        )
+        self._crashes, self._starting = crashes, starting
+        self._closing, self._notices = closing, notices
+        self._waiting: list[str] = []
+        self._running: str | None = None
+        self._is_interrupted = self._is_closing = False
+
+    @property
+    def is_idle(self) -> bool:
+        return self._running is None and not self._waiting
+
+    def submit(self, step: Step) -> None:
+        assert not self._is_closing
+        self.log.append(f"submit {step.tool.module}")
+        self._waiting.append(step.tool.module)
+
+    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        assert wake == Interruptions.wake
+        self.beats += 1
+        assert self.beats < BEATS, self.log
+        if self._starting:
+            self._starting -= 1
+            self._clock.now += timeout
+        elif self._running is not None:
+            yield from self._go_on(self._running, timeout)
+        elif self._waiting:
+            self._running = self._waiting.pop(0)
+            self.log.append(f"begin {self._running}")
+            yield ToolStarted(module=self._running)
+            yield from self._says.get(self._running, ())
+        elif self._closing:
+            self._closing -= 1
+            self._clock.now += timeout
+        elif self._is_closing:
+            self.is_over = True
+            yield from self._notices
+
+    def _go_on(self, module: str, timeout: float) -> Iterator[Event]:
+        if self._silent.get(module, 0) > 0:
+            self._silent[module] -= 1
+            self._clock.now += timeout
+            return
+        self._running = None
+        status = "interrupted" if self._is_interrupted else self._ends.get(module, "passed")
+        if status != "passed":
+            self._waiting.clear()  # declined
+        error = CRASH if module == self._crashes else None
+        yield ToolFinished(
+            module=module, status=status, duration=0.25 * (error is None), error=error
+        )
+
+    def interrupt(self) -> None:
+        self.log.append("interrupt")
+        self._is_interrupted = True
+        self._waiting.clear()
+
+    def kill(self) -> None:
+        self.log.append("kill")
+        self._is_interrupted = True
+        self._waiting.clear()
+        self._silent.clear()
+
+    def suspend(self) -> None:
+        self.log.append("suspend")
+
+    def resume(self) -> None:
+        self.log.append("resume")
+
+    def finish(self) -> None:
+        assert not self._is_closing
+        self.log.append("finish")
+        self._is_closing = True
+
+
+class Interruptions:
+    """What the user wishes at which beat."""
+
+    wake = 7
+    patience = math.inf
+
+    def __init__(
+        self,
+        executor: PlayedExecutor,
+        clock: Clock,
+        wishes: Mapping[int, Sequence[str]] | None = None,
+    ) -> None:
+        self.signal = 0
+        self._executor, self._clock = executor, clock
+        self._wishes = dict(wishes or {})
+
+    def take(self) -> list[str]:
+        wishes = list(self._wishes.pop(self._executor.beats, ()))
+        if "interrupt" in wishes:
+            self.signal = 2
+        return wishes
+
+    def pause(self) -> None:
+        self._executor.log.append("pause")
+        self._clock.now += 3600
+
+
+class Played:
+    """A whole run of tools a, b, c (b after a): its events, and what the executor was told."""
+
+    def __init__(
+        self,
+        *targets: str,
+        wishes: Mapping[int, Sequence[str]] | None = None,
+        ahead: int = Run.AHEAD,
+        **plays: object,
+    ) -> None:
+        registry = make_registry(make_facts("a"), make_facts("b", after="a"), make_facts("c"))
+        clock = Clock()
+        self.executor = PlayedExecutor(clock, **plays)  # type: ignore[arg-type]
+        executor: Executor = self.executor
+        self.all_events = list(
+            drive(
+                make_plan(registry, *(targets or ("a", "b", "c"))),
+                registry,
+                executor,
+                Interruptions(self.executor, clock, wishes),
+                run_id="41",
+                clock=clock,
+                ahead=ahead,
+            )
+        )
+        self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
+        self.log = self.executor.log
+
+    @property
+    def told(self) -> list[str]:
+        """The events in short."""
+        return [_short(event) for event in self.events]
+
+    @property
+    def ends(self) -> dict[str, str]:
+        return {one.module: one.status for one in self.events if isinstance(one, ToolFinished)}
+
+    @property
+    def last(self) -> RunFinished:
+        event = self.events[-1]
+        assert isinstance(event, RunFinished)
+        return event
+
+
+def _short(event: Event) -> str:
+    match event:
+        case RunStarted():
+            return "start"
+        case ToolStarted(module=module):
+            return f"{module} begins"
+        case ToolFinished(module=module, status=status):
+            return f"{module} {status}"
+        case Ticked(module=ticking, seconds=seconds, is_ending=is_ending):
+            return f"tick {ticking} {seconds:g}{' ending' * is_ending}"
+        case RunFinished(status=status):
+            return f"run {status}"
+        case _:
+            return type(event).__name__
+
+
+def test_a_run_begins_and_ends_with_itself_and_says_what_it_is() -> None:
+    run = Played("c", "a", "b")
+    assert run.events[0] == RunStarted(run="41", targets=("c", "a", "b"), tools=("c", "a", "b"))
+    assert run.events[-1] == RunFinished(status="passed", duration=0.0)
+
+
+def test_tools_run_in_the_order_of_the_plan() -> None:
+    run = Played("c", "a", "b")
+    assert run.told == [
+        *("start", "c begins", "c passed", "a begins", "a passed", "b begins", "b passed"),
+        "run passed",
+    ]
+
+
+def test_the_next_step_is_handed_out_while_one_runs_and_no_more() -> None:
+    assert Run.AHEAD == 2
+    assert Played().log == [
+        *("submit a", "submit b", "begin a", "submit c", "begin b", "begin c", "finish"),
+    ]
+
+
+def test_what_a_tool_prints_passes_through() -> None:
+    line = ToolOutput(module="a", stream="stdout", text="hello\n")
+    assert line in Played(says={"a": [line]}).events
+
+
+def test_a_step_handed_out_ahead_is_declined_where_the_one_before_it_fails() -> None:
+    run = Played(ends={"a": "failed"})
+    assert run.told == [
+        *("start", "a begins", "a failed", "b blocked", "c not_run", "run failed"),
+    ]
+    assert run.log == ["submit a", "submit b", "begin a", "finish"]
+
+
+def test_an_interrupt_ends_what_runs_and_begins_nothing_more() -> None:
+    run = Played(wishes={2: ["interrupt"]}, silent={"a": 3})
+    assert run.ends == {"a": "interrupted", "b": "not_run", "c": "not_run"}
+    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "finish"]
+    assert (run.last.status, run.last.signal) == ("interrupted", 2)
+
+
+def test_an_interrupt_before_the_first_tool_begins_runs_none() -> None:
+    run = Played(wishes={1: ["interrupt"]}, starting=1)
+    assert run.told == ["start", "a not_run", "b not_run", "c not_run", "run interrupted"]
+    assert run.log == ["submit a", "submit b", "interrupt", "finish"]
+
+
+def test_a_tool_that_passes_in_spite_of_the_interrupt_has_passed() -> None:
+    run = Played("a", wishes={2: ["interrupt"]}, ends={"a": "passed"})
+    assert run.ends == {"a": "passed"}
+    assert run.last.status == "interrupted"
+
+
+def test_a_second_interrupt_kills() -> None:
+    run = Played(wishes={2: ["interrupt"], 4: ["kill"]}, silent={"a": 1000})
+    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "kill", "finish"]
+    assert run.ends["a"] == "interrupted"
+    assert run.last.status == "interrupted"
+
+
+def test_an_interrupt_while_all_is_closed_is_passed_on() -> None:
+    run = Played("a", wishes={3: ["interrupt"]}, closing=3)
+    assert run.log == ["submit a", "begin a", "finish", "interrupt"]
+    assert (run.ends, run.last.status) == ({"a": "passed"}, "interrupted")
+
+
+def test_a_resource_that_raises_on_closing_fails_the_run() -> None:
+    notice = Noticed(problem=Problem(code="closing", message="x"))
+    run = Played("a", notices=[notice])
+    assert run.told == ["start", "a begins", "a passed", "Noticed", "run failed"]
+
+
+def test_a_cancelled_run_interrupts_its_tool_which_is_then_cancelled() -> None:
+    run = Played(wishes={2: ["cancel"]}, silent={"a": 3})
+    assert run.ends == {"a": "cancelled", "b": "not_run", "c": "not_run"}
+    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "finish"]
+    assert (run.last.status, run.last.signal) == ("cancelled", 0)
+
+
+def test_an_interrupt_after_a_cancel_counts_as_an_interrupt() -> None:
+    run = Played(wishes={2: ["cancel"], 3: ["interrupt"]}, silent={"a": 3})
+    assert run.ends["a"] == "interrupted"
+    assert run.last.status == "interrupted"
+
+
+def test_a_run_that_is_held_lets_its_tool_finish_and_begins_no_other() -> None:
+    run = Played(wishes={2: ["hold"]}, silent={"a": 2}, ahead=1)
+    assert run.ends == {"a": "passed", "b": "not_run", "c": "not_run"}
+    assert "interrupt" not in run.log
+    assert run.last.status == "cancelled"
+
+
+def test_a_cancel_that_comes_when_all_has_passed_changes_nothing() -> None:
+    run = Played("a", wishes={3: ["cancel"]}, closing=3)
+    assert (run.ends, run.last.status) == ({"a": "passed"}, "passed")
+
+
+def test_a_failure_before_the_cancel_stays_a_failure() -> None:
+    run = Played(ends={"a": "failed"}, wishes={3: ["cancel"]}, closing=2)
+    assert run.ends["a"] == "failed"
+    assert run.last.status == "failed"
+
+
+def test_without_orders_ahead_one_is_handed_out_at_a_time() -> None:
+    assert Played(ahead=1).log == [
+        *("submit a", "begin a", "submit b", "begin b", "submit c", "begin c", "finish"),
+    ]
+
+
+def test_a_wish_to_be_woken_is_passed_on() -> None:
+    assert "Woken" in Played("a", wishes={2: ["wake"]}, silent={"a": 1}).told
+
+
+# Time.
+
+
+def test_silence_is_told_with_the_time_that_the_tool_has_taken() -> None:
+    run = Played("a", silent={"a": 3})
+    ticks = [one for one in run.told if one.startswith("tick")]
+    assert ticks == [f"tick a {TICK:g}", f"tick a {2 * TICK:g}", f"tick a {3 * TICK:g}"]
+
+
+def test_a_tick_says_that_the_interrupt_has_been_passed_on() -> None:
+    run = Played("a", silent={"a": 3}, wishes={2: ["interrupt"]})
+    assert [one for one in run.told if one.startswith("tick")] == [
+        f"tick a {2 * TICK:g} ending",
+        f"tick a {3 * TICK:g} ending",
+    ]
+
+
+def test_each_tool_has_its_own_time_and_so_has_the_closing() -> None:
+    run = Played("a", "c", silent={"a": 1, "c": 1}, closing=2)
+    ticks = [(one.module, one.seconds) for one in run.events if isinstance(one, Ticked)]
+    assert list(dict.fromkeys(ticks)) == [
+        ("a", TICK),
+        ("c", TICK),
+        (None, TICK),
+        (None, 2 * TICK),
+    ]
+    assert run.last.duration == 4 * TICK
+
+
+def test_a_run_without_silence_never_ticks() -> None:
+    assert not any(isinstance(event, Ticked) for event in Played().events)
+
+
+def test_nothing_ticks_on_the_terminal_while_one_debugs() -> None:
+    run = Played("a", silent={"a": 3}, says={"a": [DebuggerOpened(module="a")]})
+    assert run.told == ["start", "a begins", "DebuggerOpened", "a passed", "run passed"]
+
+
+def test_a_pause_is_told_first_and_does_not_count() -> None:
+    run = Played("a", wishes={2: ["suspend"]}, silent={"a": 2})
+    assert run.log == ["submit a", "begin a", "suspend", "pause", "resume", "finish"]
+    assert run.told == [
+        *("start", "a begins", "Suspended", f"tick a {2 * TICK:g}", "a passed", "run passed"),
+    ]
+    assert run.last.duration == 2 * TICK
+
+
+def durations(run: Played) -> dict[str, float]:
+    return {one.module: one.duration for one in run.events if isinstance(one, ToolFinished)}
+
+
+def test_a_pause_is_taken_off_the_time_of_the_tool_that_it_fell_in() -> None:
+    # the worker measured 0.25 s for each; the hour's pause is more than that
+    run = Played("a", "c", wishes={2: ["suspend"]}, silent={"a": 1})
+    assert durations(run) == {"a": 0.0, "c": 0.25}
+
+
+def test_who_crashed_could_not_tell_its_time() -> None:
+    run = Played("a", silent={"a": 4}, ends={"a": "failed"}, crashes="a")
+    assert durations(run) == {"a": 4 * TICK}
+    run = Played("a", silent={"a": 4}, ends={"a": "failed"})
+    assert durations(run) == {"a": 0.25}
+
+
+# Whatever happens.
+
+statuses: st.SearchStrategy[Status] = st.sampled_from(["passed", "failed", "interrupted"])
+tools = st.sampled_from("abc")
+
+
+@given(
+    st.integers(0, 1),
+    st.dictionaries(tools, statuses),
+    st.dictionaries(tools, st.integers(0, 3)),
+    st.dictionaries(
+        st.integers(1, 12), st.lists(st.sampled_from(["interrupt", "kill", "suspend"]), max_size=3)
+    ),
+    st.integers(0, 2),
+)
+def test_every_tool_ends_once_and_all_is_closed_once(
+    starting: int,
+    ends: Mapping[str, Status],
+    silent: Mapping[str, int],
+    wishes: Mapping[int, Sequence[str]],
+    closing: int,
+) -> None:
+    run = Played(ends=ends, silent=silent, wishes=wishes, starting=starting, closing=closing)
+    finished = [event.module for event in run.events if isinstance(event, ToolFinished)]
+    assert sorted(finished) == ["a", "b", "c"]
+    started = [event.module for event in run.events if isinstance(event, ToolStarted)]
+    assert started == finished[: len(started)]
+    assert (run.told[0], run.log.count("finish")) == ("start", 1)
+    assert run.executor.is_over
+    assert run.last.duration <= BEATS * TICK
+
+
+def test_an_empty_plan_is_over_at_once() -> None:
+    registry = make_registry()
+    clock = Clock()
+    executor = PlayedExecutor(clock)
+    events = drive(
+        Plan(), registry, executor, Interruptions(executor, clock), run_id="1", clock=clock
+    )
+    assert [_short(event) for event in events] == ["start", "run passed"]
+
+
+def test_an_order_is_told_before_it_goes_out() -> None:
+    """Whoever keeps a journal then knows of each tool that may have begun, though nobody hears of it any more."""
+    registry = make_registry(make_facts("a"))
+    clock = Clock()
+    executor = PlayedExecutor(clock)
+    events = drive(
+        make_plan(registry),
+        registry,
+        executor,
+        Interruptions(executor, clock),
+        run_id="1",
+        clock=clock,
+    )
+    assert isinstance(next(events), RunStarted)
+    assert (next(events), executor.log) == (ToolOrdered(module="a"), [])
+    ordered = [one.module for one in Played().all_events if isinstance(one, ToolOrdered)]
+    assert ordered == ["a", "b", "c"]
+
+
+def test_whoever_stops_listening_leaves_the_executor_to_its_owner() -> None:
+    registry = make_registry(make_facts("a"))
+    clock = Clock()
+    executor = PlayedExecutor(clock, silent={"a": 3})
+    events = drive(
+        make_plan(registry),
+        registry,
+        executor,
+        Interruptions(executor, clock),
+        run_id="1",
+        clock=clock,
+    )
+    for _ in range(3):
+        next(events)
+    assert executor.log == ["submit a", "begin a"]
+    events.close()  # type: ignore[attr-defined]
+    with pytest.raises(StopIteration):
+        next(events)
+    assert executor.log == ["submit a", "begin a"]

@@ -1,0 +1,886 @@
+"""What the success of a tool rested on: seen by who asks for it later, and as `Basis` tells it of one run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from discover_orch.execution import success_fingerprint as basis
+from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolStarted
+from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, Basis
+from discover_orch.model.observation import Seen
+from discover_orch.planning import view as looking
+from discover_orch.planning.params import Values
+from discover_orch.staleness import installed_packages as distributions
+from discover_orch.staleness.current import Present
+from discover_orch.staleness.file_hashes import Evidence, hash_file, mark_of
+from discover_orch.staleness.fingerprint import UNSURE, Database, Fingerprint
+from discover_orch.staleness.last_result import Ending, Left, Mark, Result, Success
+from discover_orch.staleness.memory import Memory
+from tests.conftest import Project
+from tests.support.permissions import run_bound
+from tests.support.project_builder import write_files
+from tests.support.recorded import (
+    LONG_AGO,
+    record,
+    seen,
+    stale,
+    success,
+    tool,
+    view_of,
+    write,
+)  # fmt: skip
+
+LATER = (1 << 62,) * 2  # after any change of a file of a test
+
+
+@pytest.fixture
+def root(project: Project) -> Path:
+    return project(
+        {
+            "pyproject.toml": "[tool.orch]\nstages = ['one', 'two']\n",
+            "in.csv": "x",
+            "src/a.py": tool(),
+            "src/b.py": tool("two"),
+        }
+    )
+
+
+# What a success rested on.
+
+
+def test_files_that_it_read_have_their_hash_and_their_mark(root: Path) -> None:
+    write(root, "in.csv")
+    record(root, {"a": seen(root, read=("in.csv",))})
+    found = success(root)
+    content, mark = Evidence(str(root)).file("in.csv")
+    assert found.fingerprint.files == {"in.csv": content}
+    assert found.marks == {"in.csv": mark}
+    assert found.flow.reads == ("in.csv",)
+    assert "a" not in stale(root)
+
+
+def test_what_it_wrote_itself_is_no_input_and_must_be_there(root: Path) -> None:
+    write(root, "out.csv")
+    write(root, "in.csv")
+    both = seen(root, read=("in.csv", "out.csv"), written=("out.csv",), began=LONG_AGO)
+    record(root, {"a": both})
+    assert set(success(root).fingerprint.files) == {"in.csv"}
+    write(root, "in.csv")
+    record(root, {"a": seen(root, read=("in.csv", "out.csv"), written=("out.csv",))})
+    write(root, "out.csv", "by somebody else")
+    assert "a" not in stale(root)
+    (root / "out.csv").unlink()
+    assert stale(root)["a"] == ("out.csv is gone",)
+
+
+@pytest.mark.parametrize(
+    ("began", "is_sure"), [((0, 0), True), ((1 << 62, 1 << 62), True), (LONG_AGO, False)]
+)
+def test_a_file_that_changed_while_the_tool_ran_is_unsure(
+    root: Path, began: tuple[int, int], is_sure: bool
+) -> None:
+    record(root, {"a": seen(root, read=("in.csv",), began=began)})
+    assert (success(root).fingerprint.files["in.csv"] != UNSURE) == is_sure
+    assert success(root).marks.keys() <= {"in.csv"}
+    if not is_sure:
+        assert stale(root)["a"] == ("in.csv changed while it ran",)
+
+
+def test_what_an_earlier_tool_of_the_run_wrote_just_before_is_sure(root: Path) -> None:
+    written = (root / "in.csv").stat().st_ctime_ns
+    coarse = (written - 1, written + 1)  # the coarse clock had not moved on
+    sights = {"b": seen(root, read=("in.csv",), began=coarse)}
+    record(root, sights)
+    assert success(root, "src.b").fingerprint.files["in.csv"] == UNSURE
+    record(root, {"a": Seen(written=("in.csv",)), **sights})
+    assert success(root, "src.b").fingerprint.files["in.csv"] != UNSURE
+    (root / "in.csv").write_text("other")
+    written = (root / "in.csv").stat().st_ctime_ns
+    later = {"b": seen(root, read=("in.csv",), began=(written - 1, written - 1))}
+    record(root, {"a": Seen(written=("in.csv",)), **later})
+    assert success(root, "src.b").fingerprint.files["in.csv"] == UNSURE
+
+
+def test_what_was_touched_while_the_tool_ran_and_is_as_it_was_is_sure(root: Path) -> None:
+    """A link was made to it, or a process of the tool's own wrote the same text again."""
+    record(root, {"b": seen(root, read=("in.csv",))})
+    before = success(root, "src.b").fingerprint.files["in.csv"]
+    os.link(root / "in.csv", root / "link.csv")
+    changed = (root / "in.csv").stat().st_ctime_ns
+    record(root, {"b": seen(root, read=("in.csv",), began=(changed - 1, changed - 1))})
+    assert success(root, "src.b").fingerprint.files["in.csv"] == before
+
+
+@pytest.mark.parametrize("how", ["changed", "replaced", "gone"])
+def test_a_file_that_changed_between_the_end_of_the_tool_and_hashing_is_stale(
+    root: Path, how: str
+) -> None:
+    sight = seen(root, read=("in.csv",))
+    if how == "gone":
+        (root / "in.csv").unlink()
+    elif how == "replaced":
+        os.replace(write(root, "other.csv"), root / "in.csv")
+    else:
+        (root / "in.csv").write_text("yy")
+    record(root, {"a": sight})
+    assert stale(root)["a"] == ("in.csv is gone" if how == "gone" else "in.csv changed",)
+
+
+def test_a_hash_that_is_known_by_then_is_not_that_of_the_text_that_a_tool_read(root: Path) -> None:
+    declare(root, inputs="in.csv")
+    write(root, "in.csv")
+    sight = seen(root, read=("in.csv",))
+    write(root, "in.csv", "changed since")
+    record(root, {"b": sight})  # `a` is hashed as it is now, and before `b`
+    assert stale(root)["b"] == ("in.csv changed",)
+    assert "a" not in stale(root)
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_stale(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sight = seen(root, read=("in.csv",))
+
+    def hash_slowly(full: str, mark: Mark) -> tuple[str, Mark | None]:
+        write(root, "in.csv", "changed at this very moment")
+        return hash_file(full, mark)
+
+    monkeypatch.setattr(basis, "hash_file", hash_slowly)
+    record(root, {"a": sight})
+    assert stale(root)["a"] == ("in.csv changed",)
+
+
+def test_a_file_is_hashed_once_for_all_tools_that_read_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "in.csv")
+    hashed: list[str] = []
+
+    def hash_and_count(full: str, mark: Mark) -> tuple[str, Mark | None]:
+        hashed.append(os.path.relpath(full, root))
+        return hash_file(full, mark)
+
+    monkeypatch.setattr(basis, "hash_file", hash_and_count)
+    sight = seen(root, read=("in.csv",))
+    record(root, {"a": sight, "b": sight})
+    assert hashed == ["in.csv"]
+    assert stale(root) == {}
+
+
+def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(root, "in.csv")
+    os.utime(path, (1_700_000_000, 1_700_000_000))  # long ago: its mark stands for it
+    record(root, {"a": seen(root, read=("in.csv",))})
+    hashed: list[str] = []
+
+    def hash_and_count(full: str, mark: Mark) -> tuple[str, Mark | None]:
+        hashed.append(os.path.relpath(full, root))
+        return hash_file(full, mark)
+
+    monkeypatch.setattr(basis, "hash_file", hash_and_count)
+    record(root, {"a": seen(root, read=("in.csv",))})
+    assert (hashed, stale(root)) == ([], {})
+    write(root, "in.csv", "another")
+    record(root, {"a": seen(root, read=("in.csv",))})
+    assert (hashed, stale(root)) == (["in.csv"], {})
+
+
+def test_a_file_that_could_not_be_asked_for_costs_no_more_than_freshness(root: Path) -> None:
+    record(root, {"a": Seen(read=(("deep/x.csv", -1, 0, 0),))})
+    assert stale(root)["a"] == ("deep/x.csv is gone",)
+
+
+def test_a_file_that_may_not_be_read_is_fresh_until_it_may(root: Path) -> None:
+    path = write(root, "in.csv")
+    path.chmod(0)
+    sight = seen(root, read=("in.csv",))
+    said = run_bound(lambda: repr(record(root, {"a": sight}) or stale(root).get("a")))
+    assert said == "None"
+    if os.geteuid() == 0:
+        assert stale(root)["a"] == ("in.csv changed",)
+
+
+def test_folders_that_it_listed_are_told_by_their_names(root: Path) -> None:
+    write(root, "data/x.csv")
+    write(root, "data/own.csv")
+    sight = seen(root, listed=("data", "."), written=("data/own.csv",))
+    record(root, {"a": sight})
+    assert "a" not in stale(root)
+    write(root, "data/x.csv", "changed")
+    assert "a" not in stale(root)
+    write(root, "data/new.csv")
+    assert stale(root)["a"] == ("the names in data/ changed",)
+    (root / "data/new.csv").unlink()
+    write(root, "top.csv")
+    assert stale(root)["a"] == ("the names in the project's folder changed",)
+
+
+def test_the_database_in_a_folder_that_was_listed_is_no_name_in_it(root: Path) -> None:
+    write(root, "src/a.py", tool(run="def run(conn): pass"))
+    write(root, "data.db")
+    record(root, {"a": seen(root, listed=(".",), database="data.db")})
+    write(root, "data.db-wal")
+    assert "a" not in stale(root)
+
+
+def test_a_file_that_it_missed_makes_it_stale_when_it_comes(root: Path) -> None:
+    (root / "link").symlink_to("nowhere")
+    record(root, {"a": Seen(missed=("absent.csv", "link"))})
+    assert "a" not in stale(root)
+    write(root, "absent.csv")
+    assert stale(root)["a"] == ("absent.csv is there now",)
+    write(root, "nowhere")
+    assert stale(root)["a"] == ("absent.csv is there now", "link is there now")
+
+
+def test_marks_are_of_the_file_as_the_tool_left_it(root: Path) -> None:
+    write(root, "in.csv")
+    record(root, {"a": seen(root, read=("in.csv",))})
+    assert success(root).marks["in.csv"] == mark_of(str(root / "in.csv"))
+
+
+# Declared inputs and outputs.
+
+
+def declare(root: Path, **orch: object) -> None:
+    write(root, "src/a.py", tool(ORCH=orch))
+
+
+def test_a_declared_file_counts_though_nobody_saw_it_read(root: Path) -> None:
+    declare(root, inputs=["in.csv", "./absent.csv"])
+    record(root)
+    assert "a" not in stale(root)
+    write(root, "in.csv", "other")
+    write(root, "absent.csv")
+    assert stale(root)["a"] == ("in.csv changed", "absent.csv is there now")
+    (root / "in.csv").unlink()
+    assert stale(root)["a"][0] == "in.csv is gone"
+
+
+@pytest.mark.parametrize("pattern", ["data", "data/", "data/*.csv", "**/*.csv"])
+def test_a_declared_glob_or_folder_counts_by_names_and_contents(root: Path, pattern: str) -> None:
+    (root / "in.csv").unlink()
+    write(root, "data/x.csv")
+    declare(root, inputs=pattern)
+    record(root)
+    assert "a" not in stale(root)
+    write(root, "data/x.csv", "other")
+    assert stale(root)["a"] == ("data/x.csv changed",)
+    write(root, "data/x.csv")
+    write(root, "data/new.csv")
+    assert stale(root)["a"] == (f"{pattern} means other files now",)
+    (root / "data/new.csv").unlink()
+    (root / "data/x.csv").unlink()
+    assert stale(root)["a"] == ("data/x.csv is gone", f"{pattern} means other files now")
+
+
+def test_an_empty_folder_that_is_declared_and_filled_later_is_another_input(root: Path) -> None:
+    (root / "data").mkdir()
+    declare(root, inputs="data")
+    record(root)
+    assert "a" not in stale(root)
+    write(root, "data/x.csv")
+    assert stale(root)["a"] == ("data means other files now",)
+
+
+def test_a_declared_input_that_becomes_a_folder_is_another_one(root: Path) -> None:
+    declare(root, inputs="data")
+    record(root)
+    assert "a" not in stale(root)
+    write(root, "data/x.csv")
+    assert stale(root)["a"] == ("data means other files now",)
+
+
+def test_what_a_later_tool_writes_into_a_glob_of_an_earlier_one_belongs_to_the_later_ones(
+    root: Path,
+) -> None:
+    """Two tools that declare the same glob, and a tool between them that writes there."""
+    write(root, "data/x.csv")
+    glob = {"inputs": "data/*.csv"}
+    write(root, "src/a.py", tool(ORCH=glob))
+    write(root, "src/c.py", tool("two", AFTER="b", ORCH=glob))
+    view = view_of(root)
+    recorder = Recorder(looking.plan(view, []), view.registry, view.project)
+    recorder.take(RunStarted(run="1", targets=(), tools=("src.a", "src.b", "src.c")))
+    for module in ("src.a", "src.b", "src.c"):
+        recorder.take(ToolStarted(module=module))
+        if module == "src.b":
+            write(root, "data/new.csv")
+        sight = Seen(written=("data/new.csv",)) if module == "src.b" else Seen()
+        recorder.take(ToolFinished(module=module, status="passed", seen=sight))
+    recorder.close()
+    assert success(root, "src.c").fingerprint.files.keys() == {"data/x.csv", "data/new.csv"}
+    found = stale(root)
+    assert found["a"] == ("data/*.csv means other files now",)
+    assert not any("other files" in reason for reason in found.get("c", ()))
+
+
+def test_a_declared_output_is_no_input_though_a_glob_of_inputs_matches_it(root: Path) -> None:
+    """Its writing was not seen: a native program did it."""
+    write(root, "data/x.csv")
+    write(root, "data/out.csv")
+    declare(root, inputs="data/*.csv", outputs=["data/out.csv"])
+    record(root, {"a": seen(root, read=("data/out.csv",), began=(1 << 62, 1 << 62))})
+    assert success(root).fingerprint.files.keys() == {"data/x.csv"}
+    write(root, "data/out.csv", "other")
+    assert "a" not in stale(root)
+    (root / "data/out.csv").unlink()
+    assert stale(root)["a"] == ("data/out.csv is gone",)
+
+
+def test_a_declared_glob_of_outputs_must_match_something(root: Path) -> None:
+    write(root, "out/1.csv")
+    declare(root, outputs="out/*.csv")
+    record(root)
+    assert "a" not in stale(root)
+    (root / "out/1.csv").rename(root / "out/2.csv")
+    assert "a" not in stale(root)
+    (root / "out/2.csv").unlink()
+    assert stale(root)["a"] == ("out/*.csv is gone",)
+
+
+def test_the_database_is_no_input_of_a_glob(root: Path) -> None:
+    write(root, "data.db")
+    write(root, "src/a.py", tool(run="def run(conn): pass", ORCH={"inputs": "*"}))
+    record(root, {"a": Seen(database="data.db", began=(1 << 62, 1 << 62))})
+    assert "data.db" not in success(root).fingerprint.files
+    write(root, "data.db-journal")
+    assert "a" not in stale(root)
+
+
+# Code.
+
+
+def test_a_module_that_no_import_names_is_code_of_the_tool_that_loaded_it(root: Path) -> None:
+    write(root, "src/plugin.py", "X = 1\n")
+    view = view_of(root)
+    code = Present(view.project, view.registry, Memory(str(root))).code
+    content = code.read(("src.plugin",))["src.plugin"].hashes["src/plugin.py"]
+    assert record(root, loaded={"a": {"src/plugin.py": content}}) == []
+    assert success(root).modules == ("src.plugin",)
+    assert "a" not in stale(root)
+    write(root, "src/plugin.py", "X = 1  # a comment\n")
+    assert "a" not in stale(root)
+    write(root, "src/plugin.py", "X = 2\n")
+    assert stale(root)["a"] == ("src/plugin.py changed",)
+    assert not any("plugin" in reason for reason in stale(root).get("b", ()))
+
+
+# One run, as `Basis` hears of it.
+
+
+class Run:
+    """Tools that end one after another: what the success of each rested on."""
+
+    def __init__(
+        self,
+        root: Path,
+        remembered: Mapping[str, Success] | None = None,
+        *,
+        values: Values | None = None,
+    ) -> None:
+        view = view_of(root)
+        plan = looking.plan(view, [], values=values or Values())
+        present = Present(view.project, view.registry, Memory(str(root)))
+        code = present.read_code(view.registry.order)
+        known = {
+            f"src.{name}": Result(
+                module=f"src.{name}", last=Ending(run="1", status="passed"), success=one
+            )
+            for name, one in (remembered or {}).items()
+        }
+        self.steps = {step.tool.name: step for step in plan.steps}
+        self.hashes = {path: text for one in code.values() for path, text in one.hashes.items()}
+        self.basis = Basis(present, code, known.get)
+        self.changed: list[str] = []
+
+    def passes(
+        self, name: str, sight: Seen | None = None, *, epoch: int = 1, **end: Any
+    ) -> Success:
+        """As the recorder does it: noted, judged, and what it wrote noted."""
+        step = self.steps[name]
+        event = ToolFinished(module=step.tool.module, status="passed", seen=sight, **end)
+        self.basis.note(event)
+        found, self.changed = self.basis.of(event, step, epoch)
+        self.basis.note_written(sight or Seen())
+        return found
+
+    def fails(
+        self, name: str, sight: Seen, old: Left | None = None, *, epoch: int = 1, number: int = 0
+    ) -> Left | None:
+        return self.basis.left(self.steps[name].tool, sight, (2, number), epoch, old)
+
+
+def test_a_success_is_told_with_its_time_its_parameters_and_its_python(project: Project) -> None:
+    run = "def run(*, since: str = '', api_key: str = ''): pass"
+    root = project({"orch.toml": "", "src/a.py": tool(run=run)})
+    values = Values(options={"since": ("2024",), "api_key": ("hunter22",)})
+    found = Run(root, values=values).passes("a", duration=1.5)
+    assert found.duration == 1.5
+    assert found.fingerprint.params == {"since": ("2024",)}
+    assert found.fingerprint.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert found.fingerprint.code.keys() == {"src/a.py"}
+
+
+def test_a_tool_of_which_nothing_was_seen_rests_on_its_code_alone(root: Path) -> None:
+    found = Run(root).passes("a", None)
+    assert (found.fingerprint.files, found.fingerprint.folders, found.marks) == ({}, {}, {})
+    assert (found.fingerprint.missed, found.fingerprint.written) == ((), ())
+    assert found.fingerprint.database is None
+    assert not found.flow.is_unclear
+
+
+def test_the_data_flow_is_what_was_seen(root: Path) -> None:
+    write(root, "data/x.csv")
+    sight = seen(
+        root,
+        read=("in.csv",),
+        listed=("data",),
+        written=("out.csv",),
+        missed=("absent.csv",),
+        tables_read=("t",),
+        tables_written=("u",),
+        is_unclear=True,
+    )
+    flow = Run(root).passes("a", sight).flow
+    assert (flow.reads, flow.writes, flow.folders) == (("in.csv",), ("out.csv",), ("data",))
+    assert (flow.tables_read, flow.tables_written) == (("t",), ("u",))
+    assert (flow.missed, flow.is_unclear) == (("absent.csv",), True)
+
+
+def test_what_is_declared_as_output_must_be_there_though_nobody_saw_it_written(root: Path) -> None:
+    declare(root, outputs=["native.bin", "out.csv"])
+    found = Run(root).passes("a", Seen(written=("out.csv", "seen.csv")))
+    assert found.fingerprint.written == ("out.csv", "seen.csv", "native.bin")
+    assert found.flow.writes == ("out.csv", "seen.csv")  # the flow is what was seen
+
+
+CONN = "def run(conn): pass"
+HTTP = "from discover_orch import resource\n@resource\ndef http(conn): return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("run", "has_database"),
+    [("def run(): pass", False), (CONN, True), ("def run(http): pass", True)],
+)
+def test_the_database_counts_for_who_takes_a_connection_itself_or_through_a_resource(
+    root: Path, run: str, has_database: bool
+) -> None:
+    write_files(root, {"src/a.py": tool(run=run), "orchconf.py": HTTP})
+    expected = Database(name="sqlite:///data.db", epoch=3) if has_database else None
+    assert Run(root).passes("a", epoch=3).fingerprint.database == expected
+
+
+def test_a_file_that_may_change_again_unseen_has_a_hash_and_no_mark(root: Path) -> None:
+    os.utime(root / "in.csv", ns=LATER)
+    run = Run(root)
+    first = run.passes("a", seen(root, read=("in.csv",)))
+    assert first.fingerprint.files == {"in.csv": Evidence(str(root)).file("in.csv")[0]}
+    assert first.marks == {}
+    (root / "in.csv").write_text("y")  # within the tick: its mark is the same
+    os.utime(root / "in.csv", ns=LATER)
+    second = run.passes("b", seen(root, read=("in.csv",)))
+    assert second.fingerprint.files != first.fingerprint.files
+
+
+def test_a_remembered_hash_holds_for_the_tool_and_the_mark_that_it_was_kept_with_alone(
+    root: Path,
+) -> None:
+    write(root, "in.csv")
+    sight = seen(root, read=("in.csv",))
+    honest = Run(root).passes("a", sight)
+    known = Success(
+        run=1,
+        fingerprint=Fingerprint(files={"in.csv": "as remembered"}),
+        marks=honest.marks,
+    )
+    assert Run(root, {"a": known}).passes("a", sight).fingerprint.files == {
+        "in.csv": "as remembered"
+    }
+    assert Run(root, {"a": known}).passes("b", sight).fingerprint.files == honest.fingerprint.files
+    write(root, "in.csv", "other")
+    now = Run(root, {"a": known}).passes("a", seen(root, read=("in.csv",)))
+    assert now.fingerprint.files["in.csv"] == Evidence(str(root)).file("in.csv")[0]
+
+
+def test_a_file_whose_content_was_another_at_the_last_success_and_that_changed_meanwhile_is_unsure(
+    root: Path,
+) -> None:
+    before = Run(root).passes("a", seen(root, read=("in.csv",)))
+    (root / "in.csv").write_text("y")
+    sight = seen(root, read=("in.csv",), began=LONG_AGO)
+    assert Run(root, {"a": before}).passes("a", sight).fingerprint.files == {"in.csv": UNSURE}
+
+
+TEXTS = st.sampled_from(["", "x", "y", "xyz"])
+DOINGS = st.lists(st.tuples(st.sampled_from(["write", "read", "end"]), TEXTS), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(doings=DOINGS)
+def test_a_hash_is_that_of_the_text_that_was_read_or_says_that_nobody_knows(
+    doings: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever is written, by whomever, between what tools read and their ends."""
+    root = tmp_path_factory.mktemp("law")
+    write_files(root, {"orch.toml": "", "in.csv": "", "src/a.py": tool(), "src/b.py": tool()})
+    stamp, text = 1_700_000_000_123_456_789, ""
+    os.utime(root / "in.csv", ns=(stamp, stamp))
+    hash_of: dict[str, str] = {}
+    run, reads, names = Run(root), [(seen(root, read=("in.csv",)), text)], "ab"
+    for number, (kind, other) in enumerate(doings):
+        if kind == "write":
+            stamp, text = stamp + 1, other
+            (root / "in.csv").write_text(text)
+            os.utime(root / "in.csv", ns=(stamp, stamp))  # each change has a mark of its own
+        elif kind == "read":
+            reads.append((seen(root, read=("in.csv",)), text))
+        else:
+            sight, was = reads[-1]
+            found = run.passes(names[number % 2], sight)
+            content = found.fingerprint.files["in.csv"]
+            mark = mark_of(str(root / "in.csv"))
+            assert mark is not None
+            hash_of.setdefault(text, hash_file(str(root / "in.csv"), mark)[0])
+            is_as_read = sight.read[0][1:] == mark
+            assert content == (hash_of[was] if is_as_read else CHANGED_SINCE)
+            assert (content in UNKNOWN) == ("in.csv" not in found.marks)
+
+
+def test_a_module_that_no_import_names_and_of_which_another_text_was_loaded_is_unsure(
+    root: Path,
+) -> None:
+    write(root, "src/plugin.py", "X = 1\n")
+    run = Run(root)
+    found = run.passes("a", loaded={"src/plugin.py": "another text"})
+    assert found.modules == ("src.plugin",)
+    assert found.fingerprint.code["src/plugin.py"] == UNSURE
+    assert run.changed == ["src/plugin.py"]
+
+
+def test_a_file_that_was_last_changed_in_the_moment_in_which_the_tool_began_is_sure(
+    root: Path,
+) -> None:
+    changed = (root / "in.csv").stat().st_ctime_ns
+    for began, is_sure in (((changed, changed), True), ((changed - 1, changed), False)):
+        found = Run(root).passes("a", seen(root, read=("in.csv",), began=began))
+        assert (found.fingerprint.files["in.csv"] != UNSURE) == is_sure
+
+
+# What a worker loads and opens once, for all its tools.
+
+
+@pytest.fixture
+def shared(root: Path) -> Path:
+    """`a` and `b` import the same module, `c` does not."""
+    with_lib = tool(run="import src.lib\ndef run(): pass")
+    return_one = "from discover_orch import resource\n@resource\ndef inner(): return 1\n"
+    write_files(
+        root,
+        {
+            "src/a.py": with_lib,
+            "src/b.py": with_lib.replace("one", "two"),
+            "src/c.py": tool("two"),
+            "src/d.py": tool("two", run="def run(outer): pass"),
+            "src/lib.py": "X = 1\n",
+            "orchconf.py": f"{return_one}@resource\ndef outer(inner): return 1\n",
+        },
+    )
+    write(root, "in.csv")
+    return root
+
+
+def load(run: Run, early: Seen | None, **more: Any) -> Success:
+    """`a` is the first that loads the module, and reads what the module reads."""
+    own = more.pop("own", early)
+    loaded = {"src/lib.py": run.hashes["src/lib.py"], "src/a.py": run.hashes["src/a.py"]}
+    return run.passes("a", own, early=early, loaded=loaded, **more)
+
+
+def test_another_text_that_one_tool_has_loaded_is_what_all_that_import_it_ran(shared: Path) -> None:
+    run = Run(shared)
+    for name in "ab":
+        found = run.passes(name, loaded={"src/lib.py": "another text"} if name == "a" else {})
+        assert found.fingerprint.code["src/lib.py"] == UNSURE
+        assert found.fingerprint.code[f"src/{name}.py"] != UNSURE
+        assert run.changed == ["src/lib.py"]
+    run.passes("c")
+    assert run.changed == []
+
+
+def test_what_a_shared_module_read_counts_for_all_that_import_it(shared: Path) -> None:
+    run = Run(shared)
+    early = seen(
+        shared, read=("in.csv",), listed=("src",), missed=("absent.csv",), tables_read=("t",)
+    )
+    first = load(run, early)
+    found = run.passes("b", Seen(tables_read=("own",)))
+    assert found.fingerprint.files == first.fingerprint.files != {}
+    assert found.marks == first.marks != {}
+    assert found.fingerprint.folders == first.fingerprint.folders != {}
+    assert found.fingerprint.missed == found.flow.missed == ("absent.csv",)
+    assert (found.flow.reads, found.flow.tables_read) == (("in.csv",), ("own", "t"))
+    assert found.flow.folders == ("src",)
+    for other in "cd":
+        nothing = run.passes(other)
+        assert (nothing.fingerprint.files, nothing.flow.tables_read) == ({}, ())
+
+
+@pytest.mark.parametrize("opened", ["outer", "inner"])
+def test_what_a_resource_read_as_it_opened_counts_for_all_that_take_it(
+    shared: Path, opened: str
+) -> None:
+    run = Run(shared)
+    early = seen(shared, read=("in.csv",))
+    run.passes("c", early, early=early, opened=(opened,))
+    assert run.passes("d").fingerprint.files.keys() == {"in.csv"}
+    assert run.passes("b").fingerprint.files == {}
+
+
+def test_what_is_written_as_something_is_opened_is_read_by_the_later_ones_not_by_who_opened_it(
+    shared: Path,
+) -> None:
+    run = Run(shared)
+    early = Seen(tables_written=("made",), written=("made.csv",), read=())
+    first = load(run, early)
+    assert (first.flow.tables_read, first.flow.tables_written) == ((), ("made",))
+    second = run.passes("b")
+    assert (second.flow.tables_read, second.flow.tables_written) == (("made",), ())
+    assert second.flow.writes == ()
+
+
+def test_what_nobody_could_see_as_a_module_was_loaded_makes_all_unclear_that_import_it(
+    shared: Path,
+) -> None:
+    run = Run(shared)
+    load(run, Seen(is_unclear=True), own=Seen())
+    assert run.passes("b").flow.is_unclear
+    assert not run.passes("c").flow.is_unclear
+
+
+def test_each_worker_loads_a_module_anew_and_all_that_was_read_so_counts(shared: Path) -> None:
+    write(shared, "more.csv")
+    run = Run(shared)
+    load(run, seen(shared, read=("in.csv",)))
+    load(run, seen(shared, read=("more.csv",)))
+    assert run.passes("b").fingerprint.files.keys() == {"in.csv", "more.csv"}
+
+
+def test_a_file_that_a_tool_writes_itself_is_no_input_of_it_though_a_shared_module_read_it(
+    shared: Path,
+) -> None:
+    run = Run(shared)
+    load(run, seen(shared, read=("in.csv",)))
+    found = run.passes("b", Seen(written=("in.csv",)))
+    assert (found.fingerprint.files, found.flow.reads) == ({}, ())
+
+
+def test_a_file_that_changed_after_a_shared_module_had_read_it_is_known_to_nobody_who_imports_it(
+    shared: Path,
+) -> None:
+    run = Run(shared)
+    load(run, seen(shared, read=("in.csv",)))
+    write(shared, "in.csv", "changed since")
+    found = run.passes("b", seen(shared, read=("in.csv",)))  # which reads the new text itself
+    assert found.fingerprint.files == {"in.csv": CHANGED_SINCE}
+    assert found.marks == {}
+
+
+def test_a_file_of_which_a_tool_is_unsure_itself_is_not_made_sure_by_an_early_read(
+    shared: Path,
+) -> None:
+    run = Run(shared)
+    load(run, seen(shared, read=("in.csv",), began=LATER))
+    found = run.passes("b", seen(shared, read=("in.csv",), began=LONG_AGO))
+    assert found.fingerprint.files == {"in.csv": UNSURE}
+
+
+def test_a_file_that_changed_while_a_shared_module_read_it_is_unsure_for_all_that_import_it(
+    shared: Path,
+) -> None:
+    run = Run(shared)
+    load(run, seen(shared, read=("in.csv",), began=LONG_AGO), own=Seen())
+    assert run.passes("b", Seen(began=LATER)).fingerprint.files == {"in.csv": UNSURE}
+
+
+def listed_early(shared: Path, **more: Any) -> Run:
+    run = Run(shared)
+    write(shared, "data/x.csv")
+    load(run, seen(shared, listed=("data",), **more))
+    return run
+
+
+def test_a_folder_that_was_listed_early_and_has_other_names_by_now_is_unsure(shared: Path) -> None:
+    run = listed_early(shared)
+    write(shared, "data/new.csv")
+    assert run.passes("b").fingerprint.folders == {"data": UNSURE}
+
+
+def test_a_name_that_the_tool_or_who_listed_early_has_put_there_itself_is_no_other_one(
+    shared: Path,
+) -> None:
+    write(shared, "data/early.csv")
+    run = listed_early(shared, written=("data/early.csv",))
+    write(shared, "data/own.csv")
+    sight = Seen(written=("data/own.csv",))
+    expected = Evidence(str(shared)).folder("data", ("data/own.csv",))
+    assert run.passes("b", sight).fingerprint.folders == {"data": expected}
+
+
+def test_what_a_tool_itself_saw_in_a_folder_goes_before_what_is_there_by_now(shared: Path) -> None:
+    run = listed_early(shared)
+    sight = Seen(listed=(("data", "as it saw it"),))
+    assert run.passes("b", sight).fingerprint.folders == {"data": "as it saw it"}
+
+
+def test_the_database_is_no_name_in_a_folder_that_was_listed_early(shared: Path) -> None:
+    run = listed_early(shared, database="data/orch.db")
+    write(shared, "data/orch.db")
+    write(shared, "data/orch.db-wal")
+    assert run.passes("b").fingerprint.folders["data"] != UNSURE
+
+
+def test_what_who_listed_early_put_there_himself_and_took_away_again_is_no_other_name(
+    shared: Path,
+) -> None:
+    """He was told the names without his own, and `b` has one of its own there since."""
+    run = listed_early(shared, written=("data/early.csv",))
+    write(shared, "data/early.csv")
+    names = Evidence(str(shared)).folder("data", ())
+    assert run.passes("b").fingerprint.folders == {"data": names}
+
+
+@pytest.mark.parametrize(
+    ("sight", "outputs", "missed"),
+    [
+        (Seen(), [], ("absent.csv",)),
+        (Seen(missed=("absent.csv", "other.csv")), [], ("absent.csv", "other.csv")),
+        (Seen(written=("absent.csv",)), [], ()),
+        (Seen(removed=("absent.csv",)), [], ()),
+        (Seen(), ["absent.csv"], ()),
+    ],
+)
+def test_a_file_that_was_missed_early_is_missed_but_by_who_makes_it(
+    shared: Path, sight: Seen, outputs: list[str], missed: tuple[str, ...]
+) -> None:
+    run = "import src.lib\ndef run(): pass"
+    (shared / "src/b.py").write_text(tool("two", run=run, ORCH={"outputs": outputs}))
+    here = Run(shared)
+    load(here, Seen(missed=("absent.csv",)))
+    assert here.passes("b", sight).fingerprint.missed == missed
+
+
+# Installed packages.
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three distributions are installed, of a module each."""
+    folder = tmp_path / "site"
+    for number, name in enumerate(("alpha", "beta", "gamma"), 1):
+        write_files(folder, {f"Dist_{name}-{number}.0.dist-info/top_level.txt": f"{name}\n"})
+    monkeypatch.setattr(sys, "path", [str(folder)])
+    return folder
+
+
+def importing(root: Path, **modules: str) -> Path:
+    for name, module in modules.items():
+        write(root, f"src/{name}.py", tool(run=f"import {module}\ndef run(): pass"))
+    return root
+
+
+def test_the_packages_that_a_tool_loaded_count_with_their_versions(root: Path, site: Path) -> None:
+    found = Run(root).passes("a", Seen(third_party=("alpha", "beta", "_nobodys")))
+    assert found.fingerprint.distributions == {"dist-alpha": "1.0", "dist-beta": "2.0"}
+
+
+def test_a_package_that_was_loaded_before_brings_all_that_came_with_it(
+    root: Path, site: Path
+) -> None:
+    run = Run(importing(root, b="alpha"))
+    run.passes("a", Seen(third_party=("alpha", "beta")))
+    assert run.passes("b").fingerprint.distributions == {"dist-alpha": "1.0", "dist-beta": "2.0"}
+
+
+def test_a_package_that_is_imported_and_that_nobody_has_loaded_counts_alone(
+    root: Path, site: Path
+) -> None:
+    run = Run(importing(root, b="gamma"))
+    run.passes("a", Seen(third_party=("alpha", "beta")))
+    assert run.passes("b").fingerprint.distributions == {"dist-gamma": "3.0"}
+
+
+def test_a_tool_without_packages_rests_on_none(root: Path, site: Path) -> None:
+    run = Run(root)
+    run.passes("a", Seen(third_party=("alpha",)))
+    assert run.passes("b").fingerprint.distributions == {}
+
+
+def test_who_brings_a_module_is_asked_once_in_a_run(
+    root: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    find_owners = distributions.find_owners
+
+    def ask(names: list[str], paths: list[str]) -> Mapping[str, tuple[str, ...]]:
+        asked.extend(names)
+        return find_owners(names, paths)
+
+    monkeypatch.setattr(distributions, "find_owners", ask)
+    run = Run(importing(root, b="alpha"))
+    run.passes("a", Seen(third_party=("alpha", "_nobodys")))
+    run.passes("b", Seen(third_party=("beta", "_nobodys")))
+    assert sorted(asked) == ["_nobodys", "alpha", "beta"]
+
+
+# What a try that failed leaves in the database.
+
+
+@pytest.fixture
+def failing(root: Path) -> Run:
+    write(root, "src/a.py", tool(run=CONN))
+    return Run(root)
+
+
+SQLITE = Database(name="sqlite:///data.db", epoch=1)
+
+
+def test_what_a_failed_try_committed_has_stayed_and_nothing_else(failing: Run) -> None:
+    assert failing.fails("a", Seen(tables_written=("t",))) is None
+    found = failing.fails("a", Seen(tables_written=("t",), has_committed=True), number=3)
+    assert found == Left(moment=(2, 3), tables=("t",), database=SQLITE)
+
+
+def test_a_try_that_committed_nothing_takes_nothing_away_of_what_others_left(failing: Run) -> None:
+    old = Left(moment=(1, 0), tables=("t",), database=SQLITE)
+    assert failing.fails("a", Seen(tables_written=("u",)), old) is old
+
+
+def test_what_each_try_left_in_the_same_database_adds_up(failing: Run) -> None:
+    old = Left(moment=(1, 0), tables=("t", "u"), is_unclear=True, database=SQLITE)
+    found = failing.fails("a", Seen(tables_written=("u", "v"), has_committed=True), old)
+    assert found == Left(moment=(2, 0), tables=("t", "u", "v"), is_unclear=True, database=SQLITE)
+
+
+def test_what_was_left_in_another_database_is_forgotten(failing: Run) -> None:
+    old = Left(moment=(1, 0), tables=("t",), is_unclear=True, database=SQLITE)
+    found = failing.fails("a", Seen(tables_written=("u",), has_committed=True), old, epoch=2)
+    expected = Database(name=SQLITE.name, epoch=2)
+    assert found == Left(moment=(2, 0), tables=("u",), database=expected)
+
+
+def test_a_try_that_nobody_could_see_through_may_have_left_anything(failing: Run) -> None:
+    found = failing.fails("a", Seen(is_unclear=True, has_committed=True))
+    assert found is not None
+    assert found.is_unclear

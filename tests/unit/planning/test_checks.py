@@ -1,0 +1,115 @@
+"""Doubts that need more than one tool: warnings, of which a clean project has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.planning.checks import OWN_OPTIONS, review
+from tests.support.values import make_argument, make_facts, make_project, make_registry
+
+
+def doubts(registry: Registry, table: Mapping[str, object] | None = None) -> list[str]:
+    found = review(registry, make_project(table))
+    assert {problem.severity for problem in found} <= {"warning"}
+    return [f"{problem.location or '-'}: {problem.message}" for problem in found]
+
+
+def test_a_clean_project_has_no_doubts() -> None:
+    registry = make_registry(
+        make_facts("src.fetch", orch={"outputs": "raw"}, arguments=[make_argument("since")]),
+        make_facts(
+            "src.parse", "later", orch={"inputs": "raw"}, arguments=[make_argument("since")]
+        ),
+        groups={"nightly": ["ingest", "+parse", "src/fetch.py", "src.*", "full", "tool:fetch"]},
+        stages=("ingest", "later"),
+    )
+    table = {"stages": ["ingest", "later"], "params": {"since": "x", "parse": {"since": "y"}}}
+    assert doubts(registry, table) == []
+
+
+def test_a_parameter_with_the_name_of_an_own_option_is_told() -> None:
+    assert "output" in OWN_OPTIONS
+    registry = make_registry(make_facts("a", arguments=[make_argument("output")]))
+    assert doubts(registry) == [
+        "a.py:3: parameter output of a has the name of an option of orch run"
+    ]
+
+
+def test_a_flag_here_and_a_value_there_is_told_once() -> None:
+    registry = make_registry(
+        make_facts("a", arguments=[make_argument("dry", "bool")]),
+        make_facts("b", arguments=[make_argument("dry", "bool")]),
+        make_facts("c", arguments=[make_argument("dry", "int")]),
+    )
+    assert doubts(registry) == ["c.py:3: --dry is an option with a value for c and a flag for a"]
+
+
+def test_a_module_that_hides_the_standard_library_is_told() -> None:
+    assert doubts(make_registry(make_facts("platform"), make_facts("src.json"))) == [
+        'platform.py:3: "platform" hides the module platform of the standard library'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "start"),
+    [
+        ({"sinc": 1}, '-: no tool takes the parameter "sinc" of the configuration'),
+        ({"prase": {"since": 1}}, "-: [tool.orch.params.prase] names no tool"),
+        ({"parse": {"sinc": 1}}, 'src/parse.py:3: parse takes no parameter "sinc", though the '),
+    ],
+)
+def test_a_configured_parameter_that_nobody_takes_is_told(
+    params: dict[str, object], start: str
+) -> None:
+    registry = make_registry(make_facts("src.parse", arguments=[make_argument("since")]))
+    (line,) = doubts(registry, {"params": params})
+    assert line.startswith(start)
+
+
+def test_parameters_of_an_ambiguous_word_are_told() -> None:
+    facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
+    assert doubts(make_registry(*facts), {"params": {"parse": {"x": 1}}}) == [
+        "-: [tool.orch.params.parse] could mean several tools"
+    ]
+
+
+def test_kwargs_take_what_p_gives_and_nothing_of_the_configuration() -> None:
+    registry = make_registry(make_facts("a", takes_extra=True))
+    assert doubts(registry, {"params": {"anything": 1, "a": {"more": 2}}}) == [
+        '-: no tool takes the parameter "anything" of the configuration',
+        'a.py:3: a takes no parameter "more", though the configuration sets it',
+    ]
+
+
+def test_parameters_of_a_tool_with_a_problem_are_no_doubt() -> None:
+    registry = make_registry(make_facts("a", orch={"retrys": 1}))
+    assert doubts(registry, {"params": {"a": {"x": 1}}}) == []
+
+
+def test_a_group_that_names_nothing_is_told() -> None:
+    registry = make_registry(make_facts("a"), groups={"nightly": ["ingst", "a"]})
+    assert doubts(registry) == [
+        '-: group "nightly" names "ingst", which is neither a stage nor a tool'
+    ]
+
+
+def test_a_configured_stage_without_tools_is_told_with_the_likely_slip() -> None:
+    registry = make_registry(make_facts("a", "ingst"), stages=("ingest",))
+    (problem,) = review(registry, make_project({"stages": ["ingest"]}))
+    assert problem.message == 'stage "ingest" is configured and has no tool'
+    assert problem.hint == 'the tools say "ingst"'
+
+
+def test_the_options_of_orchs_own_are_those_of_run() -> None:
+    from discover_orch.cli.run_command import command
+
+    spelled = {
+        spelling.removeprefix("--").replace("-", "_")
+        for option in command.params
+        for spelling in option.opts
+        if spelling.startswith("--")
+    }
+    assert spelled | {"help"} == OWN_OPTIONS

@@ -1,0 +1,172 @@
+"""Doubts about data: each way in which it goes against the order, and the ordinary ways that are no doubt."""
+
+from __future__ import annotations
+
+from discover_orch.discovery.registry import build_registry
+from discover_orch.model.dataflow import Dataflow, merge
+from discover_orch.planning.dataflow_checks import review_flow
+from discover_orch.source.facts import ModuleFacts
+from discover_orch.source.scan import Scan
+from tests.support.values import make_facts, make_project, said
+
+
+def seen(*facts: ModuleFacts, **flows: Dataflow) -> list[str]:
+    """The doubts about tools that were seen to do this; each with its hint. Stages go by name."""
+    scan = Scan(modules=facts)
+    return said(tuple(review_flow(build_registry(scan, make_project(), flows))))
+
+
+def test_a_file_that_is_read_before_it_is_written_is_told() -> None:
+    facts = [
+        make_facts("a", "one", orch={"inputs": "x.csv"}),
+        make_facts("b", "two", orch={"outputs": "*.csv"}),
+    ]
+    (line,) = seen(*facts)
+    assert line.startswith("a.py:3: a reads x.csv before b writes it")
+
+
+def test_files_that_two_update_in_place_are_told_once() -> None:
+    both = {"inputs": "x", "outputs": "x"}
+    (line,) = seen(make_facts("a", orch=both), make_facts("b", orch=both))
+    assert line.startswith("b.py:3: a and b both update x: their order is AFTER or the module path")
+
+
+def test_a_file_that_one_tool_updates_in_place_is_no_doubt() -> None:
+    assert seen(make_facts("a", orch={"inputs": "x", "outputs": "x"})) == []
+
+
+def test_a_table_that_is_read_before_it_is_written_is_told_once_of_two_tools() -> None:
+    assert seen(
+        make_facts("a", "one", orch={"inputs": "raw.csv"}),
+        make_facts("b", "two", orch={"outputs": "raw.csv"}),
+        a=Dataflow(tables_read=("raw", "more"), reads=("raw.csv",)),
+        b=Dataflow(tables_written=("raw", "more"), writes=("raw.csv",)),
+    ) == [
+        "a.py:3: a reads raw.csv before b writes it (move a to a later stage, or b to an earlier one; "
+        "or leave it, if a means what the run before has left)"
+    ]
+
+
+def test_what_a_tool_only_looked_for_or_listed_is_no_doubt() -> None:
+    assert (
+        seen(
+            make_facts("a", "one"),
+            make_facts("b", "two"),
+            a=Dataflow(missed=("model.json",), folders=(".",)),
+            b=Dataflow(writes=("model.json",)),
+        )
+        == []
+    )
+
+
+def test_an_after_that_the_data_contradicts_is_told_where_it_stands() -> None:
+    assert seen(
+        make_facts("a", after="b"),
+        make_facts("b"),
+        a=Dataflow(tables_written=("t",)),
+        b=Dataflow(tables_read=("t",)),
+    ) == [
+        "a.py:3: AFTER of a names b, which reads the table t, which a writes "
+        "(fine if b means what the run before has left; else turn the AFTER round)"
+    ]
+
+
+def test_an_after_that_contradicts_the_data_over_a_third_tool_is_told_of_the_reader() -> None:
+    assert seen(
+        make_facts("a", after="m"),
+        make_facts("b"),
+        make_facts("m", after="b"),
+        a=Dataflow(tables_written=("t",)),
+        b=Dataflow(tables_read=("t",)),
+    ) == [
+        "b.py:3: b reads the table t before a writes it (the AFTER of others puts b first: take one of "
+        "them away; or leave it, if b means what the run before has left)"
+    ]
+
+
+def test_data_that_goes_round_over_several_tools_is_told_where_it_is_cut() -> None:
+    assert seen(
+        make_facts("a"),
+        make_facts("b"),
+        make_facts("c"),
+        a=Dataflow(tables_read=("z",), tables_written=("x",)),
+        b=Dataflow(tables_read=("x",), tables_written=("y",)),
+        c=Dataflow(tables_read=("y",), tables_written=("z",)),
+    ) == [
+        'a.py:3: a reads the table z before c writes it (say AFTER = "c" in a; '
+        "or leave it, if a means what the run before has left)"
+    ]
+
+
+def test_a_tool_that_says_it_is_independent_and_is_not_is_told() -> None:
+    flows = {"a": Dataflow(tables_read=("t",)), "b": Dataflow(tables_written=("t",))}
+    assert seen(make_facts("a", after=()), make_facts("b"), **flows) == [
+        "a.py:3: a has AFTER = (), but reads the table t, which b writes "
+        '(say AFTER = "b", or take AFTER away: it runs after b all the same)'
+    ]
+    assert seen(make_facts("a"), make_facts("b"), **flows) == []
+    assert (
+        seen(
+            make_facts("a", after=(), orch={"inputs": "x"}),
+            make_facts("b", orch={"outputs": "x"}),
+            **flows,
+        )
+        == []
+    )
+
+
+UPDATE = Dataflow(tables_read=("records",), tables_written=("records",))
+
+
+def test_updates_of_one_table_whose_order_nobody_decided_are_one_doubt() -> None:
+    facts = [make_facts(module) for module in "abc"]
+    assert seen(*facts, a=UPDATE, b=UPDATE, c=UPDATE) == [
+        "c.py:3: a, b and c all update the table records: their order is AFTER or the module path "
+        '(say which of them is first, for example AFTER = "a")'
+    ]
+
+
+def test_updates_of_one_table_are_no_doubt_where_after_a_stage_or_other_data_decides() -> None:
+    assert seen(make_facts("a", after="b"), make_facts("b"), a=UPDATE, b=UPDATE) == []
+    facts = (make_facts("a", "one"), make_facts("b", "two"))
+    assert seen(*facts, a=UPDATE, b=UPDATE) == []
+    raw = Dataflow(tables_read=("raw",))
+    more = Dataflow(tables_written=("raw",))
+    flows = {"a": merge(raw, UPDATE), "b": merge(more, UPDATE)}
+    assert seen(make_facts("a"), make_facts("b"), **flows) == []
+
+
+def test_a_table_with_several_writers_is_one_doubt_that_names_them() -> None:
+    facts = [make_facts(module) for module in "abcdefg"]
+    write = Dataflow(tables_written=("log", "more"))
+    assert seen(*facts[:2], a=write, b=write) == [
+        "b.py:3: a and b both write the table log and the table more "
+        "(fine where each adds to it; else let each write one of its own)"
+    ]
+    (line,) = seen(*facts, **dict.fromkeys("abcdefg", write))
+    assert line.startswith("b.py:3: a, b, c, d and 3 others all write the table log and the table")
+
+
+def test_a_second_writer_that_reads_first_what_is_there_is_no_doubt() -> None:
+    facts = [make_facts(module) for module in "ab"]
+    assert seen(*facts, a=Dataflow(tables_written=("records",)), b=UPDATE) == []
+    assert seen(*facts, a=UPDATE, b=Dataflow(tables_written=("records",))) == []  # b goes first
+
+
+def test_a_table_that_is_overwritten_after_an_update_is_told_once() -> None:
+    (line,) = seen(
+        make_facts("a", "one"),
+        make_facts("b", "two"),
+        a=UPDATE,
+        b=Dataflow(tables_written=("records",)),
+    )
+    assert line.startswith("a.py:3: a reads the table records before b writes it")
+
+
+def test_writers_of_a_folder_and_of_a_file_in_it_are_told() -> None:
+    facts = [make_facts("a", orch={"outputs": "out"}), make_facts("b", orch={"outputs": "out/*"})]
+    assert [line.partition(" (")[0] for line in seen(*facts)] == [
+        "b.py:3: a and b both write out/*"
+    ]
+    reads = make_facts("b", orch={"outputs": "out/x", "inputs": "out/x"})
+    assert seen(facts[0], reads) == []

@@ -1,0 +1,352 @@
+"""What is left to run: of a plan what is stale, of another run what it did not come to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from discover_orch.model.errors import DiscoveryError, UsageError
+from discover_orch.model.observation import Seen
+from discover_orch.planning import view as looking
+from discover_orch.planning.incremental import find_record
+from discover_orch.planning.params import Values
+from discover_orch.planning.plan import Plan
+from tests.conftest import Project
+from tests.support.journals import whole_run
+from tests.support.permissions import run_bound
+from tests.support.recorded import database, record, remaining, result, seen, stale, view_of
+
+CONFIG = "[tool.orch]\nstages = ['one', 'two']\n"
+SINCE = "def run(*, since: str = ''): pass"
+
+
+def tool(stage: str = "one", run: str = "def run(): pass", **tags: object) -> str:
+    lines = [f"STAGE = {stage!r}", *(f"{name} = {value!r}" for name, value in tags.items()), run]
+    return "\n".join(lines) + "\n"
+
+
+CHANGED = "def run(): return {}"
+
+
+@pytest.fixture
+def root(project: Project) -> Path:
+    """`b` reads what `a` writes, and `d` what `c` writes."""
+    return project(
+        {
+            "pyproject.toml": CONFIG,
+            "src/a.py": tool(AFTER=()),
+            "src/b.py": tool("two", AFTER=()),
+            "src/c.py": tool(AFTER=()),
+            "src/d.py": tool("two", AFTER=()),
+        }
+    )
+
+
+FLOWS = {
+    "a": Seen(missed=("x",), tables_written=("ta",)),
+    "b": Seen(tables_read=("ta",), tables_written=("tb",)),
+    "c": Seen(missed=("y",), tables_written=("tc",)),
+    "d": Seen(tables_read=("tc",), tables_written=("td",)),
+}
+
+
+def only_stale(root: Path, *targets: str, values: Values | None = None) -> Plan:
+    view = view_of(root)
+    plan = looking.plan(view, targets, values=values or Values())
+    return remaining(root, values).only_stale(plan)
+
+
+def names(plan: Plan) -> list[str]:
+    return [step.tool.name for step in plan.steps]
+
+
+# Only what is stale.
+
+
+def test_before_the_first_run_everything_is_left(root: Path) -> None:
+    plan = only_stale(root)
+    assert names(plan) == ["a", "c", "b", "d"]
+    assert {step.reason for step in plan.steps} == {"never ran"}
+    assert plan.intro == "4 of 4 tools are stale"
+    assert plan.fresh == ()
+
+
+def test_where_all_is_fresh_nothing_is_left(root: Path) -> None:
+    record(root, FLOWS)
+    plan = only_stale(root)
+    assert (plan.steps, plan.intro, plan.warnings) == ((), "", ())
+    assert [one.name for one in plan.fresh] == ["a", "c", "b", "d"]
+
+
+def test_what_is_stale_is_left_with_what_is_downstream_of_it(root: Path) -> None:
+    record(root, FLOWS)
+    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
+    plan = only_stale(root)
+    assert [(step.tool.name, step.reason) for step in plan.steps] == [
+        ("a", "src/a.py changed"),
+        ("b", "upstream a is stale (table ta)"),
+    ]
+    assert [one.name for one in plan.fresh] == ["c", "d"]
+    assert plan.intro == "2 of 4 tools are stale"
+    assert [step.after for step in plan.steps] == [(), ("src.a",)]
+
+
+def test_steps_wait_for_none_that_do_not_run(root: Path) -> None:
+    record(root, FLOWS)
+    (root / "src/b.py").write_text(tool("two", AFTER=(), run=CHANGED))
+    (step,) = only_stale(root).steps
+    assert step.after == ()
+
+
+def test_downstream_of_what_is_stale_is_looked_for_within_the_targets_and_upstream_is_told(
+    root: Path,
+) -> None:
+    record(root, FLOWS)
+    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
+    plan = only_stale(root, "b", "c")
+    assert names(plan) == []
+    (warning,) = plan.warnings
+    assert warning.message == "a is upstream of what was asked for, and stale: src/a.py changed"
+    assert "+" in warning.hint
+    assert only_stale(root, "c").warnings == ()
+    assert only_stale(root, "+b").warnings == ()
+
+
+def test_parameters_are_compared_with_what_this_command_line_passes(root: Path) -> None:
+    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
+    given = Values(options={"since": ("2024",)})
+    record(root, FLOWS, values=given)
+    assert names(only_stale(root, values=given)) == []
+    assert names(only_stale(root)) == ["a", "b"]
+    (step, _) = only_stale(root).steps
+    assert step.reason == "--since was 2024, is not given"
+
+
+# Going on with a run.
+
+
+def resumed(root: Path, run: str | None = None, values: Values | None = None) -> Plan:
+    return remaining(root, values).resumed(find_record(str(root), run))
+
+
+def test_where_no_run_was_broken_off_there_is_nothing_to_resume(root: Path) -> None:
+    assert resumed(root).intro.startswith("nothing to resume")
+    record(root, FLOWS)
+    plan = resumed(root)
+    assert (plan.steps, plan.intro[:17]) == ((), "nothing to resume")
+
+
+def test_a_failed_run_goes_on_where_it_failed_also_when_it_fails_again(root: Path) -> None:
+    record(root, FLOWS, ends={"b": "failed"})
+    plan = resumed(root)
+    assert names(plan) == ["b", "d"]
+    record(root, FLOWS, plan=plan, ends={"d": "failed"})
+    again = resumed(root)
+    assert (names(again), again.resumes) == (["d"], "2")
+    assert [step.tool.name for step in again.whole] == ["a", "c", "b", "d"]
+    record(root, FLOWS, plan=again)
+    assert resumed(root).steps == ()
+    assert find_record(str(root), None) is None
+    assert stale(root) == {}
+
+
+def test_a_run_that_was_killed_goes_on_with_the_tool_whose_end_nobody_knows(root: Path) -> None:
+    record(root, FLOWS, broken_off="c")
+    assert names(resumed(root)) == ["c", "b", "d"]
+
+
+def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None:
+    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
+    (root / "src/b.py").write_text(tool("two", AFTER=(), run=SINCE))
+    values = Values(options={"since": ("2024",)})
+    record(root, FLOWS, values=values, ends={"b": "failed"})
+    plan = resumed(root)
+    assert names(plan) == ["b", "d"]
+    assert [bound.texts for bound in plan.steps[0].arguments] == [("2024",)]
+    plan = resumed(root, values=Values(options={"since": ("2025",)}))
+    assert names(plan) == ["a", "b", "d"]
+    assert "a (--since was 2024, is 2025)" in plan.intro
+
+
+def test_what_passed_and_is_stale_by_now_goes_first_with_what_is_downstream_of_it(
+    root: Path,
+) -> None:
+    record(root, FLOWS, ends={"d": "failed"})
+    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
+    plan = resumed(root)
+    assert names(plan) == ["a", "b", "d"]
+    assert "a (src/a.py changed); b (upstream a is stale (table ta))" in plan.intro
+    record(root, FLOWS, plan=plan, ends={"a": "failed"})
+    assert names(resumed(root)) == ["a", "b", "d"]
+
+
+def test_a_tool_that_is_gone_is_left_out_and_a_broken_one_refuses(root: Path) -> None:
+    record(root, FLOWS, ends={"b": "failed"})
+    (root / "src/d.py").unlink()
+    plan = resumed(root)
+    assert names(plan) == ["b"]
+    assert ["d was in run 1" in one.message for one in plan.warnings] == [True]
+    (root / "src/b.py").write_text("STAGE = 'two'\ndef run(:\n")
+    with pytest.raises(DiscoveryError):
+        resumed(root)
+
+
+def test_a_run_can_be_named(root: Path) -> None:
+    record(root, FLOWS, ends={"b": "failed"})
+    record(root, FLOWS, ends={"c": "failed"})
+    plan = resumed(root, "1")
+    assert [(step.tool.name, step.reason) for step in plan.steps] == [
+        ("c", "passed in run 1, and is stale: failed (run 2)"),
+        ("b", "failed in run 1"),
+        ("d", "not run in run 1"),
+    ]
+    assert resumed(root).steps[0].reason == "failed in run 2"
+
+
+@pytest.mark.parametrize("run", ["3", "0", "x", "../1", "01", ""])
+def test_a_run_that_is_not_there_is_refused(root: Path, run: str) -> None:
+    record(root)
+    with pytest.raises(UsageError) as caught:
+        find_record(str(root), run)
+    assert caught.value.problems[0].message == f"there is no run {run}"
+
+
+def test_a_run_of_a_watch_is_not_resumed(root: Path) -> None:
+    record(root, FLOWS, ends={"b": "failed"})
+    record(root, FLOWS, ends={"b": "failed"}, kind="watch")
+    found = find_record(str(root), None)
+    assert found is not None
+    assert found.run == "1"
+    with pytest.raises(UsageError):
+        find_record(str(root), "2")
+
+
+def test_a_run_that_passed_has_nothing_left(root: Path) -> None:
+    record(root, FLOWS)
+    plan = resumed(root, "1")
+    assert plan.steps == ()
+    assert plan.intro.endswith("nothing is left to run")
+
+
+def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path) -> None:
+    whole_run(root, ends={"parse": {"status": "failed"}})
+    for _ in range(20):
+        whole_run(root)
+    damaged = whole_run(root, ends={"parse": {"status": "failed"}})
+    (root / ".orch/runs" / damaged / "events.jsonl").write_bytes(b"{}\n" * 9)
+    os.mkdir(root / ".orch/runs/99")
+    found = find_record(str(root), None)
+    assert found is not None
+    assert found.run == "1"
+
+
+# Accepting.
+
+
+def accept(root: Path, *targets: str, values: Values | None = None) -> bool:
+    view = view_of(root)
+    plan = looking.plan(view, targets, values=values or Values())
+    return remaining(root, values).accept(plan)
+
+
+def test_what_is_accepted_is_fresh_though_it_never_ran(root: Path) -> None:
+    assert accept(root)
+    assert stale(root) == {}
+    assert result(root, "src.a").last.status == "accepted"
+    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
+    assert stale(root)["a"] == ("src/a.py changed",)
+
+
+def test_accepting_takes_code_parameters_and_files_as_they_are_now(root: Path) -> None:
+    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
+    (root / "in.csv").write_text("x")
+    flows = {**FLOWS, "a": seen(root, read=("in.csv",), tables_written=("ta",))}
+    record(root, flows)
+    (root / "in.csv").write_text("yy")
+    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE.replace("pass", "return {}")))
+    values = Values(options={"since": ("2024",)})
+    assert set(stale(root, values)) == {"a", "b"}
+    assert accept(root, "a", values=values)
+    assert stale(root, values) == {}
+    assert stale(root)["a"] == ("--since was 2024, is not given",)
+    (root / "in.csv").write_text("zzz")
+    assert stale(root, values)["a"] == ("in.csv changed",)
+
+
+def test_accepting_a_tool_is_no_writing_and_makes_nobody_stale(root: Path) -> None:
+    record(root, FLOWS)
+    record(root, FLOWS, "d")
+    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
+    assert accept(root, "a")
+    assert stale(root) == {}
+
+
+def test_what_was_written_before_it_was_accepted_counts_no_more(root: Path) -> None:
+    record(root, FLOWS)
+    record(root, FLOWS, "a")
+    assert stale(root)["b"] == ("ta was written by a (run 2)",)
+    assert accept(root, "b")
+    assert stale(root) == {}
+    record(root, FLOWS, "a")
+    assert stale(root)["b"] == ("ta was written by a (run 3)",)
+
+
+def test_a_failed_tool_can_be_accepted(root: Path) -> None:
+    record(root, FLOWS, ends={"d": "failed"})
+    assert accept(root, "d")
+    assert stale(root) == {}
+    record(root, FLOWS, "d")
+    found = result(root, "src.d")
+    assert (found.last.status, found.success and found.success.accepted) == ("passed", None)
+
+
+def test_a_declared_input_that_is_missing_is_accepted_until_it_comes(root: Path) -> None:
+    (root / "src/a.py").write_text(tool(AFTER=(), ORCH={"inputs": ["absent.csv", "more/"]}))
+    assert accept(root)
+    assert stale(root) == {}
+    (root / "absent.csv").write_text("x")
+    assert stale(root)["a"] == ("absent.csv is there now",)
+
+
+def test_what_a_tool_wrote_itself_is_no_input_after_it_was_accepted(root: Path) -> None:
+    (root / "src/a.py").write_text(tool(AFTER=(), ORCH={"inputs": "*.csv"}))
+    (root / "in.csv").write_text("x")
+    (root / "out.csv").write_text("x")
+    record(root, {**FLOWS, "a": Seen(written=("out.csv",), tables_written=("ta",))})
+    assert accept(root, "a")
+    (root / "out.csv").write_text("by somebody else")
+    assert "a" not in stale(root)
+
+
+def test_a_database_that_is_another_one_is_accepted_too(root: Path) -> None:
+    (root / "src/a.py").write_text(tool(AFTER=(), run="def run(conn): pass"))
+    (root / "data.db").write_bytes(database(5))
+    record(root, {**FLOWS, "a": Seen(database="data.db", tables_written=("ta",))})
+    (root / "data.db").write_bytes(database(1))
+    assert "a" in stale(root)
+    assert accept(root, "a")
+    assert stale(root) == {}
+    record(root, FLOWS, "c", "d")
+    assert stale(root) == {}
+
+
+def test_where_nothing_can_be_kept_that_is_known(root: Path) -> None:
+    record(root, FLOWS)
+    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    said = run_bound(lambda: repr(accept(root, "a")))
+    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
+        path.chmod(0o755)
+    assert said == "False"
+
+
+def test_looking_writes_no_result(root: Path) -> None:
+    record(root, FLOWS)
+    before = {p.name: p.read_bytes() for p in (root / ".orch/tools").iterdir()}
+    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
+    only_stale(root)
+    resumed(root)
+    stale(root)
+    assert {p.name: p.read_bytes() for p in (root / ".orch/tools").iterdir()} == before

@@ -1,0 +1,82 @@
+"""The history as a person reads it: what comes from users commands no terminal."""
+
+from __future__ import annotations
+
+import json
+
+from discover_orch.render.history import (
+    comparison_document,
+    comparison_text,
+    log_text,
+    run_text,
+    runs_document,
+    runs_text,
+)
+from discover_orch.render.style import Style
+from discover_orch.state.run_diff import comparison
+from discover_orch.state.run_record import Fault, Given, Planned, RunRecord, ToolRecord
+
+PLAIN = Style(unicode=False)
+EVIL = "a\x1b]0;t\x07\nb\u202e\udcff"
+
+
+def evil_run(number: str) -> RunRecord:
+    """Every text in it would move the cursor."""
+    tool = ToolRecord(
+        name=EVIL,
+        module=EVIL,
+        status=EVIL,
+        duration=1.0,
+        metrics={EVIL: EVIL},
+        error=Fault(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
+        notes=(EVIL,),
+    )
+    given = Given(texts=(EVIL,), origin="-" + EVIL)
+    return RunRecord(
+        run=number,
+        status=EVIL,
+        started=EVIL,
+        kind=EVIL,
+        targets=(EVIL,),
+        tools=(tool,),
+        plan=(Planned(module=EVIL, name=EVIL, params={EVIL: given}, code=number),),
+        duration=1.0,
+        exit_code=1,
+        database=EVIL,
+        database_origin=EVIL,
+        resumes=EVIL,
+        passed_before=(EVIL,),
+        counts={EVIL: 1},
+    )
+
+
+def test_no_text_of_users_commands_the_terminal() -> None:
+    one, other = evil_run("1"), evil_run("2" + EVIL)
+    for style in (PLAIN, Style(colour=True)):
+        for text in (
+            runs_text([one, other], style),
+            run_text(other, style),
+            comparison_text(comparison(one, other), style),
+        ):
+            assert "\x1b]" not in text
+            assert not set("\x07\u202e\udcff").intersection(text)
+            assert "\nb" not in text
+
+
+def test_every_document_is_json() -> None:
+    one, other = evil_run("1"), evil_run("2")
+    assert json.loads(json.dumps(runs_document([one])))["runs"][0]["run"] == "1"
+    found = json.loads(json.dumps(comparison_document(comparison(one, other))))["comparison"]
+    assert found["tools"][0]["code_changed"] is True
+
+
+def test_what_is_missing_leaves_its_column_empty() -> None:
+    text = runs_text([RunRecord(run="7", status="killed")], PLAIN)
+    assert text.splitlines()[1].split() == ["7", "?", "killed", "full"]
+
+
+def test_a_log_for_the_terminal_shows_what_a_redrawn_line_came_to() -> None:
+    data = b"a\x1b[31mred\x1b[0m\x1b[2J\n10%\r100%\r\nlast\xff"
+    assert log_text(data, PLAIN) == "ared\\x1b[2J\n100%\nlast\\udcff"
+    assert "\x1b[31mred" in log_text(data, Style(colour=True))
+    assert "\x1b[2J" not in log_text(data, Style(colour=True))

@@ -1,0 +1,322 @@
+"""A run as a person reads it, and as programs do: events in, text or objects out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from discover_orch.execution.event_json import event_document
+from discover_orch.execution.report import Report
+from discover_orch.execution.run_state import (
+    Event,
+    Failure,
+    Noticed,
+    RunFinished,
+    RunStarted,
+    Ticked,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from discover_orch.model.errors import Problem
+from discover_orch.model.value import replace
+from discover_orch.planning.params import Values
+from discover_orch.planning.plan import Plan
+from discover_orch.render.run import Heading, Output, Screen
+from discover_orch.render.style import Style
+from tests.support.values import make_argument, make_facts, make_plan, make_registry
+
+HEADING = Heading(
+    version="1.0",
+    root="/project",
+    config="orch.toml",
+    tools=3,
+    stages=1,
+    database="sqlite:///data.db",
+    database_origin="default",
+)
+BOOM = Failure(
+    kind="exception",
+    type="ValueError",
+    message="no\nsuch row",
+    path="src/b.py",
+    line=7,
+    traceback="Traceback (most recent call last):\nValueError: no\nsuch row\n",
+    hint="look",
+)
+GOOD: list[Event] = [
+    RunStarted(run="1", targets=("full",), tools=("a",)),
+    ToolStarted(module="a"),
+    ToolOutput(module="a", stream="stdout", text="one\n\ntwo"),
+    ToolFinished(module="a", status="passed", duration=0.5, metrics={"rows": 344}),
+    RunFinished(status="passed", duration=0.6),
+]
+BAD: list[Event] = [
+    RunStarted(run="1", targets=("full",), tools=("a", "b", "c")),
+    ToolStarted(module="a"),
+    ToolOutput(module="a", stream="stdout", text="from a\n"),
+    ToolFinished(module="a", status="passed", duration=0.5),
+    ToolStarted(module="b"),
+    ToolOutput(module="b", stream="stderr", text="from b\n"),
+    ToolFinished(module="b", status="failed", duration=1, error=BOOM, notes=("kept a commit",)),
+    ToolFinished(module="c", status="blocked"),
+    RunFinished(status="failed", duration=1.6),
+]
+
+
+def make(values: Values | None = None) -> Plan:
+    secret = make_argument("token")
+    registry = make_registry(
+        make_facts("a", arguments=[secret]), make_facts("b"), make_facts("c", after="b")
+    )
+    return make_plan(registry, values=values)
+
+
+def show(
+    events: list[Event],
+    *,
+    output: Output = "live",
+    quiet: bool = False,
+    verbose: bool = False,
+    again: str = "",
+    plan: Plan | None = None,
+    values: Values | None = None,
+    style: Style | None = None,
+) -> str:
+    screen = Screen(
+        plan or make(values),
+        style or Style(),
+        heading=HEADING,
+        output=output,
+        quiet=quiet,
+        verbose=verbose,
+        again=again,
+    )
+    report = Report()
+    text = ""
+    for event in events:
+        report.take(event)
+        text += screen.text(event, report)
+    return text
+
+
+def test_a_run_that_goes_well_reads_from_header_to_summary() -> None:
+    assert show(GOOD).splitlines() == [
+        "orch 1.0 · /project · orch.toml · 3 tools in 1 stage",
+        "database sqlite:///data.db (default)",
+        "running 3 tools: a, b, c",
+        "[1/3] ingest › a",
+        "    one",
+        "",
+        "    two",
+        "    ✓ 0.50 s  rows=344",
+        "1 passed in 0.60 s",
+    ]
+
+
+def test_a_tool_is_named_before_its_output() -> None:
+    screen = Screen(make(), Style(), heading=HEADING)
+    assert screen.text(ToolStarted(module="b"), Report()) == "[2/3] ingest › b\n"
+
+
+def test_a_failure_is_shown_and_the_short_summary_stands_last() -> None:
+    lines = show(BAD).splitlines()
+    body = lines.index("Traceback (most recent call last):")
+    assert lines[body + 1 : body + 4] == ["ValueError: no", "such row", "hint: look"]
+    assert lines[-2:] == [
+        "FAILED b src/b.py:7  ValueError: no",
+        "1 failed, 1 passed, 1 blocked in 1.60 s",
+    ]
+    assert "      kept a commit" in lines
+
+
+@pytest.mark.parametrize(
+    ("output", "seen"),
+    [("live", ["from a", "from b"]), ("fail", ["from b"]), ("none", []), ("raw", [])],
+)
+def test_output_of_tools_is_shown_as_asked(output: Output, seen: list[str]) -> None:
+    text = show(BAD, output=output)
+    assert [word for word in ("from a", "from b") if word in text] == seen
+
+
+def test_quiet_shows_only_failures_and_the_summary() -> None:
+    assert show(GOOD, quiet=True) == "1 passed in 0.60 s\n"
+    text = show(BAD, quiet=True)
+    assert text.startswith("failed b\n")
+    assert "from a" not in text
+    assert "from b" in text
+    assert text.endswith("1 failed, 1 passed, 1 blocked in 1.60 s\n")
+
+
+def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
+    values = Values(options={"token": ("hunter2",)})
+    text = show(BAD, verbose=True, values=values)
+    assert "everything was asked for  token=***" in text
+    assert "hunter2" not in text
+
+
+def test_the_command_that_goes_on_is_told_where_something_did_not_pass() -> None:
+    assert "  to go on: orch run\\x07\n" in show(BAD, again="orch run\x07")
+    assert "to go on" not in show(BAD)
+    end = RunFinished(status="passed", duration=1)
+    passed = [ToolFinished(module=module, status="passed") for module in "abc"]
+    fresh = [ToolFinished(module=module, status="fresh") for module in "abc"]
+    assert "to go on" not in show([*passed, end], again="orch run")
+    assert "to go on" not in show([*fresh, end], again="orch run")
+
+
+def test_a_plan_tells_how_it_came_about_and_counts_its_own_steps_alone() -> None:
+    plan = make()
+    plan = replace(plan, steps=plan.steps[1:], intro="2 of 3 are stale\x07")
+    events: list[Event] = [
+        RunStarted(run="1", targets=("full",), tools=("b", "c")),
+        ToolFinished(module="a", status="fresh"),
+        ToolStarted(module="b"),
+    ]
+    assert show(events, plan=plan).splitlines()[2:] == [
+        "2 of 3 are stale\\x07",
+        "running 2 tools: b, c",
+        "[1/2] ingest › b",
+    ]
+
+
+def test_an_interrupted_run_says_so_whenever_it_came() -> None:
+    end: list[Event] = [
+        ToolFinished(module="a", status="passed"),
+        ToolFinished(module="b", status="not_run"),
+        RunFinished(status="interrupted", duration=1, signal=2),
+    ]
+    assert show(end).splitlines()[-1] == "interrupted, 1 passed, 1 not run in 1.00 s"
+    while_running: list[Event] = [ToolFinished(module="a", status="interrupted"), end[-1]]
+    assert show(while_running).splitlines()[-1] == "1 interrupted in 1.00 s"
+
+
+def test_a_failure_without_a_place_names_where_run_stands() -> None:
+    crash = Failure(kind="crash", type="", message="ended by SIGSEGV")
+    for error, last in ((crash, "FAILED b b.py:3  ended by SIGSEGV"), (None, "FAILED b b.py:3")):
+        end = ToolFinished(module="b", status="failed", error=error)
+        text = show([end, RunFinished(status="failed", duration=1)])
+        assert last in text.splitlines()
+
+
+def test_output_of_tools_commands_no_terminal() -> None:
+    def printed(text: str, style: Style) -> str:
+        return show([ToolOutput(module="a", stream="stdout", text=text)], style=style)
+
+    hostile = "\x1b[2J\x1b[31mred\x07\n"
+    assert printed(hostile, Style()) == "    \\x1b[2Jred\\x07\n"
+    assert printed(hostile, Style(colour=True)) == "    \\x1b[2J\x1b[31mred\\x07\x1b[0m\n"
+
+
+def test_a_line_that_is_drawn_over_shows_what_it_came_to() -> None:
+    text = "10 %\r50 %\r100 %\nnext\r\n\r\n"
+    assert show([ToolOutput(module="a", stream="stdout", text=text)]) == "    100 %\n    next\n\n"
+
+
+def test_text_in_errors_and_metrics_is_cleaned() -> None:
+    error = Failure(
+        kind="exception", type="E\x07", message="m\x07", traceback="t\x1b[2J", hint="h\x07"
+    )
+    end = ToolFinished(module="b", status="failed", error=error, metrics={"k\x07": "v\n"})
+    text = show([end, RunFinished(status="failed", duration=1)], style=Style(colour=True))
+    assert "\x07" not in text
+    assert "\x1b[2J" not in text
+    assert "v\\n" in text
+
+
+def test_without_unicode_the_marks_are_ascii() -> None:
+    assert show([*GOOD, *BAD], style=Style(unicode=False)).isascii()
+
+
+def test_long_selections_are_echoed_shortened() -> None:
+    registry = make_registry(*(make_facts(f"t{number:02}") for number in range(30)))
+    plan = make_plan(registry)
+    screen = Screen(plan, Style(), heading=HEADING)
+    tools = tuple(step.tool.module for step in plan.steps)
+    text = screen.text(RunStarted(run="1", targets=("full",), tools=tools), Report())
+    assert "running 30 tools: t00, t01" in text
+    assert text.endswith("t19, and 10 more\n")
+
+
+# JSON.
+
+
+def documents(events: list[Event]) -> list[dict[str, object]]:
+    report = Report()
+    found = []
+    for event in events:
+        report.take(event)
+        document = event_document(event, {"a": "a", "b": "b", "c": "c"}, report)
+        if document is not None:
+            found.append(document)
+    return found
+
+
+def test_every_event_of_the_contract_is_one_object_with_its_keys() -> None:
+    found = documents(BAD)
+    assert [one["event"] for one in found] == [
+        "run_started",
+        *("tool_started", "tool_output", "tool_finished") * 2,
+        "tool_finished",
+        "run_finished",
+    ]
+    assert found[0] == {
+        "event": "run_started",
+        "run": "1",
+        "targets": ["full"],
+        "tools": ["a", "b", "c"],
+    }
+    assert found[2] == {
+        "event": "tool_output",
+        "name": "a",
+        "stream": "stdout",
+        "text": "from a\n",
+    }
+    keys = {"name", "status", "duration", "error", "metrics", "attempt"}
+    assert all(keys <= set(one) for one in found if one["event"] == "tool_finished")
+    assert found[-1]["exit_code"] == 1
+    assert found[-1]["counts"] == {"passed": 1, "failed": 1, "blocked": 1}
+    assert found[-1]["status"] == "failed"
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_an_error_is_null_or_says_kind_type_message_path_and_line() -> None:
+    ends = [one["error"] for one in documents(BAD) if one["event"] == "tool_finished"]
+    assert ends == [
+        None,
+        {
+            "kind": "exception",
+            "type": "ValueError",
+            "message": "no\nsuch row",
+            "path": "src/b.py",
+            "line": 7,
+        },
+        None,
+    ]
+
+
+def test_what_only_a_terminal_cares_about_is_no_object() -> None:
+    problem = Problem(code="x", message="x")
+    assert documents([Ticked(module="a", seconds=1), Noticed(problem=problem)]) == []
+
+
+def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
+    problem = Problem(code="x", message="http raised when it was closed", hint="mend it")
+    event = Noticed(problem=problem, traceback="Traceback:\n\n  boom\x07\n")
+    screen = Screen(make(), Style(), heading=HEADING)
+    assert screen.notice(event, Style()) == (
+        "error: http raised when it was closed\n  hint: mend it\n  Traceback:\n\n    boom\\x07\n"
+    )
+
+
+def test_the_line_of_the_moment_says_what_runs_and_how_much_is_left() -> None:
+    screen, report = Screen(make(), Style(), heading=HEADING), Report()
+    assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 to go"
+    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing 2.00 s"
+    ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)
+    assert "waiting for its end" in ending
+
+
+def test_a_passing_moment_is_no_line_of_the_log() -> None:
+    assert show([Ticked(module="a", seconds=1)]) == ""

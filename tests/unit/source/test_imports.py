@@ -1,0 +1,161 @@
+"""`imports` by itself: which imports count, and that the set of modules is never too small."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.source.facts import Broken, ImportFact
+from discover_orch.source.imports import read_imports
+
+
+def imports(text: str, module: str = "a.b.c", is_package: bool = False) -> list[ImportFact]:
+    found = read_imports(text.encode(), module=module, path="x.py", is_package=is_package)
+    assert not isinstance(found, Broken)
+    return list(found)
+
+
+def names(text: str) -> set[str]:
+    return {f"{fact.module}:{','.join(fact.names)}".rstrip(":") for fact in imports(text)}
+
+
+def test_kinds_of_imports() -> None:
+    assert imports("import x.y, z as w\nfrom p import q as r, s\nfrom t import *\n") == [
+        ImportFact(kind="import", module="x.y", line=1),
+        ImportFact(kind="import", module="z", line=1),
+        ImportFact(kind="from", module="p", names=("q", "s"), line=2),
+        ImportFact(kind="from", module="t", names=("*",), line=3),
+    ]
+
+
+def test_relative_imports_are_made_absolute() -> None:
+    assert names("from . import x\nfrom .y import z\nfrom ..w import v") == {
+        "a.b:x",
+        "a.b.y:z",
+        "a.w:v",
+    }
+    (fact,) = imports("from .y import z", is_package=True)
+    assert fact.module == "a.b.c.y"
+    assert imports("from ..... import x") == []
+
+
+def test_imports_anywhere_count() -> None:
+    text = """
+def f():
+    import one
+    class C:
+        try:
+            import two
+        except ImportError:
+            import three
+        finally:
+            import four
+        with x:
+            for y in z:
+                import five
+            else:
+                import six
+match x:
+    case 1:
+        import seven
+async def g():
+    async with x:
+        import eight
+while x: import nine
+if x: pass
+elif y: import ten
+else: import eleven
+"""
+    expected = "one two three four five six seven eight nine ten eleven"
+    assert names(text) == set(expected.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("if TYPE_CHECKING:\n import no\nelse:\n import yes", {"yes"}),
+        ("if typing.TYPE_CHECKING:\n import no", set()),
+        ("if not TYPE_CHECKING:\n import yes\nelse:\n import no", {"yes"}),
+        ("if TYPE_CHECKING or x:\n import yes", {"yes"}),
+        ("if x: pass\nelif TYPE_CHECKING:\n import no\nelse:\n import yes", {"yes"}),
+    ],
+)
+def test_imports_for_type_checkers_do_not_count(text: str, expected: set[str]) -> None:
+    assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("importlib.import_module('x.y')", "x.y"),
+        ("import_module('x' '.y')", "x.y"),
+        ("from importlib import import_module as load\nload('x.y')", "x.y"),
+        ("importlib.import_module('.y', __package__)", "a.b.y"),
+        ("importlib.import_module('.y', package='x')", "x.y"),
+        ("importlib.import_module('..y', package='x.z')", "x.y"),
+        ("importlib.import_module(name='x.y')", "x.y"),
+        ("importlib.import_module('.y', __name__)", "a.b.c.y"),
+        ("__import__('x.y')", "x.y"),
+        ("importlib.import_module(name)", ""),
+        ("importlib.import_module(f'x.{y}')", ""),
+        ("importlib.import_module('.y')", ""),
+        ("importlib.import_module(**options)", ""),
+        ("f = importlib.import_module\nf('x')", ""),
+        ("list(map(__import__, x))", ""),
+        ("def f(x=importlib.import_module('x.y')): ...", "x.y"),
+        ("class C(__import__('x.y').B): ...", "x.y"),
+        ("@__import__('x.y').mark\ndef f(): ...", "x.y"),
+        ("if __import__('x.y'): pass", "x.y"),
+        ("try: ...\nexcept __import__('x.y').E: ...", "x.y"),
+        ("match a:\n case 1 if __import__('x.y'): ...", "x.y"),
+        ("def f():\n  return [importlib.import_module('x.y') for _ in z]", "x.y"),
+    ],
+)
+def test_dynamic_imports(text: str, module: str) -> None:
+    found = [fact for fact in imports(text) if fact.kind == "dynamic"]
+    assert [fact.module for fact in found] == [module]
+
+
+def test_what_stands_in_a_function_is_lazy() -> None:
+    text = """
+import now_1
+if x:
+    import now_2
+try:
+    from now_3 import y
+except ImportError:
+    with z:
+        import now_4
+class C(__import__("now_5").D):
+    import now_6
+    m = __import__("now_7")
+    def f(self, a=__import__("now_8")):
+        import late_1
+        class D:
+            import late_2
+        if x:
+            m = __import__("late_3")
+        def g(a=__import__("late_4")): ...
+@__import__("now_9").mark
+async def h():
+    from late_5 import y
+f = lambda a=__import__("now_10"): __import__("late_6")
+for x in map(lambda: lambda: import_module(x), y): import now_11
+"""
+    found = imports(text)
+    assert {fact.module for fact in found if not fact.is_lazy} == {f"now_{n}" for n in range(1, 12)}
+    assert {fact.module for fact in found if fact.is_lazy} == {
+        *(f"late_{n}" for n in range(1, 7)),
+        "",
+    }
+    assert [fact.line for fact in found] == sorted(fact.line for fact in found)
+
+
+def test_dynamic_import_with_names() -> None:
+    (fact,) = imports("__import__('x', globals(), locals(), ['y'])")
+    assert (fact.module, fact.names) == ("x", ("y",))
+
+
+def test_a_file_that_cannot_be_read_is_broken() -> None:
+    found = read_imports(b"import (", module="a", path="a.py")
+    assert isinstance(found, Broken)
+    assert str(found.problem.location) == "a.py:1"

@@ -1,0 +1,145 @@
+"""Bytes to a tree exactly where Python compiles them, else the one problem with its line."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.model.errors import Problem
+from discover_orch.source.parse import (
+    FAILURES,
+    first_bad_line,
+    is_sound,
+    parse,
+    quiet,
+    read_problem,
+)
+
+
+def refused(data: bytes) -> Problem:
+    """The problem of a file that does not parse."""
+    with quiet(), pytest.raises(FAILURES) as caught:
+        parse(data)
+    return read_problem(caught.value, data, "src/a.py")
+
+
+def told(data: bytes) -> str:
+    problem = refused(data)
+    return f"{problem.location} {problem.code}: {problem.message}"
+
+
+SOUND = [
+    b"",
+    b"x = 1",
+    b"x = 1\r\ny = 2\r",
+    b"\xef\xbb\xbfx = 1",
+    b"# coding: latin-1\nx = '\xe9'",
+    b"\n# vim: set fileencoding=cp1252 :\nx = '\x80'",
+    "été = 'ü'".encode(),
+    b"def f():\n    return 1",
+    b"async def f():\n    await g()",
+    b"class C:\n    x: int = 1",
+    b"type X = int" if hasattr(ast, "TypeAlias") else b"type = int",
+]
+
+
+@pytest.mark.parametrize("data", SOUND)
+def test_what_python_compiles_gives_the_tree_that_it_gives(data: bytes) -> None:
+    assert ast.dump(parse(data)) == ast.dump(ast.parse(data))
+    assert is_sound(data)
+
+
+@pytest.mark.parametrize("text", ["return 1", "def f(a, a): 0", "x = *a", "f(a=1, a=2)", "break"])
+def test_what_only_the_compiler_refuses_is_refused_too(text: str) -> None:
+    ast.parse(text)
+    problem = refused(f"x = 1\n{text}\n".encode())
+    assert (problem.code, str(problem.location)) == ("syntax", "src/a.py:2")
+
+
+def test_no_warning_leaves_and_none_is_made_an_error() -> None:
+    data = b"x = '\\d'\nassert (x, 'always true')\ny = 1 is 1\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet():
+            parse(data)
+        with pytest.raises(SyntaxError):
+            parse(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"x = 1\ny = (\n", "src/a.py:2 syntax: not valid Python: '(' was never closed"),
+        (b"x = 1\n  y = 2\n", "src/a.py:2 syntax: not valid Python: unexpected indent"),
+        (b"if x:\n\ty = 1\n        z = 2\n", "src/a.py:3 syntax: not valid Python: inconsistent"),
+        (b"x = 1\rprint 1\r", "src/a.py:2 syntax: not valid Python: Missing parentheses"),
+        (b"\n\nx = 'a\0b'", "src/a.py:3 syntax: it holds a null byte, so it is no text"),
+        (b"x = 1\n<<<<<<< HEAD\ny\n", "src/a.py:2 conflict: not valid Python: a merge conflict"),
+        (b"x = 1\r\n>>>>>>> topic\r\n", "src/a.py:2 conflict: not valid Python: a merge conflict"),
+        (b"x = 1\ny = '\xff'", "src/a.py:2 encoding: not utf-8 text: invalid start byte"),
+        (b"# coding: ascii\n\ny = '\xc3\xa9'", "src/a.py:3 encoding: not ascii text: ordinal not"),
+        (
+            b"#!x\n# coding: latn-1\n",
+            "src/a.py:2 encoding: its first lines name an encoding that Python does not know: latn-1",
+        ),
+        (b"# coding: hex\n", "src/a.py:1 encoding: "),
+        (
+            b"\xef\xbb\xbf# coding: latin-1\nx = 1",
+            "src/a.py:1 encoding: it begins with the mark of UTF-8, but names the encoding latin-1",
+        ),
+        (b"x = 1\ny = " + b"-" * 99_999 + b"1", "src/a.py:2 too-deep: Python cannot read it: its"),
+    ],
+)
+def test_a_problem_says_what_is_wrong_at_its_line(data: bytes, said: str) -> None:
+    assert told(data).startswith(said)
+
+
+@pytest.mark.parametrize("data", [b"x = (", b"\0", b"<<<<<<<\n", b"\xff", b"# coding: x-x\n"])
+def test_every_problem_says_how_to_mend_it(data: bytes) -> None:
+    problem = refused(data)
+    assert problem.hint
+    assert "\n" not in problem.message + problem.hint
+    assert problem.message.isprintable()
+
+
+def test_a_line_that_the_file_does_not_have_is_never_told() -> None:
+    error = SyntaxError("odd", ("", 99, 1, "", None, None))
+    assert str(read_problem(error, b"x = 1\ny = 2\n", "a.py").location) == "a.py:3"
+    assert str(read_problem(SyntaxError("odd"), b"", "a.py").location) == "a.py:1"
+
+
+def test_text_of_the_error_becomes_one_line_that_can_be_written() -> None:
+    found = read_problem(SyntaxError("odd\n  thing\udcff\u202e"), b"x", "a.py")
+    assert found.message == "not valid Python: odd thing\\udcff\\u202e"
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.sampled_from([b"\n", b"\r\n"]))
+def test_the_first_bad_line_is_that_of_the_statement_that_spoils_it(
+    good: int, after: int, ending: bytes
+) -> None:
+    lines = [b"x = [", b"  1,", b"]  # one statement of three lines"] * good
+    data = ending.join([*lines, b"BAD", *lines[: 3 * after]])
+    assert first_bad_line(data, lambda before: b"BAD" not in before) == 3 * good + 1
+
+
+@given(st.binary(max_size=40) | st.text("x=()'\"#\n\r \t\\:defif", max_size=30).map(str.encode))
+def test_any_bytes_give_a_tree_or_one_problem_with_a_line_of_theirs(data: bytes) -> None:
+    with quiet():
+        try:
+            compile(data, "<module>", "exec", dont_inherit=True)
+            is_compiled = True
+        except FAILURES:
+            is_compiled = False
+        try:
+            parse(data)
+        except FAILURES as error:
+            assert not is_compiled
+            problem = read_problem(error, data, "a.py")
+            assert problem.location is not None
+            assert problem.location.line in range(1, len(data.splitlines()) + 2)
+        else:
+            assert is_compiled

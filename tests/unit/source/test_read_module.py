@@ -1,0 +1,296 @@
+"""`source` by itself: a case a file in `tests/cases/discovery`, and what needs a test alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from discover_orch.source.facts import (
+    ArgumentFacts,
+    Broken,
+    ConfFacts,
+    EnumRef,
+    ModuleFacts,
+    Ref,
+    RunFacts,
+    Tag,
+    Unknown,
+)
+from discover_orch.source.facts_rows import from_row, to_row
+from discover_orch.source.read_module import read_conf, read_module, read_near_miss
+
+CASES = sorted((Path(__file__).parent.parent.parent / "cases" / "discovery").glob("*.py"))
+RUN = "\n\ndef run(): ...\n"
+
+
+@pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])
+def test_case_says_what_it_expects(path: Path) -> None:
+    data = path.read_bytes()
+    text = data.decode("latin-1" if b"latin-1" in data else "utf-8", "replace")
+    (expected,) = re.findall("# expect: (.*)", text)
+    assert summary(read_module(data, module="src.pkg.tool", path="tool.py")) == expected.strip()
+
+
+def summary(facts: ModuleFacts | Broken) -> str:
+    """The facts on one line, as the cases write them."""
+    if isinstance(facts, Broken):
+        place = facts.problem.location
+        assert place is not None
+        line = f"broken {place.line} {facts.problem.code} stages {','.join(facts.stages)}"
+        return line.strip()
+    parts = []
+    if facts.stage is not None:
+        parts.append(f"stage {tag_text(facts.stage)}")
+    if facts.after is not None:
+        parts.append(f"after {tag_text(facts.after)}".strip())
+    if facts.orch is not None:
+        values = "problem" if facts.orch.problem else json.dumps(dict(facts.orch.values))
+        parts.append(f"orch {values}")
+    if facts.run is not None:
+        parts.append(run_text(facts.run))
+    if facts.miss:
+        parts.append(f"miss {facts.miss}")
+    return " | ".join(parts)
+
+
+def tag_text(tag: Tag) -> str:
+    if tag.problem:
+        assert "make it a string, a tuple or list of strings" in tag.problem
+        assert not tag.words
+        return "problem"
+    if tag.is_off:
+        return "off"
+    return ",".join(f"@{word.name}" if isinstance(word, Ref) else word for word in tag.words)
+
+
+def run_text(run: RunFacts) -> str:
+    if run.ref is not None:
+        return f"run @{run.ref.name}"
+    words = ["run"]
+    words += ["async"] if run.is_async else []
+    words += [argument_text(argument) for argument in run.arguments]
+    words += ["**"] if run.takes_extra else []
+    words += [] if run.is_readable else ["unreadable"]
+    return " ".join(words)
+
+
+def argument_text(argument: ArgumentFacts) -> str:
+    kind = argument.type
+    match kind:
+        case Unknown(text=text):
+            shown = f"?{text}"
+        case EnumRef(ref=ref):
+            shown = f"@{ref.name}"
+        case _:
+            shown = str(kind).removeprefix("list[").removesuffix("]")
+            shown += "*" * kind.many + "?" * kind.optional
+    text = f"{'/' * argument.is_positional_only}{argument.name}:{shown}"
+    if argument.default_source is None:
+        return text
+    is_literal = argument.default is not None or argument.default_source == "None"
+    return f"{text}={json.dumps(argument.default if is_literal else '?')}"
+
+
+def facts_of(text: str | bytes) -> ModuleFacts:
+    data = text.encode() if isinstance(text, str) else text
+    found = read_module(data, module="src.pkg.tool", path="src/pkg/tool.py")
+    assert isinstance(found, ModuleFacts)
+    return found
+
+
+def broken_of(text: str | bytes) -> Broken:
+    data = text.encode() if isinstance(text, str) else text
+    found = read_module(data, module="src.pkg.tool", path="src/pkg/tool.py")
+    assert isinstance(found, Broken)
+    assert found.problem.location is not None
+    assert found.problem.hint
+    assert "\n" not in found.problem.message
+    return found
+
+
+def test_a_relative_import_counts_from_the_package_of_an_init() -> None:
+    text = b"from .stages import FIRST\nSTAGE = FIRST\n"
+    facts = read_module(text, module="src.pkg", path="src/pkg/__init__.py", is_package=True)
+    assert isinstance(facts, ModuleFacts)
+    assert facts.stage == Tag(line=2, words=(Ref(name="src.pkg.stages.FIRST"),))
+
+
+def test_the_first_line_of_the_module_goes_before_that_of_run() -> None:
+    run = 'def run():\n    """Of run.\n\n    More."""\n'
+    assert facts_of(f'"""\n  Of   the module.\n"""\nSTAGE = "a"\n{run}').doc == "Of the module."
+    assert facts_of(f'STAGE = "a"\n{run}').doc == "Of run."
+    assert facts_of('"\\ud800 odd"\nSTAGE = "a"\n').doc == "? odd"
+
+
+def test_orch_remembers_the_line_of_each_key() -> None:
+    facts = facts_of('STAGE = "a"\nORCH = {\n  "name": "b",\n  "tokens": {"gpu": 1},\n}\n')
+    assert facts.orch is not None
+    assert dict(facts.orch.lines) == {"name": 3, "tokens": 4}
+    assert dict(facts.orch.values) == {"name": "b", "tokens": {"gpu": 1}}
+
+
+@pytest.mark.parametrize(
+    "value", ["{**x}", "{'a': 1e999}", "{'a': b'x'}", "{'a': {1}}", "{'a': -True}", "1", "x()"]
+)
+def test_orch_is_one_literal_dict(value: str) -> None:
+    facts = facts_of(f'STAGE = "a"\nx = {{}}\nORCH = {value}\n')
+    assert facts.orch is not None
+    assert facts.orch.problem
+    assert facts.orch.line == 3
+
+
+def test_stars_leave_a_name_to_the_modules_they_name() -> None:
+    facts = facts_of("from src.stages import *\nSTAGE = INGEST\n" + RUN)
+    assert facts.stage == Tag(line=2, words=(Ref(name="src.pkg.tool.INGEST"),))
+    facts = facts_of("STAGE = INGEST\n" + RUN)
+    assert facts.stage is not None
+    assert "`INGEST`, which is not bound above" in facts.stage.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('STAGE = "a"\ndef f(:\n', 2),
+        ('STAGE = "a"\nx = 1\n  y = 2\n', 3),
+        ('STAGE = "a"\nif x:\nreturn\n', 3),
+        ('STAGE = "a"\nbreak\n', 2),
+        ('STAGE = "a"\nf(a=1, a=2)\n', 2),
+        ('STAGE = "a"\nx = *a\n', 2),
+        ('STAGE = "a"\n[x for *a in b]\n', 2),
+        ('STAGE = "a"\nlambda a, a: 1\n', 2),
+        ('STAGE = "a"\ndef f():\n    from x import *\n', 3),
+        ('STAGE = "a"\nfrom __future__ import division\n', 2),
+        ('STAGE = "a"\ntry:\n  x\nexcept:\n  y\nexcept E:\n  z\n', 4),
+        ('STAGE = "a"\nclass C:\n    def f(self, __x, _C__x): ...\n', 3),
+        ('STAGE = "a"\nx = 0777\n', 2),
+        ('STAGE = "a"\nx = "' + "\\N{no such}" + '"\n', 2),
+    ],
+)
+def test_what_python_refuses_is_one_problem_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(SyntaxError):
+        compile(text, "x", "exec")
+    broken = broken_of(text)
+    assert broken.problem.location is not None
+    assert broken.problem.location.line == line
+    assert broken.problem.message.startswith("not valid Python: ")
+    assert broken.stages == ("a",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'STAGE = "a"\nx = ' + "(" * 5000 + ")" * 5000,
+        'STAGE = "a"\nx = ' + "-" * 60000 + "1",
+        'STAGE = "a"\nx = ' + "[" * 150 + "]" * 150 + "\n" + "y = " + "not " * 20000 + "z",
+        'STAGE = "a"\n' + "".join(" " * n + "if x:\n" for n in range(120)) + " " * 120 + "y\n",
+    ],
+)
+def test_deep_nesting_is_a_problem_and_no_crash(text: str) -> None:
+    broken = broken_of(text)
+    assert broken.stages == ("a",)
+
+
+@pytest.mark.parametrize("operator", ["+", "|", ".a"])
+def test_long_chains_never_raise(operator: str) -> None:
+    for length in (100, 900, 1500, 2900, 4000):
+        chain = "x" + (f" {operator} x" if operator != ".a" else operator) * length
+        text = f'STAGE = "a"\ndef run(a: {chain} = {chain}, b=("x" + {chain})): ...\n'
+        read_module(text.encode(), module="a", path="a.py")
+        read_module(f"x = 1\nSTAGE = {chain}\n".encode(), module="a", path="a.py")
+
+
+def test_a_number_beyond_the_limit_of_digits_is_a_problem() -> None:
+    broken = broken_of('STAGE = "a"\nx = ' + "9" * 5000 + "\n")
+    assert broken.problem.location is not None
+    assert broken.problem.location.line == 2
+    facts = facts_of('STAGE = "a"\ndef run(x=0x' + "f" * 20000 + "): ...\n")
+    assert facts.run is not None
+    assert facts.run.arguments[0].default is None
+    assert facts.run.arguments[0].default_source == "..."
+
+
+def test_a_conflict_is_named_as_one_at_its_marker() -> None:
+    text = 'X = 1\n<<<<<<< HEAD\nSTAGE = "a"\n=======\nSTAGE = "b"\n>>>>>>> topic\n'
+    broken = broken_of(text)
+    assert broken.problem.code == "conflict"
+    assert str(broken.problem.location) == "src/pkg/tool.py:2"
+
+
+def test_text_that_looks_like_a_tag_before_an_error_is_none() -> None:
+    assert broken_of('"""\nSTAGE = "no"\n"""\nSTAGE = "yes"\n)\n').stages == ("yes",)
+    assert broken_of('STAGE = ("a",\n  "b")\nx = (\n').stages == ("a", "b")
+    assert broken_of(')\nSTAGE = "late"\n').stages == ()
+    assert broken_of('if x:\n    STAGE = "a"\n)\n').stages == ()
+
+
+def test_odd_escapes_do_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        facts = facts_of('STAGE = "a"\nX = "\\d"\nassert (X, "")\nX is 1\n' + RUN)
+    assert facts.stage == Tag(line=1, words=("a",))
+
+
+def test_near_miss_is_told_only_of_files_with_run() -> None:
+    miss = read_near_miss(b"x = 1\n\ndef run(): ...\n", module="a", path="a.py")
+    assert miss is not None
+    assert (miss.miss, miss.miss_line) == ("has run() but no STAGE", 3)
+    assert read_near_miss(b"def go(): ...\n", module="a", path="a.py") is None
+    assert read_near_miss(b"def run(:\n", module="a", path="a.py") is None
+
+
+CONF = b"""
+import discover_orch
+from discover_orch import resource as r
+
+def get_connection(): ...
+
+@r
+def http(conn, *, retries=3): ...
+
+@discover_orch.resource()
+async def cache(): ...
+
+mark = r
+
+@mark
+def third(): ...
+
+def helper(): ...
+
+if http:
+    @r
+    def hidden(): ...
+"""
+
+
+def test_conf_gives_connection_and_marked_functions() -> None:
+    conf = read_conf(CONF, "orchconf.py")
+    assert isinstance(conf, ConfFacts)
+    assert conf.connection_line == 5
+    found = {resource.name: resource.needs for resource in conf.resources}
+    assert found == {"http": (("conn", False), ("retries", True)), "cache": (), "third": ()}
+    assert from_row(to_row(conf)) == conf
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"from db import get_connection",
+        b"import db\nget_connection = db.connect",
+        b"get_connection = lambda: None",
+    ],
+)
+def test_conf_connection_in_other_forms(text: bytes) -> None:
+    conf = read_conf(text, "orchconf.py")
+    assert isinstance(conf, ConfFacts)
+    assert conf.connection_line is not None
+
+
+def test_conf_that_cannot_be_read_is_broken() -> None:
+    conf = read_conf(b"def (", "orchconf.py")
+    assert isinstance(conf, Broken)
+    assert str(conf.problem.location) == "orchconf.py:1"

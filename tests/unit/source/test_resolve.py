@@ -1,0 +1,254 @@
+"""`names` and `scope` by themselves: a small project of texts, and what names in it mean."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from discover_orch.model.tool import EnumChoice, ParamType, Scalar
+from discover_orch.source.facts import EnumRef, Exports, ModuleFacts, Ref, Tag, Unknown
+from discover_orch.source.read_module import read_module
+from discover_orch.source.resolve import read_exports, resolve_module
+
+RUN = "\ndef run(): ...\n"
+
+PROJECT = {
+    "src": "",
+    "src.stages": """
+from enum import Enum, StrEnum, auto
+INGEST = "ingest"
+BOTH = (INGEST, "analyze")
+OFF = None
+class Stage(str, Enum):
+    INGEST = "ingest"
+    RENDER = "render"
+class Auto(StrEnum):
+    FIRST = auto()
+class Number(Enum):
+    ONE = 1
+class Names:
+    LAST = "render"
+if INGEST:
+    MAYBE = "ingest"
+""",
+    "src.pkg": "from .inner import Stage as Renamed, deep\nfrom . import inner\n",
+    "src.pkg.inner": """
+from src.stages import Stage
+import src.stages as deep
+PAIR = (Stage.INGEST, 'x')
+""",
+    "src.star": "from src.stages import *\nfrom src.other import *\n",
+    "src.other": "__all__ = ['SEEN']\nSEEN = 'seen'\nINGEST = 'hidden'\n",
+    "src.twice": "from src.stages import *\nfrom src.third import *\n",
+    "src.third": "INGEST = 'third'\n",
+    "src.loop": """
+from src.pool import X
+from src.loop import Y
+Z = Z.Z
+from src import loop as W
+A = W.A
+""",
+    "src.pool": "from src.loop import X\n",
+    "src.jobs": """
+from datetime import date
+from src.stages import Stage
+Since = date | None
+def main(conn, mode: Stage, since: Since = None, **extra): ...
+async def other(): ...
+again = main
+short = lambda n=3: n
+made = print("x")
+class Job: ...
+""",
+}
+
+
+def lookup_in(project: Mapping[str, str]) -> Callable[[str], Exports | None]:
+    def lookup(module: str) -> Exports | None:
+        if module not in project:
+            return None
+        is_package = any(name.startswith(f"{module}.") for name in project)
+        return read_exports(ast.parse(project[module]), module, is_package)
+
+    return lookup
+
+
+def resolved(text: str, project: Mapping[str, str] = PROJECT) -> ModuleFacts:
+    facts = read_module(text.encode(), module="src.tool", path="src/tool.py")
+    assert isinstance(facts, ModuleFacts)
+    return resolve_module(facts, lookup_in(project))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("from src.stages import INGEST\nSTAGE = INGEST", ("ingest",)),
+        ("from src.stages import INGEST as I\nSTAGE = I", ("ingest",)),
+        ("from src import stages\nSTAGE = stages.INGEST", ("ingest",)),
+        ("from .stages import Stage\nSTAGE = Stage.RENDER", ("render",)),
+        ("from . import stages\nSTAGE = stages.Stage.RENDER.value", ("render",)),
+        ("import src.stages\nSTAGE = src.stages.Stage.RENDER.name", ("RENDER",)),
+        ("import src.stages as st\nSTAGE = st.Stage.INGEST", ("ingest",)),
+        ("import src.stages as st\nS = st.Stage\nSTAGE = S.INGEST", ("ingest",)),
+        ("from src.stages import BOTH\nSTAGE = BOTH", ("ingest", "analyze")),
+        ("from src.stages import Stage\nSTAGE = (Stage.INGEST, 'x')", ("ingest", "x")),
+        ("from src.stages import Auto\nSTAGE = [Auto.FIRST]", ("first",)),
+        ("from src.stages import Names\nSTAGE = Names.LAST", ("render",)),
+        ("from src.pkg import Renamed\nSTAGE = Renamed.INGEST", ("ingest",)),
+        ("from src.pkg import deep\nSTAGE = deep.Stage.INGEST", ("ingest",)),
+        ("from src import pkg\nSTAGE = pkg.inner.deep.INGEST", ("ingest",)),
+        ("from src.pkg.inner import PAIR\nSTAGE = PAIR", ("ingest", "x")),
+        ("from src.star import INGEST\nSTAGE = INGEST", ("ingest",)),
+        ("from src.star import SEEN\nSTAGE = SEEN", ("seen",)),
+        ("class S:\n    A = 'a'\nT = S\nSTAGE = T.A", ("a",)),
+    ],
+)
+def test_stage_through_modules(text: str, words: tuple[str, ...]) -> None:
+    stage = resolved(text + RUN).stage
+    assert stage is not None
+    assert stage.problem == ""
+    assert stage.words == words
+
+
+def test_a_star_in_the_module_itself() -> None:
+    text = "from src.stages import *\nSTAGE = Stage.INGEST\n" + RUN
+    assert resolved(text, PROJECT | {"src.tool": text}).stage == Tag(line=2, words=("ingest",))
+
+
+def test_none_of_another_module_switches_off() -> None:
+    stage = resolved("from src.stages import OFF\nSTAGE = OFF" + RUN).stage
+    assert stage == Tag(line=2, is_off=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from src.stages import NOWHERE\nSTAGE = NOWHERE",
+        "from src.stages import MAYBE\nSTAGE = MAYBE",
+        "from src.stages import Stage\nSTAGE = Stage.NOWHERE",
+        "from src.stages import Stage\nSTAGE = Stage",
+        "from src.stages import Stage\nSTAGE = Stage.INGEST.upper",
+        "from src.stages import Number\nSTAGE = Number.ONE",
+        "from src import stages\nSTAGE = stages",
+        "from src.stages import BOTH\nSTAGE = (BOTH, 'x')",
+        "from src.twice import INGEST\nSTAGE = INGEST",
+        "from src.loop import X\nSTAGE = X",
+        "from src.loop import Y\nSTAGE = Y",
+        "from src.loop import Z\nSTAGE = Z",
+        "from src.loop import A\nSTAGE = A",
+        "import os\nSTAGE = os.name",
+        "from ....above import X\nSTAGE = X",
+        "from src.jobs import main\nSTAGE = main",
+        "STAGE = STAGE",
+        "A = B\nB = A\nSTAGE = A",
+    ],
+)
+def test_what_does_not_resolve_says_which_forms_do(text: str) -> None:
+    stage = resolved(text + RUN).stage
+    assert stage is not None
+    assert stage.words == ()
+    assert "a string, a tuple or list of strings" in stage.problem
+
+
+def test_run_of_another_module_brings_its_arguments() -> None:
+    run = resolved("from src.jobs import main as run\nSTAGE = 'a'\n").run
+    assert run is not None
+    assert (run.line, run.is_readable, run.takes_extra, run.ref) == (1, True, True, None)
+    members = (("INGEST", "ingest"), ("RENDER", "render"))
+    enum = EnumChoice(module="src.stages", name="Stage", members=members)
+    assert {argument.name: argument.type for argument in run.arguments} == {
+        "conn": ParamType(base=Scalar(kind="str")),
+        "mode": ParamType(base=enum),
+        "since": ParamType(base=Scalar(kind="date"), optional=True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "is_async"), [("again", False), ("short", False), ("other", True)]
+)
+def test_run_through_aliases(name: str, is_async: bool) -> None:
+    run = resolved(f"from src.jobs import {name}\nrun = {name}\nSTAGE = 'a'\n").run
+    assert run is not None
+    assert run.is_readable
+    assert run.is_async is is_async
+
+
+@pytest.mark.parametrize("name", ["made", "Job", "Since", "nowhere"])
+def test_run_that_is_no_function_there_cannot_be_read(name: str) -> None:
+    run = resolved(f"from src.jobs import {name} as run\nSTAGE = 'a'\n").run
+    assert run is not None
+    assert not run.is_readable
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from src.jobs import Since as T", ParamType(base=Scalar(kind="date"), optional=True)),
+        ("from src.jobs import date as T", ParamType(base=Scalar(kind="date"))),
+        ("from src.jobs import Job as T", Unknown(text="src.jobs.Job")),
+        ("from numpy import ndarray as T", Unknown(text="numpy.ndarray")),
+    ],
+)
+def test_types_of_other_modules(text: str, expected: object) -> None:
+    run = resolved(f"{text}\nSTAGE = 'a'\ndef run(x: T): ...\n").run
+    assert run is not None
+    assert run.arguments[0].type == expected
+
+
+def test_exports() -> None:
+    exports = lookup_in(PROJECT)("src.stages")
+    assert exports is not None
+    assert exports.constants == {
+        "INGEST": "ingest",
+        "BOTH": ("ingest", "analyze"),
+        "OFF": None,
+        "Names.LAST": "render",
+    }
+    assert exports.enums["Number"] == (("ONE", 1),)
+    assert exports.enums["Auto"] == (("FIRST", "first"),)
+    assert exports.aliases["StrEnum"] == Ref(name="enum.StrEnum")
+    jobs = lookup_in(PROJECT)("src.jobs")
+    assert jobs is not None
+    assert set(jobs.functions) == {"main", "other", "short"}
+    assert jobs.aliases["again"] == Ref(name="src.jobs.main")
+    assert set(jobs.types) == {"Since"}
+    star = lookup_in(PROJECT)("src.star")
+    assert star is not None
+    assert star.stars == ("src.stages", "src.other")
+
+
+@pytest.mark.parametrize(
+    ("body", "members"),
+    [
+        ("A = 'a'\n    B = A\n    C = X", {"A": "a", "B": "a", "C": "x"}),
+        ("A: str = 'a'\n    b: int\n    _c = 1\n    def d(self): ...", {"A": "a"}),
+        ("A = ('a', 1)\n    B = f()\n    C = -1", {"A": None, "B": None, "C": -1}),
+        ("def __new__(cls): ...\n    A = 'a'", {"A": None}),
+    ],
+)
+def test_members_of_an_enum(body: str, members: dict[str, object]) -> None:
+    text = f"from enum import Enum\nX = 'x'\nclass E(Enum):\n    {body}\n"
+    exports = read_exports(ast.parse(text), "m")
+    assert dict(exports.enums["E"]) == members
+
+
+def test_an_enum_may_have_a_base_of_its_own_module() -> None:
+    text = "import enum\nclass Base(enum.StrEnum): ...\nclass E(Base):\n    A = enum.auto()\n"
+    assert read_exports(ast.parse(text), "m").enums == {"Base": (), "E": (("A", "a"),)}
+
+
+def test_nothing_to_resolve_gives_the_same_facts() -> None:
+    facts = read_module(b"STAGE = 'a'\ndef run(): ...\n", module="m", path="m.py")
+    assert isinstance(facts, ModuleFacts)
+    assert resolve_module(facts, lambda module: pytest.fail(module)) is facts
+
+
+def test_an_enum_of_another_module_stays_a_ref_until_resolved() -> None:
+    facts = read_module(
+        b"from a import E\nSTAGE = 'a'\ndef run(x: list[E]): ...\n", module="m", path="m.py"
+    )
+    assert isinstance(facts, ModuleFacts)
+    assert facts.run is not None
+    assert facts.run.arguments[0].type == EnumRef(ref=Ref(name="a.E"), many=True)

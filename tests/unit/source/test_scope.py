@@ -1,0 +1,229 @@
+"""What an expression at the top level means, by the bindings before it: a constant, a Ref, or why neither."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.model.tool import EnumChoice
+from discover_orch.source.facts import Ref
+from discover_orch.source.scope import Scope, Unreadable
+
+
+def scope_of(text: str, module: str = "src.tools", *, is_package: bool = False) -> Scope:
+    return Scope(ast.parse(text), module, is_package)
+
+
+def expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def value(expr: str, above: str = "") -> object:
+    """What `expr` means as the last statement of a module."""
+    scope = scope_of(above)
+    return scope.value(expression(expr), len(ast.parse(above).body))
+
+
+def refusal(expr: str, above: str = "") -> str:
+    with pytest.raises(Unreadable) as caught:
+        value(expr, above)
+    return str(caught.value)
+
+
+ENUM = "from enum import Enum, StrEnum, IntEnum, auto\nclass Stage(Enum):\n    A = 'a'\n    B = 2\n"
+
+
+@pytest.mark.parametrize(
+    ("expr", "above", "meaning"),
+    [
+        ("'a' + 'b'", "", "ab"),
+        ("None", "", None),
+        ("('a', x)", "x = 'b'", ("a", "b")),
+        ("['a', s.X]", "import s", ("a", Ref(name="s.X"))),
+        ("x", "x = y = 'a'\nz = 1", "a"),
+        ("x", "y = 'a'\nx = y", "a"),
+        ("x", "from a.b import c as x", Ref(name="a.b.c")),
+        ("x", "from . import c as x", Ref(name="src.c")),
+        ("x.y.z", "import x.y", Ref(name="x.y.z")),
+        ("x.Y", "import a.b as x", Ref(name="a.b.Y")),
+        ("x.Y", "import a\nx = a.b", Ref(name="a.b.Y")),
+        ("x.Y", "class C:\n    Y = 'y'\nx = C", "y"),
+        ("C.Y", "class C:\n    Y = 'x'\n    Y = ('y', 'z')", ("y", "z")),
+        ("Stage.A", ENUM, "a"),
+        ("Stage.A.value", ENUM, "a"),
+        ("Stage.B.name", ENUM, "B"),
+        ("x", "from a import *", Ref(name="src.tools.x")),
+        ("x.Y", "from a import *", Ref(name="src.tools.x.Y")),
+    ],
+)
+def test_an_expression_means_what_its_names_were_bound_to(
+    expr: str, above: str, meaning: object
+) -> None:
+    assert value(expr, above) == meaning
+
+
+@pytest.mark.parametrize(
+    ("expr", "above", "reason"),
+    [
+        ("1", "", "a number"),
+        ("f()", "", "computed"),
+        ("f().x", "", "computed"),
+        ("'\\ud800'", "", "text that cannot be shown"),
+        ("('a', 1)", "", "a number"),
+        ("('a', None)", "", "holding something other than strings"),
+        ("('a', ('b',))", "", "holding something other than strings"),
+        ("x", "", "`x`, which is not bound above"),
+        ("x", "x = 'a'\ndel x", "`x`, which is not bound above"),
+        ("x", "from a import *\nx = 1\ndel x", "`x`, which is not bound above"),
+        ("x", "if y:\n    x = 'a'", "`x`, which is bound inside `if`"),
+        ("x", "x, y = 'a', 'b'", "`x`, which is bound by unpacking"),
+        ("x", "def x(): 0", "`x`, which is no constant"),
+        ("x", "x = f()", "computed"),
+        ("x.y", "x = 1", "`x`, which is no class or module of the project"),
+        ("C.y", "class C:\n    x = 'a'", "`C.y`, which is no constant"),
+        ("C.x.y", "class C:\n    x = 'a'", "`C.x.y`, which is no constant"),
+        ("Stage.C", ENUM, "`Stage.C`, which is no member"),
+        ("Stage.B", ENUM, "`Stage.B`, whose value is no string"),
+        ("Stage.A.upper", ENUM, "`Stage.A.upper`, which is no member"),
+    ],
+)
+def test_what_cannot_be_told_says_why(expr: str, above: str, reason: str) -> None:
+    assert refusal(expr, above) == reason
+
+
+def test_a_name_means_what_it_was_bound_to_before_the_expression() -> None:
+    scope = scope_of("x = 'a'\ny = x\nx = 'b'\nz = x")
+    for name, expected in (("y", "a"), ("z", "b")):
+        binding = scope.last(name)
+        assert binding is not None
+        assert isinstance(binding.node, ast.expr)
+        assert scope.value(binding.node, binding.index) == expected
+
+
+def test_a_name_that_is_its_own_meaning_ends() -> None:
+    assert refusal("x", "x = x") == "`x`, which is not bound above"
+    assert refusal("x.a.b", "x = y.a\ny = x.a").startswith("`y`")
+
+
+def test_the_last_binding_holds_and_a_deleted_name_has_none() -> None:
+    scope = scope_of("x = 1\nx = 2\ndel x\nx = 3")
+    lines = {before: scope.last("x", before) for before in range(5)}
+    found = {before: binding and binding.line for before, binding in lines.items()}
+    assert found == {0: None, 1: 1, 2: 2, 3: None, 4: 4}
+    assert scope.last("y") is None
+
+
+def test_relative_names_count_from_the_package() -> None:
+    text = "from . import x"
+    assert scope_of(text, "src.tools").package == "src"
+    assert scope_of(text, "src.tools", is_package=True).package == "src.tools"
+
+
+# Enums.
+
+
+def members(text: str) -> dict[str, object]:
+    scope = scope_of(
+        "import enum\nfrom enum import *\nfrom enum import Enum, StrEnum, auto\n" + text
+    )
+    binding = scope.last("E")
+    assert binding is not None
+    assert isinstance(binding.node, ast.ClassDef)
+    found = scope.enum_members(binding.node)
+    assert found is not None
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("class E(Enum):\n    A = 'a'\n    B: str = 'b'\n    _x = 1", {"A": "a", "B": "b"}),
+        ("class E(enum.IntEnum):\n    A = 1\n    B = A", {"A": 1, "B": 1}),
+        ("class E(str, Enum):\n    A = 1", {"A": "1"}),
+        ("class E(StrEnum):\n    AbC = auto()", {"AbC": "abc"}),
+        ("class E(Enum):\n    A = auto()\n    B = f()\n    C = 1.5", dict.fromkeys("ABC")),
+        ("class E(Enum):\n    A = 'a'\n    x = enum.nonmember(1)\n    def f(self): 0", {"A": "a"}),
+        ("class B(Enum):\n    def f(self): 0\nclass E(B):\n    A = 'a'", {"A": "a"}),
+        ("class E(Enum):\n    A = 'a'\n    def __init__(self, x): 0", {"A": None}),
+        ("X = 'a'\nclass E(Enum):\n    A = X\n    B = Y\nY = 'b'", {"A": "a", "B": None}),
+    ],
+)
+def test_members_and_their_values(text: str, expected: dict[str, object]) -> None:
+    assert members(text) == expected
+
+
+def test_a_class_that_is_no_enum_has_no_members() -> None:
+    scope = scope_of("class E(E): 0\nclass F(G): 0\nclass G(F): 0\nclass H: 0")
+    for name in "EFGH":
+        binding = scope.last(name)
+        assert binding is not None
+        assert isinstance(binding.node, ast.ClassDef)
+        assert scope.enum_members(binding.node) is None
+
+
+# Names in annotations.
+
+
+@pytest.mark.parametrize(
+    ("expr", "above", "name"),
+    [
+        ("str", "", "builtins.str"),
+        ("str", "class str: 0", None),
+        ("str", "from a import *", "builtins.str"),
+        ("dt.date", "import datetime as dt", "datetime.date"),
+        ("date", "from datetime import date", "datetime.date"),
+        ("date", "if TYPE_CHECKING:\n    from datetime import date", "datetime.date"),
+        ("X", "from a import *", "src.tools.X"),
+        ("X", "", None),
+        ("X", "X = 1", None),
+        ("f().x", "", None),
+    ],
+)
+def test_a_type_is_known_by_its_full_name(expr: str, above: str, name: str | None) -> None:
+    assert scope_of(above).qualified(expression(expr)) == name
+
+
+def test_an_enum_of_the_module_is_a_choice_of_its_members() -> None:
+    choice = scope_of(ENUM).enum_choice(expression("Stage"))
+    assert choice == EnumChoice(module="src.tools", name="Stage", members=(("A", "a"), ("B", "2")))
+    for other in ("Enum", "int", "Stage.A", "nothing"):
+        assert scope_of(ENUM).enum_choice(expression(other)) is None
+
+
+def test_an_alias_is_what_it_stands_for() -> None:
+    found = scope_of("Since = date | None\nclass C: 0").type_alias(expression("Since"))
+    assert found is not None
+    assert ast.unparse(found) == "date | None"
+    assert scope_of("class C: 0").type_alias(expression("C")) is None
+    assert scope_of("").type_alias(expression("a.b")) is None
+
+
+# A chain of names means what Python says, or nothing.
+
+names = st.sampled_from("abcd")
+statements = st.one_of(
+    st.tuples(names, names).map(lambda pair: f"{pair[0]} = {pair[1]}"),
+    st.tuples(names, st.sampled_from(["'x'", "'y'", "('x', 'y')", "None"])).map(" = ".join),
+    st.tuples(names, names).map(lambda pair: f"{pair[0]} = ({pair[1]}, 'z')"),
+    names.map(lambda name: f"del {name}"),
+)
+
+
+@given(st.lists(statements, max_size=6), names)
+def test_what_is_read_is_what_running_the_module_gives(lines: list[str], name: str) -> None:
+    space: dict[str, object] = {}
+    run = []
+    for line in lines:
+        try:
+            exec(line, {}, space)
+        except NameError:
+            continue
+        run.append(line)
+    try:
+        found = value(name, "\n".join(run))
+    except Unreadable:
+        return
+    assert found == space[name]

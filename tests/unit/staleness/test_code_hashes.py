@@ -1,0 +1,472 @@
+"""What the code of each tool means now: the same as `Sources` says, from memory where nothing has changed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.tree import signature_of
+from discover_orch.staleness import code_hashes as code
+from discover_orch.staleness.code_hashes import Code, CodeMemory
+from discover_orch.staleness.import_graph import Sources
+from discover_orch.worker.loader import content_hash
+from tests.support.permissions import run_bound
+from tests.support.project_builder import write_files
+
+YEARS_AGO = 1_000_000_000
+
+
+def project_at(root: Path, **table: object) -> Project:
+    project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
+    assert problems == ()
+    return project
+
+
+def look(project: Project, *modules: str) -> dict[str, Code]:
+    """As a command does: reads, and keeps."""
+    memory = CodeMemory(project)
+    codes = memory.read(modules)
+    assert memory.write()
+    return codes
+
+
+def said_anew(project: Project, modules: Sequence[str]) -> dict[str, Code]:
+    """The same without any memory."""
+    found = {}
+    for module in modules:
+        sources = Sources(project)
+        reach = sources.reach((module,))
+        files = {path: sources.read(path) for path in sorted(reach.paths)}
+        _, outside = sources.footing(module)
+        found[module] = Code(
+            meanings={path: file.effect if file else "" for path, file in files.items()},
+            hashes={path: file.hash if file else "" for path, file in files.items()},
+            missing=tuple(sorted(reach.missing)),
+            third_party=tuple(sorted(outside - sys.stdlib_module_names)),
+            has_unread=reach.has_unread,
+        )
+    return found
+
+
+def settle(root: Path) -> None:
+    """Files that changed a while ago. The time of the change itself cannot be set, so it is waited for."""
+    newest = max(path.stat().st_ctime_ns for path in root.rglob("*.py"))
+    probe = root / "probe.txt"
+    while True:
+        probe.write_text("")
+        if probe.stat().st_ctime_ns > newest + 30_000_000:
+            probe.unlink()
+            return
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that were read by a parser, in their order."""
+    found: list[str] = []
+    load = Sources._load
+
+    def remember(self: Sources, path: str, old: object) -> object:
+        found.append(path)
+        return load(self, path, old)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Sources, "_load", remember)
+    return found
+
+
+FILES = {
+    "src/a.py": "import lib.b\nimport json, click\ndef run():\n    import numpy.linalg\n",
+    "src/c.py": "from lib import b\n",
+    "lib/b.py": "x = 1\n",
+}
+
+
+def test_it_has_all_files_of_the_closure(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    found = look(project_at(tmp_path), "src.a", "src.c")["src.a"]
+    assert [*found.meanings] == [*found.hashes] == ["lib/b.py", "src/a.py"]
+    assert found.hashes["lib/b.py"] == content_hash(b"x = 1\n")
+    assert found.third_party == ("click", "numpy")
+    assert not found.has_unread
+    assert {"lib/b/__init__.py", "click.py", "click/", "lib/__init__.py"} <= {*found.missing}
+
+
+def test_a_second_look_parses_nothing_and_writes_nothing(tmp_path: Path, parsed: list[str]) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    first = look(project, "src.a", "src.c")
+    assert sorted(parsed) == ["lib/b.py", "src/a.py", "src/c.py"]
+    memory = CodeMemory(project)
+    codes = memory.read(["src.c", "src.a"])
+    assert codes == first
+    assert [*codes] == ["src.c", "src.a"]
+    assert not memory.has_changed
+    assert len(parsed) == 3
+
+
+def test_a_second_look_loads_no_parser(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    look(project_at(tmp_path), "src.a")
+    program = f"""if True:
+        import sys
+        from discover_orch.staleness.code_hashes import CodeMemory
+        from discover_orch.config.project import Project
+        memory = CodeMemory(Project(root={str(tmp_path)!r}))
+        codes = memory.read(["src.a"])
+        assert not memory.has_changed
+        print(len(codes["src.a"].meanings), "ast" in sys.modules, "discover_orch.staleness.import_graph" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("2 False False\n", "")
+
+
+def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    first = look(project, "src.a")
+    known = {path: signature_of(str(tmp_path / path)) for path in ("src/a.py", "lib/b.py")}
+    (tmp_path / "lib/b.py").write_text("x = 2\n")
+    assert CodeMemory(project, known).read(["src.a"]) == first
+    unsure = {path: "?" + signature for path, signature in known.items()}
+    assert CodeMemory(project, unsure).read(["src.a"]) == said_anew(project, ["src.a"]) != first
+
+
+def test_a_touch_is_read_and_not_parsed(tmp_path: Path, parsed: list[str]) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    first = look(project, "src.a")
+    parsed.clear()
+    os.utime(tmp_path / "lib/b.py", (YEARS_AGO, YEARS_AGO))
+    assert look(project, "src.a") == first
+    assert parsed == []
+
+
+def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    for number in range(5):  # of one size, within one tick of the clock perhaps
+        (tmp_path / "lib/b.py").write_text(f"x = {number}\n")
+        assert look(project, "src.a") == said_anew(project, ["src.a"])
+        document = json.loads((tmp_path / ".orch/code").read_text().partition(" ")[2])["document"]
+        kept = dict(zip(document["names"], document["signatures"], strict=False))
+        assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
+
+
+def test_an_edit_that_imports_the_same_parses_one_file(tmp_path: Path, parsed: list[str]) -> None:
+    write_files(
+        tmp_path, {**FILES, "lib/b.py": "import os.path\nfrom . import d\n", "lib/d.py": ""}
+    )
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    first = look(project, "src.a", "src.c")
+    parsed.clear()
+    (tmp_path / "lib/b.py").write_text("from . import d  # why\nfrom os import path\ny = path\n")
+    now = look(project, "src.a", "src.c")
+    assert parsed == ["lib/b.py"]
+    assert now == said_anew(project, ["src.a", "src.c"])
+    assert now["src.c"].meanings["lib/b.py"] != first["src.c"].meanings["lib/b.py"]
+
+
+def test_a_new_import_counts_for_all_that_reach_the_file_asked_for_or_not(tmp_path: Path) -> None:
+    write_files(tmp_path, {**FILES, "lib/e.py": ""})
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    look(project, "src.a", "src.c")
+    (tmp_path / "lib/b.py").write_text("import lib.e")
+    assert [*look(project, "src.a")["src.a"].meanings] == ["lib/b.py", "lib/e.py", "src/a.py"]
+    assert [*look(project, "src.c")["src.c"].meanings] == ["lib/b.py", "lib/e.py", "src/c.py"]
+
+
+def test_one_memory_answers_several_times(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    project = project_at(tmp_path)
+    memory = CodeMemory(project)
+    first = memory.read(["src.a"])
+    (tmp_path / "lib/b.py").write_text("import a\n")
+    assert memory.read(["src.c"]) == said_anew(project, ["src.c"])
+    assert memory.read(["src.a", "src.c"]) == said_anew(project, ["src.a", "src.c"])
+    assert memory.read(["src.a"]) != first
+
+
+def test_modules_that_nobody_asked_for_are_kept(tmp_path: Path, parsed: list[str]) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    look(project, "src.a")
+    look(project, "src.c")
+    parsed.clear()
+    look(project, "src.a", "src.c")
+    assert parsed == []
+
+
+def test_a_module_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    project = project_at(tmp_path)
+    look(project, "src.a", "src.c")
+    (tmp_path / "src/a.py").unlink()
+    (tmp_path / "src/c.py").write_text("")
+    assert [*look(project, "src.c")["src.c"].meanings] == ["src/c.py"]
+    kept = (tmp_path / ".orch/code").read_text()
+    assert "src/c.py" in kept
+    assert "src/a.py" not in kept
+    assert "lib/b.py" not in kept
+
+
+def test_orchconf_is_a_module_too(tmp_path: Path) -> None:
+    write_files(tmp_path, {"orchconf.py": "import lib.b", "lib/b.py": "", "src/x.py": ""})
+    project = project_at(tmp_path, pythonpath=["src"])
+    assert [*look(project, "orchconf")["orchconf"].meanings] == ["orchconf.py"]
+    project = project_at(tmp_path)
+    assert [*look(project, "orchconf")["orchconf"].meanings] == ["lib/b.py", "orchconf.py"]
+
+
+def test_one_that_the_project_does_not_have_has_no_code(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    project = project_at(tmp_path)
+    for _ in range(2):
+        found = look(project, "src.nowhere")["src.nowhere"]
+        assert found.meanings == {}
+        assert "src/nowhere.py" in found.missing
+
+
+def test_a_file_that_cannot_be_parsed_has_no_meaning(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    project = project_at(tmp_path)
+    look(project, "src.a")
+    (tmp_path / "src/a.py").write_text("import lib.b\n)")
+    found = look(project, "src.a")["src.a"]
+    assert found.meanings == {"src/a.py": ""}
+    assert found.hashes == {"src/a.py": content_hash(b"import lib.b\n)")}
+
+
+def test_whoever_cannot_read_a_file_does_not_decide_for_the_next(tmp_path: Path) -> None:
+    write_files(tmp_path, {**FILES, "shown": ""})
+    (tmp_path / ".orch").mkdir(mode=0o777)
+    (tmp_path / ".orch").chmod(0o777)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    (tmp_path / "lib/b.py").chmod(0)
+    settle(tmp_path)
+
+    def hidden() -> str:
+        found = look(project, "src.a")["src.a"]
+        return repr((found.hashes["lib/b.py"], found.meanings["lib/b.py"]))
+
+    assert run_bound(hidden) == "('', '')"
+    assert run_bound(hidden) == "('', '')"
+    if os.access(tmp_path / "lib/b.py", os.R_OK):  # root may read it all the same
+        assert look(project, "src.a") == said_anew(project, ["src.a"])
+    (tmp_path / "lib/b.py").chmod(0o600)
+    assert look(project, "src.a") == said_anew(project, ["src.a"])
+
+
+def test_another_pythonpath_is_another_code(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": "import b", "src/b.py": "", "b.py": ""})
+    for places in (["src", "."], [".", "src"], ["src"]):
+        project = project_at(tmp_path, pythonpath=places)
+        assert look(project, "a") == said_anew(project, ["a"])
+
+
+def test_a_file_under_two_names_is_told_by_both(tmp_path: Path) -> None:
+    """`from . import x` means one thing in `src.p.b` and another in `p.b`."""
+    write_files(
+        tmp_path,
+        {
+            "src/a.py": "import src.p.b",
+            "src/p/b.py": "from p import c",
+            "src/p/c.py": "",
+            "src/p/d.py": "",
+        },
+    )
+    settle(tmp_path)
+    project = project_at(tmp_path, pythonpath=[".", "src"])
+    more = "\nfrom .c import x"
+    for text in ("from . import c", "from p import c", "from . import d", "from p import d"):
+        for wanted in (["a"], ["p.b"], ["a", "p.b"]):  # each alone is looked at in the same files
+            for ending in ("", more):
+                (tmp_path / "src/p/b.py").write_text(text + ending)
+                for _ in range(2):
+                    assert look(project, *wanted) == said_anew(project, wanted)
+                    settle(tmp_path)
+
+
+def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    """By its own name, `p.b`, both texts import the same; by the other one, `src.p.b`, they do not."""
+    write_files(
+        tmp_path, {"src/a.py": "import src.p.b", "src/p/b.py": "from . import c\nfrom .c import x"}
+    )
+    settle(tmp_path)
+    project = project_at(tmp_path, pythonpath=[".", "src"])
+    look(project, "a")
+    look(project, "p.b")
+    (tmp_path / "src/p/b.py").write_text("from p import c\nfrom .c import x")
+    assert look(project, "a") == said_anew(project, ["a"])
+    look(project, "p.b")
+    (tmp_path / "src/p/b.py").write_text("from . import c\nfrom p.c import x")
+    assert look(project, "a") == said_anew(project, ["a"])
+
+
+def damaged(raw: bytes) -> list[bytes]:
+    def sealed(document: object) -> bytes:
+        text = json.dumps({"kind": "code", "scheme": 1, "document": document}).encode() + b"\n"
+        return b"%08x %s" % (zlib.crc32(text), text)
+
+    document = json.loads(raw.partition(b" ")[2])["document"]
+    others: list[object] = [None, [], {}, [1], ["x"], {"src.a": []}]
+    rows: list[list[object]] = [
+        [],
+        [[99], [], [], [], False],
+        [[0], [], [], []],
+        [None] * 5,
+        [["0"], [], [], [], 1],
+    ]
+    folders = len(document["names"]) - 1
+    others += [{"src.a": row} for row in (*rows, [[folders], [], [], [], False])]
+    changed = [{**document, name: other} for name in document for other in others]
+    return [b"", raw[:40], raw[:-1], b"\0" * 100, *map(sealed, [{}, *changed])]
+
+
+def test_what_is_damaged_is_computed_anew(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    first = look(project, "src.a", "src.c")
+    kept = tmp_path / ".orch/code"
+    raw = kept.read_bytes()
+    for data in damaged(raw):
+        kept.write_bytes(data)
+        assert look(project, "src.a", "src.c") == first
+        assert kept.read_bytes() == raw
+
+
+def test_where_nothing_can_be_kept_all_is_computed_each_time(tmp_path: Path) -> None:
+    write_files(tmp_path, {**FILES, ".orch": "a file"})
+    project = project_at(tmp_path)
+    memory = CodeMemory(project)
+    codes = memory.read(["src.a"])
+    assert not memory.write()
+    assert CodeMemory(project).read(["src.a"]) == codes
+
+
+def test_many_files_in_one_folder_are_seen_to_come_and_go(tmp_path: Path) -> None:
+    """Then the folder is listed; what is in it is asked for one by one where it holds far more than that."""
+    names = [f"m{number}" for number in range(60)]
+    write_files(tmp_path, {f"src/{name}.py": f"import other.{name}" for name in names})
+    (tmp_path / "other").mkdir()
+    project = project_at(tmp_path)
+    modules = [f"src.{name}" for name in names]
+    for step in (
+        lambda: (tmp_path / "other/m7.py").write_text("import json"),
+        lambda: (tmp_path / "src/m9").mkdir(),
+        lambda: (tmp_path / "src/m9/__init__.py").write_text(""),
+        lambda: (tmp_path / "other/m7.py").rename(tmp_path / "other/m8.py"),
+        lambda: [(tmp_path / f"other/{number}.txt").write_text("") for number in range(1900)],
+        lambda: (tmp_path / "other/m7.py").write_text("import json"),
+        lambda: shutil.rmtree(tmp_path / "other"),
+    ):
+        look(project, *modules)
+        step()
+        assert look(project, *modules) == said_anew(project, modules)
+
+
+# The law: whatever happened to the files, memory says what a look without memory says.
+
+PLACES = ("a", "b", "lib/__init__", "lib/c", "lib/d", "lib/a", "b/__init__", "lib/c/__init__")
+PATHS = tuple(f"{folder}{name}.py" for folder in ("", "src/") for name in PLACES)
+TEXTS = (
+    *("", "x = 1\n", "x = 1  # why\n", "x = (\n", "import a, json", "import b\nimport click"),
+    *(
+        "from lib import c",
+        "from . import d",
+        "from .c import x",
+        "import src.lib.d",
+        "from lib import *",
+    ),
+    *(
+        "def run():\n    import b",
+        "import lib.c.e",
+        "import sys\nsys.path.append('x')",
+        "import no.one",
+    ),
+    *("from importlib import import_module\nimport_module('lib.' + x)", "from src import a, b"),
+)
+MODULES = ("a", "src.a", "lib.c", "src.lib.c", "orchconf")
+
+edits = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.sampled_from(PATHS), st.sampled_from(TEXTS)),
+        st.tuples(st.sampled_from(("touch", "delete", "clear", "folder")), st.sampled_from(PATHS)),
+        st.tuples(st.just("rename"), st.sampled_from(PATHS), st.sampled_from(PATHS)),
+        st.tuples(st.just("look"), st.lists(st.sampled_from(MODULES), unique=True)),
+    ),
+    max_size=12,
+)
+
+
+_now = itertools.count(YEARS_AGO)
+
+
+def edit(root: Path, what: str, path: str, *rest: str) -> None:
+    """Each gives the file another time, since the clock of a file system may stand still meanwhile."""
+    place = root / path
+    try:
+        if what == "write":
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(rest[0])
+            os.utime(place, ns=(0, next(_now)))
+        elif what == "touch":
+            os.utime(place, ns=(0, next(_now)))
+        elif what == "delete":
+            place.unlink()
+        elif what == "clear":
+            shutil.rmtree(place.parent if place.parent != root else root / "lib")
+        elif what == "folder":
+            place.with_suffix("").mkdir(parents=True)
+        else:
+            os.rename(place, root / rest[0])
+    except OSError:
+        return  # there is no such file, or a folder stands in its place
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    files=st.dictionaries(st.sampled_from(PATHS), st.sampled_from(TEXTS), max_size=8),
+    steps=edits,
+    places=st.sampled_from([["."], ["src", "."], [".", "src"]]),
+    is_calm=st.booleans(),
+)
+def test_memory_says_what_a_look_without_memory_says(
+    files: dict[str, str], steps: list[tuple[str, ...]], places: list[str], is_calm: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if is_calm:  # as if each edit had been made a while ago: all signatures count
+            patch.setattr(code, "is_racy", lambda *_: False)
+        root = Path(folder)
+        for path, text in files.items():
+            edit(root, "write", path, text)
+        project = project_at(root, pythonpath=places)
+        for what, *rest in [("look", MODULES), *steps, ("look", MODULES)]:
+            if what == "look":
+                asked = rest[0]
+                assert look(project, *asked) == said_anew(project, asked)
+            else:
+                edit(root, what, *rest)  # type: ignore[arg-type]

@@ -1,0 +1,273 @@
+"""Why a tool must run again: what it depended on beside what is there now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from discover_orch.model.value import replace
+from discover_orch.staleness import fingerprint as freshness
+from discover_orch.staleness.fingerprint import (
+    ANY,
+    GONE,
+    UNSURE,
+    Database,
+    Fingerprint,
+    Standing,
+    compare,
+)
+
+NAMES = st.sampled_from(["a", "b.py", "data/c.csv"])
+HASHES = st.sampled_from(["1", "2", GONE])
+TABLES = st.dictionaries(NAMES, HASHES, max_size=3)
+LISTS = st.lists(NAMES, max_size=3, unique=True).map(tuple)
+
+
+@st.composite
+def fingerprints(draw: st.DrawFn) -> Fingerprint:
+    return Fingerprint(
+        code=draw(TABLES),
+        python=draw(st.sampled_from(["3.11", "3.12"])),
+        distributions=draw(TABLES),
+        params=draw(st.dictionaries(NAMES, LISTS, max_size=3)),
+        files=draw(TABLES),
+        folders=draw(TABLES),
+        patterns=draw(TABLES),
+        missed=draw(LISTS),
+        written=draw(LISTS),
+        database=draw(st.none() | st.builds(Database, name=NAMES, epoch=st.integers(0, 2))),
+    )
+
+
+@given(fingerprints())
+def test_where_nothing_changed_there_is_no_reason(one: Fingerprint) -> None:
+    assert compare(one, one) == ()
+
+
+WHOLE = Fingerprint(
+    code={"src/a.py": "1"},
+    python="3.11",
+    distributions={"numpy": "1.26"},
+    params={"since": ("2024-01-01",)},
+    files={"in.csv": "1"},
+    folders={"data": "1"},
+    patterns={"data/*.csv": "1"},
+    missed=("absent.csv",),
+    written=("out.csv",),
+    database=Database(name="sqlite:///data.db", epoch=1),
+)
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        ({"code": {"src/a.py": "2"}}, "src/a.py changed"),
+        ({"code": {}}, "src/a.py is no longer imported"),
+        ({"code": {"src/a.py": "1", "src/b.py": "1"}}, "src/b.py is imported now"),
+        ({"distributions": {"numpy": "2.0"}}, "numpy was 1.26, is 2.0"),
+        ({"distributions": {}}, "numpy 1.26 is no longer installed"),
+        ({"params": {}}, "--since was 2024-01-01, is not given"),
+        ({"params": {"since": ("a", "b")}}, "--since was 2024-01-01, is a, b"),
+        ({"params": {"since": ()}}, "--since was 2024-01-01, is empty"),
+        ({"params": {"since": ("",)}}, "--since was 2024-01-01, is empty"),
+        (
+            {"params": {"since": ("2024-01-01",), "max_size": ("3",)}},
+            "--max-size was not given, is 3",
+        ),
+        ({"files": {"in.csv": "2"}}, "in.csv changed"),
+        ({"files": {"in.csv": GONE}}, "in.csv is gone"),
+        ({"files": {}}, "in.csv is gone"),
+        ({"folders": {"data": "2"}}, "the names in data/ changed"),
+        ({"folders": {}}, "the names in data/ changed"),
+        ({"patterns": {"data/*.csv": "2"}}, "data/*.csv means other files now"),
+        ({"patterns": {}}, "data/*.csv means other files now"),
+        ({"patterns": {**WHOLE.patterns, "more/": "1"}}, "more/ means other files now"),
+        ({"missed": ()}, "absent.csv is there now"),
+        ({"written": ()}, "out.csv is gone"),
+        (
+            {"database": Database(name="sqlite:///data.db", epoch=0)},
+            "the database sqlite:///data.db is gone",
+        ),
+        (
+            {"database": Database(name="sqlite:///data.db", epoch=2)},
+            "the database sqlite:///data.db was replaced",
+        ),
+        (
+            {"database": Database(name="postgresql://h/d", epoch=1)},
+            "the database was sqlite:///data.db, is postgresql://h/d",
+        ),
+    ],
+)
+def test_every_single_difference_has_its_own_sentence(
+    now: Mapping[str, object], reason: str
+) -> None:
+    assert compare(WHOLE, replace(WHOLE, **now)) == (reason,)
+
+
+def test_a_database_that_was_not_there_yet_was_not_replaced() -> None:
+    then = Fingerprint(database=Database(name="x", epoch=0))
+    now = Fingerprint(database=Database(name="x", epoch=3))
+    assert compare(then, now) == ("the database x is there now",)
+
+
+def test_the_root_that_was_listed_is_told_in_words() -> None:
+    then = Fingerprint(folders={".": "1"})
+    assert compare(then, Fingerprint()) == ("the names in the project's folder changed",)
+
+
+def test_another_python_is_one_reason_since_trees_cannot_be_compared() -> None:
+    now = replace(WHOLE, python="3.12", code={"src/a.py": "2"})
+    assert compare(WHOLE, now) == ("Python was 3.11, is 3.12",)
+
+
+def test_another_scheme_is_the_only_reason() -> None:
+    now = replace(WHOLE, scheme=WHOLE.scheme + 1, files={}, params={}, python="4.0")
+    (reason,) = compare(WHOLE, now)
+    assert "version of orch" in reason
+
+
+def test_a_file_that_was_missing_and_is_there_is_no_change_of_it() -> None:
+    then = Fingerprint(files={"in.csv": GONE})
+    assert compare(then, Fingerprint(files={"in.csv": "1"})) == ("in.csv is there now",)
+    assert compare(then, Fingerprint()) == ()
+
+
+@pytest.mark.parametrize("content", ["1", "2", GONE])
+def test_what_changed_while_the_tool_ran_is_stale_whatever_it_is_now(content: str) -> None:
+    now = Fingerprint(code={"a.py": content}, files={"b.csv": content})
+    then = Fingerprint(code={"a.py": UNSURE}, files={"b.csv": UNSURE})
+    assert compare(then, now) == ("a.py changed while it ran", "b.csv changed while it ran")
+
+
+def test_what_a_tool_did_not_depend_on_is_no_reason() -> None:
+    now = replace(
+        WHOLE,
+        files={**WHOLE.files, "other.csv": "1"},
+        folders={**WHOLE.folders, "other": "1"},
+        distributions={**WHOLE.distributions, "pandas": "2.0"},
+        missed=(*WHOLE.missed, "x"),
+        written=(*WHOLE.written, "y"),
+    )
+    assert compare(WHOLE, now) == ()
+
+
+def test_a_tool_that_began_to_take_the_database_is_judged_by_its_code() -> None:
+    assert compare(WHOLE, replace(WHOLE, database=None)) == ()
+    assert compare(replace(WHOLE, database=None), WHOLE) == ()
+
+
+@given(fingerprints(), fingerprints())
+def test_all_that_a_tool_depended_on_and_that_is_otherwise_is_told(
+    then: Fingerprint, now: Fingerprint
+) -> None:
+    assume(then.python == now.python)
+    reasons = compare(then, now)
+    for part in (then.code, then.files):
+        for path, content in part.items():
+            other = now.code if part is then.code else now.files
+            if other.get(path, GONE) != content:
+                assert any(reason.startswith(f"{path} ") for reason in reasons)
+    for name in {*then.params, *now.params}:
+        is_told = any(reason.startswith(f"--{name} was ") for reason in reasons)
+        assert is_told == (then.params.get(name) != now.params.get(name))
+    for path in then.missed:
+        assert (f"{path} is there now" in reasons) >= (path not in now.missed)
+    for path in then.written:
+        assert (f"{path} is gone" in reasons) >= (path not in now.written)
+    assert all(reasons)
+
+
+def test_a_tool_with_a_reason_is_stale_and_one_that_waits_is_too() -> None:
+    assert Standing(module="a").is_fresh
+    assert not Standing(module="a", reasons=("x",)).is_fresh
+    waits = Standing(module="a", upstream=("y",))
+    assert not waits.is_fresh
+    assert waits.sentences == ("y",)
+
+
+# Tables.
+
+
+def later_writers(
+    tables: Iterable[str],
+    run: int,
+    place: int,
+    writers: Mapping[str, Iterable[tuple[int, int, str]]],
+) -> list[str]:
+    """Of tools that were each the first of a run."""
+    rows = {
+        table: [(where, (other, 0), name) for where, other, name in some]
+        for table, some in writers.items()
+    }
+    return freshness.later_writers(tables, (run, 0), place, rows)
+
+
+RAW = {"raw": [(1, 41, "fetch")]}
+
+
+def test_a_table_written_later_by_a_tool_before_is_a_reason() -> None:
+    assert later_writers(["raw"], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
+    assert later_writers(["raw", "raw"], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
+
+
+@pytest.mark.parametrize(("run", "place"), [(41, 2), (42, 2), (40, 1), (40, 0)])
+def test_in_the_same_run_or_by_a_tool_behind_it_it_is_none(run: int, place: int) -> None:
+    assert later_writers(["raw"], run, place, RAW) == []
+    assert later_writers(["other"], 40, 2, RAW) == []
+
+
+def test_tools_that_update_in_place_settle() -> None:
+    writers = {"records": [(0, 7, "parse"), (1, 7, "enrich")]}
+    assert later_writers(["records"], 7, 0, writers) == []
+    assert later_writers(["records"], 7, 1, writers) == []
+    alone = {"records": [(0, 8, "parse"), (1, 7, "enrich")]}
+    assert later_writers(["records"], 8, 0, alone) == []
+    assert later_writers(["records"], 7, 1, alone) == ["records was written by parse (run 8)"]
+
+
+def test_a_tool_whose_statements_nobody_saw_may_have_used_every_table() -> None:
+    assert later_writers([ANY], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
+    unseen = {ANY: [(1, 41, "fetch")]}
+    said = ["the database was used by fetch (run 41), in a way that cannot be seen"]
+    assert later_writers(["raw"], 40, 2, unseen) == said
+    assert later_writers([ANY], 40, 2, unseen) == said
+    assert later_writers([], 40, 2, unseen) == []
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9), st.sampled_from("xyz")), max_size=5)
+
+
+@given(
+    st.lists(st.sampled_from(["r", "s", "t", ANY]), max_size=3),
+    st.integers(0, 9),
+    st.integers(0, 5),
+    st.dictionaries(st.sampled_from(["r", "s", ANY]), ROWS, max_size=3),
+)
+def test_the_rule_of_tables_as_the_contract_says_it(
+    tables: list[str], run: int, place: int, rows: dict[str, list[tuple[int, int, str]]]
+) -> None:
+    writers = {table: sorted(one, key=lambda row: -row[1]) for table, one in rows.items()}
+    expected = [
+        (table, other, name)
+        for table, one in writers.items()
+        for where, other, name in one
+        if where < place and other > run and tables and (table in (*tables, ANY) or ANY in tables)
+    ]
+    found = later_writers(tables, run, place, writers)
+    assert len(found) == len(expected)
+    for table, other, name in expected:
+        what = f"used by {name} (run {other})" if table == ANY else f"{table} was written by {name}"
+        assert any(what in reason and f"(run {other})" in reason for reason in found)
+
+
+def test_within_a_run_the_order_in_which_they_ended_counts() -> None:
+    """`raw` was written by the tool at place 0, as the second of run 7."""
+    rows = {"raw": [(0, (7, 1), "fetch")]}
+    assert freshness.later_writers(["raw"], (7, 2), 1, rows) == []
+    assert freshness.later_writers(["raw"], (7, 0), 1, rows) == [
+        "raw was written by fetch (run 7, after it had run)"
+    ]
+    assert freshness.later_writers([ANY], (7, 0), 1, rows) != []

@@ -1,0 +1,403 @@
+"""The files whose change makes a tool stale: its module and all of the project that it imports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.tree import signature_of
+from discover_orch.source.facts import ImportFact
+from discover_orch.staleness.affected import Reach
+from discover_orch.staleness.import_graph import Sources, project_sources
+from discover_orch.worker.loader import content_hash
+from tests.support.permissions import run_bound
+from tests.support.project_builder import write_files
+
+
+def sources(root: Path, *modules: str, **table: object) -> dict[str, list[str]]:
+    project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
+    assert problems == ()
+    return project_sources(project, modules)
+
+
+def test_all_that_is_imported_on_the_way_counts(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {
+            "src/__init__.py": "",
+            "src/a.py": "import json, os\nfrom . import b\ndef run():\n    import lib.deep.c",
+            "src/b.py": "from .d import x",
+            "src/d.py": "import src.b",
+            "lib/__init__.py": "",
+            "lib/deep/__init__.py": "",
+            "lib/deep/c.py": "",
+            "src/other.py": "",
+        },
+    )
+    assert sources(tmp_path, "src.a", "src.other") == {
+        "src.a": [
+            *("lib/__init__.py", "lib/deep/__init__.py", "lib/deep/c.py"),
+            *("src/__init__.py", "src/a.py", "src/b.py", "src/d.py"),
+        ],
+        "src.other": ["src/__init__.py", "src/other.py"],
+    }
+
+
+def test_a_package_imports_relative_to_itself(tmp_path: Path) -> None:
+    write_files(
+        tmp_path, {"src/p/__init__.py": "from . import q", "src/p/q.py": "", "src/q.py": ""}
+    )
+    assert sources(tmp_path, "src.p") == {"src.p": ["src/p/__init__.py", "src/p/q.py"]}
+
+
+def test_names_are_looked_up_in_the_order_of_pythonpath(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": "import b", "src/b.py": "", "b.py": ""})
+    assert sources(tmp_path, "a", pythonpath=["src", "."]) == {"a": ["src/a.py", "src/b.py"]}
+    assert sources(tmp_path, "a", pythonpath=[".", "src"]) == {"a": ["b.py", "src/a.py"]}
+
+
+@pytest.mark.parametrize("text", ["import c\n)", "\0", "# coding: nosuch\nimport c"])
+def test_a_file_that_cannot_be_parsed_ends_its_branch_and_is_named(
+    tmp_path: Path, text: str
+) -> None:
+    write_files(tmp_path, {"src/a.py": "from src import b", "src/b.py": text, "c.py": ""})
+    assert sources(tmp_path, "src.a") == {"src.a": ["src/a.py", "src/b.py"]}
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": "from src import b", "src/b.py": "import c", "c.py": ""})
+    (tmp_path / "src/b.py").chmod(0)
+    assert run_bound(lambda: repr(sources(tmp_path, "src.a"))) == repr(
+        {"src.a": ["src/a.py", "src/b.py"]}
+    )
+
+
+def test_what_the_project_does_not_have_has_no_path(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": "import nowhere.at.all, json, src.gone"})
+    (tmp_path / "json.py").mkdir()
+    assert sources(tmp_path, "src.a", "src.gone") == {"src.a": ["src/a.py"], "src.gone": []}
+
+
+# Step by step, as watch asks.
+
+
+def open_sources(root: Path, **table: object) -> Sources:
+    project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
+    assert problems == ()
+    return Sources(project)
+
+
+def test_a_source_says_what_the_file_holds(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": "import b  # why\n", "src/c.py": "import b\n"})
+    found = open_sources(tmp_path)
+    source, other = found.read("src/a.py"), found.read("src/c.py")
+    assert source is not None
+    assert other is not None
+    assert (source.path, source.module, source.problem) == ("src/a.py", "src.a", None)
+    assert source.hash == content_hash(b"import b  # why\n")
+    assert source.imports == (ImportFact(kind="import", module="b", line=1),)
+    assert source.meaning == other.meaning
+    assert source.hash != other.hash
+    assert found.data("src/a.py") == b"import b  # why\n"
+    assert found.read("src/a.py") is source
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py/": "", "b.txt": ""})
+    os.mkfifo(tmp_path / "c.py")
+    found = open_sources(tmp_path)
+    for path in ("a.py", "b.txt", "c.py", "d.py", "b.txt/e.py", "\0.py"):
+        assert found.read(path) is None
+        assert found.refresh(path) is None
+        assert found.data(path) is None
+
+
+def test_refresh_parses_only_what_differs(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": "x = 1\n"})
+    found = open_sources(tmp_path)
+    first = found.read("a.py")
+    write_files(tmp_path, {"a.py": "x = 1\n"})
+    assert found.refresh("a.py") is first
+    write_files(tmp_path, {"a.py": "x = 2\n"})
+    assert found.read("a.py") is first
+    second = found.refresh("a.py")
+    assert second is not None
+    assert second != first
+
+
+def test_an_edit_of_a_body_keeps_what_is_known(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": "import b\n", "b.py": "x = 1\n"})
+    found = open_sources(tmp_path)
+    before = found.reach(["a"])
+    write_files(tmp_path, {"a.py": "y = 1\n\nimport b\n", "b.py": "x = 2\n"})
+    found.refresh("a.py")
+    found.refresh("b.py")
+    assert found.reach(["a"]) is before
+
+
+@pytest.mark.parametrize("text", ["import c\n)", "\0", "return 1", "<<<<<<< ours\n"])
+def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
+    tmp_path: Path, text: str
+) -> None:
+    write_files(tmp_path, {"a.py": "import b", "b.py": "import c", "c.py": "", "d.py": ""})
+    found = open_sources(tmp_path)
+    before = found.reach(["a"])
+    good = found.read("b.py")
+    (tmp_path / "b.py").write_text(text)
+    broken = found.refresh("b.py")
+    assert broken is not None
+    assert good is not None
+    assert broken.problem is not None
+    assert str(broken.problem.location).startswith("b.py:")
+    assert (broken.meaning, broken.imports) == ("", good.imports)
+    assert broken.hash == content_hash(text.encode())
+    assert found.last_good("b.py") is good
+    assert found.reach(["a"]) == before
+    write_files(tmp_path, {"b.py": "import d"})
+    mended = found.refresh("b.py")
+    assert mended is not None
+    assert mended.problem is None
+    assert found.last_good("b.py") is mended
+    assert found.reach(["a"]).paths == {"a.py", "b.py", "d.py"}
+
+
+def test_a_file_that_was_never_good_has_no_last_good(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": ")"})
+    found = open_sources(tmp_path)
+    assert found.last_good("a.py") is None
+    assert found.reach(["a"]).paths == {"a.py"}
+
+
+MISSING = [
+    # (files, text of tool.py, pythonpath, what is missing besides tool/__init__.py)
+    ({}, "import zz", ["."], {"zz.py", "zz/__init__.py", "zz/"}),
+    ({}, "import zz.y.x\nfrom zz import w", ["."], {"zz.py", "zz/__init__.py", "zz/"}),
+    ({}, "import sys, builtins", ["."], set()),
+    ({}, "from re import sub", ["."], {"re.py", "re/__init__.py", "re/"}),
+    ({"a.py": ""}, "import a", ["."], {"a/__init__.py"}),
+    ({"a.py": ""}, "from a import x", ["."], {"a/__init__.py"}),
+    ({"a/__init__.py": ""}, "import a", ["."], set()),
+    (
+        {"a/__init__.py": ""},
+        "from a import x",
+        ["."],
+        {"a/x.py", "a/x/__init__.py", "a/x/"},
+    ),
+    ({"a/b.py": ""}, "import a.b", ["."], {"a.py", "a/__init__.py", "a/b/__init__.py"}),
+    (
+        {"lib/a.py": ""},
+        "import a",
+        [".", "lib"],
+        {"a.py", "a/__init__.py", "lib/a/__init__.py", "lib/tool.py", "lib/tool/"},
+    ),
+    (
+        {"lib/a/b.py": "", "a/c.txt": ""},
+        "import a.c",
+        [".", "lib"],
+        {
+            *("a.py", "a/__init__.py", "lib/a.py", "lib/a/__init__.py"),
+            *("a/c.py", "a/c/", "a/c/__init__.py", "lib/a/c.py", "lib/a/c/", "lib/a/c/__init__.py"),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "text", "entries", "missing"), MISSING)
+def test_missing_is_what_would_change_what_is_imported(
+    tmp_path: Path, files: dict[str, str], text: str, entries: list[str], missing: set[str]
+) -> None:
+    write_files(tmp_path, {**files, "tool.py": text})
+    found = open_sources(tmp_path, pythonpath=entries).reach(["tool"])
+    assert found.missing - {"lib/tool.py", "lib/tool/", "lib/tool/__init__.py"} == (
+        {"tool/__init__.py", *missing} - {"lib/tool.py", "lib/tool/", "lib/tool/__init__.py"}
+    )
+
+
+APPEARS = [
+    ("import zz", "zz.py", {"zz.py"}),
+    ("import zz", "zz/__init__.py", {"zz/__init__.py"}),
+    ("import zz.y", "zz/y.py", {"zz/y.py"}),
+    ("import a", "a/__init__.py", {"a/__init__.py"}),
+    ("from a import x", "a/__init__.py", {"a/__init__.py"}),
+    ("import low", "low.py", {"low.py"}),
+    ("import n.m", "n/__init__.py", {"n/__init__.py", "n/m.py"}),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "paths"), APPEARS)
+def test_a_file_that_appears_is_taken_and_given_up_when_it_goes(
+    tmp_path: Path, text: str, path: str, paths: set[str]
+) -> None:
+    files = {"tool.py": text, "a.py": "", "lib/low.py": "", "n/m.py": ""}
+    write_files(tmp_path, files)
+    found = open_sources(tmp_path, pythonpath=[".", "lib"])
+    before = found.reach(["tool"])
+    other = found.reach(["n.m"])
+    folder = (tmp_path / path).parent
+    was_there = folder.exists()
+    write_files(tmp_path, {path: ""})
+    assert found.reach(["tool"]) is before
+    found.refresh(path)
+    after = found.reach(["tool"])
+    assert after.paths == {"tool.py", *paths}
+    assert any(one in (path, f"{path.partition('/')[0]}/") for one in before.missing)
+    (tmp_path / path).unlink()
+    if not was_there:
+        folder.rmdir()
+    found.refresh(path)
+    assert found.reach(["tool"]) == before
+    assert found.reach(["n.m"]) == other
+
+
+def test_a_file_that_somebody_read_before_is_still_noticed(tmp_path: Path) -> None:
+    write_files(tmp_path, {"tool.py": "import zz"})
+    found = open_sources(tmp_path)
+    found.reach(["tool"])
+    write_files(tmp_path, {"zz.py": ""})
+    found.read("zz.py")
+    found.refresh("zz.py")
+    assert found.reach(["tool"]).paths == {"tool.py", "zz.py"}
+
+
+def test_a_regular_package_hides_folders_of_later_and_earlier_entries(tmp_path: Path) -> None:
+    files = {"tool.py": "import a.b", "a/b.py": "", "lib/a/__init__.py": "", "lib/a/b.py": ""}
+    write_files(tmp_path, files)
+    found = open_sources(tmp_path, pythonpath=[".", "lib"])
+    assert found.reach(["tool"]).paths == {"tool.py", "lib/a/__init__.py", "lib/a/b.py"}
+    assert found.path_of("a.b") == "lib/a/b.py"
+
+
+def test_a_file_imported_under_two_names_has_two_neighbours(tmp_path: Path) -> None:
+    files = {"src/tool.py": "import src.p.a\nimport p.a", "src/p/a.py": "from . import b"}
+    write_files(tmp_path, {**files, "src/p/b.py": "", "p/b.py": "", "p/__init__.py": ""})
+    found = open_sources(tmp_path, pythonpath=["src", "."])
+    assert found.reach(["src.tool"]).paths >= {"src/p/a.py", "src/p/b.py"}
+
+
+def test_orchconf_is_found_at_the_root(tmp_path: Path) -> None:
+    write_files(tmp_path, {"orchconf.py": "import a", "src/a.py": "", "src/orchconf.py": ""})
+    found = open_sources(tmp_path, pythonpath=["src"])
+    assert found.reach(["orchconf"]).paths == {"orchconf.py", "src/a.py"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import importlib\nimportlib.import_module(x)",
+        "import sys\nsys.path.insert(0, 'lib')",
+        "from sys import path",
+        "__path__ = []",
+        "import runpy",
+    ],
+)
+def test_what_moves_the_places_of_modules_is_unread(tmp_path: Path, text: str) -> None:
+    write_files(tmp_path, {"tool.py": "import a", "a.py": text, "b.py": ""})
+    found = open_sources(tmp_path)
+    assert found.reach(["tool"]).has_unread
+    assert not found.reach(["b"]).has_unread
+    write_files(tmp_path, {"a.py": ""})
+    found.refresh("a.py")
+    assert not found.reach(["tool"]).has_unread
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "..", "a..b", "\0", "\ud800", "a" * 300])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    write_files(tmp_path, {"tool.py": f"__import__({name!a})", "a/b.py": ""})
+    assert open_sources(tmp_path).reach(["tool", name]).paths == {"tool.py"}
+
+
+def test_several_modules_reach_as_far_as_each(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": "import c", "b.py": "import d", "c.py": "", "d.py": ""})
+    found = open_sources(tmp_path)
+    assert found.reach(["a", "b"]).paths == {"a.py", "b.py", "c.py", "d.py"}
+    assert found.reach([]) == Reach()
+
+
+def test_third_party_is_what_a_spare_can_import_before(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {
+            "a.py": """
+                from __future__ import annotations
+                import tkinter.ttk, discover_orch, lib.c
+                from pandas import DataFrame, Series
+                from pandas import Index, DataFrame
+                from numpy import *
+                import pandas.io as io
+                try:
+                    import fast
+                except ImportError:
+                    from b import slow
+                def run():
+                    import lazy
+                    import lib.late
+                import __main__
+            """,
+            "b.py": "import json",
+            "lib/c.py": "import os.path",
+            "lib/late.py": "import later",
+        },
+    )
+    found = open_sources(tmp_path)
+    assert found.third_party(["a"]) == (
+        ("pandas", ("DataFrame", "Series", "Index")),
+        ("numpy", ()),
+        ("pandas.io", ()),
+        ("fast", ()),
+        ("os.path", ()),
+        ("json", ()),
+        ("later", ()),
+    )
+    assert found.third_party(["nowhere"]) == ()
+
+
+# What a memory of all this rests on.
+
+
+def test_the_edges_of_a_file_are_what_it_asks_for(tmp_path: Path) -> None:
+    texts = {
+        "a.py": "import b.c\nimport d",
+        "same.py": "import d\ndef f():\n    from b import c  # why",
+        "other.py": "import b, d",
+        "relative.py": "import b.c\nimport d\n__all__ = []",
+        "unread.py": "import b.c\nimport d\nimport sys\nsys.path",
+        "broken.py": "import b.c\nimport d\n(",
+    }
+    write_files(tmp_path, texts)
+    found = open_sources(tmp_path)
+    edges = {path: found.edges(path) for path in texts}
+    assert edges["a.py"] == edges["same.py"]
+    assert len({*edges.values()}) == len(texts) - 1
+    assert found.edges("nowhere.py") == ""
+
+
+def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
+    tmp_path: Path,
+) -> None:
+    write_files(
+        tmp_path,
+        {
+            "src/a.py": "import json, own.x, plain\nfrom src import b\ndef f():\n    import click.core",
+            "src/b.py": "",
+            "own/x.py": "import numpy.linalg as n",
+            "plain/": "",
+        },
+    )
+    folders, outside = open_sources(tmp_path).footing("src.a")
+    assert folders == {"src/", "own/", "plain/"}
+    assert outside == {"json", "click", "numpy", "plain"}  # an installed `plain` would come first
+
+
+def test_a_signature_is_from_before_the_file_was_read(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": "x = 1"})
+    found = open_sources(tmp_path)
+    before = found.signature("a.py")
+    assert before == signature_of(str(tmp_path / "a.py"))
+    (tmp_path / "a.py").write_text("x = 22")
+    assert found.signature("a.py") == before
+    found.refresh("a.py")
+    assert found.signature("a.py") == signature_of(str(tmp_path / "a.py"))
+    assert found.signature("b.py") == "-"

@@ -1,0 +1,464 @@
+"""Where tools stand, after runs that were recorded by hand."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discover_orch.model.observation import Seen
+from discover_orch.model.value import replace
+from discover_orch.planning import view as looking
+from discover_orch.planning.params import KeyValue, Values
+from discover_orch.state.journal import begin_run, read_record
+from tests.conftest import Project
+from tests.support.journals import started, tool_started
+from tests.support.recorded import database, record, remaining, seen, stale, standings, view_of
+
+CONFIG = "[tool.orch]\nstages = ['one', 'two']\n"
+
+
+def tool(stage: str = "one", run: str = "def run(): pass", **tags: object) -> str:
+    lines = [f"STAGE = {stage!r}", *(f"{name} = {value!r}" for name, value in tags.items()), run]
+    return "\n".join(lines) + "\n"
+
+
+CONN = "def run(conn): pass"
+
+
+@pytest.fixture
+def updating(project: Project) -> Path:
+    """Two tools that update one table in place, and one that reads it."""
+    return project(
+        {
+            "pyproject.toml": CONFIG,
+            "src/a.py": tool(run=CONN),
+            "src/b.py": tool(AFTER="a", run=CONN),
+            "src/c.py": tool("two", run=CONN),
+            "data.db": database(5),
+        }
+    )
+
+
+UPDATES = Seen(tables_read=("t",), tables_written=("t",), database="data.db")
+READS = Seen(tables_read=("t",), database="data.db")
+SIGHTS = {"a": UPDATES, "b": UPDATES, "c": READS}
+
+
+def test_before_the_first_run_nothing_ever_ran(updating: Path) -> None:
+    found = standings(updating)
+    assert {one.word for one in found.values()} == {"never"}
+    assert {one.sentences for one in found.values()} == {("never ran",)}
+
+
+def test_after_a_run_all_is_fresh_also_what_updates_in_place(updating: Path) -> None:
+    record(updating, SIGHTS)
+    assert stale(updating) == {}
+    record(updating, SIGHTS)
+    assert stale(updating) == {}
+
+
+def test_a_table_written_later_by_a_tool_before_makes_the_others_stale(updating: Path) -> None:
+    record(updating, SIGHTS)
+    record(updating, SIGHTS, "a")
+    assert stale(updating) == {
+        "b": ("t was written by a (run 2)",),
+        "c": ("t was written by a (run 2)",),
+    }
+    record(updating, SIGHTS, "b")
+    assert stale(updating) == {
+        "c": ("t was written by a (run 2)", "t was written by b (run 3)"),
+    }
+    record(updating, SIGHTS, "c")
+    assert stale(updating) == {}
+
+
+def test_a_tool_behind_that_wrote_later_is_no_reason(updating: Path) -> None:
+    record(updating, SIGHTS)
+    record(updating, SIGHTS, "b", "c")
+    assert stale(updating) == {}
+
+
+def test_of_several_writers_the_later_one_alone_is_a_reason(updating: Path) -> None:
+    record(updating, SIGHTS)
+    record(updating, SIGHTS, "b")
+    assert stale(updating) == {"c": ("t was written by b (run 2)",)}
+
+
+def test_a_failed_run_of_a_writer_wrote_nothing(updating: Path) -> None:
+    record(updating, SIGHTS)
+    record(updating, SIGHTS, "a", ends={"a": "failed"})
+    found = standings(updating)
+    assert (found["a"].word, found["a"].reasons) == ("failed", ("failed (run 2)",))
+    assert found["c"].reasons == ()
+
+
+def test_what_was_written_in_another_database_was_not_written_in_this_one(updating: Path) -> None:
+    (updating / "other.db").write_bytes(b"")
+    record(updating, SIGHTS)
+    other = replace(UPDATES, database="other.db")
+    record(updating, {"a": other}, "a", database="sqlite:///other.db")
+    found = stale(updating)
+    assert found["a"] == ("the database was sqlite:///other.db, is sqlite:///data.db",)
+    assert not any("written by a" in one for reasons in found.values() for one in reasons)
+    found = stale(updating, database="sqlite:///other.db")
+    assert "a" not in found
+    assert found["c"][0] == "the database was sqlite:///data.db, is sqlite:///other.db"
+
+
+def test_a_database_that_is_gone_or_another_makes_its_tools_stale(updating: Path) -> None:
+    record(updating, SIGHTS)
+    (updating / "data.db").unlink()
+    assert set(stale(updating).values()) == {("the database sqlite:///data.db is gone",)}
+    (updating / "data.db").write_bytes(database(1))
+    assert set(stale(updating).values()) == {("the database sqlite:///data.db was replaced",)}
+    record(updating, SIGHTS, "a")
+    found = stale(updating)
+    assert set(found) == {"b", "c"}
+    assert found["c"][0] == "the database sqlite:///data.db was replaced"
+    record(updating, SIGHTS)
+    assert stale(updating) == {}
+
+
+def test_a_swapped_file_is_another_database_and_a_copied_project_has_the_same(
+    updating: Path, tmp_path: Path
+) -> None:
+    record(updating, SIGHTS)
+    copy = Path(shutil.copytree(updating, tmp_path / "copy"))
+    assert stale(copy) == {}
+    other = updating / "other.db"
+    other.write_bytes(database(9, b"other"))
+    other.rename(updating / "data.db")
+    assert set(stale(updating).values()) == {("the database sqlite:///data.db was replaced",)}
+
+
+def test_a_copied_project_whose_first_run_is_killed_keeps_its_memory(
+    updating: Path, tmp_path: Path
+) -> None:
+    record(updating, SIGHTS)
+    copy = Path(shutil.copytree(updating, tmp_path / "copy"))
+    record(copy, SIGHTS, broken_off="b")
+    (copy / "data.db").write_bytes(database(6))
+    found = stale(copy)
+    assert found["b"][0].startswith("nobody knows how it ended (run 2 was killed)")
+    assert found["c"] == ("t was written by a (run 2)",)
+    assert "a" not in found
+
+
+def test_a_connection_that_is_no_file_is_remembered_though_the_run_was_killed(
+    project: Project,
+) -> None:
+    root = project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": "def get_connection(): ...\n",
+            "src/a.py": tool(run=CONN),
+            "src/b.py": tool("two"),
+        }
+    )
+    record(root, {"a": Seen(is_unclear=True)}, broken_off="b")
+    assert set(stale(root)) == {"b"}
+
+
+def test_a_tool_whose_statements_nobody_saw_comes_after_all_that_used_the_database(
+    updating: Path,
+) -> None:
+    unclear = Seen(is_unclear=True, database="data.db")
+    record(updating, {**SIGHTS, "a": unclear})
+    assert stale(updating) == {}
+    record(updating, {**SIGHTS, "a": unclear}, "a")
+    said = "the database was used by a (run 2), in a way that cannot be seen"
+    assert stale(updating) == {"b": (said,), "c": (said,)}
+
+
+# What comes after what is stale.
+
+
+@pytest.fixture
+def chain(project: Project) -> Path:
+    return project(
+        {
+            "pyproject.toml": CONFIG,
+            "in.csv": "x",
+            "src/a.py": tool(),
+            "src/b.py": tool(AFTER="a"),
+            "src/c.py": tool("two"),
+            "src/d.py": tool("two"),
+        }
+    )
+
+
+def flow(root: Path, name: str) -> Seen:
+    """`a` reads a file and writes another, which `b` reads; `c` reads what `b` writes."""
+    paths = {"a": ("in.csv", "a.csv"), "b": ("a.csv", "b.csv"), "c": ("b.csv", "c.csv")}
+    read, written = paths.get(name, ("in.csv", "d.csv"))
+    for path in (read, written):
+        if not (root / path).exists():
+            (root / path).write_text(path)
+    return seen(root, read=(read,), written=(written,))
+
+
+def flows(root: Path) -> dict[str, Seen]:
+    return {name: flow(root, name) for name in "abcd"}
+
+
+def test_what_is_downstream_of_a_stale_tool_is_stale_and_says_what_it_waits_for(
+    chain: Path,
+) -> None:
+    record(chain, flows(chain))
+    assert stale(chain) == {}
+    (chain / "src/a.py").write_text(tool(run="def run(): return {}"))
+    assert stale(chain) == {
+        "a": ("src/a.py changed",),
+        "b": ("upstream a is stale (a.csv)",),
+        "c": ("upstream b is stale (b.csv)",),
+    }
+
+
+def test_a_tool_with_reasons_of_its_own_tells_those_alone(chain: Path) -> None:
+    record(chain, flows(chain))
+    (chain / "src/a.py").write_text(tool(run="def run(): return {}"))
+    (chain / "src/b.py").write_text(tool(AFTER="a", run="def run(): return {}"))
+    assert stale(chain)["b"] == ("src/b.py changed",)
+
+
+def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Path) -> None:
+    record(chain, {**flows(chain), "d": Seen()})
+    (chain / "src/b.py").write_text(tool(AFTER="a", run="def run(): return {}"))
+    found = stale(chain)
+    assert found["d"] == ("b is stale, and may be upstream (no read of this tool was seen)",)
+    assert "a" not in found
+
+
+def test_the_tool_that_is_named_is_one_that_it_may_really_depend_on(chain: Path) -> None:
+    """`a` is stale too, but writes only what others read; of `b` nobody knows what it writes."""
+    (chain / "src/b.py").write_text(tool(AFTER=()))
+    record(chain, {**flows(chain), "b": Seen(), "c": seen(chain), "d": flow(chain, "d")})
+    for name in "ab":
+        (chain / f"src/{name}.py").write_text(tool(AFTER=(), run="def run(): return {}"))
+    found = stale(chain)
+    assert found["d"] == ("b is stale, and may be upstream (no write of b was seen)",)
+    assert found["c"] == ("a is stale, and may be upstream (no read of this tool was seen)",)
+
+
+def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> None:
+    record(chain, flows(chain))
+    (chain / "src/a.py").write_text(tool(run="def run(): return {}"))
+    left = remaining(chain)
+    assert not left.standings(within=["src.a", "src.c"])["src.c"].is_fresh
+    assert left.standings(within=["src.b", "src.c"])["src.c"].is_fresh
+    assert not left.standings(within=["src.b", "src.c"])["src.a"].is_fresh
+    assert left.standings(within=["src.a"])["src.c"].is_fresh
+
+
+# How it ended.
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence", "word"),
+    [
+        ("failed", "failed (run 2)", "failed"),
+        ("interrupted", "was interrupted (run 2)", ""),
+        ("cancelled", "was cancelled (run 2)", ""),
+    ],
+)
+def test_a_tool_that_did_not_end_well_is_stale(
+    chain: Path, status: str, sentence: str, word: str
+) -> None:
+    record(chain, flows(chain))
+    record(chain, {}, "d", ends={"d": status})  # type: ignore[dict-item]
+    found = standings(chain)["d"]
+    assert (found.reasons, found.word) == ((sentence,), word)
+
+
+@pytest.mark.parametrize("status", ["blocked", "not_run"])
+def test_a_tool_whose_turn_never_came_is_as_it_was(chain: Path, status: str) -> None:
+    record(chain, flows(chain))
+    record(chain, {}, "d", ends={"d": status})  # type: ignore[dict-item]
+    assert stale(chain) == {}
+
+
+def test_a_tool_that_was_tried_has_not_never_run(chain: Path) -> None:
+    record(chain, {}, "d", ends={"d": "interrupted"})
+    assert standings(chain)["d"].state == "stale"
+    record(chain, {}, "d", ends={"d": "failed"})
+    assert standings(chain)["d"].state == "failed"
+    assert standings(chain)["a"].state == "never"
+
+
+def test_a_tool_that_was_rolled_back_makes_no_other_stale_by_that(chain: Path) -> None:
+    """What is downstream rests on its success before; it counts for what is to run."""
+    record(chain, flows(chain))
+    record(chain, {}, "a", ends={"a": "failed"})
+    assert {name: one.state for name, one in standings(chain).items() if not one.is_fresh} == {
+        "a": "failed"
+    }
+    (chain / "src/a.py").write_text(tool(AFTER=(), run="def run(): return {}"))
+    assert standings(chain)["b"].state == "stale"
+
+
+def test_a_tool_that_is_marked_so_is_always_stale(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool(ORCH={"always": True})})
+    record(root)
+    assert stale(root) == {"a": ("it is marked to run always",)}
+
+
+def killed(root: Path, tools: tuple[str, ...] = ("a", "b"), begun: tuple[str, ...] = ("a",)) -> str:
+    """A run whose process is no more: it was another one, which has ended."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    journal = begin_run(str(root))
+    journal.write(started(journal.run, tools, pid=gone.pid, process=None))
+    for name in begun:
+        journal.write(tool_started(name))
+    journal.close()
+    return journal.run
+
+
+UNKNOWN = "nobody knows how it ended (run 2 was killed): its work may be in the database"
+
+
+def test_a_tool_of_a_killed_run_is_unknown_until_it_runs_again(chain: Path) -> None:
+    record(chain, flows(chain))
+    killed(chain)
+    found = standings(chain)
+    assert (found["a"].word, found["a"].reasons) == ("unknown", (UNKNOWN,))
+    assert found["b"].reasons == ()
+    record(chain, flows(chain), "c")  # the next run hides that one
+    found = standings(chain)
+    assert (found["a"].word, found["a"].reasons) == ("unknown", (UNKNOWN,))
+    record(chain, flows(chain), "a")
+    assert standings(chain)["a"].word == ""
+
+
+def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
+    record(chain, flows(chain))
+    journal = begin_run(str(chain))
+    journal.write(started(journal.run, ("a", "b")))  # of this process
+    journal.write(tool_started("a"))
+    found = standings(chain)
+    assert (found["a"].word, found["a"].reasons) == ("running", ("is running (run 2)",))
+    journal.close()
+
+
+def test_a_run_that_was_broken_off_knows_no_end_of_the_tool_that_ran(chain: Path) -> None:
+    record(chain, flows(chain))
+    record(chain, flows(chain), broken_off="b")
+    assert standings(chain)["b"].reasons == (UNKNOWN,)
+    assert standings(chain)["c"].reasons == ()
+    ended = read_record(str(chain), "2")
+    assert ended is not None
+    assert [one.status for one in ended.tools] == ["passed", "unknown", "not_run", "not_run"]
+
+
+def test_what_was_accepted_after_a_kill_is_known(chain: Path) -> None:
+    record(chain, flows(chain))
+    killed(chain)
+    left = remaining(chain)
+    assert left.accept(looking.plan(view_of(chain), ["a"]))
+    assert stale(chain) == {}
+    record(chain, flows(chain), "c")
+    assert "a" not in stale(chain)
+
+
+# Parameters.
+
+
+def test_a_parameter_that_would_be_another_one_now_is_a_reason(project: Project) -> None:
+    run = "def run(*, since: str = '', api_key: str = '', **more): pass"
+    root = project({"orch.toml": "", "src/a.py": tool(run=run)})
+    given = Values(options={"since": ("2024",), "api_key": ("secret-1",)})
+    record(root, values=given)
+    assert stale(root, given) == {}
+    assert stale(root, replace(given, options={**given.options, "api_key": ("other",)})) == {}
+    assert stale(root) == {"a": ("--since was 2024, is not given",)}
+    more = replace(given, given=(KeyValue(tool=None, name="si-ze", text="3"),))
+    assert stale(root, more) == {"a": ("--si-ze was not given, is 3",)}
+    (root / "orch.toml").write_text("[params]\nsince = '2025'\n")
+    assert stale(root) == {"a": ("--since was 2024, is 2025",)}
+
+
+# Where memory is damaged.
+
+
+def test_a_tool_that_was_renamed_never_ran(chain: Path) -> None:
+    record(chain, flows(chain))
+    (chain / "src/d.py").rename(chain / "src/e.py")
+    assert stale(chain) == {"e": ("never ran",)}
+
+
+def test_a_memory_that_is_damaged_costs_what_it_held(chain: Path) -> None:
+    record(chain, flows(chain))
+    (chain / ".orch/tools/src.d").write_bytes(b"x\n")
+    assert stale(chain) == {"d": ("never ran",)}
+    shutil.rmtree(chain / ".orch")
+    assert set(stale(chain).values()) == {("never ran",)}
+
+
+def test_a_journal_that_cannot_be_read_is_no_run(chain: Path) -> None:
+    record(chain, flows(chain))
+    run = killed(chain)
+    (chain / ".orch/runs" / run / "events.jsonl").write_bytes(b"\xff{\n")
+    assert stale(chain) == {}
+
+
+# What a tool that failed has left in the database.
+
+COMMITTED = replace(UPDATES, has_committed=True)
+
+
+def test_what_a_failed_tool_committed_was_written(updating: Path) -> None:
+    record(updating, SIGHTS)
+    record(updating, {"a": COMMITTED}, "a", ends={"a": "failed"})
+    written = ("t was written by a (run 2)",)
+    assert stale(updating) == {"a": ("failed (run 2)",), "b": written, "c": written}
+    record(updating, SIGHTS, "b", "c")
+    assert stale(updating) == {"a": ("failed (run 2)",)}
+
+
+@pytest.mark.parametrize("end", ["interrupted", "cancelled"])
+def test_so_it_is_where_it_was_made_to_end(updating: Path, end: Any) -> None:
+    record(updating, SIGHTS)
+    record(updating, {"a": COMMITTED}, "a", ends={"a": end})
+    assert stale(updating)["c"][0] == "t was written by a (run 2)"
+
+
+def test_a_later_failure_adds_to_what_was_left_and_takes_nothing_away(updating: Path) -> None:
+    reads = replace(READS, tables_read=("t", "u"))
+    record(updating, {**SIGHTS, "c": reads})
+    record(updating, {"a": COMMITTED}, "a", ends={"a": "failed"})
+    record(updating, {"a": UPDATES}, "a", ends={"a": "failed"})
+    assert stale(updating)["c"] == ("t was written by a (run 2)",)
+    record(updating, {"a": replace(COMMITTED, tables_written=("u",))}, "a", ends={"a": "failed"})
+    assert stale(updating)["c"] == ("t was written by a (run 4)", "u was written by a (run 4)")
+    record(updating, {"a": UPDATES}, "a")
+    assert stale(updating)["c"] == ("t was written by a (run 5)",)
+
+
+def test_what_was_left_survives_that_nobody_knows_how_the_next_try_ended(updating: Path) -> None:
+    record(updating, SIGHTS)
+    record(updating, {"a": COMMITTED}, "a", ends={"a": "failed"})
+    record(updating, SIGHTS, "a", broken_off="a")
+    record(updating, SIGHTS, "b")
+    assert stale(updating)["c"][0] == "t was written by a (run 2)"
+
+
+def test_statements_that_went_unseen_may_have_left_anything(updating: Path) -> None:
+    record(updating, SIGHTS)
+    unseen = Seen(is_unclear=True, has_committed=True, database="data.db")
+    record(updating, {"a": unseen}, "a", ends={"a": "failed"})
+    assert stale(updating)["c"] == (
+        "the database was used by a (run 2), in a way that cannot be seen",
+    )
+
+
+def test_what_was_left_in_another_database_is_no_reason(updating: Path) -> None:
+    (updating / "other.db").write_bytes(b"")
+    record(updating, SIGHTS)
+    other = replace(COMMITTED, database="other.db")
+    record(updating, {"a": other}, "a", ends={"a": "failed"}, database="sqlite:///other.db")
+    assert "c" not in stale(updating)

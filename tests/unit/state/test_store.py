@@ -1,0 +1,351 @@
+"""The index: kept as it was written, or lost as a whole; never an exception, never another text."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.state import store
+from discover_orch.state.store import (
+    FOLDER,
+    file_name,
+    make_folder,
+    open_index,
+    read_sealed,
+    write_index,
+    write_sealed,
+)
+from tests.support.permissions import run_bound
+
+HEADER = {"fingerprint": "abc", "folders": ["src"]}
+PARTS = {"tree": "src/a.py\0001 2 3\nsrc/\udcff.py\0004 5 6", "listing": '{"é": 1}', "empty": ""}
+
+
+def index_file(root: Path) -> Path:
+    return root / FOLDER / "index"
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """A folder with a good index, which every test that spoils it writes anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        assert write_index(folder, "1.0", HEADER, PARTS)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def good(root: Path) -> bytes:
+    return index_file(root).read_bytes()
+
+
+def read(root: Path) -> dict[str, str | None] | None:
+    index = open_index(str(root), "1.0")
+    if index is None:
+        return None
+    assert {name: index.header[name] for name in HEADER} == HEADER
+    return {name: index.part(name) for name in PARTS}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert open_index(str(tmp_path), "1.0") is None
+    assert write_index(str(tmp_path), "1.0", HEADER, PARTS)
+    assert read(tmp_path) == PARTS
+    index = open_index(str(tmp_path), "1.0")
+    assert index is not None
+    assert index.part("unknown") is None
+
+
+def test_an_index_of_another_version_is_none(tmp_path: Path) -> None:
+    write_index(str(tmp_path), "1.0", HEADER, PARTS)
+    assert open_index(str(tmp_path), "1.1") is None
+
+
+def test_a_new_index_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    write_index(str(tmp_path), "1.0", HEADER, PARTS)
+    assert write_index(str(tmp_path), "1.0", {}, {"tree": "new"})
+    index = open_index(str(tmp_path), "1.0")
+    assert index is not None
+    assert (index.part("tree"), index.part("listing")) == ("new", None)
+    assert sorted(os.listdir(tmp_path / FOLDER)) == [".gitignore", "CACHEDIR.TAG", "index"]
+
+
+def test_the_folder_ignores_itself(tmp_path: Path) -> None:
+    write_index(str(tmp_path), "1.0", {}, {})
+    assert "*" in (tmp_path / FOLDER / ".gitignore").read_text().splitlines()
+
+
+def test_backups_know_the_folder_for_a_cache(tmp_path: Path) -> None:
+    write_index(str(tmp_path), "1.0", {}, {})
+    tag = (tmp_path / FOLDER / "CACHEDIR.TAG").read_bytes()
+    assert tag.startswith(b"Signature: 8a477f597d28d172789f06886806bc55\n")
+
+
+def test_a_folder_that_another_process_is_making_is_good(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    make_folder(str(tmp_path / FOLDER))
+    assert write_index(str(tmp_path), "1.0", HEADER, PARTS)
+
+
+def test_where_nothing_can_be_written_only_the_memory_is_lost(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("a file")
+    assert not write_index(str(tmp_path), "1.0", HEADER, PARTS)
+    assert open_index(str(tmp_path), "1.0") is None
+    assert (tmp_path / FOLDER).read_text() == "a file"
+
+
+def test_an_index_that_is_a_folder_is_none_and_leaves_no_rubbish(tmp_path: Path) -> None:
+    (tmp_path / FOLDER / "index" / "x").mkdir(parents=True)
+    assert open_index(str(tmp_path), "1.0") is None
+    assert not write_index(str(tmp_path), "1.0", HEADER, PARTS)
+    assert os.listdir(tmp_path / FOLDER) == ["index"]
+
+
+def test_text_that_cannot_be_kept_costs_the_memory_alone(tmp_path: Path) -> None:
+    assert not write_index(str(tmp_path), "1.0", HEADER, {"tree": "\ud800"})
+
+
+def check_spoiled(root: Path, data: bytes) -> None:
+    index_file(root).write_bytes(data)
+    found = read(root)
+    assert found is None or all(found[name] in (None, PARTS[name]) for name in PARTS)
+
+
+@given(data=st.data())
+def test_a_changed_byte_never_gives_another_text(
+    root: Path, good: bytes, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(good) - 1))
+    byte = data.draw(st.integers(0, 255))
+    check_spoiled(root, good[:place] + bytes([byte]) + good[place + 1 :])
+
+
+@given(data=st.data())
+def test_a_cut_or_a_gap_never_gives_another_text(
+    root: Path, good: bytes, data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, len(good)))
+    stop = data.draw(st.integers(start, len(good)))
+    check_spoiled(root, good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
+    check_spoiled(root, good[:start])
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_no_index(root: Path, junk: bytes) -> None:
+    check_spoiled(root, junk)
+
+
+def forge(root: Path, text: bytes, rest: bytes = b"") -> None:
+    """An index whose header has any text and a checksum that fits."""
+    write_index(str(root), "1.0", {}, {})
+    index_file(root).write_bytes(b"%08x %s\n%s" % (zlib.crc32(text), text, rest))
+
+
+def forge_place(root: Path, place: object) -> None:
+    """Of the part `tree`, behind a header that is good otherwise."""
+    write_index(str(root), "1.0", {}, {"tree": "abc"})
+    text = index_file(root).read_bytes().partition(b"\n")[0].partition(b" ")[2]
+    header = json.loads(text)
+    forge(root, json.dumps({**header, "parts": {"tree": place}}).encode(), b"abc")
+
+
+@pytest.mark.parametrize(
+    "text", [b"[]", b"{}", b"1", b"[" * 100_000, b'{"format": [1, "1.0"]}', b'{"parts": 3}']
+)
+def test_a_header_of_another_shape_is_none_or_has_no_parts(tmp_path: Path, text: bytes) -> None:
+    forge(tmp_path, text)
+    index = open_index(str(tmp_path), "1.0")
+    assert index is None or index.part("tree") is None
+
+
+def test_a_place_is_where_the_part_begins_how_long_it_is_and_its_checksum(tmp_path: Path) -> None:
+    forge_place(tmp_path, [0, 3, zlib.crc32(b"abc")])
+    index = open_index(str(tmp_path), "1.0")
+    assert index is not None
+    assert index.part("tree") == "abc"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        None,
+        [],
+        [0, 3],
+        [0, 3, "x"],
+        [-1, 1, zlib.crc32(b"c")],
+        [0, -1, zlib.crc32(b"ab")],
+        [0, 10**30, 0],
+        [0.5, 1, 0],
+        [0, 4, zlib.crc32(b"abc")],
+    ],
+)
+def test_a_place_of_another_shape_has_no_text(tmp_path: Path, place: object) -> None:
+    forge_place(tmp_path, place)
+    index = open_index(str(tmp_path), "1.0")
+    assert index is not None
+    assert index.part("tree") is None
+
+
+DOCUMENT: dict[str, Any] = {"status": "passed", "reads": ["a\udcff", "é"], "at": 1.5, "none": None}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+def sealed_file(root: Path) -> str:
+    return str(root / FOLDER / "tools" / "src.parse")
+
+
+@given(document=st.dictionaries(st.text(), JSON))
+def test_a_sealed_document_is_read_as_it_was_written(root: Path, document: dict[str, Any]) -> None:
+    assert write_sealed(sealed_file(root), "result", document)
+    assert read_sealed(sealed_file(root), "result") == document
+
+
+def test_writing_a_sealed_file_makes_the_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
+    assert write_sealed(sealed_file(tmp_path), "result", {})
+    assert write_sealed(sealed_file(tmp_path), "result", DOCUMENT)
+    assert sorted(os.listdir(tmp_path / FOLDER)) == [".gitignore", "CACHEDIR.TAG", "tools"]
+    assert os.listdir(tmp_path / FOLDER / "tools") == ["src.parse"]
+
+
+def test_a_sealed_file_is_one_line_of_plain_text(tmp_path: Path) -> None:
+    write_sealed(sealed_file(tmp_path), "result", DOCUMENT)
+    data = Path(sealed_file(tmp_path)).read_bytes()
+    assert data.isascii()
+    assert data.index(b"\n") == len(data) - 1
+
+
+def test_a_sealed_file_that_was_cut_anywhere_is_none(tmp_path: Path) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, "result", DOCUMENT)
+    data = Path(path).read_bytes()
+    for length in range(len(data)):
+        Path(path).write_bytes(data[:length])
+        assert read_sealed(path, "result") is None, length
+    Path(path).write_bytes(data)
+    assert read_sealed(path, "result") == DOCUMENT
+
+
+@given(data=st.data())
+def test_a_changed_byte_of_a_sealed_file_never_gives_another_document(
+    root: Path, data: st.DataObject
+) -> None:
+    path = sealed_file(root)
+    write_sealed(path, "result", DOCUMENT)
+    good = Path(path).read_bytes()
+    place = data.draw(st.integers(0, len(good) - 1))
+    byte = data.draw(st.integers(0, 255))
+    Path(path).write_bytes(good[:place] + bytes([byte]) + good[place + 1 :])
+    assert read_sealed(path, "result") in (None, DOCUMENT)
+
+
+@given(junk=st.binary(max_size=100))
+def test_any_bytes_are_no_sealed_file(root: Path, junk: bytes) -> None:
+    path = sealed_file(root)
+    write_sealed(path, "result", {})
+    Path(path).write_bytes(junk)
+    assert read_sealed(path, "result") is None
+    Path(path).write_bytes(b"%08x %s\n" % (zlib.crc32(junk + b"\n"), junk))
+    assert read_sealed(path, "result") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[]",
+        b"{}",
+        b"1",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1" * 100_000,
+        b'{"kind":"result","scheme":1}',
+        b'{"kind":"result","scheme":1,"document":[]}',
+        b'{"kind":"result","scheme":2,"document":{}}',
+        b'{"kind":"result","scheme":"1","document":{}}',
+        b'{"kind":"code","scheme":1,"document":{}}',
+        b'{"kind":["result"],"scheme":1,"document":{}}',
+    ],
+)
+def test_a_sealed_text_of_another_shape_is_none(tmp_path: Path, text: bytes) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, "result", {})
+    Path(path).write_bytes(b"%08x %s\n" % (zlib.crc32(text + b"\n"), text))
+    assert read_sealed(path, "result") is None
+
+
+def test_a_newer_scheme_and_an_older_one_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, "result", DOCUMENT)
+    monkeypatch.setattr(store, "SCHEMES", {"result": 2})
+    assert read_sealed(path, "result") is None
+    write_sealed(path, "result", DOCUMENT)
+    assert read_sealed(path, "result") == DOCUMENT
+    monkeypatch.setattr(store, "SCHEMES", {})
+    assert read_sealed(path, "result") is None
+
+
+def test_what_is_no_file_is_no_sealed_file(tmp_path: Path) -> None:
+    path = sealed_file(tmp_path)
+    assert read_sealed(path, "result") is None
+    os.makedirs(path)
+    assert read_sealed(path, "result") is None
+    assert not write_sealed(path, "result", {})
+    assert os.listdir(tmp_path / FOLDER / "tools") == ["src.parse"]
+    os.rmdir(path)
+    os.mkfifo(path)
+    assert read_sealed(path, "result") is None
+    assert read_sealed(f"{tmp_path}/\0", "result") is None
+
+
+def test_where_the_folder_is_a_file_sealed_files_are_none(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("a file")
+    assert not write_sealed(sealed_file(tmp_path), "result", {})
+    assert read_sealed(sealed_file(tmp_path), "result") is None
+    assert (tmp_path / FOLDER).read_text() == "a file"
+
+
+def test_a_sealed_file_that_may_not_be_read_is_none(tmp_path: Path) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, "result", DOCUMENT)
+    os.chmod(path, 0)
+    assert run_bound(lambda: str(read_sealed(path, "result"))) == "None"
+
+
+def test_a_sealed_file_in_a_folder_that_may_not_be_written_stays_as_it_was(tmp_path: Path) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, "result", DOCUMENT)
+    os.chmod(os.path.dirname(path), 0o500)
+    assert run_bound(lambda: str(write_sealed(path, "result", {}))) == "False"
+    assert read_sealed(path, "result") == DOCUMENT
+    os.chmod(os.path.dirname(path), 0o700)
+
+
+def test_a_document_too_deep_to_write_costs_the_memory_alone(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert not write_sealed(sealed_file(tmp_path), "result", {"deep": deep})
+    while deep:  # one after another: the interpreter would descend
+        deep = deep[0]
+
+
+def test_a_name_that_no_file_can_have_is_cut_and_stays_its_own(tmp_path: Path) -> None:
+    assert file_name("src.parse") == "src.parse"
+    names = [f"src.{'ü' * 300}.a", f"src.{'ä' * 300}.a", f"src.{'x' * 300}"]
+    short = [file_name(name) for name in names]
+    assert len(set(short)) == len(names)
+    for name in short:
+        assert write_sealed(str(tmp_path / FOLDER / "tools" / name), "result", {})

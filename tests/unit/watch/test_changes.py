@@ -1,0 +1,320 @@
+"""What changes mean for a watch: of real projects, while it waits and during its runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.execution.run_state import RunFinished
+from discover_orch.watch.feedback_loops import MOST as LOOPS
+from discover_orch.watch.schedule import WITH_STAGE
+from discover_orch.watch.watch_events import (
+    Began,
+    Broken,
+    Changed,
+    Remark,
+    Scope,
+    Unchanged,
+    Waiting,
+)
+from tests.support.watched import ALL, FILES, Watch, answer, busy, gated, let_go, tool
+
+# Changes while it waits.
+
+
+def test_a_save_runs_what_it_affects_and_says_why(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/helper.py": "x = 2\n"})
+    changed = watched.until(Changed)
+    assert (changed.paths, changed.tools) == (("src/helper.py",), ("b",))
+    assert changed.reasons == {"b": "src/helper.py changed"}
+    assert (changed.stages, changed.not_affected) == (("s",), 3)
+    assert (changed.during_run, changed.action) == (False, "run")
+    run = watched.next_run()
+    assert (run.tools, run.reasons) == (("b",), {"b": "src/helper.py changed"})
+    assert (run.began.reason, run.began.is_first) == ("src/helper.py changed", False)
+    assert watched.settle() == []
+
+
+def test_the_new_text_is_what_runs(watch: Watch) -> None:
+    watched = watch()
+    for version in range(3):
+        watched.save({"src/a.py": tool(f"a{version + 1}")})
+        assert watched.next_run().output == f"a{version + 1}\n"
+
+
+def test_a_save_that_means_the_same_runs_nothing_and_is_told(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/a.py": tool("a0") + "# a comment\n"})
+    assert watched.until(Unchanged).paths == ("src/a.py",)
+    assert watched.settle() == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "tools"),
+    [("tool", ("b",)), ("stage", ("a", "b")), ("downstream", ("b", "c", "sentinel"))],
+)
+def test_the_scope_says_what_else_runs(watch: Watch, scope: Scope, tools: tuple[str, ...]) -> None:
+    watched = watch(scope=scope)
+    watched.save({"src/helper.py": "x = 2\n"})
+    run = watched.next_run()
+    assert run.tools == tools
+    assert {run.reasons[one] for one in tools if one != "b"} <= {WITH_STAGE}
+
+
+def test_a_new_tool_runs_a_deleted_one_goes(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/d.py": tool("d0")})
+    assert watched.next_run().tools == ("d",)
+    (watched.root / "src/d.py").unlink()
+    changed = watched.until(Changed)
+    assert (changed.gone, changed.tools) == (("d",), ())
+    assert watched.settle() == []
+
+
+def test_a_broken_module_is_told_once_and_its_tools_wait_for_the_mend(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/helper.py": "x = (\n"})
+    broken = watched.until(Broken)
+    assert [str(one.location) for one in broken.problems] == ["src/helper.py:1"]
+    assert watched.settle() == []
+    assert len(watched.all_of(Broken)) == 1
+    watched.save({"src/helper.py": "x = 3\n"})
+    assert watched.next_run().tools == ("b",)
+
+
+def test_a_break_that_is_taken_back_runs_nothing(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/helper.py": "x = (\n"})
+    watched.until(Broken)
+    watched.save({"src/helper.py": FILES["src/helper.py"]})
+    assert watched.settle() == []
+    watched.save({"src/helper.py": "x = (\n"})
+    watched.until(Broken)  # it is news again
+
+
+def test_a_tool_that_was_to_run_with_its_stage_and_was_held_runs_after_the_mend(
+    watch: Watch,
+) -> None:
+    watched = watch(scope="stage")
+    watched.save({"src/helper.py": "x = (\n"})
+    watched.until(Broken)
+    watched.save({"src/a.py": tool("a1")})
+    assert watched.next_run().tools == ("a",)
+    watched.save({"src/helper.py": FILES["src/helper.py"]})
+    run = watched.next_run()
+    assert "b" in run.tools
+    assert (run.ends["b"], watched.settle()) == ("passed", [])
+
+
+def test_what_is_broken_at_the_start_is_told_and_the_rest_runs(watch: Watch) -> None:
+    watched = watch({"src/a.py": "STAGE = (\n"}, waits=False)
+    assert watched.until(Broken).problems
+    assert "a" not in watched.next_run().tools
+    assert len(watched.all_of(Broken)) == 1
+    watched.save({"src/a.py": tool("a1")})
+    assert "a" in watched.next_run().tools
+
+
+def test_a_broken_configuration_is_told_and_the_watch_goes_on(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"orch.toml": "stages = [\n"})
+    assert watched.until(Broken).problems[0].location.path == "orch.toml"
+    watched.save({"orch.toml": FILES["orch.toml"]})
+    assert watched.settle() == []
+
+
+def test_a_folder_that_an_import_awaits_does_not_end_the_watch(watch: Watch) -> None:
+    """`wanted` may be installed or not: a folder of that name at the root would come first."""
+    tries = "try: import wanted\nexcept ImportError: pass"
+    watched = watch({"src/a.py": tool("a0", top=tries)})
+    (watched.root / "wanted").mkdir()
+    assert watched.next_run().tools == ("a",)
+
+
+# What runs write.
+
+
+def test_data_that_a_tool_writes_sets_nothing_off(watch: Watch) -> None:
+    reads = "ORCH = {'inputs': 'out.csv'}"
+    writes = "open('out.csv', 'w').write(str(time.time()))"
+    watched = watch(
+        {"src/a.py": tool("a0", body=writes), "src/c.py": tool("c0", stage="t", top=reads)}
+    )
+    assert len(watched.runs) == 1
+    assert watched.settle() == []
+    watched.save({"out.csv": "by somebody else\n"})
+    assert watched.next_run().tools == ("c",)
+
+
+def test_a_module_that_a_tool_writes_counts_once(watch: Watch) -> None:
+    """It may be seen while the tool still runs, which is then cancelled, or behind the run."""
+    writes = "open('src/made.py', 'w').write('x = 1\\n')"
+    watched = watch(
+        {
+            "src/a.py": tool("a0", top="from src import made", body="print('x is', made.x)"),
+            "src/b.py": tool("b0", top="AFTER = 'a'", body=writes),
+            "src/made.py": "x = 0\n",
+        },
+        waits=False,
+    )
+    watched.until_printed("x is 0\n")
+    watched.until_printed("x is 1\n")
+    watched.until(Waiting)
+    assert watched.settle() == []
+
+
+def test_a_loop_is_noticed_named_and_let_be_until_it_is_saved_by_hand(watch: Watch) -> None:
+    writes = "open('src/made.py', 'w').write(f'x = {time.time_ns()}\\n')"
+    watched = watch(
+        {
+            "src/a.py": tool("a0", top="from src import made", body=writes),
+            "src/made.py": "x = 0\n",
+        },
+        waits=False,
+    )
+    remark = watched.until(Remark)
+    assert remark.problem.code == "loop"
+    assert remark.problem.message.startswith("src/made.py ")
+    assert LOOPS <= len(watched.runs) <= LOOPS + 2
+    watched.settle()
+    assert watched.settle() == []
+    assert len(watched.all_of(Remark)) == 1
+    watched.save({"src/made.py": "x = 'by hand'\n"})
+    assert watched.until(Changed).tools == ("a",)
+
+
+# Changes during a run.
+
+
+def test_what_is_running_is_cancelled_and_what_did_not_finish_runs_anew(watch: Watch) -> None:
+    watched = busy(watch)
+    let_go(watched)
+    (watched.root / "go").unlink()
+    watched.save({"src/helper.py": "x = 2\n"})
+    changed = watched.until(Changed)
+    assert (changed.during_run, changed.action, changed.tools) == (True, "restart", ("b",))
+    watched.until(RunFinished)
+    let_go(watched)
+    run = watched.next_run()
+    assert watched.runs[0].status == "cancelled"
+    assert watched.runs[0].ends["a"] == "passed"
+    assert (run.tools, run.status) == (("b", "c", "sentinel"), "passed")
+    assert run.reasons["b"] == "src/helper.py changed"
+    assert run.reasons["c"] == "its run was cancelled"
+    assert watched.settle() == []
+
+
+def test_what_has_finished_runs_again_with_all_that_did_not(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"src/a.py": tool("a1")})
+    assert watched.until(Changed).action == "restart"
+    watched.until(RunFinished)
+    let_go(watched)
+    run = watched.next_run()
+    assert run.tools == ALL
+    assert "a1" in run.output
+
+
+def test_what_only_waits_is_taken_in_by_the_run(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"src/c.py": tool("c1", stage="t")})
+    changed = watched.until(Changed)
+    assert (changed.action, changed.tools) == ("none", ("c",))
+    let_go(watched)
+    watched.until_idle()
+    (run,) = watched.runs
+    assert run.status == "passed"
+    assert "c1" in run.output
+    assert watched.settle() == []
+
+
+def test_what_it_does_not_concern_goes_on(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"src/other.py": "x = 1\n"})
+    changed = watched.until(Changed)
+    assert (changed.tools, changed.action) == ((), "none")
+    let_go(watched)
+    watched.until_idle()
+    assert [one.status for one in watched.runs] == ["passed"]
+
+
+def test_a_new_tool_comes_behind_the_run(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"src/d.py": tool("d0", stage="t")})
+    assert watched.until(Changed).action == "after"
+    let_go(watched)
+    watched.until_idle()
+    assert [one.tools for one in watched.runs] == [ALL, ("d",)]
+
+
+def test_what_waits_and_has_another_signature_is_planned_anew(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"src/c.py": tool("c1", stage="t").replace("run()", "run(*, x: str = 'y')")})
+    assert watched.until(Changed).action == "hold"
+    let_go(watched)
+    watched.until_idle()
+    first, second = watched.runs
+    assert (first.status, first.ends["b"], first.ends["c"]) == ("cancelled", "passed", "not_run")
+    assert second.tools == ("c", "sentinel")
+
+
+def test_a_tool_that_must_not_be_cancelled_finishes_first(watch: Watch) -> None:
+    tag = "from src import helper\nAFTER = 'a'\nORCH = {'cancel': False}"
+    watched = busy(watch, {"src/b.py": gated("b0", top=tag)})
+    watched.save({"src/helper.py": "x = 2\n"})
+    assert watched.until(Changed).action == "hold"
+    let_go(watched)
+    watched.until_idle()
+    first, second = watched.runs
+    assert (first.ends["b"], first.status) == ("passed", "cancelled")
+    assert second.tools == ("b", "c", "sentinel")
+
+
+def test_a_run_finishes_first_where_changes_queue(watch: Watch) -> None:
+    watched = busy(watch, queues=True)
+    watched.save({"src/helper.py": "x = 2\n"})
+    assert watched.until(Changed).action == "after"
+    let_go(watched)
+    watched.until_idle()
+    first, second = watched.runs
+    assert (first.status, second.tools) == ("passed", ("b",))
+
+
+def test_a_save_that_means_the_same_disturbs_no_run(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"src/helper.py": "x = 1  # one\n"})
+    assert answer(watched, "x")
+    let_go(watched)
+    assert watched.until(Unchanged).paths == ("src/helper.py",)
+    assert watched.settle() == []
+    assert [one.status for one in watched.runs] == ["passed", "passed"]
+
+
+def test_data_that_changes_during_a_run_counts_behind_it(watch: Watch) -> None:
+    tag = "from src import helper\nAFTER = 'a'\nORCH = {'inputs': 'in.csv'}"
+    watched = busy(watch, {"src/b.py": gated("b0", top=tag), "in.csv": "1\n"})
+    watched.save({"in.csv": "2\n"})
+    let_go(watched)
+    assert watched.until(RunFinished).status == "passed"
+    watched.until(Began)
+    watched.until_idle()
+    assert [one.tools for one in watched.runs] == [ALL, ("b",)]
+
+
+def test_a_waiting_tool_whose_helper_breaks_does_not_stay_failed_when_the_break_is_taken_back(
+    watch: Watch,
+) -> None:
+    watched = busy(
+        watch,
+        {"src/c.py": tool("c0", stage="t", top="from src import late"), "src/late.py": "x = 1\n"},
+    )
+    watched.save({"src/late.py": "x = (\n"})
+    watched.until(Broken)
+    let_go(watched)
+    watched.until(RunFinished)
+    watched.save({"src/late.py": "x = 1\n"})
+    watched.until(RunFinished)
+    watched.until(Waiting)
+    assert watched.settle() == []
+    last = {name: end for run in watched.runs for name, end in run.ends.items()}
+    assert last["c"] == "passed"

@@ -1,0 +1,154 @@
+"""How watching will work on this machine, found out with real folders and a real spare."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.planning.params import Values
+from discover_orch.staleness.memory import Memory
+from discover_orch.watch import diagnostics as outlook_module
+from discover_orch.watch.diagnostics import Outlook, find_outlook
+from discover_orch.watch.project_state import Ground
+from discover_orch.watch.request import Request
+from tests.conftest import Project
+from tests.support.running import is_gone
+
+TOOL = "{top}\nSTAGE = 's'\nopen('ran', 'w').close()\ndef run(): pass\n"
+FILES = {
+    "orch.toml": "",
+    "src/a.py": TOOL.format(top="import decimal"),
+    "src/sub/helper.py": "x = 1\n",
+}
+
+
+@pytest.fixture
+def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of the workers that were started."""
+    started: list[int] = []
+
+    def start() -> Supervisor:
+        made = Supervisor.start()
+        started.append(made.pid)
+        return made
+
+    class Noted(Supervisor):
+        pass
+
+    monkeypatch.setattr(Noted, "start", start)
+    monkeypatch.setattr(outlook_module, "Supervisor", Noted)
+    return started
+
+
+def find(
+    root: Path, *words: str, must_poll: bool = False, preload: tuple[str, ...] | None = None
+) -> Outlook:
+    request = Request(start=str(root), folder=None, words=words, values=Values(folder=str(root)))
+    found = find_outlook(Ground(request, {}), must_poll=must_poll, preload=preload)
+    assert not (root / "ran").exists()
+    return found
+
+
+def test_it_says_what_is_watched_and_how(project: Project) -> None:
+    outlook = find(project(FILES))
+    assert (outlook.tools, outlook.files) == (1, 3)
+    assert outlook.mode in ("events", "polling", "mixed")
+    assert 0 < outlook.look < 5
+    assert outlook.interval > 0
+    folders = {one.path: one for one in outlook.folders}
+    assert (folders["src"].is_deep, folders["src"].inside) == (True, 2)
+    assert (folders["."].is_deep, folders["."].inside) == (False, 1)
+    assert outlook.doubts == ()
+
+
+def test_it_counts_the_data_that_tools_were_seen_to_read(project: Project) -> None:
+    root = project({**FILES, "in.csv": "", "in/x.csv": ""})
+    flow = Dataflow(reads=("in.csv", "in/x.csv"), missed=("late.csv",), folders=("in",))
+    (root / ".orch").mkdir()
+    Memory(str(root)).write_flows({"src.a": flow, "src.gone": flow})
+    outlook = find(root)
+    assert (outlook.observed, outlook.listed) == (3, 1)
+    assert outlook.files == 5
+
+
+def test_polling_can_be_asked_for(project: Project) -> None:
+    assert find(project(FILES), must_poll=True).mode == "polling"
+
+
+def test_what_the_watched_tools_import_is_imported_in_a_process_that_then_ends(
+    project: Project, pids: list[int]
+) -> None:
+    outlook = find(project(FILES))
+    assert [(name, wrong) for name, _, wrong in outlook.imports] == [("decimal", "")]
+    (pid,) = pids
+    assert is_gone(pid)
+
+
+def test_targets_limit_what_is_imported(project: Project) -> None:
+    root = project({**FILES, "src/b.py": TOOL.format(top="import fractions")})
+    names = [name for name, _, _ in find(root, "b").imports]
+    assert names == ["fractions"]
+
+
+def test_others_can_be_named_or_none(project: Project) -> None:
+    root = project(FILES)
+    imports = find(root, preload=("fractions", "no_such_module")).imports
+    assert {name: wrong for name, _, wrong in imports} == {
+        "fractions": "",
+        "no_such_module": "ModuleNotFoundError: No module named 'no_such_module'",
+    }
+    assert find(root, preload=()).imports == ()
+
+
+def test_the_slowest_come_first(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = project({**FILES, "lib/slow.py": "import time; time.sleep(0.05)\n", "lib/quick.py": ""})
+    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    assert [name for name, _, _ in find(root, preload=("quick", "slow")).imports] == [
+        "slow",
+        "quick",
+    ]
+
+
+def test_imports_that_end_the_process_are_a_doubt(
+    project: Project, pids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = project({**FILES, "lib/deadly.py": "import os; os._exit(3)\n"})
+    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    outlook = find(root, preload=("deadly",))
+    (doubt,) = outlook.doubts
+    assert doubt.message == ("the imports ahead end the process: it exited with code 3 by os._exit")
+    assert doubt.severity == "warning"
+    assert "preload" in doubt.hint
+    assert is_gone(pids[0])
+
+
+def test_imports_that_never_end_are_a_doubt(
+    project: Project, pids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = project({**FILES, "lib/endless.py": "import os\nos.mkfifo('gate')\nopen('gate')\n"})
+    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    monkeypatch.setattr(outlook_module, "PATIENCE", 0.1)
+    (doubt,) = find(root, preload=("endless",)).doubts
+    assert doubt.message == "the imports ahead take longer than 0.1 s"
+    assert is_gone(pids[0])
+
+
+def test_a_module_of_the_project_with_the_name_of_an_installed_one_is_a_doubt(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = project({**FILES, "lib/one.py": "import two\n", "lib/two.py": "", "two.py": ""})
+    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    (doubt,) = find(root, preload=("one",)).doubts
+    assert doubt.message == "the project has modules named as installed ones: two"
+
+
+def test_it_leaves_no_descriptor(project: Project) -> None:
+    root = project(FILES)
+    find(root)
+    before = sorted(os.listdir("/dev/fd"))
+    find(root)
+    assert sorted(os.listdir("/dev/fd")) == before

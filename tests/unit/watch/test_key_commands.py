@@ -1,0 +1,166 @@
+"""What each key does to a watch, and what it answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.execution.run_state import RunFinished
+from discover_orch.watch.watch_events import Answered, Broken, Waiting
+from tests.support.watched import ALL, FILES, SENTINEL, Watch, answer, busy, gated, let_go, tool
+
+
+@pytest.mark.parametrize("key", ["", "r", " R "])
+def test_enter_runs_again_what_ran_last(watch: Watch, key: str) -> None:
+    watched = watch()
+    watched.save({"src/a.py": tool("a1")})
+    watched.next_run()
+    assert answer(watched, key) == "running what ran last"
+    run = watched.next_run()
+    assert (run.tools, run.began.reason) == (("a",), "asked for: what ran last")
+
+
+def test_enter_before_any_run_runs_everything(watch: Watch) -> None:
+    watched = watch(runs_at_start=False)
+    watched.press("")
+    assert watched.next_run().tools == ALL
+
+
+def test_a_runs_everything(watch: Watch) -> None:
+    watched = watch(runs_at_start=False)
+    assert answer(watched, "a") == "running everything"
+    assert watched.next_run().tools == ALL
+
+
+def test_f_runs_what_failed_and_what_depends_on_it(watch: Watch) -> None:
+    watched = watch({"src/b.py": tool(top="AFTER = 'a'", body="assert os.path.exists('go')")})
+    assert watched.runs[0].ends["b"] == "failed"
+    let_go(watched)
+    assert answer(watched, "f") == "running failed"
+    run = watched.next_run()
+    assert (run.tools, run.status) == (("b", "c", "sentinel"), "passed")
+    assert answer(watched, "f") == "nothing has failed"
+
+
+def test_c_cancels_the_run_and_nothing_takes_its_place(watch: Watch) -> None:
+    watched = busy(watch)
+    assert answer(watched, "c") == "cancelling"
+    watched.until_idle()
+    (run,) = watched.runs
+    assert (run.status, run.ends["b"]) == ("cancelled", "cancelled")
+    assert answer(watched, "c") == "nothing is running"
+    assert watched.settle() == []
+
+
+def test_enter_during_a_run_begins_it_anew(watch: Watch) -> None:
+    watched = busy(watch)
+    assert answer(watched, "") == "cancelling, then running what ran last"
+    watched.until(RunFinished)
+    let_go(watched)
+    assert watched.next_run().tools == ALL
+
+
+def test_q_during_a_run_interrupts_it_and_ends_well(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.press("q")
+    assert watched.end() == 0
+    assert watched.runs[0].status == "interrupted"
+
+
+def test_s_goes_through_the_scopes(watch: Watch) -> None:
+    watched = watch(scope="stage")
+    assert [answer(watched, "s") for _ in range(3)] == [
+        *("scope: tool", "scope: downstream", "scope: stage"),
+    ]
+    answer(watched, "s")
+    watched.save({"src/helper.py": "x = 2\n"})
+    assert watched.next_run().tools == ("b",)
+
+
+def test_p_holds_changes_until_it_is_pressed_again(watch: Watch) -> None:
+    watched = watch()
+    assert answer(watched, "p") == "paused: changes wait (p goes on)"
+    watched.save({"src/a.py": tool("a1")})
+    watched.save({"src/helper.py": "x = 2\n"})
+    assert answer(watched, "p") == "watching again"
+    run = watched.next_run()
+    assert run.tools == ("a", "b")
+    assert watched.settle() == []
+
+
+def test_in_a_pause_keys_run_all_the_same(watch: Watch) -> None:
+    watched = watch()
+    answer(watched, "p")
+    watched.press("a")
+    assert watched.next_run().tools == ALL
+    waiting = watched.seen[-1]
+    assert isinstance(waiting, Waiting)
+    assert waiting.is_paused
+
+
+def test_a_pause_during_a_run_lets_it_finish_and_holds_what_follows(watch: Watch) -> None:
+    watched = busy(watch)
+    answer(watched, "p")
+    watched.save({"src/helper.py": "x = 2\n"})
+    let_go(watched)
+    watched.until_idle()
+    assert [one.status for one in watched.runs] == ["passed"]
+    answer(watched, "p")
+    assert watched.next_run().tools == ("b",)
+
+
+@pytest.mark.parametrize("key", ["h", "?", "H"])
+def test_h_shows_the_keys(watch: Watch, key: str) -> None:
+    watched = watch(runs_at_start=False)
+    watched.press(key)
+    assert watched.until(Answered).key == "h"
+
+
+def test_another_key_is_answered_too(watch: Watch) -> None:
+    watched = watch(runs_at_start=False)
+    assert answer(watched, "x") == '"x" is no key (h shows them)'
+
+
+def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
+    """No stale report: what is downstream of a tool that waits runs with it, after the mend."""
+    watched = watch(
+        {"src/helper.py": "x = (\n", "src/c.py": tool("c0", stage="t", top="AFTER = 'b'")},
+        waits=False,
+    )
+    broken = watched.until(Broken)
+    assert set(broken.waiting) >= {"b", "c"}
+    assert watched.next_run().tools == ("a",)
+    watched.press("a")
+    assert watched.until(Answered).sentence.startswith("running everything; b, c")
+    assert watched.next_run().tools == ("a",)
+    watched.save({"src/helper.py": FILES["src/helper.py"]})
+    run = watched.next_run()
+    assert (run.ends["b"], run.ends["c"]) == ("passed", "passed")
+
+
+def test_nothing_runs_with_a_configuration_that_cannot_be_read(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"orch.toml": "stages = [\n"})
+    watched.until(Broken)
+    assert answer(watched, "a") == "nothing can be run before what was told is mended"
+    watched.save({"orch.toml": FILES["orch.toml"]})
+    assert watched.settle() == []
+
+
+def test_what_is_broken_cannot_be_asked_for(watch: Watch) -> None:
+    watched = watch({"src/helper.py": "x = (\n"}, "b", runs_at_start=False)
+    assert answer(watched, "a") == "nothing can be run now; b: not before the mend"
+
+
+def test_a_key_that_cancels_a_run_loses_no_change(watch: Watch) -> None:
+    """c failed before; the run of the change in b is cancelled for another run of c, and comes behind it."""
+    fails = tool("c0", stage="t", body="assert os.path.exists('mended')")
+    watched = watch({"src/c.py": fails, SENTINEL: tool(stage="zz", top="AFTER = ()")})
+    watched.save({"src/b.py": gated("b1", top="AFTER = 'a'")})
+    watched.until_printed("begins")
+    (watched.root / "mended").touch()
+    watched.press("f")
+    watched.until(RunFinished)
+    let_go(watched)
+    watched.until_idle()
+    watched.settle()
+    assert "b1" in "".join(run.output for run in watched.runs)

@@ -1,0 +1,88 @@
+"""The loop of a watch, from its beginning to its end, with real projects and real workers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+
+import pytest
+
+from discover_orch.watch.watch_events import Changed, Waiting
+from tests.conftest import Project
+from tests.support.running import is_gone
+from tests.support.watched import ALL, FILES, Watch, Watched, gated, tool
+
+
+def test_it_runs_everything_and_then_waits(watch: Watch) -> None:
+    watched = watch()
+    (first,) = watched.runs
+    assert (first.tools, first.status) == (ALL, "passed")
+    assert first.began.is_first
+    assert set(first.reasons.values()) == {"everything that is watched"}
+    waiting = watched.seen[-1]
+    assert isinstance(waiting, Waiting)
+    assert (waiting.tools, waiting.files, waiting.scope) == (4, 6, "tool")
+
+
+def test_it_can_wait_for_the_first_change(watch: Watch) -> None:
+    watched = watch(runs_at_start=False)
+    assert watched.runs == []
+    watched.save({"src/a.py": tool("a1")})
+    run = watched.next_run()
+    assert (run.tools, run.began.is_first) == (("a",), True)
+
+
+def test_targets_limit(watch: Watch) -> None:
+    watched = watch({}, "t", "zz")
+    assert watched.runs[0].tools == ("c", "sentinel")
+    watched.save({"src/a.py": tool("a1")})
+    changed = watched.until(Changed)
+    assert (changed.paths, changed.tools) == (("src/a.py",), ())
+    assert watched.settle() == []
+
+
+def test_q_ends_it_well(watch: Watch) -> None:
+    watched = watch()
+    watched.press("q")
+    assert watched.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_its_code(watch: Watch, number: signal.Signals) -> None:
+    watched = watch()
+    before = signal.getsignal(number)
+    os.kill(os.getpid(), number)
+    assert watched.end() == 128 + number
+    assert signal.getsignal(number) != before
+
+
+def test_a_signal_during_a_run_interrupts_it_and_ends_all(watch: Watch) -> None:
+    watched = watch({"src/a.py": gated()}, waits=False)
+    watched.until_printed("begins")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert watched.end() == 130
+    (run,) = watched.runs
+    assert (run.status, run.ends["a"]) == ("interrupted", "interrupted")
+
+
+def test_no_process_and_no_descriptor_is_left(project: Project) -> None:
+    root = project(FILES)
+    before = sorted(os.listdir("/dev/fd"))
+    watched = Watched(root, preload=("decimal",))
+    watched.until_idle()
+    spare = watched.watching._standby._spare._worker
+    assert spare is not None
+    watched.close()
+    assert is_gone(spare.pid)
+    assert sorted(os.listdir("/dev/fd")) == before
+    gc.unfreeze()
+
+
+def test_closed_in_the_middle_of_a_run_it_leaves_none_either(project: Project) -> None:
+    root = project({**FILES, "src/a.py": gated().replace("'begins'", "'begins', os.getpid()")})
+    watched = Watched(root)
+    watched.until_printed("begins")
+    pid = int(watched.runs[-1].output.split()[-1])
+    watched.close()
+    assert is_gone(pid)

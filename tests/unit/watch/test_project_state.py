@@ -1,0 +1,648 @@
+"""What a change means: real projects on disk, looked at again after each edit. Nothing of theirs is ever run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import ProjectError, UsageError
+from discover_orch.model.observation import Seen
+from discover_orch.model.value import replace
+from discover_orch.planning.view import View
+from discover_orch.staleness.file_hashes import mark_of
+from discover_orch.staleness.memory import Memory
+from discover_orch.watch.project_state import Finding, Ground
+from discover_orch.watch.request import Request
+from tests.conftest import Project
+from tests.support.looked_at import BASE, CANARY, request_for, tool
+from tests.support.project_builder import write_files
+
+
+class CountingGround(Ground):
+    """Counts how often the whole project is looked at; `while_it_looks` happens at the end of a look."""
+
+    def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
+        self.looks = 0
+        self.while_it_looks: Callable[[], object] = lambda: None
+        super().__init__(request, environ)
+
+    def _look(self) -> View:
+        self.looks += 1
+        view = super()._look()
+        self.while_it_looks()
+        return view
+
+
+class Watched:
+    """A project that is watched without a clock: `change` edits it, and gives what that means."""
+
+    def __init__(self, root: Path, *words: str, **environ: str) -> None:
+        self.root = root
+        self.ground = CountingGround(request_for(root, *words), environ)
+
+    def change(
+        self, files: Mapping[str, str | bytes], *, gone: str = "", only_code: bool = False
+    ) -> Finding:
+        write_files(self.root, files)
+        for path in gone.split():
+            (self.root / path).unlink()
+        return self.find(only_code=only_code)
+
+    def find(self, *, only_code: bool = False) -> Finding:
+        self.ground.manifest.look()
+        finding = self.ground.consider(only_code=only_code)
+        assert not (self.root / "ran").exists()
+        return finding
+
+    def touches(self, files: Mapping[str, str | bytes], *, gone: str = "") -> dict[str, str]:
+        """The tools that are affected, each with its sentence."""
+        return dict(self.change(files, gone=gone).found)
+
+    def looks_at(self, files: Mapping[str, str | bytes]) -> bool:
+        """Whether the whole project was looked at on account of an edit."""
+        before = self.ground.looks
+        assert self.change(files).paths
+        return self.ground.looks > before
+
+
+@pytest.fixture
+def watched(project: Project) -> Watched:
+    return Watched(project(BASE))
+
+
+# Source.
+
+
+def test_nothing_has_changed_at_first(watched: Watched) -> None:
+    assert watched.find() == Finding()
+    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+
+
+def test_a_module_affects_the_tool_that_it_is(watched: Watched) -> None:
+    finding = watched.change({"src/a.py": tool(top="from src.lib import dates", body="return")})
+    assert (finding.paths, finding.by) == (("src/a.py",), {"src.a": "src/a.py"})
+    assert finding.found == {"src.a": "src/a.py changed"}
+    assert watched.find() == Finding()
+
+
+def test_a_helper_two_imports_away_affects_exactly_its_importers(watched: Watched) -> None:
+    assert watched.touches({"src/lib/deep.py": "x = 2\n"}) == {
+        "src.a": "src/lib/deep.py changed",
+        "src.b": "src/lib/deep.py changed",
+    }
+    assert watched.touches({"src/lib/dates.py": "from src.lib.deep import x\ny = 2\n"}) == {
+        "src.a": "src/lib/dates.py changed"
+    }
+
+
+def test_a_module_that_nobody_imports_affects_nothing(watched: Watched) -> None:
+    finding = watched.change({"src/lib/other.py": "x = 2\n"})
+    assert (finding.paths, finding.found) == (("src/lib/other.py",), {})
+
+
+def test_a_comment_affects_nothing(watched: Watched) -> None:
+    assert watched.change({"src/lib/deep.py": "x = 1  # one\n"}) == Finding()
+
+
+def test_a_package_that_becomes_one_affects_its_importers(watched: Watched) -> None:
+    found = watched.touches({"src/lib/__init__.py": ""})
+    assert set(found) == {"src.a", "src.b"}
+
+
+def test_a_helper_that_goes_affects_its_importers_and_so_does_its_return(watched: Watched) -> None:
+    assert watched.touches({}, gone="src/lib/deep.py") == {
+        "src.a": "src/lib/deep.py is gone",
+        "src.b": "src/lib/deep.py is gone",
+    }
+    assert set(watched.touches({"src/lib/deep.py": "x = 1\n"})) == {"src.a", "src.b"}
+
+
+def test_a_new_import_is_known_from_then_on(watched: Watched) -> None:
+    watched.change({"src/c.py": tool("t", top="from src.lib import other")})
+    assert set(watched.touches({"src/lib/other.py": "x = 2\n"})) == {"src.c"}
+    watched.change({"src/c.py": tool("t")})
+    assert watched.touches({"src/lib/other.py": "x = 3\n"}) == {}
+
+
+def test_what_was_awaited_affects_its_importers_when_it_appears(project: Project) -> None:
+    watched = Watched(project({"orch.toml": "", "src/a.py": tool(top="import helper")}))
+    assert watched.touches({"helper.py": ""}) == {"src.a": "helper.py changed"}
+
+
+def test_a_folder_that_was_awaited_affects_its_importers_when_it_appears(project: Project) -> None:
+    watched = Watched(project({"orch.toml": "", "src/a.py": tool(top="import wanted")}))
+    assert set(watched.touches({"wanted/": ""})) == {"src.a"}
+
+
+def test_a_helper_outside_that_is_no_longer_imported_has_not_changed(project: Project) -> None:
+    watched = Watched(
+        project({"orch.toml": "", "lib/h.py": "", "src/a.py": tool(top="import lib.h")})
+    )
+    assert set(watched.touches({"src/a.py": tool()})) == {"src.a"}
+    assert watched.ground.survey.again == ()
+    assert watched.find() == Finding()
+
+
+def test_what_a_tool_was_seen_to_load_affects_it(watched: Watched) -> None:
+    watched.ground.survey.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
+    assert watched.touches({"src/lib/other.py": "x = 2\n"}) == {"src.c": "src/lib/other.py changed"}
+
+
+def test_a_tool_with_an_import_that_cannot_be_read_is_affected_by_every_module_until_it_was_seen(
+    project: Project,
+) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": tool(top="import importlib, sys", body="importlib.import_module(sys.argv)"),
+            "src/x.py": "y = 1\n",
+        }
+    )
+    watched = Watched(root)
+    assert watched.ground.survey.has_unread("src.a")
+    assert set(watched.touches({"src/x.py": "y = 2\n"})) == {"src.a"}
+    watched.ground.survey.note_loaded("src.a", ["src/a.py"])
+    assert watched.touches({"src/x.py": "y = 3\n"}) == {}
+
+
+# orchconf.py.
+
+
+CONF = "from discover_orch import resource\nfrom helpers.net import x\n@resource\ndef http(): return x\n"
+
+
+def with_conf(project: Project) -> Watched:
+    return Watched(
+        project(
+            {
+                "orch.toml": "",
+                "orchconf.py": CONF,
+                "helpers/net.py": "x = 1\n",
+                "src/a.py": tool(takes="http"),
+                "src/b.py": tool(takes="conn"),
+                "src/c.py": tool(),
+            }
+        )
+    )
+
+
+def test_orchconf_affects_the_tools_that_take_a_resource(project: Project) -> None:
+    watched = with_conf(project)
+    assert watched.touches({"orchconf.py": CONF + "y = 1\n"}) == {
+        "src.a": "orchconf.py changed",
+        "src.b": "orchconf.py changed",
+    }
+
+
+def test_so_does_what_orchconf_imports(project: Project) -> None:
+    watched = with_conf(project)
+    assert set(watched.touches({"helpers/net.py": "x = 2\n"})) == {"src.a", "src.b"}
+
+
+def test_an_orchconf_that_goes_or_appears_affects_them_too(project: Project) -> None:
+    files = {"orch.toml": "", "src/b.py": tool(takes="conn"), "src/c.py": tool()}
+    watched = Watched(project({**files, "orchconf.py": "def get_connection(): pass\n"}))
+    assert watched.touches({}, gone="orchconf.py") == {"src.b": "orchconf.py is gone"}
+    assert watched.touches({"orchconf.py": CONF}) == {"src.b": "orchconf.py changed"}
+
+
+def test_a_resource_that_goes_holds_everything_until_it_is_back(project: Project) -> None:
+    """Without it no plan can be made: `http` is a parameter then, and has no value."""
+    watched = with_conf(project)
+    finding = watched.change({}, gone="orchconf.py")
+    assert (finding.found, len(finding.problems)) == ({}, 1)
+    finding = watched.change({"src/c.py": tool(body="return")})
+    assert (finding.found, set(watched.ground.waiting)) == ({}, {"a", "b", "c"})
+    finding = watched.change({"orchconf.py": CONF})
+    assert set(finding.found) == {"src.a", "src.b", "src.c"}
+    assert (finding.held, finding.problems) == ((), ())
+
+
+# The configuration.
+
+
+PARAMS = {
+    "orch.toml": "[params.a]\nsince = '1'\n",
+    "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
+    "src/b.py": tool(takes="conn, *, since: str = 'y'"),
+}
+
+
+def test_another_pythonpath_affects_every_tool(project: Project) -> None:
+    watched = Watched(project(PARAMS))
+    text = "pythonpath = ['.', 'lib']\n" + PARAMS["orch.toml"]
+    assert set(watched.touches({"orch.toml": text, "lib/x.py": ""})) == {"src.a", "src.b"}
+    assert watched.find() == Finding()
+    assert watched.touches({"src/b.py": tool()}) == {"src.b": "src/b.py changed"}
+
+
+def test_a_configuration_that_says_the_same_affects_nothing(project: Project) -> None:
+    watched = Watched(project(PARAMS))
+    finding = watched.change({"orch.toml": "# since\n" + PARAMS["orch.toml"]})
+    assert (finding.paths, finding.found) == (("orch.toml",), {})
+
+
+def test_a_broken_configuration_is_a_problem_and_nothing_is_accepted(project: Project) -> None:
+    watched = Watched(project(PARAMS))
+    finding = watched.change({"orch.toml": "stages = [\n", "src/b.py": tool()})
+    assert [one.location and one.location.path for one in finding.problems] == ["orch.toml"]
+    assert (finding.paths, finding.found) == ((), {})
+    assert watched.ground.targets == ("src.a", "src.b")
+    assert watched.find().problems == finding.problems
+    finding = watched.change({"orch.toml": PARAMS["orch.toml"]})
+    assert finding.found == {"src.b": "src/b.py changed"}
+    assert watched.find() == Finding()
+
+
+def test_a_configuration_that_is_mended_with_something_new_in_it(project: Project) -> None:
+    watched = Watched(project(PARAMS))
+    watched.change({"orch.toml": "surprise = 1\n"})
+    assert watched.touches({"orch.toml": "[params.a]\nsince = '9'\n"}) == {
+        "src.a": "--since is 9, was 1 (orch.toml)"
+    }
+
+
+def test_a_parameter_that_a_tool_cannot_take_is_a_problem_until_it_is_mended(
+    project: Project,
+) -> None:
+    watched = Watched(project(PARAMS))
+    finding = watched.change({"orch.toml": "[params.a]\nlimit = 'many'\n"})
+    assert len(finding.problems) == 1
+    assert finding.found == {}
+    assert "src.a" in watched.touches({"orch.toml": "[params.a]\nlimit = 4\n"})
+    assert watched.find() == Finding()
+
+
+def test_the_first_look_raises_as_a_run_would(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool()})
+    with pytest.raises(UsageError):
+        Watched(root, "nobody")
+    project({"orch.toml": "stages = 3\n"})
+    with pytest.raises(ProjectError):
+        Watched(root)
+
+
+def test_files_that_are_to_be_ignored_affect_nothing(project: Project) -> None:
+    text = "[watch]\nignore = ['src/lib/*']\n"
+    watched = Watched(project({**BASE, "orch.toml": text}))
+    assert watched.change({"src/lib/deep.py": "x = 2\n"}) == Finding()
+
+
+def test_files_that_are_to_be_ignored_from_now_on_affect_nothing(watched: Watched) -> None:
+    watched.change({"orch.toml": "[watch]\nignore = ['src/lib/*']\n"})
+    assert watched.touches({"src/lib/deep.py": "x = 2\n"}) == {}
+
+
+# Tools that come and go.
+
+
+def test_a_new_tool_is_affected_and_has_its_place_in_the_order(watched: Watched) -> None:
+    finding = watched.change({"src/new.py": tool("s")})
+    assert finding.found == {"src.new": "src/new.py changed"}
+    assert finding.is_structural
+    assert watched.ground.targets == ("src.a", "src.new", "src.b", "src.c")
+
+
+def test_a_module_that_becomes_a_tool_and_is_one_no_more(watched: Watched) -> None:
+    assert set(watched.touches({"src/lib/other.py": tool()})) == {"src.lib.other"}
+    finding = watched.change({"src/lib/other.py": "x = 1\n"})
+    assert (finding.found, finding.gone) == ({}, ("other",))
+
+
+def test_a_tool_whose_file_goes_is_gone_and_affects_nothing_that_does_not_import_it(
+    watched: Watched,
+) -> None:
+    finding = watched.change({}, gone="src/a.py")
+    assert (finding.paths, finding.gone, finding.found) == (("src/a.py",), ("a",), {})
+    assert watched.ground.targets == ("src.b", "src.c")
+
+
+def test_a_tool_that_moves_goes_and_comes(watched: Watched) -> None:
+    (watched.root / "src/sub").mkdir()
+    os.rename(watched.root / "src/a.py", watched.root / "src/sub/a.py")
+    finding = watched.find()
+    assert set(finding.paths) == {"src/a.py", "src/sub/a.py"}
+    assert (set(finding.found), finding.gone) == ({"src.sub.a"}, ("a",))
+
+
+def test_a_tool_that_is_switched_off_is_gone(watched: Watched) -> None:
+    finding = watched.change({"src/c.py": "STAGE = None\ndef run(): pass\n"})
+    assert (finding.found, finding.gone) == ({}, ("c",))
+
+
+def test_a_file_that_appears_while_the_project_is_looked_at_is_not_lost(watched: Watched) -> None:
+    """In the look for `early`, after the tools were found and before the manifest was arranged."""
+    watched.ground.while_it_looks = lambda: write_files(watched.root, {"src/late.py": tool()})
+    watched.change({"src/early.py": tool()})
+    watched.ground.while_it_looks = lambda: None
+    if "src.late" not in watched.ground.targets:
+        assert set(watched.find().found) == {"src.late"}
+
+
+def test_a_file_that_changes_while_the_project_is_looked_at_is_told(watched: Watched) -> None:
+    text = tool("t", body="return")
+    watched.ground.while_it_looks = lambda: write_files(watched.root, {"src/c.py": text})
+    finding = watched.change({"src/new.py": tool()})
+    watched.ground.while_it_looks = lambda: None
+    assert set(finding.found) == {"src.new"}
+    assert watched.ground.survey.again == ("src/c.py",)
+    assert watched.find().found == {"src.c": "src/c.py changed"}
+
+
+# Broken files.
+
+
+def test_a_broken_module_holds_its_own_tool_until_it_is_mended(watched: Watched) -> None:
+    finding = watched.change({"src/a.py": "STAGE = 's'\ndef run(:\n"})
+    assert finding.found == {}
+    assert [str(one.location) for one in finding.problems] == ["src/a.py:2"]
+    assert watched.ground.is_held("src.a")
+    finding = watched.change({"src/a.py": tool(body="return")})
+    assert finding.found == {"src.a": "src/a.py changed"}
+    assert not watched.ground.is_held("src.a")
+
+
+def test_a_broken_helper_holds_its_importers_and_no_others(watched: Watched) -> None:
+    watched.change({"src/lib/dates.py": "from src.lib.deep import x\ny = (\n"})
+    assert [watched.ground.is_held(one) for one in watched.ground.targets] == [True, False, False]
+    finding = watched.change({"src/lib/deep.py": "x = 2\n"})
+    assert (set(finding.found), finding.held) == ({"src.b"}, ("a",))
+    finding = watched.change({"src/lib/dates.py": "from src.lib.deep import x\n"})
+    assert finding.found == {"src.a": "src/lib/deep.py changed"}
+    assert finding.held == ()
+
+
+def test_a_mend_that_means_something_new_affects(watched: Watched) -> None:
+    watched.change({"src/lib/dates.py": "y = (\n"})
+    found = watched.touches({"src/lib/dates.py": "from src.lib.deep import x\ny = 2\n"})
+    assert found == {"src.a": "src/lib/dates.py changed"}
+
+
+def test_a_break_that_is_undone_affects_nothing(watched: Watched) -> None:
+    watched.change({"src/lib/dates.py": "y = (\n"})
+    watched.change({"src/lib/dates.py": BASE["src/lib/dates.py"]})
+    assert watched.find() == Finding()
+    watched.change({"src/a.py": "STAGE = (\n"})
+    finding = watched.change({"src/a.py": BASE["src/a.py"]})
+    assert (finding.found, finding.held) == ({}, ())
+    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+
+
+def test_a_broken_module_keeps_its_last_good_edges(watched: Watched) -> None:
+    watched.change({"src/lib/dates.py": "y = (\n"})
+    watched.change({"src/lib/deep.py": "x = 2\n"})
+    found = watched.touches({"src/lib/dates.py": "from src.lib.deep import x\n"})
+    assert found == {"src.a": "src/lib/deep.py changed"}
+
+
+def test_one_broken_tool_hides_no_other(watched: Watched) -> None:
+    watched.change({"src/a.py": "STAGE = (\n"})
+    assert set(watched.touches({"src/new.py": tool("t")})) == {"src.new"}
+    assert set(watched.touches({"src/c.py": tool("t", body="return")})) == {"src.c"}
+    assert set(watched.touches({"src/a.py": tool(body="return")})) == {"src.a"}
+
+
+def test_a_tool_that_is_broken_and_then_deleted_holds_nothing(watched: Watched) -> None:
+    watched.change({"src/a.py": "STAGE = (\n"})
+    finding = watched.change({}, gone="src/a.py")
+    assert (finding.found, finding.held, finding.problems) == ({}, (), ())
+    assert watched.ground.targets == ("src.b", "src.c")
+
+
+def test_a_project_that_was_broken_from_the_beginning(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = (\n", "src/b.py": tool()})
+    watched = Watched(root)
+    assert watched.ground.targets == ("src.b",)
+    assert set(watched.ground.manifest.broken) == {"src/a.py"}
+    assert set(watched.touches({"src/a.py": tool()})) == {"src.a"}
+    only = Watched(project({"src/a.py": "STAGE = (\n", "src/b.py": "STAGE = [\n"}))
+    assert only.ground.targets == ()
+    assert set(only.touches({"src/b.py": tool()})) == {"src.b"}
+
+
+def test_the_last_tool_may_go_and_another_come(project: Project) -> None:
+    watched = Watched(project({"orch.toml": "", "src/a.py": tool()}))
+    finding = watched.change({}, gone="src/a.py")
+    assert (finding.gone, watched.ground.targets) == (("a",), ())
+    assert finding.problems
+    finding = watched.change({"src/b.py": tool()})
+    assert (set(finding.found), finding.problems) == ({"src.b"}, ())
+
+
+# Targets and data.
+
+
+def test_targets_limit(project: Project) -> None:
+    watched = Watched(project(BASE), "t")
+    assert watched.ground.targets == ("src.b", "src.c")
+    assert watched.touches({"src/lib/deep.py": "x = 2\n"}) == {"src.b": "src/lib/deep.py changed"}
+    finding = watched.change({"src/a.py": tool(body="return")})
+    assert (finding.paths, finding.found) == (("src/a.py",), {})
+    assert set(watched.touches({"src/new.py": tool("t"), "src/newer.py": tool("s")})) == {"src.new"}
+
+
+DATA = {
+    "orch.toml": "",
+    "src/a.py": tool(top="ORCH = {'inputs': ['in/*.csv', 'rates.json'], 'outputs': 'out/*'}"),
+    "src/b.py": tool(top="ORCH = {'inputs': 'in'}"),
+    "src/c.py": tool(),
+    "in/x.csv": "1\n",
+}
+
+
+def test_an_input_affects_the_tools_that_declare_it(project: Project) -> None:
+    watched = Watched(project(DATA))
+    assert set(watched.touches({"in/x.csv": "2\n"})) == {"src.a", "src.b"}
+    assert set(watched.touches({"in/new/y.csv": "2\n"})) == {"src.b"}
+    assert watched.touches({"rates.json": "{}"}) == {"src.a": "rates.json is there now"}
+    assert watched.touches({}, gone="rates.json") == {"src.a": "rates.json is gone"}
+    assert watched.touches({"out/z": "", "elsewhere.csv": ""}) == {}
+
+
+def test_data_can_be_left_for_later(project: Project) -> None:
+    watched = Watched(project(DATA))
+    finding = watched.change({"in/x.csv": "2\n", "src/c.py": tool(body="return")}, only_code=True)
+    assert (finding.paths, set(finding.found)) == (("src/c.py",), {"src.c"})
+    assert watched.find(only_code=True) == Finding()
+    assert set(watched.find().found) == {"src.a", "src.b"}
+
+
+def test_the_outputs_of_tools_are_found_as_far_as_they_are_there(project: Project) -> None:
+    ground = Watched(project({**DATA, "out/z": ""})).ground
+    assert ground.find_outputs(["src.a", "src.c", "src.nobody"]) == {"out/z"}
+
+
+# What must be looked at anew.
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"src/c.py": tool("t", takes="*, since='x'")},
+        {"src/new.py": "x = 1\n"},
+        {"orch.toml": "# changed\n"},
+        {"orchconf.py": ""},
+    ],
+)
+def test_what_the_command_line_offers_is_structural(
+    watched: Watched, files: Mapping[str, str]
+) -> None:
+    assert watched.looks_at(files)
+
+
+def test_a_constant_that_tools_take_their_stage_from_is_structural(project: Project) -> None:
+    text = f"{CANARY}from src.names import FIRST\nSTAGE = FIRST\ndef run(): pass\n"
+    watched = Watched(project({"orch.toml": "", "src/names.py": "FIRST = 's'\n", "src/a.py": text}))
+    finding = watched.change({"src/names.py": "FIRST = 't'\n"})
+    assert (finding.is_structural, set(finding.found)) == (True, {"src.a"})
+    assert watched.ground.registry.tools["src.a"].stages == ("t",)
+
+
+def test_after_a_structural_change_bodies_are_still_none(watched: Watched) -> None:
+    assert watched.looks_at({"src/c.py": tool("t", takes="*, since='x'")})
+    watched.ground.warm()
+    assert not watched.looks_at({"src/c.py": tool("t", takes="*, since='x'", body="return")})
+
+
+def test_a_signature_that_changed_is_in_the_plan(project: Project) -> None:
+    watched = Watched(project(PARAMS))
+    finding = watched.change({"src/a.py": tool(takes="*, since: str = 'x', until: str = 'y'")})
+    assert finding.is_structural
+    assert [one.name for one in watched.ground.registry.tools["src.a"].params] == ["since", "until"]
+
+
+# Plans and folders.
+
+
+def test_a_plan_of_some_has_their_order_and_their_reasons(watched: Watched) -> None:
+    plan = watched.ground.plan_of({"src.c": "why c", "src.a": "why a", "src.gone": "x"})
+    assert [(step.tool.module, step.reason) for step in plan.steps] == [
+        ("src.a", "why a"),
+        ("src.c", "why c"),
+    ]
+    assert all(set(step.after) <= {"src.a", "src.c"} for step in plan.steps)
+
+
+def test_what_else_is_run_is_a_matter_of_the_scope(watched: Watched) -> None:
+    expand = watched.ground.expand
+    assert expand(["src.b"], "tool") == ("src.b",)
+    assert expand(["src.b"], "stage") == ("src.b", "src.c")
+    assert expand(["src.a"], "downstream") == ("src.a", "src.b", "src.c")
+
+
+def test_it_says_what_the_watched_tools_import_from_elsewhere(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": tool(top="import json\nfrom src import helper"),
+            "src/b.py": tool("t", top="import decimal"),
+            "src/helper.py": "from xml.dom import minidom\n",
+        }
+    )
+    assert Watched(root).ground.preload() == (
+        ("json", ()),
+        ("xml.dom", ("minidom",)),
+        ("decimal", ()),
+    )
+    assert Watched(root, "b").ground.preload() == (("decimal", ()),)
+
+
+# What tools were seen to do.
+
+
+FLOWS = {
+    "orch.toml": "stages = ['s', 't']\n",
+    "src/a.py": tool(),
+    "src/b.py": tool(),
+    "src/c.py": tool("t"),
+    "x.csv": "1",
+    "in/y.csv": "1",
+}
+
+
+def see(
+    watched: Watched, name: str, *reads: str, has_passed: bool = True, **more: tuple[str, ...]
+) -> None:
+    """The tool ends in a run that begins with it, and has read these as they stand."""
+    marks = {path: mark_of(str(watched.root / path)) or (-1, 0, 0) for path in reads}
+    read = tuple((path, *mark) for path, mark in marks.items())
+    folders = tuple((path, "") for path in more.pop("listed", ()))
+    seen = replace(Seen(read=read, listed=folders), **more)
+    watched.ground.sightings.note_end(f"src.{name}", seen, has_passed=has_passed)
+
+
+def test_what_a_tool_was_seen_to_need_affects_it_from_then_on(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    assert watched.touches({"x.csv": "2"}) == {}
+    see(watched, "a", "x.csv", missed=("late.csv",), listed=("in",))
+    watched.ground.learn()
+    assert watched.ground.survey.observed == (2, 1)
+    assert watched.find() == Finding()
+    assert watched.touches({"x.csv": "3"}) == {"src.a": "x.csv changed"}
+    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
+    assert watched.touches({"in/y.csv": "2"}) == {}
+    assert watched.touches({"in/z.csv": "2"}) == {"src.a": "in/z.csv is there now"}
+    assert watched.touches({}, gone="in/y.csv x.csv") == {"src.a": "in/y.csv is gone"}
+    assert watched.find(only_code=True) == Finding()
+
+
+def test_what_earlier_runs_have_shown_is_known_from_the_start(project: Project) -> None:
+    root = project({**FLOWS, ".orch/": ""})
+    Memory(str(root)).write_flows({"src.a": Dataflow(reads=("x.csv",))})
+    assert Watched(root).touches({"x.csv": "2"}) == {"src.a": "x.csv changed"}
+    assert Watched(root, "b").touches({"x.csv": "3"}) == {}
+
+
+def test_the_order_follows_from_what_was_seen(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+    see(watched, "a", "x.csv", written=("out.csv",))
+    see(watched, "b", written=("x.csv",))
+    watched.ground.learn(["x.csv"])
+    assert watched.ground.targets == ("src.b", "src.a", "src.c")
+    assert watched.ground.expand(["src.b"], "downstream") == ("src.b", "src.a", "src.c")
+    see(watched, "c", "in/y.csv")
+    watched.ground.learn()
+    assert watched.ground.expand(["src.b"], "downstream") == ("src.b", "src.a")
+    # A look at the whole project takes nothing of it away, though nothing was kept on the disk.
+    watched.change({"src/d.py": tool("t")})
+    assert watched.ground.targets[:2] == ("src.b", "src.a")
+
+
+def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_affects_it(
+    project: Project,
+) -> None:
+    watched = Watched(project(FLOWS))
+    see(watched, "a", "x.csv", "in/y.csv", missed=("late.csv",))
+    project({"x.csv": "2, and longer", "late.csv": "", "in/y.csv": "2, and longer"})
+    watched.ground.learn(["in/y.csv"])  # which the run wrote itself
+    assert watched.find().found == {"src.a": "late.csv is there now"}
+    assert watched.find() == Finding()
+
+
+def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
+    watched = Watched(project(FLOWS))
+    see(watched, "a", missed=("late.csv",), has_passed=False)
+    watched.ground.learn()
+    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
+
+
+def test_the_database_is_nobodys_input(project: Project) -> None:
+    inputs = tool(top="ORCH = {'inputs': 'in'}")
+    watched = Watched(project({**FLOWS, "src/a.py": inputs, "in/x.db": ""}))
+    watched.ground.sightings.note_end("src.b", Seen(database="in/x.db"), has_passed=True)
+    watched.ground.learn()
+    assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
+
+
+def test_nothing_new_costs_no_look(watched: Watched) -> None:
+    see(watched, "a", "orch.toml")
+    watched.ground.learn()
+    before = watched.ground.view
+    see(watched, "a", "orch.toml")
+    watched.ground.learn()
+    assert watched.ground.view is before

@@ -1,0 +1,168 @@
+"""What was asked to be watched, planned anew as the project changes. Nothing of its tools is ever run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from discover_orch.model.errors import EmptyError, ProjectError, UsageError
+from discover_orch.planning.plan import Plan
+from discover_orch.watch.request import Planned, find_differences
+from tests.conftest import Project
+from tests.support.looked_at import BASE, request_for, tool
+from tests.support.project_builder import write_files
+
+
+class Asked:
+    """What was asked of a project: planned at first, and again after each edit."""
+
+    def __init__(self, root: Path, *words: str, database: str | None = None) -> None:
+        self.root = root
+        self.request = request_for(root, *words, database=database)
+        self.view = self.request.look({})
+        self.planned = self.request.plan(self.view)
+
+    @property
+    def targets(self) -> list[str]:
+        return [step.tool.module for step in self.planned.plan.steps]
+
+    def edit(self, files: Mapping[str, str], *, gone: str = "") -> Planned:
+        write_files(self.root, files)
+        for path in gone.split():
+            (self.root / path).unlink()
+        self.view = self.request.look({})
+        self.planned = self.request.plan(self.view, self.planned.plan)
+        assert not (self.root / "ran").exists()
+        return self.planned
+
+    def touches(self, files: Mapping[str, str]) -> dict[str, str]:
+        """The tools for which an edit of the configuration means something, each with its sentence."""
+        old, before = self.view, self.planned.plan
+        after = self.edit(files).plan
+        return find_differences(old, self.view, before, after)
+
+
+# The plan.
+
+
+def test_everything_is_planned_or_what_the_words_mean(project: Project) -> None:
+    root = project(BASE)
+    assert Asked(root).targets == ["src.a", "src.b", "src.c"]
+    asked = Asked(root, "t")
+    assert (asked.targets, asked.planned.problems, asked.planned.strays) == (
+        ["src.b", "src.c"],
+        (),
+        (),
+    )
+
+
+def test_the_first_plan_raises_as_a_run_would(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool()})
+    with pytest.raises(UsageError):
+        Asked(root, "nobody")
+    (root / "src/a.py").unlink()
+    with pytest.raises(EmptyError):
+        Asked(root)
+    project({"orch.toml": "stages = 3\n"})
+    with pytest.raises(ProjectError):
+        Asked(root)
+
+
+def test_a_file_that_cannot_be_read_takes_nothing_away_but_itself(project: Project) -> None:
+    asked = Asked(project({**BASE, "src/a.py": "STAGE = (\n"}))
+    assert (asked.targets, asked.planned.problems) == (["src.b", "src.c"], ())
+    asked.edit({"src/b.py": "STAGE = (\n"})
+    assert (asked.targets, asked.planned.problems) == (["src.c"], ())
+
+
+def test_of_files_that_all_cannot_be_read_there_is_an_empty_plan(project: Project) -> None:
+    asked = Asked(project({"src/a.py": "STAGE = (\n", "src/b.py": "STAGE = [\n"}))
+    assert asked.targets == []
+
+
+def test_a_target_that_has_gone_takes_no_other_with_it(project: Project) -> None:
+    asked = Asked(project(BASE), "a", "c")
+    assert asked.edit({}, gone="src/a.py").problems == ()
+    assert asked.targets == ["src.c"]
+    assert len(asked.planned.strays) == 1
+    is_back = asked.edit({"src/a.py": BASE["src/a.py"]})
+    assert asked.targets == ["src.a", "src.c"]
+    assert is_back.strays == ()
+
+
+def test_when_the_last_tool_has_gone_the_plan_is_empty_and_that_a_problem(
+    project: Project,
+) -> None:
+    asked = Asked(project({"orch.toml": "", "src/a.py": tool()}))
+    planned = asked.edit({}, gone="src/a.py")
+    assert planned.plan == Plan(words=())
+    assert planned.problems
+
+
+def test_what_stands_in_the_way_of_a_later_plan_leaves_the_one_before(project: Project) -> None:
+    asked = Asked(project(PARAMS))
+    before = asked.planned.plan
+    planned = asked.edit({"orch.toml": "[params.a]\nlimit = 'many'\n"})
+    assert planned.plan is before
+    assert len(planned.problems) == 1
+
+
+# What the configuration means.
+
+
+PARAMS = {
+    "orch.toml": "[params.a]\nsince = '1'\n",
+    "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
+    "src/b.py": tool(takes="conn, *, since: str = 'y'"),
+}
+
+
+def test_a_parameter_of_the_configuration_affects_its_tool_with_a_sentence(
+    project: Project,
+) -> None:
+    asked = Asked(project(PARAMS))
+    assert asked.touches({"orch.toml": "[params.a]\nsince = '2'\n"}) == {
+        "src.a": "--since is 2, was 1 (orch.toml)"
+    }
+    assert asked.touches({"orch.toml": ""}) == {"src.a": "--since is not given, was 2 (orch.toml)"}
+    assert asked.touches({"orch.toml": "[params.b]\nsince = '3'\n"}) == {
+        "src.b": "--since is 3 (orch.toml)"
+    }
+
+
+def test_a_secret_is_not_told(project: Project) -> None:
+    files = {
+        "orch.toml": "[params]\napi_token = 'abc1'\n",
+        "src/a.py": tool(takes="*, api_token='x'"),
+    }
+    asked = Asked(project(files))
+    (sentence,) = asked.touches({"orch.toml": "[params]\napi_token = 'abc2'\n"}).values()
+    assert "abc" not in sentence
+
+
+def test_another_database_affects_the_tools_that_take_the_connection(project: Project) -> None:
+    asked = Asked(project(PARAMS))
+    text = PARAMS["orch.toml"]
+    assert asked.touches({"orch.toml": "database = 'sqlite:///other.db'\n" + text}) == {
+        "src.b": "the database changed in orch.toml"
+    }
+    text = "database = 'sqlite:///other.db'\ntransaction = 'none'\n" + text
+    assert set(asked.touches({"orch.toml": text})) == {"src.b"}
+
+
+def test_a_database_of_the_command_line_stays(project: Project) -> None:
+    asked = Asked(project(PARAMS), database="sqlite:///mine.db")
+    assert asked.view.project.database == "sqlite:///mine.db"
+    text = "database = 'sqlite:///other.db'\n" + PARAMS["orch.toml"]
+    assert asked.touches({"orch.toml": text}) == {}
+    assert asked.view.project.database == "sqlite:///mine.db"
+
+
+def test_another_pythonpath_means_something_for_every_tool(project: Project) -> None:
+    asked = Asked(project(PARAMS))
+    text = "pythonpath = ['.', 'lib']\n" + PARAMS["orch.toml"]
+    assert asked.touches({"orch.toml": text, "lib/x.py": ""}) == dict.fromkeys(
+        ("src.a", "src.b"), "pythonpath changed in orch.toml"
+    )

@@ -1,0 +1,194 @@
+"""What tools depend on, and what is looked at and listened to therefore: real projects, of which nothing is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from discover_orch.model.observation import Seen
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.view import View
+from discover_orch.staleness.import_graph import Sources
+from discover_orch.watch.observed_inputs import Sightings
+from discover_orch.watch.watch_set import Survey
+from tests.conftest import Project
+from tests.support.looked_at import BASE, request_for, tool
+from tests.support.project_builder import write_files
+
+
+class Surveyed:
+    """A project and the survey of it."""
+
+    def __init__(self, root: Path, *words: str) -> None:
+        self.root = root
+        self._request = request_for(root, *words)
+        self.view, self.plan = self.look()
+        self.sightings = Sightings(str(root))
+        view = self.view
+        self.survey = Survey(view.project, view.registry, self.plan, self.sightings)
+
+    def renew(self) -> None:
+        """After a look at the whole project."""
+        self.view, self.plan = self.look()
+        self.survey.renew(self.view.project, self.view.registry, self.plan)
+
+    def learn(self, module: str, seen: Seen) -> frozenset[str]:
+        """The tool was seen to do this."""
+        self.sightings.note_end(module, seen, has_passed=True)
+        return self.survey.learn(self.view.registry, self.plan)
+
+    def look(self) -> tuple[View, Plan]:
+        view = self._request.look({})
+        return view, self._request.plan(view).plan
+
+
+@pytest.fixture
+def surveyed(project: Project) -> Surveyed:
+    return Surveyed(project(BASE))
+
+
+# How far tools reach.
+
+
+def test_a_tool_depends_on_all_that_it_imports(surveyed: Surveyed) -> None:
+    survey = surveyed.survey
+    assert survey.reaches["src.a"].paths >= {"src/a.py", "src/lib/dates.py", "src/lib/deep.py"}
+    tools = ("src.a", "src.b", "src.c", "src.nobody")
+    assert [survey.depends_on(one, {"src/lib/deep.py"}) for one in tools] == [
+        *(True, True, False, False),
+    ]
+    assert not survey.has_unread("src.a")
+
+
+def test_who_takes_a_resource_depends_on_orchconf_and_its_imports(project: Project) -> None:
+    survey = Surveyed(
+        project(
+            {
+                "orch.toml": "",
+                "orchconf.py": "from helpers.net import x\n",
+                "helpers/net.py": "x = 1\n",
+                "src/a.py": tool(takes="conn"),
+                "src/b.py": tool(),
+            }
+        )
+    ).survey
+    assert survey.reaches["src.a"].paths >= {"src/a.py", "orchconf.py", "helpers/net.py"}
+    assert survey.reaches["src.b"].paths == {"src/b.py"}
+
+
+def test_an_affected_tool_has_the_path_that_did_it(surveyed: Surveyed) -> None:
+    survey = surveyed.survey
+    find = survey.find_affected
+    assert find(["src/lib/dates.py"], survey.reaches, ["src.a", "src.b"]) == {
+        "src.a": "src/lib/dates.py"
+    }
+    assert find(["src/lib/dates.py"], survey.reaches, ["src.b"]) == {}
+    survey.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
+    assert find(["src/lib/other.py"], survey.reaches, ["src.c"]) == {"src.c": "src/lib/other.py"}
+
+
+def test_a_file_that_cannot_be_read_keeps_its_tool(surveyed: Surveyed) -> None:
+    write_files(surveyed.root, {"src/a.py": "STAGE = (\n"})
+    surveyed.view, surveyed.plan = surveyed.look()
+    view = surveyed.view
+    assert "src.a" not in view.registry.tools
+    surveyed.survey.renew(view.project, view.registry, surveyed.plan, keep=["src/a.py"])
+    assert surveyed.survey.depends_on("src.a", {"src/lib/dates.py"})
+    surveyed.survey.renew(view.project, view.registry, surveyed.plan)
+    assert "src.a" not in surveyed.survey.reaches
+
+
+def test_who_ran_on_other_bytes_than_were_ever_seen_is_torn(surveyed: Surveyed) -> None:
+    survey = surveyed.survey
+    source = survey.sources.read("src/lib/dates.py")
+    assert source is not None
+    modules = ["src.a", "src.b", "src.gone"]
+    assert survey.find_torn(modules, {source.path: source.hash}) == {}
+    assert survey.find_torn(modules, {source.path: "of half a file"}) == {
+        "src.a": "src/lib/dates.py was being written while it ran"
+    }
+    survey.note_loaded("src.gone", ["src/lib/dates.py"])
+    assert set(survey.find_torn(modules, {source.path: "?"})) == {"src.a", "src.gone"}
+
+
+def test_another_pythonpath_begins_from_nothing(surveyed: Surveyed) -> None:
+    survey, before = surveyed.survey, surveyed.survey.manifest
+    code = survey.code
+    surveyed.renew()
+    assert (survey.manifest is before, survey.code is code) == (True, True)
+    write_files(
+        surveyed.root, {"orch.toml": BASE["orch.toml"] + "pythonpath = ['.', 'lib']\n", "lib/": ""}
+    )
+    surveyed.renew()
+    assert isinstance(survey.sources, Sources)
+    assert (survey.manifest is before, survey.code is code) == (False, False)
+
+
+# What is looked at, and listened to.
+
+
+DATA = {
+    "orch.toml": "",
+    "src/a.py": tool(top="ORCH = {'inputs': ['in/*.csv', 'rates.json'], 'outputs': 'out/*'}"),
+    "src/b.py": tool(top="ORCH = {'inputs': 'in'}"),
+    "src/c.py": tool(),
+    "in/x.csv": "1\n",
+}
+
+
+def test_what_is_code_and_what_is_data(project: Project) -> None:
+    survey = Surveyed(project(DATA)).survey
+    code = ["src/a.py", "orch.toml", "pyproject.toml", "orchconf.py", "wanted/"]
+    assert [one for one in (*code, "in/x.csv", "rates.json") if survey.is_code(one)] == code
+
+
+def test_it_says_which_folders_are_to_be_listened_to(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "pythonpath = ['.', 'lib']\n",
+            "src/a.py": tool(
+                top="from helpers import x\nORCH = {'inputs': ['in', 'rates/now.csv', 'more/*.json']}"
+            ),
+            "helpers/x.py": "",
+            "in/a.csv": "",
+            "lib/": "",
+        }
+    )
+    deep, flat = Surveyed(root).survey.folders
+    assert set(deep) == {"src", "helpers", "in"}
+    assert {"", "lib", "rates"} <= set(flat)  # `more` is not there: its parent tells when it comes
+    assert not set(deep) & set(flat)
+
+
+def test_a_pattern_for_files_of_the_root_does_not_listen_to_all_below_it(project: Project) -> None:
+    """Else every event of .git, .venv and node_modules counts, and each folder there needs a watch."""
+    inputs = tool(top="ORCH = {'inputs': ['*.json', '.env']}")
+    survey = Surveyed(project({"orch.toml": "", "src/a.py": inputs, ".venv/x.txt": ""})).survey
+    assert survey.folders == (("src",), ("",))
+    assert survey.manifest.is_relevant("rates.json", is_folder=False)
+    assert not survey.manifest.is_relevant(".venv/lib/x.txt", is_folder=False)
+
+
+def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
+    made = Surveyed(project({"orch.toml": "", "src/a.py": tool(), "in/y.csv": "1"}))
+    assert made.survey.folders == (("src",), ("",))
+    seen = Seen(
+        read=(("in/y.csv", 1, 1, 1),),
+        missed=("more/deep/z",),
+        listed=(("where", ""), (".", "")),
+    )
+    assert made.learn("src.a", seen) == {"in/y.csv", "more/deep/z"}
+    deep, flat = made.survey.folders
+    assert (deep, set(flat)) == (("src",), {"", "in", "more/deep", "where"})
+    assert made.survey.observed == (2, 2)
+    assert made.learn("src.a", seen) == frozenset()
+
+
+def test_what_is_loaded_from_elsewhere_is_looked_at_and_listened_to(surveyed: Surveyed) -> None:
+    write_files(surveyed.root, {"late/h.py": "x = 1\n"})
+    surveyed.survey.note_loaded("src.c", ["late/h.py", "late/data.csv"])
+    surveyed.renew()
+    assert "late" in surveyed.survey.folders[1]
+    assert surveyed.survey.manifest.is_there("late/h.py")
+    assert not surveyed.survey.manifest.is_relevant("late/data.csv", is_folder=False)

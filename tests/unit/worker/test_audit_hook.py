@@ -1,0 +1,527 @@
+"""What is noted of files as audit events tell it. Hooks stay for ever, so each test has a process of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import linecache
+import os
+import pathlib
+import random
+import shutil
+import sqlite3
+import sys
+import textwrap
+import threading
+import tokenize
+import warnings
+import zipimport
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from discover_orch.worker.audit_hook import OWN_FOLDER, Hearing, find_above, sign
+from tests.support.forked import run_forked
+
+#: What the code of a test has at hand.
+TOOL = {
+    "OWN_FOLDER": OWN_FOLDER, "linecache": linecache, "metadata": importlib.metadata, "os": os,
+    "pathlib": pathlib, "random": random, "shutil": shutil, "sqlite3": sqlite3, "sys": sys,
+    "threading": threading, "tokenize": tokenize, "zipimport": zipimport,
+}  # fmt: skip
+
+NAMES = ("opened", "listed", "changed", "placed", "passing", "imported", "connected")
+
+
+def hear(root: Path, code: str) -> dict[str, dict[str, Any]]:
+    """What was noted of this code, run in the root; paths below the root are relative to it."""
+    program = compile(textwrap.dedent(code), "<tool>", "exec")
+
+    def run() -> str:
+        os.chdir(root)
+        sys.dont_write_bytecode = True
+        warnings.simplefilter("ignore")  # what is left open is told with its line, which is read
+        heard = Hearing()
+        exec(program, {**TOOL, "heard": heard})
+        heard.settle()
+        return json.dumps({name: getattr(heard, name) for name in NAMES})
+
+    said = run_forked(run)
+    assert said.startswith("{"), said
+    found: dict[str, dict[str, Any]] = json.loads(said.replace(f"{root}{os.sep}", ""))
+    return found
+
+
+def noted(root: Path, code: str) -> dict[str, Any]:
+    """Only what was noted at all; of what stands for itself the names alone."""
+    found: dict[str, Any] = {}
+    for name, one in hear(root, code).items():
+        if one:
+            found[name] = list(one) if name in ("opened", "listed", "imported") else one
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for path in ("old", "other", "folder/a", "folder/sub/b"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    return tmp_path
+
+
+# What each doing is noted as.
+
+WRITTEN = {
+    "open('new', 'w')": ("new", False),
+    "open('new', 'x')": ("new", False),
+    "open('old', 'a')": ("old", True),
+    "open('old', 'r+')": ("old", True),
+    "open(b'old', 'w')": ("old", True),
+    "open(pathlib.Path('old'), 'w')": ("old", True),
+    "os.open('new', os.O_RDONLY | os.O_CREAT)": ("new", False),
+    "os.truncate('old', 0)": ("old", True),
+    "os.remove('old')": ("old", True),
+    "os.unlink('old')": ("old", True),
+    "os.symlink('absent', 'l'); os.remove('l')": ("l", False),
+}
+
+
+@pytest.mark.parametrize("code", WRITTEN)
+def test_a_file_that_is_changed_is_noted_with_whether_it_was_there(root: Path, code: str) -> None:
+    found = hear(root, code)
+    name, was_there = WRITTEN[code]
+    assert found["changed"] == {name: was_there}
+    assert (found["opened"], found["listed"], found["connected"]) == ({}, {}, {})
+
+
+def test_whether_it_was_there_is_what_it_was_at_first(root: Path) -> None:
+    code = """
+    open('new', 'w').close(); os.remove('new'); open('new', 'w').close()
+    os.remove('old'); open('old', 'w').close(); os.truncate('old', 0)
+    """
+    assert hear(root, code)["changed"] == {"new": False, "old": True}
+
+
+def test_a_link_that_leads_nowhere_was_there(root: Path) -> None:
+    (root / "link").symlink_to("absent")
+    assert hear(root, "os.remove('link')")["changed"] == {"link": True}
+
+
+def test_an_exclusive_open_of_what_is_there_changes_nothing(root: Path) -> None:
+    code = "try: open('old', 'x')\nexcept FileExistsError: pass"
+    assert noted(root, code) == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('old')",
+        "open(b'old')",
+        "open('old', 'rb')",
+        "open(pathlib.Path('old'))",
+        "os.open('old', os.O_RDONLY)",
+        "open(os.path.abspath('old'))",
+        "open('./old')",
+        "open('.//folder/../old')",
+        "os.chdir('folder'); open('../old')",
+        "open('old'); os.chdir('folder')",
+        "t = threading.Thread(target=open, args=('old',)); t.start(); t.join()",
+    ],
+)
+def test_a_file_that_is_opened_to_be_read_is_noted_by_its_shortest_name(
+    root: Path, code: str
+) -> None:
+    assert noted(root, code) == {"opened": ["old"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("os.listdir('folder')", "folder"),
+        ("os.listdir(b'folder')", "folder"),
+        ("os.listdir('folder/')", "folder"),
+        ("os.scandir('folder')", "folder"),
+        ("os.chdir('folder'); os.listdir()", "folder"),
+        ("os.listdir('folder'); os.chdir('folder')", "folder"),
+        ("os.chdir('folder/sub'); os.scandir('..')", "folder"),
+    ],
+)
+def test_a_folder_that_is_listed_is_noted(root: Path, code: str, name: str) -> None:
+    assert noted(root, code) == {"listed": [name]}
+
+
+def test_a_file_that_is_renamed_is_changed_by_both_names_and_placed_as_the_new_one(
+    root: Path,
+) -> None:
+    assert noted(root, "os.rename('old', 'new'); os.replace('other', 'new')") == {
+        "changed": {"old": True, "new": False, "other": True},
+        "placed": {"new": ""},
+    }
+
+
+def test_a_folder_that_is_renamed_takes_all_its_files_along(root: Path) -> None:
+    assert noted(root, "os.rename('folder', 'moved')") == {
+        "changed": {
+            "folder/a": True,
+            "moved/a": False,
+            "folder/sub/b": True,
+            "moved/sub/b": False,
+        },
+        "passing": {"folder": False},
+    }
+
+
+def test_a_link_to_a_folder_that_is_renamed_is_a_file(root: Path) -> None:
+    (root / "link").symlink_to("folder")
+    found = noted(root, "os.rename('link', 'moved')")
+    assert found["changed"] == {"link": True, "moved": False}
+    assert "passing" not in found
+
+
+def test_links_are_noted_with_what_a_hard_one_is_of(root: Path) -> None:
+    assert noted(root, "os.link('old', 'hard'); os.symlink('old', 'soft')") == {
+        "changed": {"hard": False, "soft": False},
+        "placed": {"hard": "old", "soft": ""},
+    }
+
+
+def test_a_hard_link_that_is_renamed_is_still_one_of_the_same_file(root: Path) -> None:
+    found = hear(root, "os.link('old', 'hard'); os.rename('hard', 'new')")
+    assert found["placed"] == {"new": "old"}
+
+
+@pytest.mark.parametrize("code", ["open('l', 'w')", "os.truncate('l', 0)"])
+def test_what_is_written_through_a_link_is_no_link_that_was_only_placed(
+    root: Path, code: str
+) -> None:
+    assert hear(root, f"os.symlink('old', 'l'); {code}")["placed"] == {}
+
+
+@pytest.mark.parametrize("link", ["os.link", "os.symlink"])
+def test_a_link_that_cannot_be_made_is_not_noted(root: Path, link: str) -> None:
+    code = f"try: {link}('old', 'other')\nexcept FileExistsError: pass"
+    assert noted(root, code) == {}
+
+
+def test_a_folder_that_is_made_is_passing_and_one_that_is_there_is_not(root: Path) -> None:
+    code = "os.mkdir('made'); os.makedirs('folder', exist_ok=True); os.makedirs('folder/deep/er')"
+    assert noted(root, code) == {
+        "passing": {"made": True, "folder/deep": True, "folder/deep/er": True}
+    }
+
+
+def test_a_file_in_a_folder_that_the_tool_has_made_was_not_there_before_whoever_made_it(
+    root: Path,
+) -> None:
+    code = """
+    os.mkdir('made'); os.mkdir('made/sub')
+    if os.fork() == 0:  # a process of its own, which nobody hears
+        open('made/sub/x', 'w').close(); open('folder/y', 'w').close(); os._exit(0)
+    os.wait()
+    open('made/sub/x', 'w'); open('folder/y', 'w')
+    """
+    assert hear(root, code)["changed"] == {"made/sub/x": False, "folder/y": True}
+
+
+def test_a_tree_that_is_removed_has_had_all_its_files(root: Path) -> None:
+    assert noted(root, "shutil.rmtree('folder')") == {
+        "changed": {"folder/a": True, "folder/sub/b": True},
+        "passing": {"folder": False},
+    }
+
+
+def test_a_folder_that_was_made_and_then_removed_or_renamed_is_one_that_was_made(
+    root: Path,
+) -> None:
+    code = "os.mkdir('d'); shutil.rmtree('d'); os.mkdir('e'); os.rename('e', 'f')"
+    assert hear(root, code)["passing"] == {"d": True, "e": True}
+
+
+# What is none of the tool's doing.
+
+
+def test_what_is_known_by_a_descriptor_has_no_path(root: Path) -> None:
+    code = """
+    file = os.open('folder', os.O_RDONLY)
+    heard.forget()
+    os.listdir(file); os.scandir(file); os.chdir(file)
+    again = open('../old', 'r+'); heard.forget(); os.truncate(again.fileno(), 0)
+    open(again.fileno(), closefd=False)
+    """
+    assert noted(root, code) == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.remove('a', dir_fd=fd)",
+        "os.rename('a', 'c', src_dir_fd=fd, dst_dir_fd=fd)",
+        "os.link('a', 'c', src_dir_fd=fd, dst_dir_fd=fd)",
+        "os.symlink('a', 'c', dir_fd=fd)",
+        "os.mkdir('c', dir_fd=fd)",
+        "shutil.rmtree('sub', dir_fd=fd)",
+    ],
+)
+def test_a_name_below_an_open_folder_is_not_taken_for_one_here(root: Path, code: str) -> None:
+    """The events do not tell which folder it is; one of the same name is here too."""
+    (root / "a").touch()
+    (root / "sub").mkdir()
+    found = noted(root, f"fd = os.open('folder', os.O_RDONLY); heard.forget(); {code}")
+    assert {*found} <= {"listed"}
+
+
+def test_of_a_rename_or_a_link_into_an_open_folder_only_what_has_a_name_is_noted(
+    root: Path,
+) -> None:
+    code = """
+    fd = os.open('folder', os.O_RDONLY)
+    heard.forget()
+    os.rename('old', 'x', dst_dir_fd=fd)
+    os.rename('x', 'back', src_dir_fd=fd)
+    os.link('a', 'linked', src_dir_fd=fd)
+    """
+    assert noted(root, code) == {
+        "changed": {"old": True, "back": False, "linked": False},
+        "placed": {"back": "", "linked": ""},
+    }
+
+
+def test_a_library_that_goes_down_by_open_folders_opens_nothing_here(root: Path) -> None:
+    (root / "sub").mkdir()  # here too, so that a wrong name would be noted
+    found = noted(root, "for _ in os.fwalk('folder'): pass")
+    assert "sub" not in found.get("opened", [])
+    assert noted(root, "os.open('sub', os.O_RDONLY)") == {"opened": ["sub"]}
+
+
+def test_what_imports_open_and_list_is_kept_apart(root: Path) -> None:
+    (root / "module.py").write_text("X = 1\n")
+    (root / "package").mkdir()
+    (root / "package" / "__init__.py").touch()
+    found = hear(root, "sys.path.insert(0, os.getcwd()); import module, package")
+    imported = [one for one in found["imported"] if one.endswith(".py")]
+    assert imported == ["module.py", "package/__init__.py"]
+    assert (found["opened"], found["listed"]) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "linecache.getline('module.py', 1)",
+        "tokenize.open('module.py').close()",
+        "try: zipimport.zipimporter('module.zip')\nexcept ImportError: pass",
+        "list(metadata.distributions(path=['folder']))",
+        "exec(compile('open(\"module.py\"); os.listdir(\"folder\")', OWN_FOLDER + 'x.py', 'exec'))",
+    ],
+)
+def test_who_shows_source_lines_or_looks_for_packages_reads_no_data(root: Path, code: str) -> None:
+    (root / "module.py").write_text("X = 1\n")
+    (root / "module.zip").touch()
+    found = noted(root, code)
+    assert {*found} <= {"imported"}
+    assert not {"module.py", "module.zip"} & {*found.get("imported", ())}
+
+
+@pytest.mark.parametrize("name", ["module.py", "module.pyc", "module.zip"])
+def test_code_that_a_tool_opens_itself_is_data(root: Path, name: str) -> None:
+    (root / name).touch()
+    for code in (f"open({name!r})", f"os.open({name!r}, os.O_RDONLY)"):
+        assert noted(root, code) == {"opened": [name]}
+
+
+def test_data_that_is_read_by_what_shows_source_lines_is_data(root: Path) -> None:
+    assert noted(root, "linecache.getline('old', 1)") == {"opened": ["old"]}
+
+
+# Databases.
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("a.db", "a.db"),
+        ("./sub/../a.db", "a.db"),
+        ("link.db", "a.db"),
+        ("file:a.db", "a.db"),
+        ("file:a.db?mode=ro&cache=shared", "a.db"),
+        ("file:a.db#part", "a.db"),
+        ("file:{root}/a.db", "a.db"),
+        ("file://{root}/a.db", "a.db"),
+        ("file://localhost{root}/a.db?mode=ro", "a.db"),
+        ("file:a%20b.db", "a b.db"),
+        ("", None),
+        ("file:", None),
+        (":memory:", None),
+        ("file::memory:?cache=shared", None),
+        ("file:a.db?mode=memory", None),
+    ],
+)
+def test_a_database_is_noted_by_its_real_path_and_as_it_was(
+    root: Path, given: str, path: str | None
+) -> None:
+    (root / "sub").mkdir()
+    for name in ("a.db", "a b.db"):
+        with closing(sqlite3.connect(root / name)) as conn:
+            conn.execute("CREATE TABLE t(a)")
+    (root / "link.db").symlink_to("a.db")
+    name = given.format(root=root)
+    code = f"""
+    conn = sqlite3.connect({name!r}, uri={given.startswith("file:")})
+    conn.execute("CREATE TABLE IF NOT EXISTS u(a)") if "mode=ro" not in {name!r} else None
+    """
+    before = sign(str(root / path)) if path else ()
+    found = hear(root, code)["connected"]
+    as_told = {name: tuple(one and tuple(one) for one in state) for name, state in found.items()}
+    assert as_told == ({path: before} if path else {})
+
+
+def test_a_database_that_is_opened_twice_is_known_as_it_was_at_first(root: Path) -> None:
+    code = """
+    for number in range(2):
+        sqlite3.connect(pathlib.Path("new.db")).execute(f"CREATE TABLE t{number}(a)")
+    """
+    assert hear(root, code)["connected"] == {"new.db": [None, None]}
+
+
+def test_a_database_that_orch_opens_is_not_noted(root: Path) -> None:
+    code = "exec(compile('sqlite3.connect(\"a.db\")', OWN_FOLDER + 'x.py', 'exec'))"
+    assert noted(root, code) == {}
+
+
+def test_a_database_has_another_sign_once_anything_was_written_to_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    assert sign(path) == (None, None)
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE t(a)")
+        made = sign(path)
+        assert made[0] is not None
+        assert made[1] is None
+        conn.execute("PRAGMA journal_mode = WAL")
+        conn.execute("PRAGMA wal_autocheckpoint = 0")
+        before = sign(path)
+        conn.execute("INSERT INTO t VALUES (1)")
+        conn.commit()
+        after = sign(path)
+    assert after[0] == before[0]  # it was not moved into the file yet
+    assert after[1] != before[1]
+    assert sign(path) != after
+
+
+# From step to step.
+
+DOINGS = [
+    "open('old')", "os.listdir('folder')", "os.remove('old')", "os.link('old', 'new')",
+    "os.mkdir('new')", "shutil.rmtree('folder')", "os.rename('old', 'new')", "sqlite3.connect('a.db')",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", DOINGS)
+def test_whatever_was_heard_is_forgotten_when_it_is_to_be(root: Path, code: str) -> None:
+    said = f"""
+    assert heard.is_empty()
+    {code}
+    assert not heard.is_empty()
+    heard.settle()
+    assert not heard.is_empty()
+    heard.forget()
+    assert heard.is_empty()
+    """
+    assert noted(root, said) == {}
+
+
+def test_imports_are_nothing_that_was_done_and_are_forgotten_too(root: Path) -> None:
+    (root / "module.py").touch()
+    code = """
+    sys.path.insert(0, os.getcwd())
+    import module
+    assert heard.imported and heard.is_empty()
+    heard.forget()
+    """
+    assert noted(root, code) == {}
+
+
+def test_it_goes_on_listening_after_it_has_settled_and_forgotten(root: Path) -> None:
+    code = "open('old'); heard.settle(); heard.forget(); open('other'); heard.settle(); open('old')"
+    assert noted(root, code) == {"opened": ["other", "old"]}
+
+
+def test_a_file_that_was_read_or_changed_keeps_its_place_wherever_the_tool_goes(root: Path) -> None:
+    code = """
+    open('here', 'w'); open('old'); os.chdir('folder')
+    open('there', 'w'); open('a'); os.chdir('sub')
+    open('deep', 'w'); open('b')
+    """
+    assert noted(root, code) == {
+        "opened": ["old", "folder/a", "folder/sub/b"],
+        "changed": {"here": False, "folder/there": False, "folder/sub/deep": False},
+    }
+
+
+def test_where_the_working_directory_is_gone_only_what_needs_it_is_lost(root: Path) -> None:
+    code = f"""
+    os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); heard.forget()
+    for name in ('x', {str(root / "old")!r}):
+        try: open(name)
+        except OSError: pass
+    """
+    assert noted(root, code) == {"opened": ["old"]}
+
+
+def test_one_event_that_makes_no_sense_does_not_keep_the_next_from_being_heard(root: Path) -> None:
+    code = """
+    sys.audit("open"); sys.audit("open", None, None, 0); sys.audit("open", object(), "w", os.O_WRONLY)
+    sys.audit("os.rename"); sys.audit("os.remove", chr(0)); sys.audit("sqlite3.connect", 3)
+    open('old')
+    """
+    assert noted(root, code) == {"opened": ["old"]}
+
+
+# Folders above.
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [("/a/b/c", ["/a/b", "/a"]), ("/a", []), ("/", []), ("/a b/.c/d", ["/a b/.c", "/a b"])],
+)
+def test_the_folders_above_a_path_come_the_nearest_first(path: str, above: list[str]) -> None:
+    assert list(find_above(path)) == above
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts=st.lists(st.text("ab.", min_size=1, max_size=3), min_size=1, max_size=6))
+def test_the_folders_above_are_those_that_pathlib_knows(parts: list[str]) -> None:
+    path = "/" + "/".join(part.replace(".", "c") for part in parts)
+    assert list(find_above(path)) == [str(one) for one in Path(path).parents][:-1]
+
+
+# Spellings of one path.
+
+LAW = """
+found = {}
+names = ["old", "folder", "sub", "a", "..", ".", "", "link", "..x"]
+for seed in range(4000):
+    choose = random.Random(seed).choice
+    spelling = choose(["", os.getcwd() + "/", "/" + os.getcwd() + "/"]) + "/".join(
+        choose(names) for _ in range(choose(range(1, 7)))
+    )
+    try: open(spelling).close()
+    except (OSError, ValueError): is_there = False
+    else: is_there = True
+    heard.settle()
+    if is_there:
+        (noted,) = heard.opened
+        assert os.path.samefile(noted, spelling), (spelling, noted)
+        assert noted == os.path.abspath(noted) and noted[:2] != "//", (spelling, noted)
+        found[spelling] = noted
+    heard.forget()
+assert len(found) > 20, found
+"""
+
+
+def test_however_a_file_is_spelled_what_is_noted_is_that_file_in_a_short_form(root: Path) -> None:
+    (root / "link").symlink_to("folder/sub")
+    (root / "..x").mkdir()
+    hear(root, LAW)

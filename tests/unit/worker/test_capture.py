@@ -1,0 +1,88 @@
+"""The parent's half of capture: whatever way the bytes are cut, the same texts come out."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.worker.capture import LONGEST_LINE, Splitter
+
+MARK = "\0orch 0123456789abcdef "
+Piece = str | int
+
+
+def split(data: bytes, sizes: list[int]) -> list[Piece]:
+    """Feed in chunks of these sizes; neighbouring texts are joined."""
+    splitter = Splitter(MARK)
+    found: list[Piece] = []
+    while data:
+        size = sizes.pop(0) if sizes else len(data)
+        found += splitter.feed(data[:size])
+        data = data[size:]
+    found.append(splitter.flush())
+    return join(found)
+
+
+def join(pieces: list[Piece]) -> list[Piece]:
+    joined: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
+        elif piece != "":
+            joined.append(piece)
+    return joined
+
+
+@given(
+    st.lists(st.text(st.sampled_from("aé€😀\n\r\0 orch"), max_size=20) | st.integers(0, 999)),
+    st.lists(st.integers(1, 12)),
+)
+def test_texts_and_marks_survive_any_cut(pieces: list[Piece], sizes: list[int]) -> None:
+    data = b"".join(
+        one.encode() if isinstance(one, str) else f"{MARK}{one}\n".encode() for one in pieces
+    )
+    assert split(data, sizes) == join(pieces)
+
+
+def test_only_whole_lines_come_before_the_end_of_a_step() -> None:
+    splitter = Splitter(MARK)
+    assert splitter.feed(b"one\ntwo") == ["one\n"]
+    assert splitter.feed(b" more") == []
+    assert splitter.feed(f"{MARK}7\nnext\n".encode()) == ["two more", 7, "next\n"]
+
+
+def test_bytes_that_are_no_text_are_shown() -> None:
+    assert Splitter(MARK).feed(b"\xff caf\xc3\xa9 \xe2\x82\n") == ["\\xff café \\xe2\\x82\n"]
+
+
+def test_an_endless_line_is_handed_on_in_pieces() -> None:
+    splitter = Splitter(MARK)
+    whole = "é" * (2 * LONGEST_LINE)
+    data = whole.encode() + f"{MARK}1\n".encode()
+    found: list[Piece] = []
+    for at in range(0, len(data), 65_535):
+        found += splitter.feed(data[at : at + 65_535])
+    assert join(found) == [whole, 1]
+    assert len(found) > 3
+
+
+def test_a_mark_at_the_end_of_an_endless_line_is_found() -> None:
+    for length in range(LONGEST_LINE - 40, LONGEST_LINE + 40):
+        splitter = Splitter(MARK)
+        data = b"x" * length + MARK.encode()
+        assert join([*splitter.feed(data), *splitter.feed(b"5\n")]) == ["x" * length, 5]
+
+
+def test_it_keeps_up_with_300_000_lines_a_second() -> None:
+    data = b"".join(b"%d a line of some length, as a tool writes it\n" % n for n in range(300_000))
+    splitter = Splitter(MARK)
+    started = time.perf_counter()
+    pieces = [splitter.feed(data[at : at + 65_536]) for at in range(0, len(data), 65_536)]
+    taken = time.perf_counter() - started
+    assert (
+        sum(text.count("\n") for found in pieces for text in found if isinstance(text, str))
+        == 300_000
+    )
+    assert taken < 1, f"{taken:.2f} s"

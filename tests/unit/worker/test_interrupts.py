@@ -1,0 +1,95 @@
+"""An interrupt is raised where the user's code runs, and kept for later everywhere else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from discover_orch.worker.interrupts import Interrupts
+
+
+@pytest.fixture
+def interrupts() -> Iterator[Interrupts]:
+    before = signal.getsignal(signal.SIGINT)
+    made = Interrupts()
+    made.install()
+    yield made
+    made.close()
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "went on"
+
+
+def test_it_is_raised_in_the_users_code(interrupts: Interrupts) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.call(interrupt)
+    assert interrupts.asked
+    assert interrupts.raised
+
+
+def test_it_waits_while_orchs_code_runs(interrupts: Interrupts) -> None:
+    assert interrupt() == "went on"
+    assert interrupts.asked
+    assert not interrupts.raised
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.check()
+    assert interrupts.raised
+
+
+def test_it_waits_while_something_is_opened_or_closed(interrupts: Interrupts) -> None:
+    assert interrupts.shield(interrupt) == "went on"
+    assert interrupts.asked
+    assert not interrupts.raised
+
+
+def test_what_is_opened_or_closed_has_its_time_and_no_more(interrupts: Interrupts) -> None:
+    def hang() -> None:
+        interrupt()
+        time.sleep(60)
+
+    for limit in (1.5, 0.5):
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.shield(hang)
+        assert time.monotonic() - started < limit
+    assert interrupts.shield(time.sleep, 0.01) is None
+    time.sleep(0.3)  # the reminder of the last one comes to nothing
+
+
+def test_it_is_for_the_debugger_while_that_has_the_prompt(interrupts: Interrupts) -> None:
+    interrupts.is_debugging = True
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert not interrupts.asked
+    interrupts.check()
+
+
+def test_coroutines_are_awaited_in_one_loop(interrupts: Interrupts) -> None:
+    import asyncio
+
+    async def loop() -> int:
+        return id(asyncio.get_running_loop())
+
+    assert interrupts.call(loop) == interrupts.call(loop)
+
+
+def test_a_coroutine_is_interrupted(interrupts: Interrupts) -> None:
+    log = []
+
+    async def tool() -> None:
+        try:
+            interrupt()
+        finally:
+            log.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.call(tool)
+    assert log == ["cleaned up"]
+    assert interrupts.call(lambda: 3) == 3

@@ -1,0 +1,267 @@
+"""Project modules run as they are on disk now, whatever a bytecode file or a time stamp says."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import marshal
+import os
+import py_compile
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discover_orch.worker.loader import ImportProblem, Loader, ProjectLoader, content_hash
+
+Project = Callable[[Mapping[str, str | bytes]], Path]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a loader changes of this process, put back."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "path_hooks", sys.path_hooks[:])
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+    sys.path_importer_cache.clear()
+
+
+def install(root: Path, *pythonpath: str) -> Loader:
+    loader = Loader(
+        str(root), [str(root / one) if one else str(root) for one in pythonpath or ("",)]
+    )
+    loader.install()
+    return loader
+
+
+def forget(*modules: str) -> None:
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_200_equal_size_rewrites_are_each_seen(project: Project) -> None:
+    root = project({"tool.py": "N = 1000\n"})
+    path = root / "tool.py"
+    loader = install(root)
+    for number in range(1000, 1200):
+        path.write_text(f"N = {number}\n")
+        os.utime(path, (1, 1))
+        tool = loader.load_tool("tool", "tool.py")
+        assert number == tool.N
+        forget("tool")
+    hashes = [one for _, _, one in loader.take_loaded()]
+    assert hashes == [content_hash(b"N = %d\n" % number) for number in range(1000, 1200)]
+
+
+def test_bytecode_is_used_where_its_hash_fits_and_only_there(project: Project) -> None:
+    root = project({"tool.py": "N = 1\n"})
+    path = root / "tool.py"
+    loader = install(root)
+    loader.load_tool("tool", "tool.py")
+    cached = Path(importlib.util.cache_from_source(str(path)))
+    assert cached.read_bytes()[4:8] == b"\x03\0\0\0"  # judged by a hash, always checked (PEP 552)
+    # Proof that it is used: put other code behind the same hash.
+    header = cached.read_bytes()[:16]
+    cached.write_bytes(header + marshal.dumps(compile("N = 'cached'", str(path), "exec")))
+    forget("tool")
+    assert loader.load_tool("tool", "tool.py").N == "cached"
+    path.write_text("N = 2\n")
+    forget("tool")
+    assert loader.load_tool("tool", "tool.py").N == 2
+    assert importlib.util.source_hash(path.read_bytes()) == cached.read_bytes()[8:16]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x" * 15, b"x" * 16, None, b"stamp"],
+    ids=["empty", "short", "foreign", "cut", "stamp"],
+)
+def test_damaged_and_foreign_bytecode_is_passed_over(project: Project, data: bytes | None) -> None:
+    root = project({"tool.py": "N = 1\n"})
+    loader = install(root)
+    loader.load_tool("tool", "tool.py")
+    cached = Path(importlib.util.cache_from_source(str(root / "tool.py")))
+    if data == b"stamp":
+        py_compile.compile(str(root / "tool.py"), str(cached), doraise=True)
+    else:
+        cached.write_bytes(cached.read_bytes()[:-5] if data is None else data)
+    forget("tool")
+    assert loader.load_tool("tool", "tool.py").N == 1
+
+
+def test_a_moved_project_has_its_new_paths(project: Project, tmp_path: Path) -> None:
+    root = project({"tool.py": "def run(): pass\n"})
+    install(root).load_tool("tool", "tool.py")
+    moved = root.rename(tmp_path / "moved")
+    forget("tool")
+    run = install(moved).load_tool("tool", "tool.py").run
+    assert run.__code__.co_filename == str(moved / "tool.py")
+
+
+def test_no_bytecode_is_written_where_that_is_not_wanted_or_not_possible(project: Project) -> None:
+    root = project({"one.py": "", "two.py": "", "__pycache__": "a file in the way"})
+    loader = install(root)
+    loader.load_tool("one", "one.py")
+    (root / "__pycache__").unlink()
+    sys.dont_write_bytecode = True
+    loader.load_tool("two", "two.py")
+    assert sorted(path.name for path in root.iterdir()) == ["one.py", "two.py"]
+
+
+def test_packages_namespace_packages_and_relative_imports(project: Project) -> None:
+    root = project(
+        {
+            "src/pack/__init__.py": "",
+            "src/pack/tool.py": "from . import helper\nfrom ..lib.deep import thing\n",
+            "src/pack/helper.py": "",
+            "src/lib/deep/thing.py": "N = 7",  # no __init__ above it
+        }
+    )
+    loader = install(root)
+    assert loader.load_tool("src.pack.tool", "src/pack/tool.py").thing.N == 7
+    assert [(module, path) for module, path, _ in loader.take_loaded()] == [
+        ("src.pack", "src/pack/__init__.py"),
+        ("src.pack.tool", "src/pack/tool.py"),
+        ("src.pack.helper", "src/pack/helper.py"),
+        ("src.lib.deep.thing", "src/lib/deep/thing.py"),
+    ]
+    assert loader.take_loaded() == ()
+
+
+def test_installed_packages_inside_the_root_are_no_project_modules(project: Project) -> None:
+    root = project(
+        {
+            "vendor/site-packages/installed.py": "",
+            "env/pyvenv.cfg": "",
+            "env/lib/inside.py": "",
+            "own.py": "",
+        }
+    )
+    loader = install(root, "", "vendor/site-packages", "env/lib")
+    for name in ("installed", "inside", "own"):
+        __import__(name)
+    assert [module for module, _, _ in loader.take_loaded()] == ["own"]
+    assert not isinstance(sys.modules["installed"].__loader__, ProjectLoader)
+
+
+def test_a_pythonpath_entry_outside_the_root_counts(project: Project, tmp_path: Path) -> None:
+    root = project({"tool.py": "import beside"})
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/beside.py").write_text("")
+    loader = Loader(str(root), [str(root), str(tmp_path / "lib")])
+    loader.install()
+    loader.load_tool("tool", "tool.py")
+    assert [path for _, path, _ in loader.take_loaded()] == ["tool.py", "../lib/beside.py"]
+
+
+def test_a_module_made_a_moment_ago_is_found(project: Project) -> None:
+    root = project({"first.py": ""})
+    loader = install(root)
+    loader.load_tool("first", "first.py")
+    for number in range(200):
+        with pytest.raises(ModuleNotFoundError):
+            __import__(f"made{number}")
+        (root / f"made{number}.py").write_text("")
+        loader.load_tool(f"made{number}", f"made{number}.py")
+
+
+def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -> None:
+    root = project({"json.py": "def run(): pass\n"})
+    import json  # noqa: F401 - so that the name is taken
+
+    with pytest.raises(
+        ImportProblem, match=r"the module json was found at .*, not at json\.py"
+    ) as told:
+        install(root).load_tool("json", "json.py")
+    assert "rename json.py" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("import helpers", 'add "src" to pythonpath'),
+        ("import helpers.deep", 'add "src" to pythonpath'),
+        ("from lone import x", 'add "src" to pythonpath'),
+        ("import nowhere_to_be_found", "if nowhere_to_be_found is a library, install"),
+        ("import json.nothing", ""),
+        ("from json import nothing", ""),
+    ],
+)
+def test_a_missing_module_says_how_to_mend_it(project: Project, source: str, hint: str) -> None:
+    root = project({"tool.py": source, "src/helpers/__init__.py": "", "src/lone.py": ""})
+    loader = install(root)
+    with pytest.raises(ImportError) as told:
+        loader.load_tool("tool", "tool.py")
+    assert loader.hint_for(told.value).startswith(hint)
+    assert bool(loader.hint_for(told.value)) == bool(hint)
+
+
+def test_orchconf_is_one_module_for_orch_and_for_tools(project: Project) -> None:
+    root = project({"orchconf.py": "SEEN = []\n", "tool.py": "import orchconf\n"})
+    loader = install(root)
+    conf: Any = loader.load_conf(str(root / "orchconf.py"))
+    assert loader.load_tool("tool", "tool.py").orchconf is conf
+    assert loader.load_conf(str(root / "orchconf.py")) is conf
+    assert [path for _, path, _ in loader.take_loaded()] == ["orchconf.py", "tool.py"]
+
+
+def test_an_orchconf_that_raises_is_not_left_half_done(project: Project) -> None:
+    root = project({"orchconf.py": "1 / 0\n"})
+    with pytest.raises(ZeroDivisionError):
+        install(root).load_conf(str(root / "orchconf.py"))
+    assert "orchconf" not in sys.modules
+
+
+def test_source_in_another_encoding(project: Project) -> None:
+    root = project({"tool.py": "# coding: latin-1\nWORD = 'caf\xe9'\n".encode("latin-1")})
+    assert install(root).load_tool("tool", "tool.py").WORD == "café"
+
+
+# What is installed.
+
+
+def test_installed_modules_are_told_when_they_have_come_and_only_once(project: Project) -> None:
+    root = project(
+        {
+            "tool.py": "import helper, whole.part\n",
+            "helper.py": "",
+            "whole/part.py": "",
+            "env/site-packages/placed/__init__.py": "",
+            "env/site-packages/single.py": "",
+        }
+    )
+    loader = install(root, "", "env/site-packages")
+    loader.take_arrived()
+    loader.load_tool("tool", "tool.py")
+    assert loader.take_arrived() == ()
+    importlib.import_module("single")
+    importlib.import_module("placed")
+    assert loader.take_arrived() == ("placed", "single")
+    forget("single")
+    importlib.import_module("single")
+    assert loader.take_arrived() == ()
+
+
+def test_modules_of_any_kind_do_no_harm(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError
+
+    loader = install(project({}))
+    loader.take_arrived()
+    for name, one in (("odd", Odd()), ("none", None), ("made", type(sys)("made"))):
+        monkeypatch.setitem(sys.modules, name, one)
+    assert loader.take_arrived() == ()
+
+
+def test_what_is_loaded_already_is_told_the_first_time(project: Project) -> None:
+    """In a spare the imports are done before anything is asked."""
+    arrived = install(project({})).take_arrived()
+    assert {"pytest", "_pytest"} <= {*arrived}
+    assert not {"json", "os", "discover_orch", "sys", "__main__"} & {*arrived}

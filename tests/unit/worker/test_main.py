@@ -1,0 +1,434 @@
+"""What a tool gets, what is made of what it gives, and what the next one finds; in a real worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.worker.protocol import Argument, DebugStarted, StepFinished, encode_type
+from tests.support.driven_worker import DrivenWorker
+
+Project = Callable[[Mapping[str, str | bytes]], Path]
+
+
+def run_one(root: Path, *resources: str, needs: Any = None, **more: Any) -> StepFinished:
+    with DrivenWorker(root, needs=needs or {}) as worker:
+        ended: StepFinished = worker.run("tool", *resources, **more)
+        worker.finish()
+    return ended
+
+
+def fail_one(root: Path, **more: Any) -> Any:
+    ended = run_one(root, **more)
+    assert ended.status == "failed"
+    return ended.error
+
+
+def argument(base: Any, *texts: str, many: bool = False) -> Argument:
+    return Argument(texts=texts, type=encode_type(ParamType(base=base, many=many)))
+
+
+# What it gets.
+
+
+def test_arguments_are_converted_and_members_are_real(project: Project) -> None:
+    root = project(
+        {
+            "kinds.py": """
+            from enum import Enum
+            class Kind(Enum):
+                RAW = "raw"
+                FINE = "fine"
+            """,
+            "tool.py": """
+            from datetime import date
+            from pathlib import Path
+            from kinds import Kind
+            def run(n: int, day: date, where: Path, mode, kind: Kind, kinds: list[Kind], *, gone=3, **extra):
+                assert (n, day, where, mode) == (7, date(2024, 1, 31), Path("/x"), 2), (n, day, where, mode)
+                assert kind is Kind.FINE
+                assert kinds == [Kind.RAW, Kind.FINE]
+                assert gone == 3
+                assert extra == {"more": "text"}
+            """,
+        }
+    )
+    kind = EnumChoice(module="kinds", name="Kind", members=(("RAW", "raw"), ("FINE", "fine")))
+    ended = run_one(
+        root,
+        n=argument(Scalar(kind="int"), "7"),
+        day=argument(Scalar(kind="date"), "2024-01-31"),
+        where=argument(Scalar(kind="path"), "/x"),
+        mode=argument(Choice(values=(1, 2)), "2"),
+        kind=argument(kind, "fine"),
+        kinds=argument(kind, "raw", "FINE", many=True),
+        extra={"more": "text"},
+    )
+    assert ended.status == "passed", ended.error
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def run(a): return {'a': a}",
+        "def run(a, /): return {'a': a}",
+        "run = lambda a: {'a': a}",
+        "import functools\ndef f(b, a): return {'a': a}\nrun = functools.partial(f, 1)",
+        "class C:\n    def __call__(self, a): return {'a': a}\nrun = C()",
+        "class C:\n    @staticmethod\n    async def run(a): return {'a': a}\nrun = C.run",
+    ],
+)
+def test_any_callable_will_do(project: Project, source: str) -> None:
+    ended = run_one(project({"tool.py": source}), a="x")
+    assert ended.metrics == {"a": "x"}, ended.error
+
+
+def test_async_tools_leave_no_tasks_to_the_next(project: Project) -> None:
+    root = project(
+        {
+            "tool.py": """
+            import asyncio
+            async def run():
+                assert len(asyncio.all_tasks()) == 1
+                asyncio.create_task(asyncio.sleep(3600))
+                await asyncio.sleep(0)
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        for _ in range(3):
+            assert worker.run("tool").status == "passed"
+        worker.finish()
+
+
+def test_a_pool_of_processes_works(project: Project) -> None:
+    root = project(
+        {
+            "src/tool.py": """
+            import multiprocessing as mp
+            from concurrent.futures import ProcessPoolExecutor
+            def double(n): return 2 * n
+            def run():
+                with ProcessPoolExecutor(2, mp_context=mp.get_context("spawn")) as pool:
+                    return {"sum": sum(pool.map(double, range(4)))}
+            """
+        }
+    )
+    with DrivenWorker(root) as worker:
+        ended = worker.run("src.tool")
+        assert ended.metrics == {"sum": 12}, ended.error
+        worker.finish()
+
+
+# How it fails.
+
+
+def test_an_error_has_its_place_and_the_users_frames_only(project: Project) -> None:
+    root = project(
+        {
+            "lib.py": "def deep(x):\n    secret = 'hunter2'\n    return 1 / x\n",
+            "tool.py": """
+            import json, lib
+            def run():
+                try:
+                    json.loads("{")
+                except ValueError as error:
+                    raise RuntimeError("no good") from error
+            """,
+            "calls.py": "import lib\ndef run():\n    lib.deep(0)\n",
+        }
+    )
+    with DrivenWorker(root) as worker:
+        error = worker.run("calls").error
+        assert (error.kind, error.type, error.message) == (
+            "exception",
+            "ZeroDivisionError",
+            "division by zero",
+        )
+        assert (error.path, error.line) == ("lib.py", 3)
+        # From Python 3.13 on, carets mark more of a line.
+        lines = [line for line in error.traceback.splitlines(True) if line.strip(" ~^\n")]
+        assert "".join(lines).startswith(
+            "Traceback (most recent call last):\n"
+            '  File "calls.py", line 3, in run\n'
+            "    lib.deep(0)\n"
+            '  File "lib.py", line 3, in deep\n'
+            "    return 1 / x\n"
+        )
+        assert "hunter2" not in error.traceback
+        error = worker.run("tool").error
+        assert (error.path, error.line) == ("tool.py", 7)
+        assert "JSONDecodeError" in error.traceback
+        assert "direct cause" in error.traceback
+        assert "discover_orch" not in error.traceback
+        worker.finish()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "text"),
+    [
+        ("raise GeneratorExit", "GeneratorExit", ""),
+        ("raise StopIteration", "StopIteration", ""),
+        ("raise MemoryError", "MemoryError", ""),
+        ("run()", "RecursionError", "maximum recursion depth"),
+        ("raise BaseException('base')", "BaseException", "base"),
+        (
+            "raise ExceptionGroup('many', [ValueError('one'), KeyError('two')])",
+            "ExceptionGroup",
+            "many",
+        ),
+        ("raise asyncio.CancelledError", "CancelledError", ""),
+        (
+            "class E(Exception):\n        def __str__(self): raise KeyError\n    raise E",
+            "E",
+            "__str__ raised KeyError",
+        ),
+        (
+            "class E(Exception):\n        __cause__ = property(lambda s: 1 / 0)\n    raise E",
+            "E",
+            "",
+        ),
+        (
+            "class E(Exception):\n        def __getattribute__(self, name): raise KeyError\n    raise E",
+            "E",
+            "",
+        ),
+        ("raise ValueError('\\udcff\\x00')", "ValueError", "\udcff\x00"),
+        ("raise ValueError('x' * 10_000_000)", "ValueError", "xxx"),
+        ("sys.setrecursionlimit(60); raise ValueError('low')", "ValueError", "low"),
+        ("sys.modules.clear(); raise ValueError('cleared')", "ValueError", "cleared"),
+        ("input()", "EOFError", "EOF"),
+    ],
+)
+def test_whatever_it_raises_the_next_tool_runs(
+    project: Project, body: str, kind: str, text: str
+) -> None:
+    root = project(
+        {
+            "bad.py": f"import asyncio, sys\ndef run():\n    {body}\n",
+            "good.py": "def run(): return {'ok': 1}\n",
+        }
+    )
+    with DrivenWorker(root) as worker:
+        ended = worker.run("bad")
+        assert (ended.status, ended.error.type) == ("failed", kind)
+        assert text in ended.error.message
+        assert len(ended.error.message) < 5000
+        if "modules.clear" not in body:
+            after = worker.run("good")
+            assert after.metrics == {"ok": 1}, after.error
+        worker.supervisor.kill()
+
+
+def test_a_breakpoint_without_a_terminal_fails_the_tool_with_a_sentence(project: Project) -> None:
+    root = project({"tool.py": "def run():\n    breakpoint()\n", "good.py": "def run(): pass\n"})
+    with DrivenWorker(root) as worker:
+        worker.send("tool")
+        ahead = worker.send("good", failures=1)
+        worker.until(lambda event: isinstance(event, DebugStarted))
+        worker.supervisor.refuse_terminal()
+        ended = worker.until(lambda event: isinstance(event, StepFinished))
+        assert ended.error.message == "breakpoint() needs a terminal, and this worker has none"
+        assert (ended.error.path, ended.error.line) == ("tool.py", 2)
+        assert ended.error.hint
+        after = worker.until(lambda event: isinstance(event, StepFinished))
+        assert (after.step, after.status) == (ahead, "passed")  # it had waited for its turn
+        worker.finish()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "path", "line"),
+    [
+        ("def run():\n  x = (\n", "SyntaxError", "tool.py", 2),
+        ("x = '\\udcff'\n\n1 / 0\n", "ZeroDivisionError", "tool.py", 3),
+        ("import broken\n", "SyntaxError", "broken.py", 1),
+        ("import nothing_here\n", "ModuleNotFoundError", "tool.py", 1),
+        ("x = 1\n", "ImportProblem", "tool.py", None),
+        ("run = 3\n", "ImportProblem", "tool.py", None),
+        ("raise SystemExit(2)\n", "SystemExit", "tool.py", 1),
+    ],
+)
+def test_a_module_that_cannot_be_loaded_says_where(
+    project: Project, source: str, kind: str, path: str, line: int | None
+) -> None:
+    error = fail_one(project({"tool.py": source, "broken.py": "def def\n"}))
+    assert (error.type, error.path, error.line) == (kind, path, line) or (
+        kind == "ImportProblem" and (error.type, error.path) == (kind, path)
+    )
+    assert "importlib" not in error.traceback
+
+
+def test_a_database_that_cannot_be_opened_is_a_sentence_with_a_hint(project: Project) -> None:
+    root = project({"tool.py": "def run(conn): pass\n"})
+    with DrivenWorker(root, database="sqlite:///missing/data.db") as worker:
+        error = worker.run("tool", "conn").error
+        assert str(root / "missing") in error.message
+        assert "mkdir" in error.hint
+        assert error.traceback == ""
+        worker.finish()
+
+
+def test_an_orchconf_that_raises_fails_each_tool_that_needs_it_and_runs_once(
+    project: Project,
+) -> None:
+    root = project(
+        {
+            "orchconf.py": "open('log', 'a').write('x')\nraise RuntimeError('conf')\n",
+            "tool.py": "def run(conn): pass\n",
+            "free.py": "def run(): pass\n",
+        }
+    )
+    with DrivenWorker(root, has_connection=True) as worker:
+        for _ in range(2):
+            error = worker.run("tool", "conn").error
+            assert (error.message, error.path, error.line) == ("conf", "orchconf.py", 2)
+        assert worker.run("free").status == "passed"
+        worker.finish()
+    assert (root / "log").read_text() == "x"
+
+
+def test_a_resource_that_raises_on_closing_is_told_and_named(project: Project) -> None:
+    root = project(
+        {
+            "orchconf.py": "def http():\n    yield 1\n    raise OSError('gone')\n",
+            "tool.py": "def run(http): pass\n",
+        }
+    )
+    with DrivenWorker(root, needs={"http": []}) as worker:
+        worker.run("tool", "http")
+        (error,) = worker.finish().errors
+        assert error.message == "closing http: gone"
+        assert (error.type, error.path, error.line) == ("OSError", "orchconf.py", 3)
+
+
+def test_a_step_that_was_sent_before_a_failure_was_known_is_declined(project: Project) -> None:
+    root = project({"bad.py": "1 / 0", "good.py": "def run(): pass\n"})
+    with DrivenWorker(root) as worker:
+        worker.send("bad")
+        worker.send("good", failures=0)
+        worker.send("good", failures=1)
+        worker.until(lambda event: isinstance(event, StepFinished) and event.step == 3)
+        kinds = [type(event).__name__ for event in worker.seen]
+        assert kinds == ["StepStarted", "StepFinished", "Declined", "StepStarted", "StepFinished"]
+        assert worker.supervisor.failures == 1
+        worker.finish()
+
+
+# What the next one finds.
+
+
+def test_the_state_of_the_process_is_put_back(project: Project, monkeypatch: Any) -> None:
+    monkeypatch.setenv("ORCH_TEST_KEPT", "1")
+    root = project(
+        {
+            "messes.py": """
+            import faulthandler, gc, logging, logging.config, os, signal, sys, warnings, shutil
+            def run():
+                os.makedirs("sub/gone")
+                os.chdir("sub/gone")
+                shutil.rmtree("../../sub")
+                os.environ.clear()
+                os.environ["NEW"] = "1"
+                os.umask(0)
+                sys.argv[:] = ["other", "words"]
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                signal.signal(signal.SIGUSR1, lambda *_: None)
+                logging.basicConfig(level=logging.DEBUG)
+                logging.disable(logging.CRITICAL)
+                logging.getLogger("shared").warning("made")
+                logging.config.dictConfig({"version": 1, "root": {"level": "ERROR"}})
+                logging.captureWarnings(True)
+                warnings.simplefilter("error")
+                faulthandler.disable()
+                sys.setrecursionlimit(77_777)
+                sys.settrace(lambda *_: None)
+                sys.setprofile(lambda *_: None)
+                sys.excepthook = None
+            """,
+            "clean.py": """
+            import faulthandler, logging, os, signal, sys, warnings
+            def run(root: str = ""):
+                assert os.getcwd() == root
+                assert "NEW" not in os.environ
+                assert os.environ["ORCH_TEST_KEPT"] == "1"
+                assert os.popen("echo $ORCH_TEST_KEPT").read() == "1\\n"
+                assert os.umask(0o022) == 0o022
+                assert sys.argv == ["orch"]
+                assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+                assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+                log = logging.getLogger()
+                assert (log.handlers, log.level, log.manager.disable) == ([], logging.WARNING, 0)
+                assert not logging.getLogger("shared").disabled
+                assert warnings.showwarning.__module__ == "warnings"
+                warnings.warn("not an error", UserWarning)
+                assert faulthandler.is_enabled()
+                assert sys.getrecursionlimit() == 1000
+                assert sys.gettrace() is None
+                assert sys.getprofile() is None
+                assert sys.excepthook is sys.__excepthook__
+            """,
+        }
+    )
+    before = os.umask(0o022)
+    try:
+        with DrivenWorker(root) as worker:
+            assert worker.run("messes").status == "passed"
+            after = worker.run("clean", root=str(root))
+            assert after.status == "passed", after.error
+            worker.finish()
+    finally:
+        os.umask(before)
+
+
+def test_replacing_the_environment_object_is_undone_too(project: Project) -> None:
+    root = project(
+        {
+            "bad.py": "import os\ndef run(): os.environ = {'HOME': '/nowhere'}\n",
+            "good.py": "import os\ndef run(): assert os.environ['PATH']\n",
+        }
+    )
+    with DrivenWorker(root) as worker:
+        worker.run("bad")
+        after = worker.run("good")
+        assert after.status == "passed", after.error
+        worker.finish()
+
+
+def test_a_spare_takes_the_environment_of_its_orders(project: Project) -> None:
+    root = project({"tool.py": "import os\ndef run():\n    print(sorted(os.environ))\n"})
+    with DrivenWorker(root, environment={"ONLY": "this", "PATH": os.defpath}) as worker:
+        step = worker.run("tool").step
+        worker.finish()
+        assert worker.output(step) == "['ONLY', 'ORCH_INSIDE', 'PATH']\n"
+
+
+def test_modules_are_loaded_once_and_told_with_the_step_that_did(project: Project) -> None:
+    root = project(
+        {
+            "shared.py": "LOADS = []\nLOADS.append(1)\n",
+            "a.py": "import shared\ndef run(): pass\n",
+            "b.py": "import shared\ndef run(): return {'n': len(shared.LOADS)}\n",
+        }
+    )
+    with DrivenWorker(root) as worker:
+        first, second = worker.run("a"), worker.run("b")
+        assert [path for _, path, _ in first.loaded] == ["a.py", "shared.py"]
+        assert [path for _, path, _ in second.loaded] == ["b.py"]
+        assert second.metrics == {"n": 1}
+        assert worker.run("a").loaded == ()
+        worker.finish()
+
+
+def test_the_root_is_gone(project: Project, tmp_path: Path) -> None:
+    root = project({"tool.py": "def run(): pass\n"})
+    with DrivenWorker(root) as worker:
+        worker.run("tool")
+        root.rename(tmp_path / "away")
+        error = worker.run("other").error
+        assert error.type == "ModuleNotFoundError"
+        worker.finish()

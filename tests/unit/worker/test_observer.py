@@ -1,0 +1,673 @@
+"""What a tool did to files, as audit events tell it. Hooks stay for ever, so each test has a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discover_orch.model.observation import Seen, listing_hash
+from discover_orch.worker.protocol import StepFinished, decode_message
+from tests.support.project_builder import clean_environment
+
+BEGIN = """
+import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
+from discover_orch.worker.observer import Observer
+from discover_orch.worker.protocol import StepFinished, encode_message
+observer = Observer({root!r}, {database!r})
+observer.begin()
+"""
+END = """
+seen = observer.take(loaded=globals().get("loaded", ()))
+sys.stdout.buffer.write(encode_message(StepFinished(step=1, status="passed", duration=0, seen=seen)))
+"""
+
+
+def observe(
+    root: Path, code: str, *, given: Path | None = None, database: str = "", **environment: str
+) -> Seen:
+    """What was seen of this code, run in the root; `given` is what the observer is told the root is."""
+    program = BEGIN.format(root=str(given or root), database=database) + textwrap.dedent(code) + END
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env=clean_environment(PYTHONDONTWRITEBYTECODE="1", **environment),
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    message: Any = decode_message(done.stdout)
+    assert isinstance(message, StepFinished)
+    assert message.seen is not None
+    return message.seen
+
+
+def read(seen: Seen) -> list[str]:
+    return [path for path, *_ in seen.read]
+
+
+def make(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(path)
+
+
+# Writing.
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('x', 'w').close()",
+        "open('x', 'a').close()",
+        "open('x', 'xb').close()",
+        "os.close(os.open('x', os.O_WRONLY | os.O_CREAT))",
+        "os.close(os.open(b'x', os.O_RDWR | os.O_CREAT))",
+        "pathlib.Path('x').write_text('')",
+        "open(pathlib.Path('x'), 'wb').close()",
+        "pathlib.Path('x').touch()",
+        "os.symlink('absent', 'x')",
+        "os.link('old', 'x')",
+        "shutil.copy('old', 'x')",
+        "shutil.copyfile('old', 'x')",
+        "io.open('x', 'w').close()",
+        "t = threading.Thread(target=open, args=('x', 'w')); t.start(); t.join()",
+        "f = tempfile.NamedTemporaryFile(dir='.', delete=False); f.close(); os.replace(f.name, 'x')",
+    ],
+)
+def test_each_way_to_make_a_file_is_seen(tmp_path: Path, code: str) -> None:
+    make(tmp_path, "old")
+    seen = observe(tmp_path, code)
+    assert (seen.written, seen.removed, seen.missed) == (("x",), (), ())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('old', 'w').close()",
+        "open('old', 'r+').close()",
+        "open('old', 'a').close()",
+        "open('old').read(); open('old', 'w').close()",
+        "open('old', 'w').close(); open('old').read()",
+        "os.truncate('old', 0)",
+        "open('x', 'w').close(); os.rename('x', 'old')",
+        "os.remove('old'); open('old', 'w').close()",
+    ],
+)
+def test_a_file_that_is_changed_in_place_is_written_and_no_input(tmp_path: Path, code: str) -> None:
+    make(tmp_path, "old")
+    seen = observe(tmp_path, code)
+    assert seen.written == ("old",)
+    assert (seen.read, seen.missed, seen.removed) == ((), (), ())
+
+
+def test_a_file_that_is_renamed_is_removed_and_its_new_name_written(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b")
+    seen = observe(tmp_path, "os.rename('a', 'a2'); shutil.move('b', 'b2')")
+    assert (seen.written, seen.removed) == (("a2", "b2"), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('x', 'w').close(); os.remove('x')",
+        "open('x', 'w').close(); open('x').close(); pathlib.Path('x').unlink()",
+        "tempfile.NamedTemporaryFile(dir='.').close()",
+        "os.mkdir('d'); open('d/x', 'w').close(); shutil.rmtree('d')",
+        "os.makedirs('d/e'); subprocess.run(['touch', 'd/e/x']); open('d/e/x').close(); os.listdir('d'); shutil.rmtree('d')",
+        "with tempfile.TemporaryDirectory(dir='.') as d: open(d + '/x', 'w').close(); os.listdir(d)",
+        "try: open('missing/x', 'w')\nexcept OSError: pass",
+    ],
+)
+def test_what_is_made_and_gone_is_nothing(tmp_path: Path, code: str) -> None:
+    seen = observe(tmp_path, code)
+    assert (seen.written, seen.removed, seen.missed, seen.read, seen.listed) == ((), (), (), (), ())
+
+
+def test_what_was_there_and_is_taken_away_is_removed_also_when_it_was_written_or_read(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, "a", "b", "c", "d/e", "d/f/g")
+    code = """
+    os.remove('a')
+    open('b', 'w').close(); pathlib.Path('b').unlink()
+    open('c').close(); os.remove('c')
+    shutil.rmtree('d')
+    """
+    seen = observe(tmp_path, code)
+    assert sorted(seen.removed) == ["a", "b", "c", "d/e", "d/f/g"]
+    assert (seen.written, seen.missed, seen.read) == ((), (), ())
+
+
+def test_a_folder_that_is_renamed_takes_its_files_along(tmp_path: Path) -> None:
+    make(tmp_path, "old/a", "old/sub/b")
+    code = """
+    os.mkdir('made'); open('made/x', 'w').close(); os.rename('made', 'new')
+    os.rename('old', 'older')
+    """
+    seen = observe(tmp_path, code)
+    assert sorted(seen.written) == ["new/x", "older/a", "older/sub/b"]
+    assert sorted(seen.removed) == ["old/a", "old/sub/b"]
+
+
+def test_an_exclusive_open_that_fails_is_no_write(tmp_path: Path) -> None:
+    make(tmp_path, "old")
+    seen = observe(tmp_path, "try: open('old', 'x')\nexcept OSError: pass")
+    assert seen.written == ()
+
+
+def test_each_file_is_told_once_in_order_and_then_forgotten(tmp_path: Path) -> None:
+    code = """
+    for name in 'baab':
+        open(name, 'w').close()
+    assert observer.take().written == ('b', 'a')
+    observer.begin()
+    open('c', 'w').close()
+    """
+    assert observe(tmp_path, code).written == ("c",)
+
+
+def test_what_happens_between_steps_belongs_to_nobody(tmp_path: Path) -> None:
+    make(tmp_path, "old")
+    code = "open('x', 'w').close(); open('old').close(); os.listdir('.'); observer.begin()"
+    seen = observe(tmp_path, code)
+    assert (seen.written, seen.read, seen.listed) == ((), (), ())
+
+
+def test_links_are_seen_by_both_names_where_they_are_written(tmp_path: Path) -> None:
+    make(tmp_path, "real/old", "file")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "link").symlink_to("file")
+    code = "open('folder/x', 'w').close(); open('link', 'w').close(); os.remove('folder/old'); open('file').close()"
+    seen = observe(tmp_path, code)
+    assert sorted(seen.written) == ["file", "folder/x", "link", "real/x"]
+    assert sorted(seen.removed) == ["folder/old", "real/old"]
+    assert seen.read == ()
+
+
+def test_what_it_wrote_itself_is_no_input_by_another_name_either(tmp_path: Path) -> None:
+    make(tmp_path, "file", "other")
+    (tmp_path / "link").symlink_to("file")
+    code = "open('file', 'w').close(); open('link').close(); os.link('other', 'hard'); open('other').close()"
+    seen = observe(tmp_path, code)
+    assert (sorted(seen.written), read(seen)) == (["file", "hard"], ["other"])
+
+
+# Reading.
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('old').read()",
+        "open('old', 'rb').close()",
+        "open(b'old').close()",
+        "os.close(os.open('old', os.O_RDONLY))",
+        "pathlib.Path('old').read_text()",
+        "pathlib.Path('sub/../old').read_text()",
+        "open('./old').close()",
+        "open('.//old').close()",
+        "open(os.path.abspath('old')).close()",
+        "os.chdir('sub'); open('../old').close()",
+        "open('old').close(); os.chdir('sub')",
+        "t = threading.Thread(target=open, args=('old',)); t.start(); t.join()",
+        "linecache.getline('module.py', 1); open('old').close()",
+    ],
+)
+def test_a_file_that_is_read_is_told_with_its_state(tmp_path: Path, code: str) -> None:
+    make(tmp_path, "old", "sub/x", "module.py")
+    seen = observe(tmp_path, code)
+    found = (tmp_path / "old").stat()
+    assert seen.read == (("old", found.st_size, found.st_mtime_ns, found.st_ino),)
+    assert (seen.missed, seen.written, seen.listed) == ((), (), ())
+
+
+def test_a_link_is_read_by_its_own_name(tmp_path: Path) -> None:
+    make(tmp_path, "old")
+    (tmp_path / "link").symlink_to("old")
+    assert read(observe(tmp_path, "open('link').close()")) == ["link"]
+
+
+def test_a_source_file_is_an_input_for_who_reads_it_but_not_for_who_imports_it(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, "as_data.py")
+    (tmp_path / "module.py").write_text("def f(): raise ValueError\n")
+    code = """
+    import importlib.metadata, inspect, traceback
+    loaded = ['module.py']
+    sys.path.insert(0, '.')
+    import module
+    inspect.getsource(module)
+    try: module.f()
+    except ValueError: traceback.format_exc()
+    list(importlib.metadata.distributions())
+    open('as_data.py').read()
+    """
+    seen = observe(tmp_path, code)
+    assert (read(seen), seen.missed, seen.listed) == (["as_data.py"], (), ())
+
+
+def test_asking_for_state_or_opening_a_folder_is_no_read(tmp_path: Path) -> None:
+    make(tmp_path, "old")
+    code = "os.stat('old'); os.path.exists('x'); os.close(os.open('.', os.O_RDONLY)); os.access('old', 4)"
+    seen = observe(tmp_path, code)
+    assert (seen.read, seen.missed, seen.listed) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    "code", ["open('nope')", "open('no/nope')", "open('old/nope')", "os.listdir('nope')"]
+)
+def test_what_is_looked_for_in_vain_is_missed(tmp_path: Path, code: str) -> None:
+    make(tmp_path, "old")
+    seen = observe(tmp_path, f"try: {code}\nexcept OSError: pass")
+    assert len(seen.missed) == 1
+    assert seen.missed[0].endswith("nope")
+    assert (seen.read, seen.listed) == ((), ())
+
+
+def test_what_is_missed_at_first_and_then_made_is_written(tmp_path: Path) -> None:
+    seen = observe(tmp_path, "try: open('x')\nexcept OSError: open('x', 'w').close()")
+    assert (seen.missed, seen.written) == ((), ("x",))
+
+
+# Listing.
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.listdir('in')",
+        "os.listdir(b'in')",
+        "list(os.scandir('in'))",
+        "list(pathlib.Path('in').iterdir())",
+        "glob.glob('in/*')",
+        "list(pathlib.Path('in').glob('*'))",
+        "os.chdir('in'); os.listdir()",
+        "list(os.walk('in'))",
+    ],
+)
+def test_a_folder_that_is_listed_is_told_with_its_names(tmp_path: Path, code: str) -> None:
+    make(tmp_path, "in/a", "in/b")
+    seen = observe(tmp_path, code)
+    assert seen.listed == (("in", listing_hash("in", ["a", "b"], ())),)
+
+
+def test_the_root_is_a_dot_and_its_noise_is_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "a", ".orch/x", "__pycache__/x", ".git/x", "data.db", "data.db-wal")
+    database = str(tmp_path / "data.db")
+    code = "os.listdir(); os.listdir('.orch'); open('.git/x').close(); open('.orch/x').close(); open('y', 'w').close()"
+    seen = observe(tmp_path, code, database=database)
+    assert seen.listed == ((".", listing_hash(".", ["a"], ())),)
+    assert (seen.read, seen.written) == ((), ("y",))
+
+
+# Where.
+
+
+def test_paths_are_relative_to_the_root_wherever_the_tool_stands(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    code = """
+    open('./sub/../one', 'w').close()
+    os.chdir('sub')
+    open('two', 'w').close()
+    open(os.path.abspath('three'), 'w').close()
+    """
+    assert observe(tmp_path, code).written == ("one", "sub/two", "sub/three")
+
+
+def test_what_lies_outside_is_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "root/z", "root-2/a", "b")
+    code = """
+    open('../root-2/x', 'w').close(); open('../y', 'w').close(); open('z', 'w').close()
+    open('../root-2/a').close(); open('../b').close(); os.listdir('..'); os.listdir('../root-2')
+    """
+    seen = observe(tmp_path / "root", code)
+    assert (seen.written, seen.read, seen.listed) == (("z",), (), ())
+
+
+def test_a_root_behind_a_link_is_seen_by_either_name(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    code = f"open({str(tmp_path / 'link' / 'a')!r}, 'w'); open({str(tmp_path / 'real' / 'b')!r}, 'w'); open('c', 'w')"
+    seen = observe(tmp_path / "real", code, given=tmp_path / "link")
+    assert seen.written == ("a", "b", "c")
+
+
+def test_virtual_environments_and_installed_packages_are_no_inputs(tmp_path: Path) -> None:
+    make(
+        tmp_path, "env/pyvenv.cfg", "env/lib/x", "lib/site-packages/y", "foo.egg-info/PKG-INFO", "z"
+    )
+    code = """
+    for one in ('env/lib/x', 'env/pyvenv.cfg', 'lib/site-packages/y', 'foo.egg-info/PKG-INFO', 'z'):
+        open(one).close()
+    os.listdir('env'); os.listdir('lib/site-packages')
+    """
+    seen = observe(tmp_path, code)
+    assert (read(seen), seen.listed) == (["z"], ())
+
+
+def test_temporary_files_inside_the_root_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    code = "h, path = tempfile.mkstemp(); open(path).close(); open('tmp/x', 'w').close(); open('y', 'w').close()"
+    assert observe(tmp_path, code, TMPDIR=str(tmp_path / "tmp")).written == ("y",)
+
+
+def test_names_that_are_no_text_survive(tmp_path: Path) -> None:
+    assert observe(tmp_path, r"open(b'\xff', 'w').close()").written == ("\udcff",)
+
+
+# Databases that it opens by itself.
+
+
+def test_a_database_of_the_tool_s_own_is_a_file_that_it_reads_and_perhaps_writes(
+    tmp_path: Path,
+) -> None:
+    import sqlite3
+
+    for name in ("read.db", "changed.db"):
+        conn = sqlite3.connect(tmp_path / name)
+        conn.execute("CREATE TABLE t(a)")
+        conn.close()
+    code = """
+    sqlite3.connect('read.db').execute('SELECT * FROM t').fetchall()
+    sqlite3.connect(f'file:{os.getcwd()}/read.db?mode=ro', uri=True).execute('SELECT * FROM t').fetchall()
+    changed = sqlite3.connect(pathlib.Path('changed.db')); changed.execute('CREATE TABLE u(a)'); changed.close()
+    new = sqlite3.connect('new.db'); new.execute('CREATE TABLE u(a)'); new.close()
+    sqlite3.connect(':memory:').execute('CREATE TABLE u(a)')
+    try: sqlite3.connect('file:nope.db?mode=ro', uri=True)
+    except sqlite3.Error: pass
+    """
+    seen = observe(tmp_path, code)
+    assert sorted(read(seen)) == ["changed.db", "read.db"]
+    assert sorted(seen.written) == ["changed.db", "new.db"]
+    assert (seen.missed, seen.is_unclear) == (("nope.db",), False)
+
+
+def test_who_opens_the_project_s_database_by_itself_is_unclear(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("data.db")
+    for name in ("data.db", "link.db", "./sub/../data.db", f"{tmp_path}/data.db"):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        code = f"sqlite3.connect({name!r}).execute('CREATE TABLE IF NOT EXISTS t(a)')"
+        seen = observe(tmp_path, code, database=str(tmp_path / "data.db"))
+        assert seen.is_unclear, name
+        assert (seen.read, seen.written) == ((), ())
+    assert not observe(tmp_path, "", database=str(tmp_path / "data.db")).is_unclear
+
+
+# It does no harm.
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "r, w = os.pipe(); os.fdopen(w, 'w').close(); os.close(r)",  # a descriptor has no path
+        "sys.audit('open', None, None, os.O_WRONLY)",
+        "sys.audit('open', object(), 'w', os.O_WRONLY)",
+        "sys.audit('os.rename')",
+        "sys.audit('os.remove', b'\\0', -1)",
+        "sys.audit('open')",
+        "sys.audit('open', '\\0', 'r', 0)",
+        "sys.audit('os.listdir', object())",
+        "sys.audit('sqlite3.connect', 3)",
+        "sys.audit('shutil.rmtree', '\\0')",
+        "class Odd:\n    def __fspath__(self): raise RuntimeError\nsys.audit('os.remove', Odd(), -1)",
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "try: open('x', 'w')\nexcept OSError: pass\n"
+        "try: open('x')\nexcept OSError: pass\nos.chdir('/')",
+        "if os.fork() == 0:\n    open('x', 'w').close(); os.remove('x'); os._exit(0)\nos.wait()",
+    ],
+)
+def test_whatever_happens_it_does_not_raise(tmp_path: Path, code: str) -> None:
+    assert observe(tmp_path, code).written == ()
+
+
+def test_one_path_that_is_none_does_not_hide_the_others(tmp_path: Path) -> None:
+    make(tmp_path, "old")
+    code = """
+    for odd in ('\\0', '\\ud800', 'x' * 5000, ''):
+        for act in (open, os.listdir, os.remove):
+            try: act(odd)
+            except (OSError, ValueError): pass
+    open('old').close()
+    os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())
+    try: open('x')
+    except OSError: pass
+    """
+    seen = observe(tmp_path, code)
+    assert ("old" in read(seen), seen.is_unclear) == (True, False)
+
+
+def test_a_removal_below_an_open_folder_is_not_taken_for_one_here(tmp_path: Path) -> None:
+    """`rmtree` goes down by descriptors, and the events do not tell which."""
+    make(tmp_path, "tree/sub/a", "a")
+    seen = observe(tmp_path, "shutil.rmtree('tree')")
+    assert (seen.removed, seen.written, seen.missed, seen.read) == (("tree/sub/a",), (), (), ())
+
+
+def test_an_interrupt_while_it_listens_reaches_the_tool(tmp_path: Path) -> None:
+    code = """
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have ignored it
+    def interrupt(event, arguments):
+        if event == 'open' and arguments[0] == 'x':
+            signal.raise_signal(signal.SIGINT)
+    sys.addaudithook(interrupt)
+    try:
+        open('x')
+    except KeyboardInterrupt:
+        open('told', 'w').close()
+    """
+    assert observe(tmp_path, code).written == ("told",)
+
+
+def test_a_step_that_does_nothing_has_seen_nothing_and_knows_when_it_began(tmp_path: Path) -> None:
+    seen = observe(tmp_path, "")
+    coarse, exact = seen.began
+    assert Seen(began=seen.began) == seen
+    assert 0 < coarse <= exact
+    assert os.stat(tmp_path).st_mtime_ns < exact
+
+
+LAW = """
+import itertools, random, tempfile
+names = ['a', 'b', 'sub/c', 'sub/d']
+fresh = itertools.count()
+def look():
+    return {one: open(one).read() for one in names if os.path.exists(one)}
+def act(choose):
+    one, other = choose(names), choose(names)
+    kind = choose(['write', 'append', 'read', 'remove', 'rename', 'truncate'])
+    try:
+        if kind == 'write': open(one, 'w').write(str(next(fresh)))
+        elif kind == 'append': open(one, 'a').write(str(next(fresh)))
+        elif kind == 'read': open(one).close(); return one
+        elif kind == 'remove': os.remove(one)
+        elif kind == 'truncate': os.truncate(one, 0)
+        else: os.rename(one, other)
+    except FileNotFoundError:
+        return one if kind == 'read' else None
+os.mkdir('sub')
+for seed in range(500):
+    choose = random.Random(seed).choice
+    before = look()
+    observer.begin()
+    asked = {act(choose) for _ in range(choose(range(8)))} - {None}
+    seen = observer.take()
+    after = look()
+    told = seed, before, after, asked, seen
+    assert {*seen.removed} == before.keys() - after.keys(), told
+    changed = {one for one in after if before.get(one) != after[one]}
+    assert changed <= {*seen.written} <= after.keys(), told
+    read, missed = {path for path, *_ in seen.read}, {*seen.missed}
+    assert read <= asked & after.keys() - {*seen.written}, told
+    assert missed <= asked - after.keys() - before.keys(), told
+    assert asked - {*seen.written} - {*seen.removed} <= read | missed | (asked - before.keys() - after.keys()), told
+observer.begin()
+"""
+
+
+def test_after_any_doings_it_tells_what_the_disk_tells(tmp_path: Path) -> None:
+    observe(tmp_path, LAW)
+
+
+# Links.
+
+
+@pytest.mark.parametrize("make_link", ["os.symlink('src', 'dst')", "os.link('src', 'dst')"])
+def test_to_make_a_link_writes_it_and_leaves_what_it_leads_to(
+    tmp_path: Path, make_link: str
+) -> None:
+    make(tmp_path, "src")
+    assert _links(tmp_path, make_link) == (["dst"], [])
+    (tmp_path / "dst").unlink()
+    assert _links(tmp_path, f"{make_link}; open('src').close()") == (["dst"], ["src"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.symlink('src', 'dst'); open('dst').close()",
+        "os.link('src', 'dst'); open('dst').close()",
+        "os.symlink('src', 'x'); os.rename('x', 'dst'); open('dst').close()",
+        "os.link('src', 'x'); os.replace('x', 'dst'); open('dst').close()",
+    ],
+)
+def test_what_is_read_through_a_link_that_it_made_is_what_the_link_leads_to(
+    tmp_path: Path, code: str
+) -> None:
+    make(tmp_path, "src")
+    assert _links(tmp_path, code) == (["dst"], ["src"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.symlink('src', 'dst'); open('dst', 'w').close(); open('src').close()",
+        "os.symlink('src', 'dst'); os.truncate('dst', 0); open('src').close()",
+        "os.symlink('src', 'x'); os.rename('x', 'dst'); open('dst', 'a').close()",
+    ],
+)
+def test_what_is_written_through_a_link_that_it_made_is_written(tmp_path: Path, code: str) -> None:
+    make(tmp_path, "src")
+    assert _links(tmp_path, code) == (["dst", "src"], [])
+
+
+def test_a_link_that_is_switched_leaves_both_that_it_led_to(tmp_path: Path) -> None:
+    make(tmp_path, "one", "two")
+    (tmp_path / "latest").symlink_to("one")
+    code = "open('one').close(); os.symlink('two', 'x'); os.replace('x', 'latest'); open('two').close()"
+    assert _links(tmp_path, code) == (["latest"], ["one", "two"])
+
+
+def test_a_link_that_cannot_be_made_is_none(tmp_path: Path) -> None:
+    make(tmp_path, "src", "dst")
+    code = """
+    for link in (os.symlink, os.link):
+        try: link("src", "dst")
+        except FileExistsError: open("dst").close()
+    """
+    assert _links(tmp_path, code) == ([], ["dst"])
+
+
+def _links(root: Path, code: str) -> tuple[list[str], list[str]]:
+    seen = observe(root, code)
+    assert (seen.removed, seen.missed, seen.is_unclear) == ((), (), False)
+    return sorted(seen.written), sorted(read(seen))
+
+
+# What stays for the others.
+
+EARLY = "\nobserver.note_early({given})\n"
+
+
+def early(root: Path, code: str, given: str = "", *, loaded: str = "()") -> Seen | None:
+    """What is noted after this code; `observe` gets it in place of all."""
+    before = textwrap.dedent(code) + EARLY.format(given=given)
+    after = f"""
+open("later").close()
+loaded = {loaded}
+take = observer.take
+def take_early(**more):
+    take(**more)
+    return observer.take_early()
+observer.take = take_early
+"""
+    program = BEGIN.format(root=str(root), database="") + before + after + END
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env=clean_environment(PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    message: Any = decode_message(done.stdout)
+    seen: Seen | None = message.seen
+    return seen
+
+
+def test_what_was_heard_by_then_is_early_and_nothing_later(tmp_path: Path) -> None:
+    make(tmp_path, "old", "later", "folder/x")
+    code = """
+    open("old").close()
+    os.listdir("folder")
+    try: open("absent")
+    except OSError: pass
+    open("made", "w").close()
+    """
+    found = early(tmp_path, code)
+    assert found is not None
+    assert read(found) == ["old"]
+    assert found.listed == (("folder", listing_hash("folder", ["x"], ())),)
+    assert (found.missed, found.written) == (("absent",), ("made",))
+    assert found.began[1] > 0
+
+
+def test_nothing_is_early_where_nothing_was_heard(tmp_path: Path) -> None:
+    make(tmp_path, "later")
+    assert early(tmp_path, "") is None
+    found = early(tmp_path, "", "tables_read=('t',)")
+    assert found is not None
+    assert (found.tables_read, found.read) == (("t",), ())
+
+
+def test_a_module_that_came_past_the_loader_is_early_if_it_did_by_then(tmp_path: Path) -> None:
+    make(tmp_path, "later")
+    (tmp_path / "plugin.py").touch()
+    code = """
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("plugin", "plugin.py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    """
+    found = early(tmp_path, code)
+    assert found is not None
+    assert read(found) == ["plugin.py"]
+    assert early(tmp_path, code, loaded="('plugin.py',)") is None
+    assert early(tmp_path, "", "") is None
+
+
+def test_a_database_that_was_opened_early_is_looked_at_in_the_next_step(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE t(a)")
+    other.close()
+    code = """
+    other = sqlite3.connect("other.db")
+    observer.note_early()
+    observer.take()
+    observer.begin()
+    {}
+    """
+    seen = observe(tmp_path, code.format("other.execute('SELECT * FROM t').fetchall()"))
+    assert (read(seen), seen.written) == (["other.db"], ())
+    body = "other.execute('INSERT INTO t VALUES (1)'); other.commit()"
+    seen = observe(tmp_path, code.format(body))
+    assert seen.written == ("other.db",)
