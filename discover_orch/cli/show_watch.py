@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+from msgspec import Struct
+
 from discover_orch.cli.app import Context
 from discover_orch.cli.console import HungUp, Voice
 from discover_orch.cli.show_run import heading, write_json, write_text
@@ -13,7 +15,6 @@ from discover_orch.cli.stdin_keys import StandardInput
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import Event, RunFinished, ToolStarted
 from discover_orch.model.errors import ExitCode, Stuck
-from discover_orch.model.value import value
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import Output, Screen
 from discover_orch.render.watch import moment_document, moment_text
@@ -35,8 +36,7 @@ CLEAR = "\x1b[H\x1b[2J"
 MOMENTS = (Waiting, Changed, Unchanged, Broken, Began, Remark, Answered)
 
 
-@value
-class Shown:
+class Shown(Struct, frozen=True, kw_only=True):
     """How it is shown, as the command line said."""
 
     output: Output

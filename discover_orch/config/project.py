@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from msgspec import Struct, field
+
 from discover_orch.config.validation import (
     Given,
     KeyPath,
@@ -32,7 +34,6 @@ from discover_orch.config.validation import (
     word,
 )
 from discover_orch.model.errors import Problem, nearest
-from discover_orch.model.value import field, value
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
@@ -47,8 +48,7 @@ _SECRET_IN_QUERY = (
 )
 
 
-@value
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """A configured value of a parameter: its texts and where they stand.
 
     One text, or those of a list, which may be none.
@@ -58,8 +58,7 @@ class Setting:
     origin: str
 
 
-@value
-class Project:
+class Project(Struct, frozen=True, kw_only=True):
     """The configuration, its defaults filled in.
 
     `root` is absolute. `config` is the path of the file relative to the root, or None. `origins`

@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.model.errors import Location, Problem, Severity, nearest
-from discover_orch.model.value import replace, value
 
 Kind = Literal["texts", "text", "flag", "count", "table"]
 Texts = tuple[str, ...]
@@ -43,8 +45,7 @@ _VARIABLE_EXAMPLE: Mapping[Kind, str] = {
 }
 
 
-@value
-class Given:
+class Given(Struct, frozen=True, kw_only=True):
     """A value that was set.
 
     `name` is what to call it, `key` the last part of that; `path` leads to it in the file, where it

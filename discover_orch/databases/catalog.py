@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from msgspec import Struct, field
+
 from discover_orch.databases.sql_effects import Effect, Name
-from discover_orch.model.value import field, value
 
 #: (database, schema, name); the database is "" where a connection has but one.
 Table = tuple[str, str, str]
@@ -18,8 +19,7 @@ Table = tuple[str, str, str]
 SYSTEM = ("pg_", "duckdb_", "sqlite_master", "pragma_")
 
 
-@value
-class Catalog:
+class Catalog(Struct, frozen=True, kw_only=True):
     """`places` are the (database, schema) in which a bare name is looked up, in this order, and `here` is the one
     where a new table is made.
 
@@ -98,8 +98,7 @@ def _closure(tables: Iterable[Table], more: Mapping[Table, tuple[Table, ...]]) -
     return found
 
 
-@value
-class Touched:
+class Touched(Struct, frozen=True, kw_only=True):
     """What a step read and wrote: tables as they are shown, and paths or globs as it gave them."""
 
     read: frozenset[str] = frozenset()

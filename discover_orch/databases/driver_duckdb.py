@@ -11,10 +11,11 @@ import os
 import re
 import sys
 
+from msgspec.structs import replace
+
 from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver import Driver
 from discover_orch.databases.sql_effects import Effect, read_statements
-from discover_orch.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.databases.sql_shape import BLANK
-from discover_orch.model.value import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 Name = tuple[str, ...]
 
 
-@value
-class Effect:
+class Effect(Struct, frozen=True, kw_only=True):
     """What one statement does.
 
     `made` is created, with `if_absent` where there is none of that name; `passing` are temporary tables that it

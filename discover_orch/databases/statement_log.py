@@ -10,11 +10,12 @@ import glob
 import os
 from importlib.util import find_spec
 
+from msgspec.structs import replace
+
 from discover_orch.databases.catalog import look_up
 from discover_orch.databases.drivers import find_driver
 from discover_orch.databases.sql_effects import Effect, read_statements
 from discover_orch.databases.sql_shape import shape_of
-from discover_orch.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,11 +5,13 @@ In: a `Scan` and a `Project`. Out: `Drafts`, with what was passed over and every
 
 from __future__ import annotations
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, Settings, read_settings
 from discover_orch.discovery.stages import EVERYTHING, is_stage_word
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.model.value import replace, value
 from discover_orch.source.facts import ModuleFacts
 from discover_orch.source.scan import PassedOver, Scan
 
@@ -17,8 +19,7 @@ UNLISTED_STAGE = "unlisted-stage"
 TAG_FORMS = 'for example STAGE = "ingest", or STAGE = None, which switches the tool off'
 
 
-@value
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A module that will be a tool, unless something is wrong; `problems` are those of its own text."""
 
     facts: ModuleFacts
@@ -45,8 +46,7 @@ class Draft:
         return Location(path=self.facts.path, line=tag.line) if tag else self.stage_place
 
 
-@value
-class Drafts:
+class Drafts(Struct, frozen=True, kw_only=True):
     """What one scan gave, each in the order of paths. Under `strict` the slips are errors."""
 
     enabled: tuple[Draft, ...] = ()

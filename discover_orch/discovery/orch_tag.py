@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 
+from msgspec import Struct
+
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.model.value import value
 from discover_orch.source.facts import OrchTag
 
 KEYS = (
@@ -29,8 +30,7 @@ NOT_BUILT_YET = ("retries", "retry_delay", "timeout", "tokens")
 NOT_BUILT_YET_CODE = "not-built-yet"
 
 
-@value
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """What `ORCH` says, its defaults filled in; `name` is None where the module path gives it."""
 
     name: str | None = None

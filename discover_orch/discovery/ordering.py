@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch.discovery.candidates import Draft
 from discover_orch.discovery.stages import Stage, after_targets
 from discover_orch.discovery.tool_names import Names, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, without_updates
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import field, replace, value
 from discover_orch.source.facts import Broken
 
 Edges = Mapping[str, tuple[str, ...]]
@@ -22,8 +24,7 @@ Edges = Mapping[str, tuple[str, ...]]
 Fault = tuple[str, Problem]
 
 
-@value
-class After:
+class After(Struct, frozen=True, kw_only=True):
     """What the `AFTER` tags say: `edges` from each tool that has one, faults, and warnings."""
 
     edges: Edges = field(default_factory=dict)

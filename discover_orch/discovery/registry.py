@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.arguments import conf_problems, split_arguments
 from discover_orch.discovery.candidates import UNLISTED_STAGE, Draft, build_drafts
@@ -24,7 +27,6 @@ from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import field, replace, value
 from discover_orch.source.facts import ConfFacts
 from discover_orch.source.scan import PassedOver, Scan
 
@@ -33,8 +35,7 @@ UNKNOWN = Dataflow()
 NOTHING_SEEN: Mapping[str, Dataflow] = {}
 
 
-@value
-class Unhealthy:
+class Unhealthy(Struct, frozen=True, kw_only=True):
     """A module that would be a tool but for its problems; no `stages` means that it could be of any."""
 
     path: str
@@ -51,8 +52,7 @@ class Unhealthy:
         return self.module == CONF_MODULE
 
 
-@value
-class Registry:
+class Registry(Struct, frozen=True, kw_only=True):
     """The tools that exist, by identity, and what is known of their order.
 
     `order` is the order of everything: stage by stage, each tool once, with its first stage. `rank` is the

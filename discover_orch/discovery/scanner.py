@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from msgspec import Struct
+
 from discover_orch.config.file import resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import ParamType
-from discover_orch.model.value import value
 from discover_orch.source import facts_rows as rows
 from discover_orch.source.facts import Broken, ConfFacts, Exports, ModuleFacts, Ref, Unknown
 from discover_orch.source.scan import PassedOver, Scan
@@ -31,8 +32,7 @@ Row = list[object]
 Entry = tuple[str, Row | None]
 
 
-@value
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """What the next look starts from: the index, less the listing. `signatures` are those of all files that the
     look met, with a `?` before those that are to match none."""
 

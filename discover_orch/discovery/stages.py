@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from discover_orch.discovery.tool_names import Names
 from discover_orch.model import graph
 from discover_orch.model.errors import Problem, nearest
-from discover_orch.model.value import value
 
 #: The group of all stages in order; no stage and no group of the user's may be called so.
 EVERYTHING = "full"
 
 
-@value
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """A named group of tools, these by identity in the order of the plan."""
 
     name: str

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 
-@value
-class Names:
+class Names(Struct, frozen=True, kw_only=True):
     """`words` leads from each word to the identities that it could mean; `display` from each to its name."""
 
     words: Mapping[str, tuple[str, ...]]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from discover_orch.execution.run_state import Event, Failure, Noticed, ToolFinished, ToolOutput
 from discover_orch.model.observation import Seen
-from discover_orch.model.value import replace
 
 MASK = "***"
 #: Of what a tool was seen to do, what names come from the tool.

@@ -12,6 +12,8 @@ import time
 from _blake2 import blake2b
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.execution.event_json import event_document
@@ -30,7 +32,6 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.observation import Seen
 from discover_orch.model.tool import Tool, is_secret_name
-from discover_orch.model.value import replace
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeMemory
 from discover_orch.staleness.current import CONNECTION, Present, takes_connection

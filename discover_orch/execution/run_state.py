@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Seen
-from discover_orch.model.value import field, replace, value
 from discover_orch.planning.plan import Plan
 
 Status = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled", "fresh"]
 RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
 
 
-@value
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why a tool failed; the fields of `error` in the JSON, and the traceback for people."""
 
     kind: str
@@ -32,8 +33,7 @@ class Failure:
     hint: str = ""
 
 
-@value
-class RunStarted:
+class RunStarted(Struct, frozen=True, kw_only=True):
     """`run` is its id; `targets` as typed, `tools` the identities in order."""
 
     run: str
@@ -41,20 +41,17 @@ class RunStarted:
     tools: tuple[str, ...]
 
 
-@value
-class ToolOrdered:
+class ToolOrdered(Struct, frozen=True, kw_only=True):
     """Its order goes out, perhaps while another tool runs: from now on it may begin before anybody hears of it."""
 
     module: str
 
 
-@value
-class ToolStarted:
+class ToolStarted(Struct, frozen=True, kw_only=True):
     module: str
 
 
-@value
-class ToolOutput:
+class ToolOutput(Struct, frozen=True, kw_only=True):
     """Whole lines of one stream, each with its newline but perhaps the last."""
 
     module: str
@@ -62,8 +59,7 @@ class ToolOutput:
     text: str
 
 
-@value
-class ToolFinished:
+class ToolFinished(Struct, frozen=True, kw_only=True):
     """How a tool ended; `duration` in seconds, 0.0 where it did not start.
 
     `loaded` are the project files that it was the first to load in its worker, with the hashes of what was
@@ -84,16 +80,14 @@ class ToolFinished:
     opened: tuple[str, ...] = ()
 
 
-@value
-class Noticed:
+class Noticed(Struct, frozen=True, kw_only=True):
     """What is no tool's end: a resource that raised when it was closed, threads that stayed."""
 
     problem: Problem
     traceback: str = ""
 
 
-@value
-class RunFinished:
+class RunFinished(Struct, frozen=True, kw_only=True):
     """`signal` is the number of the one that interrupted the run, or 0."""
 
     status: RunStatus
@@ -101,8 +95,7 @@ class RunFinished:
     signal: int = 0
 
 
-@value
-class Ticked:
+class Ticked(Struct, frozen=True, kw_only=True):
     """Nothing has happened for a moment: `module` has been running for `seconds`.
 
     None stands for the closing of resources. `is_ending`: the interrupt has been passed on.
@@ -113,18 +106,15 @@ class Ticked:
     is_ending: bool = False
 
 
-@value
-class Suspended:
+class Suspended(Struct, frozen=True, kw_only=True):
     """The user stops orch for a while (Ctrl-Z): what is shown for the moment must go first."""
 
 
-@value
-class Woken:
+class Woken(Struct, frozen=True, kw_only=True):
     """Somebody outside the run has something to say: whoever shows the run looks there."""
 
 
-@value
-class DebuggerOpened:
+class DebuggerOpened(Struct, frozen=True, kw_only=True):
     """A tool is about to be debugged on the terminal; everybody else leaves it alone."""
 
     module: str

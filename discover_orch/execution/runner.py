@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import (
@@ -24,7 +26,6 @@ from discover_orch.execution.run_state import (
     ToolStarted,
     Woken,
 )
-from discover_orch.model.value import replace
 from discover_orch.planning.plan import Plan
 
 #: Seconds of silence after which a terminal is told how long the running tool has taken.

@@ -15,6 +15,8 @@ from collections.abc import Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project, url_secrets
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors.local import LocalExecutor
@@ -24,7 +26,6 @@ from discover_orch.execution.run_state import Event, Noticed, Run, RunFinished
 from discover_orch.execution.runner import Interruptions, drive
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.errors import Stuck
-from discover_orch.model.value import replace
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeMemory
 from discover_orch.worker.protocol import Prepare, Resource

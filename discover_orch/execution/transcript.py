@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from discover_orch.model.value import value
+from msgspec import Struct
+
 from discover_orch.worker.capture import Splitter
 from discover_orch.worker.protocol import (
     DebugStarted,
@@ -29,8 +30,7 @@ READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds
 
 
-@value
-class Output:
+class Output(Struct, frozen=True, kw_only=True):
     """Text that a step wrote: whole lines, but for the last of a step. `step` is None between steps."""
 
     step: int | None

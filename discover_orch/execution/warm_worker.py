@@ -12,25 +12,25 @@ import os
 import sys
 import time
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.worker_exit import Died
-from discover_orch.model.value import replace, value
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Seconds that a spare which is no longer wanted gets to be gone.
 TIME_TO_GO = 1.0
 
 
-@value
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """What makes a spare fit: its imports, and the installation that they came from."""
 
     order: Preload
     installed: str = ""
 
 
-@value
-class Taken:
+class Taken(Struct, frozen=True, kw_only=True):
     """`worker` is None where the run must start from nothing. `sentence` says why, or what could not be imported
     ahead, once for each reason.
 

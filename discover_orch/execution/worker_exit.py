@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 
-from discover_orch.model.value import value
+from msgspec import Struct
+
 from discover_orch.worker.tracebacks import LOST_STATUS, describe_end, read_crash
 
 TIME_TO_END = 2.0  # seconds from `Closed` until the worker is killed
 
 
-@value
-class Died:
+class Died(Struct, frozen=True, kw_only=True):
     """The worker ended though nobody had told it to. `step` was running; None where none was.
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the
@@ -31,8 +31,7 @@ class Died:
     line: int | None = None
 
 
-@value
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """The worker ended after `Closed`. Where it had to be killed or crashed, `sentence` says so.
 
     `threads` are those that kept it from ending, empty where it ended in time.

@@ -11,11 +11,11 @@ import fnmatch
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from discover_orch.model.value import replace, value
+from msgspec import Struct
+from msgspec.structs import replace
 
 
-@value
-class Dataflow:
+class Dataflow(Struct, frozen=True, kw_only=True):
     """Paths relative to the root (declared: globs, too), and tables.
 
     Empty means that nothing is known, not that there is none. `folders` were listed, "." is the root;

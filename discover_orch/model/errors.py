@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 Severity = Literal["error", "warning"]
 
@@ -29,8 +29,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-@value
-class Location:
+class Location(Struct, frozen=True, kw_only=True):
     """A place in a file: `path` relative to the root with `/`, `line` from 1."""
 
     path: str
@@ -40,8 +39,7 @@ class Location:
         return self.path if self.line is None else f"{self.path}:{self.line}"
 
 
-@value
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what, where, and how to mend it.
 
     `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `message` is one line

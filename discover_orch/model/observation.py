@@ -9,7 +9,7 @@ from __future__ import annotations
 from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Collection, Iterable
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 #: Names of Python's, orch's and other programs' own, wherever they stand in a path.
 NOISE = frozenset(
@@ -23,8 +23,7 @@ SIDE_FILES = ("-journal", "-wal", "-shm", ".wal")
 FileState = tuple[str, int, int, int]
 
 
-@value
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """What a tool was seen to do while it ran. Paths are relative to the root, with `/`; the root itself is ".".
 
     `read`: (path, size, mtime_ns, inode) at the end of the step, of regular files that it opened for reading

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", "decimal", "uuid"]
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
@@ -19,22 +19,19 @@ FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 SECRET_LAST_WORDS = frozenset({"token", "secret", "password", "passwd"})
 
 
-@value
-class Scalar:
+class Scalar(Struct, frozen=True, kw_only=True):
     """One plain value."""
 
     kind: ScalarKind
 
 
-@value
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """One of the values of a `Literal[...]`."""
 
     values: tuple[str | int | bool, ...]
 
 
-@value
-class EnumChoice:
+class EnumChoice(Struct, frozen=True, kw_only=True):
     """A member of an Enum of the project; `members` are (name, text of its value) in source order."""
 
     module: str
@@ -42,8 +39,7 @@ class EnumChoice:
     members: tuple[tuple[str, str], ...]
 
 
-@value
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """An Enum member that only the worker can turn into the real one."""
 
     module: str
@@ -51,8 +47,7 @@ class Member:
     name: str
 
 
-@value
-class ParamType:
+class ParamType(Struct, frozen=True, kw_only=True):
     """`base`, or a list of it (`many`), or None as well (`optional`)."""
 
     base: Scalar | Choice | EnumChoice
@@ -78,8 +73,7 @@ class ConvertError(ValueError):
     """A text does not fit the type; the message says what would."""
 
 
-@value
-class Param:
+class Param(Struct, frozen=True, kw_only=True):
     """A parameter of `run()`.
 
     `default` is given only where the source has a literal, as JSON can hold it; `default_source` is the
@@ -111,8 +105,7 @@ class Param:
         return _convert_one(self.type.base, texts[-1])
 
 
-@value
-class Tool:
+class Tool(Struct, frozen=True, kw_only=True):
     """A module with `STAGE` and `run()`.
 
     `module` is its identity; `name` the shortest unambiguous suffix of it, or what `ORCH` calls it.

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, shared
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import replace
 
 
 def review_flow(registry: Registry) -> Iterator[Problem]:

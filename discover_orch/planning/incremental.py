@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import replace
 from discover_orch.planning.params import Values
 from discover_orch.planning.plan import Plan, given_params, step_params
 from discover_orch.planning.resume import Resumption, find_resumable

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os.path
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct, field
+
 from discover_orch.config.project import Project, Setting
 from discover_orch.discovery.tool_names import Names
 from discover_orch.model.tool import Param, Scalar, Tool
-from discover_orch.model.value import field, value
 
 
-@value
-class KeyValue:
+class KeyValue(Struct, frozen=True, kw_only=True):
     """One `-p key=value`: `tool` is the word before the last dot of the key, or None."""
 
     tool: str | None
@@ -24,8 +24,7 @@ class KeyValue:
     text: str
 
 
-@value
-class Values:
+class Values(Struct, frozen=True, kw_only=True):
     """All that was given. `options` has the texts by parameter name, as typed with `--name`.
 
     `folder` is where the command line was typed, absolute: paths on it are relative to that.

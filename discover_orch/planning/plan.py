@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct, field
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import Location, Problem, UsageError, nearest
 from discover_orch.model.tool import ConvertError, Param, Scalar, Tool, is_secret_name
-from discover_orch.model.value import field, value
 from discover_orch.planning.params import KeyValue, Values, same, value_for
 from discover_orch.planning.selection import Selection
 
@@ -21,8 +22,7 @@ MASK = "***"
 MISSING = "missing-parameter"
 
 
-@value
-class Bound:
+class Bound(Struct, frozen=True, kw_only=True):
     """The value of one parameter: its texts and where they came from."""
 
     param: Param
@@ -39,8 +39,7 @@ class Bound:
         return MASK if self.param.is_secret else ", ".join(self.held)
 
 
-@value
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are identities in this plan."""
 
     tool: Tool
@@ -51,8 +50,7 @@ class Step:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@value
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """Ordered, decided work. `words` are the targets as typed; `fresh` are the tools among them that need not run,
     in order. `intro` is a sentence on how it came about.
 

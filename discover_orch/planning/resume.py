@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import replace
 from discover_orch.planning.params import Values, same
 from discover_orch.planning.plan import (
     Bound,

@@ -10,6 +10,9 @@ import fnmatch
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry, Unhealthy
 from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import (
@@ -20,13 +23,11 @@ from discover_orch.model.errors import (
     UsageError,
     nearest,
 )
-from discover_orch.model.value import field, replace, value
 
 GLOB_MARKS = frozenset("*?[")
 
 
-@value
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """The chosen tools by identity, in order; `because` has the word that chose each.
 
     `ways` has `upstream` or `downstream` for those that only a `+` added. `warnings` tells of files that
@@ -40,8 +41,7 @@ class Selection:
     warnings: tuple[Problem, ...] = ()
 
 
-@value
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Where words were typed: `root` absolute, `folder` relative to it (`""` is the root itself)."""
 
     root: str = ""

@@ -10,6 +10,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch import __version__
 from discover_orch.config.file import build_project, find_root, fingerprint, read_config_bytes
 from discover_orch.config.project import Project, masked_url
@@ -27,7 +30,6 @@ from discover_orch.model.errors import (
     UsageError,
 )
 from discover_orch.model.tool import Param, Tool
-from discover_orch.model.value import field, replace, value
 from discover_orch.planning.checks import review
 from discover_orch.planning.params import Values
 from discover_orch.planning.plan import MASK, Plan, build_plan
@@ -36,8 +38,7 @@ from discover_orch.staleness.memory import flows_stamp, read_flows
 from discover_orch.state.store import open_index, write_index
 
 
-@value
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """A project as it was found: its configuration, its tools, and where the user stands in it. `key` stands
     for the configuration, `signatures` are those of the scanned files."""
 

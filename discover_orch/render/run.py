@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from msgspec import Struct
+
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
@@ -21,7 +23,6 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.model.value import value
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import problem_text
 from discover_orch.render.style import Style, clean, count, duration, one_line
@@ -31,8 +32,7 @@ Output = Literal["live", "fail", "none", "raw"]
 LONGEST_SUMMARY = 200
 
 
-@value
-class Heading:
+class Heading(Struct, frozen=True, kw_only=True):
     """What stands above a run: where it happens and with which database."""
 
     version: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
+from msgspec import Struct
+
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import value
 from discover_orch.render.style import Style, duration, one_line
 from discover_orch.staleness.fingerprint import Standing
 from discover_orch.staleness.last_result import Result
@@ -17,8 +18,7 @@ LATEST = 5
 MOST_COLUMNS = 40
 
 
-@value
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """All that is told of one tool; `flow` is what it declares and was seen to read and write."""
 
     tool: Tool

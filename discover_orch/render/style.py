@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 _SGR = r"\x1b\[[0-9;:]*m"
 #: C0 but tab and newline, DEL, C1, the marks that turn the direction of text, and lone surrogates.
@@ -29,8 +29,7 @@ _CODES = {
 }
 
 
-@value
-class Style:
+class Style(Struct, frozen=True, kw_only=True):
     """What a stream can show: `colour`, characters beyond ASCII (`unicode`), and its `width` in columns."""
 
     colour: bool = False

@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from msgspec import Struct, field
+
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import ParamType
-from discover_orch.model.value import field, value
 
 
-@value
-class Ref:
+class Ref(Struct, frozen=True, kw_only=True):
     """A name of another module, absolute and dotted: `src.stages.Stage.INGEST`."""
 
     name: str
 
 
-@value
-class Tag:
+class Tag(Struct, frozen=True, kw_only=True):
     """`STAGE` or `AFTER`: its words, or why it is none (`problem`, one sentence with the accepted forms).
 
     `is_off` is `STAGE = None`. A lone `Ref` may resolve to one word or to several.
@@ -35,8 +34,7 @@ class Tag:
     problem: str = ""
 
 
-@value
-class OrchTag:
+class OrchTag(Struct, frozen=True, kw_only=True):
     """`ORCH = {...}`: literal values (JSON kinds, tuples become lists) and the line of each key."""
 
     line: int
@@ -45,8 +43,7 @@ class OrchTag:
     problem: str = ""
 
 
-@value
-class EnumRef:
+class EnumRef(Struct, frozen=True, kw_only=True):
     """An annotation that names a class of another module, to be resolved to an Enum or found unknown."""
 
     ref: Ref
@@ -54,15 +51,13 @@ class EnumRef:
     optional: bool = False
 
 
-@value
-class Unknown:
+class Unknown(Struct, frozen=True, kw_only=True):
     """An annotation that orch does not know, as written."""
 
     text: str
 
 
-@value
-class ArgumentFacts:
+class ArgumentFacts(Struct, frozen=True, kw_only=True):
     """One argument of `run()` or of a resource.
 
     `type` holds what the annotation, or without one the literal default, says (`str` where neither says
@@ -78,8 +73,7 @@ class ArgumentFacts:
     help: str = ""
 
 
-@value
-class RunFacts:
+class RunFacts(Struct, frozen=True, kw_only=True):
     """A top-level callable. `ref` is set where it is an import or alias of another module's.
 
     `is_readable` is False where no signature can be read (an assignment of something called, say).
@@ -93,8 +87,7 @@ class RunFacts:
     is_readable: bool = True
 
 
-@value
-class ModuleFacts:
+class ModuleFacts(Struct, frozen=True, kw_only=True):
     """What discovery needs of a module. `miss` says why it is no tool though it looks like one, or is ''."""
 
     module: str
@@ -108,8 +101,7 @@ class ModuleFacts:
     miss_line: int = 1
 
 
-@value
-class Exports:
+class Exports(Struct, frozen=True, kw_only=True):
     """What other modules can refer to: top-level constants, Enum classes, aliases and functions.
 
     `constants` holds strings, tuples of strings, and None, those of a class as `Class.NAME`; `enums` the
@@ -129,8 +121,7 @@ class Exports:
 ImportKind = Literal["import", "from", "dynamic"]
 
 
-@value
-class ImportFact:
+class ImportFact(Struct, frozen=True, kw_only=True):
     """One import, relative ones made absolute.
 
     `import a.b`: kind `import`, module `a.b`. `from p import q, r`: kind `from`, module `p`, names
@@ -146,8 +137,7 @@ class ImportFact:
     is_lazy: bool = False
 
 
-@value
-class ResourceFacts:
+class ResourceFacts(Struct, frozen=True, kw_only=True):
     """A `@resource` function of `orchconf.py`; `needs` are its arguments, (name, has a default)."""
 
     name: str
@@ -155,8 +145,7 @@ class ResourceFacts:
     needs: tuple[tuple[str, bool], ...] = ()
 
 
-@value
-class ConfFacts:
+class ConfFacts(Struct, frozen=True, kw_only=True):
     """What `orchconf.py` offers. `connection_line` is None where it has no `get_connection`."""
 
     path: str
@@ -164,8 +153,7 @@ class ConfFacts:
     resources: tuple[ResourceFacts, ...] = ()
 
 
-@value
-class Broken:
+class Broken(Struct, frozen=True, kw_only=True):
     """A file that holds the word `STAGE` and cannot be read as a module.
 
     `stages` are those that the part before the error states, in source order; `problem` has the place.

@@ -11,7 +11,8 @@ from __future__ import annotations
 import ast
 import re
 
-from discover_orch.model.value import replace
+from msgspec.structs import replace
+
 from discover_orch.source.bindings import Binding
 from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (

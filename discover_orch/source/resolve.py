@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.model.tool import EnumChoice, ParamType
-from discover_orch.model.value import replace, value
 from discover_orch.source.facts import (
     ArgumentFacts,
     EnumRef,
@@ -99,8 +101,7 @@ def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
     return replace(facts, stage=stage, after=after, run=run)
 
 
-@value
-class _Enum:
+class _Enum(Struct, frozen=True, kw_only=True):
     """An Enum class that a name turned out to be."""
 
     module: str

@@ -6,13 +6,13 @@ and what was passed over with the reason.
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import value
 from discover_orch.source.facts import Broken, ConfFacts, ModuleFacts
 
 
-@value
-class PassedOver:
+class PassedOver(Struct, frozen=True, kw_only=True):
     """A file or folder that was not taken for a tool, and why, in a few words."""
 
     path: str
@@ -20,8 +20,7 @@ class PassedOver:
     line: int | None = None
 
 
-@value
-class Scan:
+class Scan(Struct, frozen=True, kw_only=True):
     """`modules` have no `Ref` left in them and are sorted by path, as are the others.
 
     `problems` are those of the search itself: a folder that cannot be read, a misnamed file.

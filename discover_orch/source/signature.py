@@ -11,8 +11,9 @@ from __future__ import annotations
 import ast
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
-from discover_orch.model.value import replace
 from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, Ref, RunFacts, Unknown
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of

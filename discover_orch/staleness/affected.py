@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import lru_cache
 from typing import Literal
 
+from msgspec import Struct
+
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import value
 
 Scope = Literal["stage", "tool", "downstream"]
 
@@ -25,8 +26,7 @@ _WILD = re.compile(
 )
 
 
-@value
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """How far a module reaches through imports; paths relative to the root. `sources` makes it.
 
     `paths` are project files that are there. `missing` are those whose appearing would change what is
@@ -40,8 +40,7 @@ class Reach:
     has_unread: bool = False
 
 
-@value
-class Inputs:
+class Inputs(Struct, frozen=True, kw_only=True):
     """What a tool was seen to need beside its code: paths, and none of them a glob, whatever they look like.
 
     `reads` are files, `missed` what it looked for in vain, `folders` those whose names it listed, "." for the root.

@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from discover_orch import __version__
 from discover_orch.config.file import find_root, fingerprint, read_config_bytes
 from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import ABSENT, is_racy
-from discover_orch.model.value import value
 from discover_orch.staleness.memory import flows_stamp
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, open_index, read_sealed, write_sealed
@@ -31,8 +32,7 @@ _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
 Stages = Sequence[tuple[str, Sequence[str]]]
 
 
-@value
-class Grounds:
+class Grounds(Struct, frozen=True, kw_only=True):
     """What a verdict rests on, beside the scanned tree and the configuration. Paths are relative to the root, or
     absolute; `present` are files and folders, `absent` are not there. `has_packages`: versions of installed
     packages count too."""

@@ -16,10 +16,11 @@ from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
+from msgspec import Struct
+
 from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
-from discover_orch.model.value import value
 from discover_orch.state.store import FOLDER, read_sealed, write_sealed
 
 TYPE_CHECKING = False
@@ -36,8 +37,7 @@ _NOTHING: Mapping[str, str] = {}
 _DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-@value
-class Code:
+class Code(Struct, frozen=True, kw_only=True):
     """What the code of one tool is now. Paths are relative to the root, `missing` and `has_unread` as of `Reach`.
 
     `meanings` has all files of the static closure, "" for one that cannot be read or parsed; `hashes` are those of

@@ -12,9 +12,10 @@ import time
 from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Collection, Iterable, Iterator
 
+from msgspec import Struct
+
 from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
 from discover_orch.model.observation import SIDE_FILES, is_noise, listing_hash, names_hash
-from discover_orch.model.value import value
 from discover_orch.staleness.fingerprint import GONE
 from discover_orch.staleness.last_result import Mark
 
@@ -29,8 +30,7 @@ MAGIC = frozenset("*?[")
 _HEADER = b"SQLite format 3\0"
 
 
-@value
-class DatabaseMark:
+class DatabaseMark(Struct, frozen=True, kw_only=True):
     """A database file: its inode and size, SQLite's counter of its changes, and a hash of its header.
 
     The header of DuckDB's names the very database, and stays as it is.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from discover_orch.model.value import field, value
+from msgspec import Struct, field
 
 #: Raised when a hash, or what enters a fingerprint, means something else than before: what was remembered under
 #: another number cannot be compared.
@@ -19,8 +19,7 @@ UNSURE = "?"
 GONE = ""
 
 
-@value
-class Database:
+class Database(Struct, frozen=True, kw_only=True):
     """The database of `conn`: `name` says which (a URL without password, or `get_connection()`), `epoch` which
     one of that name, since a file can be replaced by another."""
 
@@ -28,8 +27,7 @@ class Database:
     epoch: int
 
 
-@value
-class Fingerprint:
+class Fingerprint(Struct, frozen=True, kw_only=True):
     """What a tool depends on. The one of its last success says how things were then, the other one how the same
     things are now. Paths are relative to the root.
 
@@ -52,8 +50,7 @@ class Fingerprint:
     scheme: int = SCHEME
 
 
-@value
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """Where a tool stands. `reasons` are its own; `upstream` says what it waits for, where that alone makes it stale.
 
     `word` is how its last run ended, as far as that counts: `never`, `failed`, `unknown`, or "". `has_only_failed`:

@@ -15,11 +15,13 @@ import sys
 from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import CONF, ModuleSpace
 from discover_orch.discovery.tree import ABSENT, signature_of
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.value import replace, value
 from discover_orch.source.ast_hash import effect_of, meaning_of
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.imports import DYNAMIC, imports_of_tree, with_packages
@@ -46,8 +48,7 @@ _TAG = b"ORCH"
 _WORDS = tuple(word.encode() for word in DYNAMIC)
 
 
-@value
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """A file as it was last read. `hash` is that of the bytes ("" where they cannot be had); a file with a
     `problem` has no `meaning`, and the imports of its last good text. `effect` is the meaning less what only
     says how a tool is run."""
@@ -61,8 +62,7 @@ class Source:
     problem: Problem | None = None
 
 
-@value
-class _File:
+class _File(Struct, frozen=True, kw_only=True):
     """What is remembered of a file. `edges` is all of it that counts for how far its modules reach."""
 
     source: Source
@@ -71,8 +71,7 @@ class _File:
     edges: tuple[object, ...]
 
 
-@value
-class _Spot:
+class _Spot(Struct, frozen=True, kw_only=True):
     """Where a name was found: in `path`, or as folders without `__init__`, or nowhere.
 
     Its modules are looked up in `places`, prefixes of paths. `missing` as of `Reach`.
@@ -83,8 +82,7 @@ class _Spot:
     missing: tuple[str, ...]
 
 
-@value
-class _Step:
+class _Step(Struct, frozen=True, kw_only=True):
     """What one module imports by itself. `names` are all that were looked up for it."""
 
     names: tuple[str, ...]
@@ -93,8 +91,7 @@ class _Step:
     has_unread: bool
 
 
-@value
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     """How far one module reaches, and the `names` on which that rests."""
 
     reach: Reach

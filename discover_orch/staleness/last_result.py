@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct, field
+
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.value import field, value
 from discover_orch.staleness.fingerprint import Database, Fingerprint
 
 TYPE_CHECKING = False
@@ -23,8 +24,7 @@ Moment = tuple[int, int]
 _LAST = 1 << 40
 
 
-@value
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """How a tool's last try ended: `run` is the id, `status` a status word, or `accepted`; times in seconds."""
 
     run: str
@@ -33,8 +33,7 @@ class Ending:
     duration: float = 0.0
 
 
-@value
-class Success:
+class Success(Struct, frozen=True, kw_only=True):
     """Its last success. `run` is the number of that run, `number` how many tools had ended in it before; `modules` are
     those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
     `accepted` is the number of the latest run when it was taken for fresh without running, 0 before the first one;
@@ -64,8 +63,7 @@ class Success:
         return max(self.moment, (-1 if self.accepted is None else self.accepted, _LAST))
 
 
-@value
-class Left:
+class Left(Struct, frozen=True, kw_only=True):
     """What tries that failed have left in the database since the last success: tables that the tool wrote, and
     committed by itself. The moment is that of the latest; `is_unclear` as in `Dataflow`."""
 
@@ -75,8 +73,7 @@ class Left:
     database: Database | None = None
 
 
-@value
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """Of one tool; `success` is None as long as it had none, `left` where nothing is."""
 
     module: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct
+
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.value import value
 from discover_orch.staleness.file_hashes import DatabaseMark
 from discover_orch.staleness.last_result import Result, flow_row, from_row, read_flow, to_row
 from discover_orch.state.store import (
@@ -24,8 +25,7 @@ from discover_orch.state.store import (
 )
 
 
-@value
-class KnownDatabase:
+class KnownDatabase(Struct, frozen=True, kw_only=True):
     """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `epoch` counts
     how often another file has taken its place."""
 

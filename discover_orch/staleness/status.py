@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import replace
 from discover_orch.staleness.current import Params, Present
 from discover_orch.staleness.fingerprint import ANY, Standing, compare, later_writers
 from discover_orch.staleness.last_result import Moment, Result

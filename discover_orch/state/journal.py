@@ -13,8 +13,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import replace
 from discover_orch.state.process_identity import is_alive
 from discover_orch.state.run_record import RunRecord, is_good_end, read_ends, read_run, read_writer
 from discover_orch.state.store import FOLDER, UNFINISHED, file_name, make_folder, write_all

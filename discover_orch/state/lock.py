@@ -14,7 +14,8 @@ import json
 import os
 import time
 
-from discover_orch.model.value import value
+from msgspec import Struct
+
 from discover_orch.state.process_identity import is_alive, read_boot, read_start
 from discover_orch.state.store import FOLDER, make_folder, write_all
 
@@ -30,8 +31,7 @@ LONGEST = 4096
 INTERVAL, SILENT = 0.2, 10.0
 
 
-@value
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     """Who holds the lock: process id (0 where it has not said so yet), and since when, `14:03:22`."""
 
     pid: int = 0

@@ -5,12 +5,12 @@ In: two runs as `history` reads them. Out: a `Comparison`. Pure.
 
 from __future__ import annotations
 
-from discover_orch.model.value import value
+from msgspec import Struct
+
 from discover_orch.state.run_record import Planned, RunRecord, ToolRecord
 
 
-@value
-class ParamChange:
+class ParamChange(Struct, frozen=True, kw_only=True):
     """None stands for not given."""
 
     name: str
@@ -18,8 +18,7 @@ class ParamChange:
     new: str | None
 
 
-@value
-class ToolChange:
+class ToolChange(Struct, frozen=True, kw_only=True):
     """A tool of two runs; `is_code_changed` is None where one of them does not say what the code was."""
 
     module: str
@@ -35,8 +34,7 @@ class ToolChange:
         return self.statuses[0] != self.statuses[1] or bool(self.params or self.is_code_changed)
 
 
-@value
-class Comparison:
+class Comparison(Struct, frozen=True, kw_only=True):
     """What changed from one run to another; `added` and `removed` are tools of one of them alone."""
 
     old: RunRecord

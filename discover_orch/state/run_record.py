@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from discover_orch.model.value import field, value
+from msgspec import Struct, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 MASK = "***"
 
 
-@value
-class Given:
+class Given(Struct, frozen=True, kw_only=True):
     """The value of a parameter: its texts, and where it came from, `--since`."""
 
     texts: tuple[str, ...] = ()
@@ -31,8 +30,7 @@ class Given:
         return ", ".join(self.texts)
 
 
-@value
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """What the plan held for one tool; `secrets` are parameters whose value was not written, `code` says what its
     code was, and only whether two of them are equal counts ("" is not known)."""
 
@@ -52,8 +50,7 @@ class Planned:
         return {**extra, **secrets, **self.params}
 
 
-@value
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """Why a tool failed, as the JSON of a run tells it."""
 
     kind: str = ""
@@ -63,8 +60,7 @@ class Fault:
     line: int | None = None
 
 
-@value
-class ToolRecord:
+class ToolRecord(Struct, frozen=True, kw_only=True):
     """How a tool fared: a status word of a run, or `running`, `unknown`, `not_run` where no end is recorded."""
 
     name: str
@@ -78,8 +74,7 @@ class ToolRecord:
     has_started: bool = False
 
 
-@value
-class RunRecord:
+class RunRecord(Struct, frozen=True, kw_only=True):
     """One run. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `duration` and
     `exit_code` are None as long as there is no end; `passed_before` had passed in the run that it `resumes`."""
 
@@ -115,8 +110,7 @@ class RunRecord:
         return told
 
 
-@value
-class Writer:
+class Writer(Struct, frozen=True, kw_only=True):
     """The process that wrote a journal."""
 
     pid: int

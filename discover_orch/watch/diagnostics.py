@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import time
 
+from msgspec import Struct
+
 from discover_orch.execution import session
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import close_worker
 from discover_orch.execution.worker_exit import Died
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import value
 from discover_orch.watch.files.filesystems import (
     Limits,
     count_folders,
@@ -30,8 +31,7 @@ from discover_orch.worker.protocol import Preload, Preloaded
 PATIENCE = 60.0
 
 
-@value
-class WatchedFolder:
+class WatchedFolder(Struct, frozen=True, kw_only=True):
     """`inside` is how many folders are listened to for it, itself and all below where it `is_deep`."""
 
     path: str
@@ -41,8 +41,7 @@ class WatchedFolder:
     inside: int
 
 
-@value
-class Outlook:
+class Outlook(Struct, frozen=True, kw_only=True):
     """`look` is how many seconds one look at all files takes, `interval` how many lie between two of them. `observed`
     are how many data files count because tools were seen to read or to miss them, `listed` how many folders.
 

@@ -10,9 +10,10 @@ import select
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
+from msgspec import Struct
+
 from discover_orch.execution.session import Signals
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import value
 from discover_orch.watch.files.debounce import Debouncer, Hint, Look
 from discover_orch.watch.files.watcher import Watcher
 from discover_orch.watch.snapshot import News, is_git_busy, read_index
@@ -57,28 +58,24 @@ class Eye(Protocol):
     def __len__(self) -> int: ...
 
 
-@value
-class Wished:
+class Wished(Struct, frozen=True, kw_only=True):
     """A signal: `interrupt`, `kill` or `suspend`."""
 
     wish: str
 
 
-@value
-class Pressed:
+class Pressed(Struct, frozen=True, kw_only=True):
     key: str
 
 
-@value
-class Calm:
+class Calm(Struct, frozen=True, kw_only=True):
     """A burst of file events is over: these paths, and with `is_rescan` perhaps others."""
 
     paths: tuple[str, ...]
     is_rescan: bool = False
 
 
-@value
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """Something about watching itself, that the user should know."""
 
     problem: Problem

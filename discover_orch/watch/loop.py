@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 
+from msgspec import Struct
+
 from discover_orch.execution import session
 from discover_orch.execution.run_state import (
     Event,
@@ -25,7 +27,6 @@ from discover_orch.execution.run_state import (
 )
 from discover_orch.execution.session import Signals
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import value
 from discover_orch.planning import view as looking
 from discover_orch.state.lock import Holder, Lock
 from discover_orch.watch.changes import Changes
@@ -53,8 +54,7 @@ from discover_orch.watch.watch_events import Began, Moment, Remark, Scope, Waiti
 LOOK_AT_LOCK = 0.25
 
 
-@value
-class Manner:
+class Manner(Struct, frozen=True, kw_only=True):
     """How a watch behaves. `preload` None: what the tools import; a tuple: these modules, perhaps none."""
 
     scope: Scope = "stage"

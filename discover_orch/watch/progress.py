@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.execution.run_state import DebuggerOpened, Event, ToolFinished, ToolStarted
-from discover_orch.model.value import replace, value
 from discover_orch.watch.watch_events import Action
 
 
-@value
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """Which tools wait for their turn, in order, which have finished, and which one is running."""
 
     waiting: tuple[str, ...] = ()

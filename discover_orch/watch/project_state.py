@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch.config.project import masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection, with_observed
 from discover_orch.discovery.scanner import CONF
 from discover_orch.model.errors import OrchError, Problem
-from discover_orch.model.value import field, replace, value
 from discover_orch.planning import view as looking
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.view import View
@@ -28,8 +30,7 @@ from discover_orch.watch.watch_events import Scope
 from discover_orch.watch.watch_set import CONFIG_FILES, Survey
 
 
-@value
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """What the differences between the disk and what was accepted mean.
 
     `found` are watched tools that are affected, each with a sentence, and `by` the path that did it where one

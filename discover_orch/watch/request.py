@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
-from discover_orch.model.value import field, replace, value
 from discover_orch.planning import view as looking
 from discover_orch.planning.params import Values
 from discover_orch.planning.plan import Plan, Step, build_plan
@@ -18,8 +20,7 @@ from discover_orch.planning.selection import Selection, select
 from discover_orch.planning.view import View
 
 
-@value
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """`problems` stand in the way of a plan of all; `strays` are of targets that mean nothing any more."""
 
     plan: Plan
@@ -27,8 +28,7 @@ class Planned:
     strays: tuple[Problem, ...] = ()
 
 
-@value
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What was asked to be watched, as typed."""
 
     start: str

@@ -11,6 +11,9 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from discover_orch.discovery.tree import (
     ABSENT,
     SKIPPED_FILES,
@@ -20,7 +23,6 @@ from discover_orch.discovery.tree import (
     signature_of,
 )
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import replace, value
 from discover_orch.staleness.affected import Inputs, meets_input
 from discover_orch.staleness.file_hashes import MAGIC, Evidence, find_data
 from discover_orch.staleness.import_graph import Sources
@@ -37,8 +39,7 @@ FOLDER, THERE = "/", "+"
 NOTHING = Inputs()
 
 
-@value
-class State:
+class State(Struct, frozen=True, kw_only=True):
     """`content` is a hash of the bytes, `meaning` one of what they mean; both GONE where there is no file."""
 
     signature: str
@@ -47,8 +48,7 @@ class State:
     problem: Problem | None = None
 
 
-@value
-class News:
+class News(Struct, frozen=True, kw_only=True):
     """What a look found: `paths` whose meaning is another than at the last look, and those that were only
     saved."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from msgspec import Struct, field
+
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import field, value
 from discover_orch.planning.plan import Plan
 
 Scope = Literal["stage", "tool", "downstream"]
@@ -20,8 +21,7 @@ SCOPES: tuple[Scope, ...] = ("stage", "tool", "downstream")
 Action = Literal["run", "none", "restart", "after", "hold", "wait"]
 
 
-@value
-class Waiting:
+class Waiting(Struct, frozen=True, kw_only=True):
     """It waits: whatever is saved from now on is seen. `files` are looked at, for `tools` tools.
 
     `failing` are the names of those that failed when they last ran.
@@ -36,8 +36,7 @@ class Waiting:
     failing: tuple[str, ...] = ()
 
 
-@value
-class Changed:
+class Changed(Struct, frozen=True, kw_only=True):
     """Files of another meaning, or new or gone. `tools` are identities of those to run, with `reasons`.
 
     `gone` are the names of tools that are no more; `not_affected` is a number of watched tools.
@@ -54,23 +53,20 @@ class Changed:
     is_switch: bool = False
 
 
-@value
-class Unchanged:
+class Unchanged(Struct, frozen=True, kw_only=True):
     """Files that were saved and mean what they meant when their tools last ran."""
 
     paths: tuple[str, ...]
 
 
-@value
-class Broken:
+class Broken(Struct, frozen=True, kw_only=True):
     """What cannot be read or run as it stands; `waiting` are the names of tools that wait for the mend."""
 
     problems: tuple[Problem, ...]
     waiting: tuple[str, ...] = ()
 
 
-@value
-class Began:
+class Began(Struct, frozen=True, kw_only=True):
     """A run is about to begin: its plan, and why, in a few words.
 
     `imported` was ahead of it: (module, seconds, what went wrong); `cold` says why something was not, once.
@@ -84,15 +80,13 @@ class Began:
     cold: str = ""
 
 
-@value
-class Remark:
+class Remark(Struct, frozen=True, kw_only=True):
     """A sentence for the user, that is no failure of a tool."""
 
     problem: Problem
 
 
-@value
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """A key was pressed: what it did, in a sentence, or the keys there are."""
 
     key: str

@@ -12,8 +12,9 @@ import stat
 import sys
 import time
 
+from msgspec.structs import replace
+
 from discover_orch.model.observation import SIDE_FILES, Seen, is_noise, listing_hash
-from discover_orch.model.value import replace
 from discover_orch.worker.audit_hook import Hearing, find_above, sign
 
 TYPE_CHECKING = False

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from msgspec import Struct, field
+
 from discover_orch.model.observation import Seen
-from discover_orch.model.value import field, value
 
 TYPE_CHECKING = False  # `typing` costs 4 ms, and this is imported before anything can start
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the proje
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
 
 
-@value
-class Argument:
+class Argument(Struct, frozen=True, kw_only=True):
     """The value of one argument as texts, converted by the worker with the same `Param.convert`.
 
     `type` is a row made by `encode_type`.
@@ -40,8 +40,7 @@ class Argument:
     type: list[object]
 
 
-@value
-class Resource:
+class Resource(Struct, frozen=True, kw_only=True):
     """A resource of `orchconf.py` as read from source: its line and the arguments that it takes."""
 
     name: str
@@ -49,8 +48,7 @@ class Resource:
     needs: tuple[str, ...] = ()
 
 
-@value
-class Greet:
+class Greet(Struct, frozen=True, kw_only=True):
     """Sent by the supervisor itself, before anything is known of the project.
 
     `mark` starts the line that ends a step's output in both pipes; empty where nothing is captured.
@@ -63,8 +61,7 @@ class Greet:
     watches_death: bool
 
 
-@value
-class Preload:
+class Preload(Struct, frozen=True, kw_only=True):
     """For a spare, before `Prepare`: import these modules, with their names of `from` imports.
 
     None of them is the project's. `pythonpath` is absolute and not yet put on `sys.path`: a module that
@@ -76,8 +73,7 @@ class Preload:
     modules: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-@value
-class Prepare:
+class Prepare(Struct, frozen=True, kw_only=True):
     """The order before all steps: everything that holds for each of this worker. Paths are absolute.
 
     `environment` replaces the worker's own where it is given (a spare may be older than it). `observes`:
@@ -98,8 +94,7 @@ class Prepare:
     environment: Mapping[str, str] | None = None
 
 
-@value
-class RunStep:
+class RunStep(Struct, frozen=True, kw_only=True):
     """Run one tool, whose `outputs` must be there at its end. `failures` is how many failed steps of this
     worker the parent knew of.
 
@@ -118,20 +113,17 @@ class RunStep:
     failures: int = 0
 
 
-@value
-class Terminal:
+class Terminal(Struct, frozen=True, kw_only=True):
     """The answer to `DebugStarted`: whether the worker has the terminal now."""
 
     granted: bool
 
 
-@value
-class Finish:
+class Finish(Struct, frozen=True, kw_only=True):
     """Close every resource, say `Closed`, and end."""
 
 
-@value
-class StepError:
+class StepError(Struct, frozen=True, kw_only=True):
     """Why a step failed. `path` relative to the root and `line`: the last frame of the user's own code.
 
     `traceback` is plain text from `run()` on, without frames of orch and without values of locals.
@@ -146,15 +138,13 @@ class StepError:
     hint: str = ""
 
 
-@value
-class StepStarted:
+class StepStarted(Struct, frozen=True, kw_only=True):
     """The worker has begun this step."""
 
     step: int
 
 
-@value
-class StepFinished:
+class StepFinished(Struct, frozen=True, kw_only=True):
     """The step has ended and its transaction with it; `duration` in seconds.
 
     `notes` are sentences for the user (it committed by itself; its connection is in autocommit mode).
@@ -176,8 +166,7 @@ class StepFinished:
     opened: tuple[str, ...] = ()
 
 
-@value
-class Preloaded:
+class Preloaded(Struct, frozen=True, kw_only=True):
     """What a spare has imported: (module, seconds, what went wrong or ""). `shadowed` are modules that came
     from elsewhere though the project has a file of that name, so that the spare is no use."""
 
@@ -200,29 +189,25 @@ class Preloaded:
         return f"could not be imported ahead: {', '.join(failed)}" if failed else ""
 
 
-@value
-class Declined:
+class Declined(Struct, frozen=True, kw_only=True):
     """The order was not begun: a step failed or the run was interrupted since it was written."""
 
     step: int
 
 
-@value
-class DebugStarted:
+class DebugStarted(Struct, frozen=True, kw_only=True):
     """The tool wants the terminal; the worker waits until the parent has handed it over."""
 
     step: int
 
 
-@value
-class DebugEnded:
+class DebugEnded(Struct, frozen=True, kw_only=True):
     """The terminal can be taken back."""
 
     step: int
 
 
-@value
-class Closed:
+class Closed(Struct, frozen=True, kw_only=True):
     """All resources are closed. `errors` are of those that raised on closing; `threads` still run."""
 
     errors: tuple[StepError, ...] = ()
@@ -342,7 +327,7 @@ _VALUES: dict[str, Callable[[Any], object]] = {
 
 
 def _seen_row(one: Any) -> dict[str, object] | None:
-    return None if one is None else {n: v for n in one.__slots__ if (v := getattr(one, n))}
+    return None if one is None else {n: v for n in one.__struct_fields__ if (v := getattr(one, n))}
 
 
 def _read_seen(row: Any) -> Seen | None:
@@ -358,12 +343,12 @@ def _tuples(given: Any) -> Any:
 
 
 def _fields(one: Any) -> dict[str, object]:
-    return {name: getattr(one, name) for name in one.__slots__}
+    return {name: getattr(one, name) for name in one.__struct_fields__}
 
 
 def _encode(one: Any) -> bytes:
     row: dict[str, object] = {"kind": _KINDS[one.__class__]}
-    for name in one.__slots__:
+    for name in one.__struct_fields__:
         given = getattr(one, name)
         row[name] = _ROWS[name](given) if name in _ROWS else given
     return json.dumps(row).encode() + b"\n"

@@ -12,15 +12,14 @@ import os
 import sys
 from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[import-not-found]
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 ORDERS, MESSAGES, LIFE = 3, 4, 5  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
 
 
-@value
-class Pipes:
+class Pipes(Struct, frozen=True, kw_only=True):
     """The supervisor's own ends; -1 where there is none."""
 
     orders: int

@@ -8,7 +8,7 @@ import sys
 from tests.conftest import Project
 from tests.support.project_builder import clean_environment
 
-ALLOWED = ("discover_orch", "click")
+ALLOWED = ("discover_orch", "click", "msgspec", "typing_extensions")
 #: Of the standard library, these are slow to import, and a listing has no use for them.
 NEEDLESS = (
     "sqlite3",
@@ -57,7 +57,7 @@ def belongs_to(module: str, *names: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
-def test_a_warm_list_imports_click_and_little_else(project: Project) -> None:
+def test_a_warm_list_imports_click_msgspec_and_little_else(project: Project) -> None:
     root = project({"src/a.py": PLAIN, "orch.toml": 'stages = ["ingest"]'})
     imported(root, "list")
     for words in (("list",), ("list", "--json")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 #: What happened. `written`: closed after writing. `moved`: something was renamed onto this path, or moved in.
 #: `created`: appeared, and may still be being written. `deleted`: gone, or moved away. `changed`: the system
@@ -45,8 +45,7 @@ PRESSED = 0.125
 PRESSED_MOST = 0.250
 
 
-@value
-class Hint:
+class Hint(Struct, frozen=True, kw_only=True):
     """One event: `path` relative to the root with `/`, surrogateescape text; `at` in monotonic seconds."""
 
     kind: Kind
@@ -55,8 +54,7 @@ class Hint:
     is_folder: bool = False
 
 
-@value
-class Batch:
+class Batch(Struct, frozen=True, kw_only=True):
     """What came until it was calm: paths in the order of their first hints, without that of `lost`.
 
     `is_rescan`: events were lost, or a folder came or went, so that paths are not all there is to look at.

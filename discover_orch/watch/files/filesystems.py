@@ -10,7 +10,7 @@ import os
 import select
 from collections.abc import Collection, Iterator
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 #: File systems whose changes are made on another machine, or by a host that does not tell its guest.
 # fmt: off
@@ -26,8 +26,7 @@ _NAMESPACE_LIMITS = "/proc/sys/user"  # those of a container; the others are of 
 _DESCRIPTORS = "/proc/self/fd"
 
 
-@value
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Of inotify, for one user: watches, instances, and events that may wait in the queue of one instance."""
 
     watches: int | None = None

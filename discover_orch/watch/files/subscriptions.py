@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from discover_orch.model.value import value
+from msgspec import Struct
 
 #: How a folder is subscribed to: with all below it, alone, or only for who comes and goes in it.
 Extent = Literal["deep", "flat", "near"]
@@ -24,8 +24,7 @@ NOISE = re.compile(
 )
 
 
-@value
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A folder that was asked for: under which name, where it really is, and whether all below it counts."""
 
     name: str
@@ -33,8 +32,7 @@ class Wanted:
     is_deep: bool
 
 
-@value
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """`reaches` by real path, none inside of a deep one. `stakes`: the folders wanted and all above them."""
 
     wanted: tuple[Wanted, ...] = ()

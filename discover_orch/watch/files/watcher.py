@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import value
 from discover_orch.watch.files.debounce import Hint, Kind
 from discover_orch.watch.files.filesystems import (
     filesystem_of,
@@ -66,8 +67,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-@value
-class _Subscription:
+class _Subscription(Struct, frozen=True, kw_only=True):
     """What watchdog was told; `identity` is the folder's (device, inode) then."""
 
     reach: Extent

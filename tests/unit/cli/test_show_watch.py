@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.cli import show_watch as watched_module
 from discover_orch.cli.app import Context
@@ -31,7 +32,6 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.model.errors import ExitCode, Problem
-from discover_orch.model.value import replace
 from discover_orch.planning import view as looking
 from discover_orch.planning.plan import Plan
 from discover_orch.watch.loop import Manner, Watching

@@ -9,6 +9,7 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.cli.tool_options import (
     ParamOption,
@@ -19,7 +20,6 @@ from discover_orch.cli.tool_options import (
     param_options,
 )
 from discover_orch.model.tool import Choice, EnumChoice, Param, ParamType, Tool
-from discover_orch.model.value import replace
 from tests.support.values import make_param, make_tool
 
 MODE = ParamType(base=Choice(values=("fast", "slow", 3)))

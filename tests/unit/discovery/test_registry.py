@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import replace
 from discover_orch.source.facts import ArgumentFacts, Unknown
 from discover_orch.source.scan import Scan
 from tests.support.values import (

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
@@ -25,7 +26,6 @@ from discover_orch.execution.run_state import (
 )
 from discover_orch.execution.session import STOPPING, Signals
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.value import replace
 from discover_orch.planning import view as looking
 from discover_orch.source.facts import ConfFacts, ResourceFacts
 from discover_orch.state.journal import find_runs, read_record

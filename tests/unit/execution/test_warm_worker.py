@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import Spare, Taken, Wish, close_worker, read_installation
 from discover_orch.execution.worker_exit import Died, Ended
-from discover_orch.model.value import replace
 from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, StepFinished
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone

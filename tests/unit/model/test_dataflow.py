@@ -8,9 +8,9 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow, edges, meet, merge, shared, without_updates
-from discover_orch.model.value import replace
 
 paths = st.lists(st.sampled_from(["a", "b", "a.csv", "ab"]), min_size=1, max_size=3).map("/".join)
 patterns = st.lists(

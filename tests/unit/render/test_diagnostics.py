@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import replace
 from discover_orch.render.diagnostics import outlook_document, outlook_text
 from discover_orch.render.style import Style
 from discover_orch.watch.diagnostics import Outlook, WatchedFolder

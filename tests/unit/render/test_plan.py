@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.value import replace
 from discover_orch.planning.params import KeyValue, Values
 from discover_orch.planning.plan import Plan
 from discover_orch.render.plan import plan_document, plan_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.execution.event_json import event_document
 from discover_orch.execution.report import Report
@@ -20,7 +21,6 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import replace
 from discover_orch.planning.params import Values
 from discover_orch.planning.plan import Plan
 from discover_orch.render.run import Heading, Output, Screen

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.value import replace
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import Style
 from discover_orch.render.watch import KEYS, help_text, moment_document, moment_text

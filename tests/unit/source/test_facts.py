@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.model.value import replace
 from discover_orch.source.facts import (
     ArgumentFacts,
     Broken,

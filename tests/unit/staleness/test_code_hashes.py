@@ -128,7 +128,7 @@ def test_a_second_look_loads_no_parser(tmp_path: Path) -> None:
         memory = CodeMemory(Project(root={str(tmp_path)!r}))
         codes = memory.read(["src.a"])
         assert not memory.has_changed
-        print(len(codes["src.a"].meanings), "ast" in sys.modules, "discover_orch.staleness.import_graph" in sys.modules)
+        print(len(codes["src.a"].meanings), "discover_orch.source.parse" in sys.modules, "discover_orch.staleness.import_graph" in sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("2 False False\n", "")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from discover_orch.model.value import replace
 from discover_orch.staleness import fingerprint as freshness
 from discover_orch.staleness.fingerprint import (
     ANY,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.model.observation import Seen
-from discover_orch.model.value import replace
 from discover_orch.planning import view as looking
 from discover_orch.planning.params import KeyValue, Values
 from discover_orch.state.journal import begin_run, read_record

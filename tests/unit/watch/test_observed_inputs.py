@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import FileState, Seen, listing_hash
 from discover_orch.model.tool import Tool
-from discover_orch.model.value import replace
 from discover_orch.staleness.affected import Inputs
 from discover_orch.staleness.file_hashes import mark_of
 from discover_orch.watch.observed_inputs import MANY_FOLDERS, Sightings, find_folders

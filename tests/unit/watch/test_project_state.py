@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ProjectError, UsageError
 from discover_orch.model.observation import Seen
-from discover_orch.model.value import replace
 from discover_orch.planning.view import View
 from discover_orch.staleness.file_hashes import mark_of
 from discover_orch.staleness.memory import Memory

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.discovery.tree import RACY_NS
-from discover_orch.model.value import replace
 from discover_orch.staleness.affected import Inputs
 from discover_orch.staleness.file_hashes import find_data
 from discover_orch.staleness.import_graph import Sources
