@@ -11,9 +11,9 @@ from discover_orch.cli.app import Context, OrchUsage, common_options
 from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
 from discover_orch.cli.show_run import hold_project
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
-from discover_orch.planning import view as looking
-from discover_orch.planning.incremental import Remaining
-from discover_orch.planning.view import View
+from discover_orch.planning import project_view
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import few
 from discover_orch.render.style import count, one_line
 
@@ -41,16 +41,16 @@ def command(
     later changes are compared with.
     """
     context: Context = ctx.obj
-    view: View = ctx.meta[VIEW]
+    view: ProjectView = ctx.meta[VIEW]
     if not targets:
         raise OrchUsage("orch accept needs targets", "orch accept full takes all tools for fresh")
     values = read_values(view, targets, exclude, pairs, params)
     if database is not None:
-        view = looking.with_database(view, database)
-    plan = looking.plan(view, targets, exclude=exclude, values=values, is_partial=True)
-    lock = hold_project(view, waits=wait, voice=context.voice)
+        view = project_view.with_database(view, database)
+    plan = project_view.plan(view, targets, exclude=exclude, values=values, is_partial=True)
+    lock = hold_project(view, waits=wait, console=context.console)
     try:
-        left = Remaining(view.project, view.registry, values, view.signatures)
+        left = RemainingWork(view.project, view.registry, values, view.signatures)
         unseen = left.never_passed(plan)
         is_kept = left.accept(plan)
     finally:
@@ -60,11 +60,13 @@ def command(
         hint = "make .orch writable, and free space on its disk"
         raise ProjectError(Problem(code="memory", message=message, hint=hint))
     names = [step.tool.name for step in plan.steps]
-    voice = context.voice
+    console = context.console
     if as_json:
-        voice.out(json.dumps({"version": 1, "accepted": names}) + "\n")
+        console.out(json.dumps({"version": 1, "accepted": names}) + "\n")
     else:
         shown = ", ".join(one_line(name) for name in names[:20])
-        voice.out(f"taken for fresh: {shown if len(names) <= 20 else count(len(names), 'tool')}\n")
-    voice.problems((*plan.warnings, *few(unseen)))
+        console.out(
+            f"taken for fresh: {shown if len(names) <= 20 else count(len(names), 'tool')}\n"
+        )
+    console.problems((*plan.warnings, *few(unseen)))
     return ExitCode.OK

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch import __version__
-from discover_orch.cli.console import Voice
-from discover_orch.model.errors import ExitCode, OrchError, Problem, Stuck, nearest
+from discover_orch.cli.console import Console
+from discover_orch.model.errors import BlockedInterrupt, ExitCode, OrchError, Problem, nearest
 
 if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
 
 
-class Lazy(click.Group):
+class LazyGroup(click.Group):
     """A group whose commands stand in modules of their own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -37,13 +37,13 @@ class Lazy(click.Group):
         try:
             return super().make_context(*args, **extra)
         except BrokenPipeError:  # click would exit with 1, which says that a tool failed
-            raise Unread from None
+            raise StdoutClosed from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise Unread from None
+            raise StdoutClosed from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -76,11 +76,11 @@ def _answer_at_once(ctx: click.Context, command: str) -> None:
     if command == "status":
         from discover_orch.render.status import fresh_text
 
-        context.voice.out(fresh_text(stages, context.voice.out_style))
+        context.console.out(fresh_text(stages, context.console.out_style))
     else:
         from discover_orch.cli.targets import all_fresh_text
 
-        context.voice.out(all_fresh_text(sum(len(names) for _, names in stages)))
+        context.console.out(all_fresh_text(sum(len(names) for _, names in stages)))
     ctx.exit(0)
 
 
@@ -88,11 +88,13 @@ def _meant(ctx: click.Context, args: Sequence[str]) -> str:
     """The run that a target was typed for, else the nearest command."""
     import shlex
 
-    from discover_orch.planning import view as looking
+    from discover_orch.planning import project_view
 
     context: Context = ctx.obj
     try:
-        looking.selected(looking.look(context.start, context.folder, os.environ), args[:1])
+        project_view.selected(
+            project_view.look(context.start, context.folder, os.environ), args[:1]
+        )
         is_target = True
     except OrchError as error:
         is_target = error.exit_code is not ExitCode.USAGE
@@ -103,7 +105,7 @@ def _meant(ctx: click.Context, args: Sequence[str]) -> str:
     return f"to run it: {run}" if is_target else f"orch --help shows all; to run a tool: {run}"
 
 
-class Unread(Exception):
+class StdoutClosed(Exception):
     """Nobody reads standard output any more."""
 
 
@@ -120,7 +122,7 @@ class Context:
 
     def __init__(self, interpreter: Interpreter | None = None) -> None:
         self.folder: str | None = None
-        self.voice = Voice()
+        self.console = Console()
         self._interpreter = interpreter
 
     def take_interpreter(self) -> Interpreter | None:
@@ -144,7 +146,7 @@ def set_folder(ctx: click.Context, _: click.Parameter, value: str | None) -> Non
 
 def set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
-        ctx.ensure_object(Context).voice = Voice(value)
+        ctx.ensure_object(Context).console = Console(value)
 
 
 def _complete_folder(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
@@ -179,7 +181,7 @@ def common_options(command: Any) -> Any:
 
 
 @click.group(
-    cls=Lazy,
+    cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all well, 1 a tool failed, 2 wrong command line or configuration, or locked, "
@@ -228,13 +230,13 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
         return end.exit_code
     except click.Abort:
         return ExitCode.INTERRUPTED
-    except Stuck as stuck:
+    except BlockedInterrupt as stuck:
         return 128 + stuck.number
     except click.ClickException as error:
         return _tell(context, ExitCode.USAGE, (_click_problem(error),))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except (Unread, BrokenPipeError):
+    except (StdoutClosed, BrokenPipeError):
         return _end_quietly()
     except OSError as error:
         return _own_fault(context) if error.errno != errno.ENOSPC else _tell_full(context)
@@ -244,7 +246,7 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
 
 def _tell(context: Context, code: int, problems: Sequence[Problem]) -> int:
     try:
-        context.voice.problems(problems)
+        context.console.problems(problems)
     except BrokenPipeError:
         return _end_quietly()
     return code
@@ -287,8 +289,8 @@ def _end_quietly() -> int:
 def _own_fault(context: Context) -> int:
     import traceback
 
-    context.voice.err(traceback.format_exc())
-    context.voice.err(
+    context.console.err(traceback.format_exc())
+    context.console.err(
         f"\nThis is a fault of orch {__version__} itself. Please report it to the project, with the lines "
         "above and what you typed.\n"
     )

@@ -10,7 +10,7 @@ import click
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.targets import no_tools
 from discover_orch.model.errors import ExitCode
-from discover_orch.planning import view as looking
+from discover_orch.planning import project_view
 from discover_orch.render.problems import problem_json, problems_text
 from discover_orch.render.style import count
 
@@ -28,29 +28,29 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
     """
     if about_watch:
         return _check_watch(context, as_json=as_json)
-    view = looking.look(context.start, context.folder, os.environ)
-    errors, doubts = looking.errors(view), looking.doubts(view)
-    is_refused = bool(errors) or (view.project.strict and bool(doubts))
-    voice = context.voice
+    view = project_view.look(context.start, context.folder, os.environ)
+    errors, warnings = project_view.errors(view), project_view.find_warnings(view)
+    is_refused = bool(errors) or (view.project.strict and bool(warnings))
+    console = context.console
     if as_json:
         document = {
             "version": 1,
             "errors": [problem_json(problem) for problem in errors],
-            "warnings": [problem_json(problem) for problem in doubts],
+            "warnings": [problem_json(problem) for problem in warnings],
         }
-        voice.out(json.dumps(document) + "\n")
+        console.out(json.dumps(document) + "\n")
     else:
-        voice.out(problems_text((*errors, *doubts), voice.out_style))
+        console.out(problems_text((*errors, *warnings), console.out_style))
         tools = count(len(view.registry.tools), "healthy tool")
-        told = f"{count(len(errors), 'error')}, {count(len(doubts), 'warning')}"
-        if errors or doubts:
-            voice.out(f"{tools}, {told}\n")
+        told = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
+        if errors or warnings:
+            console.out(f"{tools}, {told}\n")
         elif view.registry.tools:
-            voice.out(f"{tools}, nothing to say\n")
+            console.out(f"{tools}, nothing to say\n")
     if is_refused:
         return ExitCode.DISCOVERY
     if not view.registry.tools:
-        voice.problems([no_tools()])
+        console.problems([no_tools()])
         return ExitCode.EMPTY
     return ExitCode.OK
 
@@ -58,22 +58,22 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
 def _check_watch(context: Context, *, as_json: bool) -> int:
     """How watching will work, and what to do about each doubt."""
     from discover_orch.cli.watch_command import read_preload
-    from discover_orch.render.diagnostics import outlook_document, outlook_text
+    from discover_orch.render.diagnostics import diagnostics_document, diagnostics_text
     from discover_orch.watch.diagnostics import find_outlook
-    from discover_orch.watch.project_state import Ground
-    from discover_orch.watch.request import Request
+    from discover_orch.watch.project_state import WatchedProject
+    from discover_orch.watch.request import WatchRequest
 
-    ground = Ground(Request(start=context.start, folder=context.folder), os.environ)
-    configured = ground.view.project.watch
-    outlook = find_outlook(
-        ground, must_poll=bool(configured.get("poll")), preload=read_preload(configured)
+    watched = WatchedProject(WatchRequest(start=context.start, folder=context.folder), os.environ)
+    configured = watched.view.project.watch
+    diagnosis = find_outlook(
+        watched, must_poll=bool(configured.get("poll")), preload=read_preload(configured)
     )
-    voice = context.voice
+    console = context.console
     if as_json:
-        voice.out(json.dumps({"version": 1, "watch": outlook_document(outlook)}) + "\n")
+        console.out(json.dumps({"version": 1, "watch": diagnostics_document(diagnosis)}) + "\n")
     else:
-        voice.out(outlook_text(outlook, voice.out_style))
-        voice.out(problems_text(outlook.doubts, voice.out_style))
-        errors = looking.errors(ground.view)
-        voice.problems(errors)
+        console.out(diagnostics_text(diagnosis, console.out_style))
+        console.out(problems_text(diagnosis.warnings, console.out_style))
+        errors = project_view.errors(watched.view)
+        console.problems(errors)
     return ExitCode.OK

@@ -21,7 +21,7 @@ class HungUp(BrokenPipeError):
     """The terminal is gone."""
 
 
-class Voice:
+class Console:
     """`out` and `err` with their styles; `colour` is `auto`, `always` or `never`."""
 
     def __init__(self, colour: str = "auto") -> None:

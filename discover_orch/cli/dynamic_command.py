@@ -23,10 +23,10 @@ from discover_orch.cli.tool_options import (
 )
 from discover_orch.model.errors import OrchError, ProjectError, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning import view as looking
-from discover_orch.planning.params import KeyValue, Values
+from discover_orch.planning import project_view
+from discover_orch.planning.params import GivenParams, KeyValue
 from discover_orch.planning.plan import MISSING, bind, unused
-from discover_orch.planning.view import View
+from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -44,7 +44,7 @@ class ToolsCommand(click.Command):
         context.folder = _folder(args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = looking.look(context.start, context.folder, os.environ)
+            view = project_view.look(context.start, context.folder, os.environ)
         except ProjectError:
             if wants_help or ctx.resilient_parsing:
                 return super().parse_args(ctx, args)
@@ -65,7 +65,7 @@ class ToolsCommand(click.Command):
         own = super().get_params(ctx)
         return {one for param in own for one in (*param.opts, *param.secondary_opts)}
 
-    def _dynamic(self, ctx: click.Context, view: View, args: list[str]) -> list[ParamOption]:
+    def _dynamic(self, ctx: click.Context, view: ProjectView, args: list[str]) -> list[ParamOption]:
         tools = list(view.registry.tools.values())
         taken = self.own_spellings(ctx)
         as_flags: dict[str, bool] = {}
@@ -98,7 +98,7 @@ class ToolsCommand(click.Command):
     def chosen_tools(
         self,
         ctx: click.Context,
-        view: View,
+        view: ProjectView,
         args: Sequence[str],
         options: Sequence[ParamOption] | None = None,
     ) -> list[Tool]:
@@ -109,7 +109,7 @@ class ToolsCommand(click.Command):
         try:
             values, _, _ = self.make_parser(parser_ctx).parse_args(args=list(args))
             words, exclude = _words(values.get("targets")), _words(values.get("exclude"))
-            selection = looking.selected(view, words, exclude)
+            selection = project_view.selected(view, words, exclude)
         except (OrchError, click.ClickException, TypeError):
             return []
         return [view.registry.tools[module] for module in selection.tools]
@@ -117,7 +117,7 @@ class ToolsCommand(click.Command):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Of the parameters those of the tools that are chosen already, each in one spelling."""
         found = super().shell_complete(ctx, incomplete)
-        view: View | None = ctx.meta.get(VIEW)
+        view: ProjectView | None = ctx.meta.get(VIEW)
         if view is None:
             return found
         chosen = self.chosen_tools(ctx, view, ctx.meta.get(ARGS, []))
@@ -131,7 +131,7 @@ class ToolsCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The parameters of exactly the selected tools, tool by tool, then orch's own options."""
-        view: View | None = ctx.meta.get(VIEW)
+        view: ProjectView | None = ctx.meta.get(VIEW)
         if view is not None:
             taken = self.own_spellings(ctx)
             for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
@@ -166,14 +166,14 @@ def tools_arguments(command: Any) -> Any:
 
 
 def read_values(
-    view: View,
+    view: ProjectView,
     targets: Sequence[str],
     exclude: Sequence[str],
     pairs: Sequence[str],
     params: Mapping[str, Any],
-) -> Values:
+) -> GivenParams:
     """What was given for parameters; refused where no selected tool takes it."""
-    values = Values(
+    values = GivenParams(
         options=given_options(params),
         given=tuple(_pair(text) for text in pairs),
         folder=view.folder,
@@ -182,7 +182,7 @@ def read_values(
     return values
 
 
-def refuse_wrong(view: View, chosen: Collection[str], values: Values) -> None:
+def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams) -> None:
     """A value that a chosen tool cannot convert, or that none takes, as `orch run` would refuse it; one that is
     missing is no matter."""
     tools = [view.registry.tools[module] for module in view.registry.order if module in chosen]
@@ -196,12 +196,12 @@ def refuse_wrong(view: View, chosen: Collection[str], values: Values) -> None:
 
 
 def _refuse_unselected(
-    view: View, targets: Sequence[str], exclude: Sequence[str], values: Values
+    view: ProjectView, targets: Sequence[str], exclude: Sequence[str], values: GivenParams
 ) -> None:
     """An option that only unselected tools take would be lost silently."""
     if not values.options:
         return
-    chosen = {*looking.selected(view, targets, exclude).tools}
+    chosen = {*project_view.selected(view, targets, exclude).tools}
     for name in values.options:
         takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
         if not any(tool.module in chosen for tool in takers):
@@ -215,7 +215,7 @@ def _refuse_unselected(
             )
 
 
-def _with_own_name(error: click.BadParameter, view: View) -> click.BadParameter | OrchUsage:
+def _with_own_name(error: click.BadParameter, view: ProjectView) -> click.BadParameter | OrchUsage:
     """The value may be meant for a parameter whose name is that of an option of orch's own."""
     name = error.param.name if error.param else None
     takers = [tool.name for tool in view.registry.tools.values() if name and tool.param(name)]

@@ -10,7 +10,7 @@ import click
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.targets import TARGETS, no_tools
 from discover_orch.model.errors import EmptyError, ExitCode
-from discover_orch.planning import view as looking
+from discover_orch.planning import project_view
 from discover_orch.render.graph import graph_document, graph_text
 
 
@@ -24,20 +24,20 @@ def command(
     context: Context, targets: tuple[str, ...], exclude: tuple[str, ...], as_json: bool
 ) -> int:
     """Show stages and tools in their order, with what each waits for, reads and writes."""
-    view = looking.look(context.start, context.folder, os.environ)
-    voice = context.voice
+    view = project_view.look(context.start, context.folder, os.environ)
+    console = context.console
     try:
-        chosen = looking.chosen(view, targets, exclude)
+        chosen = project_view.chosen(view, targets, exclude)
     except EmptyError:
         if as_json:
-            voice.out(json.dumps(graph_document(view.registry, ())) + "\n")
+            console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
     document = graph_document(view.registry, chosen)
-    voice.out(json.dumps(document) + "\n" if as_json else graph_text(document, voice.out_style))
-    voice.problems((*looking.errors(view), *looking.warnings(view)))
-    if looking.errors(view):
+    console.out(json.dumps(document) + "\n" if as_json else graph_text(document, console.out_style))
+    console.problems((*project_view.errors(view), *project_view.warnings(view)))
+    if project_view.errors(view):
         return ExitCode.DISCOVERY
     if not view.registry.tools:
-        voice.problems([no_tools()])
+        console.problems([no_tools()])
         return ExitCode.EMPTY
     return ExitCode.OK

@@ -73,23 +73,23 @@ def command(
         raise click.UsageError(f"--limit and {other} do not go together")
     root = find_root(context.start, context.folder)[0]
     records = [read_run_or_refuse(root, run) for run in runs]
-    voice = context.voice
+    console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_document, comparison_text
         from discover_orch.state.run_diff import comparison
 
         found = comparison(*records)
         if as_json:
-            voice.out(json.dumps(comparison_document(found)) + "\n")
+            console.out(json.dumps(comparison_document(found)) + "\n")
         else:
-            voice.out(comparison_text(found, voice.out_style))
+            console.out(comparison_text(found, console.out_style))
     elif records:
         from discover_orch.render.history import run_text
 
         if as_json:
-            voice.out(json.dumps(runs_document(records)) + "\n")
+            console.out(json.dumps(runs_document(records)) + "\n")
         else:
-            voice.out(run_text(records[0], voice.out_style))
+            console.out(run_text(records[0], console.out_style))
     else:
         is_whole = is_all or (as_json and limit is None)
         _show_all(context, root, None if is_whole else limit or MOST_SHOWN, as_json=as_json)
@@ -124,11 +124,11 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
     read = read_record if as_json else read_summary
     found = {run: read(root, run) for run in shown}
     records = [record for record in found.values() if record is not None]
-    voice = context.voice
+    console = context.console
     if as_json:
-        voice.out(json.dumps(runs_document(records)) + "\n")
+        console.out(json.dumps(runs_document(records)) + "\n")
     elif records:
-        voice.out(runs_text(records, voice.out_style, older=len(kept) - len(shown)))
+        console.out(runs_text(records, console.out_style, older=len(kept) - len(shown)))
     damaged = [run for run, record in found.items() if record is None and has_begun(root, run)]
     if damaged:
         noun = "run" if len(damaged) == 1 else "runs"
@@ -138,6 +138,6 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
             hint="what is damaged can be removed: each run is a folder in .orch/runs",
             severity="warning",
         )
-        voice.problems([problem])
+        console.problems([problem])
     elif not records:
-        voice.err("no run has been recorded yet\n")
+        console.err("no run has been recorded yet\n")

@@ -39,30 +39,30 @@ def command(
 
     Reads source text only; nothing of yours is imported.
     """
-    voice = context.voice
+    console = context.console
     if not (targets or exclude or verbose or sources):
         kept = _kept(context, as_json=as_json)
         if kept is not None:
             text, brief = kept
-            voice.out(text)
+            console.out(text)
             return _judge(context, brief)
 
-    from discover_orch.planning import view as looking
+    from discover_orch.planning import project_view
 
-    view = looking.look(context.start, context.folder, os.environ, is_wide=verbose)
+    view = project_view.look(context.start, context.folder, os.environ, is_wide=verbose)
     try:
-        document = looking.listing(
+        document = project_view.listing(
             view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
         )
     except EmptyError:
         if as_json:
-            voice.out(json.dumps(looking.empty_listing(view)) + "\n")
+            console.out(json.dumps(project_view.empty_listing(view)) + "\n")
         raise
     brief = read_brief(document)
     if as_json:
-        voice.out(json.dumps(document) + "\n")
+        console.out(json.dumps(document) + "\n")
     else:
-        voice.out(listing_text(brief, voice.out_style, verbose=verbose))
+        console.out(listing_text(brief, console.out_style, verbose=verbose))
     return _judge(context, brief)
 
 
@@ -79,7 +79,7 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, Brief] | None:
         return None
     brief, is_clean = kept
     if not as_json:
-        return listing_text(brief, context.voice.out_style, is_clean=is_clean), brief
+        return listing_text(brief, context.console.out_style, is_clean=is_clean), brief
     document = kept_document(index, root)
     return None if document is None else (document + "\n", brief)
 
@@ -89,12 +89,12 @@ def _judge(context: Context, brief: Brief) -> int:
     if brief["errors"] or brief["warnings"]:
         from discover_orch.render.problems import problems_of
 
-        context.voice.problems(problems_of(brief))
+        context.console.problems(problems_of(brief))
     if brief["errors"]:
         return ExitCode.DISCOVERY
     if not brief["stages"] and not brief["disabled"]:
         from discover_orch.cli.targets import no_tools
 
-        context.voice.problems([no_tools()])
+        context.console.problems([no_tools()])
         return ExitCode.EMPTY
     return ExitCode.OK

@@ -35,7 +35,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     module, name = _meant(context, root, tool, records)
     record, started = _find_started(root, name, module, records, run)
     path = find_log(root, record.run, module)
-    voice = context.voice
+    console = context.console
     if as_json:
         data = b"".join(read_log(path)) if path else b""
         document = {
@@ -48,13 +48,13 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
             "text": data.decode("utf-8", "replace"),
             "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,
         }
-        voice.out(json.dumps(document) + "\n")
+        console.out(json.dumps(document) + "\n")
         return ExitCode.OK
     silent = "" if path else "; nothing that it printed was kept"
-    voice.err(f"{log_heading(record, started)}{silent}\n")
+    console.err(f"{log_heading(record, started)}{silent}\n")
     if path:
-        is_raw = voice.terminal is None and not voice.out_style.colour
-        _show(context, path, None if is_raw else voice.out_style)
+        is_raw = console.terminal is None and not console.out_style.colour
+        _show(context, path, None if is_raw else console.out_style)
     return ExitCode.OK
 
 
@@ -68,8 +68,8 @@ def _show(context: Context, path: str, style: Style | None) -> None:
     rest = b""
     for piece in read_log(path):
         lines, newline, rest = (rest + piece).rpartition(b"\n")
-        context.voice.out(log_text(lines + newline, style))
-    context.voice.out(log_text(rest, style))
+        context.console.out(log_text(lines + newline, style))
+    context.console.out(log_text(rest, style))
 
 
 def _meant(
@@ -97,13 +97,13 @@ def _meant(
 
 def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     """A tool goes before a stage here."""
-    from discover_orch.planning import view as looking
+    from discover_orch.planning import project_view
 
-    view = looking.look(context.start, context.folder, os.environ)
+    view = project_view.look(context.start, context.folder, os.environ)
     try:
-        found = looking.chosen(view, [f"tool:{word}"])
+        found = project_view.chosen(view, [f"tool:{word}"])
     except OrchError:
-        found = looking.chosen(view, [word])
+        found = project_view.chosen(view, [word])
     if not found:
         raise UsageError(Problem(code="unknown-target", message=f'"{one_line(word)}" is no tool'))
     registry = view.registry

@@ -16,17 +16,17 @@ from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, mas
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.event_json import nothing_left
 from discover_orch.model.errors import ExitCode, OrchError
-from discover_orch.planning import view as looking
+from discover_orch.planning import project_view
 from discover_orch.planning.plan import MASK, Plan
-from discover_orch.planning.view import View
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import few, problem_json
 from discover_orch.staleness.current import CONNECTION
 
 if TYPE_CHECKING:
-    from discover_orch.planning.params import Values
-    from discover_orch.staleness.fingerprint import Standing
-    from discover_orch.state.lock import Lock
+    from discover_orch.planning.params import GivenParams
+    from discover_orch.staleness.fingerprint import Freshness
+    from discover_orch.state.lock import ProjectLock
     from discover_orch.state.run_record import RunRecord
 
 
@@ -79,8 +79,8 @@ def command(
     `pipeline.*`, `+x` (with all upstream of x) or `x+` (with all downstream).
     """
     context: Context = ctx.obj
-    view: View = ctx.meta[VIEW]
-    lock: Lock | None = None
+    view: ProjectView = ctx.meta[VIEW]
+    lock: ProjectLock | None = None
     try:
         if resume is not None:
             _refuse_words(targets, exclude, changed=changed)
@@ -88,21 +88,23 @@ def command(
         plan = Plan()
         if resume is None:
             view = _on(view, database)
-            plan = looking.plan(view, targets, exclude=exclude, values=values, is_partial=changed)
+            plan = project_view.plan(
+                view, targets, exclude=exclude, values=values, is_partial=changed
+            )
         if not dry_run:
             from discover_orch.cli.show_run import hold_project
 
             # Before it is asked what is left: nobody else runs anything meanwhile.
-            lock = hold_project(view, waits=wait, voice=context.voice)
-        standings: Mapping[str, Standing] = {}
+            lock = hold_project(view, waits=wait, console=context.console)
+        freshnesses: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
-            view, plan, standings = _what_is_left(
+            view, plan, freshnesses = _what_is_left(
                 view, plan, values, database, changed=changed, resume=resume, dry_run=dry_run
             )
         if not plan.steps:
             return _say_nothing_left(context, plan, as_json=as_json, dry_run=dry_run)
         if dry_run:
-            return _show_plan(context, view, plan, standings, as_json=as_json, verbose=verbose)
+            return _show_plan(context, view, plan, freshnesses, as_json=as_json, verbose=verbose)
         from discover_orch.cli.show_run import run_and_show
 
         return run_and_show(
@@ -118,7 +120,7 @@ def command(
         )
     except OrchError as error:
         if as_json:
-            context.voice.out(_refusal(error, dry_run=dry_run) + "\n")
+            context.console.out(_refusal(error, dry_run=dry_run) + "\n")
         raise
     finally:
         if lock is not None:
@@ -126,18 +128,18 @@ def command(
 
 
 def _what_is_left(
-    view: View,
+    view: ProjectView,
     plan: Plan,
-    values: Values,
+    values: GivenParams,
     database: str | None,
     *,
     changed: bool,
     resume: str | None,
     dry_run: bool,
-) -> tuple[View, Plan, Mapping[str, Standing]]:
+) -> tuple[ProjectView, Plan, Mapping[str, Freshness]]:
     """The view with the database that is meant, the plan less what need not run, and where tools stand."""
     from discover_orch.planning.incremental import (  # a plain run need not know
-        Remaining,
+        RemainingWork,
         find_record,
     )
 
@@ -145,20 +147,20 @@ def _what_is_left(
     if resume is not None:
         record = find_record(view.project.root, resume or None)
         view = _on(view, database or _database_of(record))
-    left = Remaining(view.project, view.registry, values, view.signatures)
+    left = RemainingWork(view.project, view.registry, values, view.signatures)
     if resume is not None:
         plan = left.resumed(record)
     elif changed:
         plan = left.only_stale(plan)
-        said = (*values.options, *values.given, *looking.warnings(view), *plan.warnings)
+        said = (*values.options, *values.given, *project_view.warnings(view), *plan.warnings)
         is_all = len(plan.fresh) == len(view.registry.order)
         if is_all and database is None and not said:
             left.keep_verdict(view.key)
-    return view, plan, left.standings(plan) if dry_run and plan.steps else {}
+    return view, plan, left.freshnesses(plan) if dry_run and plan.steps else {}
 
 
-def _on(view: View, database: str | None) -> View:
-    return view if database is None else looking.with_database(view, database)
+def _on(view: ProjectView, database: str | None) -> ProjectView:
+    return view if database is None else project_view.with_database(view, database)
 
 
 def _refuse_words(targets: Sequence[str], exclude: Sequence[str], *, changed: bool) -> None:
@@ -203,17 +205,17 @@ def _again(context: Context, plan: Plan, database: str | None) -> str:
 
 def _say_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: bool) -> int:
     """Nothing is stale, or nothing is left: said, and well."""
-    voice = context.voice
+    console = context.console
     if as_json and dry_run:
-        voice.out(
+        console.out(
             json.dumps({"version": 1, "tools": [], "fresh": _names(plan), "warnings": []}) + "\n"
         )
     elif as_json:
         for document in nothing_left(plan):
-            voice.out(json.dumps(document) + "\n")
+            console.out(json.dumps(document) + "\n")
     else:
-        voice.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
-    voice.problems(plan.warnings)
+        console.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
+    console.problems(plan.warnings)
     return ExitCode.OK
 
 
@@ -223,22 +225,22 @@ def _names(plan: Plan) -> list[str]:
 
 def _show_plan(
     context: Context,
-    view: View,
+    view: ProjectView,
     plan: Plan,
-    standings: Mapping[str, Standing],
+    freshnesses: Mapping[str, Freshness],
     *,
     as_json: bool,
     verbose: bool,
 ) -> int:
-    voice = context.voice
+    console = context.console
     if as_json:
-        voice.out(json.dumps(plan_document(plan, view.registry, standings)) + "\n")
+        console.out(json.dumps(plan_document(plan, view.registry, freshnesses)) + "\n")
     else:
-        voice.out(plan_text(plan, view.registry, voice.out_style, standings, verbose=verbose))
+        console.out(plan_text(plan, view.registry, console.out_style, freshnesses, verbose=verbose))
         if verbose:
             given = uses_get_connection(view.registry, view.project)
-            voice.out(settings_text(view.project, voice.out_style, has_connection=given))
-    voice.problems(few((*looking.warnings(view), *plan.warnings)))
+            console.out(settings_text(view.project, console.out_style, has_connection=given))
+    console.problems(few((*project_view.warnings(view), *plan.warnings)))
     return ExitCode.OK
 
 

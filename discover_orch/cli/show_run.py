@@ -8,28 +8,28 @@ from typing import cast
 
 from discover_orch import __version__
 from discover_orch.cli.app import Context
-from discover_orch.cli.console import HungUp, Voice
+from discover_orch.cli.console import Console, HungUp
 from discover_orch.cli.status_line import StatusLine
 from discover_orch.config.project import masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution import session
 from discover_orch.execution.event_json import event_document
 from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import DebuggerOpened, Event, Noticed, Suspended, Ticked
-from discover_orch.model.errors import ExitCode, Problem, Stuck, UsageError
-from discover_orch.planning import view as looking
+from discover_orch.execution.run_state import DebuggerOpened, Event, RunNote, Suspended, Ticked
+from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
+from discover_orch.planning import project_view
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.view import View
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import few
-from discover_orch.render.run import Heading, Output, Screen
+from discover_orch.render.run import Output, RunHeader, RunRenderer
 from discover_orch.staleness.memory import Memory
-from discover_orch.state.lock import Lock
+from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
 
 
 def run_and_show(
     context: Context,
-    view: View,
+    view: ProjectView,
     plan: Plan,
     *,
     output: str,
@@ -40,8 +40,8 @@ def run_and_show(
     again: str,
 ) -> int:
     """Runs the plan to its end and answers with the exit code. `again` is the command that would go on."""
-    voice, report = context.voice, Report()
-    voice.problems(few((*looking.warnings(view), *plan.warnings)))
+    console, report = context.console, Report()
+    console.problems(few((*project_view.warnings(view), *plan.warnings)))
     is_raw = output == "raw"
     events = session.run_plan(
         plan,
@@ -53,9 +53,9 @@ def run_and_show(
         interpreter=None if is_raw else context.take_interpreter(),
     )
     names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
-    screen = Screen(
+    screen = RunRenderer(
         plan,
-        voice.out_style,
+        console.out_style,
         heading=heading(view),
         output=cast(Output, output),
         quiet=quiet,
@@ -64,17 +64,17 @@ def run_and_show(
         expected=lambda: Memory(view.project.root).durations(names),
     )
     shows_status = output != "raw" and not as_json
-    status = StatusLine(voice.terminal if shows_status else None, voice.out_style)
+    status = StatusLine(console.terminal if shows_status else None, console.out_style)
     try:
         for event in events:
             report.take(event)
             if as_json:
-                write_json(voice, event, names, report)
+                write_json(console, event, names, report)
             else:
-                write_text(voice, event, screen, report, status)
+                write_text(console, event, screen, report, status)
     except HungUp:
         return ExitCode.HANGUP
-    except Stuck:
+    except BlockedInterrupt:
         status.forget()
         raise
     finally:
@@ -83,15 +83,15 @@ def run_and_show(
     return report.exit_code
 
 
-def hold_project(view: View, *, waits: bool, voice: Voice) -> Lock:
+def hold_project(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
     """The lock of the project, for one run; who waits is told for whom. Raises UsageError where another run has it,
     and nobody waits."""
     root = view.project.root
-    lock = Lock(root)
+    lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE) == root
     holder = lock.take()
     if holder is not None and waits and not is_inside:
-        voice.err(f"{holder.sentence}: waiting for its end\n")
+        console.err(f"{holder.sentence}: waiting for its end\n")
         holder = lock.take(waits=True)
     if holder is None:
         return lock
@@ -103,43 +103,43 @@ def hold_project(view: View, *, waits: bool, voice: Voice) -> Lock:
     raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
 
 
-def write_json(voice: Voice, event: Event, names: dict[str, str], report: Report) -> None:
+def write_json(console: Console, event: Event, names: dict[str, str], report: Report) -> None:
     document = event_document(event, names, report)
     if document is not None:
-        voice.out(json.dumps(document) + "\n")
-    elif isinstance(event, Noticed):
-        voice.problems([event.problem])
+        console.out(json.dumps(document) + "\n")
+    elif isinstance(event, RunNote):
+        console.problems([event.problem])
 
 
 def write_text(
-    voice: Voice,
+    console: Console,
     event: Event,
-    screen: Screen,
+    screen: RunRenderer,
     report: Report,
     status: StatusLine,
 ) -> None:
     match event:
         case Ticked():
             status.show(screen.status(event, report))
-        case Noticed():
+        case RunNote():
             status.hide()
-            voice.err(screen.notice(event, voice.err_style))
+            console.err(screen.notice(event, console.err_style))
         case DebuggerOpened() | Suspended():
             status.hide()
         case _:
             text = screen.text(event, report)
             if text:
                 status.hide()
-                voice.out(text)
+                console.out(text)
 
 
-def heading(view: View) -> Heading:
+def heading(view: ProjectView) -> RunHeader:
     registry, project = view.registry, view.project
     origin = project.database_origin
     url = masked_url(project.database)
     if uses_get_connection(registry, project):
         url, origin = "get_connection()", "orchconf.py"
-    return Heading(
+    return RunHeader(
         version=__version__,
         root=project.root,
         config=project.config,

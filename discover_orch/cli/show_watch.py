@@ -8,35 +8,43 @@ import time
 from msgspec import Struct
 
 from discover_orch.cli.app import Context
-from discover_orch.cli.console import HungUp, Voice
+from discover_orch.cli.console import Console, HungUp
 from discover_orch.cli.show_run import heading, write_json, write_text
 from discover_orch.cli.status_line import StatusLine
 from discover_orch.cli.stdin_keys import StandardInput
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import Event, RunFinished, ToolStarted
-from discover_orch.model.errors import ExitCode, Stuck
+from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
-from discover_orch.render.run import Output, Screen
+from discover_orch.render.run import Output, RunRenderer
 from discover_orch.render.watch import moment_document, moment_text
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch.loop import Watching
+from discover_orch.watch.loop import WatchLoop
 from discover_orch.watch.watch_events import (
-    Answered,
-    Began,
-    Broken,
-    Changed,
-    Moment,
-    Remark,
-    Unchanged,
-    Waiting,
+    CannotRun,
+    ChangesFound,
+    KeyAnswered,
+    NoMeaningfulChange,
+    RunStarting,
+    WatchEvent,
+    WatchNote,
+    WatchWaiting,
 )
 
 #: Clears what is in sight, not what has scrolled off.
 CLEAR = "\x1b[H\x1b[2J"
-MOMENTS = (Waiting, Changed, Unchanged, Broken, Began, Remark, Answered)
+MOMENTS = (
+    WatchWaiting,
+    ChangesFound,
+    NoMeaningfulChange,
+    CannotRun,
+    RunStarting,
+    WatchNote,
+    KeyAnswered,
+)
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class DisplayOptions(Struct, frozen=True, kw_only=True):
     """How it is shown, as the command line said."""
 
     output: Output
@@ -48,11 +56,11 @@ class Shown(Struct, frozen=True, kw_only=True):
     has_title: bool
 
 
-def show(context: Context, watching: Watching, shown: Shown) -> int:
+def show(context: Context, watching: WatchLoop, shown: DisplayOptions) -> int:
     """Until the watch ends; its exit code."""
     keys = StandardInput()
     events = watching.events(keys)
-    reader = _Reader(context.voice, watching, shown, keys)
+    reader = _Reader(context.console, watching, shown, keys)
     try:
         while True:
             try:
@@ -62,7 +70,7 @@ def show(context: Context, watching: Watching, shown: Shown) -> int:
             reader.take(one)
     except HungUp:
         return ExitCode.HANGUP
-    except Stuck:
+    except BlockedInterrupt:
         reader.forget()
         raise
     finally:
@@ -73,18 +81,20 @@ def show(context: Context, watching: Watching, shown: Shown) -> int:
 class _Reader:
     """Turns what a watch gives into what is written."""
 
-    def __init__(self, voice: Voice, watching: Watching, shown: Shown, keys: StandardInput) -> None:
+    def __init__(
+        self, console: Console, watching: WatchLoop, shown: DisplayOptions, keys: StandardInput
+    ) -> None:
         self._keys = keys
-        self._voice, self._watching, self._shown = voice, watching, shown
+        self._voice, self._watching, self._shown = console, watching, shown
         is_shown = not shown.as_json
-        self._status = StatusLine(voice.terminal if is_shown else None, voice.out_style)
-        on_screen = is_shown and voice.terminal is not None
+        self._status = StatusLine(console.terminal if is_shown else None, console.out_style)
+        on_screen = is_shown and console.terminal is not None
         self._is_titled, self._rings = shown.has_title and on_screen, shown.rings and on_screen
         self._report = Report()
-        self._screen: Screen | None = None
+        self._screen: RunRenderer | None = None
         self._names: dict[str, str] = {}
 
-    def take(self, one: Moment | Event) -> None:
+    def take(self, one: WatchEvent | Event) -> None:
         if isinstance(one, MOMENTS):
             self._take_moment(one)
         else:
@@ -114,46 +124,52 @@ class _Reader:
                 if status == "failed" and self._rings:
                     self._voice.out("\a")
 
-    def _take_moment(self, moment: Moment) -> None:
-        voice, shown = self._voice, self._shown
-        if isinstance(moment, Began):
+    def _take_moment(self, moment: WatchEvent) -> None:
+        console, shown = self._voice, self._shown
+        if isinstance(moment, RunStarting):
             self._begin(moment)
         if shown.as_json:
             document = moment_document(moment)
             if document is not None:
-                voice.out(json.dumps(document) + "\n")
+                console.out(json.dumps(document) + "\n")
             return
         self._status.hide()
         match moment:
-            case Broken(problems=problems):
-                voice.err(problems_text(problems, voice.err_style))
-            case Remark(problem=problem):
-                voice.problems([problem])
+            case CannotRun(problems=problems):
+                console.err(problems_text(problems, console.err_style))
+            case WatchNote(problem=problem):
+                console.problems([problem])
             case _:
                 pass
         stamp = time.strftime("%H:%M:%S")
         text = moment_text(
-            moment, voice.out_style, verbose=shown.verbose, time=stamp, has_keys=self._keys.is_open
+            moment,
+            console.out_style,
+            verbose=shown.verbose,
+            time=stamp,
+            has_keys=self._keys.is_open,
         )
         if text:
-            voice.out(text)
+            console.out(text)
 
-    def _begin(self, began: Began) -> None:
-        voice, shown = self._voice, self._shown
+    def _begin(self, began: RunStarting) -> None:
+        console, shown = self._voice, self._shown
         self._report = Report()
         self._names.update(began.names)
-        self._screen = Screen(
+        self._screen = RunRenderer(
             began.plan,
-            voice.out_style,
-            heading=heading(self._watching.ground.view) if began.is_first else None,
+            console.out_style,
+            heading=heading(self._watching.watched.view) if began.is_first else None,
             output=shown.output,
             quiet=shown.quiet,
             verbose=shown.verbose,
             reason="" if began.is_first else began.reason,
-            expected=lambda: Memory(self._watching.ground.view.project.root).durations(began.names),
+            expected=lambda: Memory(self._watching.watched.view.project.root).durations(
+                began.names
+            ),
         )
-        if shown.clears and not shown.as_json and voice.terminal is not None:
-            voice.out(CLEAR)
+        if shown.clears and not shown.as_json and console.terminal is not None:
+            console.out(CLEAR)
 
     def _title(self, text: str) -> None:
         if self._is_titled:

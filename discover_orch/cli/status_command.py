@@ -17,9 +17,9 @@ from discover_orch.cli.dynamic_command import (
 )
 from discover_orch.cli.targets import no_tools
 from discover_orch.model.errors import ExitCode
-from discover_orch.planning import view as looking
-from discover_orch.planning.incremental import Remaining
-from discover_orch.planning.view import View
+from discover_orch.planning import project_view
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.status import (
     LATEST,
     Row,
@@ -55,19 +55,19 @@ def command(
     Reads source text and files only; nothing of yours is imported.
     """
     context: Context = ctx.obj
-    view: View = ctx.meta[VIEW]
+    view: ProjectView = ctx.meta[VIEW]
     values = read_values(view, targets, exclude, pairs, params)
     if database is not None:
-        view = looking.with_database(view, database)
-    chosen = looking.chosen(view, targets, exclude)
+        view = project_view.with_database(view, database)
+    chosen = project_view.chosen(view, targets, exclude)
     refuse_wrong(view, chosen, values)
-    left = Remaining(view.project, view.registry, values, view.signatures)
-    standings = left.standings()
+    left = RemainingWork(view.project, view.registry, values, view.signatures)
+    freshnesses = left.freshnesses()
     rows = [
         Row(
             tool=view.registry.tools[module],
             stage=view.registry.stages[view.registry.rank[module]].name,
-            standing=standings[module],
+            freshness=freshnesses[module],
             result=left.results.get(module),
             flow=view.registry.flows[module],
         )
@@ -79,33 +79,33 @@ def command(
         *exclude,
         *pairs,
         *values.options,
-        *looking.warnings(view),
-        *looking.errors(view),
+        *project_view.warnings(view),
+        *project_view.errors(view),
     )
-    if rows and database is None and not said and all(row.standing.is_fresh for row in rows):
+    if rows and database is None and not said and all(row.freshness.is_fresh for row in rows):
         left.keep_verdict(view.key)
-    voice = context.voice
+    console = context.console
     if as_json:
-        voice.out(json.dumps(status_document(rows)) + "\n")
+        console.out(json.dumps(status_document(rows)) + "\n")
     elif len(rows) == 1 and targets:
-        voice.out(
+        console.out(
             tool_text(
-                rows[0], left.params_of(rows[0].tool), _last_runs(view, rows[0]), voice.out_style
+                rows[0], left.params_of(rows[0].tool), _last_runs(view, rows[0]), console.out_style
             )
         )
     elif rows:
-        voice.out(status_text(rows, voice.out_style, verbose=verbose))
-    errors = looking.errors(view)
-    voice.problems((*errors, *looking.warnings(view)))
+        console.out(status_text(rows, console.out_style, verbose=verbose))
+    errors = project_view.errors(view)
+    console.problems((*errors, *project_view.warnings(view)))
     if errors:
         return ExitCode.DISCOVERY
     if not view.registry.tools:
-        voice.problems([no_tools()])
+        console.problems([no_tools()])
         return ExitCode.EMPTY
     return ExitCode.OK
 
 
-def _last_runs(view: View, row: Row) -> list[tuple[str, str, str, float | None]]:
+def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float | None]]:
     """The latest runs in which the tool was: id, when, how it ended, seconds."""
     found: list[tuple[str, str, str, float | None]] = []
     root = view.project.root

@@ -24,12 +24,11 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
         """Reads source only. A broken project completes nothing, and says nothing."""
         from click.shell_completion import CompletionItem
 
-        from discover_orch.planning import selection
-        from discover_orch.planning import view as looking
+        from discover_orch.planning import project_view, selection
 
         context: Any = ctx.find_root().obj
         try:
-            view = looking.look(os.getcwd(), getattr(context, "folder", None), os.environ)
+            view = project_view.look(os.getcwd(), getattr(context, "folder", None), os.environ)
         except (OrchError, OSError):
             return []
         if "/" in incomplete:

@@ -13,8 +13,8 @@ import click
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
 from discover_orch.model.errors import OrchError
-from discover_orch.planning import view as looking
-from discover_orch.planning.view import View
+from discover_orch.planning import project_view
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import few, problem_json
 from discover_orch.render.run import Output
 from discover_orch.watch.watch_events import SCOPES, Scope
@@ -92,15 +92,15 @@ def command(
     ends it.
     """
     context: Context = ctx.obj
-    view: View = ctx.meta[VIEW]
-    from discover_orch.cli.show_watch import Shown, show
-    from discover_orch.watch.loop import Manner, Watching
-    from discover_orch.watch.request import Request
+    view: ProjectView = ctx.meta[VIEW]
+    from discover_orch.cli.show_watch import DisplayOptions, show
+    from discover_orch.watch.loop import WatchLoop, WatchOptions
+    from discover_orch.watch.request import WatchRequest
 
     configured = view.project.watch
     try:
         values = read_values(view, targets, exclude, pairs, params)
-        manner = Manner(
+        manner = WatchOptions(
             scope=cast(Scope, scope or configured.get("scope") or "stage"),
             queues=(on_busy or configured.get("on_busy")) == "queue",
             runs_at_start=not no_initial,
@@ -109,7 +109,7 @@ def command(
             preload=read_preload(configured),
             all_frames=verbose,
         )
-        request = Request(
+        request = WatchRequest(
             start=context.start,
             folder=context.folder,
             words=targets,
@@ -117,18 +117,18 @@ def command(
             values=values,
             database=database,
         )
-        watching = Watching(request, manner, dict(os.environ))
+        watching = WatchLoop(request, manner, dict(os.environ))
     except OrchError as error:
         if as_json:
             errors = [problem_json(problem) for problem in error.problems]
-            context.voice.out(
+            context.console.out(
                 json.dumps({"event": "broken", "errors": errors, "waiting": []}) + "\n"
             )
         raise
-    context.voice.problems(few((*looking.warnings(view), *watching.ground.plan.warnings)))
+    context.console.problems(few((*project_view.warnings(view), *watching.watched.plan.warnings)))
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # in the background of a shell: keep watching
         signal.signal(number, signal.SIG_IGN)
-    shown = Shown(
+    shown = DisplayOptions(
         output=cast(Output, output),
         quiet=quiet,
         verbose=verbose,

@@ -16,12 +16,12 @@ from typing import Any
 from msgspec import Struct, field
 
 from discover_orch.config.validation import (
-    Given,
+    InvalidSetting,
     KeyPath,
     Kind,
-    Reader,
+    RawSetting,
+    SettingReader,
     Texts,
-    Wrong,
     count,
     decoded,
     entries,
@@ -48,7 +48,7 @@ _SECRET_IN_QUERY = (
 )
 
 
-class Setting(Struct, frozen=True, kw_only=True):
+class ParamDefault(Struct, frozen=True, kw_only=True):
     """A configured value of a parameter: its texts and where they stand.
 
     One text, or those of a list, which may be none.
@@ -83,9 +83,9 @@ class Project(Struct, frozen=True, kw_only=True):
     jobs: int = 1
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
-    params: Mapping[str, Setting] = field(default_factory=dict)
-    tool_params: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
-    env_params: Mapping[str, Setting] = field(default_factory=dict)
+    params: Mapping[str, ParamDefault] = field(default_factory=dict)
+    tool_params: Mapping[str, Mapping[str, ParamDefault]] = field(default_factory=dict)
+    env_params: Mapping[str, ParamDefault] = field(default_factory=dict)
     strict: bool = False
     keep_runs: int = 100
     watch: Mapping[str, object] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Project(Struct, frozen=True, kw_only=True):
         `lines` are those of the keys in the file, by their path below the table. Never raises.
         """
         environ = environ or {}
-        reader = Reader(config, lines)
+        reader = SettingReader(config, lines)
         given = _from_file(reader, table, config) | _from_environment(reader, environ)
         values: dict[str, Any] = {}
         for key, (_, rule) in KEYS.items():
@@ -165,12 +165,14 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
 # What was given: the environment over the file.
 
 
-def _from_file(reader: Reader, table: Mapping[str, object], config: str | None) -> dict[str, Given]:
-    given: dict[str, Given] = {}
+def _from_file(
+    reader: SettingReader, table: Mapping[str, object], config: str | None
+) -> dict[str, RawSetting]:
+    given: dict[str, RawSetting] = {}
     for key, found in table.items():
         if key in KEYS:
             origin = config or "configuration"
-            given[key] = Given(key=key, name=key, value=found, origin=origin, path=(key,))
+            given[key] = RawSetting(key=key, name=key, value=found, origin=origin, path=(key,))
             continue
         if config == "orch.toml" and key in ("tool", "orch"):
             hint = "in orch.toml the settings stand at the top, without [tool.orch] above them"
@@ -182,12 +184,12 @@ def _from_file(reader: Reader, table: Mapping[str, object], config: str | None) 
     return given
 
 
-def _from_environment(reader: Reader, environ: Mapping[str, str]) -> dict[str, Given]:
+def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict[str, RawSetting]:
     """An empty variable is as good as none; a lone comma is the empty list.
 
     Another program may own a variable that starts with ORCH_, so only a likely slip is told.
     """
-    given: dict[str, Given] = {}
+    given: dict[str, RawSetting] = {}
     known = {VARIABLE_PREFIX + key.upper(): key for key in KEYS}
     for variable in sorted(environ):
         if not variable.startswith(VARIABLE_PREFIX) or variable.startswith(PARAM_PREFIX):
@@ -201,35 +203,35 @@ def _from_environment(reader: Reader, environ: Mapping[str, str]) -> dict[str, G
                 hint = f"did you mean {guess}?"
                 reader.add("unknown-variable", message, hint, severity="warning")
         elif value := environ[variable].strip():
-            written = Given(key=key, name=variable, value=value, origin=variable)
+            written = RawSetting(key=key, name=variable, value=value, origin=variable)
             read = reader.read(written, partial(decoded, kind=KEYS[key][0]))
             if read is not None:
                 given[key] = read
     return given
 
 
-def _env_params(environ: Mapping[str, str]) -> dict[str, Setting]:
-    found: dict[str, Setting] = {}
+def _env_params(environ: Mapping[str, str]) -> dict[str, ParamDefault]:
+    found: dict[str, ParamDefault] = {}
     for variable in sorted(environ):  # of two spellings the one in upper case, which comes first
         name = variable.removeprefix(PARAM_PREFIX).lower().replace("-", "_")
         if variable.startswith(PARAM_PREFIX) and name:
-            found.setdefault(name, Setting(texts=(environ[variable],), origin=variable))
+            found.setdefault(name, ParamDefault(texts=(environ[variable],), origin=variable))
     return found
 
 
-# The rule of each key: the value, or `Wrong`. Where several things can be wrong at once, a rule
+# The rule of each key: the value, or `InvalidSetting`. Where several things can be wrong at once, a rule
 # adds the problems itself and leaves out what is bad.
 
 
-def _folders(_: Reader, given: Given) -> Texts:
+def _folders(_: SettingReader, given: RawSetting) -> Texts:
     for name in texts(given):
         if not name.strip() or "\0" in name:
             message = f"{given.name} holds {shown(name)}, which is no name of a folder"
-            raise Wrong(given, message, 'the root itself is "."')
+            raise InvalidSetting(given, message, 'the root itself is "."')
     return tuple(dict.fromkeys(texts(given)))
 
 
-def _stages(reader: Reader, given: Given) -> Texts:
+def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     stages: list[str] = []
     for stage in texts(given):
         if not stage.strip():
@@ -248,11 +250,13 @@ def _stages(reader: Reader, given: Given) -> Texts:
     return tuple(stages)
 
 
-def _groups(reader: Reader, given: Given) -> dict[str, Texts]:
+def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
     return reader.read_entries(given, texts)
 
 
-def _check_groups(reader: Reader, given: Given, groups: dict[str, Texts], stages: Texts) -> None:
+def _check_groups(
+    reader: SettingReader, given: RawSetting, groups: dict[str, Texts], stages: Texts
+) -> None:
     """A group may be called neither like a stage nor `full`; such a one is left out."""
     for entry in entries(given):
         if not entry.key.strip():
@@ -270,45 +274,45 @@ def _check_groups(reader: Reader, given: Given, groups: dict[str, Texts], stages
         reader.add("bad-value", message, hint, entry.path)
 
 
-def _database(_: Reader, given: Given) -> str:
+def _database(_: SettingReader, given: RawSetting) -> str:
     url = text(given)
     if re.match(_URL, url):
         return url
     is_path = url.strip() and not re.search(r"[:@?=\s]", url)
     example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"
     message = f"{given.name} must be a URL, not {shown(masked_url(url))}"
-    raise Wrong(given, message, f'a SQLite file is "{plain(example)}"')
+    raise InvalidSetting(given, message, f'a SQLite file is "{plain(example)}"')
 
 
-def _transaction(_: Reader, given: Given) -> str:
+def _transaction(_: SettingReader, given: RawSetting) -> str:
     if given.value == "run":
         message = f'{given.name} = "run" is not built yet'
-        raise Wrong(given, message, 'write "tool" or "none"', "not-built")
+        raise InvalidSetting(given, message, 'write "tool" or "none"', "not-built")
     return word(given, ("tool", "none"))
 
 
-def _jobs(_: Reader, given: Given) -> int:
+def _jobs(_: SettingReader, given: RawSetting) -> int:
     jobs = count(given, least=1)
     if jobs > 1:
         message = f"{given.name} = {shown(jobs)} is not built yet: tools run one after another"
-        raise Wrong(given, message, "write 1, or leave it out", "not-built")
+        raise InvalidSetting(given, message, "write 1, or leave it out", "not-built")
     return jobs
 
 
-def _executor(_: Reader, given: Given) -> str:
+def _executor(_: SettingReader, given: RawSetting) -> str:
     executor = text(given)
     if executor != "local":
         message = f"{given.name} = {shown(executor)} is not built yet: tools run on this machine"
-        raise Wrong(given, message, 'write "local", or leave it out', "not-built")
+        raise InvalidSetting(given, message, 'write "local", or leave it out', "not-built")
     return executor
 
 
-def _tokens(reader: Reader, given: Given) -> dict[str, int]:
+def _tokens(reader: SettingReader, given: RawSetting) -> dict[str, int]:
     return reader.read_entries(given, count)
 
 
-def _watch(reader: Reader, given: Given) -> dict[str, object]:
-    rules: Mapping[str, Callable[[Given], object]] = {
+def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
+    rules: Mapping[str, Callable[[RawSetting], object]] = {
         "scope": partial(word, words=("stage", "tool", "downstream")),
         "debounce": seconds,
         "ignore": texts,
@@ -317,25 +321,25 @@ def _watch(reader: Reader, given: Given) -> dict[str, object]:
         "preload": lambda entry: flag(entry) if isinstance(entry.value, bool) else texts(entry),
     }
 
-    def rule(entry: Given) -> object:
+    def rule(entry: RawSetting) -> object:
         if entry.key in rules:
             return rules[entry.key](entry)
         guess = nearest(entry.key, rules)
         hint = f'did you mean "{guess}"?' if guess else f"there are {', '.join(rules)}"
         message = f"{shown(entry.key)} is not a setting of {given.name}"
-        raise Wrong(entry, message, hint, "unknown-key")
+        raise InvalidSetting(entry, message, hint, "unknown-key")
 
     return reader.read_entries(given, rule)
 
 
 def _params(
-    reader: Reader, given: Given
-) -> tuple[dict[str, Setting], dict[str, dict[str, Setting]]]:
+    reader: SettingReader, given: RawSetting
+) -> tuple[dict[str, ParamDefault], dict[str, dict[str, ParamDefault]]]:
     """For all tools, and by the word that names one.
 
     `[tool.orch.params.src.parse]` is a table in a table to TOML, and means the tool `src.parse`.
     """
-    found: dict[str, dict[str, Setting]] = {"": {}}
+    found: dict[str, dict[str, ParamDefault]] = {"": {}}
     waiting = [("", given)]
     while waiting:
         tool, table = waiting.pop()
@@ -355,22 +359,24 @@ def _params(
     return params, found
 
 
-def _take_param(given: Given, params: dict[str, Setting]) -> None:
+def _take_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
     name = given.key.replace("-", "_")
     written = _param_texts(given.value)
     if not name.isidentifier():
         message = f"{shown(given.key)} cannot be a parameter"
-        raise Wrong(given, message, "write its name as run() has it")
+        raise InvalidSetting(given, message, "write its name as run() has it")
     if name in params:
         message = f"the parameter {shown(name)} is given twice"
-        raise Wrong(given, message, "dashes and underscores are alike: remove one of the two")
+        raise InvalidSetting(
+            given, message, "dashes and underscores are alike: remove one of the two"
+        )
     if written is None:
         message = (
             f"{given.name} must be a string, a number, true, false, a date, or a list of those"
         )
         hint = "what is nested deeper belongs in a file that the tool reads"
-        raise Wrong(given, message, hint, "wrong-type")
-    params[name] = Setting(texts=written, origin=given.origin)
+        raise InvalidSetting(given, message, hint, "wrong-type")
+    params[name] = ParamDefault(texts=written, origin=given.origin)
 
 
 def _param_texts(value: object) -> Texts | None:
@@ -393,7 +399,7 @@ def _param_text(value: object) -> str | None:
 
 
 # Each setting: the kind of value that its variable is read as, and its rule.
-KEYS: Mapping[str, tuple[Kind, Callable[[Reader, Given], object]]] = {
+KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] = {
     "packages": ("texts", _folders),
     "pythonpath": ("texts", _folders),
     "stages": ("texts", _stages),

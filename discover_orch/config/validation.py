@@ -45,7 +45,7 @@ _VARIABLE_EXAMPLE: Mapping[Kind, str] = {
 }
 
 
-class Given(Struct, frozen=True, kw_only=True):
+class RawSetting(Struct, frozen=True, kw_only=True):
     """A value that was set.
 
     `name` is what to call it, `key` the last part of that; `path` leads to it in the file, where it
@@ -58,16 +58,16 @@ class Given(Struct, frozen=True, kw_only=True):
     origin: str
     path: KeyPath | None = None
 
-    def entry(self, key: str, value: object) -> Given:
+    def entry(self, key: str, value: object) -> RawSetting:
         path = None if self.path is None else (*self.path, key)
         name = f"{self.name}.{plain(key)}"
-        return Given(key=key, name=name, value=value, origin=self.origin, path=path)
+        return RawSetting(key=key, name=name, value=value, origin=self.origin, path=path)
 
 
-class Wrong(Exception):
-    """A value is not what it must be; ends the reading of that value alone, in `Reader.read`."""
+class InvalidSetting(Exception):
+    """A value is not what it must be; ends the reading of that value alone, in `SettingReader.read`."""
 
-    def __init__(self, given: Given, message: str, hint: str, code: str = "bad-value") -> None:
+    def __init__(self, given: RawSetting, message: str, hint: str, code: str = "bad-value") -> None:
         super().__init__(message)
         self.given = given
         self.message = message
@@ -75,7 +75,7 @@ class Wrong(Exception):
         self.code = code
 
 
-class Reader:
+class SettingReader:
     """Reads given values by rules and gathers what is wrong; `lines`: of each path in `file`."""
 
     def __init__(self, file: str | None = None, lines: Mapping[KeyPath, int] | None = None) -> None:
@@ -83,16 +83,16 @@ class Reader:
         self.lines = lines or {}
         self.problems: list[Problem] = []
 
-    def read(self, given: Given, rule: Callable[[Given], T]) -> T | None:
-        """What the rule makes of the value; where it raises `Wrong`, None and a problem more."""
+    def read(self, given: RawSetting, rule: Callable[[RawSetting], T]) -> T | None:
+        """What the rule makes of the value; where it raises `InvalidSetting`, None and a problem more."""
         try:
             return rule(given)
-        except Wrong as wrong:
+        except InvalidSetting as wrong:
             self.add(wrong.code, wrong.message, wrong.hint, wrong.given.path)
             return None
 
-    def read_entries(self, given: Given, rule: Callable[[Given], T]) -> dict[str, T]:
-        """The entries of a table that the rule accepts; raises `Wrong` where it is no table."""
+    def read_entries(self, given: RawSetting, rule: Callable[[RawSetting], T]) -> dict[str, T]:
+        """The entries of a table that the rule accepts; raises `InvalidSetting` where it is no table."""
         read = {entry.key: self.read(entry, rule) for entry in entries(given)}
         return {key: value for key, value in read.items() if value is not None}
 
@@ -115,30 +115,32 @@ class Reader:
         )
 
 
-# Rules of one kind each. All raise `Wrong`.
+# Rules of one kind each. All raise `InvalidSetting`.
 
 
-def texts(given: Given) -> Texts:
+def texts(given: RawSetting) -> Texts:
     value = given.value
     if isinstance(value, str) and given.path:
         message = f"{given.name} must be a list of strings, not a string"
-        raise Wrong(given, message, f"write {plain(given.key)} = [{shown(value)}]", "wrong-type")
+        raise InvalidSetting(
+            given, message, f"write {plain(given.key)} = [{shown(value)}]", "wrong-type"
+        )
     if not isinstance(value, list | tuple):
         raise _unlike(given, "texts")
     for item in value:
         if not isinstance(item, str):
             message = f"{given.name} must be a list of strings; it holds {described(item)}"
-            raise Wrong(given, message, _example(given, "texts"), "wrong-type")
+            raise InvalidSetting(given, message, _example(given, "texts"), "wrong-type")
     return tuple(value)
 
 
-def text(given: Given) -> str:
+def text(given: RawSetting) -> str:
     if not isinstance(given.value, str):
         raise _unlike(given, "text")
     return given.value
 
 
-def word(given: Given, words: Sequence[str]) -> str:
+def word(given: RawSetting, words: Sequence[str]) -> str:
     """One of a few words, of which the first is the default."""
     value = given.value
     if isinstance(value, str) and value in words:
@@ -146,44 +148,44 @@ def word(given: Given, words: Sequence[str]) -> str:
     choices = " or ".join(f'"{word}"' for word in words)
     guess = nearest(value, words) if isinstance(value, str) else None
     hint = f'did you mean "{guess}"?' if guess else f'the default is "{words[0]}"'
-    raise Wrong(given, f"{given.name} must be {choices}, not {shown(value)}", hint)
+    raise InvalidSetting(given, f"{given.name} must be {choices}, not {shown(value)}", hint)
 
 
-def flag(given: Given) -> bool:
+def flag(given: RawSetting) -> bool:
     if not isinstance(given.value, bool):
         raise _unlike(given, "flag")
     return given.value
 
 
-def count(given: Given, least: int = 0) -> int:
+def count(given: RawSetting, least: int = 0) -> int:
     value = given.value
     if not isinstance(value, int) or isinstance(value, bool):
         raise _unlike(given, "count")
     if value < least:
         message = f"{given.name} must be {least} or more, not {shown(value)}"
-        raise Wrong(given, message, _example(given, "count"))
+        raise InvalidSetting(given, message, _example(given, "count"))
     if value >= _TOO_LARGE:
-        raise Wrong(given, f"{given.name} is too large", _example(given, "count"))
+        raise InvalidSetting(given, f"{given.name} is too large", _example(given, "count"))
     return value
 
 
-def seconds(given: Given) -> float:
+def seconds(given: RawSetting) -> float:
     value = given.value
     # Not true, not negative, not infinite, not NaN.
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _TOO_LARGE:
         return value
     message = f"{given.name} must be a number, 0 or more, not {shown(value)}"
-    raise Wrong(given, message, f"write {plain(given.key)} = 0.5", "wrong-type")
+    raise InvalidSetting(given, message, f"write {plain(given.key)} = 0.5", "wrong-type")
 
 
-def entries(given: Given) -> tuple[Given, ...]:
+def entries(given: RawSetting) -> tuple[RawSetting, ...]:
     """What a table holds."""
     if not isinstance(given.value, Mapping):
         raise _unlike(given, "table")
     return tuple(given.entry(key, value) for key, value in given.value.items())
 
 
-def decoded(given: Given, kind: Kind) -> Given:
+def decoded(given: RawSetting, kind: Kind) -> RawSetting:
     """The text of an environment variable turned into what TOML would have given."""
     text = str(given.value)
     value: object = text
@@ -204,10 +206,10 @@ def decoded(given: Given, kind: Kind) -> Given:
             value = json.loads(text)
         except json.JSONDecodeError as error:
             message, hint = f"{given.name} is not JSON: {error}", _example(given, kind)
-            raise Wrong(given, message, hint, "wrong-type") from None
+            raise InvalidSetting(given, message, hint, "wrong-type") from None
         except (ValueError, RecursionError):  # a number without end, or nested without end
             message, hint = f"{given.name} is JSON that is too large", _example(given, kind)
-            raise Wrong(given, message, hint, "wrong-type") from None
+            raise InvalidSetting(given, message, hint, "wrong-type") from None
     return replace(given, value=value)
 
 
@@ -246,12 +248,12 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
 
 
-def _unlike(given: Given, kind: Kind, instead: str = "") -> Wrong:
+def _unlike(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSetting:
     message = f"{given.name} must be {_WANTED[kind]}, not {instead or described(given.value)}"
-    return Wrong(given, message, _example(given, kind), "wrong-type")
+    return InvalidSetting(given, message, _example(given, kind), "wrong-type")
 
 
-def _example(given: Given, kind: Kind) -> str:
+def _example(given: RawSetting, kind: Kind) -> str:
     if given.path is None and given.name == given.origin:
         return f"write {given.name}={_VARIABLE_EXAMPLE.get(kind, '...')}"
     example = _EXAMPLE[kind]

@@ -98,7 +98,7 @@ def _closure(tables: Iterable[Table], more: Mapping[Table, tuple[Table, ...]]) -
     return found
 
 
-class Touched(Struct, frozen=True, kw_only=True):
+class TableEffects(Struct, frozen=True, kw_only=True):
     """What a step read and wrote: tables as they are shown, and paths or globs as it gave them."""
 
     read: frozenset[str] = frozenset()
@@ -108,7 +108,7 @@ class Touched(Struct, frozen=True, kw_only=True):
     is_unclear: bool = False
 
 
-def look_up(effects: Sequence[Effect], now: Catalog, before: Catalog) -> Touched:
+def look_up(effects: Sequence[Effect], now: Catalog, before: Catalog) -> TableEffects:
     """What these statements did; `before` is what there was when the step began. Temporary tables and the database's
     own are nobody's matter."""
     passing = {name for one in effects for name in (*one.passing, *one.made)}
@@ -133,7 +133,7 @@ def look_up(effects: Sequence[Effect], now: Catalog, before: Catalog) -> Touched
     read = _closure(read, now.within)
     files |= dict.fromkeys(path for one in sorted(read) for path in now.files.get(one, ()))
     passed_by = now.temporary | before.temporary
-    return Touched(
+    return TableEffects(
         read=frozenset(now.show(one) for one in read - passed_by),
         written=frozenset(now.show(one) for one in written - passed_by),
         files_read=tuple(files),

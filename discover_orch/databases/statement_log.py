@@ -36,7 +36,7 @@ MOST = 1_000
 MOST_LETTERS = 500_000
 
 
-class Statements:
+class StatementLog:
     """Listens to one connection, as `Tables` does: `begin` before each tool, `settle` before its transaction
     ends, then `take`. `note_files` is told of files that were read and written."""
 
@@ -183,12 +183,12 @@ class Statements:
         return replace(catalog, plain=self._plain)
 
 
-def listen(conn: Any, note_files: Files) -> Statements | None:
+def listen(conn: Any, note_files: Files) -> StatementLog | None:
     """None for a connection whose statements nobody can hear, or read."""
     driver = find_driver(conn)
     if driver is None or find_spec("sqlglot") is None:
         return None
-    return Statements(conn, driver, note_files)
+    return StatementLog(conn, driver, note_files)
 
 
 def _are_known(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:

@@ -31,7 +31,7 @@ class CannotOpen(Exception):
         self.hint = hint
 
 
-class NotKept(Exception):
+class WorkLost(Exception):
     """The tool ended well, and what it wrote is lost all the same."""
 
 
@@ -187,7 +187,7 @@ class OwnSqlite(Transaction):
         if conn.is_closed:
             conn.managed = False
             if keep and conn.lost_writes:
-                raise NotKept("closed its connection before what it wrote was committed")
+                raise WorkLost("closed its connection before what it wrote was committed")
             return [*notes, "closed its connection; a new one is opened for the next tool"]
         if conn.isolation_level is None:
             notes.append("set isolation_level = None: its statements were not rolled back with it")
@@ -257,7 +257,7 @@ class OtherSqlite(Transaction):
         return False
 
 
-class Other(Transaction):
+class OtherConnection(Transaction):
     """On a connection of any other driver (PEP 249): it begins by itself, orch ends. `inner` is the driver's own
     connection, where a library stands between."""
 
@@ -276,7 +276,7 @@ class Other(Transaction):
         info = _ask(self._inner, "info", None)
         if keep and _ask(info, "transaction_status", None) == BROKEN:
             self.conn.rollback()
-            raise NotKept(
+            raise WorkLost(
                 "went on after a statement had failed, so PostgreSQL keeps nothing that it wrote; "
                 "what may fail belongs in a block `with conn.transaction():`"
             )
@@ -301,7 +301,7 @@ class Other(Transaction):
         return _is_autocommit(self.conn) or _is_autocommit(self._inner)
 
 
-class Duckdb(Other):
+class Duckdb(OtherConnection):
     """DuckDB keeps each statement by itself until a transaction is begun, and says so by no attribute."""
 
     def begin(self) -> None:
@@ -336,7 +336,7 @@ class Duckdb(Other):
             if "aborted" not in str(error):
                 return
             self.conn.rollback()
-            raise NotKept(
+            raise WorkLost(
                 "went on after a statement had failed, so DuckDB keeps nothing that it wrote; "
                 "ask before, so that none fails: INSERT OR IGNORE, IF NOT EXISTS"
             ) from None
@@ -356,7 +356,7 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
         return Duckdb(conn, conn)
-    return Other(conn, find_inner(conn))
+    return OtherConnection(conn, find_inner(conn))
 
 
 def find_inner(conn: Any) -> Any:

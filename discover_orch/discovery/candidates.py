@@ -1,6 +1,6 @@
 """Drafts: modules with `STAGE` and `run`, each judged by itself, before it meets the others.
 
-In: a `Scan` and a `Project`. Out: `Drafts`, with what was passed over and every slip. Pure.
+In: a `Scan` and a `Project`. Out: `Candidates`, with what was passed over and every slip. Pure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, Settings, read_settings
+from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, OrchSettings, read_settings
 from discover_orch.discovery.stages import EVERYTHING, is_stage_word
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.source.facts import ModuleFacts
@@ -19,11 +19,11 @@ UNLISTED_STAGE = "unlisted-stage"
 TAG_FORMS = 'for example STAGE = "ingest", or STAGE = None, which switches the tool off'
 
 
-class Draft(Struct, frozen=True, kw_only=True):
+class Candidate(Struct, frozen=True, kw_only=True):
     """A module that will be a tool, unless something is wrong; `problems` are those of its own text."""
 
     facts: ModuleFacts
-    settings: Settings
+    settings: OrchSettings
     stages: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
 
@@ -46,52 +46,52 @@ class Draft(Struct, frozen=True, kw_only=True):
         return Location(path=self.facts.path, line=tag.line) if tag else self.stage_place
 
 
-class Drafts(Struct, frozen=True, kw_only=True):
+class Candidates(Struct, frozen=True, kw_only=True):
     """What one scan gave, each in the order of paths. Under `strict` the slips are errors."""
 
-    enabled: tuple[Draft, ...] = ()
-    disabled: tuple[Draft, ...] = ()
-    slips: tuple[Problem, ...] = ()
+    enabled: tuple[Candidate, ...] = ()
+    disabled: tuple[Candidate, ...] = ()
+    tag_warnings: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
 
 
-def build_drafts(scan: Scan, project: Project) -> Drafts:
-    drafts: list[Draft] = []
-    slips: list[Problem] = list(scan.problems)
+def build_candidates(scan: Scan, project: Project) -> Candidates:
+    candidates: list[Candidate] = []
+    tag_warnings: list[Problem] = list(scan.problems)
     passed_over: list[PassedOver] = list(scan.passed_over)
     for facts in scan.modules:
         if facts.stage is not None and facts.run is not None:
-            draft, found = _draft(facts)
-            drafts.append(draft)
-            slips.extend(found)
+            candidate, found = _candidate(facts)
+            candidates.append(candidate)
+            tag_warnings.extend(found)
             continue
         if facts.stage is not None:
-            slips.append(_without_run(facts))
+            tag_warnings.append(_without_run(facts))
         if facts.miss:
             passed_over.append(PassedOver(path=facts.path, reason=facts.miss, line=facts.miss_line))
-    enabled = _told_apart([draft for draft in drafts if not draft.is_off])
-    slips += _unlisted_stages(enabled, project)
-    return Drafts(
+    enabled = _told_apart([candidate for candidate in candidates if not candidate.is_off])
+    tag_warnings += _unlisted_stages(enabled, project)
+    return Candidates(
         enabled=tuple(enabled),
-        disabled=tuple(draft for draft in drafts if draft.is_off),
-        slips=tuple(_judged(slip, project) for slip in slips),
+        disabled=tuple(candidate for candidate in candidates if candidate.is_off),
+        tag_warnings=tuple(_judged(near_miss, project) for near_miss in tag_warnings),
         passed_over=tuple(sorted(passed_over, key=lambda one: one.path)),
     )
 
 
-def _draft(facts: ModuleFacts) -> tuple[Draft, list[Problem]]:
+def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
     assert facts.stage is not None, "only modules with a STAGE become drafts"
     settings, found = read_settings(facts.orch, facts.path)
     problems = [problem for problem in found if problem.severity == "error"]
     stages = tuple(dict.fromkeys(word for word in facts.stage.words if isinstance(word, str)))
-    draft = Draft(facts=facts, settings=settings, stages=stages)
+    candidate = Candidate(facts=facts, settings=settings, stages=stages)
     if facts.stage.problem or not (stages or facts.stage.is_off):
         problems.append(
             Problem(
                 code="stage-tag",
                 message=facts.stage.problem or "STAGE names no stage",
                 hint=TAG_FORMS,
-                location=draft.stage_place,
+                location=candidate.stage_place,
             )
         )
     problems.extend(
@@ -99,32 +99,32 @@ def _draft(facts: ModuleFacts) -> tuple[Draft, list[Problem]]:
             code="stage-name",
             message=f'"{stage}" cannot be the name of a stage',
             hint='"full" means all stages; + * ? [ and a leading - mean something to orch run',
-            location=draft.stage_place,
+            location=candidate.stage_place,
         )
         for stage in stages
         if stage == EVERYTHING or not is_stage_word(stage)
     )
     warnings = [problem for problem in found if problem.severity == "warning"]
-    return (replace(draft, problems=tuple(problems)) if problems else draft), warnings
+    return (replace(candidate, problems=tuple(problems)) if problems else candidate), warnings
 
 
-def _told_apart(drafts: list[Draft]) -> list[Draft]:
+def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
     """Of `a.py` and `a/__init__.py`, or of two folders of `pythonpath`, Python imports only one."""
     by_module: dict[str, list[str]] = {}
-    for draft in drafts:
-        by_module.setdefault(draft.module, []).append(draft.facts.path)
+    for candidate in candidates:
+        by_module.setdefault(candidate.module, []).append(candidate.facts.path)
     told = []
-    for draft in drafts:
-        others = [path for path in by_module[draft.module] if path != draft.facts.path]
+    for candidate in candidates:
+        others = [path for path in by_module[candidate.module] if path != candidate.facts.path]
         if others:
             problem = Problem(
                 code="same-module",
-                message=f'"{draft.module}" is the module of {others[0]}, too',
+                message=f'"{candidate.module}" is the module of {others[0]}, too',
                 hint="rename one of the two: Python imports only one of a name",
-                location=Location(path=draft.facts.path),
+                location=Location(path=candidate.facts.path),
             )
-            draft = replace(draft, problems=(*draft.problems, problem))
-        told.append(draft)
+            candidate = replace(candidate, problems=(*candidate.problems, problem))
+        told.append(candidate)
     return told
 
 
@@ -139,30 +139,30 @@ def _without_run(facts: ModuleFacts) -> Problem:
     )
 
 
-def _unlisted_stages(drafts: list[Draft], project: Project) -> list[Problem]:
+def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Problem]:
     """With `stages` configured, a mistyped tag must not quietly found a new stage."""
     if not project.stages:
         return []
-    slips = []
-    for draft in drafts:
-        for stage in draft.stages:
+    tag_warnings = []
+    for candidate in candidates:
+        for stage in candidate.stages:
             if stage in project.stages or stage == EVERYTHING:
                 continue
             close = nearest(stage, project.stages)
-            slips.append(
+            tag_warnings.append(
                 Problem(
                     code=UNLISTED_STAGE,
                     message=f'stage "{stage}" is not in the configured stages',
                     hint=f'did you mean "{close}"?' if close else "add it to stages = [...]",
-                    location=draft.stage_place,
+                    location=candidate.stage_place,
                     severity="warning",
                 )
             )
-    return slips
+    return tag_warnings
 
 
-def _judged(slip: Problem, project: Project) -> Problem:
+def _judged(near_miss: Problem, project: Project) -> Problem:
     """Under `strict` a slip of the user's is an error; that orch cannot do something yet is none."""
-    if project.strict and slip.code != NOT_BUILT_YET_CODE:
-        return replace(slip, severity="error")
-    return slip
+    if project.strict and near_miss.code != NOT_BUILT_YET_CODE:
+        return replace(near_miss, severity="error")
+    return near_miss

@@ -1,6 +1,6 @@
 """The `ORCH = {...}` tag of a module, checked key by key.
 
-In: the literal dict as `source` read it. Out: a `Settings` value and the problems, each with the line of
+In: the literal dict as `source` read it. Out: a `OrchSettings` value and the problems, each with the line of
 its key and, for an unknown one, the nearest that exists. Pure.
 """
 
@@ -30,7 +30,7 @@ NOT_BUILT_YET = ("retries", "retry_delay", "timeout", "tokens")
 NOT_BUILT_YET_CODE = "not-built-yet"
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class OrchSettings(Struct, frozen=True, kw_only=True):
     """What `ORCH` says, its defaults filled in; `name` is None where the module path gives it."""
 
     name: str | None = None
@@ -40,14 +40,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
 
 
-def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Problem, ...]]:
+def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[Problem, ...]]:
     """The settings of one module; a value that is wrong is left at its default and told."""
     if tag is None:
-        return Settings(), ()
+        return OrchSettings(), ()
     if tag.problem:
         place = Location(path=path, line=tag.line)
         hint = 'for example ORCH = {"outputs": "output/report.html"}'
-        return Settings(), (
+        return OrchSettings(), (
             Problem(code="orch-tag", message=tag.problem, hint=hint, location=place),
         )
     problems: list[Problem] = []
@@ -87,7 +87,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[Settings, tuple[Probl
                 )
             )
     name = good.get("name")
-    return Settings(
+    return OrchSettings(
         name=name if isinstance(name, str) else None,
         inputs=_paths(good.get("inputs")),
         outputs=_paths(good.get("outputs")),

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.discovery.candidates import Draft
+from discover_orch.discovery.candidates import Candidate
 from discover_orch.discovery.stages import Stage, after_targets
-from discover_orch.discovery.tool_names import Names, build_names
+from discover_orch.discovery.tool_names import ToolNames, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, without_updates
 from discover_orch.model.errors import Problem
-from discover_orch.source.facts import Broken
+from discover_orch.source.facts import BrokenModule
 
 Edges = Mapping[str, tuple[str, ...]]
 #: A module, and what is wrong with its `AFTER`.
 Fault = tuple[str, Problem]
 
 
-class After(Struct, frozen=True, kw_only=True):
+class AfterEdges(Struct, frozen=True, kw_only=True):
     """What the `AFTER` tags say: `edges` from each tool that has one, faults, and warnings."""
 
     edges: Edges = field(default_factory=dict)
@@ -33,32 +33,32 @@ class After(Struct, frozen=True, kw_only=True):
 
 
 def read_after(
-    drafts: Sequence[Draft],
-    names: Names,
-    off_names: Names,
+    candidates: Sequence[Candidate],
+    names: ToolNames,
+    off_names: ToolNames,
     configured: Sequence[str],
-    broken: Sequence[Broken],
-) -> After:
+    broken: Sequence[BrokenModule],
+) -> AfterEdges:
     """A word that names a file which cannot be read is let be: that file is told already."""
-    members = _members(drafts, configured)
+    members = _members(candidates, configured)
     broken_names = build_names((one.module, None) for one in broken)
     broken_stages = {stage for one in broken for stage in one.stages}
     edges: dict[str, tuple[str, ...]] = {}
     faults: list[Fault] = []
     warnings: list[Problem] = []
-    for draft in drafts:
-        tag, place = draft.facts.after, draft.after_place
+    for candidate in candidates:
+        tag, place = candidate.facts.after, candidate.after_place
         if tag is None:
             continue
         found: list[str] = []
         if tag.problem:
             hint = 'write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level'
             problem = Problem(code="after-tag", message=tag.problem, hint=hint, location=place)
-            faults.append((draft.module, problem))
+            faults.append((candidate.module, problem))
         for word in tag.words:
             if not isinstance(word, str):
                 continue
-            targets = after_targets(word, draft.module, names, members)
+            targets = after_targets(word, candidate.module, names, members)
             if not isinstance(targets, Problem):
                 found.extend(targets)
             elif off_names.find(word.removeprefix("tool:")):
@@ -74,17 +74,17 @@ def read_after(
                 broken_names.find(word.removeprefix("tool:"))
                 or word.removeprefix("stage:") in broken_stages
             ):
-                faults.append((draft.module, replace(targets, location=place)))
-        edges[draft.module] = tuple(dict.fromkeys(found))
-    return After(edges=edges, faults=tuple(faults), warnings=tuple(warnings))
+                faults.append((candidate.module, replace(targets, location=place)))
+        edges[candidate.module] = tuple(dict.fromkeys(found))
+    return AfterEdges(edges=edges, faults=tuple(faults), warnings=tuple(warnings))
 
 
 def find_later_stages(
     after: Edges,
     rank: Mapping[str, int],
     stages: Sequence[str],
-    drafts: Mapping[str, Draft],
-    names: Names,
+    candidates: Mapping[str, Candidate],
+    names: ToolNames,
 ) -> list[Fault]:
     """Tools that would come after one of a later stage; each is told once."""
     found = []
@@ -97,7 +97,7 @@ def find_later_stages(
                 message=f'AFTER names "{names.display[other]}" of the later stage '
                 f'"{stages[rank[other]]}"',
                 hint=f'a tool of "{stages[rank[module]]}" runs before that stage begins',
-                location=drafts[module].after_place,
+                location=candidates[module].after_place,
             )
             found.append((module, problem))
             break
@@ -105,7 +105,7 @@ def find_later_stages(
 
 
 def find_cycles(
-    after: Edges, modules: Iterable[str], drafts: Mapping[str, Draft], names: Names
+    after: Edges, modules: Iterable[str], candidates: Mapping[str, Candidate], names: ToolNames
 ) -> list[Fault]:
     """One problem for each cycle among `modules`, given to every tool on it."""
     left = [module for module in modules if after.get(module)]
@@ -115,13 +115,14 @@ def find_cycles(
             graph.order(left, after)
         except graph.CycleError as error:
             places = [
-                f"{names.display[module]} ({drafts[module].after_place})" for module in error.cycle
+                f"{names.display[module]} ({candidates[module].after_place})"
+                for module in error.cycle
             ]
             problem = Problem(
                 code="cycle",
                 message="AFTER goes round in a circle: " + " -> ".join(places),
                 hint="each of these waits for the one before it; take one AFTER away",
-                location=drafts[min(error.cycle)].after_place,
+                location=candidates[min(error.cycle)].after_place,
             )
             on_cycle = set(error.cycle)
             found.extend((module, problem) for module in sorted(on_cycle))
@@ -194,11 +195,11 @@ def order_stages(
     )
 
 
-def _members(drafts: Sequence[Draft], configured: Sequence[str]) -> dict[str, list[str]]:
+def _members(candidates: Sequence[Candidate], configured: Sequence[str]) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
-    for draft in drafts:
-        for stage in draft.stages:
-            members.setdefault(stage, []).append(draft.module)
+    for candidate in candidates:
+        for stage in candidate.stages:
+            members.setdefault(stage, []).append(candidate.module)
     for stage in configured:
         members.setdefault(stage, [])
     return members

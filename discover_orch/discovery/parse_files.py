@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source import facts_rows as rows
-from discover_orch.source.facts import Broken, Exports, ModuleFacts
+from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts
 from discover_orch.source.parse import FAILURES, parse, quiet
 from discover_orch.source.read_module import read_conf, read_module, read_near_miss
 from discover_orch.source.resolve import Lookup, read_exports, resolve_module
@@ -169,7 +169,7 @@ def near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedO
 def _broken(path: str, module: str, what: Problem) -> Row:
     place = Location(path=path)
     problem = Problem(code=what.code, message=what.message, hint=what.hint, location=place)
-    return rows.to_row(Broken(path=path, module=module, problem=problem))
+    return rows.to_row(BrokenModule(path=path, module=module, problem=problem))
 
 
 def resolve(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:

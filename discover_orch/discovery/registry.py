@@ -1,6 +1,6 @@
 """Facts in, tools out: names, stages, declared edges, and every problem on the way.
 
-In: a `Scan` and a `Project`. Out: a `Registry`. A module with a problem is set apart as `Unhealthy` and the
+In: a `Scan` and a `Project`. Out: a `Registry`. A module with a problem is set apart as `BrokenTool` and the
 healthy rest stays usable. Pure; raises for nothing that it can list as a `Problem`.
 """
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.arguments import conf_problems, split_arguments
-from discover_orch.discovery.candidates import UNLISTED_STAGE, Draft, build_drafts
+from discover_orch.discovery.candidates import UNLISTED_STAGE, Candidate, build_candidates
 from discover_orch.discovery.ordering import (
     find_cycles,
     find_later_stages,
@@ -22,7 +22,7 @@ from discover_orch.discovery.ordering import (
     settle_flow,
 )
 from discover_orch.discovery.stages import Stage, build_stages
-from discover_orch.discovery.tool_names import Names, build_names
+from discover_orch.discovery.tool_names import ToolNames, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.model.errors import Problem
@@ -35,7 +35,7 @@ UNKNOWN = Dataflow()
 NOTHING_SEEN: Mapping[str, Dataflow] = {}
 
 
-class Unhealthy(Struct, frozen=True, kw_only=True):
+class BrokenTool(Struct, frozen=True, kw_only=True):
     """A module that would be a tool but for its problems; no `stages` means that it could be of any."""
 
     path: str
@@ -70,8 +70,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flows: Mapping[str, Dataflow] = field(default_factory=dict)
-    names: Names = field(default_factory=lambda: Names(words={}, display={}))
-    unhealthy: tuple[Unhealthy, ...] = ()
+    names: ToolNames = field(default_factory=lambda: ToolNames(words={}, display={}))
+    broken: tuple[BrokenTool, ...] = ()
     warnings: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     conf: ConfFacts | None = None
@@ -79,7 +79,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     @property
     def errors(self) -> tuple[Problem, ...]:
         """Each once: a cycle is a problem of every tool on it."""
-        return tuple(dict.fromkeys(problem for one in self.unhealthy for problem in one.problems))
+        return tuple(dict.fromkeys(problem for one in self.broken for problem in one.problems))
 
     def stage(self, name: str) -> Stage | None:
         return next((stage for stage in self.stages if stage.name == name), None)
@@ -137,12 +137,16 @@ def build_registry(
 
     `observed` is what tools, by module, were seen to do; modules that are no tool are no matter.
     """
-    drafts = build_drafts(scan, project)
-    enabled = {draft.module: draft for draft in drafts.enabled}
-    names = build_names((draft.module, draft.settings.name) for draft in enabled.values())
-    off_names = build_names((draft.module, draft.settings.name) for draft in drafts.disabled)
-    after = read_after(drafts.enabled, names, off_names, project.stages, scan.broken)
-    stages_of = {module: draft.stages for module, draft in enabled.items()}
+    candidates = build_candidates(scan, project)
+    enabled = {candidate.module: candidate for candidate in candidates.enabled}
+    names = build_names(
+        (candidate.module, candidate.settings.name) for candidate in enabled.values()
+    )
+    off_names = build_names(
+        (candidate.module, candidate.settings.name) for candidate in candidates.disabled
+    )
+    after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
+    stages_of = {module: candidate.stages for module, candidate in enabled.items()}
     stage_names = build_stages(stages_of, after.edges, project.stages)
     place = {name: number for number, name in enumerate(stage_names)}
     rank = {
@@ -153,20 +157,20 @@ def build_registry(
 
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}
     built = {}
-    for module, draft in enabled.items():
-        built[module], found = _tool(draft, names, after.edges, scan.conf)
+    for module, candidate in enabled.items():
+        built[module], found = _tool(candidate, names, after.edges, scan.conf)
         problems[module].extend(found)
     for module, problem in after.faults:
         problems[module].append(problem)
     for module, problem in find_later_stages(after.edges, rank, stage_names, enabled, names):
         problems[module].append(problem)
-    strays = _refuse_slips(drafts.slips, scan, enabled, problems)
+    strays = _refuse_slips(candidates.tag_warnings, scan, enabled, problems)
     well = [module for module, one in enabled.items() if not (one.problems or problems[module])]
     for module, problem in find_cycles(after.edges, well, enabled, names):
         problems[module].append(problem)
 
-    unhealthy = _unhealthy(scan, drafts.enabled, problems, strays)
-    ill = {one.module for one in unhealthy}
+    broken = _unhealthy(scan, candidates.enabled, problems, strays)
+    ill = {one.module for one in broken}
     tools = {module: tool for module, tool in built.items() if module not in ill}
     before = {
         module: tuple(other for other in others if other in tools)
@@ -175,7 +179,9 @@ def build_registry(
     }
     plain = Registry(
         tools=tools,
-        disabled=tuple(_tool(draft, off_names, {}, scan.conf)[0] for draft in drafts.disabled),
+        disabled=tuple(
+            _tool(candidate, off_names, {}, scan.conf)[0] for candidate in candidates.disabled
+        ),
         stages=tuple(
             Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
         ),
@@ -183,9 +189,12 @@ def build_registry(
         rank={module: rank[module] for module in tools},
         before=before,
         names=names,
-        unhealthy=unhealthy,
-        warnings=(*(one for one in drafts.slips if one.severity == "warning"), *after.warnings),
-        passed_over=drafts.passed_over,
+        broken=broken,
+        warnings=(
+            *(one for one in candidates.tag_warnings if one.severity == "warning"),
+            *after.warnings,
+        ),
+        passed_over=candidates.passed_over,
         conf=scan.conf,
     )
     return with_observed(plain, observed)
@@ -212,27 +221,27 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
 
 
 def _refuse_slips(
-    slips: Iterable[Problem],
+    tag_warnings: Iterable[Problem],
     scan: Scan,
-    enabled: Mapping[str, Draft],
+    enabled: Mapping[str, Candidate],
     problems: Mapping[str, list[Problem]],
-) -> list[Unhealthy]:
+) -> list[BrokenTool]:
     """Under `strict` a slip is a discovery error like any other: of its tool, else of its file."""
-    by_path = {draft.facts.path: module for module, draft in enabled.items()}
+    by_path = {candidate.facts.path: module for module, candidate in enabled.items()}
     stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
     strays = []
-    for slip in slips:
-        if slip.severity != "error" or slip.location is None:
+    for near_miss in tag_warnings:
+        if near_miss.severity != "error" or near_miss.location is None:
             continue
-        path = slip.location.path
+        path = near_miss.location.path
         if path in by_path:
-            problems[by_path[path]].append(slip)
+            problems[by_path[path]].append(near_miss)
             continue
         strays.append(
-            Unhealthy(
+            BrokenTool(
                 path=path,
                 module=path.removesuffix(".py").replace("/", "."),
-                problems=(slip,),
+                problems=(near_miss,),
                 stages=tuple(word for word in stated.get(path, ()) if isinstance(word, str)),
             )
         )
@@ -241,43 +250,43 @@ def _refuse_slips(
 
 def _unhealthy(
     scan: Scan,
-    drafts: Iterable[Draft],
+    candidates: Iterable[Candidate],
     problems: Mapping[str, list[Problem]],
-    strays: Iterable[Unhealthy],
-) -> tuple[Unhealthy, ...]:
+    strays: Iterable[BrokenTool],
+) -> tuple[BrokenTool, ...]:
     """By path: files that cannot be read, drafts with a problem, and an `orchconf.py` with one."""
     found = [*strays]
     found += [
-        Unhealthy(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
+        BrokenTool(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
         for one in scan.broken
     ]
-    for draft in drafts:
-        own = tuple(dict.fromkeys((*draft.problems, *problems[draft.module])))
+    for candidate in candidates:
+        own = tuple(dict.fromkeys((*candidate.problems, *problems[candidate.module])))
         if own:
             # A stage that nobody configured may be a slip for any that somebody did.
             is_known = not any(problem.code == UNLISTED_STAGE for problem in own)
             found.append(
-                Unhealthy(
-                    path=draft.facts.path,
-                    module=draft.module,
+                BrokenTool(
+                    path=candidate.facts.path,
+                    module=candidate.module,
                     problems=own,
-                    stages=draft.stages if is_known else (),
+                    stages=candidate.stages if is_known else (),
                 )
             )
     conf = scan.conf
     if conf is not None and (faults := conf_problems(conf)):
-        found.append(Unhealthy(path=conf.path, module=CONF_MODULE, problems=faults))
+        found.append(BrokenTool(path=conf.path, module=CONF_MODULE, problems=faults))
     return tuple(sorted(found, key=lambda one: one.path))
 
 
 def _tool(
-    draft: Draft,
-    names: Names,
+    candidate: Candidate,
+    names: ToolNames,
     after: Mapping[str, tuple[str, ...]],
     conf: ConfFacts | None,
 ) -> tuple[Tool, tuple[Problem, ...]]:
     """The tool of a draft, and what its signature asks for in vain."""
-    facts, run = draft.facts, draft.facts.run
+    facts, run = candidate.facts, candidate.facts.run
     assert run is not None, "only modules with a run() become drafts"
     resources, params, problems = split_arguments(run, conf, facts.path)
     given = {*resources, *[param.name for param in params]}
@@ -286,20 +295,20 @@ def _tool(
         path=facts.path,
         line=run.line,
         name=names.display[facts.module],
-        stages=draft.stages,
+        stages=candidate.stages,
         doc=facts.doc,
         after=after.get(facts.module, ()),
         has_after=facts.after is not None,
-        disabled=draft.is_off,
+        disabled=candidate.is_off,
         params=params,
         resources=resources,
         withheld=tuple([one.name for one in run.arguments if one.name not in given]),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
-        inputs=draft.settings.inputs,
-        outputs=draft.settings.outputs,
-        is_cancellable=draft.settings.is_cancellable,
-        is_always_stale=draft.settings.is_always_stale,
+        inputs=candidate.settings.inputs,
+        outputs=candidate.settings.outputs,
+        is_cancellable=candidate.settings.is_cancellable,
+        is_always_stale=candidate.settings.is_always_stale,
     )
     return tool, problems
 

@@ -1,6 +1,6 @@
 """The eye: looks at the project's tree and reads, never imports, what stands there.
 
-In: a `Project` and the index of the last look. Out: a `Scan`, and a `Snapshot` that the next look can start
+In: a `Project` and the index of the last look. Out: a `Scan`, and a `ScanIndex` that the next look can start
 from. Only files whose signature changed are read, by `reading`, which is imported where there are any: the
 one late import outside `cli`, for the sake of every warm start. Writes nothing.
 """
@@ -20,7 +20,14 @@ from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signa
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import ParamType
 from discover_orch.source import facts_rows as rows
-from discover_orch.source.facts import Broken, ConfFacts, Exports, ModuleFacts, Ref, Unknown
+from discover_orch.source.facts import (
+    BrokenModule,
+    ConfFacts,
+    Exports,
+    ModuleFacts,
+    NameRef,
+    UnknownType,
+)
 from discover_orch.source.scan import PassedOver, Scan
 from discover_orch.state.store import Index
 
@@ -32,7 +39,7 @@ Row = list[object]
 Entry = tuple[str, Row | None]
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
+class ScanIndex(Struct, frozen=True, kw_only=True):
     """What the next look starts from: the index, less the listing. `signatures` are those of all files that the
     look met, with a `?` before those that are to match none."""
 
@@ -47,7 +54,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         return self.make_facts()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Snapshot) and (self.header, self.tree, self.facts) == (
+        return isinstance(other, ScanIndex) and (self.header, self.tree, self.facts) == (
             other.header,
             other.tree,
             other.facts,
@@ -56,7 +63,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 def scan(
     project: Project, index: Index | None = None, *, fingerprint: str = "", is_wide: bool = False
-) -> tuple[Scan, Snapshot]:
+) -> tuple[Scan, ScanIndex]:
     """`fingerprint` stands for the configuration; `is_wide` also reads the files without the word STAGE,
     to tell which of them are near misses."""
     started = time.time_ns()
@@ -77,10 +84,10 @@ def scan(
                 modules.append(reader.resolve(found))
             elif found.stage and not found.stage.is_off:
                 problems.append(_misnamed(found))
-        elif isinstance(found, Broken) and _is_name(found.module):
+        elif isinstance(found, BrokenModule) and _is_name(found.module):
             broken.append(_with_last_stages(found, old))
     conf = reader.conf()
-    if isinstance(conf, Broken):
+    if isinstance(conf, BrokenModule):
         broken.append(conf)
     passed_over = [PassedOver(path=path, reason=reason) for path, reason in tree.passed_over]
     passed_over += [
@@ -88,10 +95,10 @@ def scan(
         for path in tree.excluded
     ]
     if is_wide:
-        from discover_orch.discovery import parse_files as reading
+        from discover_orch.discovery import parse_files
 
         wordless = [(path, space.name(path)) for path, (_, row) in entries.items() if row is None]
-        passed_over += reading.near_misses(project.root, wordless)
+        passed_over += parse_files.near_misses(project.root, wordless)
     result = Scan(
         modules=tuple(modules),
         broken=tuple(broken),
@@ -181,9 +188,9 @@ def _read_all(root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> dict[s
         else:
             changed.append((path, space.name(path)))
     if changed:
-        from discover_orch.discovery import parse_files as reading
+        from discover_orch.discovery import parse_files
 
-        for path, row in reading.read_rows(root, changed):
+        for path, row in parse_files.read_rows(root, changed):
             entries[path] = (tree.signatures[path], row)
     return entries
 
@@ -202,9 +209,9 @@ class _Reader:
         """The facts without references to other modules; most have none."""
         if _is_resolved(facts):
             return facts
-        from discover_orch.discovery import parse_files as reading
+        from discover_orch.discovery import parse_files
 
-        return reading.resolve(facts, self.exports)
+        return parse_files.resolve(facts, self.exports)
 
     def exports(self, module: str) -> Exports | None:
         """What the module offers by its source; None where the project has none of that name."""
@@ -220,10 +227,10 @@ class _Reader:
                 return found if isinstance(found, Exports) else None
         return None
 
-    def conf(self) -> ConfFacts | Broken | None:
+    def conf(self) -> ConfFacts | BrokenModule | None:
         row = self._row(CONF, None)  # apart from what another module refers to in it
         found = rows.from_row(row) if row is not None else None
-        return found if isinstance(found, ConfFacts | Broken) else None
+        return found if isinstance(found, ConfFacts | BrokenModule) else None
 
     def _row(self, path: str, module: str | None) -> Row | None:
         """The row of a file by its signature (of `orchconf.py` where `module` is None); None where there
@@ -237,12 +244,12 @@ class _Reader:
         key = path if module is not None else _CONF_KEY
         known = self._old.exports.get(key)
         if known is None or known[0] != signature:
-            from discover_orch.discovery import parse_files as reading
+            from discover_orch.discovery import parse_files
 
             row = (
-                reading.read_orchconf(self._root, path)
+                parse_files.read_orchconf(self._root, path)
                 if module is None
-                else reading.read_referred(self._root, path, module)
+                else parse_files.read_referred(self._root, path, module)
             )
             known = (signature, row)
         self.read[key] = known
@@ -254,23 +261,23 @@ def _is_resolved(facts: ModuleFacts) -> bool:
     for tag in (facts.stage, facts.after):
         if tag is not None:
             for word in tag.words:
-                if isinstance(word, Ref):
+                if isinstance(word, NameRef):
                     return False
     run = facts.run
     if run is None:
         return True
     for one in run.arguments:
-        if not isinstance(one.type, (ParamType, Unknown)):
+        if not isinstance(one.type, (ParamType, UnknownType)):
             return False
     return run.ref is None
 
 
-def _with_last_stages(broken: Broken, old: _Memory) -> Broken:
+def _with_last_stages(broken: BrokenModule, old: _Memory) -> BrokenModule:
     """A broken file belongs to the stage before its error, else to that of its last good scan."""
     last = old.good.get(broken.path, [])
     if broken.stages or not last:
         return broken
-    return Broken(
+    return BrokenModule(
         path=broken.path, module=broken.module, problem=broken.problem, stages=tuple(last)
     )
 
@@ -312,7 +319,7 @@ def _snapshot(
     old: _Memory,
     started: int,
     modules: list[ModuleFacts],
-) -> Snapshot:
+) -> ScanIndex:
     """Files that may change again unseen are remembered with a signature that never matches; files that
     hold a secret are read again each time, so that it is never written down."""
     tree.signatures.update(reader.extras)
@@ -346,6 +353,6 @@ def _snapshot(
             "good": {path: stages for path, stages in good.items() if path in entries},
         }
 
-    return Snapshot(
+    return ScanIndex(
         header=header, tree=tree.text, signatures=tree.signatures, make_facts=make_facts
     )

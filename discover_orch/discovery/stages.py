@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from discover_orch.discovery.tool_names import Names
+from discover_orch.discovery.tool_names import ToolNames
 from discover_orch.model import graph
 from discover_orch.model.errors import Problem, nearest
 
@@ -67,7 +67,7 @@ def build_stages(
 
 
 def after_targets(
-    word: str, module: str, names: Names, members: Mapping[str, Sequence[str]]
+    word: str, module: str, names: ToolNames, members: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...] | Problem:
     """The tools that `word` in an `AFTER` of `module` means.
 

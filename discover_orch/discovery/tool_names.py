@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 
-class Names(Struct, frozen=True, kw_only=True):
+class ToolNames(Struct, frozen=True, kw_only=True):
     """`words` leads from each word to the identities that it could mean; `display` from each to its name."""
 
     words: Mapping[str, tuple[str, ...]]
@@ -24,7 +24,7 @@ class Names(Struct, frozen=True, kw_only=True):
         return self.words.get(word, ())
 
 
-def build_names(own: Iterable[tuple[str, str | None]]) -> Names:
+def build_names(own: Iterable[tuple[str, str | None]]) -> ToolNames:
     """From (module path, name from `ORCH` or None) of each tool."""
     tools = [(module, _words(module, name)) for module, name in own]
     words: dict[str, list[str]] = {}
@@ -34,7 +34,7 @@ def build_names(own: Iterable[tuple[str, str | None]]) -> Names:
     display = {}
     for module, spelled in tools:
         display[module] = next((word for word in spelled if len(words[word]) == 1), module)
-    return Names(words={word: tuple(found) for word, found in words.items()}, display=display)
+    return ToolNames(words={word: tuple(found) for word, found in words.items()}, display=display)
 
 
 def _words(module: str, name: str | None) -> list[str]:

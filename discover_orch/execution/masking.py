@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.execution.run_state import Event, Failure, Noticed, ToolFinished, ToolOutput
-from discover_orch.model.observation import Seen
+from discover_orch.execution.run_state import Event, Failure, RunNote, ToolFinished, ToolOutput
+from discover_orch.model.observation import Observation
 
 MASK = "***"
 #: Of what a tool was seen to do, what names come from the tool.
@@ -39,7 +39,7 @@ def masked(event: Event, secrets: Sequence[str]) -> Event:
                 seen=seen and _without(seen, secrets),
                 early=early and _without(early, secrets),
             )
-        case Noticed(problem=problem, traceback=traceback):
+        case RunNote(problem=problem, traceback=traceback):
             return replace(
                 event,
                 problem=replace(
@@ -74,7 +74,7 @@ def _masked_metric(one: object, secrets: Sequence[str]) -> object:
     return MASK if any(secret in str(one) for secret in secrets) else one
 
 
-def _without(seen: Seen, secrets: Sequence[str]) -> Seen:
+def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
     """What it says of files and tables in whose names no secret stands; the others cannot be kept."""
     return replace(
         seen,

@@ -27,16 +27,16 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.execution.success_fingerprint import Basis
+from discover_orch.execution.success_fingerprint import SuccessFingerprint
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool, is_secret_name
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.code_hashes import CodeMemory
-from discover_orch.staleness.current import CONNECTION, Present, takes_connection
+from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.staleness.current import CONNECTION, CurrentState, takes_connection
 from discover_orch.staleness.file_hashes import read_database
-from discover_orch.staleness.last_result import Ending, Left, Result, Success
+from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult, UncertainWrites
 from discover_orch.staleness.memory import KnownDatabase, Memory, read_flows
 from discover_orch.state.journal import (
     Journal,
@@ -64,7 +64,7 @@ class Recorder:
         project: Project,
         *,
         kind: str = "run",
-        code: CodeMemory | None = None,
+        code: CodeIndex | None = None,
     ) -> None:
         """`code` is what is known of the code, where somebody keeps it from one run to the next."""
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
@@ -73,7 +73,7 @@ class Recorder:
         self._names = {step.tool.module: step.tool.name for step in plan.steps}
         self._names |= {tool.module: tool.name for tool in plan.fresh}
         self._memory = Memory(root)
-        self._present = Present(project, registry, self._memory, code=code)
+        self._current = CurrentState(project, registry, self._memory, code=code)
         self._report = Report()
         self._flows: dict[str, Dataflow] = {}
         self._had: dict[str, Dataflow] | None = None  # before a killed run was settled
@@ -84,8 +84,8 @@ class Recorder:
         self._journal: Journal = begin_run(root, self._settle_open_run())
         self.run = self._journal.run
         every = (*plan.steps, *plan.whole)
-        self._code = self._present.read_code(one.tool.module for one in every)
-        self._basis = Basis(self._present, self._code, self._remembered)
+        self._code = self._current.read_code(one.tool.module for one in every)
+        self._basis = SuccessFingerprint(self._current, self._code, self._remembered)
 
     def take(self, event: Event) -> tuple[Problem, ...]:
         """Keep it; what there is to tell."""
@@ -165,10 +165,10 @@ class Recorder:
             "kind": self._kind,
             "modules": list(event.tools),
             "plan": [self._plan_row(step) for step in self._plan.whole or self._plan.steps],
-            "database": self._present.database_name,
+            "database": self._current.database_name,
             "database_origin": (
                 "orchconf.py"
-                if self._present.database_name == CONNECTION
+                if self._current.database_name == CONNECTION
                 else project.database_origin
             ),
             "resumes": self._plan.resumes or None,
@@ -190,7 +190,7 @@ class Recorder:
             "extra": {name: text for name, text in step.extra.items() if not is_secret_name(name)},
             "secrets": [bound.param.name for bound in step.arguments if bound.param.is_secret]
             + [name for name in step.extra if is_secret_name(name)],
-            "code": _digest(self._present.code_of(step.tool, self._code)),
+            "code": _digest(self._current.code_of(step.tool, self._code)),
         }
 
     def _settle_open_run(self) -> int:
@@ -205,8 +205,8 @@ class Recorder:
                     result = self._memory.results([one.module]).get(one.module)
                     if result is not None and result.is_settled(record.run):
                         continue
-                    last = Ending(run=record.run, status="unknown", at=record.started)
-                    kept = result or Result(module=one.module, last=last)
+                    last = LastOutcome(run=record.run, status="unknown", at=record.started)
+                    kept = result or ToolResult(module=one.module, last=last)
                     self._memory.write(replace(kept, last=last))
             self._settle_flows([one.module for one in record.tools if one.status == "passed"])
         if runs:  # which are never all removed, and never the newest
@@ -225,11 +225,13 @@ class Recorder:
     # The tools.
 
     def _keep(self, event: ToolFinished, step: Step) -> list[Problem]:
-        module, seen = event.module, event.seen or Seen()
-        last = Ending(run=self.run, status=event.status, at=timestamp(), duration=event.duration)
+        module, seen = event.module, event.seen or Observation()
+        last = LastOutcome(
+            run=self.run, status=event.status, at=timestamp(), duration=event.duration
+        )
         found: list[Problem] = []
         success: Success | None
-        left: Left | None = None
+        left: UncertainWrites | None = None
         self._basis.note(event)
         self._note_database(step.tool, seen)
         if event.status == "passed":
@@ -245,24 +247,24 @@ class Recorder:
             moment = _number(self.run), len(self._report.finished)
             left = self._basis.left(step.tool, seen, moment, self._epoch, old.left if old else None)
         # Before the journal's line: a tool that the journal says has passed is remembered as it passed.
-        self._memory.write(Result(module=module, last=last, success=success, left=left))
+        self._memory.write(ToolResult(module=module, last=last, success=success, left=left))
         self._basis.note_written(seen)
         return found
 
-    def _remembered(self, module: str) -> Result | None:
+    def _remembered(self, module: str) -> ToolResult | None:
         return self._memory.results([module]).get(module)
 
     # The database.
 
     def _begin_database(self) -> int:
         """The number of the database that stands there now: another one than the last gets the next number."""
-        known = self._present.databases.get(self._present.database_name)
-        epoch = self._present.epoch
+        known = self._current.databases.get(self._current.database_name)
+        epoch = self._current.epoch
         return epoch if epoch > 0 else (known.epoch if known else 0) + 1
 
-    def _note_database(self, tool: Tool, seen: Seen) -> None:
+    def _note_database(self, tool: Tool, seen: Observation) -> None:
         """The first tool that used it tells where and which one it is; from then on a kill loses nothing of it."""
-        known = self._present.databases.get(self._present.database_name)
+        known = self._current.databases.get(self._current.database_name)
         path = seen.database or (known.path if known else "")
         is_used = seen.database or takes_connection(tool, self._registry)
         if is_used and (not self._is_noted or known is None or known.path != path):
@@ -272,20 +274,20 @@ class Recorder:
     def _remember_database(self, path: str) -> None:
         mark = read_database(self._root, path) if path else None
         known = KnownDatabase(path=path, epoch=self._epoch, mark=mark)
-        databases = {**self._present.databases, self._present.database_name: known}
-        if databases != self._present.databases:
-            self._present.databases = databases
+        databases = {**self._current.databases, self._current.database_name: known}
+        if databases != self._current.databases:
+            self._current.databases = databases
             self._memory.write_databases(databases)
 
     # The end.
 
     def _finish(self, event: RunFinished) -> list[Problem]:
-        known = self._present.databases.get(self._present.database_name)
+        known = self._current.databases.get(self._current.database_name)
         uses = any(takes_connection(step.tool, self._registry) for step in self._plan.steps)
         if uses and self._report.finished:
             self._remember_database(known.path if known else "")
         found = self._keep_flows()
-        self._present.code.write()
+        self._current.code.write()
         document = event_document(event, self._names, self._report)
         if document is not None:
             self._journal.write(document)
@@ -299,7 +301,7 @@ class Recorder:
         tools = self._registry.tools
         kept = {
             *tools,
-            *(one.module for one in self._registry.unhealthy),
+            *(one.module for one in self._registry.broken),
         }  # the broken ones are mended
         now = {one: flow for one, flow in {**before, **self._flows}.items() if one in kept}
         if now == before:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from discover_orch.execution.run_state import Event, Noticed, RunFinished, RunStatus, ToolFinished
+from discover_orch.execution.run_state import Event, RunFinished, RunNote, RunStatus, ToolFinished
 from discover_orch.model.errors import ExitCode
 
 
@@ -26,7 +26,7 @@ class Report:
         match event:
             case ToolFinished():
                 self.finished.append(event)
-            case Noticed(problem=problem):
+            case RunNote(problem=problem):
                 self.errors += problem.severity == "error"
             case RunFinished(status=status, duration=duration, signal=signal):
                 self.status, self.duration, self.signal = status, duration, signal

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 
 Status = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled", "fresh"]
@@ -75,12 +75,12 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     attempt: int = 1
     loaded: Mapping[str, str] = field(default_factory=dict)
-    seen: Seen | None = None
-    early: Seen | None = None
+    seen: Observation | None = None
+    early: Observation | None = None
     opened: tuple[str, ...] = ()
 
 
-class Noticed(Struct, frozen=True, kw_only=True):
+class RunNote(Struct, frozen=True, kw_only=True):
     """What is no tool's end: a resource that raised when it was closed, threads that stayed."""
 
     problem: Problem
@@ -110,7 +110,7 @@ class Suspended(Struct, frozen=True, kw_only=True):
     """The user stops orch for a while (Ctrl-Z): what is shown for the moment must go first."""
 
 
-class Woken(Struct, frozen=True, kw_only=True):
+class Resumed(Struct, frozen=True, kw_only=True):
     """Somebody outside the run has something to say: whoever shows the run looks there."""
 
 
@@ -126,10 +126,10 @@ Event = (
     | ToolStarted
     | ToolOutput
     | ToolFinished
-    | Noticed
+    | RunNote
     | Ticked
     | Suspended
-    | Woken
+    | Resumed
     | DebuggerOpened
     | RunFinished
 )
@@ -190,7 +190,7 @@ class Run:
             self.finished[event.module] = event
             self._has_failed |= event.status == "failed"
             self.is_interrupted |= event.status == "interrupted"
-        elif isinstance(event, Noticed):
+        elif isinstance(event, RunNote):
             self._has_trouble |= event.problem.severity == "error"
 
     def left_over(self) -> list[ToolFinished]:

@@ -16,6 +16,7 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
+    Resumed,
     Run,
     RunFinished,
     RunStarted,
@@ -24,7 +25,6 @@ from discover_orch.execution.run_state import (
     ToolFinished,
     ToolOrdered,
     ToolStarted,
-    Woken,
 )
 from discover_orch.planning.plan import Plan
 
@@ -109,7 +109,7 @@ def _next_events(
         elif wish == "hold":
             run.cancel()
         elif wish == "wake":
-            yield Woken()
+            yield Resumed()
         else:
             yield Suspended()
             executor.suspend()

@@ -22,13 +22,13 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.masking import find_pieces, masked
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import Event, Noticed, Run, RunFinished
+from discover_orch.execution.run_state import Event, Run, RunFinished, RunNote
 from discover_orch.execution.runner import Interruptions, drive
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.errors import Stuck
+from discover_orch.model.errors import BlockedInterrupt
 from discover_orch.planning.plan import Plan
-from discover_orch.staleness.code_hashes import CodeMemory
-from discover_orch.worker.protocol import Prepare, Resource
+from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.worker.protocol import Prepare, WireResource
 from discover_orch.worker.spawn import Interpreter
 
 #: Seconds until a signal that nobody has taken breaks off whatever is going on, and until a second one does.
@@ -71,7 +71,7 @@ def run_watched(
     interruptions: Interruptions,
     environment: Mapping[str, str],
     all_frames: bool = False,
-    code: CodeMemory | None = None,
+    code: CodeIndex | None = None,
 ) -> Generator[Event, None, None]:
     """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait,
     which perhaps `is_importing` still. `code` is kept from one run to the next."""
@@ -113,7 +113,7 @@ def _carry_out(
             ahead=ahead,
         ):
             seen = masked(event, hidden)
-            told = [Noticed(problem=problem) for problem in recorder.take(seen)]
+            told = [RunNote(problem=problem) for problem in recorder.take(seen)]
             if isinstance(seen, RunFinished):
                 yield from told
                 yield seen
@@ -217,7 +217,7 @@ class Signals:
         asked = self._asked
         ends = [number for number in self._came if number != signal.SIGTSTP]
         if ends or (self.signal and asked == self._asked_before_alarm):
-            raise Stuck(self.signal or ends[0])
+            raise BlockedInterrupt(self.signal or ends[0])
         self._asked_before_alarm = asked
         signal.setitimer(signal.ITIMER_REAL, STUCK)
 
@@ -238,7 +238,7 @@ def _prepare(
         orchconf=os.path.join(project.root, conf.path) if conf else None,
         has_connection=uses_get_connection(registry, project),
         resources=tuple(
-            Resource(
+            WireResource(
                 name=one.name,
                 line=one.line,
                 needs=_needs(one.needs, registry),

@@ -1,8 +1,8 @@
 """What the success of a tool rested on: its code as it ran, the files that it read as they were, packages, database.
 
-In: what its worker saw (`Seen`), and what the plan knew of its code. Out: a `Success` to be remembered. What changed
-while the tool ran is marked as unsure, so that the tool is stale again: nobody knows which text it read. Hashes
-files, writes none.
+In: what its worker saw (`Observation`), and what the plan knew of its code. Out: a `Success` to be remembered. What
+changed while the tool ran is marked as unsure, so that the tool is stale again: nobody knows which text it read.
+Hashes files, writes none.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from discover_orch.discovery.scanner import ModuleSpace
 from discover_orch.execution.run_state import ToolFinished
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_params
-from discover_orch.staleness.code_hashes import Code
-from discover_orch.staleness.current import Present, all_resources, takes_connection
-from discover_orch.staleness.file_hashes import Evidence, find_file, hash_file, mark_in, mark_of
-from discover_orch.staleness.fingerprint import GONE, UNSURE, Database, Fingerprint
-from discover_orch.staleness.last_result import Left, Mark, Moment, Result, Success
+from discover_orch.staleness.code_hashes import CodeState
+from discover_orch.staleness.current import CurrentState, all_resources, takes_connection
+from discover_orch.staleness.file_hashes import FileHashes, find_file, hash_file, mark_in, mark_of
+from discover_orch.staleness.fingerprint import GONE, UNSURE, DatabaseIdentity, Fingerprint
+from discover_orch.staleness.last_result import Mark, Moment, Success, ToolResult, UncertainWrites
 
 #: In place of a hash: the file changed after the tool had ended, and before anybody could hash it.
 CHANGED_SINCE = "!"
 UNKNOWN = frozenset((UNSURE, CHANGED_SINCE))
 
 
-class Basis:
+class SuccessFingerprint:
     """Of the tools of one run, in the order in which they end: `note` each, then `of` those that passed, then
     `note_written`."""
 
     def __init__(
         self,
-        present: Present,
-        code: Mapping[str, Code],
-        remembered: Callable[[str], Result | None],
+        present: CurrentState,
+        code: Mapping[str, CodeState],
+        remembered: Callable[[str], ToolResult | None],
     ) -> None:
         """`remembered` gives what is known of a tool from earlier runs."""
-        self._present, self._code, self._root = present, code, present.project.root
+        self._current, self._code, self._root = present, code, present.project.root
         self._remembered = remembered
         self._loaded: dict[str, str] = {}  # project files that the workers loaded: hash
         self._hashed: dict[str, tuple[Mark, str]] = {}
@@ -47,8 +47,8 @@ class Basis:
         self._brought: dict[str, frozenset[str]] = {}  # installed modules that came with one
         self._owners: dict[str, tuple[str, ...]] = {}
         # What was seen while a file was loaded, or a resource opened: once in each worker, for all its tools.
-        self._early_of_files: dict[str, list[Seen]] = {}
-        self._early_of_resources: dict[str, list[Seen]] = {}
+        self._early_of_files: dict[str, list[Observation]] = {}
+        self._early_of_resources: dict[str, list[Observation]] = {}
 
     def note(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
@@ -58,22 +58,22 @@ class Basis:
             for name in event.opened:
                 self._early_of_resources.setdefault(name, []).append(event.early)
 
-    def note_written(self, seen: Seen) -> None:
+    def note_written(self, seen: Observation) -> None:
         self._written.update(seen.written)
 
     def of(self, event: ToolFinished, step: Step, epoch: int) -> tuple[Success, list[str]]:
         """What this success rested on, and the files of its code that are no longer what the plan knew. `epoch` is the
         number of the database."""
-        tool, seen = step.tool, event.seen or Seen()
+        tool, seen = step.tool, event.seen or Observation()
         code, modules, changed = self._code_as_run(tool, event.loaded)
         early = self._early(tool, code, event.early)
         files, marks, patterns = self._files(tool, seen, early)
         folders = self._folders(tool, seen, early)
         missed = self._missed(tool, seen, early)
-        written = self._present.outputs(tool, seen.written)
+        written = self._current.outputs(tool, seen.written)
         fingerprint = Fingerprint(
             code=code,
-            python=self._present.python,
+            python=self._current.python,
             distributions=self._distributions(tool, seen),
             params=step_params(step, self._root),
             files=files,
@@ -103,14 +103,14 @@ class Basis:
         return success, changed
 
     def left(
-        self, tool: Tool, seen: Seen, moment: Moment, epoch: int, old: Left | None
-    ) -> Left | None:
+        self, tool: Tool, seen: Observation, moment: Moment, epoch: int, old: UncertainWrites | None
+    ) -> UncertainWrites | None:
         """What this try, which failed, and those before it have left in the database."""
         if not seen.has_committed:
             return old
         database = self._database(tool, epoch)
         has_old = old is not None and old.database == database
-        return Left(
+        return UncertainWrites(
             moment=moment,
             tables=tuple(
                 dict.fromkeys((*(old.tables if old and has_old else ()), *seen.tables_written))
@@ -119,46 +119,50 @@ class Basis:
             database=database,
         )
 
-    def _database(self, tool: Tool, epoch: int) -> Database | None:
-        if not takes_connection(tool, self._present.registry):
+    def _database(self, tool: Tool, epoch: int) -> DatabaseIdentity | None:
+        if not takes_connection(tool, self._current.registry):
             return None
-        return Database(name=self._present.database_name, epoch=epoch)
+        return DatabaseIdentity(name=self._current.database_name, epoch=epoch)
 
-    def _early(self, tool: Tool, code: Iterable[str], own: Seen | None) -> list[Seen]:
+    def _early(self, tool: Tool, code: Iterable[str], own: Observation | None) -> list[Observation]:
         """What was seen as others loaded a file of this code, or opened a resource of this tool; `own` is its own."""
-        found: dict[int, Seen] = {}
+        found: dict[int, Observation] = {}
         if self._early_of_files:
             for path in code:
                 for one in self._early_of_files.get(path, ()):
                     found[id(one)] = one
         if self._early_of_resources and tool.resources:
-            for name in all_resources(tool, self._present.registry):
+            for name in all_resources(tool, self._current.registry):
                 for one in self._early_of_resources.get(name, ()):
                     found[id(one)] = one
         found.pop(id(own), None)
         return [*found.values()]
 
-    def _folders(self, tool: Tool, seen: Seen, early: Iterable[Seen]) -> dict[str, str]:
+    def _folders(
+        self, tool: Tool, seen: Observation, early: Iterable[Observation]
+    ) -> dict[str, str]:
         """The names in folders that it listed. Those that others listed before are asked for anew, less what this tool
         wrote itself; where they are other ones by now, it knows the earlier ones."""
         found = dict(seen.listed)
         for one in early:
-            evidence = Evidence(self._root, seen.database or one.database)
-            own = evidence.own(seen.written, tool.outputs)
+            file_hashes = FileHashes(self._root, seen.database or one.database)
+            own = file_hashes.own(seen.written, tool.outputs)
             for folder, names in one.listed:
-                current = evidence.folder(folder, own)
+                current = file_hashes.folder(folder, own)
                 both = (
-                    evidence.folder(folder, one.written),
-                    evidence.folder(folder, {*one.written, *own}),
+                    file_hashes.folder(folder, one.written),
+                    file_hashes.folder(folder, {*one.written, *own}),
                 )
                 known = found.get(folder, current)
                 found[folder] = known if names in both else UNSURE
         return found
 
-    def _missed(self, tool: Tool, seen: Seen, early: Iterable[Seen]) -> tuple[str, ...]:
+    def _missed(
+        self, tool: Tool, seen: Observation, early: Iterable[Observation]
+    ) -> tuple[str, ...]:
         missed = dict.fromkeys(seen.missed)
         for one in early:
-            own = {*seen.written, *seen.removed, *self._present.outputs(tool, ())}
+            own = {*seen.written, *seen.removed, *self._current.outputs(tool, ())}
             missed.update(dict.fromkeys(path for path in one.missed if path not in own))
         return tuple(missed)
 
@@ -167,14 +171,14 @@ class Basis:
     ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
         """The meanings of its code, modules that it loaded though no import names them, and files of which another
         text was loaded than the plan knew."""
-        code = self._present.code_of(tool, self._code)
-        hashes = self._present.hashes_of(tool, self._code)
+        code = self._current.code_of(tool, self._code)
+        hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]
         if extra:
-            space = ModuleSpace(self._present.project)
+            space = ModuleSpace(self._current.project)
             modules = tuple(name for path in extra if (name := space.name(path)))
-            for one in self._present.code.read(modules).values():
+            for one in self._current.code.read(modules).values():
                 code |= one.meanings
                 hashes |= one.hashes
         changed = [
@@ -185,14 +189,16 @@ class Basis:
         return code, modules, changed
 
     def _files(
-        self, tool: Tool, seen: Seen, early: Iterable[Seen]
+        self, tool: Tool, seen: Observation, early: Iterable[Observation]
     ) -> tuple[dict[str, str], dict[str, Mark], dict[str, str]]:
         """Hashes and marks of the files that it read, and of those that it declares to read; what its globs mean."""
         if not (tool.inputs or seen.read or early):
             return {}, {}, {}
-        evidence = Evidence(self._root, seen.database)  # as it is now: earlier tools have written
-        own = evidence.own(seen.written, tool.outputs)
-        paths, patterns = evidence.declared(tool.inputs, own)
+        file_hashes = FileHashes(
+            self._root, seen.database
+        )  # as it is now: earlier tools have written
+        own = file_hashes.own(seen.written, tool.outputs)
+        paths, patterns = file_hashes.declared(tool.inputs, own)
         rows: dict[str, Mark | None] = dict.fromkeys(paths)
         rows |= {path: (size, changed, inode) for path, size, changed, inode in seen.read}
         before = self._remembered(tool.module)
@@ -215,7 +221,7 @@ class Basis:
         return files, marks, patterns
 
     def _hash(
-        self, path: str, mark: Mark | None, seen: Seen, last: Success | None
+        self, path: str, mark: Mark | None, seen: Observation, last: Success | None
     ) -> tuple[str, Mark | None]:
         """What the file held as the tool read it, with the mark that stands for it. `last` is the success before."""
         full = os.path.join(self._root, path)
@@ -243,7 +249,7 @@ class Basis:
         self._hashed[path] = kept, content
         return content, kept
 
-    def _changed_meanwhile(self, path: str, changed: int, seen: Seen) -> bool:
+    def _changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
         """Whether somebody changed it after the tool had begun; `changed` is its ctime. Times of files come from a
         clock that stands still for some milliseconds: what an earlier tool wrote just before is judged by the finer
         one."""
@@ -252,12 +258,12 @@ class Basis:
             return False
         return changed > (fine if path in self._written else coarse)
 
-    def _distributions(self, tool: Tool, seen: Seen) -> dict[str, str]:
+    def _distributions(self, tool: Tool, seen: Observation) -> dict[str, str]:
         """Of the installed modules that it loaded, or imports and somebody loaded before it."""
         together = frozenset(seen.third_party)
         self._brought.update(dict.fromkeys(seen.third_party, together))
         names = set(together)
-        for name in self._present.third_party_of(tool, self._code):
+        for name in self._current.third_party_of(tool, self._code):
             names |= self._brought.get(name, frozenset((name,)))
         if not names:
             return {}
@@ -268,10 +274,12 @@ class Basis:
             self._owners |= dict.fromkeys(unknown, ())
             self._owners |= find_owners(unknown, sys.path)
         owners = sorted({owner for name in names for owner in self._owners[name]})
-        return self._present.installed(owners)
+        return self._current.installed(owners)
 
 
-def _paths(seen: Seen, early: Iterable[Seen], own: Collection[str]) -> tuple[str, ...]:
+def _paths(
+    seen: Observation, early: Iterable[Observation], own: Collection[str]
+) -> tuple[str, ...]:
     """The files that were read by the tool, and for it, less its own."""
     paths = dict.fromkeys(path for path, *_ in seen.read)
     for one in early:
@@ -279,7 +287,7 @@ def _paths(seen: Seen, early: Iterable[Seen], own: Collection[str]) -> tuple[str
     return tuple(paths)
 
 
-def _tables(seen: Seen, early: Iterable[Seen]) -> tuple[str, ...]:
+def _tables(seen: Observation, early: Iterable[Observation]) -> tuple[str, ...]:
     """A table that was written as something was opened is one that the later tools depend on."""
     tables = {*seen.tables_read}
     for one in early:

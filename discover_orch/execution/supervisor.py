@@ -16,9 +16,15 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
-from discover_orch.execution.signal_ladder import Ladder
+from discover_orch.execution.stop_signals import StopSignals
 from discover_orch.execution.transcript import Output, Transcript
-from discover_orch.execution.worker_exit import TIME_TO_END, Died, Ended, Ending, read_status
+from discover_orch.execution.worker_exit import (
+    TIME_TO_END,
+    WorkerDied,
+    WorkerEnded,
+    WorkerExit,
+    read_status,
+)
 from discover_orch.worker.child_processes import (
     become_subreaper,
     find_children,
@@ -55,7 +61,7 @@ PAUSE = 5
 SHORTEST_WAIT = 0.05  # seconds between looks at a worker, where the system does not tell of its end
 
 
-Event = Message | Output | Died | Ended
+Event = Message | Output | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
 _alive: set[int] = set()  # workers of this process: never swept up with the orphans
@@ -63,7 +69,7 @@ _others: set[int] | None = None  # children that this process had before its fir
 
 
 class Supervisor:
-    """One worker. Made by `start`; done when `events` has given `Died` or `Ended`."""
+    """One worker. Made by `start`; done when `events` has given `WorkerDied` or `WorkerEnded`."""
 
     def __init__(self, pid: int, pipes: Pipes, mark: str, adopts: bool) -> None:
         self.pid = pid
@@ -77,8 +83,8 @@ class Supervisor:
         self._unsent = b""
         self._running: int | None = None
         self._unanswered: dict[int, None] = {}
-        self._ladder = Ladder()
-        self._ending = Ending()
+        self._stop_signals = StopSignals()
+        self._ending = WorkerExit()
         self._status: int | None = None
         self._below: set[int] = set()  # descendants seen before it was killed
         self._terminal: LentTerminal | None = None
@@ -169,9 +175,9 @@ class Supervisor:
 
     def interrupt(self) -> None:
         """KeyboardInterrupt for the running tool; then, as time goes by, TERM and KILL by `events`."""
-        if not self._ladder.has_begun and not self.is_over:
+        if not self._stop_signals.has_begun and not self.is_over:
             now = time.monotonic()
-            self._ladder.begin(now)
+            self._stop_signals.begin(now)
             self._climb(now)
 
     def kill(self, reason: str = "") -> None:
@@ -204,7 +210,7 @@ class Supervisor:
         self.send(Terminal(granted=False))
 
     def close(self, timeout: float | None = None, wake: int | None = None) -> list[Event]:
-        """All events until the worker is over; the last is `Ended` or `Died`.
+        """All events until the worker is over; the last is `WorkerEnded` or `WorkerDied`.
 
         `Finish` must have been sent. It is killed after `timeout` seconds. A readable `wake` ends the
         wait early: call it again.
@@ -241,7 +247,7 @@ class Supervisor:
         """When something must be done though nothing comes."""
         if self._ending.has_closed:
             return self._ending.due()
-        return self._ladder.due(now)
+        return self._stop_signals.due(now)
 
     def _climb(self, now: float) -> None:
         """Do what is due."""
@@ -249,9 +255,9 @@ class Supervisor:
             if self._ending.is_late(now):
                 self.kill(f"did not end within {TIME_TO_END:g} s after its work, and was killed")
             return
-        if self._ladder.take_nudge(now):
+        if self._stop_signals.take_nudge(now):
             kill_group(self.pid, signal.SIGCONT)
-        for at, number in self._ladder.take_rungs(now):
+        for at, number in self._stop_signals.take_rungs(now):
             if number != signal.SIGINT:
                 self._ending.kill_reason = (
                     f"did not stop within {at:g} s of the interrupt, and was killed"

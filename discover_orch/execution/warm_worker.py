@@ -16,21 +16,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_exit import Died
+from discover_orch.execution.worker_exit import WorkerDied
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Seconds that a spare which is no longer wanted gets to be gone.
 TIME_TO_GO = 1.0
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
     """What makes a spare fit: its imports, and the installation that they came from."""
 
     order: Preload
     installed: str = ""
 
 
-class Taken(Struct, frozen=True, kw_only=True):
+class ClaimedWorker(Struct, frozen=True, kw_only=True):
     """`worker` is None where the run must start from nothing. `sentence` says why, or what could not be imported
     ahead, once for each reason.
 
@@ -43,16 +43,16 @@ class Taken(Struct, frozen=True, kw_only=True):
     modules: tuple[tuple[str, float, str], ...] = ()
 
 
-class Spare:
+class WarmWorker:
     """Made ready by `prepare`, taken by `take`, gone after `close`."""
 
     def __init__(self) -> None:
         self._worker: Supervisor | None = None
-        self._wish: Wish | None = None
-        self._deadly: list[Wish] = []  # their imports end the process
+        self._wish: WarmWorkerSpec | None = None
+        self._deadly: list[WarmWorkerSpec] = []  # their imports end the process
         self._told: set[str] = set()
 
-    def prepare(self, wish: Wish) -> None:
+    def prepare(self, wish: WarmWorkerSpec) -> None:
         """Have a spare for this wish, unless there is one; raises nothing."""
         if wish in self._deadly:
             wish = replace(wish, order=replace(wish.order, modules=()))
@@ -66,11 +66,11 @@ class Spare:
         self._wish = wish
         self._worker.send(wish.order)
 
-    def take(self, wish: Wish) -> Taken:
+    def take(self, wish: WarmWorkerSpec) -> ClaimedWorker:
         """The spare, if it is alive and fits; it may still be importing."""
         worker, self._worker = self._worker, None
         if worker is None:
-            return Taken()
+            return ClaimedWorker()
         if not _fits(self._wish, wish):
             close_worker(worker)
             is_other = self._wish is None or self._wish.installed != wish.installed
@@ -84,18 +84,18 @@ class Spare:
         for event in worker.events(0):
             if isinstance(event, Preloaded):
                 report = event
-            elif isinstance(event, Died):
+            elif isinstance(event, WorkerDied):
                 self.avoid(wish)
                 return self._cold(f"the spare worker {event.sentence}")
         if report is None:
-            return Taken(worker=worker, is_importing=True)
+            return ClaimedWorker(worker=worker, is_importing=True)
         if report.shadowed:
             close_worker(worker)
-            return Taken(sentence=self.once(report.sentence), modules=report.modules)
+            return ClaimedWorker(sentence=self.once(report.sentence), modules=report.modules)
         sentence = self.once(report.sentence)
-        return Taken(worker=worker, sentence=sentence, modules=report.modules)
+        return ClaimedWorker(worker=worker, sentence=sentence, modules=report.modules)
 
-    def avoid(self, wish: Wish) -> None:
+    def avoid(self, wish: WarmWorkerSpec) -> None:
         """These imports ended a spare: the next ones for this wish import nothing."""
         self._deadly.append(wish)
 
@@ -105,8 +105,8 @@ class Spare:
         if worker is not None:
             close_worker(worker)
 
-    def _cold(self, why: str) -> Taken:
-        return Taken(sentence=self.once(f"starting from nothing: {why}"))
+    def _cold(self, why: str) -> ClaimedWorker:
+        return ClaimedWorker(sentence=self.once(f"starting from nothing: {why}"))
 
     def once(self, sentence: str) -> str:
         """The sentence, the first time."""
@@ -127,7 +127,7 @@ def read_installation() -> str:
     return "\n".join(found)
 
 
-def _fits(had: Wish | None, wanted: Wish) -> bool:
+def _fits(had: WarmWorkerSpec | None, wanted: WarmWorkerSpec) -> bool:
     """A spare that has imported less will do; one that has imported more could hide a missing import."""
     if had is None or not set(had.order.modules) <= set(wanted.order.modules):
         return False

@@ -1,7 +1,7 @@
 """How a worker ends: in its own time after its work, late, killed, or though nobody had told it to.
 
 In: that it has closed, why it was killed, its wait status, and what it wrote as it crashed. Out: when it is late, and
-the last that is told of it, `Died` or `Ended`. It ends no process itself.
+the last that is told of it, `WorkerDied` or `WorkerEnded`. It ends no process itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from discover_orch.worker.tracebacks import LOST_STATUS, describe_end, read_cras
 TIME_TO_END = 2.0  # seconds from `Closed` until the worker is killed
 
 
-class Died(Struct, frozen=True, kw_only=True):
+class WorkerDied(Struct, frozen=True, kw_only=True):
     """The worker ended though nobody had told it to. `step` was running; None where none was.
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the
@@ -31,7 +31,7 @@ class Died(Struct, frozen=True, kw_only=True):
     line: int | None = None
 
 
-class Ended(Struct, frozen=True, kw_only=True):
+class WorkerEnded(Struct, frozen=True, kw_only=True):
     """The worker ended after `Closed`. Where it had to be killed or crashed, `sentence` says so.
 
     `threads` are those that kept it from ending, empty where it ended in time.
@@ -41,7 +41,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     threads: tuple[str, ...] = ()
 
 
-class Ending:
+class WorkerExit:
     """Of one worker. `kill_reason` is empty as long as nobody has given one."""
 
     def __init__(self) -> None:
@@ -68,15 +68,15 @@ class Ending:
 
     def find_last_word(
         self, status: int | None, *, step: int | None, crash: str, root: str
-    ) -> Died | Ended:
+    ) -> WorkerDied | WorkerEnded:
         """`step` was running; `crash` is what the fault handler wrote, of a project at `root`."""
         sentence, code, name = describe_end(status)
         if self.has_closed:
             if self.kill_reason:
-                return Ended(sentence=self.kill_reason, threads=self._threads)
-            return Ended(sentence="" if code == 0 else f"{sentence} while it ended")
+                return WorkerEnded(sentence=self.kill_reason, threads=self._threads)
+            return WorkerEnded(sentence="" if code == 0 else f"{sentence} while it ended")
         traceback, path, line = read_crash(crash, root)
-        return Died(
+        return WorkerDied(
             sentence=self.kill_reason or sentence,
             exit_code=code,
             signal=name,

@@ -92,7 +92,7 @@ def nearest(word: str, candidates: object) -> str | None:
     return found[0] if found else None
 
 
-class Stuck(BaseException):
+class BlockedInterrupt(BaseException):
     """A signal that asks for the end came while nothing could be heard, as where nobody reads what is written;
     `number` is which. No Exception and no KeyboardInterrupt: whoever handles those would write a word about it."""
 

@@ -39,7 +39,7 @@ class EnumChoice(Struct, frozen=True, kw_only=True):
     members: tuple[tuple[str, str], ...]
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class EnumMember(Struct, frozen=True, kw_only=True):
     """An Enum member that only the worker can turn into the real one."""
 
     module: str
@@ -162,7 +162,7 @@ def _convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
         case EnumChoice(module=module, name=enum, members=members):
             for name, value in members:
                 if text in (value, name):
-                    return Member(module=module, enum=enum, name=name)
+                    return EnumMember(module=module, enum=enum, name=name)
             raise ConvertError(f"{text!r} is not one of {', '.join(value for _, value in members)}")
 
 

@@ -15,13 +15,13 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan, given_params, step_params
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import drop_verdict, keep_verdict
-from discover_orch.staleness.current import Params, Present
-from discover_orch.staleness.fingerprint import Standing
-from discover_orch.staleness.last_result import Ending, Result, Success
+from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.status import find_standings
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
@@ -30,34 +30,34 @@ from discover_orch.state.run_record import RunRecord
 _UNSIGNED: Mapping[str, str] = {}
 
 
-class Remaining:
+class RemainingWork:
     """One look at what is left. `results` are what is remembered of each tool."""
 
     def __init__(
         self,
         project: Project,
         registry: Registry,
-        values: Values,
+        values: GivenParams,
         signatures: Mapping[str, str] = _UNSIGNED,
     ) -> None:
         self._since = time.time_ns()
         self._project, self._registry, self._values = project, registry, values
         self._memory = Memory(project.root)
-        self._present = Present(
+        self._current = CurrentState(
             project, registry, self._memory, self._memory.results(registry.order), signatures
         )
 
     @property
-    def results(self) -> Mapping[str, Result]:
-        return self._present.results
+    def results(self) -> Mapping[str, ToolResult]:
+        return self._current.results
 
-    def standings(
+    def freshnesses(
         self,
         plan: Plan | None = None,
         *,
         within: Collection[str] | None = None,
         params_of: Callable[[Tool], Params | None] | None = None,
-    ) -> dict[str, Standing]:
+    ) -> dict[str, Freshness]:
         """Of all tools; those of a `plan` with the values that it has for them."""
         steps = {step.tool.module: step for step in plan.steps} if plan else {}
 
@@ -70,9 +70,9 @@ class Remaining:
                 return step_params(step, self._project.root)
             return self.params_of(tool)
 
-        standings = find_standings(self._present, params, within=within)
-        self._present.code.write()
-        return standings
+        freshnesses = find_standings(self._current, params, within=within)
+        self._current.code.write()
+        return freshnesses
 
     def params_of(self, tool: Tool) -> Params:
         """What the command line would pass to a tool."""
@@ -82,12 +82,12 @@ class Remaining:
         """The part of a plan that is stale, and what is downstream of that within it. What is stale upstream of the
         plan is not run, and told."""
         chosen = [step.tool.module for step in plan.steps]
-        standings = self.standings(plan, within=chosen)
-        stale = {module for module in chosen if not standings[module].is_fresh}
+        freshnesses = self.freshnesses(plan, within=chosen)
+        stale = {module for module in chosen if not freshnesses[module].is_fresh}
         steps = tuple(
             replace(
                 step,
-                reason=standings[step.tool.module].sentences[0],
+                reason=freshnesses[step.tool.module].sentences[0],
                 after=tuple(one for one in step.after if one in stale),
             )
             for step in plan.steps
@@ -103,7 +103,7 @@ class Remaining:
             fresh=fresh,
             warnings=(
                 *plan.warnings,
-                *self._stale_upstream(chosen, standings),
+                *self._stale_upstream(chosen, freshnesses),
                 *self._applied_twice(stale),
             ),
             intro=_how_many(len(steps), len(chosen)) if steps else "",
@@ -111,8 +111,8 @@ class Remaining:
 
     def keep_verdict(self, key: str) -> None:
         """All tools are fresh, with nothing said on the command line: the next one need not compare all again."""
-        grounds = self._present.grounds()
-        if grounds is None:
+        cache_key = self._current.cache_key()
+        if cache_key is None:
             return
         registry = self._registry
         stages = [
@@ -123,10 +123,10 @@ class Remaining:
             for place, stage in enumerate(registry.stages)
         ]
         kept = [(name, tools) for name, tools in stages if tools]
-        keep_verdict(self._project.root, key, kept, grounds, self._since)
+        keep_verdict(self._project.root, key, kept, cache_key, self._since)
 
     def _stale_upstream(
-        self, chosen: list[str], standings: Mapping[str, Standing]
+        self, chosen: list[str], freshnesses: Mapping[str, Freshness]
     ) -> list[Problem]:
         """Of each tool that is upstream of the chosen ones and stale for a reason of its own."""
         if len(chosen) == len(self._registry.order):
@@ -137,12 +137,12 @@ class Remaining:
             Problem(
                 code="stale-upstream",
                 message=f"{self._registry.display(module)} is upstream of what was asked for, and stale: "
-                f"{standings[module].reasons[0]}",
+                f"{freshnesses[module].reasons[0]}",
                 hint="a + before a target (orch run --changed +TARGET) takes in all upstream of it",
                 severity="warning",
             )
             for module in self._registry.order
-            if module in above and standings[module].reasons
+            if module in above and freshnesses[module].reasons
         ]
 
     def _applied_twice(self, stale: Collection[str]) -> list[Problem]:
@@ -182,7 +182,7 @@ class Remaining:
         if not resumption.passed:
             return resumption.plan({})
         return resumption.plan(
-            self.standings(params_of=resumption.params_of, within=resumption.passed)
+            self.freshnesses(params_of=resumption.params_of, within=resumption.passed)
         )
 
     def never_passed(self, plan: Plan) -> list[Problem]:
@@ -200,7 +200,7 @@ class Remaining:
 
     def accept(self, plan: Plan) -> bool:
         """Take the tools of a plan as they are for fresh, without running them; False where that cannot be kept."""
-        present, memory = self._present, self._memory
+        present, memory = self._current, self._memory
         drop_verdict(self._project.root)
         present.note_database(memory)
         code = present.read_code(self._registry.order)
@@ -219,9 +219,9 @@ class Remaining:
                 fingerprint=now,
                 marks=marks,
             )
-            last = Ending(run=str(latest), status="accepted", at=timestamp())
+            last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
             left = old.left if old else None
-            memory.write(Result(module=tool.module, last=last, success=accepted, left=left))
+            memory.write(ToolResult(module=tool.module, last=last, success=accepted, left=left))
         return not memory.is_lost
 
 
@@ -257,6 +257,6 @@ def find_record(root: str, run: str | None) -> RunRecord | None:
     return record
 
 
-def _run(result: Result) -> int:
+def _run(result: ToolResult) -> int:
     run = result.last.run
     return max(int(run) if run.isdecimal() else 0, result.success.run if result.success else 0)

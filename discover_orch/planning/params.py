@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.config.project import Project, Setting
-from discover_orch.discovery.tool_names import Names
+from discover_orch.config.project import ParamDefault, Project
+from discover_orch.discovery.tool_names import ToolNames
 from discover_orch.model.tool import Param, Scalar, Tool
 
 
@@ -24,7 +24,7 @@ class KeyValue(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Values(Struct, frozen=True, kw_only=True):
+class GivenParams(Struct, frozen=True, kw_only=True):
     """All that was given. `options` has the texts by parameter name, as typed with `--name`.
 
     `folder` is where the command line was typed, absolute: paths on it are relative to that.
@@ -36,8 +36,8 @@ class Values(Struct, frozen=True, kw_only=True):
 
 
 def value_for(
-    param: Param, tool: Tool, values: Values, project: Project, names: Names
-) -> Setting | None:
+    param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
+) -> ParamDefault | None:
     """The texts that `param` of `tool` gets, or None where its own default holds."""
     own = [
         one.text
@@ -61,7 +61,7 @@ def value_for(
         texts = from_environment.texts
         if param.type.many and len(texts) == 1:
             texts = tuple(part.strip() for part in texts[0].split(",") if part.strip())
-        return Setting(texts=texts, origin=from_environment.origin)
+        return ParamDefault(texts=texts, origin=from_environment.origin)
     for word, table in project.tool_params.items():
         if tool.module in names.find(word):
             for name, setting in table.items():
@@ -78,9 +78,9 @@ def same(one: str, other: str) -> bool:
 
 
 def _typed(
-    param: Param, texts: Sequence[str], origin: str, values: Values, project: Project
-) -> Setting:
+    param: Param, texts: Sequence[str], origin: str, values: GivenParams, project: Project
+) -> ParamDefault:
     """Texts from the command line; a path on it is relative to where it was typed."""
     if param.type.base == Scalar(kind="path") and values.folder not in ("", project.root):
         texts = [os.path.normpath(os.path.join(values.folder, text)) for text in texts]
-    return Setting(texts=tuple(texts), origin=origin)
+    return ParamDefault(texts=tuple(texts), origin=origin)

@@ -15,14 +15,14 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import Location, Problem, UsageError, nearest
 from discover_orch.model.tool import ConvertError, Param, Scalar, Tool, is_secret_name
-from discover_orch.planning.params import KeyValue, Values, same, value_for
+from discover_orch.planning.params import GivenParams, KeyValue, same, value_for
 from discover_orch.planning.selection import Selection
 
 MASK = "***"
 MISSING = "missing-parameter"
 
 
-class Bound(Struct, frozen=True, kw_only=True):
+class BoundArgument(Struct, frozen=True, kw_only=True):
     """The value of one parameter: its texts and where they came from."""
 
     param: Param
@@ -46,7 +46,7 @@ class Step(Struct, frozen=True, kw_only=True):
     stage: str
     after: tuple[str, ...] = ()
     reason: str = ""
-    arguments: tuple[Bound, ...] = ()
+    arguments: tuple[BoundArgument, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,14 +92,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def given_params(
-    tool: Tool, registry: Registry, project: Project, values: Values
+    tool: Tool, registry: Registry, project: Project, values: GivenParams
 ) -> dict[str, tuple[str, ...]]:
     """What a tool would get for its parameters, right or wrong, as `step_params` has it."""
     bound = []
     for param in tool.params:
         setting = value_for(param, tool, values, project, registry.names)
         if setting is not None:
-            bound.append(Bound(param=param, texts=setting.texts, origin=setting.origin))
+            bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
     return _texts(bound, extra_of(tool, values, registry), project.root)
 
 
@@ -110,7 +110,7 @@ def step_params(step: Step, root: str) -> dict[str, tuple[str, ...]]:
 
 
 def _texts(
-    arguments: Iterable[Bound], extra: Mapping[str, str], root: str
+    arguments: Iterable[BoundArgument], extra: Mapping[str, str], root: str
 ) -> dict[str, tuple[str, ...]]:
     start = root.rstrip("/") + "/"
     found = {
@@ -120,7 +120,7 @@ def _texts(
     return found
 
 
-def _plain(bound: Bound, start: str) -> tuple[str, ...]:
+def _plain(bound: BoundArgument, start: str) -> tuple[str, ...]:
     """Equal for texts that `run()` cannot tell apart: `1.0` and `1e0`, `true` and `yes`."""
     kind = bound.param.type.base
     if isinstance(kind, Scalar) and kind.kind not in ("str", "path"):
@@ -140,7 +140,7 @@ def build_plan(
     selection: Selection,
     registry: Registry,
     project: Project,
-    values: Values,
+    values: GivenParams,
     *,
     is_partial: bool = False,
 ) -> Plan:
@@ -180,8 +180,8 @@ def build_plan(
 
 
 def bind(
-    tool: Tool, registry: Registry, project: Project, values: Values, problems: list[Problem]
-) -> tuple[Bound, ...]:
+    tool: Tool, registry: Registry, project: Project, values: GivenParams, problems: list[Problem]
+) -> tuple[BoundArgument, ...]:
     """The values of its parameters, from wherever they come; what is wrong with them goes to `problems`."""
     bound = []
     for param in tool.params:
@@ -190,7 +190,7 @@ def bind(
             if param.required:
                 problems.append(missing(tool, param))
             continue
-        one = Bound(param=param, texts=setting.texts, origin=setting.origin)
+        one = BoundArgument(param=param, texts=setting.texts, origin=setting.origin)
         problem = refused(tool, one)
         if problem:
             problems.append(problem)
@@ -210,7 +210,7 @@ def missing(tool: Tool, param: Param) -> Problem:
     )
 
 
-def refused(tool: Tool, bound: Bound) -> Problem | None:
+def refused(tool: Tool, bound: BoundArgument) -> Problem | None:
     """What is wrong with a value, if anything."""
     param = bound.param
     is_typed = bound.origin.startswith("-")  # of an option that is repeated the last one holds
@@ -229,7 +229,7 @@ def refused(tool: Tool, bound: Bound) -> Problem | None:
     return None
 
 
-def extra_of(tool: Tool, values: Values, registry: Registry) -> dict[str, str]:
+def extra_of(tool: Tool, values: GivenParams, registry: Registry) -> dict[str, str]:
     """What `-p` gives, `**kwargs` can take, and the tool does not name."""
     if not tool.takes_extra:
         return {}
@@ -258,7 +258,7 @@ def _is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
     return one.tool is None or tool.module in registry.names.find(one.tool)
 
 
-def unused(values: Values, tools: list[Tool], registry: Registry) -> list[Problem]:
+def unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
     """Every `-p` must reach a selected tool: a slip is never swallowed."""
     problems = []
     chosen = [tool.module for tool in tools]

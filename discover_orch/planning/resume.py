@@ -14,9 +14,9 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.params import Values, same
+from discover_orch.planning.params import GivenParams, same
 from discover_orch.planning.plan import (
-    Bound,
+    BoundArgument,
     Plan,
     Step,
     bind,
@@ -27,8 +27,8 @@ from discover_orch.planning.plan import (
     step_params,
     unused,
 )
-from discover_orch.staleness.fingerprint import Standing
-from discover_orch.state.run_record import Planned, RunRecord
+from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.state.run_record import RecordedStep, RunRecord
 
 BROKEN_OFF = ("failed", "interrupted", "killed")
 ENDED_WELL = ("passed", "fresh")
@@ -59,7 +59,7 @@ class Resumption:
     DiscoveryError where a tool of it cannot be read."""
 
     def __init__(
-        self, record: RunRecord, registry: Registry, project: Project, values: Values
+        self, record: RunRecord, registry: Registry, project: Project, values: GivenParams
     ) -> None:
         self.record, self._root = record, project.root
         _refuse_broken(record, registry)
@@ -92,11 +92,11 @@ class Resumption:
         step = self._by_module.get(tool.module)
         return None if step is None else step_params(step, self._root)
 
-    def plan(self, standings: Mapping[str, Standing]) -> Plan:
-        """`standings` of the tools that passed, with the values of `params_of`."""
-        stale = {one for one in self.passed if not standings[one].is_fresh}
+    def plan(self, freshnesses: Mapping[str, Freshness]) -> Plan:
+        """`freshnesses` of the tools that passed, with the values of `params_of`."""
+        stale = {one for one in self.passed if not freshnesses[one].is_fresh}
         steps = tuple(
-            replace(step, reason=self._reason(step, standings))
+            replace(step, reason=self._reason(step, freshnesses))
             for step in self.steps
             if step.tool.module not in self.passed or step.tool.module in stale
         )
@@ -122,22 +122,22 @@ class Resumption:
             steps=steps,
             words=self.record.targets,
             warnings=tuple(warnings),
-            intro=self._intro(steps, standings),
+            intro=self._intro(steps, freshnesses),
             resumes=self.record.run,
             whole=self.steps,
         )
 
-    def _reason(self, step: Step, standings: Mapping[str, Standing]) -> str:
+    def _reason(self, step: Step, freshnesses: Mapping[str, Freshness]) -> str:
         module = step.tool.module
         if module in self.passed:
             return (
-                f"passed in run {self.record.run}, and is stale: {standings[module].sentences[0]}"
+                f"passed in run {self.record.run}, and is stale: {freshnesses[module].sentences[0]}"
             )
         ends = [one.status for one in self.record.tools if one.module == module]
         word = ends[0].replace("_", " ") if ends else "not run"
         return f"{word} in run {self.record.run}"
 
-    def _intro(self, steps: tuple[Step, ...], standings: Mapping[str, Standing]) -> str:
+    def _intro(self, steps: tuple[Step, ...], freshnesses: Mapping[str, Freshness]) -> str:
         passed = len(self.passed)
         text = f"resuming run {self.record.run}, which {_how(self.record)}: {passed:,} passed there"
         if not steps:
@@ -145,7 +145,7 @@ class Resumption:
         again = [step.tool for step in steps if step.tool.module in self.passed]
         if again:
             told = "; ".join(
-                f"{tool.name} ({standings[tool.module].sentences[0]})" for tool in again
+                f"{tool.name} ({freshnesses[tool.module].sentences[0]})" for tool in again
             )
             text += f", to run again since they are stale: {told}"
         return text
@@ -155,7 +155,7 @@ def _refuse_broken(record: RunRecord, registry: Registry) -> None:
     planned = {one.module for one in record.plan}
     problems = [
         problem
-        for one in registry.unhealthy
+        for one in registry.broken
         if one.module in planned or one.concerns_all
         for problem in one.problems
     ]
@@ -168,11 +168,11 @@ def _how(record: RunRecord) -> str:
 
 
 def _step(
-    planned: Planned,
+    planned: RecordedStep,
     registry: Registry,
     project: Project,
     typed: Project,
-    values: Values,
+    values: GivenParams,
     problems: list[Problem],
 ) -> Step:
     """The step as it was, with what the command line gives now; a secret may come from anywhere again."""
@@ -189,7 +189,7 @@ def _step(
         if name in by_name:
             arguments.append(by_name[name])
         elif old is not None:
-            arguments.append(Bound(param=param, texts=old.texts, origin=old.origin))
+            arguments.append(BoundArgument(param=param, texts=old.texts, origin=old.origin))
         elif name in every and (name in planned.secrets or param.required):
             arguments.append(every[name])
         elif name in planned.secrets:
@@ -206,7 +206,9 @@ def _step(
     return Step(tool=tool, stage=stage, arguments=checked, extra=extra)
 
 
-def _checked(tool: Tool, arguments: Iterable[Bound], problems: list[Problem]) -> tuple[Bound, ...]:
+def _checked(
+    tool: Tool, arguments: Iterable[BoundArgument], problems: list[Problem]
+) -> tuple[BoundArgument, ...]:
     """Those that the types of today take; all else is a problem."""
     checked = []
     for bound in arguments:
@@ -227,7 +229,7 @@ def _needed_again(tool: Tool, name: str, *, is_param: bool) -> Problem:
     )
 
 
-def _unused(values: Values, tools: list[Tool], registry: Registry) -> list[Problem]:
+def _unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
     """What is given again must reach a tool of that run; `**kwargs` takes what `-p` gives alone."""
     taken = {param.name for tool in tools for param in tool.params}
     return unused(values, tools, registry) + [

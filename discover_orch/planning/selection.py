@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry, Unhealthy
+from discover_orch.discovery.registry import BrokenTool, Registry
 from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -41,7 +41,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...] = ()
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class TypedAt(Struct, frozen=True, kw_only=True):
     """Where words were typed: `root` absolute, `folder` relative to it (`""` is the root itself)."""
 
     root: str = ""
@@ -53,11 +53,11 @@ def select(
     registry: Registry,
     *,
     exclude: Sequence[str] = (),
-    place: Place | None = None,
+    place: TypedAt | None = None,
 ) -> Selection:
     """Raises UsageError for unknown or ambiguous words, DiscoveryError where a file that cannot be read
     could be meant, and EmptyError where nothing is left."""
-    where = place or Place()
+    where = place or TypedAt()
     problems: list[Problem] = []
     targets = tuple(words) or (EVERYTHING,)
     chosen: dict[str, str] = {}
@@ -72,7 +72,7 @@ def select(
         dropped.update(_expand(word, registry, where, problems, spared))
     if problems:
         raise UsageError(*problems)
-    reached.maybe.extend(one for one in registry.unhealthy if one.concerns_all)
+    reached.maybe.extend(one for one in registry.broken if one.concerns_all)
     safe = {one.path for one in spared.sure if not one.concerns_all}
     blocking = {one.path: one for one in (*reached.sure, *reached.maybe) if one.path not in safe}
     if blocking:
@@ -80,7 +80,7 @@ def select(
     tools = tuple(module for module in chosen if module not in dropped)
     if not tools:
         raise EmptyError(_nothing_left(targets, registry, excluded=bool(chosen)))
-    others = [one for one in registry.unhealthy if one.path not in blocking]
+    others = [one for one in registry.broken if one.path not in blocking]
     return Selection(
         tools=tools,
         because={module: chosen[module] for module in tools},
@@ -112,14 +112,14 @@ class _Reached:
     """Files that cannot be read: those that a word means for `sure`, and those that it `maybe` means."""
 
     def __init__(self) -> None:
-        self.sure: list[Unhealthy] = []
-        self.maybe: list[Unhealthy] = []
+        self.sure: list[BrokenTool] = []
+        self.maybe: list[BrokenTool] = []
 
 
 def _expand(
     word: str,
     registry: Registry,
-    place: Place,
+    place: TypedAt,
     problems: list[Problem],
     reached: _Reached,
     seen: tuple[str, ...] = (),
@@ -134,10 +134,10 @@ def _expand(
         return ways
     if above:
         ways = dict.fromkeys(registry.upstream(found), "upstream") | ways
-        reached.maybe += [one for one in registry.unhealthy if _is_above(one, found, registry)]
+        reached.maybe += [one for one in registry.broken if _is_above(one, found, registry)]
     if below:
         ways = dict.fromkeys(registry.downstream(found), "downstream") | ways
-        reached.maybe += [one for one in registry.unhealthy if _is_below(one, found, registry)]
+        reached.maybe += [one for one in registry.broken if _is_below(one, found, registry)]
     return {module: ways[module] for module in in_plan_order(ways, registry)}
 
 
@@ -145,13 +145,13 @@ def _expand_core(
     core: str,
     word: str,
     registry: Registry,
-    place: Place,
+    place: TypedAt,
     problems: list[Problem],
     reached: _Reached,
     seen: tuple[str, ...],
 ) -> tuple[str, ...]:
     if core == EVERYTHING:
-        reached.sure.extend(registry.unhealthy)
+        reached.sure.extend(registry.broken)
         return registry.order
     kind, _, rest = core.partition(":")
     if kind == "stage" and rest:
@@ -171,7 +171,7 @@ def _expand_core(
                 )
             )
             return ()
-        top = Place(root=place.root)  # paths in the configuration are relative to the root
+        top = TypedAt(root=place.root)  # paths in the configuration are relative to the root
         members: dict[str, None] = {}
         told = len(problems)
         for item in registry.groups[core]:
@@ -183,7 +183,7 @@ def _expand_core(
         return tuple(members)
     if any(mark in core for mark in GLOB_MARKS) and "/" not in core:
         return _glob(core, word, registry, problems, reached)
-    if any(core in one.stages for one in registry.unhealthy):
+    if any(core in one.stages for one in registry.broken):
         return _stage_tools(core, word, registry, problems, reached)
     return _tool(core, word, registry, place, problems, reached)
 
@@ -195,12 +195,12 @@ def _stage_tools(
     problems: list[Problem],
     reached: _Reached,
 ) -> tuple[str, ...]:
-    unhealthy = [one for one in registry.unhealthy if one.could_be_in(name)]
+    broken = [one for one in registry.broken if one.could_be_in(name)]
     stage = registry.stage(name)
-    if stage is None and not any(name in one.stages for one in unhealthy):
+    if stage is None and not any(name in one.stages for one in broken):
         problems.append(_unknown(word, [one.name for one in registry.stages], "is no stage"))
         return ()
-    for one in unhealthy:
+    for one in broken:
         (reached.sure if one.stages else reached.maybe).append(one)
     return stage.tools if stage else ()
 
@@ -214,7 +214,7 @@ def _glob(
 ) -> tuple[str, ...]:
     """Module paths and their dotted suffixes; `*` crosses dots; never stages."""
     found = [module for module in registry.order if _glob_matches(pattern, module)]
-    broken = [one for one in registry.unhealthy if _glob_matches(pattern, one.module)]
+    broken = [one for one in registry.broken if _glob_matches(pattern, one.module)]
     reached.sure.extend(broken)
     if not found and not broken:
         problems.append(_unknown(word, [], "matches no tool"))
@@ -230,7 +230,7 @@ def _tool(
     name: str,
     word: str,
     registry: Registry,
-    place: Place,
+    place: TypedAt,
     problems: list[Problem],
     reached: _Reached,
 ) -> tuple[str, ...]:
@@ -254,7 +254,7 @@ def _tool(
         return ()
     broken = [
         one
-        for one in registry.unhealthy
+        for one in registry.broken
         if one.path == path or one.module in found or f".{one.module}".endswith(f".{name}")
     ]
     if broken:
@@ -265,7 +265,7 @@ def _tool(
 
 
 def _no_such_tool(
-    name: str, word: str, path: str | None, registry: Registry, place: Place
+    name: str, word: str, path: str | None, registry: Registry, place: TypedAt
 ) -> Problem:
     for tool in registry.disabled:
         if (
@@ -304,7 +304,7 @@ def _no_such_tool(
     return _unknown(word, candidates, "is neither a stage nor a tool")
 
 
-def _as_path(word: str, place: Place) -> str | None:
+def _as_path(word: str, place: TypedAt) -> str | None:
     """The path relative to the root that a word means as a file, or None where it is no path."""
     if "/" not in word and not word.endswith(".py"):
         return None
@@ -328,19 +328,19 @@ def in_plan_order(modules: Iterable[str], registry: Registry) -> tuple[str, ...]
     return tuple(module for module in registry.order if module in wanted)
 
 
-def _is_above(one: Unhealthy, found: tuple[str, ...], registry: Registry) -> bool:
+def _is_above(one: BrokenTool, found: tuple[str, ...], registry: Registry) -> bool:
     """A file that cannot be read may feed whatever stands in its stage or a later one."""
     rank = _rank(one, registry)
     return rank is None or not found or rank <= max(registry.rank[module] for module in found)
 
 
-def _is_below(one: Unhealthy, found: tuple[str, ...], registry: Registry) -> bool:
+def _is_below(one: BrokenTool, found: tuple[str, ...], registry: Registry) -> bool:
     """It may likewise be fed by whatever stands in its stage or an earlier one."""
     rank = _rank(one, registry)
     return rank is None or not found or rank >= min(registry.rank[module] for module in found)
 
 
-def _rank(one: Unhealthy, registry: Registry) -> int | None:
+def _rank(one: BrokenTool, registry: Registry) -> int | None:
     """The place of its first stage, or None where that cannot be told."""
     names = [stage.name for stage in registry.stages]
     if not one.stages or not set(one.stages) <= set(names):
@@ -348,7 +348,7 @@ def _rank(one: Unhealthy, registry: Registry) -> int | None:
     return min(names.index(name) for name in one.stages)
 
 
-def _problems(files: Iterable[Unhealthy]) -> Iterable[Problem]:
+def _problems(files: Iterable[BrokenTool]) -> Iterable[Problem]:
     """Each once: a cycle is a problem of every tool on it."""
     return dict.fromkeys(problem for one in files for problem in one.problems)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from discover_orch.render.problems import problem_json
 from discover_orch.render.style import Style, count, duration, one_line
-from discover_orch.watch.diagnostics import Outlook, WatchedFolder
+from discover_orch.watch.diagnostics import WatchDiagnostics, WatchedFolder
 
 MODES = {
     "events": "the system tells of every change",
@@ -16,34 +16,34 @@ MOST = 5
 SLOW = 0.01
 
 
-def outlook_text(outlook: Outlook, style: Style) -> str:
+def diagnostics_text(diagnosis: WatchDiagnostics, style: Style) -> str:
     lines = [
-        f"{style.paint('mode', 'bold')}     {outlook.mode}: {MODES[outlook.mode]}",
-        f"{style.paint('files', 'bold')}    {outlook.files:,} for {count(outlook.tools, 'tool')}; a look at "
-        f"all takes {1000 * outlook.look:.1f} ms, one every {outlook.interval:g} s",
+        f"{style.paint('mode', 'bold')}     {diagnosis.mode}: {MODES[diagnosis.mode]}",
+        f"{style.paint('files', 'bold')}    {diagnosis.files:,} for {count(diagnosis.tools, 'tool')}; a look at "
+        f"all takes {1000 * diagnosis.look:.1f} ms, one every {diagnosis.interval:g} s",
     ]
-    if outlook.observed or outlook.listed:
-        lines.append(f"{style.paint('data', 'bold')}     {_data(outlook)}")
-    for at, folder in enumerate(outlook.folders):
+    if diagnosis.observed or diagnosis.listed:
+        lines.append(f"{style.paint('data', 'bold')}     {_data(diagnosis)}")
+    for at, folder in enumerate(diagnosis.folders):
         label = "folders" if at == 0 else "       "
         lines.append(f"{style.paint(label, 'bold')}  {_folder(folder)}")
-    lines.append(f"{style.paint('limits', 'bold')}   {_limits(outlook)}")
-    for at, text in enumerate(_imports(outlook)):
+    lines.append(f"{style.paint('limits', 'bold')}   {_limits(diagnosis)}")
+    for at, text in enumerate(_imports(diagnosis)):
         label = "imports" if at == 0 else "       "
         lines.append(f"{style.paint(label, 'bold')}  {text}")
     return "\n".join(lines) + "\n"
 
 
-def outlook_document(outlook: Outlook) -> dict[str, object]:
-    limits = outlook.limits
+def diagnostics_document(diagnosis: WatchDiagnostics) -> dict[str, object]:
+    limits = diagnosis.limits
     return {
-        "mode": outlook.mode,
-        "files": outlook.files,
-        "observed": outlook.observed,
-        "listed": outlook.listed,
-        "tools": outlook.tools,
-        "look": round(outlook.look, 6),
-        "interval": outlook.interval,
+        "mode": diagnosis.mode,
+        "files": diagnosis.files,
+        "observed": diagnosis.observed,
+        "listed": diagnosis.listed,
+        "tools": diagnosis.tools,
+        "look": round(diagnosis.look, 6),
+        "interval": diagnosis.interval,
         "folders": [
             {
                 "path": one.path,
@@ -52,20 +52,20 @@ def outlook_document(outlook: Outlook) -> dict[str, object]:
                 "events": one.sends_events,
                 "folders": one.inside,
             }
-            for one in outlook.folders
+            for one in diagnosis.folders
         ],
         "limits": {"watches": limits.watches, "instances": limits.instances, "queue": limits.queue},
         "imports": [
             {"module": name, "seconds": seconds, "error": wrong}
-            for name, seconds, wrong in outlook.imports
+            for name, seconds, wrong in diagnosis.imports
         ],
-        "doubts": [problem_json(problem) for problem in outlook.doubts],
+        "doubts": [problem_json(problem) for problem in diagnosis.warnings],
     }
 
 
-def _data(outlook: Outlook) -> str:
-    folders = f", and {count(outlook.listed, 'folder')} to list" if outlook.listed else ""
-    return f"{count(outlook.observed, 'file')} that tools were seen to read{folders}"
+def _data(diagnosis: WatchDiagnostics) -> str:
+    folders = f", and {count(diagnosis.listed, 'folder')} to list" if diagnosis.listed else ""
+    return f"{count(diagnosis.observed, 'file')} that tools were seen to read{folders}"
 
 
 def _folder(folder: WatchedFolder) -> str:
@@ -75,28 +75,28 @@ def _folder(folder: WatchedFolder) -> str:
     return f"{path}{below}, on {folder.filesystem or 'a file system of unknown kind'}{silent}"
 
 
-def _limits(outlook: Outlook) -> str:
-    limits = outlook.limits
+def _limits(diagnosis: WatchDiagnostics) -> str:
+    limits = diagnosis.limits
     if limits.watches is None:
         return "none known on this system"
-    need = sum(one.inside for one in outlook.folders)
+    need = sum(one.inside for one in diagnosis.folders)
     told = f"{need:,} of {limits.watches:,} watches"
     return told if limits.instances is None else f"{told}, 1 of {limits.instances:,} instances"
 
 
-def _imports(outlook: Outlook) -> list[str]:
-    if not outlook.imports:
+def _imports(diagnosis: WatchDiagnostics) -> list[str]:
+    if not diagnosis.imports:
         return ["nothing is imported ahead"]
-    total = sum(seconds for _, seconds, _ in outlook.imports)
-    slow = [row for row in outlook.imports if row[1] >= SLOW][:MOST]
+    total = sum(seconds for _, seconds, _ in diagnosis.imports)
+    slow = [row for row in diagnosis.imports if row[1] >= SLOW][:MOST]
     named = ", ".join(f"{one_line(name)} {duration(seconds)}" for name, seconds, _ in slow)
     lines = [
-        f"{count(len(outlook.imports), 'module')} ahead of each run, {duration(total)}"
+        f"{count(len(diagnosis.imports), 'module')} ahead of each run, {duration(total)}"
         + (f": {named}" if named else "")
     ]
     lines += [
         f"{one_line(name)} cannot be imported: {one_line(wrong)}"
-        for name, _, wrong in outlook.imports
+        for name, _, wrong in diagnosis.imports
         if wrong
     ]
     return lines

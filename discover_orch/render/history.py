@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from discover_orch.render.style import Style, clean, count, duration, one_line
-from discover_orch.state.run_diff import Comparison, ToolChange
-from discover_orch.state.run_record import Given, RunRecord, ToolRecord
+from discover_orch.state.run_diff import RunDiff, ToolChange
+from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
 #: Characters of an exception's message, which is told on one line.
 LONGEST_MESSAGE = 200
@@ -81,7 +81,7 @@ def run_text(record: RunRecord, style: Style) -> str:
     return "\n".join(out) + "\n"
 
 
-def comparison_document(found: Comparison) -> dict[str, object]:
+def comparison_document(found: RunDiff) -> dict[str, object]:
     return {
         "version": 1,
         "comparison": {
@@ -106,7 +106,7 @@ def comparison_document(found: Comparison) -> dict[str, object]:
     }
 
 
-def comparison_text(found: Comparison, style: Style) -> str:
+def comparison_text(found: RunDiff, style: Style) -> str:
     """The older run and the newer one, what changed in code, parameters and statuses, then the times."""
     out = [
         f"{label} {one_line(run.run):<4} {moment(run.started)}  {_painted(run.status, style)}"
@@ -223,7 +223,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _tool_lines(
-    tool: ToolRecord, given: Mapping[str, Given], names: int, statuses: int, style: Style
+    tool: ToolRecord, given: Mapping[str, RecordedParam], names: int, statuses: int, style: Style
 ) -> list[str]:
     word = f"{one_line(_word(tool.status)):<{statuses}}"
     kind = _KINDS.get(tool.status)

@@ -9,22 +9,22 @@ from typing import Any
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Choice, Scalar, is_secret_name
-from discover_orch.planning.plan import MASK, Bound, Plan, Step
+from discover_orch.planning.plan import MASK, BoundArgument, Plan, Step
 from discover_orch.render.problems import problem_json
 from discover_orch.render.style import Style, count, one_line
-from discover_orch.staleness.fingerprint import Standing
+from discover_orch.staleness.fingerprint import Freshness
 
 #: A name that is longer does not push the columns behind it out of sight.
 MOST_COLUMNS = 40
 MOST_FRESH = 20
-_UNKNOWN: Mapping[str, Standing] = {}
+_UNKNOWN: Mapping[str, Freshness] = {}
 
 
 def plan_text(
     plan: Plan,
     registry: Registry,
     style: Style,
-    standings: Mapping[str, Standing] = _UNKNOWN,
+    freshnesses: Mapping[str, Freshness] = _UNKNOWN,
     *,
     verbose: bool = False,
 ) -> str:
@@ -45,9 +45,9 @@ def plan_text(
             f"  {number:>{digits}}  {name}  {stages[number - 1]:<{stage_width}}  "
             + style.paint(one_line(reason), "dim")
         )
-        standing = standings.get(step.tool.module)
-        if standing is not None and not any(one in step.reason for one in standing.sentences):
-            out[-1] += "  " + standing_text(standing, style)
+        freshness = freshnesses.get(step.tool.module)
+        if freshness is not None and not any(one in step.reason for one in freshness.sentences):
+            out[-1] += "  " + standing_text(freshness, style)
         if verbose:
             pad = " " * (digits + 4)
             out += [pad + line for line in _parameters(step, style)]
@@ -58,17 +58,17 @@ def plan_text(
     return "\n".join(out) + "\n"
 
 
-def standing_text(standing: Standing, style: Style) -> str:
+def standing_text(freshness: Freshness, style: Style) -> str:
     """`fresh`, or `stale` with the first reason and how many more there are."""
-    if standing.is_fresh:
+    if freshness.is_fresh:
         return style.paint("fresh", "green")
-    first, *more = standing.sentences
+    first, *more = freshness.sentences
     others = f" (and {len(more)} more)" if more else ""
     return f"{style.paint('stale', 'yellow')}: {one_line(first)}{others}"
 
 
 def plan_document(
-    plan: Plan, registry: Registry, standings: Mapping[str, Standing] = _UNKNOWN
+    plan: Plan, registry: Registry, freshnesses: Mapping[str, Freshness] = _UNKNOWN
 ) -> dict[str, Any]:
     return {
         "version": 1,
@@ -80,7 +80,7 @@ def plan_document(
                 "after": [registry.display(other) for other in step.tool.after],
                 "reason": step.reason,
                 "params": _values(step),
-                **_standing_keys(standings.get(step.tool.module)),
+                **_standing_keys(freshnesses.get(step.tool.module)),
             }
             for step in plan.steps
         ],
@@ -89,10 +89,10 @@ def plan_document(
     }
 
 
-def _standing_keys(standing: Standing | None) -> dict[str, object]:
-    if standing is None:
+def _standing_keys(freshness: Freshness | None) -> dict[str, object]:
+    if freshness is None:
         return {}
-    return {"state": standing.state, "reasons": list(standing.sentences)}
+    return {"state": freshness.state, "reasons": list(freshness.sentences)}
 
 
 def settings_text(project: Project, style: Style, *, has_connection: bool = False) -> str:
@@ -128,7 +128,7 @@ def _joined(found: object) -> str:
     return str(found).lower() if isinstance(found, bool) else str(found)
 
 
-def _as_json(bound: Bound) -> object:
+def _as_json(bound: BoundArgument) -> object:
     """Numbers and booleans as themselves, all else as the text that was given."""
     kind = bound.param.type.base
     is_plain = isinstance(kind, Scalar) and kind.kind in ("int", "float", "bool")

@@ -15,8 +15,8 @@ from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
     Failure,
-    Noticed,
     RunFinished,
+    RunNote,
     RunStarted,
     Ticked,
     ToolFinished,
@@ -32,7 +32,7 @@ Output = Literal["live", "fail", "none", "raw"]
 LONGEST_SUMMARY = 200
 
 
-class Heading(Struct, frozen=True, kw_only=True):
+class RunHeader(Struct, frozen=True, kw_only=True):
     """What stands above a run: where it happens and with which database."""
 
     version: str
@@ -44,7 +44,7 @@ class Heading(Struct, frozen=True, kw_only=True):
     database_origin: str
 
 
-class Screen:
+class RunRenderer:
     """Turns events into text; remembers only what it needs for the next line."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Screen:
         plan: Plan,
         style: Style,
         *,
-        heading: Heading | None,
+        heading: RunHeader | None,
         output: Output = "live",
         quiet: bool = False,
         verbose: bool = False,
@@ -90,7 +90,7 @@ class Screen:
             case _:
                 return ""
 
-    def notice(self, event: Noticed, style: Style) -> str:
+    def notice(self, event: RunNote, style: Style) -> str:
         """What is no tool's end: for stderr, which may look different."""
         text = problem_text(event.problem, style) + "\n"
         if event.traceback:
@@ -125,7 +125,7 @@ class Screen:
         shown = f"{whole} s" if whole < 60 else duration(whole)
         return f", about {shown} left" if whole else ""
 
-    def _header(self, event: RunStarted, heading: Heading) -> str:
+    def _header(self, event: RunStarted, heading: RunHeader) -> str:
         style = self._style
         config = heading.config or "no configuration"
         dot = style.mark("·", "-")

@@ -10,8 +10,8 @@ from msgspec import Struct
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
 from discover_orch.render.style import Style, duration, one_line
-from discover_orch.staleness.fingerprint import Standing
-from discover_orch.staleness.last_result import Result
+from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.last_result import ToolResult
 
 #: Runs that are told of a single tool.
 LATEST = 5
@@ -23,8 +23,8 @@ class Row(Struct, frozen=True, kw_only=True):
 
     tool: Tool
     stage: str
-    standing: Standing
-    result: Result | None
+    freshness: Freshness
+    result: ToolResult | None
     flow: Dataflow
 
 
@@ -35,15 +35,15 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
     for stage, members in groupby(rows, key=lambda row: row.stage):
         out.append(style.paint(one_line(stage), "cyan"))
         for row in members:
-            first, *more = row.standing.sentences or ("",)
+            first, *more = row.freshness.sentences or ("",)
             others = f" (and {len(more)} more)" if more and not verbose else ""
-            state = _state(row.standing, style)
+            state = _state(row.freshness, style)
             out.append(_line(row.tool.name, width, f"{state}  {one_line(first)}{others}", style))
             if verbose:
                 pad = " " * (width + 11)
                 out += [f"{pad}{one_line(reason)}" for reason in more]
                 out += [f"{pad}{style.paint(line, 'dim')}" for line in _flow(row.flow)]
-    fresh = sum(row.standing.is_fresh for row in rows)
+    fresh = sum(row.freshness.is_fresh for row in rows)
     parts = [
         f"{number:,} {word}"
         for number, word in ((fresh, "fresh"), (len(rows) - fresh, "stale"))
@@ -86,8 +86,8 @@ def tool_text(
     """Everything about one tool: reasons, parameters old and new, data flow, code, the last runs."""
     tool, result = row.tool, row.result
     success = result.success if result else None
-    out = [f"{style.paint(one_line(tool.name), 'bold')}  {_state(row.standing, style)}"]
-    out += [f"  {one_line(reason)}" for reason in row.standing.sentences]
+    out = [f"{style.paint(one_line(tool.name), 'bold')}  {_state(row.freshness, style)}"]
+    out += [f"  {one_line(reason)}" for reason in row.freshness.sentences]
     out += [
         "",
         f"module      {one_line(tool.module)}",
@@ -127,17 +127,17 @@ def status_document(rows: Iterable[Row]) -> dict[str, object]:
 
 
 def _document(row: Row) -> dict[str, object]:
-    standing, result, flow = row.standing, row.result, row.flow
+    freshness, result, flow = row.freshness, row.result, row.flow
     success = result.success if result else None
     return {
         "name": row.tool.name,
         "module": row.tool.module,
         "stage": row.stage,
-        "state": standing.state,
-        "never": standing.word == "never",
-        "failed": standing.word == "failed",
-        "unknown": standing.word == "unknown",
-        "reasons": list(standing.sentences),
+        "state": freshness.state,
+        "never": freshness.word == "never",
+        "failed": freshness.word == "failed",
+        "unknown": freshness.word == "unknown",
+        "reasons": list(freshness.sentences),
         "reads": [*flow.reads, *flow.tables_read],
         "writes": [*flow.writes, *flow.tables_written],
         "tables_read": list(flow.tables_read),
@@ -149,8 +149,8 @@ def _document(row: Row) -> dict[str, object]:
     }
 
 
-def _state(standing: Standing, style: Style) -> str:
-    return style.paint("fresh", "green") if standing.is_fresh else style.paint("stale", "yellow")
+def _state(freshness: Freshness, style: Style) -> str:
+    return style.paint("fresh", "green") if freshness.is_fresh else style.paint("stale", "yellow")
 
 
 def _flow(flow: Dataflow) -> list[str]:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from discover_orch.render.problems import problem_json
 from discover_orch.render.style import Style, count, duration, one_line
 from discover_orch.watch.watch_events import (
-    Answered,
-    Began,
-    Broken,
-    Changed,
-    Moment,
-    Remark,
-    Unchanged,
-    Waiting,
+    CannotRun,
+    ChangesFound,
+    KeyAnswered,
+    NoMeaningfulChange,
+    RunStarting,
+    WatchEvent,
+    WatchNote,
+    WatchWaiting,
 )
 
 #: Paths and tools that are named on one line.
@@ -32,26 +32,31 @@ MODES = {
 
 
 def moment_text(
-    moment: Moment, style: Style, *, verbose: bool = False, time: str = "", has_keys: bool = True
+    moment: WatchEvent,
+    style: Style,
+    *,
+    verbose: bool = False,
+    time: str = "",
+    has_keys: bool = True,
 ) -> str:
     """One line or several, or nothing. Problems are not among them: they go to stderr."""
     match moment:
-        case Waiting():
+        case WatchWaiting():
             return _waiting(moment, style, KEYS_TOLD if has_keys else "Ctrl-C ends")
-        case Changed():
+        case ChangesFound():
             return f"{style.paint(time, 'dim')} {_changed(moment, style)}\n".lstrip()
-        case Unchanged(paths=paths):
+        case NoMeaningfulChange(paths=paths):
             return style.paint(f"{_names(paths)} saved, nothing to run", "dim") + "\n"
-        case Broken(waiting=waiting):
+        case CannotRun(waiting=waiting):
             if not waiting:
                 return style.paint("waiting for the mend", "yellow") + "\n"
             names = _names(waiting)
             return style.paint(f"waiting for the mend, and with it: {names}", "yellow") + "\n"
-        case Began():
+        case RunStarting():
             return "".join(style.paint(line, "dim") + "\n" for line in _began(moment, verbose))
-        case Answered(key="h"):
+        case KeyAnswered(key="h"):
             return help_text(style)
-        case Answered(sentence=sentence):
+        case KeyAnswered(sentence=sentence):
             return style.paint(one_line(sentence), "cyan") + "\n"
         case _:
             return ""
@@ -75,10 +80,10 @@ def help_text(style: Style) -> str:
     return "keys, each with Enter:\n" + "\n".join(lines) + "\n"
 
 
-def moment_document(moment: Moment) -> dict[str, object] | None:
+def moment_document(moment: WatchEvent) -> dict[str, object] | None:
     """An object for `--json`; None where the events of the run say it."""
     match moment:
-        case Waiting():
+        case WatchWaiting():
             return {
                 "event": "watching",
                 "tools": moment.tools,
@@ -88,7 +93,7 @@ def moment_document(moment: Moment) -> dict[str, object] | None:
                 "paused": moment.is_paused,
                 "failing": list(moment.failing),
             }
-        case Changed():
+        case ChangesFound():
             return {
                 "event": "changed",
                 "paths": list(moment.paths),
@@ -100,23 +105,23 @@ def moment_document(moment: Moment) -> dict[str, object] | None:
                 "during_run": moment.during_run,
                 "action": moment.action,
             }
-        case Unchanged(paths=paths):
+        case NoMeaningfulChange(paths=paths):
             return {"event": "unchanged", "paths": list(paths)}
-        case Broken(problems=problems, waiting=waiting):
+        case CannotRun(problems=problems, waiting=waiting):
             errors = [problem_json(problem) for problem in problems]
             return {"event": "broken", "errors": errors, "waiting": list(waiting)}
-        case Began(cold=cold) if cold:
+        case RunStarting(cold=cold) if cold:
             hint = "orch check --watch shows what is imported ahead"
             return {"event": "notice", "message": cold, "hint": hint}
-        case Remark(problem=problem):
+        case WatchNote(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
-        case Answered(key=key, sentence=sentence):
+        case KeyAnswered(key=key, sentence=sentence):
             return {"event": "key", "key": key, "sentence": sentence}
         case _:
             return None
 
 
-def _began(moment: Began, verbose: bool) -> list[str]:
+def _began(moment: RunStarting, verbose: bool) -> list[str]:
     lines = [one_line(moment.cold)] if moment.cold else []
     if verbose and moment.imported:
         rows = [
@@ -128,7 +133,7 @@ def _began(moment: Began, verbose: bool) -> list[str]:
     return lines
 
 
-def _waiting(moment: Waiting, style: Style, keys: str) -> str:
+def _waiting(moment: WatchWaiting, style: Style, keys: str) -> str:
     if moment.is_paused:
         return style.paint("paused: changes wait (p goes on, h helps)", "cyan") + "\n"
     if moment.failing:
@@ -137,7 +142,7 @@ def _waiting(moment: Waiting, style: Style, keys: str) -> str:
     return _watching(moment, style, keys)
 
 
-def _watching(moment: Waiting, style: Style, keys: str) -> str:
+def _watching(moment: WatchWaiting, style: Style, keys: str) -> str:
     text = (
         f"watching {count(moment.files, 'file')} for {count(moment.tools, 'tool')}"
         f"{MODES.get(moment.mode, '')} ({keys})"
@@ -145,7 +150,7 @@ def _watching(moment: Waiting, style: Style, keys: str) -> str:
     return style.paint(text, "cyan") + "\n"
 
 
-def _changed(moment: Changed, style: Style) -> str:
+def _changed(moment: ChangesFound, style: Style) -> str:
     arrow = style.mark("→", "->")
     if len(moment.paths) > MOST:
         what = f"{len(moment.paths):,} files changed"

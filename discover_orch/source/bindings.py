@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 
-from discover_orch.source.facts import Ref
+from discover_orch.source.facts import NameRef
 
 
 class Binding:
@@ -25,7 +25,7 @@ class Binding:
         self,
         index: int,
         line: int,
-        node: ast.AST | Ref | None,
+        node: ast.AST | NameRef | None,
         where: str = "",
         *,
         is_deleted: bool = False,
@@ -50,7 +50,7 @@ class Bindings:
             self._bind(node, index, "")
 
     def _add(
-        self, name: str, index: int, line: int, node: ast.AST | Ref | None, where: str
+        self, name: str, index: int, line: int, node: ast.AST | NameRef | None, where: str
     ) -> None:
         self.names.setdefault(name, []).append(Binding(index, line, node, where))
 
@@ -66,12 +66,12 @@ class Bindings:
                 if item.name == "*":
                     self.stars.append(base)
                 else:
-                    ref = Ref(name=f"{base}.{item.name}")
+                    ref = NameRef(name=f"{base}.{item.name}")
                     self._add(item.asname or item.name, index, line, ref, where)
         elif isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
-                ref = Ref(name=item.name if item.asname else top)
+                ref = NameRef(name=item.name if item.asname else top)
                 self._add(item.asname or top, index, line, ref, where)
         elif isinstance(node, ast.Assign):
             for target in node.targets:

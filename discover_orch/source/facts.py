@@ -1,7 +1,7 @@
 """What the text of one module says: its tags, its `run()`, its imports.
 
 `source` and its neighbours make these values from text alone; `scanner` gathers them; `registry` turns
-them into tools. A `Ref` stands where a module names something of another one; `names.resolve_module`
+them into tools. A `NameRef` stands where a module names something of another one; `names.resolve_module`
 replaces each by what it means. Everything can be written as JSON rows, since the index keeps it.
 """
 
@@ -16,7 +16,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.tool import ParamType
 
 
-class Ref(Struct, frozen=True, kw_only=True):
+class NameRef(Struct, frozen=True, kw_only=True):
     """A name of another module, absolute and dotted: `src.stages.Stage.INGEST`."""
 
     name: str
@@ -25,11 +25,11 @@ class Ref(Struct, frozen=True, kw_only=True):
 class Tag(Struct, frozen=True, kw_only=True):
     """`STAGE` or `AFTER`: its words, or why it is none (`problem`, one sentence with the accepted forms).
 
-    `is_off` is `STAGE = None`. A lone `Ref` may resolve to one word or to several.
+    `is_off` is `STAGE = None`. A lone `NameRef` may resolve to one word or to several.
     """
 
     line: int
-    words: tuple[str | Ref, ...] = ()
+    words: tuple[str | NameRef, ...] = ()
     is_off: bool = False
     problem: str = ""
 
@@ -46,12 +46,12 @@ class OrchTag(Struct, frozen=True, kw_only=True):
 class EnumRef(Struct, frozen=True, kw_only=True):
     """An annotation that names a class of another module, to be resolved to an Enum or found unknown."""
 
-    ref: Ref
+    ref: NameRef
     many: bool = False
     optional: bool = False
 
 
-class Unknown(Struct, frozen=True, kw_only=True):
+class UnknownType(Struct, frozen=True, kw_only=True):
     """An annotation that orch does not know, as written."""
 
     text: str
@@ -66,7 +66,7 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True):
 
     name: str
     line: int
-    type: ParamType | EnumRef | Unknown
+    type: ParamType | EnumRef | UnknownType
     is_positional_only: bool = False
     default: object = None
     default_source: str | None = None
@@ -81,7 +81,7 @@ class RunFacts(Struct, frozen=True, kw_only=True):
 
     line: int
     is_async: bool = False
-    ref: Ref | None = None
+    ref: NameRef | None = None
     arguments: tuple[ArgumentFacts, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
@@ -110,9 +110,9 @@ class Exports(Struct, frozen=True, kw_only=True):
     """
 
     module: str
-    constants: Mapping[str, str | tuple[str | Ref, ...] | None] = field(default_factory=dict)
+    constants: Mapping[str, str | tuple[str | NameRef, ...] | None] = field(default_factory=dict)
     enums: Mapping[str, tuple[tuple[str, str | int | None], ...]] = field(default_factory=dict)
-    aliases: Mapping[str, Ref] = field(default_factory=dict)
+    aliases: Mapping[str, NameRef] = field(default_factory=dict)
     functions: Mapping[str, RunFacts] = field(default_factory=dict)
     types: Mapping[str, ParamType | EnumRef] = field(default_factory=dict)
     stars: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ class ConfFacts(Struct, frozen=True, kw_only=True):
     resources: tuple[ResourceFacts, ...] = ()
 
 
-class Broken(Struct, frozen=True, kw_only=True):
+class BrokenModule(Struct, frozen=True, kw_only=True):
     """A file that holds the word `STAGE` and cannot be read as a module.
 
     `stages` are those that the part before the error states, in source order; `problem` has the place.

@@ -21,23 +21,23 @@ from discover_orch.model.tool import (
 )
 from discover_orch.source.facts import (
     ArgumentFacts,
-    Broken,
+    BrokenModule,
     ConfFacts,
     EnumRef,
     Exports,
     ImportFact,
     ModuleFacts,
+    NameRef,
     OrchTag,
-    Ref,
     ResourceFacts,
     RunFacts,
     Tag,
-    Unknown,
+    UnknownType,
 )
 
 Row = list[Any]
-AnyFacts = ModuleFacts | Broken | Exports | ImportFact | ConfFacts
-Kind = ParamType | EnumRef | Unknown
+AnyFacts = ModuleFacts | BrokenModule | Exports | ImportFact | ConfFacts
+Kind = ParamType | EnumRef | UnknownType
 
 # Most arguments are plain: a word says their type, `str`, `int*` (many), `date?` (optional).
 _PLAIN = {
@@ -66,7 +66,7 @@ def to_row(facts: AnyFacts) -> Row:
                 facts.miss,
                 facts.miss_line,
             ]
-        case Broken():
+        case BrokenModule():
             return [
                 "broken",
                 facts.path,
@@ -135,13 +135,13 @@ def _module(row: Row) -> ModuleFacts:
     )
 
 
-def _broken(row: Row) -> Broken:
+def _broken(row: Row) -> BrokenModule:
     _, path, module, problem, stages = _list(row)
     code, message, hint, place, line, severity = _list(problem)
     if severity not in ("error", "warning"):
         raise ValueError("severity")
     location = Location(path=_text(place), line=_line_or_none(line)) if place is not None else None
-    return Broken(
+    return BrokenModule(
         path=_text(path),
         module=_text(module),
         problem=Problem(
@@ -164,7 +164,7 @@ def _exports(row: Row) -> Exports:
             _text(name): tuple(_member(pair) for pair in _list(members))
             for name, members in _items(enums)
         },
-        aliases={_text(name): Ref(name=_text(ref)) for name, ref in _items(aliases)},
+        aliases={_text(name): NameRef(name=_text(ref)) for name, ref in _items(aliases)},
         functions={_text(name): _run(run) for name, run in _items(functions)},
         types={_text(name): _known_kind(kind) for name, kind in _items(types)},
         stars=_texts(stars),
@@ -212,22 +212,22 @@ def _tag(row: Row) -> Tag:
     )
 
 
-def _word_row(word: str | Ref) -> str | list[str]:
+def _word_row(word: str | NameRef) -> str | list[str]:
     return word if isinstance(word, str) else [word.name]
 
 
-def _word(row: object) -> str | Ref:
+def _word(row: object) -> str | NameRef:
     if isinstance(row, str):
         return row
     (name,) = _list(row)
-    return Ref(name=_text(name))
+    return NameRef(name=_text(name))
 
 
-def _constant_row(value: str | tuple[str | Ref, ...] | None) -> object:
+def _constant_row(value: str | tuple[str | NameRef, ...] | None) -> object:
     return [_word_row(word) for word in value] if isinstance(value, tuple) else value
 
 
-def _constant(row: object) -> str | tuple[str | Ref, ...] | None:
+def _constant(row: object) -> str | tuple[str | NameRef, ...] | None:
     if row is None or isinstance(row, str):
         return row
     return tuple(_word(word) for word in _list(row))
@@ -275,7 +275,7 @@ def _run(row: Row) -> RunFacts:
     return RunFacts(
         line=_line(line),
         is_async=_bool(is_async),
-        ref=None if ref is None else Ref(name=_text(ref)),
+        ref=None if ref is None else NameRef(name=_text(ref)),
         arguments=tuple([_argument(argument) for argument in _list(arguments)]),
         takes_extra=_bool(takes_extra),
         is_readable=_bool(is_readable),
@@ -313,7 +313,7 @@ def _kind_row(kind: Kind) -> str | Row:
     if isinstance(kind, ParamType) and isinstance(kind.base, Scalar):
         return kind.base.kind + "*" * kind.many + "?" * kind.optional
     match kind:
-        case Unknown(text=text):
+        case UnknownType(text=text):
             return ["unknown", text]
         case EnumRef(ref=ref, many=many, optional=optional):
             return ["ref", ref.name, many, optional]
@@ -331,9 +331,9 @@ def _kind(row: object) -> Kind:
     word, *rest = _list(row)
     match word, rest:
         case "unknown", [str(text)]:
-            return Unknown(text=text)
+            return UnknownType(text=text)
         case "ref", [str(name), bool(many), bool(optional)]:
-            return EnumRef(ref=Ref(name=name), many=many, optional=optional)
+            return EnumRef(ref=NameRef(name=name), many=many, optional=optional)
         case "choice", [[*values], bool(many), bool(optional)] if values:
             if not all(isinstance(value, (str, int)) for value in values):
                 raise TypeError("values of a choice")
@@ -347,7 +347,7 @@ def _kind(row: object) -> Kind:
 
 def _known_kind(row: object) -> ParamType | EnumRef:
     kind = _kind(row)
-    if isinstance(kind, Unknown):
+    if isinstance(kind, UnknownType):
         raise ValueError("an alias of nothing")
     return kind
 

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 
 from discover_orch.source.bindings import absolute
-from discover_orch.source.facts import Broken, ImportFact
+from discover_orch.source.facts import BrokenModule, ImportFact
 from discover_orch.source.literals import text_of
 from discover_orch.source.parse import FAILURES, parse, quiet, read_problem
 
@@ -22,7 +22,7 @@ _LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.R
 
 def read_imports(
     data: bytes, *, module: str, path: str = "", is_package: bool = False
-) -> tuple[ImportFact, ...] | Broken:
+) -> tuple[ImportFact, ...] | BrokenModule:
     """All imports of a file, in source order, or why it cannot be read."""
     with quiet():
         try:
@@ -32,7 +32,7 @@ def read_imports(
                 tree, module=module, is_package=is_package, with_calls=with_calls
             )
         except FAILURES as error:
-            return Broken(path=path, module=module, problem=read_problem(error, data, path))
+            return BrokenModule(path=path, module=module, problem=read_problem(error, data, path))
 
 
 def imports_of_tree(

@@ -1,6 +1,6 @@
 """The text of one module to its facts: the tags, `run()`, the first line of its docstring.
 
-In: bytes, the module's name, its path. Out: `ModuleFacts`, or `Broken` where Python could not
+In: bytes, the module's name, its path. Out: `ModuleFacts`, or `BrokenModule` where Python could not
 compile the file. By syntax tree alone: top-level statements in their order, the last binding of
 a name counts. Nothing is opened, imported or executed, and whatever the bytes are, nothing is
 raised.
@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from discover_orch.source.bindings import Binding
 from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (
-    Broken,
+    BrokenModule,
     ConfFacts,
     ModuleFacts,
+    NameRef,
     OrchTag,
-    Ref,
     ResourceFacts,
     RunFacts,
     Tag,
@@ -47,14 +47,14 @@ _STAGE_LINE = re.compile(rb"^STAGE\b[^=\n]*=[^=]", re.MULTILINE)
 
 def read_module(
     data: bytes, *, module: str, path: str, is_package: bool = False
-) -> ModuleFacts | Broken:
+) -> ModuleFacts | BrokenModule:
     """The facts of a file that holds the word STAGE."""
     with quiet():
         try:
             tree = parse(data)
             return _read_facts(tree, data, module, path, is_package)
         except FAILURES as error:
-            return Broken(
+            return BrokenModule(
                 path=path,
                 module=module,
                 problem=read_problem(error, data, path),
@@ -74,7 +74,7 @@ def read_near_miss(
     return facts if facts.miss else None
 
 
-def read_conf(data: bytes, path: str) -> ConfFacts | Broken:
+def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     """What `orchconf.py` gives: `get_connection`, and functions marked with `@resource`."""
     with quiet():
         try:
@@ -93,7 +93,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | Broken:
                 problem = replace(
                     problem, hint="mend the line: orchconf.py is loaded before any tool"
                 )
-            return Broken(path=path, module="orchconf", problem=problem)
+            return BrokenModule(path=path, module="orchconf", problem=problem)
 
 
 def _read_facts(
@@ -111,7 +111,7 @@ def _read_facts(
             miss, miss_line = NO_STAGE, run.line
         elif miss:
             miss = ""  # neither tag nor function: an ordinary module
-    elif isinstance(binding.node, Ref) and not binding.where:
+    elif isinstance(binding.node, NameRef) and not binding.where:
         miss = "STAGE is imported: a tag is assigned in the module itself"
         miss_line = binding.line
     else:
@@ -135,7 +135,7 @@ def _read_tag(name: str, binding: Binding, scope: Scope) -> Tag:
     line = binding.line
     if binding.where:
         return Tag(line=line, problem=f"{name} is set {binding.where}: make it {FORMS}")
-    if isinstance(binding.node, Ref):
+    if isinstance(binding.node, NameRef):
         return Tag(line=line, problem=f"{name} is imported: make it {FORMS}")
     if not isinstance(binding.node, ast.expr):
         return Tag(line=line, problem=f"{name} is a function or a class: make it {FORMS}")
@@ -150,7 +150,7 @@ def _read_tag(name: str, binding: Binding, scope: Scope) -> Tag:
         return Tag(line=line, problem=f"{name} is nested too deeply: make it {FORMS}")
     if value is None:
         return Tag(line=line, is_off=True)
-    if isinstance(value, Ref):
+    if isinstance(value, NameRef):
         return Tag(line=line, words=(value,))
     if isinstance(value, str):
         value = (value,)
@@ -213,7 +213,7 @@ def _read_run(scope: Scope) -> tuple[RunFacts | None, _Function | None, str, int
                 )
             break
         node = binding.node
-        if isinstance(node, Ref):
+        if isinstance(node, NameRef):
             return RunFacts(line=first.line, ref=node), None, "", 1
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             return _at(read_function(node, scope), first.line), node, "", 1
@@ -228,7 +228,7 @@ def _read_run(scope: Scope) -> tuple[RunFacts | None, _Function | None, str, int
                 value = scope.value(node, binding.index)
             except (Unreadable, RecursionError):
                 break
-            if isinstance(value, Ref):
+            if isinstance(value, NameRef):
                 return RunFacts(line=first.line, ref=value), None, "", 1
             break
         if not isinstance(node, ast.Name):
@@ -236,7 +236,7 @@ def _read_run(scope: Scope) -> tuple[RunFacts | None, _Function | None, str, int
         following = scope.last(node.id, binding.index)
         if following is None:
             if scope.stars and node.id not in scope.bindings:
-                ref = Ref(name=f"{scope.module}.{node.id}")
+                ref = NameRef(name=f"{scope.module}.{node.id}")
                 return RunFacts(line=first.line, ref=ref), None, "", 1
             break
         binding = following

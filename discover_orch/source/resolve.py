@@ -1,7 +1,7 @@
 """What the names of a module mean: constants, Enum classes, imports, functions.
 
 `Scope` reads the top-level bindings of one module in their order; `read_exports` says what
-others can refer to; `resolve_module` puts the meaning in place of each `Ref`, through as many
+others can refer to; `resolve_module` puts the meaning in place of each `NameRef`, through as many
 modules as it takes. Text alone decides: nothing is imported, and the modules come from the
 `lookup` that the caller gives.
 """
@@ -20,10 +20,10 @@ from discover_orch.source.facts import (
     EnumRef,
     Exports,
     ModuleFacts,
-    Ref,
+    NameRef,
     RunFacts,
     Tag,
-    Unknown,
+    UnknownType,
 )
 from discover_orch.source.scope import Scope, Unreadable
 from discover_orch.source.signature import PLAIN_TYPES, TypeFacts, read_function, read_type
@@ -40,9 +40,9 @@ MAX_STEPS = 60  # aliases followed for one name: `X = X.Y` would grow for ever
 def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exports:
     """What other modules can refer to in this one; of several bindings the last counts."""
     scope = Scope(tree, module, is_package)
-    constants: dict[str, str | tuple[str | Ref, ...] | None] = {}
+    constants: dict[str, str | tuple[str | NameRef, ...] | None] = {}
     enums: dict[str, tuple[tuple[str, str | int | None], ...]] = {}
-    aliases: dict[str, Ref] = {}
+    aliases: dict[str, NameRef] = {}
     functions: dict[str, RunFacts] = {}
     types: dict[str, ParamType | EnumRef] = {}
     for name in scope.bindings:
@@ -50,7 +50,7 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
         if binding is None:
             continue
         match binding.node:
-            case Ref() as ref if not binding.where:
+            case NameRef() as ref if not binding.where:
                 aliases[name] = ref
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() as function:
                 if not binding.where:
@@ -70,9 +70,9 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
                     if isinstance(kind, (ParamType, EnumRef)):
                         types[name] = kind
                     elif isinstance(node, ast.Name) and scope.last(node.id) is not None:
-                        aliases[name] = Ref(name=f"{module}.{node.id}")
+                        aliases[name] = NameRef(name=f"{module}.{node.id}")
                 else:
-                    if isinstance(meaning, Ref):
+                    if isinstance(meaning, NameRef):
                         aliases[name] = meaning
                     elif not isinstance(meaning, int):
                         constants[name] = meaning
@@ -88,7 +88,7 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
 
 
 def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
-    """The facts with each `Ref` replaced by what it means, or by why it means nothing."""
+    """The facts with each `NameRef` replaced by what it means, or by why it means nothing."""
     stage, after, run = facts.stage, facts.after, facts.run
     if stage is not None and not all(isinstance(word, str) for word in stage.words):
         stage = _resolve_tag("STAGE", stage, lookup)
@@ -109,7 +109,7 @@ class _Enum(Struct, frozen=True, kw_only=True):
     members: tuple[tuple[str, str | int | None], ...]
 
 
-_Meaning = str | int | tuple[str | Ref, ...] | _Enum | RunFacts | ParamType | EnumRef | None
+_Meaning = str | int | tuple[str | NameRef, ...] | _Enum | RunFacts | ParamType | EnumRef | None
 
 
 class _Unresolved(Exception):
@@ -156,7 +156,9 @@ def _flatten(meaning: _Meaning, lookup: Lookup) -> tuple[str, ...] | None:
         case tuple():
             words: list[str] = []
             for item in meaning:
-                value = _resolve(item.name, lookup, MAX_STEPS) if isinstance(item, Ref) else item
+                value = (
+                    _resolve(item.name, lookup, MAX_STEPS) if isinstance(item, NameRef) else item
+                )
                 if not isinstance(value, str) or not value:
                     return ()
                 words.append(value)
@@ -186,14 +188,14 @@ def _resolve_argument(argument: ArgumentFacts, lookup: Lookup) -> ArgumentFacts:
 
 
 def _resolve_type(kind: EnumRef, lookup: Lookup, steps: int) -> TypeFacts:
-    unknown = Unknown(text=kind.ref.name)
+    unknown = UnknownType(text=kind.ref.name)
     try:
         found = _resolve(kind.ref.name, lookup, steps)
     except _Unresolved:
         return unknown
     if isinstance(found, EnumRef):
         inner = _resolve_type(found, lookup, steps - 1) if steps > 0 else unknown
-        if isinstance(inner, Unknown):
+        if isinstance(inner, UnknownType):
             return unknown
         found = inner
     if isinstance(found, _Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from discover_orch.model.errors import Problem
-from discover_orch.source.facts import Broken, ConfFacts, ModuleFacts
+from discover_orch.source.facts import BrokenModule, ConfFacts, ModuleFacts
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Scan(Struct, frozen=True, kw_only=True):
     """
 
     modules: tuple[ModuleFacts, ...] = ()
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[BrokenModule, ...] = ()
     conf: ConfFacts | None = None
     problems: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()

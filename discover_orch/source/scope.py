@@ -1,6 +1,6 @@
 """The top-level bindings of one module, in their order, and what an expression there means.
 
-In: a syntax tree. Out: `Scope`, which answers `value(expression)` with a constant or a `Ref` to
+In: a syntax tree. Out: `Scope`, which answers `value(expression)` with a constant or a `NameRef` to
 another module, and says what the names in annotations are (`signature.TypeNames`). Bodies of
 functions are never looked into: a name that is bound there is none of the module's.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from discover_orch.model.tool import EnumChoice
 from discover_orch.source.bindings import Binding, Bindings
-from discover_orch.source.facts import Ref
+from discover_orch.source.facts import NameRef
 from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of
 
 ENUMS = {
@@ -25,7 +25,7 @@ MAX_FOLLOWED = 30  # names followed within one module
 BUILTIN_TYPES = frozenset({"str", "int", "float", "bool", "list"})
 
 EnumMembers = tuple[tuple[str, str | int | None], ...]
-Value = str | int | tuple[str | Ref, ...] | Ref | None
+Value = str | int | tuple[str | NameRef, ...] | NameRef | None
 
 
 class Unreadable(Exception):
@@ -55,7 +55,7 @@ class Scope:
     # -- what expressions mean
 
     def value(self, node: ast.expr, before: int) -> Value:
-        """The constant that the expression is, or a `Ref`; raises Unreadable."""
+        """The constant that the expression is, or a `NameRef`; raises Unreadable."""
         return self._value(node, before, MAX_FOLLOWED)
 
     def _value(self, node: ast.expr, before: int, steps: int) -> Value:
@@ -74,10 +74,10 @@ class Scope:
             return self._attribute(node, before, steps)
         raise Unreadable("a number" if isinstance(node, ast.Constant) else "computed")
 
-    def _item(self, node: ast.expr, before: int, steps: int) -> str | Ref:
+    def _item(self, node: ast.expr, before: int, steps: int) -> str | NameRef:
         if not isinstance(node, (ast.Tuple, ast.List)):
             value = self._value(node, before, steps)
-            if isinstance(value, (str, Ref)):
+            if isinstance(value, (str, NameRef)):
                 return value
         raise Unreadable("holding something other than strings")
 
@@ -85,11 +85,11 @@ class Scope:
         binding = self.last(node.id, before)
         if binding is None:
             if self.stars and node.id not in self.bindings:
-                return Ref(name=f"{self.module}.{node.id}")
+                return NameRef(name=f"{self.module}.{node.id}")
             raise Unreadable(f"`{node.id}`, which is not bound above")
         if binding.where:
             raise Unreadable(f"`{node.id}`, which is bound {binding.where}")
-        if isinstance(binding.node, Ref):
+        if isinstance(binding.node, NameRef):
             return binding.node
         if isinstance(binding.node, ast.expr) and steps > 0:
             return self._value(binding.node, binding.index, steps - 1)
@@ -106,8 +106,8 @@ class Scope:
         parts.reverse()
         text = ".".join([root.id, *parts])
         owner = self._owner(root, before, steps)
-        if isinstance(owner, Ref):
-            return Ref(name=".".join([owner.name, *parts]))
+        if isinstance(owner, NameRef):
+            return NameRef(name=".".join([owner.name, *parts]))
         members = self.enum_members(owner)
         if members is not None:
             return _member_value(dict(members), parts, text)
@@ -117,19 +117,19 @@ class Scope:
                     return value
         raise Unreadable(f"`{text}`, which is no constant")
 
-    def _owner(self, root: ast.Name, before: int | None, steps: int) -> Ref | ast.ClassDef:
+    def _owner(self, root: ast.Name, before: int | None, steps: int) -> NameRef | ast.ClassDef:
         """The class of this module, or the foreign name, that stands before a dot."""
         binding = self.last(root.id, before)
         if binding is None and self.stars and root.id not in self.bindings:
-            return Ref(name=f"{self.module}.{root.id}")
+            return NameRef(name=f"{self.module}.{root.id}")
         if binding is not None and not binding.where:
-            if isinstance(binding.node, (Ref, ast.ClassDef)):
+            if isinstance(binding.node, (NameRef, ast.ClassDef)):
                 return binding.node
             if isinstance(binding.node, ast.Name) and steps > 0:
                 return self._owner(binding.node, binding.index, steps - 1)
             if isinstance(binding.node, ast.Attribute) and steps > 0:
                 value = self._attribute(binding.node, binding.index, steps - 1)
-                if isinstance(value, Ref):
+                if isinstance(value, NameRef):
                     return value
         raise Unreadable(f"`{root.id}`, which is no class or module of the project")
 
@@ -192,7 +192,7 @@ class Scope:
 
     def class_constants(
         self, node: ast.ClassDef, before: int
-    ) -> Iterator[tuple[str, str | tuple[str | Ref, ...] | None]]:
+    ) -> Iterator[tuple[str, str | tuple[str | NameRef, ...] | None]]:
         """The constants of a plain class, the last of each name."""
         last = dict(_class_assignments(node))
         for name, expression in last.items():
@@ -200,7 +200,7 @@ class Scope:
                 value = self._value(expression, before, MAX_FOLLOWED)
             except Unreadable:
                 continue
-            if not isinstance(value, (Ref, int)):
+            if not isinstance(value, (NameRef, int)):
                 yield name, value
 
     # -- names in annotations (signature.TypeNames); imports under `if TYPE_CHECKING` count here
@@ -221,7 +221,7 @@ class Scope:
                 root = f"{self.module}.{node.id}"
             else:
                 return None
-        elif isinstance(binding.node, Ref):
+        elif isinstance(binding.node, NameRef):
             root = binding.node.name
         else:
             return None

@@ -3,7 +3,7 @@
 In: a `def` or a `lambda`, and `TypeNames`, which says what a name in an annotation means in its
 module. Out: `RunFacts`. An annotation is read as an expression and never evaluated; one of
 another module stays an `EnumRef` until `names` resolves it, one that orch does not know is
-`Unknown`. Nothing here raises.
+`UnknownType`. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.docstring import param_help
-from discover_orch.source.facts import ArgumentFacts, EnumRef, Ref, RunFacts, Unknown
+from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
 
 SCALARS: dict[str, ScalarKind] = {
@@ -37,7 +37,7 @@ LISTS = frozenset({"builtins.list", "typing.List", "typing_extensions.List"})
 MAX_DEPTH = 20  # of aliases and strings within annotations
 SHORT = 80  # characters of an unknown annotation that are kept to be shown
 
-TypeFacts = ParamType | EnumRef | Unknown
+TypeFacts = ParamType | EnumRef | UnknownType
 
 
 class TypeNames(Protocol):
@@ -85,13 +85,13 @@ def read_function(
 
 
 def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:
-    """The type that an annotation names; `Unknown` where it is none that orch can convert to."""
+    """The type that an annotation names; `UnknownType` where it is none that orch can convert to."""
     found: TypeFacts | None
     try:
         found = _read_type(node, names, 0)
     except RecursionError:
         found = None
-    return Unknown(text=_source(node)[:SHORT]) if found is None else found
+    return UnknownType(text=_source(node)[:SHORT]) if found is None else found
 
 
 def _read_argument(
@@ -116,7 +116,7 @@ def _read_argument(
         kind: TypeFacts = _type_of_default(value, is_literal=is_literal)
     else:
         kind = read_type(arg.annotation, names)
-        if is_literal and value is None and not isinstance(kind, Unknown):
+        if is_literal and value is None and not isinstance(kind, UnknownType):
             kind = replace(kind, optional=True)
     return ArgumentFacts(
         name=arg.arg,
@@ -195,7 +195,7 @@ def _read_named(
         return MANY_STR
     if name.startswith(("builtins.", "typing.", "typing_extensions.")):
         return None
-    return EnumRef(ref=Ref(name=name))
+    return EnumRef(ref=NameRef(name=name))
 
 
 def _read_subscript(

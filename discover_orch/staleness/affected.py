@@ -26,7 +26,7 @@ _WILD = re.compile(
 )
 
 
-class Reach(Struct, frozen=True, kw_only=True):
+class ImportReach(Struct, frozen=True, kw_only=True):
     """How far a module reaches through imports; paths relative to the root. `sources` makes it.
 
     `paths` are project files that are there. `missing` are those whose appearing would change what is
@@ -40,7 +40,7 @@ class Reach(Struct, frozen=True, kw_only=True):
     has_unread: bool = False
 
 
-class Inputs(Struct, frozen=True, kw_only=True):
+class ToolInputs(Struct, frozen=True, kw_only=True):
     """What a tool was seen to need beside its code: paths, and none of them a glob, whatever they look like.
 
     `reads` are files, `missed` what it looked for in vain, `folders` those whose names it listed, "." for the root.
@@ -60,14 +60,14 @@ class Inputs(Struct, frozen=True, kw_only=True):
         return min(hits, default=None)
 
 
-def find_inputs(tool: Tool, *flows: Dataflow) -> Inputs:
+def find_inputs(tool: Tool, *flows: Dataflow) -> ToolInputs:
     """What these say that the tool needs, all together."""
     own = frozenset(path for flow in flows for path in flow.writes)
 
     def is_input(path: str) -> bool:
         return path not in own and not (tool.outputs and meets_input(path, tool.outputs))
 
-    return Inputs(
+    return ToolInputs(
         reads=frozenset(path for flow in flows for path in flow.reads if is_input(path)),
         missed=frozenset(path for flow in flows for path in flow.missed if is_input(path)),
         folders=frozenset(path for flow in flows for path in flow.folders),
@@ -82,11 +82,11 @@ def is_python(path: str) -> bool:
 def affected(
     changed: Collection[str],
     tools: Mapping[str, Tool],
-    before: Mapping[str, Reach],
-    after: Mapping[str, Reach],
+    before: Mapping[str, ImportReach],
+    after: Mapping[str, ImportReach],
     seen: Mapping[str, frozenset[str]] = _NOTHING,
     is_module: Callable[[str], bool] = is_python,
-    inputs: Mapping[str, Inputs] | None = None,
+    inputs: Mapping[str, ToolInputs] | None = None,
     names: Collection[str] = (),
 ) -> dict[str, str]:
     """The tools of `after` that a change reaches, in its order, each with the path that did it.

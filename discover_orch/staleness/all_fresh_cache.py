@@ -32,7 +32,7 @@ _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
 Stages = Sequence[tuple[str, Sequence[str]]]
 
 
-class Grounds(Struct, frozen=True, kw_only=True):
+class CacheKey(Struct, frozen=True, kw_only=True):
     """What a verdict rests on, beside the scanned tree and the configuration. Paths are relative to the root, or
     absolute; `present` are files and folders, `absent` are not there. `has_packages`: versions of installed
     packages count too."""
@@ -60,18 +60,18 @@ def find_verdict(start: str, folder: str | None, environ: Mapping[str, str]) -> 
     return None if any(os.path.lexists(os.path.join(root, one)) for one in absent) else stages
 
 
-def keep_verdict(root: str, key: str, stages: Stages, grounds: Grounds, since: int) -> None:
+def keep_verdict(root: str, key: str, stages: Stages, cache_key: CacheKey, since: int) -> None:
     """To be called when all has been compared; `key` as of the index, for the configuration. Not kept where
     something has changed since then, or just before (`since`, in ns): nobody knows which of both was compared."""
     runs = find_runs(root)
     if runs and not has_ended(root, runs[0]):  # its tools may be stale in a moment
         return
     paths = [
-        *grounds.present,
+        *cache_key.present,
         *(f"{FOLDER}/{RUNS}/{run}/{EVENTS}" for run in runs[:1]),
         *(one for one in _MEMORY if os.path.lexists(os.path.join(root, one))),
     ]
-    if grounds.has_packages:
+    if cache_key.has_packages:
         paths += [os.path.abspath(one) for one in sys.path]
     stamps = {path: _stamp(os.path.join(root, path)) for path in dict.fromkeys(paths)}
     if any(
@@ -83,7 +83,7 @@ def keep_verdict(root: str, key: str, stages: Stages, grounds: Grounds, since: i
         "by": _circumstances(root, key),
         "stages": stages,
         "stamps": stamps,
-        "absent": list(dict.fromkeys(grounds.absent)),
+        "absent": list(dict.fromkeys(cache_key.absent)),
     }
     write_sealed(_path(root), KIND, document)
 

@@ -1,7 +1,7 @@
 """What the code of each tool means now: a hash of the syntax tree of every project file that its module reaches.
 
-In: a project, and the names of modules. Out: of each its `Code`, and what to keep of it. All of it is what
-`Sources` says, which parses every file; here a file is read only where its signature is another one than at the
+In: a project, and the names of modules. Out: of each its `CodeState`, and what to keep of it. All of it is what
+`ImportGraph` says, which parses every file; here a file is read only where its signature is another one than at the
 last look, and parsed only where its bytes are. What is kept may be lost or damaged: then all is computed anew.
 Imports nothing of the user's, and no parser where nothing has changed.
 """
@@ -25,7 +25,7 @@ from discover_orch.state.store import FOLDER, read_sealed, write_sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.staleness.import_graph import Sources
+    from discover_orch.staleness.import_graph import ImportGraph
 
 KIND = "code"
 #: Before a signature: it is to match none, since the file may change again unseen, or could not be read.
@@ -37,7 +37,7 @@ _NOTHING: Mapping[str, str] = {}
 _DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-class Code(Struct, frozen=True, kw_only=True):
+class CodeState(Struct, frozen=True, kw_only=True):
     """What the code of one tool is now. Paths are relative to the root, `missing` and `has_unread` as of `Reach`.
 
     `meanings` has all files of the static closure, "" for one that cannot be read or parsed; `hashes` are those of
@@ -52,21 +52,21 @@ class Code(Struct, frozen=True, kw_only=True):
     has_unread: bool
 
 
-#: Of a file: its signature, the hash of its bytes, what it means, and what it imports (`Sources.edges`, or ""
+#: Of a file: its signature, the hash of its bytes, what it means, and what it imports (`ImportGraph.edges`, or ""
 #: where that says too little).
 _File = tuple[str, str, str, str]
 #: Of a module: the paths that it reaches, `missing`, the folders it rests on, `third_party`, `has_unread`.
 _Tool = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...], bool]
 
 
-class CodeMemory:
+class CodeIndex:
     """What is known of the files of a project, and of how far its modules reach, beside what is there now."""
 
     def __init__(
         self,
         project: Project,
         signatures: Mapping[str, str] = _NOTHING,
-        sources: Sources | None = None,
+        sources: ImportGraph | None = None,
     ) -> None:
         """`signatures` are those that a look at the tree has just made; each saves a look at that file. `sources` is
         whoever parses the files anyway."""
@@ -76,7 +76,7 @@ class CodeMemory:
         #: By path and by module. A file counts for all modules that reach it, so all of it belongs together.
         self._files, self._tools = _load(project)
 
-    def read(self, modules: Sequence[str]) -> dict[str, Code]:
+    def read(self, modules: Sequence[str]) -> dict[str, CodeState]:
         """Of each module its code, in this order. `orchconf` is a module too."""
         started = time.time_ns()
         outdated, changed = self._compare(modules, started)
@@ -86,7 +86,7 @@ class CodeMemory:
         codes = {}
         for module in modules:
             paths, missing, _, third_party, has_unread = self._tools[module]
-            codes[module] = Code(
+            codes[module] = CodeState(
                 meanings={path: files[path][2] for path in paths},
                 hashes={path: files[path][1] for path in paths},
                 missing=missing,
@@ -149,13 +149,13 @@ class CodeMemory:
     def _read_anew(
         self, modules: Sequence[str], outdated: set[str], changed: set[str], started: int
     ) -> None:
-        """Asks `Sources`. Wherever a file imports something else than is known of it, all modules that reach it
+        """Asks `ImportGraph`. Wherever a file imports something else than is known of it, all modules that reach it
         are computed anew too, or forgotten where nobody asked for them."""
         from discover_orch.staleness.import_graph import (
-            Sources,  # the parser, needed where something has changed
+            ImportGraph,  # the parser, needed where something has changed
         )
 
-        sources = self._sources or Sources(self._project)
+        sources = self._sources or ImportGraph(self._project)
         asked, done = {*modules}, set[str]()
         read, fresh = set[str](), {*changed}
         while outdated or fresh:
@@ -175,14 +175,14 @@ class CodeMemory:
         for path in read:
             self._keep(path, self._read_file(path, sources, started))
 
-    def _imports_otherwise(self, path: str, sources: Sources) -> bool:
+    def _imports_otherwise(self, path: str, sources: ImportGraph) -> bool:
         """Whether it may import something else than when it was last read."""
         file, source = self._files.get(path), sources.read(path)
         if file is None or (source is not None and source.hash == file[1]):
             return False
         return source is None or file[3] != sources.edges(path)
 
-    def _read_file(self, path: str, sources: Sources, started: int) -> _File:
+    def _read_file(self, path: str, sources: ImportGraph, started: int) -> _File:
         source, file = sources.read(path), self._files.get(path)
         if source is None:  # it has just gone
             return (_UNSURE, "", "", "")
@@ -248,7 +248,7 @@ def _is_there(full: str) -> bool:
     return os.path.isdir(full) if full.endswith("/") else signature_of(full) != ABSENT
 
 
-def _read_tool(sources: Sources, module: str) -> _Tool:
+def _read_tool(sources: ImportGraph, module: str) -> _Tool:
     reach = sources.reach((module,))
     folders, outside = sources.footing(module)
     return (

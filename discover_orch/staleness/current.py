@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.all_fresh_cache import Grounds
-from discover_orch.staleness.code_hashes import Code, CodeMemory
-from discover_orch.staleness.file_hashes import MAGIC, Evidence, read_database
-from discover_orch.staleness.fingerprint import Database, Fingerprint
-from discover_orch.staleness.last_result import Mark, Result, Success
+from discover_orch.staleness.all_fresh_cache import CacheKey
+from discover_orch.staleness.code_hashes import CodeIndex, CodeState
+from discover_orch.staleness.file_hashes import MAGIC, FileHashes, read_database
+from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
+from discover_orch.staleness.last_result import Mark, Success, ToolResult
 from discover_orch.staleness.memory import KnownDatabase, Memory
 
 CONNECTION = "get_connection()"
@@ -27,11 +27,11 @@ CONF_MODULE = "orchconf"
 _CONN = "conn"
 
 Params = Mapping[str, tuple[str, ...]]
-_NOTHING: Mapping[str, Result] = {}
+_NOTHING: Mapping[str, ToolResult] = {}
 _UNSIGNED: Mapping[str, str] = {}
 
 
-class Present:
+class CurrentState:
     """One look at a project. What each tool depends on is found out when it is asked for."""
 
     def __init__(
@@ -39,26 +39,28 @@ class Present:
         project: Project,
         registry: Registry,
         memory: Memory,
-        results: Mapping[str, Result] = _NOTHING,
+        results: Mapping[str, ToolResult] = _NOTHING,
         signatures: Mapping[str, str] = _UNSIGNED,
-        code: CodeMemory | None = None,
+        code: CodeIndex | None = None,
     ) -> None:
         """`results` are those that are asked about; a run needs none before a tool has ended. `signatures` as of
-        `CodeMemory`, and `code` is one that somebody has kept."""
+        `CodeIndex`, and `code` is one that somebody has kept."""
         self.project, self.registry, self.results = project, registry, results
         self.databases: Mapping[str, KnownDatabase] = memory.databases()
         self.database_name = (
             CONNECTION if uses_get_connection(registry, project) else masked_url(project.database)
         )
         known = self.databases.get(self.database_name)
-        self.evidence = Evidence(project.root, known.path if known else file_of(project.database))
+        self.file_hashes = FileHashes(
+            project.root, known.path if known else file_of(project.database)
+        )
         self._epoch: int | None = None
         self._versions: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        self.code = CodeMemory(project, signatures) if code is None else code
-        self._codes: Mapping[str, Code] = {}
+        self.code = CodeIndex(project, signatures) if code is None else code
+        self._codes: Mapping[str, CodeState] = {}
 
-    def read_code(self, modules: Iterable[str]) -> Mapping[str, Code]:
+    def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
         """Of these tools, of what they loaded beyond their imports, and of `orchconf.py`."""
         wanted = dict.fromkeys(modules)
         for module in tuple(wanted):
@@ -70,7 +72,7 @@ class Present:
         return self._codes
 
     def code_of(
-        self, tool: Tool, code: Mapping[str, Code], more: Sequence[str] = ()
+        self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
     ) -> dict[str, str]:
         """The meaning of each file that is code of this tool; `more` are modules that it loads besides."""
         found: dict[str, str] = {}
@@ -78,35 +80,39 @@ class Present:
             found.update(one.meanings)
         return found
 
-    def hashes_of(self, tool: Tool, code: Mapping[str, Code]) -> dict[str, str]:
+    def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> dict[str, str]:
         """The hashes of the bytes of the same files, without more."""
         found: dict[str, str] = {}
         for one in self._parts(tool, code, ()):
             found.update(one.hashes)
         return found
 
-    def third_party_of(self, tool: Tool, code: Mapping[str, Code]) -> set[str]:
+    def third_party_of(self, tool: Tool, code: Mapping[str, CodeState]) -> set[str]:
         """The installed modules that its code imports."""
         return {name for one in self._parts(tool, code, ()) for name in one.third_party}
 
-    def _parts(self, tool: Tool, code: Mapping[str, Code], more: Sequence[str]) -> list[Code]:
+    def _parts(
+        self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str]
+    ) -> list[CodeState]:
         modules = [tool.module, *more]
         if tool.resources and takes_orchconf(tool, self.registry, self.project):
             modules.append(CONF_MODULE)
         return [code[module] for module in modules if module in code]
 
     def fingerprint(
-        self, tool: Tool, code: Mapping[str, Code], params: Params, success: Success | None
+        self, tool: Tool, code: Mapping[str, CodeState], params: Params, success: Success | None
     ) -> tuple[Fingerprint, dict[str, Mark]]:
         """How all that `success` rested on is now, and the marks of the files that were hashed."""
         then = success.fingerprint if success else Fingerprint()
         known = success.marks if success else {}
         marks = {}
         files = {}
-        own = self.evidence.own(then.written, tool.outputs)
-        paths, patterns = self.evidence.declared(tool.inputs, own)
+        own = self.file_hashes.own(then.written, tool.outputs)
+        paths, patterns = self.file_hashes.declared(tool.inputs, own)
         for path in dict.fromkeys((*then.files, *paths)):
-            files[path], mark = self.evidence.file(path, then.files.get(path, ""), known.get(path))
+            files[path], mark = self.file_hashes.file(
+                path, then.files.get(path, ""), known.get(path)
+            )
             if mark is not None:
                 marks[path] = mark
         return Fingerprint(
@@ -115,14 +121,14 @@ class Present:
             distributions=self.installed(then.distributions) if then.distributions else {},
             params=params,
             files=files,
-            folders={path: self.evidence.folder(path, own) for path in then.folders},
+            folders={path: self.file_hashes.folder(path, own) for path in then.folders},
             patterns=patterns,
-            missed=tuple(path for path in then.missed if not self.evidence.exists(path)),
+            missed=tuple(path for path in then.missed if not self.file_hashes.exists(path)),
             written=tuple(path for path in self.outputs(tool, then.written) if self.is_there(path)),
             database=self.database_of(tool),
         ), marks
 
-    def grounds(self) -> Grounds | None:
+    def cache_key(self) -> CacheKey | None:
         """What it rests on that all tools are fresh; None where that cannot be said by names of files alone."""
         if self.database_name in IN_MEMORY or any(
             MAGIC & {*one}
@@ -151,7 +157,7 @@ class Present:
         for path in (known.path if known else "", self._named_file()):
             if path:
                 present[path] = None
-        return Grounds(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
+        return CacheKey(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
 
     def outputs(self, tool: Tool, written: Iterable[str]) -> tuple[str, ...]:
         """What must be there after a success: what it wrote, and what it declares."""
@@ -159,13 +165,13 @@ class Present:
 
     def is_there(self, path: str) -> bool:
         if MAGIC & set(path):
-            return bool(self.evidence.matches(path))
-        return self.evidence.is_there(path)
+            return bool(self.file_hashes.matches(path))
+        return self.file_hashes.is_there(path)
 
-    def database_of(self, tool: Tool) -> Database | None:
+    def database_of(self, tool: Tool) -> DatabaseIdentity | None:
         if not takes_connection(tool, self.registry):
             return None
-        return Database(name=self.database_name, epoch=self.epoch)
+        return DatabaseIdentity(name=self.database_name, epoch=self.epoch)
 
     @property
     def epoch(self) -> int:

@@ -51,7 +51,7 @@ class DatabaseMark(Struct, frozen=True, kw_only=True):
         return (self.size, self.header) == (earlier.size, earlier.header)
 
 
-class Evidence:
+class FileHashes:
     """One look at the disk; what was read is remembered."""
 
     def __init__(self, root: str, database: str = "") -> None:

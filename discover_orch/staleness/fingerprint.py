@@ -19,7 +19,7 @@ UNSURE = "?"
 GONE = ""
 
 
-class Database(Struct, frozen=True, kw_only=True):
+class DatabaseIdentity(Struct, frozen=True, kw_only=True):
     """The database of `conn`: `name` says which (a URL without password, or `get_connection()`), `epoch` which
     one of that name, since a file can be replaced by another."""
 
@@ -46,11 +46,11 @@ class Fingerprint(Struct, frozen=True, kw_only=True):
     patterns: Mapping[str, str] = field(default_factory=dict)
     missed: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
-    database: Database | None = None
+    database: DatabaseIdentity | None = None
     scheme: int = SCHEME
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class Freshness(Struct, frozen=True, kw_only=True):
     """Where a tool stands. `reasons` are its own; `upstream` says what it waits for, where that alone makes it stale.
 
     `word` is how its last run ended, as far as that counts: `never`, `failed`, `unknown`, or "". `has_only_failed`:
@@ -144,7 +144,7 @@ def _files(then: Fingerprint, now: Fingerprint) -> Iterator[str]:
     yield from (f"{path} is gone" for path in then.written if path not in written)
 
 
-def _database(then: Database | None, now: Database | None) -> Iterator[str]:
+def _database(then: DatabaseIdentity | None, now: DatabaseIdentity | None) -> Iterator[str]:
     if then is None or now is None or then == now:
         return  # a tool that begins or ceases to take conn has another meaning
     name = f"of {now.name}" if now.name.endswith("()") else now.name

@@ -1,6 +1,6 @@
 """The project files whose change makes a tool stale: its module and all that it imports.
 
-In: a project; then, path by path, that a file may have changed. Out: what a file says (`Source`), and for each
+In: a project; then, path by path, that a file may have changed. Out: what a file says (`SourceFile`), and for each
 module how far it reaches. Remembers all that it read: a file is parsed again only when its bytes differ, and
 what was found of the others is kept. Names are looked up as Python's own import system does it. Reads and
 parses, never imports.
@@ -26,7 +26,7 @@ from discover_orch.source.ast_hash import effect_of, meaning_of
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.imports import DYNAMIC, imports_of_tree, with_packages
 from discover_orch.source.parse import FAILURES, parse, quiet, read_problem
-from discover_orch.staleness.affected import Reach
+from discover_orch.staleness.affected import ImportReach
 
 CONF_MODULE = CONF.removesuffix(".py")
 #: Modules that do something when they are imported, or that no spare can use.
@@ -48,7 +48,7 @@ _TAG = b"ORCH"
 _WORDS = tuple(word.encode() for word in DYNAMIC)
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class SourceFile(Struct, frozen=True, kw_only=True):
     """A file as it was last read. `hash` is that of the bytes ("" where they cannot be had); a file with a
     `problem` has no `meaning`, and the imports of its last good text. `effect` is the meaning less what only
     says how a tool is run."""
@@ -65,7 +65,7 @@ class Source(Struct, frozen=True, kw_only=True):
 class _File(Struct, frozen=True, kw_only=True):
     """What is remembered of a file. `edges` is all of it that counts for how far its modules reach."""
 
-    source: Source
+    source: SourceFile
     data: bytes | None
     has_unread: bool
     edges: tuple[object, ...]
@@ -74,7 +74,7 @@ class _File(Struct, frozen=True, kw_only=True):
 class _Spot(Struct, frozen=True, kw_only=True):
     """Where a name was found: in `path`, or as folders without `__init__`, or nowhere.
 
-    Its modules are looked up in `places`, prefixes of paths. `missing` as of `Reach`.
+    Its modules are looked up in `places`, prefixes of paths. `missing` as of `ImportReach`.
     """
 
     path: str | None
@@ -94,14 +94,14 @@ class _Step(Struct, frozen=True, kw_only=True):
 class _Found(Struct, frozen=True, kw_only=True):
     """How far one module reaches, and the `names` on which that rests."""
 
-    reach: Reach
+    reach: ImportReach
     names: frozenset[str]
 
 
 _NOWHERE = _Spot(path=None, places=(), missing=())
 
 
-class Sources:
+class ImportGraph:
     """All files of a project that anybody asked about, as they were when last read."""
 
     def __init__(self, project: Project) -> None:
@@ -120,12 +120,12 @@ class Sources:
         self._steps: dict[str, _Step] = {}
         self._found: dict[str, _Found] = {}
 
-    def read(self, path: str) -> Source | None:
+    def read(self, path: str) -> SourceFile | None:
         """What the file says, from memory where it was read before; None where it is no regular file."""
         file = self._file(path)
         return None if file is None else file.source
 
-    def refresh(self, path: str) -> Source | None:
+    def refresh(self, path: str) -> SourceFile | None:
         """The same as the file is now. What depended on it is forgotten only where its imports, or whether
         it is there, have changed. A path that is no Python file counts too: it may make or end a folder."""
         old = self._files.get(path)
@@ -146,7 +146,7 @@ class Sources:
         file = self._file(path)
         return None if file is None else file.data
 
-    def last_good(self, path: str) -> Source | None:
+    def last_good(self, path: str) -> SourceFile | None:
         """The last text of the file that had no problem, if there was one since orch looks."""
         self._file(path)
         good = self._good.get(path)
@@ -158,12 +158,12 @@ class Sources:
             spot = self._spot(name)
         return spot.path
 
-    def reach(self, modules: Sequence[str]) -> Reach:
+    def reach(self, modules: Sequence[str]) -> ImportReach:
         """How far these modules reach together, themselves included."""
         found = [self._reach(module).reach for module in modules]
         if len(found) == 1:
             return found[0]
-        return Reach(
+        return ImportReach(
             paths=frozenset().union(*(one.paths for one in found)),
             missing=frozenset().union(*(one.missing for one in found)),
             has_unread=any(one.has_unread for one in found),
@@ -199,7 +199,7 @@ class Sources:
 
     def edges(self, path: str) -> str:
         """A hash of what the file, by its own name, asks the import system for. While it is the same, all that
-        import the file reach as far as before. As `Reach.has_unread` counts, so does it here."""
+        import the file reach as far as before. As `ImportReach.has_unread` counts, so does it here."""
         file = self._file(path)
         if file is None:
             return ""
@@ -216,7 +216,7 @@ class Sources:
         return path in self._others
 
     def footing(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
-        """What the reach of a module rests on beside `Reach.missing`: folders without `__init__` that are looked
+        """What the reach of a module rests on beside `ImportReach.missing`: folders without `__init__` that are looked
         into; and the top-level names that no file of the project has, so that an installed package may."""
         spots = {name: self._spot(name) for name in self._reach(module).names}
         own = {name.partition(".")[0] for name, spot in spots.items() if spot.path is not None}
@@ -245,7 +245,7 @@ class Sources:
                 tree = parse(data)
                 meaning = meaning_of(tree)
                 effect = effect_of(tree) if _TAG in data else meaning
-                source = Source(
+                source = SourceFile(
                     path=path,
                     module=self._name(path),
                     hash=_hash(data),
@@ -272,7 +272,7 @@ class Sources:
         if data is not None and b"STAGE" not in data:
             problem = replace(problem, hint="mend the line")  # it is not taken for a tool
         return _File(
-            source=Source(
+            source=SourceFile(
                 path=path,
                 module=self._name(path),
                 hash="" if data is None else _hash(data),
@@ -399,7 +399,9 @@ class Sources:
             has_unread |= step.has_unread
             pending.extend(step.modules)
         known = self._found[start] = _Found(
-            reach=Reach(paths=frozenset(paths), missing=frozenset(missing), has_unread=has_unread),
+            reach=ImportReach(
+                paths=frozenset(paths), missing=frozenset(missing), has_unread=has_unread
+            ),
             names=frozenset(names),
         )
         return known
@@ -449,7 +451,7 @@ class Sources:
 
 def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[str]]:
     """Sorted paths for each module; a file that cannot be parsed ends its branch, and is named."""
-    sources = Sources(project)
+    sources = ImportGraph(project)
     return {module: sorted(sources.reach([module]).paths) for module in modules}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.fingerprint import Database, Fingerprint
+from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Moment = tuple[int, int]
 _LAST = 1 << 40
 
 
-class Ending(Struct, frozen=True, kw_only=True):
+class LastOutcome(Struct, frozen=True, kw_only=True):
     """How a tool's last try ended: `run` is the id, `status` a status word, or `accepted`; times in seconds."""
 
     run: str
@@ -63,23 +63,23 @@ class Success(Struct, frozen=True, kw_only=True):
         return max(self.moment, (-1 if self.accepted is None else self.accepted, _LAST))
 
 
-class Left(Struct, frozen=True, kw_only=True):
+class UncertainWrites(Struct, frozen=True, kw_only=True):
     """What tries that failed have left in the database since the last success: tables that the tool wrote, and
     committed by itself. The moment is that of the latest; `is_unclear` as in `Dataflow`."""
 
     moment: Moment
     tables: tuple[str, ...] = ()
     is_unclear: bool = False
-    database: Database | None = None
+    database: DatabaseIdentity | None = None
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class ToolResult(Struct, frozen=True, kw_only=True):
     """Of one tool; `success` is None as long as it had none, `left` where nothing is."""
 
     module: str
-    last: Ending
+    last: LastOutcome
     success: Success | None = None
-    left: Left | None = None
+    left: UncertainWrites | None = None
 
     def is_settled(self, run: str) -> bool:
         """Whether it was taken for fresh after that run, which does not know how the tool ended."""
@@ -90,7 +90,7 @@ class Result(Struct, frozen=True, kw_only=True):
 _FLOW = ("reads", "writes", "tables_read", "tables_written", "folders", "missed")
 
 
-def to_row(result: Result) -> dict[str, object]:
+def to_row(result: ToolResult) -> dict[str, object]:
     """A document of JSON kinds. What is empty is left out: most of it is, in most results."""
     last, success = result.last, result.success
     row: dict[str, object] = {
@@ -104,7 +104,7 @@ def to_row(result: Result) -> dict[str, object]:
     return row
 
 
-def _left_row(left: Left) -> dict[str, object]:
+def _left_row(left: UncertainWrites) -> dict[str, object]:
     row: dict[str, object] = {"run": left.moment[0], "number": left.moment[1]}
     if left.tables:
         row["tables"] = left.tables
@@ -144,13 +144,13 @@ def _success_row(success: Success) -> dict[str, object]:
     }
 
 
-def from_row(row: Mapping[str, Any]) -> Result:
+def from_row(row: Mapping[str, Any]) -> ToolResult:
     """The value that `to_row` wrote; ValueError for a row that is none."""
     try:
         run, status, at, duration = row["last"]
-        last = Ending(run=str(run), status=str(status), at=str(at), duration=float(duration))
+        last = LastOutcome(run=str(run), status=str(status), at=str(at), duration=float(duration))
         success, left = row.get("success"), row.get("left")
-        return Result(
+        return ToolResult(
             module=str(row["module"]),
             last=last,
             success=None if success is None else _success(success),
@@ -194,8 +194,8 @@ def _success(row: Mapping[str, Any]) -> Success:
     )
 
 
-def _left(row: Mapping[str, Any]) -> Left:
-    return Left(
+def _left(row: Mapping[str, Any]) -> UncertainWrites:
+    return UncertainWrites(
         moment=(int(row["run"]), int(row["number"])),
         tables=_list(row.get("tables")),
         is_unclear=bool(row.get("unclear")),
@@ -203,9 +203,9 @@ def _left(row: Mapping[str, Any]) -> Left:
     )
 
 
-def _database(row: Mapping[str, Any]) -> Database | None:
+def _database(row: Mapping[str, Any]) -> DatabaseIdentity | None:
     found = row.get("database")
-    return Database(name=str(found[0]), epoch=int(found[1])) if found else None
+    return DatabaseIdentity(name=str(found[0]), epoch=int(found[1])) if found else None
 
 
 _NOTHING: Mapping[str, Any] = {}

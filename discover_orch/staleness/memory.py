@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.file_hashes import DatabaseMark
-from discover_orch.staleness.last_result import Result, flow_row, from_row, read_flow, to_row
+from discover_orch.staleness.last_result import ToolResult, flow_row, from_row, read_flow, to_row
 from discover_orch.state.store import (
     FOLDER,
     append_sealed,
@@ -41,7 +41,7 @@ class Memory:
         self._folder = os.path.join(root, FOLDER)
         self.is_lost = False
 
-    def results(self, modules: Iterable[str]) -> dict[str, Result]:
+    def results(self, modules: Iterable[str]) -> dict[str, ToolResult]:
         """Of those tools that have one."""
         found = {}
         for module in modules:
@@ -64,7 +64,7 @@ class Memory:
             if result.success is not None and not result.success.is_accepted
         }
 
-    def write(self, result: Result) -> None:
+    def write(self, result: ToolResult) -> None:
         self.is_lost |= not append_sealed(self._path(result.module), "tool", to_row(result))
 
     def databases(self) -> dict[str, KnownDatabase]:

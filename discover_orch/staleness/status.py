@@ -1,7 +1,7 @@
 """Where each tool stands: fresh or stale, and why.
 
-In: what is there now (`Present`), and the values that a command line gives. Out: a `Standing` for each tool. A tool
-is stale for reasons of its own, or because one is that comes before it. Reads, never writes.
+In: what is there now (`CurrentState`), and the values that a command line gives. Out: a `Freshness` for each tool.
+A tool is stale for reasons of its own, or because one is that comes before it. Reads, never writes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.current import Params, Present
-from discover_orch.staleness.fingerprint import ANY, Standing, compare, later_writers
-from discover_orch.staleness.last_result import Moment, Result
+from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.fingerprint import ANY, Freshness, compare, later_writers
+from discover_orch.staleness.last_result import Moment, ToolResult
 from discover_orch.state.journal import find_runs, has_ended, read_record
 
 #: How a last run may have ended so that what was remembered before still holds.
@@ -24,11 +24,11 @@ ROLLED_BACK = ("failed", "interrupted", "cancelled")
 
 
 def find_standings(
-    present: Present,
+    present: CurrentState,
     params_of: Callable[[Tool], Params],
     *,
     within: Collection[str] | None = None,
-) -> dict[str, Standing]:
+) -> dict[str, Freshness]:
     """Of all tools, in the order of everything, with what each would get for its parameters. What makes others stale
     downstream is looked for among `within` alone, where that is given: these are to run. Else a tool of which only the
     last try failed makes no other stale: it was rolled back, and they rest on its success before that."""
@@ -50,7 +50,9 @@ def find_standings(
     }
 
 
-def _own_standings(present: Present, params_of: Callable[[Tool], Params]) -> dict[str, Standing]:
+def _own_standings(
+    present: CurrentState, params_of: Callable[[Tool], Params]
+) -> dict[str, Freshness]:
     registry = present.registry
     code = present.read_code(registry.order)
     unended = _find_unended(present.project.root)
@@ -69,7 +71,7 @@ def _own_standings(present: Present, params_of: Callable[[Tool], Params]) -> dic
         ended_badly = (
             result is not None and success is not None and result.last.status in ROLLED_BACK
         )
-        found[module] = Standing(
+        found[module] = Freshness(
             module=module,
             reasons=tuple(reasons),
             word=word,
@@ -79,7 +81,7 @@ def _own_standings(present: Present, params_of: Callable[[Tool], Params]) -> dic
 
 
 def _judge_ending(
-    tool: Tool, result: Result | None, unended: tuple[str, str] | None
+    tool: Tool, result: ToolResult | None, unended: tuple[str, str] | None
 ) -> tuple[str, list[str]]:
     """A word for how its last run ended, and the reasons that follow from that alone. `unended` has the status and
     the run where its last one has no end."""
@@ -118,7 +120,7 @@ def _find_unended(root: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _writers(present: Present) -> dict[str, list[tuple[int, Moment, str]]]:
+def _writers(present: CurrentState) -> dict[str, list[tuple[int, Moment, str]]]:
     """For each table of the database of now who wrote it, the latest run first: place in the order, run, name."""
     found: dict[str, list[tuple[int, Moment, str]]] = {}
     registry = present.registry
@@ -131,7 +133,7 @@ def _writers(present: Present) -> dict[str, list[tuple[int, Moment, str]]]:
     return found
 
 
-def _writes(result: Result, present: Present, tool: Tool) -> Iterable[tuple[str, Moment]]:
+def _writes(result: ToolResult, present: CurrentState, tool: Tool) -> Iterable[tuple[str, Moment]]:
     """The tables that it wrote in the database of now, and when. What it has left there as it failed is the later."""
     found: dict[str, Moment] = {}
     success, left = result.success, result.left

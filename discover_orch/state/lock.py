@@ -31,7 +31,7 @@ LONGEST = 4096
 INTERVAL, SILENT = 0.2, 10.0
 
 
-class Holder(Struct, frozen=True, kw_only=True):
+class LockHolder(Struct, frozen=True, kw_only=True):
     """Who holds the lock: process id (0 where it has not said so yet), and since when, `14:03:22`."""
 
     pid: int = 0
@@ -43,7 +43,7 @@ class Holder(Struct, frozen=True, kw_only=True):
         return f"another run of this project is going on{who}"
 
 
-class Lock:
+class ProjectLock:
     """Not held until `take` gives None."""
 
     def __init__(self, root: str) -> None:
@@ -51,7 +51,7 @@ class Lock:
         self._fd = -1
         self._record: Record | None = None
 
-    def take(self, *, waits: bool = False) -> Holder | None:
+    def take(self, *, waits: bool = False) -> LockHolder | None:
         """None: it is ours, or there is none to be had. Else who holds it; with `waits` it is waited for."""
         try:
             make_folder(self._folder)
@@ -101,8 +101,8 @@ class Record:
         self._takeover = os.path.join(folder, TAKEOVER)
         self._mine: dict[str, Any] | None = None
 
-    def take(self, *, waits: bool) -> Holder | None:
-        """As `Lock.take` has it."""
+    def take(self, *, waits: bool) -> LockHolder | None:
+        """As `ProjectLock.take` has it."""
         while True:
             try:
                 if self._make():
@@ -207,8 +207,8 @@ def _read(fd: int) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _holder(owner: dict[str, Any]) -> Holder:
+def _holder(owner: dict[str, Any]) -> LockHolder:
     try:
-        return Holder(pid=int(owner["pid"]), since=str(owner["since"]))
+        return LockHolder(pid=int(owner["pid"]), since=str(owner["since"]))
     except (ValueError, TypeError, KeyError):
-        return Holder()
+        return LockHolder()

@@ -1,13 +1,13 @@
 """What changed from one run to another: tools, statuses, parameters, times, code.
 
-In: two runs as `history` reads them. Out: a `Comparison`. Pure.
+In: two runs as `history` reads them. Out: a `RunDiff`. Pure.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from discover_orch.state.run_record import Planned, RunRecord, ToolRecord
+from discover_orch.state.run_record import RecordedStep, RunRecord, ToolRecord
 
 
 class ParamChange(Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class ToolChange(Struct, frozen=True, kw_only=True):
         return self.statuses[0] != self.statuses[1] or bool(self.params or self.is_code_changed)
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
+class RunDiff(Struct, frozen=True, kw_only=True):
     """What changed from one run to another; `added` and `removed` are tools of one of them alone."""
 
     old: RunRecord
@@ -44,7 +44,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     tools: tuple[ToolChange, ...] = ()
 
 
-def comparison(old: RunRecord, new: RunRecord) -> Comparison:
+def comparison(old: RunRecord, new: RunRecord) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}
@@ -67,7 +67,7 @@ def comparison(old: RunRecord, new: RunRecord) -> Comparison:
                 else None,
             )
         )
-    return Comparison(
+    return RunDiff(
         old=old,
         new=new,
         added=tuple(tool for tool in new.tools if tool.module not in before),
@@ -76,7 +76,7 @@ def comparison(old: RunRecord, new: RunRecord) -> Comparison:
     )
 
 
-def _param_changes(old: Planned, new: Planned) -> tuple[ParamChange, ...]:
+def _param_changes(old: RecordedStep, new: RecordedStep) -> tuple[ParamChange, ...]:
     was, is_now = old.given, new.given
     pairs = (
         (

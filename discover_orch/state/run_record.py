@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MASK = "***"
 
 
-class Given(Struct, frozen=True, kw_only=True):
+class RecordedParam(Struct, frozen=True, kw_only=True):
     """The value of a parameter: its texts, and where it came from, `--since`."""
 
     texts: tuple[str, ...] = ()
@@ -30,27 +30,29 @@ class Given(Struct, frozen=True, kw_only=True):
         return ", ".join(self.texts)
 
 
-class Planned(Struct, frozen=True, kw_only=True):
+class RecordedStep(Struct, frozen=True, kw_only=True):
     """What the plan held for one tool; `secrets` are parameters whose value was not written, `code` says what its
     code was, and only whether two of them are equal counts ("" is not known)."""
 
     module: str
     name: str
     stage: str = ""
-    params: Mapping[str, Given] = field(default_factory=dict)
+    params: Mapping[str, RecordedParam] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     code: str = ""
 
     @property
-    def given(self) -> dict[str, Given]:
+    def given(self) -> dict[str, RecordedParam]:
         """All of them, secrets masked."""
-        extra = {name: Given(texts=(text,), origin="-p") for name, text in self.extra.items()}
-        secrets = {name: Given(texts=(MASK,)) for name in self.secrets}
+        extra = {
+            name: RecordedParam(texts=(text,), origin="-p") for name, text in self.extra.items()
+        }
+        secrets = {name: RecordedParam(texts=(MASK,)) for name in self.secrets}
         return {**extra, **secrets, **self.params}
 
 
-class Fault(Struct, frozen=True, kw_only=True):
+class RecordedError(Struct, frozen=True, kw_only=True):
     """Why a tool failed, as the JSON of a run tells it."""
 
     kind: str = ""
@@ -68,7 +70,7 @@ class ToolRecord(Struct, frozen=True, kw_only=True):
     status: str
     duration: float | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
-    error: Fault | None = None
+    error: RecordedError | None = None
     notes: tuple[str, ...] = ()
     attempt: int = 1
     has_started: bool = False
@@ -84,7 +86,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     kind: str = "run"
     targets: tuple[str, ...] = ()
     tools: tuple[ToolRecord, ...] = ()
-    plan: tuple[Planned, ...] = ()
+    plan: tuple[RecordedStep, ...] = ()
     duration: float | None = None
     exit_code: int | None = None
     database: str = ""
@@ -94,13 +96,13 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def params(self) -> dict[str, Given]:
+    def params(self) -> dict[str, RecordedParam]:
         """By name where all tools got the same, else by `tool.name`."""
-        found: dict[str, dict[str, Given]] = {}
+        found: dict[str, dict[str, RecordedParam]] = {}
         for planned in self.plan:
             for name, given in planned.given.items():
                 found.setdefault(name, {})[planned.name] = given
-        told: dict[str, Given] = {}
+        told: dict[str, RecordedParam] = {}
         for name, by_tool in found.items():
             first = next(iter(by_tool.values()))
             if all(given == first for given in by_tool.values()):
@@ -110,7 +112,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
         return told
 
 
-class Writer(Struct, frozen=True, kw_only=True):
+class WriterProcess(Struct, frozen=True, kw_only=True):
     """The process that wrote a journal."""
 
     pid: int
@@ -118,13 +120,13 @@ class Writer(Struct, frozen=True, kw_only=True):
     boot: str | None = None
 
 
-def read_writer(lines: Iterable[bytes]) -> Writer | None:
+def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
     """Whose end would be the end of the run; None where that is recorded already, or nobody can say whose."""
     writer = None
     for document in _documents(lines):
         if document["event"] == "run_started":
             pid, process, boot = (document.get(name) for name in ("pid", "process", "boot"))
-            writer = Writer(
+            writer = WriterProcess(
                 pid=pid if _is_int(pid) else 0,
                 process=process if _is_int(process) else None,
                 boot=boot if isinstance(boot, str) else None,
@@ -237,9 +239,9 @@ def _tool(document: dict[str, Any], begun: set[str]) -> ToolRecord:
     )
 
 
-def _fault(error: dict[str, Any]) -> Fault:
+def _fault(error: dict[str, Any]) -> RecordedError:
     line = error.get("line")
-    return Fault(
+    return RecordedError(
         kind=_text(error, "kind"),
         type=_text(error, "type"),
         message=_text(error, "message"),
@@ -248,10 +250,10 @@ def _fault(error: dict[str, Any]) -> Fault:
     )
 
 
-def _plan(rows: object) -> tuple[Planned, ...]:
+def _plan(rows: object) -> tuple[RecordedStep, ...]:
     """Those entries that can be read."""
     return tuple(
-        Planned(
+        RecordedStep(
             module=row["module"],
             name=_text(row, "name") or row["module"],
             stage=_text(row, "stage"),
@@ -265,9 +267,9 @@ def _plan(rows: object) -> tuple[Planned, ...]:
     )
 
 
-def _params(table: object) -> dict[str, Given]:
+def _params(table: object) -> dict[str, RecordedParam]:
     return {
-        name: Given(texts=_texts(one.get("texts")), origin=_text(one, "origin"))
+        name: RecordedParam(texts=_texts(one.get("texts")), origin=_text(one, "origin"))
         for name, one in _pairs(table)
         if isinstance(one, dict)
     }

@@ -1,7 +1,8 @@
 """How watching will work on this machine: what `orch check --watch` tells.
 
-In: a `Ground`. Out: an `Outlook`. It subscribes for a moment as a watch would, and has a spare import what the tools
-import from elsewhere, to see how long that takes; none of the project's modules are imported, and no tool runs.
+In: a `WatchedProject`. Out: an `WatchDiagnostics`. It subscribes for a moment as a watch would, and has a spare
+import what the tools import from elsewhere, to see how long that takes; none of the project's modules are imported,
+and no tool runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from msgspec import Struct
 from discover_orch.execution import session
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import close_worker
-from discover_orch.execution.worker_exit import Died
+from discover_orch.execution.worker_exit import WorkerDied
 from discover_orch.model.errors import Problem
 from discover_orch.watch.files.filesystems import (
     Limits,
@@ -24,7 +25,7 @@ from discover_orch.watch.files.filesystems import (
     sends_events,
 )
 from discover_orch.watch.files.watcher import Watcher
-from discover_orch.watch.project_state import Ground
+from discover_orch.watch.project_state import WatchedProject
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Seconds that imports may take altogether before they are given up.
@@ -41,7 +42,7 @@ class WatchedFolder(Struct, frozen=True, kw_only=True):
     inside: int
 
 
-class Outlook(Struct, frozen=True, kw_only=True):
+class WatchDiagnostics(Struct, frozen=True, kw_only=True):
     """`look` is how many seconds one look at all files takes, `interval` how many lie between two of them. `observed`
     are how many data files count because tools were seen to read or to miss them, `listed` how many folders.
 
@@ -56,44 +57,44 @@ class Outlook(Struct, frozen=True, kw_only=True):
     interval: float
     limits: Limits
     imports: tuple[tuple[str, float, str], ...]
-    doubts: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
     observed: int = 0
     listed: int = 0
 
 
 def find_outlook(
-    ground: Ground, *, must_poll: bool = False, preload: tuple[str, ...] | None = None
-) -> Outlook:
+    watched: WatchedProject, *, must_poll: bool = False, preload: tuple[str, ...] | None = None
+) -> WatchDiagnostics:
     """`preload` None: what the watched tools import; else these modules."""
-    project = ground.view.project
-    deep, flat = ground.survey.folders
+    project = watched.view.project
+    deep, flat = watched.watch_set.folders
     watcher = Watcher(project.root, lambda: None, must_poll=must_poll)
     try:
         watcher.watch(deep, flat)
-        doubts = list(watcher.check())
-        mode, interval = watcher.mode, watcher.interval(len(ground.manifest))
+        warnings = list(watcher.check())
+        mode, interval = watcher.mode, watcher.interval(len(watched.snapshot))
     finally:
         watcher.close()
     started = time.perf_counter()
-    ground.manifest.look()
+    watched.snapshot.look()
     look = time.perf_counter() - started
-    wanted = ground.preload() if preload is None else tuple((name, ()) for name in preload)
+    wanted = watched.preload() if preload is None else tuple((name, ()) for name in preload)
     order = Preload(
         root=project.root, pythonpath=session.absolute_pythonpath(project), modules=wanted
     )
     imports, more = _try_imports(order)
-    return Outlook(
+    return WatchDiagnostics(
         folders=tuple(_folder(project.root, path, is_deep=path in deep) for path in (*deep, *flat)),
-        files=len(ground.manifest),
-        tools=len(ground.targets),
+        files=len(watched.snapshot),
+        tools=len(watched.targets),
         mode=mode,
         look=look,
         interval=interval,
         limits=read_limits(),
         imports=tuple(sorted(imports, key=_slowest)),
-        doubts=(*doubts, *more),
-        observed=ground.survey.observed[0],
-        listed=ground.survey.observed[1],
+        warnings=(*warnings, *more),
+        observed=watched.watch_set.observed[0],
+        listed=watched.watch_set.observed[1],
     )
 
 
@@ -119,7 +120,7 @@ def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], li
             for event in worker.events(0.5):
                 if isinstance(event, Preloaded):
                     return event.modules, _shadowed(event.shadowed)
-                if isinstance(event, Died):
+                if isinstance(event, WorkerDied):
                     return (), [_doubt(f"the imports ahead end the process: it {event.sentence}")]
         return (), [_doubt(f"the imports ahead take longer than {PATIENCE:g} s")]
     finally:

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from discover_orch.execution.session import Signals
 from discover_orch.model.errors import Problem
-from discover_orch.watch.files.debounce import Debouncer, Hint, Look
+from discover_orch.watch.files.debounce import Debouncer, FileEvent, Look
 from discover_orch.watch.files.watcher import Watcher
-from discover_orch.watch.snapshot import News, is_git_busy, read_index
+from discover_orch.watch.snapshot import SnapshotDiff, is_git_busy, read_index
 
 #: Seconds that a run has to itself before anything else is done beside it.
 SOON = 0.1
@@ -32,7 +32,7 @@ FEW = 10
 LEAST = 0.2
 
 
-class Keys(Protocol):
+class KeySource(Protocol):
     def listen(self, ring: Callable[[], None]) -> None:
         """Begin to read, and ring when a line has come."""
 
@@ -40,14 +40,14 @@ class Keys(Protocol):
         """Lines that were typed since the last time, without their newlines."""
 
 
-class Eye(Protocol):
+class ChangeDetector(Protocol):
     """Looks at files: what an event is worth, and what has changed without one."""
 
     def is_relevant(self, path: str, *, is_folder: bool) -> bool: ...
 
     def judge(self, path: str) -> Look: ...
 
-    def look(self, hinted: Collection[str] = ()) -> News: ...
+    def look(self, hinted: Collection[str] = ()) -> SnapshotDiff: ...
 
     def differing(self) -> Mapping[str, Problem | None]: ...
 
@@ -58,48 +58,48 @@ class Eye(Protocol):
     def __len__(self) -> int: ...
 
 
-class Wished(Struct, frozen=True, kw_only=True):
+class SignalReceived(Struct, frozen=True, kw_only=True):
     """A signal: `interrupt`, `kill` or `suspend`."""
 
     wish: str
 
 
-class Pressed(Struct, frozen=True, kw_only=True):
+class KeyPressed(Struct, frozen=True, kw_only=True):
     key: str
 
 
-class Calm(Struct, frozen=True, kw_only=True):
+class FilesChanged(Struct, frozen=True, kw_only=True):
     """A burst of file events is over: these paths, and with `is_rescan` perhaps others."""
 
     paths: tuple[str, ...]
     is_rescan: bool = False
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class WatchProblem(Struct, frozen=True, kw_only=True):
     """Something about watching itself, that the user should know."""
 
     problem: Problem
 
 
-Occurrence = Wished | Pressed | Calm | Found
+SourceEvent = SignalReceived | KeyPressed | FilesChanged | WatchProblem
 
 
-class Attention:
-    """Listens from the moment it is made; `eye` may be another one later."""
+class EventSources:
+    """Listens from the moment it is made; `detector` may be another one later."""
 
     def __init__(
         self,
         signals: Signals,
         watcher: Watcher,
         debouncer: Debouncer,
-        eye: Callable[[], Eye],
+        detector: Callable[[], ChangeDetector],
         *,
-        keys: Keys | None,
+        keys: KeySource | None,
         root: str,
         clock: Callable[[], float],
     ) -> None:
         self._signals, self._watcher, self._debouncer = signals, watcher, debouncer
-        self._eye, self._keys, self._root, self._clock = eye, keys, root, clock
+        self._detector, self._keys, self._root, self._clock = detector, keys, root, clock
         self._next_look = clock() + LEAST
         self._suspects: dict[str, None] = {}  # found by a look alone, perhaps still being written
         self._index = read_index(root)
@@ -133,11 +133,11 @@ class Attention:
         poll.register(self.wake, select.POLLIN)
         poll.poll(min(self.patience, most) * 1000 + 0.3)
 
-    def take(self) -> list[Occurrence]:
+    def take(self) -> list[SourceEvent]:
         """What has come; file events only when they are calm."""
-        found: list[Occurrence] = [Wished(wish=wish) for wish in self._signals.take()]
+        found: list[SourceEvent] = [SignalReceived(wish=wish) for wish in self._signals.take()]
         if self._keys is not None:
-            found += [Pressed(key=key) for key in self._keys.take()]
+            found += [KeyPressed(key=key) for key in self._keys.take()]
         for hint in self._watcher.take():
             self._hear(hint)
         if self._clock() >= self._next_look:
@@ -156,7 +156,7 @@ class Attention:
                 index, self._index = self._index, read_index(self._root)
                 # git has been at work: its other files may not have been told of yet
                 is_rescan = batch.is_rescan or index != self._index
-                found.append(Calm(paths=batch.paths, is_rescan=is_rescan))
+                found.append(FilesChanged(paths=batch.paths, is_rescan=is_rescan))
         return found
 
     def look_soon(self) -> None:
@@ -170,7 +170,7 @@ class Attention:
     def hear_again(self, paths: Collection[str]) -> None:
         """Paths that were found to have changed by somebody else's look."""
         for path in paths:
-            self._hear(Hint(kind="changed", path=path, at=self._clock()))
+            self._hear(FileEvent(kind="changed", path=path, at=self._clock()))
 
     def _must_hear_more(self, now: float) -> bool:
         """Whether more of the burst is on its way, as on a busy machine; not asked for long, as tools write too."""
@@ -183,43 +183,43 @@ class Attention:
     def _is_emptied(self, now: float) -> bool:
         """Whether a file that was sound is being written again at this very moment: then it gets the time that one
         gets which was found so."""
-        eye, emptied = self._eye(), False
+        detector, emptied = self._detector(), False
         for path, look in self._looks.items():
-            if look == "sound" and eye.judge(path) == "unsound":
+            if look == "sound" and detector.judge(path) == "unsound":
                 self._looks[path] = "unsound"
-                self._debouncer.hear(Hint(kind="written", path=path, at=now), "unsound")
+                self._debouncer.hear(FileEvent(kind="written", path=path, at=now), "unsound")
                 emptied = True
         return emptied
 
-    def _hear(self, hint: Hint) -> None:
-        eye = self._eye()
+    def _hear(self, hint: FileEvent) -> None:
+        detector = self._detector()
         if hint.kind == "lost":
             self._debouncer.hear(hint)
-        elif eye.is_relevant(hint.path, is_folder=hint.is_folder):
+        elif detector.is_relevant(hint.path, is_folder=hint.is_folder):
             self.heard += 1
-            look = None if hint.is_folder else eye.judge(hint.path)
+            look = None if hint.is_folder else detector.judge(hint.path)
             if look is not None and len(self._looks) < FEW:
                 self._looks[hint.path] = look
             self._debouncer.hear(hint, look)
 
-    def _look_round(self) -> list[Occurrence]:
+    def _look_round(self) -> list[SourceEvent]:
         """Whatever the system lost or never told: the disk is compared, and the watcher's health is."""
-        eye, started = self._eye(), self._clock()
+        detector, started = self._detector(), self._clock()
         problems: list[Problem] = []
         if self._debouncer.due(self._clock()) is None:  # else the look at what is due finds it
-            news = eye.look()
+            news = detector.look()
             still = [path for path in self._suspects if path not in news.paths]
             self._suspects = dict.fromkeys(news.paths)
-            missed = [path for path in still if path in eye.differing()]
+            missed = [path for path in still if path in detector.differing()]
             self.hear_again(missed)
             # Of a change of permissions no event is asked for, so none has been missed.
             is_missed = any(
-                problem is None for path, problem in eye.differing().items() if path in missed
+                problem is None for path, problem in detector.differing().items() if path in missed
             )
             is_deaf = self._watcher.note_missed() if is_missed else None
             problems += [is_deaf] if is_deaf else []
-        problems += self._watcher.check(eye.folders)
+        problems += self._watcher.check(detector.folders)
         now = self._clock()
-        pause = max(self._watcher.interval(len(eye)), (now - started) / SHARE, LEAST)
+        pause = max(self._watcher.interval(len(detector)), (now - started) / SHARE, LEAST)
         self._next_look = now + (CONFIRM if self._suspects else pause)
-        return [Found(problem=problem) for problem in problems]
+        return [WatchProblem(problem=problem) for problem in problems]

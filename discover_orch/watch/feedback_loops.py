@@ -15,11 +15,11 @@ MOST = 3
 MOST_UNSEEN = 10
 
 
-class Loops:
+class FeedbackLoops:
     """Counts runs in a row, by file."""
 
     def __init__(self) -> None:
-        self.let_be: set[str] = set()
+        self.muted: set[str] = set()
         self._times: dict[str, int] = {}
         self._written: set[str] = set()
 
@@ -31,7 +31,7 @@ class Loops:
         """These changed while nothing ran: the user's own saves."""
         for path in paths:
             self._times.pop(path, None)
-            self.let_be.discard(path)
+            self.muted.discard(path)
 
     def note_end(self) -> None:
         """A run has ended, and set off no other."""
@@ -43,11 +43,11 @@ class Loops:
         Gives back (path, times) for each that the user should hear of now.
         """
         told = []
-        for path in sorted(set(paths) - self.let_be):
+        for path in sorted(set(paths) - self.muted):
             times = self._times[path] = self._times.get(path, 0) + 1
             is_made = path in self._written or path in data
             if is_made and times > MOST:
-                self.let_be.add(path)
+                self.muted.add(path)
             if times == (MOST if is_made else MOST_UNSEEN) + 1:
                 told.append((path, times - 1))
         return told

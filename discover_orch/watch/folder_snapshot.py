@@ -18,7 +18,7 @@ from discover_orch.watch.files.subscriptions import NOISE
 _EMPTY: frozenset[str] = frozenset()
 
 
-class Listings:
+class FolderSnapshots:
     """Of no folder before `arrange`."""
 
     def __init__(self, root: str) -> None:

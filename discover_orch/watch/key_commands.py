@@ -8,54 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from discover_orch.watch.outbox import Telling
-from discover_orch.watch.project_state import Ground
-from discover_orch.watch.schedule import Course
+from discover_orch.watch.outbox import Outbox
+from discover_orch.watch.project_state import WatchedProject
+from discover_orch.watch.schedule import Schedule
 
 
-class Keypad:
+class KeyCommands:
     """`look_again` is what follows a pause: it takes in all that has changed meanwhile, and gives what the run that is
     going on is asked for."""
 
     def __init__(
         self,
-        ground: Ground,
-        course: Course,
-        telling: Telling,
+        watched: WatchedProject,
+        schedule: Schedule,
+        telling: Outbox,
         look_again: Callable[[], list[str]],
     ) -> None:
-        self._ground, self._course = ground, course
+        self._watched, self._schedule = watched, schedule
         self._telling, self._look_again = telling, look_again
 
     def press(self, key: str) -> list[str]:
         """Do it, and answer; the wishes for the run that is going on."""
-        ground, course = self._ground, self._course
+        watched, schedule = self._watched, self._schedule
         key = key.strip().lower()
         match key:
             case "" | "r":
-                return self._ask(key, course.latest or ground.targets, "what ran last")
+                return self._ask(key, schedule.latest or watched.targets, "what ran last")
             case "a":
-                return self._ask(key, ground.targets, "everything")
+                return self._ask(key, watched.targets, "everything")
             case "f":
-                failed = course.failed
-                below = ground.registry.downstream(failed) if failed else ()
-                return self._ask(key, [one for one in ground.targets if one in below], "failed")
-            case "c" if course.is_running:
+                failed = schedule.failed
+                below = watched.registry.downstream(failed) if failed else ()
+                return self._ask(key, [one for one in watched.targets if one in below], "failed")
+            case "c" if schedule.is_running:
                 return self._answer(key, "cancelling", "cancel")
             case "c":
                 return self._answer(key, "nothing is running")
             case "s":
-                return self._answer(key, f"scope: {course.turn_scope()}")
-            case "p" if course.is_paused:
-                course.is_paused = False
+                return self._answer(key, f"scope: {schedule.turn_scope()}")
+            case "p" if schedule.is_paused:
+                schedule.is_paused = False
                 self._answer(key, "watching again")
                 return self._look_again()
             case "p":
-                course.is_paused = True
+                schedule.is_paused = True
                 return self._answer(key, "paused: changes wait (p goes on)")
             case "q":
-                course.is_over = True
-                return self._answer(key, "bye", "interrupt") if course.is_running else []
+                schedule.is_over = True
+                return self._answer(key, "bye", "interrupt") if schedule.is_running else []
             case "h" | "?":
                 return self._answer("h")
             case _:
@@ -63,20 +63,20 @@ class Keypad:
 
     def _ask(self, key: str, tools: Collection[str], why: str) -> list[str]:
         """Run these now; what is going on makes way."""
-        ground, course = self._ground, self._course
-        wanted = [one for one in tools if one in ground.targets]
-        if ground.problems:
+        watched, schedule = self._watched, self._schedule
+        wanted = [one for one in tools if one in watched.targets]
+        if watched.problems:
             return self._answer(key, "nothing can be run before what was told is mended")
         if not wanted:
             return self._answer(
                 key, "nothing has failed" if key == "f" else "there is nothing to run"
             )
-        ready = course.put_down(wanted, f"asked for: {why}")
-        waits = f"; {', '.join(ground.waiting)}: not before the mend" if ground.waiting else ""
+        ready = schedule.enqueue(wanted, f"asked for: {why}")
+        waits = f"; {', '.join(watched.waiting)}: not before the mend" if watched.waiting else ""
         if not ready:
             return self._answer(key, f"nothing can be run now{waits}")
-        course.make_way()
-        if not course.is_running:
+        schedule.make_way()
+        if not schedule.is_running:
             return self._answer(key, f"running {why}{waits}")
         return self._answer(key, f"cancelling, then running {why}{waits}", "cancel")
 

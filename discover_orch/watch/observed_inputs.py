@@ -1,7 +1,7 @@
 """What a watch has seen its tools do: what each needs beside its code, and what it met in the latest run.
 
-In: what is remembered of earlier runs, and what tools were seen to do as they end. Out: `Inputs`, and of data files
-that changed during a run those that each of their readers has read as they stand. Stats files, reads folders;
+In: what is remembered of earlier runs, and what tools were seen to do as they end. Out: `ToolInputs`, and of data
+files that changed during a run those that each of their readers has read as they stand. Stats files, reads folders;
 knows neither order nor runs.
 """
 
@@ -11,10 +11,10 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from discover_orch.model.dataflow import Dataflow, merge
-from discover_orch.model.observation import SIDE_FILES, Seen
+from discover_orch.model.observation import SIDE_FILES, Observation
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.affected import Inputs, find_inputs, meets_input
-from discover_orch.staleness.file_hashes import Evidence, mark_of
+from discover_orch.staleness.affected import ToolInputs, find_inputs, meets_input
+from discover_orch.staleness.file_hashes import FileHashes, mark_of
 from discover_orch.staleness.last_result import Mark
 
 _UNKNOWN = Dataflow()
@@ -22,7 +22,7 @@ _UNKNOWN = Dataflow()
 MANY_FOLDERS = 16
 
 
-class Sightings:
+class ObservedInputs:
     """`flows` is what each tool was seen to do at its last success. `has_news` until somebody takes them."""
 
     def __init__(self, root: str) -> None:
@@ -30,10 +30,10 @@ class Sightings:
         self.flows: dict[str, Dataflow] = {}
         self.has_news = False
         self._failed: dict[str, Dataflow] = {}  # since their last success
-        self._latest: dict[str, Seen] = {}  # in the latest run
+        self._latest: dict[str, Observation] = {}  # in the latest run
         self._begun: set[str] = set()  # in the same
         self._database = ""
-        self._known: dict[str, tuple[Tool, Dataflow, Dataflow, Inputs]] = {}
+        self._known: dict[str, tuple[Tool, Dataflow, Dataflow, ToolInputs]] = {}
 
     def recall(self, flows: Mapping[str, Dataflow], database: str = "") -> None:
         """What is remembered from here on; of what is not, what was seen stays."""
@@ -48,7 +48,7 @@ class Sightings:
     def note_start(self, module: str) -> None:
         self._begun.add(module)
 
-    def note_end(self, module: str, seen: Seen, *, has_passed: bool) -> None:
+    def note_end(self, module: str, seen: Observation, *, has_passed: bool) -> None:
         """One that has failed needs what it met this time as well: it may be what makes it pass."""
         self._latest[module] = seen
         if seen.database:
@@ -70,7 +70,7 @@ class Sightings:
             return frozenset()
         return frozenset(self._database + end for end in ("", *SIDE_FILES))
 
-    def find_inputs(self, tools: Iterable[Tool]) -> dict[str, Inputs]:
+    def find_inputs(self, tools: Iterable[Tool]) -> dict[str, ToolInputs]:
         """Of those of these tools that were seen to need anything."""
         found = {}
         for tool in tools:
@@ -120,7 +120,7 @@ class Sightings:
         tools = tuple(tools)
         inputs = self.find_inputs(tools)
         for tool in tools:
-            own = inputs.get(tool.module, Inputs())
+            own = inputs.get(tool.module, ToolInputs())
             reads = wanted & own.reads
             if tool.inputs:
                 reads |= {path for path in wanted if meets_input(path, tool.inputs)}
@@ -134,7 +134,9 @@ class Sightings:
             undone |= needs - met
         return done - undone
 
-    def _find_met(self, seen: Seen, reads: Collection[str], lists: Collection[str]) -> set[str]:
+    def _find_met(
+        self, seen: Observation, reads: Collection[str], lists: Collection[str]
+    ) -> set[str]:
         """What the tool has read as it stands, and seen in a folder whose names are still the same."""
         began = seen.began[0]
         marks = {path: (size, changed, inode) for path, size, changed, inode in seen.read}
@@ -147,11 +149,11 @@ class Sightings:
             and self._changed(path) < began
         }
         if lists:
-            evidence = Evidence(self._root, self._database)
+            file_hashes = FileHashes(self._root, self._database)
             same = {
                 folder
                 for folder, names in seen.listed
-                if evidence.folder(folder, seen.written) == names
+                if file_hashes.folder(folder, seen.written) == names
             }
             in_same = {path for path in lists if (path.rpartition("/")[0] or ".") in same}
             met = (met - (set(lists) - in_same)) | (in_same - (set(reads) - met))
@@ -167,7 +169,7 @@ class Sightings:
             return 0
 
 
-def find_folders(inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_folders(inputs: ToolInputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Where to listen for them: folders with all below them, and for themselves alone."""
     folders = {path.rpartition("/")[0] for path in inputs.reads | inputs.missed}
     folders |= {"" if folder == "." else folder for folder in inputs.folders}
@@ -179,7 +181,7 @@ def find_folders(inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(deep), tuple(flat)
 
 
-def _flow(seen: Seen) -> Dataflow:
+def _flow(seen: Observation) -> Dataflow:
     return Dataflow(
         reads=tuple(path for path, *_ in seen.read),
         writes=seen.written,

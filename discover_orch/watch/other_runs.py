@@ -7,13 +7,13 @@ ended. Reads the journal, and tries the lock; writes nothing else.
 from __future__ import annotations
 
 from discover_orch.state.journal import find_runs, read_record
-from discover_orch.state.lock import Lock
+from discover_orch.state.lock import ProjectLock
 
 
-class Others:
+class OtherRuns:
     """From the moment on at which it is made. `is_awaited`: one of them was found to be going on."""
 
-    def __init__(self, root: str, lock: Lock) -> None:
+    def __init__(self, root: str, lock: ProjectLock) -> None:
         self._root, self._lock = root, lock
         self._known = max(map(int, find_runs(root)), default=0)
         self._own: set[str] = set()

@@ -8,17 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from discover_orch.model.errors import Problem
-from discover_orch.watch.watch_events import Answered, Broken, Moment, Remark, Unchanged
+from discover_orch.watch.watch_events import (
+    CannotRun,
+    KeyAnswered,
+    NoMeaningfulChange,
+    WatchEvent,
+    WatchNote,
+)
 
 #: Seconds of calm after which files that were saved without a change are told, all in one line.
 GATHER = 0.3
 
 
-class Telling:
+class Outbox:
     """A queue that knows what has been told already."""
 
     def __init__(self) -> None:
-        self._queue: list[Moment] = []
+        self._queue: list[WatchEvent] = []
         self._standing: set[Problem] = set()  # told, and not mended
         self._saved: dict[str, None] = {}
         self._saved_at = 0.0
@@ -31,20 +37,20 @@ class Telling:
         """Whether files that were saved wait to be told together."""
         return bool(self._saved)
 
-    def take(self) -> list[Moment]:
+    def take(self) -> list[WatchEvent]:
         taken, self._queue = self._queue, []
         return taken
 
-    def tell(self, moment: Moment) -> None:
+    def tell(self, moment: WatchEvent) -> None:
         """Behind whatever was saved before it."""
         self.flush()
         self._queue.append(moment)
 
     def remark(self, problem: Problem) -> None:
-        self.tell(Remark(problem=problem))
+        self.tell(WatchNote(problem=problem))
 
     def answer(self, key: str, sentence: str) -> None:
-        self.tell(Answered(key=key, sentence=sentence))
+        self.tell(KeyAnswered(key=key, sentence=sentence))
 
     def problems(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
         """What stands in the way now; each is told once, until it is mended."""
@@ -52,7 +58,7 @@ class Telling:
         new = [problem for problem in now if problem not in self._standing]
         self._standing = set(now)
         if new:
-            self.tell(Broken(problems=tuple(new), waiting=waiting))
+            self.tell(CannotRun(problems=tuple(new), waiting=waiting))
 
     def saved(self, paths: Collection[str], now: float) -> None:
         """Files of which nothing comes: a formatter saves many, one after another."""
@@ -67,7 +73,7 @@ class Telling:
 
     def flush(self) -> None:
         if self._saved:
-            self._queue.append(Unchanged(paths=tuple(self._saved)))
+            self._queue.append(NoMeaningfulChange(paths=tuple(self._saved)))
             self._saved.clear()
 
 

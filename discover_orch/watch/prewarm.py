@@ -7,34 +7,39 @@ time, and taken by the next run. It never holds up a run, and tells nothing.
 from __future__ import annotations
 
 from discover_orch.execution import session
-from discover_orch.execution.warm_worker import Spare, Taken, Wish, read_installation
-from discover_orch.watch.project_state import Ground
+from discover_orch.execution.warm_worker import (
+    ClaimedWorker,
+    WarmWorker,
+    WarmWorkerSpec,
+    read_installation,
+)
+from discover_orch.watch.project_state import WatchedProject
 from discover_orch.worker.protocol import Preload
 
 
-class Standby:
+class Prewarmer:
     """`preload` None: what the tools import; a tuple: these modules, perhaps none."""
 
-    def __init__(self, ground: Ground, preload: tuple[str, ...] | None) -> None:
-        self._ground, self._preload = ground, preload
+    def __init__(self, watched: WatchedProject, preload: tuple[str, ...] | None) -> None:
+        self._watched, self._preload = watched, preload
         self._installed = self._candidate = read_installation()
-        self._spare = Spare()
+        self._warm_worker = WarmWorker()
 
     def prepare(self) -> None:
         """Have a spare with all that is wanted by now, unless there is one."""
-        self._spare.prepare(self._wish())
+        self._warm_worker.prepare(self._wish())
 
-    def take(self) -> Taken:
+    def take(self) -> ClaimedWorker:
         """The spare, if there is one that fits."""
-        return self._spare.take(self._wish())
+        return self._warm_worker.take(self._wish())
 
     def avoid(self) -> None:
         """What is wanted by now ends the process that imports it."""
-        self._spare.avoid(self._wish())
+        self._warm_worker.avoid(self._wish())
 
     def is_new(self, sentence: str) -> bool:
         """Whether the reason for a cold start has not been told yet."""
-        return bool(self._spare.once(sentence))
+        return bool(self._warm_worker.once(sentence))
 
     def sees_installation(self) -> bool:
         """Whether packages were installed or removed; installing takes its time, so that two looks must agree."""
@@ -46,17 +51,17 @@ class Standby:
         return is_other
 
     def close(self) -> None:
-        self._spare.close()
+        self._warm_worker.close()
 
-    def _wish(self) -> Wish:
-        project = self._ground.view.project
+    def _wish(self) -> WarmWorkerSpec:
+        project = self._watched.view.project
         preload = self._preload
         modules = (
-            self._ground.preload() if preload is None else tuple((name, ()) for name in preload)
+            self._watched.preload() if preload is None else tuple((name, ()) for name in preload)
         )
         order = Preload(
             root=project.root,
             pythonpath=session.absolute_pythonpath(project),
             modules=modules,
         )
-        return Wish(order=order, installed=self._installed)
+        return WarmWorkerSpec(order=order, installed=self._installed)

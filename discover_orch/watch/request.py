@@ -1,8 +1,8 @@
 """What was asked to be watched, and the plan of it as the project stands now.
 
-In: what was typed, and a `View`. Out: a plan, with what stands in its way; and of two plans, the tools for which the
-configuration means something else. What cannot be read, or has gone, takes nothing away but itself: only the first
-plan raises as a run would. Runs nothing, and knows no changes of files.
+In: what was typed, and a `ProjectView`. Out: a plan, with what stands in its way; and of two plans, the tools for
+which the configuration means something else. What cannot be read, or has gone, takes nothing away but itself: only
+the first plan raises as a run would. Runs nothing, and knows no changes of files.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
-from discover_orch.planning import view as looking
-from discover_orch.planning.params import Values
+from discover_orch.planning import project_view
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan, Step, build_plan
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import Selection, select
-from discover_orch.planning.view import View
 
 
-class Planned(Struct, frozen=True, kw_only=True):
+class WatchPlan(Struct, frozen=True, kw_only=True):
     """`problems` stand in the way of a plan of all; `strays` are of targets that mean nothing any more."""
 
     plan: Plan
@@ -28,22 +28,22 @@ class Planned(Struct, frozen=True, kw_only=True):
     strays: tuple[Problem, ...] = ()
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class WatchRequest(Struct, frozen=True, kw_only=True):
     """What was asked to be watched, as typed."""
 
     start: str
     folder: str | None
     words: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    values: Values = field(default_factory=Values)
+    values: GivenParams = field(default_factory=GivenParams)
     database: str | None = None
 
-    def look(self, environ: Mapping[str, str]) -> View:
+    def look(self, environ: Mapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
-        view = looking.look(self.start, self.folder, environ)
-        return view if self.database is None else looking.with_database(view, self.database)
+        view = project_view.look(self.start, self.folder, environ)
+        return view if self.database is None else project_view.with_database(view, self.database)
 
-    def plan(self, view: View, before: Plan | None = None) -> Planned:
+    def plan(self, view: ProjectView, before: Plan | None = None) -> WatchPlan:
         """The plan of everything that is watched. Without one from before it raises UsageError and EmptyError; later
         on what stands in the way of one are problems."""
         is_first = before is None
@@ -51,9 +51,9 @@ class Request(Struct, frozen=True, kw_only=True):
         try:
             selection = self._select(view)
         except EmptyError as error:
-            if is_first and not view.registry.unhealthy:
+            if is_first and not view.registry.broken:
                 raise
-            return Planned(plan=Plan(words=self.words), problems=error.problems)
+            return WatchPlan(plan=Plan(words=self.words), problems=error.problems)
         except UsageError as error:
             if is_first:
                 raise
@@ -64,19 +64,19 @@ class Request(Struct, frozen=True, kw_only=True):
         except UsageError as error:
             if before is None:
                 raise
-            return Planned(plan=before, problems=error.problems, strays=strays)
-        return Planned(plan=plan, strays=strays)
+            return WatchPlan(plan=before, problems=error.problems, strays=strays)
+        return WatchPlan(plan=plan, strays=strays)
 
-    def _select(self, view: View) -> Selection:
+    def _select(self, view: ProjectView) -> Selection:
         """A file that cannot be read takes nothing away but itself."""
         try:
             return select(self.words, view.registry, exclude=self.exclude, place=view.place)
         except DiscoveryError:
             return self._select_some(view)
 
-    def _select_some(self, view: View) -> Selection:
+    def _select_some(self, view: ProjectView) -> Selection:
         """What the words mean, of those that mean anything."""
-        healthy = replace(view.registry, unhealthy=())
+        healthy = replace(view.registry, broken=())
         chosen: dict[str, str] = {}
         for word in self.words or ("full",):
             try:
@@ -88,7 +88,9 @@ class Request(Struct, frozen=True, kw_only=True):
         return Selection(tools=tuple(chosen), because=chosen, words=self.words)
 
 
-def find_differences(old: View, new: View, before: Plan, after: Plan) -> dict[str, str]:
+def find_differences(
+    old: ProjectView, new: ProjectView, before: Plan, after: Plan
+) -> dict[str, str]:
     """Tools for which the configuration means something else than before, each with a sentence."""
     was, now = old.project, new.project
     config = now.config or was.config or "the configuration"

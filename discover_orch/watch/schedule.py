@@ -13,18 +13,18 @@ from discover_orch.execution.run_state import Event, RunStatus, ToolFinished
 from discover_orch.model.errors import Problem
 from discover_orch.watch.agenda import Agenda
 from discover_orch.watch.progress import Progress, decide
-from discover_orch.watch.project_state import Ground
+from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.watch_events import SCOPES, Action, Scope
 
 WITH_STAGE = "its stage is affected"
 
 
-class Course:
+class Schedule:
     """`progress` is None while nothing runs; `latest` are the tools of the run that began last. `restarts`: the run
     that is going on makes way for a change or a key, and what it has not done comes again."""
 
-    def __init__(self, ground: Ground, scope: Scope, *, queues: bool = False) -> None:
-        self._ground, self._queues = ground, queues
+    def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
+        self._watched, self._queues = watched, queues
         self._agenda = Agenda()
         self._is_asked = False  # a key asked for the next run, which holds in a pause too
         self._passed: set[str] = set()  # in the run that is going on
@@ -84,21 +84,21 @@ class Course:
         if self.restarts:
             for module in self.latest:
                 if module not in self._passed:
-                    self.put_down([module], "its run was cancelled")
+                    self.enqueue([module], "its run was cancelled")
         self._agenda.forgive(self.latest)  # if it was by the user, then he wants none of it
 
     # What runs next.
 
-    def put_down(self, modules: Iterable[str], why: str, *, own: Collection[str] = ()) -> list[str]:
+    def enqueue(self, modules: Iterable[str], why: str, *, own: Collection[str] = ()) -> list[str]:
         """For the next run; or for one after a mend, where a file that they depend on cannot be read, or a tool
         upstream waits for that. Tools that are `own` have changed themselves, and only wait for their files.
 
         Gives back those that can run.
         """
-        blocked, ready = self._ground.blocked, []
+        blocked, ready = self._watched.blocked, []
         for module in modules:
-            if self._ground.is_held(module) or (module in blocked and module not in own):
-                self._ground.put_off(module, why)
+            if self._watched.is_held(module) or (module in blocked and module not in own):
+                self._watched.put_off(module, why)
             else:
                 self._agenda.put([module], why)
                 ready.append(module)
@@ -106,16 +106,16 @@ class Course:
 
     def plan_next(self, found: Mapping[str, str], action: Action) -> tuple[str, ...]:
         """What the change makes run; put down for the next run, unless the one that is going on will do."""
-        ground = self._ground
+        watched = self._watched
         if action == "none":
-            return tuple(one for one in ground.targets if one in found)
-        tools = ground.expand(found, self.scope)
+            return tuple(one for one in watched.targets if one in found)
+        tools = watched.expand(found, self.scope)
         ready: list[str] = []
         for one in tools:
             self._agenda.pending.pop(one, None)  # the newest reason holds
-            ready += self.put_down([one], found.get(one, WITH_STAGE), own=found)
+            ready += self.enqueue([one], found.get(one, WITH_STAGE), own=found)
         if ready:
-            self._agenda.add_owed(ground.registry, ground.targets, ground.is_held)
+            self._agenda.add_owed(watched.registry, watched.targets, watched.is_held)
         return tuple(ready)
 
     def is_put_down(self, module: str) -> bool:
@@ -135,10 +135,10 @@ class Course:
 
     def decide(self, found: Collection[str], *, is_structural: bool) -> Action:
         """What becomes of a change that affects these tools, and of the run that is going on."""
-        registry = self._ground.registry
+        registry = self._watched.registry
         concerned = set(found)
         if self.scope == "downstream":
-            concerned |= registry.downstream(found) & set(self._ground.targets)
+            concerned |= registry.downstream(found) & set(self._watched.targets)
         running = self.progress.running if self.progress else None
         tool = registry.tools.get(running or "")
         return decide(
@@ -153,4 +153,4 @@ class Course:
         """A file has just broken: where a tool that waits for its turn depends on it, the run goes no further."""
         if self.progress is None or not problems:
             return False
-        return any(self._ground.is_held(module) for module in self.progress.waiting)
+        return any(self._watched.is_held(module) for module in self.progress.waiting)

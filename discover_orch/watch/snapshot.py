@@ -23,11 +23,11 @@ from discover_orch.discovery.tree import (
     signature_of,
 )
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.affected import Inputs, meets_input
-from discover_orch.staleness.file_hashes import MAGIC, Evidence, find_data
-from discover_orch.staleness.import_graph import Sources
+from discover_orch.staleness.affected import ToolInputs, meets_input
+from discover_orch.staleness.file_hashes import MAGIC, FileHashes, find_data
+from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch.files.debounce import Look
-from discover_orch.watch.folder_snapshot import Listings
+from discover_orch.watch.folder_snapshot import FolderSnapshots
 
 #: Data files up to this many bytes are compared by content; of larger ones the signature counts.
 HASHED = 1 << 26
@@ -36,10 +36,10 @@ REMEMBERED = 16
 GONE = ""
 #: In place of a signature, of what is no file: a folder, and anything of which only counts that it is there.
 FOLDER, THERE = "/", "+"
-NOTHING = Inputs()
+NOTHING = ToolInputs()
 
 
-class State(Struct, frozen=True, kw_only=True):
+class FileState(Struct, frozen=True, kw_only=True):
     """`content` is a hash of the bytes, `meaning` one of what they mean; both GONE where there is no file."""
 
     signature: str
@@ -48,7 +48,7 @@ class State(Struct, frozen=True, kw_only=True):
     problem: Problem | None = None
 
 
-class News(Struct, frozen=True, kw_only=True):
+class SnapshotDiff(Struct, frozen=True, kw_only=True):
     """What a look found: `paths` whose meaning is another than at the last look, and those that were only
     saved."""
 
@@ -56,11 +56,11 @@ class News(Struct, frozen=True, kw_only=True):
     saved: tuple[str, ...] = ()
 
 
-class Manifest:
+class Snapshot:
     """Made empty; `arrange` says what to look at. Paths are relative to the root, with `/`."""
 
     def __init__(
-        self, root: str, sources: Sources, is_ignored: Callable[[str], bool] | None = None
+        self, root: str, sources: ImportGraph, is_ignored: Callable[[str], bool] | None = None
     ) -> None:
         self._root, self._sources, self._is_ignored = root, sources, is_ignored
         self._folders: tuple[str, ...] = ()
@@ -72,8 +72,8 @@ class Manifest:
         self._starts: tuple[str, ...] = ()
         self._inputs, self._nobodys = NOTHING, frozenset[str]()
         self._data: set[str] = set()  # read as data, whatever they are called
-        self._listings = Listings(root)
-        self._seen: dict[str, State] = {}
+        self._listings = FolderSnapshots(root)
+        self._seen: dict[str, FileState] = {}
         self._accepted: dict[str, str] = {}
         self._differing: dict[str, Problem | None] = {}
         self._broken: dict[str, Problem] = {}
@@ -91,7 +91,7 @@ class Manifest:
         extras: Iterable[str],
         patterns: Iterable[str],
         is_excluded: Callable[[str], bool] | None = None,
-        inputs: Inputs = NOTHING,
+        inputs: ToolInputs = NOTHING,
         nobodys: frozenset[str] = frozenset(),
     ) -> tuple[str, ...]:
         """Look at all modules below `folders`, at `extras` whether they are there or not (a folder ends in
@@ -131,7 +131,7 @@ class Manifest:
         self.accept(new)
         return tuple(path for path in news.paths if path not in new)
 
-    def look(self, hinted: Collection[str] = (), *, spares_data: bool = False) -> News:
+    def look(self, hinted: Collection[str] = (), *, spares_data: bool = False) -> SnapshotDiff:
         """Compare the disk with the last look; `hinted` files are read whatever their signature says. With
         `spares_data` the known data files are left for later."""
         started = time.time_ns()
@@ -156,7 +156,7 @@ class Manifest:
             names -= ignored
         return replace(news, paths=(*news.paths, *sorted(names))) if names else news
 
-    def glance(self, hinted: Collection[str]) -> News:
+    def glance(self, hinted: Collection[str]) -> SnapshotDiff:
         """A look at these files alone, where each is known and still there: else a whole one. It is fast, and
         `look` must follow."""
         now, started = {}, time.time_ns()
@@ -172,7 +172,7 @@ class Manifest:
 
     def _take_in(
         self, again: Iterable[str], now: Mapping[str, str], hinted: Collection[str]
-    ) -> News:
+    ) -> SnapshotDiff:
         """Read these files again, and say what has become of them."""
         seen = self._seen
         paths, saved = [], []
@@ -191,7 +191,7 @@ class Manifest:
             elif path in hinted or (before and before.content != state.content):
                 saved.append(path)
             self._compare(path)
-        return News(paths=tuple(paths), saved=tuple(saved))
+        return SnapshotDiff(paths=tuple(paths), saved=tuple(saved))
 
     def judge(self, path: str) -> Look:
         """One look at a path that an event named: `sound`, `unsound` (a module that is empty or does not
@@ -344,26 +344,28 @@ class Manifest:
             return THERE if signature != ABSENT or os.path.exists(full) else ABSENT
         return signature
 
-    def _read(self, path: str, signature: str) -> State:
+    def _read(self, path: str, signature: str) -> FileState:
         if signature in (ABSENT, FOLDER, THERE):
             if self.is_module(path):
                 self._sources.refresh(path)
-            return State(
+            return FileState(
                 signature=signature, content=signature.strip("-"), meaning=signature.strip("-")
             )
         if self.is_module(path):
             source = self._sources.refresh(path)
             if source is None:
-                return State(signature=ABSENT)
+                return FileState(signature=ABSENT)
             meaning = f"broken {source.hash}" if source.problem else source.meaning
-            return State(
+            return FileState(
                 signature=signature, content=source.hash, meaning=meaning, problem=source.problem
             )
         if int(signature.split(" ")[1]) > HASHED:
             content = f"large {signature}"
         else:
-            content, _ = Evidence(self._root).file(path)
-        return State(signature=signature if content else ABSENT, content=content, meaning=content)
+            content, _ = FileHashes(self._root).file(path)
+        return FileState(
+            signature=signature if content else ABSENT, content=content, meaning=content
+        )
 
 
 def _find_racy(signatures: Mapping[str, str], started: int) -> set[str]:

@@ -15,7 +15,7 @@ from discover_orch.discovery.scanner import ModuleSpace, scanned_folders
 from discover_orch.state.store import open_index
 
 
-class Structure:
+class ToolStructure:
     """Read from the index when it is first asked for, and again after each `forget`."""
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ class Structure:
         if path not in self._rows:
             folders = scanned_folders(project)
             return any(not one or path.startswith(one + "/") for one in folders)
-        from discover_orch.discovery import parse_files as reading
+        from discover_orch.discovery import parse_files
 
         name = ModuleSpace(project).name(path)
-        ((_, row),) = reading.read_rows(project.root, [(path, name)])
+        ((_, row),) = parse_files.read_rows(project.root, [(path, name)])
         is_same: bool = json.loads(json.dumps(row)) == self._rows[path]
         return not is_same
 

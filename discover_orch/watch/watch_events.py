@@ -21,7 +21,7 @@ SCOPES: tuple[Scope, ...] = ("stage", "tool", "downstream")
 Action = Literal["run", "none", "restart", "after", "hold", "wait"]
 
 
-class Waiting(Struct, frozen=True, kw_only=True):
+class WatchWaiting(Struct, frozen=True, kw_only=True):
     """It waits: whatever is saved from now on is seen. `files` are looked at, for `tools` tools.
 
     `failing` are the names of those that failed when they last ran.
@@ -36,7 +36,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     failing: tuple[str, ...] = ()
 
 
-class Changed(Struct, frozen=True, kw_only=True):
+class ChangesFound(Struct, frozen=True, kw_only=True):
     """Files of another meaning, or new or gone. `tools` are identities of those to run, with `reasons`.
 
     `gone` are the names of tools that are no more; `not_affected` is a number of watched tools.
@@ -53,20 +53,20 @@ class Changed(Struct, frozen=True, kw_only=True):
     is_switch: bool = False
 
 
-class Unchanged(Struct, frozen=True, kw_only=True):
+class NoMeaningfulChange(Struct, frozen=True, kw_only=True):
     """Files that were saved and mean what they meant when their tools last ran."""
 
     paths: tuple[str, ...]
 
 
-class Broken(Struct, frozen=True, kw_only=True):
+class CannotRun(Struct, frozen=True, kw_only=True):
     """What cannot be read or run as it stands; `waiting` are the names of tools that wait for the mend."""
 
     problems: tuple[Problem, ...]
     waiting: tuple[str, ...] = ()
 
 
-class Began(Struct, frozen=True, kw_only=True):
+class RunStarting(Struct, frozen=True, kw_only=True):
     """A run is about to begin: its plan, and why, in a few words.
 
     `imported` was ahead of it: (module, seconds, what went wrong); `cold` says why something was not, once.
@@ -80,17 +80,25 @@ class Began(Struct, frozen=True, kw_only=True):
     cold: str = ""
 
 
-class Remark(Struct, frozen=True, kw_only=True):
+class WatchNote(Struct, frozen=True, kw_only=True):
     """A sentence for the user, that is no failure of a tool."""
 
     problem: Problem
 
 
-class Answered(Struct, frozen=True, kw_only=True):
+class KeyAnswered(Struct, frozen=True, kw_only=True):
     """A key was pressed: what it did, in a sentence, or the keys there are."""
 
     key: str
     sentence: str = ""
 
 
-Moment = Waiting | Changed | Unchanged | Broken | Began | Remark | Answered
+WatchEvent = (
+    WatchWaiting
+    | ChangesFound
+    | NoMeaningfulChange
+    | CannotRun
+    | RunStarting
+    | WatchNote
+    | KeyAnswered
+)

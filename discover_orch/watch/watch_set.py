@@ -1,8 +1,8 @@
 """What each tool depends on, and what a watch therefore looks at and listens to.
 
 In: a project, its tools, the plan of those that are watched, and what these were seen to load and to need. Out: how
-far each tool reaches, the `Manifest` of all files that count, and folders to listen to. A file that cannot be read
-keeps the edges that it last had. It decides nothing: what a change means is judged by `ground`.
+far each tool reaches, the `Snapshot` of all files that count, and folders to listen to. A file that cannot be read
+keeps the edges that it last had. It decides nothing: what a change means is judged by `watched`.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.scanner import CONF, scanned_folders
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
-from discover_orch.staleness.affected import Inputs, Reach, affected
-from discover_orch.staleness.code_hashes import CodeMemory
-from discover_orch.staleness.import_graph import Sources
-from discover_orch.watch.observed_inputs import Sightings, find_folders
-from discover_orch.watch.snapshot import Manifest, fixed_part
+from discover_orch.staleness.affected import ImportReach, ToolInputs, affected
+from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.watch.observed_inputs import ObservedInputs, find_folders
+from discover_orch.watch.snapshot import Snapshot, fixed_part
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
 
 
-class Survey:
+class WatchSet:
     """`reaches` is how far each tool reaches; it is replaced, never changed. `again` are files that changed while the
     latest survey was made."""
 
-    sources: Sources
-    manifest: Manifest
+    sources: ImportGraph
+    snapshot: Snapshot
 
     def __init__(
-        self, project: Project, registry: Registry, plan: Plan, sightings: Sightings
+        self, project: Project, registry: Registry, plan: Plan, observed_inputs: ObservedInputs
     ) -> None:
-        self._sightings = sightings
+        self._observed_inputs = observed_inputs
         self._loaded: dict[str, frozenset[str]] = {}  # project files, by each tool at its last run
-        self.reaches: Mapping[str, Reach] = {}
-        self._joined: dict[str, tuple[Reach, Reach, Reach]] = {}
-        self._conf: tuple[object, Reach] | None = None
-        self._code: CodeMemory | None = None
+        self.reaches: Mapping[str, ImportReach] = {}
+        self._joined: dict[str, tuple[ImportReach, ImportReach, ImportReach]] = {}
+        self._conf: tuple[object, ImportReach] | None = None
+        self._code: CodeIndex | None = None
         self._pythonpath: tuple[str, ...] = ()
         self._nobodys: frozenset[str] = frozenset()
-        self._inputs: dict[str, Inputs] = {}  # of each watched tool, by what was seen of it
-        self._together = Inputs()
+        self._inputs: dict[str, ToolInputs] = {}  # of each watched tool, by what was seen of it
+        self._together = ToolInputs()
         self._inputs_of: Plan | None = None
         self._data_folders: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.again: tuple[str, ...] = ()
@@ -66,11 +66,11 @@ class Survey:
         self._project, self._tools = project, registry.tools
         if is_new and (not self.reaches or project.pythonpath != self._pythonpath):
             self._pythonpath = project.pythonpath
-            self.sources = Sources(project)
+            self.sources = ImportGraph(project)
             self._code = None
-            self.manifest = Manifest(project.root, self.sources)
+            self.snapshot = Snapshot(project.root, self.sources)
         if is_new:
-            self.manifest.ignore(_ignore(project.watch))
+            self.snapshot.ignore(_ignore(project.watch))
         conf = self._reach_of_conf()
         before = self.reaches
         after = {module: self._reach_of(tool, conf) for module, tool in registry.tools.items()}
@@ -103,7 +103,7 @@ class Survey:
         for reach in self.reaches.values():
             extras |= reach.paths
             extras |= reach.missing
-        self.again = self.manifest.arrange(
+        self.again = self.snapshot.arrange(
             scanned_folders(self._project),
             sorted(extras),
             self._patterns(),
@@ -118,9 +118,9 @@ class Survey:
             return False
         self._inputs_of = plan
         before = self._together, self._nobodys
-        self._inputs = self._sightings.find_inputs(step.tool for step in plan.steps)
-        nobodys, every = self._sightings.nobodys, self._inputs.values()
-        together = Inputs(
+        self._inputs = self._observed_inputs.find_inputs(step.tool for step in plan.steps)
+        nobodys, every = self._observed_inputs.nobodys, self._inputs.values()
+        together = ToolInputs(
             reads=frozenset().union(*(one.reads for one in every)) - nobodys,
             missed=frozenset().union(*(one.missed for one in every)) - nobodys,
             folders=frozenset().union(*(one.folders for one in every)),
@@ -144,7 +144,7 @@ class Survey:
         return reach is not None and reach.has_unread
 
     def find_affected(
-        self, changed: Collection[str], before: Mapping[str, Reach], watched: Collection[str]
+        self, changed: Collection[str], before: Mapping[str, ImportReach], watched: Collection[str]
     ) -> dict[str, str]:
         """The watched tools that these changes reach, each with the path that did it; `before` are the reaches that
         they had until then."""
@@ -155,7 +155,7 @@ class Survey:
             {one: reach for one, reach in self.reaches.items() if one in watched},
             self._loaded,
             inputs=self._inputs,
-            names=self.manifest.come_and_gone().intersection(changed),
+            names=self.snapshot.come_and_gone().intersection(changed),
         )
 
     def find_torn(self, modules: Iterable[str], loaded: Mapping[str, str]) -> dict[str, str]:
@@ -163,7 +163,7 @@ class Survey:
 
         `loaded` are hashes of what was loaded, by path.
         """
-        torn = {path for path, content in loaded.items() if self.manifest.is_torn(path, content)}
+        torn = {path for path, content in loaded.items() if self.snapshot.is_torn(path, content)}
         if not torn:
             return {}
         found = {}
@@ -174,13 +174,13 @@ class Survey:
                 found[module] = f"{min(hits)} was being written while it ran"
         return found
 
-    def _reach_of(self, tool: Tool, conf: Reach) -> Reach:
+    def _reach_of(self, tool: Tool, conf: ImportReach) -> ImportReach:
         own = self.sources.reach((tool.module,))
         if not tool.resources:
             return own
         known = self._joined.get(tool.module)
         if known is None or known[0] is not own or known[1] is not conf:
-            joined = Reach(
+            joined = ImportReach(
                 paths=own.paths | conf.paths,
                 missing=own.missing | conf.missing,
                 has_unread=own.has_unread or conf.has_unread,
@@ -188,7 +188,7 @@ class Survey:
             known = self._joined[tool.module] = (own, conf, joined)
         return known[2]
 
-    def _reach_of_conf(self) -> Reach:
+    def _reach_of_conf(self) -> ImportReach:
         """What `orchconf.py` depends on: it stands at the root, whatever `pythonpath` is."""
         source = self.sources.read(CONF)
         if source is None:
@@ -207,7 +207,7 @@ class Survey:
         reach = self.sources.reach(names) if names else None
         if self._conf is not None and self._conf[0] == (key, reach):
             return self._conf[1]
-        made = Reach(
+        made = ImportReach(
             paths=frozenset({CONF}) | (reach.paths if reach else frozenset())
             if source
             else frozenset(),
@@ -221,10 +221,10 @@ class Survey:
     # What is looked at, and listened to.
 
     @property
-    def code(self) -> CodeMemory:
+    def code(self) -> CodeIndex:
         """What the code of each tool means, kept from one run to the next: nothing is parsed a second time for it."""
         if self._code is None:
-            self._code = CodeMemory(self._project, sources=self.sources)
+            self._code = CodeIndex(self._project, sources=self.sources)
         return self._code
 
     @property
@@ -260,7 +260,7 @@ class Survey:
         """Whether it is source or configuration, and no data."""
         if path in CONFIG_FILES or path[-1:] == "/":
             return True
-        return self.manifest.is_module(path) and not self.manifest.is_name(path)
+        return self.snapshot.is_module(path) and not self.snapshot.is_name(path)
 
     def _is_folder(self, path: str) -> bool:
         return os.path.isdir(os.path.join(self._project.root, path))

@@ -46,7 +46,7 @@ DESCENDS = frozenset(
 _getframe = sys._getframe
 
 
-class Hearing:
+class AuditHook:
     """Listens from the moment it is made. All paths are absolute after `settle`."""
 
     def __init__(self) -> None:

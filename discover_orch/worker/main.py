@@ -29,7 +29,7 @@ from discover_orch.worker.loader import ImportProblem, Loader
 from discover_orch.worker.metrics import read_metrics
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.outputs import MissingOutput, check_outputs
-from discover_orch.worker.process_state import Baseline
+from discover_orch.worker.process_state import ProcessState
 from discover_orch.worker.protocol import (
     INSIDE,
     Closed,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from discover_orch.model.observation import Seen
+    from discover_orch.model.observation import Observation
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.protocol import StepStatus
 
@@ -154,7 +154,7 @@ class Worker:
         self._loader.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
-        self._baseline = Baseline(prepare.root, channel.messages_fd)
+        self._baseline = ProcessState(prepare.root, channel.messages_fd)
         self._resources = Resources(
             root=prepare.root,
             database=prepare.database,
@@ -218,7 +218,7 @@ class Worker:
             may_wait=True,
         )
 
-    def _look(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Seen | None:
+    def _look(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool was seen to do; before anything of it is put back."""
         if self._observer is None:
             return None
@@ -358,16 +358,16 @@ class Worker:
 
 def _convert(order: RunStep) -> dict[str, object]:
     """The arguments as `run()` wants them; imports the module of an Enum for its members."""
-    from discover_orch.model.tool import Member, Param  # only a tool with parameters needs it
+    from discover_orch.model.tool import EnumMember, Param  # only a tool with parameters needs it
 
     converted: dict[str, object] = {}
     for name, argument in order.arguments.items():
         param = Param(name=name, type=decode_type(argument.type))
         one = param.convert(argument.texts)
         if isinstance(one, list):
-            converted[name] = [_find_member(m) if isinstance(m, Member) else m for m in one]
+            converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]
         else:
-            converted[name] = _find_member(one) if isinstance(one, Member) else one
+            converted[name] = _find_member(one) if isinstance(one, EnumMember) else one
     return converted
 
 

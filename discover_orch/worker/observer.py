@@ -1,6 +1,6 @@
 """What a tool did to files while it ran: the paths that were heard, and what the disk says of them at its end.
 
-In: a root, and what `hearing` noted. Out: a `Seen`. Each file is asked for once, after the tool has ended, so
+In: a root, and what `hearing` noted. Out: a `Observation`. Each file is asked for once, after the tool has ended, so
 that the tool does not wait for it. Left out is what lies outside of the root, and noise: caches, virtual
 environments, temporary files, the project's database.
 """
@@ -14,8 +14,8 @@ import time
 
 from msgspec.structs import replace
 
-from discover_orch.model.observation import SIDE_FILES, Seen, is_noise, listing_hash
-from discover_orch.worker.audit_hook import Hearing, find_above, sign
+from discover_orch.model.observation import SIDE_FILES, Observation, is_noise, listing_hash
+from discover_orch.worker.audit_hook import AuditHook, find_above, sign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Observer:
         self._database = ""
         self._own: frozenset[str] = frozenset()  # the database, and what SQLite puts beside it
         self._folders: dict[str, bool] = {}  # folder below the root -> whether it is noise
-        self._heard = Hearing()
+        self._heard = AuditHook()
         self._began = (0, 0)
-        self._early: Seen | None = None
+        self._early: Observation | None = None
         self._early_imports = 0  # how many files had been imported when `_early` was made
         self._kept: dict[str, None] = {}  # databases that stay open: the later steps use them too
         if database:
@@ -92,15 +92,17 @@ class Observer:
                 others.update(self._look(has_databases=False))
             except Exception:  # as in `take`
                 others["is_unclear"] = True
-            noted = Seen(began=self._began, **others)
-            is_nothing = noted == Seen(began=self._began)  # all was noise: bytecode is written, say
+            noted = Observation(began=self._began, **others)
+            is_nothing = noted == Observation(
+                began=self._began
+            )  # all was noise: bytecode is written, say
             self._early = None if is_nothing else noted
 
-    def take_early(self) -> Seen | None:
+    def take_early(self) -> Observation | None:
         """None where nothing was noted."""
         return self._early
 
-    def take(self, loaded: Collection[str] = (), **others: Any) -> Seen:
+    def take(self, loaded: Collection[str] = (), **others: Any) -> Observation:
         """What was done since `begin`, with what others have found out about the same step.
 
         `loaded` are source files, relative to the root, that are known as modules.
@@ -114,9 +116,9 @@ class Observer:
                 others["is_unclear"] = True
         if self.has_stranger():
             others["is_unclear"] = others["has_committed"] = True
-        seen = Seen(began=self._began, **others)
+        seen = Observation(began=self._began, **others)
         if early:
-            noted = self._early or Seen(began=self._began)
+            noted = self._early or Observation(began=self._began)
             read = (*noted.read, *(row for row in seen.read if row[0] in early))
             self._early = replace(noted, read=read)
         return seen

@@ -25,7 +25,7 @@ SIGNALS = (
 )  # fmt: skip
 
 
-class Baseline:
+class ProcessState:
     """The state that each tool finds. A context manager around each."""
 
     def __init__(self, root: str, crash_fd: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 
 TYPE_CHECKING = False  # `typing` costs 4 ms, and this is imported before anything can start
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the proje
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
 
 
-class Argument(Struct, frozen=True, kw_only=True):
+class WireArgument(Struct, frozen=True, kw_only=True):
     """The value of one argument as texts, converted by the worker with the same `Param.convert`.
 
     `type` is a row made by `encode_type`.
@@ -40,7 +40,7 @@ class Argument(Struct, frozen=True, kw_only=True):
     type: list[object]
 
 
-class Resource(Struct, frozen=True, kw_only=True):
+class WireResource(Struct, frozen=True, kw_only=True):
     """A resource of `orchconf.py` as read from source: its line and the arguments that it takes."""
 
     name: str
@@ -86,7 +86,7 @@ class Prepare(Struct, frozen=True, kw_only=True):
     transaction: str = "tool"
     orchconf: str | None = None
     has_connection: bool = False
-    resources: tuple[Resource, ...] = ()
+    resources: tuple[WireResource, ...] = ()
     raw_output: bool = False
     post_mortem: bool = False
     all_frames: bool = False
@@ -106,7 +106,7 @@ class RunStep(Struct, frozen=True, kw_only=True):
     module: str
     name: str
     path: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    arguments: Mapping[str, WireArgument] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -161,8 +161,8 @@ class StepFinished(Struct, frozen=True, kw_only=True):
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     loaded: tuple[tuple[str, str, str], ...] = ()
-    seen: Seen | None = None
-    early: Seen | None = None
+    seen: Observation | None = None
+    early: Observation | None = None
     opened: tuple[str, ...] = ()
 
 
@@ -303,10 +303,10 @@ _ROWS: dict[str, Callable[[Any], object]] = {
 }
 _VALUES: dict[str, Callable[[Any], object]] = {
     "arguments": lambda rows: {
-        name: Argument(texts=tuple(texts), type=type) for name, (texts, type) in rows.items()
+        name: WireArgument(texts=tuple(texts), type=type) for name, (texts, type) in rows.items()
     },
     "resources": lambda rows: tuple(
-        row if isinstance(row, str) else Resource(name=row[0], line=row[1], needs=tuple(row[2]))
+        row if isinstance(row, str) else WireResource(name=row[0], line=row[1], needs=tuple(row[2]))
         for row in rows
     ),
     "error": lambda row: None if row is None else StepError(**row),
@@ -330,8 +330,8 @@ def _seen_row(one: Any) -> dict[str, object] | None:
     return None if one is None else {n: v for n in one.__struct_fields__ if (v := getattr(one, n))}
 
 
-def _read_seen(row: Any) -> Seen | None:
-    return None if row is None else Seen(**{n: _tuples(v) for n, v in row.items()})
+def _read_seen(row: Any) -> Observation | None:
+    return None if row is None else Observation(**{n: _tuples(v) for n, v in row.items()})
 
 
 def _tuples(given: Any) -> Any:

@@ -12,8 +12,8 @@ from types import AsyncGeneratorType, GeneratorType
 
 from discover_orch.databases.sqlite_tables import find_file, listen_to
 from discover_orch.databases.transactions import (
-    NotKept,
     Transaction,
+    WorkLost,
     choose_transaction,
     find_inner,
     open_sqlite,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from discover_orch.databases.sqlite_tables import Tables
-    from discover_orch.databases.statement_log import Statements
+    from discover_orch.databases.statement_log import StatementLog
     from discover_orch.worker.observer import Observer
 
     class CallsUsers(Protocol):
@@ -77,8 +77,8 @@ class Resources:
         self._observer = observer
         self._is_interrupted = is_interrupted
         # Of the open connection, where its driver tells; the second is the same where that is not SQLite's.
-        self._tables: Tables | Statements | None = None
-        self._statements: Statements | None = None
+        self._tables: Tables | StatementLog | None = None
+        self._statements: StatementLog | None = None
         self._file = ""  # of the open connection
         self._strange: set[str] = (
             set()
@@ -119,7 +119,7 @@ class Resources:
         self._has_kept |= self._transaction.has_kept() or tables is None
         is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
         if keep and is_uncommitted and self._transaction.is_lost_by_closing():
-            raise NotKept("closed its connection before what it wrote was committed")
+            raise WorkLost("closed its connection before what it wrote was committed")
         has_committed = self._statements is not None and self._statements.has_committed
         notes = self._transaction.end(keep)
         if has_committed and not notes and self._mode != "none":

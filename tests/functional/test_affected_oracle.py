@@ -3,7 +3,7 @@
 Hypothesis makes small projects full of the traps of imports, and edits of them. The oracle is Python itself:
 one long-lived process forks for each version, really imports each tool there and says what it saw: all values
 that it can reach through modules and functions, or the exception. Whoever sees something else after the edit
-has to be in the affected set. And what `Sources` knows step by step must be what a new one would find.
+has to be in the affected set. And what `ImportGraph` knows step by step must be what a new one would find.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import ModuleSpace
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.affected import affected
-from discover_orch.staleness.import_graph import Sources
+from discover_orch.staleness.import_graph import ImportGraph
 from tests.support.project_builder import clean_environment
 
 ORACLE = r"""
@@ -225,7 +225,7 @@ def check(oracle: Oracle, world: World) -> None:
         )
         assert problems == ()
         space = ModuleSpace(project)
-        sources = Sources(project)
+        sources = ImportGraph(project)
         found = _tools(files, space)
         reaches = {name: sources.reach([name]) for name in found}
         said = oracle.ask(root, entries, [*found])
@@ -258,7 +258,7 @@ def check(oracle: Oracle, world: World) -> None:
                     oracle.too_many += 1
             assert set(answer.values()) <= changed | {tool.path for tool in found_now.values()}
             if not any(_is_broken(sources, path) for path in files):
-                fresh = Sources(project)
+                fresh = ImportGraph(project)
                 assert {name: fresh.reach([name]) for name in found_now} == reaches_now
             found, reaches, said = found_now, reaches_now, said_now
     finally:
@@ -331,7 +331,7 @@ def _edit(
             _write(root, files, path, f"{text}\n{what}")
 
 
-def _is_change(sources: Sources, path: str, was_there: bool) -> bool:
+def _is_change(sources: ImportGraph, path: str, was_there: bool) -> bool:
     """Whether it appeared, went, or means something else."""
     old, new = sources.read(path), sources.refresh(path)
     if old is None or new is None or not was_there or old.problem or new.problem:
@@ -347,7 +347,7 @@ def _folders(root: Path) -> set[str]:
     }
 
 
-def _is_broken(sources: Sources, path: str) -> bool:
+def _is_broken(sources: ImportGraph, path: str) -> bool:
     source = sources.read(path)
     return source is not None and source.problem is not None
 

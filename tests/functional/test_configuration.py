@@ -214,10 +214,10 @@ def test_a_wrong_variable_is_told_by_its_name(project: Project, orch: Orch) -> N
     for said in ('ORCH_JOBS must be a whole number, not "x"', "ORCH_GROUPS is not JSON",
                  'ORCH_STRICT must be true or false, not "perhaps"'):  # fmt: skip
         assert f"error: {said}" in answer.err
-    slip = orch("list", env={"ORCH_STAEGS": "a"})
-    assert slip.code == 0
-    assert "warning: the variable ORCH_STAEGS is not a setting of orch" in slip.err
-    assert "hint: did you mean ORCH_STAGES?" in slip.err
+    near_miss = orch("list", env={"ORCH_STAEGS": "a"})
+    assert near_miss.code == 0
+    assert "warning: the variable ORCH_STAEGS is not a setting of orch" in near_miss.err
+    assert "hint: did you mean ORCH_STAGES?" in near_miss.err
 
 
 def test_the_header_of_settings_masks_the_password_of_the_database(

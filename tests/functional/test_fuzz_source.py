@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
-from discover_orch.source.facts import Broken, Exports, ModuleFacts, RunFacts, Unknown
+from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.facts_rows import from_row, to_row
 from discover_orch.source.imports import read_imports
 from discover_orch.source.parse import FAILURES, quiet
@@ -179,7 +179,7 @@ def check_module(text: str) -> str:
             warnings.simplefilter("ignore")
             code = compile(data, "up.py", "exec", dont_inherit=True)
     except SyntaxError:
-        assert isinstance(found, Broken), text
+        assert isinstance(found, BrokenModule), text
         return "refused"
     assert isinstance(found, ModuleFacts), (text, found)
     module = types.ModuleType("made.up")
@@ -260,7 +260,7 @@ def check_signature(run: RunFacts, function: Any, real: dict[str, Any], text: st
             if isinstance(expected, ParamType) and one.default is None:
                 expected = ParamType(base=expected.base, many=expected.many, optional=True)
             if expected is None:
-                assert isinstance(argument.type, Unknown), (text, argument)
+                assert isinstance(argument.type, UnknownType), (text, argument)
             else:
                 assert argument.type == expected, text
         else:
@@ -444,10 +444,10 @@ def check_bytes(data: bytes) -> str:
     found = read_module(data, module="a.b", path="b.py")
     assert from_row(json.loads(json.dumps(to_row(found)))) == found
     read = read_imports(data, module="a.b", path="b.py")
-    assert isinstance(read, Broken) == isinstance(found, Broken)
+    assert isinstance(read, BrokenModule) == isinstance(found, BrokenModule)
     tree = compiled(data)
     if tree is None:
-        assert isinstance(found, Broken)
+        assert isinstance(found, BrokenModule)
         problem = found.problem
         assert problem.message.isprintable()
         assert problem.message

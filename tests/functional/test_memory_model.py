@@ -21,11 +21,11 @@ from hypothesis.stateful import (
 
 from discover_orch.execution import session
 from discover_orch.execution.run_state import ToolFinished, ToolOutput
-from discover_orch.planning import view as looking
-from discover_orch.planning.incremental import Remaining, find_record
-from discover_orch.planning.params import Values
+from discover_orch.planning import project_view
+from discover_orch.planning.incremental import RemainingWork, find_record
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.view import View
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.spawn import start_interpreter
 from tests.support.memory_model import (
@@ -200,14 +200,14 @@ class Histories(RuleBasedStateMachine):
     def it_stands_as_the_model_says(self) -> None:
         view = self._look()
         for since in SINCES:
-            standings = self._remaining(view, since).standings()
+            freshnesses = self._remaining(view, since).freshnesses()
             stale = {
-                one.module.removeprefix("src.") for one in standings.values() if not one.is_fresh
+                one.module.removeprefix("src.") for one in freshnesses.values() if not one.is_fresh
             }
             assert stale == self.model.stale(since), {
-                one.module: one.sentences for one in standings.values()
+                one.module: one.sentences for one in freshnesses.values()
             }
-            words = {one.module.removeprefix("src."): one.word for one in standings.values()}
+            words = {one.module.removeprefix("src."): one.word for one in freshnesses.values()}
             assert words == {tool: self.model.word(tool) for tool in TOOLS}
 
     @invariant()
@@ -233,19 +233,19 @@ class Histories(RuleBasedStateMachine):
         text = tool_text(tool, self.model.versions[tool], self.comments[tool])
         (self.root / "src" / f"{tool}.py").write_text(text)
 
-    def _look(self) -> View:
-        return looking.look(str(self.root), None, {})
+    def _look(self) -> ProjectView:
+        return project_view.look(str(self.root), None, {})
 
-    def _values(self, since: str | None) -> Values:
+    def _values(self, since: str | None) -> GivenParams:
         options = {} if since is None else {"since": (since,)}
-        return Values(options=options, folder=str(self.root))
+        return GivenParams(options=options, folder=str(self.root))
 
-    def _remaining(self, view: View, since: str | None) -> Remaining:
-        return Remaining(view.project, view.registry, self._values(since))
+    def _remaining(self, view: ProjectView, since: str | None) -> RemainingWork:
+        return RemainingWork(view.project, view.registry, self._values(since))
 
     def _plan(self, words: Sequence[str], since: str | None) -> Plan:
         takes = {"fetch", "page"} & set(meant(words))
-        return looking.plan(self._look(), words, values=self._values(since if takes else None))
+        return project_view.plan(self._look(), words, values=self._values(since if takes else None))
 
     def _resumed(self) -> Plan:
         return self._remaining(self._look(), None).resumed(find_record(str(self.root), None))

@@ -90,9 +90,9 @@ def test_kwargs_take_what_is_given_by_name_and_nothing_mistyped(
         }
     )
     assert "since x {'colour': 'red'}" in orch("run", "-p", "colour=red", "--since", "x").out
-    slip = orch("run", "--sicne", "x")
-    assert (slip.code, slip.out) == (2, "")
-    assert "did you mean --since?" in slip.err
+    near_miss = orch("run", "--sicne", "x")
+    assert (near_miss.code, near_miss.out) == (2, "")
+    assert "did you mean --since?" in near_miss.err
 
 
 def test_nothing_runs_when_a_value_does_not_fit(project: Project, orch: Orch) -> None:

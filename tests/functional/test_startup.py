@@ -29,7 +29,7 @@ UNREACHED = (
     "worker.main",
     "execution.supervisor",
     "discovery.registry",
-    "planning.view",
+    "planning.project_view",
 )
 PANDAS = "import pandas\nSTAGE = 'ingest'\ndef run(*, since: str = ''): ...\n"
 PLAIN = "STAGE = 'ingest'\ndef run(*, since: str = ''): ...\n"

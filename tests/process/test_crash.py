@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.worker_exit import Died
+from discover_orch.execution.worker_exit import WorkerDied
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
@@ -15,11 +15,11 @@ Project = Callable[[Mapping[str, str | bytes]], Path]
 SEGFAULT = "import ctypes\ndef run():\n    print('before')\n    ctypes.string_at(0)\n"
 
 
-def die(root: Path, module: str = "bad") -> tuple[DrivenWorker, Died]:
+def die(root: Path, module: str = "bad") -> tuple[DrivenWorker, WorkerDied]:
     with DrivenWorker(root) as worker:
         step = worker.send(module)
         died = worker.until_over()
-        assert isinstance(died, Died)
+        assert isinstance(died, WorkerDied)
         assert died.step == step
         return worker, died
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.planning import view as looking
-from discover_orch.planning.incremental import Remaining
-from discover_orch.planning.params import Values
-from discover_orch.staleness.fingerprint import Standing
+from discover_orch.planning import project_view
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.params import GivenParams
+from discover_orch.staleness.fingerprint import Freshness
 from discover_orch.state.journal import find_runs, read_record
 from tests.support.project_builder import clean_environment, run_orch, write_files
 
@@ -92,11 +92,11 @@ def kill_after(root: Path, seconds: float, *words: str) -> bool:
             os.close(fd)
 
 
-def standings(root: Path, since: str) -> dict[str, Standing]:
+def freshnesses(root: Path, since: str) -> dict[str, Freshness]:
     """As `orch status --since` would tell, from within this process."""
-    view = looking.look(str(root), None, {})
-    values = Values(options={"since": (since,)}, folder=str(root))
-    found = Remaining(view.project, view.registry, values).standings()
+    view = project_view.look(str(root), None, {})
+    values = GivenParams(options={"since": (since,)}, folder=str(root))
+    found = RemainingWork(view.project, view.registry, values).freshnesses()
     return {module.removeprefix("src."): one for module, one in found.items()}
 
 
@@ -120,7 +120,7 @@ def check(root: Path, before: dict[str, list[str]], mark: str, next_command: str
     unsure = {name for name in TOOLS if status[name] == "unknown"}
     for name in new:
         assert name in passed | unsure, f"{name} is committed, and {status[name]}"
-    for name, one in standings(root, mark).items():
+    for name, one in freshnesses(root, mark).items():
         assert one.word == ("unknown" if status[name] == "unknown" else ""), one
         if status[name] == "unknown":
             assert not one.is_fresh, one
@@ -132,7 +132,7 @@ def check(root: Path, before: dict[str, list[str]], mark: str, next_command: str
         assert found == once or (name in unsure and found == [*once, mark]), (name, found, status)
         assert (root / f"{name}.txt").read_text() == mark
     assert set(committed(root)) == set(TOOLS)
-    assert all(one.is_fresh for one in standings(root, mark).values()), standings(root, mark)
+    assert all(one.is_fresh for one in freshnesses(root, mark).values()), freshnesses(root, mark)
 
 
 def kill_many(root: Path, seed: int, kills: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.model.observation import Seen, listing_hash
+from discover_orch.model.observation import Observation, listing_hash
 from discover_orch.worker.protocol import StepFinished
 from tests.support.driven_worker import DrivenWorker
 
@@ -30,7 +30,7 @@ def tool(body: str, *takes: str) -> str:
     return f"{head}def run({', '.join(takes)}):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
 
 
-def watch(root: Path, *steps: str | tuple[str, ...], **prepare: Any) -> list[Seen]:
+def watch(root: Path, *steps: str | tuple[str, ...], **prepare: Any) -> list[Observation]:
     """What was seen of these tools, one after another in one worker; a tuple has the tool's resources too."""
     with DrivenWorker(root, observes=True, **prepare) as worker:
         ended = [worker.run(step) if isinstance(step, str) else worker.run(*step) for step in steps]
@@ -40,12 +40,12 @@ def watch(root: Path, *steps: str | tuple[str, ...], **prepare: Any) -> list[See
     return [read_seen(one) for one in ended]
 
 
-def read_seen(ended: StepFinished) -> Seen:
+def read_seen(ended: StepFinished) -> Observation:
     assert ended.seen is not None
     return ended.seen
 
 
-def see(root: Path, body: str, *takes: str, **prepare: Any) -> Seen:
+def see(root: Path, body: str, *takes: str, **prepare: Any) -> Observation:
     """What was seen of one tool; with `conn`, of a database that has tables `raw` and `fine`."""
     (root / "tool.py").write_text(tool(body, *takes))
     if "conn" not in takes:
@@ -58,7 +58,7 @@ def is_end_of(step: int) -> Callable[[object], bool]:
     return lambda event: isinstance(event, StepFinished) and event.step == step
 
 
-def tables(seen: Seen) -> tuple[list[str], list[str]]:
+def tables(seen: Observation) -> tuple[list[str], list[str]]:
     return [*seen.tables_read], [*seen.tables_written]
 
 
@@ -84,7 +84,7 @@ def test_each_step_has_its_own_and_nothing_of_the_one_before(project: Project) -
     found = (root / "in.csv").stat()
     assert one.read == (("in.csv", found.st_size, found.st_mtime_ns, found.st_ino),)
     assert (one.written, one.listed) == (("x",), ())
-    assert two == Seen(began=two.began)
+    assert two == Observation(began=two.began)
     names = ["in.csv", "one.py", "two.py", "three.py", "x"]
     assert three.listed == ((".", listing_hash(".", names, ())),)
     assert one.began[1] < two.began[1] < three.began[1]

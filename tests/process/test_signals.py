@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from discover_orch.execution.supervisor import Event
-from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Closed, Declined, Finish, StepFinished, StepStarted
 from tests.support.driven_worker import DrivenWorker
 
@@ -197,7 +197,7 @@ def test_the_ladder_ends_a_tool_that_does_not_listen(project: Project, setup: st
         started = time.monotonic()
         worker.supervisor.interrupt()
         died = worker.until_over()
-        assert isinstance(died, Died)
+        assert isinstance(died, WorkerDied)
         assert died.sentence == f"did not stop within {at} s of the interrupt, and was killed"
         assert at <= time.monotonic() - started < at + 0.5
 
@@ -221,7 +221,7 @@ def test_a_second_time_kills_at_once(project: Project) -> None:
         worker.supervisor.interrupt()
         started = time.monotonic()
         worker.supervisor.kill()
-        assert isinstance(worker.until_over(), Died)
+        assert isinstance(worker.until_over(), WorkerDied)
         assert time.monotonic() - started < 0.2
 
 
@@ -268,7 +268,7 @@ def test_a_resource_that_hangs_is_given_a_second_and_the_others_are_closed(
         worker.until_printed("hanging")
         started = time.monotonic()
         worker.supervisor.interrupt()
-        assert isinstance(worker.until_over(), Died if deaf else Ended)
+        assert isinstance(worker.until_over(), WorkerDied if deaf else WorkerEnded)
         assert time.monotonic() - started < (3.5 if deaf else 1.9)
     assert (root / "closed").exists() is not deaf
 
@@ -383,7 +383,7 @@ def test_closing_is_counted_exactly_once_whenever_it_is_interrupted(
         time.sleep(chance.random() * 0.01)
         worker.supervisor.interrupt()
         worker.supervisor.send(Finish())
-        assert isinstance(worker.until_over(), Ended), worker.seen
+        assert isinstance(worker.until_over(), WorkerEnded), worker.seen
         assert worker.messages(Closed)[0].errors == ()
     log = (root / "log.txt").read_text().splitlines() if (root / "log.txt").exists() else []
     opened = [line[5:] for line in log if line.startswith("open ")]
@@ -423,7 +423,7 @@ def test_the_worker_does_not_inherit_what_its_parent_ignores(project: Project) -
             worker.until_printed("ready")
             os.kill(worker.supervisor.pid, signal.SIGTERM)
             died = worker.until_over()
-            assert isinstance(died, Died)
+            assert isinstance(died, WorkerDied)
             assert died.signal == "SIGTERM"
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from discover_orch.execution.worker_exit import Ended
+from discover_orch.execution.worker_exit import WorkerEnded
 from discover_orch.worker.protocol import Finish
 from tests.support.driven_worker import DrivenWorker
 
@@ -33,7 +33,7 @@ def test_a_thread_that_never_ends_is_named_and_killed_after_two_seconds(project:
         started = time.monotonic()
         ended = worker.until_over()
         assert 2 <= time.monotonic() - started < 3
-        assert isinstance(ended, Ended)
+        assert isinstance(ended, WorkerEnded)
         assert ended.threads == ("the-lingerer",)
         assert ended.sentence == "did not end within 2 s after its work, and was killed"
 
@@ -52,7 +52,7 @@ def test_a_pool_that_ends_by_itself_is_no_warning(project: Project) -> None:
     with DrivenWorker(root) as worker:
         assert worker.run("pool").metrics == {"sum": 9}
         worker.finish()
-        assert worker.seen[-1] == Ended()
+        assert worker.seen[-1] == WorkerEnded()
 
 
 def test_what_is_printed_and_written_at_exit_is_not_lost(project: Project) -> None:
@@ -90,7 +90,7 @@ def test_a_hanging_exit_handler_is_cut_short(project: Project) -> None:
         worker.run("late")
         worker.supervisor.send(Finish())
         ended = worker.until_over()
-        assert isinstance(ended, Ended)
+        assert isinstance(ended, WorkerEnded)
         assert "did not end" in ended.sentence
         assert ended.threads == ()
 
@@ -102,7 +102,7 @@ def test_a_crash_at_exit_is_told(project: Project) -> None:
     with DrivenWorker(root) as worker:
         worker.run("late")
         worker.supervisor.send(Finish())
-        assert worker.until_over() == Ended(sentence="crashed with SIGSEGV while it ended")
+        assert worker.until_over() == WorkerEnded(sentence="crashed with SIGSEGV while it ended")
 
 
 def test_a_thread_of_an_earlier_tool_does_not_disturb_the_next(project: Project) -> None:

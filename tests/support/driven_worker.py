@@ -10,17 +10,17 @@ from typing import Any
 
 from discover_orch.execution.supervisor import Event, Supervisor
 from discover_orch.execution.transcript import Output
-from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.model.tool import ParamType, Scalar
 from discover_orch.worker.protocol import (
-    Argument,
     Closed,
     Finish,
     Message,
     Prepare,
-    Resource,
     RunStep,
     StepFinished,
+    WireArgument,
+    WireResource,
     encode_type,
 )
 
@@ -45,7 +45,8 @@ class DrivenWorker:
                 database=prepare.pop("database", "sqlite:///data.db"),
                 orchconf=str(root / "orchconf.py") if (root / "orchconf.py").exists() else None,
                 resources=tuple(
-                    Resource(name=name, line=1, needs=tuple(given)) for name, given in needs.items()
+                    WireResource(name=name, line=1, needs=tuple(given))
+                    for name, given in needs.items()
                 ),
                 raw_output=raw_output,
                 **prepare,
@@ -64,7 +65,7 @@ class DrivenWorker:
 
     def send(
         self, module: str, *resources: str, path: str | None = None, failures: int | None = None,
-        extra: dict[str, str] | None = None, **arguments: str | Argument,
+        extra: dict[str, str] | None = None, **arguments: str | WireArgument,
     ) -> int:  # fmt: skip
         """Order a step; its number."""
         self._steps += 1
@@ -77,7 +78,9 @@ class DrivenWorker:
                 path=path or module.replace(".", "/") + ".py",
                 resources=resources,
                 arguments={
-                    name: one if isinstance(one, Argument) else Argument(texts=(one,), type=TEXT)
+                    name: one
+                    if isinstance(one, WireArgument)
+                    else WireArgument(texts=(one,), type=TEXT)
                     for name, one in arguments.items()
                 },
                 extra=extra or {},
@@ -113,13 +116,13 @@ class DrivenWorker:
         """Close it as a run does; it must end well."""
         self.supervisor.send(Finish())
         self.seen += self.supervisor.close(TIME_LIMIT)
-        assert isinstance(self.seen[-1], Ended), self.seen[-5:]
+        assert isinstance(self.seen[-1], WorkerEnded), self.seen[-5:]
         return next(event for event in self.seen if isinstance(event, Closed))
 
-    def until_over(self) -> Died | Ended:
+    def until_over(self) -> WorkerDied | WorkerEnded:
         """Wait for the worker's last word."""
         self.seen += self.supervisor.close(TIME_LIMIT)
-        assert isinstance(self.seen[-1], Died | Ended)
+        assert isinstance(self.seen[-1], WorkerDied | WorkerEnded)
         return self.seen[-1]
 
     def output(self, step: int | None, stream: str = "stdout") -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from discover_orch.planning.params import Values
-from discover_orch.watch.request import Request
+from discover_orch.planning.params import GivenParams
+from discover_orch.watch.request import WatchRequest
 
 CANARY = "open('ran', 'w').close()\n"  # in every tool: looking must never run it
 
@@ -14,10 +14,10 @@ def tool(stage: str = "s", *, top: str = "", takes: str = "", body: str = "pass"
     return f"{CANARY}{top}\nSTAGE = {stage!r}\ndef run({takes}):\n    {body}\n"
 
 
-def request_for(root: Path, *words: str, database: str | None = None) -> Request:
+def request_for(root: Path, *words: str, database: str | None = None) -> WatchRequest:
     """As typed in the root of the project."""
-    values = Values(folder=str(root))
-    return Request(start=str(root), folder=None, words=words, values=values, database=database)
+    values = GivenParams(folder=str(root))
+    return WatchRequest(start=str(root), folder=None, words=words, values=values, database=database)
 
 
 BASE = {

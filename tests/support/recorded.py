@@ -16,14 +16,14 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import Seen, listing_hash
-from discover_orch.planning import view as looking
-from discover_orch.planning.incremental import Remaining
-from discover_orch.planning.params import Values
+from discover_orch.model.observation import Observation, listing_hash
+from discover_orch.planning import project_view
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.view import View
-from discover_orch.staleness.fingerprint import Standing
-from discover_orch.staleness.last_result import Result, Success
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.last_result import Success, ToolResult
 from discover_orch.staleness.memory import Memory
 
 NOTHING: Mapping[str, Any] = {}
@@ -53,14 +53,14 @@ def database(changes: int, text: bytes = b"") -> bytes:
     return b"SQLite format 3\0" + bytes(8) + changes.to_bytes(4, "big") + text.ljust(72, b"\0")
 
 
-def view_of(root: Path, database: str | None = None) -> View:
-    view = looking.look(str(root), None, {})
-    return view if database is None else looking.with_database(view, database)
+def view_of(root: Path, database: str | None = None) -> ProjectView:
+    view = project_view.look(str(root), None, {})
+    return view if database is None else project_view.with_database(view, database)
 
 
 def seen(
     root: Path, *, read: tuple[str, ...] = (), listed: tuple[str, ...] = (), **more: Any
-) -> Seen:
+) -> Observation:
     """As a worker tells it of the files that are there now."""
     states = []
     for path in read:
@@ -68,16 +68,16 @@ def seen(
         states.append((path, found.st_size, found.st_mtime_ns, found.st_ino))
     own = {*more.get("written", ()), more.get("database", "")}
     folders = [(one, listing_hash(one, os.listdir(root / one), own)) for one in listed]
-    return Seen(read=tuple(states), listed=tuple(folders), **more)
+    return Observation(read=tuple(states), listed=tuple(folders), **more)
 
 
 def record(
     root: Path,
-    sights: Mapping[str, Seen] = NOTHING,
+    sights: Mapping[str, Observation] = NOTHING,
     *targets: str,
     ends: Mapping[str, Status] = NOTHING,
     loaded: Mapping[str, Mapping[str, str]] = NOTHING,
-    values: Values | None = None,
+    values: GivenParams | None = None,
     database: str | None = None,
     kind: str = "run",
     plan: Plan | None = None,
@@ -86,7 +86,7 @@ def record(
     """A run of the targets, all of which pass but what `ends` says; `broken_off` is a tool whose end nobody sees.
     By name of the tools. What there was to tell."""
     view = view_of(root, database)
-    made = plan or looking.plan(view, targets, values=values or Values())
+    made = plan or project_view.plan(view, targets, values=values or GivenParams())
     recorder = Recorder(made, view.registry, view.project, kind=kind)
     modules = tuple(step.tool.module for step in made.steps)
     told = [*recorder.take(RunStarted(run=recorder.run, targets=made.words, tools=modules))]
@@ -105,7 +105,7 @@ def record(
                 status=status,
                 duration=0.5,
                 loaded=loaded.get(name, {}),
-                seen=sights.get(name, Seen()),
+                seen=sights.get(name, Observation()),
             )
             told += recorder.take(end)
         told += recorder.take(
@@ -117,29 +117,29 @@ def record(
 
 
 def remaining(
-    root: Path, values: Values | None = None, *, database: str | None = None
-) -> Remaining:
+    root: Path, values: GivenParams | None = None, *, database: str | None = None
+) -> RemainingWork:
     view = view_of(root, database)
-    return Remaining(view.project, view.registry, values or Values())
+    return RemainingWork(view.project, view.registry, values or GivenParams())
 
 
-def standings(
-    root: Path, values: Values | None = None, *, database: str | None = None
-) -> dict[str, Standing]:
+def freshnesses(
+    root: Path, values: GivenParams | None = None, *, database: str | None = None
+) -> dict[str, Freshness]:
     """By name."""
     left = remaining(root, values, database=database)
-    return {one.rpartition(".")[2]: found for one, found in left.standings().items()}
+    return {one.rpartition(".")[2]: found for one, found in left.freshnesses().items()}
 
 
 def stale(
-    root: Path, values: Values | None = None, *, database: str | None = None
+    root: Path, values: GivenParams | None = None, *, database: str | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Why each tool that is stale is so, by name."""
-    found = standings(root, values, database=database)
+    found = freshnesses(root, values, database=database)
     return {name: one.sentences for name, one in found.items() if not one.is_fresh}
 
 
-def result(root: Path, module: str) -> Result:
+def result(root: Path, module: str) -> ToolResult:
     return Memory(str(root)).results([module])[module]
 
 

@@ -8,12 +8,12 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Param, ParamType, Scalar, ScalarKind, Tool
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, select
 from discover_orch.source.facts import (
     ArgumentFacts,
-    Broken,
+    BrokenModule,
     ConfFacts,
     ModuleFacts,
     OrchTag,
@@ -126,11 +126,11 @@ def make_facts(
     )
 
 
-def make_broken(module: str, stages: Words = ()) -> Broken:
+def make_broken(module: str, stages: Words = ()) -> BrokenModule:
     """A file with a syntax error on line 5."""
     path = path_of(module)
     place = Location(path=path, line=5)
-    return Broken(
+    return BrokenModule(
         path=path,
         module=module,
         problem=Problem(code="syntax", message=f"{module} is broken", location=place),
@@ -162,7 +162,7 @@ def make_project(table: Mapping[str, object] | None = None, **environ: str) -> P
 
 
 def make_registry(
-    *found: ModuleFacts | Broken,
+    *found: ModuleFacts | BrokenModule,
     project: Project | None = None,
     stages: Words = (),
     groups: Mapping[str, Sequence[str]] | None = None,
@@ -176,7 +176,7 @@ def make_registry(
     }
     scan = Scan(
         modules=tuple(one for one in found if isinstance(one, ModuleFacts)),
-        broken=tuple(one for one in found if isinstance(one, Broken)),
+        broken=tuple(one for one in found if isinstance(one, BrokenModule)),
         conf=conf,
         problems=tuple(problems),
         passed_over=tuple(passed_over),
@@ -191,11 +191,11 @@ def make_selection(registry: Registry, *targets: str, exclude: Words = ()) -> Se
 def make_plan(
     registry: Registry,
     *targets: str,
-    values: Values | None = None,
+    values: GivenParams | None = None,
     project: Project | None = None,
 ) -> Plan:
     selection = make_selection(registry, *targets)
-    return build_plan(selection, registry, project or make_project(), values or Values())
+    return build_plan(selection, registry, project or make_project(), values or GivenParams())
 
 
 def said(problems: Sequence[Problem]) -> list[str]:

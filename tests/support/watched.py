@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from discover_orch.execution.run_state import Event, RunFinished, ToolFinished, ToolOutput
-from discover_orch.planning.params import Values
-from discover_orch.watch.loop import Manner, Watching
-from discover_orch.watch.request import Request
-from discover_orch.watch.watch_events import Answered, Began, Moment, Scope, Waiting
+from discover_orch.planning.params import GivenParams
+from discover_orch.watch.loop import WatchLoop, WatchOptions
+from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.watch_events import (
+    KeyAnswered,
+    RunStarting,
+    Scope,
+    WatchEvent,
+    WatchWaiting,
+)
 from tests.support.project_builder import clean_environment
 
 DEADLINE = 15.0
@@ -30,7 +36,7 @@ class TypedKeys:
         self.lines: list[str] = []
         self.deadline = 0.0
         self.waits_for = ""
-        self.seen: list[Moment | Event] = []
+        self.seen: list[WatchEvent | Event] = []
         self._ring: Callable[[], None] = lambda: None
 
     def listen(self, ring: Callable[[], None]) -> None:
@@ -49,9 +55,9 @@ class TypedKeys:
 
 
 class Ran:
-    """One run, from its `Began` to its end."""
+    """One run, from its `RunStarting` to its end."""
 
-    def __init__(self, began: Began) -> None:
+    def __init__(self, began: RunStarting) -> None:
         self.began = began
         self.tools = tuple(step.tool.name for step in began.plan.steps)
         self.reasons = {step.tool.name: step.reason for step in began.plan.steps}
@@ -73,13 +79,15 @@ class Watched:
     ) -> None:
         self.root = root
         self.keys = TypedKeys()
-        self.seen: list[Moment | Event] = []
+        self.seen: list[WatchEvent | Event] = []
         self.runs: list[Ran] = []
         self.code: int | None = None
         self._versions = 0
-        self.watching = Watching(
-            Request(start=str(root), folder=None, words=words, values=Values(folder=str(root))),
-            Manner(scope=scope, preload=preload, **manner),
+        self.watching = WatchLoop(
+            WatchRequest(
+                start=str(root), folder=None, words=words, values=GivenParams(folder=str(root))
+            ),
+            WatchOptions(scope=scope, preload=preload, **manner),
             clean_environment(),
         )
         self._events = self.watching.events(self.keys)
@@ -89,7 +97,7 @@ class Watched:
         self.keys.waits_for, self.keys.seen = what, self.seen
         self.keys.deadline = time.monotonic() + DEADLINE
 
-    def next(self) -> Moment | Event | None:
+    def next(self) -> WatchEvent | Event | None:
         """What comes next; None is the end."""
         try:
             one = next(self._events)
@@ -98,7 +106,7 @@ class Watched:
             return None
         self.seen.append(one)
         match one:
-            case Began():
+            case RunStarting():
                 self.runs.append(Ran(one))
             case ToolOutput(text=text):
                 self.runs[-1].output += text
@@ -125,7 +133,7 @@ class Watched:
     def until_idle(self) -> list[Ran]:
         """The runs until it waits again."""
         before = len(self.runs)
-        self.until(Waiting)
+        self.until(WatchWaiting)
         return self.runs[before:]
 
     def next_run(self) -> Ran:
@@ -147,7 +155,7 @@ class Watched:
         self.save({SENTINEL: tool(f"sentinel {self._versions}", stage="zz")})
         before = len(self.runs)
         self.until_printed(f"sentinel {self._versions}\n")
-        self.until(Waiting)
+        self.until(WatchWaiting)
         *others, last = self.runs[before:]
         assert last.tools == ("sentinel",)
         return others
@@ -209,5 +217,5 @@ def let_go(watched: Watched) -> None:
 
 def answer(watched: Watched, key: str) -> str:
     watched.press(key)
-    sentence: str = watched.until(Answered, lambda one: one.key == key.strip().lower()).sentence
+    sentence: str = watched.until(KeyAnswered, lambda one: one.key == key.strip().lower()).sentence
     return sentence

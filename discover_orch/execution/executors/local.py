@@ -12,7 +12,7 @@ from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
     Failure,
-    Noticed,
+    RunNote,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -20,11 +20,10 @@ from discover_orch.execution.run_state import (
 from discover_orch.execution.supervisor import Event as WorkerEvent
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.transcript import Output
-from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Location, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
-    Argument,
     Closed,
     DebugStarted,
     Finish,
@@ -34,6 +33,7 @@ from discover_orch.worker.protocol import (
     StepError,
     StepFinished,
     StepStarted,
+    WireArgument,
     encode_type,
 )
 
@@ -168,16 +168,16 @@ class LocalExecutor:
                 worker.lend_terminal()
             case Closed(errors=errors):
                 for error in errors:
-                    yield Noticed(problem=_closing_problem(error), traceback=_own_traceback(error))
-            case Died():
+                    yield RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
+            case WorkerDied():
                 yield from self._died(event, worker)
-            case Ended(sentence=sentence, threads=threads):
+            case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
-                    yield Noticed(problem=_ending_problem(sentence, threads))
+                    yield RunNote(problem=_ending_problem(sentence, threads))
             case _:
                 pass
 
-    def _died(self, event: Died, worker: Supervisor) -> Iterator[Event]:
+    def _died(self, event: WorkerDied, worker: Supervisor) -> Iterator[Event]:
         number = event.step
         sentence = event.sentence
         hint = ""
@@ -193,7 +193,7 @@ class LocalExecutor:
                 return
             if not waiting:
                 message = f"the worker process {sentence}"
-                yield Noticed(problem=Problem(code="worker-died", message=message, hint=hint))
+                yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
                 return
             number = waiting[0]  # nobody will begin it any more
             sentence = f"the worker process {sentence} before the tool began"
@@ -217,7 +217,7 @@ class LocalExecutor:
         self._is_importing = False
         if sentence:
             problem = Problem(code="cold-start", message=sentence, severity="warning")
-            yield Noticed(problem=problem)
+            yield RunNote(problem=problem)
         if not is_usable:
             worker.kill("is not wanted any more")
             while not worker.is_over:
@@ -240,7 +240,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         name=step.tool.name,
         path=step.tool.path,
         arguments={
-            bound.param.name: Argument(texts=bound.texts, type=encode_type(bound.param.type))
+            bound.param.name: WireArgument(texts=bound.texts, type=encode_type(bound.param.type))
             for bound in step.arguments
         },
         extra=step.extra,

@@ -45,7 +45,7 @@ PRESSED = 0.125
 PRESSED_MOST = 0.250
 
 
-class Hint(Struct, frozen=True, kw_only=True):
+class FileEvent(Struct, frozen=True, kw_only=True):
     """One event: `path` relative to the root with `/`, surrogateescape text; `at` in monotonic seconds."""
 
     kind: Kind
@@ -88,7 +88,7 @@ class Debouncer:
         self._is_held: bool = False
         self._was_held: bool = False
 
-    def hear(self, hint: Hint, look: Look | None = None) -> None:
+    def hear(self, hint: FileEvent, look: Look | None = None) -> None:
         """Take one hint in; `look` is what the path looks like now, where somebody looked."""
         if not self._hints:
             self._started = hint.at
@@ -142,7 +142,7 @@ class Debouncer:
         elif self._was_calm and not self._hints:
             self._cancelled = 0
 
-    def _window(self, hint: Hint, look: Look | None) -> float:
+    def _window(self, hint: FileEvent, look: Look | None) -> float:
         if hint.kind == "deleted" and hint.path in self._born:
             return SOUND  # a temporary file, made and gone: nobody waits for it to come back
         if look == "missing" or (hint.kind == "deleted" and look is None):

@@ -1,7 +1,7 @@
 """Which folders must be subscribed to, so that all that was asked for is seen; and what their paths are called.
 
-In: the root and the folders asked for, by name. Out: a `Plan`: real folders, each once, and how far each must
-reach; and for the real path of an event the names that the caller knows it by. Looks at links and at what
+In: the root and the folders asked for, by name. Out: a `SubscriptionPlan`: real folders, each once, and how far
+each must reach; and for the real path of an event the names that the caller knows it by. Looks at links and at what
 exists, reads no file. Links are why this is more than a list: watchdog does not follow them.
 """
 
@@ -24,7 +24,7 @@ NOISE = re.compile(
 )
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class WatchedPath(Struct, frozen=True, kw_only=True):
     """A folder that was asked for: under which name, where it really is, and whether all below it counts."""
 
     name: str
@@ -32,10 +32,10 @@ class Wanted(Struct, frozen=True, kw_only=True):
     is_deep: bool
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class SubscriptionPlan(Struct, frozen=True, kw_only=True):
     """`reaches` by real path, none inside of a deep one. `stakes`: the folders wanted and all above them."""
 
-    wanted: tuple[Wanted, ...] = ()
+    wanted: tuple[WatchedPath, ...] = ()
     reaches: Mapping[str, Extent]
     stakes: frozenset[str] = frozenset()
 
@@ -59,13 +59,13 @@ class Plan(Struct, frozen=True, kw_only=True):
         return list(names)
 
 
-def build_plan(root: str, folders: Mapping[str, bool]) -> Plan:
+def build_plan(root: str, folders: Mapping[str, bool]) -> SubscriptionPlan:
     """`folders`: name relative to the root → whether all below it counts.
 
     The parent of each is subscribed to as well: it tells that a folder was deleted and made again, that a link
     leads elsewhere now, or that what was missing has come. Not that of the root, where strangers live.
     """
-    wanted: list[Wanted] = []
+    wanted: list[WatchedPath] = []
     deep: set[str] = set()
     flat: set[str] = set()
     near: set[str] = set()
@@ -76,7 +76,7 @@ def build_plan(root: str, folders: Mapping[str, bool]) -> Plan:
         above, last = os.path.split(given)
         # A link is another place than the folder that it leads to.
         spot = real if last in ("", ".", "..") else os.path.join(os.path.realpath(above), last)
-        wanted.append(Wanted(name=name, real=real, is_deep=is_deep))
+        wanted.append(WatchedPath(name=name, real=real, is_deep=is_deep))
         is_there = os.path.isdir(real)
         if is_there:
             (deep if is_deep else flat).add(real)
@@ -90,7 +90,7 @@ def build_plan(root: str, folders: Mapping[str, bool]) -> Plan:
     for path in flat | near:
         if path not in tops and not is_below(path, tops):
             reaches[path] = "flat" if path in flat else "near"
-    return Plan(wanted=tuple(wanted), reaches=reaches, stakes=frozenset(stakes))
+    return SubscriptionPlan(wanted=tuple(wanted), reaches=reaches, stakes=frozenset(stakes))
 
 
 def is_below(path: str, folders: Collection[str]) -> bool:

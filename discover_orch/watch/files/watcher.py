@@ -1,6 +1,6 @@
 """The door to the system's file events: subscribes, mends what breaks, and hands hints to the caller.
 
-In: folders, relative to the root. Out: `Hint`s, and news for the user as `Problem`s. Events are hints: the
+In: folders, relative to the root. Out: `FileEvent`s, and news for the user as `Problem`s. Events are hints: the
 system and watchdog lose some, and go deaf in several ways, so the caller must look for itself every
 `interval`, and call `check` then. Reads no file, decides nothing about runs, prints nothing. All methods are
 for one thread, but `ring` is called from others, and must neither raise nor wait.
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from discover_orch.model.errors import Problem
-from discover_orch.watch.files.debounce import Hint, Kind
+from discover_orch.watch.files.debounce import FileEvent, Kind
 from discover_orch.watch.files.filesystems import (
     filesystem_of,
     folders_below,
@@ -29,7 +29,13 @@ from discover_orch.watch.files.filesystems import (
     sends_events,
     watched_inodes,
 )
-from discover_orch.watch.files.subscriptions import Extent, Plan, build_plan, identity_of, is_below
+from discover_orch.watch.files.subscriptions import (
+    Extent,
+    SubscriptionPlan,
+    build_plan,
+    identity_of,
+    is_below,
+)
 from discover_orch.watch.files.watchdog_adapter import (
     Handler,
     close_observer,
@@ -84,7 +90,7 @@ class Watcher:
         self._ring = ring
         self._must_poll = must_poll
         # What watchdog's threads write
-        self._hints: deque[Hint] = deque()
+        self._hints: deque[FileEvent] = deque()
         self._is_rung = False
         self._events = 0
         self._folder_at = float("-inf")  # when a folder came or went
@@ -93,7 +99,7 @@ class Watcher:
         self._must_repeat_loss = False
         # What is watched
         self._folders: dict[str, bool] = {}  # name → whether everything below counts
-        self._plan = Plan(reaches={})
+        self._plan = SubscriptionPlan(reaches={})
         self._observer: Any = None
         self._descriptors: tuple[int, ...] = ()
         self._handler = Handler(self._hear, self.lose)
@@ -123,12 +129,12 @@ class Watcher:
         if self._subscribe() and not is_first:
             self._queue_loss()
 
-    def take(self) -> list[Hint]:
+    def take(self) -> list[FileEvent]:
         """The hints since the last time. Never waits; takes up folders that came back."""
         self._is_rung = False  # before the hints are taken: what comes from here on rings again
         if self._must_mend:
             self._mend()
-        taken: list[Hint] = []
+        taken: list[FileEvent] = []
         with contextlib.suppress(IndexError):
             while True:
                 taken.append(self._hints.popleft())
@@ -232,7 +238,7 @@ class Watcher:
             self._folder_at = now
             self._must_count = True
         for name in names:
-            self._hints.append(Hint(kind=kind, path=name, at=now, is_folder=is_folder))
+            self._hints.append(FileEvent(kind=kind, path=name, at=now, is_folder=is_folder))
         if len(self._hints) > MOST_HINTS:
             self._hints.clear()
             self._queue_loss()
@@ -240,7 +246,7 @@ class Watcher:
 
     def _queue_loss(self) -> None:
         self._must_count = True
-        self._hints.append(Hint(kind="lost", path="", at=time.monotonic()))
+        self._hints.append(FileEvent(kind="lost", path="", at=time.monotonic()))
         self._call()
 
     def _call(self) -> None:

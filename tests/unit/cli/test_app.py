@@ -13,7 +13,7 @@ import pytest
 
 from discover_orch import __version__
 from discover_orch.cli import app as module
-from discover_orch.cli.app import Context, OrchUsage, Unread, app, run_command_line
+from discover_orch.cli.app import Context, OrchUsage, StdoutClosed, app, run_command_line
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -157,7 +157,7 @@ def test_an_error_ends_with_its_own_code_and_all_its_problems(
         (KeyboardInterrupt(), 130, ""),
         (click.Abort(), 130, ""),
         (BrokenPipeError(), 141, ""),
-        (Unread(), 141, ""),
+        (StdoutClosed(), 141, ""),
         (
             click.UsageError("Odd thing."),
             2,

@@ -10,8 +10,8 @@ import types
 
 import pytest
 
-from discover_orch.cli import console as voice
-from discover_orch.cli.console import HungUp, Voice
+from discover_orch.cli import console as console
+from discover_orch.cli.console import Console, HungUp
 from discover_orch.model.errors import Problem
 
 
@@ -49,12 +49,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def streams(monkeypatch: pytest.MonkeyPatch) -> tuple[Stream, Stream]:
     out, err = Stream(is_terminal=True), Stream()
     fake = types.SimpleNamespace(stdout=out, stderr=err, __stdout__=None)
-    monkeypatch.setattr(voice, "sys", fake)  # pytest itself puts `sys.stdout` back before a test
+    monkeypatch.setattr(console, "sys", fake)  # pytest itself puts `sys.stdout` back before a test
     return out, err
 
 
 def test_results_go_to_stdout_and_all_else_to_stderr(streams: tuple[Stream, Stream]) -> None:
-    speaker = Voice()
+    speaker = Console()
     speaker.out("result\n")
     speaker.err("remark\n")
     speaker.problems([Problem(code="x", message="it is wrong", hint="mend it")])
@@ -64,7 +64,7 @@ def test_results_go_to_stdout_and_all_else_to_stderr(streams: tuple[Stream, Stre
 
 
 def test_each_stream_has_a_style_of_its_own(streams: tuple[Stream, Stream]) -> None:
-    speaker = Voice()
+    speaker = Console()
     assert (speaker.out_style.colour, speaker.err_style.colour) == (True, False)
     assert speaker.out_style.unicode
 
@@ -95,7 +95,7 @@ def test_colour_is_as_the_user_says_else_as_the_stream_can(
     monkeypatch.setattr(sys, "stdout", Stream(is_terminal=is_terminal))
     for name, text in environ.items():
         monkeypatch.setenv(name, text)
-    assert Voice(option).out_style.colour is colour
+    assert Console(option).out_style.colour is colour
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_the_width_is_that_of_columns_and_never_absurd(
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr(sys, "__stdout__", None)
-    assert Voice().out_style.width == width
+    assert Console().out_style.width == width
 
 
 def test_characters_that_a_stream_cannot_hold_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Stream(encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
-    speaker = Voice()
+    speaker = Console()
     speaker.out("é \ud800 \u2717\n")
     assert out.getvalue() == "\\xe9 \\ud800 \\u2717\n"
     assert not speaker.out_style.unicode
@@ -121,7 +121,7 @@ def test_characters_that_a_stream_cannot_hold_are_escaped(monkeypatch: pytest.Mo
 def test_without_streams_all_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    speaker = Voice()
+    speaker = Console()
     speaker.out("x")
     speaker.err("x")
     assert speaker.terminal is None
@@ -133,7 +133,7 @@ def test_a_reader_that_is_gone_is_told_on_stdout_and_forgiven_on_stderr(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Stream(fails=errno.EPIPE))
     monkeypatch.setattr(sys, "stderr", Stream(fails=errno.EPIPE))
-    speaker = Voice()
+    speaker = Console()
     speaker.err("x")
     with pytest.raises(BrokenPipeError):
         speaker.out("x")
@@ -142,14 +142,14 @@ def test_a_reader_that_is_gone_is_told_on_stdout_and_forgiven_on_stderr(
 def test_a_terminal_that_is_gone_is_a_reader_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Stream(fails=errno.EIO))
     with pytest.raises(HungUp):
-        Voice().out("x")
+        Console().out("x")
     assert issubclass(HungUp, BrokenPipeError)
 
 
 def test_another_failure_of_stdout_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Stream(fails=errno.ENOSPC))
     with pytest.raises(OSError, match="No space"):
-        Voice().out("x")
+        Console().out("x")
 
 
 @pytest.mark.parametrize(("term", "is_able"), [("xterm", True), ("dumb", False)])
@@ -157,7 +157,7 @@ def test_a_terminal_is_one_that_can_wipe_a_line(
     streams: tuple[Stream, Stream], monkeypatch: pytest.MonkeyPatch, term: str, is_able: bool
 ) -> None:
     monkeypatch.setenv("TERM", term)
-    assert (Voice().terminal is streams[0]) is is_able
+    assert (Console().terminal is streams[0]) is is_able
 
 
 def test_a_closed_stream_is_no_terminal(streams: tuple[Stream, Stream]) -> None:
@@ -165,4 +165,4 @@ def test_a_closed_stream_is_no_terminal(streams: tuple[Stream, Stream]) -> None:
         raise ValueError("I/O operation on closed file")
 
     streams[0].isatty = isatty  # type: ignore[method-assign]
-    assert Voice().terminal is None
+    assert Console().terminal is None

@@ -13,17 +13,17 @@ from typing import Any, TextIO, cast
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.cli import show_watch as watched_module
+from discover_orch.cli import show_watch
 from discover_orch.cli.app import Context
-from discover_orch.cli.console import HungUp, Voice
-from discover_orch.cli.show_watch import CLEAR, Shown, show
+from discover_orch.cli.console import Console, HungUp
+from discover_orch.cli.show_watch import CLEAR, DisplayOptions, show
 from discover_orch.cli.status_line import WIPE
 from discover_orch.cli.watch_command import read_preload
 from discover_orch.execution.run_state import (
     Event,
     Failure,
-    Noticed,
     RunFinished,
+    RunNote,
     RunStarted,
     RunStatus,
     Ticked,
@@ -32,23 +32,23 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.model.errors import ExitCode, Problem
-from discover_orch.planning import view as looking
+from discover_orch.planning import project_view
 from discover_orch.planning.plan import Plan
-from discover_orch.watch.loop import Manner, Watching
-from discover_orch.watch.request import Request
+from discover_orch.watch.loop import WatchLoop, WatchOptions
+from discover_orch.watch.request import WatchRequest
 from discover_orch.watch.watch_events import (
-    Answered,
-    Began,
-    Broken,
-    Changed,
-    Moment,
-    Remark,
-    Unchanged,
-    Waiting,
+    CannotRun,
+    ChangesFound,
+    KeyAnswered,
+    NoMeaningfulChange,
+    RunStarting,
+    WatchEvent,
+    WatchNote,
+    WatchWaiting,
 )
 from tests.conftest import Project
 
-SHOWN = Shown(
+SHOWN = DisplayOptions(
     output="live",
     quiet=False,
     verbose=False,
@@ -58,8 +58,8 @@ SHOWN = Shown(
     has_title=False,
 )
 BROKEN = Problem(code="syntax", message="it is broken", hint="mend it")
-WAITING = Waiting(tools=1, files=2, folders=1, mode="events", scope="stage")
-CHANGED = Changed(paths=("src/a.py",), tools=("a",), stages=("s",))
+WAITING = WatchWaiting(tools=1, files=2, folders=1, mode="events", scope="stage")
+CHANGED = ChangesFound(paths=("src/a.py",), tools=("a",), stages=("s",))
 
 
 class Terminal(io.StringIO):
@@ -69,7 +69,7 @@ class Terminal(io.StringIO):
         return True
 
 
-class SpokenTo(Voice):
+class SpokenTo(Console):
     """Keeps what was said to each stream, and in which order."""
 
     def __init__(self, *, on_terminal: bool = False, fails: type[OSError] | None = None) -> None:
@@ -99,21 +99,21 @@ class SpokenTo(Voice):
         return self._stream.getvalue()
 
 
-def context_of(voice: Voice) -> Context:
+def context_of(console: Console) -> Context:
     context = Context()
-    context.voice = voice
+    context.console = console
     return context
 
 
-class PlayedWatching(Watching):
+class PlayedWatching(WatchLoop):
     """Gives what it was told to, and notes that it was closed."""
 
-    def __init__(self, root: Path, told: Sequence[Moment | Event], code: int) -> None:
-        super().__init__(Request(start=str(root), folder=None), Manner(), {})
+    def __init__(self, root: Path, told: Sequence[WatchEvent | Event], code: int) -> None:
+        super().__init__(WatchRequest(start=str(root), folder=None), WatchOptions(), {})
         self._play, self._code = told, code
         self.closed = 0
 
-    def events(self, keys: object = None) -> Generator[Moment | Event, None, int]:
+    def events(self, keys: object = None) -> Generator[WatchEvent | Event, None, int]:
         assert keys is not None
         try:
             yield from self._play
@@ -127,30 +127,30 @@ class Shows:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        view = looking.look(str(root), None, {})
-        self.plan: Plan = looking.plan(view, [])
+        view = project_view.look(str(root), None, {})
+        self.plan: Plan = project_view.plan(view, [])
         self.names = {step.tool.module: step.tool.name for step in self.plan.steps}
 
     def show(
         self,
-        *told: Moment | Event,
+        *told: WatchEvent | Event,
         code: int = 0,
         on_terminal: bool = False,
         fails: type[OSError] | None = None,
         **more: Any,
     ) -> tuple[int, SpokenTo, PlayedWatching]:
-        voice = SpokenTo(on_terminal=on_terminal, fails=fails)
+        console = SpokenTo(on_terminal=on_terminal, fails=fails)
         watching = PlayedWatching(self.root, told, code)
-        return show(context_of(voice), watching, replace(SHOWN, **more)), voice, watching
+        return show(context_of(console), watching, replace(SHOWN, **more)), console, watching
 
-    def said(self, *told: Moment | Event, **more: Any) -> str:
+    def said(self, *told: WatchEvent | Event, **more: Any) -> str:
         return self.show(*told, **more)[1].said
 
     def run(
         self, status: RunStatus = "passed", *, is_first: bool = False, **more: Any
-    ) -> Iterator[Moment | Event]:
+    ) -> Iterator[WatchEvent | Event]:
         """A run of the one tool."""
-        yield Began(plan=self.plan, names=self.names, is_first=is_first, reason="why", **more)
+        yield RunStarting(plan=self.plan, names=self.names, is_first=is_first, reason="why", **more)
         yield RunStarted(run="41", targets=(), tools=("src.a",))
         yield ToolStarted(module="src.a")
         yield ToolOutput(module="src.a", stream="stdout", text="hello\n")
@@ -199,7 +199,10 @@ def test_a_pipe_that_nobody_reads_ends_it_too(shows: Shows) -> None:
 
 def test_moments_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
     said = shows.said(
-        WAITING, CHANGED, Unchanged(paths=("b.py",)), Answered(key="x", sentence="no key")
+        WAITING,
+        CHANGED,
+        NoMeaningfulChange(paths=("b.py",)),
+        KeyAnswered(key="x", sentence="no key"),
     )
     assert said.splitlines() == [
         "watching 2 files for 1 tool (Enter runs again, h helps, q quits)",
@@ -235,16 +238,16 @@ def test_each_run_is_counted_by_itself(shows: Shows) -> None:
 
 
 def test_problems_go_to_stderr_before_the_line_about_them(shows: Shows) -> None:
-    _, voice, _ = shows.show(Broken(problems=(BROKEN,), waiting=("b",)))
-    assert voice.complained == "error: it is broken\n  hint: mend it\n"
-    assert voice.said == "waiting for the mend, and with it: b\n"
-    assert voice.order == ["err", "out"]
+    _, console, _ = shows.show(CannotRun(problems=(BROKEN,), waiting=("b",)))
+    assert console.complained == "error: it is broken\n  hint: mend it\n"
+    assert console.said == "waiting for the mend, and with it: b\n"
+    assert console.order == ["err", "out"]
 
 
 def test_remarks_go_to_stderr(shows: Shows) -> None:
-    _, voice, _ = shows.show(Remark(problem=replace(BROKEN, severity="warning")))
-    assert voice.complained == "warning: it is broken\n  hint: mend it\n"
-    assert voice.said == ""
+    _, console, _ = shows.show(WatchNote(problem=replace(BROKEN, severity="warning")))
+    assert console.complained == "warning: it is broken\n  hint: mend it\n"
+    assert console.said == ""
 
 
 def test_imports_ahead_are_told_to_who_wants_to_know(shows: Shows) -> None:
@@ -277,9 +280,9 @@ def test_what_tools_print_is_shown_where_it_is_wanted(
 def test_the_line_of_the_moment_is_wiped_before_anything_else_is_written(shows: Shows) -> None:
     run = list(shows.run())
     run[3:3] = [Ticked(module="src.a", seconds=1.5)]
-    _, voice, _ = shows.show(*run[:4], CHANGED, on_terminal=True)
-    assert "a 1.50 s" in voice.drawn
-    assert voice.drawn.endswith(WIPE)
+    _, console, _ = shows.show(*run[:4], CHANGED, on_terminal=True)
+    assert "a 1.50 s" in console.drawn
+    assert console.drawn.endswith(WIPE)
 
 
 def test_the_screen_is_cleared_before_each_run_where_that_is_wanted(shows: Shows) -> None:
@@ -323,23 +326,23 @@ def test_the_title_says_how_it_goes_and_is_put_back(shows: Shows) -> None:
 
 
 def test_json_is_one_object_a_line_for_moments_and_events(shows: Shows) -> None:
-    _, voice, _ = shows.show(
-        Broken(problems=(BROKEN,)),
+    _, console, _ = shows.show(
+        CannotRun(problems=(BROKEN,)),
         CHANGED,
         *shows.run(is_first=True),
-        Unchanged(paths=("a.py",)),
-        Remark(problem=BROKEN),
-        Answered(key="h"),
+        NoMeaningfulChange(paths=("a.py",)),
+        WatchNote(problem=BROKEN),
+        KeyAnswered(key="h"),
         WAITING,
         as_json=True,
     )
-    events = [json.loads(line) for line in voice.said.splitlines()]
+    events = [json.loads(line) for line in console.said.splitlines()]
     assert [one["event"] for one in events] == [
         *("broken", "changed", "run_started", "tool_started", "tool_output", "tool_finished"),
         *("run_finished", "unchanged", "notice", "key", "watching"),
     ]
     assert {one["name"] for one in events if "name" in one} == {"a"}
-    assert voice.complained == ""
+    assert console.complained == ""
 
 
 def test_json_has_the_exit_code_of_each_run(shows: Shows) -> None:
@@ -351,9 +354,9 @@ def test_json_has_the_exit_code_of_each_run(shows: Shows) -> None:
 
 def test_what_no_tool_is_to_blame_for_goes_to_stderr_in_json_too(shows: Shows) -> None:
     run = list(shows.run())
-    run[5:5] = [Noticed(problem=BROKEN)]
-    _, voice, _ = shows.show(*run, as_json=True)
-    assert "it is broken" in voice.complained
+    run[5:5] = [RunNote(problem=BROKEN)]
+    _, console, _ = shows.show(*run, as_json=True)
+    assert "it is broken" in console.complained
 
 
 # The configuration.
@@ -377,5 +380,5 @@ def test_what_to_import_ahead_can_be_configured(
 
 
 def test_every_kind_of_moment_is_shown_as_one() -> None:
-    kinds = cast(Any, Moment).__args__
-    assert set(watched_module.MOMENTS) == set(kinds)
+    kinds = cast(Any, WatchEvent).__args__
+    assert set(show_watch.MOMENTS) == set(kinds)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.config.project import KEYS, Project, Setting, masked_url
+from discover_orch.config.project import KEYS, ParamDefault, Project, masked_url
 from discover_orch.model.errors import Problem
 
 
@@ -282,9 +282,9 @@ def test_parameters_of_one_tool_stand_under_any_name_of_it() -> None:
     )
     assert set(project.params) == {"since"}
     assert {word: dict(params) for word, params in project.tool_params.items()} == {
-        "parse": {"since": Setting(texts=("b",), origin="pyproject.toml")},
-        "src.pipeline.fetch": {"since": Setting(texts=("c",), origin="pyproject.toml")},
-        "src.pipeline.render": {"since": Setting(texts=("d",), origin="pyproject.toml")},
+        "parse": {"since": ParamDefault(texts=("b",), origin="pyproject.toml")},
+        "src.pipeline.fetch": {"since": ParamDefault(texts=("c",), origin="pyproject.toml")},
+        "src.pipeline.render": {"since": ParamDefault(texts=("d",), origin="pyproject.toml")},
         "empty": {},
     }
 
@@ -303,7 +303,7 @@ def test_the_environment_goes_before_the_file_and_is_named_as_origin() -> None:
     assert project.strict is True
     assert project.keep_runs == 7
     assert project.groups == {"nightly": ("ingest",)}
-    assert project.params["since"] == Setting(texts=("2024-01-31",), origin="ORCH_PARAMS")
+    assert project.params["since"] == ParamDefault(texts=("2024-01-31",), origin="ORCH_PARAMS")
     assert project.tool_params["parse"]["n"].texts == ("3",)
     assert (project.database, project.database_origin) == ("duckdb:///x.db", "ORCH_DATABASE")
     assert project.origins["stages"] == "ORCH_STAGES"
@@ -383,8 +383,8 @@ def test_a_likely_slip_in_a_variable_is_a_warning_and_others_are_left_alone() ->
 def test_parameters_in_the_environment_are_kept_as_they_are() -> None:
     project = read(ORCH_PARAM_SINCE="2024-01-31", ORCH_PARAM_DRY_RUN="", ORCH_PARAM_="x")
     assert project.env_params == {
-        "since": Setting(texts=("2024-01-31",), origin="ORCH_PARAM_SINCE"),
-        "dry_run": Setting(texts=("",), origin="ORCH_PARAM_DRY_RUN"),
+        "since": ParamDefault(texts=("2024-01-31",), origin="ORCH_PARAM_SINCE"),
+        "dry_run": ParamDefault(texts=("",), origin="ORCH_PARAM_DRY_RUN"),
     }
 
 

@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 
 from discover_orch.config.validation import (
-    Given,
+    InvalidSetting,
     Kind,
-    Reader,
-    Wrong,
+    RawSetting,
+    SettingReader,
     count,
     decoded,
     described,
@@ -27,12 +27,12 @@ from discover_orch.config.validation import (
 from discover_orch.model.errors import Location
 
 
-def in_file(value: object) -> Given:
-    return Given(key="key", name="key", value=value, origin="orch.toml", path=("key",))
+def in_file(value: object) -> RawSetting:
+    return RawSetting(key="key", name="key", value=value, origin="orch.toml", path=("key",))
 
 
-def in_variable(value: object) -> Given:
-    return Given(key="key", name="ORCH_KEY", value=value, origin="ORCH_KEY")
+def in_variable(value: object) -> RawSetting:
+    return RawSetting(key="key", name="ORCH_KEY", value=value, origin="ORCH_KEY")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def in_variable(value: object) -> Given:
     ],
 )
 def test_a_value_of_its_kind_passes(
-    rule: Callable[[Given], object], value: object, result: object
+    rule: Callable[[RawSetting], object], value: object, result: object
 ) -> None:
     assert rule(in_file(value)) == result
 
@@ -67,14 +67,14 @@ def test_a_value_of_its_kind_passes(
         (entries, []),
     ],
 )
-def test_another_kind_is_wrong(rule: Callable[[Given], object], value: object) -> None:
-    with pytest.raises(Wrong):
+def test_another_kind_is_wrong(rule: Callable[[RawSetting], object], value: object) -> None:
+    with pytest.raises(InvalidSetting):
         rule(in_file(value))
 
 
 def test_a_word_is_one_of_a_few_and_the_nearest_is_offered() -> None:
     assert word(in_file("b"), ("a", "b")) == "b"
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(InvalidSetting) as caught:
         word(in_file("restrat"), ("restart", "queue"))
     assert caught.value.message == 'key must be "restart" or "queue", not "restrat"'
     assert caught.value.hint == 'did you mean "restart"?'
@@ -110,14 +110,14 @@ def test_a_variable_is_decoded_by_its_kind(kind: Kind, written: str, value: obje
 def test_a_variable_that_cannot_be_decoded_shows_how_to_write_it(
     kind: Kind, written: str, hint: str
 ) -> None:
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(InvalidSetting) as caught:
         decoded(in_variable(written), kind)
     assert caught.value.hint == hint
     assert len(caught.value.message) < 130
 
 
 def test_the_reader_gathers_what_is_wrong_and_keeps_what_is_good() -> None:
-    reader = Reader(file="orch.toml", lines={("key",): 3, ("key", "b"): 5})
+    reader = SettingReader(file="orch.toml", lines={("key",): 3, ("key", "b"): 5})
     table = in_file({"a": 1, "b": "x", "c": True})
     assert reader.read(table, lambda given: reader.read_entries(given, count)) == {"a": 1}
     assert [(problem.message, problem.location) for problem in reader.problems] == [
@@ -127,7 +127,7 @@ def test_the_reader_gathers_what_is_wrong_and_keeps_what_is_good() -> None:
 
 
 def test_a_variable_has_no_place_in_the_file() -> None:
-    reader = Reader(file="orch.toml", lines={("key",): 3})
+    reader = SettingReader(file="orch.toml", lines={("key",): 3})
     assert reader.read(in_variable({"a": "x"}).entry("a", "x"), count) is None
     assert reader.problems[0].location is None
     assert reader.problems[0].hint == 'write "a": 1'

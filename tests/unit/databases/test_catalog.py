@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.databases.catalog import Catalog, Table, Touched, look_up
+from discover_orch.databases.catalog import Catalog, Table, TableEffects, look_up
 from discover_orch.databases.sql_effects import Effect, Name
 
 
@@ -236,7 +236,7 @@ def test_files_behind_a_view_are_read_with_it() -> None:
         files={("w", "main", "v"): ("a.csv",)},
     )
     touched = look_up([read("o")], catalog, catalog)
-    assert touched == Touched(read=frozenset({"o", "v"}), files_read=("a.csv",))
+    assert touched == TableEffects(read=frozenset({"o", "v"}), files_read=("a.csv",))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_file_that_is_a_table_is_no_file() -> None:
     effect = Effect(read=(("a.csv",),), files_read=("a.csv", "b.csv"))
     catalog = replace(duckdb(), tables=frozenset({("w", "main", "a.csv")}))
     touched = look_up([effect], catalog, catalog)
-    assert touched == Touched(read=frozenset({"a.csv"}), files_read=("b.csv",))
+    assert touched == TableEffects(read=frozenset({"a.csv"}), files_read=("b.csv",))
 
 
 # Names that were looked up elsewhere before.

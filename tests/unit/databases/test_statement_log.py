@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.databases import statement_log as listening
+from discover_orch.databases import statement_log
 from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver import Driver
 from discover_orch.databases.drivers import find_driver
@@ -19,7 +19,7 @@ from discover_orch.databases.statement_log import (
     MOST,
     PLAIN_LENGTH,
     PLAIN_TEXTS,
-    Statements,
+    StatementLog,
     listen,
 )
 
@@ -60,12 +60,12 @@ class Step:
     def __init__(self) -> None:
         self.driver = Fake()
         self.files: list[tuple[list[str], list[str]]] = []
-        self.statements = Statements("conn", self.driver, self._note)
+        self.statements = StatementLog("conn", self.driver, self._note)
 
     def _note(self, read: Iterable[str], written: Iterable[str]) -> None:
         self.files.append(([*read], [*written]))
 
-    def run(self, *does: str | Callable[[Statements], object]) -> Found:
+    def run(self, *does: str | Callable[[StatementLog], object]) -> Found:
         self.statements.begin()
         for one in does:
             self.statements.text(one) if isinstance(one, str) else one(self.statements)
@@ -78,7 +78,7 @@ def step() -> Step:
     return Step()
 
 
-def aside(statements: Statements) -> None:
+def aside(statements: StatementLog) -> None:
     statements.aside()
 
 
@@ -117,7 +117,7 @@ def test_tables_that_others_made_since_the_last_step_are_known(step: Step) -> No
     ],
 )
 def test_what_cannot_be_read_is_unclear_in_its_own_step_alone(
-    step: Step, does: str | Callable[[Statements], object]
+    step: Step, does: str | Callable[[StatementLog], object]
 ) -> None:
     assert step.run("SELECT * FROM t", does)[2]
     assert step.run("SELECT * FROM t") == (("t",), (), False)
@@ -143,7 +143,7 @@ def test_no_exception_leaves_it(step: Step, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(listening, "look_up", fail)
+    monkeypatch.setattr(statement_log, "look_up", fail)
     assert step.run("SELECT * FROM t")[2]
 
 
@@ -165,7 +165,7 @@ def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
 
 
 def test_a_commit_is_told_until_the_next_step(step: Step) -> None:
-    for commits in ("COMMIT", Statements.commit):
+    for commits in ("COMMIT", StatementLog.commit):
         step.run("INSERT INTO t VALUES (1)", commits)
         assert step.statements.has_committed
         step.run("SELECT 1")
@@ -226,8 +226,8 @@ def test_another_connection_has_places_and_temporary_tables_of_its_own(step: Ste
 def test_a_name_that_failed_to_be_found_is_no_variable_for_sure(step: Step) -> None:
     step.driver.catalog = replace(CATALOG, has_variables=True)
     assert step.run("SELECT * FROM frame, t") == (("t",), (), False)
-    assert step.run("SELECT * FROM frame, t", Statements.failed)[2]
-    assert not step.run("SELECT * FROM t", Statements.failed)[2]
+    assert step.run("SELECT * FROM frame, t", StatementLog.failed)[2]
+    assert not step.run("SELECT * FROM t", StatementLog.failed)[2]
 
 
 # On DuckDB.
@@ -324,6 +324,6 @@ def test_only_known_drivers_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert listen(object(), note) is None
     assert listen(None, note) is None
-    monkeypatch.setattr(listening, "find_spec", lambda name: None)
+    monkeypatch.setattr(statement_log, "find_spec", lambda name: None)
     with duckdb.connect() as conn:
         assert listen(conn, note) is None  # nobody could read the statements

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from discover_orch.discovery.arguments import conf_problems, offered_resources, split_arguments
-from discover_orch.source.facts import ArgumentFacts, RunFacts, Unknown
+from discover_orch.source.facts import ArgumentFacts, RunFacts, UnknownType
 from tests.support.values import make_argument, make_conf, make_type, said
 
 
 def unknown(name: str, default_source: str | None) -> ArgumentFacts:
-    kind = Unknown(text="DataFrame")
+    kind = UnknownType(text="DataFrame")
     return ArgumentFacts(name=name, line=3, type=kind, default_source=default_source)
 
 

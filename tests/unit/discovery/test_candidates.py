@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.discovery.candidates import Drafts, build_drafts
+from discover_orch.discovery.candidates import Candidates, build_candidates
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
 from discover_orch.source.scan import PassedOver, Scan
 from tests.support.values import make_facts, make_project, said
 
 
-def drafts(*modules: ModuleFacts, strict: bool = False, stages: tuple[str, ...] = ()) -> Drafts:
+def candidates(
+    *modules: ModuleFacts, strict: bool = False, stages: tuple[str, ...] = ()
+) -> Candidates:
     project = make_project({"strict": strict, "stages": list(stages)})
-    return build_drafts(Scan(modules=modules), project)
+    return build_candidates(Scan(modules=modules), project)
 
 
 def only_stage(problem: str = "") -> ModuleFacts:
@@ -23,35 +25,38 @@ def only_stage(problem: str = "") -> ModuleFacts:
 
 
 def own_problems(facts: ModuleFacts) -> list[str]:
-    (draft,) = drafts(facts).enabled
-    return said(draft.problems)
+    (candidate,) = candidates(facts).enabled
+    return said(candidate.problems)
 
 
 def test_stage_and_run_make_a_draft() -> None:
-    found = drafts(make_facts("src.fetch", ("ingest", "render", "ingest")))
-    (draft,) = found.enabled
-    assert draft.stages == ("ingest", "render")
-    assert (draft.problems, found.slips, found.passed_over) == ((), (), ())
+    found = candidates(make_facts("src.fetch", ("ingest", "render", "ingest")))
+    (candidate,) = found.enabled
+    assert candidate.stages == ("ingest", "render")
+    assert (candidate.problems, found.tag_warnings, found.passed_over) == ((), (), ())
 
 
 def test_stage_none_is_a_disabled_draft() -> None:
-    found = drafts(make_facts("src.fetch", None))
-    assert (found.enabled, [draft.module for draft in found.disabled]) == ((), ["src.fetch"])
+    found = candidates(make_facts("src.fetch", None))
+    assert (found.enabled, [candidate.module for candidate in found.disabled]) == (
+        (),
+        ["src.fetch"],
+    )
 
 
 @pytest.mark.parametrize("problem", ["", "STAGE cannot be told from the source"])
 def test_stage_without_run_is_no_tool_but_a_warning(problem: str) -> None:
-    found = drafts(only_stage(problem))
+    found = candidates(only_stage(problem))
     assert (found.enabled, found.disabled) == ((), ())
-    assert said(found.slips) == [
+    assert said(found.tag_warnings) == [
         "src/settings.py:4: STAGE without a run() is no tool"
         " (add a top-level run(), or rename the constant)"
     ]
-    assert found.slips[0].severity == "warning"
+    assert found.tag_warnings[0].severity == "warning"
 
 
 def test_under_strict_it_is_an_error() -> None:
-    assert drafts(only_stage(), strict=True).slips[0].severity == "error"
+    assert candidates(only_stage(), strict=True).tag_warnings[0].severity == "error"
 
 
 def test_run_without_stage_is_passed_over_with_its_reason() -> None:
@@ -62,8 +67,8 @@ def test_run_without_stage_is_passed_over_with_its_reason() -> None:
         miss="a run() but no STAGE",
         miss_line=3,
     )
-    found = drafts(facts)
-    assert (found.enabled, found.slips) == ((), ())
+    found = candidates(facts)
+    assert (found.enabled, found.tag_warnings) == ((), ())
     assert found.passed_over == (
         PassedOver(path="src/x.py", reason="a run() but no STAGE", line=3),
     )
@@ -96,19 +101,21 @@ def test_a_wrong_key_in_orch_is_an_error_of_the_draft() -> None:
 
 def test_a_key_that_is_not_built_yet_is_a_warning_even_under_strict() -> None:
     for strict in (False, True):
-        (slip,) = drafts(make_facts("src.x", orch={"retries": 1}), strict=strict).slips
-        assert (slip.code, slip.severity) == ("not-built-yet", "warning")
+        (near_miss,) = candidates(
+            make_facts("src.x", orch={"retries": 1}), strict=strict
+        ).tag_warnings
+        assert (near_miss.code, near_miss.severity) == ("not-built-yet", "warning")
 
 
 def test_a_stage_that_is_not_configured_is_a_slip_with_the_nearest() -> None:
     facts = make_facts("src.x", "ingst")
-    assert drafts(facts).slips == ()
-    found = drafts(facts, stages=("ingest", "render"))
-    assert said(found.slips) == [
+    assert candidates(facts).tag_warnings == ()
+    found = candidates(facts, stages=("ingest", "render"))
+    assert said(found.tag_warnings) == [
         'src/x.py:1: stage "ingst" is not in the configured stages (did you mean "ingest"?)'
     ]
-    assert found.slips[0].severity == "warning"
-    assert drafts(facts, stages=("ingest",), strict=True).slips[0].severity == "error"
+    assert found.tag_warnings[0].severity == "warning"
+    assert candidates(facts, stages=("ingest",), strict=True).tag_warnings[0].severity == "error"
 
 
 def test_slips_of_the_search_are_errors_under_strict_too() -> None:
@@ -119,18 +126,18 @@ def test_slips_of_the_search_are_errors_under_strict_too() -> None:
         severity="warning",
     )
     scan = Scan(problems=(misnamed,))
-    assert build_drafts(scan, make_project()).slips == (misnamed,)
-    (slip,) = build_drafts(scan, make_project({"strict": True})).slips
-    assert slip.severity == "error"
+    assert build_candidates(scan, make_project()).tag_warnings == (misnamed,)
+    (near_miss,) = build_candidates(scan, make_project({"strict": True})).tag_warnings
+    assert near_miss.severity == "error"
 
 
 def test_two_files_of_one_module_path_are_both_told() -> None:
-    found = drafts(
+    found = candidates(
         make_facts("a", path="src/a.py"),
         make_facts("a", path="src/a/__init__.py"),
         make_facts("b"),
     )
-    assert [said(draft.problems) for draft in found.enabled] == [
+    assert [said(candidate.problems) for candidate in found.enabled] == [
         [
             'src/a.py: "a" is the module of src/a/__init__.py, too'
             " (rename one of the two: Python imports only one of a name)"

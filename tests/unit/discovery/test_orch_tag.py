@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.discovery.orch_tag import KEYS, Settings, read_settings
+from discover_orch.discovery.orch_tag import KEYS, OrchSettings, read_settings
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import OrchTag
 from tests.support.values import said
@@ -22,7 +22,7 @@ json_values = st.recursive(
 )
 
 
-def read(**values: object) -> tuple[Settings, tuple[Problem, ...]]:
+def read(**values: object) -> tuple[OrchSettings, tuple[Problem, ...]]:
     lines = {key: number for number, key in enumerate(values, start=10)}
     return read_settings(OrchTag(line=9, values=values, lines=lines), "src/x.py")
 
@@ -32,8 +32,8 @@ def errors(**values: object) -> list[str]:
 
 
 def test_no_tag_and_an_empty_one_give_the_defaults() -> None:
-    assert read_settings(None, "src/x.py") == (Settings(), ())
-    assert read() == (Settings(), ())
+    assert read_settings(None, "src/x.py") == (OrchSettings(), ())
+    assert read() == (OrchSettings(), ())
 
 
 def test_every_key_of_the_contract_is_accepted() -> None:
@@ -48,7 +48,7 @@ def test_every_key_of_the_contract_is_accepted() -> None:
         cancel=False,
         always=True,
     )
-    assert settings == Settings(
+    assert settings == OrchSettings(
         name="fetch-raw",
         inputs=("data/*.csv", "x"),
         outputs=("out/report.html",),
@@ -112,7 +112,7 @@ def test_a_tag_that_is_no_literal_dict_is_told_on_its_line() -> None:
 def test_a_value_of_a_wrong_type_or_sense_is_an_error(key: str, wrong: object) -> None:
     (line,) = errors(**{key: wrong})
     assert line.startswith(f'src/x.py:10: "{key}" in ORCH ')
-    assert read(**{key: wrong})[0] == Settings()
+    assert read(**{key: wrong})[0] == OrchSettings()
 
 
 @pytest.mark.parametrize(

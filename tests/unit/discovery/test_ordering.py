@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.discovery.candidates import Draft
-from discover_orch.discovery.orch_tag import Settings
+from discover_orch.discovery.candidates import Candidate
+from discover_orch.discovery.orch_tag import OrchSettings
 from discover_orch.discovery.ordering import (
-    After,
+    AfterEdges,
     find_cycles,
     find_later_stages,
     order_stages,
@@ -24,36 +24,36 @@ from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
 from tests.support.values import Words, make_broken, make_facts, said
 
 
-def draft(facts: ModuleFacts) -> Draft:
+def candidate(facts: ModuleFacts) -> Candidate:
     words = facts.stage.words if facts.stage else ()
     stages = tuple(word for word in words if isinstance(word, str))
-    return Draft(facts=facts, settings=Settings(), stages=stages)
+    return Candidate(facts=facts, settings=OrchSettings(), stages=stages)
 
 
-def tool(module: str, stage: Words = "s", after: Words | None = None) -> Draft:
-    return draft(make_facts(module, stage, after=after))
+def tool(module: str, stage: Words = "s", after: Words | None = None) -> Candidate:
+    return candidate(make_facts(module, stage, after=after))
 
 
 def read(
-    *drafts: Draft,
+    *candidates: Candidate,
     off: tuple[str, ...] = (),
     configured: tuple[str, ...] = (),
     broken: dict[str, Words] | None = None,
-) -> After:
-    names = build_names((one.module, None) for one in drafts)
+) -> AfterEdges:
+    names = build_names((one.module, None) for one in candidates)
     off_names = build_names((module, None) for module in off)
     files = [make_broken(module, stages) for module, stages in (broken or {}).items()]
-    return read_after(drafts, names, off_names, configured, files)
+    return read_after(candidates, names, off_names, configured, files)
 
 
-def faults(after: After) -> list[str]:
+def faults(after: AfterEdges) -> list[str]:
     return said([problem for _, problem in after.faults])
 
 
-def cycles(*drafts: Draft) -> list[tuple[str, Problem]]:
-    names = build_names((one.module, None) for one in drafts)
-    by_module = {one.module: one for one in drafts}
-    return find_cycles(read(*drafts).edges, by_module, by_module, names)
+def cycles(*candidates: Candidate) -> list[tuple[str, Problem]]:
+    names = build_names((one.module, None) for one in candidates)
+    by_module = {one.module: one for one in candidates}
+    return find_cycles(read(*candidates).edges, by_module, by_module, names)
 
 
 def test_an_edge_for_each_tool_that_is_named_once() -> None:
@@ -79,7 +79,7 @@ def test_a_tag_that_cannot_be_read_is_told() -> None:
         after=Tag(line=2, problem="AFTER is set inside an if"),
         run=RunFacts(line=3),
     )
-    assert faults(read(draft(facts))) == [
+    assert faults(read(candidate(facts))) == [
         "a.py:2: AFTER is set inside an if"
         ' (write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level)'
     ]
@@ -100,19 +100,19 @@ def test_a_broken_file_and_its_stage_can_be_named() -> None:
         tool("a", after=("fetch", "tool:fetch", "ingest", "stage:ingest")),
         broken={"src.fetch": "ingest"},
     )
-    assert after == After(edges={"a": ()})
+    assert after == AfterEdges(edges={"a": ()})
 
 
 def test_a_configured_stage_without_tools_can_be_named() -> None:
-    assert read(tool("a", after="ingest"), configured=("ingest",)) == After(edges={"a": ()})
+    assert read(tool("a", after="ingest"), configured=("ingest",)) == AfterEdges(edges={"a": ()})
 
 
 def test_a_tool_of_a_later_stage_is_told_with_both_stages() -> None:
-    drafts = [tool("a", "one", ("c", "b")), tool("b", "two"), tool("c", "two")]
-    names = build_names((one.module, None) for one in drafts)
-    by_module = {one.module: one for one in drafts}
+    candidates = [tool("a", "one", ("c", "b")), tool("b", "two"), tool("c", "two")]
+    names = build_names((one.module, None) for one in candidates)
+    by_module = {one.module: one for one in candidates}
     ((module, problem),) = find_later_stages(
-        read(*drafts).edges, {"a": 0, "b": 1, "c": 1}, ("one", "two"), by_module, names
+        read(*candidates).edges, {"a": 0, "b": 1, "c": 1}, ("one", "two"), by_module, names
     )
     assert module == "a"
     assert said([problem]) == [

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from discover_orch.discovery import parse_files as reading
+from discover_orch.discovery import parse_files
 from discover_orch.discovery.parse_files import (
     SIZE_LIMIT,
     near_misses,
@@ -21,7 +21,7 @@ from discover_orch.discovery.parse_files import (
     read_rows,
     resolve,
 )
-from discover_orch.source.facts import Broken, ConfFacts, Exports, ModuleFacts, Ref, Tag
+from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, ModuleFacts, NameRef, Tag
 from discover_orch.source.facts_rows import AnyFacts, from_row
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -41,7 +41,7 @@ def read(root: Path, *paths: str) -> dict[str, AnyFacts | None]:
 def problem(root: Path, path: str) -> str:
     """The problem of one file, with its place."""
     found = read(root, path)[path]
-    assert isinstance(found, Broken)
+    assert isinstance(found, BrokenModule)
     assert found.module == module_of(path)
     return f"{found.problem.location} {found.problem.code}: {found.problem.message}"
 
@@ -61,7 +61,7 @@ def test_a_file_becomes_the_facts_of_its_module(tmp_path: Path) -> None:
     assert row is not None
     package = from_row(row)
     assert isinstance(package, ModuleFacts)
-    assert package.stage == Tag(line=2, words=(Ref(name="src.p.x.STAGE"),))
+    assert package.stage == Tag(line=2, words=(NameRef(name="src.p.x.STAGE"),))
 
 
 def test_what_cannot_be_a_tool_is_not_even_parsed(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         children.append(pid)
         return pid
 
-    monkeypatch.setattr(reading, "SHARE_FROM", 2)
+    monkeypatch.setattr(parse_files, "SHARE_FROM", 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "fork", counted)
     return children
@@ -209,7 +209,7 @@ def test_the_share_of_a_child_that_breaks_off_in_its_answer_is_read_all_the_same
 
     def halve() -> None:  # what a child writes is its whole answer less the end
         cut = SimpleNamespace(dumps=lambda rows: marshal.dumps(rows)[:-10], loads=marshal.loads)
-        monkeypatch.setattr(reading, "marshal", cut)
+        monkeypatch.setattr(parse_files, "marshal", cut)
 
     monkeypatch.setattr(os, "fork", in_children(halve))
     assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
@@ -243,7 +243,7 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
     finally:
         over.set()
         thread.join()
-    monkeypatch.setattr(reading, "SHARE_FROM", len(files) + 1)
+    monkeypatch.setattr(parse_files, "SHARE_FROM", len(files) + 1)
     read_rows(str(tmp_path), files)
     assert forked == []
 
@@ -262,7 +262,7 @@ def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Pa
         return None if row is None else from_row(row)
 
     assert offers("a.py", "a") == Exports(module="a", constants={"X": "x"})
-    assert offers("p/__init__.py", "p") == Exports(module="p", aliases={"q": Ref(name="p.q")})
+    assert offers("p/__init__.py", "p") == Exports(module="p", aliases={"q": NameRef(name="p.q")})
     assert offers("bad.py", "bad") == Exports(module="bad")
     assert offers("fifo.py", "fifo") is None
     assert offers("gone.py", "gone") is None
@@ -278,7 +278,7 @@ def test_orchconf_is_what_it_offers_or_one_problem(tmp_path: Path) -> None:
     row = read_orchconf(str(tmp_path), "orchconf.py")
     assert row is not None
     found = from_row(row)
-    assert isinstance(found, Broken)
+    assert isinstance(found, BrokenModule)
     assert found.problem.code == "too-large"
 
 
@@ -301,7 +301,7 @@ def test_near_misses_are_those_without_the_word_that_have_a_run(tmp_path: Path) 
 
 def test_resolving_puts_the_meaning_in_place_of_the_name() -> None:
     facts = ModuleFacts(
-        module="a", path="a.py", stage=Tag(line=1, words=(Ref(name="stages.INGEST"),))
+        module="a", path="a.py", stage=Tag(line=1, words=(NameRef(name="stages.INGEST"),))
     )
     offers = {"stages": Exports(module="stages", constants={"INGEST": "ingest"})}
     assert resolve(facts, offers.get).stage == Tag(line=1, words=("ingest",))

@@ -11,7 +11,7 @@ from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
-from discover_orch.source.facts import ArgumentFacts, Unknown
+from discover_orch.source.facts import ArgumentFacts, UnknownType
 from discover_orch.source.scan import Scan
 from tests.support.values import (
     make_argument,
@@ -25,7 +25,7 @@ from tests.support.values import (
 
 
 def ill(registry: Registry) -> list[str]:
-    return [one.module for one in registry.unhealthy]
+    return [one.module for one in registry.broken]
 
 
 def test_a_project_without_tools_is_a_registry_too() -> None:
@@ -146,11 +146,11 @@ def test_a_tool_with_a_problem_is_set_apart_and_the_rest_stays_usable() -> None:
 def test_a_broken_file_is_one_problem_and_never_hides_another() -> None:
     registry = make_registry(make_broken("a"), make_broken("b", "ingest"))
     assert said(registry.errors) == ["a.py:5: a is broken ()", "b.py:5: b is broken ()"]
-    assert [one.could_be_in("render") for one in registry.unhealthy] == [True, False]
+    assert [one.could_be_in("render") for one in registry.broken] == [True, False]
 
 
 def test_an_argument_that_nobody_can_give_is_a_problem_of_its_tool() -> None:
-    frame = ArgumentFacts(name="frame", line=3, type=Unknown(text="DataFrame"))
+    frame = ArgumentFacts(name="frame", line=3, type=UnknownType(text="DataFrame"))
     registry = make_registry(make_facts("a", arguments=[frame]), make_facts("b"))
     assert (registry.order, ill(registry)) == (("b",), ["a"])
 
@@ -184,7 +184,7 @@ def test_two_files_of_one_module_path_are_both_unhealthy() -> None:
         make_facts("a", path="src/a/__init__.py"),
     )
     assert (registry.order, dict(registry.tools)) == ((), {})
-    assert [(one.path, len(one.problems)) for one in registry.unhealthy] == [
+    assert [(one.path, len(one.problems)) for one in registry.broken] == [
         ("src/a.py", 2),
         ("src/a/__init__.py", 1),
     ]
@@ -193,7 +193,7 @@ def test_two_files_of_one_module_path_are_both_unhealthy() -> None:
 def test_a_resource_that_cannot_be_given_concerns_every_tool() -> None:
     registry = make_registry(make_facts("a"), conf=make_conf({"http": ["x"]}))
     assert registry.order == ("a",)
-    assert [(one.path, one.concerns_all) for one in registry.unhealthy] == [("orchconf.py", True)]
+    assert [(one.path, one.concerns_all) for one in registry.broken] == [("orchconf.py", True)]
 
 
 def test_slips_are_warnings_beside_the_tools() -> None:
@@ -209,13 +209,13 @@ def test_under_strict_a_slip_is_an_error_of_its_tool() -> None:
     assert registry.order == ("b",)
     assert registry.warnings == ()
     assert [one.severity for one in registry.errors] == ["error"]
-    (ill,) = registry.unhealthy
+    (ill,) = registry.broken
     assert ill.could_be_in("ingest")  # it may be the stage that was meant
 
 
 def test_what_the_scan_tells_is_passed_on() -> None:
-    slip = Problem(code="misnamed", message="x", severity="warning")
-    assert make_registry(problems=[slip]).warnings == (slip,)
+    near_miss = Problem(code="misnamed", message="x", severity="warning")
+    assert make_registry(problems=[near_miss]).warnings == (near_miss,)
 
 
 # Upstream and downstream.

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.discovery import parse_files as reading
-from discover_orch.discovery import scanner
-from discover_orch.discovery.scanner import ModuleSpace, Snapshot, scanned_folders
+from discover_orch.discovery import parse_files, scanner
+from discover_orch.discovery.scanner import ModuleSpace, ScanIndex, scanned_folders
 from discover_orch.discovery.tree import signature_of
 from discover_orch.source.facts import ConfFacts
 from discover_orch.source.scan import Scan
@@ -44,18 +43,20 @@ class Eye:
         self.read: list[str] = []  # what the last look has read
         self.table: dict[str, object] = {}
         self._now = LONG_AFTER
-        read_rows, read_referred = reading.read_rows, reading.read_referred
+        read_rows, read_referred = parse_files.read_rows, parse_files.read_referred
 
-        def noted(root: str, files: list[tuple[str, str]]) -> list[tuple[str, reading.Row | None]]:
+        def noted(
+            root: str, files: list[tuple[str, str]]
+        ) -> list[tuple[str, parse_files.Row | None]]:
             self.read += [path for path, _ in files]
             return read_rows(root, files)
 
-        def noted_referred(root: str, path: str, module: str) -> reading.Row | None:
+        def noted_referred(root: str, path: str, module: str) -> parse_files.Row | None:
             self.read.append(f"{path} for its constants")
             return read_referred(root, path, module)
 
-        monkeypatch.setattr(reading, "read_rows", noted)
-        monkeypatch.setattr(reading, "read_referred", noted_referred)
+        monkeypatch.setattr(parse_files, "read_rows", noted)
+        monkeypatch.setattr(parse_files, "read_referred", noted_referred)
         monkeypatch.setattr(scanner, "time", types.SimpleNamespace(time_ns=self._time))
 
     def _time(self) -> int:
@@ -75,7 +76,7 @@ class Eye:
         self.read.sort()
         return found
 
-    def remember(self, snapshot: Snapshot) -> None:
+    def remember(self, snapshot: ScanIndex) -> None:
         parts = {"tree": snapshot.tree, "facts": json.dumps(snapshot.facts)}
         assert write_index(str(self.root), "1", snapshot.header, parts)
         self.index = open_index(str(self.root), "1")
@@ -86,7 +87,7 @@ class Eye:
 
 
 @pytest.fixture
-def eye(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eye:
+def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eye:
     return Eye(tmp_path, monkeypatch)
 
 
@@ -97,66 +98,68 @@ def stages(found: Scan) -> dict[str, Sequence[object]]:
 # What it finds.
 
 
-def test_modules_are_found_sorted_by_path_and_named_from_pythonpath(eye: Eye) -> None:
-    eye.write({f"src/{name}.py": TOOL for name in ("b", "a", "p/__init__", "p/z")})
-    assert [one.module for one in eye.look().modules] == ["src.a", "src.b", "src.p", "src.p.z"]
-    eye.table = {"pythonpath": ["src"]}
-    assert [one.module for one in eye.look().modules] == ["a", "b", "p", "p.z"]
+def test_modules_are_found_sorted_by_path_and_named_from_pythonpath(detector: Eye) -> None:
+    detector.write({f"src/{name}.py": TOOL for name in ("b", "a", "p/__init__", "p/z")})
+    assert [one.module for one in detector.look().modules] == ["src.a", "src.b", "src.p", "src.p.z"]
+    detector.table = {"pythonpath": ["src"]}
+    assert [one.module for one in detector.look().modules] == ["a", "b", "p", "p.z"]
 
 
-def test_an_empty_project_and_a_missing_folder_are_no_trouble(eye: Eye) -> None:
-    assert eye.look() == Scan()
+def test_an_empty_project_and_a_missing_folder_are_no_trouble(detector: Eye) -> None:
+    assert detector.look() == Scan()
 
 
-def test_a_broken_file_hides_no_other(eye: Eye) -> None:
-    eye.write({"src/a.py": "STAGE = (", "src/b.py": TOOL})
-    found = eye.look()
+def test_a_broken_file_hides_no_other(detector: Eye) -> None:
+    detector.write({"src/a.py": "STAGE = (", "src/b.py": TOOL})
+    found = detector.look()
     assert [one.path for one in found.broken] == ["src/a.py"]
     assert stages(found) == {"src.b": ("ingest",)}
 
 
 def test_a_constant_of_another_module_is_followed_even_out_of_the_scanned_folders(
-    eye: Eye,
+    detector: Eye,
 ) -> None:
-    eye.table = {"packages": ["src"]}
-    eye.write(
+    detector.table = {"packages": ["src"]}
+    detector.write(
         {
             "src/a.py": "from lib.names import INGEST as STAGE_NAME\nSTAGE = STAGE_NAME\ndef run(): 0",
             "lib/names.py": "from . import INGEST",
             "lib/__init__.py": "INGEST = 'ingest'",
         }
     )
-    assert stages(eye.look()) == {"src.a": ("ingest",)}
-    extras = eye.snapshot.header["extras"]
+    assert stages(detector.look()) == {"src.a": ("ingest",)}
+    extras = detector.snapshot.header["extras"]
     assert isinstance(extras, list)
     assert {"lib/names.py", "lib/__init__.py"} <= {*extras}
 
 
-def test_of_two_modules_of_one_name_the_one_that_python_would_import_counts(eye: Eye) -> None:
-    eye.table = {"packages": ["src/flow"], "pythonpath": ["src", "."]}
-    eye.write(
+def test_of_two_modules_of_one_name_the_one_that_python_would_import_counts(detector: Eye) -> None:
+    detector.table = {"packages": ["src/flow"], "pythonpath": ["src", "."]}
+    detector.write(
         {
             "src/flow/a.py": "import names\nSTAGE = names.X\ndef run(): 0",
             "src/names.py": "X = 'first'",
             "names.py": "X = 'second'",
         }
     )
-    assert stages(eye.look()) == {"flow.a": ("first",)}
-    eye.table["pythonpath"] = [".", "src"]
-    assert stages(eye.look()) == {"flow.a": ("second",)}
+    assert stages(detector.look()) == {"flow.a": ("first",)}
+    detector.table["pythonpath"] = [".", "src"]
+    assert stages(detector.look()) == {"flow.a": ("second",)}
 
 
-def test_orchconf_is_read_at_the_root_and_told_where_it_is_broken(eye: Eye) -> None:
-    eye.write({"orchconf.py": "def get_connection(): 0", "src/orchconf.py": "STAGE = ("})
-    assert eye.look().conf == ConfFacts(path="orchconf.py", connection_line=1)
-    eye.write({"orchconf.py": "def ("})
-    found = eye.look()
+def test_orchconf_is_read_at_the_root_and_told_where_it_is_broken(detector: Eye) -> None:
+    detector.write({"orchconf.py": "def get_connection(): 0", "src/orchconf.py": "STAGE = ("})
+    assert detector.look().conf == ConfFacts(path="orchconf.py", connection_line=1)
+    detector.write({"orchconf.py": "def ("})
+    found = detector.look()
     assert (found.conf, [one.path for one in found.broken]) == (None, ["orchconf.py"])
 
 
-def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(eye: Eye) -> None:
-    eye.table = {"packages": ["src", "lib"], "pythonpath": [".", "lib"]}
-    eye.write(
+def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(
+    detector: Eye,
+) -> None:
+    detector.table = {"packages": ["src", "lib"], "pythonpath": [".", "lib"]}
+    detector.write(
         {
             "src/1a.py": TOOL,
             "src/a-b/c.py": TOOL,
@@ -166,7 +169,7 @@ def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(e
             "lib/__init__.py": TOOL,
         }
     )
-    found = eye.look()
+    found = detector.look()
     assert (found.modules, found.broken) == ((), ())
     hint = "use letters, digits and _ only, and no digit first"
     assert said(found.problems) == [
@@ -178,28 +181,30 @@ def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(e
     assert {problem.severity for problem in found.problems} == {"warning"}
 
 
-def test_what_is_excluded_is_passed_over_with_the_reason(eye: Eye) -> None:
-    eye.table = {"exclude": ["old/", "*_draft.py", "!b_draft.py"]}
-    eye.write({f"src/{name}.py": TOOL for name in ("a", "old/x", "a_draft", "b_draft")})
-    found = eye.look()
+def test_what_is_excluded_is_passed_over_with_the_reason(detector: Eye) -> None:
+    detector.table = {"exclude": ["old/", "*_draft.py", "!b_draft.py"]}
+    detector.write({f"src/{name}.py": TOOL for name in ("a", "old/x", "a_draft", "b_draft")})
+    found = detector.look()
     assert [one.path for one in found.modules] == ["src/a.py", "src/b_draft.py"]
     reasons = {one.path: one.reason for one in found.passed_over}
     assert reasons == dict.fromkeys(["src/old", "src/a_draft.py"], "excluded by the configuration")
-    assert eye.snapshot.header["excluded"] == ["src/a_draft.py", "src/old/"]
+    assert detector.snapshot.header["excluded"] == ["src/a_draft.py", "src/old/"]
 
 
-def test_excluding_does_not_limit_what_others_may_refer_to(eye: Eye) -> None:
-    eye.table = {"exclude": ["names.py"]}
-    eye.write(
+def test_excluding_does_not_limit_what_others_may_refer_to(detector: Eye) -> None:
+    detector.table = {"exclude": ["names.py"]}
+    detector.write(
         {"src/a.py": "from .names import X\nSTAGE = X\ndef run(): 0", "src/names.py": "X = 'x'"}
     )
-    assert stages(eye.look()) == {"src.a": ("x",)}
+    assert stages(detector.look()) == {"src.a": ("x",)}
 
 
-def test_near_misses_are_looked_for_only_by_a_wide_look(eye: Eye) -> None:
-    eye.write({"src/a.py": "def run(): 0", "src/b.py": TOOL})
-    assert eye.look().passed_over == ()
-    assert [(one.path, one.line) for one in eye.look(is_wide=True).passed_over] == [("src/a.py", 1)]
+def test_near_misses_are_looked_for_only_by_a_wide_look(detector: Eye) -> None:
+    detector.write({"src/a.py": "def run(): 0", "src/b.py": TOOL})
+    assert detector.look().passed_over == ()
+    assert [(one.path, one.line) for one in detector.look(is_wide=True).passed_over] == [
+        ("src/a.py", 1)
+    ]
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
@@ -223,77 +228,77 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
 # What the next look knows.
 
 
-def test_only_changed_files_are_read_again(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL, "src/b.py": TOOL, "src/c.py": "x = 1", "orchconf.py": ""})
-    first = eye.look()
-    assert eye.read == ["src/a.py", "src/b.py", "src/c.py"]
-    assert eye.look() == first
-    assert eye.read == []
-    eye.write({"src/b.py": TOOL.replace("ingest", "other"), "src/d.py": TOOL})
-    (eye.root / "src/a.py").unlink()
-    assert stages(eye.look()) == {"src.b": ("other",), "src.d": ("ingest",)}
-    assert eye.read == ["src/b.py", "src/d.py"]
+def test_only_changed_files_are_read_again(detector: Eye) -> None:
+    detector.write({"src/a.py": TOOL, "src/b.py": TOOL, "src/c.py": "x = 1", "orchconf.py": ""})
+    first = detector.look()
+    assert detector.read == ["src/a.py", "src/b.py", "src/c.py"]
+    assert detector.look() == first
+    assert detector.read == []
+    detector.write({"src/b.py": TOOL.replace("ingest", "other"), "src/d.py": TOOL})
+    (detector.root / "src/a.py").unlink()
+    assert stages(detector.look()) == {"src.b": ("other",), "src.d": ("ingest",)}
+    assert detector.read == ["src/b.py", "src/d.py"]
 
 
-def test_a_look_tells_the_signatures_of_what_it_met(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL, "src/b.py": "x = 1"})
-    eye.look()
-    found = {path: one.removeprefix("?") for path, one in eye.snapshot.signatures.items()}
+def test_a_look_tells_the_signatures_of_what_it_met(detector: Eye) -> None:
+    detector.write({"src/a.py": TOOL, "src/b.py": "x = 1"})
+    detector.look()
+    found = {path: one.removeprefix("?") for path, one in detector.snapshot.signatures.items()}
     assert found == {
-        **{path: signature_of(str(eye.root / path)) for path in ("src/a.py", "src/b.py")},
+        **{path: signature_of(str(detector.root / path)) for path in ("src/a.py", "src/b.py")},
         "orchconf.py": "-",
     }
 
 
-def test_an_unchanged_tree_has_an_equal_text(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL})
-    eye.look()
-    before = eye.snapshot
-    eye.look()
-    assert eye.snapshot == before
-    eye.write({"src/a.py": TOOL + "#"})
-    eye.look()
-    assert eye.snapshot.tree != before.tree
+def test_an_unchanged_tree_has_an_equal_text(detector: Eye) -> None:
+    detector.write({"src/a.py": TOOL})
+    detector.look()
+    before = detector.snapshot
+    detector.look()
+    assert detector.snapshot == before
+    detector.write({"src/a.py": TOOL + "#"})
+    detector.look()
+    assert detector.snapshot.tree != before.tree
 
 
-def test_a_file_that_may_change_again_unseen_is_read_again(eye: Eye) -> None:
-    eye.write(
+def test_a_file_that_may_change_again_unseen_is_read_again(detector: Eye) -> None:
+    detector.write(
         {"src/a.py": TOOL, "src/b.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'x'"}
     )
-    eye.look(is_early=True)
-    before = eye.snapshot.tree
-    again = eye.look()
-    assert eye.read == ["src/a.py", "src/b.py", "x.py for its constants"]
-    assert eye.snapshot.tree != before
-    assert eye.look() == again
-    assert eye.read == []
+    detector.look(is_early=True)
+    before = detector.snapshot.tree
+    again = detector.look()
+    assert detector.read == ["src/a.py", "src/b.py", "x.py for its constants"]
+    assert detector.snapshot.tree != before
+    assert detector.look() == again
+    assert detector.read == []
 
 
-def test_a_changed_constant_elsewhere_is_read_again_alone(eye: Eye) -> None:
-    eye.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'old'"})
-    assert stages(eye.look()) == {"src.a": ("old",)}
-    eye.write({"x.py": "X = 'newer'"})
-    assert stages(eye.look()) == {"src.a": ("newer",)}
-    assert eye.read == ["x.py for its constants"]
-    (eye.root / "x.py").unlink()
-    assert stages(eye.look()) == {"src.a": ()}
+def test_a_changed_constant_elsewhere_is_read_again_alone(detector: Eye) -> None:
+    detector.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'old'"})
+    assert stages(detector.look()) == {"src.a": ("old",)}
+    detector.write({"x.py": "X = 'newer'"})
+    assert stages(detector.look()) == {"src.a": ("newer",)}
+    assert detector.read == ["x.py for its constants"]
+    (detector.root / "x.py").unlink()
+    assert stages(detector.look()) == {"src.a": ()}
 
 
-def test_a_module_that_comes_before_the_one_referred_to_is_noticed(eye: Eye) -> None:
-    eye.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'file'"})
-    assert stages(eye.look()) == {"src.a": ("file",)}
-    before = eye.snapshot.tree
-    eye.write({"x/__init__.py": "X = 'package'"})
-    assert stages(eye.look()) == {"src.a": ("package",)}
-    assert eye.snapshot.tree != before
+def test_a_module_that_comes_before_the_one_referred_to_is_noticed(detector: Eye) -> None:
+    detector.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'file'"})
+    assert stages(detector.look()) == {"src.a": ("file",)}
+    before = detector.snapshot.tree
+    detector.write({"x/__init__.py": "X = 'package'"})
+    assert stages(detector.look()) == {"src.a": ("package",)}
+    assert detector.snapshot.tree != before
 
 
-def test_another_pythonpath_forgets_all_since_modules_have_other_names(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL})
-    eye.look()
-    eye.table = {"pythonpath": ["src", "."]}
-    assert stages(eye.look()) == {"a": ("ingest",)}
-    assert eye.read == ["src/a.py"]
+def test_another_pythonpath_forgets_all_since_modules_have_other_names(detector: Eye) -> None:
+    detector.write({"src/a.py": TOOL})
+    detector.look()
+    detector.table = {"pythonpath": ["src", "."]}
+    assert stages(detector.look()) == {"a": ("ingest",)}
+    assert detector.read == ["src/a.py"]
 
 
 @pytest.mark.parametrize(
@@ -308,13 +313,13 @@ def test_another_pythonpath_forgets_all_since_modules_have_other_names(eye: Eye)
         "[" * 9999,
     ],
 )
-def test_facts_of_another_shape_are_as_good_as_none(eye: Eye, facts: str) -> None:
-    eye.write({"src/a.py": TOOL})
-    first = eye.look()
-    assert write_index(str(eye.root), "1", eye.snapshot.header, {"facts": facts})
-    eye.index = open_index(str(eye.root), "1")
-    assert eye.look() == first
-    assert eye.read == ["src/a.py"]
+def test_facts_of_another_shape_are_as_good_as_none(detector: Eye, facts: str) -> None:
+    detector.write({"src/a.py": TOOL})
+    first = detector.look()
+    assert write_index(str(detector.root), "1", detector.snapshot.header, {"facts": facts})
+    detector.index = open_index(str(detector.root), "1")
+    assert detector.look() == first
+    assert detector.read == ["src/a.py"]
 
 
 @pytest.mark.parametrize(
@@ -328,12 +333,14 @@ def test_facts_of_another_shape_are_as_good_as_none(eye: Eye, facts: str) -> Non
         {"src/a.py": "import x\nSTAGE = x.X", "x.py": "X = 'x'\nAPI_KEY = 'hunter22-hunter22'"},
     ],
 )
-def test_a_secret_is_never_written_down(eye: Eye, files: dict[str, str]) -> None:
-    eye.write(files)
-    first = eye.look()
-    assert "hunter22" not in json.dumps(eye.snapshot.facts) + json.dumps(dict(eye.snapshot.header))
-    assert eye.look() == first
-    assert len(eye.read) == 1
+def test_a_secret_is_never_written_down(detector: Eye, files: dict[str, str]) -> None:
+    detector.write(files)
+    first = detector.look()
+    assert "hunter22" not in json.dumps(detector.snapshot.facts) + json.dumps(
+        dict(detector.snapshot.header)
+    )
+    assert detector.look() == first
+    assert len(detector.read) == 1
 
 
 # A broken file.
@@ -343,31 +350,31 @@ def broken(found: Scan) -> dict[str, tuple[str, ...]]:
     return {one.path: one.stages for one in found.broken}
 
 
-def test_a_broken_file_keeps_the_stages_of_its_last_good_scan(eye: Eye) -> None:
-    eye.write({"src/a.py": "STAGE = ('ingest', 'later')\ndef run(): 0"})
-    eye.look()
+def test_a_broken_file_keeps_the_stages_of_its_last_good_scan(detector: Eye) -> None:
+    detector.write({"src/a.py": "STAGE = ('ingest', 'later')\ndef run(): 0"})
+    detector.look()
     for text in ("def (\nSTAGE = 1", "def ((\nSTAGE = 1"):
-        eye.write({"src/a.py": text})
-        assert broken(eye.look()) == {"src/a.py": ("ingest", "later")}
-        assert broken(eye.look()) == {"src/a.py": ("ingest", "later")}
-    eye.write({"src/a.py": TOOL})
-    assert broken(eye.look()) == {}
+        detector.write({"src/a.py": text})
+        assert broken(detector.look()) == {"src/a.py": ("ingest", "later")}
+        assert broken(detector.look()) == {"src/a.py": ("ingest", "later")}
+    detector.write({"src/a.py": TOOL})
+    assert broken(detector.look()) == {}
 
 
-def test_what_a_broken_file_still_states_goes_before_its_last_good_scan(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL})
-    eye.look()
-    eye.write({"src/a.py": "STAGE = 'later'\ndef ("})
-    assert broken(eye.look()) == {"src/a.py": ("later",)}
+def test_what_a_broken_file_still_states_goes_before_its_last_good_scan(detector: Eye) -> None:
+    detector.write({"src/a.py": TOOL})
+    detector.look()
+    detector.write({"src/a.py": "STAGE = 'later'\ndef ("})
+    assert broken(detector.look()) == {"src/a.py": ("later",)}
 
 
-def test_stages_of_a_file_that_has_gone_are_forgotten(eye: Eye) -> None:
-    eye.write({"src/a.py": TOOL})
-    eye.look()
-    (eye.root / "src/a.py").unlink()
-    eye.look()
-    eye.write({"src/a.py": "def (\nSTAGE = 1"})
-    assert broken(eye.look()) == {"src/a.py": ()}
+def test_stages_of_a_file_that_has_gone_are_forgotten(detector: Eye) -> None:
+    detector.write({"src/a.py": TOOL})
+    detector.look()
+    (detector.root / "src/a.py").unlink()
+    detector.look()
+    detector.write({"src/a.py": "def (\nSTAGE = 1"})
+    assert broken(detector.look()) == {"src/a.py": ()}
 
 
 # Names of modules.

@@ -13,18 +13,18 @@ from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
     Failure,
-    Noticed,
+    Resumed,
     RunFinished,
+    RunNote,
     RunStarted,
     Suspended,
     Ticked,
     ToolFinished,
     ToolOutput,
     ToolStarted,
-    Woken,
 )
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 from tests.support.values import make_tool
 
@@ -62,7 +62,7 @@ def test_a_tool_begins_prints_and_ends() -> None:
         metrics={"rows": 3, "mean": math.nan, "top": math.inf, "name": "x", "none": None},
         notes=("it committed by itself",),
         loaded={"src/a.py": "1"},
-        seen=Seen(written=("out.csv",)),
+        seen=Observation(written=("out.csv",)),
     )
     assert document(end) == {
         "event": "tool_finished",
@@ -113,9 +113,9 @@ def test_the_end_has_what_the_report_counted() -> None:
     [
         Ticked(module="src.a", seconds=1),
         Suspended(),
-        Woken(),
+        Resumed(),
         DebuggerOpened(module="src.a"),
-        Noticed(problem=Problem(code="x", message="m", hint="h")),
+        RunNote(problem=Problem(code="x", message="m", hint="h")),
     ],
 )
 def test_what_only_a_terminal_cares_about_is_no_object(event: Event) -> None:

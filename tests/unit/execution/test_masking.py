@@ -11,8 +11,8 @@ from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
     Failure,
-    Noticed,
     RunFinished,
+    RunNote,
     RunStarted,
     Suspended,
     Ticked,
@@ -59,10 +59,10 @@ def test_every_text_of_an_end_is_masked() -> None:
 
 
 def test_every_text_of_a_notice_is_masked() -> None:
-    def notice(said: str) -> Noticed:
+    def notice(said: str) -> RunNote:
         place = Location(path="a.py", line=3)
         problem = Problem(code="x", message=said, hint=said, location=place, severity="warning")
-        return Noticed(problem=problem, traceback=said)
+        return RunNote(problem=problem, traceback=said)
 
     assert mask(notice(SAID)) == notice(HIDDEN)
 

@@ -11,9 +11,9 @@ import pytest
 
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolOutput, ToolStarted
-from discover_orch.model.observation import Seen
-from discover_orch.planning import view as looking
-from discover_orch.planning.params import KeyValue, Values
+from discover_orch.model.observation import Observation
+from discover_orch.planning import project_view
+from discover_orch.planning.params import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory, read_flows
 from discover_orch.state.journal import find_log, find_runs, read_record, timestamp
 from discover_orch.state.process_identity import is_alive
@@ -45,7 +45,7 @@ def events(root: Path, run: str = "1") -> list[dict[str, Any]]:
 def test_the_first_line_has_all_that_a_resume_needs(project: Project) -> None:
     run = "def run(*, since: str = '', tags: list[str] = [], api_key: str = '', **more): pass"
     root = project({"orch.toml": "", "src/a.py": tool(run=run)})
-    values = Values(
+    values = GivenParams(
         options={"since": ("2024",), "tags": ("x", "y"), "api_key": ("hunter22",)},
         given=(
             KeyValue(tool=None, name="size", text="3"),
@@ -103,7 +103,7 @@ def test_the_code_of_a_step_is_told_by_its_meaning(root: Path) -> None:
 
 def begin(root: Path) -> Recorder:
     view = view_of(root)
-    return Recorder(looking.plan(view, ["a"]), view.registry, view.project)
+    return Recorder(project_view.plan(view, ["a"]), view.registry, view.project)
 
 
 def test_what_a_tool_prints_is_in_its_log(root: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Memory, "write", spy)
-        recorder.take(ToolFinished(module="src.a", status="passed", seen=Seen()))
+        recorder.take(ToolFinished(module="src.a", status="passed", seen=Observation()))
     recorder.close()
     assert wrote == [True]
     assert len(journal.read_bytes()) > size
@@ -185,7 +185,7 @@ def test_another_end_keeps_what_the_last_success_rested_on(root: Path, status: s
     write(root, "in.csv")
     record(root, {"a": seen(root, read=("in.csv",))}, "a")
     before = success(root)
-    record(root, {"a": Seen(written=("x",))}, "a", ends={"a": status})  # type: ignore[dict-item]
+    record(root, {"a": Observation(written=("x",))}, "a", ends={"a": status})  # type: ignore[dict-item]
     assert result(root, "src.a").last.status == status
     assert success(root) == before
 
@@ -212,7 +212,7 @@ def test_a_tool_that_crashed_and_told_nothing_is_kept_as_failed(root: Path) -> N
 
 def test_the_data_flow_of_a_run_is_the_order_of_the_next_one(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool(), "src/b.py": tool()})
-    sights = {"a": Seen(tables_read=("t",)), "b": Seen(tables_written=("t",))}
+    sights = {"a": Observation(tables_read=("t",)), "b": Observation(tables_written=("t",))}
     (problem,) = record(root, sights)
     assert problem.message == (
         "from now on stage one runs in the order b, a, by what its tools were seen to read and write"
@@ -224,9 +224,9 @@ def test_the_data_flow_of_a_run_is_the_order_of_the_next_one(project: Project) -
 def test_the_flow_of_a_file_that_is_broken_for_a_while_is_kept_and_of_one_that_is_gone_is_not(
     root: Path,
 ) -> None:
-    record(root, {"a": Seen(tables_read=("t",)), "b": Seen(tables_written=("t",))})
+    record(root, {"a": Observation(tables_read=("t",)), "b": Observation(tables_written=("t",))})
     write(root, "src/a.py", "STAGE = 'one'\ndef run(:\n")
-    record(root, {"b": Seen(tables_written=("u",))}, "b")
+    record(root, {"b": Observation(tables_written=("u",))}, "b")
     assert set(read_flows(str(root))) == {"src.a", "src.b"}
     (root / "src/a.py").unlink()
     record(root, {}, "b")
@@ -241,7 +241,7 @@ def test_a_memory_that_is_removed_meanwhile_costs_the_history_and_is_told_once(r
     told = [*recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))]
     shutil.rmtree(root / ".orch")
     told += recorder.take(ToolStarted(module="src.a"))
-    told += recorder.take(ToolFinished(module="src.a", status="passed", seen=Seen()))
+    told += recorder.take(ToolFinished(module="src.a", status="passed", seen=Observation()))
     recorder.close()
     assert [one.code for one in told] == ["memory"]
     assert all(one.severity == "warning" for one in told)

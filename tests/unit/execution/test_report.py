@@ -7,8 +7,8 @@ import pytest
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
-    Noticed,
     RunFinished,
+    RunNote,
     RunStarted,
     RunStatus,
     Status,
@@ -34,8 +34,8 @@ def over(status: RunStatus, signal: int = 0) -> RunFinished:
     return RunFinished(status=status, duration=1.5, signal=signal)
 
 
-def notice(severity: Severity) -> Noticed:
-    return Noticed(problem=Problem(code="x", message="x", severity=severity))
+def notice(severity: Severity) -> RunNote:
+    return RunNote(problem=Problem(code="x", message="x", severity=severity))
 
 
 def test_a_run_in_which_all_passed_is_well() -> None:

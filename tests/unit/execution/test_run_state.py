@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.run_state import (
-    Noticed,
     Run,
+    RunNote,
     Status,
     ToolFinished,
     ToolOutput,
@@ -192,7 +192,7 @@ def test_what_raises_on_closing_fails_a_run_that_was_cancelled_too_late() -> Non
     run = begin("a")
     finish(run, start(run))
     run.cancel()
-    run.apply(Noticed(problem=Problem(code="closing", message="it raised")))
+    run.apply(RunNote(problem=Problem(code="closing", message="it raised")))
     assert run.status == "failed"
 
 

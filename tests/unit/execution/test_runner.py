@@ -14,9 +14,9 @@ from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
     Failure,
-    Noticed,
     Run,
     RunFinished,
+    RunNote,
     RunStarted,
     Status,
     Ticked,
@@ -55,7 +55,7 @@ class PlayedExecutor:
         crashes: str = "",
         starting: int = 0,
         closing: int = 0,
-        notices: Sequence[Noticed] = (),
+        notices: Sequence[RunNote] = (),
     ) -> None:
         """`silent` beats of each tool, and what it `says` before them; beats before the first and after
         the last."""
@@ -295,9 +295,9 @@ def test_an_interrupt_while_all_is_closed_is_passed_on() -> None:
 
 
 def test_a_resource_that_raises_on_closing_fails_the_run() -> None:
-    notice = Noticed(problem=Problem(code="closing", message="x"))
+    notice = RunNote(problem=Problem(code="closing", message="x"))
     run = Played("a", notices=[notice])
-    assert run.told == ["start", "a begins", "a passed", "Noticed", "run failed"]
+    assert run.told == ["start", "a begins", "a passed", "RunNote", "run failed"]
 
 
 def test_a_cancelled_run_interrupts_its_tool_which_is_then_cancelled() -> None:
@@ -338,7 +338,7 @@ def test_without_orders_ahead_one_is_handed_out_at_a_time() -> None:
 
 
 def test_a_wish_to_be_woken_is_passed_on() -> None:
-    assert "Woken" in Played("a", wishes={2: ["wake"]}, silent={"a": 1}).told
+    assert "Resumed" in Played("a", wishes={2: ["wake"]}, silent={"a": 1}).told
 
 
 # Time.

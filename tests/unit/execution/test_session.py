@@ -26,10 +26,10 @@ from discover_orch.execution.run_state import (
 )
 from discover_orch.execution.session import STOPPING, Signals
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.planning import view as looking
+from discover_orch.planning import project_view
 from discover_orch.source.facts import ConfFacts, ResourceFacts
 from discover_orch.state.journal import find_runs, read_record
-from discover_orch.worker.protocol import Prepare, Resource
+from discover_orch.worker.protocol import Prepare, WireResource
 from tests.conftest import Project as MakeProject
 from tests.support.values import make_conf, make_facts, make_project, make_registry
 
@@ -204,16 +204,16 @@ class Wishes:
         os.close(self._ring)
 
 
-def run_watched(root: Path, *wishes: str, spare: Supervisor | None = None) -> list[Event]:
-    view = looking.look(str(root), None, {})
+def run_watched(root: Path, *wishes: str, warm_worker: Supervisor | None = None) -> list[Event]:
+    view = project_view.look(str(root), None, {})
     interruptions = Wishes(*wishes)
     try:
         return list(
             session.run_watched(
-                looking.plan(view, []),
+                project_view.plan(view, []),
                 view.registry,
                 view.project,
-                worker=spare,
+                worker=warm_worker,
                 is_importing=False,
                 interruptions=interruptions,
                 environment={"PATH": os.defpath, "TOLD": "so"},
@@ -247,11 +247,11 @@ def test_a_run_of_a_watch_has_the_environment_it_was_told_and_tells_what_was_wri
 
 def test_a_run_of_a_watch_uses_the_spare_and_leaves_nothing_of_it(project: MakeProject) -> None:
     root = project({"orch.toml": "", "src/a.py": WRITES.replace("sorted", "os.getpid() or ")})
-    spare = Supervisor.start()
-    events = run_watched(root, spare=spare)
+    warm_worker = Supervisor.start()
+    events = run_watched(root, warm_worker=warm_worker)
     (said,) = [one.text for one in events if isinstance(one, ToolOutput)]
-    assert said == f"{spare.pid}\n"
-    assert spare.is_over
+    assert said == f"{warm_worker.pid}\n"
+    assert warm_worker.is_over
 
 
 def test_a_run_of_a_watch_can_be_cancelled(project: MakeProject) -> None:
@@ -272,8 +272,8 @@ def test_a_run_whose_reader_is_gone_is_interrupted_and_its_history_true(
     project: MakeProject,
 ) -> None:
     root = project({"orch.toml": "", "src/a.py": WRITES})
-    view = looking.look(str(root), None, {})
-    events = session.run_plan(looking.plan(view, []), view.registry, view.project)
+    view = project_view.look(str(root), None, {})
+    events = session.run_plan(project_view.plan(view, []), view.registry, view.project)
     while not isinstance(next(events), ToolStarted):
         pass
     events.close()
@@ -334,8 +334,8 @@ def test_a_worker_is_told_what_orchconf_offers_and_who_gives_to_whom() -> None:
     assert told.orchconf == "/project/orchconf.py"
     assert told.has_connection
     assert told.resources == (
-        Resource(name="http", line=1, needs=("conn",)),
-        Resource(name="store", line=2, needs=("http",)),
+        WireResource(name="http", line=1, needs=("conn",)),
+        WireResource(name="store", line=2, needs=("http",)),
     )
 
 
@@ -345,7 +345,7 @@ def test_an_argument_with_a_default_is_given_where_somebody_offers_it() -> None:
         path="orchconf.py", resources=(ResourceFacts(name="http", line=1, needs=needs),)
     )
     told = prepare(make_registry(make_facts("a"), conf=conf), make_project())
-    assert told.resources == (Resource(name="http", line=1, needs=("conn",)),)
+    assert told.resources == (WireResource(name="http", line=1, needs=("conn",)),)
     assert not told.has_connection
 
 

@@ -1,4 +1,4 @@
-"""What the success of a tool rested on: seen by who asks for it later, and as `Basis` tells it of one run."""
+"""What the success of a tool rested on: seen by who asks for it later, and as `SuccessFingerprint` tells it of one run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.execution import success_fingerprint as basis
+from discover_orch.execution import success_fingerprint
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolStarted
-from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, Basis
-from discover_orch.model.observation import Seen
-from discover_orch.planning import view as looking
-from discover_orch.planning.params import Values
-from discover_orch.staleness import installed_packages as distributions
-from discover_orch.staleness.current import Present
-from discover_orch.staleness.file_hashes import Evidence, hash_file, mark_of
-from discover_orch.staleness.fingerprint import UNSURE, Database, Fingerprint
-from discover_orch.staleness.last_result import Ending, Left, Mark, Result, Success
+from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, SuccessFingerprint
+from discover_orch.model.observation import Observation
+from discover_orch.planning import project_view
+from discover_orch.planning.params import GivenParams
+from discover_orch.staleness import installed_packages
+from discover_orch.staleness.current import CurrentState
+from discover_orch.staleness.file_hashes import FileHashes, hash_file, mark_of
+from discover_orch.staleness.fingerprint import UNSURE, DatabaseIdentity, Fingerprint
+from discover_orch.staleness.last_result import (
+    LastOutcome,
+    Mark,
+    Success,
+    ToolResult,
+    UncertainWrites,
+)
 from discover_orch.staleness.memory import Memory
 from tests.conftest import Project
 from tests.support.permissions import run_bound
@@ -61,7 +67,7 @@ def test_files_that_it_read_have_their_hash_and_their_mark(root: Path) -> None:
     write(root, "in.csv")
     record(root, {"a": seen(root, read=("in.csv",))})
     found = success(root)
-    content, mark = Evidence(str(root)).file("in.csv")
+    content, mark = FileHashes(str(root)).file("in.csv")
     assert found.fingerprint.files == {"in.csv": content}
     assert found.marks == {"in.csv": mark}
     assert found.flow.reads == ("in.csv",)
@@ -101,12 +107,12 @@ def test_what_an_earlier_tool_of_the_run_wrote_just_before_is_sure(root: Path) -
     sights = {"b": seen(root, read=("in.csv",), began=coarse)}
     record(root, sights)
     assert success(root, "src.b").fingerprint.files["in.csv"] == UNSURE
-    record(root, {"a": Seen(written=("in.csv",)), **sights})
+    record(root, {"a": Observation(written=("in.csv",)), **sights})
     assert success(root, "src.b").fingerprint.files["in.csv"] != UNSURE
     (root / "in.csv").write_text("other")
     written = (root / "in.csv").stat().st_ctime_ns
     later = {"b": seen(root, read=("in.csv",), began=(written - 1, written - 1))}
-    record(root, {"a": Seen(written=("in.csv",)), **later})
+    record(root, {"a": Observation(written=("in.csv",)), **later})
     assert success(root, "src.b").fingerprint.files["in.csv"] == UNSURE
 
 
@@ -154,7 +160,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_stale(
         write(root, "in.csv", "changed at this very moment")
         return hash_file(full, mark)
 
-    monkeypatch.setattr(basis, "hash_file", hash_slowly)
+    monkeypatch.setattr(success_fingerprint, "hash_file", hash_slowly)
     record(root, {"a": sight})
     assert stale(root)["a"] == ("in.csv changed",)
 
@@ -169,7 +175,7 @@ def test_a_file_is_hashed_once_for_all_tools_that_read_it(
         hashed.append(os.path.relpath(full, root))
         return hash_file(full, mark)
 
-    monkeypatch.setattr(basis, "hash_file", hash_and_count)
+    monkeypatch.setattr(success_fingerprint, "hash_file", hash_and_count)
     sight = seen(root, read=("in.csv",))
     record(root, {"a": sight, "b": sight})
     assert hashed == ["in.csv"]
@@ -188,7 +194,7 @@ def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
         hashed.append(os.path.relpath(full, root))
         return hash_file(full, mark)
 
-    monkeypatch.setattr(basis, "hash_file", hash_and_count)
+    monkeypatch.setattr(success_fingerprint, "hash_file", hash_and_count)
     record(root, {"a": seen(root, read=("in.csv",))})
     assert (hashed, stale(root)) == ([], {})
     write(root, "in.csv", "another")
@@ -197,7 +203,7 @@ def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
 
 
 def test_a_file_that_could_not_be_asked_for_costs_no_more_than_freshness(root: Path) -> None:
-    record(root, {"a": Seen(read=(("deep/x.csv", -1, 0, 0),))})
+    record(root, {"a": Observation(read=(("deep/x.csv", -1, 0, 0),))})
     assert stale(root)["a"] == ("deep/x.csv is gone",)
 
 
@@ -236,7 +242,7 @@ def test_the_database_in_a_folder_that_was_listed_is_no_name_in_it(root: Path) -
 
 def test_a_file_that_it_missed_makes_it_stale_when_it_comes(root: Path) -> None:
     (root / "link").symlink_to("nowhere")
-    record(root, {"a": Seen(missed=("absent.csv", "link"))})
+    record(root, {"a": Observation(missed=("absent.csv", "link"))})
     assert "a" not in stale(root)
     write(root, "absent.csv")
     assert stale(root)["a"] == ("absent.csv is there now",)
@@ -311,13 +317,13 @@ def test_what_a_later_tool_writes_into_a_glob_of_an_earlier_one_belongs_to_the_l
     write(root, "src/a.py", tool(ORCH=glob))
     write(root, "src/c.py", tool("two", AFTER="b", ORCH=glob))
     view = view_of(root)
-    recorder = Recorder(looking.plan(view, []), view.registry, view.project)
+    recorder = Recorder(project_view.plan(view, []), view.registry, view.project)
     recorder.take(RunStarted(run="1", targets=(), tools=("src.a", "src.b", "src.c")))
     for module in ("src.a", "src.b", "src.c"):
         recorder.take(ToolStarted(module=module))
         if module == "src.b":
             write(root, "data/new.csv")
-        sight = Seen(written=("data/new.csv",)) if module == "src.b" else Seen()
+        sight = Observation(written=("data/new.csv",)) if module == "src.b" else Observation()
         recorder.take(ToolFinished(module=module, status="passed", seen=sight))
     recorder.close()
     assert success(root, "src.c").fingerprint.files.keys() == {"data/x.csv", "data/new.csv"}
@@ -353,7 +359,7 @@ def test_a_declared_glob_of_outputs_must_match_something(root: Path) -> None:
 def test_the_database_is_no_input_of_a_glob(root: Path) -> None:
     write(root, "data.db")
     write(root, "src/a.py", tool(run="def run(conn): pass", ORCH={"inputs": "*"}))
-    record(root, {"a": Seen(database="data.db", began=(1 << 62, 1 << 62))})
+    record(root, {"a": Observation(database="data.db", began=(1 << 62, 1 << 62))})
     assert "data.db" not in success(root).fingerprint.files
     write(root, "data.db-journal")
     assert "a" not in stale(root)
@@ -365,7 +371,7 @@ def test_the_database_is_no_input_of_a_glob(root: Path) -> None:
 def test_a_module_that_no_import_names_is_code_of_the_tool_that_loaded_it(root: Path) -> None:
     write(root, "src/plugin.py", "X = 1\n")
     view = view_of(root)
-    code = Present(view.project, view.registry, Memory(str(root))).code
+    code = CurrentState(view.project, view.registry, Memory(str(root))).code
     content = code.read(("src.plugin",))["src.plugin"].hashes["src/plugin.py"]
     assert record(root, loaded={"a": {"src/plugin.py": content}}) == []
     assert success(root).modules == ("src.plugin",)
@@ -377,7 +383,7 @@ def test_a_module_that_no_import_names_is_code_of_the_tool_that_loaded_it(root: 
     assert not any("plugin" in reason for reason in stale(root).get("b", ()))
 
 
-# One run, as `Basis` hears of it.
+# One run, as `SuccessFingerprint` hears of it.
 
 
 class Run:
@@ -388,44 +394,50 @@ class Run:
         root: Path,
         remembered: Mapping[str, Success] | None = None,
         *,
-        values: Values | None = None,
+        values: GivenParams | None = None,
     ) -> None:
         view = view_of(root)
-        plan = looking.plan(view, [], values=values or Values())
-        present = Present(view.project, view.registry, Memory(str(root)))
+        plan = project_view.plan(view, [], values=values or GivenParams())
+        present = CurrentState(view.project, view.registry, Memory(str(root)))
         code = present.read_code(view.registry.order)
         known = {
-            f"src.{name}": Result(
-                module=f"src.{name}", last=Ending(run="1", status="passed"), success=one
+            f"src.{name}": ToolResult(
+                module=f"src.{name}", last=LastOutcome(run="1", status="passed"), success=one
             )
             for name, one in (remembered or {}).items()
         }
         self.steps = {step.tool.name: step for step in plan.steps}
         self.hashes = {path: text for one in code.values() for path, text in one.hashes.items()}
-        self.basis = Basis(present, code, known.get)
+        self.basis = SuccessFingerprint(present, code, known.get)
         self.changed: list[str] = []
 
     def passes(
-        self, name: str, sight: Seen | None = None, *, epoch: int = 1, **end: Any
+        self, name: str, sight: Observation | None = None, *, epoch: int = 1, **end: Any
     ) -> Success:
         """As the recorder does it: noted, judged, and what it wrote noted."""
         step = self.steps[name]
         event = ToolFinished(module=step.tool.module, status="passed", seen=sight, **end)
         self.basis.note(event)
         found, self.changed = self.basis.of(event, step, epoch)
-        self.basis.note_written(sight or Seen())
+        self.basis.note_written(sight or Observation())
         return found
 
     def fails(
-        self, name: str, sight: Seen, old: Left | None = None, *, epoch: int = 1, number: int = 0
-    ) -> Left | None:
+        self,
+        name: str,
+        sight: Observation,
+        old: UncertainWrites | None = None,
+        *,
+        epoch: int = 1,
+        number: int = 0,
+    ) -> UncertainWrites | None:
         return self.basis.left(self.steps[name].tool, sight, (2, number), epoch, old)
 
 
 def test_a_success_is_told_with_its_time_its_parameters_and_its_python(project: Project) -> None:
     run = "def run(*, since: str = '', api_key: str = ''): pass"
     root = project({"orch.toml": "", "src/a.py": tool(run=run)})
-    values = Values(options={"since": ("2024",), "api_key": ("hunter22",)})
+    values = GivenParams(options={"since": ("2024",), "api_key": ("hunter22",)})
     found = Run(root, values=values).passes("a", duration=1.5)
     assert found.duration == 1.5
     assert found.fingerprint.params == {"since": ("2024",)}
@@ -461,7 +473,7 @@ def test_the_data_flow_is_what_was_seen(root: Path) -> None:
 
 def test_what_is_declared_as_output_must_be_there_though_nobody_saw_it_written(root: Path) -> None:
     declare(root, outputs=["native.bin", "out.csv"])
-    found = Run(root).passes("a", Seen(written=("out.csv", "seen.csv")))
+    found = Run(root).passes("a", Observation(written=("out.csv", "seen.csv")))
     assert found.fingerprint.written == ("out.csv", "seen.csv", "native.bin")
     assert found.flow.writes == ("out.csv", "seen.csv")  # the flow is what was seen
 
@@ -478,7 +490,7 @@ def test_the_database_counts_for_who_takes_a_connection_itself_or_through_a_reso
     root: Path, run: str, has_database: bool
 ) -> None:
     write_files(root, {"src/a.py": tool(run=run), "orchconf.py": HTTP})
-    expected = Database(name="sqlite:///data.db", epoch=3) if has_database else None
+    expected = DatabaseIdentity(name="sqlite:///data.db", epoch=3) if has_database else None
     assert Run(root).passes("a", epoch=3).fingerprint.database == expected
 
 
@@ -486,7 +498,7 @@ def test_a_file_that_may_change_again_unseen_has_a_hash_and_no_mark(root: Path) 
     os.utime(root / "in.csv", ns=LATER)
     run = Run(root)
     first = run.passes("a", seen(root, read=("in.csv",)))
-    assert first.fingerprint.files == {"in.csv": Evidence(str(root)).file("in.csv")[0]}
+    assert first.fingerprint.files == {"in.csv": FileHashes(str(root)).file("in.csv")[0]}
     assert first.marks == {}
     (root / "in.csv").write_text("y")  # within the tick: its mark is the same
     os.utime(root / "in.csv", ns=LATER)
@@ -511,7 +523,7 @@ def test_a_remembered_hash_holds_for_the_tool_and_the_mark_that_it_was_kept_with
     assert Run(root, {"a": known}).passes("b", sight).fingerprint.files == honest.fingerprint.files
     write(root, "in.csv", "other")
     now = Run(root, {"a": known}).passes("a", seen(root, read=("in.csv",)))
-    assert now.fingerprint.files["in.csv"] == Evidence(str(root)).file("in.csv")[0]
+    assert now.fingerprint.files["in.csv"] == FileHashes(str(root)).file("in.csv")[0]
 
 
 def test_a_file_whose_content_was_another_at_the_last_success_and_that_changed_meanwhile_is_unsure(
@@ -601,7 +613,7 @@ def shared(root: Path) -> Path:
     return root
 
 
-def load(run: Run, early: Seen | None, **more: Any) -> Success:
+def load(run: Run, early: Observation | None, **more: Any) -> Success:
     """`a` is the first that loads the module, and reads what the module reads."""
     own = more.pop("own", early)
     loaded = {"src/lib.py": run.hashes["src/lib.py"], "src/a.py": run.hashes["src/a.py"]}
@@ -625,7 +637,7 @@ def test_what_a_shared_module_read_counts_for_all_that_import_it(shared: Path) -
         shared, read=("in.csv",), listed=("src",), missed=("absent.csv",), tables_read=("t",)
     )
     first = load(run, early)
-    found = run.passes("b", Seen(tables_read=("own",)))
+    found = run.passes("b", Observation(tables_read=("own",)))
     assert found.fingerprint.files == first.fingerprint.files != {}
     assert found.marks == first.marks != {}
     assert found.fingerprint.folders == first.fingerprint.folders != {}
@@ -652,7 +664,7 @@ def test_what_is_written_as_something_is_opened_is_read_by_the_later_ones_not_by
     shared: Path,
 ) -> None:
     run = Run(shared)
-    early = Seen(tables_written=("made",), written=("made.csv",), read=())
+    early = Observation(tables_written=("made",), written=("made.csv",), read=())
     first = load(run, early)
     assert (first.flow.tables_read, first.flow.tables_written) == ((), ("made",))
     second = run.passes("b")
@@ -664,7 +676,7 @@ def test_what_nobody_could_see_as_a_module_was_loaded_makes_all_unclear_that_imp
     shared: Path,
 ) -> None:
     run = Run(shared)
-    load(run, Seen(is_unclear=True), own=Seen())
+    load(run, Observation(is_unclear=True), own=Observation())
     assert run.passes("b").flow.is_unclear
     assert not run.passes("c").flow.is_unclear
 
@@ -682,7 +694,7 @@ def test_a_file_that_a_tool_writes_itself_is_no_input_of_it_though_a_shared_modu
 ) -> None:
     run = Run(shared)
     load(run, seen(shared, read=("in.csv",)))
-    found = run.passes("b", Seen(written=("in.csv",)))
+    found = run.passes("b", Observation(written=("in.csv",)))
     assert (found.fingerprint.files, found.flow.reads) == ({}, ())
 
 
@@ -710,8 +722,8 @@ def test_a_file_that_changed_while_a_shared_module_read_it_is_unsure_for_all_tha
     shared: Path,
 ) -> None:
     run = Run(shared)
-    load(run, seen(shared, read=("in.csv",), began=LONG_AGO), own=Seen())
-    assert run.passes("b", Seen(began=LATER)).fingerprint.files == {"in.csv": UNSURE}
+    load(run, seen(shared, read=("in.csv",), began=LONG_AGO), own=Observation())
+    assert run.passes("b", Observation(began=LATER)).fingerprint.files == {"in.csv": UNSURE}
 
 
 def listed_early(shared: Path, **more: Any) -> Run:
@@ -733,14 +745,14 @@ def test_a_name_that_the_tool_or_who_listed_early_has_put_there_itself_is_no_oth
     write(shared, "data/early.csv")
     run = listed_early(shared, written=("data/early.csv",))
     write(shared, "data/own.csv")
-    sight = Seen(written=("data/own.csv",))
-    expected = Evidence(str(shared)).folder("data", ("data/own.csv",))
+    sight = Observation(written=("data/own.csv",))
+    expected = FileHashes(str(shared)).folder("data", ("data/own.csv",))
     assert run.passes("b", sight).fingerprint.folders == {"data": expected}
 
 
 def test_what_a_tool_itself_saw_in_a_folder_goes_before_what_is_there_by_now(shared: Path) -> None:
     run = listed_early(shared)
-    sight = Seen(listed=(("data", "as it saw it"),))
+    sight = Observation(listed=(("data", "as it saw it"),))
     assert run.passes("b", sight).fingerprint.folders == {"data": "as it saw it"}
 
 
@@ -757,27 +769,27 @@ def test_what_who_listed_early_put_there_himself_and_took_away_again_is_no_other
     """He was told the names without his own, and `b` has one of its own there since."""
     run = listed_early(shared, written=("data/early.csv",))
     write(shared, "data/early.csv")
-    names = Evidence(str(shared)).folder("data", ())
+    names = FileHashes(str(shared)).folder("data", ())
     assert run.passes("b").fingerprint.folders == {"data": names}
 
 
 @pytest.mark.parametrize(
     ("sight", "outputs", "missed"),
     [
-        (Seen(), [], ("absent.csv",)),
-        (Seen(missed=("absent.csv", "other.csv")), [], ("absent.csv", "other.csv")),
-        (Seen(written=("absent.csv",)), [], ()),
-        (Seen(removed=("absent.csv",)), [], ()),
-        (Seen(), ["absent.csv"], ()),
+        (Observation(), [], ("absent.csv",)),
+        (Observation(missed=("absent.csv", "other.csv")), [], ("absent.csv", "other.csv")),
+        (Observation(written=("absent.csv",)), [], ()),
+        (Observation(removed=("absent.csv",)), [], ()),
+        (Observation(), ["absent.csv"], ()),
     ],
 )
 def test_a_file_that_was_missed_early_is_missed_but_by_who_makes_it(
-    shared: Path, sight: Seen, outputs: list[str], missed: tuple[str, ...]
+    shared: Path, sight: Observation, outputs: list[str], missed: tuple[str, ...]
 ) -> None:
     run = "import src.lib\ndef run(): pass"
     (shared / "src/b.py").write_text(tool("two", run=run, ORCH={"outputs": outputs}))
     here = Run(shared)
-    load(here, Seen(missed=("absent.csv",)))
+    load(here, Observation(missed=("absent.csv",)))
     assert here.passes("b", sight).fingerprint.missed == missed
 
 
@@ -801,7 +813,7 @@ def importing(root: Path, **modules: str) -> Path:
 
 
 def test_the_packages_that_a_tool_loaded_count_with_their_versions(root: Path, site: Path) -> None:
-    found = Run(root).passes("a", Seen(third_party=("alpha", "beta", "_nobodys")))
+    found = Run(root).passes("a", Observation(third_party=("alpha", "beta", "_nobodys")))
     assert found.fingerprint.distributions == {"dist-alpha": "1.0", "dist-beta": "2.0"}
 
 
@@ -809,7 +821,7 @@ def test_a_package_that_was_loaded_before_brings_all_that_came_with_it(
     root: Path, site: Path
 ) -> None:
     run = Run(importing(root, b="alpha"))
-    run.passes("a", Seen(third_party=("alpha", "beta")))
+    run.passes("a", Observation(third_party=("alpha", "beta")))
     assert run.passes("b").fingerprint.distributions == {"dist-alpha": "1.0", "dist-beta": "2.0"}
 
 
@@ -817,13 +829,13 @@ def test_a_package_that_is_imported_and_that_nobody_has_loaded_counts_alone(
     root: Path, site: Path
 ) -> None:
     run = Run(importing(root, b="gamma"))
-    run.passes("a", Seen(third_party=("alpha", "beta")))
+    run.passes("a", Observation(third_party=("alpha", "beta")))
     assert run.passes("b").fingerprint.distributions == {"dist-gamma": "3.0"}
 
 
 def test_a_tool_without_packages_rests_on_none(root: Path, site: Path) -> None:
     run = Run(root)
-    run.passes("a", Seen(third_party=("alpha",)))
+    run.passes("a", Observation(third_party=("alpha",)))
     assert run.passes("b").fingerprint.distributions == {}
 
 
@@ -831,16 +843,16 @@ def test_who_brings_a_module_is_asked_once_in_a_run(
     root: Path, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    find_owners = distributions.find_owners
+    find_owners = installed_packages.find_owners
 
     def ask(names: list[str], paths: list[str]) -> Mapping[str, tuple[str, ...]]:
         asked.extend(names)
         return find_owners(names, paths)
 
-    monkeypatch.setattr(distributions, "find_owners", ask)
+    monkeypatch.setattr(installed_packages, "find_owners", ask)
     run = Run(importing(root, b="alpha"))
-    run.passes("a", Seen(third_party=("alpha", "_nobodys")))
-    run.passes("b", Seen(third_party=("beta", "_nobodys")))
+    run.passes("a", Observation(third_party=("alpha", "_nobodys")))
+    run.passes("b", Observation(third_party=("beta", "_nobodys")))
     assert sorted(asked) == ["_nobodys", "alpha", "beta"]
 
 
@@ -853,34 +865,36 @@ def failing(root: Path) -> Run:
     return Run(root)
 
 
-SQLITE = Database(name="sqlite:///data.db", epoch=1)
+SQLITE = DatabaseIdentity(name="sqlite:///data.db", epoch=1)
 
 
 def test_what_a_failed_try_committed_has_stayed_and_nothing_else(failing: Run) -> None:
-    assert failing.fails("a", Seen(tables_written=("t",))) is None
-    found = failing.fails("a", Seen(tables_written=("t",), has_committed=True), number=3)
-    assert found == Left(moment=(2, 3), tables=("t",), database=SQLITE)
+    assert failing.fails("a", Observation(tables_written=("t",))) is None
+    found = failing.fails("a", Observation(tables_written=("t",), has_committed=True), number=3)
+    assert found == UncertainWrites(moment=(2, 3), tables=("t",), database=SQLITE)
 
 
 def test_a_try_that_committed_nothing_takes_nothing_away_of_what_others_left(failing: Run) -> None:
-    old = Left(moment=(1, 0), tables=("t",), database=SQLITE)
-    assert failing.fails("a", Seen(tables_written=("u",)), old) is old
+    old = UncertainWrites(moment=(1, 0), tables=("t",), database=SQLITE)
+    assert failing.fails("a", Observation(tables_written=("u",)), old) is old
 
 
 def test_what_each_try_left_in_the_same_database_adds_up(failing: Run) -> None:
-    old = Left(moment=(1, 0), tables=("t", "u"), is_unclear=True, database=SQLITE)
-    found = failing.fails("a", Seen(tables_written=("u", "v"), has_committed=True), old)
-    assert found == Left(moment=(2, 0), tables=("t", "u", "v"), is_unclear=True, database=SQLITE)
+    old = UncertainWrites(moment=(1, 0), tables=("t", "u"), is_unclear=True, database=SQLITE)
+    found = failing.fails("a", Observation(tables_written=("u", "v"), has_committed=True), old)
+    assert found == UncertainWrites(
+        moment=(2, 0), tables=("t", "u", "v"), is_unclear=True, database=SQLITE
+    )
 
 
 def test_what_was_left_in_another_database_is_forgotten(failing: Run) -> None:
-    old = Left(moment=(1, 0), tables=("t",), is_unclear=True, database=SQLITE)
-    found = failing.fails("a", Seen(tables_written=("u",), has_committed=True), old, epoch=2)
-    expected = Database(name=SQLITE.name, epoch=2)
-    assert found == Left(moment=(2, 0), tables=("u",), database=expected)
+    old = UncertainWrites(moment=(1, 0), tables=("t",), is_unclear=True, database=SQLITE)
+    found = failing.fails("a", Observation(tables_written=("u",), has_committed=True), old, epoch=2)
+    expected = DatabaseIdentity(name=SQLITE.name, epoch=2)
+    assert found == UncertainWrites(moment=(2, 0), tables=("u",), database=expected)
 
 
 def test_a_try_that_nobody_could_see_through_may_have_left_anything(failing: Run) -> None:
-    found = failing.fails("a", Seen(is_unclear=True, has_committed=True))
+    found = failing.fails("a", Observation(is_unclear=True, has_committed=True))
     assert found is not None
     assert found.is_unclear

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Finish, Prepare
 from tests.support.driven_worker import TIME_LIMIT, DrivenWorker
 
@@ -21,7 +21,7 @@ Project = Callable[[Mapping[str, str | bytes]], Path]
 def test_a_worker_that_was_never_prepared_can_be_killed(tmp_path: Path) -> None:
     worker = Supervisor.start()
     worker.kill()
-    (last,) = [one for one in worker.close(TIME_LIMIT) if isinstance(one, Died)]
+    (last,) = [one for one in worker.close(TIME_LIMIT) if isinstance(one, WorkerDied)]
     assert (last.step, last.signal) == (None, "SIGKILL")
     assert worker.is_over
     assert worker.events(0) == worker.close() == []
@@ -32,7 +32,7 @@ def test_a_worker_that_was_never_prepared_can_be_killed(tmp_path: Path) -> None:
 def test_a_worker_that_gets_no_step_ends_well(tmp_path: Path) -> None:
     with DrivenWorker(tmp_path) as worker:
         worker.finish()
-        assert worker.seen[-1] == Ended()
+        assert worker.seen[-1] == WorkerEnded()
 
 
 def test_orders_to_a_worker_that_has_died_are_no_error(project: Project) -> None:
@@ -43,7 +43,7 @@ def test_orders_to_a_worker_that_has_died_are_no_error(project: Project) -> None
         ahead = worker.send("bad")
         worker.supervisor.send(Finish())
         died = worker.until_over()
-        assert isinstance(died, Died)
+        assert isinstance(died, WorkerDied)
         assert died.exit_code == 1
         assert worker.supervisor.unanswered == (ahead,)
 
@@ -60,11 +60,11 @@ def test_a_system_that_does_not_tell_of_ends_is_asked(
     with DrivenWorker(root) as worker:
         worker.run("good")
         worker.finish()
-        assert worker.seen[-1] == Ended()
+        assert worker.seen[-1] == WorkerEnded()
     with DrivenWorker(root) as worker:
         worker.send("bad")
         died = worker.until_over()
-        assert isinstance(died, Died)
+        assert isinstance(died, WorkerDied)
         assert died.exit_code == 7
 
 

@@ -12,14 +12,20 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.warm_worker import Spare, Taken, Wish, close_worker, read_installation
-from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.execution.warm_worker import (
+    ClaimedWorker,
+    WarmWorker,
+    WarmWorkerSpec,
+    close_worker,
+    read_installation,
+)
+from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, StepFinished
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone
 
 
-class NotedSpare(Spare):
+class NotedSpare(WarmWorker):
     """Tells which process waits, and whether it has spoken."""
 
     @property
@@ -44,28 +50,30 @@ class NotedSpare(Spare):
 
 
 @pytest.fixture
-def spare() -> Iterator[NotedSpare]:
+def warm_worker() -> Iterator[NotedSpare]:
     made = NotedSpare()
     yield made
     made.close()
 
 
 @pytest.fixture
-def wish(tmp_path: Path) -> Callable[..., Wish]:
+def wish(tmp_path: Path) -> Callable[..., WarmWorkerSpec]:
     """A wish for these modules, in a project without any."""
 
-    def make(*modules: str, installed: str = "now", pythonpath: tuple[str, ...] = ()) -> Wish:
+    def make(
+        *modules: str, installed: str = "now", pythonpath: tuple[str, ...] = ()
+    ) -> WarmWorkerSpec:
         order = Preload(
             root=str(tmp_path),
             pythonpath=pythonpath,
             modules=tuple((name, ()) for name in modules),
         )
-        return Wish(order=order, installed=installed)
+        return WarmWorkerSpec(order=order, installed=installed)
 
     return make
 
 
-MakeWish = Callable[..., Wish]
+MakeWish = Callable[..., WarmWorkerSpec]
 
 
 @pytest.fixture
@@ -81,23 +89,23 @@ def finish(worker: Supervisor) -> None:
     """End it as a run would."""
     worker.send(Finish())
     events = worker.close(DEADLINE)
-    assert isinstance(events[-1], Ended | Died)
+    assert isinstance(events[-1], WorkerEnded | WorkerDied)
 
 
 def test_a_spare_has_its_imports_done_and_is_used_once(
-    spare: NotedSpare, wish: MakeWish, tmp_path: Path
+    warm_worker: NotedSpare, wish: MakeWish, tmp_path: Path
 ) -> None:
     (tmp_path / "tool.py").write_text(
         "import sys\nseen = 'decimal' in sys.modules\ndef run(): return {'seen': seen}\n"
     )
-    spare.prepare(wish("decimal"))
-    spare.until_it_has_spoken()
-    taken = spare.take(wish("decimal"))
+    warm_worker.prepare(wish("decimal"))
+    warm_worker.until_it_has_spoken()
+    taken = warm_worker.take(wish("decimal"))
     assert [(name, wrong) for name, _, wrong in taken.modules] == [("decimal", "")]
     assert taken.sentence == ""
     worker = taken.worker
     assert worker is not None
-    assert spare.take(wish("decimal")) == Taken()
+    assert warm_worker.take(wish("decimal")) == ClaimedWorker()
     worker.send(
         Prepare(root=str(tmp_path), pythonpath=(str(tmp_path),), database="sqlite:///data.db")
     )
@@ -110,45 +118,47 @@ def test_a_spare_has_its_imports_done_and_is_used_once(
 
 
 def test_without_a_spare_a_run_starts_cold_and_nothing_is_said(
-    spare: NotedSpare, wish: MakeWish
+    warm_worker: NotedSpare, wish: MakeWish
 ) -> None:
-    assert spare.take(wish()) == Taken()
+    assert warm_worker.take(wish()) == ClaimedWorker()
 
 
 def test_a_spare_that_has_not_done_yet_is_taken_all_the_same(
-    spare: NotedSpare, wish: MakeWish
+    warm_worker: NotedSpare, wish: MakeWish
 ) -> None:
-    spare.prepare(wish("decimal"))
-    taken = spare.take(wish("decimal"))
+    warm_worker.prepare(wish("decimal"))
+    taken = warm_worker.take(wish("decimal"))
     assert taken.worker is not None
     assert (taken.is_importing, taken.sentence) == (True, "")
     taken.worker.send(Prepare(root="/", pythonpath=(), database=""))
     finish(taken.worker)
 
 
-def test_the_same_wish_again_keeps_the_spare(spare: NotedSpare, wish: MakeWish) -> None:
-    spare.prepare(wish("decimal"))
-    before = spare.pid
-    spare.prepare(wish("decimal"))
-    assert spare.pid == before
+def test_the_same_wish_again_keeps_the_spare(warm_worker: NotedSpare, wish: MakeWish) -> None:
+    warm_worker.prepare(wish("decimal"))
+    before = warm_worker.pid
+    warm_worker.prepare(wish("decimal"))
+    assert warm_worker.pid == before
 
 
-def test_another_wish_makes_a_new_one_and_ends_the_old(spare: NotedSpare, wish: MakeWish) -> None:
-    spare.prepare(wish("decimal"))
-    before = spare.pid
-    spare.prepare(wish("decimal", "fractions"))
-    assert spare.pid != before
+def test_another_wish_makes_a_new_one_and_ends_the_old(
+    warm_worker: NotedSpare, wish: MakeWish
+) -> None:
+    warm_worker.prepare(wish("decimal"))
+    before = warm_worker.pid
+    warm_worker.prepare(wish("decimal", "fractions"))
+    assert warm_worker.pid != before
     assert is_gone(before)
 
 
 # What fits.
 
 
-def changed(spare: NotedSpare, had: Wish, wanted: Wish) -> str:
+def changed(warm_worker: NotedSpare, had: WarmWorkerSpec, wanted: WarmWorkerSpec) -> str:
     """Why a spare for one wish does not do for another; empty where it does."""
-    spare.prepare(had)
-    pid = spare.pid
-    taken = spare.take(wanted)
+    warm_worker.prepare(had)
+    pid = warm_worker.pid
+    taken = warm_worker.take(wanted)
     if taken.worker is None:
         assert is_gone(pid)
         return taken.sentence
@@ -162,42 +172,42 @@ OTHER = f"{COLD}the tools import other modules than before"
 CHANGED = f"{COLD}the installed packages have changed"
 
 
-def test_one_that_has_imported_less_fits(spare: NotedSpare, wish: MakeWish) -> None:
-    assert changed(spare, wish("decimal"), wish("decimal", "fractions")) == ""
-    assert changed(spare, wish(), wish("decimal")) == ""
+def test_one_that_has_imported_less_fits(warm_worker: NotedSpare, wish: MakeWish) -> None:
+    assert changed(warm_worker, wish("decimal"), wish("decimal", "fractions")) == ""
+    assert changed(warm_worker, wish(), wish("decimal")) == ""
 
 
-def test_one_that_has_imported_more_does_not(spare: NotedSpare, wish: MakeWish) -> None:
+def test_one_that_has_imported_more_does_not(warm_worker: NotedSpare, wish: MakeWish) -> None:
     """It could hide that an import is missing."""
-    assert changed(spare, wish("decimal", "fractions"), wish("decimal")) == OTHER
+    assert changed(warm_worker, wish("decimal", "fractions"), wish("decimal")) == OTHER
 
 
-def test_other_installed_packages_do_not_fit(spare: NotedSpare, wish: MakeWish) -> None:
-    assert changed(spare, wish("decimal"), wish("decimal", installed="later")) == CHANGED
+def test_other_installed_packages_do_not_fit(warm_worker: NotedSpare, wish: MakeWish) -> None:
+    assert changed(warm_worker, wish("decimal"), wish("decimal", installed="later")) == CHANGED
 
 
-def test_another_pythonpath_or_root_does_not_fit(spare: NotedSpare, wish: MakeWish) -> None:
-    assert changed(spare, wish(), wish(pythonpath=("/x",))) == OTHER
+def test_another_pythonpath_or_root_does_not_fit(warm_worker: NotedSpare, wish: MakeWish) -> None:
+    assert changed(warm_worker, wish(), wish(pythonpath=("/x",))) == OTHER
     elsewhere = replace(wish(), order=replace(wish().order, root="/"))
     assert changed(NotedSpare(), wish(), elsewhere) == OTHER
 
 
-def test_a_reason_is_told_once(spare: NotedSpare, wish: MakeWish) -> None:
-    assert changed(spare, wish(installed="1"), wish(installed="2")) == CHANGED
-    assert changed(spare, wish(installed="2"), wish(installed="3")) == ""
-    assert not spare.is_there
+def test_a_reason_is_told_once(warm_worker: NotedSpare, wish: MakeWish) -> None:
+    assert changed(warm_worker, wish(installed="1"), wish(installed="2")) == CHANGED
+    assert changed(warm_worker, wish(installed="2"), wish(installed="3")) == ""
+    assert not warm_worker.is_there
 
 
 # What goes wrong.
 
 
 def test_imports_that_fail_are_told_and_the_spare_serves(
-    spare: NotedSpare, wish: MakeWish, installed: Path
+    warm_worker: NotedSpare, wish: MakeWish, installed: Path
 ) -> None:
     (installed / "bad.py").write_text("1 / 0\n")
-    spare.prepare(wish("bad", "nowhere"))
-    spare.until_it_has_spoken()
-    taken = spare.take(wish("bad", "nowhere"))
+    warm_worker.prepare(wish("bad", "nowhere"))
+    warm_worker.until_it_has_spoken()
+    taken = warm_worker.take(wish("bad", "nowhere"))
     wrong = "ZeroDivisionError: division by zero"
     assert taken.sentence == f"could not be imported ahead: bad ({wrong})"
     assert [(name, wrong) for name, _, wrong in taken.modules] == [
@@ -217,58 +227,62 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
     ],
 )
 def test_a_spare_that_dies_of_its_imports_is_told_once_and_the_next_one_does_without_them(
-    spare: NotedSpare, wish: MakeWish, installed: Path, code: str, end: str
+    warm_worker: NotedSpare, wish: MakeWish, installed: Path, code: str, end: str
 ) -> None:
     (installed / "deadly.py").write_text(f"import os\n{code}\n")
-    spare.prepare(wish("deadly"))
-    spare.until_it_is_dead()
-    assert spare.take(wish("deadly")) == Taken(sentence=f"{COLD}the spare worker {end}")
-    spare.prepare(wish("deadly"))
-    spare.until_it_has_spoken()
-    taken = spare.take(wish("deadly"))
+    warm_worker.prepare(wish("deadly"))
+    warm_worker.until_it_is_dead()
+    assert warm_worker.take(wish("deadly")) == ClaimedWorker(
+        sentence=f"{COLD}the spare worker {end}"
+    )
+    warm_worker.prepare(wish("deadly"))
+    warm_worker.until_it_has_spoken()
+    taken = warm_worker.take(wish("deadly"))
     assert (taken.sentence, taken.modules) == ("", ())
     assert taken.worker is not None
     close_worker(taken.worker)
 
 
-def test_a_spare_that_somebody_killed_costs_a_cold_start(spare: NotedSpare, wish: MakeWish) -> None:
-    spare.prepare(wish("decimal"))
-    spare.until_it_has_spoken()
-    os.kill(spare.pid, 9)
-    spare.until_it_is_dead()
-    assert spare.take(wish("decimal")).worker is None
-    spare.prepare(wish("decimal"))
-    spare.until_it_has_spoken()
-    taken = spare.take(wish("decimal"))
+def test_a_spare_that_somebody_killed_costs_a_cold_start(
+    warm_worker: NotedSpare, wish: MakeWish
+) -> None:
+    warm_worker.prepare(wish("decimal"))
+    warm_worker.until_it_has_spoken()
+    os.kill(warm_worker.pid, 9)
+    warm_worker.until_it_is_dead()
+    assert warm_worker.take(wish("decimal")).worker is None
+    warm_worker.prepare(wish("decimal"))
+    warm_worker.until_it_has_spoken()
+    taken = warm_worker.take(wish("decimal"))
     assert taken.worker is not None
     close_worker(taken.worker)
 
 
 def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_use(
-    spare: NotedSpare, wish: MakeWish, installed: Path, project: Project
+    warm_worker: NotedSpare, wish: MakeWish, installed: Path, project: Project
 ) -> None:
     (installed / "one.py").write_text("import two\n")
     (installed / "two.py").write_text("")
     src = str(project({"src/two.py": ""}) / "src")
-    spare.prepare(wish("one", pythonpath=(src,)))
-    pid = spare.pid
-    spare.until_it_has_spoken()
-    taken = spare.take(wish("one", pythonpath=(src,)))
+    warm_worker.prepare(wish("one", pythonpath=(src,)))
+    pid = warm_worker.pid
+    warm_worker.until_it_has_spoken()
+    taken = warm_worker.take(wish("one", pythonpath=(src,)))
     assert taken.worker is None
     assert taken.sentence == f"{COLD}the project has modules named as installed ones: two"
     assert is_gone(pid)
 
 
 def test_where_no_process_can_be_started_there_is_none(
-    spare: NotedSpare, wish: MakeWish, monkeypatch: pytest.MonkeyPatch
+    warm_worker: NotedSpare, wish: MakeWish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> Supervisor:
         raise OSError("no more processes")
 
     monkeypatch.setattr(Supervisor, "start", fail)
-    spare.prepare(wish("decimal"))
-    assert not spare.is_there
-    assert spare.take(wish("decimal")) == Taken()
+    warm_worker.prepare(wish("decimal"))
+    assert not warm_worker.is_there
+    assert warm_worker.take(wish("decimal")) == ClaimedWorker()
 
 
 # Its end.
@@ -276,15 +290,15 @@ def test_where_no_process_can_be_started_there_is_none(
 
 def test_closing_leaves_no_process_and_no_descriptor(wish: MakeWish) -> None:
     before = sorted(os.listdir("/dev/fd"))
-    spare = NotedSpare()
-    spare.close()
-    spare.prepare(wish("decimal"))
-    pid = spare.pid
-    spare.close()
-    spare.close()
+    warm_worker = NotedSpare()
+    warm_worker.close()
+    warm_worker.prepare(wish("decimal"))
+    pid = warm_worker.pid
+    warm_worker.close()
+    warm_worker.close()
     assert not os.path.exists(f"/proc/{pid}")
     assert sorted(os.listdir("/dev/fd")) == before
-    assert spare.take(wish("decimal")) == Taken()
+    assert warm_worker.take(wish("decimal")) == ClaimedWorker()
 
 
 def test_closing_ends_what_an_import_has_started(wish: MakeWish, installed: Path) -> None:
@@ -293,12 +307,12 @@ def test_closing_ends_what_an_import_has_started(wish: MakeWish, installed: Path
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "open('child', 'w').write(str(child.pid))\n"
     )
-    spare = NotedSpare()
+    warm_worker = NotedSpare()
     made = wish("starts")
-    spare.prepare(made)
-    spare.until_it_has_spoken()
+    warm_worker.prepare(made)
+    warm_worker.until_it_has_spoken()
     child = int((Path(made.order.root) / "child").read_text())
-    spare.close()
+    warm_worker.close()
     assert is_gone(child)
 
 
@@ -309,10 +323,10 @@ def test_a_spare_in_the_middle_of_an_endless_import_can_be_closed(
         "import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "os.mkfifo('gate')\nopen('gate')\n"
     )
-    spare = NotedSpare()
-    spare.prepare(wish("endless"))
-    pid = spare.pid
-    spare.close()
+    warm_worker = NotedSpare()
+    warm_worker.prepare(wish("endless"))
+    pid = warm_worker.pid
+    warm_worker.close()
     assert is_gone(pid)
 
 

@@ -8,56 +8,62 @@ import subprocess
 
 import pytest
 
-from discover_orch.execution.worker_exit import TIME_TO_END, Died, Ended, Ending, read_status
+from discover_orch.execution.worker_exit import (
+    TIME_TO_END,
+    WorkerDied,
+    WorkerEnded,
+    WorkerExit,
+    read_status,
+)
 from discover_orch.worker.tracebacks import LOST_STATUS
 
 CRASH = 'Fatal Python error\n\n  File "/project/src/a.py", line 3 in run\n\n'
 
 
 @pytest.fixture
-def ending() -> Ending:
-    return Ending()
+def ending() -> WorkerExit:
+    return WorkerExit()
 
 
-def last_word(ending: Ending, status: int | None) -> Died | Ended:
+def last_word(ending: WorkerExit, status: int | None) -> WorkerDied | WorkerEnded:
     return ending.find_last_word(status, step=7, crash=CRASH, root="/project")
 
 
-def test_who_ends_though_nobody_told_it_to_has_died(ending: Ending) -> None:
+def test_who_ends_though_nobody_told_it_to_has_died(ending: WorkerExit) -> None:
     died = last_word(ending, 3 << 8)
-    assert isinstance(died, Died)
+    assert isinstance(died, WorkerDied)
     assert (died.sentence, died.exit_code) == ("exited with code 3 by os._exit", 3)
     assert (died.signal, died.step) == (None, 7)
     assert (died.path, died.line) == ("src/a.py", 3)
     assert 'File "src/a.py", line 3, in run' in died.traceback
 
 
-def test_who_was_killed_has_died_of_the_reason(ending: Ending) -> None:
+def test_who_was_killed_has_died_of_the_reason(ending: WorkerExit) -> None:
     ending.kill_reason = "did not stop"
     died = last_word(ending, 9)
-    assert isinstance(died, Died)
+    assert isinstance(died, WorkerDied)
     assert (died.sentence, died.exit_code, died.signal) == ("did not stop", None, "SIGKILL")
 
 
-def test_who_closes_and_ends_has_nothing_to_tell(ending: Ending) -> None:
+def test_who_closes_and_ends_has_nothing_to_tell(ending: WorkerExit) -> None:
     assert (ending.has_closed, ending.due(), ending.is_late(99.0)) == (False, None, False)
     ending.close(10.0, ("Thread-1",))
     assert (ending.has_closed, ending.due()) == (True, 10.0 + TIME_TO_END)
-    assert last_word(ending, 0) == Ended()
+    assert last_word(ending, 0) == WorkerEnded()
 
 
-def test_who_is_late_is_killed_and_the_threads_are_named(ending: Ending) -> None:
+def test_who_is_late_is_killed_and_the_threads_are_named(ending: WorkerExit) -> None:
     ending.close(10.0, ("Thread-1",))
     assert not ending.is_late(10.0 + TIME_TO_END - 0.1)
     assert ending.is_late(10.0 + TIME_TO_END)
     ending.kill_reason = "did not end"
     assert ending.due() is None
-    assert last_word(ending, 9) == Ended(sentence="did not end", threads=("Thread-1",))
+    assert last_word(ending, 9) == WorkerEnded(sentence="did not end", threads=("Thread-1",))
 
 
-def test_who_crashes_after_it_has_closed_is_told_of(ending: Ending) -> None:
+def test_who_crashes_after_it_has_closed_is_told_of(ending: WorkerExit) -> None:
     ending.close(10.0, ("Thread-1",))
-    assert last_word(ending, 11) == Ended(sentence="crashed with SIGSEGV while it ended")
+    assert last_word(ending, 11) == WorkerEnded(sentence="crashed with SIGSEGV while it ended")
 
 
 def test_the_status_of_a_process_is_read_without_reaping_it_or_with() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.model.observation import Seen, is_noise, listing_hash, names_hash
+from discover_orch.model.observation import Observation, is_noise, listing_hash, names_hash
 
 names = st.lists(
     st.text(st.characters(exclude_categories=(), exclude_characters="/\0"), min_size=1), max_size=8
@@ -57,4 +57,6 @@ def test_names_of_caches_and_repositories_are_noise_and_others_are_not() -> None
 
 
 def test_nothing_seen_is_nothing() -> None:
-    assert Seen() == Seen(read=(), listed=(), is_unclear=False, database="", began=(0, 0))
+    assert Observation() == Observation(
+        read=(), listed=(), is_unclear=False, database="", began=(0, 0)
+    )

@@ -16,7 +16,7 @@ from discover_orch.model.tool import (
     Choice,
     ConvertError,
     EnumChoice,
-    Member,
+    EnumMember,
     Param,
     ParamType,
     ScalarKind,
@@ -132,7 +132,7 @@ def test_a_literal_gives_its_own_value() -> None:
 
 def test_an_enum_is_named_by_value_or_name_and_stays_unimported() -> None:
     param = Param(name="x", type=ParamType(base=ENUM))
-    member = Member(module="src.kinds", enum="Kind", name="RAW")
+    member = EnumMember(module="src.kinds", enum="Kind", name="RAW")
     assert param.convert(["raw"]) == param.convert(["RAW"]) == member
     with pytest.raises(ConvertError, match=r"'x' is not one of raw, clean"):
         param.convert(["x"])

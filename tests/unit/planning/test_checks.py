@@ -11,7 +11,7 @@ from discover_orch.planning.checks import OWN_OPTIONS, review
 from tests.support.values import make_argument, make_facts, make_project, make_registry
 
 
-def doubts(registry: Registry, table: Mapping[str, object] | None = None) -> list[str]:
+def find_warnings(registry: Registry, table: Mapping[str, object] | None = None) -> list[str]:
     found = review(registry, make_project(table))
     assert {problem.severity for problem in found} <= {"warning"}
     return [f"{problem.location or '-'}: {problem.message}" for problem in found]
@@ -27,13 +27,13 @@ def test_a_clean_project_has_no_doubts() -> None:
         stages=("ingest", "later"),
     )
     table = {"stages": ["ingest", "later"], "params": {"since": "x", "parse": {"since": "y"}}}
-    assert doubts(registry, table) == []
+    assert find_warnings(registry, table) == []
 
 
 def test_a_parameter_with_the_name_of_an_own_option_is_told() -> None:
     assert "output" in OWN_OPTIONS
     registry = make_registry(make_facts("a", arguments=[make_argument("output")]))
-    assert doubts(registry) == [
+    assert find_warnings(registry) == [
         "a.py:3: parameter output of a has the name of an option of orch run"
     ]
 
@@ -44,11 +44,13 @@ def test_a_flag_here_and_a_value_there_is_told_once() -> None:
         make_facts("b", arguments=[make_argument("dry", "bool")]),
         make_facts("c", arguments=[make_argument("dry", "int")]),
     )
-    assert doubts(registry) == ["c.py:3: --dry is an option with a value for c and a flag for a"]
+    assert find_warnings(registry) == [
+        "c.py:3: --dry is an option with a value for c and a flag for a"
+    ]
 
 
 def test_a_module_that_hides_the_standard_library_is_told() -> None:
-    assert doubts(make_registry(make_facts("platform"), make_facts("src.json"))) == [
+    assert find_warnings(make_registry(make_facts("platform"), make_facts("src.json"))) == [
         'platform.py:3: "platform" hides the module platform of the standard library'
     ]
 
@@ -65,20 +67,20 @@ def test_a_configured_parameter_that_nobody_takes_is_told(
     params: dict[str, object], start: str
 ) -> None:
     registry = make_registry(make_facts("src.parse", arguments=[make_argument("since")]))
-    (line,) = doubts(registry, {"params": params})
+    (line,) = find_warnings(registry, {"params": params})
     assert line.startswith(start)
 
 
 def test_parameters_of_an_ambiguous_word_are_told() -> None:
     facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
-    assert doubts(make_registry(*facts), {"params": {"parse": {"x": 1}}}) == [
+    assert find_warnings(make_registry(*facts), {"params": {"parse": {"x": 1}}}) == [
         "-: [tool.orch.params.parse] could mean several tools"
     ]
 
 
 def test_kwargs_take_what_p_gives_and_nothing_of_the_configuration() -> None:
     registry = make_registry(make_facts("a", takes_extra=True))
-    assert doubts(registry, {"params": {"anything": 1, "a": {"more": 2}}}) == [
+    assert find_warnings(registry, {"params": {"anything": 1, "a": {"more": 2}}}) == [
         '-: no tool takes the parameter "anything" of the configuration',
         'a.py:3: a takes no parameter "more", though the configuration sets it',
     ]
@@ -86,12 +88,12 @@ def test_kwargs_take_what_p_gives_and_nothing_of_the_configuration() -> None:
 
 def test_parameters_of_a_tool_with_a_problem_are_no_doubt() -> None:
     registry = make_registry(make_facts("a", orch={"retrys": 1}))
-    assert doubts(registry, {"params": {"a": {"x": 1}}}) == []
+    assert find_warnings(registry, {"params": {"a": {"x": 1}}}) == []
 
 
 def test_a_group_that_names_nothing_is_told() -> None:
     registry = make_registry(make_facts("a"), groups={"nightly": ["ingst", "a"]})
-    assert doubts(registry) == [
+    assert find_warnings(registry) == [
         '-: group "nightly" names "ingst", which is neither a stage nor a tool'
     ]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from discover_orch.model.errors import DiscoveryError, UsageError
-from discover_orch.model.observation import Seen
-from discover_orch.planning import view as looking
+from discover_orch.model.observation import Observation
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import find_record
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan
 from tests.conftest import Project
 from tests.support.journals import whole_run
@@ -45,16 +45,16 @@ def root(project: Project) -> Path:
 
 
 FLOWS = {
-    "a": Seen(missed=("x",), tables_written=("ta",)),
-    "b": Seen(tables_read=("ta",), tables_written=("tb",)),
-    "c": Seen(missed=("y",), tables_written=("tc",)),
-    "d": Seen(tables_read=("tc",), tables_written=("td",)),
+    "a": Observation(missed=("x",), tables_written=("ta",)),
+    "b": Observation(tables_read=("ta",), tables_written=("tb",)),
+    "c": Observation(missed=("y",), tables_written=("tc",)),
+    "d": Observation(tables_read=("tc",), tables_written=("td",)),
 }
 
 
-def only_stale(root: Path, *targets: str, values: Values | None = None) -> Plan:
+def only_stale(root: Path, *targets: str, values: GivenParams | None = None) -> Plan:
     view = view_of(root)
-    plan = looking.plan(view, targets, values=values or Values())
+    plan = project_view.plan(view, targets, values=values or GivenParams())
     return remaining(root, values).only_stale(plan)
 
 
@@ -116,7 +116,7 @@ def test_downstream_of_what_is_stale_is_looked_for_within_the_targets_and_upstre
 
 def test_parameters_are_compared_with_what_this_command_line_passes(root: Path) -> None:
     (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
-    given = Values(options={"since": ("2024",)})
+    given = GivenParams(options={"since": ("2024",)})
     record(root, FLOWS, values=given)
     assert names(only_stale(root, values=given)) == []
     assert names(only_stale(root)) == ["a", "b"]
@@ -127,7 +127,7 @@ def test_parameters_are_compared_with_what_this_command_line_passes(root: Path) 
 # Going on with a run.
 
 
-def resumed(root: Path, run: str | None = None, values: Values | None = None) -> Plan:
+def resumed(root: Path, run: str | None = None, values: GivenParams | None = None) -> Plan:
     return remaining(root, values).resumed(find_record(str(root), run))
 
 
@@ -160,12 +160,12 @@ def test_a_run_that_was_killed_goes_on_with_the_tool_whose_end_nobody_knows(root
 def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None:
     (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
     (root / "src/b.py").write_text(tool("two", AFTER=(), run=SINCE))
-    values = Values(options={"since": ("2024",)})
+    values = GivenParams(options={"since": ("2024",)})
     record(root, FLOWS, values=values, ends={"b": "failed"})
     plan = resumed(root)
     assert names(plan) == ["b", "d"]
     assert [bound.texts for bound in plan.steps[0].arguments] == [("2024",)]
-    plan = resumed(root, values=Values(options={"since": ("2025",)}))
+    plan = resumed(root, values=GivenParams(options={"since": ("2025",)}))
     assert names(plan) == ["a", "b", "d"]
     assert "a (--since was 2024, is 2025)" in plan.intro
 
@@ -245,9 +245,9 @@ def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path
 # Accepting.
 
 
-def accept(root: Path, *targets: str, values: Values | None = None) -> bool:
+def accept(root: Path, *targets: str, values: GivenParams | None = None) -> bool:
     view = view_of(root)
-    plan = looking.plan(view, targets, values=values or Values())
+    plan = project_view.plan(view, targets, values=values or GivenParams())
     return remaining(root, values).accept(plan)
 
 
@@ -266,7 +266,7 @@ def test_accepting_takes_code_parameters_and_files_as_they_are_now(root: Path) -
     record(root, flows)
     (root / "in.csv").write_text("yy")
     (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE.replace("pass", "return {}")))
-    values = Values(options={"since": ("2024",)})
+    values = GivenParams(options={"since": ("2024",)})
     assert set(stale(root, values)) == {"a", "b"}
     assert accept(root, "a", values=values)
     assert stale(root, values) == {}
@@ -314,7 +314,7 @@ def test_what_a_tool_wrote_itself_is_no_input_after_it_was_accepted(root: Path) 
     (root / "src/a.py").write_text(tool(AFTER=(), ORCH={"inputs": "*.csv"}))
     (root / "in.csv").write_text("x")
     (root / "out.csv").write_text("x")
-    record(root, {**FLOWS, "a": Seen(written=("out.csv",), tables_written=("ta",))})
+    record(root, {**FLOWS, "a": Observation(written=("out.csv",), tables_written=("ta",))})
     assert accept(root, "a")
     (root / "out.csv").write_text("by somebody else")
     assert "a" not in stale(root)
@@ -323,7 +323,7 @@ def test_what_a_tool_wrote_itself_is_no_input_after_it_was_accepted(root: Path) 
 def test_a_database_that_is_another_one_is_accepted_too(root: Path) -> None:
     (root / "src/a.py").write_text(tool(AFTER=(), run="def run(conn): pass"))
     (root / "data.db").write_bytes(database(5))
-    record(root, {**FLOWS, "a": Seen(database="data.db", tables_written=("ta",))})
+    record(root, {**FLOWS, "a": Observation(database="data.db", tables_written=("ta",))})
     (root / "data.db").write_bytes(database(1))
     assert "a" in stale(root)
     assert accept(root, "a")

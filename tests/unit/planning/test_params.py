@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from discover_orch.config.project import Project, Setting
+from discover_orch.config.project import ParamDefault, Project
 from discover_orch.discovery.tool_names import build_names
-from discover_orch.planning.params import KeyValue, Values, same, value_for
+from discover_orch.planning.params import GivenParams, KeyValue, same, value_for
 from tests.support.values import make_param, make_project, make_tool
 
 NAMES = build_names([("src.parse", None), ("src.fetch", None)])
@@ -28,10 +28,10 @@ def value(
     folder: str = "",
     kind: str = "str",
     many: bool = False,
-) -> Setting | None:
+) -> ParamDefault | None:
     assert kind in ("str", "path")
     param = make_param("since", "path" if kind == "path" else "str", many=many)
-    values = Values(options=options or {}, given=tuple(map(given, pairs)), folder=folder)
+    values = GivenParams(options=options or {}, given=tuple(map(given, pairs)), folder=folder)
     return value_for(param, PARSE, values, project or make_project(), NAMES)
 
 
@@ -45,7 +45,7 @@ def test_the_nearer_place_wins() -> None:
     environ = {"ORCH_PARAM_SINCE": "environment"}
     everything = make_project(table, **environ)
     typed = {"since": ("option",)}
-    sources: list[tuple[Setting | None, str, str]] = [
+    sources: list[tuple[ParamDefault | None, str, str]] = [
         (
             value("since=p", "parse.since=own", options=typed, project=everything),
             "own",
@@ -58,7 +58,7 @@ def test_the_nearer_place_wins() -> None:
         (value(project=make_project({"params": {"since": "file"}})), "file", "orch.toml"),
     ]
     for setting, text, origin in sources:
-        assert setting == Setting(texts=(text,), origin=origin)
+        assert setting == ParamDefault(texts=(text,), origin=origin)
 
 
 def test_a_table_of_another_tool_is_no_matter() -> None:
@@ -78,7 +78,7 @@ def test_dashes_and_underscores_are_alike() -> None:
     assert not same("start", "start_date")
     tool = make_tool("src.parse", params=[make_param("start_date")])
     for text in ("start-date=x", "parse.start-date=x"):
-        values = Values(given=(given(text),))
+        values = GivenParams(given=(given(text),))
         found = value_for(tool.params[0], tool, values, make_project(), NAMES)
         assert found is not None
         assert found.texts == ("x",)

@@ -9,7 +9,7 @@ import pytest
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import UsageError
-from discover_orch.planning.params import KeyValue, Values
+from discover_orch.planning.params import GivenParams, KeyValue
 from discover_orch.planning.plan import MASK, Plan, Step
 from tests.support.values import (
     make_argument,
@@ -38,19 +38,19 @@ def sample() -> Registry:
     )
 
 
-def pairs(*texts: str) -> Values:
+def pairs(*texts: str) -> GivenParams:
     """As `-p` gives them."""
     found = []
     for text in texts:
         key, _, value = text.partition("=")
         tool, _, name = key.rpartition(".")
         found.append(KeyValue(tool=tool or None, name=name, text=value))
-    return Values(given=tuple(found))
+    return GivenParams(given=tuple(found))
 
 
 def wrong(
     *targets: str,
-    values: Values | None = None,
+    values: GivenParams | None = None,
     registry: Registry | None = None,
     project: Project | None = None,
 ) -> list[str]:
@@ -160,7 +160,7 @@ def test_what_is_not_given_is_not_passed() -> None:
 
 
 def test_options_reach_exactly_the_tools_that_take_them() -> None:
-    values = Values(options={"since": ("2024-01-31",), "limit": ("3",)})
+    values = GivenParams(options={"since": ("2024-01-31",), "limit": ("3",)})
     plan = make_plan(sample(), values=values)
     assert bound(plan, "fetch") == {"limit": ("3",)}
     assert bound(plan, "parse") == {"since": ("2024-01-31",)}
@@ -181,7 +181,7 @@ def test_each_tool_converts_a_shared_parameter_by_its_own_annotation() -> None:
         make_facts("a", arguments=[make_argument("size", "int")]),
         make_facts("b", arguments=[make_argument("size", "float")]),
     )
-    values = Values(options={"size": ("1.5",)})
+    values = GivenParams(options={"size": ("1.5",)})
     assert wrong(registry=registry, values=values) == [
         "a.py:3: --size of a: '1.5' is not a whole number"
         " (its type in run() is int; the value came from --size)"
@@ -220,7 +220,7 @@ def test_a_list_in_the_configuration_may_be_empty() -> None:
 
 
 def test_of_an_option_that_is_repeated_the_last_one_holds() -> None:
-    values = Values(options={"limit": ("x", "3")})
+    values = GivenParams(options={"limit": ("x", "3")})
     assert make_plan(sample(), values=values).steps
 
 

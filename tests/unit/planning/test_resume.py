@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, UsageError
-from discover_orch.planning.params import KeyValue, Values
+from discover_orch.planning.params import GivenParams, KeyValue
 from discover_orch.planning.resume import Resumption, find_resumable
-from discover_orch.source.facts import Broken, ModuleFacts
-from discover_orch.staleness.fingerprint import Standing
-from discover_orch.state.run_record import Given, Planned, RunRecord, ToolRecord
+from discover_orch.source.facts import BrokenModule, ModuleFacts
+from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 from tests.support.values import (
     make_argument,
     make_broken,
@@ -114,19 +114,21 @@ def test_only_as_many_records_are_read_as_are_needed() -> None:
 # What is left.
 
 
-def planned(name: str, stage: str = "ingest", **more: Any) -> Planned:
-    return Planned(module=f"src.{name}", name=name, stage=stage, **more)
+def planned(name: str, stage: str = "ingest", **more: Any) -> RecordedStep:
+    return RecordedStep(module=f"src.{name}", name=name, stage=stage, **more)
 
 
-def given_(**texts: str | Sequence[str]) -> dict[str, Given]:
+def given_(**texts: str | Sequence[str]) -> dict[str, RecordedParam]:
     return {
-        name: Given(texts=(one,) if isinstance(one, str) else tuple(one), origin=f"--{name}")
+        name: RecordedParam(
+            texts=(one,) if isinstance(one, str) else tuple(one), origin=f"--{name}"
+        )
         for name, one in texts.items()
     }
 
 
 def record_of(
-    *plan: Planned, ends: Mapping[str, str] | None = None, status: str = "failed", **more: Any
+    *plan: RecordedStep, ends: Mapping[str, str] | None = None, status: str = "failed", **more: Any
 ) -> RunRecord:
     ends = ends or {}
     tools = tuple(
@@ -137,26 +139,26 @@ def record_of(
     return RunRecord(run="7", status=status, plan=plan, tools=tools, targets=("full",), **more)
 
 
-def registry_of(*facts: ModuleFacts | Broken, **more: Any) -> Registry:
+def registry_of(*facts: ModuleFacts | BrokenModule, **more: Any) -> Registry:
     return make_registry(*facts, **more)
 
 
 def resumed(
     record: RunRecord,
     registry: Registry,
-    values: Values | None = None,
+    values: GivenParams | None = None,
     project: Project | None = None,
 ) -> Resumption:
-    return Resumption(record, registry, project or make_project(), values or Values())
+    return Resumption(record, registry, project or make_project(), values or GivenParams())
 
 
 ABC = (planned("a"), planned("b"), planned("c"))
 THREE = registry_of(*(make_facts(f"src.{name}") for name in "abc"))
-FRESH = {f"src.{name}": Standing(module=f"src.{name}") for name in "abc"}
+FRESH = {f"src.{name}": Freshness(module=f"src.{name}") for name in "abc"}
 
 
-def names(resumption: Resumption, standings: Mapping[str, Standing] = FRESH) -> list[str]:
-    return [step.tool.name for step in resumption.plan(standings).steps]
+def names(resumption: Resumption, freshnesses: Mapping[str, Freshness] = FRESH) -> list[str]:
+    return [step.tool.name for step in resumption.plan(freshnesses).steps]
 
 
 def test_what_did_not_pass_is_left_in_the_order_of_that_run() -> None:
@@ -188,8 +190,8 @@ def test_what_passed_before_that_run_need_not_run_and_what_failed_in_it_must() -
 
 def test_what_passed_and_is_stale_by_now_runs_again_and_is_named() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "passed", "c": "failed"})
-    standings = {**FRESH, "src.b": Standing(module="src.b", reasons=("src/b.py changed", "x"))}
-    plan = resumed(record, THREE).plan(standings)
+    freshnesses = {**FRESH, "src.b": Freshness(module="src.b", reasons=("src/b.py changed", "x"))}
+    plan = resumed(record, THREE).plan(freshnesses)
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
         ("b", "passed in run 7, and is stale: src/b.py changed"),
         ("c", "failed in run 7"),
@@ -243,7 +245,7 @@ def takes(*arguments: Any, takes_extra: bool = False, **more: Any) -> Registry:
 
 
 def passed(
-    record: RunRecord, registry: Registry, values: Values | None = None, **config: Any
+    record: RunRecord, registry: Registry, values: GivenParams | None = None, **config: Any
 ) -> dict[str, tuple[tuple[str, ...], str]]:
     (step,) = resumed(record, registry, values, make_project(config)).steps
     found = {one.param.name: (one.texts, one.origin) for one in step.arguments}
@@ -263,17 +265,17 @@ def test_a_tool_gets_what_it_had_though_the_configuration_says_otherwise_now() -
 @pytest.mark.parametrize(
     "values",
     [
-        Values(options={"since": ("2025-01-01",)}),
-        Values(given=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
-        Values(given=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
+        GivenParams(options={"since": ("2025-01-01",)}),
+        GivenParams(given=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
+        GivenParams(given=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
     ],
 )
-def test_what_is_typed_now_goes_before(values: Values) -> None:
+def test_what_is_typed_now_goes_before(values: GivenParams) -> None:
     record = record_of(planned("a", params=given_(since="2024-01-01")))
     assert passed(record, takes(SINCE), values)["since"][0] == ("2025-01-01",)
 
 
-def refusals(record: RunRecord, registry: Registry, values: Values | None = None) -> list[str]:
+def refusals(record: RunRecord, registry: Registry, values: GivenParams | None = None) -> list[str]:
     with pytest.raises(UsageError) as caught:
         resumed(record, registry, values)
     return [problem.message for problem in caught.value.problems]
@@ -281,7 +283,7 @@ def refusals(record: RunRecord, registry: Registry, values: Values | None = None
 
 def test_a_wrong_value_typed_now_is_refused_and_never_replaced_by_the_old_one() -> None:
     record = record_of(planned("a", params=given_(since="2024-01-01")))
-    values = Values(options={"since": ("soon",)})
+    values = GivenParams(options={"since": ("soon",)})
     (message,) = refusals(record, takes(SINCE), values)
     assert message.startswith("--since of a: ")
 
@@ -297,10 +299,10 @@ def test_a_value_that_nobody_takes_is_refused() -> None:
     registry = registry_of(make_facts("src.a", arguments=[SINCE]), other)
     record = record_of(planned("a"))
     for values in (
-        Values(options={"size": ("3",)}),
-        Values(given=(KeyValue(tool=None, name="size", text="3"),)),
-        Values(given=(KeyValue(tool="other", name="since", text="2024-01-01"),)),
-        Values(given=(KeyValue(tool="nobody", name="since", text="2024-01-01"),)),
+        GivenParams(options={"size": ("3",)}),
+        GivenParams(given=(KeyValue(tool=None, name="size", text="3"),)),
+        GivenParams(given=(KeyValue(tool="other", name="since", text="2024-01-01"),)),
+        GivenParams(given=(KeyValue(tool="nobody", name="since", text="2024-01-01"),)),
     ):
         (message,) = refusals(record, registry, values)
         assert "size" in message or "since" in message
@@ -309,15 +311,15 @@ def test_a_value_that_nobody_takes_is_refused() -> None:
 def test_an_option_is_never_swallowed_by_keyword_arguments() -> None:
     registry = takes(takes_extra=True)
     record = record_of(planned("a"))
-    (message,) = refusals(record, registry, Values(options={"size": ("3",)}))
+    (message,) = refusals(record, registry, GivenParams(options={"size": ("3",)}))
     assert message == 'no tool of that run takes "size"'
-    values = Values(given=(KeyValue(tool=None, name="si-ze", text="3"),))
+    values = GivenParams(given=(KeyValue(tool=None, name="si-ze", text="3"),))
     assert passed(record, registry, values) == {"si_ze": (("3",), "extra")}
 
 
 def test_keyword_arguments_are_kept_and_may_be_given_anew() -> None:
     record = record_of(planned("a", extra={"x": "1", "y": "2"}))
-    values = Values(given=(KeyValue(tool=None, name="y", text="3"),))
+    values = GivenParams(given=(KeyValue(tool=None, name="y", text="3"),))
     found = passed(record, takes(takes_extra=True), values)
     assert found == {"x": (("1",), "extra"), "y": (("3",), "extra")}
     assert passed(record, takes()) == {}  # it takes none any more
@@ -340,7 +342,7 @@ def test_a_secret_is_needed_again_and_named() -> None:
 
 def test_a_secret_may_come_from_the_command_line_the_environment_or_the_configuration() -> None:
     record = record_of(planned("a", secrets=("api_key",)))
-    values = Values(options={"api_key": ("x",)})
+    values = GivenParams(options={"api_key": ("x",)})
     assert passed(record, takes(SECRET), values) == {"api_key": (("x",), "--api-key")}
     assert passed(record, takes(SECRET), params={"api_key": "y"})["api_key"][0] == ("y",)
     project = make_project(None, ORCH_PARAM_API_KEY="z")
@@ -352,7 +354,7 @@ def test_a_secret_keyword_argument_is_needed_again() -> None:
     record = record_of(planned("a", secrets=("token",)))
     registry = takes(takes_extra=True)
     assert refusals(record, registry) == ["a needs its token again: secrets are not kept"]
-    values = Values(given=(KeyValue(tool=None, name="token", text="x"),))
+    values = GivenParams(given=(KeyValue(tool=None, name="token", text="x"),))
     assert passed(record, registry, values) == {"token": (("x",), "extra")}
 
 
@@ -392,12 +394,12 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         make_facts("src.b", arguments=[make_argument("n", "int")]),
     )
     record = record_of(planned("a", secrets=("api_key",)), planned("b", params=given_(n="x")))
-    assert len(refusals(record, registry, Values(options={"m": ("1",)}))) == 3
+    assert len(refusals(record, registry, GivenParams(options={"m": ("1",)}))) == 3
 
 
 def test_what_a_tool_would_get_is_told_as_a_fingerprint_has_it() -> None:
     registry = takes(SINCE, SECRET)
     record = record_of(planned("a", params=given_(since="2024-01-01"), secrets=("api_key",)))
-    resumption = resumed(record, registry, Values(options={"api_key": ("x",)}))
+    resumption = resumed(record, registry, GivenParams(options={"api_key": ("x",)}))
     assert resumption.params_of(registry.tools["src.a"]) == {"since": ("2024-01-01",)}
     assert resumption.params_of(make_registry(make_facts("src.z")).tools["src.z"]) is None

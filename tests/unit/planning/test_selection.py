@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, EmptyError, ExitCode, UsageError
-from discover_orch.planning.selection import Place, Selection, complete, select
+from discover_orch.planning.selection import Selection, TypedAt, complete, select
 from discover_orch.source.scan import PassedOver
 from tests.support.values import ROOT, make_broken, make_conf, make_facts, make_registry, said
 
@@ -42,7 +42,7 @@ def chosen(
     exclude: Sequence[str] = (),
     folder: str = "",
 ) -> str:
-    place = Place(root=ROOT, folder=folder)
+    place = TypedAt(root=ROOT, folder=folder)
     return shown(select(targets.split(), registry or sample(), exclude=exclude, place=place))
 
 

@@ -6,15 +6,15 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.render.diagnostics import outlook_document, outlook_text
+from discover_orch.render.diagnostics import diagnostics_document, diagnostics_text
 from discover_orch.render.style import Style
-from discover_orch.watch.diagnostics import Outlook, WatchedFolder
+from discover_orch.watch.diagnostics import WatchDiagnostics, WatchedFolder
 from discover_orch.watch.files.filesystems import Limits
 
 PLAIN = Style(colour=False, unicode=True, width=80)
 SRC = WatchedFolder(path="src", is_deep=True, filesystem="ext4", sends_events=True, inside=3)
 ROOT = WatchedFolder(path=".", is_deep=False, filesystem="ext4", sends_events=True, inside=1)
-OUTLOOK = Outlook(
+OUTLOOK = WatchDiagnostics(
     folders=(SRC, ROOT),
     files=1234,
     tools=12,
@@ -23,16 +23,16 @@ OUTLOOK = Outlook(
     interval=2.0,
     limits=Limits(watches=524288, instances=128, queue=16384),
     imports=(("pandas", 0.381, ""), ("decimal", 0.012, ""), ("json", 0.001, "")),
-    doubts=(),
+    warnings=(),
 )
 
 
-def lines(outlook: Outlook, style: Style = PLAIN) -> list[str]:
-    return outlook_text(outlook, style).splitlines()
+def lines(diagnosis: WatchDiagnostics, style: Style = PLAIN) -> list[str]:
+    return diagnostics_text(diagnosis, style).splitlines()
 
 
 def test_it_says_all_on_a_few_lines() -> None:
-    assert outlook_text(OUTLOOK, PLAIN) == (
+    assert diagnostics_text(OUTLOOK, PLAIN) == (
         "mode     events: the system tells of every change\n"
         "files    1,234 for 12 tools; a look at all takes 3.1 ms, one every 2 s\n"
         "folders  src and all below (3 folders), on ext4\n"
@@ -47,7 +47,7 @@ def test_data_that_tools_were_seen_to_read_is_counted() -> None:
     seen = replace(OUTLOOK, observed=21, listed=1)
     assert lines(seen)[2] == "data     21 files that tools were seen to read, and 1 folder to list"
     assert lines(replace(seen, listed=0))[2] == "data     21 files that tools were seen to read"
-    document = outlook_document(seen)
+    document = diagnostics_document(seen)
     assert (document["observed"], document["listed"]) == (21, 1)
 
 
@@ -61,7 +61,7 @@ def test_each_mode_has_its_sentence(mode: str) -> None:
 def test_a_file_system_that_is_silent_or_unknown_is_told() -> None:
     silent = replace(SRC, filesystem="nfs4", sends_events=False, inside=1)
     unknown = replace(ROOT, filesystem="")
-    text = outlook_text(replace(OUTLOOK, folders=(silent, unknown)), PLAIN)
+    text = diagnostics_text(replace(OUTLOOK, folders=(silent, unknown)), PLAIN)
     assert "src and all below (1 folder), on nfs4, which sends no events\n" in text
     assert ". itself, on a file system of unknown kind\n" in text
 
@@ -96,28 +96,28 @@ def test_what_cannot_be_imported_has_a_line_of_its_own() -> None:
 
 def test_names_from_outside_command_no_terminal() -> None:
     evil = "x\x1b[2J\n\x07"
-    outlook = replace(
+    diagnosis = replace(
         OUTLOOK, folders=(replace(SRC, path=evil),), imports=((evil, 1.0, evil), ("y", 1.0, evil))
     )
-    text = outlook_text(outlook, PLAIN)
+    text = diagnostics_text(diagnosis, PLAIN)
     assert not set(text) & set("\x1b\x07")
     assert len(text.splitlines()) == 4 + 3
 
 
 def test_labels_are_bold_where_there_are_colours() -> None:
-    text = outlook_text(OUTLOOK, Style(colour=True, unicode=True, width=80))
+    text = diagnostics_text(OUTLOOK, Style(colour=True, unicode=True, width=80))
     for label in ("mode", "files", "folders", "limits", "imports"):
         assert f"\x1b[1m{label}\x1b[0m" in text
 
 
 def test_it_is_ascii_where_names_are() -> None:
-    assert outlook_text(OUTLOOK, Style(unicode=False)).isascii()
+    assert diagnostics_text(OUTLOOK, Style(unicode=False)).isascii()
 
 
 def test_the_document_has_all_of_it() -> None:
     doubt = Problem(code="cold-start", message="slow", hint="mend", severity="warning")
-    outlook = replace(OUTLOOK, doubts=(doubt,), imports=(("bad", 0.5, "ValueError: no"),))
-    assert outlook_document(outlook) == {
+    diagnosis = replace(OUTLOOK, warnings=(doubt,), imports=(("bad", 0.5, "ValueError: no"),))
+    assert diagnostics_document(diagnosis) == {
         "mode": "events",
         "files": 1234,
         "observed": 0,

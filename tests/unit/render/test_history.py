@@ -14,7 +14,13 @@ from discover_orch.render.history import (
 )
 from discover_orch.render.style import Style
 from discover_orch.state.run_diff import comparison
-from discover_orch.state.run_record import Fault, Given, Planned, RunRecord, ToolRecord
+from discover_orch.state.run_record import (
+    RecordedError,
+    RecordedParam,
+    RecordedStep,
+    RunRecord,
+    ToolRecord,
+)
 
 PLAIN = Style(unicode=False)
 EVIL = "a\x1b]0;t\x07\nb\u202e\udcff"
@@ -28,10 +34,10 @@ def evil_run(number: str) -> RunRecord:
         status=EVIL,
         duration=1.0,
         metrics={EVIL: EVIL},
-        error=Fault(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
+        error=RecordedError(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
         notes=(EVIL,),
     )
-    given = Given(texts=(EVIL,), origin="-" + EVIL)
+    given = RecordedParam(texts=(EVIL,), origin="-" + EVIL)
     return RunRecord(
         run=number,
         status=EVIL,
@@ -39,7 +45,7 @@ def evil_run(number: str) -> RunRecord:
         kind=EVIL,
         targets=(EVIL,),
         tools=(tool,),
-        plan=(Planned(module=EVIL, name=EVIL, params={EVIL: given}, code=number),),
+        plan=(RecordedStep(module=EVIL, name=EVIL, params={EVIL: given}, code=number),),
         duration=1.0,
         exit_code=1,
         database=EVIL,

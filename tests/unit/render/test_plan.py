@@ -7,11 +7,11 @@ import json
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.planning.params import KeyValue, Values
+from discover_orch.planning.params import GivenParams, KeyValue
 from discover_orch.planning.plan import Plan
 from discover_orch.render.plan import plan_document, plan_text
 from discover_orch.render.style import Style
-from discover_orch.staleness.fingerprint import Standing
+from discover_orch.staleness.fingerprint import Freshness
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
 
@@ -36,7 +36,7 @@ def sample() -> tuple[Plan, Registry]:
         KeyValue(tool="fetch", name="token", text="hunter2"),
     )
     options = {"since": ("2024-01-31",), "api_key": ("hunter2",), "tags": ("a", "b")}
-    values = Values(options=options, given=given)
+    values = GivenParams(options=options, given=given)
     return make_plan(registry, "ingest", values=values), registry
 
 
@@ -85,8 +85,8 @@ def test_after_in_the_document_is_the_tag_alone_selected_or_not() -> None:
 # Where tools stand.
 
 STANDINGS = {
-    "src.fetch": Standing(module="src.fetch"),
-    "src.parse": Standing(module="src.parse", reasons=("src/a.py changed\x07", "x", "y")),
+    "src.fetch": Freshness(module="src.fetch"),
+    "src.parse": Freshness(module="src.parse", reasons=("src/a.py changed\x07", "x", "y")),
 }
 
 

@@ -12,8 +12,8 @@ from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
     Failure,
-    Noticed,
     RunFinished,
+    RunNote,
     RunStarted,
     Ticked,
     ToolFinished,
@@ -21,13 +21,13 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.model.errors import Problem
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan
-from discover_orch.render.run import Heading, Output, Screen
+from discover_orch.render.run import Output, RunHeader, RunRenderer
 from discover_orch.render.style import Style
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
-HEADING = Heading(
+HEADING = RunHeader(
     version="1.0",
     root="/project",
     config="orch.toml",
@@ -65,7 +65,7 @@ BAD: list[Event] = [
 ]
 
 
-def make(values: Values | None = None) -> Plan:
+def make(values: GivenParams | None = None) -> Plan:
     secret = make_argument("token")
     registry = make_registry(
         make_facts("a", arguments=[secret]), make_facts("b"), make_facts("c", after="b")
@@ -81,10 +81,10 @@ def show(
     verbose: bool = False,
     again: str = "",
     plan: Plan | None = None,
-    values: Values | None = None,
+    values: GivenParams | None = None,
     style: Style | None = None,
 ) -> str:
-    screen = Screen(
+    screen = RunRenderer(
         plan or make(values),
         style or Style(),
         heading=HEADING,
@@ -116,7 +116,7 @@ def test_a_run_that_goes_well_reads_from_header_to_summary() -> None:
 
 
 def test_a_tool_is_named_before_its_output() -> None:
-    screen = Screen(make(), Style(), heading=HEADING)
+    screen = RunRenderer(make(), Style(), heading=HEADING)
     assert screen.text(ToolStarted(module="b"), Report()) == "[2/3] ingest › b\n"
 
 
@@ -150,7 +150,7 @@ def test_quiet_shows_only_failures_and_the_summary() -> None:
 
 
 def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
-    values = Values(options={"token": ("hunter2",)})
+    values = GivenParams(options={"token": ("hunter2",)})
     text = show(BAD, verbose=True, values=values)
     assert "everything was asked for  token=***" in text
     assert "hunter2" not in text
@@ -232,7 +232,7 @@ def test_without_unicode_the_marks_are_ascii() -> None:
 def test_long_selections_are_echoed_shortened() -> None:
     registry = make_registry(*(make_facts(f"t{number:02}") for number in range(30)))
     plan = make_plan(registry)
-    screen = Screen(plan, Style(), heading=HEADING)
+    screen = RunRenderer(plan, Style(), heading=HEADING)
     tools = tuple(step.tool.module for step in plan.steps)
     text = screen.text(RunStarted(run="1", targets=("full",), tools=tools), Report())
     assert "running 30 tools: t00, t01" in text
@@ -298,20 +298,20 @@ def test_an_error_is_null_or_says_kind_type_message_path_and_line() -> None:
 
 def test_what_only_a_terminal_cares_about_is_no_object() -> None:
     problem = Problem(code="x", message="x")
-    assert documents([Ticked(module="a", seconds=1), Noticed(problem=problem)]) == []
+    assert documents([Ticked(module="a", seconds=1), RunNote(problem=problem)]) == []
 
 
 def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
     problem = Problem(code="x", message="http raised when it was closed", hint="mend it")
-    event = Noticed(problem=problem, traceback="Traceback:\n\n  boom\x07\n")
-    screen = Screen(make(), Style(), heading=HEADING)
+    event = RunNote(problem=problem, traceback="Traceback:\n\n  boom\x07\n")
+    screen = RunRenderer(make(), Style(), heading=HEADING)
     assert screen.notice(event, Style()) == (
         "error: http raised when it was closed\n  hint: mend it\n  Traceback:\n\n    boom\\x07\n"
     )
 
 
 def test_the_line_of_the_moment_says_what_runs_and_how_much_is_left() -> None:
-    screen, report = Screen(make(), Style(), heading=HEADING), Report()
+    screen, report = RunRenderer(make(), Style(), heading=HEADING), Report()
     assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 to go"
     assert screen.status(Ticked(module=None, seconds=2), report) == "    closing 2.00 s"
     ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)

@@ -8,8 +8,8 @@ from typing import Any
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.render.status import Row, status_document, status_text, tool_text
 from discover_orch.render.style import Style
-from discover_orch.staleness.fingerprint import Fingerprint, Standing
-from discover_orch.staleness.last_result import Ending, Result, Success
+from discover_orch.staleness.fingerprint import Fingerprint, Freshness
+from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
 from tests.support.values import make_tool
 
 
@@ -18,7 +18,7 @@ def make(
     *reasons: str,
     stage: str = "ingest",
     word: str = "",
-    result: Result | None = None,
+    result: ToolResult | None = None,
     flow: Dataflow | None = None,
     **more: Any,
 ) -> Row:
@@ -26,16 +26,16 @@ def make(
     return Row(
         tool=make_tool(module),
         stage=stage,
-        standing=Standing(module=module, reasons=reasons, word=word, **more),
+        freshness=Freshness(module=module, reasons=reasons, word=word, **more),
         result=result,
         flow=flow or Dataflow(),
     )
 
 
-def ran(**more: Any) -> Result:
+def ran(**more: Any) -> ToolResult:
     success = Success(run=3, at="2026-11-24T14:03:22+01:00", duration=1.5, **more)
-    return Result(
-        module="src.a", last=Ending(run="4", status="failed", duration=9.0), success=success
+    return ToolResult(
+        module="src.a", last=LastOutcome(run="4", status="failed", duration=9.0), success=success
     )
 
 
@@ -147,7 +147,9 @@ def test_nothing_from_outside_commands_the_terminal() -> None:
             code={evil: ""}, params={evil: (evil,)}, distributions={evil: evil}
         ),
     )
-    result = Result(module=evil, last=Ending(run=evil, status=evil, at=evil), success=success)
+    result = ToolResult(
+        module=evil, last=LastOutcome(run=evil, status=evil, at=evil), success=success
+    )
     flow = Dataflow(reads=(evil,), tables_written=(evil,), folders=(evil,), missed=(evil,))
     row = make("a", evil, evil, result=result, flow=flow, stage=evil)
     style = Style()

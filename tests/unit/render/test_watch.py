@@ -13,14 +13,14 @@ from discover_orch.planning.plan import Plan
 from discover_orch.render.style import Style
 from discover_orch.render.watch import KEYS, help_text, moment_document, moment_text
 from discover_orch.watch.watch_events import (
-    Answered,
-    Began,
-    Broken,
-    Changed,
-    Moment,
-    Remark,
-    Unchanged,
-    Waiting,
+    CannotRun,
+    ChangesFound,
+    KeyAnswered,
+    NoMeaningfulChange,
+    RunStarting,
+    WatchEvent,
+    WatchNote,
+    WatchWaiting,
 )
 
 PLAIN = Style(colour=False, unicode=True, width=80)
@@ -34,8 +34,8 @@ BROKEN = Problem(
     hint="close it",
     location=Location(path="src/a.py", line=3),
 )
-WAITING = Waiting(tools=12, files=1234, folders=3, mode="events", scope="stage")
-CHANGED = Changed(
+WAITING = WatchWaiting(tools=12, files=1234, folders=3, mode="events", scope="stage")
+CHANGED = ChangesFound(
     paths=("src/parse.py",),
     tools=("parse", "fetch", "enrich"),
     reasons={"parse": "src/parse.py changed"},
@@ -44,7 +44,7 @@ CHANGED = Changed(
 )
 
 
-def text(moment: Moment, style: Style = PLAIN, **more: Any) -> str:
+def text(moment: WatchEvent, style: Style = PLAIN, **more: Any) -> str:
     return moment_text(moment, style, **more)
 
 
@@ -148,33 +148,33 @@ def test_what_the_run_takes_in_needs_no_tools() -> None:
 
 
 def test_what_was_only_saved_is_said_to_run_nothing() -> None:
-    assert text(Unchanged(paths=("src/a.py",))) == "src/a.py saved, nothing to run\n"
+    assert text(NoMeaningfulChange(paths=("src/a.py",))) == "src/a.py saved, nothing to run\n"
     many = tuple(f"src/{n}.py" for n in range(9))
-    assert text(Unchanged(paths=many)) == (
+    assert text(NoMeaningfulChange(paths=many)) == (
         "src/0.py, src/1.py, src/2.py and 6 more saved, nothing to run\n"
     )
 
 
 def test_what_is_broken_waits_for_the_mend() -> None:
-    assert text(Broken(problems=(BROKEN,))) == "waiting for the mend\n"
-    held = Broken(problems=(BROKEN,), waiting=("parse", "enrich"))
+    assert text(CannotRun(problems=(BROKEN,))) == "waiting for the mend\n"
+    held = CannotRun(problems=(BROKEN,), waiting=("parse", "enrich"))
     assert text(held) == "waiting for the mend, and with it: parse, enrich\n"
 
 
 def test_problems_are_told_elsewhere() -> None:
-    assert text(Remark(problem=BROKEN)) == ""
-    assert "never closed" not in text(Broken(problems=(BROKEN,)))
+    assert text(WatchNote(problem=BROKEN)) == ""
+    assert "never closed" not in text(CannotRun(problems=(BROKEN,)))
 
 
 def test_a_run_begins_silently_unless_it_begins_cold() -> None:
-    began = Began(plan=Plan(), names={}, is_first=True)
+    began = RunStarting(plan=Plan(), names={}, is_first=True)
     assert text(began) == text(began, verbose=True) == ""
     cold = replace(began, cold="starting from nothing: it died")
     assert text(cold) == "starting from nothing: it died\n"
 
 
 def test_imports_ahead_are_told_to_who_wants_to_know() -> None:
-    began = Began(
+    began = RunStarting(
         plan=Plan(),
         names={},
         is_first=False,
@@ -189,8 +189,8 @@ def test_imports_ahead_are_told_to_who_wants_to_know() -> None:
 
 
 def test_a_key_is_answered_by_its_sentence_or_by_all_keys() -> None:
-    assert text(Answered(key="s", sentence="scope: tool")) == "scope: tool\n"
-    assert text(Answered(key="h")) == help_text(PLAIN)
+    assert text(KeyAnswered(key="s", sentence="scope: tool")) == "scope: tool\n"
+    assert text(KeyAnswered(key="h")) == help_text(PLAIN)
 
 
 def test_the_help_names_each_key_on_a_line() -> None:
@@ -210,13 +210,13 @@ def test_the_help_names_each_key_on_a_line() -> None:
     [
         replace(CHANGED, paths=(EVIL,), stages=(EVIL,), gone=(EVIL,)),
         replace(CHANGED, paths=(), reasons={"a": EVIL}),
-        Unchanged(paths=(EVIL,)),
-        Broken(problems=(), waiting=(EVIL,)),
-        Began(plan=Plan(), names={}, is_first=True, cold=EVIL, imported=((EVIL, 1.0, EVIL),)),
-        Answered(key="x", sentence=EVIL),
+        NoMeaningfulChange(paths=(EVIL,)),
+        CannotRun(problems=(), waiting=(EVIL,)),
+        RunStarting(plan=Plan(), names={}, is_first=True, cold=EVIL, imported=((EVIL, 1.0, EVIL),)),
+        KeyAnswered(key="x", sentence=EVIL),
     ],
 )
-def test_names_from_outside_command_no_terminal(moment: Moment) -> None:
+def test_names_from_outside_command_no_terminal(moment: WatchEvent) -> None:
     shown = text(moment, verbose=True)
     assert CLEAN in shown
     assert not set(shown) & set("\x1b\x07\u202e\udcff")
@@ -262,8 +262,11 @@ def test_a_change_as_json() -> None:
 
 
 def test_the_others_as_json() -> None:
-    assert moment_document(Unchanged(paths=("a.py",))) == {"event": "unchanged", "paths": ["a.py"]}
-    assert moment_document(Broken(problems=(BROKEN,), waiting=("parse",))) == {
+    assert moment_document(NoMeaningfulChange(paths=("a.py",))) == {
+        "event": "unchanged",
+        "paths": ["a.py"],
+    }
+    assert moment_document(CannotRun(problems=(BROKEN,), waiting=("parse",))) == {
         "event": "broken",
         "errors": [
             {
@@ -276,12 +279,12 @@ def test_the_others_as_json() -> None:
         ],
         "waiting": ["parse"],
     }
-    assert moment_document(Remark(problem=BROKEN)) == {
+    assert moment_document(WatchNote(problem=BROKEN)) == {
         "event": "notice",
         "message": "'(' was never closed",
         "hint": "close it",
     }
-    assert moment_document(Answered(key="s", sentence="scope: tool")) == {
+    assert moment_document(KeyAnswered(key="s", sentence="scope: tool")) == {
         "event": "key",
         "key": "s",
         "sentence": "scope: tool",
@@ -289,7 +292,7 @@ def test_the_others_as_json() -> None:
 
 
 def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
-    began = Began(plan=Plan(), names={}, is_first=True)
+    began = RunStarting(plan=Plan(), names={}, is_first=True)
     assert moment_document(began) is None
     document = moment_document(replace(began, cold="starting from nothing: it died"))
     assert document == {
@@ -304,13 +307,13 @@ def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
     [
         WAITING,
         replace(CHANGED, paths=(EVIL,), reasons={EVIL: EVIL}),
-        Unchanged(paths=(EVIL,)),
-        Broken(problems=(BROKEN,)),
-        Remark(problem=BROKEN),
-        Answered(key=EVIL, sentence=EVIL),
+        NoMeaningfulChange(paths=(EVIL,)),
+        CannotRun(problems=(BROKEN,)),
+        WatchNote(problem=BROKEN),
+        KeyAnswered(key=EVIL, sentence=EVIL),
     ],
 )
-def test_every_document_is_one_line_that_says_which_event_it_is(moment: Moment) -> None:
+def test_every_document_is_one_line_that_says_which_event_it_is(moment: WatchEvent) -> None:
     line = json.dumps(moment_document(moment))
     assert "\n" not in line
     assert "event" in json.loads(line)

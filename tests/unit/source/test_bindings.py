@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.source.bindings import Binding, Bindings, absolute, names_in
-from discover_orch.source.facts import Ref
+from discover_orch.source.facts import NameRef
 
 
 def read(text: str, package: str = "src.pkg") -> Bindings:
@@ -21,7 +21,7 @@ def read(text: str, package: str = "src.pkg") -> Bindings:
 def told(binding: Binding) -> str:
     """`3: 'x'` for what is bound plainly on line 3, else the way; `?` is bound to nothing readable."""
     node = binding.node
-    if isinstance(node, Ref):
+    if isinstance(node, NameRef):
         what = node.name
     elif isinstance(node, ast.expr):
         what = ast.unparse(node)

@@ -8,18 +8,18 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
     ArgumentFacts,
-    Broken,
+    BrokenModule,
     ConfFacts,
     EnumRef,
     Exports,
     ImportFact,
     ModuleFacts,
+    NameRef,
     OrchTag,
-    Ref,
     ResourceFacts,
     RunFacts,
     Tag,
-    Unknown,
+    UnknownType,
 )
 
 
@@ -34,7 +34,7 @@ def test_a_tag_of_no_words_is_not_one_that_is_switched_off() -> None:
 
 
 def test_an_argument_without_a_default_is_not_one_whose_default_is_none() -> None:
-    required = ArgumentFacts(name="x", line=1, type=Unknown(text="X"))
+    required = ArgumentFacts(name="x", line=1, type=UnknownType(text="X"))
     assert required.default_source is None
     assert required != replace(required, default_source="None")
 
@@ -60,7 +60,7 @@ def test_two_values_share_no_mapping(one: Exports | OrchTag, names: tuple[str, .
 
 
 def test_facts_without_mappings_can_be_members_of_a_set() -> None:
-    ref = Ref(name="src.stages.Stage")
+    ref = NameRef(name="src.stages.Stage")
     problem = Problem(code="x", message="x")
     found = [
         ref,
@@ -70,6 +70,6 @@ def test_facts_without_mappings_can_be_members_of_a_set() -> None:
         ModuleFacts(module="a", path="a.py", stage=Tag(line=1)),
         ImportFact(kind="from", module="a", names=("b",)),
         ConfFacts(path="orchconf.py", resources=(ResourceFacts(name="http", line=1),)),
-        Broken(path="a.py", module="a", problem=problem),
+        BrokenModule(path="a.py", module="a", problem=problem),
     ]
     assert len({*found, *found}) == len(found)

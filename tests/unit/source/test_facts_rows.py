@@ -14,25 +14,25 @@ from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.facts import (
     ArgumentFacts,
-    Broken,
+    BrokenModule,
     ConfFacts,
     EnumRef,
     Exports,
     ImportFact,
     ModuleFacts,
+    NameRef,
     OrchTag,
-    Ref,
     ResourceFacts,
     RunFacts,
     Tag,
-    Unknown,
+    UnknownType,
 )
 from discover_orch.source.facts_rows import AnyFacts, from_row, to_row
 from discover_orch.source.read_module import read_module
 
 texts = st.text(max_size=8)
 lines = st.integers(1, 10**6)
-refs = st.builds(Ref, name=texts)
+refs = st.builds(NameRef, name=texts)
 words = st.lists(texts | refs, max_size=3).map(tuple)
 names = st.lists(texts, max_size=3).map(tuple)
 values = st.recursive(
@@ -55,7 +55,7 @@ bases = (
 )
 types = st.builds(ParamType, base=bases, many=st.booleans(), optional=st.booleans())
 enum_refs = st.builds(EnumRef, ref=refs, many=st.booleans(), optional=st.booleans())
-kinds = types | enum_refs | st.builds(Unknown, text=texts)
+kinds = types | enum_refs | st.builds(UnknownType, text=texts)
 arguments = st.builds(
     ArgumentFacts,
     name=texts,
@@ -106,7 +106,7 @@ facts: st.SearchStrategy[AnyFacts] = st.one_of(
         miss=texts,
         miss_line=lines,
     ),
-    st.builds(Broken, path=texts, module=texts, problem=problems, stages=names),
+    st.builds(BrokenModule, path=texts, module=texts, problem=problems, stages=names),
     st.builds(
         Exports,
         module=texts,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.source.facts import Broken, ImportFact
+from discover_orch.source.facts import BrokenModule, ImportFact
 from discover_orch.source.imports import read_imports
 
 
 def imports(text: str, module: str = "a.b.c", is_package: bool = False) -> list[ImportFact]:
     found = read_imports(text.encode(), module=module, path="x.py", is_package=is_package)
-    assert not isinstance(found, Broken)
+    assert not isinstance(found, BrokenModule)
     return list(found)
 
 
@@ -157,5 +157,5 @@ def test_dynamic_import_with_names() -> None:
 
 def test_a_file_that_cannot_be_read_is_broken() -> None:
     found = read_imports(b"import (", module="a", path="a.py")
-    assert isinstance(found, Broken)
+    assert isinstance(found, BrokenModule)
     assert str(found.problem.location) == "a.py:1"

@@ -11,14 +11,14 @@ import pytest
 
 from discover_orch.source.facts import (
     ArgumentFacts,
-    Broken,
+    BrokenModule,
     ConfFacts,
     EnumRef,
     ModuleFacts,
-    Ref,
+    NameRef,
     RunFacts,
     Tag,
-    Unknown,
+    UnknownType,
 )
 from discover_orch.source.facts_rows import from_row, to_row
 from discover_orch.source.read_module import read_conf, read_module, read_near_miss
@@ -35,9 +35,9 @@ def test_case_says_what_it_expects(path: Path) -> None:
     assert summary(read_module(data, module="src.pkg.tool", path="tool.py")) == expected.strip()
 
 
-def summary(facts: ModuleFacts | Broken) -> str:
+def summary(facts: ModuleFacts | BrokenModule) -> str:
     """The facts on one line, as the cases write them."""
-    if isinstance(facts, Broken):
+    if isinstance(facts, BrokenModule):
         place = facts.problem.location
         assert place is not None
         line = f"broken {place.line} {facts.problem.code} stages {','.join(facts.stages)}"
@@ -64,7 +64,7 @@ def tag_text(tag: Tag) -> str:
         return "problem"
     if tag.is_off:
         return "off"
-    return ",".join(f"@{word.name}" if isinstance(word, Ref) else word for word in tag.words)
+    return ",".join(f"@{word.name}" if isinstance(word, NameRef) else word for word in tag.words)
 
 
 def run_text(run: RunFacts) -> str:
@@ -81,7 +81,7 @@ def run_text(run: RunFacts) -> str:
 def argument_text(argument: ArgumentFacts) -> str:
     kind = argument.type
     match kind:
-        case Unknown(text=text):
+        case UnknownType(text=text):
             shown = f"?{text}"
         case EnumRef(ref=ref):
             shown = f"@{ref.name}"
@@ -102,10 +102,10 @@ def facts_of(text: str | bytes) -> ModuleFacts:
     return found
 
 
-def broken_of(text: str | bytes) -> Broken:
+def broken_of(text: str | bytes) -> BrokenModule:
     data = text.encode() if isinstance(text, str) else text
     found = read_module(data, module="src.pkg.tool", path="src/pkg/tool.py")
-    assert isinstance(found, Broken)
+    assert isinstance(found, BrokenModule)
     assert found.problem.location is not None
     assert found.problem.hint
     assert "\n" not in found.problem.message
@@ -116,7 +116,7 @@ def test_a_relative_import_counts_from_the_package_of_an_init() -> None:
     text = b"from .stages import FIRST\nSTAGE = FIRST\n"
     facts = read_module(text, module="src.pkg", path="src/pkg/__init__.py", is_package=True)
     assert isinstance(facts, ModuleFacts)
-    assert facts.stage == Tag(line=2, words=(Ref(name="src.pkg.stages.FIRST"),))
+    assert facts.stage == Tag(line=2, words=(NameRef(name="src.pkg.stages.FIRST"),))
 
 
 def test_the_first_line_of_the_module_goes_before_that_of_run() -> None:
@@ -145,7 +145,7 @@ def test_orch_is_one_literal_dict(value: str) -> None:
 
 def test_stars_leave_a_name_to_the_modules_they_name() -> None:
     facts = facts_of("from src.stages import *\nSTAGE = INGEST\n" + RUN)
-    assert facts.stage == Tag(line=2, words=(Ref(name="src.pkg.tool.INGEST"),))
+    assert facts.stage == Tag(line=2, words=(NameRef(name="src.pkg.tool.INGEST"),))
     facts = facts_of("STAGE = INGEST\n" + RUN)
     assert facts.stage is not None
     assert "`INGEST`, which is not bound above" in facts.stage.problem
@@ -292,5 +292,5 @@ def test_conf_connection_in_other_forms(text: bytes) -> None:
 
 def test_conf_that_cannot_be_read_is_broken() -> None:
     conf = read_conf(b"def (", "orchconf.py")
-    assert isinstance(conf, Broken)
+    assert isinstance(conf, BrokenModule)
     assert str(conf.problem.location) == "orchconf.py:1"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from discover_orch.model.tool import EnumChoice, ParamType, Scalar
-from discover_orch.source.facts import EnumRef, Exports, ModuleFacts, Ref, Tag, Unknown
+from discover_orch.source.facts import EnumRef, Exports, ModuleFacts, NameRef, Tag, UnknownType
 from discover_orch.source.read_module import read_module
 from discover_orch.source.resolve import read_exports, resolve_module
 
@@ -187,8 +187,8 @@ def test_run_that_is_no_function_there_cannot_be_read(name: str) -> None:
     [
         ("from src.jobs import Since as T", ParamType(base=Scalar(kind="date"), optional=True)),
         ("from src.jobs import date as T", ParamType(base=Scalar(kind="date"))),
-        ("from src.jobs import Job as T", Unknown(text="src.jobs.Job")),
-        ("from numpy import ndarray as T", Unknown(text="numpy.ndarray")),
+        ("from src.jobs import Job as T", UnknownType(text="src.jobs.Job")),
+        ("from numpy import ndarray as T", UnknownType(text="numpy.ndarray")),
     ],
 )
 def test_types_of_other_modules(text: str, expected: object) -> None:
@@ -208,11 +208,11 @@ def test_exports() -> None:
     }
     assert exports.enums["Number"] == (("ONE", 1),)
     assert exports.enums["Auto"] == (("FIRST", "first"),)
-    assert exports.aliases["StrEnum"] == Ref(name="enum.StrEnum")
+    assert exports.aliases["StrEnum"] == NameRef(name="enum.StrEnum")
     jobs = lookup_in(PROJECT)("src.jobs")
     assert jobs is not None
     assert set(jobs.functions) == {"main", "other", "short"}
-    assert jobs.aliases["again"] == Ref(name="src.jobs.main")
+    assert jobs.aliases["again"] == NameRef(name="src.jobs.main")
     assert set(jobs.types) == {"Since"}
     star = lookup_in(PROJECT)("src.star")
     assert star is not None
@@ -251,4 +251,4 @@ def test_an_enum_of_another_module_stays_a_ref_until_resolved() -> None:
     )
     assert isinstance(facts, ModuleFacts)
     assert facts.run is not None
-    assert facts.run.arguments[0].type == EnumRef(ref=Ref(name="a.E"), many=True)
+    assert facts.run.arguments[0].type == EnumRef(ref=NameRef(name="a.E"), many=True)

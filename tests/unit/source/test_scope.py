@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.model.tool import EnumChoice
-from discover_orch.source.facts import Ref
+from discover_orch.source.facts import NameRef
 from discover_orch.source.scope import Scope, Unreadable
 
 
@@ -42,21 +42,21 @@ ENUM = "from enum import Enum, StrEnum, IntEnum, auto\nclass Stage(Enum):\n    A
         ("'a' + 'b'", "", "ab"),
         ("None", "", None),
         ("('a', x)", "x = 'b'", ("a", "b")),
-        ("['a', s.X]", "import s", ("a", Ref(name="s.X"))),
+        ("['a', s.X]", "import s", ("a", NameRef(name="s.X"))),
         ("x", "x = y = 'a'\nz = 1", "a"),
         ("x", "y = 'a'\nx = y", "a"),
-        ("x", "from a.b import c as x", Ref(name="a.b.c")),
-        ("x", "from . import c as x", Ref(name="src.c")),
-        ("x.y.z", "import x.y", Ref(name="x.y.z")),
-        ("x.Y", "import a.b as x", Ref(name="a.b.Y")),
-        ("x.Y", "import a\nx = a.b", Ref(name="a.b.Y")),
+        ("x", "from a.b import c as x", NameRef(name="a.b.c")),
+        ("x", "from . import c as x", NameRef(name="src.c")),
+        ("x.y.z", "import x.y", NameRef(name="x.y.z")),
+        ("x.Y", "import a.b as x", NameRef(name="a.b.Y")),
+        ("x.Y", "import a\nx = a.b", NameRef(name="a.b.Y")),
         ("x.Y", "class C:\n    Y = 'y'\nx = C", "y"),
         ("C.Y", "class C:\n    Y = 'x'\n    Y = ('y', 'z')", ("y", "z")),
         ("Stage.A", ENUM, "a"),
         ("Stage.A.value", ENUM, "a"),
         ("Stage.B.name", ENUM, "B"),
-        ("x", "from a import *", Ref(name="src.tools.x")),
-        ("x.Y", "from a import *", Ref(name="src.tools.x.Y")),
+        ("x", "from a import *", NameRef(name="src.tools.x")),
+        ("x.Y", "from a import *", NameRef(name="src.tools.x.Y")),
     ],
 )
 def test_an_expression_means_what_its_names_were_bound_to(

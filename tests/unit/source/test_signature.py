@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
-from discover_orch.source.facts import EnumRef, Ref, RunFacts, Unknown
+from discover_orch.source.facts import EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.scope import Scope
 from discover_orch.source.signature import TypeFacts, read_function
 
@@ -86,7 +86,7 @@ COLOR = EnumChoice(module="src.tool", name="Color", members=(("RED", "red"), ("B
         ("list[int] | None", plain("int", many=True, optional=True)),
         ("list", plain("str", many=True)),
         ("Since", plain("date", optional=True)),
-        ("list[Since]", Unknown(text="list[Since]")),
+        ("list[Since]", UnknownType(text="list[Since]")),
         ("Literal['a', 'b']", ParamType(base=Choice(values=("a", "b")))),
         ("Literal[1, -2, True]", ParamType(base=Choice(values=(1, -2, True)))),
         ("Literal['a', None]", ParamType(base=Choice(values=("a",)), optional=True)),
@@ -94,22 +94,22 @@ COLOR = EnumChoice(module="src.tool", name="Color", members=(("RED", "red"), ("B
         ("Color", ParamType(base=COLOR)),
         ("list[Color]", ParamType(base=COLOR, many=True)),
         ("'Color | None'", ParamType(base=COLOR, optional=True)),
-        ("M", EnumRef(ref=Ref(name="src.kinds.Mode"))),
-        ("list[M] | None", EnumRef(ref=Ref(name="src.kinds.Mode"), many=True, optional=True)),
-        ("Sequence[int]", Unknown(text="Sequence[int]")),
-        ("int | str", Unknown(text="int | str")),
-        ("list[list[int]]", Unknown(text="list[list[int]]")),
-        ("list[int | None]", Unknown(text="list[int | None]")),
-        ("dict[str, int]", Unknown(text="dict[str, int]")),
-        ("t.Any", Unknown(text="t.Any")),
-        ("None", Unknown(text="None")),
-        ("Plain", Unknown(text="Plain")),
-        ("Empty", Unknown(text="Empty")),
-        ("Loop", Unknown(text="Loop")),
-        ("nowhere", Unknown(text="nowhere")),
-        ("'int |'", Unknown(text="'int |'")),
-        ("f(1)", Unknown(text="f(1)")),
-        ("Literal[b'x']", Unknown(text="Literal[b'x']")),
+        ("M", EnumRef(ref=NameRef(name="src.kinds.Mode"))),
+        ("list[M] | None", EnumRef(ref=NameRef(name="src.kinds.Mode"), many=True, optional=True)),
+        ("Sequence[int]", UnknownType(text="Sequence[int]")),
+        ("int | str", UnknownType(text="int | str")),
+        ("list[list[int]]", UnknownType(text="list[list[int]]")),
+        ("list[int | None]", UnknownType(text="list[int | None]")),
+        ("dict[str, int]", UnknownType(text="dict[str, int]")),
+        ("t.Any", UnknownType(text="t.Any")),
+        ("None", UnknownType(text="None")),
+        ("Plain", UnknownType(text="Plain")),
+        ("Empty", UnknownType(text="Empty")),
+        ("Loop", UnknownType(text="Loop")),
+        ("nowhere", UnknownType(text="nowhere")),
+        ("'int |'", UnknownType(text="'int |'")),
+        ("f(1)", UnknownType(text="f(1)")),
+        ("Literal[b'x']", UnknownType(text="Literal[b'x']")),
     ],
 )
 def test_annotation(text: str, expected: TypeFacts) -> None:
@@ -187,7 +187,7 @@ def test_help_comes_from_the_docstring() -> None:
 
 
 def test_a_name_that_the_module_takes_over_is_no_builtin() -> None:
-    assert function("int = 3\ndef run(x: int): ...").arguments[0].type == Unknown(text="int")
+    assert function("int = 3\ndef run(x: int): ...").arguments[0].type == UnknownType(text="int")
 
 
 def test_a_default_too_deep_to_be_written_is_dots() -> None:

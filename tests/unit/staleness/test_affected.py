@@ -8,7 +8,14 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.stages import Stage
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.affected import Inputs, Reach, Scope, affected, expand, find_inputs
+from discover_orch.staleness.affected import (
+    ImportReach,
+    Scope,
+    ToolInputs,
+    affected,
+    expand,
+    find_inputs,
+)
 
 
 def tool(module: str, *inputs: str) -> Tool:
@@ -16,8 +23,10 @@ def tool(module: str, *inputs: str) -> Tool:
     return Tool(module=module, path=path, line=1, name=module, stages=("s",), inputs=inputs)
 
 
-def reach(*paths: str, missing: str = "", has_unread: bool = False) -> Reach:
-    return Reach(paths=frozenset(paths), missing=frozenset(missing.split()), has_unread=has_unread)
+def reach(*paths: str, missing: str = "", has_unread: bool = False) -> ImportReach:
+    return ImportReach(
+        paths=frozenset(paths), missing=frozenset(missing.split()), has_unread=has_unread
+    )
 
 
 TOOLS = {"a": tool("a"), "b": tool("b")}
@@ -72,8 +81,8 @@ def test_what_was_seen_is_added_and_never_taken_away() -> None:
 
 
 SEEN = {
-    "a": Inputs(reads=frozenset(["x.csv", "[ab].csv"]), missed=frozenset(["late.csv"])),
-    "b": Inputs(folders=frozenset(["in", "."]), own=frozenset(["in/mine.csv"])),
+    "a": ToolInputs(reads=frozenset(["x.csv", "[ab].csv"]), missed=frozenset(["late.csv"])),
+    "b": ToolInputs(folders=frozenset(["in", "."]), own=frozenset(["in/mine.csv"])),
 }
 
 
@@ -104,7 +113,7 @@ def test_what_tools_were_seen_to_need_reaches_them(
 def test_inputs_are_what_was_seen_less_what_the_tool_writes_itself() -> None:
     flow = Dataflow(reads=("x", "y"), writes=("y", "z"), missed=("m", "z"), folders=("in",))
     other = Dataflow(reads=("w",))
-    assert find_inputs(tool("a"), flow, other) == Inputs(
+    assert find_inputs(tool("a"), flow, other) == ToolInputs(
         reads=frozenset("wx"), missed=frozenset("m"), folders=frozenset(["in"]), own=frozenset("yz")
     )
 

@@ -19,16 +19,16 @@ from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import RACY_NS
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import RunFinished, RunStarted, ToolFinished, ToolStarted
-from discover_orch.model.observation import Seen
-from discover_orch.planning import view as looking
-from discover_orch.staleness import all_fresh_cache as verdict
+from discover_orch.model.observation import Observation
+from discover_orch.planning import project_view
+from discover_orch.staleness import all_fresh_cache
 from discover_orch.staleness.all_fresh_cache import (
-    Grounds,
+    CacheKey,
     drop_verdict,
     find_verdict,
     keep_verdict,
 )
-from discover_orch.staleness.current import Present
+from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.store import open_index, read_sealed, write_sealed
 from tests.support.permissions import run_bound
@@ -71,13 +71,15 @@ def make_database(path: Path, rows: int = 1) -> None:
 
 def keep(root: Path, environ: Mapping[str, str] = NO_VARIABLES, *, since: int = LATER) -> None:
     """As a command does that has compared all and found nothing stale."""
-    view = looking.look(str(root), None, environ)
+    view = project_view.look(str(root), None, environ)
     memory = Memory(str(root))
-    present = Present(view.project, view.registry, memory, memory.results(view.registry.order))
+    present = CurrentState(view.project, view.registry, memory, memory.results(view.registry.order))
     present.read_code(view.registry.order)
-    grounds = present.grounds()
-    if grounds is not None:
-        keep_verdict(str(root), view.key, [("one", ["fetch"]), ("two", ["report"])], grounds, since)
+    cache_key = present.cache_key()
+    if cache_key is not None:
+        keep_verdict(
+            str(root), view.key, [("one", ["fetch"]), ("two", ["report"])], cache_key, since
+        )
 
 
 def find(
@@ -100,7 +102,7 @@ def look_until_known(root: Path, environ: Mapping[str, str] = NO_VARIABLES) -> N
     """As `orch list` does: until the index knows the project as it stands."""
 
     def is_known() -> bool:
-        view = looking.look(str(root), None, environ)
+        view = project_view.look(str(root), None, environ)
         return is_unchanged(str(root), open_index(str(root), __version__), view.key)
 
     wait_until(is_known, "an index")
@@ -108,13 +110,13 @@ def look_until_known(root: Path, environ: Mapping[str, str] = NO_VARIABLES) -> N
 
 def ran(root: Path, **more: object) -> None:
     """A run of all, in which everything passes."""
-    reads = Seen(missed=("data/optional.csv",), third_party=("alpha",), database="data.db")
+    reads = Observation(missed=("data/optional.csv",), third_party=("alpha",), database="data.db")
     sight = seen(root, read=("data/in.csv",), listed=("data/many",))
     fetch = {name: getattr(sight, name) for name in ("read", "listed")}
     fetch |= {name: getattr(reads, name) for name in ("missed", "third_party", "database")}
     sights = {
-        "fetch": Seen(tables_written=("raw",), **fetch),
-        "report": Seen(tables_read=("raw",), written=("report.txt",), database="data.db"),
+        "fetch": Observation(tables_written=("raw",), **fetch),
+        "report": Observation(tables_read=("raw",), written=("report.txt",), database="data.db"),
     }
     assert record(root, sights, **more) == []  # type: ignore[arg-type]
 
@@ -170,10 +172,10 @@ def test_what_lies_outside_of_the_project_counts_by_its_absolute_path(
 ) -> None:
     outside, absent = tmp_path / "outside.csv", tmp_path / "absent.csv"
     outside.write_text("1")
-    grounds = Grounds(present=(str(outside),), absent=(str(absent),))
+    cache_key = CacheKey(present=(str(outside),), absent=(str(absent),))
 
     def keep_both() -> object:
-        keep_verdict(str(root), view_of(root).key, [("one", ["fetch"])], grounds, LATER)
+        keep_verdict(str(root), view_of(root).key, [("one", ["fetch"])], cache_key, LATER)
         return find(root)
 
     assert keep_both() == [["one", ["fetch"]]]
@@ -334,7 +336,7 @@ def test_it_holds_for_the_interpreter_that_it_was_kept_by_alone(
 ) -> None:
     major, minor, micro, *rest = sys.version_info
     if what == "orch":
-        monkeypatch.setattr(verdict, "__version__", "0.0.0")
+        monkeypatch.setattr(all_fresh_cache, "__version__", "0.0.0")
     elif what == "Python":
         monkeypatch.setattr(sys, "version_info", (major, minor + 1, micro, *rest))
     elif what == "a micro version":
@@ -360,7 +362,7 @@ def test_a_run_voids_it_however_it_ends(root: Path, status: str) -> None:
 def run(root: Path) -> Iterator[Recorder]:
     """One of all tools that has begun, and none of its tools has."""
     view = view_of(root)
-    recorder = Recorder(looking.plan(view, []), view.registry, view.project)
+    recorder = Recorder(project_view.plan(view, []), view.registry, view.project)
     recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.fetch", "src.report")))
     yield recorder
     recorder.close()
@@ -377,7 +379,7 @@ def test_it_is_not_kept_while_a_run_is_going_on_that_may_make_anything_stale(
     keep(root)
     assert find(root) is None
     run.take(ToolStarted(module="src.fetch"))
-    run.take(ToolFinished(module="src.fetch", status="failed", seen=Seen()))
+    run.take(ToolFinished(module="src.fetch", status="failed", seen=Observation()))
     run.take(RunFinished(status="failed", duration=1.0))
     assert stale(root) != {}
     assert find(root) is None
@@ -425,15 +427,15 @@ def test_it_is_not_kept_where_something_went_since_all_was_compared(root: Path, 
     """Between the look and the verdict: what is not there has no time that would tell."""
     view = view_of(root)
     memory = Memory(str(root))
-    present = Present(view.project, view.registry, memory, memory.results(view.registry.order))
+    present = CurrentState(view.project, view.registry, memory, memory.results(view.registry.order))
     present.read_code(view.registry.order)
-    grounds = present.grounds()
-    assert grounds is not None
+    cache_key = present.cache_key()
+    assert cache_key is not None
     drop_verdict(str(root))
     since = wait_past_all(root)
     path = root / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    keep_verdict(str(root), view.key, [("one", ["fetch"])], grounds, since)
+    keep_verdict(str(root), view.key, [("one", ["fetch"])], cache_key, since)
     assert find(root) is None
 
 
@@ -502,7 +504,7 @@ def test_a_database_that_comes_after_all_was_accepted_without_one_is_seen(
 
 
 def accept(root: Path) -> None:
-    assert remaining(root).accept(looking.plan(view_of(root), []))
+    assert remaining(root).accept(project_view.plan(view_of(root), []))
 
 
 # Damage.

@@ -1,4 +1,4 @@
-"""What the code of each tool means now: the same as `Sources` says, from memory where nothing has changed."""
+"""What the code of each tool means now: the same as `ImportGraph` says, from memory where nothing has changed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import signature_of
-from discover_orch.staleness import code_hashes as code
-from discover_orch.staleness.code_hashes import Code, CodeMemory
-from discover_orch.staleness.import_graph import Sources
+from discover_orch.staleness import code_hashes
+from discover_orch.staleness.code_hashes import CodeIndex, CodeState
+from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.worker.loader import content_hash
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -35,23 +35,23 @@ def project_at(root: Path, **table: object) -> Project:
     return project
 
 
-def look(project: Project, *modules: str) -> dict[str, Code]:
+def look(project: Project, *modules: str) -> dict[str, CodeState]:
     """As a command does: reads, and keeps."""
-    memory = CodeMemory(project)
+    memory = CodeIndex(project)
     codes = memory.read(modules)
     assert memory.write()
     return codes
 
 
-def said_anew(project: Project, modules: Sequence[str]) -> dict[str, Code]:
+def said_anew(project: Project, modules: Sequence[str]) -> dict[str, CodeState]:
     """The same without any memory."""
     found = {}
     for module in modules:
-        sources = Sources(project)
+        sources = ImportGraph(project)
         reach = sources.reach((module,))
         files = {path: sources.read(path) for path in sorted(reach.paths)}
         _, outside = sources.footing(module)
-        found[module] = Code(
+        found[module] = CodeState(
             meanings={path: file.effect if file else "" for path, file in files.items()},
             hashes={path: file.hash if file else "" for path, file in files.items()},
             missing=tuple(sorted(reach.missing)),
@@ -76,13 +76,13 @@ def settle(root: Path) -> None:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were read by a parser, in their order."""
     found: list[str] = []
-    load = Sources._load
+    load = ImportGraph._load
 
-    def remember(self: Sources, path: str, old: object) -> object:
+    def remember(self: ImportGraph, path: str, old: object) -> object:
         found.append(path)
         return load(self, path, old)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Sources, "_load", remember)
+    monkeypatch.setattr(ImportGraph, "_load", remember)
     return found
 
 
@@ -109,7 +109,7 @@ def test_a_second_look_parses_nothing_and_writes_nothing(tmp_path: Path, parsed:
     project = project_at(tmp_path)
     first = look(project, "src.a", "src.c")
     assert sorted(parsed) == ["lib/b.py", "src/a.py", "src/c.py"]
-    memory = CodeMemory(project)
+    memory = CodeIndex(project)
     codes = memory.read(["src.c", "src.a"])
     assert codes == first
     assert [*codes] == ["src.c", "src.a"]
@@ -123,9 +123,9 @@ def test_a_second_look_loads_no_parser(tmp_path: Path) -> None:
     look(project_at(tmp_path), "src.a")
     program = f"""if True:
         import sys
-        from discover_orch.staleness.code_hashes import CodeMemory
+        from discover_orch.staleness.code_hashes import CodeIndex
         from discover_orch.config.project import Project
-        memory = CodeMemory(Project(root={str(tmp_path)!r}))
+        memory = CodeIndex(Project(root={str(tmp_path)!r}))
         codes = memory.read(["src.a"])
         assert not memory.has_changed
         print(len(codes["src.a"].meanings), "discover_orch.source.parse" in sys.modules, "discover_orch.staleness.import_graph" in sys.modules)
@@ -141,9 +141,9 @@ def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
     first = look(project, "src.a")
     known = {path: signature_of(str(tmp_path / path)) for path in ("src/a.py", "lib/b.py")}
     (tmp_path / "lib/b.py").write_text("x = 2\n")
-    assert CodeMemory(project, known).read(["src.a"]) == first
+    assert CodeIndex(project, known).read(["src.a"]) == first
     unsure = {path: "?" + signature for path, signature in known.items()}
-    assert CodeMemory(project, unsure).read(["src.a"]) == said_anew(project, ["src.a"]) != first
+    assert CodeIndex(project, unsure).read(["src.a"]) == said_anew(project, ["src.a"]) != first
 
 
 def test_a_touch_is_read_and_not_parsed(tmp_path: Path, parsed: list[str]) -> None:
@@ -197,7 +197,7 @@ def test_a_new_import_counts_for_all_that_reach_the_file_asked_for_or_not(tmp_pa
 def test_one_memory_answers_several_times(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
     project = project_at(tmp_path)
-    memory = CodeMemory(project)
+    memory = CodeIndex(project)
     first = memory.read(["src.a"])
     (tmp_path / "lib/b.py").write_text("import a\n")
     assert memory.read(["src.c"]) == said_anew(project, ["src.c"])
@@ -361,10 +361,10 @@ def test_what_is_damaged_is_computed_anew(tmp_path: Path) -> None:
 def test_where_nothing_can_be_kept_all_is_computed_each_time(tmp_path: Path) -> None:
     write_files(tmp_path, {**FILES, ".orch": "a file"})
     project = project_at(tmp_path)
-    memory = CodeMemory(project)
+    memory = CodeIndex(project)
     codes = memory.read(["src.a"])
     assert not memory.write()
-    assert CodeMemory(project).read(["src.a"]) == codes
+    assert CodeIndex(project).read(["src.a"]) == codes
 
 
 def test_many_files_in_one_folder_are_seen_to_come_and_go(tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_memory_says_what_a_look_without_memory_says(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         if is_calm:  # as if each edit had been made a while ago: all signatures count
-            patch.setattr(code, "is_racy", lambda *_: False)
+            patch.setattr(code_hashes, "is_racy", lambda *_: False)
         root = Path(folder)
         for path, text in files.items():
             edit(root, "write", path, text)

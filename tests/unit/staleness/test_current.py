@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from discover_orch.staleness.current import Present, takes_connection, takes_orchconf
-from discover_orch.staleness.file_hashes import Evidence, read_database
-from discover_orch.staleness.fingerprint import GONE, Database, Fingerprint
-from discover_orch.staleness.last_result import Ending, Result, Success
+from discover_orch.staleness.current import CurrentState, takes_connection, takes_orchconf
+from discover_orch.staleness.file_hashes import FileHashes, read_database
+from discover_orch.staleness.fingerprint import GONE, DatabaseIdentity, Fingerprint
+from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from tests.conftest import Project
 from tests.support.recorded import database, view_of
@@ -26,14 +26,14 @@ def root(project: Project) -> Path:
     return project({"orch.toml": "", "src/a.py": TOOL, "src/helper.py": "X = 1\n"})
 
 
-def look(root: Path, *results: Result) -> Present:
+def look(root: Path, *results: ToolResult) -> CurrentState:
     view = view_of(root)
     known = {one.module: one for one in results}
-    return Present(view.project, view.registry, Memory(str(root)), known)
+    return CurrentState(view.project, view.registry, Memory(str(root)), known)
 
 
-def remembered(success: Success, module: str = "src.a") -> Result:
-    return Result(module=module, last=Ending(run="1", status="passed"), success=success)
+def remembered(success: Success, module: str = "src.a") -> ToolResult:
+    return ToolResult(module=module, last=LastOutcome(run="1", status="passed"), success=success)
 
 
 def fingerprint(
@@ -121,7 +121,7 @@ def epoch(root: Path) -> int:
 
 def test_a_database_that_nobody_knows_has_no_number(root: Path) -> None:
     assert epoch(root) == 0
-    assert fingerprint(root).database == Database(name="sqlite:///data.db", epoch=0)
+    assert fingerprint(root).database == DatabaseIdentity(name="sqlite:///data.db", epoch=0)
 
 
 def test_a_database_has_its_number_until_it_is_another_one(root: Path) -> None:
@@ -177,7 +177,7 @@ def test_it_is_asked_for_what_the_last_success_rested_on(root: Path) -> None:
     for name in ("in.csv", "data/x", "out.csv", "there"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
-    evidence = Evidence(str(root))
+    file_hashes = FileHashes(str(root))
     then = Fingerprint(
         files={"in.csv": "1", "gone.csv": "2"},
         folders={"data": "1", "absent": "2"},
@@ -186,8 +186,8 @@ def test_it_is_asked_for_what_the_last_success_rested_on(root: Path) -> None:
         distributions={"no-such-distribution": "1"},
     )
     found = fingerprint(root, Success(run=1, fingerprint=then), since=("x",))
-    assert found.files == {"in.csv": evidence.file("in.csv")[0], "gone.csv": GONE}
-    assert found.folders == {"data": evidence.folder("data", ()), "absent": GONE}
+    assert found.files == {"in.csv": file_hashes.file("in.csv")[0], "gone.csv": GONE}
+    assert found.folders == {"data": file_hashes.folder("data", ()), "absent": GONE}
     assert found.missed == ("still missing",)
     assert found.written == ("out.csv",)
     assert found.distributions == {}
@@ -198,7 +198,7 @@ def test_a_file_with_the_mark_that_is_known_is_not_read(root: Path) -> None:
     path = root / "in.csv"
     path.write_text("x")
     os.utime(path, ns=(1, 1))
-    _, mark = Evidence(str(root)).file("in.csv")
+    _, mark = FileHashes(str(root)).file("in.csv")
     assert mark is not None
     then = Fingerprint(files={"in.csv": "as it was"})
     known = Success(run=1, fingerprint=then, marks={"in.csv": mark})
@@ -220,7 +220,7 @@ def test_declared_inputs_and_outputs_count_without_any_success(root: Path) -> No
     (root / "src/a.py").write_text(tags + TOOL)
     found = fingerprint(root)
     assert found.files == {
-        "data/x.csv": Evidence(str(root)).file("data/x.csv")[0],
+        "data/x.csv": FileHashes(str(root)).file("data/x.csv")[0],
         "absent.csv": GONE,
     }
     assert found.patterns.keys() == {"data/*.csv"}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.staleness import file_hashes as evidence
+from discover_orch.staleness import file_hashes
 from discover_orch.staleness.file_hashes import (
     DatabaseMark,
-    Evidence,
+    FileHashes,
     find_data,
     mark_of,
     read_database,
@@ -40,7 +40,7 @@ def write(root: Path, *names: str, text: str = "x") -> None:
 def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
     write(tmp_path, "a", "b", text="one")
     write(tmp_path, "c", text="two")
-    look = Evidence(str(tmp_path))
+    look = FileHashes(str(tmp_path))
     (a, mark), (b, _), (c, _) = (look.file(name) for name in "abc")
     assert a == b != c
     assert mark == mark_of(str(tmp_path / "a"))
@@ -49,13 +49,13 @@ def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
 def test_a_file_with_the_mark_that_it_had_is_not_read(tmp_path: Path) -> None:
     write(tmp_path, "a")
     mark = mark_of(str(tmp_path / "a"))
-    assert Evidence(str(tmp_path)).file("a", "known", mark) == ("known", mark)
+    assert FileHashes(str(tmp_path)).file("a", "known", mark) == ("known", mark)
 
 
 @pytest.mark.parametrize("how", ["content", "time", "replaced"])
 def test_a_file_with_another_mark_is_read(tmp_path: Path, how: str) -> None:
     write(tmp_path, "a")
-    content, mark = Evidence(str(tmp_path)).file("a")
+    content, mark = FileHashes(str(tmp_path)).file("a")
     if how == "replaced":
         write(tmp_path, "b")
         os.replace(tmp_path / "b", tmp_path / "a")
@@ -63,13 +63,13 @@ def test_a_file_with_another_mark_is_read(tmp_path: Path, how: str) -> None:
         os.utime(tmp_path / "a", ns=(1, 1))
     else:
         (tmp_path / "a").write_text("y")
-    now, _ = Evidence(str(tmp_path)).file("a", content, mark)
+    now, _ = FileHashes(str(tmp_path)).file("a", content, mark)
     assert (now == content) == (how != "content")
 
 
 def test_a_file_is_read_once_a_look(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    look = Evidence(str(tmp_path))
+    look = FileHashes(str(tmp_path))
     first = look.file("a")
     (tmp_path / "a").write_text("y")
     assert look.file("a") == first
@@ -79,7 +79,7 @@ def test_a_file_that_may_change_again_unseen_has_no_mark(tmp_path: Path) -> None
     (tmp_path / "a").write_text("x")
     future = (1 << 62,) * 2
     os.utime(tmp_path / "a", ns=future)
-    content, mark = Evidence(str(tmp_path)).file("a")
+    content, mark = FileHashes(str(tmp_path)).file("a")
     assert content
     assert mark is None
 
@@ -96,28 +96,28 @@ def test_what_is_no_regular_file_is_gone(tmp_path: Path, what: str) -> None:
     elif what == "below a file":
         write(tmp_path, "f")
         name = "f/a"
-    assert Evidence(str(tmp_path)).file(name) == (GONE, None)
-    assert Evidence(str(tmp_path)).file("a\0b") == (GONE, None)
+    assert FileHashes(str(tmp_path)).file(name) == (GONE, None)
+    assert FileHashes(str(tmp_path)).file("a\0b") == (GONE, None)
 
 
 def test_a_file_that_may_not_be_read_is_told_as_such_until_it_may(tmp_path: Path) -> None:
     write(tmp_path, "a")
     (tmp_path / "a").chmod(0)
-    said = run_bound(lambda: repr(Evidence(str(tmp_path)).file("a")))
+    said = run_bound(lambda: repr(FileHashes(str(tmp_path)).file("a")))
     assert said == repr((f"unreadable {errno.EACCES}", None))
-    assert Evidence(str(tmp_path)).file("a")[0] not in (GONE, said)
+    assert FileHashes(str(tmp_path)).file("a")[0] not in (GONE, said)
 
 
 def test_a_large_file_counts_as_changed_when_its_mark_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "LARGEST", 3)
+    monkeypatch.setattr(file_hashes, "LARGEST", 3)
     write(tmp_path, "a", text="four")
-    content, mark = Evidence(str(tmp_path)).file("a")
+    content, mark = FileHashes(str(tmp_path)).file("a")
     assert (content.split()[0], mark) == ("large", mark_of(str(tmp_path / "a")))
-    assert Evidence(str(tmp_path)).file("a", content, mark) == (content, mark)
+    assert FileHashes(str(tmp_path)).file("a", content, mark) == (content, mark)
     os.utime(tmp_path / "a", ns=(1, 1))
-    assert Evidence(str(tmp_path)).file("a", content, mark)[0] not in (content, GONE)
+    assert FileHashes(str(tmp_path)).file("a", content, mark)[0] not in (content, GONE)
 
 
 # Folders and names.
@@ -128,39 +128,39 @@ def test_a_folder_is_told_by_the_names_in_it_but_for_noise_and_what_is_the_tool_
 ) -> None:
     write(tmp_path, "data/a", "data/b")
     root = str(tmp_path)
-    before = Evidence(root).folder("data", ())
+    before = FileHashes(root).folder("data", ())
     write(tmp_path, "data/__pycache__/x", "data/.DS_Store", text="y")
     write(tmp_path, "data/a", text="other")
-    assert Evidence(root).folder("data", ()) == before
+    assert FileHashes(root).folder("data", ()) == before
     write(tmp_path, "data/own")
-    assert Evidence(root).folder("data", ("data/own",)) == before
-    assert Evidence(root).folder("data", ()) != before
+    assert FileHashes(root).folder("data", ("data/own",)) == before
+    assert FileHashes(root).folder("data", ()) != before
     (tmp_path / "data" / "b").unlink()
-    assert Evidence(root).folder("data", ("data/own",)) != before
-    assert Evidence(root).folder("absent", ()) == GONE
-    assert Evidence(root).folder("data/a", ()) == GONE
+    assert FileHashes(root).folder("data", ("data/own",)) != before
+    assert FileHashes(root).folder("absent", ()) == GONE
+    assert FileHashes(root).folder("data/a", ()) == GONE
 
 
 def test_the_database_and_what_stands_beside_it_is_nobody_s_input(tmp_path: Path) -> None:
     write(tmp_path, "a.csv")
     root = str(tmp_path)
-    names, files = Evidence(root).folder(".", ()), Evidence(root).matches("*")
+    names, files = FileHashes(root).folder(".", ()), FileHashes(root).matches("*")
     write(tmp_path, "data.db", "data.db-wal", "data.db-shm", "data.db-journal")
-    look = Evidence(root, "data.db")
+    look = FileHashes(root, "data.db")
     assert look.folder(".", ()) == names
     assert look.matches("*") == files == ("a.csv",)
-    assert Evidence(root).folder(".", ()) != names
+    assert FileHashes(root).folder(".", ()) != names
 
 
 def test_one_look_serves_tools_with_other_files_of_their_own(tmp_path: Path) -> None:
     write(tmp_path, "d/a", "d/b")
-    look = Evidence(str(tmp_path))
+    look = FileHashes(str(tmp_path))
     assert look.folder("d", ("d/a",)) != look.folder("d", ("d/b",)) != look.folder("d", ())
 
 
 def test_a_link_that_leads_nowhere_is_there_and_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("absent")
-    look = Evidence(str(tmp_path))
+    look = FileHashes(str(tmp_path))
     assert look.is_there("link")
     assert not look.exists("link")
     write(tmp_path, "absent")
@@ -202,7 +202,7 @@ def test_an_input_means_a_file_all_below_a_folder_or_what_a_glob_matches(
     tmp_path: Path, pattern: str, found: list[str]
 ) -> None:
     write(tmp_path, *TREE)
-    assert [*Evidence(str(tmp_path)).matches(pattern)] == found
+    assert [*FileHashes(str(tmp_path)).matches(pattern)] == found
 
 
 def test_a_path_that_is_not_there_is_found_as_what_it_would_be(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_path_that_is_not_there_is_found_as_what_it_would_be(tmp_path: Path) -
 
 
 def declared(root: Path, *inputs: str, own: Iterable[str] = ()) -> tuple[tuple[str, ...], set[str]]:
-    paths, patterns = Evidence(str(root)).declared(inputs, frozenset(own))
+    paths, patterns = FileHashes(str(root)).declared(inputs, frozenset(own))
     return paths, {*patterns}
 
 
@@ -228,17 +228,17 @@ def test_a_new_file_gives_a_glob_and_a_folder_another_meaning(tmp_path: Path) ->
     write(tmp_path, *TREE)
     (tmp_path / "empty").mkdir()
     inputs = ("data", "data/*.csv", "empty")
-    _, before = Evidence(str(tmp_path)).declared(inputs, ())
+    _, before = FileHashes(str(tmp_path)).declared(inputs, ())
     write(tmp_path, "data/new.csv", "empty/new")
-    _, after = Evidence(str(tmp_path)).declared(inputs, ())
+    _, after = FileHashes(str(tmp_path)).declared(inputs, ())
     assert all(before[one] != after[one] for one in inputs)
-    _, less = Evidence(str(tmp_path)).declared(inputs, ("data/new.csv", "empty/new"))
+    _, less = FileHashes(str(tmp_path)).declared(inputs, ("data/new.csv", "empty/new"))
     assert less == before
 
 
 def test_what_a_tool_wrote_itself_seen_or_declared_is_no_input_of_it(tmp_path: Path) -> None:
     write(tmp_path, *TREE)
-    own = Evidence(str(tmp_path)).own(("data/a.csv",), ("data/deep", "absent/*.csv"))
+    own = FileHashes(str(tmp_path)).own(("data/a.csv",), ("data/deep", "absent/*.csv"))
     assert own == {"data/a.csv", "data/deep/c.csv"}
     assert declared(tmp_path, "data/**/*", "data/a.csv", own=own)[0] == ("data/b.txt",)
 

@@ -14,9 +14,9 @@ from discover_orch.staleness.fingerprint import (
     ANY,
     GONE,
     UNSURE,
-    Database,
+    DatabaseIdentity,
     Fingerprint,
-    Standing,
+    Freshness,
     compare,
 )
 
@@ -38,7 +38,7 @@ def fingerprints(draw: st.DrawFn) -> Fingerprint:
         patterns=draw(TABLES),
         missed=draw(LISTS),
         written=draw(LISTS),
-        database=draw(st.none() | st.builds(Database, name=NAMES, epoch=st.integers(0, 2))),
+        database=draw(st.none() | st.builds(DatabaseIdentity, name=NAMES, epoch=st.integers(0, 2))),
     )
 
 
@@ -57,7 +57,7 @@ WHOLE = Fingerprint(
     patterns={"data/*.csv": "1"},
     missed=("absent.csv",),
     written=("out.csv",),
-    database=Database(name="sqlite:///data.db", epoch=1),
+    database=DatabaseIdentity(name="sqlite:///data.db", epoch=1),
 )
 
 
@@ -88,15 +88,15 @@ WHOLE = Fingerprint(
         ({"missed": ()}, "absent.csv is there now"),
         ({"written": ()}, "out.csv is gone"),
         (
-            {"database": Database(name="sqlite:///data.db", epoch=0)},
+            {"database": DatabaseIdentity(name="sqlite:///data.db", epoch=0)},
             "the database sqlite:///data.db is gone",
         ),
         (
-            {"database": Database(name="sqlite:///data.db", epoch=2)},
+            {"database": DatabaseIdentity(name="sqlite:///data.db", epoch=2)},
             "the database sqlite:///data.db was replaced",
         ),
         (
-            {"database": Database(name="postgresql://h/d", epoch=1)},
+            {"database": DatabaseIdentity(name="postgresql://h/d", epoch=1)},
             "the database was sqlite:///data.db, is postgresql://h/d",
         ),
     ],
@@ -108,8 +108,8 @@ def test_every_single_difference_has_its_own_sentence(
 
 
 def test_a_database_that_was_not_there_yet_was_not_replaced() -> None:
-    then = Fingerprint(database=Database(name="x", epoch=0))
-    now = Fingerprint(database=Database(name="x", epoch=3))
+    then = Fingerprint(database=DatabaseIdentity(name="x", epoch=0))
+    now = Fingerprint(database=DatabaseIdentity(name="x", epoch=3))
     assert compare(then, now) == ("the database x is there now",)
 
 
@@ -181,9 +181,9 @@ def test_all_that_a_tool_depended_on_and_that_is_otherwise_is_told(
 
 
 def test_a_tool_with_a_reason_is_stale_and_one_that_waits_is_too() -> None:
-    assert Standing(module="a").is_fresh
-    assert not Standing(module="a", reasons=("x",)).is_fresh
-    waits = Standing(module="a", upstream=("y",))
+    assert Freshness(module="a").is_fresh
+    assert not Freshness(module="a", reasons=("x",)).is_fresh
+    waits = Freshness(module="a", upstream=("y",))
     assert not waits.is_fresh
     assert waits.sentences == ("y",)
 

@@ -10,8 +10,8 @@ import pytest
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import signature_of
 from discover_orch.source.facts import ImportFact
-from discover_orch.staleness.affected import Reach
-from discover_orch.staleness.import_graph import Sources, project_sources
+from discover_orch.staleness.affected import ImportReach
+from discover_orch.staleness.import_graph import ImportGraph, project_sources
 from discover_orch.worker.loader import content_hash
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -84,10 +84,10 @@ def test_what_the_project_does_not_have_has_no_path(tmp_path: Path) -> None:
 # Step by step, as watch asks.
 
 
-def open_sources(root: Path, **table: object) -> Sources:
+def open_sources(root: Path, **table: object) -> ImportGraph:
     project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
     assert problems == ()
-    return Sources(project)
+    return ImportGraph(project)
 
 
 def test_a_source_says_what_the_file_holds(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_several_modules_reach_as_far_as_each(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": "import c", "b.py": "import d", "c.py": "", "d.py": ""})
     found = open_sources(tmp_path)
     assert found.reach(["a", "b"]).paths == {"a.py", "b.py", "c.py", "d.py"}
-    assert found.reach([]) == Reach()
+    assert found.reach([]) == ImportReach()
 
 
 def test_third_party_is_what_a_spare_can_import_before(tmp_path: Path) -> None:

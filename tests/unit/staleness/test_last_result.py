@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.fingerprint import Database, Fingerprint
+from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
 from discover_orch.staleness.last_result import (
-    Ending,
-    Left,
-    Result,
+    LastOutcome,
     Success,
+    ToolResult,
+    UncertainWrites,
     flow_row,
     from_row,
     read_flow,
@@ -48,7 +48,7 @@ FINGERPRINTS = st.builds(
     patterns=TABLES,
     missed=LISTS,
     written=LISTS,
-    database=st.none() | st.builds(Database, name=TEXTS, epoch=NUMBERS),
+    database=st.none() | st.builds(DatabaseIdentity, name=TEXTS, epoch=NUMBERS),
     scheme=st.integers(1, 9),
 )
 
@@ -74,23 +74,23 @@ def successes(draw: st.DrawFn) -> Success:
 
 
 RESULTS = st.builds(
-    Result,
+    ToolResult,
     module=TEXTS,
-    last=st.builds(Ending, run=TEXTS, status=TEXTS, at=TEXTS, duration=SECONDS),
+    last=st.builds(LastOutcome, run=TEXTS, status=TEXTS, at=TEXTS, duration=SECONDS),
     success=st.none() | successes(),
     left=st.none()
     | st.builds(
-        Left,
+        UncertainWrites,
         moment=st.tuples(NUMBERS, NUMBERS),
         tables=LISTS,
         is_unclear=st.booleans(),
-        database=st.none() | st.builds(Database, name=TEXTS, epoch=NUMBERS),
+        database=st.none() | st.builds(DatabaseIdentity, name=TEXTS, epoch=NUMBERS),
     ),
 )
 
 
 @given(RESULTS)
-def test_a_result_comes_back_as_it_was(result: Result) -> None:
+def test_a_result_comes_back_as_it_was(result: ToolResult) -> None:
     assert from_row(json.loads(json.dumps(to_row(result)))) == result
 
 
@@ -100,12 +100,16 @@ def test_a_data_flow_comes_back_as_it_was(flow: Dataflow) -> None:
 
 
 def test_what_is_empty_takes_no_room() -> None:
-    result = Result(module="a", last=Ending(run="1", status="passed"), success=Success(run=1))
+    result = ToolResult(
+        module="a", last=LastOutcome(run="1", status="passed"), success=Success(run=1)
+    )
     assert set(to_row(result)["success"]) == {  # type: ignore[call-overload]
         *("run", "number", "at", "duration", "scheme", "python")
     }
     assert flow_row(Dataflow()) == {}
-    assert "success" not in to_row(Result(module="a", last=Ending(run="1", status="failed")))
+    assert "success" not in to_row(
+        ToolResult(module="a", last=LastOutcome(run="1", status="failed"))
+    )
 
 
 JSON = st.recursive(
@@ -210,15 +214,15 @@ def test_what_was_accepted_is_judged_by_runs_after_that_and_wrote_in_its_own() -
 def test_accepting_settles_a_run_whose_end_nobody_knows(
     status: str, run: str, is_settled: bool
 ) -> None:
-    result = Result(module="a", last=Ending(run=run, status=status))
+    result = ToolResult(module="a", last=LastOutcome(run=run, status=status))
     assert result.is_settled("5") == is_settled
 
 
 def test_what_is_left_has_a_key_only_where_there_is_any() -> None:
-    last = Ending(run="3", status="failed")
-    assert "left" not in to_row(Result(module="m", last=last))
-    left = Left(moment=(3, 1), tables=("t",))
-    assert to_row(Result(module="m", last=last, left=left))["left"] == {
+    last = LastOutcome(run="3", status="failed")
+    assert "left" not in to_row(ToolResult(module="m", last=last))
+    left = UncertainWrites(moment=(3, 1), tables=("t",))
+    assert to_row(ToolResult(module="m", last=last, left=left))["left"] == {
         "run": 3,
         "number": 1,
         "tables": ("t",),

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.file_hashes import DatabaseMark
-from discover_orch.staleness.fingerprint import Database, Fingerprint
-from discover_orch.staleness.last_result import Ending, Result, Success
+from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
+from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
 from discover_orch.staleness.memory import KnownDatabase, Memory, flows_stamp, read_flows
 from discover_orch.state.store import append_sealed, read_sealed, write_sealed
 from tests.support.permissions import run_bound
 
 
-def make(module: str = "src.a", run: str = "1", **more: Any) -> Result:
-    return Result(module=module, last=Ending(run=run, status="passed"), **more)
+def make(module: str = "src.a", run: str = "1", **more: Any) -> ToolResult:
+    return ToolResult(module=module, last=LastOutcome(run=run, status="passed"), **more)
 
 
 WHOLE = make(
     success=Success(
         run=1,
         fingerprint=Fingerprint(
-            files={"in.csv": "1"}, database=Database(name="sqlite:///data.db", epoch=1)
+            files={"in.csv": "1"}, database=DatabaseIdentity(name="sqlite:///data.db", epoch=1)
         ),
         marks={"in.csv": (1, 2, 3)},
         flow=Dataflow(reads=("in.csv",), tables_written=("raw",)),

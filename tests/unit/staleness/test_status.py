@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.model.observation import Seen
-from discover_orch.planning import view as looking
-from discover_orch.planning.params import KeyValue, Values
+from discover_orch.model.observation import Observation
+from discover_orch.planning import project_view
+from discover_orch.planning.params import GivenParams, KeyValue
 from discover_orch.state.journal import begin_run, read_record
 from tests.conftest import Project
 from tests.support.journals import started, tool_started
-from tests.support.recorded import database, record, remaining, seen, stale, standings, view_of
+from tests.support.recorded import database, freshnesses, record, remaining, seen, stale, view_of
 
 CONFIG = "[tool.orch]\nstages = ['one', 'two']\n"
 
@@ -44,13 +44,13 @@ def updating(project: Project) -> Path:
     )
 
 
-UPDATES = Seen(tables_read=("t",), tables_written=("t",), database="data.db")
-READS = Seen(tables_read=("t",), database="data.db")
+UPDATES = Observation(tables_read=("t",), tables_written=("t",), database="data.db")
+READS = Observation(tables_read=("t",), database="data.db")
 SIGHTS = {"a": UPDATES, "b": UPDATES, "c": READS}
 
 
 def test_before_the_first_run_nothing_ever_ran(updating: Path) -> None:
-    found = standings(updating)
+    found = freshnesses(updating)
     assert {one.word for one in found.values()} == {"never"}
     assert {one.sentences for one in found.values()} == {("never ran",)}
 
@@ -92,7 +92,7 @@ def test_of_several_writers_the_later_one_alone_is_a_reason(updating: Path) -> N
 def test_a_failed_run_of_a_writer_wrote_nothing(updating: Path) -> None:
     record(updating, SIGHTS)
     record(updating, SIGHTS, "a", ends={"a": "failed"})
-    found = standings(updating)
+    found = freshnesses(updating)
     assert (found["a"].word, found["a"].reasons) == ("failed", ("failed (run 2)",))
     assert found["c"].reasons == ()
 
@@ -160,14 +160,14 @@ def test_a_connection_that_is_no_file_is_remembered_though_the_run_was_killed(
             "src/b.py": tool("two"),
         }
     )
-    record(root, {"a": Seen(is_unclear=True)}, broken_off="b")
+    record(root, {"a": Observation(is_unclear=True)}, broken_off="b")
     assert set(stale(root)) == {"b"}
 
 
 def test_a_tool_whose_statements_nobody_saw_comes_after_all_that_used_the_database(
     updating: Path,
 ) -> None:
-    unclear = Seen(is_unclear=True, database="data.db")
+    unclear = Observation(is_unclear=True, database="data.db")
     record(updating, {**SIGHTS, "a": unclear})
     assert stale(updating) == {}
     record(updating, {**SIGHTS, "a": unclear}, "a")
@@ -192,7 +192,7 @@ def chain(project: Project) -> Path:
     )
 
 
-def flow(root: Path, name: str) -> Seen:
+def flow(root: Path, name: str) -> Observation:
     """`a` reads a file and writes another, which `b` reads; `c` reads what `b` writes."""
     paths = {"a": ("in.csv", "a.csv"), "b": ("a.csv", "b.csv"), "c": ("b.csv", "c.csv")}
     read, written = paths.get(name, ("in.csv", "d.csv"))
@@ -202,7 +202,7 @@ def flow(root: Path, name: str) -> Seen:
     return seen(root, read=(read,), written=(written,))
 
 
-def flows(root: Path) -> dict[str, Seen]:
+def flows(root: Path) -> dict[str, Observation]:
     return {name: flow(root, name) for name in "abcd"}
 
 
@@ -227,7 +227,7 @@ def test_a_tool_with_reasons_of_its_own_tells_those_alone(chain: Path) -> None:
 
 
 def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Path) -> None:
-    record(chain, {**flows(chain), "d": Seen()})
+    record(chain, {**flows(chain), "d": Observation()})
     (chain / "src/b.py").write_text(tool(AFTER="a", run="def run(): return {}"))
     found = stale(chain)
     assert found["d"] == ("b is stale, and may be upstream (no read of this tool was seen)",)
@@ -237,7 +237,7 @@ def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Pa
 def test_the_tool_that_is_named_is_one_that_it_may_really_depend_on(chain: Path) -> None:
     """`a` is stale too, but writes only what others read; of `b` nobody knows what it writes."""
     (chain / "src/b.py").write_text(tool(AFTER=()))
-    record(chain, {**flows(chain), "b": Seen(), "c": seen(chain), "d": flow(chain, "d")})
+    record(chain, {**flows(chain), "b": Observation(), "c": seen(chain), "d": flow(chain, "d")})
     for name in "ab":
         (chain / f"src/{name}.py").write_text(tool(AFTER=(), run="def run(): return {}"))
     found = stale(chain)
@@ -249,10 +249,10 @@ def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> N
     record(chain, flows(chain))
     (chain / "src/a.py").write_text(tool(run="def run(): return {}"))
     left = remaining(chain)
-    assert not left.standings(within=["src.a", "src.c"])["src.c"].is_fresh
-    assert left.standings(within=["src.b", "src.c"])["src.c"].is_fresh
-    assert not left.standings(within=["src.b", "src.c"])["src.a"].is_fresh
-    assert left.standings(within=["src.a"])["src.c"].is_fresh
+    assert not left.freshnesses(within=["src.a", "src.c"])["src.c"].is_fresh
+    assert left.freshnesses(within=["src.b", "src.c"])["src.c"].is_fresh
+    assert not left.freshnesses(within=["src.b", "src.c"])["src.a"].is_fresh
+    assert left.freshnesses(within=["src.a"])["src.c"].is_fresh
 
 
 # How it ended.
@@ -271,7 +271,7 @@ def test_a_tool_that_did_not_end_well_is_stale(
 ) -> None:
     record(chain, flows(chain))
     record(chain, {}, "d", ends={"d": status})  # type: ignore[dict-item]
-    found = standings(chain)["d"]
+    found = freshnesses(chain)["d"]
     assert (found.reasons, found.word) == ((sentence,), word)
 
 
@@ -284,21 +284,21 @@ def test_a_tool_whose_turn_never_came_is_as_it_was(chain: Path, status: str) -> 
 
 def test_a_tool_that_was_tried_has_not_never_run(chain: Path) -> None:
     record(chain, {}, "d", ends={"d": "interrupted"})
-    assert standings(chain)["d"].state == "stale"
+    assert freshnesses(chain)["d"].state == "stale"
     record(chain, {}, "d", ends={"d": "failed"})
-    assert standings(chain)["d"].state == "failed"
-    assert standings(chain)["a"].state == "never"
+    assert freshnesses(chain)["d"].state == "failed"
+    assert freshnesses(chain)["a"].state == "never"
 
 
 def test_a_tool_that_was_rolled_back_makes_no_other_stale_by_that(chain: Path) -> None:
     """What is downstream rests on its success before; it counts for what is to run."""
     record(chain, flows(chain))
     record(chain, {}, "a", ends={"a": "failed"})
-    assert {name: one.state for name, one in standings(chain).items() if not one.is_fresh} == {
+    assert {name: one.state for name, one in freshnesses(chain).items() if not one.is_fresh} == {
         "a": "failed"
     }
     (chain / "src/a.py").write_text(tool(AFTER=(), run="def run(): return {}"))
-    assert standings(chain)["b"].state == "stale"
+    assert freshnesses(chain)["b"].state == "stale"
 
 
 def test_a_tool_that_is_marked_so_is_always_stale(project: Project) -> None:
@@ -325,14 +325,14 @@ UNKNOWN = "nobody knows how it ended (run 2 was killed): its work may be in the 
 def test_a_tool_of_a_killed_run_is_unknown_until_it_runs_again(chain: Path) -> None:
     record(chain, flows(chain))
     killed(chain)
-    found = standings(chain)
+    found = freshnesses(chain)
     assert (found["a"].word, found["a"].reasons) == ("unknown", (UNKNOWN,))
     assert found["b"].reasons == ()
     record(chain, flows(chain), "c")  # the next run hides that one
-    found = standings(chain)
+    found = freshnesses(chain)
     assert (found["a"].word, found["a"].reasons) == ("unknown", (UNKNOWN,))
     record(chain, flows(chain), "a")
-    assert standings(chain)["a"].word == ""
+    assert freshnesses(chain)["a"].word == ""
 
 
 def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
@@ -340,7 +340,7 @@ def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
     journal = begin_run(str(chain))
     journal.write(started(journal.run, ("a", "b")))  # of this process
     journal.write(tool_started("a"))
-    found = standings(chain)
+    found = freshnesses(chain)
     assert (found["a"].word, found["a"].reasons) == ("running", ("is running (run 2)",))
     journal.close()
 
@@ -348,8 +348,8 @@ def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
 def test_a_run_that_was_broken_off_knows_no_end_of_the_tool_that_ran(chain: Path) -> None:
     record(chain, flows(chain))
     record(chain, flows(chain), broken_off="b")
-    assert standings(chain)["b"].reasons == (UNKNOWN,)
-    assert standings(chain)["c"].reasons == ()
+    assert freshnesses(chain)["b"].reasons == (UNKNOWN,)
+    assert freshnesses(chain)["c"].reasons == ()
     ended = read_record(str(chain), "2")
     assert ended is not None
     assert [one.status for one in ended.tools] == ["passed", "unknown", "not_run", "not_run"]
@@ -359,7 +359,7 @@ def test_what_was_accepted_after_a_kill_is_known(chain: Path) -> None:
     record(chain, flows(chain))
     killed(chain)
     left = remaining(chain)
-    assert left.accept(looking.plan(view_of(chain), ["a"]))
+    assert left.accept(project_view.plan(view_of(chain), ["a"]))
     assert stale(chain) == {}
     record(chain, flows(chain), "c")
     assert "a" not in stale(chain)
@@ -371,7 +371,7 @@ def test_what_was_accepted_after_a_kill_is_known(chain: Path) -> None:
 def test_a_parameter_that_would_be_another_one_now_is_a_reason(project: Project) -> None:
     run = "def run(*, since: str = '', api_key: str = '', **more): pass"
     root = project({"orch.toml": "", "src/a.py": tool(run=run)})
-    given = Values(options={"since": ("2024",), "api_key": ("secret-1",)})
+    given = GivenParams(options={"since": ("2024",), "api_key": ("secret-1",)})
     record(root, values=given)
     assert stale(root, given) == {}
     assert stale(root, replace(given, options={**given.options, "api_key": ("other",)})) == {}
@@ -449,7 +449,7 @@ def test_what_was_left_survives_that_nobody_knows_how_the_next_try_ended(updatin
 
 def test_statements_that_went_unseen_may_have_left_anything(updating: Path) -> None:
     record(updating, SIGHTS)
-    unseen = Seen(is_unclear=True, has_committed=True, database="data.db")
+    unseen = Observation(is_unclear=True, has_committed=True, database="data.db")
     record(updating, {"a": unseen}, "a", ends={"a": "failed"})
     assert stale(updating)["c"] == (
         "the database was used by a (run 2), in a way that cannot be seen",

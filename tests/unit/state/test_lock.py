@@ -13,12 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.state.lock import INTERVAL, NAME, OWNER, SILENT, TAKEOVER, Holder, Lock
+from discover_orch.state.lock import (
+    INTERVAL,
+    NAME,
+    OWNER,
+    SILENT,
+    TAKEOVER,
+    LockHolder,
+    ProjectLock,
+)
 from discover_orch.state.store import FOLDER
 
 
 def test_one_holds_it_and_the_other_is_told_who(tmp_path: Path) -> None:
-    one, other = Lock(str(tmp_path)), Lock(str(tmp_path))
+    one, other = ProjectLock(str(tmp_path)), ProjectLock(str(tmp_path))
     assert one.take() is None
     holder = other.take()
     assert holder is not None
@@ -32,7 +40,7 @@ def test_one_holds_it_and_the_other_is_told_who(tmp_path: Path) -> None:
 
 
 def test_releasing_what_is_not_held_does_nothing(tmp_path: Path) -> None:
-    lock = Lock(str(tmp_path))
+    lock = ProjectLock(str(tmp_path))
     lock.release()
     assert lock.take() is None
     lock.release()
@@ -41,24 +49,24 @@ def test_releasing_what_is_not_held_does_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": "x", "since": 1}', b"\xff" * 5000])
 def test_a_holder_that_cannot_be_read_still_holds(tmp_path: Path, text: bytes) -> None:
-    one, other = Lock(str(tmp_path)), Lock(str(tmp_path))
+    one, other = ProjectLock(str(tmp_path)), ProjectLock(str(tmp_path))
     assert one.take() is None
     (tmp_path / FOLDER / NAME).write_bytes(text)
-    assert other.take() == Holder()
-    assert Holder().sentence == "another run of this project is going on"
+    assert other.take() == LockHolder()
+    assert LockHolder().sentence == "another run of this project is going on"
     one.release()
 
 
 def test_a_file_that_is_left_behind_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / NAME).write_text('{"pid": 1, "since": "00:00:00"}')
-    lock = Lock(str(tmp_path))
+    lock = ProjectLock(str(tmp_path))
     assert lock.take() is None
     lock.release()
 
 
 def test_a_child_process_does_not_inherit_it(tmp_path: Path) -> None:
-    one, other = Lock(str(tmp_path)), Lock(str(tmp_path))
+    one, other = ProjectLock(str(tmp_path)), ProjectLock(str(tmp_path))
     assert one.take() is None
     with subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
@@ -72,7 +80,7 @@ def test_a_child_process_does_not_inherit_it(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_locked_there_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file")
-    lock = Lock(str(tmp_path))
+    lock = ProjectLock(str(tmp_path))
     assert lock.take() is None
     lock.release()
 
@@ -93,7 +101,7 @@ def owner_file(root: Path) -> Path:
 
 def write_owner(root: Path, **changes: object) -> None:
     """A record as this process would make it, but for some changes."""
-    lock = Lock(str(root))
+    lock = ProjectLock(str(root))
     assert lock.take() is None
     mine = json.loads(owner_file(root).read_text())
     lock.release()
@@ -102,7 +110,7 @@ def write_owner(root: Path, **changes: object) -> None:
 
 @pytest.mark.usefixtures("without_locks")
 def test_without_locks_a_record_stands_for_one(tmp_path: Path) -> None:
-    one, other = Lock(str(tmp_path)), Lock(str(tmp_path))
+    one, other = ProjectLock(str(tmp_path)), ProjectLock(str(tmp_path))
     assert one.take() is None
     holder = other.take()
     assert holder is not None
@@ -123,7 +131,7 @@ def test_a_record_whose_owner_is_no_more_is_taken_over(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     write_owner(tmp_path, **changes)
-    lock = Lock(str(tmp_path))
+    lock = ProjectLock(str(tmp_path))
     assert lock.take() is None
     assert json.loads(owner_file(tmp_path).read_text())["pid"] == os.getpid()
     lock.release()
@@ -133,7 +141,7 @@ def test_a_record_whose_owner_is_no_more_is_taken_over(
 @pytest.mark.usefixtures("without_locks")
 def test_a_record_of_another_machine_is_held_whatever_is_here(tmp_path: Path) -> None:
     write_owner(tmp_path, host="another", pid=1 << 40, boot="another")
-    assert Lock(str(tmp_path)).take() == Holder(pid=1 << 40, since=since_of(tmp_path))
+    assert ProjectLock(str(tmp_path)).take() == LockHolder(pid=1 << 40, since=since_of(tmp_path))
 
 
 def since_of(root: Path) -> str:
@@ -145,12 +153,12 @@ def since_of(root: Path) -> str:
 def test_a_record_that_says_nothing_is_held_for_a_while(tmp_path: Path, text: bytes) -> None:
     (tmp_path / FOLDER).mkdir()
     owner_file(tmp_path).write_bytes(text)
-    assert Lock(str(tmp_path)).take() == Holder()
+    assert ProjectLock(str(tmp_path)).take() == LockHolder()
     past = os.stat(owner_file(tmp_path)).st_mtime - 2 * SILENT
     os.utime(owner_file(tmp_path), (past, past))
-    lock = Lock(str(tmp_path))
+    lock = ProjectLock(str(tmp_path))
     if text == b'{"pid": 1}':  # it names no machine
-        assert lock.take() == Holder()
+        assert lock.take() == LockHolder()
     else:
         assert lock.take() is None
     lock.release()
@@ -161,11 +169,11 @@ def test_only_one_may_take_over_at_a_time_and_not_for_ever(tmp_path: Path) -> No
     write_owner(tmp_path, pid=1 << 40)
     guard = tmp_path / FOLDER / TAKEOVER
     guard.write_text("")
-    assert Lock(str(tmp_path)).take() is not None
+    assert ProjectLock(str(tmp_path)).take() is not None
     past = os.stat(guard).st_mtime - 2 * SILENT
     os.utime(guard, (past, past))
-    assert Lock(str(tmp_path)).take() is not None
-    lock = Lock(str(tmp_path))
+    assert ProjectLock(str(tmp_path)).take() is not None
+    lock = ProjectLock(str(tmp_path))
     assert lock.take() is None
     lock.release()
     assert not guard.exists()
@@ -173,7 +181,7 @@ def test_only_one_may_take_over_at_a_time_and_not_for_ever(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("without_locks")
 def test_a_record_that_another_one_has_made_meanwhile_is_not_removed(tmp_path: Path) -> None:
-    lock = Lock(str(tmp_path))
+    lock = ProjectLock(str(tmp_path))
     assert lock.take() is None
     owner_file(tmp_path).write_text(json.dumps({"pid": os.getpid(), "since": "another"}))
     lock.release()
@@ -184,7 +192,7 @@ def test_a_record_that_another_one_has_made_meanwhile_is_not_removed(tmp_path: P
 def test_whoever_waits_for_a_record_gets_it_when_it_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = Lock(str(tmp_path)), Lock(str(tmp_path))
+    one, other = ProjectLock(str(tmp_path)), ProjectLock(str(tmp_path))
     assert one.take() is None
     waited: list[float] = []
 
@@ -210,7 +218,7 @@ def test_of_many_processes_one_at_a_time_has_the_record_though_some_are_killed(
         "fcntl.flock = refuse\n"
         "from discover_orch.state import lock\n"
         "lock.INTERVAL = 0.001\n"
-        "one = lock.Lock(sys.argv[1])\n"
+        "one = lock.ProjectLock(sys.argv[1])\n"
         "assert one.take(waits=True) is None\n"
         "path = os.path.join(sys.argv[1], 'count')\n"
         "os.close(os.open(path + '.busy', os.O_CREAT | os.O_EXCL))\n"

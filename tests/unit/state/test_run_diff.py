@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from discover_orch.state.run_diff import Comparison, ParamChange, comparison
-from discover_orch.state.run_record import Given, Planned, RunRecord, ToolRecord
+from discover_orch.state.run_diff import ParamChange, RunDiff, comparison
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 
 
-def run(number: str, *tools: ToolRecord, plan: tuple[Planned, ...] = ()) -> RunRecord:
+def run(number: str, *tools: ToolRecord, plan: tuple[RecordedStep, ...] = ()) -> RunRecord:
     return RunRecord(run=number, status="passed", tools=tools, plan=plan)
 
 
@@ -14,12 +14,14 @@ def tool(name: str, status: str = "passed", duration: float | None = 1.0) -> Too
     return ToolRecord(name=name, module=f"src.{name}", status=status, duration=duration)
 
 
-def with_param(**params: str) -> tuple[Planned, ...]:
+def with_param(**params: str) -> tuple[RecordedStep, ...]:
     return (
-        Planned(
+        RecordedStep(
             module="src.a",
             name="a",
-            params={name: Given(texts=(text,), origin="-") for name, text in params.items()},
+            params={
+                name: RecordedParam(texts=(text,), origin="-") for name, text in params.items()
+            },
         ),
     )
 
@@ -56,9 +58,9 @@ def test_a_parameter_that_changed_came_or_went_is_told() -> None:
 
 def test_code_changed_where_both_runs_say_what_it_was() -> None:
     def coded(code: str) -> RunRecord:
-        return run(code, tool("a"), plan=(Planned(module="src.a", name="a", code=code),))
+        return run(code, tool("a"), plan=(RecordedStep(module="src.a", name="a", code=code),))
 
-    def changed(found: Comparison) -> bool | None:
+    def changed(found: RunDiff) -> bool | None:
         return found.tools[0].is_code_changed
 
     assert changed(comparison(coded("x"), coded("y"))) is True

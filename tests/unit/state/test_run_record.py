@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.state.run_record import (
-    Given,
+    RecordedParam,
     RunRecord,
     ToolRecord,
     read_ends,
@@ -182,9 +182,9 @@ def test_a_parameter_that_tools_got_differently_is_told_for_each() -> None:
         )
     )
     assert record.params == {
-        "fetch.since": Given(texts=("2024",), origin="--since"),
-        "parse.since": Given(texts=("2025",), origin="-p"),
-        "n": Given(texts=("2024",), origin="--since"),
-        "k": Given(texts=("v",), origin="-p"),
-        "token": Given(texts=("***",)),
+        "fetch.since": RecordedParam(texts=("2024",), origin="--since"),
+        "parse.since": RecordedParam(texts=("2025",), origin="-p"),
+        "n": RecordedParam(texts=("2024",), origin="--since"),
+        "k": RecordedParam(texts=("v",), origin="-p"),
+        "token": RecordedParam(texts=("***",)),
     }

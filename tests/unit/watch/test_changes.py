@@ -8,13 +8,13 @@ from discover_orch.execution.run_state import RunFinished
 from discover_orch.watch.feedback_loops import MOST as LOOPS
 from discover_orch.watch.schedule import WITH_STAGE
 from discover_orch.watch.watch_events import (
-    Began,
-    Broken,
-    Changed,
-    Remark,
+    CannotRun,
+    ChangesFound,
+    NoMeaningfulChange,
+    RunStarting,
     Scope,
-    Unchanged,
-    Waiting,
+    WatchNote,
+    WatchWaiting,
 )
 from tests.support.watched import ALL, FILES, Watch, answer, busy, gated, let_go, tool
 
@@ -24,7 +24,7 @@ from tests.support.watched import ALL, FILES, Watch, answer, busy, gated, let_go
 def test_a_save_runs_what_it_affects_and_says_why(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/helper.py": "x = 2\n"})
-    changed = watched.until(Changed)
+    changed = watched.until(ChangesFound)
     assert (changed.paths, changed.tools) == (("src/helper.py",), ("b",))
     assert changed.reasons == {"b": "src/helper.py changed"}
     assert (changed.stages, changed.not_affected) == (("s",), 3)
@@ -45,7 +45,7 @@ def test_the_new_text_is_what_runs(watch: Watch) -> None:
 def test_a_save_that_means_the_same_runs_nothing_and_is_told(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/a.py": tool("a0") + "# a comment\n"})
-    assert watched.until(Unchanged).paths == ("src/a.py",)
+    assert watched.until(NoMeaningfulChange).paths == ("src/a.py",)
     assert watched.settle() == []
 
 
@@ -66,7 +66,7 @@ def test_a_new_tool_runs_a_deleted_one_goes(watch: Watch) -> None:
     watched.save({"src/d.py": tool("d0")})
     assert watched.next_run().tools == ("d",)
     (watched.root / "src/d.py").unlink()
-    changed = watched.until(Changed)
+    changed = watched.until(ChangesFound)
     assert (changed.gone, changed.tools) == (("d",), ())
     assert watched.settle() == []
 
@@ -74,10 +74,10 @@ def test_a_new_tool_runs_a_deleted_one_goes(watch: Watch) -> None:
 def test_a_broken_module_is_told_once_and_its_tools_wait_for_the_mend(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/helper.py": "x = (\n"})
-    broken = watched.until(Broken)
+    broken = watched.until(CannotRun)
     assert [str(one.location) for one in broken.problems] == ["src/helper.py:1"]
     assert watched.settle() == []
-    assert len(watched.all_of(Broken)) == 1
+    assert len(watched.all_of(CannotRun)) == 1
     watched.save({"src/helper.py": "x = 3\n"})
     assert watched.next_run().tools == ("b",)
 
@@ -85,11 +85,11 @@ def test_a_broken_module_is_told_once_and_its_tools_wait_for_the_mend(watch: Wat
 def test_a_break_that_is_taken_back_runs_nothing(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/helper.py": "x = (\n"})
-    watched.until(Broken)
+    watched.until(CannotRun)
     watched.save({"src/helper.py": FILES["src/helper.py"]})
     assert watched.settle() == []
     watched.save({"src/helper.py": "x = (\n"})
-    watched.until(Broken)  # it is news again
+    watched.until(CannotRun)  # it is news again
 
 
 def test_a_tool_that_was_to_run_with_its_stage_and_was_held_runs_after_the_mend(
@@ -97,7 +97,7 @@ def test_a_tool_that_was_to_run_with_its_stage_and_was_held_runs_after_the_mend(
 ) -> None:
     watched = watch(scope="stage")
     watched.save({"src/helper.py": "x = (\n"})
-    watched.until(Broken)
+    watched.until(CannotRun)
     watched.save({"src/a.py": tool("a1")})
     assert watched.next_run().tools == ("a",)
     watched.save({"src/helper.py": FILES["src/helper.py"]})
@@ -108,9 +108,9 @@ def test_a_tool_that_was_to_run_with_its_stage_and_was_held_runs_after_the_mend(
 
 def test_what_is_broken_at_the_start_is_told_and_the_rest_runs(watch: Watch) -> None:
     watched = watch({"src/a.py": "STAGE = (\n"}, waits=False)
-    assert watched.until(Broken).problems
+    assert watched.until(CannotRun).problems
     assert "a" not in watched.next_run().tools
-    assert len(watched.all_of(Broken)) == 1
+    assert len(watched.all_of(CannotRun)) == 1
     watched.save({"src/a.py": tool("a1")})
     assert "a" in watched.next_run().tools
 
@@ -118,7 +118,7 @@ def test_what_is_broken_at_the_start_is_told_and_the_rest_runs(watch: Watch) -> 
 def test_a_broken_configuration_is_told_and_the_watch_goes_on(watch: Watch) -> None:
     watched = watch()
     watched.save({"orch.toml": "stages = [\n"})
-    assert watched.until(Broken).problems[0].location.path == "orch.toml"
+    assert watched.until(CannotRun).problems[0].location.path == "orch.toml"
     watched.save({"orch.toml": FILES["orch.toml"]})
     assert watched.settle() == []
 
@@ -159,7 +159,7 @@ def test_a_module_that_a_tool_writes_counts_once(watch: Watch) -> None:
     )
     watched.until_printed("x is 0\n")
     watched.until_printed("x is 1\n")
-    watched.until(Waiting)
+    watched.until(WatchWaiting)
     assert watched.settle() == []
 
 
@@ -172,15 +172,15 @@ def test_a_loop_is_noticed_named_and_let_be_until_it_is_saved_by_hand(watch: Wat
         },
         waits=False,
     )
-    remark = watched.until(Remark)
+    remark = watched.until(WatchNote)
     assert remark.problem.code == "loop"
     assert remark.problem.message.startswith("src/made.py ")
     assert LOOPS <= len(watched.runs) <= LOOPS + 2
     watched.settle()
     assert watched.settle() == []
-    assert len(watched.all_of(Remark)) == 1
+    assert len(watched.all_of(WatchNote)) == 1
     watched.save({"src/made.py": "x = 'by hand'\n"})
-    assert watched.until(Changed).tools == ("a",)
+    assert watched.until(ChangesFound).tools == ("a",)
 
 
 # Changes during a run.
@@ -191,7 +191,7 @@ def test_what_is_running_is_cancelled_and_what_did_not_finish_runs_anew(watch: W
     let_go(watched)
     (watched.root / "go").unlink()
     watched.save({"src/helper.py": "x = 2\n"})
-    changed = watched.until(Changed)
+    changed = watched.until(ChangesFound)
     assert (changed.during_run, changed.action, changed.tools) == (True, "restart", ("b",))
     watched.until(RunFinished)
     let_go(watched)
@@ -207,7 +207,7 @@ def test_what_is_running_is_cancelled_and_what_did_not_finish_runs_anew(watch: W
 def test_what_has_finished_runs_again_with_all_that_did_not(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/a.py": tool("a1")})
-    assert watched.until(Changed).action == "restart"
+    assert watched.until(ChangesFound).action == "restart"
     watched.until(RunFinished)
     let_go(watched)
     run = watched.next_run()
@@ -218,7 +218,7 @@ def test_what_has_finished_runs_again_with_all_that_did_not(watch: Watch) -> Non
 def test_what_only_waits_is_taken_in_by_the_run(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/c.py": tool("c1", stage="t")})
-    changed = watched.until(Changed)
+    changed = watched.until(ChangesFound)
     assert (changed.action, changed.tools) == ("none", ("c",))
     let_go(watched)
     watched.until_idle()
@@ -231,7 +231,7 @@ def test_what_only_waits_is_taken_in_by_the_run(watch: Watch) -> None:
 def test_what_it_does_not_concern_goes_on(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/other.py": "x = 1\n"})
-    changed = watched.until(Changed)
+    changed = watched.until(ChangesFound)
     assert (changed.tools, changed.action) == ((), "none")
     let_go(watched)
     watched.until_idle()
@@ -241,7 +241,7 @@ def test_what_it_does_not_concern_goes_on(watch: Watch) -> None:
 def test_a_new_tool_comes_behind_the_run(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/d.py": tool("d0", stage="t")})
-    assert watched.until(Changed).action == "after"
+    assert watched.until(ChangesFound).action == "after"
     let_go(watched)
     watched.until_idle()
     assert [one.tools for one in watched.runs] == [ALL, ("d",)]
@@ -250,7 +250,7 @@ def test_a_new_tool_comes_behind_the_run(watch: Watch) -> None:
 def test_what_waits_and_has_another_signature_is_planned_anew(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/c.py": tool("c1", stage="t").replace("run()", "run(*, x: str = 'y')")})
-    assert watched.until(Changed).action == "hold"
+    assert watched.until(ChangesFound).action == "hold"
     let_go(watched)
     watched.until_idle()
     first, second = watched.runs
@@ -262,7 +262,7 @@ def test_a_tool_that_must_not_be_cancelled_finishes_first(watch: Watch) -> None:
     tag = "from src import helper\nAFTER = 'a'\nORCH = {'cancel': False}"
     watched = busy(watch, {"src/b.py": gated("b0", top=tag)})
     watched.save({"src/helper.py": "x = 2\n"})
-    assert watched.until(Changed).action == "hold"
+    assert watched.until(ChangesFound).action == "hold"
     let_go(watched)
     watched.until_idle()
     first, second = watched.runs
@@ -273,7 +273,7 @@ def test_a_tool_that_must_not_be_cancelled_finishes_first(watch: Watch) -> None:
 def test_a_run_finishes_first_where_changes_queue(watch: Watch) -> None:
     watched = busy(watch, queues=True)
     watched.save({"src/helper.py": "x = 2\n"})
-    assert watched.until(Changed).action == "after"
+    assert watched.until(ChangesFound).action == "after"
     let_go(watched)
     watched.until_idle()
     first, second = watched.runs
@@ -285,7 +285,7 @@ def test_a_save_that_means_the_same_disturbs_no_run(watch: Watch) -> None:
     watched.save({"src/helper.py": "x = 1  # one\n"})
     assert answer(watched, "x")
     let_go(watched)
-    assert watched.until(Unchanged).paths == ("src/helper.py",)
+    assert watched.until(NoMeaningfulChange).paths == ("src/helper.py",)
     assert watched.settle() == []
     assert [one.status for one in watched.runs] == ["passed", "passed"]
 
@@ -296,7 +296,7 @@ def test_data_that_changes_during_a_run_counts_behind_it(watch: Watch) -> None:
     watched.save({"in.csv": "2\n"})
     let_go(watched)
     assert watched.until(RunFinished).status == "passed"
-    watched.until(Began)
+    watched.until(RunStarting)
     watched.until_idle()
     assert [one.tools for one in watched.runs] == [ALL, ("b",)]
 
@@ -309,12 +309,12 @@ def test_a_waiting_tool_whose_helper_breaks_does_not_stay_failed_when_the_break_
         {"src/c.py": tool("c0", stage="t", top="from src import late"), "src/late.py": "x = 1\n"},
     )
     watched.save({"src/late.py": "x = (\n"})
-    watched.until(Broken)
+    watched.until(CannotRun)
     let_go(watched)
     watched.until(RunFinished)
     watched.save({"src/late.py": "x = 1\n"})
     watched.until(RunFinished)
-    watched.until(Waiting)
+    watched.until(WatchWaiting)
     assert watched.settle() == []
     last = {name: end for run in watched.runs for name, end in run.ends.items()}
     assert last["c"] == "passed"

@@ -9,12 +9,12 @@ import pytest
 
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch import diagnostics as outlook_module
-from discover_orch.watch.diagnostics import Outlook, find_outlook
-from discover_orch.watch.project_state import Ground
-from discover_orch.watch.request import Request
+from discover_orch.watch import diagnostics
+from discover_orch.watch.diagnostics import WatchDiagnostics, find_outlook
+from discover_orch.watch.project_state import WatchedProject
+from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
 from tests.support.running import is_gone
 
@@ -40,29 +40,31 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pass
 
     monkeypatch.setattr(Noted, "start", start)
-    monkeypatch.setattr(outlook_module, "Supervisor", Noted)
+    monkeypatch.setattr(diagnostics, "Supervisor", Noted)
     return started
 
 
 def find(
     root: Path, *words: str, must_poll: bool = False, preload: tuple[str, ...] | None = None
-) -> Outlook:
-    request = Request(start=str(root), folder=None, words=words, values=Values(folder=str(root)))
-    found = find_outlook(Ground(request, {}), must_poll=must_poll, preload=preload)
+) -> WatchDiagnostics:
+    request = WatchRequest(
+        start=str(root), folder=None, words=words, values=GivenParams(folder=str(root))
+    )
+    found = find_outlook(WatchedProject(request, {}), must_poll=must_poll, preload=preload)
     assert not (root / "ran").exists()
     return found
 
 
 def test_it_says_what_is_watched_and_how(project: Project) -> None:
-    outlook = find(project(FILES))
-    assert (outlook.tools, outlook.files) == (1, 3)
-    assert outlook.mode in ("events", "polling", "mixed")
-    assert 0 < outlook.look < 5
-    assert outlook.interval > 0
-    folders = {one.path: one for one in outlook.folders}
+    diagnosis = find(project(FILES))
+    assert (diagnosis.tools, diagnosis.files) == (1, 3)
+    assert diagnosis.mode in ("events", "polling", "mixed")
+    assert 0 < diagnosis.look < 5
+    assert diagnosis.interval > 0
+    folders = {one.path: one for one in diagnosis.folders}
     assert (folders["src"].is_deep, folders["src"].inside) == (True, 2)
     assert (folders["."].is_deep, folders["."].inside) == (False, 1)
-    assert outlook.doubts == ()
+    assert diagnosis.warnings == ()
 
 
 def test_it_counts_the_data_that_tools_were_seen_to_read(project: Project) -> None:
@@ -70,9 +72,9 @@ def test_it_counts_the_data_that_tools_were_seen_to_read(project: Project) -> No
     flow = Dataflow(reads=("in.csv", "in/x.csv"), missed=("late.csv",), folders=("in",))
     (root / ".orch").mkdir()
     Memory(str(root)).write_flows({"src.a": flow, "src.gone": flow})
-    outlook = find(root)
-    assert (outlook.observed, outlook.listed) == (3, 1)
-    assert outlook.files == 5
+    diagnosis = find(root)
+    assert (diagnosis.observed, diagnosis.listed) == (3, 1)
+    assert diagnosis.files == 5
 
 
 def test_polling_can_be_asked_for(project: Project) -> None:
@@ -82,8 +84,8 @@ def test_polling_can_be_asked_for(project: Project) -> None:
 def test_what_the_watched_tools_import_is_imported_in_a_process_that_then_ends(
     project: Project, pids: list[int]
 ) -> None:
-    outlook = find(project(FILES))
-    assert [(name, wrong) for name, _, wrong in outlook.imports] == [("decimal", "")]
+    diagnosis = find(project(FILES))
+    assert [(name, wrong) for name, _, wrong in diagnosis.imports] == [("decimal", "")]
     (pid,) = pids
     assert is_gone(pid)
 
@@ -118,8 +120,8 @@ def test_imports_that_end_the_process_are_a_doubt(
 ) -> None:
     root = project({**FILES, "lib/deadly.py": "import os; os._exit(3)\n"})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
-    outlook = find(root, preload=("deadly",))
-    (doubt,) = outlook.doubts
+    diagnosis = find(root, preload=("deadly",))
+    (doubt,) = diagnosis.warnings
     assert doubt.message == ("the imports ahead end the process: it exited with code 3 by os._exit")
     assert doubt.severity == "warning"
     assert "preload" in doubt.hint
@@ -131,8 +133,8 @@ def test_imports_that_never_end_are_a_doubt(
 ) -> None:
     root = project({**FILES, "lib/endless.py": "import os\nos.mkfifo('gate')\nopen('gate')\n"})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
-    monkeypatch.setattr(outlook_module, "PATIENCE", 0.1)
-    (doubt,) = find(root, preload=("endless",)).doubts
+    monkeypatch.setattr(diagnostics, "PATIENCE", 0.1)
+    (doubt,) = find(root, preload=("endless",)).warnings
     assert doubt.message == "the imports ahead take longer than 0.1 s"
     assert is_gone(pids[0])
 
@@ -142,7 +144,7 @@ def test_a_module_of_the_project_with_the_name_of_an_installed_one_is_a_doubt(
 ) -> None:
     root = project({**FILES, "lib/one.py": "import two\n", "lib/two.py": "", "two.py": ""})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
-    (doubt,) = find(root, preload=("one",)).doubts
+    (doubt,) = find(root, preload=("one",)).warnings
     assert doubt.message == "the project has modules named as installed ones: two"
 
 

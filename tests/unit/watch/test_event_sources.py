@@ -19,12 +19,12 @@ from discover_orch.watch.event_sources import (
     MORE,
     SHARE,
     SOON,
-    Attention,
-    Calm,
-    Found,
-    Occurrence,
-    Pressed,
-    Wished,
+    EventSources,
+    FilesChanged,
+    KeyPressed,
+    SignalReceived,
+    SourceEvent,
+    WatchProblem,
 )
 from discover_orch.watch.files.debounce import (
     HOLD_CAP,
@@ -34,12 +34,12 @@ from discover_orch.watch.files.debounce import (
     SOUND,
     UNSOUND,
     Debouncer,
-    Hint,
+    FileEvent,
     Kind,
     Look,
 )
 from discover_orch.watch.files.watcher import Mode, Watcher
-from discover_orch.watch.snapshot import News
+from discover_orch.watch.snapshot import SnapshotDiff
 
 DEAF = Problem(code="no-events", message="nothing is told", severity="warning")
 SICK = Problem(code="watch-limit", message="too many", severity="warning")
@@ -57,7 +57,7 @@ class ScriptedWatcher(Watcher):
     """Gives the hints that it was told; subscribes to nothing."""
 
     def __init__(self, clock: Clock) -> None:
-        self.hints: list[Hint] = []
+        self.hints: list[FileEvent] = []
         self.checked: list[int | None] = []
         self.news: list[Problem] = []
         self.missed: Problem | None = None
@@ -67,10 +67,10 @@ class ScriptedWatcher(Watcher):
         self._clock = clock
 
     def says(self, kind: Kind, path: str, *, is_folder: bool = False) -> None:
-        hint = Hint(kind=kind, path=path, at=self._clock.now, is_folder=is_folder)
+        hint = FileEvent(kind=kind, path=path, at=self._clock.now, is_folder=is_folder)
         self.hints.append(hint)
 
-    def take(self) -> list[Hint]:
+    def take(self) -> list[FileEvent]:
         taken, self.hints = self.hints, []
         return taken
 
@@ -119,14 +119,14 @@ class ScriptedEye:
         self.judged.append(path)
         return self.looks.get(path, "sound")
 
-    def look(self, hinted: Collection[str] = ()) -> News:
+    def look(self, hinted: Collection[str] = ()) -> SnapshotDiff:
         assert not hinted
         self.looked += 1
         if self.clock is not None:
             self.clock.now += self.takes
         found, self.changed = self.changed, ()
         self.differs |= dict.fromkeys(found)
-        return News(paths=found)
+        return SnapshotDiff(paths=found)
 
     def differing(self) -> dict[str, Problem | None]:
         return self.differs
@@ -145,31 +145,31 @@ class TypedKeys:
 
 
 class Listening:
-    """An `Attention` and all that it listens to."""
+    """An `EventSources` and all that it listens to."""
 
     def __init__(self, root: Path, *, least: float = 0.0) -> None:
         self.root = root
         self.clock = Clock()
         self.signals = Signals()
         self.watcher = ScriptedWatcher(self.clock)
-        self.eye = ScriptedEye()
+        self.detector = ScriptedEye()
         self.keys = TypedKeys()
-        self.attention = Attention(
+        self.attention = EventSources(
             self.signals,
             self.watcher,
             Debouncer(least=least),
-            lambda: self.eye,
+            lambda: self.detector,
             keys=self.keys,
             root=str(root),
             clock=self.clock,
         )
 
-    def after(self, seconds: float) -> list[Occurrence]:
+    def after(self, seconds: float) -> list[SourceEvent]:
         self.clock.now += seconds
         return self.attention.take()
 
     def saves(self, path: str, look: Look = "sound") -> None:
-        self.eye.looks[path] = look
+        self.detector.looks[path] = look
         self.watcher.says("written", path)
         assert self.attention.take() == []
 
@@ -185,8 +185,8 @@ def listening(tmp_path: Path) -> Iterator[Listening]:
         signal.signal(number, handler)
 
 
-def calm(*paths: str, is_rescan: bool = False) -> list[Occurrence]:
-    return [Calm(paths=paths, is_rescan=is_rescan)]
+def calm(*paths: str, is_rescan: bool = False) -> list[SourceEvent]:
+    return [FilesChanged(paths=paths, is_rescan=is_rescan)]
 
 
 def near(seconds: float) -> object:
@@ -242,25 +242,25 @@ def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
     assert 0 < listening.attention.patience <= BREATH
     listening.saves("src/b.py")
     listening.watcher.more = False
-    assert listening.after(SOUND + 0.001) == [Calm(paths=("src/a.py", "src/b.py"))]
+    assert listening.after(SOUND + 0.001) == [FilesChanged(paths=("src/a.py", "src/b.py"))]
     listening.saves("src/a.py")
     listening.watcher.more = True  # and for ever, as where a tool writes all the time
     assert listening.after(SOUND + 0.001) == []
-    assert listening.after(MORE) == [Calm(paths=("src/a.py",))]
+    assert listening.after(MORE) == [FilesChanged(paths=("src/a.py",))]
 
 
 def test_what_cannot_matter_is_not_heard(listening: Listening) -> None:
     listening.watcher.says("written", "noise.log")
     assert listening.after(0.0) == listening.after(0.1) == []
-    assert (listening.eye.judged, listening.attention.heard) == ([], 0)
+    assert (listening.detector.judged, listening.attention.heard) == ([], 0)
     listening.saves("src/a.py")
-    assert (listening.eye.judged, listening.attention.heard) == (["src/a.py"], 1)
+    assert (listening.detector.judged, listening.attention.heard) == (["src/a.py"], 1)
 
 
 def test_a_folder_is_not_judged_and_asks_for_a_look_at_everything(listening: Listening) -> None:
     listening.watcher.says("created", "src/new", is_folder=True)
     listening.attention.take()
-    assert listening.eye.judged == []
+    assert listening.detector.judged == []
     assert listening.after(0.1) == calm("src/new", is_rescan=True)
 
 
@@ -336,18 +336,18 @@ def test_when_git_has_been_at_work_everything_is_looked_at(listening: Listening)
 
 
 def test_a_look_finds_what_no_event_told_once_it_stays_as_it_is(listening: Listening) -> None:
-    listening.eye.changed = ("src/a.py",)
+    listening.detector.changed = ("src/a.py",)
     assert listening.after(LEAST) == []
     assert listening.attention.patience == near(CONFIRM)
     assert listening.after(CONFIRM) == []
-    assert (listening.eye.looked, listening.watcher.misses) == (2, 1)
+    assert (listening.detector.looked, listening.watcher.misses) == (2, 1)
     assert listening.after(0.06) == calm("src/a.py")
 
 
 def test_what_changes_from_look_to_look_is_still_being_written(listening: Listening) -> None:
-    listening.eye.changed = ("src/a.py",)
+    listening.detector.changed = ("src/a.py",)
     listening.after(LEAST)
-    listening.eye.changed = ("src/a.py",)
+    listening.detector.changed = ("src/a.py",)
     assert listening.after(CONFIRM) == []
     assert (listening.watcher.misses, listening.attention.heard) == (0, 0)
     listening.after(CONFIRM)
@@ -355,9 +355,9 @@ def test_what_changes_from_look_to_look_is_still_being_written(listening: Listen
 
 
 def test_what_was_told_of_after_all_was_not_missed(listening: Listening) -> None:
-    listening.eye.changed = ("src/a.py",)
+    listening.detector.changed = ("src/a.py",)
     listening.after(LEAST)
-    listening.eye.differs.clear()  # its event came, and a run is about it
+    listening.detector.differs.clear()  # its event came, and a run is about it
     listening.after(CONFIRM)
     assert listening.watcher.misses == 0
     assert listening.after(0.1) == []
@@ -367,36 +367,36 @@ def test_looks_are_as_far_apart_as_the_watcher_says(listening: Listening) -> Non
     listening.after(LEAST)
     assert listening.attention.patience == near(2.0)
     listening.after(1.999)
-    assert listening.eye.looked == 1
+    assert listening.detector.looked == 1
     listening.watcher.pause = 0.0
     listening.after(0.002)
-    assert listening.eye.looked == 2
+    assert listening.detector.looked == 2
     assert listening.attention.patience == near(LEAST)
 
 
 def test_looks_that_take_long_are_further_apart(listening: Listening) -> None:
-    listening.eye.clock, listening.eye.takes = listening.clock, 0.5
+    listening.detector.clock, listening.detector.takes = listening.clock, 0.5
     listening.after(LEAST)
     assert listening.attention.patience == near(0.5 / SHARE)
 
 
 def test_a_look_that_finds_nothing_is_no_miss(listening: Listening) -> None:
     listening.after(LEAST)
-    assert (listening.eye.looked, listening.watcher.misses) == (1, 0)
+    assert (listening.detector.looked, listening.watcher.misses) == (1, 0)
 
 
 def test_the_second_miss_is_told(listening: Listening) -> None:
     listening.watcher.missed = DEAF
-    listening.eye.changed = ("src/a.py",)
+    listening.detector.changed = ("src/a.py",)
     listening.after(LEAST)
-    assert listening.after(CONFIRM) == [Found(problem=DEAF)]
+    assert listening.after(CONFIRM) == [WatchProblem(problem=DEAF)]
 
 
 def test_the_health_of_the_watcher_is_looked_at_with_the_folders_that_were_found(
     listening: Listening,
 ) -> None:
     listening.watcher.news = [SICK]
-    assert listening.after(LEAST) == [Found(problem=SICK)]
+    assert listening.after(LEAST) == [WatchProblem(problem=SICK)]
     assert listening.after(2.0) == []
     assert listening.watcher.checked == [7, 7]
 
@@ -406,9 +406,9 @@ def test_while_a_burst_goes_on_the_disk_is_left_to_the_look_at_its_end(
 ) -> None:
     listening.clock.now += LEAST - 0.001
     listening.saves("src/a.py", "unsound")
-    listening.eye.changed = ("src/b.py",)
+    listening.detector.changed = ("src/b.py",)
     listening.after(0.002)
-    assert (listening.eye.looked, listening.watcher.misses) == (0, 0)
+    assert (listening.detector.looked, listening.watcher.misses) == (0, 0)
     assert listening.watcher.checked == [7]
 
 
@@ -417,7 +417,7 @@ def test_a_run_that_begins_is_followed_by_a_look(listening: Listening) -> None:
     listening.attention.look_soon()
     assert listening.attention.patience == near(SOON)
     listening.after(SOON)
-    assert listening.eye.looked == 2
+    assert listening.detector.looked == 2
 
 
 # Keys and signals.
@@ -428,9 +428,9 @@ def test_keys_and_signals_never_wait_and_come_first(listening: Listening) -> Non
     listening.keys.lines = ["a", ""]
     os.kill(os.getpid(), signal.SIGINT)
     assert listening.after(SOUND + 1e-6) == [
-        Wished(wish="interrupt"),
-        Pressed(key="a"),
-        Pressed(key=""),
+        SignalReceived(wish="interrupt"),
+        KeyPressed(key="a"),
+        KeyPressed(key=""),
         *calm("src/a.py"),
     ]
     assert listening.attention.signal == signal.SIGINT
@@ -439,15 +439,15 @@ def test_keys_and_signals_never_wait_and_come_first(listening: Listening) -> Non
 def test_they_pass_while_a_burst_goes_on_and_the_burst_is_not_lost(listening: Listening) -> None:
     listening.saves("src/a.py", "unsound")
     listening.keys.lines = ["q"]
-    assert listening.after(0.0) == [Pressed(key="q")]
+    assert listening.after(0.0) == [KeyPressed(key="q")]
     os.kill(os.getpid(), signal.SIGTSTP)
-    assert listening.after(0.0) == [Wished(wish="suspend")]
+    assert listening.after(0.0) == [SignalReceived(wish="suspend")]
     assert listening.after(UNSOUND) == calm("src/a.py")
 
 
 def test_it_waits_without_keys(tmp_path: Path) -> None:
     clock, signals = Clock(), Signals()
-    attention = Attention(
+    attention = EventSources(
         signals,
         ScriptedWatcher(clock),
         Debouncer(),

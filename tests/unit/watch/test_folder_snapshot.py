@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.watch.folder_snapshot import Listings, split
+from discover_orch.watch.folder_snapshot import FolderSnapshots, split
 from tests.conftest import Project
 
 
-def make(root: Path, *folders: str, nobodys: Iterable[str] = ()) -> Listings:
+def make(root: Path, *folders: str, nobodys: Iterable[str] = ()) -> FolderSnapshots:
     """Arranged, and looked at as they stand."""
-    made = Listings(str(root))
+    made = FolderSnapshots(str(root))
     made.arrange(folders, frozenset(nobodys))
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from discover_orch.execution.run_state import RunFinished
-from discover_orch.watch.watch_events import Answered, Broken, Waiting
+from discover_orch.watch.watch_events import CannotRun, KeyAnswered, WatchWaiting
 from tests.support.watched import ALL, FILES, SENTINEL, Watch, answer, busy, gated, let_go, tool
 
 
@@ -93,7 +93,7 @@ def test_in_a_pause_keys_run_all_the_same(watch: Watch) -> None:
     watched.press("a")
     assert watched.next_run().tools == ALL
     waiting = watched.seen[-1]
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, WatchWaiting)
     assert waiting.is_paused
 
 
@@ -112,7 +112,7 @@ def test_a_pause_during_a_run_lets_it_finish_and_holds_what_follows(watch: Watch
 def test_h_shows_the_keys(watch: Watch, key: str) -> None:
     watched = watch(runs_at_start=False)
     watched.press(key)
-    assert watched.until(Answered).key == "h"
+    assert watched.until(KeyAnswered).key == "h"
 
 
 def test_another_key_is_answered_too(watch: Watch) -> None:
@@ -126,11 +126,11 @@ def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
         {"src/helper.py": "x = (\n", "src/c.py": tool("c0", stage="t", top="AFTER = 'b'")},
         waits=False,
     )
-    broken = watched.until(Broken)
+    broken = watched.until(CannotRun)
     assert set(broken.waiting) >= {"b", "c"}
     assert watched.next_run().tools == ("a",)
     watched.press("a")
-    assert watched.until(Answered).sentence.startswith("running everything; b, c")
+    assert watched.until(KeyAnswered).sentence.startswith("running everything; b, c")
     assert watched.next_run().tools == ("a",)
     watched.save({"src/helper.py": FILES["src/helper.py"]})
     run = watched.next_run()
@@ -140,7 +140,7 @@ def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
 def test_nothing_runs_with_a_configuration_that_cannot_be_read(watch: Watch) -> None:
     watched = watch()
     watched.save({"orch.toml": "stages = [\n"})
-    watched.until(Broken)
+    watched.until(CannotRun)
     assert answer(watched, "a") == "nothing can be run before what was told is mended"
     watched.save({"orch.toml": FILES["orch.toml"]})
     assert watched.settle() == []

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from discover_orch.watch.watch_events import Changed, Waiting
+from discover_orch.watch.watch_events import ChangesFound, WatchWaiting
 from tests.conftest import Project
 from tests.support.running import is_gone
 from tests.support.watched import ALL, FILES, Watch, Watched, gated, tool
@@ -21,7 +21,7 @@ def test_it_runs_everything_and_then_waits(watch: Watch) -> None:
     assert first.began.is_first
     assert set(first.reasons.values()) == {"everything that is watched"}
     waiting = watched.seen[-1]
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, WatchWaiting)
     assert (waiting.tools, waiting.files, waiting.scope) == (4, 6, "tool")
 
 
@@ -37,7 +37,7 @@ def test_targets_limit(watch: Watch) -> None:
     watched = watch({}, "t", "zz")
     assert watched.runs[0].tools == ("c", "sentinel")
     watched.save({"src/a.py": tool("a1")})
-    changed = watched.until(Changed)
+    changed = watched.until(ChangesFound)
     assert (changed.paths, changed.tools) == (("src/a.py",), ())
     assert watched.settle() == []
 
@@ -71,10 +71,10 @@ def test_no_process_and_no_descriptor_is_left(project: Project) -> None:
     before = sorted(os.listdir("/dev/fd"))
     watched = Watched(root, preload=("decimal",))
     watched.until_idle()
-    spare = watched.watching._standby._spare._worker
-    assert spare is not None
+    warm_worker = watched.watching._standby._warm_worker._worker
+    assert warm_worker is not None
     watched.close()
-    assert is_gone(spare.pid)
+    assert is_gone(warm_worker.pid)
     assert sorted(os.listdir("/dev/fd")) == before
     gc.unfreeze()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from discover_orch.state.journal import begin_run
-from discover_orch.state.lock import Lock
-from discover_orch.watch.other_runs import Others
+from discover_orch.state.lock import ProjectLock
+from discover_orch.watch.other_runs import OtherRuns
 from tests.conftest import Project
 from tests.support.journals import started, tool_started, whole_run
 
@@ -19,12 +19,12 @@ def root(project: Project) -> Path:
 
 
 @pytest.fixture
-def others(root: Path) -> Others:
+def others(root: Path) -> OtherRuns:
     whole_run(root)  # before it is watched
-    return Others(str(root), Lock(str(root)))
+    return OtherRuns(str(root), ProjectLock(str(root)))
 
 
-def test_the_tools_that_others_have_run_are_told_once(root: Path, others: Others) -> None:
+def test_the_tools_that_others_have_run_are_told_once(root: Path, others: OtherRuns) -> None:
     assert others.find_tools() == ()
     whole_run(root, ["fetch"])
     whole_run(root, ["parse", "fetch", "late"], ends={"late": {"status": "not_run"}})
@@ -32,7 +32,7 @@ def test_the_tools_that_others_have_run_are_told_once(root: Path, others: Others
     assert others.find_tools() == ()
 
 
-def test_runs_of_the_watch_itself_are_none_of_theirs(root: Path, others: Others) -> None:
+def test_runs_of_the_watch_itself_are_none_of_theirs(root: Path, others: OtherRuns) -> None:
     whole_run(root, ["fetch"])
     others.note_own(whole_run(root, ["parse"]))
     assert others.find_tools() == ("src.fetch",)
@@ -40,8 +40,8 @@ def test_runs_of_the_watch_itself_are_none_of_theirs(root: Path, others: Others)
     assert others.find_tools() == ()
 
 
-def test_a_run_that_goes_on_is_awaited(root: Path, others: Others) -> None:
-    lock, journal = Lock(str(root)), begin_run(str(root))
+def test_a_run_that_goes_on_is_awaited(root: Path, others: OtherRuns) -> None:
+    lock, journal = ProjectLock(str(root)), begin_run(str(root))
     assert lock.take() is None
     journal.write(started(journal.run, ["fetch"]))
     journal.write(tool_started("fetch"))
@@ -55,8 +55,8 @@ def test_a_run_that_goes_on_is_awaited(root: Path, others: Others) -> None:
     journal.close()
 
 
-def test_without_another_run_nobody_tries_the_lock(root: Path, others: Others) -> None:
-    lock = Lock(str(root))
+def test_without_another_run_nobody_tries_the_lock(root: Path, others: OtherRuns) -> None:
+    lock = ProjectLock(str(root))
     assert lock.take() is None
     assert others.find_tools() == ()
     lock.release()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.watch import prewarm as standby_module
-from discover_orch.watch.prewarm import Standby
-from discover_orch.watch.project_state import Ground
+from discover_orch.watch import prewarm
+from discover_orch.watch.prewarm import Prewarmer
+from discover_orch.watch.project_state import WatchedProject
 from tests.conftest import Project
 from tests.support.looked_at import request_for
 from tests.support.running import is_gone
@@ -25,36 +25,38 @@ def root(project: Project) -> Path:
 
 
 @pytest.fixture
-def standby(root: Path) -> Iterator[Standby]:
-    made = Standby(Ground(request_for(root), {}), None)
+def standby(root: Path) -> Iterator[Prewarmer]:
+    made = Prewarmer(WatchedProject(request_for(root), {}), None)
     yield made
     made.close()
 
 
-def test_before_it_is_prepared_there_is_none_and_after_that_one(standby: Standby) -> None:
+def test_before_it_is_prepared_there_is_none_and_after_that_one(standby: Prewarmer) -> None:
     assert standby.take().worker is None
     standby.prepare()
-    first = standby._spare._worker
+    first = standby._warm_worker._worker
     assert first is not None
     standby.prepare()  # the same will do
-    assert standby._spare._worker is first
+    assert standby._warm_worker._worker is first
     standby.close()
     assert is_gone(first.pid)
     assert standby.take().worker is None
 
 
-def test_it_imports_what_the_tools_do_or_what_the_user_names(root: Path, standby: Standby) -> None:
-    ground = Ground(request_for(root), {})
+def test_it_imports_what_the_tools_do_or_what_the_user_names(
+    root: Path, standby: Prewarmer
+) -> None:
+    watched = WatchedProject(request_for(root), {})
     assert ("decimal", ()) in standby._wish().order.modules
     assert standby._wish().order.root == str(root)
-    assert Standby(ground, ("json",))._wish().order.modules == (("json", ()),)
-    assert Standby(ground, ())._wish().order.modules == ()
+    assert Prewarmer(watched, ("json",))._wish().order.modules == (("json", ()),)
+    assert Prewarmer(watched, ())._wish().order.modules == ()
 
 
-def test_what_ends_the_spare_is_imported_no_more(standby: Standby) -> None:
+def test_what_ends_the_spare_is_imported_no_more(standby: Prewarmer) -> None:
     standby.avoid()
     standby.prepare()
-    had = standby._spare._wish
+    had = standby._warm_worker._wish
     assert had is not None
     assert had.order.modules == ()
 
@@ -63,24 +65,24 @@ def test_an_installation_counts_when_two_looks_agree(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter("aaabbcbbb")
-    monkeypatch.setattr(standby_module, "read_installation", lambda: next(looks))
-    standby = Standby(Ground(request_for(root), {}), ())
+    monkeypatch.setattr(prewarm, "read_installation", lambda: next(looks))
+    standby = Prewarmer(WatchedProject(request_for(root), {}), ())
     assert [standby.sees_installation() for _ in "aab"] == [False, False, False]
     assert [standby.sees_installation() for _ in "bc"] == [True, False]
     assert standby._wish().installed == "b"
     assert [standby.sees_installation() for _ in "bbb"] == [False, False, False]
 
 
-def test_a_reason_is_new_once(standby: Standby) -> None:
+def test_a_reason_is_new_once(standby: Prewarmer) -> None:
     assert [standby.is_new(one) for one in ("a", "b", "a")] == [True, True, False]
 
 
 def test_each_run_after_the_first_begins_in_a_spare_with_the_imports_done(watch: Watch) -> None:
     watched = watch({"src/a.py": tool("a0", top="import decimal")}, preload=None)
     assert watched.runs[0].began.imported == ()
-    spare = watched.watching._standby._spare._worker
-    assert spare is not None
-    _wait_for_its_word(spare.filenos()[0])
+    warm_worker = watched.watching._standby._warm_worker._worker
+    assert warm_worker is not None
+    _wait_for_its_word(warm_worker.filenos()[0])
     watched.save({"src/a.py": tool("a1", top="import decimal")})
     run = watched.next_run()
     assert "decimal" in [name for name, _, _ in run.began.imported]
@@ -89,11 +91,11 @@ def test_each_run_after_the_first_begins_in_a_spare_with_the_imports_done(watch:
 
 def test_a_spare_that_was_killed_costs_a_cold_start_and_a_word(watch: Watch) -> None:
     watched = watch(preload=("decimal",))
-    spare = watched.watching._standby._spare._worker
-    assert spare is not None
-    _wait_for_its_word(spare.filenos()[0])
-    os.kill(spare.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, spare.pid, os.WEXITED | os.WNOWAIT)
+    warm_worker = watched.watching._standby._warm_worker._worker
+    assert warm_worker is not None
+    _wait_for_its_word(warm_worker.filenos()[0])
+    os.kill(warm_worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, warm_worker.pid, os.WEXITED | os.WNOWAIT)
     watched.save({"src/a.py": tool("a1")})
     run = watched.next_run()
     assert (run.status, run.output) == ("passed", "a1\n")

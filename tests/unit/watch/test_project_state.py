@@ -11,26 +11,26 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ProjectError, UsageError
-from discover_orch.model.observation import Seen
-from discover_orch.planning.view import View
+from discover_orch.model.observation import Observation
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.file_hashes import mark_of
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch.project_state import Finding, Ground
-from discover_orch.watch.request import Request
+from discover_orch.watch.project_state import ChangeImpact, WatchedProject
+from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
 from tests.support.looked_at import BASE, CANARY, request_for, tool
 from tests.support.project_builder import write_files
 
 
-class CountingGround(Ground):
+class CountingGround(WatchedProject):
     """Counts how often the whole project is looked at; `while_it_looks` happens at the end of a look."""
 
-    def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
+    def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
         self.looks = 0
         self.while_it_looks: Callable[[], object] = lambda: None
         super().__init__(request, environ)
 
-    def _look(self) -> View:
+    def _look(self) -> ProjectView:
         self.looks += 1
         view = super()._look()
         self.while_it_looks()
@@ -42,19 +42,19 @@ class Watched:
 
     def __init__(self, root: Path, *words: str, **environ: str) -> None:
         self.root = root
-        self.ground = CountingGround(request_for(root, *words), environ)
+        self.watched = CountingGround(request_for(root, *words), environ)
 
     def change(
         self, files: Mapping[str, str | bytes], *, gone: str = "", only_code: bool = False
-    ) -> Finding:
+    ) -> ChangeImpact:
         write_files(self.root, files)
         for path in gone.split():
             (self.root / path).unlink()
         return self.find(only_code=only_code)
 
-    def find(self, *, only_code: bool = False) -> Finding:
-        self.ground.manifest.look()
-        finding = self.ground.consider(only_code=only_code)
+    def find(self, *, only_code: bool = False) -> ChangeImpact:
+        self.watched.snapshot.look()
+        finding = self.watched.consider(only_code=only_code)
         assert not (self.root / "ran").exists()
         return finding
 
@@ -64,9 +64,9 @@ class Watched:
 
     def looks_at(self, files: Mapping[str, str | bytes]) -> bool:
         """Whether the whole project was looked at on account of an edit."""
-        before = self.ground.looks
+        before = self.watched.looks
         assert self.change(files).paths
-        return self.ground.looks > before
+        return self.watched.looks > before
 
 
 @pytest.fixture
@@ -78,15 +78,15 @@ def watched(project: Project) -> Watched:
 
 
 def test_nothing_has_changed_at_first(watched: Watched) -> None:
-    assert watched.find() == Finding()
-    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+    assert watched.find() == ChangeImpact()
+    assert watched.watched.targets == ("src.a", "src.b", "src.c")
 
 
 def test_a_module_affects_the_tool_that_it_is(watched: Watched) -> None:
     finding = watched.change({"src/a.py": tool(top="from src.lib import dates", body="return")})
     assert (finding.paths, finding.by) == (("src/a.py",), {"src.a": "src/a.py"})
     assert finding.found == {"src.a": "src/a.py changed"}
-    assert watched.find() == Finding()
+    assert watched.find() == ChangeImpact()
 
 
 def test_a_helper_two_imports_away_affects_exactly_its_importers(watched: Watched) -> None:
@@ -105,7 +105,7 @@ def test_a_module_that_nobody_imports_affects_nothing(watched: Watched) -> None:
 
 
 def test_a_comment_affects_nothing(watched: Watched) -> None:
-    assert watched.change({"src/lib/deep.py": "x = 1  # one\n"}) == Finding()
+    assert watched.change({"src/lib/deep.py": "x = 1  # one\n"}) == ChangeImpact()
 
 
 def test_a_package_that_becomes_one_affects_its_importers(watched: Watched) -> None:
@@ -143,12 +143,12 @@ def test_a_helper_outside_that_is_no_longer_imported_has_not_changed(project: Pr
         project({"orch.toml": "", "lib/h.py": "", "src/a.py": tool(top="import lib.h")})
     )
     assert set(watched.touches({"src/a.py": tool()})) == {"src.a"}
-    assert watched.ground.survey.again == ()
-    assert watched.find() == Finding()
+    assert watched.watched.watch_set.again == ()
+    assert watched.find() == ChangeImpact()
 
 
 def test_what_a_tool_was_seen_to_load_affects_it(watched: Watched) -> None:
-    watched.ground.survey.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
+    watched.watched.watch_set.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
     assert watched.touches({"src/lib/other.py": "x = 2\n"}) == {"src.c": "src/lib/other.py changed"}
 
 
@@ -163,9 +163,9 @@ def test_a_tool_with_an_import_that_cannot_be_read_is_affected_by_every_module_u
         }
     )
     watched = Watched(root)
-    assert watched.ground.survey.has_unread("src.a")
+    assert watched.watched.watch_set.has_unread("src.a")
     assert set(watched.touches({"src/x.py": "y = 2\n"})) == {"src.a"}
-    watched.ground.survey.note_loaded("src.a", ["src/a.py"])
+    watched.watched.watch_set.note_loaded("src.a", ["src/a.py"])
     assert watched.touches({"src/x.py": "y = 3\n"}) == {}
 
 
@@ -216,7 +216,7 @@ def test_a_resource_that_goes_holds_everything_until_it_is_back(project: Project
     finding = watched.change({}, gone="orchconf.py")
     assert (finding.found, len(finding.problems)) == ({}, 1)
     finding = watched.change({"src/c.py": tool(body="return")})
-    assert (finding.found, set(watched.ground.waiting)) == ({}, {"a", "b", "c"})
+    assert (finding.found, set(watched.watched.waiting)) == ({}, {"a", "b", "c"})
     finding = watched.change({"orchconf.py": CONF})
     assert set(finding.found) == {"src.a", "src.b", "src.c"}
     assert (finding.held, finding.problems) == ((), ())
@@ -236,7 +236,7 @@ def test_another_pythonpath_affects_every_tool(project: Project) -> None:
     watched = Watched(project(PARAMS))
     text = "pythonpath = ['.', 'lib']\n" + PARAMS["orch.toml"]
     assert set(watched.touches({"orch.toml": text, "lib/x.py": ""})) == {"src.a", "src.b"}
-    assert watched.find() == Finding()
+    assert watched.find() == ChangeImpact()
     assert watched.touches({"src/b.py": tool()}) == {"src.b": "src/b.py changed"}
 
 
@@ -251,11 +251,11 @@ def test_a_broken_configuration_is_a_problem_and_nothing_is_accepted(project: Pr
     finding = watched.change({"orch.toml": "stages = [\n", "src/b.py": tool()})
     assert [one.location and one.location.path for one in finding.problems] == ["orch.toml"]
     assert (finding.paths, finding.found) == ((), {})
-    assert watched.ground.targets == ("src.a", "src.b")
+    assert watched.watched.targets == ("src.a", "src.b")
     assert watched.find().problems == finding.problems
     finding = watched.change({"orch.toml": PARAMS["orch.toml"]})
     assert finding.found == {"src.b": "src/b.py changed"}
-    assert watched.find() == Finding()
+    assert watched.find() == ChangeImpact()
 
 
 def test_a_configuration_that_is_mended_with_something_new_in_it(project: Project) -> None:
@@ -274,7 +274,7 @@ def test_a_parameter_that_a_tool_cannot_take_is_a_problem_until_it_is_mended(
     assert len(finding.problems) == 1
     assert finding.found == {}
     assert "src.a" in watched.touches({"orch.toml": "[params.a]\nlimit = 4\n"})
-    assert watched.find() == Finding()
+    assert watched.find() == ChangeImpact()
 
 
 def test_the_first_look_raises_as_a_run_would(project: Project) -> None:
@@ -289,7 +289,7 @@ def test_the_first_look_raises_as_a_run_would(project: Project) -> None:
 def test_files_that_are_to_be_ignored_affect_nothing(project: Project) -> None:
     text = "[watch]\nignore = ['src/lib/*']\n"
     watched = Watched(project({**BASE, "orch.toml": text}))
-    assert watched.change({"src/lib/deep.py": "x = 2\n"}) == Finding()
+    assert watched.change({"src/lib/deep.py": "x = 2\n"}) == ChangeImpact()
 
 
 def test_files_that_are_to_be_ignored_from_now_on_affect_nothing(watched: Watched) -> None:
@@ -304,7 +304,7 @@ def test_a_new_tool_is_affected_and_has_its_place_in_the_order(watched: Watched)
     finding = watched.change({"src/new.py": tool("s")})
     assert finding.found == {"src.new": "src/new.py changed"}
     assert finding.is_structural
-    assert watched.ground.targets == ("src.a", "src.new", "src.b", "src.c")
+    assert watched.watched.targets == ("src.a", "src.new", "src.b", "src.c")
 
 
 def test_a_module_that_becomes_a_tool_and_is_one_no_more(watched: Watched) -> None:
@@ -318,7 +318,7 @@ def test_a_tool_whose_file_goes_is_gone_and_affects_nothing_that_does_not_import
 ) -> None:
     finding = watched.change({}, gone="src/a.py")
     assert (finding.paths, finding.gone, finding.found) == (("src/a.py",), ("a",), {})
-    assert watched.ground.targets == ("src.b", "src.c")
+    assert watched.watched.targets == ("src.b", "src.c")
 
 
 def test_a_tool_that_moves_goes_and_comes(watched: Watched) -> None:
@@ -336,20 +336,20 @@ def test_a_tool_that_is_switched_off_is_gone(watched: Watched) -> None:
 
 def test_a_file_that_appears_while_the_project_is_looked_at_is_not_lost(watched: Watched) -> None:
     """In the look for `early`, after the tools were found and before the manifest was arranged."""
-    watched.ground.while_it_looks = lambda: write_files(watched.root, {"src/late.py": tool()})
+    watched.watched.while_it_looks = lambda: write_files(watched.root, {"src/late.py": tool()})
     watched.change({"src/early.py": tool()})
-    watched.ground.while_it_looks = lambda: None
-    if "src.late" not in watched.ground.targets:
+    watched.watched.while_it_looks = lambda: None
+    if "src.late" not in watched.watched.targets:
         assert set(watched.find().found) == {"src.late"}
 
 
 def test_a_file_that_changes_while_the_project_is_looked_at_is_told(watched: Watched) -> None:
     text = tool("t", body="return")
-    watched.ground.while_it_looks = lambda: write_files(watched.root, {"src/c.py": text})
+    watched.watched.while_it_looks = lambda: write_files(watched.root, {"src/c.py": text})
     finding = watched.change({"src/new.py": tool()})
-    watched.ground.while_it_looks = lambda: None
+    watched.watched.while_it_looks = lambda: None
     assert set(finding.found) == {"src.new"}
-    assert watched.ground.survey.again == ("src/c.py",)
+    assert watched.watched.watch_set.again == ("src/c.py",)
     assert watched.find().found == {"src.c": "src/c.py changed"}
 
 
@@ -360,15 +360,15 @@ def test_a_broken_module_holds_its_own_tool_until_it_is_mended(watched: Watched)
     finding = watched.change({"src/a.py": "STAGE = 's'\ndef run(:\n"})
     assert finding.found == {}
     assert [str(one.location) for one in finding.problems] == ["src/a.py:2"]
-    assert watched.ground.is_held("src.a")
+    assert watched.watched.is_held("src.a")
     finding = watched.change({"src/a.py": tool(body="return")})
     assert finding.found == {"src.a": "src/a.py changed"}
-    assert not watched.ground.is_held("src.a")
+    assert not watched.watched.is_held("src.a")
 
 
 def test_a_broken_helper_holds_its_importers_and_no_others(watched: Watched) -> None:
     watched.change({"src/lib/dates.py": "from src.lib.deep import x\ny = (\n"})
-    assert [watched.ground.is_held(one) for one in watched.ground.targets] == [True, False, False]
+    assert [watched.watched.is_held(one) for one in watched.watched.targets] == [True, False, False]
     finding = watched.change({"src/lib/deep.py": "x = 2\n"})
     assert (set(finding.found), finding.held) == ({"src.b"}, ("a",))
     finding = watched.change({"src/lib/dates.py": "from src.lib.deep import x\n"})
@@ -385,11 +385,11 @@ def test_a_mend_that_means_something_new_affects(watched: Watched) -> None:
 def test_a_break_that_is_undone_affects_nothing(watched: Watched) -> None:
     watched.change({"src/lib/dates.py": "y = (\n"})
     watched.change({"src/lib/dates.py": BASE["src/lib/dates.py"]})
-    assert watched.find() == Finding()
+    assert watched.find() == ChangeImpact()
     watched.change({"src/a.py": "STAGE = (\n"})
     finding = watched.change({"src/a.py": BASE["src/a.py"]})
     assert (finding.found, finding.held) == ({}, ())
-    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+    assert watched.watched.targets == ("src.a", "src.b", "src.c")
 
 
 def test_a_broken_module_keeps_its_last_good_edges(watched: Watched) -> None:
@@ -410,24 +410,24 @@ def test_a_tool_that_is_broken_and_then_deleted_holds_nothing(watched: Watched) 
     watched.change({"src/a.py": "STAGE = (\n"})
     finding = watched.change({}, gone="src/a.py")
     assert (finding.found, finding.held, finding.problems) == ({}, (), ())
-    assert watched.ground.targets == ("src.b", "src.c")
+    assert watched.watched.targets == ("src.b", "src.c")
 
 
 def test_a_project_that_was_broken_from_the_beginning(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": "STAGE = (\n", "src/b.py": tool()})
     watched = Watched(root)
-    assert watched.ground.targets == ("src.b",)
-    assert set(watched.ground.manifest.broken) == {"src/a.py"}
+    assert watched.watched.targets == ("src.b",)
+    assert set(watched.watched.snapshot.broken) == {"src/a.py"}
     assert set(watched.touches({"src/a.py": tool()})) == {"src.a"}
     only = Watched(project({"src/a.py": "STAGE = (\n", "src/b.py": "STAGE = [\n"}))
-    assert only.ground.targets == ()
+    assert only.watched.targets == ()
     assert set(only.touches({"src/b.py": tool()})) == {"src.b"}
 
 
 def test_the_last_tool_may_go_and_another_come(project: Project) -> None:
     watched = Watched(project({"orch.toml": "", "src/a.py": tool()}))
     finding = watched.change({}, gone="src/a.py")
-    assert (finding.gone, watched.ground.targets) == (("a",), ())
+    assert (finding.gone, watched.watched.targets) == (("a",), ())
     assert finding.problems
     finding = watched.change({"src/b.py": tool()})
     assert (set(finding.found), finding.problems) == ({"src.b"}, ())
@@ -438,7 +438,7 @@ def test_the_last_tool_may_go_and_another_come(project: Project) -> None:
 
 def test_targets_limit(project: Project) -> None:
     watched = Watched(project(BASE), "t")
-    assert watched.ground.targets == ("src.b", "src.c")
+    assert watched.watched.targets == ("src.b", "src.c")
     assert watched.touches({"src/lib/deep.py": "x = 2\n"}) == {"src.b": "src/lib/deep.py changed"}
     finding = watched.change({"src/a.py": tool(body="return")})
     assert (finding.paths, finding.found) == (("src/a.py",), {})
@@ -467,13 +467,13 @@ def test_data_can_be_left_for_later(project: Project) -> None:
     watched = Watched(project(DATA))
     finding = watched.change({"in/x.csv": "2\n", "src/c.py": tool(body="return")}, only_code=True)
     assert (finding.paths, set(finding.found)) == (("src/c.py",), {"src.c"})
-    assert watched.find(only_code=True) == Finding()
+    assert watched.find(only_code=True) == ChangeImpact()
     assert set(watched.find().found) == {"src.a", "src.b"}
 
 
 def test_the_outputs_of_tools_are_found_as_far_as_they_are_there(project: Project) -> None:
-    ground = Watched(project({**DATA, "out/z": ""})).ground
-    assert ground.find_outputs(["src.a", "src.c", "src.nobody"]) == {"out/z"}
+    watched = Watched(project({**DATA, "out/z": ""})).watched
+    assert watched.find_outputs(["src.a", "src.c", "src.nobody"]) == {"out/z"}
 
 
 # What must be looked at anew.
@@ -499,12 +499,12 @@ def test_a_constant_that_tools_take_their_stage_from_is_structural(project: Proj
     watched = Watched(project({"orch.toml": "", "src/names.py": "FIRST = 's'\n", "src/a.py": text}))
     finding = watched.change({"src/names.py": "FIRST = 't'\n"})
     assert (finding.is_structural, set(finding.found)) == (True, {"src.a"})
-    assert watched.ground.registry.tools["src.a"].stages == ("t",)
+    assert watched.watched.registry.tools["src.a"].stages == ("t",)
 
 
 def test_after_a_structural_change_bodies_are_still_none(watched: Watched) -> None:
     assert watched.looks_at({"src/c.py": tool("t", takes="*, since='x'")})
-    watched.ground.warm()
+    watched.watched.warm()
     assert not watched.looks_at({"src/c.py": tool("t", takes="*, since='x'", body="return")})
 
 
@@ -512,14 +512,17 @@ def test_a_signature_that_changed_is_in_the_plan(project: Project) -> None:
     watched = Watched(project(PARAMS))
     finding = watched.change({"src/a.py": tool(takes="*, since: str = 'x', until: str = 'y'")})
     assert finding.is_structural
-    assert [one.name for one in watched.ground.registry.tools["src.a"].params] == ["since", "until"]
+    assert [one.name for one in watched.watched.registry.tools["src.a"].params] == [
+        "since",
+        "until",
+    ]
 
 
 # Plans and folders.
 
 
 def test_a_plan_of_some_has_their_order_and_their_reasons(watched: Watched) -> None:
-    plan = watched.ground.plan_of({"src.c": "why c", "src.a": "why a", "src.gone": "x"})
+    plan = watched.watched.plan_of({"src.c": "why c", "src.a": "why a", "src.gone": "x"})
     assert [(step.tool.module, step.reason) for step in plan.steps] == [
         ("src.a", "why a"),
         ("src.c", "why c"),
@@ -528,7 +531,7 @@ def test_a_plan_of_some_has_their_order_and_their_reasons(watched: Watched) -> N
 
 
 def test_what_else_is_run_is_a_matter_of_the_scope(watched: Watched) -> None:
-    expand = watched.ground.expand
+    expand = watched.watched.expand
     assert expand(["src.b"], "tool") == ("src.b",)
     assert expand(["src.b"], "stage") == ("src.b", "src.c")
     assert expand(["src.a"], "downstream") == ("src.a", "src.b", "src.c")
@@ -543,12 +546,12 @@ def test_it_says_what_the_watched_tools_import_from_elsewhere(project: Project) 
             "src/helper.py": "from xml.dom import minidom\n",
         }
     )
-    assert Watched(root).ground.preload() == (
+    assert Watched(root).watched.preload() == (
         ("json", ()),
         ("xml.dom", ("minidom",)),
         ("decimal", ()),
     )
-    assert Watched(root, "b").ground.preload() == (("decimal", ()),)
+    assert Watched(root, "b").watched.preload() == (("decimal", ()),)
 
 
 # What tools were seen to do.
@@ -571,23 +574,23 @@ def see(
     marks = {path: mark_of(str(watched.root / path)) or (-1, 0, 0) for path in reads}
     read = tuple((path, *mark) for path, mark in marks.items())
     folders = tuple((path, "") for path in more.pop("listed", ()))
-    seen = replace(Seen(read=read, listed=folders), **more)
-    watched.ground.sightings.note_end(f"src.{name}", seen, has_passed=has_passed)
+    seen = replace(Observation(read=read, listed=folders), **more)
+    watched.watched.observed_inputs.note_end(f"src.{name}", seen, has_passed=has_passed)
 
 
 def test_what_a_tool_was_seen_to_need_affects_it_from_then_on(project: Project) -> None:
     watched = Watched(project(FLOWS))
     assert watched.touches({"x.csv": "2"}) == {}
     see(watched, "a", "x.csv", missed=("late.csv",), listed=("in",))
-    watched.ground.learn()
-    assert watched.ground.survey.observed == (2, 1)
-    assert watched.find() == Finding()
+    watched.watched.learn()
+    assert watched.watched.watch_set.observed == (2, 1)
+    assert watched.find() == ChangeImpact()
     assert watched.touches({"x.csv": "3"}) == {"src.a": "x.csv changed"}
     assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
     assert watched.touches({"in/y.csv": "2"}) == {}
     assert watched.touches({"in/z.csv": "2"}) == {"src.a": "in/z.csv is there now"}
     assert watched.touches({}, gone="in/y.csv x.csv") == {"src.a": "in/y.csv is gone"}
-    assert watched.find(only_code=True) == Finding()
+    assert watched.find(only_code=True) == ChangeImpact()
 
 
 def test_what_earlier_runs_have_shown_is_known_from_the_start(project: Project) -> None:
@@ -599,18 +602,18 @@ def test_what_earlier_runs_have_shown_is_known_from_the_start(project: Project) 
 
 def test_the_order_follows_from_what_was_seen(project: Project) -> None:
     watched = Watched(project(FLOWS))
-    assert watched.ground.targets == ("src.a", "src.b", "src.c")
+    assert watched.watched.targets == ("src.a", "src.b", "src.c")
     see(watched, "a", "x.csv", written=("out.csv",))
     see(watched, "b", written=("x.csv",))
-    watched.ground.learn(["x.csv"])
-    assert watched.ground.targets == ("src.b", "src.a", "src.c")
-    assert watched.ground.expand(["src.b"], "downstream") == ("src.b", "src.a", "src.c")
+    watched.watched.learn(["x.csv"])
+    assert watched.watched.targets == ("src.b", "src.a", "src.c")
+    assert watched.watched.expand(["src.b"], "downstream") == ("src.b", "src.a", "src.c")
     see(watched, "c", "in/y.csv")
-    watched.ground.learn()
-    assert watched.ground.expand(["src.b"], "downstream") == ("src.b", "src.a")
+    watched.watched.learn()
+    assert watched.watched.expand(["src.b"], "downstream") == ("src.b", "src.a")
     # A look at the whole project takes nothing of it away, though nothing was kept on the disk.
     watched.change({"src/d.py": tool("t")})
-    assert watched.ground.targets[:2] == ("src.b", "src.a")
+    assert watched.watched.targets[:2] == ("src.b", "src.a")
 
 
 def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_affects_it(
@@ -619,30 +622,32 @@ def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_aff
     watched = Watched(project(FLOWS))
     see(watched, "a", "x.csv", "in/y.csv", missed=("late.csv",))
     project({"x.csv": "2, and longer", "late.csv": "", "in/y.csv": "2, and longer"})
-    watched.ground.learn(["in/y.csv"])  # which the run wrote itself
+    watched.watched.learn(["in/y.csv"])  # which the run wrote itself
     assert watched.find().found == {"src.a": "late.csv is there now"}
-    assert watched.find() == Finding()
+    assert watched.find() == ChangeImpact()
 
 
 def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
     watched = Watched(project(FLOWS))
     see(watched, "a", missed=("late.csv",), has_passed=False)
-    watched.ground.learn()
+    watched.watched.learn()
     assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
 
 
 def test_the_database_is_nobodys_input(project: Project) -> None:
     inputs = tool(top="ORCH = {'inputs': 'in'}")
     watched = Watched(project({**FLOWS, "src/a.py": inputs, "in/x.db": ""}))
-    watched.ground.sightings.note_end("src.b", Seen(database="in/x.db"), has_passed=True)
-    watched.ground.learn()
+    watched.watched.observed_inputs.note_end(
+        "src.b", Observation(database="in/x.db"), has_passed=True
+    )
+    watched.watched.learn()
     assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
 
 
 def test_nothing_new_costs_no_look(watched: Watched) -> None:
     see(watched, "a", "orch.toml")
-    watched.ground.learn()
-    before = watched.ground.view
+    watched.watched.learn()
+    before = watched.watched.view
     see(watched, "a", "orch.toml")
-    watched.ground.learn()
-    assert watched.ground.view is before
+    watched.watched.learn()
+    assert watched.watched.view is before

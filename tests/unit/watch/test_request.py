@@ -9,7 +9,7 @@ import pytest
 
 from discover_orch.model.errors import EmptyError, ProjectError, UsageError
 from discover_orch.planning.plan import Plan
-from discover_orch.watch.request import Planned, find_differences
+from discover_orch.watch.request import WatchPlan, find_differences
 from tests.conftest import Project
 from tests.support.looked_at import BASE, request_for, tool
 from tests.support.project_builder import write_files
@@ -28,7 +28,7 @@ class Asked:
     def targets(self) -> list[str]:
         return [step.tool.module for step in self.planned.plan.steps]
 
-    def edit(self, files: Mapping[str, str], *, gone: str = "") -> Planned:
+    def edit(self, files: Mapping[str, str], *, gone: str = "") -> WatchPlan:
         write_files(self.root, files)
         for path in gone.split():
             (self.root / path).unlink()

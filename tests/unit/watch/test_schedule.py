@@ -10,12 +10,12 @@ import pytest
 
 from discover_orch.execution.run_state import Status, ToolFinished, ToolStarted
 from discover_orch.model.errors import Problem
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.watch.changes import WISHES
 from discover_orch.watch.progress import Progress
-from discover_orch.watch.project_state import Ground
-from discover_orch.watch.request import Request
-from discover_orch.watch.schedule import Course
+from discover_orch.watch.project_state import WatchedProject
+from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.schedule import Schedule
 from tests.conftest import Project
 from tests.support.watched import ALL, FILES, SENTINEL, Watch, tool
 
@@ -59,8 +59,8 @@ class Deciding:
     """The course of a watch, in whose run a has finished, b runs and c waits, unless told otherwise."""
 
     def __init__(self, root: Path, **manner: Any) -> None:
-        request = Request(start=str(root), folder=None, values=Values(folder=str(root)))
-        self.course = Course(Ground(request, {}), **{"scope": "tool", **manner})
+        request = WatchRequest(start=str(root), folder=None, values=GivenParams(folder=str(root)))
+        self.schedule = Schedule(WatchedProject(request, {}), **{"scope": "tool", **manner})
 
     def decide(
         self,
@@ -72,14 +72,14 @@ class Deciding:
         is_structural: bool = False,
         is_debugged: bool = False,
     ) -> Decision:
-        self.course.progress = Progress(
+        self.schedule.progress = Progress(
             waiting=tuple(f"src.{one}" for one in waiting.split()),
             finished=frozenset(f"src.{one}" for one in finished.split()),
             running=f"src.{running}" if running else None,
             is_debugged=is_debugged,
         )
         reasons = {f"src.{one}": "why" for one in found.split()}
-        action = self.course.decide(reasons, is_structural=is_structural)
+        action = self.schedule.decide(reasons, is_structural=is_structural)
         return WISHES.get(action, []), action
 
 
@@ -99,7 +99,7 @@ def deciding(project: Project) -> Callable[..., Deciding]:
 
 
 def test_without_a_run_a_change_runs(deciding: Callable[..., Deciding]) -> None:
-    assert deciding().course.decide(["src.a"], is_structural=False) == "run"
+    assert deciding().schedule.decide(["src.a"], is_structural=False) == "run"
 
 
 @pytest.mark.parametrize(
@@ -160,85 +160,85 @@ def test_with_the_scope_downstream_what_is_downstream_is_concerned_too(
 
 
 @pytest.fixture
-def course(deciding: Callable[..., Deciding]) -> Course:
-    return deciding().course
+def schedule(deciding: Callable[..., Deciding]) -> Schedule:
+    return deciding().schedule
 
 
 A, B, C = ("src.a", "src.b", "src.c")
 
 
-def finish(course: Course, module: str, status: Status = "passed") -> None:
-    course.follow(ToolStarted(module=module))
-    course.follow(ToolFinished(module=module, status=status))
+def finish(schedule: Schedule, module: str, status: Status = "passed") -> None:
+    schedule.follow(ToolStarted(module=module))
+    schedule.follow(ToolFinished(module=module, status=status))
 
 
-def test_a_run_takes_what_was_put_down(course: Course) -> None:
-    assert (course.has_next, course.must_run) == (False, False)
-    assert course.put_down([A, C], "why") == [A, C]
-    assert course.must_run
-    assert (course.is_put_down(A), course.is_put_down(B)) == (True, False)
-    assert course.take() == {A: "why", C: "why"}
-    assert (course.has_next, course.is_running) == (False, False)
-    course.begin((A, C))
-    assert (course.is_running, course.latest) == (True, (A, C))
-    course.end("passed")
-    assert (course.is_running, course.has_next, course.is_over) == (False, False, False)
+def test_a_run_takes_what_was_put_down(schedule: Schedule) -> None:
+    assert (schedule.has_next, schedule.must_run) == (False, False)
+    assert schedule.enqueue([A, C], "why") == [A, C]
+    assert schedule.must_run
+    assert (schedule.is_put_down(A), schedule.is_put_down(B)) == (True, False)
+    assert schedule.take() == {A: "why", C: "why"}
+    assert (schedule.has_next, schedule.is_running) == (False, False)
+    schedule.begin((A, C))
+    assert (schedule.is_running, schedule.latest) == (True, (A, C))
+    schedule.end("passed")
+    assert (schedule.is_running, schedule.has_next, schedule.is_over) == (False, False, False)
 
 
-def test_in_a_pause_only_what_a_key_asks_for_runs(course: Course) -> None:
-    course.is_paused = True
-    course.put_down([A], "why")
-    assert not course.must_run
-    course.make_way()
-    assert course.must_run
-    course.take()
-    course.put_down([A], "why")
-    assert not course.must_run
+def test_in_a_pause_only_what_a_key_asks_for_runs(schedule: Schedule) -> None:
+    schedule.is_paused = True
+    schedule.enqueue([A], "why")
+    assert not schedule.must_run
+    schedule.make_way()
+    assert schedule.must_run
+    schedule.take()
+    schedule.enqueue([A], "why")
+    assert not schedule.must_run
 
 
-def test_a_run_that_made_way_comes_again_less_what_has_passed(course: Course) -> None:
-    course.begin((A, B, C))
-    finish(course, A)
-    course.restarts = True
-    course.end("cancelled")
-    assert course.take() == dict.fromkeys((B, C), "its run was cancelled")
+def test_a_run_that_made_way_comes_again_less_what_has_passed(schedule: Schedule) -> None:
+    schedule.begin((A, B, C))
+    finish(schedule, A)
+    schedule.restarts = True
+    schedule.end("cancelled")
+    assert schedule.take() == dict.fromkeys((B, C), "its run was cancelled")
 
 
-def test_of_a_run_that_the_user_cancelled_nothing_is_owed(course: Course) -> None:
-    course.begin((A, B))
-    finish(course, A)
-    course.follow(ToolFinished(module=B, status="not_run"))
-    course.end("cancelled")
-    assert not course.has_next
-    assert course.plan_next({A: "why"}, "run") == (A,)
-    assert course.take() == {A: "why"}
+def test_of_a_run_that_the_user_cancelled_nothing_is_owed(schedule: Schedule) -> None:
+    schedule.begin((A, B))
+    finish(schedule, A)
+    schedule.follow(ToolFinished(module=B, status="not_run"))
+    schedule.end("cancelled")
+    assert not schedule.has_next
+    assert schedule.plan_next({A: "why"}, "run") == (A,)
+    assert schedule.take() == {A: "why"}
 
 
-def test_a_run_that_was_interrupted_ends_all(course: Course) -> None:
-    course.begin((A, B))
-    course.end("interrupted")
-    assert (course.is_over, course.has_next) == (True, False)
+def test_a_run_that_was_interrupted_ends_all(schedule: Schedule) -> None:
+    schedule.begin((A, B))
+    schedule.end("interrupted")
+    assert (schedule.is_over, schedule.has_next) == (True, False)
 
 
-def test_it_knows_what_failed(course: Course) -> None:
-    course.begin((A, B))
-    finish(course, A, "failed")
-    finish(course, B)
-    assert course.failed == {A}
-    finish(course, A)
-    assert course.failed == frozenset()
+def test_it_knows_what_failed(schedule: Schedule) -> None:
+    schedule.begin((A, B))
+    finish(schedule, A, "failed")
+    finish(schedule, B)
+    assert schedule.failed == {A}
+    finish(schedule, A)
+    assert schedule.failed == frozenset()
 
 
-def test_the_newest_reason_holds(course: Course) -> None:
-    course.put_down([A], "first")
-    assert course.plan_next({A: "second"}, "after") == (A,)
-    assert course.plan_next({C: "third"}, "none") == (C,)
-    assert course.take() == {A: "second"}
+def test_the_newest_reason_holds(schedule: Schedule) -> None:
+    schedule.enqueue([A], "first")
+    assert schedule.plan_next({A: "second"}, "after") == (A,)
+    assert schedule.plan_next({C: "third"}, "none") == (C,)
+    assert schedule.take() == {A: "second"}
 
 
 def test_what_depends_on_a_broken_file_is_put_off_and_holds_the_run(project: Project) -> None:
-    made = Deciding(project({**FILES, "src/helper.py": "x = (\n"})).course
-    assert made.put_down([A, B], "why") == [A]
+    made = Deciding(project({**FILES, "src/helper.py": "x = (\n"})).schedule
+    assert made.enqueue([A, B], "why") == [A]
     problems = [Problem(code="syntax", message="bad")]
     assert not made.must_hold(problems)
     made.begin((A, B))

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import RACY_NS
-from discover_orch.staleness.affected import Inputs
+from discover_orch.staleness.affected import ToolInputs
 from discover_orch.staleness.file_hashes import find_data
-from discover_orch.staleness.import_graph import Sources
-from discover_orch.watch import snapshot as manifest_module
-from discover_orch.watch.snapshot import NOTHING, Manifest, fixed_part, is_git_busy, read_head
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.watch import snapshot as snapshot_module
+from discover_orch.watch.snapshot import NOTHING, Snapshot, fixed_part, is_git_busy, read_head
 from discover_orch.worker.loader import content_hash
 from tests.conftest import Project
 from tests.support.project_builder import write_files
@@ -36,26 +36,26 @@ def make(
     patterns: Iterable[str] = (),
     is_excluded: Judge | None = None,
     is_ignored: Judge | None = None,
-    inputs: Inputs = NOTHING,
+    inputs: ToolInputs = NOTHING,
     nobodys: str = "",
-) -> Manifest:
+) -> Snapshot:
     """One that has looked at the project as it stands."""
     project = replace(make_project(), root=str(root))
-    made = Manifest(str(root), Sources(project), is_ignored)
+    made = Snapshot(str(root), ImportGraph(project), is_ignored)
     made.arrange(folders, extras, patterns, is_excluded, inputs, frozenset(nobodys.split()))
     return made
 
 
-def needs(reads: str = "", missed: str = "", folders: str = "") -> Inputs:
-    return Inputs(
+def needs(reads: str = "", missed: str = "", folders: str = "") -> ToolInputs:
+    return ToolInputs(
         reads=frozenset(reads.split()),
         missed=frozenset(missed.split()),
         folders=frozenset(folders.split()),
     )
 
 
-def differing(manifest: Manifest) -> set[str]:
-    return set(manifest.differing())
+def differing(snapshot: Snapshot) -> set[str]:
+    return set(snapshot.differing())
 
 
 def let_it_age(path: Path) -> None:
@@ -70,26 +70,26 @@ def let_it_age(path: Path) -> None:
 
 def test_what_is_new_to_it_is_accepted_as_it_stands(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = (\n", "data.csv": "1\n"})
-    manifest = make(root, patterns=["data.csv"])
-    assert manifest.differing() == {}
-    assert len(manifest) == 3
+    snapshot = make(root, patterns=["data.csv"])
+    assert snapshot.differing() == {}
+    assert len(snapshot) == 3
 
 
 def test_a_touch_is_saved_and_not_changed(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     os.utime(root / "src/a.py", (1_600_000_000, 1_600_000_000))
-    news = manifest.look(["src/a.py"])
+    news = snapshot.look(["src/a.py"])
     assert (news.paths, news.saved) == ((), ("src/a.py",))
-    assert manifest.differing() == {}
+    assert snapshot.differing() == {}
 
 
 def test_the_same_content_written_anew_is_saved_and_not_changed(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     (root / "src/a.tmp").write_text("x = 1\n")
     os.replace(root / "src/a.tmp", root / "src/a.py")
-    news = manifest.look(["src/a.py"])
+    news = snapshot.look(["src/a.py"])
     assert (news.paths, news.saved) == ((), ("src/a.py",))
 
 
@@ -100,57 +100,57 @@ def test_comments_and_layout_of_a_module_are_saved_and_not_changed(
     project: Project, text: str
 ) -> None:
     root = project({"src/a.py": "x = f(1)\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": text})
-    news = manifest.look()
+    news = snapshot.look()
     assert (news.paths, news.saved) == ((), ("src/a.py",))
-    assert manifest.differing() == {}
+    assert snapshot.differing() == {}
 
 
 def test_another_meaning_is_changed_and_differs_until_it_is_accepted(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
-    assert manifest.look().paths == ("src/a.py",)
-    assert manifest.differing() == {"src/a.py": None}
-    assert manifest.look().paths == ()
-    assert manifest.differing() == {"src/a.py": None}
-    manifest.accept(["src/a.py", "src/never-seen.py"])
-    assert manifest.differing() == {}
+    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.differing() == {"src/a.py": None}
+    assert snapshot.look().paths == ()
+    assert snapshot.differing() == {"src/a.py": None}
+    snapshot.accept(["src/a.py", "src/never-seen.py"])
+    assert snapshot.differing() == {}
 
 
 def test_an_edit_that_is_taken_back_is_equal_again(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
-    manifest.look()
+    snapshot.look()
     project({"src/a.py": "x = 1  # undone\n"})
-    assert manifest.look().paths == ("src/a.py",)
-    assert manifest.differing() == {}
+    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.differing() == {}
 
 
 def test_each_byte_of_a_data_file_counts(project: Project) -> None:
     root = project({"rates.csv": "1\n"})
-    manifest = make(root, patterns=["rates.csv"])
+    snapshot = make(root, patterns=["rates.csv"])
     project({"rates.csv": "1\n\n"})
-    assert manifest.look().paths == ("rates.csv",)
+    assert snapshot.look().paths == ("rates.csv",)
 
 
 def test_a_module_that_is_named_as_an_input_is_still_a_module(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root, patterns=["src/*.py"])
-    assert manifest.is_module("src/a.py")
+    snapshot = make(root, patterns=["src/*.py"])
+    assert snapshot.is_module("src/a.py")
     project({"src/a.py": "x = 1  # a comment\n"})
-    assert manifest.look().paths == ()
+    assert snapshot.look().paths == ()
 
 
 def test_a_python_file_that_only_a_pattern_finds_is_data(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "data/gen.py": "x = (\n"})
-    manifest = make(root, patterns=["data/*"])
-    assert not manifest.is_module("data/gen.py")
-    assert manifest.broken == {}
+    snapshot = make(root, patterns=["data/*"])
+    assert not snapshot.is_module("data/gen.py")
+    assert snapshot.broken == {}
     project({"data/gen.py": "x = (  # a comment\n"})
-    assert manifest.look().paths == ("data/gen.py",)
+    assert snapshot.look().paths == ("data/gen.py",)
 
 
 # Broken modules.
@@ -158,33 +158,33 @@ def test_a_python_file_that_only_a_pattern_finds_is_data(project: Project) -> No
 
 def test_a_broken_module_differs_and_has_its_problem(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 1\ny = (\n"})
-    assert manifest.look().paths == ("src/a.py",)
-    (problem,) = manifest.broken.values()
-    assert manifest.differing() == {"src/a.py": problem}
+    assert snapshot.look().paths == ("src/a.py",)
+    (problem,) = snapshot.broken.values()
+    assert snapshot.differing() == {"src/a.py": problem}
     assert problem.location is not None
     assert (problem.location.path, problem.location.line) == ("src/a.py", 2)
 
 
 def test_a_broken_module_that_is_undone_is_equal_again(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = (\n"})
-    manifest.look()
+    snapshot.look()
     project({"src/a.py": "x = 1\n"})
-    manifest.look()
-    assert (manifest.differing(), manifest.broken) == ({}, {})
+    snapshot.look()
+    assert (snapshot.differing(), snapshot.broken) == ({}, {})
 
 
 def test_a_module_that_is_broken_otherwise_is_another_change(project: Project) -> None:
     root = project({"src/a.py": "x = (\n"})
-    manifest = make(root)
-    assert manifest.differing() == {}
-    assert set(manifest.broken) == {"src/a.py"}
+    snapshot = make(root)
+    assert snapshot.differing() == {}
+    assert set(snapshot.broken) == {"src/a.py"}
     project({"src/a.py": "x = [\n"})
-    assert manifest.look().paths == ("src/a.py",)
-    assert differing(manifest) == {"src/a.py"}
+    assert snapshot.look().paths == ("src/a.py",)
+    assert differing(snapshot) == {"src/a.py"}
 
 
 # What hides a change.
@@ -195,23 +195,23 @@ def test_a_change_with_the_same_size_and_time_is_found(project: Project) -> None
     path = root / "src/a.py"
     os.utime(path, (1_600_000_000, 1_600_000_000))
     let_it_age(path)
-    manifest = make(root)
+    snapshot = make(root)
     with path.open("r+") as file:
         file.write("x = 2\n")
     os.utime(path, (1_600_000_000, 1_600_000_000))
-    assert manifest.look().paths == ("src/a.py",)
+    assert snapshot.look().paths == ("src/a.py",)
 
 
 def test_a_file_that_looks_the_same_is_read_where_there_is_a_hint(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = project({"a.csv": "1\n", "b.csv": "1\n"})
-    monkeypatch.setattr(manifest_module, "signature_of", lambda path: "7 2 1000000001 1000000001")
-    manifest = make(root, patterns=["*.csv"])
+    monkeypatch.setattr(snapshot_module, "signature_of", lambda path: "7 2 1000000001 1000000001")
+    snapshot = make(root, patterns=["*.csv"])
     project({"a.csv": "2\n", "b.csv": "2\n"})
-    assert manifest.look().paths == ()
-    assert manifest.look(["a.csv"]).paths == ("a.csv",)
-    assert manifest.glance(["b.csv"]).paths == ("b.csv",)
+    assert snapshot.look().paths == ()
+    assert snapshot.look(["a.csv"]).paths == ("a.csv",)
+    assert snapshot.glance(["b.csv"]).paths == ("b.csv",)
 
 
 def test_what_was_written_a_moment_before_the_look_is_read_at_the_next_one_too(
@@ -220,28 +220,28 @@ def test_what_was_written_a_moment_before_the_look_is_read_at_the_next_one_too(
     """It may have been written again within the same tick of the file system's clock."""
     root = project({"a.csv": "1\n"})
     now = time.time_ns()
-    monkeypatch.setattr(manifest_module, "signature_of", lambda path: f"7 2 {now} {now}")
-    manifest = make(root, patterns=["*.csv"])
+    monkeypatch.setattr(snapshot_module, "signature_of", lambda path: f"7 2 {now} {now}")
+    snapshot = make(root, patterns=["*.csv"])
     project({"a.csv": "2\n"})
-    assert manifest.look().paths == ("a.csv",)
+    assert snapshot.look().paths == ("a.csv",)
 
 
 def test_a_time_in_the_future_makes_no_change(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     os.utime(root / "src/a.py", (2_060_000_000, 2_060_000_000))
-    assert manifest.look().paths == ()
-    assert manifest.look() == manifest_module.News()
+    assert snapshot.look().paths == ()
+    assert snapshot.look() == snapshot_module.SnapshotDiff()
 
 
 def test_of_a_large_data_file_the_signature_counts(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest_module, "HASHED", 3)
+    monkeypatch.setattr(snapshot_module, "HASHED", 3)
     root = project({"large.csv": "1234\n"})
-    manifest = make(root, patterns=["*.csv"])
+    snapshot = make(root, patterns=["*.csv"])
     os.utime(root / "large.csv", (1_600_000_000, 1_600_000_000))
-    assert manifest.look().paths == ("large.csv",)
+    assert snapshot.look().paths == ("large.csv",)
 
 
 # A glance.
@@ -259,10 +259,10 @@ def test_a_glance_at_known_files_says_what_a_look_says(project: Project) -> None
 
 def test_a_glance_sees_only_what_it_was_told_and_a_look_the_rest(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/b.py": "x = 2\n"})
-    assert manifest.glance(["src/a.py"]).paths == ("src/a.py",)
-    assert manifest.look().paths == ("src/b.py",)
+    assert snapshot.glance(["src/a.py"]).paths == ("src/a.py",)
+    assert snapshot.look().paths == ("src/b.py",)
 
 
 @pytest.mark.parametrize("hinted", ["src/new.py", "src/gone.py", "src"])
@@ -270,10 +270,10 @@ def test_a_glance_becomes_a_look_where_a_file_is_new_or_gone_or_none(
     project: Project, hinted: str
 ) -> None:
     root = project({"src/a.py": "x = 1\n", "src/gone.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/new.py": "x = 1\n"})
     (root / "src/gone.py").unlink()
-    assert manifest.glance([hinted]).paths == ("src/a.py", "src/gone.py", "src/new.py")
+    assert snapshot.glance([hinted]).paths == ("src/a.py", "src/gone.py", "src/new.py")
 
 
 def test_what_was_written_a_moment_before_a_glance_is_read_at_the_next_look_too(
@@ -281,13 +281,13 @@ def test_what_was_written_a_moment_before_a_glance_is_read_at_the_next_look_too(
 ) -> None:
     root = project({"a.csv": "1\n"})
     signature = ["7 2 1000000001 1000000001"]
-    monkeypatch.setattr(manifest_module, "signature_of", lambda path: signature[0])
-    manifest = make(root, patterns=["*.csv"])
+    monkeypatch.setattr(snapshot_module, "signature_of", lambda path: signature[0])
+    snapshot = make(root, patterns=["*.csv"])
     signature[0] = f"7 2 {time.time_ns()} {time.time_ns()}"
     project({"a.csv": "2\n"})
-    assert manifest.glance(["a.csv"]).paths == ("a.csv",)
+    assert snapshot.glance(["a.csv"]).paths == ("a.csv",)
     project({"a.csv": "3\n"})
-    assert manifest.look().paths == ("a.csv",)
+    assert snapshot.look().paths == ("a.csv",)
 
 
 # What comes and goes.
@@ -295,64 +295,64 @@ def test_what_was_written_a_moment_before_a_glance_is_read_at_the_next_look_too(
 
 def test_new_and_deleted_files_differ(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": ""})
-    manifest = make(root)
+    snapshot = make(root)
     (root / "src/a.py").unlink()
     project({"src/deep/er/c.py": "x = 1\n"})
-    assert manifest.look().paths == ("src/a.py", "src/deep/er/c.py")
-    assert differing(manifest) == {"src/a.py", "src/deep/er/c.py"}
-    assert not manifest.is_there("src/a.py")
-    assert manifest.is_there("src/deep/er/c.py")
-    assert len(manifest) == 2
+    assert snapshot.look().paths == ("src/a.py", "src/deep/er/c.py")
+    assert differing(snapshot) == {"src/a.py", "src/deep/er/c.py"}
+    assert not snapshot.is_there("src/a.py")
+    assert snapshot.is_there("src/deep/er/c.py")
+    assert len(snapshot) == 2
 
 
 def test_a_file_that_comes_back_as_it_was_is_equal_again(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     (root / "src/a.py").unlink()
-    manifest.look()
+    snapshot.look()
     project({"src/a.py": "x = 1\n"})
-    assert manifest.look().paths == ("src/a.py",)
-    assert manifest.differing() == {}
+    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.differing() == {}
 
 
 def test_a_whole_folder_that_goes_and_comes_back(project: Project) -> None:
     root = project({"src/p/a.py": "x = 1\n", "src/p/b.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     os.rename(root / "src/p", root / "src/q")
-    news = manifest.look()
+    news = snapshot.look()
     assert news.paths == ("src/p/a.py", "src/p/b.py", "src/q/a.py", "src/q/b.py")
     os.rename(root / "src/q", root / "src/p")
-    manifest.look()
-    assert manifest.differing() == {}
+    snapshot.look()
+    assert snapshot.differing() == {}
 
 
 def test_what_is_awaited_outside_is_found_when_it_appears(project: Project) -> None:
     root = project({"src/a.py": ""})
-    manifest = make(root, extras=["orch.toml", "lib/helper.py"])
-    assert manifest.look().paths == ()
+    snapshot = make(root, extras=["orch.toml", "lib/helper.py"])
+    assert snapshot.look().paths == ()
     project({"lib/helper.py": "", "orch.toml": ""})
-    assert manifest.look().paths == ("lib/helper.py", "orch.toml")
+    assert snapshot.look().paths == ("lib/helper.py", "orch.toml")
 
 
 def test_a_folder_that_is_awaited_outside_is_found_when_it_appears_and_when_it_goes(
     project: Project,
 ) -> None:
     root = project({"src/a.py": ""})
-    manifest = make(root, extras=["wanted/"])
+    snapshot = make(root, extras=["wanted/"])
     project({"wanted/x.py": ""})
-    assert manifest.look().paths == ("wanted/",)
-    assert manifest.look().paths == ()
+    assert snapshot.look().paths == ("wanted/",)
+    assert snapshot.look().paths == ()
     os.rename(root / "wanted", root / "unwanted")
-    assert manifest.look().paths == ("wanted/",)
-    assert manifest.differing() == {}
+    assert snapshot.look().paths == ("wanted/",)
+    assert snapshot.differing() == {}
 
 
 def test_no_file_counts_beyond_what_it_was_told_to_look_at(project: Project) -> None:
     root = project({"src/a.py": ""})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/notes.txt": "", "lib/b.py": "", "src/.hidden.py": "", "src/__pycache__/a.py": ""})
-    assert manifest.look() == manifest_module.News()
-    assert len(manifest) == 1
+    assert snapshot.look() == snapshot_module.SnapshotDiff()
+    assert len(snapshot) == 1
 
 
 def test_what_is_excluded_is_not_walked_but_counts_where_it_is_imported(project: Project) -> None:
@@ -361,9 +361,9 @@ def test_what_is_excluded_is_not_walked_but_counts_where_it_is_imported(project:
     def is_excluded(path: str) -> bool:
         return path.startswith("src/old/")
 
-    manifest = make(root, extras=["src/old/b.py"], is_excluded=is_excluded)
+    snapshot = make(root, extras=["src/old/b.py"], is_excluded=is_excluded)
     project({"src/old/b.py": "x = 2\n", "src/old/c.py": "x = 2\n"})
-    assert manifest.look().paths == ("src/old/b.py",)
+    assert snapshot.look().paths == ("src/old/b.py",)
 
 
 @pytest.mark.parametrize("path", ["src/test_a.py", "src/conftest.py", "src/build/a.py"])
@@ -371,18 +371,18 @@ def test_a_file_that_no_tool_can_be_in_counts_where_it_is_imported(
     project: Project, path: str
 ) -> None:
     root = project({path: "x = 1\n"})
-    manifest = make(root, extras=[path])
+    snapshot = make(root, extras=[path])
     project({path: "x = 2\n"})
-    assert manifest.look().paths == (path,)
+    assert snapshot.look().paths == (path,)
 
 
 def test_what_is_ignored_is_accepted_as_it_comes(project: Project) -> None:
     root = project({"src/gen.py": "x = 1\n", "src/a.py": "x = 1\n"})
-    manifest = make(root, is_ignored=lambda path: path.endswith("gen.py"))
+    snapshot = make(root, is_ignored=lambda path: path.endswith("gen.py"))
     project({"src/gen.py": "x = 2\n", "src/a.py": "x = 2\n", "src/other_gen.py": ""})
-    news = manifest.look(["src/gen.py"])
+    news = snapshot.look(["src/gen.py"])
     assert (news.paths, news.saved) == (("src/a.py",), ())
-    assert differing(manifest) == {"src/a.py"}
+    assert differing(snapshot) == {"src/a.py"}
 
 
 # Arranged anew.
@@ -390,20 +390,20 @@ def test_what_is_ignored_is_accepted_as_it_comes(project: Project) -> None:
 
 def test_what_changed_while_it_was_arranged_is_given_back(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/new.py": "x = 1\n"})
-    assert manifest.arrange(["src"], [], []) == ("src/a.py", "src/new.py")
-    assert differing(manifest) == {"src/a.py", "src/new.py"}
-    assert manifest.arrange(["src"], [], []) == ()
+    assert snapshot.arrange(["src"], [], []) == ("src/a.py", "src/new.py")
+    assert differing(snapshot) == {"src/a.py", "src/new.py"}
+    assert snapshot.arrange(["src"], [], []) == ()
 
 
 def test_what_is_no_longer_looked_at_has_not_changed(project: Project) -> None:
     """A tool that no longer imports a helper outside the scanned folders: the helper is as it was."""
     root = project({"src/a.py": "", "lib/helper.py": "x = 1\n", "data/a.csv": "1\n"})
-    manifest = make(root, extras=["lib/helper.py"], patterns=["data/*.csv"])
-    assert manifest.arrange(["src"], [], []) == ()
-    assert manifest.differing() == {}
-    assert len(manifest) == 1
+    snapshot = make(root, extras=["lib/helper.py"], patterns=["data/*.csv"])
+    assert snapshot.arrange(["src"], [], []) == ()
+    assert snapshot.differing() == {}
+    assert len(snapshot) == 1
 
 
 # Inputs.
@@ -434,9 +434,9 @@ def test_inputs_are_a_file_or_all_below_a_folder_or_what_a_glob_matches(project:
 
 def test_a_new_file_below_a_folder_that_is_an_input_is_found(project: Project) -> None:
     root = project({"in/": ""})
-    manifest = make(root, patterns=["in", "more/**/*.csv", "late.json"])
+    snapshot = make(root, patterns=["in", "more/**/*.csv", "late.json"])
     project({"in/sub/a.csv": "", "more/deep/b.csv": "", "more/c.txt": "", "late.json": ""})
-    assert manifest.look().paths == ("in/sub/a.csv", "late.json", "more/deep/b.csv")
+    assert snapshot.look().paths == ("in/sub/a.csv", "late.json", "more/deep/b.csv")
 
 
 # What tools were seen to need.
@@ -444,108 +444,108 @@ def test_a_new_file_below_a_folder_that_is_an_input_is_found(project: Project) -
 
 def test_of_a_file_that_was_read_the_content_counts(project: Project) -> None:
     root = project({"x.csv": "1", "[ab].csv": "1", "a.csv": "1"})
-    manifest = make(root, inputs=needs(reads="x.csv [ab].csv gone.csv"))
-    assert len(manifest) == 2
+    snapshot = make(root, inputs=needs(reads="x.csv [ab].csv gone.csv"))
+    assert len(snapshot) == 2
     (root / "x.csv").touch()
     project({"a.csv": "2", "gone.csv": "1", "[ab].csv": "2"})
-    assert manifest.look(["x.csv"]).paths == ("[ab].csv", "gone.csv")
+    assert snapshot.look(["x.csv"]).paths == ("[ab].csv", "gone.csv")
     (root / "x.csv").unlink()
-    assert manifest.look().paths == ("x.csv",)
-    assert differing(manifest) == {"[ab].csv", "gone.csv", "x.csv"}
-    assert [manifest.was_there(path) for path in ("x.csv", "gone.csv")] == [True, False]
+    assert snapshot.look().paths == ("x.csv",)
+    assert differing(snapshot) == {"[ab].csv", "gone.csv", "x.csv"}
+    assert [snapshot.was_there(path) for path in ("x.csv", "gone.csv")] == [True, False]
 
 
 def test_of_what_was_missed_counts_that_it_is_there_file_or_folder(project: Project) -> None:
     root = project({"a": ""})
-    manifest = make(root, inputs=needs(missed="x.csv in/deep"))
+    snapshot = make(root, inputs=needs(missed="x.csv in/deep"))
     project({"x.csv": "1", "in/deep/y.csv": ""})
-    assert manifest.look().paths == ("in/deep", "x.csv")
-    manifest.accept(["in/deep", "x.csv"])
+    assert snapshot.look().paths == ("in/deep", "x.csv")
+    snapshot.accept(["in/deep", "x.csv"])
     project({"x.csv": "2, and longer"})
-    assert manifest.look().paths == ()
+    assert snapshot.look().paths == ()
 
 
 def test_what_was_missed_and_is_read_from_now_on_has_not_changed_by_that(project: Project) -> None:
     root = project({"a": ""})
-    manifest = make(root, inputs=needs(missed="x.csv"))
+    snapshot = make(root, inputs=needs(missed="x.csv"))
     project({"x.csv": "1"})
-    manifest.look()
-    manifest.accept(["x.csv"])
-    assert manifest.arrange(["src"], [], [], None, needs(reads="x.csv")) == ()
-    assert manifest.differing() == {}
+    snapshot.look()
+    snapshot.accept(["x.csv"])
+    assert snapshot.arrange(["src"], [], [], None, needs(reads="x.csv")) == ()
+    assert snapshot.differing() == {}
     project({"x.csv": "2"})
-    assert manifest.look(["x.csv"]).paths == ("x.csv",)
+    assert snapshot.look(["x.csv"]).paths == ("x.csv",)
 
 
 def test_of_a_folder_that_was_listed_the_names_count(project: Project) -> None:
     root = project({"in/a.csv": "1", "in/b.csv": "1"})
-    manifest = make(root, inputs=needs(reads="in/b.csv", folders="in"))
+    snapshot = make(root, inputs=needs(reads="in/b.csv", folders="in"))
     project({"in/a.csv": "2", "in/b.csv": "2", "in/c.csv": "1", "in/d.py": "x = ("})
-    assert set(manifest.look().paths) == {"in/b.csv", "in/c.csv", "in/d.py"}
-    assert differing(manifest) == {"in/b.csv", "in/c.csv", "in/d.py"}
-    assert manifest.come_and_gone() == {"in/c.csv", "in/d.py"}
-    assert (manifest.is_there("in/c.csv"), manifest.is_name("in/c.csv")) == (True, True)
-    assert manifest.broken == {}
-    manifest.accept(["in/b.csv", "in/c.csv", "in/d.py"])
-    assert manifest.differing() == {}
+    assert set(snapshot.look().paths) == {"in/b.csv", "in/c.csv", "in/d.py"}
+    assert differing(snapshot) == {"in/b.csv", "in/c.csv", "in/d.py"}
+    assert snapshot.come_and_gone() == {"in/c.csv", "in/d.py"}
+    assert (snapshot.is_there("in/c.csv"), snapshot.is_name("in/c.csv")) == (True, True)
+    assert snapshot.broken == {}
+    snapshot.accept(["in/b.csv", "in/c.csv", "in/d.py"])
+    assert snapshot.differing() == {}
 
 
 def test_names_that_are_to_be_ignored_never_count(project: Project) -> None:
     root = project({"in/a.csv": "1"})
-    manifest = make(root, inputs=needs(folders="in"), is_ignored=lambda path: path.endswith(".log"))
+    snapshot = make(root, inputs=needs(folders="in"), is_ignored=lambda path: path.endswith(".log"))
     project({"in/x.log": "1", "in/x.csv": "1"})
-    assert manifest.look().paths == ("in/x.csv",)
-    assert differing(manifest) == {"in/x.csv"}
+    assert snapshot.look().paths == ("in/x.csv",)
+    assert differing(snapshot) == {"in/x.csv"}
 
 
 def test_the_database_is_no_data_however_it_is_named(project: Project) -> None:
     root = project({"in/x.db": "1", "in/a.csv": "1"})
     inputs = needs(reads="in/x.db", folders="in")
-    manifest = make(root, patterns=["in"], inputs=inputs, nobodys="in/x.db in/x.db-wal")
+    snapshot = make(root, patterns=["in"], inputs=inputs, nobodys="in/x.db in/x.db-wal")
     project({"in/x.db": "2", "in/x.db-wal": "2", "in/a.csv": "2"})
-    assert manifest.look().paths == ("in/a.csv",)
+    assert snapshot.look().paths == ("in/a.csv",)
 
 
 def test_while_it_rests_data_is_let_be_and_found_afterwards(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "x.csv": "1", "in/a.csv": "1"})
     inputs = needs(reads="x.csv", missed="late.csv", folders="in")
-    manifest = make(root, patterns=["more/*"], inputs=inputs)
-    manifest.rests = True
+    snapshot = make(root, patterns=["more/*"], inputs=inputs)
+    snapshot.rests = True
     project({"src/a.py": "x = 2\n", "x.csv": "2", "in/b.csv": "1", "late.csv": "", "more/y": ""})
     paths = ("x.csv", "in/b.csv", "late.csv", "more/z", "src/a.py")
-    assert [one for one in paths if manifest.is_relevant(one, is_folder=False)] == ["src/a.py"]
-    assert "x.csv" not in manifest.look().paths
-    assert differing(manifest) == {"src/a.py", "more/y"}  # what is new is seen
-    manifest.rests = False
-    assert set(manifest.look().paths) == {"x.csv", "in/b.csv", "late.csv"}
+    assert [one for one in paths if snapshot.is_relevant(one, is_folder=False)] == ["src/a.py"]
+    assert "x.csv" not in snapshot.look().paths
+    assert differing(snapshot) == {"src/a.py", "more/y"}  # what is new is seen
+    snapshot.rests = False
+    assert set(snapshot.look().paths) == {"x.csv", "in/b.csv", "late.csv"}
 
 
 def test_a_file_that_was_met_otherwise_than_it_stands_differs(project: Project) -> None:
     root = project({"x.csv": "1"})
-    manifest = make(root, inputs=needs(reads="x.csv"))
-    manifest.doubt("x.csv")
-    manifest.doubt("never")
-    assert differing(manifest) == {"x.csv"}
-    manifest.accept(["x.csv"])
-    assert manifest.differing() == {}
+    snapshot = make(root, inputs=needs(reads="x.csv"))
+    snapshot.doubt("x.csv")
+    snapshot.doubt("never")
+    assert differing(snapshot) == {"x.csv"}
+    snapshot.accept(["x.csv"])
+    assert snapshot.differing() == {}
 
 
 def test_what_nobody_needs_any_more_does_not_count(project: Project) -> None:
     root = project({"x.csv": "1", "in/a.csv": "1"})
-    manifest = make(root, inputs=needs(reads="x.csv", folders="in"))
+    snapshot = make(root, inputs=needs(reads="x.csv", folders="in"))
     project({"x.csv": "2", "in/b.csv": ""})
-    manifest.look()
-    assert manifest.arrange(["src"], [], [], None, NOTHING) == ()
-    assert manifest.differing() == {}
-    assert len(manifest) == 0
+    snapshot.look()
+    assert snapshot.arrange(["src"], [], [], None, NOTHING) == ()
+    assert snapshot.differing() == {}
+    assert len(snapshot) == 0
 
 
 def test_an_event_of_what_tools_need_counts(project: Project) -> None:
     root = project({"x.csv": "1", "in/a.csv": "1"})
-    manifest = make(root, inputs=needs(reads="x.csv", missed="late.csv", folders="in"))
+    snapshot = make(root, inputs=needs(reads="x.csv", missed="late.csv", folders="in"))
     project({"in/b.csv": ""})
     paths = ("x.csv", "late.csv", "in/a.csv", "in/b.csv", "y.csv", "in/.git")
-    assert [one for one in paths if manifest.is_relevant(one, is_folder=False)] == [
+    assert [one for one in paths if snapshot.is_relevant(one, is_folder=False)] == [
         *("x.csv", "late.csv", "in/b.csv")
     ]
 
@@ -568,10 +568,10 @@ def test_the_sure_folder_of_a_pattern() -> None:
 
 def test_an_event_counts_where_a_look_could_find_something(project: Project) -> None:
     root = project({"src/a.py": "", "src/p/b.py": "", "data/": ""})
-    manifest = make(root, extras=["orch.toml", "lib/x.py", "ns/"], patterns=["data/*.csv"])
+    snapshot = make(root, extras=["orch.toml", "lib/x.py", "ns/"], patterns=["data/*.csv"])
 
     def heard(*paths: str, is_folder: bool = False) -> list[str]:
-        return [path for path in paths if manifest.is_relevant(path, is_folder=is_folder)]
+        return [path for path in paths if snapshot.is_relevant(path, is_folder=is_folder)]
 
     assert heard("src/a.py", "src/new.py", "src/a.txt", "README.md") == ["src/a.py", "src/new.py"]
     assert heard("orch.toml", "lib/x.py", "lib/y.py", "pyproject.toml") == ["orch.toml", "lib/x.py"]
@@ -590,46 +590,46 @@ def test_a_path_is_judged_by_one_look_at_it(project: Project) -> None:
             "a.csv": "",
         }
     )
-    manifest = make(root, patterns=["*.csv"])
+    snapshot = make(root, patterns=["*.csv"])
     (root / "src/emptied.py").write_text(" \n")
     paths = ("src/a.py", "src/broken.py", "src/emptied.py", "src/empty.py", "src/no.py")
-    assert [manifest.judge(path) for path in paths] == [
+    assert [snapshot.judge(path) for path in paths] == [
         *("sound", "unsound", "unsound", "sound", "missing"),
     ]
-    assert [manifest.judge(path) for path in ("a.csv", "b.csv", "src")] == [
+    assert [snapshot.judge(path) for path in ("a.csv", "b.csv", "src")] == [
         *("sound", "missing", "sound"),
     ]
 
 
 def test_a_judgement_takes_nothing_from_the_look_that_follows(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
-    manifest.judge("src/a.py")
-    assert manifest.differing() == {}
-    assert manifest.look().paths == ("src/a.py",)
+    snapshot.judge("src/a.py")
+    assert snapshot.differing() == {}
+    assert snapshot.look().paths == ("src/a.py",)
 
 
 def test_bytes_that_no_look_has_seen_were_read_while_they_were_written(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
-    manifest = make(root)
+    snapshot = make(root)
     first, second = (content_hash(text) for text in (b"x = 1\n", b"x = 2\n"))
-    assert not manifest.is_torn("src/a.py", first)
-    assert manifest.is_torn("src/a.py", second)
+    assert not snapshot.is_torn("src/a.py", first)
+    assert snapshot.is_torn("src/a.py", second)
     project({"src/a.py": "x = 2\n"})
-    manifest.look()
-    assert not manifest.is_torn("src/a.py", first)
-    assert not manifest.is_torn("src/a.py", second)
-    assert not manifest.is_torn("src/b.py", second)  # of which nothing is known
+    snapshot.look()
+    assert not snapshot.is_torn("src/a.py", first)
+    assert not snapshot.is_torn("src/a.py", second)
+    assert not snapshot.is_torn("src/b.py", second)  # of which nothing is known
 
 
 def test_it_counts_the_folders_that_the_last_look_entered(project: Project) -> None:
     root = project({"src/a.py": "", "src/p/b.py": ""})
-    manifest = make(root)
-    assert manifest.folders == 2
+    snapshot = make(root)
+    assert snapshot.folders == 2
     project({"src/q/r/c.py": ""})
-    manifest.look()
-    assert manifest.folders == 4
+    snapshot.look()
+    assert snapshot.folders == 4
 
 
 # git.
@@ -718,7 +718,7 @@ def test_what_differs_is_exactly_what_means_something_else_than_was_accepted(
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_files(root, {"src/p/": "", "data/": "", **first})
-        manifest = make(root, patterns=["data/*.csv", "data/d.csv"], extras=PATHS[:3])
+        snapshot = make(root, patterns=["data/*.csv", "data/d.csv"], extras=PATHS[:3])
         model = Model(root)
         hinted: set[str] = set()
         for deed, path, text in deeds:
@@ -734,21 +734,21 @@ def test_what_differs_is_exactly_what_means_something_else_than_was_accepted(
                     (root / path).unlink(missing_ok=True)
                     hinted.add(path)
                 case "look":
-                    manifest.look()
+                    snapshot.look()
                     model.look()
                 case "glance":  # at all that there was an event for, as a watch does it
-                    manifest.glance({*hinted, path})
+                    snapshot.glance({*hinted, path})
                     hinted.clear()
                     model.look()
                 case "accept":
-                    manifest.accept([path])
+                    snapshot.accept([path])
                     model.accept(path)
                 case _:
-                    manifest.look()
+                    snapshot.look()
                     model.look()
-                    manifest.arrange(["src"], PATHS[:3], ["data/*.csv", "data/d.csv"])
-            assert differing(manifest) == model.differing
-        manifest.look()
+                    snapshot.arrange(["src"], PATHS[:3], ["data/*.csv", "data/d.csv"])
+            assert differing(snapshot) == model.differing
+        snapshot.look()
         model.look()
-        assert differing(manifest) == model.differing
-        assert set(manifest.broken) == {p for p in PATHS if model.now[p].startswith("broken")}
+        assert differing(snapshot) == model.differing
+        assert set(snapshot.broken) == {p for p in PATHS if model.now[p].startswith("broken")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.watch.tool_structure import Structure
+from discover_orch.watch.tool_structure import ToolStructure
 from tests.conftest import Project
 from tests.support.looked_at import BASE, CANARY, request_for, tool
 from tests.support.project_builder import write_files
@@ -18,7 +18,7 @@ class Known:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.structure = Structure()
+        self.structure = ToolStructure()
         self.project = request_for(root).look({}).project
 
     def look(self) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.view import View
-from discover_orch.staleness.import_graph import Sources
-from discover_orch.watch.observed_inputs import Sightings
-from discover_orch.watch.watch_set import Survey
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.watch.observed_inputs import ObservedInputs
+from discover_orch.watch.watch_set import WatchSet
 from tests.conftest import Project
 from tests.support.looked_at import BASE, request_for, tool
 from tests.support.project_builder import write_files
@@ -24,21 +24,21 @@ class Surveyed:
         self.root = root
         self._request = request_for(root, *words)
         self.view, self.plan = self.look()
-        self.sightings = Sightings(str(root))
+        self.observed_inputs = ObservedInputs(str(root))
         view = self.view
-        self.survey = Survey(view.project, view.registry, self.plan, self.sightings)
+        self.watch_set = WatchSet(view.project, view.registry, self.plan, self.observed_inputs)
 
     def renew(self) -> None:
         """After a look at the whole project."""
         self.view, self.plan = self.look()
-        self.survey.renew(self.view.project, self.view.registry, self.plan)
+        self.watch_set.renew(self.view.project, self.view.registry, self.plan)
 
-    def learn(self, module: str, seen: Seen) -> frozenset[str]:
+    def learn(self, module: str, seen: Observation) -> frozenset[str]:
         """The tool was seen to do this."""
-        self.sightings.note_end(module, seen, has_passed=True)
-        return self.survey.learn(self.view.registry, self.plan)
+        self.observed_inputs.note_end(module, seen, has_passed=True)
+        return self.watch_set.learn(self.view.registry, self.plan)
 
-    def look(self) -> tuple[View, Plan]:
+    def look(self) -> tuple[ProjectView, Plan]:
         view = self._request.look({})
         return view, self._request.plan(view).plan
 
@@ -52,17 +52,17 @@ def surveyed(project: Project) -> Surveyed:
 
 
 def test_a_tool_depends_on_all_that_it_imports(surveyed: Surveyed) -> None:
-    survey = surveyed.survey
-    assert survey.reaches["src.a"].paths >= {"src/a.py", "src/lib/dates.py", "src/lib/deep.py"}
+    watch_set = surveyed.watch_set
+    assert watch_set.reaches["src.a"].paths >= {"src/a.py", "src/lib/dates.py", "src/lib/deep.py"}
     tools = ("src.a", "src.b", "src.c", "src.nobody")
-    assert [survey.depends_on(one, {"src/lib/deep.py"}) for one in tools] == [
+    assert [watch_set.depends_on(one, {"src/lib/deep.py"}) for one in tools] == [
         *(True, True, False, False),
     ]
-    assert not survey.has_unread("src.a")
+    assert not watch_set.has_unread("src.a")
 
 
 def test_who_takes_a_resource_depends_on_orchconf_and_its_imports(project: Project) -> None:
-    survey = Surveyed(
+    watch_set = Surveyed(
         project(
             {
                 "orch.toml": "",
@@ -72,20 +72,20 @@ def test_who_takes_a_resource_depends_on_orchconf_and_its_imports(project: Proje
                 "src/b.py": tool(),
             }
         )
-    ).survey
-    assert survey.reaches["src.a"].paths >= {"src/a.py", "orchconf.py", "helpers/net.py"}
-    assert survey.reaches["src.b"].paths == {"src/b.py"}
+    ).watch_set
+    assert watch_set.reaches["src.a"].paths >= {"src/a.py", "orchconf.py", "helpers/net.py"}
+    assert watch_set.reaches["src.b"].paths == {"src/b.py"}
 
 
 def test_an_affected_tool_has_the_path_that_did_it(surveyed: Surveyed) -> None:
-    survey = surveyed.survey
-    find = survey.find_affected
-    assert find(["src/lib/dates.py"], survey.reaches, ["src.a", "src.b"]) == {
+    watch_set = surveyed.watch_set
+    find = watch_set.find_affected
+    assert find(["src/lib/dates.py"], watch_set.reaches, ["src.a", "src.b"]) == {
         "src.a": "src/lib/dates.py"
     }
-    assert find(["src/lib/dates.py"], survey.reaches, ["src.b"]) == {}
-    survey.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
-    assert find(["src/lib/other.py"], survey.reaches, ["src.c"]) == {"src.c": "src/lib/other.py"}
+    assert find(["src/lib/dates.py"], watch_set.reaches, ["src.b"]) == {}
+    watch_set.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
+    assert find(["src/lib/other.py"], watch_set.reaches, ["src.c"]) == {"src.c": "src/lib/other.py"}
 
 
 def test_a_file_that_cannot_be_read_keeps_its_tool(surveyed: Surveyed) -> None:
@@ -93,36 +93,36 @@ def test_a_file_that_cannot_be_read_keeps_its_tool(surveyed: Surveyed) -> None:
     surveyed.view, surveyed.plan = surveyed.look()
     view = surveyed.view
     assert "src.a" not in view.registry.tools
-    surveyed.survey.renew(view.project, view.registry, surveyed.plan, keep=["src/a.py"])
-    assert surveyed.survey.depends_on("src.a", {"src/lib/dates.py"})
-    surveyed.survey.renew(view.project, view.registry, surveyed.plan)
-    assert "src.a" not in surveyed.survey.reaches
+    surveyed.watch_set.renew(view.project, view.registry, surveyed.plan, keep=["src/a.py"])
+    assert surveyed.watch_set.depends_on("src.a", {"src/lib/dates.py"})
+    surveyed.watch_set.renew(view.project, view.registry, surveyed.plan)
+    assert "src.a" not in surveyed.watch_set.reaches
 
 
 def test_who_ran_on_other_bytes_than_were_ever_seen_is_torn(surveyed: Surveyed) -> None:
-    survey = surveyed.survey
-    source = survey.sources.read("src/lib/dates.py")
+    watch_set = surveyed.watch_set
+    source = watch_set.sources.read("src/lib/dates.py")
     assert source is not None
     modules = ["src.a", "src.b", "src.gone"]
-    assert survey.find_torn(modules, {source.path: source.hash}) == {}
-    assert survey.find_torn(modules, {source.path: "of half a file"}) == {
+    assert watch_set.find_torn(modules, {source.path: source.hash}) == {}
+    assert watch_set.find_torn(modules, {source.path: "of half a file"}) == {
         "src.a": "src/lib/dates.py was being written while it ran"
     }
-    survey.note_loaded("src.gone", ["src/lib/dates.py"])
-    assert set(survey.find_torn(modules, {source.path: "?"})) == {"src.a", "src.gone"}
+    watch_set.note_loaded("src.gone", ["src/lib/dates.py"])
+    assert set(watch_set.find_torn(modules, {source.path: "?"})) == {"src.a", "src.gone"}
 
 
 def test_another_pythonpath_begins_from_nothing(surveyed: Surveyed) -> None:
-    survey, before = surveyed.survey, surveyed.survey.manifest
-    code = survey.code
+    watch_set, before = surveyed.watch_set, surveyed.watch_set.snapshot
+    code = watch_set.code
     surveyed.renew()
-    assert (survey.manifest is before, survey.code is code) == (True, True)
+    assert (watch_set.snapshot is before, watch_set.code is code) == (True, True)
     write_files(
         surveyed.root, {"orch.toml": BASE["orch.toml"] + "pythonpath = ['.', 'lib']\n", "lib/": ""}
     )
     surveyed.renew()
-    assert isinstance(survey.sources, Sources)
-    assert (survey.manifest is before, survey.code is code) == (False, False)
+    assert isinstance(watch_set.sources, ImportGraph)
+    assert (watch_set.snapshot is before, watch_set.code is code) == (False, False)
 
 
 # What is looked at, and listened to.
@@ -138,9 +138,9 @@ DATA = {
 
 
 def test_what_is_code_and_what_is_data(project: Project) -> None:
-    survey = Surveyed(project(DATA)).survey
+    watch_set = Surveyed(project(DATA)).watch_set
     code = ["src/a.py", "orch.toml", "pyproject.toml", "orchconf.py", "wanted/"]
-    assert [one for one in (*code, "in/x.csv", "rates.json") if survey.is_code(one)] == code
+    assert [one for one in (*code, "in/x.csv", "rates.json") if watch_set.is_code(one)] == code
 
 
 def test_it_says_which_folders_are_to_be_listened_to(project: Project) -> None:
@@ -155,7 +155,7 @@ def test_it_says_which_folders_are_to_be_listened_to(project: Project) -> None:
             "lib/": "",
         }
     )
-    deep, flat = Surveyed(root).survey.folders
+    deep, flat = Surveyed(root).watch_set.folders
     assert set(deep) == {"src", "helpers", "in"}
     assert {"", "lib", "rates"} <= set(flat)  # `more` is not there: its parent tells when it comes
     assert not set(deep) & set(flat)
@@ -164,31 +164,33 @@ def test_it_says_which_folders_are_to_be_listened_to(project: Project) -> None:
 def test_a_pattern_for_files_of_the_root_does_not_listen_to_all_below_it(project: Project) -> None:
     """Else every event of .git, .venv and node_modules counts, and each folder there needs a watch."""
     inputs = tool(top="ORCH = {'inputs': ['*.json', '.env']}")
-    survey = Surveyed(project({"orch.toml": "", "src/a.py": inputs, ".venv/x.txt": ""})).survey
-    assert survey.folders == (("src",), ("",))
-    assert survey.manifest.is_relevant("rates.json", is_folder=False)
-    assert not survey.manifest.is_relevant(".venv/lib/x.txt", is_folder=False)
+    watch_set = Surveyed(
+        project({"orch.toml": "", "src/a.py": inputs, ".venv/x.txt": ""})
+    ).watch_set
+    assert watch_set.folders == (("src",), ("",))
+    assert watch_set.snapshot.is_relevant("rates.json", is_folder=False)
+    assert not watch_set.snapshot.is_relevant(".venv/lib/x.txt", is_folder=False)
 
 
 def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
     made = Surveyed(project({"orch.toml": "", "src/a.py": tool(), "in/y.csv": "1"}))
-    assert made.survey.folders == (("src",), ("",))
-    seen = Seen(
+    assert made.watch_set.folders == (("src",), ("",))
+    seen = Observation(
         read=(("in/y.csv", 1, 1, 1),),
         missed=("more/deep/z",),
         listed=(("where", ""), (".", "")),
     )
     assert made.learn("src.a", seen) == {"in/y.csv", "more/deep/z"}
-    deep, flat = made.survey.folders
+    deep, flat = made.watch_set.folders
     assert (deep, set(flat)) == (("src",), {"", "in", "more/deep", "where"})
-    assert made.survey.observed == (2, 2)
+    assert made.watch_set.observed == (2, 2)
     assert made.learn("src.a", seen) == frozenset()
 
 
 def test_what_is_loaded_from_elsewhere_is_looked_at_and_listened_to(surveyed: Surveyed) -> None:
     write_files(surveyed.root, {"late/h.py": "x = 1\n"})
-    surveyed.survey.note_loaded("src.c", ["late/h.py", "late/data.csv"])
+    surveyed.watch_set.note_loaded("src.c", ["late/h.py", "late/data.csv"])
     surveyed.renew()
-    assert "late" in surveyed.survey.folders[1]
-    assert surveyed.survey.manifest.is_there("late/h.py")
-    assert not surveyed.survey.manifest.is_relevant("late/data.csv", is_folder=False)
+    assert "late" in surveyed.watch_set.folders[1]
+    assert surveyed.watch_set.snapshot.is_there("late/h.py")
+    assert not surveyed.watch_set.snapshot.is_relevant("late/data.csv", is_folder=False)

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.worker.audit_hook import OWN_FOLDER, Hearing, find_above, sign
+from discover_orch.worker.audit_hook import OWN_FOLDER, AuditHook, find_above, sign
 from tests.support.forked import run_forked
 
 #: What the code of a test has at hand.
@@ -45,7 +45,7 @@ def hear(root: Path, code: str) -> dict[str, dict[str, Any]]:
         os.chdir(root)
         sys.dont_write_bytecode = True
         warnings.simplefilter("ignore")  # what is left open is told with its line, which is read
-        heard = Hearing()
+        heard = AuditHook()
         exec(program, {**TOOL, "heard": heard})
         heard.settle()
         return json.dumps({name: getattr(heard, name) for name in NAMES})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from discover_orch.worker import child_processes as orphans
+from discover_orch.worker import child_processes
 from discover_orch.worker.child_processes import find_children, find_descendants, kill_group, sweep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there are only groups elsewhere")
@@ -39,7 +39,7 @@ def test_children_and_descendants(family: subprocess.Popen[str]) -> None:
 
 
 def test_the_slow_way_finds_the_same(family: subprocess.Popen[str]) -> None:
-    assert orphans._find_children_slowly(family.pid) == find_children(family.pid)
+    assert child_processes._find_children_slowly(family.pid) == find_children(family.pid)
 
 
 def test_a_process_that_is_gone_has_no_children() -> None:

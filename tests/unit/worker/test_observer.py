@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.model.observation import Seen, listing_hash
+from discover_orch.model.observation import Observation, listing_hash
 from discover_orch.worker.protocol import StepFinished, decode_message
 from tests.support.project_builder import clean_environment
 
@@ -31,7 +31,7 @@ sys.stdout.buffer.write(encode_message(StepFinished(step=1, status="passed", dur
 
 def observe(
     root: Path, code: str, *, given: Path | None = None, database: str = "", **environment: str
-) -> Seen:
+) -> Observation:
     """What was seen of this code, run in the root; `given` is what the observer is told the root is."""
     program = BEGIN.format(root=str(given or root), database=database) + textwrap.dedent(code) + END
     done = subprocess.run(
@@ -49,7 +49,7 @@ def observe(
     return message.seen
 
 
-def read(seen: Seen) -> list[str]:
+def read(seen: Observation) -> list[str]:
     return [path for path, *_ in seen.read]
 
 
@@ -471,7 +471,7 @@ def test_an_interrupt_while_it_listens_reaches_the_tool(tmp_path: Path) -> None:
 def test_a_step_that_does_nothing_has_seen_nothing_and_knows_when_it_began(tmp_path: Path) -> None:
     seen = observe(tmp_path, "")
     coarse, exact = seen.began
-    assert Seen(began=seen.began) == seen
+    assert Observation(began=seen.began) == seen
     assert 0 < coarse <= exact
     assert os.stat(tmp_path).st_mtime_ns < exact
 
@@ -588,7 +588,7 @@ def _links(root: Path, code: str) -> tuple[list[str], list[str]]:
 EARLY = "\nobserver.note_early({given})\n"
 
 
-def early(root: Path, code: str, given: str = "", *, loaded: str = "()") -> Seen | None:
+def early(root: Path, code: str, given: str = "", *, loaded: str = "()") -> Observation | None:
     """What is noted after this code; `observe` gets it in place of all."""
     before = textwrap.dedent(code) + EARLY.format(given=given)
     after = f"""
@@ -611,7 +611,7 @@ observer.take = take_early
     )
     assert done.returncode == 0, done.stderr.decode()
     message: Any = decode_message(done.stdout)
-    seen: Seen | None = message.seen
+    seen: Observation | None = message.seen
     return seen
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.worker.process_state import Baseline
+from discover_orch.worker.process_state import ProcessState
 from tests.support.forked import run_forked
 
 #: What the code of a test has at hand.
@@ -26,18 +26,18 @@ TOOL = {
 }  # fmt: skip
 
 
-def in_process(root: Path, function: Callable[[Baseline], object]) -> str:
+def in_process(root: Path, function: Callable[[ProcessState], object]) -> str:
     """What it returns, or how it raised, as text; the process has the root as its folder."""
 
     def run() -> str:
         os.chdir(root)
         fd = os.open(root / "crash", os.O_WRONLY | os.O_CREAT)
-        return repr(function(Baseline(str(root), fd)))
+        return repr(function(ProcessState(str(root), fd)))
 
     return run_forked(run)
 
 
-def run_tool(baseline: Baseline, code: str) -> None:
+def run_tool(baseline: ProcessState, code: str) -> None:
     with baseline:
         exec(textwrap.dedent(code), dict(TOOL))
 
@@ -87,7 +87,7 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_the_next_tool_finds_it_as_the_first_one_did(root: Path, code: str, state: str) -> None:
-    def compare(baseline: Baseline) -> object:
+    def compare(baseline: ProcessState) -> object:
         def umask() -> int:
             found = os.umask(0)
             os.umask(found)
@@ -113,7 +113,7 @@ HANDLED = "INT TERM ALRM CHLD PIPE QUIT USR1 USR2 TSTP CONT TTIN TTOU"
 def test_each_signal_is_handled_as_before(root: Path, name: str, handler: str) -> None:
     number = signal.Signals[f"SIG{name}"]
 
-    def compare(baseline: Baseline) -> object:
+    def compare(baseline: ProcessState) -> object:
         before = signal.getsignal(number)
         run_tool(baseline, f"signal.signal({int(number)}, {handler})")
         return signal.getsignal(number) is before
@@ -122,16 +122,16 @@ def test_each_signal_is_handled_as_before(root: Path, name: str, handler: str) -
 
 
 def test_to_note_how_things_are_changes_nothing(root: Path) -> None:
-    def look(_: Baseline) -> object:
+    def look(_: ProcessState) -> object:
         os.umask(0o077)
-        Baseline(str(root), os.open(os.devnull, os.O_WRONLY))
+        ProcessState(str(root), os.open(os.devnull, os.O_WRONLY))
         return os.umask(0) == 0o077
 
     assert in_process(root, look) == "True"
 
 
 def test_each_tool_finds_the_words_of_orch_itself(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         run_tool(baseline, "sys.argv[:] = ['other', 'words']")
         with baseline:
             return sys.argv
@@ -140,7 +140,7 @@ def test_each_tool_finds_the_words_of_orch_itself(root: Path) -> None:
 
 
 def test_it_is_put_back_also_after_a_tool_that_raised_and_the_error_goes_on(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         try:
             run_tool(
                 baseline, "os.chdir('sub'); warnings.simplefilter('ignore'); raise KeyError(3)"
@@ -157,8 +157,8 @@ def test_the_folder_of_the_project_that_is_gone_keeps_nothing_else_from_being_pu
 ) -> None:
     (root / "project").mkdir()
 
-    def look(_: Baseline) -> object:
-        baseline = Baseline(str(root / "project"), os.open(os.devnull, os.O_WRONLY))
+    def look(_: ProcessState) -> object:
+        baseline = ProcessState(str(root / "project"), os.open(os.devnull, os.O_WRONLY))
         umask = os.umask(0o022)
         os.umask(umask)
         run_tool(baseline, f"os.umask(0o077); os.rmdir({str(root / 'project')!r})")
@@ -168,7 +168,7 @@ def test_the_folder_of_the_project_that_is_gone_keeps_nothing_else_from_being_pu
 
 
 def test_a_crash_after_a_tool_that_went_elsewhere_with_it_is_still_told(root: Path) -> None:
-    def crash(baseline: Baseline) -> object:
+    def crash(baseline: ProcessState) -> object:
         run_tool(baseline, "faulthandler.enable(open('elsewhere', 'w'))")
         faulthandler._sigabrt()  # type: ignore[attr-defined]
         return "alive"
@@ -179,9 +179,9 @@ def test_a_crash_after_a_tool_that_went_elsewhere_with_it_is_still_told(root: Pa
 
 
 def test_an_environment_that_is_no_usual_one_is_put_back_too(root: Path) -> None:
-    def look(_: Baseline) -> object:
+    def look(_: ProcessState) -> object:
         os.environ = {"ONLY": "this"}  # type: ignore[assignment]  # noqa: B003
-        baseline = Baseline(str(root), os.open(os.devnull, os.O_WRONLY))
+        baseline = ProcessState(str(root), os.open(os.devnull, os.O_WRONLY))
         run_tool(baseline, "os.environ['NEW'] = '1'; del os.environ['ONLY']")
         return os.environ
 
@@ -189,7 +189,7 @@ def test_an_environment_that_is_no_usual_one_is_put_back_too(root: Path) -> None
 
 
 def test_logging_that_a_tool_was_the_first_to_import_is_as_new(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         for name in [name for name in sys.modules if name.partition(".")[0] == "logging"]:
             del sys.modules[name]
         run_tool(
@@ -207,7 +207,7 @@ def test_logging_that_a_tool_was_the_first_to_import_is_as_new(root: Path) -> No
 
 
 def test_a_tool_that_needs_no_logging_does_not_import_it(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         for name in [name for name in sys.modules if name.partition(".")[0] == "logging"]:
             del sys.modules[name]
         run_tool(baseline, "")
@@ -217,7 +217,7 @@ def test_a_tool_that_needs_no_logging_does_not_import_it(root: Path) -> None:
 
 
 def test_a_logger_that_was_off_before_stays_off(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         logging.getLogger("orch.tests.off").disabled = True
         run_tool(baseline, "logging.config.dictConfig({'version': 1})")
         return logging.getLogger("orch.tests.off").disabled
@@ -226,7 +226,7 @@ def test_a_logger_that_was_off_before_stays_off(root: Path) -> None:
 
 
 def test_each_tool_can_have_its_warnings_logged(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         before, found = warnings.showwarning, []
         for _ in range(2):
             with baseline:
@@ -239,7 +239,7 @@ def test_each_tool_can_have_its_warnings_logged(root: Path) -> None:
 
 
 def test_what_modules_hold_is_shared_and_stays(root: Path) -> None:
-    def look(baseline: Baseline) -> object:
+    def look(baseline: ProcessState) -> object:
         run_tool(baseline, "shutil.of_a_tool = 1; sys.modules['of_a_tool'] = shutil")
         return sys.modules["of_a_tool"].of_a_tool
 

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.model.observation import Seen
+from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.worker import protocol
 from discover_orch.worker.protocol import (
     MESSAGES,
     ORDERS,
-    Argument,
     Closed,
     Preload,
     Preloaded,
     Prepare,
-    Resource,
     RunStep,
     StepError,
     StepFinished,
+    WireArgument,
+    WireResource,
     decode_message,
     decode_order,
     decode_type,
@@ -67,7 +67,9 @@ prepares = st.builds(
     database=anything,
     orchconf=maybe,
     has_connection=st.booleans(),
-    resources=st.lists(st.builds(Resource, name=anything, line=numbers, needs=texts)).map(tuple),
+    resources=st.lists(st.builds(WireResource, name=anything, line=numbers, needs=texts)).map(
+        tuple
+    ),
     environment=st.none() | names,
     observes=st.booleans(),
 )
@@ -89,14 +91,14 @@ steps = st.builds(
     name=anything,
     path=anything,
     arguments=st.dictionaries(
-        anything, st.builds(Argument, texts=texts, type=types.map(encode_type)), max_size=2
+        anything, st.builds(WireArgument, texts=texts, type=types.map(encode_type)), max_size=2
     ),
     extra=names,
     resources=texts,
     failures=numbers,
 )
 seens = st.builds(
-    Seen,
+    Observation,
     read=st.lists(st.tuples(anything, numbers, numbers, numbers), max_size=3).map(tuple),
     listed=st.lists(st.tuples(anything, anything), max_size=3).map(tuple),
     missed=texts,
@@ -156,7 +158,7 @@ def test_a_type_survives_as_a_row(type: ParamType) -> None:
         module="m",
         name="m",
         path="m.py",
-        arguments={"a": Argument(texts=("x",), type=encode_type(type))},
+        arguments={"a": WireArgument(texts=("x",), type=encode_type(type))},
     )
     decoded: Any = decode_order(encode_order(order))
     assert decode_type(decoded.arguments["a"].type) == type
@@ -178,10 +180,10 @@ def test_only_what_is_asked_to_observe_does() -> None:
 
 
 def test_a_step_in_which_nothing_was_seen_costs_few_bytes() -> None:
-    line = encode_message(StepFinished(step=1, status="passed", duration=0, seen=Seen()))
+    line = encode_message(StepFinished(step=1, status="passed", duration=0, seen=Observation()))
     assert b'"seen": {"began": [0, 0]}' in line
     decoded: Any = decode_message(line)
-    assert decoded.seen == Seen()
+    assert decoded.seen == Observation()
 
 
 def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:

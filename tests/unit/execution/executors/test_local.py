@@ -13,7 +13,7 @@ from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
     Failure,
-    Noticed,
+    RunNote,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -21,11 +21,10 @@ from discover_orch.execution.run_state import (
 from discover_orch.execution.supervisor import Event as WorkerEvent
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.transcript import Output
-from discover_orch.execution.worker_exit import Died, Ended
+from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Location, Problem
-from discover_orch.planning.plan import Bound, Step
+from discover_orch.planning.plan import BoundArgument, Step
 from discover_orch.worker.protocol import (
-    Argument,
     Closed,
     DebugEnded,
     DebugStarted,
@@ -37,6 +36,7 @@ from discover_orch.worker.protocol import (
     StepError,
     StepFinished,
     StepStarted,
+    WireArgument,
     encode_type,
 )
 from tests.support.values import make_param, make_tool, make_type
@@ -82,7 +82,7 @@ class PlayedWorker:
                 case StepFinished(status=status):
                     self.running = None
                     self.failures += status == "failed"
-                case Died() | Ended():
+                case WorkerDied() | WorkerEnded():
                     self.is_over = True
                 case _:
                     pass
@@ -192,9 +192,9 @@ def test_an_order_says_all_that_a_worker_must_know(staged: Staged) -> None:
     stage = staged()
     since = make_param("since", "date")
     tool = make_tool("src.parse", name="parse", params=[since], resources=("conn", "http"))
-    bound = Bound(param=since, texts=("2024-01-31",), origin="--since")
+    bound = BoundArgument(param=since, texts=("2024-01-31",), origin="--since")
     stage.executor.submit(Step(tool=tool, stage="x", arguments=(bound,), extra={"k": "v"}))
-    argument = Argument(texts=("2024-01-31",), type=encode_type(make_type("date")))
+    argument = WireArgument(texts=("2024-01-31",), type=encode_type(make_type("date")))
     assert stage.worker.sent[1] == RunStep(
         step=0,
         module="src.parse",
@@ -305,7 +305,7 @@ def test_finishing_closes_the_worker_once_it_is_there(staged: Staged) -> None:
     stage.executor.finish()
     assert stage.worker.sent == [PREPARE, Finish()]
     assert not stage.executor.is_over
-    assert stage.hear(Closed(), Ended()) == []
+    assert stage.hear(Closed(), WorkerEnded()) == []
     assert stage.executor.is_over
     stage.executor.finish()
     assert stage.worker.sent == [PREPARE, Finish()]
@@ -314,19 +314,19 @@ def test_finishing_closes_the_worker_once_it_is_there(staged: Staged) -> None:
 def test_each_resource_that_raised_on_closing_is_an_error_with_its_place(staged: Staged) -> None:
     own = StepError(kind="exception", type="", message="cannot be closed", traceback="x", hint="h")
     assert staged().hear(Closed(errors=(BAD, own))) == [
-        Noticed(
+        RunNote(
             problem=Problem(
                 code="closing", message="m (E)", hint="h", location=Location(path="a.py", line=3)
             ),
             traceback="t",
         ),
-        Noticed(problem=Problem(code="closing", message="cannot be closed", hint="h")),
+        RunNote(problem=Problem(code="closing", message="cannot be closed", hint="h")),
     ]
 
 
 def test_threads_that_kept_a_worker_from_ending_are_named_in_a_warning(staged: Staged) -> None:
-    (event,) = staged().hear(Ended(sentence="had to be killed", threads=("poll", "log")))
-    assert isinstance(event, Noticed)
+    (event,) = staged().hear(WorkerEnded(sentence="had to be killed", threads=("poll", "log")))
+    assert isinstance(event, RunNote)
     assert event.problem.severity == "warning"
     assert event.problem.message == (
         'the worker process had to be killed; still running: "poll", "log"'
@@ -335,15 +335,15 @@ def test_threads_that_kept_a_worker_from_ending_are_named_in_a_warning(staged: S
 
 
 def test_a_worker_that_ended_badly_after_all_was_closed_is_a_warning(staged: Staged) -> None:
-    (event,) = staged().hear(Ended(sentence="was killed by SIGSEGV while it ended"))
-    assert isinstance(event, Noticed)
+    (event,) = staged().hear(WorkerEnded(sentence="was killed by SIGSEGV while it ended"))
+    assert isinstance(event, RunNote)
     assert (event.problem.code, event.problem.severity) == ("ending", "warning")
 
 
 def test_a_worker_that_dies_is_a_failed_tool_and_a_new_one_takes_over(staged: Staged) -> None:
     stage = staged()
     stage.submit("a", "b")
-    died = Died(sentence="was killed by SIGSEGV", signal="SIGSEGV", step=0, traceback="t")
+    died = WorkerDied(sentence="was killed by SIGSEGV", signal="SIGSEGV", step=0, traceback="t")
     assert stage.hear(StepStarted(step=0), died) == [
         ToolStarted(module="a"),
         ToolFinished(
@@ -369,7 +369,7 @@ def test_a_worker_that_dies_is_a_failed_tool_and_a_new_one_takes_over(staged: St
 def test_a_crash_is_where_the_users_code_was_if_that_is_known(staged: Staged) -> None:
     stage = staged()
     stage.submit("a")
-    died = Died(sentence="exited with code 3", exit_code=3, step=0, path="lib/x.py", line=9)
+    died = WorkerDied(sentence="exited with code 3", exit_code=3, step=0, path="lib/x.py", line=9)
     (_, end) = stage.hear(StepStarted(step=0), died)
     assert isinstance(end, ToolFinished)
     assert end.error is not None
@@ -379,9 +379,9 @@ def test_a_crash_is_where_the_users_code_was_if_that_is_known(staged: Staged) ->
 def test_a_worker_that_dies_with_nothing_to_do_is_an_error_of_its_own(staged: Staged) -> None:
     stage = staged()
     stage.submit("a")
-    died = Died(sentence="was killed by SIGKILL", signal="SIGKILL")
+    died = WorkerDied(sentence="was killed by SIGKILL", signal="SIGKILL")
     *_, event = stage.hear(StepStarted(step=0), passed(0), died)
-    assert isinstance(event, Noticed)
+    assert isinstance(event, RunNote)
     assert event.problem.code == "worker-died"
     assert event.problem.message == "the worker process was killed by SIGKILL"
     assert event.problem.severity == "error"
@@ -393,7 +393,7 @@ def test_a_step_that_no_worker_will_begin_any_more_has_failed(
 ) -> None:
     stage = staged(prepare)
     stage.submit("a", "b")
-    (*_, event) = stage.hear(Died(sentence="exited with code 7", exit_code=7))
+    (*_, event) = stage.hear(WorkerDied(sentence="exited with code 7", exit_code=7))
     assert isinstance(event, ToolFinished)
     assert (event.module, event.status) == ("a", "failed")
     assert event.error is not None
@@ -410,7 +410,9 @@ def test_a_step_that_waited_between_two_tools_when_the_worker_died_has_failed(
     stage = staged(RAW)
     stage.submit("a", "b")
     stage.hear()
-    *_, event = stage.hear(StepStarted(step=0), passed(0), Died(sentence="exited", exit_code=7))
+    *_, event = stage.hear(
+        StepStarted(step=0), passed(0), WorkerDied(sentence="exited", exit_code=7)
+    )
     assert isinstance(event, ToolFinished)
     assert (event.module, event.status) == ("b", "failed")
     assert stage.executor.is_idle
@@ -433,7 +435,7 @@ def test_a_tool_whose_worker_died_of_the_interrupt_was_interrupted(staged: Stage
     stage.submit("a")
     stage.hear(StepStarted(step=0))
     stage.executor.interrupt()
-    (end,) = stage.hear(Died(sentence=KILLED, signal="SIGKILL", step=0))
+    (end,) = stage.hear(WorkerDied(sentence=KILLED, signal="SIGKILL", step=0))
     assert isinstance(end, ToolFinished)
     assert end.status == "interrupted"
 
@@ -442,7 +444,7 @@ def test_a_worker_that_dies_of_the_interrupt_between_steps_is_no_error(staged: S
     stage = staged()
     stage.submit("a")
     stage.executor.interrupt()
-    assert stage.hear(Died(sentence=KILLED, signal="SIGKILL")) == []
+    assert stage.hear(WorkerDied(sentence=KILLED, signal="SIGKILL")) == []
     assert stage.executor.is_idle
     assert stage.executor.is_over
 

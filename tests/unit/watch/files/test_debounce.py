@@ -23,14 +23,16 @@ from discover_orch.watch.files.debounce import (
     UNSOUND,
     Batch,
     Debouncer,
-    Hint,
+    FileEvent,
     Kind,
     Look,
 )
 
 
-def hint(kind: Kind, path: str = "src/a.py", at: float = 0.0, *, is_folder: bool = False) -> Hint:
-    return Hint(kind=kind, path=path, at=at, is_folder=is_folder)
+def hint(
+    kind: Kind, path: str = "src/a.py", at: float = 0.0, *, is_folder: bool = False
+) -> FileEvent:
+    return FileEvent(kind=kind, path=path, at=at, is_folder=is_folder)
 
 
 def due(debouncer: Debouncer, now: float = 0.0) -> float:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.watch.files.subscriptions import NOISE, Plan, build_plan, identity_of, is_below
+from discover_orch.watch.files.subscriptions import (
+    NOISE,
+    SubscriptionPlan,
+    build_plan,
+    identity_of,
+    is_below,
+)
 
 DEEP, FLAT = True, False
 
@@ -23,7 +29,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def plan_of(root: Path, folders: Mapping[str, bool]) -> Plan:
+def plan_of(root: Path, folders: Mapping[str, bool]) -> SubscriptionPlan:
     return build_plan(str(root), folders)
 
 

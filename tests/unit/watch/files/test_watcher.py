@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from discover_orch.watch.files import watcher as watcher_module
-from discover_orch.watch.files.debounce import Hint, Kind
+from discover_orch.watch.files.debounce import FileEvent, Kind
 from discover_orch.watch.files.filesystems import read_limits, watched_inodes
 from discover_orch.watch.files.watcher import CALM, CALM_MOST, POLL, POLL_MOST, Watcher
 from tests.support.permissions import run_bound
@@ -39,14 +39,14 @@ class Listener:
         self.root = root
         self.bell = threading.Event()
         self.rings = 0
-        self.heard: list[Hint] = []
+        self.heard: list[FileEvent] = []
         self.watcher = Watcher(str(root), self.ring, must_poll=must_poll)
 
     def ring(self) -> None:
         self.rings += 1
         self.bell.set()
 
-    def wait_for(self, is_it: Callable[[Hint], bool], what: str = "a hint") -> Hint:
+    def wait_for(self, is_it: Callable[[FileEvent], bool], what: str = "a hint") -> FileEvent:
         deadline = time.monotonic() + DEADLINE
         while True:
             taken = self.watcher.take()
@@ -58,10 +58,10 @@ class Listener:
                 raise AssertionError(f"{what} did not come, but at last {self.heard[-30:]}")
             self.bell.clear()
 
-    def wait_for_kind(self, kind: Kind, path: str = "") -> Hint:
+    def wait_for_kind(self, kind: Kind, path: str = "") -> FileEvent:
         return self.wait_for(lambda hint: (hint.kind, hint.path) == (kind, path), f"{kind} {path}")
 
-    def save(self, path: str) -> Hint:
+    def save(self, path: str) -> FileEvent:
         """Write a file, and wait until that is told."""
         (self.root / path).write_text("x = 1\n")
         return self.wait_for_kind("written", path)

@@ -25,7 +25,7 @@ def next_rung(elapsed: float) -> float | None:
     return min((at - elapsed for at, _ in LADDER if at > elapsed), default=None)
 
 
-class Ladder:
+class StopSignals:
     """For one worker; `begin` is the interrupt."""
 
     def __init__(self) -> None:

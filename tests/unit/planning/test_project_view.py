@@ -13,10 +13,10 @@ import pytest
 from discover_orch import __version__
 from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
 from discover_orch.model.errors import DiscoveryError, EmptyError, ProjectError, UsageError
-from discover_orch.planning import view as looking
-from discover_orch.planning.params import Values
+from discover_orch.planning import project_view
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import MASK
-from discover_orch.planning.view import View, look
+from discover_orch.planning.project_view import ProjectView, look
 from discover_orch.state.store import open_index, write_index
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -33,7 +33,7 @@ FILES: dict[str, str] = {
 BROKEN = {"src/broken.py": 'STAGE = "ingest"\ndef ('}
 
 
-def at(root: Path, files: Mapping[str, str] = FILES, folder: str = "", **more: bool) -> View:
+def at(root: Path, files: Mapping[str, str] = FILES, folder: str = "", **more: bool) -> ProjectView:
     write_files(root, files)
     return look(str(root / folder), None, {}, **more)
 
@@ -79,7 +79,7 @@ def test_a_group_that_bears_the_name_of_a_stage_is_refused(tmp_path: Path) -> No
 
 
 def test_the_listing_holds_every_tool_by_stage_and_the_disabled_last(tmp_path: Path) -> None:
-    document = looking.listing(at(tmp_path))
+    document = project_view.listing(at(tmp_path))
     assert document["stages"] == [
         {"name": "ingest", "tools": ["fetch", "parse"], "configured": True},
         {"name": "render", "tools": ["render"], "configured": True},
@@ -91,7 +91,7 @@ def test_the_listing_holds_every_tool_by_stage_and_the_disabled_last(tmp_path: P
 
 
 def test_a_tool_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
-    document: Any = looking.listing(at(tmp_path))
+    document: Any = project_view.listing(at(tmp_path))
     fetch, parse = document["tools"][:2]
     assert fetch == {
         "name": "fetch",
@@ -119,7 +119,7 @@ def test_a_tool_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
 
 
 def test_the_default_of_a_secret_is_never_shown_or_kept(tmp_path: Path) -> None:
-    document: Any = looking.listing(at(tmp_path))
+    document: Any = project_view.listing(at(tmp_path))
     (param,) = document["tools"][2]["params"]
     assert (param["default"], param["default_source"]) == (None, MASK)
     assert b"hunter22" not in (tmp_path / ".orch/index").read_bytes()
@@ -127,16 +127,16 @@ def test_the_default_of_a_secret_is_never_shown_or_kept(tmp_path: Path) -> None:
 
 def test_words_limit_what_is_listed(tmp_path: Path) -> None:
     view = at(tmp_path)
-    document = looking.listing(view, ["ingest"], exclude=["parse"])
+    document = project_view.listing(view, ["ingest"], exclude=["parse"])
     assert tools(document) == ["fetch"]
     assert document["stages"] == [
         {"name": "ingest", "tools": ["fetch"], "configured": True},
         {"name": "render", "tools": [], "configured": True},
     ]
     with pytest.raises(UsageError):
-        looking.listing(view, ["nothing"])
+        project_view.listing(view, ["nothing"])
     with pytest.raises(EmptyError):
-        looking.listing(view, ["fetch"], exclude=["fetch"])
+        project_view.listing(view, ["fetch"], exclude=["fetch"])
 
 
 def test_sources_and_what_was_passed_over_are_told_where_asked_for(tmp_path: Path) -> None:
@@ -145,18 +145,18 @@ def test_sources_and_what_was_passed_over_are_told_where_asked_for(tmp_path: Pat
         {**FILES, "src/parse.py": FILES["src/parse.py"] + "\nimport src.near"},
         is_wide=True,
     )
-    document: Any = looking.listing(view, with_sources=True, with_passed_over=True)
+    document: Any = project_view.listing(view, with_sources=True, with_passed_over=True)
     assert document["tools"][1]["sources"] == ["src/near.py", "src/parse.py"]
     assert [one["path"] for one in document["passed_over"]] == ["src/near.py"]
 
 
 def test_errors_stand_beside_the_healthy_rest(tmp_path: Path) -> None:
     view = at(tmp_path, FILES | BROKEN)
-    document: Any = looking.listing(view)
+    document: Any = project_view.listing(view)
     assert tools(document) == ["fetch", "parse", "render", "off"]
     (error,) = document["errors"]
     assert (error["path"], error["line"], error["code"]) == ("src/broken.py", 2, "syntax")
-    assert len(looking.errors(view)) == 1
+    assert len(project_view.errors(view)) == 1
 
 
 @pytest.mark.parametrize("words", [["ingest"], ["fetch", "parse"], ["full"]])
@@ -164,13 +164,13 @@ def test_a_file_that_cannot_be_read_hides_nothing_from_who_looks(
     tmp_path: Path, words: list[str]
 ) -> None:
     view = at(tmp_path, FILES | BROKEN)
-    assert {"src.fetch", "src.parse"} <= looking.chosen(view, words)
-    assert "src.parse" not in looking.chosen(view, words, ["parse"])
-    assert looking.chosen(view, ["broken"]) == frozenset()
+    assert {"src.fetch", "src.parse"} <= project_view.chosen(view, words)
+    assert "src.parse" not in project_view.chosen(view, words, ["parse"])
+    assert project_view.chosen(view, ["broken"]) == frozenset()
 
 
 def test_nothing_left_to_list_is_an_empty_document(tmp_path: Path) -> None:
-    document = looking.empty_listing(at(tmp_path, FILES | BROKEN))
+    document = project_view.empty_listing(at(tmp_path, FILES | BROKEN))
     assert (document["stages"], document["tools"]) == ([], [])
     assert document["errors"]
 
@@ -182,10 +182,10 @@ def test_doubts_are_warnings_and_what_needs_more_than_one_tool(tmp_path: Path) -
         "src/b.py": "STAGE = 'ingest'\nORCH = {'outputs': 'x'}\ndef run(): ...",
     }
     view = at(tmp_path, files)
-    warnings = looking.warnings(view)
+    warnings = project_view.warnings(view)
     assert [problem.severity for problem in warnings] == ["warning"]
-    assert len(looking.doubts(view)) > len(warnings)
-    assert looking.doubts(view)[: len(warnings)] == warnings
+    assert len(project_view.find_warnings(view)) > len(warnings)
+    assert project_view.find_warnings(view)[: len(warnings)] == warnings
 
 
 # Plans.
@@ -193,26 +193,26 @@ def test_doubts_are_warnings_and_what_needs_more_than_one_tool(tmp_path: Path) -
 
 def test_a_plan_is_what_a_run_would_do(tmp_path: Path) -> None:
     view = at(tmp_path)
-    steps = looking.plan(view, ["nightly"], exclude=["fetch"]).steps
+    steps = project_view.plan(view, ["nightly"], exclude=["fetch"]).steps
     assert [step.tool.name for step in steps] == ["render"]
     with pytest.raises(UsageError, match="since"):
-        looking.plan(view, ["fetch"], values=Values(options={"since": ("x",)}))
+        project_view.plan(view, ["fetch"], values=GivenParams(options={"since": ("x",)}))
 
 
 def test_a_plan_that_a_broken_file_could_be_in_is_refused(tmp_path: Path) -> None:
     view = at(tmp_path, FILES | BROKEN)
     with pytest.raises(DiscoveryError):
-        looking.plan(view, ["ingest"])
-    assert [step.tool.name for step in looking.plan(view, ["render"]).steps] == ["render"]
+        project_view.plan(view, ["ingest"])
+    assert [step.tool.name for step in project_view.plan(view, ["render"]).steps] == ["render"]
 
 
 def test_files_are_targets_relative_to_where_one_stands(tmp_path: Path) -> None:
     view = at(tmp_path, folder="src")
-    assert looking.selected(view, ["fetch.py"]).tools == ("src.fetch",)
+    assert project_view.selected(view, ["fetch.py"]).tools == ("src.fetch",)
 
 
 def test_another_database_wins_and_says_where_it_came_from(tmp_path: Path) -> None:
-    view = looking.with_database(at(tmp_path), "sqlite://")
+    view = project_view.with_database(at(tmp_path), "sqlite://")
     assert (view.project.database, view.project.database_origin) == ("sqlite://", "--database")
     assert view.project.origins["database"] == "--database"
 
@@ -220,7 +220,7 @@ def test_another_database_wins_and_says_where_it_came_from(tmp_path: Path) -> No
 # The memory.
 
 
-def is_known(root: Path, view: View) -> bool:
+def is_known(root: Path, view: ProjectView) -> bool:
     index = open_index(str(root), __version__)
     assert index is not None
     key = index.header["fingerprint"]
@@ -229,7 +229,7 @@ def is_known(root: Path, view: View) -> bool:
 
 
 def test_what_was_listed_is_remembered_as_it_was(tmp_path: Path) -> None:
-    document = looking.listing(at(tmp_path))
+    document = project_view.listing(at(tmp_path))
     index = open_index(str(tmp_path), __version__)
     assert index is not None
     kept = kept_document(index, str(tmp_path))
@@ -247,7 +247,7 @@ def test_the_index_is_written_where_something_has_changed_and_only_there(
         written.append(root)
         return write_index(root, *rest)
 
-    monkeypatch.setattr(looking, "write_index", noted)
+    monkeypatch.setattr(project_view, "write_index", noted)
     monkeypatch.setattr("discover_orch.discovery.scanner.is_racy", lambda *_: False)
     view = at(tmp_path)
     assert len(written) == 1

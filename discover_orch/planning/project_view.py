@@ -19,7 +19,7 @@ from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.brief import read_brief
 from discover_orch.discovery.listing_cache import BRIEF, LISTING
 from discover_orch.discovery.registry import Registry, build_registry
-from discover_orch.discovery.scanner import Snapshot, scan
+from discover_orch.discovery.scanner import ScanIndex, scan
 from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -31,20 +31,20 @@ from discover_orch.model.errors import (
 )
 from discover_orch.model.tool import Param, Tool
 from discover_orch.planning.checks import review
-from discover_orch.planning.params import Values
+from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import MASK, Plan, build_plan
-from discover_orch.planning.selection import Place, Selection, select
+from discover_orch.planning.selection import Selection, TypedAt, select
 from discover_orch.staleness.memory import flows_stamp, read_flows
 from discover_orch.state.store import open_index, write_index
 
 
-class View(Struct, frozen=True, kw_only=True):
+class ProjectView(Struct, frozen=True, kw_only=True):
     """A project as it was found: its configuration, its tools, and where the user stands in it. `key` stands
     for the configuration, `signatures` are those of the scanned files."""
 
     project: Project
     registry: Registry
-    place: Place
+    place: TypedAt
     folder: str
     warnings: tuple[Problem, ...] = ()
     key: str = ""
@@ -57,7 +57,7 @@ def look(
     environ: Mapping[str, str],
     *,
     is_wide: bool = False,
-) -> View:
+) -> ProjectView:
     """Finds the project around `start` (or at `explicit`), and its tools. Raises ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
@@ -67,10 +67,10 @@ def look(
     key = fingerprint(found, data, environ) + flows_stamp(root)
     result, snapshot = scan(project, index, fingerprint=key, is_wide=is_wide)
     registry = build_registry(result, project, read_flows(root))
-    view = View(
+    view = ProjectView(
         project=project,
         registry=registry,
-        place=Place(root=root, folder=_relative(start, root)),
+        place=TypedAt(root=root, folder=_relative(start, root)),
         folder=os.path.abspath(start),
         warnings=warnings,
         key=key,
@@ -89,7 +89,7 @@ def look(
 
 
 def listing(
-    view: View,
+    view: ProjectView,
     words: Sequence[str] = (),
     *,
     exclude: Sequence[str] = (),
@@ -137,30 +137,30 @@ def listing(
     return document
 
 
-def empty_listing(view: View) -> dict[str, object]:
+def empty_listing(view: ProjectView) -> dict[str, object]:
     """The document where nothing is left to list."""
     return {**listing(view), "stages": [], "tools": []}
 
 
 def plan(
-    view: View,
+    view: ProjectView,
     words: Sequence[str],
     *,
     exclude: Sequence[str] = (),
-    values: Values | None = None,
+    values: GivenParams | None = None,
     is_partial: bool = False,
 ) -> Plan:
     """What `orch run` would do; `is_partial` as of `build_plan`. Raises UsageError, DiscoveryError, EmptyError."""
     selection = select(words, view.registry, exclude=exclude, place=view.place)
-    given = values or Values(folder=view.folder)
+    given = values or GivenParams(folder=view.folder)
     return build_plan(selection, view.registry, view.project, given, is_partial=is_partial)
 
 
-def selected(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
+def selected(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
     return select(words, view.registry, exclude=exclude, place=view.place)
 
 
-def with_database(view: View, url: str) -> View:
+def with_database(view: ProjectView, url: str) -> ProjectView:
     """The same view with another database, which then also wins over `get_connection()`."""
     if "://" not in url:
         raise UsageError(
@@ -175,26 +175,28 @@ def with_database(view: View, url: str) -> View:
     return replace(view, project=project)
 
 
-def errors(view: View) -> tuple[Problem, ...]:
+def errors(view: ProjectView) -> tuple[Problem, ...]:
     """Every discovery error once: a cycle is one of every tool on it."""
     return view.registry.errors
 
 
-def warnings(view: View) -> tuple[Problem, ...]:
+def warnings(view: ProjectView) -> tuple[Problem, ...]:
     return (*view.warnings, *sorted(view.registry.warnings, key=_place))
 
 
-def doubts(view: View) -> tuple[Problem, ...]:
+def find_warnings(view: ProjectView) -> tuple[Problem, ...]:
     """What `orch check` tells beyond the errors: slips, modules that a tool imports and that cannot be read, and
     doubts that need more than one tool."""
     return (*warnings(view), *_broken_helpers(view), *review(view.registry, view.project))
 
 
-def _broken_helpers(view: View) -> list[Problem]:
+def _broken_helpers(view: ProjectView) -> list[Problem]:
     """Each with the first tool, in the order of everything, that imports it."""
-    from discover_orch.staleness.import_graph import Sources  # the parser, which few commands need
+    from discover_orch.staleness.import_graph import (
+        ImportGraph,  # the parser, which few commands need
+    )
 
-    sources = Sources(view.project)
+    sources = ImportGraph(view.project)
     known = {problem.location.path for problem in view.registry.errors if problem.location}
     found: dict[str, Problem] = {}
     for module in view.registry.order:
@@ -206,7 +208,7 @@ def _broken_helpers(view: View) -> list[Problem]:
     return list(found.values())
 
 
-def chosen(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> frozenset[str]:
+def chosen(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()) -> frozenset[str]:
     """What to show: all tools, or those that `words` choose. A file that cannot be read hides nothing
     here, since it is told beside the rest. Raises UsageError and EmptyError."""
     if not words and not exclude:
@@ -214,13 +216,13 @@ def chosen(view: View, words: Sequence[str], exclude: Sequence[str] = ()) -> fro
     try:
         selection = select(words, view.registry, exclude=exclude, place=view.place)
     except DiscoveryError:  # each word means something, if only a file that cannot be read
-        healthy = replace(view.registry, unhealthy=())
+        healthy = replace(view.registry, broken=())
         found = _healthy_tools(words or (EVERYTHING,), healthy, view.place)
         return found - _healthy_tools(exclude, healthy, view.place)
     return frozenset(selection.tools)
 
 
-def _healthy_tools(words: Sequence[str], healthy: Registry, place: Place) -> frozenset[str]:
+def _healthy_tools(words: Sequence[str], healthy: Registry, place: TypedAt) -> frozenset[str]:
     """What the words mean among the healthy tools, of those that mean anything there."""
     found: set[str] = set()
     for word in words:
@@ -236,7 +238,7 @@ def _place(problem: Problem) -> tuple[str, int]:
     return (where.path, where.line or 0) if where else ("", 0)
 
 
-def _check_groups(view: View) -> None:
+def _check_groups(view: ProjectView) -> None:
     tools = [*view.registry.tools.values(), *view.registry.disabled]
     stages = {stage.name for stage in view.registry.stages}
     owners = {name: tool for tool in reversed(tools) for name in tool.stages}
@@ -257,7 +259,7 @@ def _check_groups(view: View) -> None:
         )
 
 
-def _remember(view: View, snapshot: Snapshot) -> None:
+def _remember(view: ProjectView, snapshot: ScanIndex) -> None:
     document = listing(view)
     brief = json.dumps(read_brief(document), ensure_ascii=False, separators=(",", ":"))
     del document["version"], document["root"]  # said anew when it is shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from discover_orch.execution.signal_ladder import LADDER, NUDGES, Ladder, next_rung, rung
+from discover_orch.execution.stop_signals import LADDER, NUDGES, StopSignals, next_rung, rung
 
 
 def test_the_ladder_is_int_two_seconds_term_one_second_kill() -> None:
@@ -16,13 +16,13 @@ def test_the_ladder_is_int_two_seconds_term_one_second_kill() -> None:
 
 
 def test_nothing_is_due_before_the_interrupt() -> None:
-    ladder = Ladder()
+    ladder = StopSignals()
     assert (ladder.has_begun, ladder.due(10.0)) == (False, None)
     assert (ladder.take_nudge(10.0), ladder.take_rungs(10.0)) == (False, ())
 
 
 def test_each_rung_is_taken_once_and_none_is_left_out() -> None:
-    ladder = Ladder()
+    ladder = StopSignals()
     ladder.begin(10.0)
     assert ladder.has_begun
     assert ladder.take_rungs(10.0) == ((0.0, signal.SIGINT),)
@@ -32,7 +32,7 @@ def test_each_rung_is_taken_once_and_none_is_left_out() -> None:
 
 
 def test_nudges_come_between_the_rungs_one_at_a_time() -> None:
-    ladder = Ladder()
+    ladder = StopSignals()
     ladder.begin(0.0)
     ladder.take_rungs(0.0)
     taken = []
