@@ -1,0 +1,111 @@
+"""The documentation names only files, sections, commands, options and settings that exist, and all options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from discover_orch.config.project import KEYS as SETTINGS
+from discover_orch.discovery.orch_tag import KEYS as ORCH_KEYS
+from tests.support.project_builder import run_orch
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
+#: Described once for all commands.
+COMMON = {"-C", "--project", "--color", "-h", "--help"}
+
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of the sections, as GitHub makes them from headings."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def options(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", text))
+
+
+def section(heading: str) -> str:
+    """The part of the reference below a heading."""
+    return REFERENCE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def first_column(text: str) -> list[str]:
+    """The code in the first column of all tables, one text a row."""
+    return re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file_and_a_section(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, name = target.partition("#")
+        if "://" in path:
+            continue
+        other = (page.parent / path).resolve() if path else page
+        if not other.exists() or (name and name not in anchors(other)):
+            broken.append(target)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_is_named_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^\$ )orch ([a-z]+)", text, re.MULTILINE))
+    assert named <= set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def help_texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What `orch COMMAND --help` shows in an empty project."""
+    root = tmp_path_factory.mktemp("project")
+    wide = {"COLUMNS": "200"}
+    return {name: run_orch(root, name, "--help", env=wide).out for name in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_reference_has_exactly_the_options_of_each_command(
+    command: str, help_texts: dict[str, str]
+) -> None:
+    shown = help_texts[command].split("Options:")[1]
+    rows = re.findall(r"^  (--?\w[\w-]*(?:, --[\w-]+)?)", shown, re.MULTILINE)
+    known = [set(row.split(", ")) for row in rows]
+    parts = re.split(r"^\*\*`orch (\w+).*?`\*\*", section("Commands"), flags=re.MULTILINE)
+    described = options(parts[parts.index(command) + 1])
+    missing = [names for names in known if not names & (described | COMMON)]
+    assert not missing
+    assert described <= set().union(*known)
+
+
+def test_the_readme_names_only_options_that_exist(help_texts: dict[str, str]) -> None:
+    known = set().union(*map(options, help_texts.values()))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    spans = re.findall(r"`(orch [^`]+)`", text)
+    assert len(spans) > 10
+    assert set().union(*map(options, spans)) <= known
+
+
+def test_the_reference_has_exactly_the_settings_that_exist() -> None:
+    text = section("Configuration")
+    named = {word for row in first_column(text) for word in re.findall(r"`(\w+)`", row)}
+    reserved = {"jobs", "executor", "tokens"}
+    assert all(f"`{name}`" in text or f"`{name} = " in text for name in reserved)
+    of_watch = {"scope", "on_busy", "debounce", "ignore", "poll", "preload"}
+    assert named == set(SETTINGS) - reserved | of_watch
+
+
+def test_the_reference_has_exactly_the_keys_of_the_orch_tag() -> None:
+    rows = first_column(section("Tools"))
+    assert {word for row in rows for word in re.findall(r'`"(\w+)"`', row)} == set(ORCH_KEYS)
