@@ -1,14 +1,19 @@
-"""The documentation names only files, sections, commands, options and settings that exist, and all options."""
+"""The documentation names only files, sections, commands, options and settings that exist, and all options.
+
+The terminal output in the README is what the commands print today.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from discover_orch.config.project import KEYS as SETTINGS
 from discover_orch.discovery.orch_tag import KEYS as ORCH_KEYS
+from tests.conftest import Orch, Project
 from tests.support.project_builder import run_orch
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +22,8 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "benchmarks" / "README.md",
 ]
+SAMPLE = ROOT / "sample_project"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
 #: Described once for all commands.
@@ -91,8 +98,7 @@ def test_the_reference_has_exactly_the_options_of_each_command(
 
 def test_the_readme_names_only_options_that_exist(help_texts: dict[str, str]) -> None:
     known = set().union(*map(options, help_texts.values()))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    spans = re.findall(r"`(orch [^`]+)`", text)
+    spans = re.findall(r"`(orch [^`]+)`", README)
     assert len(spans) > 10
     assert set().union(*map(options, spans)) <= known
 
@@ -109,3 +115,35 @@ def test_the_reference_has_exactly_the_settings_that_exist() -> None:
 def test_the_reference_has_exactly_the_keys_of_the_orch_tag() -> None:
     rows = first_column(section("Tools"))
     assert {word for row in rows for word in re.findall(r'`"(\w+)"`', row)} == set(ORCH_KEYS)
+
+
+def shown_in_readme(*words: str) -> str:
+    """What the README shows below `$ orch WORDS`, without times and folders."""
+    text = README.split(f"\n$ {' '.join(('orch', *words))}\n")[1]
+    return without_times_and_folders(re.split(r"\n\n\$ |\n```", text)[0])
+
+
+def without_times_and_folders(text: str) -> str:
+    return re.sub(r"(?<=· )/\S+", "ROOT", re.sub(r"\d+\.\d\d s", "0.00 s", text)).strip()
+
+
+def test_the_readme_shows_what_the_sample_project_prints(project: Project, orch: Orch) -> None:
+    root = project({})
+    for name in ("pyproject.toml", "src", "data", "templates"):
+        copy = shutil.copytree if (SAMPLE / name).is_dir() else shutil.copy
+        copy(SAMPLE / name, root / name)
+    wide = {"COLUMNS": "100"}
+    assert without_times_and_folders(orch("run", env=wide).out) == shown_in_readme("run")
+    enrich = root / "src" / "pipeline" / "enrich.py"
+    enrich.write_text(enrich.read_text(encoding="utf-8").replace("-6 months", "-7 months"))
+    for words in (("status",), ("run", "--changed", "--quiet")):
+        answer = orch(*words, env=wide)
+        assert without_times_and_folders(answer.out) == shown_in_readme(*words)
+
+
+def test_the_first_tool_of_the_readme_runs_as_shown(project: Project, orch: Orch) -> None:
+    code = re.findall(r"`src/hello.py`:\n\n```python\n(.+?)```", README, re.DOTALL)
+    project({"src/hello.py": code[0]})
+    for words in (("run", "--name", "Ada"), ("run", "helo")):
+        answer = orch(*words, env={"COLUMNS": "100"})
+        assert without_times_and_folders(answer.out + answer.err) == shown_in_readme(*words)
