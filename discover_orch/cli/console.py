@@ -35,6 +35,8 @@ class Console:
             _write(sys.stdout, text)
         except OSError as error:
             if error.errno == errno.EIO:
+                # The buffer still holds the text, and flushing it at exit must not fail again.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 raise HungUp from None
             raise
 
