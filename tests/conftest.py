@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.project_builder import Answer, run_orch, write_files
+
+# What is started in this process's own environment finds the same as what a test starts with `clean_environment`;
+# and it keeps its bytecode, as compiling takes longer than most tests.
+os.environ.update(COLUMNS="80", NO_COLOR="1")
+for _name in ("FORCE_COLOR", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"):
+    os.environ.pop(_name, None)
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
 Orch = Callable[..., Answer]
@@ -44,21 +51,36 @@ def orch(tmp_path: Path) -> Orch:
     return run
 
 
-_NUMBERS = itertools.count(1)
+@pytest.fixture(scope="session", autouse=True)
+def postgres_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of one server for the whole run, "" where no test needs one.
 
+    It is started before the first test: some tests end all child processes of their own process, and would end a
+    server that was started after them.
+    """
+    if not any("new_postgres" in getattr(one, "fixturenames", ()) for one in request.session.items):
+        yield ""
+        return
+    from tests.support.postgres import join_server  # few runs need one
 
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[str]:
-    """One for each module: tests of other modules end whatever this process has for children."""
-    from tests.support.postgres import open_server  # few tests need one
-
-    with open_server() as url:
+    own = tmp_path_factory.getbasetemp()
+    url, connection = join_server(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    with connection:
         yield url
 
 
-@pytest.fixture
-def postgres(postgres_server: str) -> str:
-    """The URL of a real PostgreSQL database, empty, for this test alone."""
+@pytest.fixture(scope="session")
+def new_postgres(postgres_server: str) -> Callable[[], str]:
+    """Makes an empty PostgreSQL database and returns its URL."""
     from tests.support.postgres import make_database
 
-    return make_database(postgres_server, f"test{next(_NUMBERS)}")
+    numbers = itertools.count(1)
+    return lambda: make_database(postgres_server, f"test_{os.getpid()}_{next(numbers)}")
+
+
+@pytest.fixture
+def postgres(new_postgres: Callable[[], str]) -> str:
+    """The URL of an empty PostgreSQL database, for this test alone."""
+    return new_postgres()

@@ -51,16 +51,15 @@ def write_files(root: Path, files: Mapping[str, str | bytes]) -> None:
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """What a test sees of the environment: no settings of orch's, no colours, 80 columns."""
+    """The environment of each process that a test starts: no settings of orch or Python, no colours, 80 columns."""
     kept = {
         name: text
         for name, text in os.environ.items()
-        if not name.startswith(("ORCH_", "PYTEST_", "COV_"))
-        and name not in ("DATABASE_URL", "FORCE_COLOR", "NO_COLOR", "PYTHONWARNINGS")
+        if not name.startswith(("ORCH_", "PYTEST_", "COV_", "PYTHON"))
+        and name not in ("DATABASE_URL", "FORCE_COLOR")
     }
-    package = str(Path(__file__).parents[2])
-    kept["PYTHONPATH"] = package
-    return {**kept, "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", **extra}
+    fixed = {"COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+    return {**kept, **fixed, "PYTHONPATH": str(Path(__file__).parents[2]), **extra}
 
 
 def run_orch(

@@ -12,12 +12,11 @@ from psycopg.rows import dict_row
 
 from discover_orch.databases.drivers import find_driver
 from tests.support.heard import ask, hear
-from tests.support.postgres import make_database
 
 
 @pytest.fixture(scope="module")
-def url(postgres_server: str) -> str:
-    url = make_database(postgres_server, "drivers")
+def url(new_postgres: Callable[[], str]) -> str:
+    url = new_postgres()
     with psycopg.connect(url) as conn:
         conn.execute("CREATE TABLE t AS SELECT 1 AS a")
         conn.execute("CREATE TABLE u (a int)")

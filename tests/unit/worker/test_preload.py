@@ -22,6 +22,7 @@ class Capture:
     def __init__(self):
         self.out, self.err, self.calls = os.dup(1), os.dup(2), 0
     def put_back(self):
+        sys.stdout.flush()
         os.dup2(self.out, 1)
         os.dup2(self.err, 2)
         self.calls += 1
