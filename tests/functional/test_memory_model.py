@@ -296,8 +296,12 @@ def check(histories: int) -> None:
     )
 
 
+def test_25_random_histories() -> None:
+    check(25)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_300_random_histories() -> None:
     check(300)
 

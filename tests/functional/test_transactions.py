@@ -32,13 +32,6 @@ INSERT = 'conn.execute("insert into t values (1)")'
 FAIL = 'raise ValueError("no")'
 
 
-def test_a_tool_that_succeeds_is_committed(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": tool(CREATE, INSERT)})
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert tables(root) == {"t": 1}
-
-
 @pytest.mark.parametrize(
     "end", [FAIL, "sys.exit(0)", "os._exit(0)", "raise KeyboardInterrupt", "os.abort()"]
 )
@@ -75,40 +68,6 @@ def test_tools_share_one_connection(project: Project, orch: Orch) -> None:
     assert ids[0] == ids[1]
 
 
-@pytest.mark.parametrize(
-    ("commits", "note"),
-    [
-        ((INSERT, "conn.commit()"), "commit()"),
-        (("with conn:", f"    {INSERT}"), "with conn:"),
-        (('conn.executescript("insert into t values (1)")',), "executescript()"),
-    ],
-)
-def test_what_a_tool_commits_by_itself_stays_and_the_rest_goes(
-    project: Project, orch: Orch, commits: tuple[str, ...], note: str
-) -> None:
-    root = project({"src/a.py": tool(CREATE), "src/b.py": tool(*commits, INSERT, INSERT, FAIL)})
-    answer = orch("run")
-    assert answer.code == 1
-    assert tables(root) == {"t": 1}
-    assert f"      committed by itself ({note})" in answer.out
-
-
-def test_isolation_level_none_is_the_tools_own_affair_and_is_put_back(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/a.py": tool("conn.isolation_level = None", CREATE, INSERT),
-            "src/b.py": tool("print(repr(conn.isolation_level))", INSERT, FAIL),
-        }
-    )
-    answer = orch("run", "-v")
-    assert answer.code == 1
-    assert tables(root) == {"t": 1}
-    assert "set isolation_level = None" in answer.out
-    assert "    ''\n" in answer.out
-
-
 def test_transaction_none_keeps_its_hands_off(project: Project, orch: Orch) -> None:
     root = project(
         {
@@ -121,53 +80,11 @@ def test_transaction_none_keeps_its_hands_off(project: Project, orch: Orch) -> N
     assert tables(root) == {"t": 2}
 
 
-def test_a_commit_that_is_refused_fails_the_tool(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "src/a.py": tool(
-                'conn.execute("create table p (id primary key)")',
-                'conn.execute("create table c (p references p deferrable initially deferred)")',
-                'conn.execute("insert into c values (9)")',
-            )
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    assert "FAILED a src/a.py" in answer.out
-    assert "FOREIGN KEY constraint failed" in answer.out
-    assert tables(root) == {}
-
-
 def test_a_connection_that_a_tool_closed_is_opened_anew(project: Project, orch: Orch) -> None:
     root = project({"src/a.py": tool("conn.close()"), "src/b.py": tool(CREATE, INSERT)})
     answer = orch("run")
     assert answer.code == 0, answer.text
     assert tables(root) == {"t": 1}
-
-
-def test_closing_on_uncommitted_writes_is_a_failure(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": tool(CREATE, INSERT, "conn.close()"), "src/b.py": tool(CREATE)})
-    answer = orch("run")
-    assert answer.code == 1
-    assert "closed its connection before what it wrote was committed" in answer.out
-    assert tables(root) == {}
-
-
-def test_an_autocommit_connection_of_the_users_is_left_alone(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orchconf.py": """
-                import sqlite3
-                def get_connection():
-                    return sqlite3.connect("own.db", isolation_level=None)
-            """,
-            "src/a.py": tool(CREATE, INSERT, FAIL),
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    assert "its connection is in autocommit mode" in answer.out
-    assert tables(root, "own.db") == {"t": 1}
 
 
 def test_a_connection_of_the_users_is_committed_and_rolled_back(

@@ -171,50 +171,6 @@ def test_a_tool_that_swallows_the_interrupt_has_not_passed(project: Project) -> 
     assert (size(root / "opened"), size(root / "closed")) == (1, 1)
 
 
-def test_an_interrupt_while_resources_open_leaves_none_of_them_open(project: Project) -> None:
-    root = project(
-        {
-            "orchconf.py": CONF
-            + """
-    @resource
-    def slow(counted):
-        import time
-        print("opening", flush=True)
-        time.sleep(60)
-        yield 1
-""",
-            "src/a.py": 'STAGE = "s"\ndef run(slow): pass\n',
-        }
-    )
-    with running(root, "run") as orch:
-        orch.wait_for("opening")
-        orch.send(signal.SIGINT)
-        assert orch.wait() == 130
-    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
-
-
-def test_an_interrupt_while_resources_close_still_closes_the_others(project: Project) -> None:
-    root = project(
-        {
-            "orchconf.py": CONF
-            + """
-    @resource
-    def slow(counted):
-        yield 1
-        import time
-        print("closing", flush=True)
-        time.sleep(60)
-""",
-            "src/a.py": 'STAGE = "s"\ndef run(slow): pass\n',
-        }
-    )
-    with running(root, "run") as orch:
-        orch.wait_for("closing")
-        orch.send(signal.SIGINT)
-        assert orch.wait() == 130
-    assert (size(root / "opened"), size(root / "closed")) == (1, 1)
-
-
 def test_a_signal_from_outside_reaches_what_the_tool_started(project: Project) -> None:
     root = project(
         {

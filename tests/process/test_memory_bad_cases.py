@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import zlib
@@ -20,7 +18,6 @@ from tests.conftest import Orch, Project
 from tests.support.permissions import bound_by_permissions
 from tests.support.project_builder import Answer, clean_environment, run_orch, write_files
 from tests.support.remembered import memory_files, ran, reasons, rows
-from tests.support.running import running
 
 pytestmark = pytest.mark.slow
 
@@ -353,45 +350,6 @@ def test_a_full_disk_in_the_middle_of_a_run(project: Project, tmp_path: Path) ->
         assert rows(root, f"select x from {name}") == [(1,)]
 
 
-def test_of_two_at_once_one_is_refused_and_nothing_is_lost(project: Project, orch: Orch) -> None:
-    root = project(PIPELINE)
-    with contextlib.ExitStack() as stack:
-        every = [stack.enter_context(running(root, "run", "--wait")) for _ in range(4)]
-        assert [one.wait() for one in every] == [0, 0, 0, 0], "\n".join(one.text for one in every)
-    runs = orch("history", "--json").json["runs"]
-    assert [run["run"] for run in runs] == ["4", "3", "2", "1"]
-    assert all(run["status"] == "passed" for run in runs)
-    assert reasons(orch) == {}
-
-
-HOLDS = """
-    import os, time
-    STAGE = "s"
-    def run(conn):
-        conn.execute("create table a (x)")
-        print("holding", flush=True)
-        while not os.path.exists("go"):
-            time.sleep(0.01)
-    """
-
-
-def test_a_holder_killed_with_9_leaves_the_project_free_and_a_true_history(
-    project: Project, orch: Orch
-) -> None:
-    root = project({"orch.toml": "", "src/a.py": HOLDS})
-    with running(root, "run") as first:
-        first.wait_for("holding")
-        first.send(signal.SIGKILL)
-        first.wait()
-    shown = orch("status", "--json").json["tools"][0]
-    assert (shown["state"], shown["unknown"]) == ("unknown", True)
-    (root / "go").touch()
-    answer = orch("run")
-    assert (answer.code, answer.err) == (0, ""), answer.text
-    assert [run["status"] for run in orch("history", "--json").json["runs"]] == ["passed", "killed"]
-    assert reasons(orch) == {}
-
-
 def test_the_clock_may_go_back(pipeline: Path, orch: Orch) -> None:
     """Neither order nor freshness rest on times: the memory comes from a future that has not come yet."""
     future = 4_000_000_000
@@ -406,52 +364,6 @@ def test_the_clock_may_go_back(pipeline: Path, orch: Orch) -> None:
     (pipeline / "input.txt").write_text("1\n3\n")
     os.utime(pipeline / "input.txt", (1, 1))
     assert reasons(orch, "--since", "x")["load"] == ["input.txt changed"]
-
-
-def test_a_tool_that_removes_the_memory(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            **PIPELINE,
-            "src/remover.py": "import shutil\nSTAGE = 'ingest'\nAFTER = 'load'\ndef run(): shutil.rmtree('.orch', ignore_errors=True)\n",
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert answer.err.count("warning:") == 1, answer.text
-    assert "Traceback" not in answer.err
-    assert rows(root, "select x from raw") == [(1,), (2,)]
-    (root / "src" / "remover.py").unlink()
-    assert_well(orch("run"), root)
-    assert reasons(orch) == {}
-
-
-@pytest.mark.parametrize("wait", [(), ("--wait",)])
-def test_a_tool_that_runs_orch_in_the_same_project_is_told_so_at_once(
-    wait: tuple[str, ...], project: Project, orch: Orch
-) -> None:
-    command = [sys.executable, "-m", "discover_orch", "run", *wait, "b"]
-    root = project(
-        {
-            "orch.toml": "",
-            "src/a.py": f"""
-                import subprocess
-                STAGE = "s"
-                def run():
-                    done = subprocess.run({command!r}, capture_output=True, text=True)
-                    print(done.returncode, done.stderr)
-                    looked = subprocess.run({command[:3]!r} + ["status"], capture_output=True, text=True)
-                    print("looked", looked.returncode)
-                """,
-            "src/b.py": "STAGE = 's'\ndef run(): pass\n",
-        }
-    )
-    answer = orch("run", "a")
-    assert answer.code == 0, answer.text
-    assert "another run of this project is going on" in answer.out
-    assert "this command was started by a tool of that run" in answer.out
-    assert "    2 error:" in answer.out
-    assert "looked 0" in answer.out
-    assert len(list((root / ".orch" / "runs").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -548,17 +460,6 @@ def test_partial_output_of_a_tool_that_failed_makes_nothing_fresh(
     assert ran(answer) == ["a"]
     assert (root / "out.txt").read_text() == "half and half"
     assert reasons(orch) == {}
-
-
-def test_a_worker_that_is_killed_leaves_a_failed_tool(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orch.toml": "",
-            "src/a.py": "import os\nSTAGE = 's'\ndef run():\n    open('half', 'w').close()\n    os.kill(os.getpid(), 9)\n",
-        }
-    )
-    assert orch("run").code == 1
-    assert reasons(orch) == {"a": ["failed (run 1)"]}
 
 
 def test_the_runs_beyond_the_limit_are_removed_and_ids_go_on(project: Project, orch: Orch) -> None:

@@ -167,7 +167,8 @@ def kill_many(root: Path, seed: int, kills: int) -> int:
     return in_time
 
 
-def kill_in_parallel(folder: Path, kills: int, lanes: int = 4) -> None:
+def kill_in_parallel(folder: Path, kills: int, lanes: int = 4) -> int:
+    """How many of the kills came before the end of the run."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
 
@@ -177,19 +178,22 @@ def kill_in_parallel(folder: Path, kills: int, lanes: int = 4) -> None:
         return kill_many(root, seed + lane, kills // lanes)
 
     with ThreadPoolExecutor(lanes) as pool:
-        in_time = sum(pool.map(work, range(lanes)))
-    assert in_time > kills / 2, "the moments are to lie within a run"
+        return sum(pool.map(work, range(lanes)))
+
+
+def test_after_kill_9_at_a_random_moment_the_history_is_true_and_a_resume_completes(
+    tmp_path: Path,
+) -> None:
+    assert kill_in_parallel(tmp_path, 16, lanes=2) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_after_kill_9_at_a_random_moment_the_history_is_true_and_a_resume_completes(
-    tmp_path: Path,
-) -> None:
-    kill_in_parallel(tmp_path, 200)
+def test_after_200_kills_too(tmp_path: Path) -> None:
+    assert kill_in_parallel(tmp_path, 200) > 100, "the moments are to lie within a run"
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_after_a_thousand_kills_too(tmp_path: Path) -> None:
-    kill_in_parallel(tmp_path, 1000)
+    assert kill_in_parallel(tmp_path, 1000) > 500

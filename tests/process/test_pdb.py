@@ -46,14 +46,28 @@ def test_breakpoint_stops_in_the_tool_and_the_run_goes_on(project: Project) -> N
     assert "2 passed in " in orch.text
 
 
-def test_two_tools_can_stop_one_after_another(project: Project) -> None:
-    root = project({"src/a.py": STOPS, "src/b.py": STOPS})
+def test_a_tool_can_stop_twice_and_so_can_the_next(project: Project) -> None:
+    root = project({"src/a.py": STOPS + "        breakpoint()\n", "src/b.py": STOPS})
     with on_terminal(root, "run") as orch:
-        for _ in range(2):
+        orch.wait_for(PROMPT)
+        orch.type("!answer = 99\n")
+        for _ in range(3):
             orch.wait_for(PROMPT)
             orch.type("c\n")
-            orch.wait_for("went on with 42")
         assert orch.wait() == 0, orch.text
+    assert "went on with 99" in orch.text
+    assert "went on with 42" in orch.text
+
+
+def test_a_worker_that_dies_in_the_debugger_gives_the_terminal_back(project: Project) -> None:
+    root = project({"src/a.py": STOPS})
+    with on_terminal(root, "run") as orch:
+        before = termios.tcgetattr(orch.fd)
+        orch.wait_for(PROMPT)
+        orch.type("import os; os.kill(os.getpid(), 9)\n")
+        orch.wait_for("FAILED a")
+        assert termios.tcgetattr(orch.fd) == before
+        assert orch.wait() == 1
 
 
 def test_leaving_the_debugger_fails_the_tool(project: Project) -> None:

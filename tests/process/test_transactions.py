@@ -303,28 +303,6 @@ def test_transaction_none_keeps_its_hands_off(project: Project) -> None:
     assert rows(root) == [1, 2]
 
 
-def test_an_interrupted_tool_is_rolled_back(project: Project) -> None:
-    root = project(
-        {
-            "slow.py": """
-            import time
-            def run(conn):
-                conn.execute("CREATE TABLE t (a)")
-                print("writing")
-                time.sleep(60)
-            """
-        }
-    )
-    with DrivenWorker(root) as worker:
-        worker.send("slow", "conn")
-        worker.until_printed("writing")
-        worker.supervisor.interrupt()
-        ended = worker.until(lambda event: isinstance(event, StepFinished))
-        assert ended.status == "interrupted"
-        worker.finish()
-    assert tables(root) == []
-
-
 SQLITE_CONF = """
 import sqlite3
 def get_connection():
@@ -439,30 +417,3 @@ def test_any_other_driver_in_autocommit_mode_is_left_alone(project: Project) -> 
     (ended,) = run_all(root, "good", has_connection=True)
     assert "autocommit" in ended.notes[0]
     assert (root / "log.txt").read_text().split() == ["open", "close"]
-
-
-def test_get_connection_may_return_none(project: Project) -> None:
-    root = project(
-        {"orchconf.py": "def get_connection(): return None", "one.py": tool("assert conn is None")}
-    )
-    (ended,) = run_all(root, "one", has_connection=True)
-    assert ended.status == "passed", ended.error
-
-
-def test_what_a_resource_writes_while_it_opens_outlives_a_failed_tool(project: Project) -> None:
-    root = project(
-        {
-            "orchconf.py": """
-            def store(conn):
-                conn.execute("CREATE TABLE t (a)")
-                yield conn
-                conn.execute("INSERT INTO t VALUES ('closed')")
-            """,
-            "bad.py": "def run(store):\n    store.execute('INSERT INTO t VALUES (1)')\n    1 / 0\n",
-        }
-    )
-    with DrivenWorker(root, needs={"store": ["conn"]}) as worker:
-        assert worker.run("bad", "store").status == "failed"
-        assert rows(root) == []
-        worker.finish()
-    assert rows(root) == ["closed"]

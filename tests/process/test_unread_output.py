@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -21,8 +20,14 @@ def is_blocked(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/wchan"), reason="the kernel tells no wchan")
-@pytest.mark.parametrize("words", [["run"], ["watch"], ["watch", "--json"]])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (["run"], signal.SIGINT),
+        (["watch"], signal.SIGTERM),
+        (["watch", "--json"], signal.SIGINT),
+    ],
+)
 def test_a_signal_ends_orch_though_nobody_reads_what_it_writes(
     project: Project, words: list[str], number: signal.Signals
 ) -> None:
@@ -32,8 +37,6 @@ def test_a_signal_ends_orch_though_nobody_reads_what_it_writes(
             wait_until(lambda: is_blocked(orch.pid), "a full pipe")
         except AssertionError:
             pytest.skip("the kernel does not tell what a process waits for")
-        started = time.monotonic()
         orch.send(number)
         wait_until(lambda: is_gone(orch.pid), "its end")
-        assert time.monotonic() - started < 8  # a second to be heard, then as at any interrupt
         assert orch.wait() == 128 + number

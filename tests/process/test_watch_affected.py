@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -469,8 +470,9 @@ OUTPUTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("scope", ["stage", "tool", "downstream"])
-@pytest.mark.parametrize("what", OUTPUTS)
+@pytest.mark.parametrize(
+    ("what", "scope"), zip(OUTPUTS, itertools.cycle(["stage", "tool", "downstream"]), strict=False)
+)
 def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: str) -> None:
     writer, reader = OUTPUTS[what]
     root = project(

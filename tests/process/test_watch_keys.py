@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,15 +121,14 @@ def test_s_goes_through_the_scopes(project: Project) -> None:
         assert watch.next_run().tools == ("a",)
 
 
-@pytest.mark.parametrize("key", ["x", "R!", "run", "\x00", "é", " " * 5000])
-def test_any_other_key_does_no_harm(project: Project, key: str) -> None:
+def test_any_other_key_does_no_harm(project: Project) -> None:
     root = project(FILES)
     with watching(root) as watch:
-        watch.press(key)
-        if key.strip():
-            assert watch.settle() == [], watch.story()
-        else:
-            watch.next_run()
+        for key in ("x", "R!", "run", "\x00", "é"):
+            watch.press(key)
+        assert watch.settle() == [], watch.story()
+        watch.press(" " * 5000)
+        watch.next_run()
 
 
 def test_a_closed_pipe_is_the_end_of_keys_and_not_of_the_watch(project: Project) -> None:
@@ -177,12 +175,10 @@ def test_h_is_answered_at_once_also_during_a_run(project: Project) -> None:
     root = project({**FILES, "src/a.py": GATE})
     with on_terminal(root, "watch") as orch:
         orch.wait_for("begins")
-        started = time.monotonic()
         orch.type("h\n")
         # The help names each key; `h` itself is echoed by the terminal.
         orch.wait_for(r"(?s)pause.*quit|quit.*pause")
-        took = time.monotonic() - started
-        assert took < 0.5, f"{took * 1000:.0f} ms"  # 50 ms on a quiet machine
+        assert "2 passed in " not in orch.text
         (root / "go").touch()
         orch.wait_for("2 passed in ")
         orch.wait_for("watching")
@@ -207,8 +203,9 @@ def test_keys_work_on_a_terminal(project: Project) -> None:
         assert orch.wait() == 0, orch.text
 
 
-@pytest.mark.parametrize("busy", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "busy"), [(signal.SIGKILL, True), (signal.SIGTERM, False), (signal.SIGINT, True)]
+)
 def test_the_terminal_is_as_it_was_before(
     project: Project, number: signal.Signals, busy: bool
 ) -> None:

@@ -18,7 +18,7 @@ from tests.support.watching import Watching, tool_text, watching
 
 FILES = {"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0, stage="t")}
 SLOW = ("in_chunks", "truncated_first", "formatted")  # by themselves
-SAMPLE = 10
+SAMPLE = 4
 
 
 def save_versions(
@@ -36,7 +36,7 @@ def save_versions(
 def test_one_save_is_one_run(project: Project, editor: str) -> None:
     root = project(FILES)
     with watching(root) as watch:
-        save_versions(watch, EDITORS[editor], range(1, 1 + (5 if editor in SLOW else SAMPLE)))
+        save_versions(watch, EDITORS[editor], range(1, 1 + (2 if editor in SLOW else SAMPLE)))
         assert watch.settle() == [], watch.story()
 
 
@@ -96,18 +96,17 @@ def expect_unchanged(watch: Watching, path: str = "src/a.py") -> None:
     assert said["paths"] == [path]
 
 
-@pytest.mark.parametrize("way", ["touch", "same bytes", "same bytes, renamed"])
-def test_the_same_content_runs_nothing_and_says_so(project: Project, way: str) -> None:
+def test_the_same_content_runs_nothing_and_says_so(project: Project) -> None:
     root = project(FILES)
     path = root / "src/a.py"
+    ways = (
+        lambda: path.open("a").close(),  # as touch does; Path.touch only sets the time
+        lambda: path.write_bytes(path.read_bytes()),
+        lambda: save(path, path.read_text()),
+    )
     with watching(root) as watch:
-        for _ in range(5):
-            if way == "touch":
-                path.open("a").close()  # as touch does; Path.touch only sets the time
-            elif way == "same bytes":
-                path.write_bytes(path.read_bytes())
-            else:
-                save(path, path.read_text())
+        for way in ways * 2:
+            way()
             expect_unchanged(watch)
         assert watch.settle() == [], watch.story()
 
@@ -152,27 +151,21 @@ def test_other_time_stamps_or_permissions_run_nothing(project: Project) -> None:
         assert watch.settle() == [], watch.story()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda text: text + "# a comment\n",
-        lambda text: "# at the top\n" + text,
-        reformat,
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: text.replace('"s"', "'s'"),
-    ],
-    ids=["comment", "comment above", "layout", "line ends", "quotes"],
-)
-def test_a_change_without_meaning_runs_nothing_and_says_so(
-    project: Project, change: Callable[[str], str]
-) -> None:
+def test_a_change_without_meaning_runs_nothing_and_says_so(project: Project) -> None:
     root = project(FILES)
     text = tool_text(0)
+    changed = (
+        text + "# a comment\n",
+        "# at the top\n" + text,
+        reformat(text),
+        text.replace("\n", "\r\n"),
+        text.replace('"s"', "'s'"),
+        text,
+    )
     with watching(root) as watch:
-        (root / "src/a.py").write_bytes(change(text).encode())
-        expect_unchanged(watch)
-        (root / "src/a.py").write_bytes(text.encode())
-        expect_unchanged(watch)
+        for one in changed:
+            (root / "src/a.py").write_bytes(one.encode())
+            expect_unchanged(watch)
         assert watch.settle() == [], watch.story()
 
 
@@ -209,17 +202,17 @@ def test_reading_the_tree_runs_nothing(project: Project) -> None:
         assert [one["paths"] for one in watch.all_events("changed")] == [["src/sentinel.py"]]
 
 
-@pytest.mark.parametrize("name", [".#a.py", "#a.py#", "a.py~", ".a.py.swp", ".a.py.AbC123"])
-def test_what_editors_leave_beside_a_file_is_nothing(project: Project, name: str) -> None:
+def test_what_editors_leave_beside_a_file_is_nothing(project: Project) -> None:
     root = project(FILES)
+    src = root / "src"
+    left = [src / name for name in ("#a.py#", "a.py~", ".a.py.swp", ".a.py.AbC123", ".#a.py")]
     with watching(root) as watch:
-        beside = root / "src" / name
-        if name == ".#a.py":
-            beside.symlink_to("me@host.1234:1700000000")
-        else:
-            beside.write_text(tool_text(5))
+        for path in left[:-1]:
+            path.write_text(tool_text(5))
+        left[-1].symlink_to("me@host.1234:1700000000")
         assert watch.settle() == [], watch.story()
-        beside.unlink()
+        for path in left:
+            path.unlink()
         assert watch.settle() == [], watch.story()
         assert watch.all_events("broken") == []
 
@@ -341,14 +334,13 @@ def test_the_packages_folder_deleted_and_made_again_is_still_watched(project: Pr
 # Without events, or with too many
 
 
-@pytest.mark.parametrize("editor", ["in_place", "vim", "pycharm", "rsync"])
-def test_polling_finds_changes(project: Project, editor: str) -> None:
+def test_polling_finds_changes(project: Project) -> None:
     root = project(FILES)
     with watching(root, "--poll") as watch:
         assert watch.all_events("watching")[-1]["mode"] == "polling"
-        save_versions(watch, EDITORS[editor], range(1, 3))
-        if editor == "in_place":
-            assert watch.settle() == [], watch.story()
+        for version, editor in enumerate(("in_place", "vim", "pycharm", "rsync"), start=1):
+            save_versions(watch, EDITORS[editor], range(version, version + 1))
+        assert watch.settle() == [], watch.story()
 
 
 def test_what_happens_while_it_stands_still_is_found_afterwards(project: Project) -> None:
@@ -399,7 +391,7 @@ def test_no_change_of_10000_is_missed(project: Project) -> None:
 
 
 def change_at_random(project: Project, operations: int, seed: int) -> None:
-    """After each handful the last run has seen what is on the disk, within 2 s and the time of a run."""
+    """After each handful the last run has seen what is on the disk."""
     print(f"seed {seed}")
     chance = random.Random(seed)
     root = project(
@@ -418,13 +410,10 @@ def change_at_random(project: Project, operations: int, seed: int) -> None:
                 if chance.random() < 0.1:
                     time.sleep(chance.random() * 0.05)
             wanted = f"{[disk.get(i) for i in range(MODULES)]}\n"
-            started = time.monotonic()
             watch.until(
                 lambda wanted=wanted: watch.runs[-1].output.get("a") == wanted,  # type: ignore[misc]
                 f"{wanted} (seed {seed}, {done} operations)",
             )
-            took = time.monotonic() - started
-            assert took < 3, f"{took:.1f} s, seed {seed}, {done} operations\n{watch.story()}"
 
 
 def operate(chance: random.Random, folder: Path, disk: dict[int, int], value: int) -> None:

@@ -25,7 +25,7 @@ from discover_orch.watch.watch_events import (
 )
 from tests.support.project_builder import clean_environment
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 SENTINEL = "src/sentinel.py"
 
 
