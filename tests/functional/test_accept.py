@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,21 +52,6 @@ def test_files_parameters_and_tables_are_accepted_too(sample: Path, orch: Orch) 
     (sample / "output" / "report.html").unlink()
     assert orch("accept", "render").code == 0
     assert reasons(orch) == {}
-
-
-def test_what_never_ran_and_what_failed_can_be_accepted(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orch.toml": "",
-            "src/a.py": "STAGE = 's'\ndef run(): 1 / 0\n",
-            "src/b.py": "STAGE = 's'\nAFTER = ()\ndef run(): pass\n",
-        }
-    )
-    assert orch("run", "a").code == 1
-    assert orch("accept", "--json", "a", "b").json == {"version": 1, "accepted": ["a", "b"]}
-    assert reasons(orch) == {}
-    project({"src/b.py": "STAGE = 's'\nAFTER = ()\ndef run(): return None\n"})
-    assert reasons(orch) == {"b": ["src/b.py changed"]}
 
 
 def test_nothing_of_the_users_is_imported(project: Project, orch: Orch) -> None:
@@ -139,29 +122,3 @@ def test_a_secret_is_not_kept(project: Project, orch: Orch) -> None:
     for path in (root / ".orch").rglob("*"):
         assert path.is_dir() or b"open-sesame" not in path.read_bytes()
     assert reasons(orch) == {}
-
-
-CONN = "STAGE = 's'\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\n"
-
-
-def test_a_database_that_comes_after_it_was_accepted_is_another_one(
-    project: Project, orch: Orch
-) -> None:
-    root = project({"orch.toml": "", "src/a.py": CONN, "src/b.py": CONN})
-    assert orch("accept", "full").code == 0
-    assert orch("status").out.endswith("2 fresh\n")
-    with closing(sqlite3.connect(root / "data.db")) as conn:
-        conn.execute("CREATE TABLE other (x)")
-    shown = orch("status", "--json").json["tools"]
-    assert [one["reasons"] for one in shown] == [
-        ["the database sqlite:///data.db is there now"]
-    ] * 2
-
-
-def test_a_database_that_is_there_is_accepted_too(project: Project, orch: Orch) -> None:
-    root = project({"orch.toml": "", "src/a.py": CONN, "src/b.py": CONN})
-    with closing(sqlite3.connect(root / "data.db")) as conn:
-        conn.execute("CREATE TABLE t (x)")
-    assert orch("accept", "full").code == 0
-    assert orch("run", "a").code == 0
-    assert orch("status").out.endswith("2 fresh\n")

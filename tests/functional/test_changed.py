@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, ran, reasons, statuses
+from tests.support.remembered import change, ran, reasons, statuses
 
 PIPELINE = {
     "orch.toml": 'stages = ["ingest", "analyze", "render"]\n',
@@ -105,15 +105,6 @@ def test_a_tool_that_fails_is_stale_afterwards_and_so_is_what_did_not_run(
     assert reasons(orch) == {}
 
 
-def test_what_is_compared_is_what_this_command_line_would_pass(pipeline: Path, orch: Orch) -> None:
-    answer = orch("run", "--changed", "--json", "--since", "2024")
-    assert answer.code == 0, answer.text
-    assert ran(answer) == ["fetch", "count", "page"]
-    assert ran(orch("run", "--changed", "--json", "--since", "2024")) == []
-    assert ran(orch("run", "--changed", "--json", env={"ORCH_PARAM_SINCE": "2024"})) == []
-    assert ran(orch("run", "--changed", "--json", "fetch")) == ["fetch"]
-
-
 def test_downstream_is_within_the_targets(pipeline: Path, orch: Orch) -> None:
     edit(pipeline, "fetch")
     answer = orch("run", "--changed", "--json", "ingest", "page")
@@ -163,41 +154,12 @@ def test_what_is_not_known_to_read_or_write_is_taken_to_do_so(
     assert list(reasons(orch)) == ["count", "blind", "page"]
 
 
-def test_a_table_written_since_makes_its_readers_run(pipeline: Path, orch: Orch) -> None:
-    assert orch("run", "fetch").code == 0
-    answer = orch("run", "--changed", "--json")
-    assert ran(answer) == ["count", "page"]
-    assert reasons(orch) == {}
-
-
-def test_a_database_that_was_removed_is_filled_again(pipeline: Path, orch: Orch) -> None:
-    (pipeline / "data.db").unlink()
-    answer = orch("run", "--changed", "--json")
-    assert answer.code == 0, answer.text
-    assert ran(answer) == ["fetch", "count", "page"]
-
-
 def test_it_is_refused_as_any_run_would_be(pipeline: Path, orch: Orch) -> None:
     assert orch("run", "--changed", "nope").code == 2
     assert orch("run", "--changed", "page", "--exclude", "page").code == 5
     assert orch("run", "--changed", "--sicne", "1").code == 2
     (pipeline / "src" / "count.py").write_text("STAGE = 'analyze'\n(")
     assert orch("run", "--changed").code == 4
-
-
-def test_on_the_sample_project(tmp_path: Path, orch: Orch) -> None:
-    root = copy_sample(tmp_path / "project")
-    first = orch("run", "--changed", "--json")
-    assert first.code == 0, first.text
-    assert ran(first) == SAMPLE_TOOLS
-    assert ran(orch("run", "--changed", "--json")) == []
-    (root / "output" / "report.html").unlink()
-    assert ran(orch("run", "--changed", "--json")) == ["render"]
-    assert ran(orch("run", "--changed", "--json", "--since", "2008-11-01")) == [
-        "enrich",
-        "summarize",
-        "render",
-    ]
 
 
 def test_a_file_that_changes_while_the_tool_runs_is_stale_again(

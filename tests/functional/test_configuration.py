@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.permissions import bound_by_permissions
 
 TOOL = "STAGE = 'ingest'\ndef run(*, since: str = 'never'): ...\n"
 
@@ -79,109 +78,6 @@ def test_a_folder_that_is_not_there_gives_the_nearest(
             assert f"error: {said}" in answer.err
 
 
-def test_everything_that_is_wrong_is_told_at_once_with_its_line(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "pyproject.toml": """
-                [tool.orch]
-                stage = ["ingest"]
-                stages = ["a", "a"]
-                jobs = "many"
-                exclude = "x"
-                strict = "yes"
-                transaction = "tol"
-                database = "data.db"
-
-                [tool.orch.groups]
-                nightly = "a"
-                full = ["a"]
-
-                [tool.orch.watch]
-                scop = "tool"
-                """
-        }
-    )
-    answer = orch("list")
-    assert answer.code == 2
-    for said in (
-        'pyproject.toml:3: "stage" is not a setting of orch\n  hint: did you mean "stages"?',
-        'pyproject.toml:4: the stage "a" is listed twice in stages',
-        "pyproject.toml:5: jobs must be a whole number, not a string",
-        "pyproject.toml:6: exclude must be a list of strings, not a string\n  hint: write exclude",
-        "pyproject.toml:7: strict must be true or false, not a string",
-        'pyproject.toml:8: transaction must be "tool" or "none"',
-        'pyproject.toml:9: database must be a URL, not "data.db"\n  hint: a SQLite file is "sqlite',
-        "pyproject.toml:12: groups.nightly must be a list of strings",
-        'pyproject.toml:13: "full" cannot be a group of yours',
-        'pyproject.toml:16: "scop" is not a setting of watch\n  hint: did you mean "scope"?',
-    ):
-        assert f"error: {said}" in answer.err
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ('[tool.orch]\nstages = ["a",\n\njobs = 3\n', "pyproject.toml:4"),
-        ("[tool.orch]\nstages = []\nstages = []\n", "pyproject.toml:3"),
-        ("[tool.orch\n", "pyproject.toml:1"),
-    ],
-)
-def test_invalid_toml_is_told_with_its_line(
-    text: str, place: str, project: Project, orch: Orch
-) -> None:
-    project({"pyproject.toml": text})
-    for words in (("list",), ("run",), ("check",), ("graph",)):
-        answer = orch(*words)
-        assert answer.code == 2
-        assert f"error: {place}: this is not valid TOML: " in answer.err
-    assert orch("run", "--help").code == 0, "help is there all the same"
-
-
-def test_a_configuration_that_cannot_be_read_is_told(project: Project, orch: Orch) -> None:
-    root = project({"orch.toml": ""})
-    (root / "orch.toml").chmod(0)
-    answer = orch("list", prefix=bound_by_permissions())
-    assert answer.code == 2
-    assert "orch.toml: the configuration cannot be read: Permission denied" in answer.err
-    (root / "orch.toml").chmod(0o644)
-    project({"orch.toml": b"stages = ['\xff']"})
-    assert "error: orch.toml:1: the configuration is not UTF-8" in orch("list").err
-
-
-def test_a_configured_package_that_is_not_there_is_an_error(project: Project, orch: Orch) -> None:
-    project({"orch.toml": '\npackages = ["scr", "src/x.py"]', "src/x.py": TOOL})
-    answer = orch("list")
-    assert answer.code == 2
-    assert 'error: orch.toml:2: "scr" in packages is neither a folder nor a package' in answer.err
-    assert 'hint: did you mean "src"?' in answer.err
-    assert '"src/x.py" in packages is not a folder' in answer.err
-
-
-def test_packages_are_folders_or_dotted_packages_under_pythonpath(
-    project: Project, orch: Orch
-) -> None:
-    project({"lib/a/b/x.py": TOOL, "lib/c/y.py": TOOL, "src/z.py": TOOL})
-    for text, modules in (
-        ('packages = ["a.b"]\npythonpath = ["lib"]', ["a.b.x"]),
-        ('packages = ["lib/a", "c"]\npythonpath = ["lib", "."]', ["a.b.x", "c.y"]),
-        ('packages = ["."]', ["lib.a.b.x", "lib.c.y", "src.z"]),
-    ):
-        project({"orch.toml": text})
-        tools = orch("list", "--json").json["tools"]
-        assert [tool["module"] for tool in tools] == modules, text
-
-
-def test_orch_toml_stands_at_the_top_and_wins_over_pyproject(project: Project, orch: Orch) -> None:
-    project({"src/x.py": TOOL, "orch.toml": "", "pyproject.toml": "[tool.orch]\njobs = 1\n"})
-    answer = orch("list")
-    assert answer.code == 0
-    assert "warning: pyproject.toml: [tool.orch] in pyproject.toml is ignored" in answer.err
-    project({"orch.toml": "[tool.orch]\nstages = []\n"})
-    assert "in orch.toml the settings stand at the top" in orch("list").err
-
-
 def test_exclude_takes_gitignore_patterns(project: Project, orch: Orch) -> None:
     paths = ("src/a.py", "src/old/b.py", "src/old/keep.py", "src/c_old.py")
     project(
@@ -205,19 +101,6 @@ def test_settings_come_from_the_environment_over_the_file(project: Project, orch
         "since = typed  --since\n" in orch("run", "-n", "-v", "x", "--since", "typed", env=set_).out
     )
     assert "since = file  orch.toml\n" in orch("run", "-n", "-v", "x").out
-
-
-def test_a_wrong_variable_is_told_by_its_name(project: Project, orch: Orch) -> None:
-    project({"src/x.py": TOOL})
-    answer = orch("list", env={"ORCH_JOBS": "x", "ORCH_GROUPS": "{", "ORCH_STRICT": "perhaps"})
-    assert answer.code == 2
-    for said in ('ORCH_JOBS must be a whole number, not "x"', "ORCH_GROUPS is not JSON",
-                 'ORCH_STRICT must be true or false, not "perhaps"'):  # fmt: skip
-        assert f"error: {said}" in answer.err
-    near_miss = orch("list", env={"ORCH_STAEGS": "a"})
-    assert near_miss.code == 0
-    assert "warning: the variable ORCH_STAEGS is not a setting of orch" in near_miss.err
-    assert "hint: did you mean ORCH_STAGES?" in near_miss.err
 
 
 def test_the_header_of_settings_masks_the_password_of_the_database(

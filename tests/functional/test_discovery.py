@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.permissions import bound_by_permissions
-from tests.support.project_builder import Answer, clean_environment
+from tests.support.project_builder import Answer
 
 TOOL = "STAGE = 'ingest'\ndef run(): ...\n"
 
@@ -86,41 +80,6 @@ def test_stage_none_switches_a_tool_off_and_lists_it_as_disabled(
     assert 'error: src/off.py:2: "off" is disabled' in refused.err
 
 
-def test_files_that_are_no_tools_by_their_name_or_place_are_passed_over(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        dict.fromkeys(
-            (
-                "src/tool.py",
-                "src/test_x.py",
-                "src/x_test.py",
-                "src/conftest.py",
-                "src/orchconf.py",
-                "src/__main__.py",
-                "src/.hidden.py",
-                "src/.folder/x.py",
-                "src/__pycache__/x.py",
-                "src/venv/x.py",
-                "src/node_modules/x.py",
-                "src/build/x.py",
-                "src/dist/x.py",
-                "src/left/x.py",
-            ),
-            TOOL,
-        )
-    )
-    project({"src/venv/pyvenv.cfg": "", "orch.toml": 'exclude = ["left/"]'})
-    os.mkfifo(root / "src" / "fifo.py")
-    answer = orch("list", "-v", "--json")
-    assert (answer.code, names(answer)) == (0, ["tool"])
-    told = {one["path"]: one["reason"] for one in answer.json["passed_over"]}
-    assert told["src/venv"] == "a virtual environment"
-    assert told["src/left"] == "excluded by the configuration"
-    assert told["src/fifo.py"] == "not a regular file"
-    assert told["src/test_x.py"] == "its name says that it is no tool"
-
-
 def test_near_misses_are_named_by_list_v_with_their_line(project: Project, orch: Orch) -> None:
     project(
         {
@@ -148,30 +107,6 @@ def test_a_stage_without_run_is_a_warning_and_an_error_under_strict(
     assert "error: src/settings.py:2: STAGE without a run() is no tool" in strict.err
     assert orch("run", "-n").code == 4
     assert orch("run", "-n", "tool").code == 0, "another run goes on"
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "what"),
-    [
-        ("if True:\n    STAGE = 'a'\n", 2, "STAGE is set inside `if`"),
-        ("try:\n    STAGE = 'a'\nfinally:\n    pass\n", 2, "STAGE is set inside `try`"),
-        ("for STAGE in 'ab':\n    pass\n", 1, "STAGE is set inside `for`"),
-        ("STAGE, B = 'a', 'b'\n", 1, "STAGE is set by unpacking"),
-        ("import os\nSTAGE = os.environ['S']\n", 2, "STAGE cannot be told from the source"),
-        ("STAGE = 3\n", 1, "STAGE cannot be told from the source, as it is a number"),
-        ("STAGE = ''\n", 1, "STAGE holds an empty string"),
-        ("STAGE = ()\n", 1, "STAGE names no stage"),
-        ("STAGE = ('a', 1)\n", 1, "STAGE cannot be told from the source"),
-    ],
-)
-def test_a_stage_that_cannot_be_told_says_which_forms_are_accepted(
-    text: str, line: int, what: str, project: Project, orch: Orch
-) -> None:
-    project({"src/x.py": text + "def run(): ...\n"})
-    answer = orch("list")
-    assert answer.code == 4
-    assert f"error: src/x.py:{line}: {what}" in answer.err
-    assert "a string, a tuple or list of strings" in answer.err
 
 
 def test_each_broken_file_is_one_line_and_hides_nothing(project: Project, orch: Orch) -> None:
@@ -208,57 +143,6 @@ def test_each_broken_file_is_one_line_and_hides_nothing(project: Project, orch: 
     assert "Traceback" not in answer.err
 
 
-def test_what_may_not_be_read_is_told_and_hides_nothing(project: Project, orch: Orch) -> None:
-    root = project({"src/good.py": TOOL, "src/closed.py": TOOL, "src/folder/x.py": TOOL})
-    (root / "src/closed.py").chmod(0)
-    (root / "src/folder").chmod(0)
-    try:
-        answer = orch("list", prefix=bound_by_permissions())
-    finally:
-        (root / "src/folder").chmod(0o755)
-    assert answer.code == 4
-    assert "  good" in answer.out
-    assert "error: src/closed.py: cannot be read: Permission denied" in answer.err
-    assert "warning: src/folder: cannot be listed: Permission denied" in answer.err
-
-
-def test_links_are_followed_once_and_loops_end(project: Project, orch: Orch) -> None:
-    root = project({"src/real/tool.py": TOOL, "outside/other.py": TOOL})
-    for link, target in (
-        ("src/again", "real"),
-        ("src/loop", "."),
-        ("src/self.py", "self.py"),
-        ("src/dangling.py", "nowhere.py"),
-        ("src/.#lock.py", "user@host.1234"),
-        ("src/far", "../outside"),
-    ):
-        (root / link).symlink_to(target)
-    answer = orch("list", "--json")
-    assert answer.code == 0, answer.text
-    assert [tool["path"] for tool in answer.json["tools"]] == [
-        "src/far/other.py",
-        "src/real/tool.py",
-    ]
-
-
-def test_a_name_that_python_cannot_import_is_a_warning_with_a_stage_in_it(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/good.py": TOOL,
-            "src/x (copy).py": TOOL,
-            "src/bad-folder/x.py": TOOL,
-            "src/1x.py": "x = 1\n",
-        }
-    )
-    answer = orch("list")
-    assert answer.code == 0
-    assert "warning: src/x (copy).py:1: has a STAGE, but its name cannot be imported" in answer.err
-    assert "warning: src/bad-folder/x.py:1: has a STAGE, but the folder name" in answer.err
-    assert "1x" not in answer.err
-
-
 def test_odd_names_of_files_are_shown_escaped(project: Project, orch: Orch) -> None:
     root = project({"src/é.py": TOOL, "src/new\nline.py": TOOL, "src/rtl\u202e.py": TOOL})
     with open(os.fsencode(root) + b"/src/\xff\x80.py", "w", encoding="utf-8") as file:
@@ -279,115 +163,6 @@ def test_control_codes_in_the_users_text_never_reach_the_terminal(
     for words in (("list",), ("list", "--color", "always"), ("run", "-n"), ("run", "--help")):
         assert "\x1b[31m" not in orch(*words).out, words
         assert "\x07" not in orch(*words).out, words
-
-
-def test_a_module_that_vanishes_while_it_is_read_is_no_tool(
-    project: Project, orch: Orch, tmp_path: Path
-) -> None:
-    """A folder on the path whose file goes between the walk and the read, as deleted by another."""
-    root = project({"src/good.py": TOOL, "src/going.py": TOOL})
-    program = (
-        "import os, sys\n"
-        "from discover_orch.discovery import parse_files\n"
-        "from discover_orch.cli.app import run_command_line\n"
-        "read = parse_files._read_row\n"
-        "def vanish(root, path, module):\n"
-        "    if path.endswith('going.py'):\n"
-        "        os.unlink(os.path.join(root, path))\n"
-        "    return read(root, path, module)\n"
-        "parse_files._read_row = vanish\n"
-        "sys.exit(run_command_line(['list']))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=root,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "good" in done.stdout
-    assert "going" not in done.stdout + done.stderr
-
-
-def test_orch_keys_are_checked_with_the_line_and_the_nearest_key(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/x.py": """
-                STAGE = "ingest"
-                ORCH = {
-                    "retires": 3,
-                    "retries": -1,
-                    "timeout": "soon",
-                    "inputs": 3,
-                    "cancel": 1,
-                    "name": "a b",
-                    "tokens": {"gpu": 0},
-                }
-                def run(): ...
-                """,
-            "src/y.py": "STAGE = 'ingest'\nORCH = dict(retries=1)\ndef run(): ...\n",
-        }
-    )
-    answer = orch("list")
-    assert answer.code == 4
-    for text in (
-        'src/x.py:4: ORCH has no key "retires"\n  hint: did you mean "retries"?',
-        'src/x.py:5: "retries" in ORCH is -1; it must be 0 or more',
-        'src/x.py:6: "timeout" in ORCH is a string, not a number of seconds',
-        'src/x.py:7: "inputs" in ORCH is a number, not a path or a list of paths',
-        'src/x.py:8: "cancel" in ORCH is a number, not True or False',
-        "src/x.py:9: \"name\" in ORCH is 'a b'",
-        'src/x.py:10: "tokens" in ORCH asks for 0 of "gpu"',
-        "src/y.py:2: ORCH is no literal dict",
-    ):
-        assert f"error: {text}" in answer.err
-
-
-def test_an_argument_that_nobody_can_give_is_an_error(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/x.py": "STAGE = 'a'\ndef run(frame: object): ...\n",
-            "src/y.py": "STAGE = 'a'\ndef run(htpp: object): ...\n",
-            "src/z.py": "STAGE = 'a'\ndef run(http, frame: object = None): ...\n",
-            "orchconf.py": """
-                from discover_orch import resource
-                @resource
-                def http(): ...
-                """,
-        }
-    )
-    answer = orch("list")
-    assert answer.code == 4
-    assert 'error: src/x.py:2: "frame" of run() is neither a resource nor of a type' in answer.err
-    assert 'did you mean the resource "http"?' in answer.err
-    assert "z" in answer.out
-    assert "frame" not in answer.out, "an annotation that orch does not know is no option"
-
-
-def test_resources_that_cannot_be_given_are_told(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/x.py": TOOL,
-            "orchconf.py": """
-                from discover_orch import resource
-                @resource
-                def http(session): ...
-                @resource
-                def one(two): ...
-                @resource
-                def two(one): ...
-                """,
-        }
-    )
-    answer = orch("list")
-    assert answer.code == 4
-    assert 'error: orchconf.py:4: resource "http" takes "session", which nobody gives' in answer.err
-    assert "resources need each other in a circle" in answer.err
-    assert orch("run", "-n", "x").code == 4, "orchconf.py is loaded before any tool"
 
 
 def test_a_constant_of_orchconf_gives_a_stage_at_every_look(project: Project, orch: Orch) -> None:

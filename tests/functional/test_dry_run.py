@@ -28,20 +28,6 @@ def test_it_shows_the_order_and_a_reason_a_step(project: Project, orch: Orch) ->
         )
 
 
-def test_verbose_shows_where_each_value_comes_from(project: Project, orch: Orch) -> None:
-    project(PIPELINE)
-    answer = orch("run", "-n", "-v", "fetch", "--source", "y", "--source", "z")
-    assert answer.out == (
-        "would run 1 tool, in this order:\n"
-        "  1  fetch  ingest  named  stale: never ran\n"
-        "     limit = 5  orch.toml\n"
-        "     source = z  --source\n"
-        "settings:\n"
-        "  database = sqlite:///data.db  default\n"
-        "  stages = ingest, analyze  orch.toml\n"
-    )
-
-
 def test_nothing_runs_and_nothing_but_what_orch_knows_of_the_code_is_written(
     project: Project, orch: Orch
 ) -> None:

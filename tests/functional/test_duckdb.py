@@ -250,6 +250,7 @@ PREPARED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -23,32 +23,21 @@ def summary(answer: Answer) -> str:
     ("body", "said"),
     [
         ("raise ValueError('no')", "src/a.py:4  ValueError: no"),
-        ("raise ValueError", "src/a.py:4  ValueError"),
         ("raise ValueError('first\\nsecond')", "src/a.py:4  ValueError: first"),
         ("assert 1 == 2", "src/a.py:4  AssertionError"),
-        ("raise KeyboardInterrupt", "src/a.py:4  KeyboardInterrupt"),
-        ("raise GeneratorExit", "src/a.py:4  GeneratorExit"),
-        ("next(iter([]))", "src/a.py:4  StopIteration"),
         ("raise BaseException('mine')", "src/a.py:4  BaseException: mine"),
         (
             "raise ExceptionGroup('two', [KeyError('k'), OSError('o')])",
             "src/a.py:4  ExceptionGroup: two (2 sub-exceptions)",
         ),
-        ("import sys; sys.exit()", "src/a.py:4  ended by sys.exit()"),
         ("import sys; sys.exit(0)", "src/a.py:4  ended by sys.exit(0)"),
         ("import sys; sys.exit('enough')", "src/a.py:4  ended by sys.exit: enough"),
-        ("import os; os._exit(0)", "src/a.py  exited with code 0 by os._exit"),
         ("import os; os._exit(7)", "src/a.py  exited with code 7 by os._exit"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
             "src/a.py  was killed by SIGKILL (out of memory?)",
         ),
-        (
-            "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
-            "src/a.py  was killed by SIGTERM",
-        ),
         ("import ctypes; ctypes.string_at(0)", "src/a.py:4  crashed with SIGSEGV"),
-        ("import os; os.abort()", "src/a.py:4  crashed with SIGABRT"),
         ("import sys; sys.stdout.close(); print(1)", "ValueError: I/O operation on closed file."),
         ("breakpoint()", "src/a.py:4  breakpoint() needs a terminal"),
         ("input('name? ')", "src/a.py:4  EOFError: EOF when reading a line"),
@@ -65,19 +54,6 @@ def test_the_summary_says_where_and_what(
     assert "  to go on: orch run --resume\n1 failed, 1 not run in " in answer.out
     assert "discover_orch" not in answer.out
     assert answer.err == ""
-
-
-def test_an_exception_that_cannot_be_looked_at_is_still_named(project: Project, orch: Orch) -> None:
-    top = """
-class Bad(Exception):
-    def __str__(self):
-        raise RuntimeError("never")
-    __repr__ = __str__
-"""
-    project({"src/a.py": fails("raise Bad", top=top)})
-    answer = orch("run")
-    assert answer.code == 1
-    assert summary(answer) == "FAILED a src/a.py:9  Bad: (its __str__ raised RuntimeError)"
 
 
 def test_a_library_is_one_line_of_the_traceback(project: Project, orch: Orch) -> None:
@@ -147,25 +123,6 @@ def test_the_event_loop_above_an_async_run_is_no_matter_of_the_users(
         assert 'last):\n  File "src/a.py", line 3, in run\n' in answer.out
 
 
-def test_causes_and_groups_are_shown_with_their_lines(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                STAGE = "s"
-                def run():
-                    try:
-                        {}["key"]
-                    except KeyError as error:
-                        raise ExceptionGroup("both", [error, OSError("disk")]) from error
-            """
-        }
-    )
-    answer = orch("run")
-    assert "KeyError: 'key'\n\nThe above exception was the direct cause" in answer.out
-    assert '    |   File "src/a.py", line 5, in run\n' in answer.out
-    assert "    | OSError: disk\n" in answer.out
-
-
 def test_values_of_locals_are_never_shown(project: Project, orch: Orch) -> None:
     project({"src/a.py": fails("hidden = 6 * 7 * 1000", "raise ValueError")})
     assert "42000" not in orch("run", "-v").out
@@ -178,21 +135,6 @@ def test_a_module_that_raises_when_it_is_imported_shows_its_line(
     answer = orch("run")
     assert 'last):\n  File "src/a.py", line 2, in <module>\n    1 / 0\n' in answer.out
     assert summary(answer) == "FAILED a src/a.py:2  ZeroDivisionError: division by zero"
-
-
-def test_a_broken_module_that_a_tool_imports_shows_its_line(project: Project, orch: Orch) -> None:
-    project(
-        {"src/broken.py": "x = 1\ndef f(:\n", "src/a.py": fails("pass", top="import src.broken")}
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    assert 'File "src/broken.py", line 2' in answer.out
-    assert summary(answer) == "FAILED a src/broken.py:2  SyntaxError: invalid syntax"
-
-
-def test_a_missing_library_says_where_to_install_it(project: Project, orch: Orch) -> None:
-    project({"src/a.py": fails("pass", top="import no_such_library")})
-    assert "hint: if no_such_library is a library, install" in orch("run").out
 
 
 def test_a_long_message_does_not_flood_the_summary(project: Project, orch: Orch) -> None:
@@ -229,21 +171,6 @@ def test_a_forked_child_that_raises_is_output_without_frames_of_orch(
     assert "discover_orch" not in answer.out
 
 
-def test_a_thread_that_never_ends_is_named_and_ended(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": fails(
-                "import threading, time",
-                "threading.Thread(target=time.sleep, args=[3600], name='poller').start()",
-            )
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert 'still running: "poller"' in answer.err
-    assert answer.out.splitlines()[-1].startswith("1 passed in 2.")
-
-
 TELLS = 'open("ran", "a").write(f"{__name__[4:]} {since} {dry}\\n")'
 GO_ON = {
     "orch.toml": 'stages = ["load", "both"]\n[groups]\nlast = ["both"]\n',
@@ -259,10 +186,7 @@ MENDED = f'STAGE = "both"\ndef run(*, since: str = "", dry: bool = False): {TELL
     [
         # What has passed does not run again; a stage or a group of the name is not meant.
         ("", "both  False\nlast  False\n"),
-        ("load tool:both --since 7 --source x.csv", "both 7 False\n"),
         ("--dry -p load.since=1 -p both.since=2 full", "both 2 True\nlast  True\n"),
-        ("full -vq --output=fail --exclude tool:last", "both  False\n"),
-        ("--since load load both", "both load False\nlast load False\n"),
         ("--since=it's -- both", "both it's False\nlast it's False\n"),
     ],
 )

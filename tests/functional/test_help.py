@@ -79,23 +79,3 @@ def test_help_is_there_in_a_project_that_is_broken(project: Project, orch: Orch)
         answer = orch(command, "--help")
         assert (answer.code, answer.err) == (0, ""), command
         assert f"Usage: orch {command}" in answer.out
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("run --dry", "no such option: --dry\n  hint: did you mean --dry-run?"),
-        ("list --jsn", "no such option: --jsn\n  hint: did you mean --json?"),
-        ("--verson", "no such option: --verson\n  hint: did you mean --version?"),
-        ("run --qqqq", "no such option: --qqqq\n  hint: orch run --help shows what there is"),
-        ("check extra", "got unexpected extra argument (extra)"),
-        ("qqqq", '"qqqq" is no command of orch'),
-    ],
-)
-def test_a_mistyped_word_gives_the_nearest_and_exits_2(
-    words: str, said: str, project: Project, orch: Orch
-) -> None:
-    project(PIPELINE)
-    answer = orch(*words.split())
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith(f"error: {said}")

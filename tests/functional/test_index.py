@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.conftest import Orch, Project
@@ -43,29 +41,6 @@ def test_every_change_of_the_tree_is_seen(project: Project, orch: Orch) -> None:
     assert names(orch) == ["d"]
     project({"src/pyvenv.cfg": "", "src/e/pyvenv.cfg": "", "src/e/x.py": TOOL})
     assert "x" not in orch("list", "-v").out.split("passed over")[0]
-
-
-def test_an_edit_of_equal_length_and_equal_times_is_seen(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": TOOL})
-    before = os.stat(root / "src/a.py")
-    assert orch("list").out.startswith("ingest\n")
-    project({"src/a.py": TOOL.replace("ingest", "digest")})
-    os.utime(root / "src/a.py", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert orch("list").out.startswith("digest\n")
-
-
-def test_a_constant_elsewhere_that_gives_a_stage_is_watched(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "lib/kinds.py": "S = 'one'\n",
-            "src/a.py": "from lib.kinds import S\nSTAGE = S\ndef run(): ...\n",
-        }
-    )
-    assert orch("list").out.startswith("one\n")
-    project({"lib/kinds.py": "S = 'two'\n"})
-    assert orch("list").out.startswith("two\n")
-    project({"lib/kinds/__init__.py": "S = 'three'\n"})
-    assert orch("list").out.startswith("three\n"), "a package goes before a module"
 
 
 def test_orchconf_that_comes_and_goes_is_seen(project: Project, orch: Orch) -> None:

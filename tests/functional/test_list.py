@@ -51,53 +51,12 @@ def test_it_shows_tools_by_stage_with_what_they_take(project: Project, orch: Orc
     )
 
 
-def test_on_a_wide_terminal_each_tool_has_one_line(project: Project, orch: Orch) -> None:
-    project(PIPELINE)
-    lines = orch("list", env={"COLUMNS": "200"}).out.splitlines()
-    assert lines[1] == (
-        "  fetch   Get the raw rows of all.  src/fetch.py  --source STR*  --limit INT  --force"
-    )
-    assert lines[3] == "  sum_up  Sum up.                   src/sum_up.py  --many LIST[STR]"
-
-
 def test_orch_dash_dash_list_and_python_m_are_the_same(project: Project, orch: Orch) -> None:
     root = project(PIPELINE)
     plain = orch("list").out
     assert orch("--list").out == plain
     assert orch("--list", "analyze", "--json").out == orch("list", "analyze", "--json").out
     assert orch("-C", str(root), "--list", cwd=root.parent).out == plain
-
-
-def test_targets_limit_it_in_plan_order(project: Project, orch: Orch) -> None:
-    project(PIPELINE)
-    assert "sum_up" not in orch("list", "ingest").out
-    both = orch("list", "sum_up", "fetch").out
-    assert both.index("fetch") < both.index("sum_up")
-    assert "old" not in both
-    assert "fetch" not in orch("list", "--exclude", "ingest").out
-    for words, code in ((("nope",), 2), (("--exclude", "full"), 5)):
-        answer = orch("list", *words)
-        assert (answer.code, answer.out) == (code, ""), words
-
-
-def test_sources_are_the_project_files_behind_each_tool(project: Project, orch: Orch) -> None:
-    project(PIPELINE)
-    answer = orch("list", "--sources", "--json")
-    sources = {tool["name"]: tool["sources"] for tool in answer.json["tools"]}
-    assert sources["fetch"] == ["src/fetch.py"]
-    assert sources["sum_up"] == ["src/lib/tables.py", "src/sum_up.py"]
-    shown = orch("list", "analyze", "--sources").out.splitlines()
-    arrows = [line.strip() for line in shown if "←" in line]
-    assert arrows == ["← src/lib/tables.py", "← src/sum_up.py"]
-
-
-def test_where_no_stage_is_configured_it_is_said_once(project: Project, orch: Orch) -> None:
-    project({**PIPELINE, "orch.toml": ""})
-    out = orch("list").out
-    assert out.count("not configured") == 1
-    assert out.endswith("the order of the stages is not configured: stages = [...]\n")
-    project({"src/sum_up.py": "STAGE = 'ingest'\ndef run(): ...\n"})
-    assert "not configured" not in orch("list").out, "one stage has no order"
 
 
 def test_the_healthy_rest_is_shown_beside_the_errors_with_exit_4(
@@ -137,13 +96,6 @@ def test_colours_are_for_terminals_and_for_who_asks(project: Project, orch: Orch
         assert before.out == behind.out
         assert ("\x1b[" in behind.out) is is_coloured, (env, words)
     assert orch("list", "--color", "sometimes").code == 2
-
-
-def test_a_stream_without_unicode_gets_what_it_can_show(project: Project, orch: Orch) -> None:
-    project({"src/é.py": '"""Größe."""\nSTAGE = "s"\ndef run(): ...\n'})
-    answer = orch("list", "--sources", env={"PYTHONIOENCODING": "ascii"})
-    assert answer.code == 0, answer.text
-    assert r"Gr\xf6\xdfe." in answer.out
 
 
 def _shell(root: Path, line: str) -> subprocess.CompletedProcess[str]:

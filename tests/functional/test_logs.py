@@ -155,14 +155,6 @@ def test_a_real_run_keeps_what_tools_and_their_children_print(project: Project, 
     assert b"very-secret-text" not in kept
 
 
-def test_logs_imports_nothing_of_the_user(project: Project, orch: Orch) -> None:
-    canary = 'STAGE = "ingest"\nopen("woken", "w")\nraise SystemExit\ndef run(): pass\n'
-    root = project({"orch.toml": "", "src/fetch.py": canary})
-    whole_run(root, ("fetch",), logs={"fetch": "text\n"})
-    assert orch("logs", "fetch").out == "text\n"
-    assert not (root / "woken").exists()
-
-
 def test_logs_completes_tools_and_runs(root: Path, orch: Orch) -> None:
     whole_run(root)
 

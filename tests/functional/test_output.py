@@ -80,21 +80,6 @@ def test_verbose_adds_reasons_values_and_notes(project: Project, orch: Orch) -> 
     assert "committed" not in orch("run", "--since", "today", "--database", "sqlite://").out
 
 
-def test_output_of_failed_tools_alone(project: Project, orch: Orch) -> None:
-    project({"src/a.py": HELLO, "src/b.py": FAILS})
-    answer = orch("run", "--output", "fail")
-    assert "hello" not in answer.out
-    assert answer.out.count("before") == 1
-
-
-def test_output_none_shows_no_line_of_a_tool(project: Project, orch: Orch) -> None:
-    project({"src/a.py": HELLO, "src/b.py": FAILS})
-    answer = orch("run", "--output", "none")
-    assert "hello" not in answer.out
-    assert "before" not in answer.out
-    assert "ValueError: no" in answer.out
-
-
 def test_raw_output_is_untouched_and_stands_under_its_tool(project: Project, orch: Orch) -> None:
     project({"src/a.py": HELLO, "src/b.py": HELLO.replace("hello", "\\x1b[2Jworld\\r")})
     answer = orch("run", "--output", "raw")
@@ -162,30 +147,6 @@ def test_colours_of_tools_pass_where_there_are_colours(project: Project, orch: O
     assert "\x1b[31mred" in orch("run", env={"NO_COLOR": "", "FORCE_COLOR": "1"}).out
 
 
-def test_bytes_that_are_no_text_are_shown_escaped(project: Project, orch: Orch) -> None:
-    project({"src/a.py": 'import os\nSTAGE = "s"\ndef run(): os.write(1, b"caf\\xe9\\n")\n'})
-    assert "    caf\\xe9\n" in orch("run").out
-
-
-def test_a_progress_bar_shows_what_it_came_to(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                import sys
-                STAGE = "s"
-                def run():
-                    for percent in range(0, 101, 10):
-                        sys.stderr.write(f"\\r{percent}% done")
-                        sys.stderr.flush()
-                    print(file=sys.stderr)
-            """
-        }
-    )
-    answer = orch("run")
-    assert "    100% done\n" in answer.out
-    assert "90%" not in answer.out
-
-
 def test_a_terminal_without_unicode_gets_ascii(project: Project, orch: Orch) -> None:
     project(
         {"src/a.py": 'STAGE = "s"\ndef run(): print("caf\\u00e9 \\u2713")\n', "src/b.py": FAILS}
@@ -195,37 +156,6 @@ def test_a_terminal_without_unicode_gets_ascii(project: Project, orch: Orch) -> 
     assert "    caf\\xe9 \\u2713\n    ok 0." in answer.out
     assert "    FAILED 0." in answer.out
     assert "\n-- b ---" in answer.out
-
-
-def test_metrics_stand_in_the_line_of_their_tool(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                STAGE = "s"
-                def run():
-                    return {"rows": 344, "note": "two\\nlines", "skipped": [1, 2], 5: 6}
-            """
-        }
-    )
-    line = next(line for line in orch("run").out.splitlines() if "✓" in line)
-    assert line.endswith("s  rows=344  note=two\\nlines")
-
-
-@pytest.mark.parametrize("returned", ["5", "'text'", "[1]", "object()", "{'x': object()}"])
-def test_whatever_else_run_returns_is_no_metric_and_no_failure(
-    project: Project, orch: Orch, returned: str
-) -> None:
-    project({"src/a.py": f'STAGE = "s"\ndef run(): return {returned}\n'})
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert "=" not in answer.out
-
-
-def test_many_tools_are_echoed_in_short(project: Project, orch: Orch) -> None:
-    project({f"src/t{n:02}.py": 'STAGE = "s"\ndef run(): pass\n' for n in range(23)})
-    answer = orch("run")
-    assert "running 23 tools: t00, t01," in answer.out
-    assert ", t19, and 3 more\n" in answer.out
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])

@@ -56,15 +56,9 @@ CONF = "import sqlite3\ndef get_connection(): return sqlite3.connect('data.db'{m
     ("body", "config"),
     [
         ("insert(conn); conn.commit(); 1 / 0", ""),
-        ("insert(conn); conn.commit(); insert(conn); 1 / 0", ""),
-        ("exec('with conn: insert(conn)'); 1 / 0", ""),
-        ("conn.executescript('INSERT INTO t VALUES (2)'); 1 / 0", ""),
-        ("insert(conn); conn.execute('COMMIT'); 1 / 0", ""),
-        ("insert(conn); conn.execute('/* now */ END TRANSACTION'); 1 / 0", ""),
         ("insert(conn); conn.cursor(sqlite3.Cursor).execute('COMMIT'); 1 / 0", ""),
         ("conn.isolation_level = None; insert(conn); 1 / 0", ""),
         ("insert(conn); conn.commit(); conn.close(); 1 / 0", ""),
-        ("insert(conn); conn.commit(); raise KeyboardInterrupt", ""),
         ("insert(conn); conn.commit(); raise SystemExit", ""),
         ("insert(conn); conn.commit(); 1 / 0", "transaction = 'none'\n"),
         ("conn.isolation_level = None; insert(conn); 1 / 0", "transaction = 'none'\n"),
@@ -87,10 +81,8 @@ def test_who_reads_what_a_failed_tool_committed_is_stale(
     "body",
     [
         "insert(conn); 1 / 0",
-        "conn.execute('SELECT * FROM t').fetchall(); conn.commit(); 1 / 0",
         "insert(conn); conn.rollback(); 1 / 0",
         "insert(conn); conn.close(); 1 / 0",
-        "1 / 0",
     ],
 )
 @pytest.mark.parametrize("conf", ["", CONF.format(more="")])
@@ -108,8 +100,6 @@ def test_what_was_rolled_back_was_not_written(
     [
         ("insert(conn); conn.commit(); 1 / 0", ""),
         ("insert(conn); 1 / 0", ", isolation_level=None"),
-        ("conn.executescript('INSERT INTO t VALUES (2)'); 1 / 0", ""),
-        ("exec('with conn: insert(conn)'); 1 / 0", ""),
         ("insert(conn); conn.commit(); conn.close(); 1 / 0", ""),
     ],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.conftest import Orch, Project
 
 TYPED = {
@@ -146,16 +144,6 @@ def test_command_line_over_environment_over_file_over_default(project: Project, 
     assert for_one == {"one": {"since": "5"}, "two": {"since": 6}}
 
 
-def test_each_tool_converts_a_shared_parameter_by_its_own_annotation(
-    project: Project, orch: Orch
-) -> None:
-    project(TWO)
-    answer = orch("run", "one", "two", "--since", "abc")
-    assert answer.code == 2
-    assert "error: src/two.py:2: --since of two: 'abc' is not a whole number" in answer.err
-    assert "of one" not in answer.err
-
-
 def test_an_option_of_unselected_tools_alone_is_refused_naming_them(
     project: Project, orch: Orch
 ) -> None:
@@ -175,27 +163,6 @@ def test_kwargs_take_what_p_gives_and_never_a_mistyped_option(project: Project, 
     assert "error: no such option: --sicne\n  hint: did you mean --since?" in answer.err
 
 
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [
-        (
-            "sinse=1",
-            'no selected tool takes "sinse" (given with -p)\n  hint: did you mean "since"?',
-        ),
-        ("since", "-p since: there is no KEY=VALUE in it"),
-        ("=1", "-p =1: there is no KEY=VALUE in it"),
-        ("three.other=1", '"three" is not among the selected tools\n  hint: add it to the targets'),
-        ("tow.since=1", '-p tow.since: "tow" is no tool\n  hint: did you mean "two"?'),
-        ("qqqq.since=1", '-p qqqq.since: "qqqq" is no tool\n  hint: orch list shows all'),
-    ],
-)
-def test_a_slip_behind_p_is_refused(word: str, said: str, project: Project, orch: Orch) -> None:
-    project(TWO)
-    answer = orch("run", "one", "-p", word)
-    assert (answer.code, answer.out) == (2, "")
-    assert said in answer.err
-
-
 def test_a_missing_required_parameter_is_refused_wherever_it_could_come_from(
     project: Project, orch: Orch
 ) -> None:
@@ -206,63 +173,6 @@ def test_a_missing_required_parameter_is_refused_wherever_it_could_come_from(
     assert values(orch, env={"ORCH_PARAM_DAY": "x"})["one"] == {"day": "x"}
     project({"orch.toml": "params = {day = 2024-01-31}"})
     assert values(orch)["one"] == {"day": "2024-01-31"}
-
-
-def test_an_option_of_orchs_own_wins_and_the_parameter_is_given_with_p(
-    project: Project, orch: Orch
-) -> None:
-    project({"src/one.py": "STAGE = 's'\ndef run(*, output: str = 'x', json: bool = False): ...\n"})
-    assert values(orch, "-p", "output=y", "-p", "json=yes")["one"] == {"output": "y", "json": True}
-    typed = orch("run", "--output", "y")
-    assert "error: invalid value for '--output': 'y' is not one of" in typed.err
-    assert "the parameter of one is given as -p output=VALUE" in typed.err
-    assert "-p output=VALUE" in orch("run", "--help").out
-    check = orch("check")
-    assert "parameter output of one has the name of an option of orch run" in check.out
-    assert "give it as -p output=VALUE" in check.out
-
-
-def test_a_flag_here_and_a_value_there_is_told_apart_by_the_targets(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/one.py": "STAGE = 's'\ndef run(*, force: bool = False): ...\n",
-            "src/two.py": "STAGE = 's'\ndef run(*, force: str = ''): ...\n",
-        }
-    )
-    assert values(orch, "--force", "one")["one"] == {"force": True}
-    assert values(orch, "--force", "one", "two")["two"] == {"force": "one"}
-    both = orch("run", "-n", "one", "two", "--force")
-    assert both.code == 2
-    assert "--force is a flag for one and takes a value for two" in both.err
-    assert values(orch, "s", "-p", "two.force=hard")["two"] == {"force": "hard"}
-    assert "--force is an option with a value for two and a flag for one" in orch("check").out
-
-
-def test_a_path_typed_is_relative_to_where_it_was_typed_and_a_configured_one_to_the_root(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/one.py": "from pathlib import Path\nSTAGE = 's'\ndef run(*, p: Path = Path()): ...\n",
-            "orch.toml": "params = {p = 'data.csv'}",
-        }
-    )
-    here = root / "src"
-    assert values(orch, cwd=here)["one"] == {"p": "data.csv"}
-    assert values(orch, "--p", "a.csv", cwd=here)["one"] == {"p": str(here / "a.csv")}
-    assert values(orch, "-p", "p=../a.csv", cwd=here)["one"] == {"p": str(root / "a.csv")}
-    assert values(orch, "--p", "a.csv")["one"] == {"p": "a.csv"}
-
-
-def test_a_signature_that_cannot_be_read_takes_parameters_through_p_alone(
-    project: Project, orch: Orch
-) -> None:
-    project({"src/one.py": "import functools\nSTAGE = 's'\nrun = functools.partial(print, 1)\n"})
-    assert "(signature not readable: parameters through -p)" in orch("list").out
-    assert values(orch, "-p", "end=x")["one"] == {"end": "x"}
-    assert orch("run", "-n", "--end", "x").code == 2
 
 
 def test_a_secret_is_never_shown_and_never_written_to_disk(project: Project, orch: Orch) -> None:

@@ -103,15 +103,6 @@ def test_tables_are_seen_and_the_reader_of_a_table_that_was_written_again_is_sta
     assert reasons(run) == {}
 
 
-def test_a_tool_of_which_no_table_is_known_depends_on_what_comes_before_as_ever(
-    project: Project, run: Callable[..., Answer]
-) -> None:
-    project(PIPELINE)
-    assert run("run").code == 0
-    assert run("run", "fetch").code == 0
-    assert "alone" in reasons(run)
-
-
 def test_a_failed_tool_that_was_rolled_back_makes_nobody_stale(
     project: Project, run: Callable[..., Answer]
 ) -> None:
@@ -189,6 +180,7 @@ SCHEMAS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "sql", "expected"),
     [
@@ -259,29 +251,6 @@ def test_what_statements_mean(
     assert flow_of(project, run, postgres, f"conn.execute({sql!r})", before=before) == expected
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "conn.execute(\"select * from t where a = %s and b like '50%%'\", (1,))",
-        'conn.execute("select * from t where a %% 2 = %(x)s", {"x": 1})',
-        'conn.execute("select * from t where a % 2 = 1")',
-        'conn.execute(b"select * from t")',
-        "from psycopg import sql; conn.execute(sql.SQL('select * from {}').format(sql.Identifier('t')))",
-        "from psycopg import ClientCursor; ClientCursor(conn).execute('select * from t')",
-        "from psycopg.rows import dict_row; conn.row_factory = dict_row; conn.execute('select * from t')",
-        "list(conn.cursor().stream('select * from t'))",
-        "conn.execute('-- it\\'s a comment\\n/* another */ select * from t')",
-        "conn.execute('select 1; select * from t')",
-        "import psycopg; psycopg.connect(conn.info.dsn).execute('select * from t')",
-    ],
-)
-def test_ways_to_send_a_statement(
-    project: Project, run: Callable[..., Answer], postgres: str, line: str
-) -> None:
-    prepared = "create table t (a int, b text)"
-    assert flow_of(project, run, postgres, line, before=prepared) == (["t"], [], False)
-
-
 def test_a_tool_whose_transaction_broke_has_failed_though_it_went_on(
     project: Project, run: Callable[..., Answer], postgres: str
 ) -> None:
@@ -318,17 +287,6 @@ def test_more_statements_than_anybody_reads_are_unclear(
 ) -> None:
     lines = ("for n in range(1500):", "    conn.execute(f'select a as n{n} from t')")
     assert flow_of(project, run, postgres, *lines, before="create table t (a int)")[2]
-
-
-def test_without_sqlglot_the_tool_depends_on_all_before_it(
-    project: Project, run: Callable[..., Answer]
-) -> None:
-    hide = "import sys; sys.modules['sqlglot'] = None\n"
-    project({**PIPELINE, "orchconf.py": hide + "import os, psycopg\ndef get_connection():\n    return psycopg.connect(os.environ['URL'])\n"})  # fmt: skip
-    assert run("run").code == 0
-    assert flows(run)["parse"] == ([], [], True)
-    assert run("run", "fetch").code == 0
-    assert {"parse", "report"} <= reasons(run).keys()
 
 
 def test_autocommit_is_left_alone_and_seen(project: Project, run: Callable[..., Answer]) -> None:
@@ -424,3 +382,14 @@ def test_a_block_of_the_connection_commits_and_closes(
     project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
     answer = run("run")
     assert answer.code == 0, answer.text
+
+
+def test_without_sqlglot_the_tool_depends_on_all_before_it(
+    project: Project, run: Callable[..., Answer]
+) -> None:
+    hide = "import sys; sys.modules['sqlglot'] = None\n"
+    project({**PIPELINE, "orchconf.py": hide + "import os, psycopg\ndef get_connection():\n    return psycopg.connect(os.environ['URL'])\n"})  # fmt: skip
+    assert run("run").code == 0
+    assert flows(run)["parse"] == ([], [], True)
+    assert run("run", "fetch").code == 0
+    assert {"parse", "report"} <= reasons(run).keys()

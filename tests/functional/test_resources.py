@@ -72,20 +72,6 @@ def test_a_tool_that_fails_leaves_nothing_open(project: Project, orch: Orch, bod
     assert notes(root) == OPENED_AND_CLOSED
 
 
-def test_nothing_is_loaded_or_opened_where_no_selected_tool_asks(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orchconf.py": TWO + '\n    note("loaded")\n',
-            "src/a.py": tool("outer"),
-            "src/b.py": tool(""),
-        }
-    )
-    assert orch("run", "b").code == 0
-    assert notes(root) == []
-
-
 def test_one_that_fails_to_open_fails_its_tool_and_the_others_are_closed(
     project: Project, orch: Orch
 ) -> None:
@@ -105,34 +91,6 @@ def test_one_that_fails_to_open_fails_its_tool_and_the_others_are_closed(
     assert "FAILED a orchconf.py:24  OSError: nobody answers" in answer.out
     assert notes(root) == OPENED_AND_CLOSED
     assert not (root / "ran").exists()
-
-
-def test_one_that_raises_on_closing_is_told_and_the_others_are_closed(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orchconf.py": TWO
-            + """
-    @resource
-    def broken(outer):
-        yield 1
-        raise OSError("cannot close")
-""",
-            "src/a.py": tool("broken"),
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    assert answer.out.splitlines()[-1].startswith("1 error, 1 passed in ")
-    assert answer.err.splitlines() == [
-        "error: orchconf.py:25: closing broken: cannot close (OSError)",
-        "  Traceback (most recent call last):",
-        '    File "orchconf.py", line 25, in broken',
-        '      raise OSError("cannot close")',
-        "  OSError: cannot close",
-    ]
-    assert notes(root) == OPENED_AND_CLOSED
 
 
 def test_a_resource_that_writes_is_committed_when_it_opens_and_when_it_closes(
@@ -186,24 +144,6 @@ def test_the_connection_is_closed_last(project: Project, orch: Orch) -> None:
     assert found == ["open conn", "open cursor", "close cursor", "close conn"]
 
 
-def test_an_orchconf_that_raises_fails_only_who_needs_it_and_shows_its_line(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orchconf.py": NOTES + '\n    note("loaded")\n    1 / 0\n'
-            "\n    @resource\n    def thing(): return 1\n",
-            "src/a.py": tool(""),
-            "src/b.py": tool("thing"),
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    assert "1 failed, 1 passed" in answer.out
-    assert "FAILED b orchconf.py:9  ZeroDivisionError: division by zero" in answer.out
-    assert notes(root) == ["loaded"]
-
-
 def test_what_it_prints_belongs_to_the_tool_that_asked_first(project: Project, orch: Orch) -> None:
     project(
         {
@@ -223,35 +163,6 @@ def test_what_it_prints_belongs_to_the_tool_that_asked_first(project: Project, o
     assert "s › b\n    opening\n    b itself\n    ✓" in answer.out
     assert "\n    closing\n1" not in answer.err
     assert "    closing\n2 passed" in answer.out
-
-
-def test_async_resources_share_the_loop_of_the_tools(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orchconf.py": NOTES
-            + """
-    import asyncio
-
-    @resource
-    async def loop():
-        yield asyncio.get_running_loop()
-        note("closed")
-
-    @resource
-    async def number():
-        return 5
-""",
-            "src/a.py": """
-                import asyncio
-                STAGE = "s"
-                async def run(loop, number):
-                    print(asyncio.get_running_loop() is loop, number)
-            """,
-        }
-    )
-    answer = orch("run")
-    assert "    True 5\n" in answer.out, answer.text
-    assert notes(root) == ["closed"]
 
 
 @pytest.mark.parametrize(
@@ -275,24 +186,6 @@ def test_a_generator_that_is_no_resource_is_told_in_a_sentence(
     assert answer.code == 1
     assert said in answer.out + answer.err
     assert "ResourceProblem" not in answer.out + answer.err
-
-
-def test_resources_that_need_each_other_are_a_discovery_error(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orchconf.py": """
-                from discover_orch import resource
-                @resource
-                def one(two): return 1
-                @resource
-                def two(one): return 2
-            """,
-            "src/a.py": tool("one"),
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 4
-    assert "orchconf.py:" in answer.err
 
 
 def test_get_connection_may_give_none(project: Project, orch: Orch) -> None:

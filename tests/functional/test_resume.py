@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
-from tests.support.remembered import memory_files, ran, reasons, statuses
+from tests.support.remembered import memory_files, ran, reasons
 from tests.support.running import running
 
 SECRET = "open-sesame-4711"
@@ -57,23 +57,6 @@ def test_it_goes_on_after_what_passed_with_the_same_parameters(five: Path, orch:
     assert "nothing to resume" in orch("run", "--resume").out
 
 
-def test_a_resume_of_a_resume_goes_on_from_there(five: Path, orch: Orch) -> None:
-    (five / "bad" / "t4").mkdir()
-    assert orch("run", "--since", "2024").code == 1
-    os.rmdir(five / "bad" / "t3")
-    second = orch("run", "--resume", "--json")
-    assert second.code == 1
-    assert statuses(second) == {"t3": "passed", "t4": "failed", "t5": "blocked"}
-    os.rmdir(five / "bad" / "t4")
-    third = orch("run", "--resume", "--json")
-    assert third.code == 0, third.text
-    assert ran(third) == ["t4", "t5"]
-    assert metrics(third)["t5"] == {"since": "2024", "limit": 0, "wide": False}
-    done = orch("run", "--resume")
-    assert (done.code, done.err) == (0, "")
-    assert done.out == "nothing to resume: no run failed, was interrupted or killed\n"
-
-
 def test_a_parameter_given_again_overrides(five: Path, orch: Orch) -> None:
     assert orch("run", "--since", "2024", "--limit", "1").code == 1
     os.rmdir(five / "bad" / "t3")
@@ -98,19 +81,6 @@ def test_what_passed_and_is_stale_by_now_is_run_again_and_named(five: Path, orch
     assert "running 4 tools: t2, t3, t4, t5" in said
 
 
-def test_the_values_of_then_count_and_not_those_of_the_configuration_now(
-    five: Path, orch: Orch, project: Project
-) -> None:
-    project({"orch.toml": 'params = {since = "then"}\n'})
-    assert orch("run", env={"ORCH_PARAM_LIMIT": "3"}).code == 1
-    os.rmdir(five / "bad" / "t3")
-    project({"orch.toml": 'params = {since = "now"}\n'})
-    answer = orch("run", "--resume", "--json")
-    assert answer.code == 0, answer.text
-    assert ran(answer) == ["t3", "t4", "t5"]
-    assert metrics(answer)["t3"] == {"since": "then", "limit": 3, "wide": False}
-
-
 def test_a_run_by_its_id(five: Path, orch: Orch) -> None:
     assert orch("run", "--since", "1").code == 1
     assert orch("run", "--since", "2").code == 1
@@ -125,15 +95,6 @@ def test_a_run_by_its_id(five: Path, orch: Orch) -> None:
     assert again.events[0]["event"] == "run_started"
     assert metrics(again)["t5"] == {"since": "2", "limit": 0, "wide": False}
     assert "nothing to resume" in orch("run", "--resume").out
-
-
-def test_a_run_that_is_not_there_is_refused(five: Path, orch: Orch) -> None:
-    for word in ("7", "x", "../1", "01"):
-        answer = orch("run", "--resume", word)
-        assert answer.code == 2, answer.text
-        assert f"there is no run {word}" in answer.err
-        assert "orch history shows all" in answer.err
-    assert not (five / ".orch" / "runs").exists()
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",), ("-n",), ("-n", "--json")])
@@ -159,15 +120,6 @@ def test_it_takes_no_targets(five: Path, orch: Orch) -> None:
         assert answer.code == 2, answer.text
         assert "hint: " in answer.err
     assert len(orch("history", "--json").json["runs"]) == 1
-
-
-def test_a_parameter_that_no_tool_of_that_run_takes_is_refused(five: Path, orch: Orch) -> None:
-    assert orch("run").code == 1
-    for words in (("--sicne", "1"), ("-p", "sicne=1")):
-        answer = orch("run", "--resume", *words)
-        assert answer.code == 2, answer.text
-        assert "sicne" in answer.err
-    assert orch("run", "--resume", "--limit", "many").code == 2
 
 
 def test_a_dry_run_shows_what_a_resume_would_run(five: Path, orch: Orch) -> None:
@@ -198,34 +150,6 @@ def test_the_lines_of_json_are_complete(five: Path, orch: Orch) -> None:
         "run_finished",
     ]
     assert events[-1]["counts"] == {"passed": 3}
-
-
-def test_typed_targets_keep_their_order(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            **{f"src/{n}.py": TOOL.format(after="()") for n in "abcd"},
-            "bad/c/": "",
-        }
-    )
-    assert orch("run", "d", "c", "b", "a").code == 1
-    os.rmdir(root / "bad" / "c")
-    assert ran(orch("run", "--resume", "--json")) == ["c", "b", "a"]
-
-
-def test_a_tool_that_is_gone_is_left_out_and_a_broken_one_refused(
-    five: Path, orch: Orch, project: Project
-) -> None:
-    assert orch("run").code == 1
-    os.rmdir(five / "bad" / "t3")
-    (five / "src" / "t5.py").unlink()
-    project({"src/t4.py": "STAGE = 's'\n("})
-    assert orch("run", "--resume").code == 4
-    project({"src/t4.py": FIVE["src/t4.py"]})
-    answer = orch("run", "--resume")
-    assert answer.code == 0, answer.text
-    assert "t5 was in run 1 and is no tool any more" in answer.err
-    assert "running 2 tools: t3, t4\n" in answer.out
 
 
 SECRETIVE = {
@@ -276,20 +200,6 @@ def test_a_secret_is_asked_for_again_and_never_kept(
     assert answer.code == 0, answer.text
     assert metrics(answer) == {"b": {"length": len(SECRET), "since": "2024"}}
     assert_nowhere(root, first, refused, as_json, answer)
-
-
-def test_a_secret_for_kwargs_is_asked_for_again_too(project: Project, orch: Orch) -> None:
-    root = project(SECRETIVE)
-    first = orch("run", "-p", f"my_token={SECRET}")
-    assert first.code == 1
-    (root / "bad").rmdir()
-    refused = orch("run", "--resume")
-    assert refused.code == 2
-    assert "my_token" in refused.err
-    answer = orch("run", "--resume", "--json", "-p", f"my_token={SECRET}")
-    assert answer.code == 0, answer.text
-    assert metrics(answer)["b"] == {"length": len(SECRET), "since": ""}
-    assert_nowhere(root, first, refused, answer)
 
 
 WAITS = """
@@ -344,23 +254,6 @@ def test_an_interrupted_and_a_killed_run_go_on(
     assert answer.code == 0, answer.text
     assert ran(answer) == ["b", "c"]
     assert reasons(orch) == {}
-
-
-def test_the_runs_of_a_watch_are_not_resumed(project: Project, orch: Orch) -> None:
-    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): 1 / 0\n"})
-    with running(root, "watch") as watch:
-        watch.wait_for("ZeroDivisionError")
-        watch.wait_for("1 failed")
-        watch.send(signal.SIGINT)
-        watch.wait()
-    (run,) = orch("history", "--json").json["runs"]
-    assert run["status"] == "failed"
-    answer = orch("run", "--resume")
-    assert answer.code == 0
-    assert answer.out.startswith("nothing to resume")
-    named = orch("run", "--resume", run["run"])
-    assert named.code == 2
-    assert "belongs to a watch" in named.err
 
 
 def test_the_database_of_then_is_used_again(project: Project, orch: Orch) -> None:

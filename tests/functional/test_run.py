@@ -63,53 +63,6 @@ def test_a_stage_runs_with_the_options_of_its_tools(project: Project, orch: Orch
     assert "this is b" not in answer.out
 
 
-def test_what_was_not_given_is_not_passed(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                STAGE = "s"
-                marker = object()
-                def run(*, since: str = marker, items: list[str] = ("x",), unknown: object = marker):
-                    print(since is marker, items, unknown is marker)
-            """
-        }
-    )
-    assert "True ('x',) True" in orch("run").out
-
-
-def test_kwargs_take_what_is_given_by_name_and_nothing_mistyped(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/a.py": """
-                STAGE = "s"
-                def run(*, since: str = "", **more):
-                    print("since", since, more)
-            """
-        }
-    )
-    assert "since x {'colour': 'red'}" in orch("run", "-p", "colour=red", "--since", "x").out
-    near_miss = orch("run", "--sicne", "x")
-    assert (near_miss.code, near_miss.out) == (2, "")
-    assert "did you mean --since?" in near_miss.err
-
-
-def test_nothing_runs_when_a_value_does_not_fit(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "src/a.py": 'STAGE = "s"\ndef run():\n    open("ran", "w")\n',
-            "src/b.py": 'STAGE = "s"\ndef run(*, limit: int = 1): pass\n',
-            "src/c.py": 'STAGE = "s"\ndef run(*, needed: str): pass\n',
-        }
-    )
-    answer = orch("run", "--limit", "many")
-    assert (answer.code, answer.out) == (2, "")
-    assert "--limit of b" in answer.err
-    assert "c needs --needed" in answer.err
-    assert not (root / "ran").exists()
-
-
 def test_tools_run_in_the_root_and_typed_paths_are_relative_to_where_they_were_typed(
     project: Project, orch: Orch
 ) -> None:
@@ -129,25 +82,6 @@ def test_tools_run_in_the_root_and_typed_paths_are_relative_to_where_they_were_t
     assert f"{root} deep/er/here.csv" in answer.out, answer.text
 
 
-def test_an_async_run_is_awaited(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                import asyncio
-                STAGE = "s"
-                async def run():
-                    await asyncio.sleep(0)
-                    print("awaited")
-                    return {"rows": 3}
-            """
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert "awaited" in answer.out
-    assert "rows=3" in answer.out
-
-
 def test_a_failure_ends_the_run_and_says_what_did_not_start(project: Project, orch: Orch) -> None:
     root = project(
         {
@@ -163,71 +97,6 @@ def test_a_failure_ends_the_run_and_says_what_did_not_start(project: Project, or
     assert answer.code == 1, answer.text
     assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed, 2 blocked, 1 not run in")
     assert not (root / "ran").exists()
-
-
-def test_a_module_is_loaded_once_and_shared_by_the_tools(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/__init__.py": "",
-            "src/shared.py": "print('loading shared')\nseen = []\n",
-            "src/a.py": 'from src import shared\nSTAGE = "s"\ndef run(): shared.seen.append(1)\n',
-            "src/b.py": 'from src import shared\nSTAGE = "s"\ndef run(): print(shared.seen)\n',
-        }
-    )
-    answer = orch("run")
-    assert answer.out.count("loading shared") == 1
-    assert "[1]" in answer.out
-
-
-def test_what_a_tool_changes_of_its_process_is_put_back(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                import logging, os, signal, sys
-                STAGE = "s"
-                def run():
-                    os.environ.clear()
-                    os.chdir("/")
-                    signal.signal(signal.SIGINT, signal.SIG_IGN)
-                    logging.basicConfig(level=logging.DEBUG)
-                    sys.stdout.close()
-                    sys.argv.append("x")
-                    os.umask(0o777)
-            """,
-            "src/b.py": """
-                import logging, os, signal, sys
-                STAGE = "s"
-                def run():
-                    print("PATH" in os.environ, os.path.exists("src/b.py"), sys.argv)
-                    print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, logging.root.handlers)
-                    with open("made", "w"):
-                        pass
-                    open("made").close()
-            """,
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert "True True ['orch']" in answer.out
-    assert "False []" in answer.out
-
-
-def test_a_save_within_the_same_second_and_of_the_same_length_is_seen(
-    project: Project, orch: Orch
-) -> None:
-    for number in range(10, 16):
-        project(
-            {
-                "src/value.py": f"VALUE = {number}\n",
-                "src/a.py": f"""
-                    from src.value import VALUE
-                    STAGE = "s"
-                    def run():
-                        print("sum", VALUE + {number})
-                """,
-            }
-        )
-        assert f"sum {2 * number}\n" in orch("run").out
 
 
 def test_an_import_that_wants_another_pythonpath_says_so(project: Project, orch: Orch) -> None:

@@ -8,76 +8,6 @@ import pytest
 
 from tests.conftest import Orch, Project
 
-TOOLS = {
-    "orch.toml": 'stages = ["s", "t"]',
-    "src/a.py": """
-        STAGE = "s"
-        def run():
-            print("hello")
-            return {"rows": 3}
-    """,
-    "src/b.py": 'STAGE = "s"\nAFTER = "a"\ndef run():\n    raise ValueError("no")\n',
-    "src/c.py": 'STAGE = "s"\nAFTER = "b"\ndef run(): pass\n',
-    "src/d.py": 'STAGE = "s"\nAFTER = ()\ndef run(): pass\n',
-}
-
-
-def test_a_run_that_goes_well(project: Project, orch: Orch) -> None:
-    project(TOOLS)
-    answer = orch("run", "a", "--json")
-    assert (answer.code, answer.err) == (0, "")
-    started, tool, output, ended, finished = answer.events
-    assert started.pop("run")
-    assert started == {"event": "run_started", "targets": ["a"], "tools": ["a"]}
-    assert tool == {"event": "tool_started", "name": "a"}
-    assert output == {
-        "event": "tool_output",
-        "name": "a",
-        "stream": "stdout",
-        "text": "hello\n",
-    }
-    assert 0 <= ended.pop("duration") < 30
-    assert ended == {
-        "event": "tool_finished",
-        "name": "a",
-        "status": "passed",
-        "error": None,
-        "metrics": {"rows": 3},
-        "attempt": 1,
-        "notes": [],
-    }
-    assert 0 <= finished.pop("duration") < 30
-    assert finished == {
-        "event": "run_finished",
-        "status": "passed",
-        "exit_code": 0,
-        "counts": {"passed": 1},
-    }
-
-
-def test_every_tool_gets_an_end_whether_it_started_or_not(project: Project, orch: Orch) -> None:
-    project(TOOLS)
-    answer = orch("run", "a", "b", "c", "d", "--json")
-    assert answer.code == 1
-    ends = {one["name"]: one for one in answer.events if one["event"] == "tool_finished"}
-    assert {name: one["status"] for name, one in ends.items()} == {
-        "a": "passed",
-        "b": "failed",
-        "c": "blocked",
-        "d": "not_run",
-    }
-    assert ends["b"]["error"] == {
-        "kind": "exception",
-        "type": "ValueError",
-        "message": "no",
-        "path": "src/b.py",
-        "line": 4,
-    }
-    assert [one["name"] for one in answer.events if one["event"] == "tool_started"] == ["a", "b"]
-    last = answer.events[-1]
-    assert (last["status"], last["exit_code"]) == ("failed", 1)
-    assert last["counts"] == {"passed": 1, "failed": 1, "blocked": 1, "not_run": 1}
-
 
 def test_all_output_of_a_tool_comes_before_its_end(project: Project, orch: Orch) -> None:
     project(
@@ -187,18 +117,3 @@ def test_warnings_and_closing_errors_stay_out_of_stdout(project: Project, orch: 
     assert (last["status"], last["exit_code"], last["counts"]) == ("failed", 1, {"passed": 1})
     assert "warning: src/a.py:1" in answer.err
     assert "error: orchconf.py:6: closing thing: cannot close (ValueError)" in answer.err
-
-
-def test_notes_of_a_tool_are_in_its_end(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                STAGE = "s"
-                def run(conn):
-                    with conn:
-                        conn.execute("create table t (x)")
-            """
-        }
-    )
-    ends = [one for one in orch("run", "--json").events if one["event"] == "tool_finished"]
-    assert ends[0]["notes"] == ["committed by itself (with conn:)"]

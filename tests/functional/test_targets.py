@@ -54,29 +54,6 @@ def test_a_word_chooses_exactly_what_it_names(
     assert [step["name"] for step in answer.json["tools"]] == tools.split()
 
 
-def test_each_step_says_why_it_is_in_the_plan(project: Project, orch: Orch) -> None:
-    project(PIPELINE)
-    answer = orch("run", "-n", "--json", "+parse", "nightly", "analyze")
-    assert {step["name"]: step["reason"] for step in answer.json["tools"]} == {
-        "fetch": "upstream of parse",
-        "parse": "named by +parse",
-        "render": "of group nightly",
-        "enrich": "of stage analyze",
-        "summarize": "of stage analyze",
-    }
-
-
-def test_the_typed_order_stands_with_a_warning_where_after_says_otherwise(
-    project: Project, orch: Orch
-) -> None:
-    project(PIPELINE)
-    answer = orch("run", "-n", "parse", "fetch")
-    assert answer.code == 0
-    assert answer.out.index("parse") < answer.out.index("fetch")
-    said = "warning: src/pipeline/parse.py:3: parse runs before fetch, though its AFTER says"
-    assert said in answer.err
-
-
 def test_a_file_is_relative_to_where_it_was_typed(project: Project, orch: Orch) -> None:
     root = project(PIPELINE)
     here = root / "src" / "pipeline"
@@ -88,75 +65,12 @@ def test_a_file_is_relative_to_where_it_was_typed(project: Project, orch: Orch) 
     assert 'hint: did you mean "pipeline/fetch.py"?' in wrong.err
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("analyse", '"analyse" is neither a stage nor a tool\n  hint: did you mean "analyze"?'),
-        ("fetsh", '"fetsh" is neither a stage nor a tool\n  hint: did you mean "fetch"?'),
-        ("nigtly", '"nigtly" is neither a stage nor a tool\n  hint: did you mean "nightly"?'),
-        ("+fetsh", '"+fetsh" is neither a stage nor a tool\n  hint: did you mean "fetch"?'),
-        ("qqq*", '"qqq*" matches no tool'),
-        ("stage:fetch", '"stage:fetch" is no stage'),
-        ("stage:analyse", '"stage:analyse" is no stage\n  hint: did you mean "analyze"?'),
-        ("tool:ingest", '"tool:ingest" is neither a stage nor a tool'),
-        (
-            "src/pipeline/fetsh.py",
-            'is no tool\'s file\n  hint: did you mean "src/pipeline/fetch.py"',
-        ),
-        (
-            "src/pipeline",
-            'is a folder, which is no target\n  hint: all tools below it are "src.pip',
-        ),
-        (
-            "fetch --exclude prase",
-            '"prase" is neither a stage nor a tool\n  hint: did you mean "pa',
-        ),
-        ("fetch --exlude parse", "no such option: --exlude\n  hint: did you mean --exclude?"),
-    ],
-)
-def test_an_unknown_word_is_refused_with_the_nearest(
-    words: str, said: str, project: Project, orch: Orch
-) -> None:
-    project(PIPELINE)
-    answer = orch("run", *words.split())
-    assert answer.code == 2
-    assert said in answer.err
-    assert answer.out == ""
-
-
 def test_all_unknown_words_are_told_at_once(project: Project, orch: Orch) -> None:
     project(PIPELINE)
     answer = orch("run", "one", "fetch", "two", "--exclude", "three")
     assert [line for line in answer.err.splitlines() if line.startswith("error")] == [
         f'error: "{word}" is neither a stage nor a tool' for word in ("one", "two", "three")
     ]
-
-
-def test_nothing_left_exits_5(project: Project, orch: Orch) -> None:
-    project(PIPELINE)
-    for words in (
-        ("ingest", "--exclude", "ingest"),
-        ("--exclude", "full"),
-        ("fetch", "--exclude", "*"),
-    ):
-        answer = orch("run", *words)
-        assert (answer.code, answer.out) == (5, "")
-        assert "error: nothing is left to run\n  hint: --exclude took every tool away" in answer.err
-    project({"orch.toml": 'stages = ["empty"]\ngroups = {none = []}'})
-    for word in ("empty", "none"):
-        answer = orch("run", word)
-        assert answer.code == 5
-        assert f"error: no tool is selected by {word}" in answer.err
-
-
-def test_a_group_with_an_unknown_member_or_itself_in_it_is_refused(
-    project: Project, orch: Orch
-) -> None:
-    project({**PIPELINE, "orch.toml": 'groups = {g = ["fetch", "nope"], r = ["r"]}'})
-    answer = orch("run", "g")
-    assert answer.code == 2
-    assert '"nope" is neither a stage nor a tool (in group "g")' in answer.err
-    assert 'group "r" contains itself' in orch("run", "r").err
 
 
 def test_a_run_that_could_reach_a_broken_file_is_refused_and_another_goes_on(
@@ -171,18 +85,6 @@ def test_a_run_that_could_reach_a_broken_file_is_refused_and_another_goes_on(
         answer = orch("run", "-n", *line.split())
         assert answer.code == 0, line
         assert "warning: src/broken.py:2: not valid Python" in answer.err
-
-
-def test_a_broken_file_belongs_to_the_stage_of_its_last_good_scan(
-    project: Project, orch: Orch
-) -> None:
-    project({**PIPELINE, "src/late.py": "def run(): ...\nSTAGE = 'render'\n"})
-    assert orch("list").code == 0
-    project({"src/late.py": "def run(:\nSTAGE = 'render'\n"})
-    assert orch("run", "-n", "ingest").code == 0
-    assert orch("run", "-n", "render").code == 4
-    project({"src/new.py": "def run(:\nSTAGE = 'render'\n"})
-    assert orch("run", "-n", "ingest").code == 4, "one never seen whole could be of any stage"
 
 
 def test_orch_with_a_target_says_orch_run(project: Project, orch: Orch) -> None:

@@ -83,21 +83,11 @@ def write(path: str, text: str) -> Callable[[Path], object]:
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
-    "a tool": write("src/report.py", REPORT + "x = 1\n"),
     "a helper outside of the scanned folders": write(
         "lib/rows.py", "def rows(f):\n    return []\n"
     ),
-    "a new tool": write("src/more.py", 'STAGE = "s"\ndef run(): pass\n'),
-    "a module that comes to stand before another": write("sqlite3.py", ""),
-    "a data file": write("data/in.csv", "9\n"),
     "a data file of the same size": write("data/in.csv", "4\n3\n2\n1\n"),
     "a new name in a listed folder": write("data/many/b.csv", ""),
-    "a file that was missed": write("data/optional.csv", ""),
-    "an output that is gone": lambda root: (root / "report.txt").unlink(),
-    "the database gone": lambda root: (root / "data.db").unlink(),
-    "a parameter in the configuration": write("orch.toml", "params = { limit = 2 }\n"),
-    "another database": write("orch.toml", 'database = "sqlite:///other.db"\n'),
-    "what is remembered of a tool": lambda root: (root / ".orch/tools/src.fetch").unlink(),
     "an orchconf.py": write("orchconf.py", "def get_connection():\n    return None\n"),
 }
 
@@ -123,11 +113,3 @@ def test_accept_takes_the_verdict_back(project: Project, orch: Orch) -> None:
     assert orch("accept", "fetch", "--limit", "1").code == 0
     assert not (root / ".orch/verdict").exists()
     assert "running 2 tools" in orch("run", "--changed").out
-
-
-@pytest.mark.parametrize("text", ["", "x", "0" * 100, '{"by": []}'])
-def test_a_damaged_verdict_is_none(project: Project, orch: Orch, text: str) -> None:
-    root = settled(project, orch)
-    (root / ".orch/verdict").write_text(text)
-    assert orch("run", "--changed").out == AT_ONCE
-    assert not is_at_once(root, orch) or (root / ".orch/verdict").read_text() != text

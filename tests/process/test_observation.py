@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from discover_orch.model.observation import Observation, listing_hash
 from discover_orch.worker.protocol import StepFinished
 from tests.support.driven_worker import DrivenWorker
@@ -175,50 +173,6 @@ def test_the_database_is_no_file_of_the_tool(project: Project) -> None:
 # Tables.
 
 
-@pytest.mark.parametrize(
-    ("body", "read", "written"),
-    [
-        ("conn.execute('SELECT a FROM raw').fetchall()", "raw", ""),
-        ("conn.cursor().execute('INSERT INTO fine SELECT a FROM raw')", "raw", "fine"),
-        ("conn.cursor(sqlite3.Cursor).execute('INSERT INTO fine SELECT a FROM raw')", "raw", "fine"),
-        ("conn.executemany('INSERT INTO fine VALUES (?)', [(1,), (2,)])", "", "fine"),
-        ("conn.executescript('DELETE FROM fine; CREATE TABLE new AS SELECT a FROM raw')", "raw", "fine new"),
-        ("conn.execute('CREATE TABLE IF NOT EXISTS raw(a)')", "", ""),
-        ("conn.execute('CREATE VIEW v AS SELECT a FROM raw'); conn.execute('SELECT * FROM v')", "raw v", "v"),
-        ("conn.row_factory = sqlite3.Row; conn.execute('SELECT count(*) FROM raw').fetchone()", "raw", ""),
-        ("conn.execute('UPDATE raw SET a = a + 1')", "raw", "raw"),
-        ("conn.execute('INSERT INTO fine VALUES (1)'); conn.commit(); conn.execute('SELECT 1')", "", "fine"),
-        ("with conn: conn.execute('INSERT INTO fine VALUES (1)')", "", "fine"),
-        ("conn.isolation_level = None; conn.execute('VACUUM'); conn.execute('DELETE FROM fine')", "", "fine"),
-        ("conn.execute('DELETE FROM fine'); conn.commit(); conn.close()", "", "fine"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("transaction", ["tool", "none"])
-def test_tables_are_seen_whatever_way_a_statement_goes(
-    project: Project, body: str, read: str, written: str, transaction: str
-) -> None:
-    seen = see(project({}), body, "conn", transaction=transaction)
-    assert tables(seen) == (read.split(), written.split())
-    assert not seen.is_unclear
-
-
-def test_a_statement_in_the_cache_is_seen_in_each_step(project: Project) -> None:
-    body = "conn.execute('INSERT INTO fine SELECT a FROM raw')"
-    root = project({"setup.py": SETUP, "one.py": tool(body, "conn"), "two.py": tool(body, "conn")})
-    _, *steps = watch(root, ("setup", "conn"), ("one", "conn"), ("two", "conn"), ("one", "conn"))
-    assert [tables(one) for one in steps] == [(["raw"], ["fine"])] * 3
-
-
-def test_an_attached_database_is_named(project: Project) -> None:
-    body = """
-    conn.execute("ATTACH 'side.db' AS side")
-    conn.execute("CREATE TABLE side.q AS SELECT a FROM raw")
-    conn.commit()
-    conn.execute("DETACH side")
-    """
-    assert tables(see(project({}), body, "conn")) == (["raw"], ["side.q"])
-
-
 def test_who_takes_no_connection_has_no_tables_and_is_clear(project: Project) -> None:
     root = project({"setup.py": SETUP, "tool.py": tool("pass")})
     first, second = watch(root, ("setup", "conn"), "tool")
@@ -270,13 +224,6 @@ def test_a_connection_of_another_kind_is_unclear(project: Project) -> None:
     assert (tables(seen), seen.is_unclear, seen.database) == (([], []), True, "")
     (other,) = watch(root, "other", has_connection=True)
     assert not other.is_unclear
-
-
-def test_no_connection_at_all_is_clear(project: Project) -> None:
-    root = project({"orchconf.py": "def get_connection(): return None\n"})
-    (root / "tool.py").write_text(tool("assert conn is None", "conn"))
-    (seen,) = watch(root, ("tool", "conn"), has_connection=True)
-    assert not seen.is_unclear
 
 
 def test_who_opens_the_database_past_orch_is_unclear(project: Project) -> None:

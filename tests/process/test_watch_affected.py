@@ -84,17 +84,6 @@ def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> Non
         assert watch.all_events("changed")[-1]["stages"] == ["s", "t"]
 
 
-def test_targets_limit(project: Project) -> None:
-    root = project(FLOW)
-    with watching(root, "a", "sentinel") as watch:
-        assert watch.runs[0].tools == ("a", "sentinel")
-        bump(root, "src/b.py")
-        assert watch.settle() == [], watch.story()
-        bump(root, "src/a.py")
-        assert watch.next_run().tools == ("a",)  # b is of the same stage
-        assert watch.settle() == [], watch.story()
-
-
 def test_exclude_limits(project: Project) -> None:
     root = project(FLOW)
     with watching(root, "--exclude", "b") as watch:
@@ -152,30 +141,6 @@ def test_a_helper_two_imports_deep_affects_exactly_its_importers(project: Projec
         assert watch.settle() == [], watch.story()
 
 
-def test_the_package_of_a_helper_affects_its_importers(project: Project) -> None:
-    root = project({**DEEP, "src/lib/__init__.py": "VERSION = 0\n"})
-    with watching(root, *TOOL) as watch:
-        bump(root, "src/lib/__init__.py")
-        assert watch.next_run().tools == ("a", "b", "c")
-
-
-def test_a_module_that_was_only_seen_to_be_loaded_affects_its_tool(project: Project) -> None:
-    loads = "name = input_name()\n"
-    root = project(
-        {
-            "src/a.py": tool_text(
-                top="import importlib\ndef input_name(): return 'src.' + 'lib.two'",
-                body=loads + "print(importlib.import_module(name).VERSION)",
-            ),
-            "src/lib/two.py": "VERSION = 0\n",
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        bump(root, "src/lib/two.py")
-        assert watch.next_run().output == {"a": "1\n0\n"}
-        assert watch.settle() == [], watch.story()
-
-
 def test_a_module_that_an_import_waited_for_affects_its_importers(project: Project) -> None:
     root = project(
         {"src/a.py": tool_text(top="from src.lib.late import X"), "src/b.py": tool_text(stage="t")}
@@ -185,22 +150,6 @@ def test_a_module_that_an_import_waited_for_affects_its_importers(project: Proje
         project({"src/lib/late.py": "X = 1\n"})
         run = watch.next_run()
         assert (run.ended["a"], run.status) == ("passed", "passed")
-        assert watch.settle() == [], watch.story()
-
-
-def test_a_package_that_shadows_a_module_affects_its_importers(project: Project) -> None:
-    root = project(
-        {
-            "src/a.py": tool_text(top="from src.names import X", body="print(X)"),
-            "src/b.py": tool_text(stage="t"),
-            "src/names.py": "X = 'module'\n",
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        project({"src/names/__init__.py": "X = 'package'\n"})
-        assert watch.next_run().output == {"a": "package\n0\n"}
-        (root / "src/names/__init__.py").unlink()
-        assert watch.next_run().output == {"a": "module\n0\n"}
         assert watch.settle() == [], watch.story()
 
 
@@ -216,16 +165,6 @@ def test_a_new_tool_is_run(project: Project) -> None:
         assert watch.settle() == [], watch.story()
 
 
-def test_a_module_that_becomes_a_tool_is_run_and_one_that_ceases_is_not(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/n.py": "def run(): print(1)\n"})
-    with watching(root) as watch:
-        save(root / "src/n.py", 'STAGE = "n"\ndef run(): print(1)\n')
-        assert watch.next_run().output == {"n": "1\n"}
-        save(root / "src/n.py", "STAGE = None\ndef run(): print(1)\n")
-        gone(watch, "src/n.py")
-        assert watch.settle() == [], watch.story()
-
-
 def test_a_deleted_tool_is_gone(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
     with watching(root) as watch:
@@ -234,16 +173,6 @@ def test_a_deleted_tool_is_gone(project: Project) -> None:
         assert watch.settle() == [], watch.story()
         watch.press("a")
         assert watch.next_run().tools == ("a", "sentinel")
-
-
-def test_a_moved_tool_moves(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
-    with watching(root, *TOOL) as watch:
-        os.rename(root / "src/b.py", root / "src/c.py")
-        assert watch.next_run().output == {"c": "0\n"}
-        watch.press("a")
-        assert watch.next_run().tools == ("a", "c", "sentinel")
-        assert watch.settle() == [], watch.story()
 
 
 def test_a_renamed_helper_makes_its_importers_fail_until_they_follow(project: Project) -> None:
@@ -282,70 +211,7 @@ def test_a_syntax_error_is_shown_with_its_line_and_runs_nothing(project: Project
             assert watch.settle() == [], watch.story()
 
 
-def test_a_mended_syntax_error_runs(project: Project) -> None:
-    root = project(DEEP)
-    with watching(root, *TOOL) as watch:
-        for version in range(1, 4):
-            save(root / "src/lib/two.py", "VERSION = = 1\n")
-            watch.wait_for("broken")
-            save(root / "src/lib/two.py", f"VERSION = {version}\n")
-            assert watch.next_run().tools == ("a", "c")
-        assert watch.settle() == [], watch.story()
-
-
-def test_a_broken_module_leaves_the_others_usable(project: Project) -> None:
-    root = project(DEEP)
-    with watching(root, *TOOL) as watch:
-        save(root / "src/lib/two.py", "VERSION = = 1\n")
-        watch.wait_for("broken")
-        bump(root, "src/b.py")
-        assert watch.next_run().tools == ("b",)
-        bump(root, "src/a.py")  # it imports what is broken
-        watch.wait_for_one(
-            lambda one: one["event"] in ("broken", "changed") and one.get("tools", []) == [],
-            "news of a",
-        )
-        assert watch.settle() == [], watch.story()
-        save(root / "src/lib/two.py", "VERSION = 5\n")
-        run = watch.next_run()
-        assert run.tools == ("a", "c")
-        assert run.output["a"] == "1\n"  # the edit of a meanwhile is not forgotten
-
-
-def test_a_project_that_begins_broken_waits_for_the_mend(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": 'STAGE = "s"\ndef run(:\n'})
-    with watching(root, waits=False) as watch:
-        watch.wait_for("watching")
-        save(root / "src/a.py", tool_text(1))
-        watch.until(
-            lambda: any(run.output.get("a") == "1\n" for run in watch.runs), "the mended tool"
-        )
-
-
 # Configuration and resources
-
-CONF = """
-    from discover_orch import resource
-
-    @resource
-    def thing():
-        return {version}
-"""
-
-
-def test_a_change_of_orchconf_affects_what_takes_a_resource_from_it(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "orchconf.py": CONF.format(version=0),
-            "src/a.py": tool_text(takes="thing", body="print('thing', thing)"),
-            "src/b.py": tool_text(),
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        project({"orchconf.py": CONF.format(version=1)})
-        assert watch.next_run().output == {"a": "thing 1\n0\n"}
-        assert watch.settle() == [], watch.story()
 
 
 @pytest.mark.parametrize("config", ["orch.toml", "pyproject.toml"])
@@ -364,18 +230,6 @@ def test_a_changed_default_of_a_parameter_affects_its_tools(project: Project, co
         assert watch.next_run().output == {"a": "2\n0\n"}
         save(root / config, table.format("level = 2  # the same"))
         assert watch.settle() == [], watch.story()
-
-
-def test_a_configuration_that_is_wrong_is_shown_and_the_last_good_one_holds(
-    project: Project,
-) -> None:
-    root = project({"orch.toml": 'stages = ["s"]\n', "src/a.py": tool_text()})
-    with watching(root) as watch:
-        save(root / "orch.toml", "stages = [\n")
-        watch.wait_for_one(lambda one: one["event"] in ("broken", "notice"), "what is wrong")
-        save(root / "orch.toml", 'stages = ["s"]\n')
-        bump(root, "src/a.py")
-        assert watch.next_run().output == {"a": "1\n"}
 
 
 # Data
@@ -400,28 +254,6 @@ def test_a_declared_input_changed_by_the_user_affects_its_tool(project: Project)
         save(root / "data/other.csv", "1")  # it matches, too
         assert watch.next_run().tools == ("a",)
         save(root / "data/other.txt", "1")
-        assert watch.settle() == [], watch.story()
-
-
-def test_a_file_that_a_tool_was_seen_to_read_affects_it(project: Project) -> None:
-    """From the end of the very run in which it was seen."""
-    root = project(
-        {
-            "orch.toml": "",
-            "data/rates.csv": "1",
-            "src/a.py": tool_text(body="print(open('data/rates.csv').read())"),
-            "src/b.py": tool_text(),
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        for text in ("2", "3"):
-            save(root / "data/rates.csv", text)
-            changed = watch.wait_for("changed")
-            assert (changed["paths"], changed["tools"]) == (["data/rates.csv"], ["a"])
-            assert changed["reasons"] == {"a": "data/rates.csv changed"}
-            assert watch.next_run().output == {"a": f"{text}\n0\n"}
-        (root / "data/rates.csv").touch()
-        save(root / "data/other.csv", "1")
         assert watch.settle() == [], watch.story()
 
 
@@ -505,25 +337,6 @@ def test_for_a_minute_nothing_comes_of_what_runs_write(
         assert watch.runs_within(60) == 0, watch.story()
 
 
-def test_a_generated_module_counts_once(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["gen", "use"]\n',
-            "src/gen.py": tool_text(stage="gen", body="open('src/made.py', 'w').write('X = 1\\n')"),
-            "src/use.py": tool_text(stage="use", body="from src.made import X\nprint('made', X)"),
-        }
-    )
-    with watching(root) as watch:
-        # It may count as a change, in the run that made it or after it: once.
-        again = watch.settle()
-        assert len(again) <= 1, watch.story()
-        used = [run.output["use"] for run in watch.runs if "use" in run.output]
-        assert {*used} == {"made 1\n0\n"}
-        bump(root, "src/gen.py")
-        assert watch.next_run().tools[0] == "gen"
-        assert watch.settle() == [], watch.story()
-
-
 def test_a_generator_that_loops_is_stopped_with_a_notice(project: Project) -> None:
     root = project(
         {
@@ -563,16 +376,6 @@ def test_a_data_file_that_is_deleted_and_comes_back_is_read_again(project: Proje
         save(root / "data/in.csv", "2")
         assert watch.next_run().output == {"a": "2\n0\n"}
         assert watch.settle() == [], watch.story()
-
-
-def test_a_target_that_is_deleted_takes_no_other_with_it(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text(0), "src/d.py": tool_text(0)})
-    with watching(root, "a", "d", "sentinel", *TOOL) as watch:
-        (root / "src/a.py").unlink()
-        assert watch.wait_for("changed")["gone"] == ["a"]
-        save(root / "src/d.py", tool_text(1))
-        run = watch.next_run()
-        assert (run.tools, run.output) == (("d",), {"d": "1\n"})
 
 
 def test_a_tool_that_interrupts_itself_does_not_end_the_watch(project: Project) -> None:

@@ -47,16 +47,6 @@ def test_a_file_that_a_tool_missed_affects_it_when_it_is_there(project: Project)
         assert watch.settle() == [], watch.story()
 
 
-def test_a_tool_that_failed_runs_again_when_what_it_missed_is_there(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text(body="print(open('in/x.csv').read())")})
-    with watching(root, *TOOL) as watch:
-        assert watch.runs[0].ended["a"] == "failed"
-        project({"in/x.csv": "1"})
-        run = watch.next_run()
-        assert (run.ended["a"], run.output["a"]) == ("passed", "1\n0\n")
-        assert watch.settle() == [], watch.story()
-
-
 def test_a_new_name_in_a_folder_that_a_tool_listed_affects_it(project: Project) -> None:
     lists = tool_text(top="import os", body="print(sorted(os.listdir('in')))")
     root = project({"orch.toml": "", "in/a.csv": "1", "src/a.py": lists})
@@ -91,16 +81,6 @@ def test_a_name_that_was_seen_is_no_glob(project: Project) -> None:
         save(root / "in/[ab].csv", "2")
         assert reasons(watch) == {"a": "in/[ab].csv changed"}
         watch.next_run()
-
-
-def test_what_earlier_runs_have_shown_is_known_from_the_start(project: Project, orch: Orch) -> None:
-    root = project(
-        {"orch.toml": "", "in.csv": "1", "src/a.py": tool_text(body="print(open('in.csv').read())")}
-    )
-    assert orch("run").code == 0
-    with watching(root, "--no-initial", *TOOL) as watch:
-        save(root / "in.csv", "2")
-        assert watch.next_run().output == {"a": "2\n0\n"}
 
 
 def test_targets_limit_what_data_counts(project: Project) -> None:
@@ -140,22 +120,6 @@ def test_downstream_follows_tables_and_files_as_soon_as_they_were_seen(project: 
         assert watch.next_run().tools == ("a", "b", "d")
         save(root / "other.csv", "2")
         assert watch.next_run().tools == ("c",)
-
-
-def test_the_order_that_was_seen_holds_from_the_next_run_on(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "made.txt": "old",
-            "src/a.py": tool_text(body="print(open('made.txt').read())"),
-            "src/b.py": tool_text(body="open('made.txt', 'w').write('new')"),
-        }
-    )
-    with watching(root, "s") as watch:
-        assert watch.runs[0].tools == ("a", "b")
-        save(root / "src/b.py", tool_text(1, body="open('made.txt', 'w').write('newer')"))
-        run = watch.next_run()
-        assert (run.tools, run.output["a"]) == (("b", "a"), "newer\n0\n")
 
 
 # What a run writes.
@@ -203,25 +167,6 @@ def test_what_a_child_writes_is_no_news_to_the_tool_that_has_read_it_since(
             assert watch.next_run().tools == ("a", "b")
             assert watch.settle() == [], watch.story()
         assert watch.all_events("notice") == []
-
-
-def test_a_file_that_the_user_saves_during_a_run_counts_after_it(project: Project) -> None:
-    """Also one that nobody was known to read when the run began."""
-    root = project(
-        {
-            "orch.toml": "",
-            "in.csv": "1",
-            "src/a.py": tool_text(body="print(open('in.csv').read())"),
-            "src/b.py": tool_text(top='import os, time\nAFTER = "a"', body=GATE),
-        }
-    )
-    with watching(root, *TOOL, waits=False) as watch:
-        watch.wait_for("tool_output", name="b", text="begins\n")
-        save(root / "in.csv", "2")
-        (root / "go").touch()
-        assert watch.next_run(then_idle=False).output["a"] == "1\n0\n"
-        assert watch.next_run().output == {"a": "2\n0\n"}
-        assert watch.settle() == [], watch.story()
 
 
 def test_what_a_tool_reads_after_the_user_has_saved_it_does_not_run_it_again(

@@ -100,25 +100,6 @@ def test_what_had_finished_and_is_not_affected_stays_done(project: Project) -> N
         assert watch.settle() == [], watch.story()
 
 
-def test_a_change_of_what_has_finished_starts_again_from_there(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["one", "two"]\n',
-            "src/a.py": tool_text(stage="one"),
-            "src/b.py": gated(0, stage="two"),
-        }
-    )
-    with watching(root, *TOOL, waits=False) as watch:
-        until_begun(watch, "b")
-        save(root / "src/a.py", tool_text(1, stage="one"))
-        assert watch.next_run(then_idle=False).ended["b"] == "cancelled"
-        (root / "go").touch()
-        second = watch.next_run()
-        assert second.tools == ("a", "b", "sentinel")
-        assert (second.output["a"], second.output["b"]) == ("1\n", "begins\n0\n")
-        assert watch.settle() == [], watch.story()
-
-
 def test_an_unrelated_edit_lets_the_run_go_on(project: Project) -> None:
     root = project(
         {"src/a.py": tool_text(0), "src/z.py": tool_text(0, stage="z"), "src/lib.py": "X = 1\n"}
@@ -137,26 +118,6 @@ def test_an_unrelated_edit_lets_the_run_go_on(project: Project) -> None:
             second = watch.next_run()
             assert (second.tools, second.output["z"]) == (("z",), "1\n")
         assert watch.settle() == [], watch.story()
-
-
-def test_a_tool_that_waits_its_turn_runs_with_the_new_code_once(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["one", "two"]\n',
-            "src/a.py": gated(0, stage="one"),
-            "src/b.py": tool_text(0, stage="two", top="from src.lib import VERSION as LIB"),
-            "src/lib.py": "VERSION = 0\n",
-        }
-    )
-    with watching(root, *TOOL, waits=False) as watch:
-        until_begun(watch, "a")
-        save(root / "src/b.py", tool_text(1, stage="two"))
-        watch.wait_for("changed", paths=["src/b.py"], during_run=True)
-        (root / "go").touch()
-        watch.until(lambda: any(run.output.get("b") for run in watch.runs), "the run of b")
-        watch.settle()
-        assert [run.output["a"] for run in watch.runs if "a" in run.output] == ["begins\n0\n"]
-        assert [run.output["b"] for run in watch.runs if "b" in run.output] == ["1\n"]
 
 
 @pytest.mark.parametrize("how", ["flag", "configuration", "tag"])

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.support.editors import save
-from tests.support.running import Running, is_gone, on_terminal, running, wait_until
+from tests.support.running import is_gone, on_terminal, running, wait_until
 from tests.support.watching import tool_text, watching
 
 TOOL = ("--scope", "tool")
@@ -45,26 +45,6 @@ def test_enter_and_r_run_again_what_the_last_change_affected(project: Project, k
         assert watch.settle() == [], watch.story()
 
 
-def test_f_runs_what_failed_and_what_is_downstream_of_it(project: Project) -> None:
-    fails = "if not os.path.exists('go'): raise ValueError"
-    root = project(
-        {
-            "orch.toml": 'stages = ["s", "t"]\n',
-            "src/a.py": tool_text(top="import os\nAFTER = ()", body=fails),
-            "src/b.py": tool_text(top='AFTER = "a"'),
-            "src/c.py": tool_text(top="AFTER = ()"),
-        }
-    )
-    with watching(root, "s") as watch:
-        assert watch.runs[0].ended["a"] == "failed"
-        assert watch.runs[0].ended["b"] == "blocked"
-        (root / "go").touch()
-        watch.press("f")
-        run = watch.next_run()
-        assert set(run.tools) >= {"a", "b"}
-        assert run.status == "passed"
-
-
 def test_c_cancels_and_waits(project: Project) -> None:
     root = project({**FILES, "src/a.py": GATE})
     with watching(root, *TOOL, waits=False) as watch:
@@ -80,19 +60,6 @@ def test_c_cancels_and_waits(project: Project) -> None:
         assert watch.next_run().ended["a"] == "passed"
 
 
-def test_p_holds_changes_until_it_is_pressed_again(project: Project) -> None:
-    root = project(FILES)
-    with watching(root, *TOOL) as watch:
-        watch.press("p")
-        watch.wait_for("key", key="p")
-        save(root / "src/a.py", tool_text(1))
-        save(root / "src/a.py", tool_text(2))
-        watch.press("p")
-        run = watch.next_run()
-        assert run.output == {"a": "2\n"}
-        assert watch.settle() == [], watch.story()
-
-
 def test_an_edit_taken_back_while_it_pauses_runs_nothing(project: Project) -> None:
     root = project(FILES)
     with watching(root, *TOOL) as watch:
@@ -104,23 +71,6 @@ def test_an_edit_taken_back_while_it_pauses_runs_nothing(project: Project) -> No
         assert watch.settle() == [], watch.story()
 
 
-def test_s_goes_through_the_scopes(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0)})
-    with watching(root, "--scope", "tool") as watch:
-        seen = []
-        for version in range(1, 4):
-            save(root / "src/a.py", tool_text(version))
-            seen.append(watch.next_run().tools)
-            watch.press("s")
-            watch.wait_for("key", key="s")
-        assert seen[0] == ("a",)
-        assert ("a", "b") in seen[1:]  # stage
-        scopes = [one["scope"] for one in watch.all_events("watching")]
-        assert set(scopes) == {"stage", "tool", "downstream"}
-        save(root / "src/a.py", tool_text(9))
-        assert watch.next_run().tools == ("a",)
-
-
 def test_any_other_key_does_no_harm(project: Project) -> None:
     root = project(FILES)
     with watching(root) as watch:
@@ -129,16 +79,6 @@ def test_any_other_key_does_no_harm(project: Project) -> None:
         assert watch.settle() == [], watch.story()
         watch.press(" " * 5000)
         watch.next_run()
-
-
-def test_a_closed_pipe_is_the_end_of_keys_and_not_of_the_watch(project: Project) -> None:
-    root = project(FILES)
-    with watching(root, *TOOL) as watch:
-        watch.close_keys()
-        for version in range(1, 3):
-            save(root / "src/a.py", tool_text(version))
-            assert watch.next_run().output == {"a": f"{version}\n"}
-        assert watch.settle() == []
 
 
 @pytest.mark.parametrize("keys", ["nothing", "closed"])
@@ -163,12 +103,6 @@ def test_a_tool_gets_none_of_the_keys(project: Project) -> None:
 
 
 # On a terminal
-
-
-def plain(orch: Running) -> str:
-    """Without colours, and of a line that was drawn over what came last."""
-    text = re.sub(r"\x1b\[[\d;]*m", "", orch.text)
-    return "\n".join(line.rpartition("\r\x1b[K")[2] for line in text.split("\n"))
 
 
 def test_h_is_answered_at_once_also_during_a_run(project: Project) -> None:
