@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping
 
 from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
+from discover_orch.model.errors import Failure
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
@@ -39,7 +40,6 @@ from discover_orch.worker.protocol import (
     Preload,
     Prepare,
     RunStep,
-    StepError,
     StepFinished,
     StepStarted,
     decode_type,
@@ -238,7 +238,7 @@ class Worker:
 
     def _attempt(
         self, order: RunStep
-    ) -> tuple[StepStatus, StepError | None, Mapping[str, object], list[str]]:
+    ) -> tuple[StepStatus, Failure | None, Mapping[str, object], list[str]]:
         """Run the tool and end its transaction, whatever happens."""
         has_returned = False
         try:
@@ -283,10 +283,10 @@ class Worker:
         except BaseException as error:
             return [f"its transaction could not be rolled back: {error}"]
 
-    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> StepError:
+    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
         if issubclass(type(error), PROBLEMS):
             place = describe(error, self._root)
-            return StepError(
+            return Failure(
                 kind="outputs" if isinstance(error, MissingOutput) else "exception",
                 type=type(error).__name__,
                 message=str(error),
@@ -299,7 +299,7 @@ class Worker:
             hint = hint or "raised after run() had returned, when orch committed"
         described = describe(error, self._root, hint, all_frames=self._all_frames)
         if described.path is None:  # no line of the user's raised it: at the commit, say
-            return StepError(
+            return Failure(
                 kind=described.kind,
                 type=described.type,
                 message=described.message,
@@ -343,7 +343,7 @@ class Worker:
         for name, error in closed:
             one = describe(error, self._root, all_frames=self._all_frames)
             errors.append(
-                StepError(
+                Failure(
                     kind=one.kind,
                     type=one.type,
                     message=f"closing {name}: {one.message or one.type}",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
+from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 
 TYPE_CHECKING = False  # `typing` costs 4 ms, and this is imported before anything can start
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
     Stream = Literal["stdout", "stderr"]
     StepStatus = Literal["passed", "failed", "interrupted"]
-    ErrorKind = Literal["exception", "timeout", "crash", "exit", "outputs"]
 else:
-    Stream = StepStatus = ErrorKind = str
+    Stream = StepStatus = str
 
 INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
@@ -123,21 +123,6 @@ class Finish(Struct, frozen=True, kw_only=True):
     """Close every resource, say `Closed`, and end."""
 
 
-class StepError(Struct, frozen=True, kw_only=True):
-    """Why a step failed. `path` relative to the root and `line`: the last frame of the user's own code.
-
-    `traceback` is plain text from `run()` on, without frames of orch and without values of locals.
-    """
-
-    kind: ErrorKind
-    type: str
-    message: str
-    path: str | None = None
-    line: int | None = None
-    traceback: str = ""
-    hint: str = ""
-
-
 class StepStarted(Struct, frozen=True, kw_only=True):
     """The worker has begun this step."""
 
@@ -157,7 +142,7 @@ class StepFinished(Struct, frozen=True, kw_only=True):
     step: int
     status: StepStatus
     duration: float
-    error: StepError | None = None
+    error: Failure | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     loaded: tuple[tuple[str, str, str], ...] = ()
@@ -210,7 +195,7 @@ class DebugEnded(Struct, frozen=True, kw_only=True):
 class Closed(Struct, frozen=True, kw_only=True):
     """All resources are closed. `errors` are of those that raised on closing; `threads` still run."""
 
-    errors: tuple[StepError, ...] = ()
+    errors: tuple[Failure, ...] = ()
     threads: tuple[str, ...] = ()
 
 
@@ -309,8 +294,8 @@ _VALUES: dict[str, Callable[[Any], object]] = {
         row if isinstance(row, str) else WireResource(name=row[0], line=row[1], needs=tuple(row[2]))
         for row in rows
     ),
-    "error": lambda row: None if row is None else StepError(**row),
-    "errors": lambda rows: tuple(StepError(**row) for row in rows),
+    "error": lambda row: None if row is None else Failure(**row),
+    "errors": lambda rows: tuple(Failure(**row) for row in rows),
     "loaded": lambda rows: tuple(tuple(row) for row in rows),
     "modules": lambda rows: tuple(
         tuple(tuple(one) if isinstance(one, list) else one for one in row) for row in rows

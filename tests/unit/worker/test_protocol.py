@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.worker import protocol
@@ -20,7 +21,6 @@ from discover_orch.worker.protocol import (
     Preloaded,
     Prepare,
     RunStep,
-    StepError,
     StepFinished,
     WireArgument,
     WireResource,
@@ -51,7 +51,7 @@ types = st.builds(
     optional=st.booleans(),
 )
 errors = st.builds(
-    StepError,
+    Failure,
     kind=st.sampled_from(["exception", "exit"]),
     type=anything,
     message=anything,
