@@ -36,7 +36,7 @@ TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of 
 #: worker: of a tool that names it in an import it counts all the same.
 NOBODYS = (
     *("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack"),
-    *("sqlglot", "sqlglotc"),
+    *("sqlglot", "sqlglotc", "msgspec", "typing_extensions"),
 )
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")

@@ -42,7 +42,6 @@ from discover_orch.worker.protocol import (
     RunStep,
     StepFinished,
     StepStarted,
-    decode_type,
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
 from discover_orch.worker.tracebacks import describe
@@ -159,7 +158,7 @@ class Worker:
             root=prepare.root,
             database=prepare.database,
             transaction=prepare.transaction,
-            needs={one.name: one.needs for one in prepare.resources},
+            needs=prepare.resources,
             has_connection=prepare.has_connection,
             load_conf=self._load_conf,
             call=interrupts.shield,
@@ -362,7 +361,7 @@ def _convert(order: RunStep) -> dict[str, object]:
 
     converted: dict[str, object] = {}
     for name, argument in order.arguments.items():
-        param = Param(name=name, type=decode_type(argument.type))
+        param = Param(name=name, type=argument.type)
         one = param.convert(argument.texts)
         if isinstance(one, list):
             converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]

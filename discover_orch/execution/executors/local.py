@@ -32,7 +32,6 @@ from discover_orch.worker.protocol import (
     StepFinished,
     StepStarted,
     WireArgument,
-    encode_type,
 )
 
 #: What is said of a worker that the second interrupt ended.
@@ -238,7 +237,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         name=step.tool.name,
         path=step.tool.path,
         arguments={
-            bound.param.name: WireArgument(texts=bound.texts, type=encode_type(bound.param.type))
+            bound.param.name: WireArgument(texts=bound.texts, type=bound.param.type)
             for bound in step.arguments
         },
         extra=step.extra,

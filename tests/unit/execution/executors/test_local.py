@@ -35,7 +35,6 @@ from discover_orch.worker.protocol import (
     StepFinished,
     StepStarted,
     WireArgument,
-    encode_type,
 )
 from tests.support.values import make_param, make_tool, make_type
 
@@ -190,7 +189,7 @@ def test_an_order_says_all_that_a_worker_must_know(staged: Staged) -> None:
     tool = make_tool("src.parse", name="parse", params=[since], resources=("conn", "http"))
     bound = BoundArgument(param=since, texts=("2024-01-31",), origin="--since")
     stage.executor.submit(Step(tool=tool, stage="x", arguments=(bound,), extra={"k": "v"}))
-    argument = WireArgument(texts=("2024-01-31",), type=encode_type(make_type("date")))
+    argument = WireArgument(texts=("2024-01-31",), type=make_type("date"))
     assert stage.worker.sent[1] == RunStep(
         step=0,
         module="src.parse",
