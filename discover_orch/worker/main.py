@@ -26,10 +26,8 @@ from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.loader import ImportProblem, Loader
-from discover_orch.worker.metrics import read_metrics
+from discover_orch.worker.loader import ImportProblem, Loader, preload
 from discover_orch.worker.observer import Observer
-from discover_orch.worker.outputs import MissingOutput, check_outputs
 from discover_orch.worker.process_state import ProcessState
 from discover_orch.worker.protocol import (
     INSIDE,
@@ -44,6 +42,7 @@ from discover_orch.worker.protocol import (
     StepStarted,
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
+from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
 from discover_orch.worker.tracebacks import describe
 
 TYPE_CHECKING = False
@@ -86,9 +85,7 @@ def main() -> None:
     channel.guard(capture.fds)
     order = channel.receive()
     if isinstance(order, Preload):
-        from discover_orch.worker.preload import preload  # a spare alone needs it
-
-        channel.send(preload(order, capture))
+        channel.send(preload(order, capture.put_back))
         order = channel.receive()
     if isinstance(order, Prepare):
         Worker(order, channel, capture, interrupts).serve()
