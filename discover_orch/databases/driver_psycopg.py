@@ -11,7 +11,7 @@ import sys
 
 from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver import Driver
-from discover_orch.databases.sql_shape import BLANK
+from discover_orch.databases.sql_effects import BLANK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.databases.sql_shape import BLANK
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+#: Stands for a value in a text whose values were taken out. No table has this name.
+BLANK = "?"
 
 #: A name as it was written, the outermost part first: ("main", "records").
 Name = tuple[str, ...]

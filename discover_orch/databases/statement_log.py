@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import sys
 from importlib.util import find_spec
 
 from msgspec.structs import replace
 
 from discover_orch.databases.catalog import look_up
-from discover_orch.databases.drivers import find_driver
-from discover_orch.databases.sql_effects import Effect, read_statements
-from discover_orch.databases.sql_shape import shape_of
+from discover_orch.databases.driver_duckdb import Duckdb
+from discover_orch.databases.driver_psycopg import Psycopg
+from discover_orch.databases.sql_effects import BLANK, Effect, read_statements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,19 @@ PLAIN_LENGTH = 5_000
 #: More different statements than this one step does not have, nor longer ones: what they do is then unclear.
 MOST = 1_000
 MOST_LETTERS = 500_000
+
+# What makes it unsafe to take texts and numbers out without a parser: escapes, comments, and dollar quotes.
+_TRICKY = ("\\", "--", "/*")
+_DOLLARS = re.compile(r"\$\w*\$")
+# It begins with what it looks for, so that all else is passed over at once.
+_DIGITS = r'\d(?<![\w.$:"%]\d)\d*(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
+_NUMBER = re.compile(_DIGITS)
+_VALUE = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|' + _DIGITS)
+_ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
+_LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
+_DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
+
+_PSYCOPG, _DUCKDB = Psycopg(), Duckdb()
 
 
 class StatementLog:
@@ -212,3 +227,35 @@ def _find_file(driver: Driver, conn: Any) -> str:
         return driver.find_file(conn)
     except Exception:
         return ""
+
+
+def find_driver(conn: Any) -> Driver | None:
+    """The driver of this connection; None for a kind whose statements orch cannot observe."""
+    psycopg, duckdb = sys.modules.get("psycopg"), sys.modules.get("duckdb")
+    if psycopg is not None and isinstance(conn, psycopg.Connection):
+        return _PSYCOPG
+    if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
+        return _DUCKDB
+    return None
+
+
+def shape_of(text: str) -> str:
+    """The text with blanks for its texts and numbers, and few of them for many; as it is, where that is not safe."""
+    # Called while the tool waits: what is quickly told goes before the patterns.
+    for mark in _TRICKY:
+        if mark in text:
+            return text
+    if ("$" in text and _DOLLARS.search(text)) or not _DATA.match(text):
+        return text
+    has_texts = "'" in text or '"' in text
+    blank = _VALUE.sub(_blank, text) if has_texts else _NUMBER.sub("0", text)
+    if ")," in blank or ") " in blank:
+        blank = _ROWS.sub(r"\1", blank)
+    return _LIST.sub("", blank) if blank.count(",") >= 10 else blank
+
+
+def _blank(found: re.Match[str]) -> str:
+    first = found[0][0]
+    if first == '"':
+        return found[0]
+    return f"'{BLANK}'" if first == "'" else "0"

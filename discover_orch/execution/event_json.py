@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
-    Failure,
     RunFinished,
     RunStarted,
     ToolFinished,
     ToolOutput,
     ToolStarted,
 )
+from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.execution.run_state import Event, Failure, RunNote, ToolFinished, ToolOutput
+from discover_orch.execution.run_state import Event, RunNote, ToolFinished, ToolOutput
+from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 
 MASK = "***"

@@ -13,24 +13,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 
 Status = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled", "fresh"]
 RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
-
-
-class Failure(Struct, frozen=True, kw_only=True):
-    """Why a tool failed; the fields of `error` in the JSON, and the traceback for people."""
-
-    kind: str
-    type: str
-    message: str
-    path: str | None = None
-    line: int | None = None
-    traceback: str = ""
-    hint: str = ""
 
 
 class RunStarted(Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.errors import BlockedInterrupt
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeIndex
-from discover_orch.worker.protocol import Prepare, WireResource
+from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 #: Seconds until a signal that nobody has taken breaks off whatever is going on, and until a second one does.
@@ -237,14 +237,9 @@ def _prepare(
         transaction=project.transaction,
         orchconf=os.path.join(project.root, conf.path) if conf else None,
         has_connection=uses_get_connection(registry, project),
-        resources=tuple(
-            WireResource(
-                name=one.name,
-                line=one.line,
-                needs=_needs(one.needs, registry),
-            )
-            for one in (conf.resources if conf else ())
-        ),
+        resources={
+            one.name: _needs(one.needs, registry) for one in (conf.resources if conf else ())
+        },
         raw_output=is_raw,
         post_mortem=post_mortem,
         all_frames=all_frames,

@@ -16,6 +16,7 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
+from discover_orch.execution.debugger_terminal import LentTerminal
 from discover_orch.execution.stop_signals import StopSignals
 from discover_orch.execution.transcript import Output, Transcript
 from discover_orch.execution.worker_exit import (
@@ -33,7 +34,6 @@ from discover_orch.worker.child_processes import (
     kill_group,
     sweep,
 )
-from discover_orch.worker.debugger import LentTerminal
 from discover_orch.worker.protocol import (
     Closed,
     DebugEnded,

@@ -53,6 +53,24 @@ class Problem(Struct, frozen=True, kw_only=True):
     severity: Severity = "error"
 
 
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a tool, or the closing of a resource, failed.
+
+    `kind` is `exception`, `exit` (it called `sys.exit`), `outputs` (a declared output is missing) or
+    `crash` (its process ended). `type` is the name of the exception class or of the signal.
+    `path` (relative to the root) and `line`: the last frame of the user's own code. `traceback` is plain
+    text from `run()` on, without frames of orch and without values of local variables.
+    """
+
+    kind: str
+    type: str
+    message: str
+    path: str | None = None
+    line: int | None = None
+    traceback: str = ""
+    hint: str = ""
+
+
 class OrchError(Exception):
     """Ends the command with its exit code; never shown with a traceback."""
 

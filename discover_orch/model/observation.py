@@ -23,7 +23,7 @@ SIDE_FILES = ("-journal", "-wal", "-shm", ".wal")
 FileState = tuple[str, int, int, int]
 
 
-class Observation(Struct, frozen=True, kw_only=True):
+class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a tool was seen to do while it ran. Paths are relative to the root, with `/`; the root itself is ".".
 
     `read`: (path, size, mtime_ns, inode) at the end of the step, of regular files that it opened for reading

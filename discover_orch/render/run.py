@@ -14,7 +14,6 @@ from msgspec import Struct
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
-    Failure,
     RunFinished,
     RunNote,
     RunStarted,
@@ -23,6 +22,7 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
+from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import problem_text
 from discover_orch.render.style import Style, clean, count, duration, one_line

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
+from discover_orch.model.errors import Failure
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeGuard
@@ -52,16 +54,6 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
         return {**extra, **secrets, **self.params}
 
 
-class RecordedError(Struct, frozen=True, kw_only=True):
-    """Why a tool failed, as the JSON of a run tells it."""
-
-    kind: str = ""
-    type: str = ""
-    message: str = ""
-    path: str | None = None
-    line: int | None = None
-
-
 class ToolRecord(Struct, frozen=True, kw_only=True):
     """How a tool fared: a status word of a run, or `running`, `unknown`, `not_run` where no end is recorded."""
 
@@ -70,7 +62,7 @@ class ToolRecord(Struct, frozen=True, kw_only=True):
     status: str
     duration: float | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
-    error: RecordedError | None = None
+    error: Failure | None = None
     notes: tuple[str, ...] = ()
     attempt: int = 1
     has_started: bool = False
@@ -239,9 +231,9 @@ def _tool(document: dict[str, Any], begun: set[str]) -> ToolRecord:
     )
 
 
-def _fault(error: dict[str, Any]) -> RecordedError:
+def _fault(error: dict[str, Any]) -> Failure:
     line = error.get("line")
-    return RecordedError(
+    return Failure(
         kind=_text(error, "kind"),
         type=_text(error, "type"),
         message=_text(error, "message"),

@@ -13,21 +13,20 @@ import select
 from discover_orch.worker.capture import keep_copy
 from discover_orch.worker.protocol import (
     CHANNEL_LOST,
+    RUN_STEP_PREFIX,
     Message,
     Order,
     decode_order,
     encode_message,
 )
-from discover_orch.worker.spawn import LIFE, MESSAGES, ORDERS
-
-RUN_ORDER = b'{"kind": "run"'
+from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD
 
 
 class Channel:
     """Reads orders, writes messages."""
 
     def __init__(self) -> None:
-        self._orders, self._messages, self.life = map(_move, (ORDERS, MESSAGES, LIFE))
+        self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
         self._known = {fd: _identify(fd) for fd in (self._orders, self._messages)}
         self._rest = b""
         self._waiting: list[Order] = []
@@ -85,7 +84,7 @@ class Channel:
         that is answered at once, and the parent is woken once for both.
         """
         data = self._unsent = self._unsent + encode_message(message)
-        if may_wait and b"\n" in self._rest and self._rest.startswith(RUN_ORDER):
+        if may_wait and b"\n" in self._rest and self._rest.startswith(RUN_STEP_PREFIX):
             return
         self._unsent = b""
         try:

@@ -1,8 +1,7 @@
 """`--pdb` and `breakpoint()`: the worker asks for the terminal, gets it, and debugs there.
 
-`Debugger` is the worker's side, `LentTerminal` the parent's. Orders that were sent ahead wait. From the
-first breakpoint to the end of the step nothing is captured, since whoever steps through a tool wants to see
-its output where the debugger is.
+Orders that were sent ahead wait meanwhile. From the first breakpoint to the end of the step nothing is
+captured, so that the output of the tool appears where its user debugs it.
 """
 
 from __future__ import annotations
@@ -119,33 +118,3 @@ def _find_users(traceback: Any) -> Any:
     while traceback.tb_next is not None and is_own_file(traceback.tb_frame.f_code.co_filename):
         traceback = traceback.tb_next
     return traceback
-
-
-class LentTerminal:
-    """The controlling terminal, while the worker's process group has it. Raises OSError at the start."""
-
-    def __init__(self, group: int) -> None:
-        import termios  # only to debug
-
-        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if os.tcgetpgrp(self._fd) != os.getpgrp():
-                raise OSError("orch runs in the background")
-            self._attributes = termios.tcgetattr(self._fd)
-            os.tcsetpgrp(self._fd, group)
-        except (OSError, termios.error):
-            os.close(self._fd)
-            raise OSError("no terminal to lend") from None
-
-    def take_back(self) -> None:
-        import termios
-
-        # A process in the background is stopped by SIGTTOU when it changes the terminal.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-        try:
-            with contextlib.suppress(OSError, termios.error):
-                os.tcsetpgrp(self._fd, os.getpgrp())
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(self._fd)

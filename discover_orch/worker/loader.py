@@ -28,6 +28,8 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
+from discover_orch.worker.protocol import Preload, Preloaded
+
 HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 CONF_MODULE = "orchconf"
@@ -36,7 +38,7 @@ TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of 
 #: worker: of a tool that names it in an import it counts all the same.
 NOBODYS = (
     *("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack"),
-    *("sqlglot", "sqlglotc"),
+    *("sqlglot", "sqlglotc", "msgspec", "typing_extensions"),
 )
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -55,6 +57,52 @@ class ImportProblem(Exception):
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def preload(order: Preload, restore_output: Callable[[], None]) -> Preloaded:
+    """Import installed modules ahead, in a warm worker, with the root as working directory.
+
+    What the imports print is dropped. One that fails is only reported: the tool that needs it will raise.
+    """
+    try:
+        os.chdir(order.root)
+    except OSError:  # the root is gone: the first tool will fail with that
+        return Preloaded(modules=())
+    before = {name.partition(".")[0] for name in sys.modules}
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+    rows = []
+    try:
+        for name, names in order.modules:
+            started = time.perf_counter()
+            problem = _import_ahead(name, names)
+            rows.append((name, round(time.perf_counter() - started, 6), problem))
+    finally:
+        restore_output()
+    return Preloaded(modules=tuple(rows), shadowed=_find_shadowed(order.pythonpath, before))
+
+
+def _import_ahead(name: str, names: tuple[str, ...]) -> str:
+    """The error of the import, or "". A name in a `from` import can be a module too."""
+    try:
+        __import__(name, {}, {}, list(names))
+    except BaseException as error:  # SystemExit too: some scripts look like modules
+        return f"{type(error).__name__}: {error}"[:200]
+    return ""
+
+
+def _find_shadowed(pythonpath: tuple[str, ...], before: set[str]) -> tuple[str, ...]:
+    """Imported modules that the project also has: with its folders on `sys.path`, those would have been used."""
+    own: set[str] = set()
+    for entry in pythonpath:
+        try:
+            own.update(name.removesuffix(".py") for name in os.listdir(entry))
+        except OSError:
+            continue
+    new = {name.partition(".")[0] for name in sys.modules} - before
+    return tuple(sorted(new & own))
 
 
 class Loader:

@@ -20,15 +20,14 @@ import time
 from collections.abc import Mapping
 
 from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
+from discover_orch.model.errors import Failure
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.loader import ImportProblem, Loader
-from discover_orch.worker.metrics import read_metrics
+from discover_orch.worker.loader import ImportProblem, Loader, preload
 from discover_orch.worker.observer import Observer
-from discover_orch.worker.outputs import MissingOutput, check_outputs
 from discover_orch.worker.process_state import ProcessState
 from discover_orch.worker.protocol import (
     INSIDE,
@@ -39,12 +38,11 @@ from discover_orch.worker.protocol import (
     Preload,
     Prepare,
     RunStep,
-    StepError,
     StepFinished,
     StepStarted,
-    decode_type,
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
+from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
 from discover_orch.worker.tracebacks import describe
 
 TYPE_CHECKING = False
@@ -87,9 +85,7 @@ def main() -> None:
     channel.guard(capture.fds)
     order = channel.receive()
     if isinstance(order, Preload):
-        from discover_orch.worker.preload import preload  # a spare alone needs it
-
-        channel.send(preload(order, capture))
+        channel.send(preload(order, capture.put_back))
         order = channel.receive()
     if isinstance(order, Prepare):
         Worker(order, channel, capture, interrupts).serve()
@@ -159,7 +155,7 @@ class Worker:
             root=prepare.root,
             database=prepare.database,
             transaction=prepare.transaction,
-            needs={one.name: one.needs for one in prepare.resources},
+            needs=prepare.resources,
             has_connection=prepare.has_connection,
             load_conf=self._load_conf,
             call=interrupts.shield,
@@ -238,7 +234,7 @@ class Worker:
 
     def _attempt(
         self, order: RunStep
-    ) -> tuple[StepStatus, StepError | None, Mapping[str, object], list[str]]:
+    ) -> tuple[StepStatus, Failure | None, Mapping[str, object], list[str]]:
         """Run the tool and end its transaction, whatever happens."""
         has_returned = False
         try:
@@ -283,10 +279,10 @@ class Worker:
         except BaseException as error:
             return [f"its transaction could not be rolled back: {error}"]
 
-    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> StepError:
+    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
         if issubclass(type(error), PROBLEMS):
             place = describe(error, self._root)
-            return StepError(
+            return Failure(
                 kind="outputs" if isinstance(error, MissingOutput) else "exception",
                 type=type(error).__name__,
                 message=str(error),
@@ -299,7 +295,7 @@ class Worker:
             hint = hint or "raised after run() had returned, when orch committed"
         described = describe(error, self._root, hint, all_frames=self._all_frames)
         if described.path is None:  # no line of the user's raised it: at the commit, say
-            return StepError(
+            return Failure(
                 kind=described.kind,
                 type=described.type,
                 message=described.message,
@@ -343,7 +339,7 @@ class Worker:
         for name, error in closed:
             one = describe(error, self._root, all_frames=self._all_frames)
             errors.append(
-                StepError(
+                Failure(
                     kind=one.kind,
                     type=one.type,
                     message=f"closing {name}: {one.message or one.type}",
@@ -362,7 +358,7 @@ def _convert(order: RunStep) -> dict[str, object]:
 
     converted: dict[str, object] = {}
     for name, argument in order.arguments.items():
-        param = Param(name=name, type=decode_type(argument.type))
+        param = Param(name=name, type=argument.type)
         one = param.convert(argument.texts)
         if isinstance(one, list):
             converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]

@@ -1,8 +1,8 @@
 """Starts the interpreter of a worker, with its ends of the pipes under fixed numbers.
 
-In: nothing but whether its output is captured. Out: its process id, and the parent's ends. `orch run` does this
-before anything else, since the interpreter takes as long to get up as the command line takes to be read: so
-this module imports nothing that costs a millisecond, not even `signal` (2 ms, for its enums) or `contextlib`.
+`orch run` does this before anything else, because the interpreter needs as long to start as the command line
+needs to be read. So nothing is imported here that takes a millisecond: no msgspec, no `contextlib`, and not
+`signal`, which takes 2 ms to build its enums.
 """
 
 from __future__ import annotations
@@ -12,30 +12,33 @@ import os
 import sys
 from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[import-not-found]
 
-from msgspec import Struct
-
-ORDERS, MESSAGES, LIFE = 3, 4, 5  # the worker's ends
+ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
 
 
-class Pipes(Struct, frozen=True, kw_only=True):
-    """The supervisor's own ends; -1 where there is none."""
+class Pipes:
+    """The parent's ends of a worker's pipes, and a descriptor of its process; -1 where there is none."""
 
-    orders: int
-    messages: int
-    life: int
-    out: int
-    err: int
-    pidfd: int
+    def __init__(
+        self, *, orders: int, messages: int, life: int, out: int, err: int, pidfd: int
+    ) -> None:
+        self.orders = orders
+        self.messages = messages
+        self.life = life
+        self.out = out
+        self.err = err
+        self.pidfd = pidfd
 
 
 Interpreter = tuple[int, Pipes]  # process id, and the parent's ends
 
 
 def start_interpreter(*, raw_output: bool = False) -> Interpreter:
-    """Start the interpreter of a worker in a process group of its own, with its ends of the pipes."""
-    own: list[int] = []  # all that is open, in case it fails
+    """Start an interpreter in a process group of its own. It waits for orders and has captured output,
+    unless `raw_output`. Raises OSError.
+    """
+    own: list[int] = []  # everything open, to close it where the start fails
     given: list[tuple[int, int]] = []
 
     def pipe(target: int, *, reads: bool) -> int:
@@ -51,9 +54,9 @@ def start_interpreter(*, raw_output: bool = False) -> Interpreter:
         null = _raise_fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         own.append(null)
         given.append((null, 0))
-        orders = pipe(ORDERS, reads=True)
-        messages = pipe(MESSAGES, reads=False)
-        life = pipe(LIFE, reads=True)
+        orders = pipe(ORDERS_FD, reads=True)
+        messages = pipe(MESSAGES_FD, reads=False)
+        life = pipe(LIFE_FD, reads=True)
         out = err = -1
         if not raw_output:
             out, err = pipe(1, reads=False), pipe(2, reads=False)
@@ -81,45 +84,45 @@ def start_interpreter(*, raw_output: bool = False) -> Interpreter:
 
 
 def end_interpreter(interpreter: Interpreter) -> None:
-    """End one that nobody has a use for; it has been told nothing yet, and has done nothing."""
+    """End an interpreter that is not needed. It has received no order and has done nothing."""
     pid, _ = interpreter
     os.kill(pid, SIGKILL)
     os.waitpid(pid, 0)
 
 
 def _find_start_code() -> str:
-    """What the worker's interpreter runs: this package, from the place it has here.
+    """The code that the worker's interpreter runs. It imports this package from where it is now.
 
-    The place is on its path already where the package is installed, and must not come in front then.
+    That folder goes first on `sys.path` only if it is not there already, as it is for an installed package.
     """
     folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return (
-        f"import gc, sys; gc.disable(); place = {folder!r}; new = place not in sys.path\n"
-        "if new: sys.path.insert(0, place)\n"
+        f"import gc, sys; gc.disable(); folder = {folder!r}; is_new = folder not in sys.path\n"
+        "if is_new: sys.path.insert(0, folder)\n"
         "from discover_orch.worker.main import main\n"
-        "if new: sys.path.remove(place)\n"
-        "del gc, new, place; main()"
+        "if is_new: sys.path.remove(folder)\n"
+        "del gc, is_new, folder; main()"
     )
 
 
 def _raise_fd(fd: int) -> int:
-    """The same descriptor at a number that is none of the worker's; closed in child processes."""
+    """Move a descriptor to a number that the worker does not use, closed in child processes."""
     raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FREE_FD)
     os.close(fd)
     return raised
 
 
 def _widen(fd: int) -> None:
-    """A larger pipe, where the system has such: a tool that prints much waits less."""
+    """Enlarge a pipe where the system can, so that a tool that prints much waits less."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:  # the user has many pipes already: this one stays small
+        except OSError:  # the user's limit for pipes is reached
             return
 
 
 def _open_pid(pid: int) -> int:
-    """A descriptor that can be read when the process has ended; -1 where the system has none."""
+    """A descriptor that becomes readable when the process ends; -1 where the system has none."""
     try:
         return os.pidfd_open(pid)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""How the user's code failed: an exception as a `StepError`, the end of a process as a sentence.
+"""How the user's code failed: an exception as a `Failure`, the end of a process as a sentence.
 
 The traceback has the user's frames, from `run()` on, with their source lines and with causes and
 groups; what lies in libraries is one line, unless all is asked for. Never the values of locals.
@@ -12,15 +12,14 @@ import os
 import signal
 import sys
 
-from discover_orch.worker.protocol import CHANNEL_LOST, StepError
+from discover_orch.model.errors import Failure
+from discover_orch.worker.protocol import CHANNEL_LOST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from traceback import FrameSummary, StackSummary, TracebackException
     from typing import Any, TypeVar
-
-    from discover_orch.worker.protocol import ErrorKind
 
     Frame = TypeVar("Frame")
 
@@ -37,13 +36,13 @@ CRASHES = frozenset(
 
 def describe(
     error: BaseException, root: str, hint: str = "", *, all_frames: bool = False
-) -> StepError:
+) -> Failure:
     """What there is to tell of an exception that the user's code raised."""
     try:
         return _describe(error, root, hint, all_frames)
     except BaseException:  # an exception class of the user can do anything when it is asked
         path, line = _bare_place(error, root)
-        return StepError(
+        return Failure(
             kind="exception",
             type=type(error).__name__,
             message=_text(error) or "(the exception could not be described)",
@@ -53,12 +52,12 @@ def describe(
         )
 
 
-def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> StepError:
+def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> Failure:
     import traceback  # 13 ms, and a run that goes well never needs it
 
     shown = traceback.TracebackException.from_exception(error, compact=True)
     if isinstance(error, SystemExit):
-        kind: ErrorKind = "exit"
+        kind = "exit"
         message = _exit_sentence(error)
         hint = hint or "a tool ends by returning from run(), and fails by raising an exception"
     else:
@@ -67,7 +66,7 @@ def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> S
             hint = hint or NO_INPUT
     path, line = _place(error, shown, root)
     _clean(shown, root, all_frames, set())
-    return StepError(
+    return Failure(
         kind=kind,
         type=type(error).__name__,
         message=message,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import Project
 from tests.support.project_builder import clean_environment
 
@@ -111,3 +113,16 @@ def test_a_look_without_parameters_never_loads_what_runs(project: Project) -> No
             if belongs_to(one, *(f"discover_orch.{name}" for name in runners))
             or belongs_to(one, "rich", "watchdog", "sqlite3", "multiprocessing", "asyncio")
         ], words
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from discover_orch import resource",
+        "from discover_orch.worker.spawn import start_interpreter",
+    ],
+)
+def test_importing_resource_or_starting_an_interpreter_loads_no_msgspec(code: str) -> None:
+    code = f"import sys; {code}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"msgspec", "typing", "signal", "contextlib"} & {*done.stdout.split()}

@@ -20,12 +20,10 @@ from discover_orch.worker.protocol import (
     RunStep,
     StepFinished,
     WireArgument,
-    WireResource,
-    encode_type,
 )
 
 TIME_LIMIT = 30.0
-TEXT = encode_type(ParamType(base=Scalar(kind="str")))
+TEXT = ParamType(base=Scalar(kind="str"))
 
 
 class DrivenWorker:
@@ -44,10 +42,7 @@ class DrivenWorker:
                 pythonpath=prepare.pop("pythonpath", (str(root),)),
                 database=prepare.pop("database", "sqlite:///data.db"),
                 orchconf=str(root / "orchconf.py") if (root / "orchconf.py").exists() else None,
-                resources=tuple(
-                    WireResource(name=name, line=1, needs=tuple(given))
-                    for name, given in needs.items()
-                ),
+                resources={name: tuple(given) for name, given in needs.items()},
                 raw_output=raw_output,
                 **prepare,
             )

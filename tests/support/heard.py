@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from discover_orch.databases.catalog import Catalog
-from discover_orch.databases.drivers import find_driver
 from discover_orch.databases.sql_effects import Effect
+from discover_orch.databases.statement_log import find_driver
 
 
 class Heard:

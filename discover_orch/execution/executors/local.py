@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
-    Failure,
     RunNote,
     ToolFinished,
     ToolOutput,
@@ -21,7 +20,7 @@ from discover_orch.execution.supervisor import Event as WorkerEvent
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.transcript import Output
 from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Closed,
@@ -30,11 +29,9 @@ from discover_orch.worker.protocol import (
     Preloaded,
     Prepare,
     RunStep,
-    StepError,
     StepFinished,
     StepStarted,
     WireArgument,
-    encode_type,
 )
 
 #: What is said of a worker that the second interrupt ended.
@@ -155,7 +152,7 @@ class LocalExecutor:
                     if event.status == "interrupted" and not self._is_interrupted
                     else event.status,
                     duration=event.duration,
-                    error=_failure(event.error) if event.error else None,
+                    error=event.error,
                     metrics=event.metrics,
                     notes=event.notes,
                     loaded={path: content for _, path, content in event.loaded},
@@ -240,7 +237,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         name=step.tool.name,
         path=step.tool.path,
         arguments={
-            bound.param.name: WireArgument(texts=bound.texts, type=encode_type(bound.param.type))
+            bound.param.name: WireArgument(texts=bound.texts, type=bound.param.type)
             for bound in step.arguments
         },
         extra=step.extra,
@@ -250,19 +247,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
     )
 
 
-def _failure(error: StepError) -> Failure:
-    return Failure(
-        kind=error.kind,
-        type=error.type,
-        message=error.message,
-        path=error.path,
-        line=error.line,
-        traceback=error.traceback,
-        hint=error.hint,
-    )
-
-
-def _closing_problem(error: StepError) -> Problem:
+def _closing_problem(error: Failure) -> Problem:
     """One without a line of the user's is a sentence of orch's own."""
     if error.path is None:
         return Problem(code="closing", message=error.message, hint=error.hint)
@@ -274,7 +259,7 @@ def _closing_problem(error: StepError) -> Problem:
     )
 
 
-def _own_traceback(error: StepError) -> str:
+def _own_traceback(error: Failure) -> str:
     return error.traceback if error.path else ""
 
 

@@ -21,7 +21,6 @@ from discover_orch.cli.status_line import WIPE
 from discover_orch.cli.watch_command import read_preload
 from discover_orch.execution.run_state import (
     Event,
-    Failure,
     RunFinished,
     RunNote,
     RunStarted,
@@ -31,7 +30,7 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.model.errors import ExitCode, Failure, Problem
 from discover_orch.planning import project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.watch.loop import WatchLoop, WatchOptions

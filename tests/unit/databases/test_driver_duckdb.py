@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from discover_orch.databases.drivers import find_driver
 from discover_orch.databases.sql_effects import Effect
+from discover_orch.databases.statement_log import find_driver
 from tests.support.heard import ask, hear
 
 

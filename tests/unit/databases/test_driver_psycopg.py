@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from discover_orch.databases.drivers import find_driver
+from discover_orch.databases.statement_log import find_driver
 from tests.support.heard import ask, hear
 
 

@@ -12,7 +12,6 @@ from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
-    Failure,
     Resumed,
     RunFinished,
     RunNote,
@@ -23,7 +22,7 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 from tests.support.values import make_tool

@@ -10,7 +10,6 @@ from discover_orch.execution.masking import MASK, SHORTEST, find_pieces, hide, m
 from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
-    Failure,
     RunFinished,
     RunNote,
     RunStarted,
@@ -20,7 +19,7 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Failure, Location, Problem
 
 SECRET = "hunter22-hunter22"
 SAID = f"it is {SECRET}!"

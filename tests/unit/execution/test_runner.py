@@ -13,7 +13,6 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
-    Failure,
     Run,
     RunFinished,
     RunNote,
@@ -26,7 +25,7 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.execution.runner import TICK, drive
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.plan import Plan, Step
 from tests.support.values import make_facts, make_plan, make_registry
 

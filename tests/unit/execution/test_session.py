@@ -29,7 +29,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.planning import project_view
 from discover_orch.source.facts import ConfFacts, ResourceFacts
 from discover_orch.state.journal import find_runs, read_record
-from discover_orch.worker.protocol import Prepare, WireResource
+from discover_orch.worker.protocol import Prepare
 from tests.conftest import Project as MakeProject
 from tests.support.values import make_conf, make_facts, make_project, make_registry
 
@@ -333,10 +333,7 @@ def test_a_worker_is_told_what_orchconf_offers_and_who_gives_to_whom() -> None:
     told = prepare(make_registry(make_facts("a"), conf=conf), make_project())
     assert told.orchconf == "/project/orchconf.py"
     assert told.has_connection
-    assert told.resources == (
-        WireResource(name="http", line=1, needs=("conn",)),
-        WireResource(name="store", line=2, needs=("http",)),
-    )
+    assert told.resources == {"http": ("conn",), "store": ("http",)}
 
 
 def test_an_argument_with_a_default_is_given_where_somebody_offers_it() -> None:
@@ -345,7 +342,7 @@ def test_an_argument_with_a_default_is_given_where_somebody_offers_it() -> None:
         path="orchconf.py", resources=(ResourceFacts(name="http", line=1, needs=needs),)
     )
     told = prepare(make_registry(make_facts("a"), conf=conf), make_project())
-    assert told.resources == (WireResource(name="http", line=1, needs=("conn",)),)
+    assert told.resources == {"http": ("conn",)}
     assert not told.has_connection
 
 

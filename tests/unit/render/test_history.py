@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from discover_orch.model.errors import Failure
 from discover_orch.render.history import (
     comparison_document,
     comparison_text,
@@ -14,13 +15,7 @@ from discover_orch.render.history import (
 )
 from discover_orch.render.style import Style
 from discover_orch.state.run_diff import comparison
-from discover_orch.state.run_record import (
-    RecordedError,
-    RecordedParam,
-    RecordedStep,
-    RunRecord,
-    ToolRecord,
-)
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 
 PLAIN = Style(unicode=False)
 EVIL = "a\x1b]0;t\x07\nb\u202e\udcff"
@@ -34,7 +29,7 @@ def evil_run(number: str) -> RunRecord:
         status=EVIL,
         duration=1.0,
         metrics={EVIL: EVIL},
-        error=RecordedError(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
+        error=Failure(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
         notes=(EVIL,),
     )
     given = RecordedParam(texts=(EVIL,), origin="-" + EVIL)

@@ -11,7 +11,6 @@ from discover_orch.execution.event_json import event_document
 from discover_orch.execution.report import Report
 from discover_orch.execution.run_state import (
     Event,
-    Failure,
     RunFinished,
     RunNote,
     RunStarted,
@@ -20,7 +19,7 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.render.run import Output, RunHeader, RunRenderer

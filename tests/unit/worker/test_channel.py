@@ -42,7 +42,7 @@ class Ends:
         life, self.life = os.pipe()
         self.given = orders, messages, life
         with pytest.MonkeyPatch.context() as patch:  # in a worker these numbers are fixed
-            for name, fd in zip(("ORDERS", "MESSAGES", "LIFE"), self.given, strict=True):
+            for name, fd in zip(("ORDERS_FD", "MESSAGES_FD", "LIFE_FD"), self.given, strict=True):
                 patch.setattr(channel_module, name, fd)
             self.channel = Channel()
         os.set_blocking(self.messages, False)

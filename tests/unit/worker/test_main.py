@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
-from discover_orch.worker.protocol import DebugStarted, StepFinished, WireArgument, encode_type
+from discover_orch.worker.protocol import DebugStarted, StepFinished, WireArgument
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
@@ -30,7 +30,7 @@ def fail_one(root: Path, **more: Any) -> Any:
 
 
 def argument(base: Any, *texts: str, many: bool = False) -> WireArgument:
-    return WireArgument(texts=texts, type=encode_type(ParamType(base=base, many=many)))
+    return WireArgument(texts=texts, type=ParamType(base=base, many=many))
 
 
 # What it gets.

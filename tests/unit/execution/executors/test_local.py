@@ -12,7 +12,6 @@ from discover_orch.execution.executors.local import KILLED, LocalExecutor
 from discover_orch.execution.run_state import (
     DebuggerOpened,
     Event,
-    Failure,
     RunNote,
     ToolFinished,
     ToolOutput,
@@ -22,7 +21,7 @@ from discover_orch.execution.supervisor import Event as WorkerEvent
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.transcript import Output
 from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import BoundArgument, Step
 from discover_orch.worker.protocol import (
     Closed,
@@ -33,19 +32,15 @@ from discover_orch.worker.protocol import (
     Order,
     Prepare,
     RunStep,
-    StepError,
     StepFinished,
     StepStarted,
     WireArgument,
-    encode_type,
 )
 from tests.support.values import make_param, make_tool, make_type
 
 PREPARE = Prepare(root="/project", pythonpath=("/project",), database="sqlite://")
 RAW = Prepare(root="/project", pythonpath=("/project",), database="sqlite://", raw_output=True)
-BAD = StepError(
-    kind="exception", type="E", message="m", path="a.py", line=3, traceback="t", hint="h"
-)
+BAD = Failure(kind="exception", type="E", message="m", path="a.py", line=3, traceback="t", hint="h")
 
 
 class PlayedWorker:
@@ -194,7 +189,7 @@ def test_an_order_says_all_that_a_worker_must_know(staged: Staged) -> None:
     tool = make_tool("src.parse", name="parse", params=[since], resources=("conn", "http"))
     bound = BoundArgument(param=since, texts=("2024-01-31",), origin="--since")
     stage.executor.submit(Step(tool=tool, stage="x", arguments=(bound,), extra={"k": "v"}))
-    argument = WireArgument(texts=("2024-01-31",), type=encode_type(make_type("date")))
+    argument = WireArgument(texts=("2024-01-31",), type=make_type("date"))
     assert stage.worker.sent[1] == RunStep(
         step=0,
         module="src.parse",
@@ -312,7 +307,7 @@ def test_finishing_closes_the_worker_once_it_is_there(staged: Staged) -> None:
 
 
 def test_each_resource_that_raised_on_closing_is_an_error_with_its_place(staged: Staged) -> None:
-    own = StepError(kind="exception", type="", message="cannot be closed", traceback="x", hint="h")
+    own = Failure(kind="exception", type="", message="cannot be closed", traceback="x", hint="h")
     assert staged().hear(Closed(errors=(BAD, own))) == [
         RunNote(
             problem=Problem(

@@ -1,17 +1,25 @@
-"""What `run()` returns, as metrics: plain scalars, whatever it was, and nothing of the user's raised."""
+"""Metrics are plain scalars, whatever `run()` returned; declared outputs must exist."""
 
 from __future__ import annotations
 
 import enum
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.worker.metrics import LONGEST_NUMBER, LONGEST_TEXT, read_metrics
+from discover_orch.worker.tool_results import (
+    LONGEST_NUMBER,
+    LONGEST_TEXT,
+    MissingOutput,
+    check_outputs,
+    find_missing,
+    read_metrics,
+)
 
 
 class Item:
@@ -184,3 +192,34 @@ def test_whatever_is_returned_what_is_kept_can_be_written_and_read_again(
         name for name, one in returned.items() if type(name) is str and type(one) in plain
     }
     assert all(returned[name] == one for name, one in found.items())
+
+
+# Declared outputs.
+
+
+def test_files_folders_and_globs_that_mean_something_are_there(tmp_path: Path) -> None:
+    (tmp_path / "out/deep").mkdir(parents=True)
+    (tmp_path / "out/deep/a.csv").write_text("")
+    (tmp_path / "report.html").write_text("")
+    declared = ("report.html", "out", "out/", "out/deep/a.csv", "out/*/*.csv", "**/a.csv")
+    assert find_missing(str(tmp_path), declared) == []
+
+
+def test_what_means_nothing_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "broken").symlink_to("nowhere")
+    declared = ("a.txt", "out/*.csv", "broken", "out")
+    assert find_missing(str(tmp_path), declared) == ["a.txt", "out/*.csv", "broken"]
+
+
+def test_a_path_out_of_the_project_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    assert find_missing(str(tmp_path / "root"), (str(tmp_path / "x"),)) == []
+
+
+def test_the_sentence_names_all_that_is_missing(tmp_path: Path) -> None:
+    check_outputs(str(tmp_path), ())
+    with pytest.raises(MissingOutput, match=r"^declared output not written: a$"):
+        check_outputs(str(tmp_path), ("a",))
+    with pytest.raises(MissingOutput, match=r"^declared outputs not written: a, b$"):
+        check_outputs(str(tmp_path), ("a", "b"))
