@@ -37,7 +37,8 @@ from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import CONNECTION, CurrentState, takes_connection
 from discover_orch.staleness.file_hashes import read_database
 from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult, UncertainWrites
-from discover_orch.staleness.memory import KnownDatabase, Memory, read_flows
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import (
     Journal,
     begin_run,

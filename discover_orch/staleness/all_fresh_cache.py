@@ -18,9 +18,8 @@ from discover_orch import __version__
 from discover_orch.config.file import find_root, fingerprint, read_config_bytes
 from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import ABSENT, is_racy
-from discover_orch.staleness.memory import flows_stamp
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
-from discover_orch.state.store import FOLDER, open_index, read_sealed, write_sealed
+from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
 KIND = "verdict"
 #: What orch remembers of tools and databases: changed by nobody but a run, or who deletes it. And the index: who

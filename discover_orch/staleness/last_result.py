@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
+from discover_orch.state.flows import flow_row, read_flow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,9 +86,6 @@ class ToolResult(Struct, frozen=True, kw_only=True):
         """Whether it was taken for fresh after that run, which does not know how the tool ended."""
         last = self.last
         return last.status == "accepted" and last.run.isdecimal() and int(last.run) >= int(run)
-
-
-_FLOW = ("reads", "writes", "tables_read", "tables_written", "folders", "missed")
 
 
 def to_row(result: ToolResult) -> dict[str, object]:
@@ -226,16 +224,3 @@ def _list(row: list[str] | None) -> tuple[str, ...]:
     if row.__class__ is not list or not _STR.issuperset(map(type, row)):
         raise TypeError("not a list of texts")
     return tuple(row)
-
-
-def flow_row(flow: Dataflow) -> dict[str, object]:
-    row: dict[str, object] = {name: one for name in _FLOW if (one := getattr(flow, name))}
-    if flow.is_unclear:
-        row["unclear"] = True
-    return row
-
-
-def read_flow(row: Mapping[str, Any]) -> Dataflow:
-    """The value that `flow_row` wrote; TypeError or AttributeError for a row that is none."""
-    lists = {name: _list(one) for name in _FLOW if (one := row.get(name))}
-    return Dataflow(**lists, is_unclear=bool(row.get("unclear")))

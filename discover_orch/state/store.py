@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FOLDER = ".orch"
+#: The file with the data flow of all tools; read and written by `flows`.
+FLOWS = "flow"
 #: Raised when the shape of any part changes, or what a fact means.
 FORMAT = 1
 #: The number of each kind's scheme where it is not 1; raised when the shape or the meaning of its document changes.
@@ -134,6 +136,15 @@ def write_index(
 def open_now(path: str, flags: int) -> int:
     """Without waiting for anybody on the other end."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def flows_stamp(root: str) -> str:
+    """A text that differs where `flows.read_flows` does, and costs much less."""
+    try:
+        with open(os.path.join(root, FOLDER, FLOWS), "rb", 0, opener=open_now) as file:
+            return file.read(8).hex()  # the checksum, which stands first
+    except OSError:
+        return ""
 
 
 def read_sealed(path: str, kind: str) -> dict[str, Any] | None:

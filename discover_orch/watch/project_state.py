@@ -21,7 +21,9 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.affected import expand
 from discover_orch.staleness.current import CONNECTION
 from discover_orch.staleness.file_hashes import find_data
-from discover_orch.staleness.memory import Memory, flows_stamp, read_flows
+from discover_orch.staleness.memory import Memory
+from discover_orch.state.flows import read_flows
+from discover_orch.state.store import flows_stamp
 from discover_orch.watch.observed_inputs import ObservedInputs
 from discover_orch.watch.request import WatchPlan, WatchRequest, find_differences
 from discover_orch.watch.snapshot import Snapshot

@@ -16,9 +16,7 @@ from discover_orch.staleness.last_result import (
     Success,
     ToolResult,
     UncertainWrites,
-    flow_row,
     from_row,
-    read_flow,
     to_row,
 )
 
@@ -94,11 +92,6 @@ def test_a_result_comes_back_as_it_was(result: ToolResult) -> None:
     assert from_row(json.loads(json.dumps(to_row(result)))) == result
 
 
-@given(FLOWS)
-def test_a_data_flow_comes_back_as_it_was(flow: Dataflow) -> None:
-    assert read_flow(json.loads(json.dumps(flow_row(flow)))) == flow
-
-
 def test_what_is_empty_takes_no_room() -> None:
     result = ToolResult(
         module="a", last=LastOutcome(run="1", status="passed"), success=Success(run=1)
@@ -106,7 +99,6 @@ def test_what_is_empty_takes_no_room() -> None:
     assert set(to_row(result)["success"]) == {  # type: ignore[call-overload]
         *("run", "number", "at", "duration", "scheme", "python")
     }
-    assert flow_row(Dataflow()) == {}
     assert "success" not in to_row(
         ToolResult(module="a", last=LastOutcome(run="1", status="failed"))
     )

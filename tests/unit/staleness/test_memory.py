@@ -15,8 +15,9 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.file_hashes import DatabaseMark
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
 from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
-from discover_orch.staleness.memory import KnownDatabase, Memory, flows_stamp, read_flows
-from discover_orch.state.store import append_sealed, read_sealed, write_sealed
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.state.flows import read_flows
+from discover_orch.state.store import append_sealed, flows_stamp, read_sealed, write_sealed
 from tests.support.permissions import run_bound
 
 
