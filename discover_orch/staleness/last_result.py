@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Of a file that was hashed: size, time of change in ns, inode. Where they are the same, so is the content.
-Mark = tuple[int, int, int]
+FileStat = tuple[int, int, int]
 #: When something was done: the number of the run, and of the tools that had ended in it before.
 Moment = tuple[int, int]
 _LAST = 1 << 40
@@ -46,7 +46,7 @@ class Success(Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     accepted: int | None = None
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    marks: Mapping[str, FileStat] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     flow: Dataflow = field(default_factory=Dataflow)
 
@@ -59,7 +59,7 @@ class Success(Struct, frozen=True, kw_only=True):
         return self.run, self.number
 
     @property
-    def until(self) -> Moment:
+    def valid_until(self) -> Moment:
         """What happened later counts against it."""
         return max(self.moment, (-1 if self.accepted is None else self.accepted, _LAST))
 
@@ -80,9 +80,9 @@ class ToolResult(Struct, frozen=True, kw_only=True):
     module: str
     last: LastOutcome
     success: Success | None = None
-    left: UncertainWrites | None = None
+    uncertain: UncertainWrites | None = None
 
-    def is_settled(self, run: str) -> bool:
+    def was_accepted_after(self, run: str) -> bool:
         """Whether it was taken for fresh after that run, which does not know how the tool ended."""
         last = self.last
         return last.status == "accepted" and last.run.isdecimal() and int(last.run) >= int(run)
@@ -97,8 +97,8 @@ def to_row(result: ToolResult) -> dict[str, object]:
     }
     if success is not None:
         row["success"] = _success_row(success)
-    if result.left is not None:
-        row["left"] = _left_row(result.left)
+    if result.uncertain is not None:
+        row["left"] = _left_row(result.uncertain)
     return row
 
 
@@ -152,7 +152,7 @@ def from_row(row: Mapping[str, Any]) -> ToolResult:
             module=str(row["module"]),
             last=last,
             success=None if success is None else _success(success),
-            left=None if left is None else _left(left),
+            uncertain=None if left is None else _left(left),
         )
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError("not a result") from error

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.file_hashes import DatabaseMark
+from discover_orch.staleness.file_hashes import DatabaseStat
 from discover_orch.staleness.last_result import ToolResult, from_row, to_row
 from discover_orch.state.flows import write_flows
 from discover_orch.state.store import (
@@ -31,7 +31,7 @@ class KnownDatabase(Struct, frozen=True, kw_only=True):
 
     path: str
     epoch: int
-    mark: DatabaseMark | None
+    mark: DatabaseStat | None
 
 
 class Memory:
@@ -98,12 +98,12 @@ class Memory:
         return f"{self._folder}/tools/{file_name(module)}"
 
 
-def _mark_row(mark: DatabaseMark) -> list[object]:
+def _mark_row(mark: DatabaseStat) -> list[object]:
     return [mark.inode, mark.size, mark.counter, mark.header]
 
 
-def _read_mark(row: object) -> DatabaseMark:
+def _read_mark(row: object) -> DatabaseStat:
     if not isinstance(row, list):
         raise TypeError("not a mark")
     inode, size, counter, header = row
-    return DatabaseMark(inode=int(inode), size=int(size), counter=int(counter), header=str(header))
+    return DatabaseStat(inode=int(inode), size=int(size), counter=int(counter), header=str(header))

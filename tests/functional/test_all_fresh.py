@@ -50,7 +50,7 @@ def settled(project: Project, orch: Orch) -> Path:
     assert orch("run").code == 0
     deadline = time.monotonic() + 20
     while not (
-        root / ".orch/verdict"
+        root / ".orch/all-fresh"
     ).exists():  # what has just been written may change again unseen
         assert time.monotonic() < deadline
         assert orch("run", "--changed").out == AT_ONCE
@@ -121,13 +121,13 @@ def test_the_short_answer_is_never_given_after_a_change(
 def test_accept_takes_the_verdict_back(project: Project, orch: Orch) -> None:
     root = settled(project, orch)
     assert orch("accept", "fetch", "--limit", "1").code == 0
-    assert not (root / ".orch/verdict").exists()
+    assert not (root / ".orch/all-fresh").exists()
     assert "running 2 tools" in orch("run", "--changed").out
 
 
 @pytest.mark.parametrize("text", ["", "x", "0" * 100, '{"by": []}'])
 def test_a_damaged_verdict_is_none(project: Project, orch: Orch, text: str) -> None:
     root = settled(project, orch)
-    (root / ".orch/verdict").write_text(text)
+    (root / ".orch/all-fresh").write_text(text)
     assert orch("run", "--changed").out == AT_ONCE
-    assert not is_at_once(root, orch) or (root / ".orch/verdict").read_text() != text
+    assert not is_at_once(root, orch) or (root / ".orch/all-fresh").read_text() != text
