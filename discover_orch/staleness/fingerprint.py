@@ -53,7 +53,7 @@ class Fingerprint(Struct, frozen=True, kw_only=True):
 class Freshness(Struct, frozen=True, kw_only=True):
     """Where a tool stands. `reasons` are its own; `upstream` says what it waits for, where that alone makes it stale.
 
-    `last_ending` is how its last run ended, as far as that counts: `never`, `failed`, `unknown`, or "". `has_only_failed`:
+    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `has_only_failed`:
     nothing has changed since its last success but that it was tried again, in vain.
     """
 

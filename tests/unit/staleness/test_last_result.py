@@ -194,7 +194,7 @@ def test_what_was_accepted_is_judged_by_runs_after_that_and_wrote_in_its_own() -
 
 
 @pytest.mark.parametrize(
-    ("status", "run", "is_settled"),
+    ("status", "run", "was_accepted_after"),
     [
         ("accepted", "5", True),
         ("accepted", "6", True),
