@@ -67,10 +67,10 @@ class LazyGroup(click.Group):
 
 def _answer_at_once(ctx: click.Context, command: str) -> None:
     """`orch run --changed` or `orch status` where nothing has changed since all was fresh: no tool is looked at."""
-    from discover_orch.staleness.all_fresh_cache import find_verdict
+    from discover_orch.staleness.all_fresh_cache import read_all_fresh
 
     context: Context = ctx.obj
-    stages = find_verdict(context.start, context.folder, os.environ)
+    stages = read_all_fresh(context.start, context.folder, os.environ)
     if not stages:
         return
     if command == "status":

@@ -76,9 +76,9 @@ def command(
     console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_document, comparison_text
-        from discover_orch.state.run_diff import comparison
+        from discover_orch.state.run_diff import compare_runs
 
-        found = comparison(*records)
+        found = compare_runs(*records)
         if as_json:
             console.out(json.dumps(comparison_document(found)) + "\n")
         else:

@@ -15,8 +15,7 @@ from discover_orch.discovery.brief import Brief, read_brief
 from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
 from discover_orch.model.errors import EmptyError, ExitCode
 from discover_orch.render.listing import listing_text
-from discover_orch.staleness.memory import flows_stamp
-from discover_orch.state.store import open_index
+from discover_orch.state.store import flows_stamp, open_index
 
 
 @click.command("list")

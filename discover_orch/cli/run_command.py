@@ -21,7 +21,7 @@ from discover_orch.planning.plan import MASK, Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import few, problem_json
-from discover_orch.staleness.current import CONNECTION
+from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.planning.params import GivenParams
@@ -155,7 +155,7 @@ def _what_is_left(
         said = (*values.options, *values.given, *project_view.warnings(view), *plan.warnings)
         is_all = len(plan.fresh) == len(view.registry.order)
         if is_all and database is None and not said:
-            left.keep_verdict(view.key)
+            left.write_all_fresh(view.key)
     return view, plan, left.freshnesses(plan) if dry_run and plan.steps else {}
 
 
@@ -182,7 +182,7 @@ def _database_of(record: RunRecord | None) -> str | None:
         f"{VARIABLE_PREFIX}DATABASE",
     ):
         return None
-    if record.database == CONNECTION:
+    if record.database == GET_CONNECTION:
         return None
     if MASK in record.database:
         raise OrchUsage(

@@ -89,10 +89,10 @@ def hold_project(view: ProjectView, *, waits: bool, console: Console) -> Project
     root = view.project.root
     lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE) == root
-    holder = lock.take()
+    holder = lock.acquire()
     if holder is not None and waits and not is_inside:
         console.err(f"{holder.sentence}: waiting for its end\n")
-        holder = lock.take(waits=True)
+        holder = lock.acquire(waits=True)
     if holder is None:
         return lock
     hint = "--wait waits for its end"

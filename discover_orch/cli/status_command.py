@@ -83,7 +83,7 @@ def command(
         *project_view.errors(view),
     )
     if rows and database is None and not said and all(row.freshness.is_fresh for row in rows):
-        left.keep_verdict(view.key)
+        left.write_all_fresh(view.key)
     console = context.console
     if as_json:
         console.out(json.dumps(status_document(rows)) + "\n")

@@ -165,7 +165,7 @@ def _knots(kept: Edges, before: Edges, rank: Mapping[str, int]) -> list[frozense
     if not beside:
         return []
     both = {module: (*others, *beside.get(module, ())) for module, others in before.items()}
-    return graph.knots(beside, beside | both)
+    return graph.cyclic_groups(beside, beside | both)
 
 
 def _drop_within(knot: frozenset[str], kept: dict[str, tuple[str, ...]], stay: Edges) -> None:

@@ -302,7 +302,7 @@ def _tool(
         disabled=candidate.is_off,
         params=params,
         resources=resources,
-        withheld=tuple([one.name for one in run.arguments if one.name not in given]),
+        never_passed=tuple([one.name for one in run.arguments if one.name not in given]),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
         inputs=candidate.settings.inputs,

@@ -34,10 +34,11 @@ from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool, is_secret_name
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
-from discover_orch.staleness.current import CONNECTION, CurrentState, takes_connection
+from discover_orch.staleness.current import GET_CONNECTION, CurrentState, takes_connection
 from discover_orch.staleness.file_hashes import read_database
 from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult, UncertainWrites
-from discover_orch.staleness.memory import KnownDatabase, Memory, read_flows
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import (
     Journal,
     begin_run,
@@ -168,7 +169,7 @@ class Recorder:
             "database": self._current.database_name,
             "database_origin": (
                 "orchconf.py"
-                if self._current.database_name == CONNECTION
+                if self._current.database_name == GET_CONNECTION
                 else project.database_origin
             ),
             "resumes": self._plan.resumes or None,
@@ -203,7 +204,7 @@ class Recorder:
             for one in record.tools:
                 if one.status == "unknown":
                     result = self._memory.results([one.module]).get(one.module)
-                    if result is not None and result.is_settled(record.run):
+                    if result is not None and result.was_accepted_after(record.run):
                         continue
                     last = LastOutcome(run=record.run, status="unknown", at=record.started)
                     kept = result or ToolResult(module=one.module, last=last)
@@ -245,9 +246,11 @@ class Recorder:
             old = self._memory.results([module]).get(module)
             success = old.success if old else None
             moment = _number(self.run), len(self._report.finished)
-            left = self._basis.left(step.tool, seen, moment, self._epoch, old.left if old else None)
+            left = self._basis.left(
+                step.tool, seen, moment, self._epoch, old.uncertain if old else None
+            )
         # Before the journal's line: a tool that the journal says has passed is remembered as it passed.
-        self._memory.write(ToolResult(module=module, last=last, success=success, left=left))
+        self._memory.write(ToolResult(module=module, last=last, success=success, uncertain=left))
         self._basis.note_written(seen)
         return found
 

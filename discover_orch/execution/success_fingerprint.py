@@ -21,7 +21,13 @@ from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources, takes_connection
 from discover_orch.staleness.file_hashes import FileHashes, find_file, hash_file, mark_in, mark_of
 from discover_orch.staleness.fingerprint import GONE, UNSURE, DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import Mark, Moment, Success, ToolResult, UncertainWrites
+from discover_orch.staleness.last_result import (
+    FileStat,
+    Moment,
+    Success,
+    ToolResult,
+    UncertainWrites,
+)
 
 #: In place of a hash: the file changed after the tool had ended, and before anybody could hash it.
 CHANGED_SINCE = "!"
@@ -42,7 +48,7 @@ class SuccessFingerprint:
         self._current, self._code, self._root = present, code, present.project.root
         self._remembered = remembered
         self._loaded: dict[str, str] = {}  # project files that the workers loaded: hash
-        self._hashed: dict[str, tuple[Mark, str]] = {}
+        self._hashed: dict[str, tuple[FileStat, str]] = {}
         self._written: set[str] = set()  # by the tools that have ended
         self._brought: dict[str, frozenset[str]] = {}  # installed modules that came with one
         self._owners: dict[str, tuple[str, ...]] = {}
@@ -190,7 +196,7 @@ class SuccessFingerprint:
 
     def _files(
         self, tool: Tool, seen: Observation, early: Iterable[Observation]
-    ) -> tuple[dict[str, str], dict[str, Mark], dict[str, str]]:
+    ) -> tuple[dict[str, str], dict[str, FileStat], dict[str, str]]:
         """Hashes and marks of the files that it read, and of those that it declares to read; what its globs mean."""
         if not (tool.inputs or seen.read or early):
             return {}, {}, {}
@@ -199,7 +205,7 @@ class SuccessFingerprint:
         )  # as it is now: earlier tools have written
         own = file_hashes.own(seen.written, tool.outputs)
         paths, patterns = file_hashes.declared(tool.inputs, own)
-        rows: dict[str, Mark | None] = dict.fromkeys(paths)
+        rows: dict[str, FileStat | None] = dict.fromkeys(paths)
         rows |= {path: (size, changed, inode) for path, size, changed, inode in seen.read}
         before = self._remembered(tool.module)
         last = before.success if before else None
@@ -221,8 +227,8 @@ class SuccessFingerprint:
         return files, marks, patterns
 
     def _hash(
-        self, path: str, mark: Mark | None, seen: Observation, last: Success | None
-    ) -> tuple[str, Mark | None]:
+        self, path: str, mark: FileStat | None, seen: Observation, last: Success | None
+    ) -> tuple[str, FileStat | None]:
         """What the file held as the tool read it, with the mark that stands for it. `last` is the success before."""
         full = os.path.join(self._root, path)
         found = find_file(full)

@@ -65,7 +65,7 @@ def reachable(starts: Iterable[str], edges: Edges) -> frozenset[str]:
     return frozenset(seen)
 
 
-def knots(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
+def cyclic_groups(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
     """The largest groups, of two nodes or more, in which each can be reached from each other one.
 
     Only what can be reached from `starts` is looked at. Tarjan's way (1972), without recursion: `back` is

@@ -110,7 +110,7 @@ class Tool(Struct, frozen=True, kw_only=True):
 
     `module` is its identity; `name` the shortest unambiguous suffix of it, or what `ORCH` calls it.
     `after` holds identities of tools, from the tag alone; `has_after` tells `AFTER = ()` from no tag.
-    `resources` are the arguments that are injected, `conn` among them; `withheld` those that nobody can give
+    `resources` are the arguments that are injected, `conn` among them; `never_passed` those that nobody can give
     and that have a default. `params` is empty and
     `is_readable` False where the signature cannot be read from source.
     """
@@ -126,7 +126,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     disabled: bool = False
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
-    withheld: tuple[str, ...] = ()
+    never_passed: tuple[str, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
     inputs: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ def _clashing_options(registry: Registry) -> Iterator[Problem]:
 def _withheld(registry: Registry) -> Iterator[Problem]:
     """Arguments of a type that orch does not know: it must be said, since no listing shows them."""
     for tool in registry.tools.values():
-        for name in tool.withheld:
+        for name in tool.never_passed:
             yield doubt(
                 "withheld",
                 f"parameter {name} of {tool.name} cannot be given: orch does not know its type",

@@ -18,12 +18,12 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan, given_params, step_params
 from discover_orch.planning.resume import Resumption, find_resumable
-from discover_orch.staleness.all_fresh_cache import drop_verdict, keep_verdict
+from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import Freshness
 from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.status import find_standings
+from discover_orch.staleness.status import compute_freshness
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -70,7 +70,7 @@ class RemainingWork:
                 return step_params(step, self._project.root)
             return self.params_of(tool)
 
-        freshnesses = find_standings(self._current, params, within=within)
+        freshnesses = compute_freshness(self._current, params, within=within)
         self._current.code.write()
         return freshnesses
 
@@ -109,7 +109,7 @@ class RemainingWork:
             intro=_how_many(len(steps), len(chosen)) if steps else "",
         )
 
-    def keep_verdict(self, key: str) -> None:
+    def write_all_fresh(self, key: str) -> None:
         """All tools are fresh, with nothing said on the command line: the next one need not compare all again."""
         cache_key = self._current.cache_key()
         if cache_key is None:
@@ -123,7 +123,7 @@ class RemainingWork:
             for place, stage in enumerate(registry.stages)
         ]
         kept = [(name, tools) for name, tools in stages if tools]
-        keep_verdict(self._project.root, key, kept, cache_key, self._since)
+        write_all_fresh(self._project.root, key, kept, cache_key, self._since)
 
     def _stale_upstream(
         self, chosen: list[str], freshnesses: Mapping[str, Freshness]
@@ -201,7 +201,7 @@ class RemainingWork:
     def accept(self, plan: Plan) -> bool:
         """Take the tools of a plan as they are for fresh, without running them; False where that cannot be kept."""
         present, memory = self._current, self._memory
-        drop_verdict(self._project.root)
+        delete_all_fresh(self._project.root)
         present.note_database(memory)
         code = present.read_code(self._registry.order)
         runs = find_runs(self._project.root)
@@ -220,8 +220,10 @@ class RemainingWork:
                 marks=marks,
             )
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
-            left = old.left if old else None
-            memory.write(ToolResult(module=tool.module, last=last, success=accepted, left=left))
+            left = old.uncertain if old else None
+            memory.write(
+                ToolResult(module=tool.module, last=last, success=accepted, uncertain=left)
+            )
         return not memory.is_lost
 
 

@@ -242,12 +242,12 @@ def extra_of(tool: Tool, values: GivenParams, registry: Registry) -> dict[str, s
 
 def is_extra(tool: Tool, name: str) -> bool:
     """Whether its `**kwargs` takes it."""
-    named = (*tool.resources, *tool.withheld, *(param.name for param in tool.params))
+    named = (*tool.resources, *tool.never_passed, *(param.name for param in tool.params))
     return tool.takes_extra and not any(same(name, other) for other in named)
 
 
 def _withholds(tool: Tool, name: str) -> bool:
-    return any(same(name, other) for other in tool.withheld)
+    return any(same(name, other) for other in tool.never_passed)
 
 
 def _takes(tool: Tool, name: str) -> bool:

@@ -34,8 +34,8 @@ from discover_orch.planning.checks import review
 from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import MASK, Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, select
-from discover_orch.staleness.memory import flows_stamp, read_flows
-from discover_orch.state.store import open_index, write_index
+from discover_orch.state.flows import read_flows
+from discover_orch.state.store import flows_stamp, open_index, write_index
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ def is_python(path: str) -> bool:
     return path.endswith(".py")
 
 
-def affected(
+def select_affected(
     changed: Collection[str],
     tools: Mapping[str, Tool],
     before: Mapping[str, ImportReach],

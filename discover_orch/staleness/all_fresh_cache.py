@@ -18,11 +18,10 @@ from discover_orch import __version__
 from discover_orch.config.file import find_root, fingerprint, read_config_bytes
 from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import ABSENT, is_racy
-from discover_orch.staleness.memory import flows_stamp
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
-from discover_orch.state.store import FOLDER, open_index, read_sealed, write_sealed
+from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
-KIND = "verdict"
+KIND = "all-fresh"
 #: What orch remembers of tools and databases: changed by nobody but a run, or who deletes it. And the index: who
 #: writes that has seen another tree than the one that was compared.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
@@ -42,7 +41,7 @@ class CacheKey(Struct, frozen=True, kw_only=True):
     has_packages: bool = False
 
 
-def find_verdict(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
+def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
     """The stages with the names of their tools, where all are known to be fresh still. Raises ProjectError."""
     found = find_root(start, folder)
     root, config, _ = found
@@ -60,7 +59,7 @@ def find_verdict(start: str, folder: str | None, environ: Mapping[str, str]) -> 
     return None if any(os.path.lexists(os.path.join(root, one)) for one in absent) else stages
 
 
-def keep_verdict(root: str, key: str, stages: Stages, cache_key: CacheKey, since: int) -> None:
+def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, since: int) -> None:
     """To be called when all has been compared; `key` as of the index, for the configuration. Not kept where
     something has changed since then, or just before (`since`, in ns): nobody knows which of both was compared."""
     runs = find_runs(root)
@@ -88,7 +87,7 @@ def keep_verdict(root: str, key: str, stages: Stages, cache_key: CacheKey, since
     write_sealed(_path(root), KIND, document)
 
 
-def drop_verdict(root: str) -> None:
+def delete_all_fresh(root: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(_path(root))
 

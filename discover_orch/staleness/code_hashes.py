@@ -250,7 +250,7 @@ def _is_there(full: str) -> bool:
 
 def _read_tool(sources: ImportGraph, module: str) -> _Tool:
     reach = sources.reach((module,))
-    folders, outside = sources.footing(module)
+    folders, outside = sources.lookup_dependencies(module)
     return (
         tuple(sorted(reach.paths)),
         tuple(sorted(reach.missing)),

@@ -15,13 +15,13 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.file_hashes import MAGIC, FileHashes, read_database
+from discover_orch.staleness.file_hashes import GLOB_CHARACTERS, FileHashes, read_database
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import Mark, Success, ToolResult
+from discover_orch.staleness.last_result import FileStat, Success, ToolResult
 from discover_orch.staleness.memory import KnownDatabase, Memory
 
-CONNECTION = "get_connection()"
-UNKNOWN = -1
+GET_CONNECTION = "get_connection()"
+UNKNOWN_EPOCH = -1
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 CONF_MODULE = "orchconf"
 _CONN = "conn"
@@ -48,7 +48,9 @@ class CurrentState:
         self.project, self.registry, self.results = project, registry, results
         self.databases: Mapping[str, KnownDatabase] = memory.databases()
         self.database_name = (
-            CONNECTION if uses_get_connection(registry, project) else masked_url(project.database)
+            GET_CONNECTION
+            if uses_get_connection(registry, project)
+            else masked_url(project.database)
         )
         known = self.databases.get(self.database_name)
         self.file_hashes = FileHashes(
@@ -101,7 +103,7 @@ class CurrentState:
 
     def fingerprint(
         self, tool: Tool, code: Mapping[str, CodeState], params: Params, success: Success | None
-    ) -> tuple[Fingerprint, dict[str, Mark]]:
+    ) -> tuple[Fingerprint, dict[str, FileStat]]:
         """How all that `success` rested on is now, and the marks of the files that were hashed."""
         then = success.fingerprint if success else Fingerprint()
         known = success.marks if success else {}
@@ -131,7 +133,7 @@ class CurrentState:
     def cache_key(self) -> CacheKey | None:
         """What it rests on that all tools are fresh; None where that cannot be said by names of files alone."""
         if self.database_name in IN_MEMORY or any(
-            MAGIC & {*one}
+            GLOB_CHARACTERS & {*one}
             for tool in self.registry.tools.values()
             for one in (*tool.inputs, *tool.outputs)
         ):
@@ -164,7 +166,7 @@ class CurrentState:
         return tuple(dict.fromkeys((*written, *tool.outputs)))
 
     def is_there(self, path: str) -> bool:
-        if MAGIC & set(path):
+        if GLOB_CHARACTERS & set(path):
             return bool(self.file_hashes.matches(path))
         return self.file_hashes.is_there(path)
 
@@ -183,7 +185,7 @@ class CurrentState:
 
     def note_database(self, memory: Memory) -> None:
         """Remember the database that is there, where nothing is remembered of one."""
-        if self.epoch == UNKNOWN:
+        if self.epoch == UNKNOWN_EPOCH:
             path = file_of(self.project.database)
             known = KnownDatabase(path=path, epoch=1, mark=read_database(self.project.root, path))
             self.databases = {**self.databases, self.database_name: known}
@@ -196,7 +198,7 @@ class CurrentState:
             return 0
         if known is None:
             path = self._named_file()
-            return UNKNOWN if path and read_database(self.project.root, path) else 0
+            return UNKNOWN_EPOCH if path and read_database(self.project.root, path) else 0
         if not known.path:
             return known.epoch
         path = self._named_file() or known.path
@@ -208,7 +210,7 @@ class CurrentState:
 
     def _named_file(self) -> str:
         """The file that the URL names; it may be a link, by now to another database. "" where orch opens none."""
-        return "" if self.database_name == CONNECTION else file_of(self.project.database)
+        return "" if self.database_name == GET_CONNECTION else file_of(self.project.database)
 
     def _is_at(self, path: str, known: str) -> bool:
         """Whether both lead to one file; a project that was moved leads to another one with both."""

@@ -17,20 +17,20 @@ from msgspec import Struct
 from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
 from discover_orch.model.observation import SIDE_FILES, is_noise, listing_hash, names_hash
 from discover_orch.staleness.fingerprint import GONE
-from discover_orch.staleness.last_result import Mark
+from discover_orch.staleness.last_result import FileStat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Hashed = tuple[str, Mark | None]
+    Hashed = tuple[str, FileStat | None]
 
 #: A file larger than this counts as changed when its mark has: to read it takes seconds.
 LARGEST = 1 << 28
 CHUNK = 1 << 20
-MAGIC = frozenset("*?[")
+GLOB_CHARACTERS = frozenset("*?[")
 _HEADER = b"SQLite format 3\0"
 
 
-class DatabaseMark(Struct, frozen=True, kw_only=True):
+class DatabaseStat(Struct, frozen=True, kw_only=True):
     """A database file: its inode and size, SQLite's counter of its changes, and a hash of its header.
 
     The header of DuckDB's names the very database, and stays as it is.
@@ -41,7 +41,7 @@ class DatabaseMark(Struct, frozen=True, kw_only=True):
     counter: int
     header: str
 
-    def is_same(self, earlier: DatabaseMark) -> bool:
+    def is_same(self, earlier: DatabaseStat) -> bool:
         """Whether this is the file that `earlier` was made of: the same one, which has only grown older, or an exact
         copy. An inode can be given again; the counter of a new file is lower."""
         if self.inode == earlier.inode and (self.counter or earlier.counter):
@@ -63,7 +63,7 @@ class FileHashes:
         self._names: dict[str, list[str]] = {}
         self._matches: dict[str, tuple[str, ...]] = {}
 
-    def file(self, path: str, known: str = GONE, mark: Mark | None = None) -> Hashed:
+    def file(self, path: str, known: str = GONE, mark: FileStat | None = None) -> Hashed:
         """The hash of a file and the mark that stands for it; GONE and no mark where there is no regular file.
         `known` is what it was when it had `mark`. A mark is None too where the file may change again unseen."""
         found = self._hashed.get(path)
@@ -112,7 +112,7 @@ class FileHashes:
         paths: dict[str, None] = {}
         patterns = {}
         for pattern in inputs:
-            if MAGIC & set(pattern) or os.path.isdir(os.path.join(self._root, pattern)):
+            if GLOB_CHARACTERS & set(pattern) or os.path.isdir(os.path.join(self._root, pattern)):
                 found = [path for path in self.matches(pattern) if path not in own]
                 patterns[pattern] = names_hash(found)
                 paths.update(dict.fromkeys(found))
@@ -138,17 +138,17 @@ def find_file(path: str) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def mark_in(found: os.stat_result) -> Mark:
+def mark_in(found: os.stat_result) -> FileStat:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def mark_of(path: str) -> Mark | None:
+def mark_of(path: str) -> FileStat | None:
     """Of a regular file; None where there is none."""
     found = find_file(path)
     return None if found is None else mark_in(found)
 
 
-def read_database(root: str, path: str) -> DatabaseMark | None:
+def read_database(root: str, path: str) -> DatabaseStat | None:
     """The mark of a database file; None where there is none. Offsets as in SQLite's description of its file format."""
     try:
         # Not blocking: a pipe of that name would wait for a writer.
@@ -162,13 +162,13 @@ def read_database(root: str, path: str) -> DatabaseMark | None:
         return None
     counter = int.from_bytes(header[24:28], "big") if header.startswith(_HEADER) else 0
     digest = blake2b(header, digest_size=8).hexdigest()
-    return DatabaseMark(inode=st.st_ino, size=st.st_size, counter=counter, header=digest)
+    return DatabaseStat(inode=st.st_ino, size=st.st_size, counter=counter, header=digest)
 
 
 def find_data(root: str, pattern: str) -> Iterator[str]:
     """The files that an input means: itself, all below a folder, or what a glob matches. Noise has to be named."""
     found = [pattern]
-    if MAGIC & set(pattern):
+    if GLOB_CHARACTERS & set(pattern):
         import glob  # few projects have a glob
 
         found = [
@@ -192,7 +192,7 @@ def _spelled(path: str) -> str:
     return os.path.normpath(path).replace(os.sep, "/")
 
 
-def hash_file(full: str, mark: Mark) -> Hashed:
+def hash_file(full: str, mark: FileStat) -> Hashed:
     """The hash of a file that has this mark, and the mark: None where it changes while it is read, or may change again
     within a tick of the clock."""
     size, changed, inode = mark

@@ -53,14 +53,14 @@ class Fingerprint(Struct, frozen=True, kw_only=True):
 class Freshness(Struct, frozen=True, kw_only=True):
     """Where a tool stands. `reasons` are its own; `upstream` says what it waits for, where that alone makes it stale.
 
-    `word` is how its last run ended, as far as that counts: `never`, `failed`, `unknown`, or "". `has_only_failed`:
+    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `has_only_failed`:
     nothing has changed since its last success but that it was tried again, in vain.
     """
 
     module: str
     reasons: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
-    word: str = ""
+    last_ending: str = ""
     has_only_failed: bool = False
 
     @property
@@ -68,7 +68,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
         """`fresh`, `stale`, or how its last run ended where that says more: `never`, `failed`, `unknown`."""
         if self.is_fresh:
             return "fresh"
-        return self.word if self.word in ("never", "failed", "unknown") else "stale"
+        return self.last_ending if self.last_ending in ("never", "failed", "unknown") else "stale"
 
     @property
     def is_fresh(self) -> bool:
@@ -169,10 +169,10 @@ def _surroundings(then: Fingerprint, now: Fingerprint) -> Iterator[str]:
 
 
 #: Stands for every table: a tool used the database, and nobody saw how.
-ANY = "*"
+ANY_TABLE = "*"
 
 
-def later_writers(
+def written_later(
     tables: Iterable[str],
     until: tuple[int, int],
     place: int,
@@ -189,7 +189,7 @@ def later_writers(
     if not wanted:
         return []
     found = []
-    for table in writers if ANY in wanted else (*wanted, ANY):
+    for table in writers if ANY_TABLE in wanted else (*wanted, ANY_TABLE):
         for where, moment, name in writers.get(table, ()):
             if moment <= until:
                 break  # as a rule at once: most tables were written before
@@ -200,6 +200,6 @@ def later_writers(
 
 def _written(table: str, run: int, name: str, is_same_run: bool) -> str:
     when = f"run {run}, after it had run" if is_same_run else f"run {run}"
-    if table == ANY:
+    if table == ANY_TABLE:
         return f"the database was used by {name} ({when}), in a way that cannot be seen"
     return f"{table} was written by {name} ({when})"

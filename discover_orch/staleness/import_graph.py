@@ -71,7 +71,7 @@ class _File(Struct, frozen=True, kw_only=True):
     edges: tuple[object, ...]
 
 
-class _Spot(Struct, frozen=True, kw_only=True):
+class _Location(Struct, frozen=True, kw_only=True):
     """Where a name was found: in `path`, or as folders without `__init__`, or nowhere.
 
     Its modules are looked up in `places`, prefixes of paths. `missing` as of `ImportReach`.
@@ -82,7 +82,7 @@ class _Spot(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
 
 
-class _Step(Struct, frozen=True, kw_only=True):
+class _ModuleImports(Struct, frozen=True, kw_only=True):
     """What one module imports by itself. `names` are all that were looked up for it."""
 
     names: tuple[str, ...]
@@ -91,14 +91,14 @@ class _Step(Struct, frozen=True, kw_only=True):
     has_unread: bool
 
 
-class _Found(Struct, frozen=True, kw_only=True):
+class _Reached(Struct, frozen=True, kw_only=True):
     """How far one module reaches, and the `names` on which that rests."""
 
     reach: ImportReach
     names: frozenset[str]
 
 
-_NOWHERE = _Spot(path=None, places=(), missing=())
+_NOWHERE = _Location(path=None, places=(), missing=())
 
 
 class ImportGraph:
@@ -112,13 +112,13 @@ class ImportGraph:
         self._files: dict[str, _File | None] = {}
         self._good: dict[str, _File] = {}
         self._signatures: dict[str, str] = {}
-        self._spots: dict[str, _Spot] = {}
+        self._spots: dict[str, _Location] = {}
         #: Names by what their spot rests on: the file taken, folders taken, what is missing.
         self._rests: dict[str, set[str]] = {}
         #: Imports under another name than the file's own, by path and name.
         self._others: dict[str, dict[str, tuple[ImportFact, ...]]] = {}
-        self._steps: dict[str, _Step] = {}
-        self._found: dict[str, _Found] = {}
+        self._steps: dict[str, _ModuleImports] = {}
+        self._found: dict[str, _Reached] = {}
 
     def read(self, path: str) -> SourceFile | None:
         """What the file says, from memory where it was read before; None where it is no regular file."""
@@ -215,7 +215,7 @@ class ImportGraph:
         imports depend on that: then `edges` says too little."""
         return path in self._others
 
-    def footing(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
+    def lookup_dependencies(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
         """What the reach of a module rests on beside `ImportReach.missing`: folders without `__init__` that are looked
         into; and the top-level names that no file of the project has, so that an installed package may."""
         spots = {name: self._spot(name) for name in self._reach(module).names}
@@ -307,7 +307,7 @@ class ImportGraph:
                 )
         return others[module]
 
-    def _spot(self, name: str) -> _Spot:
+    def _spot(self, name: str) -> _Location:
         """Where the import system would find the name, its packages first."""
         known = self._spots.get(name)
         if known is None:
@@ -331,7 +331,7 @@ class ImportGraph:
                     self._rests.setdefault(rest, set()).add(name)
         return known
 
-    def _look(self, last: str, places: Iterable[str]) -> _Spot:
+    def _look(self, last: str, places: Iterable[str]) -> _Location:
         """The rules of `FileFinder`: the first place that has a package or a module wins, in each the
         package before the module; folders without `__init__` count only where none has either."""
         missing: list[str] = []
@@ -352,20 +352,20 @@ class ImportGraph:
             missing.append(path)
             (folders if is_folder else absent).append(base + "/")
         else:
-            return _Spot(path=None, places=tuple(folders), missing=(*missing, *absent))
-        return _Spot(path=taken, places=inside, missing=tuple(missing))
+            return _Location(path=None, places=tuple(folders), missing=(*missing, *absent))
+        return _Location(path=taken, places=inside, missing=tuple(missing))
 
     def _full(self, path: str) -> str:
         return os.path.join(self._root, path)
 
-    def _step(self, module: str, path: str) -> _Step:
+    def _step(self, module: str, path: str) -> _ModuleImports:
         known = self._steps.get(module)
         if known is None:
             file = self._file(path)
             facts = self._imports(path, module)
             names = dict.fromkeys(_names_of(facts))
             spots = [(name, self._spot(name)) for name in names]
-            known = self._steps[module] = _Step(
+            known = self._steps[module] = _ModuleImports(
                 names=tuple(names),
                 modules=tuple(name for name, spot in spots if spot.path is not None),
                 missing=frozenset(one for _, spot in spots for one in spot.missing),
@@ -374,7 +374,7 @@ class ImportGraph:
             )
         return known
 
-    def _reach(self, start: str) -> _Found:
+    def _reach(self, start: str) -> _Reached:
         known = self._found.get(start)
         if known is not None:
             return known
@@ -398,7 +398,7 @@ class ImportGraph:
             missing |= step.missing
             has_unread |= step.has_unread
             pending.extend(step.modules)
-        known = self._found[start] = _Found(
+        known = self._found[start] = _Reached(
             reach=ImportReach(
                 paths=frozenset(paths), missing=frozenset(missing), has_unread=has_unread
             ),

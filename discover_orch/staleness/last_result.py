@@ -12,13 +12,14 @@ from msgspec import Struct, field
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
+from discover_orch.state.flows import flow_row, read_flow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 #: Of a file that was hashed: size, time of change in ns, inode. Where they are the same, so is the content.
-Mark = tuple[int, int, int]
+FileStat = tuple[int, int, int]
 #: When something was done: the number of the run, and of the tools that had ended in it before.
 Moment = tuple[int, int]
 _LAST = 1 << 40
@@ -45,7 +46,7 @@ class Success(Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     accepted: int | None = None
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    marks: Mapping[str, FileStat] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     flow: Dataflow = field(default_factory=Dataflow)
 
@@ -58,7 +59,7 @@ class Success(Struct, frozen=True, kw_only=True):
         return self.run, self.number
 
     @property
-    def until(self) -> Moment:
+    def valid_until(self) -> Moment:
         """What happened later counts against it."""
         return max(self.moment, (-1 if self.accepted is None else self.accepted, _LAST))
 
@@ -79,15 +80,12 @@ class ToolResult(Struct, frozen=True, kw_only=True):
     module: str
     last: LastOutcome
     success: Success | None = None
-    left: UncertainWrites | None = None
+    uncertain: UncertainWrites | None = None
 
-    def is_settled(self, run: str) -> bool:
+    def was_accepted_after(self, run: str) -> bool:
         """Whether it was taken for fresh after that run, which does not know how the tool ended."""
         last = self.last
         return last.status == "accepted" and last.run.isdecimal() and int(last.run) >= int(run)
-
-
-_FLOW = ("reads", "writes", "tables_read", "tables_written", "folders", "missed")
 
 
 def to_row(result: ToolResult) -> dict[str, object]:
@@ -99,8 +97,8 @@ def to_row(result: ToolResult) -> dict[str, object]:
     }
     if success is not None:
         row["success"] = _success_row(success)
-    if result.left is not None:
-        row["left"] = _left_row(result.left)
+    if result.uncertain is not None:
+        row["left"] = _left_row(result.uncertain)
     return row
 
 
@@ -154,7 +152,7 @@ def from_row(row: Mapping[str, Any]) -> ToolResult:
             module=str(row["module"]),
             last=last,
             success=None if success is None else _success(success),
-            left=None if left is None else _left(left),
+            uncertain=None if left is None else _left(left),
         )
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError("not a result") from error
@@ -226,16 +224,3 @@ def _list(row: list[str] | None) -> tuple[str, ...]:
     if row.__class__ is not list or not _STR.issuperset(map(type, row)):
         raise TypeError("not a list of texts")
     return tuple(row)
-
-
-def flow_row(flow: Dataflow) -> dict[str, object]:
-    row: dict[str, object] = {name: one for name in _FLOW if (one := getattr(flow, name))}
-    if flow.is_unclear:
-        row["unclear"] = True
-    return row
-
-
-def read_flow(row: Mapping[str, Any]) -> Dataflow:
-    """The value that `flow_row` wrote; TypeError or AttributeError for a row that is none."""
-    lists = {name: _list(one) for name in _FLOW if (one := row.get(name))}
-    return Dataflow(**lists, is_unclear=bool(row.get("unclear")))

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.file_hashes import DatabaseMark
-from discover_orch.staleness.last_result import ToolResult, flow_row, from_row, read_flow, to_row
+from discover_orch.staleness.file_hashes import DatabaseStat
+from discover_orch.staleness.last_result import ToolResult, from_row, to_row
+from discover_orch.state.flows import write_flows
 from discover_orch.state.store import (
     FOLDER,
     append_sealed,
     file_name,
-    open_now,
     read_sealed,
     write_sealed,
 )
@@ -31,13 +31,14 @@ class KnownDatabase(Struct, frozen=True, kw_only=True):
 
     path: str
     epoch: int
-    mark: DatabaseMark | None
+    mark: DatabaseStat | None
 
 
 class Memory:
     """Of one project. `is_lost` once something could not be written."""
 
     def __init__(self, root: str) -> None:
+        self._root = root
         self._folder = os.path.join(root, FOLDER)
         self.is_lost = False
 
@@ -88,8 +89,7 @@ class Memory:
         self._write(os.path.join(self._folder, "databases"), "databases", {"databases": rows})
 
     def write_flows(self, flows: Mapping[str, Dataflow]) -> None:
-        rows = {module: flow_row(flow) for module, flow in flows.items()}
-        self._write(os.path.join(self._folder, "flow"), "flow", {"flows": rows})
+        self.is_lost |= not write_flows(self._root, flows)
 
     def _write(self, path: str, kind: str, row: dict[str, object]) -> None:
         self.is_lost |= not write_sealed(path, kind, row)
@@ -98,30 +98,12 @@ class Memory:
         return f"{self._folder}/tools/{file_name(module)}"
 
 
-def read_flows(root: str) -> dict[str, Dataflow]:
-    """What each tool was seen to read and write at its last success, by module."""
-    row = read_sealed(os.path.join(root, FOLDER, "flow"), "flow")
-    try:
-        return {} if row is None else {one: read_flow(flow) for one, flow in row["flows"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return {}
-
-
-def flows_stamp(root: str) -> str:
-    """A text that differs where `read_flows` does; much cheaper."""
-    try:
-        with open(os.path.join(root, FOLDER, "flow"), "rb", 0, opener=open_now) as file:
-            return file.read(8).hex()  # the checksum, which stands first
-    except OSError:
-        return ""
-
-
-def _mark_row(mark: DatabaseMark) -> list[object]:
+def _mark_row(mark: DatabaseStat) -> list[object]:
     return [mark.inode, mark.size, mark.counter, mark.header]
 
 
-def _read_mark(row: object) -> DatabaseMark:
+def _read_mark(row: object) -> DatabaseStat:
     if not isinstance(row, list):
         raise TypeError("not a mark")
     inode, size, counter, header = row
-    return DatabaseMark(inode=int(inode), size=int(size), counter=int(counter), header=str(header))
+    return DatabaseStat(inode=int(inode), size=int(size), counter=int(counter), header=str(header))

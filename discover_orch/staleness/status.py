@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import ANY, Freshness, compare, later_writers
+from discover_orch.staleness.fingerprint import ANY_TABLE, Freshness, compare, written_later
 from discover_orch.staleness.last_result import Moment, ToolResult
 from discover_orch.state.journal import find_runs, has_ended, read_record
 
@@ -23,7 +23,7 @@ WELL = ("passed", "accepted")
 ROLLED_BACK = ("failed", "interrupted", "cancelled")
 
 
-def find_standings(
+def compute_freshness(
     present: CurrentState,
     params_of: Callable[[Tool], Params],
     *,
@@ -41,7 +41,7 @@ def find_standings(
         if one.reasons and module in chosen and (within is not None or not one.has_only_failed)
     ]
     below = registry.downstream(started) if started else frozenset()
-    waits_for = _Waits(registry, below)
+    waits_for = _UpstreamReasons(registry, below)
     return {
         module: replace(one, upstream=(waits_for.sentence(module),))
         if module in below and module in chosen and not one.reasons
@@ -60,21 +60,25 @@ def _own_standings(
     found = {}
     for place, module in enumerate(registry.order):
         tool, result = registry.tools[module], present.results.get(module)
-        word, reasons = _judge_ending(tool, result, unended.get(module))
+        last_ending, reasons = _judge_ending(tool, result, unended.get(module))
         success = result.success if result else None
         if success is not None:
             now, _ = present.fingerprint(tool, code, params_of(tool), success)
             reasons += compare(success.fingerprint, now)
             flow = success.flow
-            tables = (*flow.tables_read, *flow.tables_written, *([ANY] if flow.is_unclear else ()))
-            reasons += later_writers(tables, success.until, place, writers)
+            tables = (
+                *flow.tables_read,
+                *flow.tables_written,
+                *([ANY_TABLE] if flow.is_unclear else ()),
+            )
+            reasons += written_later(tables, success.valid_until, place, writers)
         ended_badly = (
             result is not None and success is not None and result.last.status in ROLLED_BACK
         )
         found[module] = Freshness(
             module=module,
             reasons=tuple(reasons),
-            word=word,
+            last_ending=last_ending,
             has_only_failed=ended_badly and len(reasons) == 1 and module not in unended,
         )
     return found
@@ -86,21 +90,21 @@ def _judge_ending(
     """A word for how its last run ended, and the reasons that follow from that alone. `unended` has the status and
     the run where its last one has no end."""
     reasons = ["it is marked to run always"] if tool.is_always_stale else []
-    if unended is not None and not (result is not None and result.is_settled(unended[1])):
-        return unended[0], [_unended(*unended), *reasons]
+    if unended is not None and not (result is not None and result.was_accepted_after(unended[1])):
+        return unended[0], [_ending_reason(*unended), *reasons]
     if result is None or (result.last.status in WELL and result.success is None):
         return "never", ["never ran", *reasons]
     last = result.last
     if last.status in WELL:
         return "", reasons
     if last.status in ("unknown", "running"):
-        return "unknown", [_unended("unknown", last.run), *reasons]
+        return "unknown", [_ending_reason("unknown", last.run), *reasons]
     verb = {"interrupted": "was interrupted", "cancelled": "was cancelled"}.get(last.status)
-    word = "failed" if last.status == "failed" else ""
-    return word, [f"{verb or last.status.replace('_', ' ')} (run {last.run})", *reasons]
+    last_ending = "failed" if last.status == "failed" else ""
+    return last_ending, [f"{verb or last.status.replace('_', ' ')} (run {last.run})", *reasons]
 
 
-def _unended(status: str, run: str) -> str:
+def _ending_reason(status: str, run: str) -> str:
     if status == "running":
         return f"is running (run {run})"
     return f"nobody knows how it ended (run {run} was killed): its work may be in the database"
@@ -136,14 +140,14 @@ def _writers(present: CurrentState) -> dict[str, list[tuple[int, Moment, str]]]:
 def _writes(result: ToolResult, present: CurrentState, tool: Tool) -> Iterable[tuple[str, Moment]]:
     """The tables that it wrote in the database of now, and when. What it has left there as it failed is the later."""
     found: dict[str, Moment] = {}
-    success, left = result.success, result.left
+    success, left = result.success, result.uncertain
     if success is not None:
         flow = success.flow
-        tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
+        tables = (*flow.tables_written, *([ANY_TABLE] if flow.is_unclear else ()))
         if tables and success.fingerprint.database == present.database_of(tool):
             found.update(dict.fromkeys(tables, success.moment))
     if left is not None and left.database == present.database_of(tool):
-        tables = (*left.tables, *([ANY] if left.is_unclear else ()))
+        tables = (*left.tables, *([ANY_TABLE] if left.is_unclear else ()))
         found.update(dict.fromkeys(tables, left.moment))
     return found.items()
 
@@ -152,7 +156,7 @@ def _latest_first(row: tuple[int, Moment, str]) -> tuple[int, int]:
     return -row[1][0], -row[1][1]
 
 
-class _Waits:
+class _UpstreamReasons:
     """What tools wait for that have no reason of their own; `below` are all that are stale."""
 
     def __init__(self, registry: Registry, below: Collection[str]) -> None:

@@ -17,7 +17,13 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.state.process_identity import is_alive
-from discover_orch.state.run_record import RunRecord, is_good_end, read_ends, read_run, read_writer
+from discover_orch.state.run_record import (
+    RunRecord,
+    has_clean_end,
+    read_first_and_last,
+    read_run,
+    read_writer,
+)
 from discover_orch.state.store import FOLDER, UNFINISHED, file_name, make_folder, write_all
 
 TYPE_CHECKING = False
@@ -178,7 +184,7 @@ def has_ended(root: str, run: str) -> bool:
         with _open_events(root, run) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - _PIECE, 0))
-            return is_good_end(file.read().rpartition(b"\n")[0].rpartition(b"\n")[2])
+            return has_clean_end(file.read().rpartition(b"\n")[0].rpartition(b"\n")[2])
     except OSError:
         return False
 
@@ -193,7 +199,7 @@ def read_summary(root: str, run: str) -> RunRecord | None:
             last = file.read().splitlines(keepends=True)[-1:]
     except (OSError, MemoryError):
         return None
-    record = read_ends(first, last[0]) if last else None
+    record = read_first_and_last(first, last[0]) if last else None
     return read_record(root, run) if record is None else replace(record, run=run)
 
 

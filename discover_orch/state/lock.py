@@ -44,14 +44,14 @@ class LockHolder(Struct, frozen=True, kw_only=True):
 
 
 class ProjectLock:
-    """Not held until `take` gives None."""
+    """Not held until `acquire` returns None."""
 
     def __init__(self, root: str) -> None:
         self._folder = os.path.join(root, FOLDER)
         self._fd = -1
         self._record: Record | None = None
 
-    def take(self, *, waits: bool = False) -> LockHolder | None:
+    def acquire(self, *, waits: bool = False) -> LockHolder | None:
         """None: it is ours, or there is none to be had. Else who holds it; with `waits` it is waited for."""
         try:
             make_folder(self._folder)
@@ -102,7 +102,7 @@ class Record:
         self._mine: dict[str, Any] | None = None
 
     def take(self, *, waits: bool) -> LockHolder | None:
-        """As `ProjectLock.take` has it."""
+        """As `ProjectLock.acquire` has it."""
         while True:
             try:
                 if self._make():

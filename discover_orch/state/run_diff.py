@@ -44,7 +44,7 @@ class RunDiff(Struct, frozen=True, kw_only=True):
     tools: tuple[ToolChange, ...] = ()
 
 
-def comparison(old: RunRecord, new: RunRecord) -> RunDiff:
+def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}

@@ -164,7 +164,7 @@ def read_run(lines: Iterable[bytes], is_alive: bool) -> RunRecord | None:
     return _record(start, end, status, tools)
 
 
-def read_ends(first: bytes, last: bytes) -> RunRecord | None:
+def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
     """The run without its tools, from the first line and the last one; None where these do not tell its end."""
     start, end = _document(first), _document(last)
     if start is None or end is None:
@@ -174,7 +174,7 @@ def read_ends(first: bytes, last: bytes) -> RunRecord | None:
     return _record(start, end, end["status"], ()) if is_whole else None
 
 
-def is_good_end(line: bytes) -> bool:
+def has_clean_end(line: bytes) -> bool:
     """Whether it is the end of a run that was not broken off."""
     end = _document(line + b"\n")
     return end is not None and end["event"] == "run_finished" and end["status"] != "killed"

@@ -171,7 +171,7 @@ class WatchLoop:
     def _run(self) -> Iterator[WatchEvent | Event]:
         """Hold the project for one run; another command's run is waited for."""
         told = False
-        while (holder := self._lock.take()) is not None and not self._schedule.is_over:
+        while (holder := self._lock.acquire()) is not None and not self._schedule.is_over:
             if not told:
                 told = True
                 self._telling.remark(_held_up(holder))

@@ -15,7 +15,7 @@ from discover_orch.model.observation import SIDE_FILES, Observation
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.affected import ToolInputs, find_inputs, meets_input
 from discover_orch.staleness.file_hashes import FileHashes, mark_of
-from discover_orch.staleness.last_result import Mark
+from discover_orch.staleness.last_result import FileStat
 
 _UNKNOWN = Dataflow()
 #: Of more folders than this that lie below one, that one is listened to with all below it.
@@ -159,7 +159,7 @@ class ObservedInputs:
             met = (met - (set(lists) - in_same)) | (in_same - (set(reads) - met))
         return met
 
-    def _mark(self, path: str) -> Mark | None:
+    def _mark(self, path: str) -> FileStat | None:
         return mark_of(os.path.join(self._root, path))
 
     def _changed(self, path: str) -> int:

@@ -45,7 +45,7 @@ class OtherRuns:
         return tuple(dict.fromkeys(one.module for one in tools if one.has_started))
 
     def _is_held(self) -> bool:
-        if self._lock.take() is not None:
+        if self._lock.acquire() is not None:
             return True
         self._lock.release()
         return False

@@ -19,9 +19,11 @@ from discover_orch.planning import project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.affected import expand
-from discover_orch.staleness.current import CONNECTION
+from discover_orch.staleness.current import GET_CONNECTION
 from discover_orch.staleness.file_hashes import find_data
-from discover_orch.staleness.memory import Memory, flows_stamp, read_flows
+from discover_orch.staleness.memory import Memory
+from discover_orch.state.flows import read_flows
+from discover_orch.state.store import flows_stamp
 from discover_orch.watch.observed_inputs import ObservedInputs
 from discover_orch.watch.request import WatchPlan, WatchRequest, find_differences
 from discover_orch.watch.snapshot import Snapshot
@@ -139,7 +141,7 @@ class WatchedProject:
         if stamp != self._stamp:
             self._stamp, flows = stamp, read_flows(project.root)
         is_own = uses_get_connection(view.registry, project)
-        name = CONNECTION if is_own else masked_url(project.database)
+        name = GET_CONNECTION if is_own else masked_url(project.database)
         known = Memory(project.root).databases().get(name)
         self.observed_inputs.recall(flows, known.path if known else "")
         if not self._is_forgetful:

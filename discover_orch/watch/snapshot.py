@@ -24,7 +24,7 @@ from discover_orch.discovery.tree import (
 )
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.affected import ToolInputs, meets_input
-from discover_orch.staleness.file_hashes import MAGIC, FileHashes, find_data
+from discover_orch.staleness.file_hashes import GLOB_CHARACTERS, FileHashes, find_data
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch.files.debounce import Look
 from discover_orch.watch.folder_snapshot import FolderSnapshots
@@ -382,7 +382,7 @@ def fixed_part(pattern: str) -> str:
     parts = os.path.normpath(pattern).replace(os.sep, "/").split("/")
     sure = []
     for part in parts:
-        if MAGIC & set(part):
+        if GLOB_CHARACTERS & set(part):
             break
         sure.append(part)
     return "/".join(sure)

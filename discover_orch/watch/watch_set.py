@@ -16,7 +16,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.scanner import CONF, scanned_folders
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
-from discover_orch.staleness.affected import ImportReach, ToolInputs, affected
+from discover_orch.staleness.affected import ImportReach, ToolInputs, select_affected
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch.observed_inputs import ObservedInputs, find_folders
@@ -148,7 +148,7 @@ class WatchSet:
     ) -> dict[str, str]:
         """The watched tools that these changes reach, each with the path that did it; `before` are the reaches that
         they had until then."""
-        return affected(
+        return select_affected(
             changed,
             self._tools,
             before,

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import ModuleSpace
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.affected import affected
+from discover_orch.staleness.affected import select_affected
 from discover_orch.staleness.import_graph import ImportGraph
 from tests.support.project_builder import clean_environment
 
@@ -245,7 +245,7 @@ def check(oracle: Oracle, world: World) -> None:
             found_now = _tools(files, space)
             reaches_now = {name: sources.reach([name]) for name in found_now}
             said_now = oracle.ask(root, entries, [*found_now])
-            answer = affected(changed, found_now, reaches, reaches_now)
+            answer = select_affected(changed, found_now, reaches, reaches_now)
             for name in found_now:
                 oracle.compared += 1
                 if name not in found or said[name] != said_now[name]:

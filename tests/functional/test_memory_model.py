@@ -207,7 +207,9 @@ class Histories(RuleBasedStateMachine):
             assert stale == self.model.stale(since), {
                 one.module: one.sentences for one in freshnesses.values()
             }
-            words = {one.module.removeprefix("src."): one.word for one in freshnesses.values()}
+            words = {
+                one.module.removeprefix("src."): one.last_ending for one in freshnesses.values()
+            }
             assert words == {tool: self.model.word(tool) for tool in TOOLS}
 
     @invariant()

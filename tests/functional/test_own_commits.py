@@ -158,7 +158,7 @@ def test_it_is_remembered_until_the_next_success(project: Project, orch: Orch) -
     (root / "fail").unlink()
     assert orch("run", "-q", "a").code == 0
     assert reasons(orch) == {"b": ["t was written by a (run 5)"]}
-    assert Memory(str(root)).results(["src.a"])["src.a"].left is None
+    assert Memory(str(root)).results(["src.a"])["src.a"].uncertain is None
     assert orch("run", "-q", "--changed").code == 0
     assert reasons(orch) == {}
 

@@ -32,6 +32,9 @@ UNREACHED = (
     "execution.supervisor",
     "discovery.registry",
     "planning.project_view",
+    "staleness",
+    "model.dataflow",
+    "model.observation",
 )
 PANDAS = "import pandas\nSTAGE = 'ingest'\ndef run(*, since: str = ''): ...\n"
 PLAIN = "STAGE = 'ingest'\ndef run(*, since: str = ''): ...\n"

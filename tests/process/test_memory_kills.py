@@ -121,7 +121,7 @@ def check(root: Path, before: dict[str, list[str]], mark: str, next_command: str
     for name in new:
         assert name in passed | unsure, f"{name} is committed, and {status[name]}"
     for name, one in freshnesses(root, mark).items():
-        assert one.word == ("unknown" if status[name] == "unknown" else ""), one
+        assert one.last_ending == ("unknown" if status[name] == "unknown" else ""), one
         if status[name] == "unknown":
             assert not one.is_fresh, one
     answer = run_orch(root, "run", "--resume")

@@ -14,7 +14,8 @@ from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolOutp
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
 from discover_orch.planning.params import GivenParams, KeyValue
-from discover_orch.staleness.memory import Memory, read_flows
+from discover_orch.staleness.memory import Memory
+from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_log, find_runs, read_record, timestamp
 from discover_orch.state.process_identity import is_alive
 from tests.conftest import Project

@@ -24,8 +24,8 @@ from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.file_hashes import FileHashes, hash_file, mark_of
 from discover_orch.staleness.fingerprint import UNSURE, DatabaseIdentity, Fingerprint
 from discover_orch.staleness.last_result import (
+    FileStat,
     LastOutcome,
-    Mark,
     Success,
     ToolResult,
     UncertainWrites,
@@ -156,7 +156,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_stale(
 ) -> None:
     sight = seen(root, read=("in.csv",))
 
-    def hash_slowly(full: str, mark: Mark) -> tuple[str, Mark | None]:
+    def hash_slowly(full: str, mark: FileStat) -> tuple[str, FileStat | None]:
         write(root, "in.csv", "changed at this very moment")
         return hash_file(full, mark)
 
@@ -171,7 +171,7 @@ def test_a_file_is_hashed_once_for_all_tools_that_read_it(
     write(root, "in.csv")
     hashed: list[str] = []
 
-    def hash_and_count(full: str, mark: Mark) -> tuple[str, Mark | None]:
+    def hash_and_count(full: str, mark: FileStat) -> tuple[str, FileStat | None]:
         hashed.append(os.path.relpath(full, root))
         return hash_file(full, mark)
 
@@ -190,7 +190,7 @@ def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
     record(root, {"a": seen(root, read=("in.csv",))})
     hashed: list[str] = []
 
-    def hash_and_count(full: str, mark: Mark) -> tuple[str, Mark | None]:
+    def hash_and_count(full: str, mark: FileStat) -> tuple[str, FileStat | None]:
         hashed.append(os.path.relpath(full, root))
         return hash_file(full, mark)
 

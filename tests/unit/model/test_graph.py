@@ -121,7 +121,7 @@ def test_in_a_knot_each_reaches_each_and_knots_are_as_large_as_can_be(
     expected = {
         frozenset(other for other in reach[node] if node in reach[other]) for node in inside
     }
-    found = graph.knots(starts, edges)
+    found = graph.cyclic_groups(starts, edges)
     assert set(found) == {group for group in expected if len(group) > 1}
     assert len(set(found)) == len(found)
 
@@ -131,5 +131,5 @@ def test_thousands_of_nodes_in_a_row_need_no_recursion() -> None:
     edges = {after: [before] for before, after in zip(nodes[1:], nodes, strict=False)}
     assert graph.order(nodes, edges) == tuple(reversed(nodes))
     assert len(graph.reachable(nodes[:1], edges)) == 20_000
-    assert graph.knots(nodes, edges) == []
-    assert graph.knots(nodes, edges | {nodes[-1]: nodes[:1]}) == [frozenset(nodes)]
+    assert graph.cyclic_groups(nodes, edges) == []
+    assert graph.cyclic_groups(nodes, edges | {nodes[-1]: nodes[:1]}) == [frozenset(nodes)]

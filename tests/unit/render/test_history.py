@@ -14,8 +14,13 @@ from discover_orch.render.history import (
     runs_text,
 )
 from discover_orch.render.style import Style
-from discover_orch.state.run_diff import comparison
-from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.run_diff import compare_runs
+from discover_orch.state.run_record import (
+    RecordedParam,
+    RecordedStep,
+    RunRecord,
+    ToolRecord,
+)
 
 PLAIN = Style(unicode=False)
 EVIL = "a\x1b]0;t\x07\nb\u202e\udcff"
@@ -57,7 +62,7 @@ def test_no_text_of_users_commands_the_terminal() -> None:
         for text in (
             runs_text([one, other], style),
             run_text(other, style),
-            comparison_text(comparison(one, other), style),
+            comparison_text(compare_runs(one, other), style),
         ):
             assert "\x1b]" not in text
             assert not set("\x07\u202e\udcff").intersection(text)
@@ -67,7 +72,7 @@ def test_no_text_of_users_commands_the_terminal() -> None:
 def test_every_document_is_json() -> None:
     one, other = evil_run("1"), evil_run("2")
     assert json.loads(json.dumps(runs_document([one])))["runs"][0]["run"] == "1"
-    found = json.loads(json.dumps(comparison_document(comparison(one, other))))["comparison"]
+    found = json.loads(json.dumps(comparison_document(compare_runs(one, other))))["comparison"]
     assert found["tools"][0]["code_changed"] is True
 
 

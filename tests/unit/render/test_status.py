@@ -26,7 +26,7 @@ def make(
     return Row(
         tool=make_tool(module),
         stage=stage,
-        freshness=Freshness(module=module, reasons=reasons, word=word, **more),
+        freshness=Freshness(module=module, reasons=reasons, last_ending=word, **more),
         result=result,
         flow=flow or Dataflow(),
     )

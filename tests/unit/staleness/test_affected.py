@@ -1,4 +1,4 @@
-"""`affected` by itself: which tools a change reaches, by which path, and which are run again for it."""
+"""`select_affected` by itself: which tools a change reaches, by which path, and which are run again for it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from discover_orch.staleness.affected import (
     ImportReach,
     Scope,
     ToolInputs,
-    affected,
     expand,
     find_inputs,
+    select_affected,
 )
 
 
@@ -53,31 +53,34 @@ REACHES = {
     ],
 )
 def test_what_is_reached(changed: list[str], expected: dict[str, str]) -> None:
-    assert affected(changed, TOOLS, REACHES, REACHES) == expected
+    assert select_affected(changed, TOOLS, REACHES, REACHES) == expected
 
 
 def test_a_deleted_module_is_in_the_old_reach_and_a_new_one_in_the_new() -> None:
     before, after = {"a": reach("a.py", "old.py")}, {"a": reach("a.py", "new.py", missing="old.py")}
-    assert affected(["old.py"], TOOLS, before, after) == {"a": "old.py"}
-    assert affected(["new.py"], TOOLS, before, after) == {"a": "new.py"}
+    assert select_affected(["old.py"], TOOLS, before, after) == {"a": "old.py"}
+    assert select_affected(["new.py"], TOOLS, before, after) == {"a": "new.py"}
 
 
 def test_a_folder_that_is_gone_is_missing_afterwards() -> None:
     before, after = {"a": reach("a.py")}, {"a": reach("a.py", missing="ns/")}
-    assert affected(["ns/last.txt"], TOOLS, before, after) == {"a": "ns/last.txt"}
+    assert select_affected(["ns/last.txt"], TOOLS, before, after) == {"a": "ns/last.txt"}
 
 
 def test_new_tools_are_affected_and_gone_ones_are_not_in_the_answer() -> None:
     before, after = {"a": reach("a.py")}, {"b": reach("b.py")}
-    assert affected(["a.py", "b.py"], TOOLS, before, after) == {"b": "b.py"}
-    assert affected([], TOOLS, before, after) == {"b": "b.py"}
-    assert affected([], {}, {}, {"c": reach()}) == {"c": "c"}
+    assert select_affected(["a.py", "b.py"], TOOLS, before, after) == {"b": "b.py"}
+    assert select_affected([], TOOLS, before, after) == {"b": "b.py"}
+    assert select_affected([], {}, {}, {"c": reach()}) == {"c": "c"}
 
 
 def test_what_was_seen_is_added_and_never_taken_away() -> None:
     seen = {"a": frozenset({"plugin.py"}), "b": frozenset[str]()}
-    assert affected(["plugin.py"], TOOLS, REACHES, REACHES, seen) == {"a": "plugin.py"}
-    assert affected(["lib.py"], TOOLS, REACHES, REACHES, seen) == {"a": "lib.py", "b": "lib.py"}
+    assert select_affected(["plugin.py"], TOOLS, REACHES, REACHES, seen) == {"a": "plugin.py"}
+    assert select_affected(["lib.py"], TOOLS, REACHES, REACHES, seen) == {
+        "a": "lib.py",
+        "b": "lib.py",
+    }
 
 
 SEEN = {
@@ -104,7 +107,7 @@ SEEN = {
 def test_what_tools_were_seen_to_need_reaches_them(
     changed: str, names: str, expected: dict[str, str]
 ) -> None:
-    found = affected(
+    found = select_affected(
         changed.split(), TOOLS, REACHES, REACHES, inputs=SEEN, names=frozenset(names.split())
     )
     assert found == expected
@@ -120,11 +123,13 @@ def test_inputs_are_what_was_seen_less_what_the_tool_writes_itself() -> None:
 
 def test_an_import_that_cannot_be_read_means_every_module_until_it_was_seen() -> None:
     odd = {"a": reach("a.py", has_unread=True)}
-    assert affected(["x.csv"], TOOLS, odd, odd) == {}
-    assert affected(["x.csv", "y.py", "z.py"], TOOLS, odd, odd) == {"a": "y.py"}
-    assert affected(["y.py"], TOOLS, odd, {"a": reach("a.py")}) == {"a": "y.py"}
-    assert affected(["y.py"], TOOLS, odd, odd, {"a": frozenset({"x.py"})}) == {}
-    assert affected(["y.py"], TOOLS, odd, odd, is_module=lambda path: path == "other.py") == {}
+    assert select_affected(["x.csv"], TOOLS, odd, odd) == {}
+    assert select_affected(["x.csv", "y.py", "z.py"], TOOLS, odd, odd) == {"a": "y.py"}
+    assert select_affected(["y.py"], TOOLS, odd, {"a": reach("a.py")}) == {"a": "y.py"}
+    assert select_affected(["y.py"], TOOLS, odd, odd, {"a": frozenset({"x.py"})}) == {}
+    assert (
+        select_affected(["y.py"], TOOLS, odd, odd, is_module=lambda path: path == "other.py") == {}
+    )
 
 
 INPUTS = [
@@ -162,7 +167,7 @@ INPUTS = [
 @pytest.mark.parametrize(("pattern", "path", "expected"), INPUTS)
 def test_inputs_are_paths_globs_and_folders(pattern: str, path: str, expected: bool) -> None:
     reaches = {"t": reach("t.py")}
-    found = affected([path], {"t": tool("t", "none.txt", pattern)}, reaches, reaches)
+    found = select_affected([path], {"t": tool("t", "none.txt", pattern)}, reaches, reaches)
     assert found == ({"t": path} if expected else {})
 
 

@@ -24,9 +24,9 @@ from discover_orch.planning import project_view
 from discover_orch.staleness import all_fresh_cache
 from discover_orch.staleness.all_fresh_cache import (
     CacheKey,
-    drop_verdict,
-    find_verdict,
-    keep_verdict,
+    delete_all_fresh,
+    read_all_fresh,
+    write_all_fresh,
 )
 from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.memory import Memory
@@ -77,7 +77,7 @@ def keep(root: Path, environ: Mapping[str, str] = NO_VARIABLES, *, since: int = 
     present.read_code(view.registry.order)
     cache_key = present.cache_key()
     if cache_key is not None:
-        keep_verdict(
+        write_all_fresh(
             str(root), view.key, [("one", ["fetch"]), ("two", ["report"])], cache_key, since
         )
 
@@ -85,7 +85,7 @@ def keep(root: Path, environ: Mapping[str, str] = NO_VARIABLES, *, since: int = 
 def find(
     root: Path, environ: Mapping[str, str] = NO_VARIABLES, folder: str | None = None
 ) -> object:
-    return find_verdict(str(root), folder, environ)
+    return read_all_fresh(str(root), folder, environ)
 
 
 def is_kept(root: Path, environ: Mapping[str, str] = NO_VARIABLES) -> bool:
@@ -162,9 +162,9 @@ def test_looking_and_what_no_tool_depends_on_leave_it(root: Path) -> None:
 
 
 def test_it_is_dropped_when_it_is_to_be(root: Path) -> None:
-    drop_verdict(str(root))
+    delete_all_fresh(str(root))
     assert find(root) is None
-    drop_verdict(str(root))  # there is none any more
+    delete_all_fresh(str(root))  # there is none any more
 
 
 def test_what_lies_outside_of_the_project_counts_by_its_absolute_path(
@@ -175,7 +175,7 @@ def test_what_lies_outside_of_the_project_counts_by_its_absolute_path(
     cache_key = CacheKey(present=(str(outside),), absent=(str(absent),))
 
     def keep_both() -> object:
-        keep_verdict(str(root), view_of(root).key, [("one", ["fetch"])], cache_key, LATER)
+        write_all_fresh(str(root), view_of(root).key, [("one", ["fetch"])], cache_key, LATER)
         return find(root)
 
     assert keep_both() == [["one", ["fetch"]]]
@@ -386,13 +386,13 @@ def test_it_is_not_kept_while_a_run_is_going_on_that_may_make_anything_stale(
 
 
 def test_it_is_not_kept_where_a_run_ended_since_all_was_compared(root: Path, run: Recorder) -> None:
-    drop_verdict(str(root))
+    delete_all_fresh(str(root))
     since = wait_past_all(root)
     run.take(RunFinished(status="passed", duration=1.0))
     keep(root, since=since)
-    assert not (root / ".orch/verdict").exists()
+    assert not (root / ".orch/all-fresh").exists()
     keep(root)  # nothing else was in its way
-    assert (root / ".orch/verdict").exists()
+    assert (root / ".orch/all-fresh").exists()
 
 
 def wait_past_all(root: Path) -> int:
@@ -413,13 +413,13 @@ def wait_past_all(root: Path) -> int:
 
 
 def test_it_is_not_kept_where_something_may_change_again_unseen(root: Path) -> None:
-    drop_verdict(str(root))
+    delete_all_fresh(str(root))
     (root / "data/in.csv").chmod(0o600)  # it is the latest that has changed in any way
     changed = (root / "data/in.csv").stat().st_ctime_ns
     keep(root, since=changed + RACY_NS - 1)
-    assert not (root / ".orch/verdict").exists()
+    assert not (root / ".orch/all-fresh").exists()
     keep(root, since=changed + RACY_NS)
-    assert (root / ".orch/verdict").exists()
+    assert (root / ".orch/all-fresh").exists()
 
 
 @pytest.mark.parametrize("gone", ["data/in.csv", "data/many", "report.txt", "lib/rows.py"])
@@ -431,16 +431,16 @@ def test_it_is_not_kept_where_something_went_since_all_was_compared(root: Path, 
     present.read_code(view.registry.order)
     cache_key = present.cache_key()
     assert cache_key is not None
-    drop_verdict(str(root))
+    delete_all_fresh(str(root))
     since = wait_past_all(root)
     path = root / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    keep_verdict(str(root), view.key, [("one", ["fetch"])], cache_key, since)
+    write_all_fresh(str(root), view.key, [("one", ["fetch"])], cache_key, since)
     assert find(root) is None
 
 
 def test_where_it_cannot_be_written_there_is_none(root: Path) -> None:
-    drop_verdict(str(root))
+    delete_all_fresh(str(root))
     (root / ".orch").chmod(0o555)
     said = run_bound(lambda: repr(is_kept(root)))
     (root / ".orch").chmod(0o755)
@@ -528,12 +528,12 @@ def put_a_pipe(path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_no_verdict(root: Path, damage: Callable[[Path], object]) -> None:
-    damage(root / ".orch/verdict")
+    damage(root / ".orch/all-fresh")
     assert find(root) is None
 
 
 def document(root: Path) -> dict[str, object]:
-    found = read_sealed(str(root / ".orch/verdict"), "verdict")
+    found = read_sealed(str(root / ".orch/all-fresh"), "all-fresh")
     assert found is not None
     return found
 
@@ -543,12 +543,12 @@ def document(root: Path) -> dict[str, object]:
     [{"by": None}, {"stamps": []}, {"absent": {}}, {"stages": "fetch"}, {"stages": None}],
 )
 def test_a_document_of_another_shape_is_no_verdict(root: Path, changes: dict[str, object]) -> None:
-    write_sealed(str(root / ".orch/verdict"), "verdict", {**document(root), **changes})
+    write_sealed(str(root / ".orch/all-fresh"), "all-fresh", {**document(root), **changes})
     assert find(root) is None
 
 
 def test_a_document_of_another_kind_is_no_verdict(root: Path) -> None:
-    write_sealed(str(root / ".orch/verdict"), "tool", document(root))
+    write_sealed(str(root / ".orch/all-fresh"), "tool", document(root))
     assert find(root) is None
 
 

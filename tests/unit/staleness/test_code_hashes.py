@@ -50,7 +50,7 @@ def said_anew(project: Project, modules: Sequence[str]) -> dict[str, CodeState]:
         sources = ImportGraph(project)
         reach = sources.reach((module,))
         files = {path: sources.read(path) for path in sorted(reach.paths)}
-        _, outside = sources.footing(module)
+        _, outside = sources.lookup_dependencies(module)
         found[module] = CodeState(
             meanings={path: file.effect if file else "" for path, file in files.items()},
             hashes={path: file.hash if file else "" for path, file in files.items()},

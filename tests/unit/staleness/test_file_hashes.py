@@ -14,7 +14,7 @@ import pytest
 
 from discover_orch.staleness import file_hashes
 from discover_orch.staleness.file_hashes import (
-    DatabaseMark,
+    DatabaseStat,
     FileHashes,
     find_data,
     mark_of,
@@ -256,7 +256,7 @@ def database(path: Path, *values: int) -> Path:
     return path
 
 
-def look_at(root: Path, name: str = "data.db") -> DatabaseMark:
+def look_at(root: Path, name: str = "data.db") -> DatabaseStat:
     mark = read_database(str(root), name)
     assert mark is not None
     return mark

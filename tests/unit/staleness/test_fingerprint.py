@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.staleness import fingerprint as freshness
 from discover_orch.staleness.fingerprint import (
-    ANY,
+    ANY_TABLE,
     GONE,
     UNSURE,
     DatabaseIdentity,
@@ -202,7 +202,7 @@ def later_writers(
         table: [(where, (other, 0), name) for where, other, name in some]
         for table, some in writers.items()
     }
-    return freshness.later_writers(tables, (run, 0), place, rows)
+    return freshness.written_later(tables, (run, 0), place, rows)
 
 
 RAW = {"raw": [(1, 41, "fetch")]}
@@ -229,11 +229,11 @@ def test_tools_that_update_in_place_settle() -> None:
 
 
 def test_a_tool_whose_statements_nobody_saw_may_have_used_every_table() -> None:
-    assert later_writers([ANY], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
-    unseen = {ANY: [(1, 41, "fetch")]}
+    assert later_writers([ANY_TABLE], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
+    unseen = {ANY_TABLE: [(1, 41, "fetch")]}
     said = ["the database was used by fetch (run 41), in a way that cannot be seen"]
     assert later_writers(["raw"], 40, 2, unseen) == said
-    assert later_writers([ANY], 40, 2, unseen) == said
+    assert later_writers([ANY_TABLE], 40, 2, unseen) == said
     assert later_writers([], 40, 2, unseen) == []
 
 
@@ -241,10 +241,10 @@ ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9), st.sampled_from(
 
 
 @given(
-    st.lists(st.sampled_from(["r", "s", "t", ANY]), max_size=3),
+    st.lists(st.sampled_from(["r", "s", "t", ANY_TABLE]), max_size=3),
     st.integers(0, 9),
     st.integers(0, 5),
-    st.dictionaries(st.sampled_from(["r", "s", ANY]), ROWS, max_size=3),
+    st.dictionaries(st.sampled_from(["r", "s", ANY_TABLE]), ROWS, max_size=3),
 )
 def test_the_rule_of_tables_as_the_contract_says_it(
     tables: list[str], run: int, place: int, rows: dict[str, list[tuple[int, int, str]]]
@@ -254,20 +254,27 @@ def test_the_rule_of_tables_as_the_contract_says_it(
         (table, other, name)
         for table, one in writers.items()
         for where, other, name in one
-        if where < place and other > run and tables and (table in (*tables, ANY) or ANY in tables)
+        if where < place
+        and other > run
+        and tables
+        and (table in (*tables, ANY_TABLE) or ANY_TABLE in tables)
     ]
     found = later_writers(tables, run, place, writers)
     assert len(found) == len(expected)
     for table, other, name in expected:
-        what = f"used by {name} (run {other})" if table == ANY else f"{table} was written by {name}"
+        what = (
+            f"used by {name} (run {other})"
+            if table == ANY_TABLE
+            else f"{table} was written by {name}"
+        )
         assert any(what in reason and f"(run {other})" in reason for reason in found)
 
 
 def test_within_a_run_the_order_in_which_they_ended_counts() -> None:
     """`raw` was written by the tool at place 0, as the second of run 7."""
     rows = {"raw": [(0, (7, 1), "fetch")]}
-    assert freshness.later_writers(["raw"], (7, 2), 1, rows) == []
-    assert freshness.later_writers(["raw"], (7, 0), 1, rows) == [
+    assert freshness.written_later(["raw"], (7, 2), 1, rows) == []
+    assert freshness.written_later(["raw"], (7, 0), 1, rows) == [
         "raw was written by fetch (run 7, after it had run)"
     ]
-    assert freshness.later_writers([ANY], (7, 0), 1, rows) != []
+    assert freshness.written_later([ANY_TABLE], (7, 0), 1, rows) != []

@@ -386,7 +386,7 @@ def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
             "plain/": "",
         },
     )
-    folders, outside = open_sources(tmp_path).footing("src.a")
+    folders, outside = open_sources(tmp_path).lookup_dependencies("src.a")
     assert folders == {"src/", "own/", "plain/"}
     assert outside == {"json", "click", "numpy", "plain"}  # an installed `plain` would come first
 

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.file_hashes import DatabaseMark
+from discover_orch.staleness.file_hashes import DatabaseStat
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
 from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
-from discover_orch.staleness.memory import KnownDatabase, Memory, flows_stamp, read_flows
-from discover_orch.state.store import append_sealed, read_sealed, write_sealed
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.state.flows import read_flows
+from discover_orch.state.store import append_sealed, flows_stamp, read_sealed, write_sealed
 from tests.support.permissions import run_bound
 
 
@@ -214,7 +215,7 @@ def test_documents_of_another_shape_are_none_or_values(
             epoch=st.integers(0, 99),
             mark=st.none()
             | st.builds(
-                DatabaseMark,
+                DatabaseStat,
                 inode=st.integers(0, 1 << 63),
                 size=st.integers(0, 1 << 40),
                 counter=st.integers(0, 1 << 32),

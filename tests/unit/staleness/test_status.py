@@ -51,7 +51,7 @@ SIGHTS = {"a": UPDATES, "b": UPDATES, "c": READS}
 
 def test_before_the_first_run_nothing_ever_ran(updating: Path) -> None:
     found = freshnesses(updating)
-    assert {one.word for one in found.values()} == {"never"}
+    assert {one.last_ending for one in found.values()} == {"never"}
     assert {one.sentences for one in found.values()} == {("never ran",)}
 
 
@@ -93,7 +93,7 @@ def test_a_failed_run_of_a_writer_wrote_nothing(updating: Path) -> None:
     record(updating, SIGHTS)
     record(updating, SIGHTS, "a", ends={"a": "failed"})
     found = freshnesses(updating)
-    assert (found["a"].word, found["a"].reasons) == ("failed", ("failed (run 2)",))
+    assert (found["a"].last_ending, found["a"].reasons) == ("failed", ("failed (run 2)",))
     assert found["c"].reasons == ()
 
 
@@ -267,12 +267,12 @@ def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> N
     ],
 )
 def test_a_tool_that_did_not_end_well_is_stale(
-    chain: Path, status: str, sentence: str, word: str
+    chain: Path, status: str, sentence: str, last_ending: str
 ) -> None:
     record(chain, flows(chain))
     record(chain, {}, "d", ends={"d": status})  # type: ignore[dict-item]
     found = freshnesses(chain)["d"]
-    assert (found.reasons, found.word) == ((sentence,), word)
+    assert (found.reasons, found.last_ending) == ((sentence,), last_ending)
 
 
 @pytest.mark.parametrize("status", ["blocked", "not_run"])
@@ -326,13 +326,13 @@ def test_a_tool_of_a_killed_run_is_unknown_until_it_runs_again(chain: Path) -> N
     record(chain, flows(chain))
     killed(chain)
     found = freshnesses(chain)
-    assert (found["a"].word, found["a"].reasons) == ("unknown", (UNKNOWN,))
+    assert (found["a"].last_ending, found["a"].reasons) == ("unknown", (UNKNOWN,))
     assert found["b"].reasons == ()
     record(chain, flows(chain), "c")  # the next run hides that one
     found = freshnesses(chain)
-    assert (found["a"].word, found["a"].reasons) == ("unknown", (UNKNOWN,))
+    assert (found["a"].last_ending, found["a"].reasons) == ("unknown", (UNKNOWN,))
     record(chain, flows(chain), "a")
-    assert freshnesses(chain)["a"].word == ""
+    assert freshnesses(chain)["a"].last_ending == ""
 
 
 def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
     journal.write(started(journal.run, ("a", "b")))  # of this process
     journal.write(tool_started("a"))
     found = freshnesses(chain)
-    assert (found["a"].word, found["a"].reasons) == ("running", ("is running (run 2)",))
+    assert (found["a"].last_ending, found["a"].reasons) == ("running", ("is running (run 2)",))
     journal.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discover_orch.state.run_diff import ParamChange, RunDiff, comparison
+from discover_orch.state.run_diff import ParamChange, RunDiff, compare_runs
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 
 
@@ -27,20 +27,20 @@ def with_param(**params: str) -> tuple[RecordedStep, ...]:
 
 
 def test_equal_runs_have_no_change() -> None:
-    found = comparison(run("1", tool("a")), run("2", tool("a")))
+    found = compare_runs(run("1", tool("a")), run("2", tool("a")))
     assert (found.added, found.removed) == ((), ())
     assert [(one.name, one.is_changed) for one in found.tools] == [("a", False)]
 
 
 def test_tools_of_one_run_alone_are_added_and_removed() -> None:
-    found = comparison(run("1", tool("a"), tool("b")), run("2", tool("b"), tool("c")))
+    found = compare_runs(run("1", tool("a"), tool("b")), run("2", tool("b"), tool("c")))
     assert [one.name for one in found.removed] == ["a"]
     assert [one.name for one in found.added] == ["c"]
     assert [one.name for one in found.tools] == ["b"]
 
 
 def test_statuses_and_times_are_told_old_and_new() -> None:
-    (found,) = comparison(run("1", tool("a")), run("2", tool("a", "failed", None))).tools
+    (found,) = compare_runs(run("1", tool("a")), run("2", tool("a", "failed", None))).tools
     assert (found.statuses, found.durations) == (("passed", "failed"), (1.0, None))
     assert found.is_changed
 
@@ -48,7 +48,7 @@ def test_statuses_and_times_are_told_old_and_new() -> None:
 def test_a_parameter_that_changed_came_or_went_is_told() -> None:
     old = run("1", tool("a"), plan=with_param(x="1", y="1", z="1"))
     new = run("2", tool("a"), plan=with_param(y="2", z="1", w="3"))
-    (found,) = comparison(old, new).tools
+    (found,) = compare_runs(old, new).tools
     assert found.params == (
         ParamChange(name="x", old="1", new=None),
         ParamChange(name="y", old="1", new="2"),
@@ -63,7 +63,7 @@ def test_code_changed_where_both_runs_say_what_it_was() -> None:
     def changed(found: RunDiff) -> bool | None:
         return found.tools[0].is_code_changed
 
-    assert changed(comparison(coded("x"), coded("y"))) is True
-    assert changed(comparison(coded("x"), coded("x"))) is False
-    assert changed(comparison(coded(""), coded("x"))) is None
-    assert changed(comparison(run("1", tool("a")), coded("x"))) is None
+    assert changed(compare_runs(coded("x"), coded("y"))) is True
+    assert changed(compare_runs(coded("x"), coded("x"))) is False
+    assert changed(compare_runs(coded(""), coded("x"))) is None
+    assert changed(compare_runs(run("1", tool("a")), coded("x"))) is None

@@ -14,7 +14,7 @@ from discover_orch.state.run_record import (
     RecordedParam,
     RunRecord,
     ToolRecord,
-    read_ends,
+    read_first_and_last,
     read_run,
     read_writer,
 )
@@ -60,13 +60,13 @@ def test_a_whole_run_has_everything() -> None:
 
 def test_the_first_line_and_the_last_tell_the_run_without_its_tools() -> None:
     every = lines(*WHOLE)
-    record = read_ends(every[0], every[-1])
+    record = read_first_and_last(every[0], every[-1])
     assert record is not None
     whole = read(*WHOLE)
     assert (record.status, record.counts, record.plan) == (whole.status, whole.counts, whole.plan)
     assert record.tools == ()
-    assert read_ends(every[0], every[-2]) is None
-    assert read_ends(every[1], every[-1]) is None
+    assert read_first_and_last(every[0], every[-2]) is None
+    assert read_first_and_last(every[1], every[-1]) is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_line_of_another_shape_is_ignored(line: bytes) -> None:
     for place in range(len(good) + 1):
         assert read_run([*good[:place], line, *good[place:]], False) == read(*WHOLE)
     assert read_run([line], False) is None
-    assert read_ends(line, good[-1]) is None
+    assert read_first_and_last(line, good[-1]) is None
 
 
 JUNK = st.recursive(

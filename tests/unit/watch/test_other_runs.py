@@ -42,7 +42,7 @@ def test_runs_of_the_watch_itself_are_none_of_theirs(root: Path, others: OtherRu
 
 def test_a_run_that_goes_on_is_awaited(root: Path, others: OtherRuns) -> None:
     lock, journal = ProjectLock(str(root)), begin_run(str(root))
-    assert lock.take() is None
+    assert lock.acquire() is None
     journal.write(started(journal.run, ["fetch"]))
     journal.write(tool_started("fetch"))
     assert others.find_tools() is None
@@ -57,6 +57,6 @@ def test_a_run_that_goes_on_is_awaited(root: Path, others: OtherRuns) -> None:
 
 def test_without_another_run_nobody_tries_the_lock(root: Path, others: OtherRuns) -> None:
     lock = ProjectLock(str(root))
-    assert lock.take() is None
+    assert lock.acquire() is None
     assert others.find_tools() == ()
     lock.release()

@@ -50,7 +50,7 @@ def settled(project: Project, orch: Orch) -> Path:
     assert orch("run").code == 0
     deadline = time.monotonic() + 20
     while not (
-        root / ".orch/verdict"
+        root / ".orch/all-fresh"
     ).exists():  # what has just been written may change again unseen
         assert time.monotonic() < deadline
         assert orch("run", "--changed").out == AT_ONCE
@@ -111,5 +111,5 @@ def test_the_short_answer_is_never_given_after_a_change(
 def test_accept_takes_the_verdict_back(project: Project, orch: Orch) -> None:
     root = settled(project, orch)
     assert orch("accept", "fetch", "--limit", "1").code == 0
-    assert not (root / ".orch/verdict").exists()
+    assert not (root / ".orch/all-fresh").exists()
     assert "running 2 tools" in orch("run", "--changed").out
