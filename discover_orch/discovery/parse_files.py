@@ -15,11 +15,10 @@ from collections.abc import Iterable, Iterator
 
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source import facts_rows as rows
-from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts
-from discover_orch.source.parse import FAILURES, parse, quiet
+from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, PassedOver
+from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
 from discover_orch.source.read_module import read_conf, read_module, read_near_miss
 from discover_orch.source.resolve import Lookup, read_exports, resolve_module
-from discover_orch.source.scan import PassedOver
 
 WORD = b"STAGE"
 SIZE_LIMIT = 2_000_000
@@ -30,7 +29,7 @@ MOST_PROCESSES = 8
 Row = list[object]
 
 
-def read_rows(root: str, files: list[tuple[str, str]]) -> list[tuple[str, Row | None]]:
+def read_files(root: str, files: list[tuple[str, str]]) -> list[tuple[str, Row | None]]:
     processes = min(MOST_PROCESSES, os.cpu_count() or 1, len(files) // SHARE_FROM + 1)
     if processes < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
         return [(path, _read_row(root, path, module)) for path, module in files]
@@ -135,15 +134,15 @@ def _too_large(descriptor: int, size: int) -> Problem | None:
     return None
 
 
-def read_referred(root: str, path: str, module: str) -> Row | None:
+def read_exports_of(root: str, path: str, module: str) -> Row | None:
     """What others can refer to in a module; nothing in one that cannot be parsed."""
     data = _read_bytes(os.path.join(root, path))
     if not isinstance(data, bytes):
         return None
-    with quiet():
+    with ignore_warnings():
         try:
             return rows.to_row(read_exports(parse(data), module, path.endswith("__init__.py")))
-        except FAILURES:
+        except PARSE_ERRORS:
             return rows.to_row(Exports(module=module))
 
 
@@ -155,7 +154,7 @@ def read_orchconf(root: str, path: str) -> Row | None:
     return None if data is None else rows.to_row(read_conf(data, path=path))
 
 
-def near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedOver]:
+def find_near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedOver]:
     """Files without the word STAGE (path and module) that look like tools all the same."""
     for path, module in files:
         data = _read_bytes(os.path.join(root, path))

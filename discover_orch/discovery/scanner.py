@@ -26,9 +26,10 @@ from discover_orch.source.facts import (
     Exports,
     ModuleFacts,
     NameRef,
+    PassedOver,
+    Scan,
     UnknownType,
 )
-from discover_orch.source.scan import PassedOver, Scan
 from discover_orch.state.store import Index
 
 CONF = "orchconf.py"
@@ -62,17 +63,17 @@ class ScanIndex(Struct, frozen=True, kw_only=True):
 
 
 def scan(
-    project: Project, index: Index | None = None, *, fingerprint: str = "", is_wide: bool = False
+    project: Project, index: Index | None = None, *, key: str = "", is_wide: bool = False
 ) -> tuple[Scan, ScanIndex]:
-    """`fingerprint` stands for the configuration; `is_wide` also reads the files without the word STAGE,
+    """`key` stands for the configuration; `is_wide` also reads the files without the word STAGE,
     to tell which of them are near misses."""
     started = time.time_ns()
     folders = scanned_folders(project)
-    old = _Memory(index, project.pythonpath)
-    tree = read_tree(project.root, folders, is_excluded=_judge(project.exclude))
-    space = ModuleSpace(project)
+    old = _KnownFacts(index, project.pythonpath)
+    tree = read_tree(project.root, folders, is_excluded=_build_matcher(project.exclude))
+    space = PythonPath(project)
     entries = _read_all(project.root, tree, old, space)
-    reader = _Reader(project.root, tree, old, space)
+    reader = _ReferenceReader(project.root, tree, old, space)
     modules, broken, problems = [], [], list(_folder_problems(tree))
     for path in sorted(entries):
         row = entries[path][1]
@@ -98,7 +99,7 @@ def scan(
         from discover_orch.discovery import parse_files
 
         wordless = [(path, space.name(path)) for path, (_, row) in entries.items() if row is None]
-        passed_over += parse_files.near_misses(project.root, wordless)
+        passed_over += parse_files.find_near_misses(project.root, wordless)
     result = Scan(
         modules=tuple(modules),
         broken=tuple(broken),
@@ -106,9 +107,7 @@ def scan(
         problems=tuple(problems),
         passed_over=tuple(passed_over),
     )
-    snapshot = _snapshot(
-        project, tree, folders, fingerprint, entries, reader, old, started, modules
-    )
+    snapshot = _build_index(project, tree, folders, key, entries, reader, old, started, modules)
     return result, snapshot
 
 
@@ -118,7 +117,7 @@ def scanned_folders(project: Project) -> list[str]:
     return ["" if folder == "." else folder for folder in found]
 
 
-class ModuleSpace:
+class PythonPath:
     """Paths of files and names of modules, by the entries of `pythonpath`."""
 
     def __init__(self, project: Project) -> None:
@@ -149,7 +148,7 @@ def _is_name(module: str) -> bool:
     return all(map(str.isidentifier, module.split(".")))
 
 
-def _judge(patterns: Sequence[str]) -> Callable[[str], bool] | None:
+def _build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     if not patterns:
         return None
     import pathspec  # only where there are patterns: it costs as much as a small scan
@@ -157,7 +156,7 @@ def _judge(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     return pathspec.GitIgnoreSpec.from_lines(patterns).match_file
 
 
-class _Memory:
+class _KnownFacts:
     """What the index of the last look still knows; everything is empty where there is none, or where
     `pythonpath` has changed and with it the names of modules, which stand in the facts."""
 
@@ -177,7 +176,7 @@ class _Memory:
             self.files, self.exports, self.good = {}, {}, {}
 
 
-def _read_all(root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> dict[str, Entry]:
+def _read_all(root: str, tree: Tree, old: _KnownFacts, space: PythonPath) -> dict[str, Entry]:
     """The row of each file, from the index where its signature is the same."""
     entries: dict[str, Entry] = {}
     changed: list[tuple[str, str]] = []
@@ -190,15 +189,15 @@ def _read_all(root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> dict[s
     if changed:
         from discover_orch.discovery import parse_files
 
-        for path, row in parse_files.read_rows(root, changed):
+        for path, row in parse_files.read_files(root, changed):
             entries[path] = (tree.signatures[path], row)
     return entries
 
 
-class _Reader:
+class _ReferenceReader:
     """Reads what facts refer to: modules for their constants, and `orchconf.py`."""
 
-    def __init__(self, root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> None:
+    def __init__(self, root: str, tree: Tree, old: _KnownFacts, space: PythonPath) -> None:
         self._root, self._tree, self._old, self._space = root, tree, old, space
         self.read: dict[str, Entry] = {}
         #: Signatures of the files outside the scanned folders that were asked for.
@@ -249,7 +248,7 @@ class _Reader:
             row = (
                 parse_files.read_orchconf(self._root, path)
                 if module is None
-                else parse_files.read_referred(self._root, path, module)
+                else parse_files.read_exports_of(self._root, path, module)
             )
             known = (signature, row)
         self.read[key] = known
@@ -272,7 +271,7 @@ def _is_resolved(facts: ModuleFacts) -> bool:
     return run.ref is None
 
 
-def _with_last_stages(broken: BrokenModule, old: _Memory) -> BrokenModule:
+def _with_last_stages(broken: BrokenModule, old: _KnownFacts) -> BrokenModule:
     """A broken file belongs to the stage before its error, else to that of its last good scan."""
     last = old.good.get(broken.path, [])
     if broken.stages or not last:
@@ -309,14 +308,14 @@ def _folder_problems(tree: Tree) -> Iterable[Problem]:
         )
 
 
-def _snapshot(
+def _build_index(
     project: Project,
     tree: Tree,
     folders: list[str],
-    fingerprint: str,
+    key: str,
     entries: Mapping[str, Entry],
-    reader: _Reader,
-    old: _Memory,
+    reader: _ReferenceReader,
+    old: _KnownFacts,
     started: int,
     modules: list[ModuleFacts],
 ) -> ScanIndex:
@@ -327,7 +326,7 @@ def _snapshot(
         if is_racy(signature, started):
             tree.signatures[path] = "?" + signature
     header = {
-        "fingerprint": fingerprint,
+        "key": key,
         "pythonpath": [*project.pythonpath],
         "folders": folders,
         "excluded": sorted(tree.excluded),

@@ -163,3 +163,24 @@ class BrokenModule(Struct, frozen=True, kw_only=True):
     module: str
     problem: Problem
     stages: tuple[str, ...] = ()
+
+
+class PassedOver(Struct, frozen=True, kw_only=True):
+    """A file or folder that was not taken for a tool, and why, in a few words."""
+
+    path: str
+    reason: str
+    line: int | None = None
+
+
+class Scan(Struct, frozen=True, kw_only=True):
+    """`modules` have no `Ref` left in them and are sorted by path, as are the others.
+
+    `problems` are those of the search itself: a folder that cannot be read, a misnamed file.
+    """
+
+    modules: tuple[ModuleFacts, ...] = ()
+    broken: tuple[BrokenModule, ...] = ()
+    conf: ConfFacts | None = None
+    problems: tuple[Problem, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()

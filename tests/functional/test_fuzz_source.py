@@ -31,7 +31,7 @@ from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.facts_rows import from_row, to_row
 from discover_orch.source.imports import read_imports
-from discover_orch.source.parse import FAILURES, quiet
+from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
 from discover_orch.source.resolve import read_exports, resolve_module
 from discover_orch.source.signature import SCALARS
@@ -462,11 +462,11 @@ def check_bytes(data: bytes) -> str:
 
 
 def compiled(data: bytes) -> ast.Module | None:
-    with quiet():
+    with ignore_warnings():
         try:
             compile(data, "b.py", "exec", dont_inherit=True)
             return ast.parse(data)
-        except FAILURES:
+        except PARSE_ERRORS:
             return None
 
 

@@ -15,10 +15,10 @@ import pytest
 from discover_orch.discovery import parse_files
 from discover_orch.discovery.parse_files import (
     SIZE_LIMIT,
-    near_misses,
+    find_near_misses,
+    read_exports_of,
+    read_files,
     read_orchconf,
-    read_referred,
-    read_rows,
     resolve,
 )
 from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, ModuleFacts, NameRef, Tag
@@ -34,7 +34,7 @@ def module_of(path: str) -> str:
 
 
 def read(root: Path, *paths: str) -> dict[str, AnyFacts | None]:
-    rows = read_rows(str(root), [(path, module_of(path)) for path in paths])
+    rows = read_files(str(root), [(path, module_of(path)) for path in paths])
     return {path: None if row is None else from_row(row) for path, row in rows}
 
 
@@ -57,7 +57,7 @@ def test_a_file_becomes_the_facts_of_its_module(tmp_path: Path) -> None:
         "src/a.py",
         Tag(line=1, words=("ingest",)),
     )
-    ((_, row),) = read_rows(str(tmp_path), [("src/p/__init__.py", "src.p")])
+    ((_, row),) = read_files(str(tmp_path), [("src/p/__init__.py", "src.p")])
     assert row is not None
     package = from_row(row)
     assert isinstance(package, ModuleFacts)
@@ -153,10 +153,10 @@ def test_forked_reading_gives_the_same_rows_as_serial(
     tmp_path: Path, forked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    shared = read_rows(str(tmp_path), files)
+    shared = read_files(str(tmp_path), files)
     assert len(forked) == 3
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    serial = read_rows(str(tmp_path), files)
+    serial = read_files(str(tmp_path), files)
     assert len(forked) == 3
     assert sorted(shared, key=lambda one: one[0]) == sorted(serial, key=lambda one: one[0])
     assert [path for path, _ in serial] == [path for path, _ in files]
@@ -165,7 +165,7 @@ def test_forked_reading_gives_the_same_rows_as_serial(
 def test_no_child_is_left_and_no_descriptor(tmp_path: Path, forked: list[int]) -> None:
     files = write_many(tmp_path)
     before = len(os.listdir("/dev/fd"))
-    read_rows(str(tmp_path), files)
+    read_files(str(tmp_path), files)
     assert len(os.listdir("/dev/fd")) == before
     assert forked
     for pid in forked:
@@ -195,9 +195,9 @@ def test_the_share_of_a_child_that_is_killed_is_read_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
+    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
     monkeypatch.setattr(os, "fork", in_children(die))
-    assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
 
 
 @pytest.mark.usefixtures("forked")
@@ -205,14 +205,14 @@ def test_the_share_of_a_child_that_breaks_off_in_its_answer_is_read_all_the_same
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
+    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
 
     def halve() -> None:  # what a child writes is its whole answer less the end
         cut = SimpleNamespace(dumps=lambda rows: marshal.dumps(rows)[:-10], loads=marshal.loads)
         monkeypatch.setattr(parse_files, "marshal", cut)
 
     monkeypatch.setattr(os, "fork", in_children(halve))
-    assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
 
 
 @pytest.mark.usefixtures("forked")
@@ -220,14 +220,14 @@ def test_where_no_process_can_be_had_all_is_read_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
+    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
     before = len(os.listdir("/dev/fd"))
 
     def refused() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", refused)
-    assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -239,12 +239,12 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
     thread = threading.Thread(target=over.wait)
     thread.start()
     try:
-        read_rows(str(tmp_path), files)
+        read_files(str(tmp_path), files)
     finally:
         over.set()
         thread.join()
     monkeypatch.setattr(parse_files, "SHARE_FROM", len(files) + 1)
-    read_rows(str(tmp_path), files)
+    read_files(str(tmp_path), files)
     assert forked == []
 
 
@@ -258,7 +258,7 @@ def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Pa
     os.mkfifo(tmp_path / "fifo.py")
 
     def offers(path: str, module: str) -> AnyFacts | None:
-        row = read_referred(str(tmp_path), path, module)
+        row = read_exports_of(str(tmp_path), path, module)
         return None if row is None else from_row(row)
 
     assert offers("a.py", "a") == Exports(module="a", constants={"X": "x"})
@@ -294,7 +294,7 @@ def test_near_misses_are_those_without_the_word_that_have_a_run(tmp_path: Path) 
         },
     )
     paths = [(f"{name}.py", name) for name in "abcdef"]
-    found = list(near_misses(str(tmp_path), paths))
+    found = list(find_near_misses(str(tmp_path), paths))
     assert [(one.path, one.line) for one in found] == [("a.py", 2)]
     assert "STAGE" in found[0].reason
 

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parse_files, scanner
-from discover_orch.discovery.scanner import ModuleSpace, ScanIndex, scanned_folders
+from discover_orch.discovery.scanner import PythonPath, ScanIndex, scanned_folders
 from discover_orch.discovery.tree import signature_of
-from discover_orch.source.facts import ConfFacts
-from discover_orch.source.scan import Scan
+from discover_orch.source.facts import ConfFacts, Scan
 from discover_orch.state.store import Index, open_index, write_index
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -43,20 +42,20 @@ class Eye:
         self.read: list[str] = []  # what the last look has read
         self.table: dict[str, object] = {}
         self._now = LONG_AFTER
-        read_rows, read_referred = parse_files.read_rows, parse_files.read_referred
+        read_files, read_exports_of = parse_files.read_files, parse_files.read_exports_of
 
         def noted(
             root: str, files: list[tuple[str, str]]
         ) -> list[tuple[str, parse_files.Row | None]]:
             self.read += [path for path, _ in files]
-            return read_rows(root, files)
+            return read_files(root, files)
 
         def noted_referred(root: str, path: str, module: str) -> parse_files.Row | None:
             self.read.append(f"{path} for its constants")
-            return read_referred(root, path, module)
+            return read_exports_of(root, path, module)
 
-        monkeypatch.setattr(parse_files, "read_rows", noted)
-        monkeypatch.setattr(parse_files, "read_referred", noted_referred)
+        monkeypatch.setattr(parse_files, "read_files", noted)
+        monkeypatch.setattr(parse_files, "read_exports_of", noted_referred)
         monkeypatch.setattr(scanner, "time", types.SimpleNamespace(time_ns=self._time))
 
     def _time(self) -> int:
@@ -69,7 +68,7 @@ class Eye:
         self.read = []
         self._now = 0 if is_early else LONG_AFTER
         found, snapshot = scanner.scan(
-            project_at(self.root, **self.table), self.index, fingerprint="f", is_wide=is_wide
+            project_at(self.root, **self.table), self.index, key="f", is_wide=is_wide
         )
         self.snapshot = snapshot
         self.remember(snapshot)
@@ -381,15 +380,15 @@ def test_stages_of_a_file_that_has_gone_are_forgotten(detector: Eye) -> None:
 
 
 def test_a_module_is_named_from_the_deepest_entry_that_holds_it(tmp_path: Path) -> None:
-    space = ModuleSpace(project_at(tmp_path, pythonpath=[".", "src", "./src/deep/"]))
+    space = PythonPath(project_at(tmp_path, pythonpath=[".", "src", "./src/deep/"]))
     assert space.name("src/deep/a.py") == "a"
     assert space.name("src/deeper/a.py") == "deeper.a"
     assert space.name("other/p/__init__.py") == "other.p"
-    assert ModuleSpace(project_at(tmp_path, pythonpath=["src"])).name("lib/a.py") == ""
+    assert PythonPath(project_at(tmp_path, pythonpath=["src"])).name("lib/a.py") == ""
 
 
 def test_a_module_is_looked_for_in_the_order_of_import(tmp_path: Path) -> None:
-    space = ModuleSpace(project_at(tmp_path, pythonpath=["src/deep", ".", "lib", "."]))
+    space = PythonPath(project_at(tmp_path, pythonpath=["src/deep", ".", "lib", "."]))
     assert space.candidates("a.b") == [
         *("src/deep/a/b/__init__.py", "src/deep/a/b.py"),
         *("a/b/__init__.py", "a/b.py"),
@@ -401,7 +400,7 @@ def test_a_module_is_looked_for_in_the_order_of_import(tmp_path: Path) -> None:
 def test_the_file_of_a_name_is_one_that_could_hold_it(
     entries: list[str], data: st.DataObject
 ) -> None:
-    space = ModuleSpace(project_at(Path("/project"), pythonpath=entries))
+    space = PythonPath(project_at(Path("/project"), pythonpath=entries))
     parts = data.draw(st.lists(st.sampled_from(["src", "p", "lib", "x"]), min_size=1, max_size=4))
     path = "/".join(parts) + data.draw(st.sampled_from([".py", "/__init__.py"]))
     name = space.name(path)
