@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from discover_orch import __version__
 from discover_orch.config.file import build_project, config_key, find_root, read_config_bytes
 from discover_orch.config.project import ALL_STAGES, Project, masked_url
+from discover_orch.discovery.facts_index import ScanIndex
 from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
 from discover_orch.discovery.registry import Registry, build_registry
-from discover_orch.discovery.scanner import ScanIndex, scan
+from discover_orch.discovery.scanner import scan
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -263,7 +264,7 @@ def _remember(view: ProjectView, snapshot: ScanIndex) -> None:
     del document["version"], document["root"]  # said anew when it is shown
     parts = {
         "tree": snapshot.tree,
-        "facts": json.dumps(snapshot.facts),
+        "facts": snapshot.facts,
         LISTING: json.dumps(document),
         SUMMARY: brief,
     }

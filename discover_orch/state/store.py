@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".orch"
 #: Raised when the shape of any part changes, or what a fact means.
-FORMAT = 1
+FORMAT = 2
 #: The number of each kind's scheme where it is not 1; raised when the shape or the meaning of its document changes.
 SCHEMES: Mapping[str, int] = {}
 #: What a file that is being written is called until it is whole, behind a dot and the process that writes it.

@@ -290,12 +290,12 @@ def test_a_module_that_vanishes_while_it_is_read_is_no_tool(
         "import os, sys\n"
         "from discover_orch.discovery import parse_files\n"
         "from discover_orch.cli.app import run_command_line\n"
-        "read = parse_files._read_row\n"
+        "read = parse_files._read_file\n"
         "def vanish(root, path, module):\n"
         "    if path.endswith('going.py'):\n"
         "        os.unlink(os.path.join(root, path))\n"
         "    return read(root, path, module)\n"
-        "parse_files._read_row = vanish\n"
+        "parse_files._read_file = vanish\n"
         "sys.exit(run_command_line(['list']))\n"
     )
     done = subprocess.run(

