@@ -10,9 +10,14 @@ import click
 from discover_orch import __version__
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.targets import TARGETS
-from discover_orch.config.file import find_root, fingerprint, read_config_bytes
-from discover_orch.discovery.brief import Brief, read_brief
-from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
+from discover_orch.config.file import config_key, find_root, read_config_bytes
+from discover_orch.discovery.listing_cache import (
+    ListingSummary,
+    build_summary,
+    is_unchanged,
+    read_document,
+    read_summary,
+)
 from discover_orch.model.errors import EmptyError, ExitCode
 from discover_orch.render.listing import listing_text
 from discover_orch.state.store import flows_stamp, open_index
@@ -57,7 +62,7 @@ def command(
         if as_json:
             console.out(json.dumps(project_view.empty_listing(view)) + "\n")
         raise
-    brief = read_brief(document)
+    brief = build_summary(document)
     if as_json:
         console.out(json.dumps(document) + "\n")
     else:
@@ -65,25 +70,25 @@ def command(
     return _judge(context, brief)
 
 
-def _kept(context: Context, *, as_json: bool) -> tuple[str, Brief] | None:
+def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | None:
     """What an unchanged project was found to be the last time, as text or JSON."""
     found = find_root(context.start, context.folder)
     root, config, _ = found
-    key = fingerprint(found, read_config_bytes(root, config), os.environ) + flows_stamp(root)
+    key = config_key(found, read_config_bytes(root, config), os.environ) + flows_stamp(root)
     index = open_index(root, __version__)
     if index is None or not is_unchanged(root, index, key):
         return None
-    kept = kept_brief(index)
+    kept = read_summary(index)
     if kept is None:
         return None
     brief, is_clean = kept
     if not as_json:
         return listing_text(brief, context.console.out_style, is_clean=is_clean), brief
-    document = kept_document(index, root)
+    document = read_document(index, root)
     return None if document is None else (document + "\n", brief)
 
 
-def _judge(context: Context, brief: Brief) -> int:
+def _judge(context: Context, brief: ListingSummary) -> int:
     """Tells the problems, and answers with the exit code."""
     if brief["errors"] or brief["warnings"]:
         from discover_orch.render.problems import problems_of

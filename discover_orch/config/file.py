@@ -2,7 +2,7 @@
 
 In: where the user stands, `-C`, the environment. Out: a `Project` and warnings, or a `ProjectError`
 that carries everything that is wrong, with `path:line`. A warm `orch list` calls only `find_root`,
-`read_config_bytes`, `fingerprint` and `resolve_packages`, so these import no TOML parser as a rule.
+`read_config_bytes`, `config_key` and `resolve_packages`, so these import no TOML parser as a rule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
-from discover_orch.config.validation import KeyPath, plain
+from discover_orch.config.validation import KeyPath, printable
 from discover_orch.model.errors import Location, Problem, ProjectError, nearest
 
 OWN_FILE = "orch.toml"
@@ -21,7 +21,7 @@ SHARED_TABLE = ("tool", "orch")
 
 # The root, which is absolute; the name of the file in it that counts, if any; the name of one
 # beside it that does not count because of it.
-Found = tuple[str, str | None, str | None]
+FoundConfig = tuple[str, str | None, str | None]
 
 
 def read_project(
@@ -33,7 +33,7 @@ def read_project(
     return build_project(found, read_config_bytes(root, config), environ)
 
 
-def find_root(start: str, explicit: str | None = None) -> Found:
+def find_root(start: str, explicit: str | None = None) -> FoundConfig:
     """The nearest folder upwards that has a configuration, else `start`; `explicit` if given."""
     try:
         here = os.path.abspath(start)
@@ -68,7 +68,7 @@ def read_config_bytes(root: str, config: str | None) -> bytes:
         raise _error("unreadable", message, hint, Location(path=config)) from None
 
 
-def fingerprint(found: Found, data: bytes, environ: Mapping[str, str]) -> str:
+def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> str:
     """Equal as long as the configuration is; may be kept on disk, since no value shows in it."""
     # What importlib.util.source_hash calls: 64 bits of SipHash without an import that takes 5 ms.
     from _imp import source_hash
@@ -82,7 +82,7 @@ def fingerprint(found: Found, data: bytes, environ: Mapping[str, str]) -> str:
 
 
 def build_project(
-    found: Found, data: bytes, environ: Mapping[str, str]
+    found: FoundConfig, data: bytes, environ: Mapping[str, str]
 ) -> tuple[Project, tuple[Problem, ...]]:
     """The project that these bytes describe, its packages checked, and the warnings about it."""
     root, config, ignored = found
@@ -217,12 +217,12 @@ def _check_folder(typed: str, folder: str) -> None:
         return
     if os.path.exists(folder):
         message, hint = (
-            f'"{plain(typed)}" is not a folder',
+            f'"{printable(typed)}" is not a folder',
             "-C takes the folder that holds the project",
         )
     else:
         guess = _nearest_folder(os.path.dirname(folder), os.path.basename(folder))
-        message = f'there is no folder "{plain(typed)}"'
+        message = f'there is no folder "{printable(typed)}"'
         hint = f'did you mean "{guess}"?' if guess else "-C takes the folder that holds the project"
     raise _error("no-project", message, hint)
 
@@ -241,7 +241,7 @@ def _find_packages(
     problems: list[Problem] = []
     for package in project.packages:
         folder = _find_package(project.root, roots, package)
-        shown = f'"{plain(package)}" in {setting}'
+        shown = f'"{printable(package)}" in {setting}'
         if folder is None:
             if origin is None:
                 continue

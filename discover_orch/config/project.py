@@ -23,10 +23,10 @@ from discover_orch.config.validation import (
     SettingReader,
     Texts,
     count,
-    decoded,
+    decode_variable,
     entries,
     flag,
-    plain,
+    printable,
     seconds,
     shown,
     text,
@@ -39,7 +39,7 @@ VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # orch's own, in the environment of tools: see `protocol`
 DATABASE_VARIABLE = "DATABASE_URL"
-FULL = "full"  # the group of all stages, which nobody else may be called
+ALL_STAGES = "full"  # the group of all stages, which nobody else may be called
 
 # Texts, since to look needs neither and compiling takes a millisecond.
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
@@ -199,12 +199,12 @@ def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict
         key = known.get(variable)
         if key is None:
             if guess := nearest(variable.upper(), (*known, PARAM_PREFIX + "<NAME>")):
-                message = f"the variable {plain(variable)} is not a setting of orch"
+                message = f"the variable {printable(variable)} is not a setting of orch"
                 hint = f"did you mean {guess}?"
                 reader.add("unknown-variable", message, hint, severity="warning")
         elif value := environ[variable].strip():
             written = RawSetting(key=key, name=variable, value=value, origin=variable)
-            read = reader.read(written, partial(decoded, kind=KEYS[key][0]))
+            read = reader.read(written, partial(decode_variable, kind=KEYS[key][0]))
             if read is not None:
                 given[key] = read
     return given
@@ -237,7 +237,7 @@ def _stages(reader: SettingReader, given: RawSetting) -> Texts:
         if not stage.strip():
             message = f"{given.name} holds a stage with an empty name"
             hint = "give it a name, or remove it"
-        elif stage == FULL:
+        elif stage == ALL_STAGES:
             message = '"full" cannot be a stage: it is the group of all stages in order'
             hint = "choose another name, here and in the tools"
         elif stage in stages:
@@ -262,7 +262,7 @@ def _check_groups(
         if not entry.key.strip():
             message = f"{given.name} holds a group with an empty name"
             hint = "give it a name, or remove it"
-        elif entry.key == FULL:
+        elif entry.key == ALL_STAGES:
             message = '"full" cannot be a group of yours: it is all stages in order'
             hint = "choose another name"
         elif entry.key in stages:
@@ -281,7 +281,7 @@ def _database(_: SettingReader, given: RawSetting) -> str:
     is_path = url.strip() and not re.search(r"[:@?=\s]", url)
     example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"
     message = f"{given.name} must be a URL, not {shown(masked_url(url))}"
-    raise InvalidSetting(given, message, f'a SQLite file is "{plain(example)}"')
+    raise InvalidSetting(given, message, f'a SQLite file is "{printable(example)}"')
 
 
 def _transaction(_: SettingReader, given: RawSetting) -> str:
@@ -349,7 +349,7 @@ def _params(
             found.setdefault(tool, {})  # else it is only a step on the way to a dotted name
         for entry in inside:
             if not isinstance(entry.value, Mapping):
-                reader.read(entry, partial(_take_param, params=found[tool]))
+                reader.read(entry, partial(_add_param, params=found[tool]))
             elif entry.key.strip("."):
                 waiting.append((f"{tool}.{entry.key}" if tool else entry.key, entry))
             else:
@@ -359,7 +359,7 @@ def _params(
     return params, found
 
 
-def _take_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
+def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
     name = given.key.replace("-", "_")
     written = _param_texts(given.value)
     if not name.isidentifier():

@@ -60,7 +60,7 @@ class RawSetting(Struct, frozen=True, kw_only=True):
 
     def entry(self, key: str, value: object) -> RawSetting:
         path = None if self.path is None else (*self.path, key)
-        name = f"{self.name}.{plain(key)}"
+        name = f"{self.name}.{printable(key)}"
         return RawSetting(key=key, name=name, value=value, origin=self.origin, path=path)
 
 
@@ -123,10 +123,10 @@ def texts(given: RawSetting) -> Texts:
     if isinstance(value, str) and given.path:
         message = f"{given.name} must be a list of strings, not a string"
         raise InvalidSetting(
-            given, message, f"write {plain(given.key)} = [{shown(value)}]", "wrong-type"
+            given, message, f"write {printable(given.key)} = [{shown(value)}]", "wrong-type"
         )
     if not isinstance(value, list | tuple):
-        raise _unlike(given, "texts")
+        raise _wrong_type(given, "texts")
     for item in value:
         if not isinstance(item, str):
             message = f"{given.name} must be a list of strings; it holds {described(item)}"
@@ -136,7 +136,7 @@ def texts(given: RawSetting) -> Texts:
 
 def text(given: RawSetting) -> str:
     if not isinstance(given.value, str):
-        raise _unlike(given, "text")
+        raise _wrong_type(given, "text")
     return given.value
 
 
@@ -153,14 +153,14 @@ def word(given: RawSetting, words: Sequence[str]) -> str:
 
 def flag(given: RawSetting) -> bool:
     if not isinstance(given.value, bool):
-        raise _unlike(given, "flag")
+        raise _wrong_type(given, "flag")
     return given.value
 
 
 def count(given: RawSetting, least: int = 0) -> int:
     value = given.value
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _unlike(given, "count")
+        raise _wrong_type(given, "count")
     if value < least:
         message = f"{given.name} must be {least} or more, not {shown(value)}"
         raise InvalidSetting(given, message, _example(given, "count"))
@@ -175,17 +175,17 @@ def seconds(given: RawSetting) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _TOO_LARGE:
         return value
     message = f"{given.name} must be a number, 0 or more, not {shown(value)}"
-    raise InvalidSetting(given, message, f"write {plain(given.key)} = 0.5", "wrong-type")
+    raise InvalidSetting(given, message, f"write {printable(given.key)} = 0.5", "wrong-type")
 
 
 def entries(given: RawSetting) -> tuple[RawSetting, ...]:
     """What a table holds."""
     if not isinstance(given.value, Mapping):
-        raise _unlike(given, "table")
+        raise _wrong_type(given, "table")
     return tuple(given.entry(key, value) for key, value in given.value.items())
 
 
-def decoded(given: RawSetting, kind: Kind) -> RawSetting:
+def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
     """The text of an environment variable turned into what TOML would have given."""
     text = str(given.value)
     value: object = text
@@ -193,11 +193,11 @@ def decoded(given: RawSetting, kind: Kind) -> RawSetting:
         value = [word.strip() for word in text.split(",") if word.strip()]
     elif kind == "flag":
         if text.lower() not in ("true", "1", "false", "0"):
-            raise _unlike(given, kind, shown(text))
+            raise _wrong_type(given, kind, shown(text))
         value = text.lower() in ("true", "1")
     elif kind == "count":
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise _unlike(given, kind, shown(text))
+            raise _wrong_type(given, kind, shown(text))
         value = int(text)
     elif kind == "table":
         import json  # rarely needed, and slow to import
@@ -221,7 +221,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{plain(value)}"'
+        return f'"{printable(value)}"'
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LARGE):
         return str(value)
     return described(value)
@@ -242,13 +242,13 @@ def described(value: object) -> str:
     return "null" if value is None else "a date or time"
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """One line of printable characters; long texts are cut."""
     cut = text if len(text) <= 60 else text[:57] + "..."
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
 
 
-def _unlike(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSetting:
+def _wrong_type(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSetting:
     message = f"{given.name} must be {_WANTED[kind]}, not {instead or described(given.value)}"
     return InvalidSetting(given, message, _example(given, kind), "wrong-type")
 
@@ -258,5 +258,5 @@ def _example(given: RawSetting, kind: Kind) -> str:
         return f"write {given.name}={_VARIABLE_EXAMPLE.get(kind, '...')}"
     example = _EXAMPLE[kind]
     if given.path is None:  # an entry of a variable's JSON
-        return f'write "{plain(given.key)}": {example.replace(" =", ":")}'
-    return f"write {plain(given.key)} = {example}"
+        return f'write "{printable(given.key)}": {example.replace(" =", ":")}'
+    return f"write {printable(given.key)} = {example}"

@@ -8,12 +8,11 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project
+from discover_orch.config.project import ALL_STAGES, Project
+from discover_orch.discovery.names import is_stage_word
 from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, OrchSettings, read_settings
-from discover_orch.discovery.stages import EVERYTHING, is_stage_word
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.source.facts import ModuleFacts
-from discover_orch.source.scan import PassedOver, Scan
+from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
 
 UNLISTED_STAGE = "unlisted-stage"
 TAG_FORMS = 'for example STAGE = "ingest", or STAGE = None, which switches the tool off'
@@ -66,15 +65,15 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
             tag_warnings.extend(found)
             continue
         if facts.stage is not None:
-            tag_warnings.append(_without_run(facts))
+            tag_warnings.append(_no_run_problem(facts))
         if facts.miss:
             passed_over.append(PassedOver(path=facts.path, reason=facts.miss, line=facts.miss_line))
-    enabled = _told_apart([candidate for candidate in candidates if not candidate.is_off])
+    enabled = _find_same_modules([candidate for candidate in candidates if not candidate.is_off])
     tag_warnings += _unlisted_stages(enabled, project)
     return Candidates(
         enabled=tuple(enabled),
         disabled=tuple(candidate for candidate in candidates if candidate.is_off),
-        tag_warnings=tuple(_judged(near_miss, project) for near_miss in tag_warnings),
+        tag_warnings=tuple(_apply_strict(near_miss, project) for near_miss in tag_warnings),
         passed_over=tuple(sorted(passed_over, key=lambda one: one.path)),
     )
 
@@ -102,13 +101,13 @@ def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
             location=candidate.stage_place,
         )
         for stage in stages
-        if stage == EVERYTHING or not is_stage_word(stage)
+        if stage == ALL_STAGES or not is_stage_word(stage)
     )
     warnings = [problem for problem in found if problem.severity == "warning"]
     return (replace(candidate, problems=tuple(problems)) if problems else candidate), warnings
 
 
-def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
+def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
     """Of `a.py` and `a/__init__.py`, or of two folders of `pythonpath`, Python imports only one."""
     by_module: dict[str, list[str]] = {}
     for candidate in candidates:
@@ -128,7 +127,7 @@ def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
     return told
 
 
-def _without_run(facts: ModuleFacts) -> Problem:
+def _no_run_problem(facts: ModuleFacts) -> Problem:
     line = facts.stage.line if facts.stage else 1
     return Problem(
         code="no-run",
@@ -146,7 +145,7 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
     tag_warnings = []
     for candidate in candidates:
         for stage in candidate.stages:
-            if stage in project.stages or stage == EVERYTHING:
+            if stage in project.stages or stage == ALL_STAGES:
                 continue
             close = nearest(stage, project.stages)
             tag_warnings.append(
@@ -161,7 +160,7 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
     return tag_warnings
 
 
-def _judged(near_miss: Problem, project: Project) -> Problem:
+def _apply_strict(near_miss: Problem, project: Project) -> Problem:
     """Under `strict` a slip of the user's is an error; that orch cannot do something yet is none."""
     if project.strict and near_miss.code != NOT_BUILT_YET_CODE:
         return replace(near_miss, severity="error")

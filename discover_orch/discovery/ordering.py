@@ -12,8 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.discovery.candidates import Candidate
-from discover_orch.discovery.stages import Stage, after_targets
-from discover_orch.discovery.tool_names import ToolNames, build_names
+from discover_orch.discovery.names import ToolNames, after_targets, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, without_updates
 from discover_orch.model.errors import Problem
@@ -21,15 +20,53 @@ from discover_orch.source.facts import BrokenModule
 
 Edges = Mapping[str, tuple[str, ...]]
 #: A module, and what is wrong with its `AFTER`.
-Fault = tuple[str, Problem]
+ToolProblem = tuple[str, Problem]
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """A named group of tools, these by identity in the order of the plan."""
+
+    name: str
+    tools: tuple[str, ...] = ()
+    is_configured: bool = False
 
 
 class AfterEdges(Struct, frozen=True, kw_only=True):
     """What the `AFTER` tags say: `edges` from each tool that has one, faults, and warnings."""
 
     edges: Edges = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
+    problems: tuple[ToolProblem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+
+
+def build_stages(
+    stages_of: Mapping[str, Sequence[str]],
+    after: Mapping[str, tuple[str, ...]],
+    configured: tuple[str, ...],
+) -> tuple[str, ...]:
+    """The configured ones first; the others as the `AFTER` of their tools asks, then by name.
+
+    A stage that is configured and has no tool stays in the order: it may get one.
+    """
+    unlisted = {stage for stages in stages_of.values() for stage in stages}.difference(configured)
+    before: dict[str, set[str]] = {}
+    for module, others in after.items():
+        for other in others:
+            for stage in stages_of.get(module, ()):
+                before.setdefault(stage, set()).update(
+                    earlier
+                    for earlier in stages_of.get(other, ())
+                    if earlier not in stages_of[module]
+                )
+    left = sorted(unlisted)
+    while True:
+        try:
+            return (*configured, *graph.order(left, before))
+        except graph.CycleError as error:
+            # Two stages that ask for each other: no order suits both, so the name decides and the
+            # `AFTER` that then points to a later stage is told as such.
+            for stage in error.cycle:
+                before[stage] = before.get(stage, set()).difference(error.cycle)
 
 
 def read_after(
@@ -44,7 +81,7 @@ def read_after(
     broken_names = build_names((one.module, None) for one in broken)
     broken_stages = {stage for one in broken for stage in one.stages}
     edges: dict[str, tuple[str, ...]] = {}
-    faults: list[Fault] = []
+    problems: list[ToolProblem] = []
     warnings: list[Problem] = []
     for candidate in candidates:
         tag, place = candidate.facts.after, candidate.after_place
@@ -54,7 +91,7 @@ def read_after(
         if tag.problem:
             hint = 'write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level'
             problem = Problem(code="after-tag", message=tag.problem, hint=hint, location=place)
-            faults.append((candidate.module, problem))
+            problems.append((candidate.module, problem))
         for word in tag.words:
             if not isinstance(word, str):
                 continue
@@ -74,9 +111,9 @@ def read_after(
                 broken_names.find(word.removeprefix("tool:"))
                 or word.removeprefix("stage:") in broken_stages
             ):
-                faults.append((candidate.module, replace(targets, location=place)))
+                problems.append((candidate.module, replace(targets, location=place)))
         edges[candidate.module] = tuple(dict.fromkeys(found))
-    return AfterEdges(edges=edges, faults=tuple(faults), warnings=tuple(warnings))
+    return AfterEdges(edges=edges, problems=tuple(problems), warnings=tuple(warnings))
 
 
 def find_later_stages(
@@ -85,7 +122,7 @@ def find_later_stages(
     stages: Sequence[str],
     candidates: Mapping[str, Candidate],
     names: ToolNames,
-) -> list[Fault]:
+) -> list[ToolProblem]:
     """Tools that would come after one of a later stage; each is told once."""
     found = []
     for module, others in after.items():
@@ -106,10 +143,10 @@ def find_later_stages(
 
 def find_cycles(
     after: Edges, modules: Iterable[str], candidates: Mapping[str, Candidate], names: ToolNames
-) -> list[Fault]:
+) -> list[ToolProblem]:
     """One problem for each cycle among `modules`, given to every tool on it."""
     left = [module for module in modules if after.get(module)]
-    found: list[Fault] = []
+    found: list[ToolProblem] = []
     while True:
         try:
             graph.order(left, after)
@@ -131,7 +168,7 @@ def find_cycles(
             return found
 
 
-def settle_flow(
+def build_flow_edges(
     flows: Mapping[str, Dataflow], before: Edges, rank: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
     """The edges of data that can be kept: none against the stages, none that closes a circle.

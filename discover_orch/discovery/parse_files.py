@@ -7,19 +7,19 @@ warm start has not: the parser's modules are a sixth of its start-up.
 
 from __future__ import annotations
 
-import marshal
 import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
+from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source import facts_rows as rows
-from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts
-from discover_orch.source.parse import FAILURES, parse, quiet
+from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, PassedOver
+from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
 from discover_orch.source.read_module import read_conf, read_module, read_near_miss
-from discover_orch.source.resolve import Lookup, read_exports, resolve_module
-from discover_orch.source.scan import PassedOver
+from discover_orch.source.resolve import read_exports
 
 WORD = b"STAGE"
 SIZE_LIMIT = 2_000_000
@@ -27,15 +27,14 @@ SIZE_LIMIT = 2_000_000
 SHARE_FROM = 150
 MOST_PROCESSES = 8
 
-Row = list[object]
 
-
-def read_rows(root: str, files: list[tuple[str, str]]) -> list[tuple[str, Row | None]]:
+def read_files(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileFacts]]:
+    """The facts of each file of (path, name of its module), in no particular order."""
     processes = min(MOST_PROCESSES, os.cpu_count() or 1, len(files) // SHARE_FROM + 1)
     if processes < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
-        return [(path, _read_row(root, path, module)) for path, module in files]
+        return [(path, _read_file(root, path, module)) for path, module in files]
     children = [_fork_reader(root, files[part::processes]) for part in range(1, processes)]
-    found = [(path, _read_row(root, path, module)) for path, module in files[::processes]]
+    found = [(path, _read_file(root, path, module)) for path, module in files[::processes]]
     for part, child in enumerate(children, start=1):
         data = b""
         if child is not None:
@@ -45,14 +44,11 @@ def read_rows(root: str, files: list[tuple[str, str]]) -> list[tuple[str, Row | 
             os.waitpid(pid, 0)
         mine = files[part::processes]
         try:
-            read = marshal.loads(data)
-            found += [(path, row) for (path, _), row in zip(mine, read, strict=True)]
-        except (
-            ValueError,
-            EOFError,
-            TypeError,
-        ):  # no child could be had, or it was killed: its share is read here
-            found += [(path, _read_row(root, path, module)) for path, module in mine]
+            read = msgspec.msgpack.decode(data, type=list[FileFacts])
+            found += [(path, facts) for (path, _), facts in zip(mine, read, strict=True)]
+        except (msgspec.DecodeError, ValueError):
+            # There was no child, or it was killed, or its answer cannot be encoded: read its share here.
+            found += [(path, _read_file(root, path, module)) for path, module in mine]
     return found
 
 
@@ -74,14 +70,14 @@ def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int] | N
         return pid, receive
     try:
         os.close(receive)
-        found = [_read_row(root, path, module) for path, module in files]
+        found = [_read_file(root, path, module) for path, module in files]
         with os.fdopen(send, "wb") as answer:
-            answer.write(marshal.dumps(found))
+            answer.write(msgspec.msgpack.encode(found))
     finally:
         os._exit(0)
 
 
-def _read_row(root: str, path: str, module: str) -> Row | None:
+def _read_file(root: str, path: str, module: str) -> FileFacts:
     """The facts of one file as a row; None where it cannot be a tool."""
     data = _read_bytes(os.path.join(root, path))
     if data is None:
@@ -91,7 +87,7 @@ def _read_row(root: str, path: str, module: str) -> Row | None:
     if WORD not in data:
         return None
     is_package = path.endswith("__init__.py")
-    return rows.to_row(read_module(data, module=module, path=path, is_package=is_package))
+    return read_module(data, module=module, path=path, is_package=is_package)
 
 
 def _read_bytes(path: str) -> bytes | Problem | None:
@@ -135,27 +131,27 @@ def _too_large(descriptor: int, size: int) -> Problem | None:
     return None
 
 
-def read_referred(root: str, path: str, module: str) -> Row | None:
+def read_exports_of(root: str, path: str, module: str) -> ReferencedFacts:
     """What others can refer to in a module; nothing in one that cannot be parsed."""
     data = _read_bytes(os.path.join(root, path))
     if not isinstance(data, bytes):
         return None
-    with quiet():
+    with ignore_warnings():
         try:
-            return rows.to_row(read_exports(parse(data), module, path.endswith("__init__.py")))
-        except FAILURES:
-            return rows.to_row(Exports(module=module))
+            return read_exports(parse(data), module, path.endswith("__init__.py"))
+        except PARSE_ERRORS:
+            return Exports(module=module)
 
 
-def read_orchconf(root: str, path: str) -> Row | None:
+def read_orchconf(root: str, path: str) -> ReferencedFacts:
     """What `orchconf.py` offers."""
     data = _read_bytes(os.path.join(root, path))
     if isinstance(data, Problem):
         return _broken(path, "orchconf", data)
-    return None if data is None else rows.to_row(read_conf(data, path=path))
+    return None if data is None else read_conf(data, path=path)
 
 
-def near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedOver]:
+def find_near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedOver]:
     """Files without the word STAGE (path and module) that look like tools all the same."""
     for path, module in files:
         data = _read_bytes(os.path.join(root, path))
@@ -166,12 +162,7 @@ def near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedO
             yield PassedOver(path=path, reason=found.miss, line=found.miss_line)
 
 
-def _broken(path: str, module: str, what: Problem) -> Row:
+def _broken(path: str, module: str, what: Problem) -> BrokenModule:
     place = Location(path=path)
     problem = Problem(code=what.code, message=what.message, hint=what.hint, location=place)
-    return rows.to_row(BrokenModule(path=path, module=module, problem=problem))
-
-
-def resolve(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
-    """The facts with every reference to another module replaced by what it means."""
-    return resolve_module(facts, lookup)
+    return BrokenModule(path=path, module=module, problem=problem)

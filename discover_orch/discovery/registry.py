@@ -14,25 +14,25 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.arguments import conf_problems, split_arguments
 from discover_orch.discovery.candidates import UNLISTED_STAGE, Candidate, build_candidates
+from discover_orch.discovery.names import ToolNames, build_names
 from discover_orch.discovery.ordering import (
+    Stage,
+    build_flow_edges,
+    build_stages,
     find_cycles,
     find_later_stages,
     order_stages,
     read_after,
-    settle_flow,
 )
-from discover_orch.discovery.stages import Stage, build_stages
-from discover_orch.discovery.tool_names import ToolNames, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.source.facts import ConfFacts
-from discover_orch.source.scan import PassedOver, Scan
+from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
 CONF_MODULE = "orchconf"
-UNKNOWN = Dataflow()
-NOTHING_SEEN: Mapping[str, Dataflow] = {}
+NO_DATAFLOW = Dataflow()
+NO_OBSERVATIONS: Mapping[str, Dataflow] = {}
 
 
 class BrokenTool(Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     ) -> frozenset[str]:
         """Along the edges, and across stages: each tool is swept in once, however many could ask for it."""
         line, turn = (self.order[::-1], 1) if is_backwards else (self.order, -1)
-        flows = [(module, self.flows.get(module, UNKNOWN)) for module in line]
+        flows = [(module, self.flows.get(module, NO_DATAFLOW)) for module in line]
         if is_backwards:
             unsure = [module for module, flow in flows if not flow.has_writes]
             asks_all = {module for module, flow in flows if not flow.has_reads}
@@ -131,7 +131,7 @@ class Registry(Struct, frozen=True, kw_only=True):
 
 
 def build_registry(
-    scan: Scan, project: Project, observed: Mapping[str, Dataflow] = NOTHING_SEEN
+    scan: Scan, project: Project, observed: Mapping[str, Dataflow] = NO_OBSERVATIONS
 ) -> Registry:
     """The recipe: drafts of tools, their names, their stages, their edges, and what is left healthy.
 
@@ -158,18 +158,18 @@ def build_registry(
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}
     built = {}
     for module, candidate in enabled.items():
-        built[module], found = _tool(candidate, names, after.edges, scan.conf)
+        built[module], found = _build_tool(candidate, names, after.edges, scan.conf)
         problems[module].extend(found)
-    for module, problem in after.faults:
+    for module, problem in after.problems:
         problems[module].append(problem)
     for module, problem in find_later_stages(after.edges, rank, stage_names, enabled, names):
         problems[module].append(problem)
-    strays = _refuse_slips(candidates.tag_warnings, scan, enabled, problems)
+    strays = _add_strict_problems(candidates.tag_warnings, scan, enabled, problems)
     well = [module for module, one in enabled.items() if not (one.problems or problems[module])]
     for module, problem in find_cycles(after.edges, well, enabled, names):
         problems[module].append(problem)
 
-    broken = _unhealthy(scan, candidates.enabled, problems, strays)
+    broken = _find_broken_tools(scan, candidates.enabled, problems, strays)
     ill = {one.module for one in broken}
     tools = {module: tool for module, tool in built.items() if module not in ill}
     before = {
@@ -180,7 +180,7 @@ def build_registry(
     plain = Registry(
         tools=tools,
         disabled=tuple(
-            _tool(candidate, off_names, {}, scan.conf)[0] for candidate in candidates.disabled
+            _build_tool(candidate, off_names, {}, scan.conf)[0] for candidate in candidates.disabled
         ),
         stages=tuple(
             Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
@@ -202,8 +202,10 @@ def build_registry(
 
 def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
     """The same tools in the order that follows from what they were seen to do."""
-    flows = {module: _flow(tool, observed.get(module)) for module, tool in registry.tools.items()}
-    flow = settle_flow(flows, registry.before, registry.rank)
+    flows = {
+        module: _dataflow_of(tool, observed.get(module)) for module, tool in registry.tools.items()
+    }
+    flow = build_flow_edges(flows, registry.before, registry.rank)
     stages = order_stages(
         [stage.name for stage in registry.stages],
         [stage.name for stage in registry.stages if stage.is_configured],
@@ -220,7 +222,7 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
     return replace(registry, stages=stages, order=order, flow=flow, flows=flows)
 
 
-def _refuse_slips(
+def _add_strict_problems(
     tag_warnings: Iterable[Problem],
     scan: Scan,
     enabled: Mapping[str, Candidate],
@@ -248,7 +250,7 @@ def _refuse_slips(
     return strays
 
 
-def _unhealthy(
+def _find_broken_tools(
     scan: Scan,
     candidates: Iterable[Candidate],
     problems: Mapping[str, list[Problem]],
@@ -274,12 +276,12 @@ def _unhealthy(
                 )
             )
     conf = scan.conf
-    if conf is not None and (faults := conf_problems(conf)):
-        found.append(BrokenTool(path=conf.path, module=CONF_MODULE, problems=faults))
+    if conf is not None and (found_problems := conf_problems(conf)):
+        found.append(BrokenTool(path=conf.path, module=CONF_MODULE, problems=found_problems))
     return tuple(sorted(found, key=lambda one: one.path))
 
 
-def _tool(
+def _build_tool(
     candidate: Candidate,
     names: ToolNames,
     after: Mapping[str, tuple[str, ...]],
@@ -313,9 +315,9 @@ def _tool(
     return tool, problems
 
 
-def _flow(tool: Tool, seen: Dataflow | None) -> Dataflow:
+def _dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
     if not (tool.inputs or tool.outputs):
-        return UNKNOWN if seen is None else seen
+        return NO_DATAFLOW if seen is None else seen
     return merge(Dataflow(reads=tool.inputs, writes=tool.outputs), seen)
 
 

@@ -1,124 +1,110 @@
-"""The eye: looks at the project's tree and reads, never imports, what stands there.
+"""Reads the project's tree into a `Scan`, and into a `ScanIndex` that the next scan can start from.
 
-In: a `Project` and the index of the last look. Out: a `Scan`, and a `ScanIndex` that the next look can start
-from. Only files whose signature changed are read, by `reading`, which is imported where there are any: the
-one late import outside `cli`, for the sake of every warm start. Writes nothing.
+Only files whose signature has changed are read, by `parse_files`; what a file refers to in other modules is read
+from their text. Nothing is imported and nothing is written. `parse_files` and `resolve` load the parser, so they
+are imported only where there is something to read: a warm start reads nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
 from discover_orch.config.project import Project
+from discover_orch.discovery.facts_index import (
+    FileFacts,
+    FileRecord,
+    KnownFacts,
+    ReferencedFacts,
+    ReferenceRecord,
+    ScanIndex,
+    encode_facts,
+    read_known_facts,
+)
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import ParamType
-from discover_orch.source import facts_rows as rows
 from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,
     Exports,
     ModuleFacts,
     NameRef,
+    PassedOver,
+    Scan,
     UnknownType,
 )
-from discover_orch.source.scan import PassedOver, Scan
 from discover_orch.state.store import Index
 
 CONF = "orchconf.py"
-#: Under this the index keeps what `orchconf.py` offers; under its path, its constants, as of any module.
+#: The key for what `orchconf.py` offers; its path is the key for its constants, as of any module.
 _CONF_KEY = "resources"
-
-Row = list[object]
-Entry = tuple[str, Row | None]
-
-
-class ScanIndex(Struct, frozen=True, kw_only=True):
-    """What the next look starts from: the index, less the listing. `signatures` are those of all files that the
-    look met, with a `?` before those that are to match none."""
-
-    header: Mapping[str, object]
-    tree: str
-    signatures: Mapping[str, str]
-    make_facts: Callable[[], Mapping[str, object]]
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """Made only where something has changed, which a warm look finds out from the rest."""
-        return self.make_facts()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ScanIndex) and (self.header, self.tree, self.facts) == (
-            other.header,
-            other.tree,
-            other.facts,
-        )
 
 
 def scan(
-    project: Project, index: Index | None = None, *, fingerprint: str = "", is_wide: bool = False
+    project: Project, index: Index | None = None, *, key: str = "", is_wide: bool = False
 ) -> tuple[Scan, ScanIndex]:
-    """`fingerprint` stands for the configuration; `is_wide` also reads the files without the word STAGE,
-    to tell which of them are near misses."""
+    """Scans the project, starting from the index of the last scan.
+
+    `key` stands for the configuration. `is_wide` also reads the files without the word STAGE, and finds those that
+    look like tools.
+    """
     started = time.time_ns()
     folders = scanned_folders(project)
-    old = _Memory(index, project.pythonpath)
-    tree = read_tree(project.root, folders, is_excluded=_judge(project.exclude))
-    space = ModuleSpace(project)
-    entries = _read_all(project.root, tree, old, space)
-    reader = _Reader(project.root, tree, old, space)
-    modules, broken, problems = [], [], list(_folder_problems(tree))
-    for path in sorted(entries):
-        row = entries[path][1]
-        if row is None:
-            continue
-        found = rows.from_row(row)
-        if isinstance(found, ModuleFacts):
-            if _is_name(found.module):
-                modules.append(reader.resolve(found))
-            elif found.stage and not found.stage.is_off:
-                problems.append(_misnamed(found))
-        elif isinstance(found, BrokenModule) and _is_name(found.module):
-            broken.append(_with_last_stages(found, old))
-    conf = reader.conf()
+    known = read_known_facts(index, project.pythonpath)
+    tree = read_tree(project.root, folders, is_excluded=_build_matcher(project.exclude))
+    python_path = PythonPath(project)
+    files = _read_all(project.root, tree, known, python_path)
+    references = _References(project.root, tree, known, python_path)
+    modules: list[ModuleFacts] = []
+    broken: list[BrokenModule] = []
+    problems = list(_folder_problems(tree))
+    for _, facts in sorted(files.items()):
+        if isinstance(facts, ModuleFacts):
+            if _is_importable(facts.module):
+                modules.append(references.resolve(facts))
+            elif facts.stage and not facts.stage.is_off:
+                problems.append(_misnamed(facts))
+        elif isinstance(facts, BrokenModule) and _is_importable(facts.module):
+            broken.append(_with_last_stages(facts, known))
+    conf = references.conf()
     if isinstance(conf, BrokenModule):
         broken.append(conf)
-    passed_over = [PassedOver(path=path, reason=reason) for path, reason in tree.passed_over]
-    passed_over += [
-        PassedOver(path=path.rstrip("/"), reason="excluded by the configuration")
-        for path in tree.excluded
-    ]
-    if is_wide:
-        from discover_orch.discovery import parse_files
-
-        wordless = [(path, space.name(path)) for path, (_, row) in entries.items() if row is None]
-        passed_over += parse_files.near_misses(project.root, wordless)
     result = Scan(
         modules=tuple(modules),
         broken=tuple(broken),
         conf=conf if isinstance(conf, ConfFacts) else None,
         problems=tuple(problems),
-        passed_over=tuple(passed_over),
+        passed_over=tuple(_passed_over(project, tree, files, python_path, is_wide=is_wide)),
     )
-    snapshot = _snapshot(
-        project, tree, folders, fingerprint, entries, reader, old, started, modules
+    tree.signatures.update(references.extras)
+    _mark_racy(tree, started)
+    header = {
+        "key": key,
+        "pythonpath": [*project.pythonpath],
+        "folders": folders,
+        "excluded": sorted(tree.excluded),
+        "extras": sorted(references.extras),
+    }
+    return result, ScanIndex(
+        header=header,
+        tree=tree.text,
+        signatures=tree.signatures,
+        encode_facts=lambda: _encode(tree, files, references, known, modules),
     )
-    return result, snapshot
 
 
 def scanned_folders(project: Project) -> list[str]:
-    """The configured packages that are there, relative to the root (`""` is the root)."""
+    """The configured packages that exist, relative to the root (`""` is the root)."""
     found = [os.path.relpath(folder, project.root) for folder in resolve_packages(project)]
     return ["" if folder == "." else folder for folder in found]
 
 
-class ModuleSpace:
+class PythonPath:
     """Paths of files and names of modules, by the entries of `pythonpath`."""
 
     def __init__(self, project: Project) -> None:
@@ -145,11 +131,11 @@ class ModuleSpace:
         ]
 
 
-def _is_name(module: str) -> bool:
+def _is_importable(module: str) -> bool:
     return all(map(str.isidentifier, module.split(".")))
 
 
-def _judge(patterns: Sequence[str]) -> Callable[[str], bool] | None:
+def _build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     if not patterns:
         return None
     import pathspec  # only where there are patterns: it costs as much as a small scan
@@ -157,84 +143,62 @@ def _judge(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     return pathspec.GitIgnoreSpec.from_lines(patterns).match_file
 
 
-class _Memory:
-    """What the index of the last look still knows; everything is empty where there is none, or where
-    `pythonpath` has changed and with it the names of modules, which stand in the facts."""
-
-    def __init__(self, index: Index | None, pythonpath: Sequence[str]) -> None:
-        self.files: dict[str, Entry] = {}
-        self.exports: dict[str, Entry] = {}
-        self.good: dict[str, list[str]] = {}
-        text = index.part("facts") if index else None
-        if index is None or text is None or index.header.get("pythonpath") != [*pythonpath]:
-            return
-        try:
-            table = json.loads(text)
-            self.files = {path: (str(one[0]), one[1]) for path, one in table["files"].items()}
-            self.exports = {path: (str(one[0]), one[1]) for path, one in table["exports"].items()}
-            self.good = {str(path): list(names) for path, names in table["good"].items()}
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            self.files, self.exports, self.good = {}, {}, {}
-
-
-def _read_all(root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> dict[str, Entry]:
-    """The row of each file, from the index where its signature is the same."""
-    entries: dict[str, Entry] = {}
+def _read_all(
+    root: str, tree: Tree, known: KnownFacts, python_path: PythonPath
+) -> dict[str, FileFacts]:
+    """The facts of each file, from the index where its signature is the same."""
+    files: dict[str, FileFacts] = {}
     changed: list[tuple[str, str]] = []
     for path, signature in tree.signatures.items():
-        known = old.files.get(path)
-        if known is not None and known[0] == signature:
-            entries[path] = known
+        record = known.files.get(path)
+        if record is not None and record.signature == signature:
+            files[path] = record.facts
         else:
-            changed.append((path, space.name(path)))
+            changed.append((path, python_path.name(path)))
     if changed:
         from discover_orch.discovery import parse_files
 
-        for path, row in parse_files.read_rows(root, changed):
-            entries[path] = (tree.signatures[path], row)
-    return entries
+        files.update(parse_files.read_files(root, changed))
+    return files
 
 
-class _Reader:
+class _References:
     """Reads what facts refer to: modules for their constants, and `orchconf.py`."""
 
-    def __init__(self, root: str, tree: Tree, old: _Memory, space: ModuleSpace) -> None:
-        self._root, self._tree, self._old, self._space = root, tree, old, space
-        self.read: dict[str, Entry] = {}
+    def __init__(self, root: str, tree: Tree, known: KnownFacts, python_path: PythonPath) -> None:
+        self._root, self._tree, self._known, self._python_path = root, tree, known, python_path
+        self.facts: dict[str, ReferencedFacts] = {}
         #: Signatures of the files outside the scanned folders that were asked for.
         self.extras: dict[str, str] = {}
-        self._found: dict[str, Exports | None] = {}
+        self._exports: dict[str, Exports | None] = {}
 
     def resolve(self, facts: ModuleFacts) -> ModuleFacts:
         """The facts without references to other modules; most have none."""
         if _is_resolved(facts):
             return facts
-        from discover_orch.discovery import parse_files
+        from discover_orch.source.resolve import resolve_module
 
-        return parse_files.resolve(facts, self.exports)
+        return resolve_module(facts, self.exports)
 
     def exports(self, module: str) -> Exports | None:
-        """What the module offers by its source; None where the project has none of that name."""
-        if module not in self._found:
-            self._found[module] = self._read_exports(module)
-        return self._found[module]
+        """What others can refer to in the module; None where the project has no module of that name."""
+        if module not in self._exports:
+            self._exports[module] = self._read_exports(module)
+        return self._exports[module]
+
+    def conf(self) -> ConfFacts | BrokenModule | None:
+        found = self._read(CONF, None)
+        return found if isinstance(found, ConfFacts | BrokenModule) else None
 
     def _read_exports(self, module: str) -> Exports | None:
-        for path in self._space.candidates(module):
-            row = self._row(path, module)
-            if row is not None:
-                found = rows.from_row(row)
+        for path in self._python_path.candidates(module):
+            found = self._read(path, module)
+            if found is not None:
                 return found if isinstance(found, Exports) else None
         return None
 
-    def conf(self) -> ConfFacts | BrokenModule | None:
-        row = self._row(CONF, None)  # apart from what another module refers to in it
-        found = rows.from_row(row) if row is not None else None
-        return found if isinstance(found, ConfFacts | BrokenModule) else None
-
-    def _row(self, path: str, module: str | None) -> Row | None:
-        """The row of a file by its signature (of `orchconf.py` where `module` is None); None where there
-        is no such file."""
+    def _read(self, path: str, module: str | None) -> ReferencedFacts:
+        """The exports of a module, or what `orchconf.py` offers where `module` is None."""
         signature = self._tree.signatures.get(path)
         if signature is None:
             signature = signature_of(os.path.join(self._root, path))
@@ -242,18 +206,18 @@ class _Reader:
         if signature == ABSENT:
             return None
         key = path if module is not None else _CONF_KEY
-        known = self._old.exports.get(key)
-        if known is None or known[0] != signature:
+        record = self._known.references.get(key)
+        if record is not None and record.signature == signature:
+            self.facts[key] = record.facts
+        else:
             from discover_orch.discovery import parse_files
 
-            row = (
+            self.facts[key] = (
                 parse_files.read_orchconf(self._root, path)
                 if module is None
-                else parse_files.read_referred(self._root, path, module)
+                else parse_files.read_exports_of(self._root, path, module)
             )
-            known = (signature, row)
-        self.read[key] = known
-        return known[1]
+        return self.facts[key]
 
 
 def _is_resolved(facts: ModuleFacts) -> bool:
@@ -266,20 +230,37 @@ def _is_resolved(facts: ModuleFacts) -> bool:
     run = facts.run
     if run is None:
         return True
-    for one in run.arguments:
-        if not isinstance(one.type, (ParamType, UnknownType)):
+    for argument in run.arguments:
+        if not isinstance(argument.type, (ParamType, UnknownType)):
             return False
     return run.ref is None
 
 
-def _with_last_stages(broken: BrokenModule, old: _Memory) -> BrokenModule:
-    """A broken file belongs to the stage before its error, else to that of its last good scan."""
-    last = old.good.get(broken.path, [])
-    if broken.stages or not last:
-        return broken
-    return BrokenModule(
-        path=broken.path, module=broken.module, problem=broken.problem, stages=tuple(last)
-    )
+def _with_last_stages(broken: BrokenModule, known: KnownFacts) -> BrokenModule:
+    """A broken file belongs to the stages stated before its error, else to those of its last good scan."""
+    last = known.stages.get(broken.path, ())
+    return broken if broken.stages or not last else replace(broken, stages=last)
+
+
+def _passed_over(
+    project: Project,
+    tree: Tree,
+    files: Mapping[str, FileFacts],
+    python_path: PythonPath,
+    *,
+    is_wide: bool,
+) -> Iterable[PassedOver]:
+    for path, reason in tree.passed_over:
+        yield PassedOver(path=path, reason=reason)
+    for path in tree.excluded:
+        yield PassedOver(path=path.rstrip("/"), reason="excluded by the configuration")
+    if is_wide:
+        from discover_orch.discovery import parse_files
+
+        without_word = [path for path, facts in files.items() if facts is None]
+        yield from parse_files.find_near_misses(
+            project.root, [(path, python_path.name(path)) for path in without_word]
+        )
 
 
 def _misnamed(found: ModuleFacts) -> Problem:
@@ -309,50 +290,36 @@ def _folder_problems(tree: Tree) -> Iterable[Problem]:
         )
 
 
-def _snapshot(
-    project: Project,
-    tree: Tree,
-    folders: list[str],
-    fingerprint: str,
-    entries: Mapping[str, Entry],
-    reader: _Reader,
-    old: _Memory,
-    started: int,
-    modules: list[ModuleFacts],
-) -> ScanIndex:
-    """Files that may change again unseen are remembered with a signature that never matches; files that
-    hold a secret are read again each time, so that it is never written down."""
-    tree.signatures.update(reader.extras)
+def _mark_racy(tree: Tree, started: int) -> None:
+    """A file that may change again without a new signature gets one that never matches."""
     for path, signature in tree.signatures.items():
         if is_racy(signature, started):
             tree.signatures[path] = "?" + signature
-    header = {
-        "fingerprint": fingerprint,
-        "pythonpath": [*project.pythonpath],
-        "folders": folders,
-        "excluded": sorted(tree.excluded),
-        "extras": sorted(reader.extras),
-    }
 
-    def make_facts() -> Mapping[str, object]:
-        good = dict(old.good)
-        for one in modules:
-            if one.stage is not None and one.stage.words:
-                good[one.path] = [word for word in one.stage.words if isinstance(word, str)]
-        return {
-            "files": {
-                path: (tree.signatures[path], row)
-                for path, (_, row) in entries.items()
-                if not rows.has_secret(row)
-            },
-            "exports": {
-                key: (tree.signatures[CONF if key == _CONF_KEY else key], row)
-                for key, (_, row) in reader.read.items()
-                if not rows.has_secret(row)
-            },
-            "good": {path: stages for path, stages in good.items() if path in entries},
-        }
 
-    return ScanIndex(
-        header=header, tree=tree.text, signatures=tree.signatures, make_facts=make_facts
+def _encode(
+    tree: Tree,
+    files: Mapping[str, FileFacts],
+    references: _References,
+    known: KnownFacts,
+    modules: Iterable[ModuleFacts],
+) -> str:
+    stages = {path: names for path, names in known.stages.items() if path in files}
+    for module in modules:
+        if module.stage is not None and module.stage.words:
+            words = module.stage.words
+            stages[module.path] = tuple(word for word in words if isinstance(word, str))
+    signatures = tree.signatures
+    return encode_facts(
+        [
+            FileRecord(path=path, signature=signatures[path], facts=facts)
+            for path, facts in files.items()
+        ],
+        [
+            ReferenceRecord(
+                key=key, signature=signatures[CONF if key == _CONF_KEY else key], facts=facts
+            )
+            for key, facts in references.facts.items()
+        ],
+        stages,
     )

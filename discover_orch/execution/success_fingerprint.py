@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from discover_orch.discovery.scanner import ModuleSpace
+from discover_orch.discovery.scanner import PythonPath
 from discover_orch.execution.run_state import ToolFinished
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import Observation
@@ -182,7 +182,7 @@ class SuccessFingerprint:
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]
         if extra:
-            space = ModuleSpace(self._current.project)
+            space = PythonPath(self._current.project)
             modules = tuple(name for path in extra if (name := space.name(path)))
             for one in self._current.code.read(modules).values():
                 code |= one.meanings

@@ -19,19 +19,19 @@ FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 SECRET_LAST_WORDS = frozenset({"token", "secret", "password", "passwd"})
 
 
-class Scalar(Struct, frozen=True, kw_only=True, tag=True):
+class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):
     """One plain value."""
 
     kind: ScalarKind
 
 
-class Choice(Struct, frozen=True, kw_only=True, tag=True):
+class Choice(Struct, frozen=True, kw_only=True, array_like=True, tag="choice"):
     """One of the values of a `Literal[...]`."""
 
     values: tuple[str | int | bool, ...]
 
 
-class EnumChoice(Struct, frozen=True, kw_only=True, tag=True):
+class EnumChoice(Struct, frozen=True, kw_only=True, array_like=True, tag="enum"):
     """A member of an Enum of the project; `members` are (name, text of its value) in source order."""
 
     module: str
@@ -47,7 +47,7 @@ class EnumMember(Struct, frozen=True, kw_only=True):
     name: str
 
 
-class ParamType(Struct, frozen=True, kw_only=True):
+class ParamType(Struct, frozen=True, kw_only=True, array_like=True, tag="type"):
     """`base`, or a list of it (`many`), or None as well (`optional`)."""
 
     base: Scalar | Choice | EnumChoice

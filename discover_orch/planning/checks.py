@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from discover_orch.config.project import Project
+from discover_orch.config.project import ALL_STAGES, Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import doubt, review_flow
@@ -147,7 +146,7 @@ def _near(
 
 
 def _group_members(registry: Registry) -> Iterator[Problem]:
-    known = {EVERYTHING, *registry.groups, *(stage.name for stage in registry.stages)}
+    known = {ALL_STAGES, *registry.groups, *(stage.name for stage in registry.stages)}
     for group, items in registry.groups.items():
         for item in items:
             core = item.strip("+").removeprefix("stage:").removeprefix("tool:")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct, field
 
 from discover_orch.config.project import ParamDefault, Project
-from discover_orch.discovery.tool_names import ToolNames
+from discover_orch.discovery.names import ToolNames
 from discover_orch.model.tool import Param, Scalar, Tool
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
-from discover_orch.config.project import Project
+from discover_orch.config.project import ALL_STAGES, Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import Location, Problem, UsageError, nearest
 from discover_orch.model.tool import ConvertError, Param, Scalar, Tool, is_secret_name
 from discover_orch.planning.params import GivenParams, KeyValue, same, value_for
@@ -359,7 +358,7 @@ def _reason(tool: Tool, selection: Selection, registry: Registry) -> str:
     plain = core.removeprefix("stage:")
     if tool.module in selection.ways:
         return f"{selection.ways[tool.module]} of {plain.removeprefix('tool:')}"
-    if core == EVERYTHING:
+    if core == ALL_STAGES:
         return "everything was asked for"
     if plain in tool.stages:
         return f"of stage {plain}"

@@ -14,13 +14,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.config.file import build_project, find_root, fingerprint, read_config_bytes
-from discover_orch.config.project import Project, masked_url
-from discover_orch.discovery.brief import read_brief
-from discover_orch.discovery.listing_cache import BRIEF, LISTING
+from discover_orch.config.file import build_project, config_key, find_root, read_config_bytes
+from discover_orch.config.project import ALL_STAGES, Project, masked_url
+from discover_orch.discovery.facts_index import ScanIndex
+from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
 from discover_orch.discovery.registry import Registry, build_registry
-from discover_orch.discovery.scanner import ScanIndex, scan
-from discover_orch.discovery.stages import EVERYTHING
+from discover_orch.discovery.scanner import scan
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -64,8 +63,8 @@ def look(
     data = read_config_bytes(root, config)
     project, warnings = build_project(found, data, environ)
     index = open_index(root, __version__)
-    key = fingerprint(found, data, environ) + flows_stamp(root)
-    result, snapshot = scan(project, index, fingerprint=key, is_wide=is_wide)
+    key = config_key(found, data, environ) + flows_stamp(root)
+    result, snapshot = scan(project, index, key=key, is_wide=is_wide)
     registry = build_registry(result, project, read_flows(root))
     view = ProjectView(
         project=project,
@@ -78,10 +77,10 @@ def look(
     )
     _check_groups(view)
     is_known = index is not None and (
-        index.header.get("fingerprint") == key
+        index.header.get("key") == key
         and index.part("tree") == snapshot.tree
         and index.part(LISTING) is not None
-        and index.part(BRIEF) is not None
+        and index.part(SUMMARY) is not None
     )
     if not is_known and not is_wide and (config is not None or registry.tools):
         _remember(view, snapshot)
@@ -217,7 +216,7 @@ def chosen(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ())
         selection = select(words, view.registry, exclude=exclude, place=view.place)
     except DiscoveryError:  # each word means something, if only a file that cannot be read
         healthy = replace(view.registry, broken=())
-        found = _healthy_tools(words or (EVERYTHING,), healthy, view.place)
+        found = _healthy_tools(words or (ALL_STAGES,), healthy, view.place)
         return found - _healthy_tools(exclude, healthy, view.place)
     return frozenset(selection.tools)
 
@@ -261,13 +260,13 @@ def _check_groups(view: ProjectView) -> None:
 
 def _remember(view: ProjectView, snapshot: ScanIndex) -> None:
     document = listing(view)
-    brief = json.dumps(read_brief(document), ensure_ascii=False, separators=(",", ":"))
+    brief = json.dumps(build_summary(document), ensure_ascii=False, separators=(",", ":"))
     del document["version"], document["root"]  # said anew when it is shown
     parts = {
         "tree": snapshot.tree,
-        "facts": json.dumps(snapshot.facts),
+        "facts": snapshot.facts,
         LISTING: json.dumps(document),
-        BRIEF: brief,
+        SUMMARY: brief,
     }
     write_index(view.project.root, __version__, snapshot.header, parts)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch.config.project import ALL_STAGES
 from discover_orch.discovery.registry import BrokenTool, Registry
-from discover_orch.discovery.stages import EVERYTHING
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -59,7 +59,7 @@ def select(
     could be meant, and EmptyError where nothing is left."""
     where = place or TypedAt()
     problems: list[Problem] = []
-    targets = tuple(words) or (EVERYTHING,)
+    targets = tuple(words) or (ALL_STAGES,)
     chosen: dict[str, str] = {}
     ways: dict[str, str] = {}
     reached, spared = _Reached(), _Reached()
@@ -102,7 +102,7 @@ def complete(registry: Registry, *, forced: bool = False) -> list[tuple[str, str
         ]
     return [
         *((name, "stage") for name in stages),
-        (EVERYTHING, "all stages in order"),
+        (ALL_STAGES, "all stages in order"),
         *((name, "group") for name in registry.groups),
         *tools,
     ]
@@ -150,7 +150,7 @@ def _expand_core(
     reached: _Reached,
     seen: tuple[str, ...],
 ) -> tuple[str, ...]:
-    if core == EVERYTHING:
+    if core == ALL_STAGES:
         reached.sure.extend(registry.broken)
         return registry.order
     kind, _, rest = core.partition(":")
@@ -300,7 +300,7 @@ def _no_such_tool(
         files = [posixpath.relpath(tool.path, start) for tool in registry.tools.values()]
         return _unknown(word, files, "is no tool's file")
     candidates = [one.name for one in registry.stages] + list(registry.groups)
-    candidates += [EVERYTHING, *registry.names.words]
+    candidates += [ALL_STAGES, *registry.names.words]
     return _unknown(word, candidates, "is neither a stage nor a tool")
 
 

@@ -1,4 +1,4 @@
-"""The listing as text. In: a `Brief`, from a listing's document or from the index.
+"""The listing as text. In: a `ListingSummary`, from a listing's document or from the index.
 
 On a warm `orch list` hardly anything else is loaded, and this makes two lines a tool: so it is plain string work.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from discover_orch.discovery.brief import Brief, Row
+from discover_orch.discovery.listing_cache import ListingSummary, Row
 from discover_orch.render.style import Style, count, one_line
 
 
 def listing_text(
-    brief: Brief, style: Style, *, verbose: bool = False, is_clean: bool = False
+    brief: ListingSummary, style: Style, *, verbose: bool = False, is_clean: bool = False
 ) -> str:
     """Tools by stage, one line each where all fit, else a second line for path and options.
 

@@ -48,14 +48,14 @@ _Kind = tuple[str, _Get, _Get, _Get, _Get]
 _kinds: dict[type, _Kind] = {}
 
 
-def meaning_of(tree: ast.Module) -> str:
+def hash_module(tree: ast.Module) -> str:
     """16 bytes of BLAKE2b, as hex."""
     return blake2b(marshal.dumps(_flatten(tree), _FORMAT), digest_size=16).hexdigest()
 
 
-def effect_of(tree: ast.Module) -> str:
+def hash_behaviour(tree: ast.Module) -> str:
     """The meaning less the keys of the tag ORCH that say how a tool is run, not what it does."""
-    return meaning_of(_without_operational(tree))
+    return hash_module(_without_operational(tree))
 
 
 def _without_operational(tree: ast.Module) -> ast.Module:

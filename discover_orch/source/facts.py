@@ -13,16 +13,16 @@ from typing import Literal
 from msgspec import Struct, field
 
 from discover_orch.model.errors import Problem
-from discover_orch.model.tool import ParamType
+from discover_orch.model.tool import ParamType, is_secret_name
 
 
-class NameRef(Struct, frozen=True, kw_only=True):
+class NameRef(Struct, frozen=True, kw_only=True, array_like=True):
     """A name of another module, absolute and dotted: `src.stages.Stage.INGEST`."""
 
     name: str
 
 
-class Tag(Struct, frozen=True, kw_only=True):
+class Tag(Struct, frozen=True, kw_only=True, array_like=True):
     """`STAGE` or `AFTER`: its words, or why it is none (`problem`, one sentence with the accepted forms).
 
     `is_off` is `STAGE = None`. A lone `NameRef` may resolve to one word or to several.
@@ -34,7 +34,7 @@ class Tag(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class OrchTag(Struct, frozen=True, kw_only=True):
+class OrchTag(Struct, frozen=True, kw_only=True, array_like=True):
     """`ORCH = {...}`: literal values (JSON kinds, tuples become lists) and the line of each key."""
 
     line: int
@@ -43,7 +43,7 @@ class OrchTag(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class EnumRef(Struct, frozen=True, kw_only=True):
+class EnumRef(Struct, frozen=True, kw_only=True, array_like=True, tag="ref"):
     """An annotation that names a class of another module, to be resolved to an Enum or found unknown."""
 
     ref: NameRef
@@ -51,13 +51,13 @@ class EnumRef(Struct, frozen=True, kw_only=True):
     optional: bool = False
 
 
-class UnknownType(Struct, frozen=True, kw_only=True):
+class UnknownType(Struct, frozen=True, kw_only=True, array_like=True, tag="unknown"):
     """An annotation that orch does not know, as written."""
 
     text: str
 
 
-class ArgumentFacts(Struct, frozen=True, kw_only=True):
+class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """One argument of `run()` or of a resource.
 
     `type` holds what the annotation, or without one the literal default, says (`str` where neither says
@@ -73,7 +73,7 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True):
     help: str = ""
 
 
-class RunFacts(Struct, frozen=True, kw_only=True):
+class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """A top-level callable. `ref` is set where it is an import or alias of another module's.
 
     `is_readable` is False where no signature can be read (an assignment of something called, say).
@@ -87,7 +87,7 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     is_readable: bool = True
 
 
-class ModuleFacts(Struct, frozen=True, kw_only=True):
+class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):
     """What discovery needs of a module. `miss` says why it is no tool though it looks like one, or is ''."""
 
     module: str
@@ -101,7 +101,7 @@ class ModuleFacts(Struct, frozen=True, kw_only=True):
     miss_line: int = 1
 
 
-class Exports(Struct, frozen=True, kw_only=True):
+class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports"):
     """What other modules can refer to: top-level constants, Enum classes, aliases and functions.
 
     `constants` holds strings, tuples of strings, and None, those of a class as `Class.NAME`; `enums` the
@@ -137,7 +137,7 @@ class ImportFact(Struct, frozen=True, kw_only=True):
     is_lazy: bool = False
 
 
-class ResourceFacts(Struct, frozen=True, kw_only=True):
+class ResourceFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """A `@resource` function of `orchconf.py`; `needs` are its arguments, (name, has a default)."""
 
     name: str
@@ -145,7 +145,7 @@ class ResourceFacts(Struct, frozen=True, kw_only=True):
     needs: tuple[tuple[str, bool], ...] = ()
 
 
-class ConfFacts(Struct, frozen=True, kw_only=True):
+class ConfFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="conf"):
     """What `orchconf.py` offers. `connection_line` is None where it has no `get_connection`."""
 
     path: str
@@ -153,7 +153,7 @@ class ConfFacts(Struct, frozen=True, kw_only=True):
     resources: tuple[ResourceFacts, ...] = ()
 
 
-class BrokenModule(Struct, frozen=True, kw_only=True):
+class BrokenModule(Struct, frozen=True, kw_only=True, array_like=True, tag="broken"):
     """A file that holds the word `STAGE` and cannot be read as a module.
 
     `stages` are those that the part before the error states, in source order; `problem` has the place.
@@ -163,3 +163,43 @@ class BrokenModule(Struct, frozen=True, kw_only=True):
     module: str
     problem: Problem
     stages: tuple[str, ...] = ()
+
+
+class PassedOver(Struct, frozen=True, kw_only=True):
+    """A file or folder that was not taken for a tool, and why, in a few words."""
+
+    path: str
+    reason: str
+    line: int | None = None
+
+
+class Scan(Struct, frozen=True, kw_only=True):
+    """`modules` have no `Ref` left in them and are sorted by path, as are the others.
+
+    `problems` are those of the search itself: a folder that cannot be read, a misnamed file.
+    """
+
+    modules: tuple[ModuleFacts, ...] = ()
+    broken: tuple[BrokenModule, ...] = ()
+    conf: ConfFacts | None = None
+    problems: tuple[Problem, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+def has_secret(facts: ModuleFacts | BrokenModule | Exports | ConfFacts | None) -> bool:
+    """Whether the facts hold the default of a secret parameter, or a constant named like a secret."""
+    match facts:
+        case ModuleFacts(run=RunFacts() as run):
+            return _has_secret_default(run)
+        case Exports(constants=constants, functions=functions):
+            return any(is_secret_name(name.rpartition(".")[2]) for name in constants) or any(
+                map(_has_secret_default, functions.values())
+            )
+    return False
+
+
+def _has_secret_default(run: RunFacts) -> bool:
+    return any(
+        argument.default_source not in (None, "None") and is_secret_name(argument.name)
+        for argument in run.arguments
+    )

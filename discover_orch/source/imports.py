@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from discover_orch.source.bindings import absolute
 from discover_orch.source.facts import BrokenModule, ImportFact
 from discover_orch.source.literals import text_of
-from discover_orch.source.parse import FAILURES, parse, quiet, read_problem
+from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
 DYNAMIC = frozenset({"import_module", "__import__"})
 _HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
@@ -24,15 +24,15 @@ def read_imports(
     data: bytes, *, module: str, path: str = "", is_package: bool = False
 ) -> tuple[ImportFact, ...] | BrokenModule:
     """All imports of a file, in source order, or why it cannot be read."""
-    with quiet():
+    with ignore_warnings():
         try:
             tree = parse(data)
             with_calls = any(word.encode() in data for word in DYNAMIC)
             return imports_of_tree(
                 tree, module=module, is_package=is_package, with_calls=with_calls
             )
-        except FAILURES as error:
-            return BrokenModule(path=path, module=module, problem=read_problem(error, data, path))
+        except PARSE_ERRORS as error:
+            return BrokenModule(path=path, module=module, problem=build_problem(error, data, path))
 
 
 def imports_of_tree(

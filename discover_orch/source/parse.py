@@ -17,7 +17,7 @@ from discover_orch.model.errors import Location, Problem
 from discover_orch.source.refusal import may_be_refused
 
 # All that `compile` was seen to raise for files, besides what a debugger or Ctrl-C does.
-FAILURES = (
+PARSE_ERRORS = (
     SyntaxError,
     ValueError,
     LookupError,
@@ -37,7 +37,7 @@ _BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def ignore_warnings() -> Iterator[None]:
     """No SyntaxWarning for an odd escape leaves here, and none is made an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -45,7 +45,7 @@ def quiet() -> Iterator[None]:
 
 
 def parse(data: bytes) -> ast.Module:
-    """The tree of a module that Python would compile, within `quiet`; raises one of FAILURES."""
+    """The tree of a module that Python would compile, within `ignore_warnings`; raises one of FAILURES."""
     tree = compile(data, "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
     if may_be_refused(data, tree):
@@ -53,16 +53,16 @@ def parse(data: bytes) -> ast.Module:
     return tree
 
 
-def is_sound(data: bytes) -> bool:
+def can_parse(data: bytes) -> bool:
     """Whether the bytes parse by themselves."""
     try:
         compile(data, "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-    except FAILURES:
+    except PARSE_ERRORS:
         return False
     return True
 
 
-def read_problem(error: BaseException, data: bytes, path: str) -> Problem:
+def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
     """What to tell about a file that `parse` refused."""
     conflict = _CONFLICT.search(data)
     if b"\0" in data:
@@ -98,7 +98,7 @@ def read_problem(error: BaseException, data: bytes, path: str) -> Problem:
     )
 
 
-def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = is_sound) -> int:
+def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = can_parse) -> int:
     """The line of the first top-level statement without which the rest before it parses."""
     starts = [match.start() for match in TOP_LINE.finditer(data)] or [0]
     low, high = 0, len(starts)  # data up to starts[low] is good; all of it is not

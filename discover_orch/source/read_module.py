@@ -27,16 +27,16 @@ from discover_orch.source.facts import (
 )
 from discover_orch.source.literals import NotLiteral, docstring_of, literal, text_of
 from discover_orch.source.parse import (
-    FAILURES,
     MAX_TRIES,
+    PARSE_ERRORS,
     TOP_LINE,
-    is_sound,
+    build_problem,
+    can_parse,
+    ignore_warnings,
     parse,
-    quiet,
-    read_problem,
 )
 from discover_orch.source.resolve import FORMS
-from discover_orch.source.scope import Scope, Unreadable
+from discover_orch.source.scope import ModuleScope, Unreadable
 from discover_orch.source.signature import read_function
 
 RESOURCE = frozenset({"discover_orch.resource"})
@@ -49,15 +49,15 @@ def read_module(
     data: bytes, *, module: str, path: str, is_package: bool = False
 ) -> ModuleFacts | BrokenModule:
     """The facts of a file that holds the word STAGE."""
-    with quiet():
+    with ignore_warnings():
         try:
             tree = parse(data)
             return _read_facts(tree, data, module, path, is_package)
-        except FAILURES as error:
+        except PARSE_ERRORS as error:
             return BrokenModule(
                 path=path,
                 module=module,
-                problem=read_problem(error, data, path),
+                problem=build_problem(error, data, path),
                 stages=_stages_before(error, data, module),
             )
 
@@ -66,20 +66,20 @@ def read_near_miss(
     data: bytes, *, module: str, path: str, is_package: bool = False
 ) -> ModuleFacts | None:
     """The facts of a file without the word STAGE, if it has a `run` and so looks like a tool."""
-    with quiet():
+    with ignore_warnings():
         try:
             facts = _read_facts(parse(data), data, module, path, is_package)
-        except FAILURES:
+        except PARSE_ERRORS:
             return None
     return facts if facts.miss else None
 
 
 def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     """What `orchconf.py` gives: `get_connection`, and functions marked with `@resource`."""
-    with quiet():
+    with ignore_warnings():
         try:
             tree = parse(data)
-            scope = Scope(tree, "orchconf", has_walrus=False)
+            scope = ModuleScope(tree, "orchconf", has_walrus=False)
             found = (_read_resource(name, scope) for name in scope.bindings)
             connection = scope.last("get_connection")
             return ConfFacts(
@@ -87,8 +87,8 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
                 connection_line=None if connection is None else connection.line,
                 resources=tuple(resource for resource in found if resource is not None),
             )
-        except FAILURES as error:
-            problem = read_problem(error, data, path)
+        except PARSE_ERRORS as error:
+            problem = build_problem(error, data, path)
             if problem.code == "syntax":  # it need not hold the word STAGE, as the hint has it
                 problem = replace(
                     problem, hint="mend the line: orchconf.py is loaded before any tool"
@@ -99,7 +99,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
 def _read_facts(
     tree: ast.Module, data: bytes, module: str, path: str, is_package: bool
 ) -> ModuleFacts:
-    scope = Scope(tree, module, is_package, has_walrus=b":=" in data)
+    scope = ModuleScope(tree, module, is_package, has_walrus=b":=" in data)
     doc = first_line(docstring_of(tree.body))
     run, function, miss, miss_line = _read_run(scope)
     if function is not None and not doc:
@@ -131,7 +131,7 @@ def _read_facts(
     )
 
 
-def _read_tag(name: str, binding: Binding, scope: Scope) -> Tag:
+def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
     line = binding.line
     if binding.where:
         return Tag(line=line, problem=f"{name} is set {binding.where}: make it {FORMS}")
@@ -196,7 +196,7 @@ def _read_orch(binding: Binding) -> OrchTag:
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _read_run(scope: Scope) -> tuple[RunFacts | None, _Function | None, str, int]:
+def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, str, int]:
     """`run` as facts, its `def` if it stands here, and why it is none though the name is bound."""
     binding = scope.last("run")
     if binding is None:
@@ -249,7 +249,7 @@ def _at(run: RunFacts, line: int) -> RunFacts:
     return replace(run, line=line)
 
 
-def _read_resource(name: str, scope: Scope) -> ResourceFacts | None:
+def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
     binding = scope.last(name)
     if binding is None or binding.where:
         return None
@@ -258,7 +258,7 @@ def _read_resource(name: str, scope: Scope) -> ResourceFacts | None:
         return None
     for decorator in node.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if _meaning(target, scope) in RESOURCE:
+        if _qualified_name(target, scope) in RESOURCE:
             run = read_function(node, scope)
             return ResourceFacts(
                 name=name,
@@ -271,7 +271,7 @@ def _read_resource(name: str, scope: Scope) -> ResourceFacts | None:
     return None
 
 
-def _meaning(node: ast.expr, scope: Scope) -> str | None:
+def _qualified_name(node: ast.expr, scope: ModuleScope) -> str | None:
     """The absolute name of a decorator, through `import resource as r` and `r = resource`."""
     for _ in range(10):
         name = scope.qualified(node)
@@ -291,18 +291,18 @@ def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str,
     end = _start_of_error(error, data)
     starts = [match.start() for match in TOP_LINE.finditer(data, 0, end)]
     for start in [end, *reversed(starts)][:MAX_TRIES]:
-        if is_sound(data[:start]):
+        if can_parse(data[:start]):
             try:
                 tree = compile(
                     data[:start], "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True
                 )
                 assert isinstance(tree, ast.Module)
-                scope = Scope(tree, module)
+                scope = ModuleScope(tree, module)
                 binding = scope.last("STAGE")
                 if binding is None:
                     return ()
                 tag = _read_tag("STAGE", binding, scope)
-            except FAILURES:
+            except PARSE_ERRORS:
                 return ()
             return tuple(word for word in tag.words if isinstance(word, str))
     return ()

@@ -1,6 +1,6 @@
 """What the names of a module mean: constants, Enum classes, imports, functions.
 
-`Scope` reads the top-level bindings of one module in their order; `read_exports` says what
+`ModuleScope` reads the top-level bindings of one module in their order; `read_exports` says what
 others can refer to; `resolve_module` puts the meaning in place of each `NameRef`, through as many
 modules as it takes. Text alone decides: nothing is imported, and the modules come from the
 `lookup` that the caller gives.
@@ -25,7 +25,7 @@ from discover_orch.source.facts import (
     Tag,
     UnknownType,
 )
-from discover_orch.source.scope import Scope, Unreadable
+from discover_orch.source.scope import ModuleScope, Unreadable
 from discover_orch.source.signature import PLAIN_TYPES, TypeFacts, read_function, read_type
 
 Lookup = Callable[[str], Exports | None]
@@ -39,7 +39,7 @@ MAX_STEPS = 60  # aliases followed for one name: `X = X.Y` would grow for ever
 
 def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exports:
     """What other modules can refer to in this one; of several bindings the last counts."""
-    scope = Scope(tree, module, is_package)
+    scope = ModuleScope(tree, module, is_package)
     constants: dict[str, str | tuple[str | NameRef, ...] | None] = {}
     enums: dict[str, tuple[tuple[str, str | int | None], ...]] = {}
     aliases: dict[str, NameRef] = {}

@@ -1,6 +1,6 @@
 """The top-level bindings of one module, in their order, and what an expression there means.
 
-In: a syntax tree. Out: `Scope`, which answers `value(expression)` with a constant or a `NameRef` to
+In: a syntax tree. Out: `ModuleScope`, which answers `value(expression)` with a constant or a `NameRef` to
 another module, and says what the names in annotations are (`signature.TypeNames`). Bodies of
 functions are never looked into: a name that is bound there is none of the module's.
 """
@@ -32,7 +32,7 @@ class Unreadable(Exception):
     """An expression whose value the source does not tell; the text completes "it is ..."."""
 
 
-class Scope:
+class ModuleScope:
     """All bindings of a module: made once, and asked by `source`, `names` and `signature`."""
 
     def __init__(

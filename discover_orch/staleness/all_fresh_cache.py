@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch import __version__
-from discover_orch.config.file import find_root, fingerprint, read_config_bytes
+from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import ABSENT, is_racy
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
@@ -46,7 +46,7 @@ def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -
     found = find_root(start, folder)
     root, config, _ = found
     kept = read_sealed(_path(root), KIND)
-    key = fingerprint(found, read_config_bytes(root, config), environ) + flows_stamp(root)
+    key = config_key(found, read_config_bytes(root, config), environ) + flows_stamp(root)
     if kept is None or kept.get("by") != _circumstances(root, key):
         return None
     stamps, absent, stages = kept.get("stamps"), kept.get("absent"), kept.get("stages")

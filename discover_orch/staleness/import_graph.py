@@ -19,13 +19,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import CONF, ModuleSpace
+from discover_orch.discovery.scanner import CONF, PythonPath
 from discover_orch.discovery.tree import ABSENT, signature_of
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.ast_hash import effect_of, meaning_of
+from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.imports import DYNAMIC, imports_of_tree, with_packages
-from discover_orch.source.parse import FAILURES, parse, quiet, read_problem
+from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 from discover_orch.staleness.affected import ImportReach
 
 CONF_MODULE = CONF.removesuffix(".py")
@@ -106,7 +106,7 @@ class ImportGraph:
 
     def __init__(self, project: Project) -> None:
         self._root = project.root
-        self._space = ModuleSpace(project)
+        self._space = PythonPath(project)
         entries = [os.path.normpath(entry) for entry in project.pythonpath]
         self._entries = tuple(dict.fromkeys("" if one == "." else one + "/" for one in entries))
         self._files: dict[str, _File | None] = {}
@@ -240,11 +240,11 @@ class ImportGraph:
             return old
         if isinstance(data, Problem):
             return self._broken(path, None, data)
-        with quiet():
+        with ignore_warnings():
             try:
                 tree = parse(data)
-                meaning = meaning_of(tree)
-                effect = effect_of(tree) if _TAG in data else meaning
+                meaning = hash_module(tree)
+                effect = hash_behaviour(tree) if _TAG in data else meaning
                 source = SourceFile(
                     path=path,
                     module=self._name(path),
@@ -258,8 +258,8 @@ class ImportGraph:
                         with_calls=any(word in data for word in _WORDS),
                     ),
                 )
-            except FAILURES as error:
-                return self._broken(path, data, read_problem(error, data, path))
+            except PARSE_ERRORS as error:
+                return self._broken(path, data, build_problem(error, data, path))
         has_unread = any(word in data for word in _MOVES_PLACES)
         edges = tuple((one.kind, one.module, one.names, one.is_lazy) for one in source.imports)
         file = _File(source=source, data=data, has_unread=has_unread, edges=(has_unread, *edges))
@@ -301,7 +301,7 @@ class ImportGraph:
             return good.source.imports
         others = self._others.setdefault(path, {})
         if module not in others:
-            with quiet():
+            with ignore_warnings():
                 others[module] = imports_of_tree(
                     parse(good.data), module=module, is_package=_is_package(path)
                 )

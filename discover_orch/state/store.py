@@ -24,7 +24,7 @@ FOLDER = ".orch"
 #: The file with the data flow of all tools; read and written by `flows`.
 FLOWS = "flow"
 #: Raised when the shape of any part changes, or what a fact means.
-FORMAT = 1
+FORMAT = 2
 #: The number of each kind's scheme where it is not 1; raised when the shape or the meaning of its document changes.
 SCHEMES: Mapping[str, int] = {}
 #: What a file that is being written is called until it is whole, behind a dot and the process that writes it.

@@ -11,7 +11,7 @@ import json
 
 from discover_orch import __version__
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import ModuleSpace, scanned_folders
+from discover_orch.discovery.scanner import PythonPath, scanned_folders
 from discover_orch.state.store import open_index
 
 
@@ -42,8 +42,8 @@ class ToolStructure:
             return any(not one or path.startswith(one + "/") for one in folders)
         from discover_orch.discovery import parse_files
 
-        name = ModuleSpace(project).name(path)
-        ((_, row),) = parse_files.read_rows(project.root, [(path, name)])
+        name = PythonPath(project).name(path)
+        ((_, row),) = parse_files.read_files(project.root, [(path, name)])
         is_same: bool = json.loads(json.dumps(row)) == self._rows[path]
         return not is_same
 

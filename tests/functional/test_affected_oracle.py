@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import ModuleSpace
+from discover_orch.discovery.scanner import PythonPath
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.affected import select_affected
 from discover_orch.staleness.import_graph import ImportGraph
@@ -224,7 +224,7 @@ def check(oracle: Oracle, world: World) -> None:
             {"pythonpath": entries}, root=os.fspath(root), config="orch.toml", environ={}
         )
         assert problems == ()
-        space = ModuleSpace(project)
+        space = PythonPath(project)
         sources = ImportGraph(project)
         found = _tools(files, space)
         reaches = {name: sources.reach([name]) for name in found}
@@ -352,7 +352,7 @@ def _is_broken(sources: ImportGraph, path: str) -> bool:
     return source is not None and source.problem is not None
 
 
-def _tools(files: dict[str, str], space: ModuleSpace) -> dict[str, Tool]:
+def _tools(files: dict[str, str], space: PythonPath) -> dict[str, Tool]:
     found = {}
     for path in sorted(files):
         if path in TOOLS and (name := space.name(path)):

@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import inspect
 import io
-import json
 import random
 import sysconfig
 import types
@@ -23,18 +22,27 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, RunFacts, UnknownType
-from discover_orch.source.facts_rows import from_row, to_row
 from discover_orch.source.imports import read_imports
-from discover_orch.source.parse import FAILURES, quiet
+from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
 from discover_orch.source.resolve import read_exports, resolve_module
 from discover_orch.source.signature import SCALARS
+
+AnyFacts = ModuleFacts | BrokenModule | Exports
+
+
+def stored(facts: AnyFacts) -> AnyFacts:
+    """The facts after they were written to the index and read from it."""
+    again: AnyFacts = msgspec.json.decode(msgspec.json.encode(facts), type=AnyFacts)
+    return again
+
 
 # ---- modules that are made up and really executed -------------------------------------------
 
@@ -173,7 +181,7 @@ def check_module(text: str) -> str:
     """One text, read and executed; "refused", "problem" or "agrees" for the count."""
     data = text.encode()
     found = read_module(data, module="made.up", path="up.py")
-    assert from_row(json.loads(json.dumps(to_row(found)))) == found
+    assert stored(found) == found
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -442,7 +450,7 @@ def damaged(chance: random.Random) -> bytes:
 def check_bytes(data: bytes) -> str:
     """Whether facts are there exactly where Python compiles the bytes, and true to a full parse."""
     found = read_module(data, module="a.b", path="b.py")
-    assert from_row(json.loads(json.dumps(to_row(found)))) == found
+    assert stored(found) == found
     read = read_imports(data, module="a.b", path="b.py")
     assert isinstance(read, BrokenModule) == isinstance(found, BrokenModule)
     tree = compiled(data)
@@ -462,11 +470,11 @@ def check_bytes(data: bytes) -> str:
 
 
 def compiled(data: bytes) -> ast.Module | None:
-    with quiet():
+    with ignore_warnings():
         try:
             compile(data, "b.py", "exec", dont_inherit=True)
             return ast.parse(data)
-        except FAILURES:
+        except PARSE_ERRORS:
             return None
 
 
@@ -597,7 +605,7 @@ def check_exports(tree: ast.Module) -> None:
                 continue
             if isinstance(value, str) and value.isascii():
                 assert exports.constants[name] == value
-    assert from_row(json.loads(json.dumps(to_row(exports)))) == exports
+    assert stored(exports) == exports
 
 
 def test_a_sample_of_the_files_of_this_interpreter() -> None:

@@ -17,11 +17,12 @@ from discover_orch.source.facts import (
     ConfFacts,
     ModuleFacts,
     OrchTag,
+    PassedOver,
     ResourceFacts,
     RunFacts,
+    Scan,
     Tag,
 )
-from discover_orch.source.scan import PassedOver, Scan
 
 Words = str | Sequence[str]
 ROOT = "/project"

@@ -428,17 +428,17 @@ def test_lines_of_any_text_never_raise(text: str) -> None:
 
 
 def test_the_fingerprint_changes_with_everything_that_counts_and_shows_no_value() -> None:
-    found: config.Found = ("/project", "orch.toml", None)
-    base = config.fingerprint(found, b"x = 1", {"HOME": "/"})
-    assert base == config.fingerprint(found, b"x = 1", {"HOME": "/other", "PWD": "/"})
+    found: config.FoundConfig = ("/project", "orch.toml", None)
+    base = config.config_key(found, b"x = 1", {"HOME": "/"})
+    assert base == config.config_key(found, b"x = 1", {"HOME": "/other", "PWD": "/"})
     other = [
-        config.fingerprint(("/project", "pyproject.toml", None), b"x = 1", {}),
-        config.fingerprint(("/project", "orch.toml", "pyproject.toml"), b"x = 1", {}),
-        config.fingerprint(found, b"x = 2", {}),
-        config.fingerprint(found, b"x = 1", {"ORCH_STAGES": "a"}),
-        config.fingerprint(found, b"x = 1", {"ORCH_STAGES": "a\udcff"}),
-        config.fingerprint(found, b"x = 1", {"ORCH_PARAM_TOKEN": "hunter22"}),
-        config.fingerprint(found, b"x = 1", {"DATABASE_URL": "hunter22"}),
+        config.config_key(("/project", "pyproject.toml", None), b"x = 1", {}),
+        config.config_key(("/project", "orch.toml", "pyproject.toml"), b"x = 1", {}),
+        config.config_key(found, b"x = 2", {}),
+        config.config_key(found, b"x = 1", {"ORCH_STAGES": "a"}),
+        config.config_key(found, b"x = 1", {"ORCH_STAGES": "a\udcff"}),
+        config.config_key(found, b"x = 1", {"ORCH_PARAM_TOKEN": "hunter22"}),
+        config.config_key(found, b"x = 1", {"DATABASE_URL": "hunter22"}),
     ]
     assert len({base, *other}) == len(other) + 1
     assert "hunter22" not in "".join(other)
@@ -451,7 +451,7 @@ def test_the_warm_path_imports_no_toml_parser(tmp_path: Path) -> None:
         "from discover_orch.config import file as config\n"
         "found = config.find_root('.')\n"
         "data = config.read_config_bytes(found[0], found[1])\n"
-        "config.fingerprint(found, data, os.environ)\n"
+        "config.config_key(found, data, os.environ)\n"
         "assert 'tomllib' not in sys.modules \n"
         "print(found[1])\n"
     )

@@ -13,11 +13,11 @@ from discover_orch.config.validation import (
     RawSetting,
     SettingReader,
     count,
-    decoded,
+    decode_variable,
     described,
     entries,
     flag,
-    plain,
+    printable,
     seconds,
     shown,
     text,
@@ -93,7 +93,7 @@ def test_a_word_is_one_of_a_few_and_the_nearest_is_offered() -> None:
     ],
 )
 def test_a_variable_is_decoded_by_its_kind(kind: Kind, written: str, value: object) -> None:
-    assert decoded(in_variable(written), kind).value == value
+    assert decode_variable(in_variable(written), kind).value == value
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_variable_that_cannot_be_decoded_shows_how_to_write_it(
     kind: Kind, written: str, hint: str
 ) -> None:
     with pytest.raises(InvalidSetting) as caught:
-        decoded(in_variable(written), kind)
+        decode_variable(in_variable(written), kind)
     assert caught.value.hint == hint
     assert len(caught.value.message) < 130
 
@@ -153,5 +153,5 @@ def test_values_are_shown_on_one_printable_line() -> None:
     assert shown("a\n\x1b[31m") == r'"a\n\x1b[31m"'
     assert shown(10**5000) == "a number"
     assert shown(True) == "true"
-    assert plain("é" * 99) == "é" * 57 + "..."
-    assert plain("\udcff") == r"\udcff"
+    assert printable("é" * 99) == "é" * 57 + "..."
+    assert printable("\udcff") == r"\udcff"

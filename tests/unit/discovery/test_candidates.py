@@ -6,8 +6,7 @@ import pytest
 
 from discover_orch.discovery.candidates import Candidates, build_candidates
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
-from discover_orch.source.scan import PassedOver, Scan
+from discover_orch.source.facts import ModuleFacts, PassedOver, RunFacts, Scan, Tag
 from tests.support.values import make_facts, make_project, said
 
 

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
+from discover_orch.discovery.listing_cache import (
+    build_summary,
+    is_unchanged,
+    options_text,
+    read_document,
+    read_summary,
+)
 from discover_orch.discovery.tree import read_tree
 from discover_orch.state.store import Index, open_index, write_index
 from tests.support.project_builder import write_files
 
-BRIEF = '{"stages": []}'
+SUMMARY = '{"stages": []}'
 
 
 def remember(root: Path, **changes: object) -> Index:
     """An index as a cold look writes it."""
     header: dict[str, object] = {
-        "fingerprint": "key",
+        "key": "key",
         "folders": ["src"],
         "excluded": [],
         "extras": ["orchconf.py"],
     }
     tree = read_tree(str(root), ["src"], extras=["orchconf.py"]).text
-    parts = {"tree": tree, "listing": '{"tools": []}', "brief": BRIEF}
+    parts = {"tree": tree, "listing": '{"tools": []}', "summary": SUMMARY}
     parts |= {name: str(text) for name, text in changes.items() if name in parts}
     header |= {name: value for name, value in changes.items() if name not in parts}
     assert write_index(str(root), "1.0", header, parts)
@@ -33,8 +40,8 @@ def remember(root: Path, **changes: object) -> Index:
     return index
 
 
-def is_warm(root: Path, fingerprint: str = "key") -> bool:
-    return is_unchanged(str(root), open_index(str(root), "1.0"), fingerprint)
+def is_warm(root: Path, key: str = "key") -> bool:
+    return is_unchanged(str(root), open_index(str(root), "1.0"), key)
 
 
 @pytest.fixture
@@ -81,19 +88,19 @@ def test_a_memory_of_another_shape_is_none(root: Path, changes: dict[str, object
 
 
 def test_the_document_says_where_the_project_is_now(root: Path) -> None:
-    text = kept_document(remember(root), '/moved "here"')
+    text = read_document(remember(root), '/moved "here"')
     assert text is not None
     assert json.loads(text) == {"version": 1, "root": '/moved "here"', "tools": []}
-    assert kept_document(remember(root, listing=""), "/") is None
+    assert read_document(remember(root, listing=""), "/") is None
 
 
-def test_the_brief_is_given_as_it_was_kept(root: Path) -> None:
-    assert kept_brief(remember(root)) == ({"stages": []}, True)
+def test_the_summary_is_given_as_it_was_kept(root: Path) -> None:
+    assert read_summary(remember(root)) == ({"stages": []}, True)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
-def test_a_brief_of_another_shape_is_none(root: Path, text: str) -> None:
-    assert kept_brief(remember(root, brief=text)) is None
+def test_a_summary_of_another_shape_is_none(root: Path, text: str) -> None:
+    assert read_summary(remember(root, summary=text)) is None
 
 
 @pytest.mark.parametrize(
@@ -110,9 +117,62 @@ def test_a_brief_of_another_shape_is_none(root: Path, text: str) -> None:
         ("\x9b", False),
     ],
 )
-def test_a_brief_is_clean_only_where_nothing_in_it_could_command_a_terminal(
+def test_a_summary_is_clean_only_where_nothing_in_it_could_command_a_terminal(
     root: Path, doc: str, is_clean: bool
 ) -> None:
     for ascii_only in (True, False):
         text = json.dumps({"doc": doc}, ensure_ascii=ascii_only)
-        assert kept_brief(remember(root, brief=text)) == ({"doc": doc}, is_clean)
+        assert read_summary(remember(root, summary=text)) == ({"doc": doc}, is_clean)
+
+
+def param(name: str, kind: str = "str", *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "type": kind, "required": required}
+
+
+def tool(name: str, *params: dict[str, Any], **changes: object) -> dict[str, Any]:
+    row = {"name": name, "doc": f"Do {name}.", "path": f"src/{name}.py", "disabled": False}
+    return {**row, "params": list(params), "readable": True, **changes}
+
+
+def test_each_tool_is_a_row_in_each_of_its_stages() -> None:
+    stages = [
+        {"name": "one", "tools": ["a", "b"], "configured": True},
+        {"name": "two", "tools": ["a"], "configured": False},
+        {"name": "none", "tools": [], "configured": True},
+    ]
+    document = {
+        "tools": [
+            tool("a", param("x")),
+            tool("b", sources=["src/lib.py"]),
+            tool("c", disabled=True),
+        ],
+        "stages": stages,
+        "errors": [],
+        "warnings": [{"message": "odd"}],
+    }
+    summary = build_summary(document)
+    first = ["a", "Do a.", "src/a.py", "--x STR"]
+    assert summary["stages"] == [
+        ["one", True, [first, ["b", "Do b.", "src/b.py", "", "src/lib.py"]]],
+        ["two", False, [first]],
+    ]
+    assert summary["disabled"] == [["c", "Do c.", "src/c.py", ""]]
+    assert (summary["errors"], summary["warnings"]) == ([], [{"message": "odd"}])
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_a_disabled_tool_of_the_same_name_takes_no_place() -> None:
+    stages = [{"name": "one", "tools": ["a"], "configured": True}]
+    tools = [tool("a"), tool("a", doc="Old.", disabled=True)]
+    summary = build_summary({"tools": tools, "stages": stages, "errors": [], "warnings": []})
+    assert summary["stages"][0][2][0][1] == "Do a."
+
+
+def test_options_are_as_they_must_be_typed() -> None:
+    params = [
+        param("start_date", "date", required=True),
+        param("dry", "bool"),
+        param("mode", "fast|slow"),
+        param("tags", "list[str]"),
+    ]
+    assert options_text(params) == "--start-date DATE*  --dry  --mode fast|slow  --tags LIST[STR]"

@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.discovery.candidates import Candidate
+from discover_orch.discovery.names import build_names
 from discover_orch.discovery.orch_tag import OrchSettings
 from discover_orch.discovery.ordering import (
     AfterEdges,
+    build_flow_edges,
+    build_stages,
     find_cycles,
     find_later_stages,
     order_stages,
     read_after,
-    settle_flow,
 )
-from discover_orch.discovery.tool_names import build_names
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
@@ -46,8 +47,8 @@ def read(
     return read_after(candidates, names, off_names, configured, files)
 
 
-def faults(after: AfterEdges) -> list[str]:
-    return said([problem for _, problem in after.faults])
+def problems(after: AfterEdges) -> list[str]:
+    return said([problem for _, problem in after.problems])
 
 
 def cycles(*candidates: Candidate) -> list[tuple[str, Problem]]:
@@ -59,13 +60,13 @@ def cycles(*candidates: Candidate) -> list[tuple[str, Problem]]:
 def test_an_edge_for_each_tool_that_is_named_once() -> None:
     after = read(tool("a"), tool("b"), tool("c", "t", ("a", "s", "b")), tool("d", "t", ()))
     assert after.edges == {"c": ("a", "b"), "d": ()}
-    assert (after.faults, after.warnings) == ((), ())
+    assert (after.problems, after.warnings) == ((), ())
 
 
 def test_what_after_names_wrongly_is_told_with_its_line_and_costs_only_that_word() -> None:
     after = read(tool("fetch"), tool("parse", after=("fetsch", "fetch")))
     assert after.edges == {"parse": ("fetch",)}
-    assert faults(after) == [
+    assert problems(after) == [
         'parse.py:2: AFTER names "fetsch", which is neither a tool nor a stage'
         ' (did you mean "fetch"?)'
     ]
@@ -79,7 +80,7 @@ def test_a_tag_that_cannot_be_read_is_told() -> None:
         after=Tag(line=2, problem="AFTER is set inside an if"),
         run=RunFacts(line=3),
     )
-    assert faults(read(candidate(facts))) == [
+    assert problems(read(candidate(facts))) == [
         "a.py:2: AFTER is set inside an if"
         ' (write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level)'
     ]
@@ -88,7 +89,7 @@ def test_a_tag_that_cannot_be_read_is_told() -> None:
 def test_a_disabled_tool_in_after_is_a_warning() -> None:
     for word in ("fetch", "tool:fetch", "src.fetch"):
         after = read(tool("parse", after=word), off=("src.fetch",))
-        assert (after.edges, after.faults) == ({"parse": ()}, ())
+        assert (after.edges, after.problems) == ({"parse": ()}, ())
         assert [problem.severity for problem in after.warnings] == ["warning"]
         assert said(after.warnings) == [
             f'parse.py:2: AFTER names "{word}", which is disabled (STAGE = None) ()'
@@ -140,16 +141,16 @@ def test_two_cycles_are_two_problems() -> None:
 def test_data_never_contradicts_after_or_the_stages() -> None:
     rank = {"a": 0, "b": 0, "c": 1}
     before = {"b": ("a",)}
-    assert settle_flow(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
+    assert build_flow_edges(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
     both = flows_of({"a": ("c",), "c": ("a",)})
-    assert settle_flow(both, {}, rank) == {"a": (), "c": ("a",)}
+    assert build_flow_edges(both, {}, rank) == {"a": (), "c": ("a",)}
 
 
 def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
     rank = dict.fromkeys("abc", 0)
     flows = flows_of({"a": ("c",), "b": ("c",)})
     before = {"a": (), "b": ("a",)}
-    kept = settle_flow(flows, before, rank)
+    kept = build_flow_edges(flows, before, rank)
     assert kept == {"a": ("c",), "b": ("c",)}
     (stage,) = order_stages(("s",), (), dict.fromkeys("abc", ("s",)), before, kept)
     assert stage.tools == ("c", "a", "b")
@@ -158,14 +159,14 @@ def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
 def test_data_yields_where_it_and_after_go_round_in_a_circle_over_several_tools() -> None:
     rank = dict.fromkeys("abcd", 0)
     before = {"c": ("b",), "b": ("a",)}
-    kept = settle_flow(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
+    kept = build_flow_edges(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
     assert kept == {"a": (), "c": (), "d": ()}
 
 
 def test_data_that_goes_round_in_a_circle_is_ignored_and_the_rest_of_it_kept() -> None:
     rank = dict.fromkeys("abcd", 0)
     flows = flows_of({"a": ("b",), "b": ("a",), "c": ("a",), "d": ("c",)})
-    assert settle_flow(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
+    assert build_flow_edges(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
 
 
 def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
@@ -178,7 +179,7 @@ def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
         "d": Dataflow(tables_read=("notes",)),
     }
     rank = dict.fromkeys("abcd", 0)
-    assert settle_flow(flows, {}, rank) == {
+    assert build_flow_edges(flows, {}, rank) == {
         "a": ("b",),
         "b": ("c",),
         "c": (),
@@ -188,7 +189,7 @@ def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
 
 def test_tools_of_different_stages_that_update_in_place_keep_their_edge() -> None:
     update = Dataflow(tables_read=("records",), tables_written=("records",))
-    kept = settle_flow({"a": update, "b": update}, {}, {"a": 0, "b": 1})
+    kept = build_flow_edges({"a": update, "b": update}, {}, {"a": 0, "b": 1})
     assert kept == {"a": (), "b": ("a",)}
 
 
@@ -220,7 +221,7 @@ def test_whatever_the_data_an_order_exists_that_keeps_after(
         )[:1]
         for module in "abcdef"
     }
-    kept = settle_flow(flows_of(flow), before, rank)
+    kept = build_flow_edges(flows_of(flow), before, rank)
     names = ("0", "1", "2")
     stages_of = {module: (str(rank[module]),) for module in "abcdef"}
     for stage in order_stages(names, (), stages_of, before, kept):
@@ -238,3 +239,24 @@ def test_in_a_stage_the_smallest_path_of_those_that_may_goes_next() -> None:
         ("s", ("b", "c", "a"), False),
         ("t", ("d", "b"), True),
     ]
+
+
+def test_configured_stages_come_first_and_stay_though_they_are_empty() -> None:
+    found = build_stages({"a": ["zeta"], "b": ["alpha"]}, {}, ("render", "zeta"))
+    assert found == ("render", "zeta", "alpha")
+
+
+def test_unlisted_stages_follow_as_after_asks_then_by_name() -> None:
+    stages_of = {"f": ["zeta"], "g": ["alpha"], "h": ["beta"]}
+    assert build_stages(stages_of, {}, ()) == ("alpha", "beta", "zeta")
+    assert build_stages(stages_of, {"g": ("f",)}, ()) == ("beta", "zeta", "alpha")
+
+
+def test_a_tool_of_both_stages_puts_them_in_no_order() -> None:
+    stages_of = {"f": ["a", "b"], "g": ["b"]}
+    assert build_stages(stages_of, {"g": ("f",), "f": ("g",)}, ()) == ("a", "b")
+
+
+def test_two_stages_that_ask_for_each_other_go_by_name() -> None:
+    stages_of = {"f": ["a"], "g": ["b"], "h": ["a"], "i": ["b"]}
+    assert build_stages(stages_of, {"f": ("g",), "i": ("h",)}, ()) == ("a", "b")

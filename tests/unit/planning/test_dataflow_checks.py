@@ -5,8 +5,7 @@ from __future__ import annotations
 from discover_orch.discovery.registry import build_registry
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.planning.dataflow_checks import review_flow
-from discover_orch.source.facts import ModuleFacts
-from discover_orch.source.scan import Scan
+from discover_orch.source.facts import ModuleFacts, Scan
 from tests.support.values import make_facts, make_project, said
 
 

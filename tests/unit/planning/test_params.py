@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from discover_orch.config.project import ParamDefault, Project
-from discover_orch.discovery.tool_names import build_names
+from discover_orch.discovery.names import build_names
 from discover_orch.planning.params import GivenParams, KeyValue, same, value_for
 from tests.support.values import make_param, make_project, make_tool
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from discover_orch import __version__
-from discover_orch.discovery.listing_cache import is_unchanged, kept_brief, kept_document
+from discover_orch.discovery.listing_cache import is_unchanged, read_document, read_summary
 from discover_orch.model.errors import DiscoveryError, EmptyError, ProjectError, UsageError
 from discover_orch.planning import project_view
 from discover_orch.planning.params import GivenParams
@@ -223,7 +223,7 @@ def test_another_database_wins_and_says_where_it_came_from(tmp_path: Path) -> No
 def is_known(root: Path, view: ProjectView) -> bool:
     index = open_index(str(root), __version__)
     assert index is not None
-    key = index.header["fingerprint"]
+    key = index.header["key"]
     assert isinstance(key, str)
     return is_unchanged(view.project.root, index, key)
 
@@ -232,10 +232,10 @@ def test_what_was_listed_is_remembered_as_it_was(tmp_path: Path) -> None:
     document = project_view.listing(at(tmp_path))
     index = open_index(str(tmp_path), __version__)
     assert index is not None
-    kept = kept_document(index, str(tmp_path))
+    kept = read_document(index, str(tmp_path))
     assert kept is not None
     assert json.loads(kept) == document
-    assert kept_brief(index) is not None
+    assert read_summary(index) is not None
 
 
 def test_the_index_is_written_where_something_has_changed_and_only_there(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, EmptyError, ExitCode, UsageError
 from discover_orch.planning.selection import Selection, TypedAt, complete, select
-from discover_orch.source.scan import PassedOver
+from discover_orch.source.facts import PassedOver
 from tests.support.values import ROOT, make_broken, make_conf, make_facts, make_registry, said
 
 STAGES = ("ingest", "analyze", "render")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from discover_orch.discovery.brief import read_brief
+from discover_orch.discovery.listing_cache import build_summary
 from discover_orch.render import listing
 from discover_orch.render.style import Style
 
@@ -21,7 +21,7 @@ def tool(name: str, *params: dict[str, Any], **changes: object) -> dict[str, Any
 
 
 def listing_text(document: dict[str, Any], style: Style, *, verbose: bool = False) -> str:
-    return listing.listing_text(read_brief(document), style, verbose=verbose)
+    return listing.listing_text(build_summary(document), style, verbose=verbose)
 
 
 def document(
@@ -121,6 +121,6 @@ def test_sources_stand_below_their_tool() -> None:
 
 
 def test_what_is_clean_already_is_shown_as_it_is() -> None:
-    brief = read_brief(document(tool("a"), tool("old", disabled=True), one=["a"]))
+    brief = build_summary(document(tool("a"), tool("old", disabled=True), one=["a"]))
     whole = listing.listing_text(brief, WIDE)
     assert listing.listing_text(brief, WIDE, is_clean=True) == whole

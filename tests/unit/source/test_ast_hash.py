@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.ast_hash import effect_of, meaning_of
+from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from tests.support.project_builder import clean_environment
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
@@ -60,7 +60,7 @@ def test_small_texts_fall_into_the_same_classes_as_by_dump() -> None:
     for text in PARSED:
         tree = read(text)
         by_dump.setdefault(ast.dump(tree), set()).add(text)
-        by_meaning.setdefault(meaning_of(tree), set()).add(text)
+        by_meaning.setdefault(hash_module(tree), set()).add(text)
     assert sorted(map(sorted, by_meaning.values())) == sorted(map(sorted, by_dump.values()))
     assert len(by_dump) > 150
 
@@ -68,7 +68,7 @@ def test_small_texts_fall_into_the_same_classes_as_by_dump() -> None:
 @given(st.lists(st.sampled_from(PARSED), max_size=4), st.lists(st.sampled_from(PARSED), max_size=4))
 def test_pairs_agree_with_dump(one: list[str], other: list[str]) -> None:
     first, second = read("\n".join(one)), read("\n".join(other))
-    assert (meaning_of(first) == meaning_of(second)) == (ast.dump(first) == ast.dump(second))
+    assert (hash_module(first) == hash_module(second)) == (ast.dump(first) == ast.dump(second))
 
 
 constants = st.one_of(
@@ -81,29 +81,29 @@ constants = st.one_of(
 def test_constants_are_told_apart_as_dump_does(one: object, other: object) -> None:
     first = ast.Module(body=[ast.Expr(value=ast.Constant(value=one))], type_ignores=[])  # type: ignore[arg-type]
     second = ast.Module(body=[ast.Expr(value=ast.Constant(value=other))], type_ignores=[])  # type: ignore[arg-type]
-    assert (meaning_of(first) == meaning_of(second)) == (ast.dump(first) == ast.dump(second))
+    assert (hash_module(first) == hash_module(second)) == (ast.dump(first) == ast.dump(second))
 
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_layout_does_not_count(name: str) -> None:
     text = (LIBRARY / name).read_text(encoding="utf-8")
-    meaning = meaning_of(read(text))
+    meaning = hash_module(read(text))
     tree = read(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant):
             node.kind = None
-    assert meaning_of(read(ast.unparse(tree))) == meaning_of(tree)
+    assert hash_module(read(ast.unparse(tree))) == hash_module(tree)
     lines = text.replace("\r\n", "\n").split("\n")
-    assert meaning_of(read("# first\n\n" + text + "\n\n# last")) == meaning
-    assert meaning_of(read("if 1:\n    pass\n" + text)) != meaning
-    assert meaning_of(read("\r\n".join(lines))) == meaning
+    assert hash_module(read("# first\n\n" + text + "\n\n# last")) == meaning
+    assert hash_module(read("if 1:\n    pass\n" + text)) != meaning
+    assert hash_module(read("\r\n".join(lines))) == meaning
 
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_small_edits_count_exactly_where_dump_says_so(name: str) -> None:
     text = (LIBRARY / name).read_text(encoding="utf-8")
     tree = read(text)
-    meaning, dump = meaning_of(tree), ast.dump(tree)
+    meaning, dump = hash_module(tree), ast.dump(tree)
     chance = random.Random(name)
     tried = 0
     while tried < 60:
@@ -115,12 +115,12 @@ def test_small_edits_count_exactly_where_dump_says_so(name: str) -> None:
         except (SyntaxError, ValueError):
             continue
         tried += 1
-        assert (meaning_of(other) == meaning) == (ast.dump(other) == dump), (position, piece)
+        assert (hash_module(other) == meaning) == (ast.dump(other) == dump), (position, piece)
 
 
 def test_the_meaning_is_the_same_in_each_process() -> None:
     text = "def f(a: int = 1) -> str:\n    return {b'x': 'y', **a}\n"
-    program = f"import ast; from discover_orch.source.ast_hash import *; print(meaning_of(ast.parse({text!r})))"
+    program = f"import ast; from discover_orch.source.ast_hash import *; print(hash_module(ast.parse({text!r})))"
     said = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -131,17 +131,17 @@ def test_the_meaning_is_the_same_in_each_process() -> None:
         ).stdout.strip()
         for number in ("1", "2")
     }
-    assert said == {meaning_of(read(text))}
+    assert said == {hash_module(read(text))}
 
 
 def test_a_tree_may_be_deep_and_a_number_long() -> None:
-    assert meaning_of(read("x = " + "+".join("a" * 900))) != meaning_of(read("x = a"))
+    assert hash_module(read("x = " + "+".join("a" * 900))) != hash_module(read("x = a"))
     node: ast.expr = ast.Name(id="a", ctx=ast.Load())
     for _ in range(50_000):
         node = ast.UnaryOp(op=ast.Not(), operand=node)
-    assert len(meaning_of(ast.Module(body=[ast.Expr(value=node)], type_ignores=[]))) == 32
+    assert len(hash_module(ast.Module(body=[ast.Expr(value=node)], type_ignores=[]))) == 32
     number = "0x" + "f" * 6000
-    assert meaning_of(read(number)) == meaning_of(read(f"({number})"))
+    assert hash_module(read(number)) == hash_module(read(f"({number})"))
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_a_tree_may_be_deep_and_a_number_long() -> None:
     ],
 )
 def test_how_a_tool_is_run_has_no_effect(one: str, other: str, is_same: bool) -> None:
-    assert (effect_of(read(one)) == effect_of(read(other))) == is_same
-    assert meaning_of(read(one)) != meaning_of(read(other))
+    assert (hash_behaviour(read(one)) == hash_behaviour(read(other))) == is_same
+    assert hash_module(read(one)) != hash_module(read(other))
 
 
 @given(st.sampled_from(PARSED))
 def test_without_the_tag_the_effect_is_the_meaning(text: str) -> None:
-    assert effect_of(read(text)) == meaning_of(read(text))
+    assert hash_behaviour(read(text)) == hash_module(read(text))

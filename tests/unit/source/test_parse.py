@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from discover_orch.model.errors import Problem
 from discover_orch.source.parse import (
-    FAILURES,
+    PARSE_ERRORS,
+    build_problem,
+    can_parse,
     first_bad_line,
-    is_sound,
+    ignore_warnings,
     parse,
-    quiet,
-    read_problem,
 )
 
 
 def refused(data: bytes) -> Problem:
     """The problem of a file that does not parse."""
-    with quiet(), pytest.raises(FAILURES) as caught:
+    with ignore_warnings(), pytest.raises(PARSE_ERRORS) as caught:
         parse(data)
-    return read_problem(caught.value, data, "src/a.py")
+    return build_problem(caught.value, data, "src/a.py")
 
 
 def told(data: bytes) -> str:
@@ -50,7 +50,7 @@ SOUND = [
 @pytest.mark.parametrize("data", SOUND)
 def test_what_python_compiles_gives_the_tree_that_it_gives(data: bytes) -> None:
     assert ast.dump(parse(data)) == ast.dump(ast.parse(data))
-    assert is_sound(data)
+    assert can_parse(data)
 
 
 @pytest.mark.parametrize("text", ["return 1", "def f(a, a): 0", "x = *a", "f(a=1, a=2)", "break"])
@@ -64,7 +64,7 @@ def test_no_warning_leaves_and_none_is_made_an_error() -> None:
     data = b"x = '\\d'\nassert (x, 'always true')\ny = 1 is 1\n"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with quiet():
+        with ignore_warnings():
             parse(data)
         with pytest.raises(SyntaxError):
             parse(data)
@@ -108,12 +108,12 @@ def test_every_problem_says_how_to_mend_it(data: bytes) -> None:
 
 def test_a_line_that_the_file_does_not_have_is_never_told() -> None:
     error = SyntaxError("odd", ("", 99, 1, "", None, None))
-    assert str(read_problem(error, b"x = 1\ny = 2\n", "a.py").location) == "a.py:3"
-    assert str(read_problem(SyntaxError("odd"), b"", "a.py").location) == "a.py:1"
+    assert str(build_problem(error, b"x = 1\ny = 2\n", "a.py").location) == "a.py:3"
+    assert str(build_problem(SyntaxError("odd"), b"", "a.py").location) == "a.py:1"
 
 
 def test_text_of_the_error_becomes_one_line_that_can_be_written() -> None:
-    found = read_problem(SyntaxError("odd\n  thing\udcff\u202e"), b"x", "a.py")
+    found = build_problem(SyntaxError("odd\n  thing\udcff\u202e"), b"x", "a.py")
     assert found.message == "not valid Python: odd thing\\udcff\\u202e"
 
 
@@ -128,17 +128,17 @@ def test_the_first_bad_line_is_that_of_the_statement_that_spoils_it(
 
 @given(st.binary(max_size=40) | st.text("x=()'\"#\n\r \t\\:defif", max_size=30).map(str.encode))
 def test_any_bytes_give_a_tree_or_one_problem_with_a_line_of_theirs(data: bytes) -> None:
-    with quiet():
+    with ignore_warnings():
         try:
             compile(data, "<module>", "exec", dont_inherit=True)
             is_compiled = True
-        except FAILURES:
+        except PARSE_ERRORS:
             is_compiled = False
         try:
             parse(data)
-        except FAILURES as error:
+        except PARSE_ERRORS as error:
             assert not is_compiled
-            problem = read_problem(error, data, "a.py")
+            problem = build_problem(error, data, "a.py")
             assert problem.location is not None
             assert problem.location.line in range(1, len(data.splitlines()) + 2)
         else:

@@ -20,7 +20,6 @@ from discover_orch.source.facts import (
     Tag,
     UnknownType,
 )
-from discover_orch.source.facts_rows import from_row, to_row
 from discover_orch.source.read_module import read_conf, read_module, read_near_miss
 
 CASES = sorted((Path(__file__).parent.parent.parent / "cases" / "discovery").glob("*.py"))
@@ -273,7 +272,6 @@ def test_conf_gives_connection_and_marked_functions() -> None:
     assert conf.connection_line == 5
     found = {resource.name: resource.needs for resource in conf.resources}
     assert found == {"http": (("conn", False), ("retries", True)), "cache": (), "third": ()}
-    assert from_row(to_row(conf)) == conf
 
 
 @pytest.mark.parametrize(

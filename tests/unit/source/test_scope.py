@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from discover_orch.model.tool import EnumChoice
 from discover_orch.source.facts import NameRef
-from discover_orch.source.scope import Scope, Unreadable
+from discover_orch.source.scope import ModuleScope, Unreadable
 
 
-def scope_of(text: str, module: str = "src.tools", *, is_package: bool = False) -> Scope:
-    return Scope(ast.parse(text), module, is_package)
+def scope_of(text: str, module: str = "src.tools", *, is_package: bool = False) -> ModuleScope:
+    return ModuleScope(ast.parse(text), module, is_package)
 
 
 def expression(text: str) -> ast.expr:

@@ -8,7 +8,7 @@ import pytest
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.facts import EnumRef, NameRef, RunFacts, UnknownType
-from discover_orch.source.scope import Scope
+from discover_orch.source.scope import ModuleScope
 from discover_orch.source.signature import TypeFacts, read_function
 
 HEAD = """
@@ -42,7 +42,7 @@ def function(text: str) -> RunFacts:
     tree = ast.parse(HEAD + text)
     last = tree.body[-1]
     assert isinstance(last, (ast.FunctionDef, ast.AsyncFunctionDef))
-    return read_function(last, Scope(tree, "src.tool"))
+    return read_function(last, ModuleScope(tree, "src.tool"))
 
 
 def annotated(text: str) -> TypeFacts:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from discover_orch.discovery.ordering import Stage
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.stages import Stage
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.affected import (
