@@ -117,7 +117,8 @@ def test_each_broken_file_is_one_line_and_hides_nothing(project: Project, orch: 
             "src/cookie.py": "# coding: klingon\nSTAGE = 'a'\n",
             "src/null.py": "STAGE = 'a'\nX = '\0'\n",
             "src/syntax.py": "STAGE = 'a'\ndef run(:\n",
-            "src/conflict.py": "            "src/deep.py": "STAGE = 'a'\nX = " + "(" * 3000 + ")" * 3000 + "\n",
+            "src/conflict.py": "<<<<<<< HEAD\nSTAGE = 'a'\n=======\nSTAGE = 'b'\n>>>>>>> x\n",
+            "src/deep.py": "STAGE = 'a'\nX = " + "(" * 3000 + ")" * 3000 + "\n",
             "src/deeper.py": "STAGE = 'a'\nX = " + "-" * 100_000 + "1\n",
             "src/large.py": "STAGE = 'a'\n" + "#" * 2_100_000,
             "src/wordless.py": "def broken(:\n",
@@ -164,7 +165,6 @@ def test_control_codes_in_the_users_text_never_reach_the_terminal(
         assert "\x07" not in orch(*words).out, words
 
 
-<<<<<<< HEAD
 def test_a_constant_of_orchconf_gives_a_stage_at_every_look(project: Project, orch: Orch) -> None:
     files = {"src/x.py": "from orchconf import S\nSTAGE = S\ndef run(): ...\n"}
     project({**files, "orchconf.py": "S = 'ingest'\ndef get_connection(): ...\n"})
