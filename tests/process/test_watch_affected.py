@@ -303,7 +303,8 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize(
-    ("what", "scope"), zip(OUTPUTS, itertools.cycle(["stage", "tool", "downstream"]), strict=False)
+    ("what", "scope"),
+    [*zip(OUTPUTS, itertools.cycle(["stage", "tool", "downstream"]), strict=False)],
 )
 def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: str) -> None:
     writer, reader = OUTPUTS[what]
