@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from discover_orch.execution.worker_exit import WorkerDied
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 SEGFAULT = "import ctypes\ndef run():\n    print('before')\n    ctypes.string_at(0)\n"
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from discover_orch.model.observation import Observation, listing_hash
 from discover_orch.worker.protocol import StepFinished
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 SETUP = """
 def run(conn):

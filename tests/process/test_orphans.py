@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 from tests.support.project_builder import clean_environment
 from tests.support.running import find_marked, is_gone
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere only process groups are ended"

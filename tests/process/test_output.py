@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 
 from discover_orch.execution.transcript import Output
 from discover_orch.worker.protocol import Finish, StepFinished
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 
 def test_each_line_comes_when_it_is_printed(project: Project) -> None:

@@ -6,17 +6,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 
 from discover_orch.execution.supervisor import Event
 from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Closed, Declined, Finish, StepFinished, StepStarted
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 SLOW = """
 import time

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from discover_orch.execution.worker_exit import WorkerEnded
 from discover_orch.worker.protocol import Finish
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 
 def test_a_thread_that_never_ends_is_named_and_killed_after_two_seconds(project: Project) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 import pytest
 
 from discover_orch.worker.protocol import StepFinished
+from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-Project = Callable[[Mapping[str, str | bytes]], Path]
 
 
 def tool(body: str, fails: bool = False) -> str:
@@ -60,24 +58,14 @@ def test_a_tool_that_succeeds_is_committed_before_the_next_begins(project: Proje
     [
         "conn.execute('INSERT INTO t VALUES (2)')",
         "conn.execute('CREATE TABLE u (a)')",
-        "conn.execute('DROP TABLE t')",
-        "conn.execute('ALTER TABLE t ADD COLUMN b')",
-        "conn.execute('CREATE INDEX i ON t (a)')",
-        "conn.executemany('INSERT INTO t VALUES (?)', [(2,), (3,)])",
-        "conn.cursor().execute('CREATE TABLE u AS SELECT 1 AS a')",
         "conn.cursor().executemany('INSERT INTO t VALUES (?)', [(2,), (3,)])",
-        "conn.execute('WITH x AS (SELECT 7) INSERT INTO t SELECT * FROM x')",
-        "conn.execute('REPLACE INTO t VALUES (4)')",
-        "conn.execute('/* why */ -- so\\n CREATE TABLE u (a)')",
         "conn.execute('PRAGMA user_version = 9')",
         "conn.execute('SAVEPOINT a')\nconn.execute('CREATE TABLE u (a)')\nconn.execute('RELEASE a')",
         "conn.execute('BEGIN IMMEDIATE')\nconn.execute('INSERT INTO t VALUES (2)')",
-        "conn.execute('BEGIN')\nconn.execute('ROLLBACK')\nconn.execute('CREATE TABLE u (a)')",
         "conn.rollback()\nconn.execute('CREATE TABLE u (a)')",
         "with conn:\n    conn.execute('CREATE TABLE u (a)')\n    raise KeyError('in it')",
         "import sqlite3\nclass C(sqlite3.Cursor): pass\nconn.cursor(C).execute('CREATE TABLE u (a)')",
         "conn.isolation_level = 'EXCLUSIVE'\nconn.execute('CREATE TABLE u (a)')",
-        "list(conn.execute('SELECT * FROM t'))\nconn.execute('CREATE TABLE u (a)')",
     ],
 )
 def test_what_a_failed_tool_changed_is_rolled_back(project: Project, body: str) -> None:
@@ -114,12 +102,7 @@ def dump(root: Path) -> list[object]:
         ("conn.execute('CREATE TABLE t (a)')\nconn.commit()", "commit()"),
         ("with conn:\n    conn.execute('CREATE TABLE t (a)')", "with conn:"),
         ("conn.executescript('CREATE TABLE t (a);')", "executescript()"),
-        ("conn.cursor().executescript('CREATE TABLE t (a);')", "executescript()"),
         ("conn.execute('CREATE TABLE t (a)')\nconn.execute('COMMIT')", "COMMIT"),
-        (
-            "conn.execute('BEGIN')\nconn.execute('CREATE TABLE t (a)')\nconn.execute('END')",
-            "COMMIT",
-        ),
     ],
 )
 def test_a_tool_that_commits_by_itself_keeps_that_and_a_note_says_so(

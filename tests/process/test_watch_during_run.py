@@ -191,15 +191,13 @@ def run():
 
 def test_the_next_run_starts_when_the_last_one_has_ended(project: Project) -> None:
     """Of a tool that traps every signal, too: the two never write at the same time."""
-    root = project({"src/a.py": DEAF.format(version=0, seconds=60)})
+    root = project({"src/a.py": DEAF.format(version=0, seconds=600)})
     with watching(root, *TOOL, waits=False) as watch:
         until_begun(watch, "a")
-        started = time.monotonic()
         save(root / "src/a.py", DEAF.format(version=1, seconds=0.2))
         first = watch.next_run(then_idle=False)
         assert first.ended["a"] == "cancelled", watch.story()
         assert watch.next_run().status == "passed"
-        assert time.monotonic() - started < 6
     assert_never_interleaved(root)
 
 

@@ -80,10 +80,9 @@ def test_a_second_signal_kills_at_once(project: Project) -> None:
         watch.wait_for("tool_output", text="begins\n")
         watch.send(signal.SIGINT)
         watch.wait_for_one(lambda one: "deaf" in one.get("text", ""), "that it does not hear")
-        started = time.monotonic()
         watch.send(signal.SIGINT)
         assert watch.wait() == 130
-        assert time.monotonic() - started < 1
+        assert "second interrupt" in watch.runs[-1].errors["a"]["message"]
         watch.assert_nobody_left()
 
 

@@ -78,9 +78,9 @@ def test_a_mark_at_the_end_of_an_endless_line_is_found() -> None:
 def test_it_keeps_up_with_300_000_lines_a_second() -> None:
     data = b"".join(b"%d a line of some length, as a tool writes it\n" % n for n in range(300_000))
     splitter = Splitter(MARK)
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone, whatever else runs
     pieces = [splitter.feed(data[at : at + 65_536]) for at in range(0, len(data), 65_536)]
-    taken = time.perf_counter() - started
+    taken = time.process_time() - started
     assert (
         sum(text.count("\n") for found in pieces for text in found if isinstance(text, str))
         == 300_000

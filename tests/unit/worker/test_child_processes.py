@@ -77,5 +77,5 @@ assert find_children(os.getpid()) == set()
 def test_a_sweep_keeps_its_deadline(family: subprocess.Popen[str]) -> None:
     started = time.monotonic()
     sweep(find_children(os.getpid()), started)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert family.poll() is None
