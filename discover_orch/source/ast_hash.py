@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import marshal
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Callable, Sequence
 from operator import attrgetter, is_
+
+from discover_orch.model.digest import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

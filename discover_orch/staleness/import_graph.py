@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import sys
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import CONF, PythonPath
 from discover_orch.discovery.tree import ABSENT, signature_of
+from discover_orch.model.digest import blake2b
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
