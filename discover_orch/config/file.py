@@ -1,8 +1,7 @@
-"""The door to the configuration file: finds the root, reads `orch.toml` or `pyproject.toml`.
+"""Finds the project's root and reads its configuration, `orch.toml` or `[tool.orch]` in `pyproject.toml`.
 
-In: where the user stands, `-C`, the environment. Out: a `Project` and warnings, or a `ProjectError`
-that carries everything that is wrong, with `path:line`. A warm `orch list` calls only `find_root`,
-`read_config_bytes`, `config_key` and `resolve_packages`, so these import no TOML parser as a rule.
+Gives a `Project` and warnings, or raises a `ProjectError` with all problems. A warm `orch list` calls only
+`find_root`, `read_config_bytes`, `config_key` and `resolve_packages`: these load no TOML parser as a rule.
 """
 
 from __future__ import annotations
@@ -10,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache, partial
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
-from discover_orch.config.validation import KeyPath, printable
+from discover_orch.config.validation import KeyPath, ReadLines, printable
+from discover_orch.model.digest import blake2b
 from discover_orch.model.errors import Location, Problem, ProjectError, nearest
 
 OWN_FILE = "orch.toml"
@@ -22,15 +23,6 @@ SHARED_TABLE = ("tool", "orch")
 # The root, which is absolute; the name of the file in it that counts, if any; the name of one
 # beside it that does not count because of it.
 FoundConfig = tuple[str, str | None, str | None]
-
-
-def read_project(
-    start: str, explicit: str | None, environ: Mapping[str, str]
-) -> tuple[Project, tuple[Problem, ...]]:
-    """The project around `start`, or exactly in `explicit` (`-C`), and the warnings about it."""
-    found = find_root(start, explicit)
-    root, config, _ = found
-    return build_project(found, read_config_bytes(root, config), environ)
 
 
 def find_root(start: str, explicit: str | None = None) -> FoundConfig:
@@ -70,15 +62,12 @@ def read_config_bytes(root: str, config: str | None) -> bytes:
 
 def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> str:
     """Equal as long as the configuration is; may be kept on disk, since no value shows in it."""
-    # What importlib.util.source_hash calls: 64 bits of SipHash without an import that takes 5 ms.
-    from _imp import source_hash
-
     names = [DATABASE_VARIABLE, *(name for name in environ if name.startswith(VARIABLE_PREFIX))]
     variables = "\0".join(f"{name}={environ.get(name, '')}" for name in sorted(names))
     parts = (repr(found).encode(), data, variables.encode(errors="surrogateescape"))
     # The lengths keep a text that moves from one part to the next from looking the same.
     framed = b"".join(b"%d:%b" % (len(part), part) for part in parts)
-    return source_hash(0, framed).hex()
+    return blake2b(framed, digest_size=8).hexdigest()
 
 
 def build_project(
@@ -87,28 +76,26 @@ def build_project(
     """The project that these bytes describe, its packages checked, and the warnings about it."""
     root, config, ignored = found
     table: Mapping[str, object] = {}
-    lines: Mapping[KeyPath, int] = {}
+    read_lines: ReadLines = dict
     if config is not None:
         text = _decode(config, data)
         table = _parse(config, text)
         prefix = () if config == OWN_FILE else SHARED_TABLE
-        lines = find_lines(text, table, prefix)
         for key in prefix:
             inner = table[key]
             if not isinstance(inner, Mapping):
-                message = "tool.orch must be a table"
                 raise _error(
                     "wrong-type",
-                    message,
+                    "tool.orch must be a table",
                     "write [tool.orch] above the settings",
                     Location(path=config),
                 )
             table = inner
-        lines = {path[len(prefix) :]: line for path, line in lines.items()}
+        read_lines = cache(partial(find_lines, text, prefix))
     project, problems = Project.from_table(
-        table, root=root, config=config, environ=environ, lines=lines
+        table, root=root, config=config, environ=environ, read_lines=read_lines
     )
-    _, missing = _find_packages(project, lines.get(("packages",)))
+    _, missing = _find_packages(project, read_lines)
     if ignored:
         message = f"[tool.orch] in {ignored} is ignored: {config} stands beside it"
         hint = "keep the settings in one of the two"
@@ -129,29 +116,10 @@ def build_project(
 
 def resolve_packages(project: Project) -> tuple[str, ...]:
     """The absolute folders to scan, as configured; no `src` is fine where none was named."""
-    folders, problems = _find_packages(project, None)
+    folders, problems = _find_packages(project, partial(_read_lines, project))
     if problems:
-        line = _read_line(project, ("packages",))
-        raise ProjectError(*_find_packages(project, line)[1])
+        raise ProjectError(*problems)
     return folders
-
-
-def find_lines(text: str, table: Mapping[str, object], under: KeyPath = ()) -> dict[KeyPath, int]:
-    """The line of each key and header below `under`, which `tomllib` does not tell.
-
-    `text` is the valid TOML that `table` was read from. What is written inside an inline table or
-    an array of tables has no entry of its own. A path that is not in `table` would be a mistake of
-    this function's, and is dropped: no line is better than a wrong one.
-    """
-    found: dict[KeyPath, int] = {}
-    for path, line in _statements(text.replace("\r\n", "\n")):
-        for length in range(len(under) or 1, len(path) + 1):
-            found.setdefault(path[:length], line)
-    return {
-        path: line
-        for path, line in found.items()
-        if path[: len(under)] == under and _is_in(table, path)
-    }
 
 
 # The file.
@@ -231,11 +199,11 @@ def _check_folder(typed: str, folder: str) -> None:
 
 
 def _find_packages(
-    project: Project, line: int | None
+    project: Project, read_lines: ReadLines
 ) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     origin = project.origins.get("packages")
-    location = Location(path=origin, line=line) if origin and origin == project.config else None
-    setting = "packages" if location else "ORCH_PACKAGES"
+    is_in_file = origin is not None and origin == project.config
+    setting = "packages" if is_in_file else "ORCH_PACKAGES"
     roots = [os.path.normpath(os.path.join(project.root, path)) for path in project.pythonpath]
     folders: list[str] = []
     problems: list[Problem] = []
@@ -261,6 +229,9 @@ def _find_packages(
         else:
             folders.append(folder)
             continue
+        location = None
+        if is_in_file and origin:
+            location = Location(path=origin, line=read_lines().get(("packages",)))
         problems.append(Problem(code=code, message=message, hint=hint, location=location))
     return tuple(dict.fromkeys(folders)), tuple(problems)
 
@@ -303,74 +274,59 @@ def _relative(folder: str, root: str) -> str:
     return os.path.relpath(folder, root).replace(os.sep, "/")
 
 
-def _read_line(project: Project, path: KeyPath) -> int | None:
-    """The line of a key of a project that was not read now, only needed to tell an error."""
-    if project.config is None:
-        return None
-    prefix = () if project.config == OWN_FILE else SHARED_TABLE
-    try:
-        text = _decode(project.config, read_config_bytes(project.root, project.config))
-        return find_lines(text, _parse(project.config, text), prefix).get((*prefix, *path))
-    except ProjectError:
-        return None
-
-
 # Lines.
 
 
-def _statements(text: str) -> Iterator[tuple[KeyPath, int]]:
-    """The path and the line of each header and each `key =` outside of values."""
-    part = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-    keys = rf"{part}(?:[ \t]*\.[ \t]*{part})*"
-    gap = re.compile(r"(?:[ \t\n]+|#[^\n]*)*")
-    statement = re.compile(rf"(\[\[?)[ \t]*({keys})[ \t]*\]\]?|({keys})[ \t]*=")
-    value = re.compile(
-        r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}'
-        r"|'''(?:[^']|'(?!''))*'{3,5}"
-        r'|"(?:[^"\\\n]|\\.)*"'
-        r"|'[^'\n]*'"
-        r"|\#[^\n]*|[\[\]{}\n]|[^\"'\#\[\]{}\n]+",
-        re.DOTALL,
-    )
+def find_lines(text: str, prefix: KeyPath = ()) -> dict[KeyPath, int]:
+    """The line of each key and header below the table `prefix`, which is left out of the paths.
+
+    `tomllib` does not tell lines. So `text`, which is valid TOML, is parsed one statement at a time: a statement ends
+    with the first line after which it parses. Keys of an inline table have the line of its statement; what is in an
+    array of tables has none.
+    """
+    import tomllib
+
+    found: dict[KeyPath, int] = {}
     section: KeyPath | None = ()
-    line, counted, position = 1, 0, 0
-    while True:
-        position = gap.match(text, position).end()  # type: ignore[union-attr]  # matches nothing too
-        match = statement.match(text, position)
-        if match is None:
-            return
-        line += text.count("\n", counted, position)
-        counted = position
-        position = match.end()
-        path = _key_path(part, match[2] or match[3])
-        if match[1]:
-            section = path if match[1] == "[" else None
-            path = section
-        else:
-            path = None if section is None or path is None else section + path
-            depth = 0
-            while token := value.match(text, position):
-                position = token.end()
-                depth += (token[0] in ("[", "{")) - (token[0] in ("]", "}"))
-                if token[0] == "\n" and depth == 0:
-                    break
-        if path is not None:
-            yield path, line
+    statement: list[str] = []
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        statement.append(line)
+        try:
+            paths = list(_key_paths(tomllib.loads("\n".join(statement))))
+        except tomllib.TOMLDecodeError:
+            continue  # its value goes on in the next line
+        start, head = number + 1 - len(statement), statement[0].lstrip()
+        statement = []
+        if head.startswith("["):
+            section = None if head.startswith("[[") else paths[-1]
+        elif section:
+            paths = [(*section, *path) for path in paths]
+        if section is not None:
+            for path in paths:
+                found.setdefault(path, start)
+    size = len(prefix)
+    return {path[size:]: line for path, line in found.items() if path[:size] == prefix}
 
 
-def _key_path(part: str, keys: str) -> KeyPath | None:
-    """The parts of a dotted key; None for one with escapes, which nobody writes here."""
-    if "\\" in keys:
-        return None
-    return tuple(key[1:-1] if key[0] in "\"'" else key for key in re.findall(part, keys))
+def _key_paths(table: Mapping[str, object], above: KeyPath = ()) -> Iterator[KeyPath]:
+    """Of the keys of a table and of the tables in it, the outer ones first."""
+    for key, value in table.items():
+        path = (*above, key)
+        yield path
+        if isinstance(value, dict):
+            yield from _key_paths(value, path)
 
 
-def _is_in(table: object, path: KeyPath) -> bool:
-    for key in path:
-        if not isinstance(table, Mapping) or key not in table:
-            return False
-        table = table[key]
-    return True
+def _read_lines(project: Project) -> Mapping[KeyPath, int]:
+    """The lines of a project whose file was not read now."""
+    if project.config is None:
+        return {}
+    try:
+        text = _decode(project.config, read_config_bytes(project.root, project.config))
+        _parse(project.config, text)
+    except ProjectError:
+        return {}
+    return find_lines(text, () if project.config == OWN_FILE else SHARED_TABLE)
 
 
 def _error(code: str, message: str, hint: str, location: Location | None = None) -> ProjectError:

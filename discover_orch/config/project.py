@@ -17,9 +17,9 @@ from msgspec import Struct, field
 
 from discover_orch.config.validation import (
     InvalidSetting,
-    KeyPath,
     Kind,
     RawSetting,
+    ReadLines,
     SettingReader,
     Texts,
     count,
@@ -99,14 +99,14 @@ class Project(Struct, frozen=True, kw_only=True):
         root: str,
         config: str | None = None,
         environ: Mapping[str, str] | None = None,
-        lines: Mapping[KeyPath, int] | None = None,
+        read_lines: ReadLines = dict,
     ) -> tuple[Project, tuple[Problem, ...]]:
         """The project, and what is wrong with it; a key with a wrong value keeps its default.
 
-        `lines` are those of the keys in the file, by their path below the table. Never raises.
+        `read_lines` gives the lines of the keys in the file, by their path below the table. Never raises.
         """
         environ = environ or {}
-        reader = SettingReader(config, lines)
+        reader = SettingReader(config, read_lines)
         given = _from_file(reader, table, config) | _from_environment(reader, environ)
         values: dict[str, Any] = {}
         for key, (_, rule) in KEYS.items():

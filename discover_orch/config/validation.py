@@ -19,6 +19,7 @@ from discover_orch.model.errors import Location, Problem, Severity, nearest
 Kind = Literal["texts", "text", "flag", "count", "table"]
 Texts = tuple[str, ...]
 KeyPath = tuple[str, ...]  # ("params", "parse", "since")
+ReadLines = Callable[[], "Mapping[KeyPath, int]"]
 T = TypeVar("T")
 
 _TOO_LARGE = 10**18  # nobody counts so far, and Python may refuse to print it
@@ -76,11 +77,14 @@ class InvalidSetting(Exception):
 
 
 class SettingReader:
-    """Reads given values by rules and gathers what is wrong; `lines`: of each path in `file`."""
+    """Reads given values by rules, and gathers what is wrong.
 
-    def __init__(self, file: str | None = None, lines: Mapping[KeyPath, int] | None = None) -> None:
+    `read_lines` gives the line of each path in `file`; it is called where there is something to report.
+    """
+
+    def __init__(self, file: str | None = None, read_lines: ReadLines = dict) -> None:
         self.file = file
-        self.lines = lines or {}
+        self.read_lines = read_lines
         self.problems: list[Problem] = []
 
     def read(self, given: RawSetting, rule: Callable[[RawSetting], T]) -> T | None:
@@ -106,10 +110,10 @@ class SettingReader:
     ) -> None:
         location = None
         if path and self.file is not None:
-            # A key without a line of its own stands in an inline table, on the line of that.
-            while path and path not in self.lines:
+            lines = self.read_lines()
+            while path and path not in lines:  # a key has no line in an array of tables
                 path = path[:-1]
-            location = Location(path=self.file, line=self.lines.get(path))
+            location = Location(path=self.file, line=lines.get(path))
         self.problems.append(
             Problem(code=code, message=message, hint=hint, location=location, severity=severity)
         )

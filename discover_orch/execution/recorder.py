@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from _blake2 import blake2b
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -29,6 +28,7 @@ from discover_orch.execution.run_state import (
 )
 from discover_orch.execution.success_fingerprint import SuccessFingerprint
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.digest import blake2b
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool, is_secret_name

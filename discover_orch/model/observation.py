@@ -6,10 +6,11 @@ as noise, and how the names in a folder are compared. Pure: it looks at no disk.
 
 from __future__ import annotations
 
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Collection, Iterable
 
 from msgspec import Struct
+
+from discover_orch.model.digest import blake2b
 
 #: Names of Python's, orch's and other programs' own, wherever they stand in a path.
 NOISE = frozenset(

@@ -10,9 +10,8 @@ import ast
 from collections.abc import Iterator
 
 from discover_orch.source.bindings import absolute
-from discover_orch.source.facts import BrokenModule, ImportFact
+from discover_orch.source.facts import ImportFact
 from discover_orch.source.literals import text_of
-from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
 DYNAMIC = frozenset({"import_module", "__import__"})
 _HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
@@ -21,24 +20,9 @@ _LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.R
 
 
 def read_imports(
-    data: bytes, *, module: str, path: str = "", is_package: bool = False
-) -> tuple[ImportFact, ...] | BrokenModule:
-    """All imports of a file, in source order, or why it cannot be read."""
-    with ignore_warnings():
-        try:
-            tree = parse(data)
-            with_calls = any(word.encode() in data for word in DYNAMIC)
-            return imports_of_tree(
-                tree, module=module, is_package=is_package, with_calls=with_calls
-            )
-        except PARSE_ERRORS as error:
-            return BrokenModule(path=path, module=module, problem=build_problem(error, data, path))
-
-
-def imports_of_tree(
     tree: ast.Module, *, module: str, is_package: bool = False, with_calls: bool = True
 ) -> tuple[ImportFact, ...]:
-    """The same of a tree; `with_calls` False where no word of DYNAMIC is in the text."""
+    """All imports of a module, in source order; `with_calls` False where no word of DYNAMIC is in the text."""
     package = module if is_package else module.rpartition(".")[0]
     found: list[ImportFact] = []
     at_once: list[ast.AST] = [*reversed(tree.body)]

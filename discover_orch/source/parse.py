@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.refusal import may_be_refused
 
 # All that `compile` was seen to raise for files, besides what a debugger or Ctrl-C does.
 PARSE_ERRORS = (
@@ -45,18 +44,27 @@ def ignore_warnings() -> Iterator[None]:
 
 
 def parse(data: bytes) -> ast.Module:
-    """The tree of a module that Python would compile, within `ignore_warnings`; raises one of FAILURES."""
+    """The syntax tree of a module; call it within `ignore_warnings`. Raises one of PARSE_ERRORS."""
     tree = compile(data, "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
-    if may_be_refused(data, tree):
-        compile(data, "<module>", "exec", dont_inherit=True)
+    return tree
+
+
+def parse_strictly(data: bytes) -> ast.Module:
+    """The same, only where Python can import the module.
+
+    Compiling finds what parsing does not, such as `return` outside a function or an argument given twice. The code
+    is thrown away.
+    """
+    tree = parse(data)
+    compile(data, "<module>", "exec", dont_inherit=True)
     return tree
 
 
 def can_parse(data: bytes) -> bool:
     """Whether the bytes parse by themselves."""
     try:
-        compile(data, "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        parse(data)
     except PARSE_ERRORS:
         return False
     return True

@@ -34,6 +34,7 @@ from discover_orch.source.parse import (
     can_parse,
     ignore_warnings,
     parse,
+    parse_strictly,
 )
 from discover_orch.source.resolve import FORMS
 from discover_orch.source.scope import ModuleScope, Unreadable
@@ -51,7 +52,7 @@ def read_module(
     """The facts of a file that holds the word STAGE."""
     with ignore_warnings():
         try:
-            tree = parse(data)
+            tree = parse_strictly(data)
             return _read_facts(tree, data, module, path, is_package)
         except PARSE_ERRORS as error:
             return BrokenModule(
@@ -78,7 +79,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     """What `orchconf.py` gives: `get_connection`, and functions marked with `@resource`."""
     with ignore_warnings():
         try:
-            tree = parse(data)
+            tree = parse_strictly(data)
             scope = ModuleScope(tree, "orchconf", has_walrus=False)
             found = (_read_resource(name, scope) for name in scope.bindings)
             connection = scope.last("get_connection")
@@ -293,11 +294,7 @@ def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str,
     for start in [end, *reversed(starts)][:MAX_TRIES]:
         if can_parse(data[:start]):
             try:
-                tree = compile(
-                    data[:start], "<module>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True
-                )
-                assert isinstance(tree, ast.Module)
-                scope = ModuleScope(tree, module)
+                scope = ModuleScope(parse(data[:start]), module)
                 binding = scope.last("STAGE")
                 if binding is None:
                     return ()

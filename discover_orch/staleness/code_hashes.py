@@ -12,7 +12,6 @@ import os
 import sys
 import time
 import zlib
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -21,6 +20,7 @@ from msgspec import Struct
 from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
+from discover_orch.model.digest import blake2b
 from discover_orch.state.store import FOLDER, read_sealed, write_sealed
 
 TYPE_CHECKING = False

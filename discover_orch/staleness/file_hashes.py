@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import time
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
 from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
+from discover_orch.model.digest import blake2b
 from discover_orch.model.observation import SIDE_FILES, is_noise, listing_hash, names_hash
 from discover_orch.staleness.fingerprint import GONE
 from discover_orch.staleness.last_result import FileStat

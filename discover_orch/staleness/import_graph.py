@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import sys
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
@@ -21,10 +20,11 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import CONF, PythonPath
 from discover_orch.discovery.tree import ABSENT, signature_of
+from discover_orch.model.digest import blake2b
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
-from discover_orch.source.imports import DYNAMIC, imports_of_tree, with_packages
+from discover_orch.source.imports import DYNAMIC, read_imports, with_packages
 from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 from discover_orch.staleness.affected import ImportReach
 
@@ -251,7 +251,7 @@ class ImportGraph:
                     hash=_hash(data),
                     meaning=meaning,
                     effect=effect,
-                    imports=imports_of_tree(
+                    imports=read_imports(
                         tree,
                         module=self._name(path),
                         is_package=_is_package(path),
@@ -302,7 +302,7 @@ class ImportGraph:
         others = self._others.setdefault(path, {})
         if module not in others:
             with ignore_warnings():
-                others[module] = imports_of_tree(
+                others[module] = read_imports(
                     parse(good.data), module=module, is_package=_is_package(path)
                 )
         return others[module]

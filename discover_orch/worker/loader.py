@@ -14,7 +14,6 @@ import marshal
 import os
 import sys
 import time
-from _blake2 import blake2b  # `hashlib` would load OpenSSL, 3 ms, for the same function
 from collections.abc import Callable, Sequence
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
@@ -28,6 +27,7 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
+from discover_orch.model.digest import blake2b
 from discover_orch.worker.protocol import Preload, Preloaded
 
 HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked

@@ -234,7 +234,7 @@ def test_a_parameter_that_is_shadowed_says_how_it_is_given() -> None:
 
 
 def test_help_says_what_else_can_be_given() -> None:
-    assert rows(takes_extra=True) == [("-p KEY=VALUE", "anything else, for its **kwargs")]
+    assert rows(takes_extra=True) == [("-p KEY=VALUE", "any other value, for **kwargs")]
     unreadable = replace(tool(), is_readable=False)
     assert help_rows(unreadable, set()) == [
         ("-p KEY=VALUE", "its signature cannot be read from the source")

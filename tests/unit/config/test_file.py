@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,15 +26,22 @@ def write(root: Path, files: dict[str, str | bytes]) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def read_project(
+    start: str, explicit: str | None, environ: Mapping[str, str]
+) -> tuple[Project, tuple[Problem, ...]]:
+    found = config.find_root(start, explicit)
+    return config.build_project(found, config.read_config_bytes(found[0], found[1]), environ)
+
+
 def read(start: Path, explicit: str | None = None, **environ: str) -> Project:
-    project, warnings = config.read_project(str(start), explicit, environ)
+    project, warnings = read_project(str(start), explicit, environ)
     assert warnings == ()
     return project
 
 
 def refused(start: Path, explicit: str | None = None, **environ: str) -> tuple[Problem, ...]:
     with pytest.raises(ProjectError) as caught:
-        config.read_project(str(start), explicit, environ)
+        read_project(str(start), explicit, environ)
     return caught.value.problems
 
 
@@ -160,7 +167,7 @@ def test_a_deleted_current_folder_is_an_error() -> None:
 
 def test_orch_toml_goes_before_the_table_beside_it_with_a_warning(tmp_path: Path) -> None:
     write(tmp_path, {"orch.toml": "stages = ['a']", "pyproject.toml": "[tool.orch]\nx = 1"})
-    project, warnings = config.read_project(str(tmp_path), None, {})
+    project, warnings = read_project(str(tmp_path), None, {})
     assert project.stages == ("a",)
     assert [problem.severity for problem in warnings] == ["warning"]
     assert say(warnings) == [
@@ -273,7 +280,7 @@ m = [{}]
 
 
 def test_a_warning_alone_is_returned(tmp_path: Path) -> None:
-    _, warnings = config.read_project(str(tmp_path), None, {"ORCH_STAEGS": "x"})
+    _, warnings = read_project(str(tmp_path), None, {"ORCH_STAEGS": "x"})
     assert [problem.severity for problem in warnings] == ["warning"]
 
 
@@ -361,7 +368,7 @@ k.l = 'm = "'
 o = 1
 [p]
 '''
-    assert config.find_lines(text, tomllib.loads(text)) == {
+    assert config.find_lines(text) == {
         ("a",): 1,
         ("d",): 5,
         ("f",): 8,
@@ -416,12 +423,14 @@ def values(draw: st.DrawFn) -> str:
 @given(documents())
 def test_lines_are_never_wrong(document: tuple[str, dict[tuple[str, ...], int]]) -> None:
     text, lines = document
-    assert config.find_lines(text, tomllib.loads(text)) == lines
+    tomllib.loads(text)
+    found = config.find_lines(text)
+    assert {path: found.get(path) for path in lines} == lines
 
 
 @given(st.text("ab.=\"'[]{}\n\\#", max_size=30))
 def test_lines_of_any_text_never_raise(text: str) -> None:
-    config.find_lines(text, {})
+    config.find_lines(text)
 
 
 # The warm path.

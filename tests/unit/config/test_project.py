@@ -220,7 +220,7 @@ def test_problems_stand_on_the_line_of_their_key_or_of_the_table_around_it() -> 
         {"jobs": 0, "groups": {"a": 1}, "params": {"x": [[]]}, "strict": 1},
         root="/project",
         config="orch.toml",
-        lines=lines,
+        read_lines=lambda: lines,
     )
     assert {str(problem.location) for problem in problems} == {
         "orch.toml:4",

@@ -117,7 +117,7 @@ def test_a_variable_that_cannot_be_decoded_shows_how_to_write_it(
 
 
 def test_the_reader_gathers_what_is_wrong_and_keeps_what_is_good() -> None:
-    reader = SettingReader(file="orch.toml", lines={("key",): 3, ("key", "b"): 5})
+    reader = SettingReader(file="orch.toml", read_lines=lambda: {("key",): 3, ("key", "b"): 5})
     table = in_file({"a": 1, "b": "x", "c": True})
     assert reader.read(table, lambda given: reader.read_entries(given, count)) == {"a": 1}
     assert [(problem.message, problem.location) for problem in reader.problems] == [
@@ -127,7 +127,7 @@ def test_the_reader_gathers_what_is_wrong_and_keeps_what_is_good() -> None:
 
 
 def test_a_variable_has_no_place_in_the_file() -> None:
-    reader = SettingReader(file="orch.toml", lines={("key",): 3})
+    reader = SettingReader(file="orch.toml", read_lines=lambda: {("key",): 3})
     assert reader.read(in_variable({"a": "x"}).entry("a", "x"), count) is None
     assert reader.problems[0].location is None
     assert reader.problems[0].hint == 'write "a": 1'

@@ -88,7 +88,7 @@ def test_an_order_that_nobody_configured_is_told_where_there_is_one() -> None:
     two["stages"][0]["configured"] = True
     lines = listing_text(two, WIDE).splitlines()
     assert lines[0] == "one"
-    assert lines[2] == "two  (its order is not configured: stages = [...])"
+    assert lines[2] == "two  (not in the configured order: stages = [...])"
 
 
 def test_verbose_names_what_was_passed_over_and_why() -> None:

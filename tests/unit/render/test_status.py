@@ -61,7 +61,7 @@ def test_a_tool_is_a_line_with_its_first_reason_below_its_stage() -> None:
         "  parse   stale  src/a.py changed (and 1 more)\n"
         "render\n"
         "  render  stale  upstream parse is stale\n"
-        "1 fresh, 2 stale  (orch run --changed runs what is stale)\n"
+        "1 fresh, 2 stale  (orch run --changed runs the stale tools)\n"
     )
 
 
@@ -78,7 +78,7 @@ def test_verbose_tells_every_reason_and_the_data_flow_below_the_first_one() -> N
         "writes table records",
         "out.csv",
     ]
-    assert lines[9] == "1 stale  (orch run --changed runs what is stale)"
+    assert lines[9] == "1 stale  (orch run --changed runs the stale tools)"
 
 
 def test_all_about_one_tool() -> None:
@@ -99,7 +99,7 @@ def test_all_about_one_tool() -> None:
         "file src/a.py:1",
         "stage ingest",
         "passed run 3, 2026-11-24 14:03, 1.50 s",
-        "--since 2024 -> 2025",
+        "--since 2024 → 2025",
         "--old x -> not given",
         "--same s",
         "--new-one not given -> empty",
@@ -135,7 +135,7 @@ def test_of_many_things_the_first_few_are_told() -> None:
     lines = tool_text(make("a", flow=flow), {}, [], Style()).splitlines()
     assert sum(" f" in line for line in lines) == 9  # "file" is one of them
     assert "and 1,002 more" in lines[-2]
-    assert lines[-1] == "database    used in a way that cannot be seen"
+    assert lines[-1] == "database    also used in a way that cannot be observed"
 
 
 def test_nothing_from_outside_commands_the_terminal() -> None:

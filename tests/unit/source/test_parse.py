@@ -17,13 +17,14 @@ from discover_orch.source.parse import (
     first_bad_line,
     ignore_warnings,
     parse,
+    parse_strictly,
 )
 
 
 def refused(data: bytes) -> Problem:
-    """The problem of a file that does not parse."""
+    """The problem of a file that does not compile."""
     with ignore_warnings(), pytest.raises(PARSE_ERRORS) as caught:
-        parse(data)
+        parse_strictly(data)
     return build_problem(caught.value, data, "src/a.py")
 
 
@@ -49,7 +50,7 @@ SOUND = [
 
 @pytest.mark.parametrize("data", SOUND)
 def test_what_python_compiles_gives_the_tree_that_it_gives(data: bytes) -> None:
-    assert ast.dump(parse(data)) == ast.dump(ast.parse(data))
+    assert ast.dump(parse_strictly(data)) == ast.dump(parse(data)) == ast.dump(ast.parse(data))
     assert can_parse(data)
 
 
@@ -65,9 +66,9 @@ def test_no_warning_leaves_and_none_is_made_an_error() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with ignore_warnings():
-            parse(data)
+            parse_strictly(data)
         with pytest.raises(SyntaxError):
-            parse(data)
+            parse_strictly(data)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_any_bytes_give_a_tree_or_one_problem_with_a_line_of_theirs(data: bytes)
         except PARSE_ERRORS:
             is_compiled = False
         try:
-            parse(data)
+            parse_strictly(data)
         except PARSE_ERRORS as error:
             assert not is_compiled
             problem = build_problem(error, data, "a.py")
