@@ -6,7 +6,6 @@ depends on is the subject of `watch_set`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 
 from msgspec import Struct, field
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.project import Project, masked_url
+from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, uses_get_connection, with_observed
 from discover_orch.discovery.scanner import CONF, PythonPath, scanned_folders
 from discover_orch.model.errors import OrchError, Problem
@@ -301,40 +301,32 @@ class ToolStructure:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, object] | None = None
-        self._exports: frozenset[str] = frozenset()
+        self._known: KnownFacts | None = None
 
     def clear(self) -> None:
         """The whole project was read again."""
-        self._rows = None
+        self._known = None
 
-    def load(self, project: Project) -> None:
+    def load(self, project: Project) -> KnownFacts:
         """Read the index, unless it has been read. Without an index every change is structural."""
-        if self._rows is not None:
-            return
-        self._rows, self._exports = {}, frozenset()
-        index = open_index(project.root, __version__)
-        text = index.part("facts") if index else None
-        if text is not None:
-            table = json.loads(text)
-            self._rows = {path: row for path, (_, row) in table["files"].items()}
-            self._exports = frozenset(table["exports"])
+        if self._known is None:
+            index = open_index(project.root, __version__)
+            self._known = read_known_facts(index, project.pythonpath)
+        return self._known
 
     def has_changed(self, path: str, project: Project) -> bool:
         """Whether this existing module says something else of tools than before."""
-        self.load(project)
-        assert self._rows is not None
-        if path in self._exports:
+        known = self.load(project)
+        if path in known.references:
             return True
-        if path not in self._rows:
+        if path not in known.files:
             folders = scanned_folders(project)
             return any(not folder or path.startswith(folder + "/") for folder in folders)
         from discover_orch.discovery import parse_files
 
         name = PythonPath(project).name(path)
-        ((_, row),) = parse_files.read_files(project.root, [(path, name)])
-        is_same: bool = json.loads(json.dumps(row)) == self._rows[path]
-        return not is_same
+        ((_, facts),) = parse_files.read_files(project.root, [(path, name)])
+        return facts != known.files[path].facts
 
 
 def _new_warnings(old: ProjectView, new: ProjectView) -> tuple[Problem, ...]:
