@@ -59,13 +59,13 @@ def _check_watch(context: Context, *, as_json: bool) -> int:
     """How watching will work, and what to do about each doubt."""
     from discover_orch.cli.watch_command import read_preload
     from discover_orch.render.diagnostics import diagnostics_document, diagnostics_text
-    from discover_orch.watch.diagnostics import find_outlook
+    from discover_orch.watch.diagnostics import diagnose
     from discover_orch.watch.project_state import WatchedProject
     from discover_orch.watch.request import WatchRequest
 
     watched = WatchedProject(WatchRequest(start=context.start, folder=context.folder), os.environ)
     configured = watched.view.project.watch
-    diagnosis = find_outlook(
+    diagnosis = diagnose(
         watched, must_poll=bool(configured.get("poll")), preload=read_preload(configured)
     )
     console = context.console

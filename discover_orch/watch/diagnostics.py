@@ -1,8 +1,7 @@
-"""How watching will work on this machine: what `orch check --watch` tells.
+"""How watching works on this machine: what `orch check --watch` shows.
 
-In: a `WatchedProject`. Out: an `WatchDiagnostics`. It subscribes for a moment as a watch would, and has a spare
-import what the tools import from elsewhere, to see how long that takes; none of the project's modules are imported,
-and no tool runs.
+Subscribes for a moment as a watch would, and has a worker import ahead what the tools import, to measure how long that
+takes. Imports no module of the project, and runs no tool.
 """
 
 from __future__ import annotations
@@ -17,23 +16,27 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import close_worker
 from discover_orch.execution.worker_exit import WorkerDied
 from discover_orch.model.errors import Problem
-from discover_orch.watch.files.filesystems import (
-    Limits,
-    count_folders,
-    filesystem_of,
-    read_limits,
-    sends_events,
-)
+from discover_orch.watch.files.subscriptions import filesystem_of, sends_events
 from discover_orch.watch.files.watcher import Watcher
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.worker.protocol import Preload, Preloaded
 
-#: Seconds that imports may take altogether before they are given up.
-PATIENCE = 60.0
+#: Seconds after which the imports are given up.
+IMPORT_TIMEOUT = 60.0
+_LIMITS = "/proc/sys/fs/inotify"
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Limits of inotify for one user: watches, instances, and events in the queue of one instance. None is unknown,
+    as on other systems than Linux."""
+
+    watches: int | None = None
+    instances: int | None = None
+    queue: int | None = None
 
 
 class WatchedFolder(Struct, frozen=True, kw_only=True):
-    """`inside` is how many folders are listened to for it, itself and all below where it `is_deep`."""
+    """`inside` is the number of folders subscribed to: the folder itself, and all below where it `is_deep`."""
 
     path: str
     is_deep: bool
@@ -43,10 +46,11 @@ class WatchedFolder(Struct, frozen=True, kw_only=True):
 
 
 class WatchDiagnostics(Struct, frozen=True, kw_only=True):
-    """`look` is how many seconds one look at all files takes, `interval` how many lie between two of them. `observed`
-    are how many data files count because tools were seen to read or to miss them, `listed` how many folders.
+    """`look`: seconds that comparing all files takes; `interval`: seconds between two comparisons.
 
-    `imports` are (module, seconds, what went wrong) of what a spare imports ahead, the slowest first.
+    `observed`: the number of data files watched because tools were seen to read or to miss them; `listed`: the
+    number of folders watched because tools listed them. `imports`: (module, seconds, error) of what is imported
+    ahead, the slowest first.
     """
 
     folders: tuple[WatchedFolder, ...]
@@ -62,7 +66,7 @@ class WatchDiagnostics(Struct, frozen=True, kw_only=True):
     listed: int = 0
 
 
-def find_outlook(
+def diagnose(
     watched: WatchedProject, *, must_poll: bool = False, preload: tuple[str, ...] | None = None
 ) -> WatchDiagnostics:
     """`preload` None: what the watched tools import; else these modules."""
@@ -71,12 +75,12 @@ def find_outlook(
     watcher = Watcher(project.root, lambda: None, must_poll=must_poll)
     try:
         watcher.watch(deep, flat)
-        warnings = list(watcher.check())
+        warnings = watcher.drain_problems()
         mode, interval = watcher.mode, watcher.interval(len(watched.snapshot))
     finally:
         watcher.close()
     started = time.perf_counter()
-    watched.snapshot.look()
+    watched.snapshot.compare()
     look = time.perf_counter() - started
     wanted = watched.preload() if preload is None else tuple((name, ()) for name in preload)
     order = Preload(
@@ -91,11 +95,28 @@ def find_outlook(
         look=look,
         interval=interval,
         limits=read_limits(),
-        imports=tuple(sorted(imports, key=_slowest)),
+        imports=tuple(sorted(imports, key=lambda row: -row[1])),
         warnings=(*warnings, *more),
         observed=watched.watch_set.observed[0],
         listed=watched.watch_set.observed[1],
     )
+
+
+def read_limits() -> Limits:
+    """The limits of the whole machine; a container may have lower ones."""
+    return Limits(
+        watches=_read_number("max_user_watches"),
+        instances=_read_number("max_user_instances"),
+        queue=_read_number("max_queued_events"),
+    )
+
+
+def _read_number(name: str) -> int | None:
+    try:
+        with open(f"{_LIMITS}/{name}", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
 
 
 def _folder(root: str, path: str, *, is_deep: bool) -> WatchedFolder:
@@ -106,23 +127,23 @@ def _folder(root: str, path: str, *, is_deep: bool) -> WatchedFolder:
         is_deep=is_deep,
         filesystem=filesystem,
         sends_events=sends_events(filesystem),
-        inside=count_folders(full) if is_deep else 1,
+        inside=sum(1 for _ in os.walk(full)) if is_deep else 1,
     )
 
 
 def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], list[Problem]]:
-    """In a worker that then ends; what they print is lost, and what stands in the way is a doubt."""
+    """In a worker that then ends; its output is dropped, and failures become warnings."""
     worker = Supervisor.start()
     worker.send(order)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + IMPORT_TIMEOUT
     try:
         while time.monotonic() < deadline:
             for event in worker.events(0.5):
                 if isinstance(event, Preloaded):
                     return event.modules, _shadowed(event.shadowed)
                 if isinstance(event, WorkerDied):
-                    return (), [_doubt(f"the imports ahead end the process: it {event.sentence}")]
-        return (), [_doubt(f"the imports ahead take longer than {PATIENCE:g} s")]
+                    return (), [_warning(f"importing ahead ends the process: it {event.sentence}")]
+        return (), [_warning(f"importing ahead takes longer than {IMPORT_TIMEOUT:g} s")]
     finally:
         close_worker(worker)
 
@@ -130,18 +151,16 @@ def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], li
 def _shadowed(names: tuple[str, ...]) -> list[Problem]:
     if not names:
         return []
-    return [_doubt(f"the project has modules named as installed ones: {', '.join(names)}")]
+    return [
+        _warning(f"modules of the project have the names of installed ones: {', '.join(names)}")
+    ]
 
 
-def _doubt(message: str) -> Problem:
+def _warning(message: str) -> Problem:
     return Problem(
         code="cold-start",
         message=message,
-        hint="every run starts from nothing then; [tool.orch.watch] preload names what to import "
-        "ahead, or is false",
+        hint="every run is then a cold start; set preload in [tool.orch.watch] to the modules to import "
+        "ahead, or to false",
         severity="warning",
     )
-
-
-def _slowest(row: tuple[str, float, str]) -> float:
-    return -row[1]

@@ -1,8 +1,8 @@
-"""The names in folders that tools were seen to list: what stands there, beside what was accepted.
+"""The names in folders that tools were seen to list: as they were last seen, and as they were last accepted.
 
-In: folders, relative to the root, "." for the root itself. Out: paths of names that came or went; what stands in a
-file is no matter here. A folder is listed again only where its signature is another one. Left out is what is
-nobody's input: noise, what editors put beside a file, the project's database.
+Paths are relative to the root, "." is the root itself. What a file contains does not count here. A folder is listed
+again only when its signature changed. Noise, files that editors put beside others, and the project's database do not
+count.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _EMPTY: frozenset[str] = frozenset()
 
 
 class FolderSnapshots:
-    """Of no folder before `arrange`."""
+    """Of no folder before `configure`."""
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._nobodys: frozenset[str] = _EMPTY
-        self._signatures: dict[str, str] = {}  # "" where the next look must list
+        self._database_files: frozenset[str] = _EMPTY
+        self._signatures: dict[str, str] = {}  # "" where the next comparison must list
         self._seen: dict[str, frozenset[str]] = {}
         self._accepted: dict[str, frozenset[str]] = {}
 
-    def arrange(self, folders: Iterable[str], nobodys: frozenset[str]) -> None:
-        """Look at these from now on; one that is new is accepted as it stands."""
+    def configure(self, folders: Iterable[str], database_files: frozenset[str]) -> None:
+        """Watch these from now on; a new one is accepted as it is."""
         wanted = tuple(folders)
-        if nobodys != self._nobodys:
-            self._nobodys = nobodys
+        if database_files != self._database_files:
+            self._database_files = database_files
             for folder, names in self._accepted.items():
                 self._accepted[folder] = frozenset(self._kept(folder, names))
             self._signatures.clear()
@@ -42,15 +42,15 @@ class FolderSnapshots:
         new = [folder for folder in wanted if folder not in self._seen]
         for folder in new:
             self._seen[folder] = self._accepted[folder] = _EMPTY
-        self._look(new)
+        self._compare(new)
         self._accepted |= {folder: self._seen[folder] for folder in new}
 
-    def look(self) -> set[str]:
-        """The paths of names that have come or gone since the last look."""
-        return self._look(self._seen)
+    def compare(self) -> set[str]:
+        """The paths of names that appeared or disappeared since the last comparison."""
+        return self._compare(self._seen)
 
     def differing(self) -> set[str]:
-        """The paths of names that are there and were not when they were accepted, or the other way round."""
+        """The paths of names that appeared or disappeared since they were accepted."""
         return {
             _path(folder, name)
             for folder, names in self._seen.items()
@@ -71,15 +71,15 @@ class FolderSnapshots:
         folder, name = split(path)
         return name in self._seen.get(folder, _EMPTY)
 
-    def is_news(self, path: str) -> bool:
-        """Whether the name has come or gone since the last look."""
+    def has_changed(self, path: str) -> bool:
+        """Whether the name appeared or disappeared since the last comparison."""
         folder, name = split(path)
         names = self._seen.get(folder)
         if names is None or not any(self._kept(folder, (name,))):
             return False
         return os.path.lexists(os.path.join(self._root, path)) != (name in names)
 
-    def _look(self, folders: Collection[str]) -> set[str]:
+    def _compare(self, folders: Collection[str]) -> set[str]:
         found: set[str] = set()
         for folder in folders:
             started = time.time_ns()
@@ -106,7 +106,7 @@ class FolderSnapshots:
             if not (
                 is_noise(name)
                 or NOISE.search(name)
-                or _path(folder, name) in self._nobodys
+                or _path(folder, name) in self._database_files
                 or any(name.endswith(end) and name[: -len(end)] in present for end in SIDE_FILES)
             ):
                 yield name

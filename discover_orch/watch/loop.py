@@ -1,8 +1,7 @@
-"""The loop of a watch: waits for changes, has them judged, and runs what they affect, one run after another.
+"""The loop of a watch: waits for changes, and runs what they affect, one run after another.
 
-In: what was asked for, what to listen to, and how to behave. Out: moments, and the events of the runs between them.
-It only drives: what a change means is judged by `changes`, what a key does by `keypad`, and what runs next is on the
-`schedule`. Parses no words and prints nothing.
+It only drives. What a change means is decided by `changes`, what a key does by `key_commands`, and what runs next by
+`schedule`. Yields the events of the watch and of its runs; prints nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from discover_orch.execution.session import Signals
 from discover_orch.model.errors import Problem
 from discover_orch.planning import project_view
 from discover_orch.state.lock import LockHolder, ProjectLock
-from discover_orch.watch.changes import ChangeHandler
+from discover_orch.watch.changes import ChangeHandler, OtherRuns
 from discover_orch.watch.event_sources import (
-    SOON,
+    AFTER_START,
     EventSources,
     FilesChanged,
     KeyPressed,
@@ -42,20 +41,28 @@ from discover_orch.watch.event_sources import (
 from discover_orch.watch.files.debounce import Debouncer
 from discover_orch.watch.files.watcher import Watcher
 from discover_orch.watch.key_commands import KeyCommands
-from discover_orch.watch.other_runs import OtherRuns
-from discover_orch.watch.outbox import GATHER, Outbox
 from discover_orch.watch.prewarm import Prewarmer
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.request import WatchRequest
 from discover_orch.watch.schedule import WITH_STAGE, Schedule
-from discover_orch.watch.watch_events import RunStarting, Scope, WatchEvent, WatchNote, WatchWaiting
+from discover_orch.watch.watch_events import (
+    SAVED_PAUSE,
+    Outbox,
+    RunStarting,
+    Scope,
+    WatchEvent,
+    WatchNote,
+    WatchWaiting,
+)
 
-#: Seconds between two tries to hold the project while another run does.
-LOOK_AT_LOCK = 0.25
+#: Seconds between two attempts to acquire the project's lock while another run holds it.
+LOCK_INTERVAL = 0.25
 
 
 class WatchOptions(Struct, frozen=True, kw_only=True):
-    """How a watch behaves. `preload` None: what the tools import; a tuple: these modules, perhaps none."""
+    """How a watch behaves. `preload` None: import ahead what the tools import; a tuple: these modules, perhaps none.
+
+    `debounce`: the shortest time in seconds between a save and its run. `queues`: a change never cancels a run."""
 
     scope: Scope = "stage"
     queues: bool = False
@@ -67,27 +74,30 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
 
 
 class WatchLoop:
-    """One watch; `events` is its whole life. It is also what interrupts the run that is going on."""
+    """One watch, from its start to its end: `events`. It is also what interrupts the run in progress."""
 
     def __init__(
         self,
         request: WatchRequest,
-        manner: WatchOptions,
+        options: WatchOptions,
         environ: Mapping[str, str],
     ) -> None:
         """Raises ProjectError and UsageError, as a run would."""
         self.watched = WatchedProject(request, environ)
-        self._manner, self._environ = manner, environ
-        self._telling = Outbox()
-        self._schedule = Schedule(self.watched, manner.scope, queues=manner.queues)
+        self._options, self._environ = options, environ
+        self._outbox = Outbox()
+        self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
         self._lock = ProjectLock(self._root)
         self._others = OtherRuns(self._root, self._lock)
-        self._changes = ChangeHandler(self.watched, self._schedule, self._telling, self._others)
-        self._keypad = KeyCommands(
-            self.watched, self._schedule, self._telling, lambda: self._change((), is_rescan=True)
+        self._changes = ChangeHandler(self.watched, self._schedule, self._outbox, self._others)
+        self._keys = KeyCommands(
+            self.watched,
+            self._schedule,
+            self._outbox,
+            lambda: self._handle_changes((), is_rescan=True),
         )
-        self._standby = Prewarmer(self.watched, manner.preload)
-        self._begun_at = 0.0
+        self._prewarmer = Prewarmer(self.watched, options.preload)
+        self._started_at = 0.0
 
     @property
     def _root(self) -> str:
@@ -96,14 +106,14 @@ class WatchLoop:
     # The loop.
 
     def events(self, keys: KeySource | None = None) -> Generator[WatchEvent | Event, None, int]:
-        """Ends with the exit code, when the user quits or a signal comes; leaves no process behind."""
+        """Returns the exit code, when the user quits or a signal arrives; leaves no process behind."""
         self._signals = Signals()
         if keys is not None:
             keys.listen(self._signals.ring)
         with self._signals:
-            watcher = Watcher(self._root, self._signals.ring, must_poll=self._manner.must_poll)
+            watcher = Watcher(self._root, self._signals.ring, must_poll=self._options.must_poll)
             try:
-                yield from self._arm(watcher, keys)
+                yield from self._start(watcher, keys)
                 while not self._schedule.is_over:
                     if self._schedule.must_run:
                         yield from self._run()
@@ -112,73 +122,73 @@ class WatchLoop:
             finally:
                 self._signals.rest()
                 watcher.close()
-                self._standby.close()
+                self._prewarmer.close()
                 self._signals.close()
         return 128 + self._signals.signal if self._signals.signal else 0
 
-    def _arm(self, watcher: Watcher, keys: KeySource | None) -> Iterator[WatchEvent]:
-        """Listen first and look then: what is saved from here on is seen."""
+    def _start(self, watcher: Watcher, keys: KeySource | None) -> Iterator[WatchEvent]:
+        """Subscribe first, and compare then, so that no save from now on is missed."""
         self._watcher = watcher
         self._folders = self.watched.watch_set.folders
         watcher.watch(*self._folders)
-        manner = self._manner
-        self._attention = EventSources(
+        options = self._options
+        self._sources = EventSources(
             self._signals,
             watcher,
             Debouncer(
-                tells_end=watcher.mode == "events" and sys.platform == "linux",
-                least=manner.debounce,
+                announces_end=watcher.mode == "events" and sys.platform == "linux",
+                shortest=options.debounce,
             ),
             lambda: self.watched.snapshot,
             keys=keys,
             root=self._root,
             clock=time.monotonic,
         )
-        self._attention.hear_again(self.watched.snapshot.look().paths)
-        for problem in watcher.check():
+        self._sources.add_changed(self.watched.snapshot.compare().paths)
+        for problem in watcher.drain_problems():
             yield WatchNote(problem=problem)
         watched = self.watched
-        freshness = (
+        problems = (
             *project_view.errors(watched.view),
             *watched.snapshot.broken.values(),
             *watched.problems,
         )
-        if manner.runs_at_start:
+        if options.runs_at_start:
             self._schedule.enqueue(watched.targets, "everything that is watched")
-        self._telling.problems(freshness, watched.waiting)
-        yield from self._telling.take()
+        self._outbox.add_problems(problems, watched.waiting)
+        yield from self._outbox.drain()
 
     def _wait(self) -> Iterator[WatchEvent | Event]:
-        """Until there is something to run, or the end."""
+        """Wait until there is something to run, or the watch ends."""
         schedule = self._schedule
-        self._standby.prepare()
-        self.watched.warm()
+        self._prewarmer.prepare()
+        self.watched.prepare()
         yield self._waiting()
         gc.collect()
         gc.freeze()
         while not schedule.is_over and not schedule.must_run:
-            waits = LOOK_AT_LOCK if self._others.is_awaited else math.inf
-            self._attention.wait(GATHER if self._telling.is_gathering else waits)
+            waits = LOCK_INTERVAL if self._others.is_waiting else math.inf
+            self._sources.wait(SAVED_PAUSE if self._outbox.has_saved else waits)
             if self._others.have_ended():
-                self._change((), is_rescan=True)
-            for occurrence in self._attention.take():
-                self._occur(occurrence)
-            self._telling.gather(time.monotonic())
-            if self._standby.sees_installation():
-                self._changes.judge_installation()
-            yield from self._telling.take()
+                self._handle_changes((), is_rescan=True)
+            for event in self._sources.drain():
+                self._handle(event)
+            self._outbox.report_saved(time.monotonic())
+            if self._prewarmer.has_new_packages():
+                self._changes.handle_installation()
+            yield from self._outbox.drain()
 
     def _run(self) -> Iterator[WatchEvent | Event]:
-        """Hold the project for one run; another command's run is waited for."""
-        told = False
+        """Lock the project for one run; wait while another command's run holds the lock."""
+        is_reported = False
         while (holder := self._lock.acquire()) is not None and not self._schedule.is_over:
-            if not told:
-                told = True
-                self._telling.remark(_held_up(holder))
-            yield from self._telling.take()
-            self._attention.wait(LOOK_AT_LOCK)
-            for occurrence in self._attention.take():
-                self._occur(occurrence)
+            if not is_reported:
+                is_reported = True
+                self._outbox.add_note(_locked_problem(holder))
+            yield from self._outbox.drain()
+            self._sources.wait(LOCK_INTERVAL)
+            for event in self._sources.drain():
+                self._handle(event)
         if self._schedule.is_over or not self._schedule.must_run:
             self._lock.release()
             return
@@ -188,38 +198,38 @@ class WatchLoop:
             self._lock.release()
 
     def _run_pending(self) -> Iterator[WatchEvent | Event]:
-        reasons = self._schedule.take()
+        reasons = self._schedule.drain()
         plan = self.watched.plan_of(reasons)
         if not plan.steps:
             return
         order = tuple(step.tool.module for step in plan.steps)
         registry = self.watched.registry
-        taken = self._standby.take()
+        claimed = self._prewarmer.claim()
         names = {module: registry.display(module) for module in order}
         yield RunStarting(
             plan=plan,
             names=names,
             is_first=not self._schedule.latest,
-            reason=_in_short(list(reasons.values())),
-            imported=taken.modules,
-            cold=taken.sentence,
+            reason=_shortened(list(reasons.values())),
+            imported=claimed.modules,
+            cold=claimed.sentence,
         )
         self._schedule.begin(order)
-        self._begun_at = time.monotonic()
-        self.watched.observed_inputs.begin()
-        self.watched.snapshot.rests = True
-        self._attention.look_soon()
+        self._started_at = time.monotonic()
+        self.watched.observed_inputs.start_run()
+        self.watched.snapshot.ignores_data = True
+        self._sources.compare_soon()
         wrote: set[str] = set()
         loaded: dict[str, str] = {}
         events = session.run_watched(
             plan,
             registry,
             self.watched.view.project,
-            worker=taken.worker,
-            is_importing=taken.is_importing,
+            worker=claimed.worker,
+            is_importing=claimed.is_importing,
             interruptions=self,
             environment=self._environ,
-            all_frames=self._manner.all_frames,
+            all_frames=self._options.all_frames,
             code=self.watched.watch_set.code,
         )
         try:
@@ -229,29 +239,29 @@ class WatchLoop:
                     wrote.update(event.seen.written, event.seen.removed)
                 match event:
                     case RunNote(problem=Problem(code="cold-start") as problem):
-                        if self._standby.is_new(problem.message):
+                        if self._prewarmer.is_new(problem.message):
                             yield WatchNote(problem=problem)
                     case Resumed():
                         pass
                     case _:
                         yield event
                 if isinstance(event, RunFinished):
-                    self._settle(event, wrote, loaded)
-                yield from self._telling.take()
+                    self._finish_run(event, wrote, loaded)
+                yield from self._outbox.drain()
         finally:
             events.close()
             self._schedule.progress = None
-            self.watched.snapshot.rests = False
-        yield from self._telling.take()
+            self.watched.snapshot.ignores_data = False
+        yield from self._outbox.drain()
 
     def _follow(self, event: Event, loaded: dict[str, str]) -> None:
-        """Keep in mind how far the run is, and what it has shown of its tools."""
+        """Record how far the run is, and what was observed of its tools."""
         watched = self.watched
         self._schedule.follow(event)
         match event:
             case RunNote(problem=Problem(code="cold-start", message=message)):
                 if "the spare worker" in message:
-                    self._standby.avoid()
+                    self._prewarmer.avoid()
             case RunStarted(run=run):
                 self._others.note_own(run)
             case ToolStarted(module=module):
@@ -261,80 +271,84 @@ class WatchLoop:
                 if event.seen is not None:
                     passed = status == "passed"
                     watched.observed_inputs.note_end(module, event.seen, has_passed=passed)
-                self._standby.prepare()
+                self._prewarmer.prepare()
                 if status == "passed":
                     is_unread = watched.watch_set.has_unread(module)
                     watched.watch_set.note_loaded(module, loaded if is_unread else event.loaded)
             case _:
                 pass
 
-    def _settle(self, end: RunFinished, wrote: set[str], loaded: dict[str, str]) -> None:
-        """After a run: what it wrote itself is taken in, what it did not come to is run next."""
+    def _finish_run(self, end: RunFinished, wrote: set[str], loaded: dict[str, str]) -> None:
+        """After a run: accept what it wrote itself, and schedule its unfinished tools."""
         watched, schedule = self.watched, self._schedule
-        self._attention.settle(was_cancelled=schedule.restarts)
+        self._sources.note_run_end(was_cancelled=schedule.restarts)
         schedule.end(end.status)
         if end.status == "interrupted":
             return
         wrote |= watched.find_outputs(schedule.latest)
-        watched.snapshot.rests = False
-        watched.learn(wrote)
-        self._listen()
-        self._attention.hear_again(self._changes.settle(wrote, loaded))
+        watched.snapshot.ignores_data = False
+        watched.apply_observed(wrote)
+        self._subscribe()
+        self._sources.add_changed(self._changes.finish_run(wrote, loaded))
 
     # What interrupts a run.
 
     @property
     def wake(self) -> int:
-        return self._attention.wake
+        return self._sources.wake
 
     @property
     def signal(self) -> int:
-        return self._attention.signal
+        return self._sources.signal
 
     @property
     def patience(self) -> float:
-        return self._attention.patience
+        return self._sources.patience
 
     def pause(self) -> None:
         self._signals.pause()
 
     def take(self) -> list[str]:
-        """Wishes for the run that is going on."""
-        wishes = []
-        for occurrence in self._attention.take():
-            wishes += self._occur(occurrence)
-        if time.monotonic() > self._begun_at + SOON:
-            self._standby.prepare()
-        if self._telling:
-            wishes.append("wake")
-        return wishes
+        """Requests to the run in progress."""
+        requests = []
+        for event in self._sources.drain():
+            requests += self._handle(event)
+        if time.monotonic() > self._started_at + AFTER_START:
+            self._prewarmer.prepare()
+        if self._outbox:
+            requests.append("wake")
+        return requests
 
-    def _occur(self, occurrence: SourceEvent) -> list[str]:
-        """Do what is to be done about it; what it means for the run that is going on."""
-        match occurrence:
+    def _handle(self, event: SourceEvent) -> list[str]:
+        """Handle one event; returns requests to the run in progress."""
+        match event:
             case FilesChanged(paths=paths, is_rescan=is_rescan):
-                return [] if self._schedule.is_paused else self._change(paths, is_rescan=is_rescan)
+                return (
+                    []
+                    if self._schedule.is_paused
+                    else self._handle_changes(paths, is_rescan=is_rescan)
+                )
             case KeyPressed(key=key):
-                return self._keypad.press(key)
+                return self._keys.press(key)
             case WatchProblem(problem=problem):
-                self._telling.remark(problem)
+                self._outbox.add_note(problem)
                 return []
-            case _ if occurrence.wish == "suspend" and not self._schedule.is_running:
+            case _ if event.request == "suspend" and not self._schedule.is_running:
                 self._signals.pause()
                 return []
             case _:
-                self._schedule.is_over |= occurrence.wish != "suspend"
-                return [occurrence.wish]
+                self._schedule.is_over |= event.request != "suspend"
+                return [event.request]
 
-    def _change(self, paths: tuple[str, ...], *, is_rescan: bool = False) -> list[str]:
-        """Have it judged, and listen to what counts by now."""
-        wishes = self._changes.judge(paths, is_rescan=is_rescan)
-        self._attention.hear_again(self.watched.watch_set.again)
-        self._listen()
-        return wishes
+    def _handle_changes(self, paths: tuple[str, ...], *, is_rescan: bool = False) -> list[str]:
+        """Handle changed files, and subscribe to the folders that count now."""
+        requests = self._changes.handle(paths, is_rescan=is_rescan)
+        self._sources.add_changed(self.watched.watch_set.changed_meanwhile)
+        self._subscribe()
+        return requests
 
-    def _listen(self) -> None:
-        """To the folders that count by now."""
+    def _subscribe(self) -> None:
+        """Subscribe to the folders that count now."""
         folders = self.watched.watch_set.folders
         if folders != self._folders:
             self._folders = folders
@@ -349,21 +363,21 @@ class WatchLoop:
             scope=self._schedule.scope,
             is_paused=self._schedule.is_paused,
             failing=tuple(
-                self.watched.registry.display(one)
-                for one in self.watched.targets
-                if one in self._schedule.failed
+                self.watched.registry.display(module)
+                for module in self.watched.targets
+                if module in self._schedule.failed
             ),
         )
 
 
-def _held_up(holder: LockHolder) -> Problem:
+def _locked_problem(holder: LockHolder) -> Problem:
     return Problem(
         code="locked",
-        message=f"{holder.sentence}: waiting for its end",
+        message=f"{holder.sentence}: waiting until it ends",
         severity="warning",
     )
 
 
-def _in_short(reasons: list[str]) -> str:
-    different = list(dict.fromkeys(one for one in reasons if one != WITH_STAGE)) or reasons
+def _shortened(reasons: list[str]) -> str:
+    different = list(dict.fromkeys(reason for reason in reasons if reason != WITH_STAGE)) or reasons
     return different[0] + (f" and {len(different) - 1} more" if len(different) > 1 else "")

@@ -1,8 +1,7 @@
-"""What a watch has seen its tools do: what each needs beside its code, and what it met in the latest run.
+"""What tools were seen to do in a watch: what each needs beside its code, and what it read in the latest run.
 
-In: what is remembered of earlier runs, and what tools were seen to do as they end. Out: `ToolInputs`, and of data
-files that changed during a run those that each of their readers has read as they stand. Stats files, reads folders;
-knows neither order nor runs.
+It also finds data files that changed during a run and that all their readers have read already. Stats files and reads
+folders; knows neither the order of tools nor when runs start.
 """
 
 from __future__ import annotations
@@ -18,45 +17,46 @@ from discover_orch.staleness.file_hashes import FileHashes, mark_of
 from discover_orch.staleness.last_result import FileStat
 
 _UNKNOWN = Dataflow()
-#: Of more folders than this that lie below one, that one is listened to with all below it.
+#: More folders than this below a common one are subscribed to through that one.
 MANY_FOLDERS = 16
 
 
 class ObservedInputs:
-    """`flows` is what each tool was seen to do at its last success. `has_news` until somebody takes them."""
+    """`flows`: tool → what it was seen to do at its last success. `has_new`: they changed since the owner last reset
+    this flag."""
 
     def __init__(self, root: str) -> None:
         self._root = root
         self.flows: dict[str, Dataflow] = {}
-        self.has_news = False
+        self.has_new = False
         self._failed: dict[str, Dataflow] = {}  # since their last success
         self._latest: dict[str, Observation] = {}  # in the latest run
-        self._begun: set[str] = set()  # in the same
+        self._started: set[str] = set()  # in the same
         self._database = ""
         self._known: dict[str, tuple[Tool, Dataflow, Dataflow, ToolInputs]] = {}
 
-    def recall(self, flows: Mapping[str, Dataflow], database: str = "") -> None:
-        """What is remembered from here on; of what is not, what was seen stays."""
+    def load(self, flows: Mapping[str, Dataflow], database: str = "") -> None:
+        """Use these stored flows; flows that are not stored stay."""
         self.flows |= flows
         self._database = database or self._database
 
-    def begin(self) -> None:
-        """Another run."""
+    def start_run(self) -> None:
+        """Another run starts."""
         self._latest.clear()
-        self._begun.clear()
+        self._started.clear()
 
     def note_start(self, module: str) -> None:
-        self._begun.add(module)
+        self._started.add(module)
 
     def note_end(self, module: str, seen: Observation, *, has_passed: bool) -> None:
-        """One that has failed needs what it met this time as well: it may be what makes it pass."""
+        """A failed tool also needs what it read this time: a change of that may make it pass."""
         self._latest[module] = seen
         if seen.database:
-            self.has_news |= seen.database != self._database
+            self.has_new |= seen.database != self._database
             self._database = seen.database
         kept = self.flows if has_passed else self._failed
-        flow = _with_remembered(_flow(seen), kept.get(module))
-        self.has_news |= kept.get(module, _UNKNOWN) != flow or (
+        flow = _with_stored(_flow(seen), kept.get(module))
+        self.has_new |= kept.get(module, _UNKNOWN) != flow or (
             has_passed and module in self._failed
         )
         kept[module] = flow
@@ -64,14 +64,14 @@ class ObservedInputs:
             self._failed.pop(module, None)
 
     @property
-    def nobodys(self) -> frozenset[str]:
-        """The project's database, and what SQLite puts beside it."""
+    def database_files(self) -> frozenset[str]:
+        """The project's database, and the files that SQLite puts beside it."""
         if not self._database:
             return frozenset()
         return frozenset(self._database + end for end in ("", *SIDE_FILES))
 
     def find_inputs(self, tools: Iterable[Tool]) -> dict[str, ToolInputs]:
-        """Of those of these tools that were seen to need anything."""
+        """The inputs of those of these tools that were seen to have any."""
         found = {}
         for tool in tools:
             flow = self.flows.get(tool.module, _UNKNOWN)
@@ -86,10 +86,9 @@ class ObservedInputs:
         return found
 
     def find_unseen_writes(self, modules: Iterable[str]) -> set[str]:
-        """What those of these tools wrote at their last success, that began in the latest run and were killed
-        before anybody could see what they did."""
-        begun = self._begun - self._latest.keys()
-        return self.find_writes(module for module in modules if module in begun)
+        """What tools that were killed in the latest run, before they could report, wrote at their last success."""
+        started = self._started - self._latest.keys()
+        return self.find_writes(module for module in modules if module in started)
 
     def find_writes(self, modules: Iterable[str]) -> set[str]:
         """What these tools wrote at their last success."""
@@ -98,7 +97,7 @@ class ObservedInputs:
         }
 
     def find_changed_since(self, paths: Collection[str]) -> set[str]:
-        """Of these, those that are not as tools met them in the latest run."""
+        """Those of these paths that changed since tools read or missed them in the latest run."""
         found = set()
         for seen in self._latest.values():
             for path, *mark in seen.read:
@@ -109,12 +108,12 @@ class ObservedInputs:
                     found.add(path)
         return found
 
-    def find_taken_in(
+    def find_consumed(
         self, paths: Collection[str], names: Collection[str], tools: Iterable[Tool]
     ) -> set[str]:
-        """Of these data files, those that every tool which needs them has read in the latest run as they stand now:
-        whoever changed them, it is done. `names` came or went in some folder."""
-        wanted, moved = frozenset(paths), frozenset(names)
+        """Those of these data files whose current content every dependent tool read in the latest run, so that nothing
+        is left to do. `names` appeared in or disappeared from some folder."""
+        wanted, changed_names = frozenset(paths), frozenset(names)
         done: set[str] = set()
         undone: set[str] = set()
         tools = tuple(tools)
@@ -124,20 +123,22 @@ class ObservedInputs:
             reads = wanted & own.reads
             if tool.inputs:
                 reads |= {path for path in wanted if meets_input(path, tool.inputs)}
-            lists = {path for path in moved & wanted if own.find_cause(frozenset(), (path,))}
+            lists = {
+                path for path in changed_names & wanted if own.find_cause(frozenset(), (path,))
+            }
             needs = reads | lists | (wanted & own.missed)
             if not needs:
                 continue
             seen = self._latest.get(tool.module)
-            met = self._find_met(seen, reads, lists) if seen is not None else set()
-            done |= met
-            undone |= needs - met
+            current = self._find_current(seen, reads, lists) if seen is not None else set()
+            done |= current
+            undone |= needs - current
         return done - undone
 
-    def _find_met(
+    def _find_current(
         self, seen: Observation, reads: Collection[str], lists: Collection[str]
     ) -> set[str]:
-        """What the tool has read as it stands, and seen in a folder whose names are still the same."""
+        """What the tool read and has not changed since, and the names in folders that are still the same."""
         began = seen.began[0]
         marks = {path: (size, changed, inode) for path, size, changed, inode in seen.read}
         met = {
@@ -170,7 +171,7 @@ class ObservedInputs:
 
 
 def find_folders(inputs: ToolInputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Where to listen for them: folders with all below them, and for themselves alone."""
+    """The folders to subscribe to for these inputs: with everything below them, and alone."""
     folders = {path.rpartition("/")[0] for path in inputs.reads | inputs.missed}
     folders |= {"" if folder == "." else folder for folder in inputs.folders}
     by_top: dict[str, list[str]] = {}
@@ -193,9 +194,11 @@ def _flow(seen: Observation) -> Dataflow:
     )
 
 
-def _with_remembered(flow: Dataflow, known: Dataflow | None) -> Dataflow:
-    """What is remembered, where that is the same and more: what was read as shared code was loaded is seen of the tool
-    alone that loaded it first. Where it is less by now, the memory of the run says so at its end."""
+def _with_stored(flow: Dataflow, known: Dataflow | None) -> Dataflow:
+    """The stored flow, where it includes the new one.
+
+    What shared code reads when it is loaded is observed of the first tool that loads it only, so a tool may seem to
+    read less than before. If it really does, the run stores that at its end."""
     if known is None or known.writes != flow.writes or known.tables_written != flow.tables_written:
         return flow
     return known if merge(known, flow) == known else flow

@@ -1,7 +1,6 @@
-"""The spare worker of a watch: which imports it is to have by now, and when the installation makes it stale.
+"""The warm worker of a watch: what it imports ahead, and when newly installed packages make it stale.
 
-In: what the watched tools import, or the modules that the user names. Out: a spare that is made ready while there is
-time, and taken by the next run. It never holds up a run, and tells nothing.
+Never delays a run, and reports nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from discover_orch.worker.protocol import Preload
 
 
 class Prewarmer:
-    """`preload` None: what the tools import; a tuple: these modules, perhaps none."""
+    """`preload` None: import ahead what the tools import; a tuple: these modules, perhaps none."""
 
     def __init__(self, watched: WatchedProject, preload: tuple[str, ...] | None) -> None:
         self._watched, self._preload = watched, preload
@@ -26,34 +25,34 @@ class Prewarmer:
         self._warm_worker = WarmWorker()
 
     def prepare(self) -> None:
-        """Have a spare with all that is wanted by now, unless there is one."""
-        self._warm_worker.prepare(self._wish())
+        """Start a worker with the imports wanted now, unless there is one."""
+        self._warm_worker.prepare(self._spec())
 
-    def take(self) -> ClaimedWorker:
-        """The spare, if there is one that fits."""
-        return self._warm_worker.take(self._wish())
+    def claim(self) -> ClaimedWorker:
+        """The warm worker, if there is one with the imports wanted now."""
+        return self._warm_worker.take(self._spec())
 
     def avoid(self) -> None:
-        """What is wanted by now ends the process that imports it."""
-        self._warm_worker.avoid(self._wish())
+        """The imports wanted now end the process: import nothing ahead."""
+        self._warm_worker.avoid(self._spec())
 
-    def is_new(self, sentence: str) -> bool:
-        """Whether the reason for a cold start has not been told yet."""
-        return bool(self._warm_worker.once(sentence))
+    def is_new(self, reason: str) -> bool:
+        """Whether this reason for a cold start has not been reported yet."""
+        return bool(self._warm_worker.once(reason))
 
-    def sees_installation(self) -> bool:
-        """Whether packages were installed or removed; installing takes its time, so that two looks must agree."""
+    def has_new_packages(self) -> bool:
+        """Whether packages were installed or removed. Installing takes time, so two calls must see the same."""
         now = read_installation()
-        is_other = now != self._installed and now == self._candidate
-        if is_other:
+        has_changed = now != self._installed and now == self._candidate
+        if has_changed:
             self._installed = now
         self._candidate = now
-        return is_other
+        return has_changed
 
     def close(self) -> None:
         self._warm_worker.close()
 
-    def _wish(self) -> WarmWorkerSpec:
+    def _spec(self) -> WarmWorkerSpec:
         project = self._watched.view.project
         preload = self._preload
         modules = (

@@ -1,8 +1,7 @@
-"""What was asked to be watched, and the plan of it as the project stands now.
+"""What the user asked to watch, and the plan for it as the project is now.
 
-In: what was typed, and a `ProjectView`. Out: a plan, with what stands in its way; and of two plans, the tools for
-which the configuration means something else. What cannot be read, or has gone, takes nothing away but itself: only
-the first plan raises as a run would. Runs nothing, and knows no changes of files.
+Of two plans it finds the tools whose configuration differs. A file that cannot be read, or a tool that is gone, takes
+nothing else away: only the first plan raises as a run would. Runs nothing, and knows no file events.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from discover_orch.planning.selection import Selection, select
 
 
 class WatchPlan(Struct, frozen=True, kw_only=True):
-    """`problems` stand in the way of a plan of all; `strays` are of targets that mean nothing any more."""
+    """`problems` are reasons why there is no complete plan; `strays` are about targets that no longer exist."""
 
     plan: Plan
     problems: tuple[Problem, ...] = ()
@@ -38,14 +37,15 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
     values: GivenParams = field(default_factory=GivenParams)
     database: str | None = None
 
-    def look(self, environ: Mapping[str, str]) -> ProjectView:
+    def read_project(self, environ: Mapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
         view = project_view.look(self.start, self.folder, environ)
         return view if self.database is None else project_view.with_database(view, self.database)
 
     def plan(self, view: ProjectView, before: Plan | None = None) -> WatchPlan:
-        """The plan of everything that is watched. Without one from before it raises UsageError and EmptyError; later
-        on what stands in the way of one are problems."""
+        """The plan of everything that is watched.
+
+        Without an earlier plan `before` it raises UsageError and EmptyError; with one these become problems."""
         is_first = before is None
         strays: tuple[Problem, ...] = ()
         try:
@@ -57,7 +57,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
         except UsageError as error:
             if is_first:
                 raise
-            strays = error.problems  # a target that has gone takes no other with it
+            strays = error.problems  # the other targets remain
             selection = self._select_some(view)
         try:
             plan = build_plan(selection, view.registry, view.project, self.values)
@@ -68,14 +68,14 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
         return WatchPlan(plan=plan, strays=strays)
 
     def _select(self, view: ProjectView) -> Selection:
-        """A file that cannot be read takes nothing away but itself."""
+        """Files that cannot be read are left out."""
         try:
             return select(self.words, view.registry, exclude=self.exclude, place=view.place)
         except DiscoveryError:
             return self._select_some(view)
 
     def _select_some(self, view: ProjectView) -> Selection:
-        """What the words mean, of those that mean anything."""
+        """The selection of those words that still name tools."""
         healthy = replace(view.registry, broken=())
         chosen: dict[str, str] = {}
         for word in self.words or ("full",):
@@ -91,7 +91,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
 def find_differences(
     old: ProjectView, new: ProjectView, before: Plan, after: Plan
 ) -> dict[str, str]:
-    """Tools for which the configuration means something else than before, each with a sentence."""
+    """The tools whose configuration differs between two plans, each with its reason."""
     was, now = old.project, new.project
     config = now.config or was.config or "the configuration"
     steps = {step.tool.module: step for step in before.steps}
@@ -100,7 +100,7 @@ def find_differences(
         module, known = step.tool.module, steps.get(step.tool.module)
         if was.pythonpath != now.pythonpath:
             found[module] = f"pythonpath changed in {config}"
-        elif known is not None and _given(step) != _given(known):
+        elif known is not None and _arguments(step) != _arguments(known):
             found[module] = _changed_parameter(known, step, config)
         elif "conn" in step.tool.resources and (
             (was.database, was.transaction) != (now.database, now.transaction)
@@ -109,7 +109,7 @@ def find_differences(
     return found
 
 
-def _given(step: Step) -> tuple[object, ...]:
+def _arguments(step: Step) -> tuple[object, ...]:
     return tuple((one.param.name, one.texts) for one in step.arguments), dict(step.extra)
 
 
@@ -120,6 +120,6 @@ def _changed_parameter(before: Step, after: Step, config: str) -> str:
         old, new = was.get(name), now.get(name)
         if (old.texts if old else None) != (new.texts if new else None):
             flag = "--" + name.replace("_", "-")
-            given = f"is {new.shown}" if new else "is not given"
-            return f"{flag} {given}" + (f", was {old.shown}" if old else "") + f" ({config})"
+            change = f"{old.shown if old else 'default'} → {new.shown if new else 'default'}"
+            return f"{flag}: {change} ({config})"
     return f"its parameters changed in {config}"

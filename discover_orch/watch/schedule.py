@@ -1,33 +1,91 @@
-"""The course of a watch: the run that is going on, what comes after it, and whether anything may begin.
+"""What a watch runs: the run in progress, the tools of the next one, and whether a change stops or starts anything.
 
-In: tools with reasons, the events of a run, and which tools a change concerns. Out: the tools of the next run, and
-what becomes of the one that is going on. What depends on a file that cannot be read is put off until the mend. It
-looks at no files, starts nothing and tells nothing.
+One decision serves both: what is not stopped needs no start. A tool that depends on a file which cannot be read
+is deferred until the file is fixed. Looks at no files, starts nothing and prints nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from discover_orch.execution.run_state import Event, RunStatus, ToolFinished
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.execution.run_state import (
+    DebuggerOpened,
+    Event,
+    RunStatus,
+    ToolFinished,
+    ToolStarted,
+)
 from discover_orch.model.errors import Problem
-from discover_orch.watch.agenda import Agenda
-from discover_orch.watch.progress import Progress, decide
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.watch_events import SCOPES, Action, Scope
 
 WITH_STAGE = "its stage is affected"
 
 
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far the run is: the tools that wait for their turn, in order; those that finished; the running one."""
+
+    waiting: tuple[str, ...] = ()
+    finished: frozenset[str] = frozenset()
+    running: str | None = None
+    is_debugged: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case ToolStarted(module=module):
+                return replace(self, waiting=_without(self.waiting, module), running=module)
+            case ToolFinished(module=module):
+                return Progress(
+                    waiting=_without(self.waiting, module), finished=self.finished | {module}
+                )
+            case DebuggerOpened():
+                return replace(self, is_debugged=True)
+            case _:
+                return self
+
+
+def decide(
+    progress: Progress | None,
+    affected: Collection[str],
+    *,
+    is_structural: bool = False,
+    queues: bool = False,
+    can_cancel: bool = True,
+) -> Action:
+    """What to do about a change that affects these tools, during that run, or with None during no run.
+
+    `is_structural`: waiting tools may have other arguments now. `queues`: no run is cancelled for a change.
+    `can_cancel`: the running tool allows it.
+    """
+    if progress is None:
+        return "run"
+    wanted, waiting = set(affected), set(progress.waiting)
+    started = progress.finished | ({progress.running} if progress.running else set())
+    if not wanted & started:
+        if is_structural and wanted & waiting:
+            return "hold"
+        return "none" if wanted <= waiting else "after"
+    if queues or (progress.running is None and not progress.waiting):
+        return "after"
+    return "restart" if can_cancel and not progress.is_debugged else "hold"
+
+
 class Schedule:
-    """`progress` is None while nothing runs; `latest` are the tools of the run that began last. `restarts`: the run
-    that is going on makes way for a change or a key, and what it has not done comes again."""
+    """`progress` is None while nothing runs; `latest` are the tools of the run that started last.
+
+    `restarts`: the run in progress is stopped for a change or a key, and its unfinished tools run again.
+    """
 
     def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
         self._watched, self._queues = watched, queues
-        self._agenda = Agenda()
-        self._is_asked = False  # a key asked for the next run, which holds in a pause too
-        self._passed: set[str] = set()  # in the run that is going on
+        self._pending: dict[str, str] = {}  # the tools of the next run, each with its reason
+        self._failed: set[str] = set()  # when they last ran
+        self._owed: set[str] = set()  # scheduled in an earlier run that ended before their turn
+        self._passed: set[str] = set()  # in the run in progress
+        self._is_requested = False  # a key asked for the next run: it starts in a pause too
         self.scope = scope
         self.progress: Progress | None = None
         self.latest: tuple[str, ...] = ()
@@ -39,43 +97,50 @@ class Schedule:
 
     @property
     def must_run(self) -> bool:
-        return self.has_next and (self._is_asked or not self.is_paused)
+        return self.has_next and (self._is_requested or not self.is_paused)
 
     @property
     def has_next(self) -> bool:
-        """Whether anything is put down for the next run."""
-        return bool(self._agenda)
+        return bool(self._pending)
 
     @property
     def failed(self) -> frozenset[str]:
         """The tools that failed when they last ran."""
-        return frozenset(self._agenda.failed)
+        return frozenset(self._failed)
 
     # One run.
 
-    def take(self) -> dict[str, str]:
-        """The tools of the run that is to begin now, each with its reason."""
-        self._is_asked = False
-        return self._agenda.take()
+    def drain(self) -> dict[str, str]:
+        """The tools of the run that is to start now, each with its reason."""
+        self._is_requested = False
+        pending, self._pending = self._pending, {}
+        return pending
 
     def begin(self, order: tuple[str, ...]) -> None:
-        """A run of these tools begins."""
+        """A run of these tools starts."""
         self.latest = order
         self.progress = Progress(waiting=order)
         self.restarts = False
         self._passed.clear()
 
     def follow(self, event: Event) -> None:
-        """How far the run is, and how its tools end."""
+        """Record how far the run is, and how its tools end."""
         assert self.progress is not None
         self.progress = self.progress.after(event)
-        if isinstance(event, ToolFinished):
-            if event.status == "passed":
-                self._passed.add(event.module)
-            self._agenda.note(event.module, event.status)
+        if not isinstance(event, ToolFinished):
+            return
+        module = event.module
+        self._failed.discard(module)
+        self._owed.discard(module)
+        if event.status == "passed":
+            self._passed.add(module)
+        elif event.status == "failed":
+            self._failed.add(module)
+        elif event.status in ("blocked", "not_run", "cancelled"):
+            self._owed.add(module)
 
     def end(self, status: RunStatus) -> None:
-        """The run has ended: what it did not come to is run next, if it made way for something."""
+        """The run ended: if it was stopped for something else, its unfinished tools run next."""
         self.progress = None
         if status == "interrupted":
             self.is_over = True  # by a signal or by q
@@ -85,72 +150,86 @@ class Schedule:
             for module in self.latest:
                 if module not in self._passed:
                     self.enqueue([module], "its run was cancelled")
-        self._agenda.forgive(self.latest)  # if it was by the user, then he wants none of it
+        self._owed.difference_update(self.latest)  # a run that the user cancelled is not wanted
 
     # What runs next.
 
-    def enqueue(self, modules: Iterable[str], why: str, *, own: Collection[str] = ()) -> list[str]:
-        """For the next run; or for one after a mend, where a file that they depend on cannot be read, or a tool
-        upstream waits for that. Tools that are `own` have changed themselves, and only wait for their files.
+    def enqueue(
+        self, modules: Iterable[str], reason: str, *, changed: Collection[str] = ()
+    ) -> list[str]:
+        """Add tools to the next run; defer those that depend on a broken file, or are downstream of one that does.
 
-        Gives back those that can run.
+        A tool that has `changed` itself waits only for its own files. An earlier reason stays. Returns the tools
+        that can run.
         """
         blocked, ready = self._watched.blocked, []
         for module in modules:
-            if self._watched.is_held(module) or (module in blocked and module not in own):
-                self._watched.put_off(module, why)
+            if self._watched.is_held(module) or (module in blocked and module not in changed):
+                self._watched.defer(module, reason)
             else:
-                self._agenda.put([module], why)
+                self._pending.setdefault(module, reason)
                 ready.append(module)
         return ready
 
     def plan_next(self, found: Mapping[str, str], action: Action) -> tuple[str, ...]:
-        """What the change makes run; put down for the next run, unless the one that is going on will do."""
+        """The tools that the change makes run; adds them to the next run, unless the run in progress includes the
+        change."""
         watched = self._watched
         if action == "none":
-            return tuple(one for one in watched.targets if one in found)
-        tools = watched.expand(found, self.scope)
+            return tuple(module for module in watched.targets if module in found)
         ready: list[str] = []
-        for one in tools:
-            self._agenda.pending.pop(one, None)  # the newest reason holds
-            ready += self.enqueue([one], found.get(one, WITH_STAGE), own=found)
+        for module in watched.expand(found, self.scope):
+            self._pending.pop(module, None)  # the newest reason counts
+            ready += self.enqueue([module], found.get(module, WITH_STAGE), changed=found)
         if ready:
-            self._agenda.add_owed(watched.registry, watched.targets, watched.is_held)
+            self._add_owed()
         return tuple(ready)
 
-    def is_put_down(self, module: str) -> bool:
-        return module in self._agenda.pending
+    def _add_owed(self) -> None:
+        """Tools whose turn never came run next, unless what they need failed and is not run again."""
+        watched, still_failed = self._watched, self._failed - self._pending.keys()
+        blocked = watched.registry.downstream(still_failed) if still_failed else frozenset()
+        for module in watched.targets:
+            if module in self._owed - blocked and not watched.is_held(module):
+                self._pending.setdefault(module, "its turn had not come")
 
-    def make_way(self) -> None:
-        """A key asks for what is put down: it holds in a pause too, and what a run that is going on has not done comes
-        as well."""
-        self._is_asked = self.restarts = True
+    def is_pending(self, module: str) -> bool:
+        return module in self._pending
 
-    def turn_scope(self) -> Scope:
-        """To the next one."""
+    def request_run(self) -> None:
+        """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
+        included."""
+        self._is_requested = self.restarts = True
+
+    def next_scope(self) -> Scope:
+        """Change to the next scope."""
         self.scope = SCOPES[(SCOPES.index(self.scope) + 1) % len(SCOPES)]
         return self.scope
 
-    # The run that is going on, and a change.
+    # The run in progress, and a change.
 
     def decide(self, found: Collection[str], *, is_structural: bool) -> Action:
-        """What becomes of a change that affects these tools, and of the run that is going on."""
+        """What to do about a change that affects these tools."""
         registry = self._watched.registry
-        concerned = set(found)
+        affected = set(found)
         if self.scope == "downstream":
-            concerned |= registry.downstream(found) & set(self._watched.targets)
+            affected |= registry.downstream(found) & set(self._watched.targets)
         running = self.progress.running if self.progress else None
         tool = registry.tools.get(running or "")
         return decide(
             self.progress,
-            concerned,
+            affected,
             is_structural=is_structural,
             queues=self._queues,
             can_cancel=tool is None or tool.is_cancellable,
         )
 
     def must_hold(self, problems: Collection[Problem]) -> bool:
-        """A file has just broken: where a tool that waits for its turn depends on it, the run goes no further."""
+        """Whether a waiting tool depends on a file that has just broken: then the run goes no further."""
         if self.progress is None or not problems:
             return False
         return any(self._watched.is_held(module) for module in self.progress.waiting)
+
+
+def _without(modules: tuple[str, ...], module: str) -> tuple[str, ...]:
+    return tuple(other for other in modules if other != module)

@@ -1,11 +1,11 @@
-"""What a watch has to tell between its runs: values, made by the parts of a watch, shown by `render`.
+"""What a watch reports between its runs: values that `render` shows, and the queue that they wait in.
 
-Pure. The events of the runs themselves are those of `run`.
+Pure. The events of the runs themselves are those of `execution.run_state`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from msgspec import Struct, field
@@ -15,16 +15,19 @@ from discover_orch.planning.plan import Plan
 
 Scope = Literal["stage", "tool", "downstream"]
 SCOPES: tuple[Scope, ...] = ("stage", "tool", "downstream")
-#: What becomes of a change. `run`: its tools run now. `none`: the run that is going on takes it in. `restart`:
-#: that run is cancelled, and what it did not finish runs with the change. `after`: it comes behind that run.
-#: `hold`: the running tool may finish, then as `restart`. `wait`: nothing runs before a file is mended.
+#: What is done about a change. `run`: its tools run now. `none`: the run in progress includes it. `restart`: that
+#: run is cancelled, and its unfinished tools run with the change. `after`: its tools run after that run. `hold`: the
+#: running tool may finish, then as `restart`. `wait`: nothing runs before a file is fixed.
 Action = Literal["run", "none", "restart", "after", "hold", "wait"]
+
+#: Seconds without a save after which files that were saved without a change are reported, all in one line.
+SAVED_PAUSE = 0.3
 
 
 class WatchWaiting(Struct, frozen=True, kw_only=True):
-    """It waits: whatever is saved from now on is seen. `files` are looked at, for `tools` tools.
+    """The watch waits for changes: from now on every save is noticed. `files` are watched, for `tools` tools.
 
-    `failing` are the names of those that failed when they last ran.
+    `failing` are the names of the tools that failed when they last ran.
     """
 
     tools: int
@@ -37,9 +40,9 @@ class WatchWaiting(Struct, frozen=True, kw_only=True):
 
 
 class ChangesFound(Struct, frozen=True, kw_only=True):
-    """Files of another meaning, or new or gone. `tools` are identities of those to run, with `reasons`.
+    """Files that changed in meaning, appeared or disappeared. `tools` are the names of those to run, with `reasons`.
 
-    `gone` are the names of tools that are no more; `not_affected` is a number of watched tools.
+    `gone` are the names of tools that no longer exist; `not_affected` is a number of watched tools.
     """
 
     paths: tuple[str, ...]
@@ -54,22 +57,22 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
 
 
 class NoMeaningfulChange(Struct, frozen=True, kw_only=True):
-    """Files that were saved and mean what they meant when their tools last ran."""
+    """Files that were saved and mean the same as when their tools last ran."""
 
     paths: tuple[str, ...]
 
 
 class CannotRun(Struct, frozen=True, kw_only=True):
-    """What cannot be read or run as it stands; `waiting` are the names of tools that wait for the mend."""
+    """What cannot be read or run; `waiting` are the names of tools that wait for the fix."""
 
     problems: tuple[Problem, ...]
     waiting: tuple[str, ...] = ()
 
 
 class RunStarting(Struct, frozen=True, kw_only=True):
-    """A run is about to begin: its plan, and why, in a few words.
+    """A run is about to start: its plan, and why, in a few words.
 
-    `imported` was ahead of it: (module, seconds, what went wrong); `cold` says why something was not, once.
+    `imported` is what the warm worker imported: (module, seconds, error). `cold` says, once, why it did not.
     """
 
     plan: Plan
@@ -81,13 +84,13 @@ class RunStarting(Struct, frozen=True, kw_only=True):
 
 
 class WatchNote(Struct, frozen=True, kw_only=True):
-    """A sentence for the user, that is no failure of a tool."""
+    """A message for the user that is not the failure of a tool."""
 
     problem: Problem
 
 
 class KeyAnswered(Struct, frozen=True, kw_only=True):
-    """A key was pressed: what it did, in a sentence, or the keys there are."""
+    """A key was pressed: a sentence about what it did; none for the help on keys."""
 
     key: str
     sentence: str = ""
@@ -102,3 +105,66 @@ WatchEvent = (
     | WatchNote
     | KeyAnswered
 )
+
+
+class Outbox:
+    """The events that the loop has not reported yet. Reports each problem once until it is fixed."""
+
+    def __init__(self) -> None:
+        self._queue: list[WatchEvent] = []
+        self._reported: set[Problem] = set()  # and not fixed
+        self._saved: dict[str, None] = {}
+        self._saved_at = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether saved files wait to be reported together."""
+        return bool(self._saved)
+
+    def drain(self) -> list[WatchEvent]:
+        queue, self._queue = self._queue, []
+        return queue
+
+    def add(self, event: WatchEvent) -> None:
+        """After whatever was saved before it."""
+        self.flush_saved()
+        self._queue.append(event)
+
+    def add_note(self, problem: Problem) -> None:
+        self.add(WatchNote(problem=problem))
+
+    def add_problems(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
+        """All problems that there are now; the new ones are reported."""
+        current = _one_per_place(problems)
+        new = [problem for problem in current if problem not in self._reported]
+        self._reported = set(current)
+        if new:
+            self.add(CannotRun(problems=tuple(new), waiting=waiting))
+
+    def add_saved(self, paths: Collection[str], now: float) -> None:
+        """Files that were saved without a change: a formatter saves many, one after another."""
+        if paths:
+            self._saved |= dict.fromkeys(paths)
+            self._saved_at = now
+
+    def report_saved(self, now: float) -> None:
+        """Report the saved files, if nothing was saved for a while."""
+        if now > self._saved_at + SAVED_PAUSE:
+            self.flush_saved()
+
+    def flush_saved(self) -> None:
+        if self._saved:
+            self._queue.append(NoMeaningfulChange(paths=tuple(self._saved)))
+            self._saved.clear()
+
+
+def _one_per_place(problems: Collection[Problem]) -> list[Problem]:
+    """A broken tool is found by the scan and by the watch."""
+    found: dict[object, Problem] = {}
+    for problem in problems:
+        place = problem.location
+        found.setdefault((place.path, place.line) if place else problem, problem)
+    return list(found.values())

@@ -1,8 +1,6 @@
-"""What each tool depends on, and what a watch therefore looks at and listens to.
+"""What each tool depends on, and therefore which files and folders a watch watches.
 
-In: a project, its tools, the plan of those that are watched, and what these were seen to load and to need. Out: how
-far each tool reaches, the `Snapshot` of all files that count, and folders to listen to. A file that cannot be read
-keeps the edges that it last had. It decides nothing: what a change means is judged by `watched`.
+A file that cannot be read keeps the dependencies that it last had. What a change means is decided by `project_state`.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ CONFIG_FILES = (OWN_FILE, SHARED_FILE)
 
 
 class WatchSet:
-    """`reaches` is how far each tool reaches; it is replaced, never changed. `again` are files that changed while the
-    latest survey was made."""
+    """`reaches`: tool → the modules that it reaches by imports; it is replaced, never changed. `changed_meanwhile` are
+    files that changed during the latest `update`."""
 
     sources: ImportGraph
     snapshot: Snapshot
@@ -42,17 +40,17 @@ class WatchSet:
         self._conf: tuple[object, ImportReach] | None = None
         self._code: CodeIndex | None = None
         self._pythonpath: tuple[str, ...] = ()
-        self._nobodys: frozenset[str] = frozenset()
+        self._database_files: frozenset[str] = frozenset()
         self._inputs: dict[str, ToolInputs] = {}  # of each watched tool, by what was seen of it
         self._together = ToolInputs()
         self._inputs_of: Plan | None = None
         self._data_folders: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self.again: tuple[str, ...] = ()
-        self.renew(project, registry, plan)
+        self.changed_meanwhile: tuple[str, ...] = ()
+        self.update(project, registry, plan)
 
-    # Made anew.
+    # Updating.
 
-    def renew(
+    def update(
         self,
         project: Project,
         registry: Registry,
@@ -61,8 +59,8 @@ class WatchSet:
         *,
         is_new: bool = True,
     ) -> None:
-        """What each tool depends on by now, and what is to be looked at therefore. Tools whose file is among `keep`
-        have not gone, they only cannot be read. `is_new`: the project has been looked at anew."""
+        """Find out what each tool depends on now, and watch that. Tools whose file is among `keep` still exist but
+        cannot be read. `is_new`: the whole project was read again."""
         self._project, self._tools = project, registry.tools
         if is_new and (not self.reaches or project.pythonpath != self._pythonpath):
             self._pythonpath = project.pythonpath
@@ -84,57 +82,59 @@ class WatchSet:
             or has_inputs
             or any(before.get(module) is not reach for module, reach in after.items())
         ):
-            self._arrange()
+            self._configure_snapshot()
 
-    def learn(self, registry: Registry, plan: Plan, keep: Collection[str] = ()) -> frozenset[str]:
-        """Take in what tools were seen to do since; the files that are looked at from now on because of that."""
+    def apply_observed(
+        self, registry: Registry, plan: Plan, keep: Collection[str] = ()
+    ) -> frozenset[str]:
+        """Use what tools were seen to do since. Returns the files that are watched from now on because of it."""
         before = self._together
         self._inputs_of = None
-        self.renew(self._project, registry, plan, keep, is_new=False)
+        self.update(self._project, registry, plan, keep, is_new=False)
         now = self._together
         return (now.reads | now.missed) - (before.reads | before.missed)
 
     def note_loaded(self, module: str, paths: Collection[str]) -> None:
-        """Project files that a tool was seen to load, by itself or by those that ran before it."""
+        """Project files that were loaded for a tool, by itself or by tools that ran before it."""
         self._loaded[module] = frozenset(paths)
 
-    def _arrange(self) -> None:
+    def _configure_snapshot(self) -> None:
         extras: set[str] = {CONF, *CONFIG_FILES, *self._loaded_modules()}
         for reach in self.reaches.values():
             extras |= reach.paths
             extras |= reach.missing
-        self.again = self.snapshot.arrange(
+        self.changed_meanwhile = self.snapshot.configure(
             scanned_folders(self._project),
             sorted(extras),
             self._patterns(),
             _excluded(self._project.exclude),
             self._together,
-            self._nobodys,
+            self._database_files,
         )
 
     def _find_inputs(self, plan: Plan) -> bool:
-        """What the watched tools were seen to need; whether it is something else than before."""
+        """Find the observed inputs of the watched tools. Returns whether they changed."""
         if self._inputs_of is plan:
             return False
         self._inputs_of = plan
-        before = self._together, self._nobodys
+        before = self._together, self._database_files
         self._inputs = self._observed_inputs.find_inputs(step.tool for step in plan.steps)
-        nobodys, every = self._observed_inputs.nobodys, self._inputs.values()
+        database_files, every = self._observed_inputs.database_files, self._inputs.values()
         together = ToolInputs(
-            reads=frozenset().union(*(one.reads for one in every)) - nobodys,
-            missed=frozenset().union(*(one.missed for one in every)) - nobodys,
-            folders=frozenset().union(*(one.folders for one in every)),
+            reads=frozenset().union(*(inputs.reads for inputs in every)) - database_files,
+            missed=frozenset().union(*(inputs.missed for inputs in every)) - database_files,
+            folders=frozenset().union(*(inputs.folders for inputs in every)),
         )
-        if (together, nobodys) == before:
+        if (together, database_files) == before:
             return False
-        self._together, self._nobodys = together, nobodys
+        self._together, self._database_files = together, database_files
         self._data_folders = find_folders(together)
         return True
 
-    # How far tools reach.
+    # What tools depend on.
 
     def depends_on(self, module: str, paths: Collection[str]) -> bool:
-        """Whether its code does, on one of these."""
+        """Whether the tool's code depends on one of these."""
         reach = self.reaches.get(module)
         return reach is not None and not reach.paths.isdisjoint(paths)
 
@@ -146,8 +146,8 @@ class WatchSet:
     def find_affected(
         self, changed: Collection[str], before: Mapping[str, ImportReach], watched: Collection[str]
     ) -> dict[str, str]:
-        """The watched tools that these changes reach, each with the path that did it; `before` are the reaches that
-        they had until then."""
+        """The watched tools that these changes affect, each with the path that does; `before` are the reaches before
+        the change."""
         return select_affected(
             changed,
             self._tools,
@@ -155,21 +155,27 @@ class WatchSet:
             {one: reach for one, reach in self.reaches.items() if one in watched},
             self._loaded,
             inputs=self._inputs,
-            names=self.snapshot.come_and_gone().intersection(changed),
+            names=self.snapshot.differing_names().intersection(changed),
         )
 
-    def find_torn(self, modules: Iterable[str], loaded: Mapping[str, str]) -> dict[str, str]:
-        """Of these tools those that ran on other bytes than are there: a file was being written just then.
+    def find_half_written(
+        self, modules: Iterable[str], loaded: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Those of these tools that loaded a file while it was being written, each with its reason.
 
-        `loaded` are hashes of what was loaded, by path.
+        `loaded`: path → hash of what was loaded.
         """
-        torn = {path for path, content in loaded.items() if self.snapshot.is_torn(path, content)}
-        if not torn:
+        unseen = {
+            path
+            for path, content in loaded.items()
+            if self.snapshot.is_unseen_content(path, content)
+        }
+        if not unseen:
             return {}
         found = {}
         for module in modules:
             reach = self.reaches.get(module)
-            hits = torn & (reach.paths if reach else self._loaded.get(module, frozenset()))
+            hits = unseen & (reach.paths if reach else self._loaded.get(module, frozenset()))
             if hits:
                 found[module] = f"{min(hits)} was being written while it ran"
         return found
@@ -189,7 +195,7 @@ class WatchSet:
         return known[2]
 
     def _reach_of_conf(self) -> ImportReach:
-        """What `orchconf.py` depends on: it stands at the root, whatever `pythonpath` is."""
+        """What `orchconf.py` depends on; it is at the root, whatever `pythonpath` is."""
         source = self.sources.read(CONF)
         if source is None:
             key: object = None
@@ -218,25 +224,25 @@ class WatchSet:
         self._conf = ((key, reach), made)
         return made
 
-    # What is looked at, and listened to.
+    # What is watched.
 
     @property
     def code(self) -> CodeIndex:
-        """What the code of each tool means, kept from one run to the next: nothing is parsed a second time for it."""
+        """The code hashes of each tool, kept from one run to the next so that no module is parsed twice."""
         if self._code is None:
             self._code = CodeIndex(self._project, sources=self.sources)
         return self._code
 
     @property
     def observed(self) -> tuple[int, int]:
-        """How many files are looked at since tools were seen to read or to miss them, and how many folders since
-        they listed them."""
+        """The number of files watched because tools were seen to read or to miss them, and of folders because tools
+        were seen to list them."""
         together = self._together
         return len(together.reads | together.missed), len(together.folders)
 
     @property
     def folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Folders to listen to: with all below them, and for themselves alone."""
+        """Folders to subscribe to: with everything below them, and alone."""
         deep = list(scanned_folders(self._project))
         for reach in self.reaches.values():
             deep += [path.split("/", 1)[0] for path in reach.paths if "/" in path]
@@ -257,10 +263,10 @@ class WatchSet:
         return tuple(deep), tuple(one for one in dict.fromkeys(flat) if one not in deep)
 
     def is_code(self, path: str) -> bool:
-        """Whether it is source or configuration, and no data."""
+        """Whether it is source or configuration, not data."""
         if path in CONFIG_FILES or path[-1:] == "/":
             return True
-        return self.snapshot.is_module(path) and not self.snapshot.is_name(path)
+        return self.snapshot.is_module(path) and not self.snapshot.is_listed_name(path)
 
     def _is_folder(self, path: str) -> bool:
         return os.path.isdir(os.path.join(self._project.root, path))

@@ -1,8 +1,7 @@
-"""When a burst of file events is over: hints in, calm batches out.
+"""Decides when a burst of file events is over: events in, batches of paths out.
 
-In: hints (which path, what happened, when) and what one look at the path said. Out: when the batch is due,
-and the batch. Time is an argument, and nothing here touches a file: the same hints give the same batches.
-No path that was heard is ever lost, and no batch waits for ever: each has a cap. Numbers are seconds.
+Time is an argument, and no file is touched: the same events give the same batches. No path is ever lost, and
+no batch waits forever: each has a cap. All numbers are seconds.
 """
 
 from __future__ import annotations
@@ -11,170 +10,158 @@ from typing import Literal
 
 from msgspec import Struct
 
-#: What happened. `written`: closed after writing. `moved`: something was renamed onto this path, or moved in.
-#: `created`: appeared, and may still be being written. `deleted`: gone, or moved away. `changed`: the system
-#: does not say more. `lost`: events were lost, the path is "", and everything must be looked at.
-Kind = Literal["written", "moved", "created", "deleted", "changed", "lost"]
-#: What one look said: a module that parses, or any data file; an empty or unparsable module; nothing there.
-Look = Literal["sound", "unsound", "missing"]
+#: What happened. `written`: closed after writing. `moved`: something was renamed to this path. `created`: appeared,
+#: and may still be being written. `deleted`: gone, or moved away. `changed`: the system does not say more.
+#: `lost`: events were lost, the path is "", and everything must be compared.
+EventKind = Literal["written", "moved", "created", "deleted", "changed", "lost"]
+#: What a path looks like: a module that parses, or any data file; an empty or unparsable module; nothing there.
+FileCheck = Literal["complete", "incomplete", "missing"]
 
 #: A finished write of a module that parses: just long enough for the other events of the same save.
-SOUND = 0.002
-#: A finished write that nobody looked at.
-UNSEEN = 0.010
-#: No end of the write was told: most writers put their chunks closer together than this.
+COMPLETE = 0.002
+#: A finished write of a file that was not checked.
+UNCHECKED = 0.010
+#: A write whose end is not announced: most writers write their chunks closer together than this.
 UNFINISHED = 0.050
 #: Gone: editors that delete or rename before they write bring the file back within this.
 MISSING = 0.100
 #: Empty or unparsable: truncated, and the content may follow.
-UNSOUND = 0.150
-#: From so many files on it is a checkout, a copy or a formatter; they pause longer between files.
-STORM_FILES = 10
-STORM = 0.075
-#: A batch is never older than this: under constant writes a run must still start.
+INCOMPLETE = 0.150
+#: From this many files on it is a checkout, a copy or a formatter, with longer pauses between files.
+MANY_FILES = 10
+MANY_FILES_WINDOW = 0.075
+#: A batch is never older than this: a run must start even under constant writes.
 CAP = 1.0
-STORM_CAP = 3.0
-#: git may keep its lock or its rebase for minutes, while somebody resolves a conflict.
-HOLD_CAP = 2.0
-#: The end of git's lock rings no bell: while it holds, the caller must look again this often.
-HOLD_LOOK = 0.050
-#: Two runs in a row cancelled by newer saves: somebody saves at each keystroke. Twice 2 ms would not help
-#: against 10 saves a second, so windows are at least this from then on, doubling with each further one.
-PRESSED_RUNS = 2
-PRESSED = 0.125
-PRESSED_MOST = 0.250
+MANY_FILES_CAP = 3.0
+#: git may keep its lock or a rebase for minutes, while the user resolves a conflict.
+GIT_CAP = 2.0
+#: No event announces that git released its lock: meanwhile the caller must check this often.
+GIT_CHECK = 0.050
+#: Two runs in a row cancelled by newer saves: an editor saves at each keystroke. From then on a window is at
+#: least this long, and doubles with each further cancelled run up to the maximum.
+CANCELLED_RUNS = 2
+CANCELLED_WINDOW = 0.125
+LONGEST_CANCELLED_WINDOW = 0.250
 
 
 class FileEvent(Struct, frozen=True, kw_only=True):
     """One event: `path` relative to the root with `/`, surrogateescape text; `at` in monotonic seconds."""
 
-    kind: Kind
+    kind: EventKind
     path: str
     at: float
     is_folder: bool = False
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """What came until it was calm: paths in the order of their first hints, without that of `lost`.
+    """The events of one burst: their paths in the order of their first events.
 
-    `is_rescan`: events were lost, or a folder came or went, so that paths are not all there is to look at.
+    `is_rescan`: events were lost, or a folder came or went, so that other paths may have changed too.
     """
 
     paths: tuple[str, ...]
     is_rescan: bool
-    started: float
-    hints: int
 
 
 class Debouncer:
-    """Collects hints until the quiet window of every path has passed."""
+    """Collects events until the quiet window of every path has passed."""
 
-    def __init__(self, *, tells_end: bool = True, least: float = 0.0) -> None:
-        """`tells_end`: the system says when a write is finished. `least`: no window is shorter."""
-        self._tells_end = tells_end
-        self._least = least
+    def __init__(self, *, announces_end: bool = True, shortest: float = 0.0) -> None:
+        """`announces_end`: the system says when a write is finished. `shortest`: no window is shorter."""
+        self._announces_end = announces_end
+        self._shortest = shortest
         self._cancelled = 0  # runs in a row
-        self._was_calm = True  # whether the last batch ended by its windows, and not by its cap
-        self._forget()
+        self._was_quiet = True  # whether the last batch ended by its windows, and not by its cap
+        self._clear()
 
-    def _forget(self) -> None:
-        self._paths: dict[str, tuple[float, float]] = {}  # when it was last heard of, its window
-        self._born: set[str] = set()  # was not there before this batch
-        self._hints: int = 0
+    def _clear(self) -> None:
+        self._paths: dict[str, tuple[float, float]] = {}  # time of the last event, window
+        self._new: set[str] = set()  # created within this batch
+        self._is_empty: bool = True
         self._started: float = 0.0
         self._last: float = float("-inf")
         self._lost: float = float("-inf")
         self._is_rescan: bool = False
-        self._is_held: bool = False
-        self._was_held: bool = False
+        self._is_git_busy: bool = False
+        self._was_git_busy: bool = False
 
-    def hear(self, hint: FileEvent, look: Look | None = None) -> None:
-        """Take one hint in; `look` is what the path looks like now, where somebody looked."""
-        if not self._hints:
-            self._started = hint.at
-        self._hints += 1
-        self._last = max(self._last, hint.at)
-        self._started = min(self._started, hint.at)
-        if hint.kind == "lost":
+    def add(self, event: FileEvent, check: FileCheck | None = None) -> None:
+        """`check`: what the path looks like now, where it was checked."""
+        self._started = event.at if self._is_empty else min(self._started, event.at)
+        self._last = max(self._last, event.at)
+        self._is_empty = False
+        if event.kind == "lost":
             self._is_rescan = True
-            self._lost = max(self._lost, hint.at)
+            self._lost = max(self._lost, event.at)
             return
-        if hint.is_folder and hint.kind != "changed":
+        if event.is_folder and event.kind != "changed":
             self._is_rescan = True
-        if hint.path not in self._paths and hint.kind == "created":
-            self._born.add(hint.path)
-        at, _ = self._paths.get(hint.path, (hint.at, 0.0))
-        self._paths[hint.path] = (max(at, hint.at), self._window(hint, look))
+        if event.path not in self._paths and event.kind == "created":
+            self._new.add(event.path)
+        at, _ = self._paths.get(event.path, (event.at, 0.0))
+        self._paths[event.path] = (max(at, event.at), self._window(event, check))
 
-    def hold(self, now: float, is_busy: bool) -> None:
-        """git is in the middle of something, or (not `is_busy`) no more; call it whenever `due` is asked."""
-        self._is_held = is_busy
-        self._was_held |= is_busy and bool(self._hints) and now < self._started + HOLD_CAP
+    def note_git(self, now: float, *, is_busy: bool) -> None:
+        """Whether git is in the middle of something; to be called before each `due`."""
+        self._is_git_busy = is_busy
+        self._was_git_busy |= is_busy and not self._is_empty and now < self._started + GIT_CAP
 
     def due(self, now: float) -> float | None:
-        """Seconds until the batch is due, 0.0 when it is, None when nothing waits.
+        """Seconds until the batch is due: 0.0 when it is, None when there is none.
 
-        While git holds it is the time until the next look at its lock, if that is sooner.
+        While git is busy it is the time until the next check of its lock, if that is sooner.
         """
-        if not self._hints:
+        if self._is_empty:
             return None
-        if self._is_held and now < self._started + HOLD_CAP:
-            return min(HOLD_LOOK, self._started + HOLD_CAP - now)
-        return max(0.0, min(self._calm(), self._started + self._cap()) - now)
+        if self._is_git_busy and now < self._started + GIT_CAP:
+            return min(GIT_CHECK, self._started + GIT_CAP - now)
+        return max(0.0, min(self._quiet_at(), self._started + self._cap()) - now)
 
-    def take(self, now: float) -> Batch:
-        """Everything that was heard; forgets it."""
-        self._was_calm = now >= self._calm()
-        batch = Batch(
-            paths=tuple(self._paths),
-            is_rescan=self._is_rescan,
-            started=self._started if self._hints else now,
-            hints=self._hints,
-        )
-        self._forget()
+    def drain(self, now: float) -> Batch:
+        """Everything that was added since the last call."""
+        self._was_quiet = now >= self._quiet_at()
+        batch = Batch(paths=tuple(self._paths), is_rescan=self._is_rescan)
+        self._clear()
         return batch
 
-    def settle(self, was_cancelled: bool) -> None:
-        """How the run of the last batch went. One that ended resets the windows, if saving had paused before it,
-        and nothing has been saved since."""
+    def note_run_end(self, *, was_cancelled: bool) -> None:
+        """A run that was not cancelled resets the windows, if saving had paused before it and nothing was saved
+        since."""
         if was_cancelled:
             self._cancelled += 1
-        elif self._was_calm and not self._hints:
+        elif self._was_quiet and self._is_empty:
             self._cancelled = 0
 
-    def _window(self, hint: FileEvent, look: Look | None) -> float:
-        if hint.kind == "deleted" and hint.path in self._born:
-            return SOUND  # a temporary file, made and gone: nobody waits for it to come back
-        if look == "missing" or (hint.kind == "deleted" and look is None):
+    def _window(self, event: FileEvent, check: FileCheck | None) -> float:
+        if event.kind == "deleted" and event.path in self._new:
+            return COMPLETE  # a temporary file, created and deleted: it does not come back
+        if check == "missing" or (event.kind == "deleted" and check is None):
             return MISSING
-        if look == "unsound":
-            return UNSOUND
-        if hint.is_folder or not self._tells_end or hint.kind in ("created", "changed"):
+        if check == "incomplete":
+            return INCOMPLETE
+        if event.is_folder or not self._announces_end or event.kind in ("created", "changed"):
             return UNFINISHED
-        return SOUND if look == "sound" and hint.kind != "deleted" else UNSEEN
+        return COMPLETE if check == "complete" and event.kind != "deleted" else UNCHECKED
 
-    def _calm(self) -> float:
+    def _quiet_at(self) -> float:
         """When the last of the windows ends."""
-        end = self._lost + self._stretched(STORM)
-        if len(self._paths) >= STORM_FILES:
-            end = max(end, self._last + self._stretched(STORM))
+        end = self._lost + self._stretched(MANY_FILES_WINDOW)
+        if len(self._paths) >= MANY_FILES:
+            end = max(end, self._last + self._stretched(MANY_FILES_WINDOW))
         for at, window in self._paths.values():
             end = max(end, at + self._stretched(window))
         return end
 
     def _stretched(self, window: float) -> float:
-        if self._is_pressed():
-            pressed = PRESSED * 2.0 ** min(self._cancelled - PRESSED_RUNS, 8)
-            window = min(max(2 * window, pressed), PRESSED_MOST)
-        return max(window, self._least)
+        if self._cancelled >= CANCELLED_RUNS:
+            least = CANCELLED_WINDOW * 2.0 ** min(self._cancelled - CANCELLED_RUNS, 8)
+            window = min(max(2 * window, least), LONGEST_CANCELLED_WINDOW)
+        return max(window, self._shortest)
 
     def _cap(self) -> float:
         cap = CAP
-        if len(self._paths) >= STORM_FILES or self._is_pressed():
-            cap = STORM_CAP
-        elif self._was_held:
-            cap = HOLD_CAP
-        return max(cap, self._least)
-
-    def _is_pressed(self) -> bool:
-        return self._cancelled >= PRESSED_RUNS
+        if len(self._paths) >= MANY_FILES or self._cancelled >= CANCELLED_RUNS:
+            cap = MANY_FILES_CAP
+        elif self._was_git_busy:
+            cap = GIT_CAP
+        return max(cap, self._shortest)

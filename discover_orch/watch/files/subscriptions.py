@@ -1,8 +1,7 @@
-"""Which folders must be subscribed to, so that all that was asked for is seen; and what their paths are called.
+"""Which folders to subscribe to so that every requested folder is covered, and what an event's path is called.
 
-In: the root and the folders asked for, by name. Out: a `SubscriptionPlan`: real folders, each once, and how far
-each must reach; and for the real path of an event the names that the caller knows it by. Looks at links and at what
-exists, reads no file. Links are why this is more than a list: watchdog does not follow them.
+Symbolic links make this more than a list: watchdog does not follow them, and one file may have several names.
+Looks at links, at which folders exist and at the list of mounts; reads no other file.
 """
 
 from __future__ import annotations
@@ -10,22 +9,26 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Literal
 
 from msgspec import Struct
 
-#: How a folder is subscribed to: with all below it, alone, or only for who comes and goes in it.
-Extent = Literal["deep", "flat", "near"]
-
-#: Below a watched folder these never count, and ring no bell. A folder that is itself watched always does.
+#: Names that never count below a watched folder. A folder that is itself watched always counts.
 NOISE = re.compile(
     r"(?:^|/)(?:\.git|\.orch|__pycache__|node_modules|\.venv)(?:/|$)"
     r"|(?:^|/)\.#[^/]*$|(?:~|\.swp|\.pyc)$"
 )
+#: File systems that send no events for changes made on another machine, or by the host of a virtual one.
+# fmt: off
+SILENT = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "drvfs", "fakeowner", "fuse", "glusterfs", "gpfs", "grpcfuse",
+    "lustre", "nfs", "nfs4", "osxfs", "prl_fs", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs",
+})
+# fmt: on
+_MOUNTS = "/proc/self/mountinfo"
 
 
 class WatchedPath(Struct, frozen=True, kw_only=True):
-    """A folder that was asked for: under which name, where it really is, and whether all below it counts."""
+    """A requested folder: its name, its real path, and whether everything below it counts."""
 
     name: str
     real: str
@@ -33,90 +36,107 @@ class WatchedPath(Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionPlan(Struct, frozen=True, kw_only=True):
-    """`reaches` by real path, none inside of a deep one. `stakes`: the folders wanted and all above them."""
+    """`folders`: real path → whether to subscribe to everything below it; no folder is inside a deep one.
+
+    `anchors`: the requested folders and all folders above them. When one of these comes or goes, the plan may
+    be another one.
+    """
 
     wanted: tuple[WatchedPath, ...] = ()
-    reaches: Mapping[str, Extent]
-    stakes: frozenset[str] = frozenset()
+    folders: Mapping[str, bool]
+    anchors: frozenset[str] = frozenset()
 
     def names_of(self, path: str) -> list[str]:
-        """The names of a real path below the wanted folders: more than one where links lead there too."""
+        """The names of a real path below the requested folders: several where links lead there too."""
         names: dict[str, None] = {}
         for wanted in self.wanted:
-            if not path.startswith(wanted.real):
-                continue
-            rest = path[len(wanted.real) :]
-            if not rest:
+            if path == wanted.real:
                 names[wanted.name] = None
                 continue
-            if rest[0] == "/":
-                rest = rest[1:]
-            elif wanted.real != "/":
-                continue  # a neighbour whose name begins alike
-            if ("/" in rest and not wanted.is_deep) or NOISE.search(rest):
-                continue
-            names[f"{wanted.name}/{rest}" if wanted.name else rest] = None
+            top = wanted.real.rstrip("/") + "/"
+            rest = path[len(top) :]
+            if (
+                path.startswith(top)
+                and (wanted.is_deep or "/" not in rest)
+                and not NOISE.search(rest)
+            ):
+                names[f"{wanted.name}/{rest}" if wanted.name else rest] = None
         return list(names)
 
 
-def build_plan(root: str, folders: Mapping[str, bool]) -> SubscriptionPlan:
-    """`folders`: name relative to the root → whether all below it counts.
+def build_plan(root: str, requested: Mapping[str, bool]) -> SubscriptionPlan:
+    """`requested`: name relative to the root → whether everything below it counts.
 
-    The parent of each is subscribed to as well: it tells that a folder was deleted and made again, that a link
-    leads elsewhere now, or that what was missing has come. Not that of the root, where strangers live.
+    The parent of each folder is subscribed to as well: its events say that the folder was deleted and made
+    again, that a link has another target, or that a missing folder has appeared. The parent of the root is
+    left out, because it belongs to others.
     """
     wanted: list[WatchedPath] = []
     deep: set[str] = set()
     flat: set[str] = set()
-    near: set[str] = set()
-    stakes: set[str] = set()
-    for name, is_deep in folders.items():
-        given = os.path.join(root, name) if name else root
-        real = os.path.realpath(given)
-        above, last = os.path.split(given)
-        # A link is another place than the folder that it leads to.
-        spot = real if last in ("", ".", "..") else os.path.join(os.path.realpath(above), last)
+    anchors: set[str] = set()
+    for name, is_deep in requested.items():
+        full = os.path.join(root, name) if name else root
+        real = os.path.realpath(full)
+        parent, last = os.path.split(full)
+        # Where the name itself stands: for a link that is another place than its target.
+        entry = real if last in ("", ".", "..") else os.path.join(os.path.realpath(parent), last)
         wanted.append(WatchedPath(name=name, real=real, is_deep=is_deep))
-        is_there = os.path.isdir(real)
-        if is_there:
+        exists = os.path.isdir(real)
+        if exists:
             (deep if is_deep else flat).add(real)
-        for place in (real, spot):
-            stakes.add(place)
-            stakes.update(_above(place))
-            if name or not is_there:
-                near.add(_nearest(os.path.dirname(place)))
-    reaches: dict[str, Extent] = {path: "deep" for path in deep if not is_below(path, deep)}
-    tops = set(reaches)
-    for path in flat | near:
-        if path not in tops and not is_below(path, tops):
-            reaches[path] = "flat" if path in flat else "near"
-    return SubscriptionPlan(wanted=tuple(wanted), reaches=reaches, stakes=frozenset(stakes))
+        for place in (real, entry):
+            anchors.update((place, *_parents(place)))
+            if name or not exists:
+                flat.add(_nearest_folder(os.path.dirname(place)))
+    folders = {path: True for path in deep if not is_below(path, deep)}
+    folders |= {path: False for path in flat if path not in folders and not is_below(path, deep)}
+    return SubscriptionPlan(wanted=tuple(wanted), folders=folders, anchors=frozenset(anchors))
 
 
 def is_below(path: str, folders: Collection[str]) -> bool:
-    """Whether one of the folders lies above `path`."""
-    return any(above in folders for above in _above(path))
+    """Whether one of the folders is above `path`."""
+    return any(parent in folders for parent in _parents(path))
 
 
-def identity_of(path: str) -> tuple[int, int]:
-    """Device and inode, or (0, 0) where nothing is."""
+def filesystem_of(path: str) -> str:
+    """The type of the file system of `path` or of its nearest existing parent; "" where it is unknown."""
+    real = os.path.realpath(path)
+    found, length = "", -1
     try:
-        st = os.stat(path)
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
     except OSError:
-        return (0, 0)
-    return (st.st_dev, st.st_ino)
-
-
-def _above(path: str) -> list[str]:
-    found = []
-    while (above := os.path.dirname(path)) != path:
-        found.append(above)
-        path = above
+        return ""
+    for line in lines:
+        # 36 35 98:0 /inside /mount/point options [optional ...] - type source options
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        if len(words) < 5 or not after:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[4])
+        is_above = point == "/" or real == point or real.startswith(point + "/")
+        if is_above and len(point) >= length:  # the later of two mounts at one point is on top
+            found, length = after.split(" ", 1)[0], len(point)
     return found
 
 
-def _nearest(path: str) -> str:
-    """The folder itself, or the nearest one above that exists."""
+def sends_events(filesystem: str) -> bool:
+    """Whether this type of file system announces all changes; an unknown type counts as one that does."""
+    # FUSE announces only what passes through this very mount; `fuseblk` is a local disk.
+    return filesystem not in SILENT and not filesystem.startswith("fuse.")
+
+
+def _parents(path: str) -> list[str]:
+    found = []
+    while (parent := os.path.dirname(path)) != path:
+        found.append(parent)
+        path = parent
+    return found
+
+
+def _nearest_folder(path: str) -> str:
+    """The folder itself, or the nearest one above it that exists."""
     while not os.path.isdir(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Problem
 from discover_orch.render.diagnostics import diagnostics_document, diagnostics_text
 from discover_orch.render.style import Style
-from discover_orch.watch.diagnostics import WatchDiagnostics, WatchedFolder
-from discover_orch.watch.files.filesystems import Limits
+from discover_orch.watch.diagnostics import Limits, WatchDiagnostics, WatchedFolder
 
 PLAIN = Style(colour=False, unicode=True, width=80)
 SRC = WatchedFolder(path="src", is_deep=True, filesystem="ext4", sends_events=True, inside=3)

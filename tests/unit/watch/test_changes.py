@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from discover_orch.execution.run_state import RunFinished
-from discover_orch.watch.feedback_loops import MOST as LOOPS
+from discover_orch.state.journal import begin_run
+from discover_orch.state.lock import ProjectLock
+from discover_orch.watch.changes import MOST_RUNS, MOST_UNSEEN_RUNS, FeedbackLoops, OtherRuns
 from discover_orch.watch.schedule import WITH_STAGE
 from discover_orch.watch.watch_events import (
     CannotRun,
@@ -16,6 +20,8 @@ from discover_orch.watch.watch_events import (
     WatchNote,
     WatchWaiting,
 )
+from tests.conftest import Project
+from tests.support.journals import started, tool_started, whole_run
 from tests.support.watched import ALL, FILES, Watch, answer, busy, gated, let_go, tool
 
 # Changes while it waits.
@@ -175,7 +181,7 @@ def test_a_loop_is_noticed_named_and_let_be_until_it_is_saved_by_hand(watch: Wat
     remark = watched.until(WatchNote)
     assert remark.problem.code == "loop"
     assert remark.problem.message.startswith("src/made.py ")
-    assert LOOPS <= len(watched.runs) <= LOOPS + 2
+    assert MOST_RUNS <= len(watched.runs) <= MOST_RUNS + 2
     watched.settle()
     assert watched.settle() == []
     assert len(watched.all_of(WatchNote)) == 1
@@ -318,3 +324,106 @@ def test_a_waiting_tool_whose_helper_breaks_does_not_stay_failed_when_the_break_
     assert watched.settle() == []
     last = {name: end for run in watched.runs for name, end in run.ends.items()}
     assert last["c"] == "passed"
+
+
+# Files that start one run after another.
+
+
+def test_a_file_that_tools_write_is_muted_after_a_few_runs_and_reported_once() -> None:
+    loops = FeedbackLoops()
+    loops.note_written(["made.py"])
+    told = [loops.count(["made.py"]) for _ in range(MOST_RUNS + 3)]
+    assert told == [[]] * MOST_RUNS + [[("made.py", MOST_RUNS)]] + [[]] * 2
+    assert loops.muted == {"made.py"}
+
+
+def test_data_that_nobody_was_seen_to_write_is_muted_too() -> None:
+    loops = FeedbackLoops()
+    for _ in range(MOST_RUNS + 1):
+        loops.count(["x.parquet"], data=["x.parquet"])
+    assert loops.muted == {"x.parquet"}
+
+
+def test_a_module_that_nobody_was_seen_to_write_is_never_muted_but_reported_and_no_longer_cancels() -> (
+    None
+):
+    loops = FeedbackLoops()
+    told = []
+    for _ in range(MOST_UNSEEN_RUNS + 5):
+        told += loops.count(["a.py"])
+    assert told == [("a.py", MOST_UNSEEN_RUNS)]
+    assert loops.muted == set()
+    assert loops.must_not_cancel(["a.py"])
+    assert not loops.must_not_cancel(["a.py", "b.py"])
+    assert not loops.must_not_cancel([])
+
+
+def test_a_save_between_two_runs_starts_the_count_again_and_makes_it_count() -> None:
+    loops = FeedbackLoops()
+    loops.note_written(["made.py"])
+    for _ in range(MOST_RUNS + 1):
+        loops.count(["made.py"])
+    loops.note_saved(["made.py"])
+    assert loops.muted == set()
+    assert loops.count(["made.py"]) == []
+
+
+def test_a_run_that_sets_off_no_other_starts_the_count_again() -> None:
+    loops = FeedbackLoops()
+    loops.note_written(["made.py"])
+    for _ in range(10 * MOST_RUNS):
+        loops.count(["made.py"])
+        loops.note_quiet()
+    assert loops.muted == set()
+
+
+# Runs of other commands.
+
+
+@pytest.fixture
+def root(project: Project) -> Path:
+    return project({"orch.toml": ""})
+
+
+@pytest.fixture
+def others(root: Path) -> OtherRuns:
+    whole_run(root)  # before it is watched
+    return OtherRuns(str(root), ProjectLock(str(root)))
+
+
+def test_the_tools_that_others_have_run_are_found_once(root: Path, others: OtherRuns) -> None:
+    assert others.find_tools() == ()
+    whole_run(root, ["fetch"])
+    whole_run(root, ["parse", "fetch", "late"], ends={"late": {"status": "not_run"}})
+    assert set(others.find_tools() or ()) == {"src.fetch", "src.parse"}
+    assert others.find_tools() == ()
+
+
+def test_runs_of_the_watch_itself_are_left_out(root: Path, others: OtherRuns) -> None:
+    whole_run(root, ["fetch"])
+    others.note_own(whole_run(root, ["parse"]))
+    assert others.find_tools() == ("src.fetch",)
+    others.note_own(whole_run(root, ["parse"]))
+    assert others.find_tools() == ()
+
+
+def test_a_run_that_goes_on_is_waiting(root: Path, others: OtherRuns) -> None:
+    lock, journal = ProjectLock(str(root)), begin_run(str(root))
+    assert lock.acquire() is None
+    journal.write(started(journal.run, ["fetch"]))
+    journal.write(tool_started("fetch"))
+    assert others.find_tools() is None
+    assert others.is_waiting
+    assert not others.have_ended()
+    lock.release()
+    assert others.have_ended()
+    assert not others.have_ended()
+    assert others.find_tools() == ("src.fetch",)
+    journal.close()
+
+
+def test_without_another_run_the_lock_is_not_tried(root: Path, others: OtherRuns) -> None:
+    lock = ProjectLock(str(root))
+    assert lock.acquire() is None
+    assert others.find_tools() == ()
+    lock.release()

@@ -12,7 +12,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.planning.params import GivenParams
 from discover_orch.staleness.memory import Memory
 from discover_orch.watch import diagnostics
-from discover_orch.watch.diagnostics import WatchDiagnostics, find_outlook
+from discover_orch.watch.diagnostics import WatchDiagnostics, diagnose
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
@@ -50,7 +50,7 @@ def find(
     request = WatchRequest(
         start=str(root), folder=None, words=words, values=GivenParams(folder=str(root))
     )
-    found = find_outlook(WatchedProject(request, {}), must_poll=must_poll, preload=preload)
+    found = diagnose(WatchedProject(request, {}), must_poll=must_poll, preload=preload)
     assert not (root / "ran").exists()
     return found
 
@@ -115,37 +115,39 @@ def test_the_slowest_come_first(project: Project, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_imports_that_end_the_process_are_a_doubt(
+def test_imports_that_end_the_process_are_a_warning(
     project: Project, pids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = project({**FILES, "lib/deadly.py": "import os; os._exit(3)\n"})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
     diagnosis = find(root, preload=("deadly",))
-    (doubt,) = diagnosis.warnings
-    assert doubt.message == ("the imports ahead end the process: it exited with code 3 by os._exit")
-    assert doubt.severity == "warning"
-    assert "preload" in doubt.hint
+    (warning,) = diagnosis.warnings
+    assert warning.message == (
+        "importing ahead ends the process: it exited with code 3 by os._exit"
+    )
+    assert warning.severity == "warning"
+    assert "preload" in warning.hint
     assert is_gone(pids[0])
 
 
-def test_imports_that_never_end_are_a_doubt(
+def test_imports_that_never_end_are_a_warning(
     project: Project, pids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = project({**FILES, "lib/endless.py": "import os\nos.mkfifo('gate')\nopen('gate')\n"})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
-    monkeypatch.setattr(diagnostics, "PATIENCE", 0.1)
-    (doubt,) = find(root, preload=("endless",)).warnings
-    assert doubt.message == "the imports ahead take longer than 0.1 s"
+    monkeypatch.setattr(diagnostics, "IMPORT_TIMEOUT", 0.1)
+    (warning,) = find(root, preload=("endless",)).warnings
+    assert warning.message == "importing ahead takes longer than 0.1 s"
     assert is_gone(pids[0])
 
 
-def test_a_module_of_the_project_with_the_name_of_an_installed_one_is_a_doubt(
+def test_a_module_of_the_project_with_the_name_of_an_installed_one_is_a_warning(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = project({**FILES, "lib/one.py": "import two\n", "lib/two.py": "", "two.py": ""})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
-    (doubt,) = find(root, preload=("one",)).warnings
-    assert doubt.message == "the project has modules named as installed ones: two"
+    (warning,) = find(root, preload=("one",)).warnings
+    assert warning.message == "modules of the project have the names of installed ones: two"
 
 
 def test_it_leaves_no_descriptor(project: Project) -> None:

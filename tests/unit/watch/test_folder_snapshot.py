@@ -15,10 +15,10 @@ from discover_orch.watch.folder_snapshot import FolderSnapshots, split
 from tests.conftest import Project
 
 
-def make(root: Path, *folders: str, nobodys: Iterable[str] = ()) -> FolderSnapshots:
+def make(root: Path, *folders: str, database_files: Iterable[str] = ()) -> FolderSnapshots:
     """Arranged, and looked at as they stand."""
     made = FolderSnapshots(str(root))
-    made.arrange(folders, frozenset(nobodys))
+    made.configure(folders, frozenset(database_files))
     return made
 
 
@@ -28,13 +28,13 @@ def test_a_name_that_comes_or_goes_differs_until_it_is_accepted(project: Project
     assert listings.differing() == set()
     project({"in/c.csv": "1", "in/a.csv": "2"})
     (root / "in/b.csv").unlink()
-    assert listings.look() == {"in/b.csv", "in/c.csv"}
-    assert listings.look() == set()
+    assert listings.compare() == {"in/b.csv", "in/c.csv"}
+    assert listings.compare() == set()
     assert listings.differing() == {"in/b.csv", "in/c.csv"}
     listings.accept(["in/c.csv", "elsewhere/x"])
     assert listings.differing() == {"in/b.csv"}
     project({"in/b.csv": "3"})
-    listings.look()
+    listings.compare()
     assert listings.differing() == set()
 
 
@@ -42,16 +42,16 @@ def test_only_what_stands_directly_in_the_folder_counts(project: Project) -> Non
     root = project({"in/deep/a.csv": ""})
     listings = make(root, "in")
     project({"in/deep/b.csv": "", "beside.csv": ""})
-    assert listings.look() == set()
+    assert listings.compare() == set()
     project({"in/other/b.csv": ""})
-    assert listings.look() == {"in/other"}
+    assert listings.compare() == {"in/other"}
 
 
 def test_the_root_is_a_folder_as_any_other(project: Project) -> None:
     root = project({"a.csv": ""})
     listings = make(root, ".")
     project({"b.csv": ""})
-    assert listings.look() == {"b.csv"}
+    assert listings.compare() == {"b.csv"}
     assert listings.has("b.csv")
     assert not listings.has("c.csv")
 
@@ -63,22 +63,22 @@ def test_noise_and_what_editors_put_there_is_no_name(project: Project, name: str
     root = project({"in/a.csv": ""})
     listings = make(root, "in")
     project({f"in/{name}": ""})
-    assert not listings.is_news(f"in/{name}")
-    assert listings.look() == set()
+    assert not listings.has_changed(f"in/{name}")
+    assert listings.compare() == set()
 
 
 def test_the_database_and_what_stands_beside_it_is_no_name(project: Project) -> None:
     root = project({"in/a.csv": ""})
-    listings = make(root, "in", nobodys=["in/x.db", "in/x.db-wal"])
+    listings = make(root, "in", database_files=["in/x.db", "in/x.db-wal"])
     project({"in/x.db": "", "in/x.db-wal": "", "in/other.db": "", "in/other.db-journal": ""})
-    assert listings.look() == {"in/other.db"}
+    assert listings.compare() == {"in/other.db"}
 
 
 def test_a_database_that_is_known_only_later_is_forgotten(project: Project) -> None:
     root = project({"in/x.db": ""})
     listings = make(root, "in")
-    listings.arrange(["in"], frozenset(["in/x.db"]))
-    assert listings.look() == {"in/x.db"}
+    listings.configure(["in"], frozenset(["in/x.db"]))
+    assert listings.compare() == {"in/x.db"}
     assert listings.differing() == set()
 
 
@@ -88,24 +88,24 @@ def test_an_event_is_news_where_a_name_has_come_or_gone(project: Project) -> Non
     project({"in/c.csv": "", "out/d.csv": ""})
     (root / "in/b.csv").unlink()
     paths = ("in/a.csv", "in/b.csv", "in/c.csv", "in/d.csv", "out/d.csv")
-    assert [path for path in paths if listings.is_news(path)] == ["in/b.csv", "in/c.csv"]
+    assert [path for path in paths if listings.has_changed(path)] == ["in/b.csv", "in/c.csv"]
 
 
 def test_a_folder_that_is_no_longer_listed_does_not_count(project: Project) -> None:
     root = project({"in/a.csv": "", "more/a.csv": ""})
     listings = make(root, "in", "more")
-    listings.arrange(["more"], frozenset())
+    listings.configure(["more"], frozenset())
     project({"in/b.csv": "", "more/b.csv": ""})
-    assert listings.look() == {"more/b.csv"}
+    assert listings.compare() == {"more/b.csv"}
 
 
 def test_a_folder_that_goes_takes_its_names_with_it(project: Project) -> None:
     root = project({"in/a.csv": ""})
     listings = make(root, "in", "never")
     os.rename(root / "in", root / "away")
-    assert listings.look() == {"in/a.csv"}
+    assert listings.compare() == {"in/a.csv"}
     os.rename(root / "away", root / "in")
-    assert listings.look() == {"in/a.csv"}
+    assert listings.compare() == {"in/a.csv"}
     assert listings.differing() == set()
 
 
@@ -132,10 +132,10 @@ def test_what_differs_is_what_is_there_against_what_was_accepted(
                 case "-":
                     (root / name).unlink(missing_ok=True)
                 case "a":
-                    listings.look()
+                    listings.compare()
                     listings.accept([name])
                     accepted = accepted - {name} | {name} & set(os.listdir(root))
                 case _:
-                    listings.look()
-        listings.look()
+                    listings.compare()
+        listings.compare()
         assert listings.differing() == accepted ^ set(os.listdir(root))

@@ -35,7 +35,7 @@ def test_f_runs_what_failed_and_what_depends_on_it(watch: Watch) -> None:
     watched = watch({"src/b.py": tool(top="AFTER = 'a'", body="assert os.path.exists('go')")})
     assert watched.runs[0].ends["b"] == "failed"
     let_go(watched)
-    assert answer(watched, "f") == "running failed"
+    assert answer(watched, "f") == "running what failed"
     run = watched.next_run()
     assert (run.tools, run.status) == (("b", "c", "sentinel"), "passed")
     assert answer(watched, "f") == "nothing has failed"
@@ -78,7 +78,7 @@ def test_s_goes_through_the_scopes(watch: Watch) -> None:
 
 def test_p_holds_changes_until_it_is_pressed_again(watch: Watch) -> None:
     watched = watch()
-    assert answer(watched, "p") == "paused: changes wait (p goes on)"
+    assert answer(watched, "p") == "paused: changes wait (p resumes)"
     watched.save({"src/a.py": tool("a1")})
     watched.save({"src/helper.py": "x = 2\n"})
     assert answer(watched, "p") == "watching again"
@@ -117,11 +117,11 @@ def test_h_shows_the_keys(watch: Watch, key: str) -> None:
 
 def test_another_key_is_answered_too(watch: Watch) -> None:
     watched = watch(runs_at_start=False)
-    assert answer(watched, "x") == '"x" is no key (h shows them)'
+    assert answer(watched, "x") == '"x" is not a key (h shows the keys)'
 
 
 def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
-    """No stale report: what is downstream of a tool that waits runs with it, after the mend."""
+    """No stale report: what is downstream of a tool that waits runs with it, after the fix."""
     watched = watch(
         {"src/helper.py": "x = (\n", "src/c.py": tool("c0", stage="t", top="AFTER = 'b'")},
         waits=False,
@@ -130,7 +130,9 @@ def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
     assert set(broken.waiting) >= {"b", "c"}
     assert watched.next_run().tools == ("a",)
     watched.press("a")
-    assert watched.until(KeyAnswered).sentence.startswith("running everything; b, c")
+    assert watched.until(KeyAnswered).sentence.startswith(
+        "running everything; waiting for a fix: b, c"
+    )
     assert watched.next_run().tools == ("a",)
     watched.save({"src/helper.py": FILES["src/helper.py"]})
     run = watched.next_run()
@@ -141,14 +143,14 @@ def test_nothing_runs_with_a_configuration_that_cannot_be_read(watch: Watch) -> 
     watched = watch()
     watched.save({"orch.toml": "stages = [\n"})
     watched.until(CannotRun)
-    assert answer(watched, "a") == "nothing can be run before what was told is mended"
+    assert answer(watched, "a") == "nothing can run until the problems above are fixed"
     watched.save({"orch.toml": FILES["orch.toml"]})
     assert watched.settle() == []
 
 
 def test_what_is_broken_cannot_be_asked_for(watch: Watch) -> None:
     watched = watch({"src/helper.py": "x = (\n"}, "b", runs_at_start=False)
-    assert answer(watched, "a") == "nothing can be run now; b: not before the mend"
+    assert answer(watched, "a") == "nothing can run now; waiting for a fix: b"
 
 
 def test_a_key_that_cancels_a_run_loses_no_change(watch: Watch) -> None:

@@ -71,7 +71,7 @@ def test_no_process_and_no_descriptor_is_left(project: Project) -> None:
     before = sorted(os.listdir("/dev/fd"))
     watched = Watched(root, preload=("decimal",))
     watched.until_idle()
-    warm_worker = watched.watching._standby._warm_worker._worker
+    warm_worker = watched.watching._prewarmer._warm_worker._worker
     assert warm_worker is not None
     watched.close()
     assert is_gone(warm_worker.pid)

@@ -41,26 +41,26 @@ def end(
 
 def test_what_is_remembered_and_what_was_seen_is_needed(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
-    observed_inputs.recall({"src.a": Dataflow(reads=("x",), missed=("y",), folders=("in",))})
+    observed_inputs.load({"src.a": Dataflow(reads=("x",), missed=("y",), folders=("in",))})
     assert observed_inputs.find_inputs([tool(), tool("b")]) == {
         "src.a": ToolInputs(reads=frozenset("x"), missed=frozenset("y"), folders=frozenset(["in"]))
     }
-    assert not observed_inputs.has_news
+    assert not observed_inputs.has_new
     end(observed_inputs, Observation(missed=("z",)))
-    assert observed_inputs.has_news
+    assert observed_inputs.has_new
     assert observed_inputs.find_inputs([tool()]) == {"src.a": ToolInputs(missed=frozenset("z"))}
 
 
 def test_the_same_again_is_no_news(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
-    observed_inputs.recall({"src.a": Dataflow(missed=("z",))})
+    observed_inputs.load({"src.a": Dataflow(missed=("z",))})
     end(observed_inputs, Observation(missed=("z",)))
-    assert not observed_inputs.has_news
+    assert not observed_inputs.has_new
 
 
 def test_a_tool_that_has_failed_needs_what_it_met_as_well_until_it_passes(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
-    observed_inputs.recall({"src.a": Dataflow(missed=("y",))})
+    observed_inputs.load({"src.a": Dataflow(missed=("y",))})
     end(observed_inputs, Observation(missed=("z",)), has_passed=False)
     assert observed_inputs.find_inputs([tool()])["src.a"].missed == {"y", "z"}
     assert observed_inputs.flows["src.a"].missed == ("y",)
@@ -71,16 +71,16 @@ def test_a_tool_that_has_failed_needs_what_it_met_as_well_until_it_passes(projec
 def test_what_a_tool_wrote_itself_or_declares_to_write_is_no_input(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
     flow = Dataflow(reads=("x", "in/y", "out/z"), writes=("x", "w"), folders=("in",))
-    observed_inputs.recall({"src.a": flow})
+    observed_inputs.load({"src.a": flow})
     inputs = observed_inputs.find_inputs([tool(outputs=("out",))])["src.a"]
     assert (set(inputs.reads), set(inputs.own)) == ({"in/y"}, {"x", "w"})
 
 
 def test_the_database_and_its_side_files_are_nobodys(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
-    assert observed_inputs.nobodys == frozenset()
+    assert observed_inputs.database_files == frozenset()
     end(observed_inputs, Observation(database="data.db"))
-    assert observed_inputs.nobodys == {
+    assert observed_inputs.database_files == {
         "data.db",
         "data.db-journal",
         "data.db-wal",
@@ -91,12 +91,12 @@ def test_the_database_and_its_side_files_are_nobodys(project: Project) -> None:
 
 def test_of_a_tool_that_was_killed_it_is_known_what_it_wrote_before(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
-    observed_inputs.recall({f"src.{one}": Dataflow(writes=(f"{one}.csv",)) for one in "abc"})
+    observed_inputs.load({f"src.{one}": Dataflow(writes=(f"{one}.csv",)) for one in "abc"})
     observed_inputs.note_start("src.a")
     end(observed_inputs, Observation(), "b")
     every = ["src.a", "src.b", "src.c", "src.d"]
     assert observed_inputs.find_unseen_writes(every) == {"a.csv"}
-    observed_inputs.begin()
+    observed_inputs.start_run()
     assert observed_inputs.find_unseen_writes(every) == set()
 
 
@@ -116,28 +116,28 @@ def test_a_file_that_changed_after_it_was_met_is_found(project: Project) -> None
 def test_what_each_reader_has_read_as_it_stands_is_taken_in(project: Project) -> None:
     root = project({"x": "1", "y": "1", "z": "1"})
     observed_inputs = ObservedInputs(str(root))
-    observed_inputs.recall({"src.late": Dataflow(reads=("y",))})
+    observed_inputs.load({"src.late": Dataflow(reads=("y",))})
     end(observed_inputs, Observation(read=(state(root, "x"), state(root, "y")), began=(LATER, 1)))
     tools = [tool(), tool("late")]
-    assert observed_inputs.find_taken_in({"x", "y", "z"}, (), tools) == {"x"}
+    assert observed_inputs.find_consumed({"x", "y", "z"}, (), tools) == {"x"}
     project({"x": "2, and longer"})
-    assert observed_inputs.find_taken_in({"x"}, (), tools) == set()
+    assert observed_inputs.find_consumed({"x"}, (), tools) == set()
 
 
 def test_what_changed_while_its_reader_ran_is_not_taken_in(project: Project) -> None:
     root = project({"x": "1"})
     observed_inputs = ObservedInputs(str(root))
     end(observed_inputs, Observation(read=(state(root, "x"),), began=(1, 1)))
-    assert observed_inputs.find_taken_in({"x"}, (), [tool()]) == set()
+    assert observed_inputs.find_consumed({"x"}, (), [tool()]) == set()
     end(observed_inputs, Observation(read=(state(root, "x"),)))  # nobody knows when it began
-    assert observed_inputs.find_taken_in({"x"}, (), [tool()]) == set()
+    assert observed_inputs.find_consumed({"x"}, (), [tool()]) == set()
 
 
 def test_a_declared_input_is_taken_in_by_who_has_read_it(project: Project) -> None:
     root = project({"in/x": "1", "in/y": "1"})
     observed_inputs = ObservedInputs(str(root))
     end(observed_inputs, Observation(read=(state(root, "in/x"),), began=(LATER, 1)))
-    assert observed_inputs.find_taken_in({"in/x", "in/y"}, (), [tool(inputs=("in/*",))]) == {"in/x"}
+    assert observed_inputs.find_consumed({"in/x", "in/y"}, (), [tool(inputs=("in/*",))]) == {"in/x"}
 
 
 @pytest.mark.parametrize(("names", "taken"), [(["x", "y"], {"in/y"}), (["x"], set())])
@@ -150,7 +150,7 @@ def test_names_are_taken_in_by_who_has_listed_them(
         observed_inputs,
         Observation(listed=(("in", listing_hash("in", names, ())),), began=(LATER, 1)),
     )
-    assert observed_inputs.find_taken_in({"in/y"}, {"in/y"}, [tool()]) == taken
+    assert observed_inputs.find_consumed({"in/y"}, {"in/y"}, [tool()]) == taken
 
 
 def test_what_was_looked_for_in_vain_is_never_taken_in(project: Project) -> None:
@@ -158,7 +158,7 @@ def test_what_was_looked_for_in_vain_is_never_taken_in(project: Project) -> None
     observed_inputs = ObservedInputs(str(root))
     end(observed_inputs, Observation(read=(state(root, "x"),), began=(LATER, 1)))
     end(observed_inputs, Observation(missed=("x",), began=(LATER, 1)), "b")
-    assert observed_inputs.find_taken_in({"x"}, (), [tool(), tool("b")]) == set()
+    assert observed_inputs.find_consumed({"x"}, (), [tool(), tool("b")]) == set()
 
 
 def test_few_folders_are_listened_to_one_by_one_and_many_from_above() -> None:

@@ -32,7 +32,7 @@ def standby(root: Path) -> Iterator[Prewarmer]:
 
 
 def test_before_it_is_prepared_there_is_none_and_after_that_one(standby: Prewarmer) -> None:
-    assert standby.take().worker is None
+    assert standby.claim().worker is None
     standby.prepare()
     first = standby._warm_worker._worker
     assert first is not None
@@ -40,17 +40,17 @@ def test_before_it_is_prepared_there_is_none_and_after_that_one(standby: Prewarm
     assert standby._warm_worker._worker is first
     standby.close()
     assert is_gone(first.pid)
-    assert standby.take().worker is None
+    assert standby.claim().worker is None
 
 
 def test_it_imports_what_the_tools_do_or_what_the_user_names(
     root: Path, standby: Prewarmer
 ) -> None:
     watched = WatchedProject(request_for(root), {})
-    assert ("decimal", ()) in standby._wish().order.modules
-    assert standby._wish().order.root == str(root)
-    assert Prewarmer(watched, ("json",))._wish().order.modules == (("json", ()),)
-    assert Prewarmer(watched, ())._wish().order.modules == ()
+    assert ("decimal", ()) in standby._spec().order.modules
+    assert standby._spec().order.root == str(root)
+    assert Prewarmer(watched, ("json",))._spec().order.modules == (("json", ()),)
+    assert Prewarmer(watched, ())._spec().order.modules == ()
 
 
 def test_what_ends_the_spare_is_imported_no_more(standby: Prewarmer) -> None:
@@ -67,10 +67,10 @@ def test_an_installation_counts_when_two_looks_agree(
     looks = iter("aaabbcbbb")
     monkeypatch.setattr(prewarm, "read_installation", lambda: next(looks))
     standby = Prewarmer(WatchedProject(request_for(root), {}), ())
-    assert [standby.sees_installation() for _ in "aab"] == [False, False, False]
-    assert [standby.sees_installation() for _ in "bc"] == [True, False]
-    assert standby._wish().installed == "b"
-    assert [standby.sees_installation() for _ in "bbb"] == [False, False, False]
+    assert [standby.has_new_packages() for _ in "aab"] == [False, False, False]
+    assert [standby.has_new_packages() for _ in "bc"] == [True, False]
+    assert standby._spec().installed == "b"
+    assert [standby.has_new_packages() for _ in "bbb"] == [False, False, False]
 
 
 def test_a_reason_is_new_once(standby: Prewarmer) -> None:
@@ -80,7 +80,7 @@ def test_a_reason_is_new_once(standby: Prewarmer) -> None:
 def test_each_run_after_the_first_begins_in_a_spare_with_the_imports_done(watch: Watch) -> None:
     watched = watch({"src/a.py": tool("a0", top="import decimal")}, preload=None)
     assert watched.runs[0].began.imported == ()
-    warm_worker = watched.watching._standby._warm_worker._worker
+    warm_worker = watched.watching._prewarmer._warm_worker._worker
     assert warm_worker is not None
     _wait_for_its_word(warm_worker.filenos()[0])
     watched.save({"src/a.py": tool("a1", top="import decimal")})
@@ -91,7 +91,7 @@ def test_each_run_after_the_first_begins_in_a_spare_with_the_imports_done(watch:
 
 def test_a_spare_that_was_killed_costs_a_cold_start_and_a_word(watch: Watch) -> None:
     watched = watch(preload=("decimal",))
-    warm_worker = watched.watching._standby._warm_worker._worker
+    warm_worker = watched.watching._prewarmer._warm_worker._worker
     assert warm_worker is not None
     _wait_for_its_word(warm_worker.filenos()[0])
     os.kill(warm_worker.pid, signal.SIGKILL)

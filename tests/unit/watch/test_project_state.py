@@ -1,4 +1,4 @@
-"""What a change means: real projects on disk, looked at again after each edit. Nothing of theirs is ever run."""
+"""What a change means, in real projects that are compared after each edit. Nothing of theirs is ever run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from discover_orch.model.observation import Observation
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.file_hashes import mark_of
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch.project_state import ChangeImpact, WatchedProject
+from discover_orch.watch.project_state import ChangeImpact, ToolStructure, WatchedProject
 from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
 from tests.support.looked_at import BASE, CANARY, request_for, tool
 from tests.support.project_builder import write_files
 
 
-class CountingGround(WatchedProject):
-    """Counts how often the whole project is looked at; `while_it_looks` happens at the end of a look."""
+class CountingProject(WatchedProject):
+    """Counts how often the whole project is read; `while_it_looks` is called at the end of each."""
 
     def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
         self.looks = 0
         self.while_it_looks: Callable[[], object] = lambda: None
         super().__init__(request, environ)
 
-    def _look(self) -> ProjectView:
+    def _read_project(self) -> ProjectView:
         self.looks += 1
-        view = super()._look()
+        view = super()._read_project()
         self.while_it_looks()
         return view
 
@@ -42,7 +42,7 @@ class Watched:
 
     def __init__(self, root: Path, *words: str, **environ: str) -> None:
         self.root = root
-        self.watched = CountingGround(request_for(root, *words), environ)
+        self.watched = CountingProject(request_for(root, *words), environ)
 
     def change(
         self, files: Mapping[str, str | bytes], *, gone: str = "", only_code: bool = False
@@ -53,7 +53,7 @@ class Watched:
         return self.find(only_code=only_code)
 
     def find(self, *, only_code: bool = False) -> ChangeImpact:
-        self.watched.snapshot.look()
+        self.watched.snapshot.compare()
         finding = self.watched.consider(only_code=only_code)
         assert not (self.root / "ran").exists()
         return finding
@@ -143,7 +143,7 @@ def test_a_helper_outside_that_is_no_longer_imported_has_not_changed(project: Pr
         project({"orch.toml": "", "lib/h.py": "", "src/a.py": tool(top="import lib.h")})
     )
     assert set(watched.touches({"src/a.py": tool()})) == {"src.a"}
-    assert watched.watched.watch_set.again == ()
+    assert watched.watched.watch_set.changed_meanwhile == ()
     assert watched.find() == ChangeImpact()
 
 
@@ -262,7 +262,7 @@ def test_a_configuration_that_is_mended_with_something_new_in_it(project: Projec
     watched = Watched(project(PARAMS))
     watched.change({"orch.toml": "surprise = 1\n"})
     assert watched.touches({"orch.toml": "[params.a]\nsince = '9'\n"}) == {
-        "src.a": "--since is 9, was 1 (orch.toml)"
+        "src.a": "--since: 1 → 9 (orch.toml)"
     }
 
 
@@ -349,7 +349,7 @@ def test_a_file_that_changes_while_the_project_is_looked_at_is_told(watched: Wat
     finding = watched.change({"src/new.py": tool()})
     watched.watched.while_it_looks = lambda: None
     assert set(finding.found) == {"src.new"}
-    assert watched.watched.watch_set.again == ("src/c.py",)
+    assert watched.watched.watch_set.changed_meanwhile == ("src/c.py",)
     assert watched.find().found == {"src.c": "src/c.py changed"}
 
 
@@ -483,7 +483,12 @@ def test_the_outputs_of_tools_are_found_as_far_as_they_are_there(project: Projec
     "files",
     [
         {"src/c.py": tool("t", takes="*, since='x'")},
+        {"src/c.py": tool("s")},
+        {"src/c.py": tool("t", top="AFTER = 'b'")},
+        {"src/c.py": tool("t", top="ORCH = {'name': 'other'}")},
+        {"src/c.py": '"""What it does."""\n' + tool("t")},
         {"src/new.py": "x = 1\n"},
+        {"src/lib/other.py": tool()},
         {"orch.toml": "# changed\n"},
         {"orchconf.py": ""},
     ],
@@ -504,7 +509,7 @@ def test_a_constant_that_tools_take_their_stage_from_is_structural(project: Proj
 
 def test_after_a_structural_change_bodies_are_still_none(watched: Watched) -> None:
     assert watched.looks_at({"src/c.py": tool("t", takes="*, since='x'")})
-    watched.watched.warm()
+    watched.watched.prepare()
     assert not watched.looks_at({"src/c.py": tool("t", takes="*, since='x'", body="return")})
 
 
@@ -582,7 +587,7 @@ def test_what_a_tool_was_seen_to_need_affects_it_from_then_on(project: Project) 
     watched = Watched(project(FLOWS))
     assert watched.touches({"x.csv": "2"}) == {}
     see(watched, "a", "x.csv", missed=("late.csv",), listed=("in",))
-    watched.watched.learn()
+    watched.watched.apply_observed()
     assert watched.watched.watch_set.observed == (2, 1)
     assert watched.find() == ChangeImpact()
     assert watched.touches({"x.csv": "3"}) == {"src.a": "x.csv changed"}
@@ -605,11 +610,11 @@ def test_the_order_follows_from_what_was_seen(project: Project) -> None:
     assert watched.watched.targets == ("src.a", "src.b", "src.c")
     see(watched, "a", "x.csv", written=("out.csv",))
     see(watched, "b", written=("x.csv",))
-    watched.watched.learn(["x.csv"])
+    watched.watched.apply_observed(["x.csv"])
     assert watched.watched.targets == ("src.b", "src.a", "src.c")
     assert watched.watched.expand(["src.b"], "downstream") == ("src.b", "src.a", "src.c")
     see(watched, "c", "in/y.csv")
-    watched.watched.learn()
+    watched.watched.apply_observed()
     assert watched.watched.expand(["src.b"], "downstream") == ("src.b", "src.a")
     # A look at the whole project takes nothing of it away, though nothing was kept on the disk.
     watched.change({"src/d.py": tool("t")})
@@ -622,7 +627,7 @@ def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_aff
     watched = Watched(project(FLOWS))
     see(watched, "a", "x.csv", "in/y.csv", missed=("late.csv",))
     project({"x.csv": "2, and longer", "late.csv": "", "in/y.csv": "2, and longer"})
-    watched.watched.learn(["in/y.csv"])  # which the run wrote itself
+    watched.watched.apply_observed(["in/y.csv"])  # which the run wrote itself
     assert watched.find().found == {"src.a": "late.csv is there now"}
     assert watched.find() == ChangeImpact()
 
@@ -630,7 +635,7 @@ def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_aff
 def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
     watched = Watched(project(FLOWS))
     see(watched, "a", missed=("late.csv",), has_passed=False)
-    watched.watched.learn()
+    watched.watched.apply_observed()
     assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
 
 
@@ -640,14 +645,59 @@ def test_the_database_is_nobodys_input(project: Project) -> None:
     watched.watched.observed_inputs.note_end(
         "src.b", Observation(database="in/x.db"), has_passed=True
     )
-    watched.watched.learn()
+    watched.watched.apply_observed()
     assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
 
 
 def test_nothing_new_costs_no_look(watched: Watched) -> None:
     see(watched, "a", "orch.toml")
-    watched.watched.learn()
+    watched.watched.apply_observed()
     before = watched.watched.view
     see(watched, "a", "orch.toml")
-    watched.watched.learn()
+    watched.watched.apply_observed()
     assert watched.watched.view is before
+
+
+# Which edits may make other tools.
+
+
+class Known:
+    """A project that was read; `has_structural` edits modules of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.structure = ToolStructure()
+        self.project = request_for(root).read_project({}).project
+
+    def read(self) -> None:
+        """Read the whole project again."""
+        self.project = request_for(self.root).read_project({}).project
+        self.structure.clear()
+
+    def has_structural(self, files: Mapping[str, str]) -> bool:
+        """Whether an edit may have made other tools."""
+        write_files(self.root, files)
+        has_changed = [self.structure.has_changed(path, self.project) for path in files]
+        assert not (self.root / "ran").exists()
+        return any(has_changed)
+
+
+@pytest.fixture
+def known(project: Project) -> Known:
+    return Known(project(BASE))
+
+
+def test_a_new_module_beside_the_scanned_folders_is_not_structural(known: Known) -> None:
+    assert not known.has_structural({"elsewhere/new.py": "x = 1\n"})
+
+
+def test_in_a_project_without_folders_every_new_module_is(project: Project) -> None:
+    known = Known(project({"orch.toml": "packages = ['.']\n", "a.py": tool()}))
+    assert known.has_structural({"new.py": "x = 1\n"})
+
+
+def test_without_an_index_every_change_is_structural(known: Known) -> None:
+    for path in (known.root / ".orch").iterdir():
+        path.unlink()
+    text = tool(top="from src.lib import dates", body="return 1")
+    assert known.has_structural({"src/a.py": text})

@@ -21,7 +21,7 @@ class Asked:
     def __init__(self, root: Path, *words: str, database: str | None = None) -> None:
         self.root = root
         self.request = request_for(root, *words, database=database)
-        self.view = self.request.look({})
+        self.view = self.request.read_project({})
         self.planned = self.request.plan(self.view)
 
     @property
@@ -32,7 +32,7 @@ class Asked:
         write_files(self.root, files)
         for path in gone.split():
             (self.root / path).unlink()
-        self.view = self.request.look({})
+        self.view = self.request.read_project({})
         self.planned = self.request.plan(self.view, self.planned.plan)
         assert not (self.root / "ran").exists()
         return self.planned
@@ -124,11 +124,11 @@ def test_a_parameter_of_the_configuration_affects_its_tool_with_a_sentence(
 ) -> None:
     asked = Asked(project(PARAMS))
     assert asked.touches({"orch.toml": "[params.a]\nsince = '2'\n"}) == {
-        "src.a": "--since is 2, was 1 (orch.toml)"
+        "src.a": "--since: 1 → 2 (orch.toml)"
     }
-    assert asked.touches({"orch.toml": ""}) == {"src.a": "--since is not given, was 2 (orch.toml)"}
+    assert asked.touches({"orch.toml": ""}) == {"src.a": "--since: 2 → default (orch.toml)"}
     assert asked.touches({"orch.toml": "[params.b]\nsince = '3'\n"}) == {
-        "src.b": "--since is 3 (orch.toml)"
+        "src.b": "--since: default → 3 (orch.toml)"
     }
 
 

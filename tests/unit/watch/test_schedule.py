@@ -1,4 +1,4 @@
-"""What runs next in a watch, and what becomes of the run that is going on."""
+"""What runs next in a watch, and what becomes of the run in progress."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 from discover_orch.execution.run_state import Status, ToolFinished, ToolStarted
 from discover_orch.model.errors import Problem
 from discover_orch.planning.params import GivenParams
-from discover_orch.watch.changes import WISHES
-from discover_orch.watch.progress import Progress
+from discover_orch.watch.changes import REQUESTS
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.request import WatchRequest
-from discover_orch.watch.schedule import Schedule
+from discover_orch.watch.schedule import Progress, Schedule
 from tests.conftest import Project
 from tests.support.watched import ALL, FILES, SENTINEL, Watch, tool
 
@@ -52,15 +51,15 @@ def test_what_needs_the_failure_waits_while_it_is_not_run_again(watch: Watch) ->
     assert watched.next_run().tools == ("c", "sentinel")
 
 
-# What a change means for the run that is going on.
+# What a change means for the run in progress.
 
 
 class Deciding:
-    """The course of a watch, in whose run a has finished, b runs and c waits, unless told otherwise."""
+    """A schedule in whose run a has finished, b runs and c waits, unless the arguments say otherwise."""
 
-    def __init__(self, root: Path, **manner: Any) -> None:
+    def __init__(self, root: Path, **options: Any) -> None:
         request = WatchRequest(start=str(root), folder=None, values=GivenParams(folder=str(root)))
-        self.schedule = Schedule(WatchedProject(request, {}), **{"scope": "tool", **manner})
+        self.schedule = Schedule(WatchedProject(request, {}), **{"scope": "tool", **options})
 
     def decide(
         self,
@@ -80,7 +79,7 @@ class Deciding:
         )
         reasons = {f"src.{one}": "why" for one in found.split()}
         action = self.schedule.decide(reasons, is_structural=is_structural)
-        return WISHES.get(action, []), action
+        return REQUESTS.get(action, []), action
 
 
 Decision = tuple[list[str], str]
@@ -92,8 +91,8 @@ RESTART = (["cancel"], "restart")
 
 @pytest.fixture
 def deciding(project: Project) -> Callable[..., Deciding]:
-    def make(files: Mapping[str, str] | None = None, **manner: Any) -> Deciding:
-        return Deciding(project({**FILES, **(files or {})}), **manner)
+    def make(files: Mapping[str, str] | None = None, **options: Any) -> Deciding:
+        return Deciding(project({**FILES, **(files or {})}), **options)
 
     return make
 
@@ -176,8 +175,8 @@ def test_a_run_takes_what_was_put_down(schedule: Schedule) -> None:
     assert (schedule.has_next, schedule.must_run) == (False, False)
     assert schedule.enqueue([A, C], "why") == [A, C]
     assert schedule.must_run
-    assert (schedule.is_put_down(A), schedule.is_put_down(B)) == (True, False)
-    assert schedule.take() == {A: "why", C: "why"}
+    assert (schedule.is_pending(A), schedule.is_pending(B)) == (True, False)
+    assert schedule.drain() == {A: "why", C: "why"}
     assert (schedule.has_next, schedule.is_running) == (False, False)
     schedule.begin((A, C))
     assert (schedule.is_running, schedule.latest) == (True, (A, C))
@@ -189,9 +188,9 @@ def test_in_a_pause_only_what_a_key_asks_for_runs(schedule: Schedule) -> None:
     schedule.is_paused = True
     schedule.enqueue([A], "why")
     assert not schedule.must_run
-    schedule.make_way()
+    schedule.request_run()
     assert schedule.must_run
-    schedule.take()
+    schedule.drain()
     schedule.enqueue([A], "why")
     assert not schedule.must_run
 
@@ -201,7 +200,7 @@ def test_a_run_that_made_way_comes_again_less_what_has_passed(schedule: Schedule
     finish(schedule, A)
     schedule.restarts = True
     schedule.end("cancelled")
-    assert schedule.take() == dict.fromkeys((B, C), "its run was cancelled")
+    assert schedule.drain() == dict.fromkeys((B, C), "its run was cancelled")
 
 
 def test_of_a_run_that_the_user_cancelled_nothing_is_owed(schedule: Schedule) -> None:
@@ -211,7 +210,7 @@ def test_of_a_run_that_the_user_cancelled_nothing_is_owed(schedule: Schedule) ->
     schedule.end("cancelled")
     assert not schedule.has_next
     assert schedule.plan_next({A: "why"}, "run") == (A,)
-    assert schedule.take() == {A: "why"}
+    assert schedule.drain() == {A: "why"}
 
 
 def test_a_run_that_was_interrupted_ends_all(schedule: Schedule) -> None:
@@ -233,7 +232,7 @@ def test_the_newest_reason_holds(schedule: Schedule) -> None:
     schedule.enqueue([A], "first")
     assert schedule.plan_next({A: "second"}, "after") == (A,)
     assert schedule.plan_next({C: "third"}, "none") == (C,)
-    assert schedule.take() == {A: "second"}
+    assert schedule.drain() == {A: "second"}
 
 
 def test_what_depends_on_a_broken_file_is_put_off_and_holds_the_run(project: Project) -> None:

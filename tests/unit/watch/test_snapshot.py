@@ -18,14 +18,14 @@ from discover_orch.staleness.affected import ToolInputs
 from discover_orch.staleness.file_hashes import find_data
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch import snapshot as snapshot_module
-from discover_orch.watch.snapshot import NOTHING, Snapshot, fixed_part, is_git_busy, read_head
+from discover_orch.watch.snapshot import NO_INPUTS, Snapshot, fixed_part, is_git_busy, read_head
 from discover_orch.worker.loader import content_hash
 from tests.conftest import Project
 from tests.support.project_builder import write_files
 from tests.support.running import wait_until
 from tests.support.values import make_project
 
-Judge = Callable[[str], bool]
+Filter = Callable[[str], bool]
 
 
 def make(
@@ -34,15 +34,17 @@ def make(
     folders: Iterable[str] = ("src",),
     extras: Iterable[str] = (),
     patterns: Iterable[str] = (),
-    is_excluded: Judge | None = None,
-    is_ignored: Judge | None = None,
-    inputs: ToolInputs = NOTHING,
-    nobodys: str = "",
+    is_excluded: Filter | None = None,
+    is_ignored: Filter | None = None,
+    inputs: ToolInputs = NO_INPUTS,
+    database_files: str = "",
 ) -> Snapshot:
     """One that has looked at the project as it stands."""
     project = replace(make_project(), root=str(root))
     made = Snapshot(str(root), ImportGraph(project), is_ignored)
-    made.arrange(folders, extras, patterns, is_excluded, inputs, frozenset(nobodys.split()))
+    made.configure(
+        folders, extras, patterns, is_excluded, inputs, frozenset(database_files.split())
+    )
     return made
 
 
@@ -79,8 +81,8 @@ def test_a_touch_is_saved_and_not_changed(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     os.utime(root / "src/a.py", (1_600_000_000, 1_600_000_000))
-    news = snapshot.look(["src/a.py"])
-    assert (news.paths, news.saved) == ((), ("src/a.py",))
+    diff = snapshot.compare(["src/a.py"])
+    assert (diff.paths, diff.saved) == ((), ("src/a.py",))
     assert snapshot.differing() == {}
 
 
@@ -89,8 +91,8 @@ def test_the_same_content_written_anew_is_saved_and_not_changed(project: Project
     snapshot = make(root)
     (root / "src/a.tmp").write_text("x = 1\n")
     os.replace(root / "src/a.tmp", root / "src/a.py")
-    news = snapshot.look(["src/a.py"])
-    assert (news.paths, news.saved) == ((), ("src/a.py",))
+    diff = snapshot.compare(["src/a.py"])
+    assert (diff.paths, diff.saved) == ((), ("src/a.py",))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +104,8 @@ def test_comments_and_layout_of_a_module_are_saved_and_not_changed(
     root = project({"src/a.py": "x = f(1)\n"})
     snapshot = make(root)
     project({"src/a.py": text})
-    news = snapshot.look()
-    assert (news.paths, news.saved) == ((), ("src/a.py",))
+    diff = snapshot.compare()
+    assert (diff.paths, diff.saved) == ((), ("src/a.py",))
     assert snapshot.differing() == {}
 
 
@@ -111,9 +113,9 @@ def test_another_meaning_is_changed_and_differs_until_it_is_accepted(project: Pr
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
     assert snapshot.differing() == {"src/a.py": None}
-    assert snapshot.look().paths == ()
+    assert snapshot.compare().paths == ()
     assert snapshot.differing() == {"src/a.py": None}
     snapshot.accept(["src/a.py", "src/never-seen.py"])
     assert snapshot.differing() == {}
@@ -123,9 +125,9 @@ def test_an_edit_that_is_taken_back_is_equal_again(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
-    snapshot.look()
+    snapshot.compare()
     project({"src/a.py": "x = 1  # undone\n"})
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
     assert snapshot.differing() == {}
 
 
@@ -133,7 +135,7 @@ def test_each_byte_of_a_data_file_counts(project: Project) -> None:
     root = project({"rates.csv": "1\n"})
     snapshot = make(root, patterns=["rates.csv"])
     project({"rates.csv": "1\n\n"})
-    assert snapshot.look().paths == ("rates.csv",)
+    assert snapshot.compare().paths == ("rates.csv",)
 
 
 def test_a_module_that_is_named_as_an_input_is_still_a_module(project: Project) -> None:
@@ -141,7 +143,7 @@ def test_a_module_that_is_named_as_an_input_is_still_a_module(project: Project) 
     snapshot = make(root, patterns=["src/*.py"])
     assert snapshot.is_module("src/a.py")
     project({"src/a.py": "x = 1  # a comment\n"})
-    assert snapshot.look().paths == ()
+    assert snapshot.compare().paths == ()
 
 
 def test_a_python_file_that_only_a_pattern_finds_is_data(project: Project) -> None:
@@ -150,7 +152,7 @@ def test_a_python_file_that_only_a_pattern_finds_is_data(project: Project) -> No
     assert not snapshot.is_module("data/gen.py")
     assert snapshot.broken == {}
     project({"data/gen.py": "x = (  # a comment\n"})
-    assert snapshot.look().paths == ("data/gen.py",)
+    assert snapshot.compare().paths == ("data/gen.py",)
 
 
 # Broken modules.
@@ -160,7 +162,7 @@ def test_a_broken_module_differs_and_has_its_problem(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 1\ny = (\n"})
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
     (problem,) = snapshot.broken.values()
     assert snapshot.differing() == {"src/a.py": problem}
     assert problem.location is not None
@@ -171,9 +173,9 @@ def test_a_broken_module_that_is_undone_is_equal_again(project: Project) -> None
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = (\n"})
-    snapshot.look()
+    snapshot.compare()
     project({"src/a.py": "x = 1\n"})
-    snapshot.look()
+    snapshot.compare()
     assert (snapshot.differing(), snapshot.broken) == ({}, {})
 
 
@@ -183,7 +185,7 @@ def test_a_module_that_is_broken_otherwise_is_another_change(project: Project) -
     assert snapshot.differing() == {}
     assert set(snapshot.broken) == {"src/a.py"}
     project({"src/a.py": "x = [\n"})
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
     assert differing(snapshot) == {"src/a.py"}
 
 
@@ -199,7 +201,7 @@ def test_a_change_with_the_same_size_and_time_is_found(project: Project) -> None
     with path.open("r+") as file:
         file.write("x = 2\n")
     os.utime(path, (1_600_000_000, 1_600_000_000))
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
 
 
 def test_a_file_that_looks_the_same_is_read_where_there_is_a_hint(
@@ -209,9 +211,9 @@ def test_a_file_that_looks_the_same_is_read_where_there_is_a_hint(
     monkeypatch.setattr(snapshot_module, "signature_of", lambda path: "7 2 1000000001 1000000001")
     snapshot = make(root, patterns=["*.csv"])
     project({"a.csv": "2\n", "b.csv": "2\n"})
-    assert snapshot.look().paths == ()
-    assert snapshot.look(["a.csv"]).paths == ("a.csv",)
-    assert snapshot.glance(["b.csv"]).paths == ("b.csv",)
+    assert snapshot.compare().paths == ()
+    assert snapshot.compare(["a.csv"]).paths == ("a.csv",)
+    assert snapshot.compare_paths(["b.csv"]).paths == ("b.csv",)
 
 
 def test_what_was_written_a_moment_before_the_look_is_read_at_the_next_one_too(
@@ -223,15 +225,15 @@ def test_what_was_written_a_moment_before_the_look_is_read_at_the_next_one_too(
     monkeypatch.setattr(snapshot_module, "signature_of", lambda path: f"7 2 {now} {now}")
     snapshot = make(root, patterns=["*.csv"])
     project({"a.csv": "2\n"})
-    assert snapshot.look().paths == ("a.csv",)
+    assert snapshot.compare().paths == ("a.csv",)
 
 
 def test_a_time_in_the_future_makes_no_change(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     os.utime(root / "src/a.py", (2_060_000_000, 2_060_000_000))
-    assert snapshot.look().paths == ()
-    assert snapshot.look() == snapshot_module.SnapshotDiff()
+    assert snapshot.compare().paths == ()
+    assert snapshot.compare() == snapshot_module.SnapshotDiff()
 
 
 def test_of_a_large_data_file_the_signature_counts(
@@ -241,7 +243,7 @@ def test_of_a_large_data_file_the_signature_counts(
     root = project({"large.csv": "1234\n"})
     snapshot = make(root, patterns=["*.csv"])
     os.utime(root / "large.csv", (1_600_000_000, 1_600_000_000))
-    assert snapshot.look().paths == ("large.csv",)
+    assert snapshot.compare().paths == ("large.csv",)
 
 
 # A glance.
@@ -252,7 +254,7 @@ def test_a_glance_at_known_files_says_what_a_look_says(project: Project) -> None
     root = project(files)
     one, other = make(root, patterns=["*.csv"]), make(root, patterns=["*.csv"])
     project({"src/a.py": "x = 2\n", "src/b.py": "x = 1 # same\n", "src/c.py": "x =\n", "d.csv": ""})
-    assert one.glance(list(files)) == other.look(list(files))
+    assert one.compare_paths(list(files)) == other.compare(list(files))
     assert one.differing() == other.differing()
     assert one.broken == other.broken
 
@@ -261,8 +263,8 @@ def test_a_glance_sees_only_what_it_was_told_and_a_look_the_rest(project: Projec
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/b.py": "x = 2\n"})
-    assert snapshot.glance(["src/a.py"]).paths == ("src/a.py",)
-    assert snapshot.look().paths == ("src/b.py",)
+    assert snapshot.compare_paths(["src/a.py"]).paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/b.py",)
 
 
 @pytest.mark.parametrize("hinted", ["src/new.py", "src/gone.py", "src"])
@@ -273,7 +275,7 @@ def test_a_glance_becomes_a_look_where_a_file_is_new_or_gone_or_none(
     snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/new.py": "x = 1\n"})
     (root / "src/gone.py").unlink()
-    assert snapshot.glance([hinted]).paths == ("src/a.py", "src/gone.py", "src/new.py")
+    assert snapshot.compare_paths([hinted]).paths == ("src/a.py", "src/gone.py", "src/new.py")
 
 
 def test_what_was_written_a_moment_before_a_glance_is_read_at_the_next_look_too(
@@ -285,9 +287,9 @@ def test_what_was_written_a_moment_before_a_glance_is_read_at_the_next_look_too(
     snapshot = make(root, patterns=["*.csv"])
     signature[0] = f"7 2 {time.time_ns()} {time.time_ns()}"
     project({"a.csv": "2\n"})
-    assert snapshot.glance(["a.csv"]).paths == ("a.csv",)
+    assert snapshot.compare_paths(["a.csv"]).paths == ("a.csv",)
     project({"a.csv": "3\n"})
-    assert snapshot.look().paths == ("a.csv",)
+    assert snapshot.compare().paths == ("a.csv",)
 
 
 # What comes and goes.
@@ -298,10 +300,10 @@ def test_new_and_deleted_files_differ(project: Project) -> None:
     snapshot = make(root)
     (root / "src/a.py").unlink()
     project({"src/deep/er/c.py": "x = 1\n"})
-    assert snapshot.look().paths == ("src/a.py", "src/deep/er/c.py")
+    assert snapshot.compare().paths == ("src/a.py", "src/deep/er/c.py")
     assert differing(snapshot) == {"src/a.py", "src/deep/er/c.py"}
-    assert not snapshot.is_there("src/a.py")
-    assert snapshot.is_there("src/deep/er/c.py")
+    assert not snapshot.exists("src/a.py")
+    assert snapshot.exists("src/deep/er/c.py")
     assert len(snapshot) == 2
 
 
@@ -309,9 +311,9 @@ def test_a_file_that_comes_back_as_it_was_is_equal_again(project: Project) -> No
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     (root / "src/a.py").unlink()
-    snapshot.look()
+    snapshot.compare()
     project({"src/a.py": "x = 1\n"})
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
     assert snapshot.differing() == {}
 
 
@@ -319,19 +321,19 @@ def test_a_whole_folder_that_goes_and_comes_back(project: Project) -> None:
     root = project({"src/p/a.py": "x = 1\n", "src/p/b.py": "x = 1\n"})
     snapshot = make(root)
     os.rename(root / "src/p", root / "src/q")
-    news = snapshot.look()
-    assert news.paths == ("src/p/a.py", "src/p/b.py", "src/q/a.py", "src/q/b.py")
+    diff = snapshot.compare()
+    assert diff.paths == ("src/p/a.py", "src/p/b.py", "src/q/a.py", "src/q/b.py")
     os.rename(root / "src/q", root / "src/p")
-    snapshot.look()
+    snapshot.compare()
     assert snapshot.differing() == {}
 
 
 def test_what_is_awaited_outside_is_found_when_it_appears(project: Project) -> None:
     root = project({"src/a.py": ""})
     snapshot = make(root, extras=["orch.toml", "lib/helper.py"])
-    assert snapshot.look().paths == ()
+    assert snapshot.compare().paths == ()
     project({"lib/helper.py": "", "orch.toml": ""})
-    assert snapshot.look().paths == ("lib/helper.py", "orch.toml")
+    assert snapshot.compare().paths == ("lib/helper.py", "orch.toml")
 
 
 def test_a_folder_that_is_awaited_outside_is_found_when_it_appears_and_when_it_goes(
@@ -340,10 +342,10 @@ def test_a_folder_that_is_awaited_outside_is_found_when_it_appears_and_when_it_g
     root = project({"src/a.py": ""})
     snapshot = make(root, extras=["wanted/"])
     project({"wanted/x.py": ""})
-    assert snapshot.look().paths == ("wanted/",)
-    assert snapshot.look().paths == ()
+    assert snapshot.compare().paths == ("wanted/",)
+    assert snapshot.compare().paths == ()
     os.rename(root / "wanted", root / "unwanted")
-    assert snapshot.look().paths == ("wanted/",)
+    assert snapshot.compare().paths == ("wanted/",)
     assert snapshot.differing() == {}
 
 
@@ -351,7 +353,7 @@ def test_no_file_counts_beyond_what_it_was_told_to_look_at(project: Project) -> 
     root = project({"src/a.py": ""})
     snapshot = make(root)
     project({"src/notes.txt": "", "lib/b.py": "", "src/.hidden.py": "", "src/__pycache__/a.py": ""})
-    assert snapshot.look() == snapshot_module.SnapshotDiff()
+    assert snapshot.compare() == snapshot_module.SnapshotDiff()
     assert len(snapshot) == 1
 
 
@@ -363,7 +365,7 @@ def test_what_is_excluded_is_not_walked_but_counts_where_it_is_imported(project:
 
     snapshot = make(root, extras=["src/old/b.py"], is_excluded=is_excluded)
     project({"src/old/b.py": "x = 2\n", "src/old/c.py": "x = 2\n"})
-    assert snapshot.look().paths == ("src/old/b.py",)
+    assert snapshot.compare().paths == ("src/old/b.py",)
 
 
 @pytest.mark.parametrize("path", ["src/test_a.py", "src/conftest.py", "src/build/a.py"])
@@ -373,15 +375,15 @@ def test_a_file_that_no_tool_can_be_in_counts_where_it_is_imported(
     root = project({path: "x = 1\n"})
     snapshot = make(root, extras=[path])
     project({path: "x = 2\n"})
-    assert snapshot.look().paths == (path,)
+    assert snapshot.compare().paths == (path,)
 
 
 def test_what_is_ignored_is_accepted_as_it_comes(project: Project) -> None:
     root = project({"src/gen.py": "x = 1\n", "src/a.py": "x = 1\n"})
     snapshot = make(root, is_ignored=lambda path: path.endswith("gen.py"))
     project({"src/gen.py": "x = 2\n", "src/a.py": "x = 2\n", "src/other_gen.py": ""})
-    news = snapshot.look(["src/gen.py"])
-    assert (news.paths, news.saved) == (("src/a.py",), ())
+    diff = snapshot.compare(["src/gen.py"])
+    assert (diff.paths, diff.saved) == (("src/a.py",), ())
     assert differing(snapshot) == {"src/a.py"}
 
 
@@ -392,16 +394,16 @@ def test_what_changed_while_it_was_arranged_is_given_back(project: Project) -> N
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/new.py": "x = 1\n"})
-    assert snapshot.arrange(["src"], [], []) == ("src/a.py", "src/new.py")
+    assert snapshot.configure(["src"], [], []) == ("src/a.py", "src/new.py")
     assert differing(snapshot) == {"src/a.py", "src/new.py"}
-    assert snapshot.arrange(["src"], [], []) == ()
+    assert snapshot.configure(["src"], [], []) == ()
 
 
 def test_what_is_no_longer_looked_at_has_not_changed(project: Project) -> None:
     """A tool that no longer imports a helper outside the scanned folders: the helper is as it was."""
     root = project({"src/a.py": "", "lib/helper.py": "x = 1\n", "data/a.csv": "1\n"})
     snapshot = make(root, extras=["lib/helper.py"], patterns=["data/*.csv"])
-    assert snapshot.arrange(["src"], [], []) == ()
+    assert snapshot.configure(["src"], [], []) == ()
     assert snapshot.differing() == {}
     assert len(snapshot) == 1
 
@@ -436,7 +438,7 @@ def test_a_new_file_below_a_folder_that_is_an_input_is_found(project: Project) -
     root = project({"in/": ""})
     snapshot = make(root, patterns=["in", "more/**/*.csv", "late.json"])
     project({"in/sub/a.csv": "", "more/deep/b.csv": "", "more/c.txt": "", "late.json": ""})
-    assert snapshot.look().paths == ("in/sub/a.csv", "late.json", "more/deep/b.csv")
+    assert snapshot.compare().paths == ("in/sub/a.csv", "late.json", "more/deep/b.csv")
 
 
 # What tools were seen to need.
@@ -448,43 +450,43 @@ def test_of_a_file_that_was_read_the_content_counts(project: Project) -> None:
     assert len(snapshot) == 2
     (root / "x.csv").touch()
     project({"a.csv": "2", "gone.csv": "1", "[ab].csv": "2"})
-    assert snapshot.look(["x.csv"]).paths == ("[ab].csv", "gone.csv")
+    assert snapshot.compare(["x.csv"]).paths == ("[ab].csv", "gone.csv")
     (root / "x.csv").unlink()
-    assert snapshot.look().paths == ("x.csv",)
+    assert snapshot.compare().paths == ("x.csv",)
     assert differing(snapshot) == {"[ab].csv", "gone.csv", "x.csv"}
-    assert [snapshot.was_there(path) for path in ("x.csv", "gone.csv")] == [True, False]
+    assert [snapshot.was_present(path) for path in ("x.csv", "gone.csv")] == [True, False]
 
 
 def test_of_what_was_missed_counts_that_it_is_there_file_or_folder(project: Project) -> None:
     root = project({"a": ""})
     snapshot = make(root, inputs=needs(missed="x.csv in/deep"))
     project({"x.csv": "1", "in/deep/y.csv": ""})
-    assert snapshot.look().paths == ("in/deep", "x.csv")
+    assert snapshot.compare().paths == ("in/deep", "x.csv")
     snapshot.accept(["in/deep", "x.csv"])
     project({"x.csv": "2, and longer"})
-    assert snapshot.look().paths == ()
+    assert snapshot.compare().paths == ()
 
 
 def test_what_was_missed_and_is_read_from_now_on_has_not_changed_by_that(project: Project) -> None:
     root = project({"a": ""})
     snapshot = make(root, inputs=needs(missed="x.csv"))
     project({"x.csv": "1"})
-    snapshot.look()
+    snapshot.compare()
     snapshot.accept(["x.csv"])
-    assert snapshot.arrange(["src"], [], [], None, needs(reads="x.csv")) == ()
+    assert snapshot.configure(["src"], [], [], None, needs(reads="x.csv")) == ()
     assert snapshot.differing() == {}
     project({"x.csv": "2"})
-    assert snapshot.look(["x.csv"]).paths == ("x.csv",)
+    assert snapshot.compare(["x.csv"]).paths == ("x.csv",)
 
 
 def test_of_a_folder_that_was_listed_the_names_count(project: Project) -> None:
     root = project({"in/a.csv": "1", "in/b.csv": "1"})
     snapshot = make(root, inputs=needs(reads="in/b.csv", folders="in"))
     project({"in/a.csv": "2", "in/b.csv": "2", "in/c.csv": "1", "in/d.py": "x = ("})
-    assert set(snapshot.look().paths) == {"in/b.csv", "in/c.csv", "in/d.py"}
+    assert set(snapshot.compare().paths) == {"in/b.csv", "in/c.csv", "in/d.py"}
     assert differing(snapshot) == {"in/b.csv", "in/c.csv", "in/d.py"}
-    assert snapshot.come_and_gone() == {"in/c.csv", "in/d.py"}
-    assert (snapshot.is_there("in/c.csv"), snapshot.is_name("in/c.csv")) == (True, True)
+    assert snapshot.differing_names() == {"in/c.csv", "in/d.py"}
+    assert (snapshot.exists("in/c.csv"), snapshot.is_listed_name("in/c.csv")) == (True, True)
     assert snapshot.broken == {}
     snapshot.accept(["in/b.csv", "in/c.csv", "in/d.py"])
     assert snapshot.differing() == {}
@@ -494,37 +496,37 @@ def test_names_that_are_to_be_ignored_never_count(project: Project) -> None:
     root = project({"in/a.csv": "1"})
     snapshot = make(root, inputs=needs(folders="in"), is_ignored=lambda path: path.endswith(".log"))
     project({"in/x.log": "1", "in/x.csv": "1"})
-    assert snapshot.look().paths == ("in/x.csv",)
+    assert snapshot.compare().paths == ("in/x.csv",)
     assert differing(snapshot) == {"in/x.csv"}
 
 
 def test_the_database_is_no_data_however_it_is_named(project: Project) -> None:
     root = project({"in/x.db": "1", "in/a.csv": "1"})
     inputs = needs(reads="in/x.db", folders="in")
-    snapshot = make(root, patterns=["in"], inputs=inputs, nobodys="in/x.db in/x.db-wal")
+    snapshot = make(root, patterns=["in"], inputs=inputs, database_files="in/x.db in/x.db-wal")
     project({"in/x.db": "2", "in/x.db-wal": "2", "in/a.csv": "2"})
-    assert snapshot.look().paths == ("in/a.csv",)
+    assert snapshot.compare().paths == ("in/a.csv",)
 
 
 def test_while_it_rests_data_is_let_be_and_found_afterwards(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "x.csv": "1", "in/a.csv": "1"})
     inputs = needs(reads="x.csv", missed="late.csv", folders="in")
     snapshot = make(root, patterns=["more/*"], inputs=inputs)
-    snapshot.rests = True
+    snapshot.ignores_data = True
     project({"src/a.py": "x = 2\n", "x.csv": "2", "in/b.csv": "1", "late.csv": "", "more/y": ""})
     paths = ("x.csv", "in/b.csv", "late.csv", "more/z", "src/a.py")
     assert [one for one in paths if snapshot.is_relevant(one, is_folder=False)] == ["src/a.py"]
-    assert "x.csv" not in snapshot.look().paths
+    assert "x.csv" not in snapshot.compare().paths
     assert differing(snapshot) == {"src/a.py", "more/y"}  # what is new is seen
-    snapshot.rests = False
-    assert set(snapshot.look().paths) == {"x.csv", "in/b.csv", "late.csv"}
+    snapshot.ignores_data = False
+    assert set(snapshot.compare().paths) == {"x.csv", "in/b.csv", "late.csv"}
 
 
 def test_a_file_that_was_met_otherwise_than_it_stands_differs(project: Project) -> None:
     root = project({"x.csv": "1"})
     snapshot = make(root, inputs=needs(reads="x.csv"))
-    snapshot.doubt("x.csv")
-    snapshot.doubt("never")
+    snapshot.mark_changed("x.csv")
+    snapshot.mark_changed("never")
     assert differing(snapshot) == {"x.csv"}
     snapshot.accept(["x.csv"])
     assert snapshot.differing() == {}
@@ -534,8 +536,8 @@ def test_what_nobody_needs_any_more_does_not_count(project: Project) -> None:
     root = project({"x.csv": "1", "in/a.csv": "1"})
     snapshot = make(root, inputs=needs(reads="x.csv", folders="in"))
     project({"x.csv": "2", "in/b.csv": ""})
-    snapshot.look()
-    assert snapshot.arrange(["src"], [], [], None, NOTHING) == ()
+    snapshot.compare()
+    assert snapshot.configure(["src"], [], [], None, NO_INPUTS) == ()
     assert snapshot.differing() == {}
     assert len(snapshot) == 0
 
@@ -593,11 +595,11 @@ def test_a_path_is_judged_by_one_look_at_it(project: Project) -> None:
     snapshot = make(root, patterns=["*.csv"])
     (root / "src/emptied.py").write_text(" \n")
     paths = ("src/a.py", "src/broken.py", "src/emptied.py", "src/empty.py", "src/no.py")
-    assert [snapshot.judge(path) for path in paths] == [
-        *("sound", "unsound", "unsound", "sound", "missing"),
+    assert [snapshot.check_file(path) for path in paths] == [
+        *("complete", "incomplete", "incomplete", "complete", "missing"),
     ]
-    assert [snapshot.judge(path) for path in ("a.csv", "b.csv", "src")] == [
-        *("sound", "missing", "sound"),
+    assert [snapshot.check_file(path) for path in ("a.csv", "b.csv", "src")] == [
+        *("complete", "missing", "complete"),
     ]
 
 
@@ -605,31 +607,22 @@ def test_a_judgement_takes_nothing_from_the_look_that_follows(project: Project) 
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
-    snapshot.judge("src/a.py")
+    snapshot.check_file("src/a.py")
     assert snapshot.differing() == {}
-    assert snapshot.look().paths == ("src/a.py",)
+    assert snapshot.compare().paths == ("src/a.py",)
 
 
 def test_bytes_that_no_look_has_seen_were_read_while_they_were_written(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     first, second = (content_hash(text) for text in (b"x = 1\n", b"x = 2\n"))
-    assert not snapshot.is_torn("src/a.py", first)
-    assert snapshot.is_torn("src/a.py", second)
+    assert not snapshot.is_unseen_content("src/a.py", first)
+    assert snapshot.is_unseen_content("src/a.py", second)
     project({"src/a.py": "x = 2\n"})
-    snapshot.look()
-    assert not snapshot.is_torn("src/a.py", first)
-    assert not snapshot.is_torn("src/a.py", second)
-    assert not snapshot.is_torn("src/b.py", second)  # of which nothing is known
-
-
-def test_it_counts_the_folders_that_the_last_look_entered(project: Project) -> None:
-    root = project({"src/a.py": "", "src/p/b.py": ""})
-    snapshot = make(root)
-    assert snapshot.folders == 2
-    project({"src/q/r/c.py": ""})
-    snapshot.look()
-    assert snapshot.folders == 4
+    snapshot.compare()
+    assert not snapshot.is_unseen_content("src/a.py", first)
+    assert not snapshot.is_unseen_content("src/a.py", second)
+    assert not snapshot.is_unseen_content("src/b.py", second)  # of which nothing is known
 
 
 # git.
@@ -734,21 +727,21 @@ def test_what_differs_is_exactly_what_means_something_else_than_was_accepted(
                     (root / path).unlink(missing_ok=True)
                     hinted.add(path)
                 case "look":
-                    snapshot.look()
+                    snapshot.compare()
                     model.look()
                 case "glance":  # at all that there was an event for, as a watch does it
-                    snapshot.glance({*hinted, path})
+                    snapshot.compare_paths({*hinted, path})
                     hinted.clear()
                     model.look()
                 case "accept":
                     snapshot.accept([path])
                     model.accept(path)
                 case _:
-                    snapshot.look()
+                    snapshot.compare()
                     model.look()
-                    snapshot.arrange(["src"], PATHS[:3], ["data/*.csv", "data/d.csv"])
+                    snapshot.configure(["src"], PATHS[:3], ["data/*.csv", "data/d.csv"])
             assert differing(snapshot) == model.differing
-        snapshot.look()
+        snapshot.compare()
         model.look()
         assert differing(snapshot) == model.differing
         assert set(snapshot.broken) == {p for p in PATHS if model.now[p].startswith("broken")}

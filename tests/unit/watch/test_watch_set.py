@@ -1,4 +1,4 @@
-"""What tools depend on, and what is looked at and listened to therefore: real projects, of which nothing is run."""
+"""What tools depend on, and what is therefore watched, in real projects. Nothing is run."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Surveyed:
     def __init__(self, root: Path, *words: str) -> None:
         self.root = root
         self._request = request_for(root, *words)
-        self.view, self.plan = self.look()
+        self.view, self.plan = self.read()
         self.observed_inputs = ObservedInputs(str(root))
         view = self.view
         self.watch_set = WatchSet(view.project, view.registry, self.plan, self.observed_inputs)
 
-    def renew(self) -> None:
-        """After a look at the whole project."""
-        self.view, self.plan = self.look()
-        self.watch_set.renew(self.view.project, self.view.registry, self.plan)
+    def update(self) -> None:
+        """After reading the whole project again."""
+        self.view, self.plan = self.read()
+        self.watch_set.update(self.view.project, self.view.registry, self.plan)
 
-    def learn(self, module: str, seen: Observation) -> frozenset[str]:
+    def apply_observed(self, module: str, seen: Observation) -> frozenset[str]:
         """The tool was seen to do this."""
         self.observed_inputs.note_end(module, seen, has_passed=True)
-        return self.watch_set.learn(self.view.registry, self.plan)
+        return self.watch_set.apply_observed(self.view.registry, self.plan)
 
-    def look(self) -> tuple[ProjectView, Plan]:
-        view = self._request.look({})
+    def read(self) -> tuple[ProjectView, Plan]:
+        view = self._request.read_project({})
         return view, self._request.plan(view).plan
 
 
@@ -90,12 +90,12 @@ def test_an_affected_tool_has_the_path_that_did_it(surveyed: Surveyed) -> None:
 
 def test_a_file_that_cannot_be_read_keeps_its_tool(surveyed: Surveyed) -> None:
     write_files(surveyed.root, {"src/a.py": "STAGE = (\n"})
-    surveyed.view, surveyed.plan = surveyed.look()
+    surveyed.view, surveyed.plan = surveyed.read()
     view = surveyed.view
     assert "src.a" not in view.registry.tools
-    surveyed.watch_set.renew(view.project, view.registry, surveyed.plan, keep=["src/a.py"])
+    surveyed.watch_set.update(view.project, view.registry, surveyed.plan, keep=["src/a.py"])
     assert surveyed.watch_set.depends_on("src.a", {"src/lib/dates.py"})
-    surveyed.watch_set.renew(view.project, view.registry, surveyed.plan)
+    surveyed.watch_set.update(view.project, view.registry, surveyed.plan)
     assert "src.a" not in surveyed.watch_set.reaches
 
 
@@ -104,23 +104,23 @@ def test_who_ran_on_other_bytes_than_were_ever_seen_is_torn(surveyed: Surveyed) 
     source = watch_set.sources.read("src/lib/dates.py")
     assert source is not None
     modules = ["src.a", "src.b", "src.gone"]
-    assert watch_set.find_torn(modules, {source.path: source.hash}) == {}
-    assert watch_set.find_torn(modules, {source.path: "of half a file"}) == {
+    assert watch_set.find_half_written(modules, {source.path: source.hash}) == {}
+    assert watch_set.find_half_written(modules, {source.path: "of half a file"}) == {
         "src.a": "src/lib/dates.py was being written while it ran"
     }
     watch_set.note_loaded("src.gone", ["src/lib/dates.py"])
-    assert set(watch_set.find_torn(modules, {source.path: "?"})) == {"src.a", "src.gone"}
+    assert set(watch_set.find_half_written(modules, {source.path: "?"})) == {"src.a", "src.gone"}
 
 
-def test_another_pythonpath_begins_from_nothing(surveyed: Surveyed) -> None:
+def test_another_pythonpath_is_a_cold_start(surveyed: Surveyed) -> None:
     watch_set, before = surveyed.watch_set, surveyed.watch_set.snapshot
     code = watch_set.code
-    surveyed.renew()
+    surveyed.update()
     assert (watch_set.snapshot is before, watch_set.code is code) == (True, True)
     write_files(
         surveyed.root, {"orch.toml": BASE["orch.toml"] + "pythonpath = ['.', 'lib']\n", "lib/": ""}
     )
-    surveyed.renew()
+    surveyed.update()
     assert isinstance(watch_set.sources, ImportGraph)
     assert (watch_set.snapshot is before, watch_set.code is code) == (False, False)
 
@@ -180,17 +180,17 @@ def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
         missed=("more/deep/z",),
         listed=(("where", ""), (".", "")),
     )
-    assert made.learn("src.a", seen) == {"in/y.csv", "more/deep/z"}
+    assert made.apply_observed("src.a", seen) == {"in/y.csv", "more/deep/z"}
     deep, flat = made.watch_set.folders
     assert (deep, set(flat)) == (("src",), {"", "in", "more/deep", "where"})
     assert made.watch_set.observed == (2, 2)
-    assert made.learn("src.a", seen) == frozenset()
+    assert made.apply_observed("src.a", seen) == frozenset()
 
 
 def test_what_is_loaded_from_elsewhere_is_looked_at_and_listened_to(surveyed: Surveyed) -> None:
     write_files(surveyed.root, {"late/h.py": "x = 1\n"})
     surveyed.watch_set.note_loaded("src.c", ["late/h.py", "late/data.csv"])
-    surveyed.renew()
+    surveyed.update()
     assert "late" in surveyed.watch_set.folders[1]
-    assert surveyed.watch_set.snapshot.is_there("late/h.py")
+    assert surveyed.watch_set.snapshot.exists("late/h.py")
     assert not surveyed.watch_set.snapshot.is_relevant("late/data.csv", is_folder=False)

@@ -1,4 +1,4 @@
-"""The debouncer: when a burst of hints is over. Time is told, nothing waits."""
+"""When a burst of events is over. Time is an argument; nothing waits."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 
 from discover_orch.watch.files.debounce import (
     CAP,
-    HOLD_CAP,
-    HOLD_LOOK,
+    COMPLETE,
+    GIT_CAP,
+    GIT_CHECK,
+    INCOMPLETE,
+    LONGEST_CANCELLED_WINDOW,
+    MANY_FILES,
+    MANY_FILES_CAP,
+    MANY_FILES_WINDOW,
     MISSING,
-    PRESSED_MOST,
-    SOUND,
-    STORM,
-    STORM_CAP,
-    STORM_FILES,
+    UNCHECKED,
     UNFINISHED,
-    UNSEEN,
-    UNSOUND,
     Batch,
     Debouncer,
+    EventKind,
+    FileCheck,
     FileEvent,
-    Kind,
-    Look,
 )
 
 
-def hint(
-    kind: Kind, path: str = "src/a.py", at: float = 0.0, *, is_folder: bool = False
+def make_event(
+    kind: EventKind, path: str = "src/a.py", at: float = 0.0, *, is_folder: bool = False
 ) -> FileEvent:
     return FileEvent(kind=kind, path=path, at=at, is_folder=is_folder)
 
@@ -44,159 +44,157 @@ def due(debouncer: Debouncer, now: float = 0.0) -> float:
 @pytest.mark.parametrize(
     ("kind", "look", "window"),
     [
-        ("written", "sound", SOUND),
-        ("moved", "sound", SOUND),
-        ("written", None, UNSEEN),
-        ("moved", None, UNSEEN),
-        ("written", "unsound", UNSOUND),
-        ("moved", "unsound", UNSOUND),
+        ("written", "complete", COMPLETE),
+        ("moved", "complete", COMPLETE),
+        ("written", None, UNCHECKED),
+        ("moved", None, UNCHECKED),
+        ("written", "incomplete", INCOMPLETE),
+        ("moved", "incomplete", INCOMPLETE),
         ("written", "missing", MISSING),
         ("deleted", None, MISSING),
         ("deleted", "missing", MISSING),
-        ("deleted", "sound", UNSEEN),
+        ("deleted", "complete", UNCHECKED),
         ("created", None, UNFINISHED),
-        ("created", "sound", UNFINISHED),
-        ("created", "unsound", UNSOUND),
-        ("changed", "sound", UNFINISHED),
+        ("created", "complete", UNFINISHED),
+        ("created", "incomplete", INCOMPLETE),
+        ("changed", "complete", UNFINISHED),
     ],
 )
 def test_the_quiet_window_follows_from_what_happened_and_what_is_there(
-    kind: Kind, look: Look | None, window: float
+    kind: EventKind, look: FileCheck | None, window: float
 ) -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint(kind), look)
+    debouncer.add(make_event(kind), look)
     assert due(debouncer) == pytest.approx(window)
     assert due(debouncer, window) == 0.0
 
 
 @pytest.mark.parametrize("kind", ["written", "moved", "created", "changed"])
-def test_where_no_end_of_a_write_is_told_each_file_is_waited_for(kind: Kind) -> None:
-    debouncer = Debouncer(tells_end=False)
-    debouncer.hear(hint(kind), "sound")
+def test_where_no_end_of_a_write_is_told_each_file_is_waited_for(kind: EventKind) -> None:
+    debouncer = Debouncer(announces_end=False)
+    debouncer.add(make_event(kind), "complete")
     assert due(debouncer) == pytest.approx(UNFINISHED)
 
 
 def test_nothing_is_due_when_nothing_was_heard() -> None:
     debouncer = Debouncer()
     assert debouncer.due(5.0) is None
-    assert debouncer.take(5.0) == Batch(paths=(), is_rescan=False, started=5.0, hints=0)
+    assert debouncer.drain(5.0) == Batch(paths=(), is_rescan=False)
 
 
 def test_a_save_by_rename_is_due_at_once_though_its_temporary_file_is_gone() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("created", "src/tmp.py"), "unsound")
-    debouncer.hear(hint("written", "src/tmp.py", 0.001), "missing")
-    debouncer.hear(hint("deleted", "src/tmp.py", 0.001), "missing")
-    debouncer.hear(hint("moved", at=0.001), "sound")
-    assert due(debouncer, 0.001) == pytest.approx(SOUND)
+    debouncer.add(make_event("created", "src/tmp.py"), "incomplete")
+    debouncer.add(make_event("written", "src/tmp.py", 0.001), "missing")
+    debouncer.add(make_event("deleted", "src/tmp.py", 0.001), "missing")
+    debouncer.add(make_event("moved", at=0.001), "complete")
+    assert due(debouncer, 0.001) == pytest.approx(COMPLETE)
 
 
 def test_a_file_that_comes_back_is_waited_for_no_longer() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("deleted"), "missing")
-    debouncer.hear(hint("created", at=0.05), "unsound")
-    debouncer.hear(hint("written", at=0.06), "sound")
-    assert due(debouncer, 0.06) == pytest.approx(SOUND)
+    debouncer.add(make_event("deleted"), "missing")
+    debouncer.add(make_event("created", at=0.05), "incomplete")
+    debouncer.add(make_event("written", at=0.06), "complete")
+    assert due(debouncer, 0.06) == pytest.approx(COMPLETE)
 
 
 def test_a_truncated_module_waits_for_its_content() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("written"), "unsound")
+    debouncer.add(make_event("written"), "incomplete")
     assert due(debouncer, 0.149) > 0.0
-    debouncer.hear(hint("written", at=0.149), "sound")
-    assert due(debouncer, 0.149 + SOUND) == 0.0
+    debouncer.add(make_event("written", at=0.149), "complete")
+    assert due(debouncer, 0.149 + COMPLETE) == 0.0
 
 
-def test_one_unsound_file_holds_the_whole_batch() -> None:
+def test_one_incomplete_file_holds_the_whole_batch() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("written", "src/a.py"), "unsound")
-    debouncer.hear(hint("written", "src/b.py"), "sound")
-    assert due(debouncer) == pytest.approx(UNSOUND)
+    debouncer.add(make_event("written", "src/a.py"), "incomplete")
+    debouncer.add(make_event("written", "src/b.py"), "complete")
+    assert due(debouncer) == pytest.approx(INCOMPLETE)
 
 
 def test_many_files_are_a_storm_that_is_waited_out() -> None:
     debouncer = Debouncer()
-    for number in range(STORM_FILES - 1):
-        debouncer.hear(hint("written", f"src/{number}.py"), "sound")
-    assert due(debouncer) == pytest.approx(SOUND)
-    debouncer.hear(hint("written", "src/last.py", 0.001), "sound")
-    assert due(debouncer, 0.001) == pytest.approx(STORM)
+    for number in range(MANY_FILES - 1):
+        debouncer.add(make_event("written", f"src/{number}.py"), "complete")
+    assert due(debouncer) == pytest.approx(COMPLETE)
+    debouncer.add(make_event("written", "src/last.py", 0.001), "complete")
+    assert due(debouncer, 0.001) == pytest.approx(MANY_FILES_WINDOW)
 
 
-@pytest.mark.parametrize(("files", "cap"), [(1, CAP), (STORM_FILES, STORM_CAP)])
+@pytest.mark.parametrize(("files", "cap"), [(1, CAP), (MANY_FILES, MANY_FILES_CAP)])
 def test_constant_writes_do_not_put_a_run_off_for_ever(files: int, cap: float) -> None:
     debouncer = Debouncer()
     for number in range(files):  # all at once, so that the storm is one from the beginning
-        debouncer.hear(hint("written", f"src/{number}.py"), "unsound")
+        debouncer.add(make_event("written", f"src/{number}.py"), "incomplete")
     at = 0.0
     while due(debouncer, at) > 0.0:
         at += 0.005
-        debouncer.hear(hint("written", f"src/{round(at * 200) % files}.py", at), "unsound")
+        debouncer.add(make_event("written", f"src/{round(at * 200) % files}.py", at), "incomplete")
     assert at == pytest.approx(cap, abs=0.006)
 
 
 def test_a_hint_that_was_heard_late_counts_from_when_it_was() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("written", at=1.0), "unsound")
+    debouncer.add(make_event("written", at=1.0), "incomplete")
     assert due(debouncer, 30.0) == 0.0
 
 
 def test_lost_events_and_folders_ask_for_a_look_at_everything() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("lost", "", 1.0))
-    assert due(debouncer, 1.0) == pytest.approx(STORM)
-    assert debouncer.take(2.0) == Batch(paths=(), is_rescan=True, started=1.0, hints=1)
+    debouncer.add(make_event("lost", "", 1.0))
+    assert due(debouncer, 1.0) == pytest.approx(MANY_FILES_WINDOW)
+    assert debouncer.drain(2.0) == Batch(paths=(), is_rescan=True)
     for kind in ("created", "moved", "deleted"):
-        debouncer.hear(hint(kind, "src/sub", 3.0, is_folder=True))
-        assert debouncer.take(4.0).is_rescan, kind
-    debouncer.hear(hint("deleted", "src/a.py", 5.0))
-    assert not debouncer.take(6.0).is_rescan
+        debouncer.add(make_event(kind, "src/sub", 3.0, is_folder=True))
+        assert debouncer.drain(4.0).is_rescan, kind
+    debouncer.add(make_event("deleted", "src/a.py", 5.0))
+    assert not debouncer.drain(6.0).is_rescan
 
 
 def test_a_batch_tells_paths_in_the_order_of_their_first_hints() -> None:
     debouncer = Debouncer()
     for at, path in enumerate(("b", "a", "b", "c")):
-        debouncer.hear(hint("written", path, float(at)), "sound")
-    assert debouncer.take(9.0) == Batch(
-        paths=("b", "a", "c"), is_rescan=False, started=0.0, hints=4
-    )
+        debouncer.add(make_event("written", path, float(at)), "complete")
+    assert debouncer.drain(9.0) == Batch(paths=("b", "a", "c"), is_rescan=False)
 
 
-def test_while_git_holds_its_lock_nothing_is_due_but_the_next_look_at_it() -> None:
+def test_while_git_is_busy_only_the_next_check_of_its_lock_is_due() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("written"), "sound")
-    debouncer.hold(0.0, is_busy=True)
-    assert due(debouncer) == HOLD_LOOK
-    debouncer.hold(0.3, is_busy=True)
-    assert due(debouncer, 0.3) == HOLD_LOOK
-    debouncer.hold(0.35, is_busy=False)
+    debouncer.add(make_event("written"), "complete")
+    debouncer.note_git(0.0, is_busy=True)
+    assert due(debouncer) == GIT_CHECK
+    debouncer.note_git(0.3, is_busy=True)
+    assert due(debouncer, 0.3) == GIT_CHECK
+    debouncer.note_git(0.35, is_busy=False)
     assert due(debouncer, 0.35) == 0.0
 
 
 def test_git_holds_a_batch_two_seconds_at_most() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("written"), "sound")
-    debouncer.hold(0.0, is_busy=True)
-    assert 0.0 < due(debouncer, HOLD_CAP - 0.01) <= 0.0101
-    debouncer.hold(HOLD_CAP, is_busy=True)
-    assert due(debouncer, HOLD_CAP) == 0.0
+    debouncer.add(make_event("written"), "complete")
+    debouncer.note_git(0.0, is_busy=True)
+    assert 0.0 < due(debouncer, GIT_CAP - 0.01) <= 0.0101
+    debouncer.note_git(GIT_CAP, is_busy=True)
+    assert due(debouncer, GIT_CAP) == 0.0
 
 
 def test_what_git_wrote_last_has_its_window_after_a_hold() -> None:
     debouncer = Debouncer()
-    debouncer.hear(hint("written"), "sound")
-    debouncer.hold(0.0, is_busy=True)
-    debouncer.hear(hint("written", "src/b.py", 1.5), "unsound")
-    debouncer.hold(1.5, is_busy=False)
-    assert due(debouncer, 1.5) == pytest.approx(UNSOUND)
+    debouncer.add(make_event("written"), "complete")
+    debouncer.note_git(0.0, is_busy=True)
+    debouncer.add(make_event("written", "src/b.py", 1.5), "incomplete")
+    debouncer.note_git(1.5, is_busy=False)
+    assert due(debouncer, 1.5) == pytest.approx(INCOMPLETE)
 
 
 def test_the_setting_is_a_lower_bound_and_may_exceed_the_cap() -> None:
-    debouncer = Debouncer(least=0.5)
-    debouncer.hear(hint("written"), "sound")
+    debouncer = Debouncer(shortest=0.5)
+    debouncer.add(make_event("written"), "complete")
     assert due(debouncer) == pytest.approx(0.5)
-    patient = Debouncer(least=5.0)
-    patient.hear(hint("written"), "sound")
+    patient = Debouncer(shortest=5.0)
+    patient.add(make_event("written"), "complete")
     assert due(patient) == pytest.approx(5.0)
 
 
@@ -204,25 +202,25 @@ def test_windows_grow_after_two_cancelled_runs_up_to_a_quarter_second() -> None:
     debouncer = Debouncer()
     windows = []
     for _ in range(6):
-        debouncer.hear(hint("written"), "sound")
+        debouncer.add(make_event("written"), "complete")
         windows.append(due(debouncer))
-        debouncer.take(due(debouncer))
-        debouncer.settle(was_cancelled=True)
-    assert windows[0] == windows[1] == pytest.approx(SOUND)
-    assert SOUND < windows[2] < windows[3]
-    assert windows[3:] == pytest.approx([PRESSED_MOST] * 3)
-    debouncer.hear(hint("written"), "unsound")
-    assert due(debouncer) == pytest.approx(PRESSED_MOST)
+        debouncer.drain(due(debouncer))
+        debouncer.note_run_end(was_cancelled=True)
+    assert windows[0] == windows[1] == pytest.approx(COMPLETE)
+    assert COMPLETE < windows[2] < windows[3]
+    assert windows[3:] == pytest.approx([LONGEST_CANCELLED_WINDOW] * 3)
+    debouncer.add(make_event("written"), "incomplete")
+    assert due(debouncer) == pytest.approx(LONGEST_CANCELLED_WINDOW)
 
 
 def test_a_run_that_ended_after_a_pause_resets_the_windows() -> None:
     debouncer = Debouncer()
     for was_cancelled in (True, True, False):
-        debouncer.hear(hint("written"), "sound")
-        debouncer.take(1.0)
-        debouncer.settle(was_cancelled)
-    debouncer.hear(hint("written"), "sound")
-    assert due(debouncer) == pytest.approx(SOUND)
+        debouncer.add(make_event("written"), "complete")
+        debouncer.drain(1.0)
+        debouncer.note_run_end(was_cancelled=was_cancelled)
+    debouncer.add(make_event("written"), "complete")
+    assert due(debouncer) == pytest.approx(COMPLETE)
 
 
 @pytest.mark.parametrize("length", [0.05, 0.3, 0.7, 1.1, 2.5])
@@ -236,14 +234,14 @@ def test_saves_at_each_keystroke_start_few_runs_and_the_last_content_wins(length
     for step in range(9_000):
         now = step / 1000
         while saves and saves[0] <= now:
-            debouncer.hear(hint("written", at=saves.pop(0)), "sound")
+            debouncer.add(make_event("written", at=saves.pop(0)), "complete")
         if running_until is not None and now >= running_until:
             running_until = None
-            debouncer.settle(was_cancelled=False)
+            debouncer.note_run_end(was_cancelled=False)
         if debouncer.due(now) == 0.0:
             if running_until is not None:
-                debouncer.settle(was_cancelled=True)
-            debouncer.take(now)
+                debouncer.note_run_end(was_cancelled=True)
+            debouncer.drain(now)
             last_taken = now
             starts.append(now)
             running_until = now + length
@@ -255,8 +253,8 @@ def test_saves_at_each_keystroke_start_few_runs_and_the_last_content_wins(length
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(("hear", "hear", "hear", "take", "hold", "release", "cancel", "end")),
-        st.sampled_from(get_args(Kind)),
-        st.sampled_from((None, *get_args(Look))),
+        st.sampled_from(get_args(EventKind)),
+        st.sampled_from((None, *get_args(FileCheck))),
         st.integers(0, 14),
         st.floats(0.0, 0.4),
         st.booleans(),
@@ -266,20 +264,22 @@ STEPS = st.lists(
 
 
 @settings(deadline=None)
-@given(steps=STEPS, tells_end=st.booleans(), least=st.sampled_from((0.0, 0.2, 4.0)))
+@given(steps=STEPS, announces_end=st.booleans(), shortest=st.sampled_from((0.0, 0.2, 4.0)))
 def test_no_path_is_lost_and_no_batch_waits_for_ever(
-    steps: list[tuple[str, Kind, Look | None, int, float, bool]], tells_end: bool, least: float
+    steps: list[tuple[str, EventKind, FileCheck | None, int, float, bool]],
+    announces_end: bool,
+    shortest: float,
 ) -> None:
-    debouncer = Debouncer(tells_end=tells_end, least=least)
+    debouncer = Debouncer(announces_end=announces_end, shortest=shortest)
     now = 0.0
     heard: list[str] = []
     hints, must_rescan, started = 0, False, 0.0
 
     def take() -> None:
         nonlocal heard, hints, must_rescan
-        batch = debouncer.take(now)
+        batch = debouncer.drain(now)
         assert batch.paths == tuple(dict.fromkeys(heard))
-        assert (batch.hints, batch.is_rescan) == (hints, must_rescan)
+        assert batch.is_rescan == must_rescan
         assert debouncer.due(now) is None
         heard, hints, must_rescan = [], 0, False
 
@@ -295,17 +295,17 @@ def test_no_path_is_lost_and_no_batch_waits_for_ever(
                 heard.append(f"src/{number}.py")
                 must_rescan |= is_folder and kind != "changed"
             path = "" if kind == "lost" else f"src/{number}.py"
-            debouncer.hear(hint(kind, path, now, is_folder=is_folder), look)
+            debouncer.add(make_event(kind, path, now, is_folder=is_folder), look)
         elif action == "take":
             take()
         elif action in ("hold", "release"):
-            debouncer.hold(now, action == "hold")
+            debouncer.note_git(now, is_busy=action == "hold")
         else:
-            debouncer.settle(action == "cancel")
+            debouncer.note_run_end(was_cancelled=action == "cancel")
         left = debouncer.due(now)
         assert (left is None) == (hints == 0)
         if left is not None:
-            assert 0.0 <= left <= max(0.0, started + max(STORM_CAP, least) - now) + 1e-9
-    now = started + max(STORM_CAP, least) + 1.0
+            assert 0.0 <= left <= max(0.0, started + max(MANY_FILES_CAP, shortest) - now) + 1e-9
+    now = started + max(MANY_FILES_CAP, shortest) + 1.0
     assert not hints or debouncer.due(now) == 0.0
     take()

@@ -1,8 +1,9 @@
-"""Which folders are subscribed to, and what real paths are called, with real folders and links."""
+"""Which folders are subscribed to, what real paths are called, and which file systems send events."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from discover_orch.watch.files import subscriptions
 from discover_orch.watch.files.subscriptions import (
     NOISE,
     SubscriptionPlan,
     build_plan,
-    identity_of,
+    filesystem_of,
     is_below,
+    sends_events,
 )
 
 DEEP, FLAT = True, False
@@ -33,10 +36,11 @@ def plan_of(root: Path, folders: Mapping[str, bool]) -> SubscriptionPlan:
     return build_plan(str(root), folders)
 
 
-def reaches(root: Path, folders: Mapping[str, bool]) -> dict[str, str]:
+def subscribed(root: Path, folders: Mapping[str, bool]) -> dict[str, str]:
     """By path relative to the root."""
     return {
-        os.path.relpath(path, root): reach for path, reach in plan_of(root, folders).reaches.items()
+        os.path.relpath(path, root): "deep" if is_deep else "flat"
+        for path, is_deep in plan_of(root, folders).folders.items()
     }
 
 
@@ -49,69 +53,69 @@ def reaches(root: Path, folders: Mapping[str, bool]) -> dict[str, str]:
         ({}, {}),
         ({"": DEEP}, {".": "deep"}),
         ({"": FLAT}, {".": "flat"}),
-        ({"src": DEEP}, {"src": "deep", ".": "near"}),
-        ({"src": FLAT}, {"src": "flat", ".": "near"}),
-        ({"src/sub": DEEP}, {"src/sub": "deep", "src": "near"}),
-        ({"src": DEEP, "data": FLAT}, {"src": "deep", "data": "flat", ".": "near"}),
+        ({"src": DEEP}, {"src": "deep", ".": "flat"}),
+        ({"src": FLAT}, {"src": "flat", ".": "flat"}),
+        ({"src/sub": DEEP}, {"src/sub": "deep", "src": "flat"}),
+        ({"src": DEEP, "data": FLAT}, {"src": "deep", "data": "flat", ".": "flat"}),
         ({"src": DEEP, "": FLAT}, {"src": "deep", ".": "flat"}),
         # What lies in a deep one is seen by that.
         ({"": DEEP, "src": DEEP, "src/sub": FLAT}, {".": "deep"}),
-        ({"src": DEEP, "src/sub": DEEP}, {"src": "deep", ".": "near"}),
-        ({"src": FLAT, "src/sub": DEEP}, {"src": "flat", "src/sub": "deep", ".": "near"}),
+        ({"src": DEEP, "src/sub": DEEP}, {"src": "deep", ".": "flat"}),
+        ({"src": FLAT, "src/sub": DEEP}, {"src": "flat", "src/sub": "deep", ".": "flat"}),
         # What is missing comes in the nearest folder that is there.
-        ({"absent": DEEP}, {".": "near"}),
-        ({"src/absent/er": FLAT}, {"src": "near"}),
-        ({"src": DEEP, "src/absent": DEEP}, {"src": "deep", ".": "near"}),
+        ({"absent": DEEP}, {".": "flat"}),
+        ({"src/absent/er": FLAT}, {"src": "flat"}),
+        ({"src": DEEP, "src/absent": DEEP}, {"src": "deep", ".": "flat"}),
         # Outside of the root.
-        ({"../outside": DEEP}, {"../outside": "deep", "..": "near"}),
-        ({"../absent": DEEP}, {"..": "near"}),
+        ({"../outside": DEEP}, {"../outside": "deep", "..": "flat"}),
+        ({"../absent": DEEP}, {"..": "flat"}),
     ],
 )
 def test_each_folder_is_subscribed_to_once_and_where_it_may_come_and_go(
     root: Path, folders: Mapping[str, bool], expected: Mapping[str, str]
 ) -> None:
-    assert reaches(root, folders) == expected
+    assert subscribed(root, folders) == expected
 
 
-def test_of_a_root_that_is_missing_the_folder_is_told_in_which_it_may_come(root: Path) -> None:
-    assert reaches(root / "gone" / "er", {"": DEEP}) == {"../..": "near"}
+def test_a_missing_root_is_awaited_in_the_nearest_folder(root: Path) -> None:
+    assert subscribed(root / "gone" / "er", {"": DEEP}) == {"../..": "flat"}
 
 
-def test_the_folder_above_the_root_is_none_of_its_matters(root: Path) -> None:
-    assert str(root.parent) not in plan_of(root, {"": DEEP, "src": DEEP}).reaches
+def test_the_folder_above_the_root_is_left_out(root: Path) -> None:
+    assert str(root.parent) not in plan_of(root, {"": DEEP, "src": DEEP}).folders
 
 
-def test_a_link_is_subscribed_to_where_it_leads_and_where_it_stands(root: Path) -> None:
+def test_a_link_is_subscribed_to_at_its_target_and_at_its_own_place(root: Path) -> None:
     (root / "src" / "link").symlink_to("../../outside/deep")
-    assert reaches(root, {"src/link": DEEP}) == {
+    assert subscribed(root, {"src/link": DEEP}) == {
         "../outside/deep": "deep",
-        "../outside": "near",
-        "src": "near",
+        "../outside": "flat",
+        "src": "flat",
     }
 
 
-def test_a_link_that_leads_nowhere_is_waited_for_where_it_would_lead(root: Path) -> None:
+def test_the_missing_target_of_a_link_is_awaited(root: Path) -> None:
     (root / "link").symlink_to("../outside/absent/deep")
-    assert reaches(root, {"link": FLAT}) == {"../outside": "near", ".": "near"}
+    assert subscribed(root, {"link": FLAT}) == {"../outside": "flat", ".": "flat"}
 
 
-def test_a_folder_by_two_names_is_subscribed_to_once_and_as_far_as_either_asks(root: Path) -> None:
+def test_a_folder_with_two_names_is_subscribed_to_once(root: Path) -> None:
     (root / "link").symlink_to("src")
-    assert reaches(root, {"src": FLAT, "link": DEEP}) == {"src": "deep", ".": "near"}
+    assert subscribed(root, {"src": FLAT, "link": DEEP}) == {"src": "deep", ".": "flat"}
 
 
-def test_a_file_in_the_place_of_a_folder_is_waited_for_as_one_that_is_missing(root: Path) -> None:
+def test_a_file_in_the_place_of_a_folder_counts_as_a_missing_folder(root: Path) -> None:
     (root / "file").touch()
-    assert reaches(root, {"file": DEEP, "file/deep": DEEP}) == {".": "near"}
+    assert subscribed(root, {"file": DEEP, "file/deep": DEEP}) == {".": "flat"}
 
 
-def test_all_above_a_wanted_folder_and_its_link_are_at_stake(root: Path) -> None:
+def test_all_folders_above_a_requested_one_and_its_link_are_anchors(root: Path) -> None:
     (root / "link").symlink_to("../outside/deep")
-    stakes = plan_of(root, {"link": DEEP, "absent/deep": FLAT}).stakes
+    anchors = plan_of(root, {"link": DEEP, "absent/deep": FLAT}).anchors
     for one in ("link", "absent/deep", "absent", ".", "../outside/deep", "../outside", ".."):
-        assert os.path.normpath(root / one) in stakes
-    assert "/" in stakes
-    assert str(root / "src") not in stakes
+        assert os.path.normpath(root / one) in anchors
+    assert "/" in anchors
+    assert str(root / "src") not in anchors
 
 
 # What a path is called.
@@ -163,12 +167,12 @@ def test_a_root_behind_a_link_has_the_names_below_it(root: Path) -> None:
     (root.parent / "alias").symlink_to("project")
     plan = plan_of(root.parent / "alias", {"": FLAT, "src": DEEP})
     assert plan.names_of(str(root / "src/a.py")) == ["src/a.py"]
-    assert plan.reaches == {str(root): "flat", str(root / "src"): "deep"}
+    assert plan.folders == {str(root): FLAT, str(root / "src"): DEEP}
 
 
 def test_the_folder_of_all_is_a_folder_as_others() -> None:
     plan = build_plan("/", {"": DEEP})
-    assert plan.reaches == {"/": "deep"}
+    assert plan.folders == {"/": DEEP}
     assert plan.names_of("/absent/a.py") == ["absent/a.py"]
     assert plan.names_of("/") == [""]
 
@@ -210,11 +214,65 @@ def test_a_path_is_below_the_folders_above_it_and_not_below_itself_or_a_namesake
     assert not is_below("/", {"/"})
 
 
-def test_an_identity_is_that_of_what_a_path_leads_to(root: Path) -> None:
-    (root / "link").symlink_to("src")
-    assert identity_of(str(root / "link")) == identity_of(str(root / "src")) != (0, 0)
-    assert identity_of(str(root / "src")) != identity_of(str(root / "data"))
-    assert identity_of(str(root / "absent")) == (0, 0)
+# File systems.
+
+MOUNTS = r"""
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+23 22 0:21 / /home rw,relatime shared:7 - btrfs /dev/vdb rw
+24 22 0:22 / /home/me/with\040blank rw,relatime shared:8 master:1 - fuse.sshfs me@there: rw
+25 22 0:23 / /mnt/c rw,noatime - 9p drvfs rw
+26 22 0:24 / /mnt/c rw,noatime - nfs4 there:/ rw
+damaged
+"""
+
+
+@pytest.fixture
+def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    monkeypatch.setattr(subscriptions, "_MOUNTS", str(tmp_path / "mountinfo"))
+
+
+@pytest.mark.usefixtures("mounts")
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "ext4"),
+        ("/homeless", "ext4"),
+        ("/home", "btrfs"),
+        ("/home/you/project", "btrfs"),
+        ("/home/me/with blank/project", "fuse.sshfs"),
+        ("/mnt/c/x", "nfs4"),
+    ],
+)
+def test_the_file_system_is_that_of_the_longest_and_topmost_mount(path: str, expected: str) -> None:
+    assert filesystem_of(path) == expected
+
+
+def test_without_a_list_of_mounts_the_file_system_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriptions, "_MOUNTS", "/nonexistent")
+    assert filesystem_of("/") == ""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_this_file_is_on_some_file_system() -> None:
+    assert filesystem_of(__file__) != ""
+    assert filesystem_of("/proc/self") == "proc"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["9p", "drvfs", "nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse", "fuse.sshfs", "vboxsf", "osxfs",
+     "virtiofs", "prl_fs", "vmhgfs", "afs"],
+)  # fmt: skip
+def test_network_and_shared_file_systems_send_no_events(name: str) -> None:
+    assert not sends_events(name)
+
+
+@pytest.mark.parametrize("name", ["ext4", "btrfs", "xfs", "tmpfs", "overlay", "zfs", "fuseblk", ""])
+def test_local_disks_and_unknown_ones_count_as_sending_events(name: str) -> None:
+    assert sends_events(name)
 
 
 # The law.
@@ -239,13 +297,13 @@ def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
     tree: Path, folders: dict[str, bool]
 ) -> None:
     plan = build_plan(str(tree), folders)
-    deep = {path for path, reach in plan.reaches.items() if reach == "deep"}
-    assert not any(is_below(path, deep) for path in plan.reaches)
+    deep = {path for path, is_deep in plan.folders.items() if is_deep}
+    assert not any(is_below(path, deep) for path in plan.folders)
     for name, is_deep in folders.items():
         real = os.path.realpath(tree / name)
         is_in_deep = real in deep or is_below(real, deep)
         if os.path.isdir(real):
-            assert is_in_deep or (not is_deep and plan.reaches[real] == "flat")
+            assert is_in_deep or (not is_deep and plan.folders[real] is FLAT)
         for inner in ("f.py", "sub/f.py") if is_deep else ("f.py",):
             assert (f"{name}/{inner}" if name else inner) in plan.names_of(f"{real}/{inner}")
         # Wherever it goes and comes, somebody is told: above it, or where the nearest folder is.
@@ -254,5 +312,5 @@ def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
             above = os.path.dirname(place)
             while not os.path.isdir(above):
                 above = os.path.dirname(above)
-            assert above in plan.reaches or above in deep or is_below(above, deep)
-            assert place in plan.stakes
+            assert above in plan.folders or above in deep or is_below(above, deep)
+            assert place in plan.anchors
