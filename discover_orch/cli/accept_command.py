@@ -11,7 +11,7 @@ from discover_orch.cli.app import Context, OrchUsage, common_options
 from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
 from discover_orch.cli.show_run import hold_project
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
-from discover_orch.planning import project_view
+from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import few
@@ -46,12 +46,12 @@ def command(
         raise OrchUsage("orch accept needs targets", "orch accept full takes all tools for fresh")
     values = read_values(view, targets, exclude, pairs, params)
     if database is not None:
-        view = project_view.with_database(view, database)
-    plan = project_view.plan(view, targets, exclude=exclude, values=values, is_partial=True)
+        view = project_reader.with_database(view, database)
+    plan = project_view.plan_targets(view, targets, exclude=exclude, values=values, is_partial=True)
     lock = hold_project(view, waits=wait, console=context.console)
     try:
         left = RemainingWork(view.project, view.registry, values, view.signatures)
-        unseen = left.never_passed(plan)
+        unseen = left.warn_never_passed(plan)
         is_kept = left.accept(plan)
     finally:
         lock.release()

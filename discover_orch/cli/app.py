@@ -88,12 +88,12 @@ def _meant(ctx: click.Context, args: Sequence[str]) -> str:
     """The run that a target was typed for, else the nearest command."""
     import shlex
 
-    from discover_orch.planning import project_view
+    from discover_orch.planning import project_reader, project_view
 
     context: Context = ctx.obj
     try:
-        project_view.selected(
-            project_view.look(context.start, context.folder, os.environ), args[:1]
+        project_view.select_targets(
+            project_reader.read_project(context.start, context.folder, os.environ), args[:1]
         )
         is_target = True
     except OrchError as error:

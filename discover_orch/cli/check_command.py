@@ -8,10 +8,9 @@ import os
 import click
 
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.targets import no_tools
-from discover_orch.model.errors import ExitCode
-from discover_orch.planning import project_view
-from discover_orch.render.problems import problem_json, problems_text
+from discover_orch.model.errors import ExitCode, no_tools, problem_json
+from discover_orch.planning import project_reader, project_view
+from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
 
 
@@ -28,8 +27,8 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
     """
     if about_watch:
         return _check_watch(context, as_json=as_json)
-    view = project_view.look(context.start, context.folder, os.environ)
-    errors, warnings = project_view.errors(view), project_view.find_warnings(view)
+    view = project_reader.read_project(context.start, context.folder, os.environ)
+    errors, warnings = view.errors, project_view.check_project(view)
     is_refused = bool(errors) or (view.project.strict and bool(warnings))
     console = context.console
     if as_json:
@@ -74,6 +73,6 @@ def _check_watch(context: Context, *, as_json: bool) -> int:
     else:
         console.out(diagnostics_text(diagnosis, console.out_style))
         console.out(problems_text(diagnosis.warnings, console.out_style))
-        errors = project_view.errors(watched.view)
+        errors = watched.view.errors
         console.problems(errors)
     return ExitCode.OK

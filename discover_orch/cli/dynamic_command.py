@@ -23,9 +23,14 @@ from discover_orch.cli.tool_options import (
 )
 from discover_orch.model.errors import OrchError, ProjectError, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning import project_view
-from discover_orch.planning.params import GivenParams, KeyValue
-from discover_orch.planning.plan import MISSING, bind, unused
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.arguments import (
+    MISSING,
+    GivenParams,
+    KeyValue,
+    bind_arguments,
+    find_unused,
+)
 from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
@@ -44,7 +49,7 @@ class ToolsCommand(click.Command):
         context.folder = _folder(args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = project_view.look(context.start, context.folder, os.environ)
+            view = project_reader.read_project(context.start, context.folder, os.environ)
         except ProjectError:
             if wants_help or ctx.resilient_parsing:
                 return super().parse_args(ctx, args)
@@ -109,7 +114,7 @@ class ToolsCommand(click.Command):
         try:
             values, _, _ = self.make_parser(parser_ctx).parse_args(args=list(args))
             words, exclude = _words(values.get("targets")), _words(values.get("exclude"))
-            selection = project_view.selected(view, words, exclude)
+            selection = project_view.select_targets(view, words, exclude)
         except (OrchError, click.ClickException, TypeError):
             return []
         return [view.registry.tools[module] for module in selection.tools]
@@ -186,10 +191,12 @@ def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams
     """A value that a chosen tool cannot convert, or that none takes, as `orch run` would refuse it; one that is
     missing is no matter."""
     tools = [view.registry.tools[module] for module in view.registry.order if module in chosen]
-    problems = unused(values, tools, view.registry)
+    problems = find_unused(values, tools, view.registry)
     for module in view.registry.order:
         if module in chosen:
-            bind(view.registry.tools[module], view.registry, view.project, values, problems)
+            bind_arguments(
+                view.registry.tools[module], view.registry, view.project, values, problems
+            )
     wrong = [problem for problem in problems if problem.code != MISSING]
     if wrong:
         raise UsageError(*wrong)
@@ -201,7 +208,7 @@ def _refuse_unselected(
     """An option that only unselected tools take would be lost silently."""
     if not values.options:
         return
-    chosen = {*project_view.selected(view, targets, exclude).tools}
+    chosen = {*project_view.select_targets(view, targets, exclude).tools}
     for name in values.options:
         takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
         if not any(tool.module in chosen for tool in takers):

@@ -8,9 +8,9 @@ import os
 import click
 
 from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.targets import TARGETS, no_tools
-from discover_orch.model.errors import EmptyError, ExitCode
-from discover_orch.planning import project_view
+from discover_orch.cli.targets import TARGETS
+from discover_orch.model.errors import EmptyError, ExitCode, no_tools
+from discover_orch.planning import project_reader, project_view
 from discover_orch.render.graph import graph_document, graph_text
 
 
@@ -24,18 +24,18 @@ def command(
     context: Context, targets: tuple[str, ...], exclude: tuple[str, ...], as_json: bool
 ) -> int:
     """Show stages and tools in their order, with what each waits for, reads and writes."""
-    view = project_view.look(context.start, context.folder, os.environ)
+    view = project_reader.read_project(context.start, context.folder, os.environ)
     console = context.console
     try:
-        chosen = project_view.chosen(view, targets, exclude)
+        chosen = project_view.select_readable(view, targets, exclude)
     except EmptyError:
         if as_json:
             console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
     document = graph_document(view.registry, chosen)
     console.out(json.dumps(document) + "\n" if as_json else graph_text(document, console.out_style))
-    console.problems((*project_view.errors(view), *project_view.warnings(view)))
-    if project_view.errors(view):
+    console.problems((*view.errors, *view.warnings))
+    if view.errors:
         return ExitCode.DISCOVERY
     if not view.registry.tools:
         console.problems([no_tools()])

@@ -51,16 +51,16 @@ def command(
             console.out(text)
             return _judge(context, brief)
 
-    from discover_orch.planning import project_view
+    from discover_orch.planning import project_reader, project_view
 
-    view = project_view.look(context.start, context.folder, os.environ, is_wide=verbose)
+    view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=verbose)
     try:
-        document = project_view.listing(
+        document = project_view.listing_document(
             view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
         )
     except EmptyError:
         if as_json:
-            console.out(json.dumps(project_view.empty_listing(view)) + "\n")
+            console.out(json.dumps(project_view.empty_listing_document(view)) + "\n")
         raise
     brief = build_summary(document)
     if as_json:
@@ -97,7 +97,7 @@ def _judge(context: Context, brief: ListingSummary) -> int:
     if brief["errors"]:
         return ExitCode.DISCOVERY
     if not brief["stages"] and not brief["disabled"]:
-        from discover_orch.cli.targets import no_tools
+        from discover_orch.model.errors import no_tools
 
         context.console.problems([no_tools()])
         return ExitCode.EMPTY

@@ -97,13 +97,13 @@ def _meant(
 
 def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     """A tool goes before a stage here."""
-    from discover_orch.planning import project_view
+    from discover_orch.planning import project_reader, project_view
 
-    view = project_view.look(context.start, context.folder, os.environ)
+    view = project_reader.read_project(context.start, context.folder, os.environ)
     try:
-        found = project_view.chosen(view, [f"tool:{word}"])
+        found = project_view.select_readable(view, [f"tool:{word}"])
     except OrchError:
-        found = project_view.chosen(view, [word])
+        found = project_view.select_readable(view, [word])
     if not found:
         raise UsageError(Problem(code="unknown-target", message=f'"{one_line(word)}" is no tool'))
     registry = view.registry

@@ -14,17 +14,18 @@ from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, t
 from discover_orch.cli.targets import all_fresh_text
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.event_json import nothing_left
-from discover_orch.model.errors import ExitCode, OrchError
-from discover_orch.planning import project_view
-from discover_orch.planning.plan import MASK, Plan
+from discover_orch.execution.events import nothing_to_do_documents
+from discover_orch.model.errors import ExitCode, OrchError, problem_json
+from discover_orch.model.tool import MASK
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
-from discover_orch.render.problems import few, problem_json
+from discover_orch.render.problems import few
 from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
-    from discover_orch.planning.params import GivenParams
+    from discover_orch.planning.arguments import GivenParams
     from discover_orch.staleness.fingerprint import Freshness
     from discover_orch.state.lock import ProjectLock
     from discover_orch.state.run_record import RunRecord
@@ -88,7 +89,7 @@ def command(
         plan = Plan()
         if resume is None:
             view = _on(view, database)
-            plan = project_view.plan(
+            plan = project_view.plan_targets(
                 view, targets, exclude=exclude, values=values, is_partial=changed
             )
         if not dry_run:
@@ -96,15 +97,15 @@ def command(
 
             # Before it is asked what is left: nobody else runs anything meanwhile.
             lock = hold_project(view, waits=wait, console=context.console)
-        freshnesses: Mapping[str, Freshness] = {}
+        freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
-            view, plan, freshnesses = _what_is_left(
+            view, plan, freshness = _what_is_left(
                 view, plan, values, database, changed=changed, resume=resume, dry_run=dry_run
             )
         if not plan.steps:
-            return _say_nothing_left(context, plan, as_json=as_json, dry_run=dry_run)
+            return _say_nothing_to_do_documents(context, plan, as_json=as_json, dry_run=dry_run)
         if dry_run:
-            return _show_plan(context, view, plan, freshnesses, as_json=as_json, verbose=verbose)
+            return _show_plan(context, view, plan, freshness, as_json=as_json, verbose=verbose)
         from discover_orch.cli.show_run import run_and_show
 
         return run_and_show(
@@ -140,27 +141,27 @@ def _what_is_left(
     """The view with the database that is meant, the plan less what need not run, and where tools stand."""
     from discover_orch.planning.incremental import (  # a plain run need not know
         RemainingWork,
-        find_record,
+        find_run_to_resume,
     )
 
     record = None
     if resume is not None:
-        record = find_record(view.project.root, resume or None)
+        record = find_run_to_resume(view.project.root, resume or None)
         view = _on(view, database or _database_of(record))
     left = RemainingWork(view.project, view.registry, values, view.signatures)
     if resume is not None:
-        plan = left.resumed(record)
+        plan = left.build_resumed_plan(record)
     elif changed:
-        plan = left.only_stale(plan)
-        said = (*values.options, *values.given, *project_view.warnings(view), *plan.warnings)
+        plan = left.keep_stale(plan)
+        said = (*values.options, *values.given, *view.warnings, *plan.warnings)
         is_all = len(plan.fresh) == len(view.registry.order)
         if is_all and database is None and not said:
             left.write_all_fresh(view.key)
-    return view, plan, left.freshnesses(plan) if dry_run and plan.steps else {}
+    return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
 
 
 def _on(view: ProjectView, database: str | None) -> ProjectView:
-    return view if database is None else project_view.with_database(view, database)
+    return view if database is None else project_reader.with_database(view, database)
 
 
 def _refuse_words(targets: Sequence[str], exclude: Sequence[str], *, changed: bool) -> None:
@@ -203,7 +204,9 @@ def _again(context: Context, plan: Plan, database: str | None) -> str:
     return shlex.join(words)
 
 
-def _say_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: bool) -> int:
+def _say_nothing_to_do_documents(
+    context: Context, plan: Plan, *, as_json: bool, dry_run: bool
+) -> int:
     """Nothing is stale, or nothing is left: said, and well."""
     console = context.console
     if as_json and dry_run:
@@ -211,7 +214,7 @@ def _say_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: b
             json.dumps({"version": 1, "tools": [], "fresh": _names(plan), "warnings": []}) + "\n"
         )
     elif as_json:
-        for document in nothing_left(plan):
+        for document in nothing_to_do_documents(plan):
             console.out(json.dumps(document) + "\n")
     else:
         console.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
@@ -227,20 +230,20 @@ def _show_plan(
     context: Context,
     view: ProjectView,
     plan: Plan,
-    freshnesses: Mapping[str, Freshness],
+    freshness: Mapping[str, Freshness],
     *,
     as_json: bool,
     verbose: bool,
 ) -> int:
     console = context.console
     if as_json:
-        console.out(json.dumps(plan_document(plan, view.registry, freshnesses)) + "\n")
+        console.out(json.dumps(plan_document(plan, view.registry, freshness)) + "\n")
     else:
-        console.out(plan_text(plan, view.registry, console.out_style, freshnesses, verbose=verbose))
+        console.out(plan_text(plan, view.registry, console.out_style, freshness, verbose=verbose))
         if verbose:
             given = uses_get_connection(view.registry, view.project)
             console.out(settings_text(view.project, console.out_style, has_connection=given))
-    console.problems(few((*project_view.warnings(view), *plan.warnings)))
+    console.problems(few((*view.warnings, *plan.warnings)))
     return ExitCode.OK
 
 

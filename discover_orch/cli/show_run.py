@@ -13,11 +13,16 @@ from discover_orch.cli.status_line import StatusLine
 from discover_orch.config.project import masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution import session
-from discover_orch.execution.event_json import event_document
-from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import DebuggerOpened, Event, RunNote, Suspended, Ticked
+from discover_orch.execution.events import (
+    DebuggerOpened,
+    Event,
+    Report,
+    RunNote,
+    Suspended,
+    Ticked,
+    event_document,
+)
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
-from discover_orch.planning import project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import few
@@ -41,7 +46,7 @@ def run_and_show(
 ) -> int:
     """Runs the plan to its end and answers with the exit code. `again` is the command that would go on."""
     console, report = context.console, Report()
-    console.problems(few((*project_view.warnings(view), *plan.warnings)))
+    console.problems(few((*view.warnings, *plan.warnings)))
     is_raw = output == "raw"
     events = session.run_plan(
         plan,
@@ -67,7 +72,7 @@ def run_and_show(
     status = StatusLine(console.terminal if shows_status else None, console.out_style)
     try:
         for event in events:
-            report.take(event)
+            report.add(event)
             if as_json:
                 write_json(console, event, names, report)
             else:

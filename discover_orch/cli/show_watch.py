@@ -12,8 +12,7 @@ from discover_orch.cli.console import Console, HungUp
 from discover_orch.cli.show_run import heading, write_json, write_text
 from discover_orch.cli.status_line import StatusLine
 from discover_orch.cli.stdin_keys import StandardInput
-from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import Event, RunFinished, ToolStarted
+from discover_orch.execution.events import Event, Report, RunFinished, ToolStarted
 from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import Output, RunRenderer
@@ -110,7 +109,7 @@ class _Reader:
         self._title("")
 
     def _take_event(self, event: Event) -> None:
-        self._report.take(event)
+        self._report.add(event)
         assert self._screen is not None
         if self._shown.as_json:
             write_json(self._voice, event, self._names, self._report)

@@ -15,9 +15,8 @@ from discover_orch.cli.dynamic_command import (
     refuse_wrong,
     tools_arguments,
 )
-from discover_orch.cli.targets import no_tools
-from discover_orch.model.errors import ExitCode
-from discover_orch.planning import project_view
+from discover_orch.model.errors import ExitCode, no_tools
+from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.status import (
@@ -58,16 +57,16 @@ def command(
     view: ProjectView = ctx.meta[VIEW]
     values = read_values(view, targets, exclude, pairs, params)
     if database is not None:
-        view = project_view.with_database(view, database)
-    chosen = project_view.chosen(view, targets, exclude)
+        view = project_reader.with_database(view, database)
+    chosen = project_view.select_readable(view, targets, exclude)
     refuse_wrong(view, chosen, values)
     left = RemainingWork(view.project, view.registry, values, view.signatures)
-    freshnesses = left.freshnesses()
+    freshness = left.freshness()
     rows = [
         Row(
             tool=view.registry.tools[module],
             stage=view.registry.stages[view.registry.rank[module]].name,
-            freshness=freshnesses[module],
+            freshness=freshness[module],
             result=left.results.get(module),
             flow=view.registry.flows[module],
         )
@@ -79,8 +78,8 @@ def command(
         *exclude,
         *pairs,
         *values.options,
-        *project_view.warnings(view),
-        *project_view.errors(view),
+        *view.warnings,
+        *view.errors,
     )
     if rows and database is None and not said and all(row.freshness.is_fresh for row in rows):
         left.write_all_fresh(view.key)
@@ -95,8 +94,8 @@ def command(
         )
     elif rows:
         console.out(status_text(rows, console.out_style, verbose=verbose))
-    errors = project_view.errors(view)
-    console.problems((*errors, *project_view.warnings(view)))
+    errors = view.errors
+    console.problems((*errors, *view.warnings))
     if errors:
         return ExitCode.DISCOVERY
     if not view.registry.tools:

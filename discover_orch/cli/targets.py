@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch.model.errors import OrchError, Problem
+from discover_orch.model.errors import OrchError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -24,11 +24,13 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
         """Reads source only. A broken project completes nothing, and says nothing."""
         from click.shell_completion import CompletionItem
 
-        from discover_orch.planning import project_view, selection
+        from discover_orch.planning import project_reader, selection
 
         context: Any = ctx.find_root().obj
         try:
-            view = project_view.look(os.getcwd(), getattr(context, "folder", None), os.environ)
+            view = project_reader.read_project(
+                os.getcwd(), getattr(context, "folder", None), os.environ
+            )
         except (OrchError, OSError):
             return []
         if "/" in incomplete:
@@ -36,22 +38,13 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
         plus = "+" if incomplete.startswith("+") else ""
         start = incomplete.removeprefix("+")
         found: dict[str, str] = {}
-        for word, what in selection.complete(view.registry, forced=":" in start):
+        for word, what in selection.completions(view.registry, forced=":" in start):
             if word.startswith(start):
                 found.setdefault(plus + word, what)
         return [CompletionItem(word, help=what) for word, what in found.items()]
 
 
 TARGETS = TargetType()
-
-
-def no_tools() -> Problem:
-    return Problem(
-        code="no-tools",
-        message="no tool was found",
-        hint='a tool is a module under the configured packages (default: src) with STAGE = "..." '
-        "and a run(); orch list -v shows what was passed over and why",
-    )
 
 
 def all_fresh_text(count: int) -> str:

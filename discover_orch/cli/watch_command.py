@@ -12,10 +12,9 @@ import click
 
 from discover_orch.cli.app import Context, common_options
 from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
-from discover_orch.model.errors import OrchError
-from discover_orch.planning import project_view
+from discover_orch.model.errors import OrchError, problem_json
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.problems import few, problem_json
+from discover_orch.render.problems import few
 from discover_orch.render.run import Output
 from discover_orch.watch.watch_events import SCOPES, Scope
 
@@ -125,7 +124,7 @@ def command(
                 json.dumps({"event": "broken", "errors": errors, "waiting": []}) + "\n"
             )
         raise
-    context.console.problems(few((*project_view.warnings(view), *watching.watched.plan.warnings)))
+    context.console.problems(few((*view.warnings, *watching.watched.plan.warnings)))
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # in the background of a shell: keep watching
         signal.signal(number, signal.SIG_IGN)
     shown = DisplayOptions(

@@ -34,6 +34,7 @@ from discover_orch.config.validation import (
     word,
 )
 from discover_orch.model.errors import Problem, nearest
+from discover_orch.model.tool import MASK
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
@@ -132,7 +133,7 @@ def masked_url(url: str) -> str:
     masked, end = "", 0
     for start, stop in _secret_spans(url):
         if start > end:
-            masked += url[end:start] + "***"
+            masked += url[end:start] + MASK
         end = max(end, stop)
     return masked + url[end:]
 

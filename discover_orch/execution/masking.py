@@ -9,34 +9,34 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.execution.run_state import Event, RunNote, ToolFinished, ToolOutput
+from discover_orch.execution.events import Event, RunNote, ToolFinished, ToolOutput
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
+from discover_orch.model.tool import MASK
 
-MASK = "***"
 #: Of what a tool was seen to do, what names come from the tool.
 _NAMES = ("read", "listed", "missed", "written", "removed", "tables_read", "tables_written")
 #: Shorter pieces would hit innocent words.
-SHORTEST = 8
+MIN_SECRET_LENGTH = 8
 
 
-def masked(event: Event, secrets: Sequence[str]) -> Event:
+def mask_event(event: Event, secrets: Sequence[str]) -> Event:
     """`secrets` are texts of 8 or more characters, so that no innocent word is hit."""
     if not secrets:
         return event
     match event:
         case ToolOutput(text=text):
-            hidden = hide(text, secrets)
+            hidden = mask_text(text, secrets)
             return event if hidden == text else replace(event, text=hidden)
         case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, early=early):
             return replace(
                 event,
                 error=_masked_failure(error, secrets) if error else None,
                 metrics={
-                    hide(name, secrets): _masked_metric(one, secrets)
+                    mask_text(name, secrets): _masked_metric(one, secrets)
                     for name, one in metrics.items()
                 },
-                notes=tuple(hide(note, secrets) for note in notes),
+                notes=tuple(mask_text(note, secrets) for note in notes),
                 seen=seen and _without(seen, secrets),
                 early=early and _without(early, secrets),
             )
@@ -45,23 +45,23 @@ def masked(event: Event, secrets: Sequence[str]) -> Event:
                 event,
                 problem=replace(
                     problem,
-                    message=hide(problem.message, secrets),
-                    hint=hide(problem.hint, secrets),
+                    message=mask_text(problem.message, secrets),
+                    hint=mask_text(problem.hint, secrets),
                 ),
-                traceback=hide(traceback, secrets),
+                traceback=mask_text(traceback, secrets),
             )
         case _:
             return event
 
 
-def find_pieces(secrets: Iterable[str]) -> tuple[str, ...]:
+def secret_texts(secrets: Iterable[str]) -> tuple[str, ...]:
     """What to look for, the longest first. Output comes line by line; a secret can have several."""
     pieces = {piece.strip() for secret in secrets for piece in (secret, *secret.splitlines())}
-    long = (piece for piece in pieces if len(piece) >= SHORTEST)
+    long = (piece for piece in pieces if len(piece) >= MIN_SECRET_LENGTH)
     return tuple(sorted(long, key=lambda piece: (-len(piece), piece)))
 
 
-def hide(text: str, secrets: Sequence[str]) -> str:
+def mask_text(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -71,7 +71,7 @@ def hide(text: str, secrets: Sequence[str]) -> str:
 def _masked_metric(one: object, secrets: Sequence[str]) -> object:
     """A number can be a secret, too."""
     if isinstance(one, str):
-        return hide(one, secrets)
+        return mask_text(one, secrets)
     return MASK if any(secret in str(one) for secret in secrets) else one
 
 
@@ -94,7 +94,7 @@ def _has_secret(one: object, secrets: Sequence[str]) -> bool:
 def _masked_failure(error: Failure, secrets: Sequence[str]) -> Failure:
     return replace(
         error,
-        message=hide(error.message, secrets),
-        traceback=hide(error.traceback, secrets),
-        hint=hide(error.hint, secrets),
+        message=mask_text(error.message, secrets),
+        traceback=mask_text(error.traceback, secrets),
+        hint=mask_text(error.hint, secrets),
     )

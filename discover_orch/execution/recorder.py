@@ -15,18 +15,18 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, with_observed
-from discover_orch.execution.event_json import event_document
-from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     Event,
+    Report,
     RunFinished,
     RunStarted,
     ToolFinished,
     ToolOrdered,
     ToolOutput,
     ToolStarted,
+    event_document,
 )
-from discover_orch.execution.success_fingerprint import SuccessFingerprint
+from discover_orch.execution.success_fingerprint import SuccessBuilder
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.digest import blake2b
 from discover_orch.model.errors import ExitCode, Location, Problem
@@ -86,11 +86,11 @@ class Recorder:
         self.run = self._journal.run
         every = (*plan.steps, *plan.whole)
         self._code = self._current.read_code(one.tool.module for one in every)
-        self._basis = SuccessFingerprint(self._current, self._code, self._remembered)
+        self._successes = SuccessBuilder(self._current, self._code, self._remembered)
 
-    def take(self, event: Event) -> tuple[Problem, ...]:
+    def record(self, event: Event) -> tuple[Problem, ...]:
         """Keep it; what there is to tell."""
-        self._report.take(event)
+        self._report.add(event)
         found: list[Problem] = []
         match event:
             case RunStarted():
@@ -121,7 +121,7 @@ class Recorder:
             ended = {one.module for one in self._report.finished}
             for module in self._steps.keys() - ended - self._begun:
                 idle = ToolFinished(module=module, status="not_run")
-                self._report.take(idle)
+                self._report.add(idle)
                 self._write(idle, module)
             end = {
                 "event": "run_finished",
@@ -233,10 +233,10 @@ class Recorder:
         found: list[Problem] = []
         success: Success | None
         left: UncertainWrites | None = None
-        self._basis.note(event)
+        self._successes.add_event(event)
         self._note_database(step.tool, seen)
         if event.status == "passed":
-            success, changed = self._basis.of(event, step, self._epoch)
+            success, changed = self._successes.build_success(event, step, self._epoch)
             success = replace(
                 success, run=_number(self.run), number=len(self._report.finished), at=last.at
             )
@@ -246,12 +246,12 @@ class Recorder:
             old = self._memory.results([module]).get(module)
             success = old.success if old else None
             moment = _number(self.run), len(self._report.finished)
-            left = self._basis.left(
+            left = self._successes.build_uncertain_writes(
                 step.tool, seen, moment, self._epoch, old.uncertain if old else None
             )
         # Before the journal's line: a tool that the journal says has passed is remembered as it passed.
         self._memory.write(ToolResult(module=module, last=last, success=success, uncertain=left))
-        self._basis.note_written(seen)
+        self._successes.mark_written(seen)
         return found
 
     def _remembered(self, module: str) -> ToolResult | None:

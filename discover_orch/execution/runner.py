@@ -12,12 +12,10 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.executors import Executor
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     Resumed,
-    Run,
     RunFinished,
     RunStarted,
     Suspended,
@@ -26,13 +24,15 @@ from discover_orch.execution.run_state import (
     ToolOrdered,
     ToolStarted,
 )
+from discover_orch.execution.executors import Executor
+from discover_orch.execution.run_state import Run
 from discover_orch.planning.plan import Plan
 
 #: Seconds of silence after which a terminal is told how long the running tool has taken.
 TICK = 0.5
 
 
-class Interruptions(Protocol):
+class RunRequests(Protocol):
     """What is asked for from outside; `wake` is readable when there is something new."""
 
     @property
@@ -43,10 +43,10 @@ class Interruptions(Protocol):
         """The number of the signal that interrupted the run, or 0."""
 
     @property
-    def patience(self) -> float:
-        """Seconds after which `take` wants to be asked again, though nothing woke anybody."""
+    def poll_interval(self) -> float:
+        """Seconds after which `drain` wants to be asked again, though nothing woke anybody."""
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         """What is wished for, in the order in which it came: `interrupt`, `kill`, `suspend`; by a watch also
         `cancel` (interrupt what runs, and begin nothing more), `hold` (begin nothing more) and `wake`."""
 
@@ -54,11 +54,11 @@ class Interruptions(Protocol):
         """Stop this process until the user lets it go on."""
 
 
-def drive(
+def run_steps(
     plan: Plan,
     registry: Registry,
     executor: Executor,
-    interruptions: Interruptions,
+    requests: RunRequests,
     *,
     run_id: str,
     clock: Callable[[], float],
@@ -67,7 +67,7 @@ def drive(
     """All events of one run, from `RunStarted` to `RunFinished`; the executor is closed between."""
     run = Run(plan, registry, ahead=ahead)
     steps = {step.tool.module: step for step in plan.steps}
-    watch = _Stopwatch(clock)
+    stopwatch = _Stopwatch(clock)
     fresh = [tool.module for tool in plan.fresh]
     yield RunStarted(run=run_id, targets=plan.words, tools=(*steps, *fresh))
     for one in fresh:
@@ -76,47 +76,49 @@ def drive(
         while (module := run.ready()) is not None:
             yield ToolOrdered(module=module)
             executor.submit(steps[module])
-            run.hand_out(module)
-        yield from _next_events(run, executor, interruptions, watch)
-    yield from run.left_over()
+            run.mark_submitted(module)
+        yield from _next_events(run, executor, requests, stopwatch)
+    yield from run.unstarted()
     executor.finish()
-    watch.begin(None)
+    stopwatch.begin(None)
     while not executor.is_over:
-        yield from _next_events(run, executor, interruptions, watch)
-    yield RunFinished(status=run.status, duration=watch.total, signal=interruptions.signal)
+        yield from _next_events(run, executor, requests, stopwatch)
+    yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
 
 
 def _next_events(
-    run: Run, executor: Executor, interruptions: Interruptions, watch: _Stopwatch
+    run: Run, executor: Executor, requests: RunRequests, stopwatch: _Stopwatch
 ) -> Iterator[Event]:
     happened = False
-    for event in executor.events(min(TICK, interruptions.patience), interruptions.wake):
+    for event in executor.events(min(TICK, requests.poll_interval), requests.wake):
         happened = True
-        timed = run.settle(watch.take(event))
+        timed = run.classify(stopwatch.time(event))
         run.apply(timed)
         yield timed
-    for wish in interruptions.take():
+    for request in requests.drain():
         happened = True
-        if wish == "interrupt":
+        if request == "interrupt":
             run.interrupt()
             executor.interrupt()
-        elif wish == "kill":
+        elif request == "kill":
             run.interrupt()
             executor.kill()
-        elif wish == "cancel":
+        elif request == "cancel":
             run.cancel()
             executor.interrupt()
-        elif wish == "hold":
+        elif request == "hold":
             run.cancel()
-        elif wish == "wake":
+        elif request == "wake":
             yield Resumed()
         else:
             yield Suspended()
             executor.suspend()
-            watch.pause(interruptions.pause)
+            stopwatch.pause(requests.pause)
             executor.resume()
-    if not happened and watch.is_running and watch.silence > 0.9 * TICK:
-        yield Ticked(module=watch.module, seconds=watch.seconds, is_ending=run.is_interrupted)
+    if not happened and stopwatch.is_running and stopwatch.silence > 0.9 * TICK:
+        yield Ticked(
+            module=stopwatch.module, seconds=stopwatch.seconds, is_ending=run.is_interrupted
+        )
 
 
 class _Stopwatch:
@@ -134,8 +136,8 @@ class _Stopwatch:
         self._since = self._heard = self._clock()
         self._paused_before = self._paused
 
-    def take(self, event: Event) -> Event:
-        """The event, with the time that it took where only this watch knows."""
+    def time(self, event: Event) -> Event:
+        """The event, with the time that it took where only this stopwatch knows."""
         self._heard = self._clock()
         match event:
             case ToolStarted(module=module):

@@ -19,11 +19,12 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project, url_secrets
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.execution.events import Event, RunFinished, RunNote
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.masking import find_pieces, masked
+from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import Event, Run, RunFinished, RunNote
-from discover_orch.execution.runner import Interruptions, drive
+from discover_orch.execution.run_state import Run
+from discover_orch.execution.runner import RunRequests, run_steps
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.errors import BlockedInterrupt
 from discover_orch.planning.plan import Plan
@@ -32,7 +33,7 @@ from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 #: Seconds until a signal that nobody has taken breaks off whatever is going on, and until a second one does.
-STUCK, UNHEARD = 1.0, 0.2
+FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,7 +52,7 @@ def run_plan(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-    signals = Signals()
+    signals = SignalHandlers()
     try:
         with signals:
             executor = LocalExecutor(prepare, worker)
@@ -68,7 +69,7 @@ def run_watched(
     *,
     worker: Supervisor | None,
     is_importing: bool,
-    interruptions: Interruptions,
+    interruptions: RunRequests,
     environment: Mapping[str, str],
     all_frames: bool = False,
     code: CodeIndex | None = None,
@@ -95,15 +96,15 @@ def _carry_out(
     registry: Registry,
     project: Project,
     executor: LocalExecutor,
-    interruptions: Interruptions,
+    interruptions: RunRequests,
     ahead: int,
     recorder: Recorder,
 ) -> Iterator[Event]:
     """All events with their secrets masked, each kept before anybody sees it; whatever ends it early, the executor
     is over afterwards."""
-    hidden = find_pieces((*plan.secrets, *url_secrets(project.database)))
+    hidden = secret_texts((*plan.secrets, *url_secrets(project.database)))
     try:
-        for event in drive(
+        for event in run_steps(
             plan,
             registry,
             executor,
@@ -112,8 +113,8 @@ def _carry_out(
             clock=time.monotonic,
             ahead=ahead,
         ):
-            seen = masked(event, hidden)
-            told = [RunNote(problem=problem) for problem in recorder.take(seen)]
+            seen = mask_event(event, hidden)
+            told = [RunNote(problem=problem) for problem in recorder.record(seen)]
             if isinstance(seen, RunFinished):
                 yield from told
                 yield seen
@@ -127,11 +128,11 @@ def _carry_out(
             executor.finish()
             while not executor.is_over:
                 for event in executor.events(0.1, interruptions.wake):
-                    recorder.take(masked(event, hidden))
+                    recorder.record(mask_event(event, hidden))
         recorder.close()
 
 
-class Signals:
+class SignalHandlers:
     """Signal handlers for the time of a run; their only deed is to write down what came.
 
     The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP stops the worker
@@ -140,22 +141,22 @@ class Signals:
 
     def __init__(self) -> None:
         self.signal = 0
-        self._came: list[int] = []
-        self._came_at = 0.0
-        self._asked = 0  # how often somebody has asked for what came
-        self._asked_before_alarm = -1
-        self.wake, self._ring = os.pipe()
-        os.set_blocking(self._ring, False)
+        self._pending: list[int] = []
+        self._pending_since = 0.0
+        self._drain_count = 0  # how often somebody has asked for what came
+        self._drain_count_at_alarm = -1
+        self.wake, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_writer, False)
         os.set_blocking(self.wake, False)
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> SignalHandlers:
         for number in (*STOPPING, signal.SIGTSTP):
             if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
                 continue  # under nohup, or a shell without job control: stay as told
-            self._before[number] = signal.signal(number, self._note)
-        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._break_off)
-        self._before_wakeup = signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
+            self._before[number] = signal.signal(number, self._on_signal)
+        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
+        self._before_wakeup = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,28 +167,28 @@ class Signals:
 
     def close(self) -> None:
         os.close(self.wake)
-        os.close(self._ring)
+        os.close(self._wake_writer)
 
     @property
-    def patience(self) -> float:
+    def poll_interval(self) -> float:
         """Signals wake whoever waits."""
         return math.inf
 
-    def ring(self) -> None:
+    def wake_up(self) -> None:
         """Make `wake` readable, from any thread: there is something new."""
         with contextlib.suppress(BlockingIOError):  # it is readable already
-            os.write(self._ring, b"\0")
+            os.write(self._wake_writer, b"\0")
 
-    def take(self) -> list[str]:
-        self._asked += 1
+    def drain(self) -> list[str]:
+        self._drain_count += 1
         try:
             while os.read(self.wake, 512):
                 pass
         except BlockingIOError:
             pass
         wishes = []
-        while self._came:
-            number = self._came.pop(0)
+        while self._pending:
+            number = self._pending.pop(0)
             if number == signal.SIGTSTP:
                 wishes.append("suspend")
             else:
@@ -199,29 +200,29 @@ class Signals:
         """Stop this process, as SIGTSTP would have; returns when it is told to go on."""
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
-        is_unheard = bool(self._came) and now > self._came_at + UNHEARD
-        if not self._came:
-            self._came_at = now
-        self._came.append(number)
+        is_unheard = bool(self._pending) and now > self._pending_since + REPEAT_TIMEOUT
+        if not self._pending:
+            self._pending_since = now
+        self._pending.append(number)
         if number != signal.SIGTSTP:
-            self._asked_before_alarm = -1
-            signal.setitimer(signal.ITIMER_REAL, STUCK)
+            self._drain_count_at_alarm = -1
+            signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
             if is_unheard:
-                self._break_off(number, None)
+                self._on_alarm(number, None)
 
-    def _break_off(self, _: int, __: FrameType | None) -> None:
+    def _on_alarm(self, _: int, __: FrameType | None) -> None:
         """Since a signal came nobody has asked for it, or for the next one: the process waits for something else, as
         for a reader of its output. Else look again: it may do so yet."""
-        asked = self._asked
-        ends = [number for number in self._came if number != signal.SIGTSTP]
-        if ends or (self.signal and asked == self._asked_before_alarm):
+        asked = self._drain_count
+        ends = [number for number in self._pending if number != signal.SIGTSTP]
+        if ends or (self.signal and asked == self._drain_count_at_alarm):
             raise BlockedInterrupt(self.signal or ends[0])
-        self._asked_before_alarm = asked
-        signal.setitimer(signal.ITIMER_REAL, STUCK)
+        self._drain_count_at_alarm = asked
+        signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
 
-    def rest(self) -> None:
+    def cancel_alarm(self) -> None:
         """What follows only tidies up, and may take its time."""
         signal.setitimer(signal.ITIMER_REAL, 0)
 

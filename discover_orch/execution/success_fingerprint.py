@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from discover_orch.discovery.scanner import PythonPath
-from discover_orch.execution.run_state import ToolFinished
+from discover_orch.execution.events import ToolFinished
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Step, step_params
+from discover_orch.planning.plan import Step, step_texts
 from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources, takes_connection
 from discover_orch.staleness.file_hashes import FileHashes, find_file, hash_file, mark_in, mark_of
@@ -34,9 +34,9 @@ CHANGED_SINCE = "!"
 UNKNOWN = frozenset((UNSURE, CHANGED_SINCE))
 
 
-class SuccessFingerprint:
-    """Of the tools of one run, in the order in which they end: `note` each, then `of` those that passed, then
-    `note_written`."""
+class SuccessBuilder:
+    """For the tools of one run. In the order in which they end, call `add_event` for each, then `build_success` or
+    `build_uncertain_writes`, then `mark_written`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SuccessFingerprint:
         self._early_of_files: dict[str, list[Observation]] = {}
         self._early_of_resources: dict[str, list[Observation]] = {}
 
-    def note(self, event: ToolFinished) -> None:
+    def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
         if event.early is not None:
             for path in event.loaded:
@@ -64,15 +64,17 @@ class SuccessFingerprint:
             for name in event.opened:
                 self._early_of_resources.setdefault(name, []).append(event.early)
 
-    def note_written(self, seen: Observation) -> None:
+    def mark_written(self, seen: Observation) -> None:
         self._written.update(seen.written)
 
-    def of(self, event: ToolFinished, step: Step, epoch: int) -> tuple[Success, list[str]]:
+    def build_success(
+        self, event: ToolFinished, step: Step, epoch: int
+    ) -> tuple[Success, list[str]]:
         """What this success rested on, and the files of its code that are no longer what the plan knew. `epoch` is the
         number of the database."""
         tool, seen = step.tool, event.seen or Observation()
         code, modules, changed = self._code_as_run(tool, event.loaded)
-        early = self._early(tool, code, event.early)
+        early = self.find_early_observations(tool, code, event.early)
         files, marks, patterns = self._files(tool, seen, early)
         folders = self._folders(tool, seen, early)
         missed = self._missed(tool, seen, early)
@@ -81,7 +83,7 @@ class SuccessFingerprint:
             code=code,
             python=self._current.python,
             distributions=self._distributions(tool, seen),
-            params=step_params(step, self._root),
+            params=step_texts(step, self._root),
             files=files,
             folders=folders,
             patterns=patterns,
@@ -108,7 +110,7 @@ class SuccessFingerprint:
         )
         return success, changed
 
-    def left(
+    def build_uncertain_writes(
         self, tool: Tool, seen: Observation, moment: Moment, epoch: int, old: UncertainWrites | None
     ) -> UncertainWrites | None:
         """What this try, which failed, and those before it have left in the database."""
@@ -130,7 +132,9 @@ class SuccessFingerprint:
             return None
         return DatabaseIdentity(name=self._current.database_name, epoch=epoch)
 
-    def _early(self, tool: Tool, code: Iterable[str], own: Observation | None) -> list[Observation]:
+    def find_early_observations(
+        self, tool: Tool, code: Iterable[str], own: Observation | None
+    ) -> list[Observation]:
         """What was seen as others loaded a file of this code, or opened a resource of this tool; `own` is its own."""
         found: dict[int, Observation] = {}
         if self._early_of_files:

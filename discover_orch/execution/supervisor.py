@@ -17,10 +17,10 @@ import time
 from _thread import allocate_lock, get_native_id
 
 from discover_orch.execution.debugger_terminal import LentTerminal
-from discover_orch.execution.stop_signals import StopSignals
-from discover_orch.execution.transcript import Output, Transcript
-from discover_orch.execution.worker_exit import (
+from discover_orch.execution.worker_reader import StepOutput, WorkerReader
+from discover_orch.execution.worker_shutdown import (
     TIME_TO_END,
+    StopSignals,
     WorkerDied,
     WorkerEnded,
     WorkerExit,
@@ -57,11 +57,11 @@ if TYPE_CHECKING:
 SWEEP_TIME = 1.0
 #: Milliseconds for which nobody listens to its output after it has said something: its next message is then nearly
 #: there, and brings the output along. A write that wakes somebody costs it 20 us, and each step marks two outputs.
-PAUSE = 5
-SHORTEST_WAIT = 0.05  # seconds between looks at a worker, where the system does not tell of its end
+OUTPUT_DELAY = 5
+POLL_INTERVAL = 0.05  # seconds between looks at a worker, where the system does not tell of its end
 
 
-Event = Message | Output | WorkerDied | WorkerEnded
+WorkerEvent = Message | StepOutput | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
 _alive: set[int] = set()  # workers of this process: never swept up with the orphans
@@ -84,18 +84,18 @@ class Supervisor:
         self._running: int | None = None
         self._unanswered: dict[int, None] = {}
         self._stop_signals = StopSignals()
-        self._ending = WorkerExit()
+        self._exit = WorkerExit()
         self._status: int | None = None
-        self._below: set[int] = set()  # descendants seen before it was killed
+        self._descendants: set[int] = set()  # descendants seen before it was killed
         self._terminal: LentTerminal | None = None
         self._poll = select.poll()  # all that it can say
-        self._talk = select.poll()  # its messages alone
-        self._is_talking = False
+        self._message_poll = select.poll()  # its messages alone
+        self._expects_messages = False
         for fd in self.filenos():
             self._poll.register(fd, select.POLLIN)
             if fd not in (pipes.out, pipes.err):
-                self._talk.register(fd, select.POLLIN)
-        self._transcript = Transcript(pipes.messages, pipes.out, pipes.err, mark, self._leave)
+                self._message_poll.register(fd, select.POLLIN)
+        self._reader = WorkerReader(pipes.messages, pipes.out, pipes.err, mark, self._stop_polling)
 
     @classmethod
     def start(
@@ -155,7 +155,7 @@ class Supervisor:
             self._has_adopted = True  # late, as it costs 3 ms; the worker has begun meanwhile
             become_subreaper()
 
-    def events(self, timeout: float | None, wake: int | None = None) -> list[Event]:
+    def events(self, timeout: float | None, wake: int | None = None) -> list[WorkerEvent]:
         """What has come; waits for the first of it, `timeout` seconds at most (None: without limit).
 
         `wake` is a descriptor that ends the wait when it can be read (for signal handlers). Also
@@ -164,7 +164,7 @@ class Supervisor:
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_over:
             now = time.monotonic()
-            self._climb(now)
+            self._send_due_signals(now)
             ready = self._wait(now, deadline, wake)
             if ready is None:
                 break
@@ -178,12 +178,12 @@ class Supervisor:
         if not self._stop_signals.has_begun and not self.is_over:
             now = time.monotonic()
             self._stop_signals.begin(now)
-            self._climb(now)
+            self._send_due_signals(now)
 
     def kill(self, reason: str = "") -> None:
         """End it and all that is below it, at once."""
         if not self.is_over:
-            self._ending.kill_reason = self._ending.kill_reason or reason
+            self._exit.kill_reason = self._exit.kill_reason or reason
             self._signal(signal.SIGKILL)
 
     def suspend(self) -> None:
@@ -205,18 +205,14 @@ class Supervisor:
         self.send(Terminal(granted=granted))
         return granted
 
-    def refuse_terminal(self) -> None:
-        """The other answer to `DebugStarted`."""
-        self.send(Terminal(granted=False))
-
-    def close(self, timeout: float | None = None, wake: int | None = None) -> list[Event]:
+    def close(self, timeout: float | None = None, wake: int | None = None) -> list[WorkerEvent]:
         """All events until the worker is over; the last is `WorkerEnded` or `WorkerDied`.
 
         `Finish` must have been sent. It is killed after `timeout` seconds. A readable `wake` ends the
         wait early: call it again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        found: list[Event] = []
+        found: list[WorkerEvent] = []
         while not self.is_over:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -231,68 +227,66 @@ class Supervisor:
 
     def _wait(self, now: float, deadline: float | None, wake: int | None) -> set[int] | None:
         """Descriptors that can be read; None when there is nothing but `wake`."""
-        until = [at for at in (deadline, self._next_deed(now)) if at is not None]
+        until = [at for at in (deadline, self._next_deadline(now)) if at is not None]
         if self._pipes.pidfd < 0:
-            until.append(now + SHORTEST_WAIT)
+            until.append(now + POLL_INTERVAL)
         wait = max(0.0, min(until) - now) * 1000 + 0.5 if until else None
         ready = set()
-        if self._is_talking and (wait is None or wait > PAUSE) and not self._unsent:
-            ready = _poll(self._talk, PAUSE, wake)
+        if self._expects_messages and (wait is None or wait > OUTPUT_DELAY) and not self._unsent:
+            ready = _poll(self._message_poll, OUTPUT_DELAY, wake)
         if not ready:
             ready = _poll(self._poll, wait, wake)
-        self._is_talking = self._pipes.messages in ready
+        self._expects_messages = self._pipes.messages in ready
         return None if ready == {wake} else ready
 
-    def _next_deed(self, now: float) -> float | None:
+    def _next_deadline(self, now: float) -> float | None:
         """When something must be done though nothing comes."""
-        if self._ending.has_closed:
-            return self._ending.due()
-        return self._stop_signals.due(now)
+        if self._exit.has_closed:
+            return self._exit.due()
+        return self._stop_signals.due()
 
-    def _climb(self, now: float) -> None:
+    def _send_due_signals(self, now: float) -> None:
         """Do what is due."""
-        if self._ending.has_closed:
-            if self._ending.is_late(now):
+        if self._exit.has_closed:
+            if self._exit.is_late(now):
                 self.kill(f"did not end within {TIME_TO_END:g} s after its work, and was killed")
             return
-        if self._stop_signals.take_nudge(now):
-            kill_group(self.pid, signal.SIGCONT)
-        for at, number in self._stop_signals.take_rungs(now):
-            if number != signal.SIGINT:
-                self._ending.kill_reason = (
-                    f"did not stop within {at:g} s of the interrupt, and was killed"
+        for at, number in self._stop_signals.drain(now):
+            if number in (signal.SIGTERM, signal.SIGKILL):
+                self._exit.kill_reason = (
+                    f"did not stop within {at:g} s of the interrupt and was killed"
                 )
             self._signal(number)
 
     def _signal(self, number: int) -> None:
         """To the worker and all that is below it, in its process group or out of it."""
-        if number != signal.SIGINT:
-            self._below |= find_descendants(self.pid)
+        if number in (signal.SIGTERM, signal.SIGKILL):
+            self._descendants |= find_descendants(self.pid)
         kill_group(self.pid, number)
         kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but KILL
         if number == signal.SIGKILL:
-            kill_all(self._below)
+            kill_all(self._descendants)
 
     # Reading.
 
-    def _collect(self, ready: set[int]) -> list[Event]:
+    def _collect(self, ready: set[int]) -> list[WorkerEvent]:
         """Read what there is, and put it in order."""
         is_dead = self._has_ended(ready)
         if self._unsent:
             self._write(b"")
-        found: list[Event] = []
-        self._take_in(self._transcript.read(ready, is_dead=is_dead), found)
+        found: list[WorkerEvent] = []
+        self._track_all(self._reader.read(ready, is_dead=is_dead), found)
         if is_dead:
-            self._bury(found)
+            self._clean_up(found)
         return found
 
-    def _take_in(self, said: list[Message | Output], found: list[Event]) -> None:
+    def _track_all(self, said: list[Message | StepOutput], found: list[WorkerEvent]) -> None:
         for one in said:
-            if not isinstance(one, Output):
-                self._note(one)
+            if not isinstance(one, StepOutput):
+                self._track(one)
         found += said
 
-    def _note(self, message: Message) -> None:
+    def _track(self, message: Message) -> None:
         match message:
             case StepStarted(step=step):
                 self._running = step
@@ -305,11 +299,11 @@ class Supervisor:
             case DebugEnded():
                 self._take_terminal_back()
             case Closed(threads=threads):
-                self._ending.close(time.monotonic(), threads)
+                self._exit.close(time.monotonic(), threads)
 
-    def _leave(self, fd: int) -> None:
+    def _stop_polling(self, fd: int) -> None:
         """Wait no more for a descriptor of which no more will come."""
-        for poll in (self._poll, self._talk):
+        for poll in (self._poll, self._message_poll):
             with contextlib.suppress(KeyError):
                 poll.unregister(fd)
 
@@ -337,23 +331,23 @@ class Supervisor:
         self._status = read_status(self.pid, reap=not hasattr(os, "waitid"))
         return self._status is not None
 
-    def _bury(self, found: list[Event]) -> None:
+    def _clean_up(self, found: list[WorkerEvent]) -> None:
         """Take leave of a dead worker: everything below it, what it still said, and its descriptors."""
         self.is_over = True
         kill_group(self.pid)
         if hasattr(os, "waitid"):  # else it was reaped when it was found dead
             self._status = read_status(self.pid, reap=True)
         _alive.discard(self.pid)
-        kill_all(self._below)
+        kill_all(self._descendants)
         if self._adopts:
             sweep(_alive | (_others or set()), time.monotonic() + SWEEP_TIME)
-        self._take_in(self._transcript.read_rest(), found)
+        self._track_all(self._reader.read_rest(), found)
         self._take_terminal_back()
         for fd in (*self.filenos(), self._pipes.orders, self._pipes.life):
             os.close(fd)
         found.append(
-            self._ending.find_last_word(
-                self._status, step=self._running, crash=self._transcript.crash, root=self._root
+            self._exit.final_event(
+                self._status, step=self._running, crash=self._reader.crash, root=self._root
             )
         )
 

@@ -16,11 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_exit import WorkerDied
+from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Seconds that a spare which is no longer wanted gets to be gone.
-TIME_TO_GO = 1.0
+EXIT_TIMEOUT = 1.0
 
 
 class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
@@ -44,36 +44,36 @@ class ClaimedWorker(Struct, frozen=True, kw_only=True):
 
 
 class WarmWorker:
-    """Made ready by `prepare`, taken by `take`, gone after `close`."""
+    """Made ready by `prepare`, taken by `claim`, gone after `close`."""
 
     def __init__(self) -> None:
         self._worker: Supervisor | None = None
-        self._wish: WarmWorkerSpec | None = None
-        self._deadly: list[WarmWorkerSpec] = []  # their imports end the process
-        self._told: set[str] = set()
+        self._spec: WarmWorkerSpec | None = None
+        self._fatal_specs: list[WarmWorkerSpec] = []  # their imports end the process
+        self._said: set[str] = set()
 
-    def prepare(self, wish: WarmWorkerSpec) -> None:
+    def prepare(self, spec: WarmWorkerSpec) -> None:
         """Have a spare for this wish, unless there is one; raises nothing."""
-        if wish in self._deadly:
-            wish = replace(wish, order=replace(wish.order, modules=()))
-        if self._worker is not None and self._wish == wish and not self._worker.is_over:
+        if spec in self._fatal_specs:
+            spec = replace(spec, order=replace(spec.order, modules=()))
+        if self._worker is not None and self._spec == spec and not self._worker.is_over:
             return
         self.close()
         try:
             self._worker = Supervisor.start()
         except OSError:
             return
-        self._wish = wish
-        self._worker.send(wish.order)
+        self._spec = spec
+        self._worker.send(spec.order)
 
-    def take(self, wish: WarmWorkerSpec) -> ClaimedWorker:
+    def claim(self, spec: WarmWorkerSpec) -> ClaimedWorker:
         """The spare, if it is alive and fits; it may still be importing."""
         worker, self._worker = self._worker, None
         if worker is None:
             return ClaimedWorker()
-        if not _fits(self._wish, wish):
-            close_worker(worker)
-            is_other = self._wish is None or self._wish.installed != wish.installed
+        if not _fits(self._spec, spec):
+            discard_worker(worker)
+            is_other = self._spec is None or self._spec.installed != spec.installed
             return self._cold(
                 "the installed packages have changed"
                 if is_other
@@ -85,34 +85,34 @@ class WarmWorker:
             if isinstance(event, Preloaded):
                 report = event
             elif isinstance(event, WorkerDied):
-                self.avoid(wish)
+                self.mark_fatal(spec)
                 return self._cold(f"the spare worker {event.sentence}")
         if report is None:
             return ClaimedWorker(worker=worker, is_importing=True)
         if report.shadowed:
-            close_worker(worker)
-            return ClaimedWorker(sentence=self.once(report.sentence), modules=report.modules)
-        sentence = self.once(report.sentence)
+            discard_worker(worker)
+            return ClaimedWorker(sentence=self.unless_said(report.sentence), modules=report.modules)
+        sentence = self.unless_said(report.sentence)
         return ClaimedWorker(worker=worker, sentence=sentence, modules=report.modules)
 
-    def avoid(self, wish: WarmWorkerSpec) -> None:
+    def mark_fatal(self, spec: WarmWorkerSpec) -> None:
         """These imports ended a spare: the next ones for this wish import nothing."""
-        self._deadly.append(wish)
+        self._fatal_specs.append(spec)
 
     def close(self) -> None:
         """End the spare, where there is one."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            close_worker(worker)
+            discard_worker(worker)
 
     def _cold(self, why: str) -> ClaimedWorker:
-        return ClaimedWorker(sentence=self.once(f"starting from nothing: {why}"))
+        return ClaimedWorker(sentence=self.unless_said(f"starting from nothing: {why}"))
 
-    def once(self, sentence: str) -> str:
+    def unless_said(self, sentence: str) -> str:
         """The sentence, the first time."""
-        if sentence in self._told:
+        if sentence in self._said:
             return ""
-        self._told.add(sentence)
+        self._said.add(sentence)
         return sentence
 
 
@@ -134,9 +134,9 @@ def _fits(had: WarmWorkerSpec | None, wanted: WarmWorkerSpec) -> bool:
     return had == replace(wanted, order=replace(wanted.order, modules=had.order.modules))
 
 
-def close_worker(worker: Supervisor) -> None:
+def discard_worker(worker: Supervisor) -> None:
     """End a worker that has nothing to close."""
     worker.kill("is not wanted any more")
-    deadline = time.monotonic() + TIME_TO_GO
+    deadline = time.monotonic() + EXIT_TIMEOUT
     while not worker.is_over and time.monotonic() < deadline:
         worker.events(0.05)

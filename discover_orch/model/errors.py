@@ -71,6 +71,28 @@ class Failure(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
+def problem_json(problem: Problem) -> dict[str, object]:
+    """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`."""
+    place = problem.location
+    return {
+        "path": place.path if place else None,
+        "line": place.line if place else None,
+        "message": problem.message,
+        "hint": problem.hint,
+        "code": problem.code,
+    }
+
+
+def no_tools() -> Problem:
+    """The problem that a project has no tool."""
+    return Problem(
+        code="no-tools",
+        message="no tools found",
+        hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() '
+        "function; orch list -v shows the modules that are not tools, and why",
+    )
+
+
 class OrchError(Exception):
     """Ends the command with its exit code; never shown with a traceback."""
 

@@ -17,6 +17,8 @@ ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 SECRET_LAST_WORDS = frozenset({"token", "secret", "password", "passwd"})
+#: Shown in place of a secret.
+MASK = "***"
 
 
 class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):

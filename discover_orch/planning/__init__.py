@@ -1,1 +1,8 @@
-"""From words typed to a plan: targets, parameters, order, and the doubts about it."""
+"""Planning: from the words on the command line to the steps that run, in which order, with which arguments.
+
+In come the working folder, the environment, targets and values, all as text. Out come a `ProjectView` (the project as
+it was found) and a `Plan`. Nothing of the user's code is imported or run.
+
+Doors: `project_reader` (find a project), `project_view` (ask about it), `incremental` (what is stale, resumed or
+accepted). `plan`, `arguments` and `selection` have the values that these take and return.
+"""

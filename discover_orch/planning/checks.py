@@ -1,7 +1,4 @@
-"""Doubts that need more than one tool, or a tool and the configuration. They stop nothing.
-
-In: a `Registry` and the `Project`. Out: warnings, each with its place and how to settle it. Pure.
-"""
+"""Warnings that need more than one tool, or a tool and the configuration. They stop nothing. Pure."""
 
 from __future__ import annotations
 
@@ -12,24 +9,25 @@ from discover_orch.config.project import ALL_STAGES, Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import Tool
-from discover_orch.planning.dataflow_checks import doubt, review_flow
-from discover_orch.planning.params import same
+from discover_orch.planning.arguments import is_same_name
+from discover_orch.planning.dataflow_checks import build_warning, check_dataflow
+from discover_orch.planning.selection import GLOB_MARKS
 
-#: Options that are orch's own: a parameter of such a name is given with -p.
+#: Options of orch run: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
     | {"database", "exclude", "param", "color", "project", "help"}
 )
 
 
-def review(registry: Registry, project: Project) -> tuple[Problem, ...]:
+def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     found: list[Problem] = []
     for part in (
-        _clashing_options(registry),
-        _withheld(registry),
-        _different_types(registry),
-        _shadowing(registry),
-        review_flow(registry),
+        _own_options(registry),
+        _unknown_types(registry),
+        _flag_or_value(registry),
+        _hidden_stdlib(registry),
+        check_dataflow(registry),
         _unknown_configuration(registry, project),
         _group_members(registry),
         _unused_stages(registry, project),
@@ -38,101 +36,103 @@ def review(registry: Registry, project: Project) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def _clashing_options(registry: Registry) -> Iterator[Problem]:
+def _own_options(registry: Registry) -> Iterator[Problem]:
     for tool in registry.tools.values():
         for param in tool.params:
             if param.name in OWN_OPTIONS:
-                yield doubt(
+                yield build_warning(
                     "own-option",
-                    f"parameter {param.name} of {tool.name} has the name of an option of orch run",
-                    f"give it as -p {param.name}=VALUE, or rename it",
+                    f"parameter {param.name} of {tool.name} has the same name as an option of orch run",
+                    f"set it with -p {param.name}=VALUE, or rename it",
                     tool,
                 )
 
 
-def _withheld(registry: Registry) -> Iterator[Problem]:
-    """Arguments of a type that orch does not know: it must be said, since no listing shows them."""
+def _unknown_types(registry: Registry) -> Iterator[Problem]:
+    """Parameters whose type is not supported. No listing shows them."""
     for tool in registry.tools.values():
         for name in tool.never_passed:
-            yield doubt(
+            yield build_warning(
                 "withheld",
-                f"parameter {name} of {tool.name} cannot be given: orch does not know its type",
-                "its default always holds; annotate it with a type that can be typed to make it an option",
+                f"parameter {name} of {tool.name} cannot be set: its type is not supported",
+                "run() always gets the default; annotate it with a supported type to make it an option",
                 tool,
             )
 
 
-def _different_types(registry: Registry) -> Iterator[Problem]:
-    """A flag here and a value there: the command line cannot know which is meant."""
+def _flag_or_value(registry: Registry) -> Iterator[Problem]:
+    """Parameters of one name that are a flag in one tool and take a value in another."""
     first: dict[str, Tool] = {}
     for tool in registry.tools.values():
         for param in tool.params:
             other = first.setdefault(param.name, tool)
             known = other.param(param.name)
             if known is not None and known.type.is_flag != param.type.is_flag:
-                yield doubt(
+                yield build_warning(
                     "flag-or-value",
-                    f"{param.flag} is {_what(param.type.is_flag)} for {tool.name} and "
-                    f"{_what(known.type.is_flag)} for {other.name}",
-                    f"run them apart, or give -p {tool.name}.{param.name}=VALUE",
+                    f"{param.flag} is {_kind_of_option(param.type.is_flag)} for {tool.name} and "
+                    f"{_kind_of_option(known.type.is_flag)} for {other.name}",
+                    f"run them separately, or use -p {tool.name}.{param.name}=VALUE",
                     tool,
                 )
 
 
-def _what(is_flag: bool) -> str:
+def _kind_of_option(is_flag: bool) -> str:
     return "a flag" if is_flag else "an option with a value"
 
 
-def _shadowing(registry: Registry) -> Iterator[Problem]:
+def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
     for tool in registry.tools.values():
         top = tool.module.split(".")[0]
         if top in sys.stdlib_module_names:
-            yield doubt(
+            yield build_warning(
                 "shadows-stdlib",
-                f'"{tool.module}" hides the module {top} of the standard library',
+                f'"{tool.module}" hides the standard library module {top}',
                 "rename it, or scan its parent folder as a package",
                 tool,
             )
 
 
 def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Problem]:
-    """`**kwargs` takes what `-p` gives alone, so it excuses nothing here."""
+    """Parameters, in files and in the environment, that no tool has. `**kwargs` takes only values of `-p`."""
     names = {param.name for tool in registry.tools.values() for param in tool.params}
     for name in project.params:
-        if not any(same(name, other) for other in names):
-            yield doubt(
+        if not any(is_same_name(name, other) for other in names):
+            yield build_warning(
                 "unused-param",
-                f'no tool takes the parameter "{name}" of the configuration',
+                f'no tool has a parameter "{name}", which the configuration sets',
                 _near(name, names),
             )
     for name, setting in project.env_params.items():
         if not any(name == other.lower() for other in names):
-            yield doubt(
-                "unused-param", f"no tool takes what {setting.origin} sets", _near(name, names)
+            yield build_warning(
+                "unused-param",
+                f"no tool has the parameter that {setting.origin} sets",
+                _near(name, names),
             )
     for word, table in project.tool_params.items():
         found = registry.names.find(word)
         if not found:
-            yield doubt(
+            yield build_warning(
                 "unused-param",
-                f"[tool.orch.params.{word}] names no tool",
+                f"[tool.orch.params.{word}] does not name a tool",
                 _near(word, registry.names.words),
             )
         elif len(found) > 1:
-            yield doubt(
+            yield build_warning(
                 "ambiguous",
-                f"[tool.orch.params.{word}] could mean several tools",
-                "write one of " + ", ".join(registry.display(module) for module in found),
+                f"[tool.orch.params.{word}] matches several tools",
+                "use one of " + ", ".join(registry.display(module) for module in found),
             )
         if len(found) != 1 or found[0] not in registry.tools:
             continue
         tool = registry.tools[found[0]]
         own = [param.name for param in tool.params]
         for name in table:
-            if not any(same(name, other) for other in own):
-                yield doubt(
+            if not any(is_same_name(name, other) for other in own):
+                yield build_warning(
                     "unused-param",
-                    f'{tool.name} takes no parameter "{name}", though the configuration sets it',
+                    f'{tool.name} has no parameter "{name}", which the configuration sets',
                     _near(name, own),
                     tool,
                 )
@@ -150,14 +150,21 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
     for group, items in registry.groups.items():
         for item in items:
             core = item.strip("+").removeprefix("stage:").removeprefix("tool:")
-            if core in known or registry.names.find(core) or any(mark in core for mark in "*?[/"):
+            if (
+                core in known
+                or registry.names.find(core)
+                or "/" in core
+                or not GLOB_MARKS.isdisjoint(core)
+            ):
                 continue
             if core.endswith(".py"):
                 continue
-            yield doubt(
+            yield build_warning(
                 "group-member",
-                f'group "{group}" names "{item}", which is neither a stage nor a tool',
-                _near(core, [*known, *registry.names.words], "orch list shows all"),
+                f'group "{group}" contains "{item}", which is neither a stage nor a tool',
+                _near(
+                    core, [*known, *registry.names.words], "orch list shows all stages and tools"
+                ),
             )
 
 
@@ -165,13 +172,8 @@ def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
     for stage in registry.stages:
         if not stage.tools and stage.name in project.stages:
             others = [one.name for one in registry.stages if one.tools and not one.is_configured]
-            yield doubt(
+            yield build_warning(
                 "empty-stage",
-                f'stage "{stage.name}" is configured and has no tool',
-                _near_stage(stage.name, others),
+                f'stage "{stage.name}" is configured but has no tools',
+                _near(stage.name, others, "remove it if you do not plan to add tools"),
             )
-
-
-def _near_stage(name: str, others: list[str]) -> str:
-    close = nearest(name, others)
-    return f'the tools say "{close}"' if close else "fine while you are building; else take it out"

@@ -1,8 +1,7 @@
-"""Doubts about data: what is read before it is written, and who else writes it. They stop nothing.
+"""Warnings about data flow: what is read before it is written, and what several tools write. They stop nothing.
 
-In: a `Registry`, with what its tools declare and were seen to read and write. Out: warnings, each with its
-place and how to settle it. A database updated in place, tool after tool, is no doubt where their order is
-said. Pure.
+Data flow is what tools declare and were observed to read and write. Tools that update one table in place are fine if
+their order is declared. Pure.
 """
 
 from __future__ import annotations
@@ -19,43 +18,40 @@ from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Tool
 
 
-def review_flow(registry: Registry) -> Iterator[Problem]:
-    """What is read before it is written, updates whose order nobody decided, and two writers of one thing.
-
-    Declared or seen makes no difference, and each kind is told at most once of two tools.
-    """
-    # What a tool only looked for, or listed, is no doubt: it can do without.
+def check_dataflow(registry: Registry) -> Iterator[Problem]:
+    """Each kind of warning at most once for two tools. Declared and observed data flow count alike."""
+    # A tool does not depend on files that it only listed or looked for.
     flows = {
         module: replace(registry.flows[module], folders=(), missed=()) for module in registry.order
     }
     order = _Order(registry)
-    told: set[tuple[str, str, str]] = set()
-    for (reader, writer), things in _one_way(flows, order).items():
-        told.update((reader, writer, thing) for thing in things)
+    reported: set[tuple[str, str, str]] = set()
+    for (reader, writer), things in _reads_before_writes(flows, order).items():
+        reported.update((reader, writer, thing) for thing in things)
         yield _read_before_written(registry, reader, writer, things[0], order)
     yield from _undecided_updates(registry, flows, order)
-    yield from _two_writers(registry, flows, told)
+    yield from _two_writers(registry, flows, reported)
     yield from _not_independent(registry, flows)
 
 
-def _one_way(
+def _reads_before_writes(
     flows: Mapping[str, Dataflow], order: _Order
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """By reader and later writer: what goes from one to the other, less what both update in place."""
-    blind, foreign = {}, {}
+    """By reader and later writer: what the one reads and the other writes, except what both update in place."""
+    only_written, only_read = {}, {}
     for module, flow in flows.items():
-        blind[module] = replace(
+        only_written[module] = replace(
             flow,
             writes=_less(flow.writes, flow.reads),
             tables_written=_less(flow.tables_written, flow.tables_read),
         )
-        foreign[module] = replace(
+        only_read[module] = replace(
             flow,
             reads=_less(flow.reads, flow.writes),
             tables_read=_less(flow.tables_read, flow.tables_written),
         )
     found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for some in (blind, foreign):
+    for some in (only_written, only_read):
         for reader, writers in edges(some).items():
             for writer in writers:
                 if order.is_earlier(reader, writer):
@@ -67,7 +63,7 @@ def _one_way(
 def _undecided_updates(
     registry: Registry, flows: Mapping[str, Dataflow], order: _Order
 ) -> Iterator[Problem]:
-    """Updates in place of one thing: each reads what the other writes, so data cannot order them."""
+    """Tools that update one thing in place: each reads what the other writes, so data flow cannot order them."""
     found: dict[tuple[str, ...], list[str]] = {}
     reads = _reads(flows)
     for thing, writers in _writers(flows).items():
@@ -78,11 +74,10 @@ def _undecided_updates(
             found.setdefault(group, []).append(thing)
     for group, things in found.items():
         names = [registry.tools[one].name for one in group]
-        yield doubt(
+        yield build_warning(
             "undecided-updates",
-            f"{_listed(names)} {_both(names)} update {_listed(things)}: "
-            "their order is AFTER or the module path",
-            f'say which of them is first, for example AFTER = "{names[0]}"',
+            f"{_listed(names)} {_both(names)} update {_listed(things)}, but their order is not declared",
+            f'declare which runs first, for example with AFTER = "{names[0]}"',
             registry.tools[group[-1]],
         )
 
@@ -92,37 +87,37 @@ def _read_before_written(
 ) -> Problem:
     first, second = registry.tools[reader], registry.tools[writer]
     if reader in second.after:
-        return doubt(
+        return build_warning(
             "after-against-data",
-            f"AFTER of {second.name} names {first.name}, which reads {thing}, "
+            f"{second.name} runs after {first.name} because of its AFTER, but {first.name} reads {thing}, "
             f"which {second.name} writes",
-            f"fine if {first.name} means what the run before has left; else turn the AFTER round",
+            f"fine if {first.name} is meant to read what the previous run left; otherwise swap the AFTER",
             second,
         )
     if registry.rank[reader] != registry.rank[writer]:
-        hint = f"move {first.name} to a later stage, or {second.name} to an earlier one"
+        hint = f"move {first.name} to a later stage or {second.name} to an earlier one"
     elif order.is_after(writer, reader):
-        hint = f"the AFTER of others puts {first.name} first: take one of them away"
+        hint = f"the AFTER of other tools puts {first.name} first: remove one of them"
     else:
-        hint = f'say AFTER = "{second.name}" in {first.name}'
-    return doubt(
+        hint = f'add AFTER = "{second.name}" to {first.name}'
+    return build_warning(
         "read-before-written",
         f"{first.name} reads {thing} before {second.name} writes it",
-        f"{hint}; or leave it, if {first.name} means what the run before has left",
+        f"{hint}; fine if {first.name} is meant to read what the previous run left",
         first,
     )
 
 
 def _two_writers(
-    registry: Registry, flows: Mapping[str, Dataflow], told: set[tuple[str, str, str]]
+    registry: Registry, flows: Mapping[str, Dataflow], reported: set[tuple[str, str, str]]
 ) -> Iterator[Problem]:
-    """One of them may overwrite what another has made; not so where it reads that first."""
+    """Tools that may overwrite what another wrote, since they do not read it first."""
     found: dict[tuple[tuple[str, ...], str], list[str]] = {}
     reads = _reads(flows)
     for thing, writers in _writers(flows).items():
         for place, writer in enumerate(writers):
             if thing not in reads[writer] and any(
-                (one, writer, thing) not in told for one in writers[:place]
+                (one, writer, thing) not in reported for one in writers[:place]
             ):
                 found.setdefault((tuple(writers), writer), []).append(thing)
                 break
@@ -134,10 +129,10 @@ def _two_writers(
             continue
         groups.add(group)
         names = [registry.tools[one].name for one in group]
-        yield doubt(
+        yield build_warning(
             "two-writers",
             f"{_listed(names)} {_both(names)} write {_listed(things)}",
-            "fine where each adds to it; else let each write one of its own",
+            "fine if each adds to it; otherwise let each write its own",
             registry.tools[writer],
         )
 
@@ -147,7 +142,7 @@ def _reads(flows: Mapping[str, Dataflow]) -> dict[str, set[str]]:
 
 
 def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
-    """Things by name, with those that write them."""
+    """Files and tables by name, with the tools that write them."""
     found: dict[str, list[str]] = {}
     for module, flow in flows.items():
         for thing in (*flow.writes, *_tables(flow.tables_written)):
@@ -156,7 +151,7 @@ def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
 
 
 def _overlaps(flows: Mapping[str, Dataflow]) -> dict[tuple[str, str], str]:
-    """Two writers of files that are not called the same: a glob, or a folder, and what may be in it."""
+    """Two writers of files with different names: a glob or a folder, and a file that may be in it."""
     place = {module: number for number, module in enumerate(flows)}
     files = {
         module: Dataflow(reads=flow.writes, writes=flow.writes) for module, flow in flows.items()
@@ -172,7 +167,7 @@ def _overlaps(flows: Mapping[str, Dataflow]) -> dict[tuple[str, str], str]:
 
 
 def _not_independent(registry: Registry, flows: Mapping[str, Dataflow]) -> Iterator[Problem]:
-    """`AFTER = ()` of a tool that was seen to read what another of its stage writes."""
+    """Tools with `AFTER = ()` that were observed to read what another tool of their stage writes."""
     for module, others in registry.flow.items():
         tool = registry.tools[module]
         if tool.after or not tool.has_after:
@@ -184,17 +179,17 @@ def _not_independent(registry: Registry, flows: Mapping[str, Dataflow]) -> Itera
             things = shared(flows[module], flows[other])
             if things and not shared(declared, Dataflow(writes=registry.tools[other].outputs)):
                 name = registry.tools[other].name
-                yield doubt(
+                yield build_warning(
                     "after-against-data",
                     f"{tool.name} has AFTER = (), but reads {things[0]}, which {name} writes",
-                    f'say AFTER = "{name}", or take AFTER away: it runs after {name} all the same',
+                    f'use AFTER = "{name}" or remove AFTER: it runs after {name} anyway',
                     tool,
                 )
                 break
 
 
 class _Order:
-    """What is known of the order of two tools."""
+    """Answers questions about the order of two tools."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -214,7 +209,7 @@ class _Order:
         return self._place[one] < self._place[other]
 
     def is_after(self, module: str, other: str) -> bool:
-        """Within a stage, by the edges that hold, over however many tools."""
+        """Whether an edge of `AFTER` or of data flow within the stage, or a chain of them, says so."""
         if module not in self._above:
             self._above[module] = graph.reachable([module], self._edges)
         return other in self._above[module]
@@ -238,12 +233,12 @@ def _both(names: list[str]) -> str:
 
 
 def _listed(words: list[str], most: int = 5) -> str:
-    """As in a sentence, the first few of them."""
+    """`a, b and c`; at most `most` of them."""
     if len(words) > most:
         return f"{', '.join(words[: most - 1])} and {len(words) - most + 1} others"
     return " and ".join(one for one in (", ".join(words[:-1]), words[-1]) if one)
 
 
-def doubt(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:
+def build_warning(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:
     place = Location(path=tool.path, line=tool.line) if tool else None
     return Problem(code=code, message=message, hint=hint, location=place, severity="warning")

@@ -1,7 +1,6 @@
-"""What is left to run: of a plan what is stale, of another run what it did not come to.
+"""What is left to run: the stale part of a plan, or what another run did not finish.
 
-In: a project with its registry, and what the command line gives. Out: plans, and the standing of each tool. Looks
-at memory and disk, and writes nothing but what is kept of the meaning of code.
+Reads what is remembered of the tools, and their files. Writes only what `accept` and the caches keep.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.params import GivenParams
-from discover_orch.planning.plan import Plan, given_params, step_params
+from discover_orch.planning.arguments import GivenParams, given_texts
+from discover_orch.planning.plan import Plan, step_texts
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
 from discover_orch.staleness.current import CurrentState, Params
@@ -31,7 +30,7 @@ _UNSIGNED: Mapping[str, str] = {}
 
 
 class RemainingWork:
-    """One look at what is left. `results` are what is remembered of each tool."""
+    """The state of a project's tools, read once."""
 
     def __init__(
         self,
@@ -49,16 +48,17 @@ class RemainingWork:
 
     @property
     def results(self) -> Mapping[str, ToolResult]:
+        """What is remembered of each tool."""
         return self._current.results
 
-    def freshnesses(
+    def freshness(
         self,
         plan: Plan | None = None,
         *,
         within: Collection[str] | None = None,
         params_of: Callable[[Tool], Params | None] | None = None,
     ) -> dict[str, Freshness]:
-        """Of all tools; those of a `plan` with the values that it has for them."""
+        """Of all tools, by module; those of `plan` with the values that it has for them."""
         steps = {step.tool.module: step for step in plan.steps} if plan else {}
 
         def params(tool: Tool) -> Params:
@@ -67,27 +67,27 @@ class RemainingWork:
                 return found
             step = steps.get(tool.module)
             if step is not None:
-                return step_params(step, self._project.root)
+                return step_texts(step, self._project.root)
             return self.params_of(tool)
 
-        freshnesses = compute_freshness(self._current, params, within=within)
+        freshness = compute_freshness(self._current, params, within=within)
         self._current.code.write()
-        return freshnesses
+        return freshness
 
     def params_of(self, tool: Tool) -> Params:
         """What the command line would pass to a tool."""
-        return given_params(tool, self._registry, self._project, self._values)
+        return given_texts(tool, self._registry, self._project, self._values)
 
-    def only_stale(self, plan: Plan) -> Plan:
-        """The part of a plan that is stale, and what is downstream of that within it. What is stale upstream of the
-        plan is not run, and told."""
+    def keep_stale(self, plan: Plan) -> Plan:
+        """The stale part of a plan, and what is downstream of it within the plan. Stale tools upstream of the plan do
+        not run; a warning names them."""
         chosen = [step.tool.module for step in plan.steps]
-        freshnesses = self.freshnesses(plan, within=chosen)
-        stale = {module for module in chosen if not freshnesses[module].is_fresh}
+        freshness = self.freshness(plan, within=chosen)
+        stale = {module for module in chosen if not freshness[module].is_fresh}
         steps = tuple(
             replace(
                 step,
-                reason=freshnesses[step.tool.module].sentences[0],
+                reason=freshness[step.tool.module].sentences[0],
                 after=tuple(one for one in step.after if one in stale),
             )
             for step in plan.steps
@@ -103,14 +103,14 @@ class RemainingWork:
             fresh=fresh,
             warnings=(
                 *plan.warnings,
-                *self._stale_upstream(chosen, freshnesses),
+                *self._stale_upstream(chosen, freshness),
                 *self._applied_twice(stale),
             ),
-            intro=_how_many(len(steps), len(chosen)) if steps else "",
+            intro=_count_text(len(steps), len(chosen)) if steps else "",
         )
 
     def write_all_fresh(self, key: str) -> None:
-        """All tools are fresh, with nothing said on the command line: the next one need not compare all again."""
+        """Remembers that all tools are fresh without any option, so that the next command need not compare them."""
         cache_key = self._current.cache_key()
         if cache_key is None:
             return
@@ -126,9 +126,9 @@ class RemainingWork:
         write_all_fresh(self._project.root, key, kept, cache_key, self._since)
 
     def _stale_upstream(
-        self, chosen: list[str], freshnesses: Mapping[str, Freshness]
+        self, chosen: list[str], freshness: Mapping[str, Freshness]
     ) -> list[Problem]:
-        """Of each tool that is upstream of the chosen ones and stale for a reason of its own."""
+        """A warning for each tool that is upstream of the chosen ones and stale for a reason of its own."""
         if len(chosen) == len(self._registry.order):
             return []
         inside = frozenset(chosen)
@@ -136,21 +136,21 @@ class RemainingWork:
         return [
             Problem(
                 code="stale-upstream",
-                message=f"{self._registry.display(module)} is upstream of what was asked for, and stale: "
-                f"{freshnesses[module].reasons[0]}",
-                hint="a + before a target (orch run --changed +TARGET) takes in all upstream of it",
+                message=f"{self._registry.display(module)} is upstream of the targets and stale, but does not "
+                f"run: {freshness[module].reasons[0]}",
+                hint="to run all upstream tools too: orch run --changed +TARGET",
                 severity="warning",
             )
             for module in self._registry.order
-            if module in above and freshnesses[module].reasons
+            if module in above and freshness[module].reasons
         ]
 
     def _applied_twice(self, stale: Collection[str]) -> list[Problem]:
-        """Tools that update a table in place, and run again on what they made of it: who writes it before them is
-        fresh."""
+        """A warning for each tool that updates a table in place and would update it a second time, since the tool that
+        writes the table first is fresh."""
         registry = self._registry
         found = []
-        writers: dict[str, str] = {}  # of each table the first that writes it, and is fresh
+        writers: dict[str, str] = {}  # table → the first tool that writes it and is fresh
         for module in registry.order:
             flow = registry.flows[module]
             if module not in stale:
@@ -166,32 +166,33 @@ class RemainingWork:
                 found.append(
                     Problem(
                         code="in-place",
-                        message=f"{name} updates the table {table} in place, and what it made of it is there already: "
-                        f"{writer}, which writes that table before it, is fresh and does not run",
-                        hint=f"orch run {writer} {name} starts from the beginning",
+                        message=f"{name} updates the table {table} in place and will do so a second time: "
+                        f"{writer}, which writes the table first, is fresh and does not run",
+                        hint=f"to write the table anew: orch run {writer} {name}",
                         severity="warning",
                     )
                 )
         return found
 
-    def resumed(self, record: RunRecord | None) -> Plan:
-        """What a run left; a plan without steps where there is nothing. Raises UsageError and DiscoveryError."""
+    def build_resumed_plan(self, record: RunRecord | None) -> Plan:
+        """What the run did not finish; a plan without steps if there is nothing. Raises UsageError and
+        DiscoveryError."""
         if record is None:
             return Plan(intro="nothing to resume: no run failed, was interrupted or killed")
         resumption = Resumption(record, self._registry, self._project, self._values)
         if not resumption.passed:
             return resumption.plan({})
         return resumption.plan(
-            self.freshnesses(params_of=resumption.params_of, within=resumption.passed)
+            self.freshness(params_of=resumption.params_of, within=resumption.passed)
         )
 
-    def never_passed(self, plan: Plan) -> list[Problem]:
-        """A warning for each tool of which nobody has seen what it reads and writes."""
+    def warn_never_passed(self, plan: Plan) -> list[Problem]:
+        """A warning for each tool that has never passed, so that its tables and files are unknown."""
         return [
             Problem(
                 code="never-passed",
-                message=f"{step.tool.name} never passed: nothing is known of the tables and files that it uses",
-                hint="changes of its code and parameters make it stale, and nothing else, until it has run",
+                message=f"{step.tool.name} has never passed: the tables and files that it uses are unknown",
+                hint="until it has run, only changes of its code and parameters make it stale",
                 severity="warning",
             )
             for step in plan.steps
@@ -199,7 +200,7 @@ class RemainingWork:
         ]
 
     def accept(self, plan: Plan) -> bool:
-        """Take the tools of a plan as they are for fresh, without running them; False where that cannot be kept."""
+        """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
         present, memory = self._current, self._memory
         delete_all_fresh(self._project.root)
         present.note_database(memory)
@@ -210,7 +211,7 @@ class RemainingWork:
             tool = step.tool
             old = self.results.get(tool.module)
             success = old.success if old else None
-            params = step_params(step, self._project.root)
+            params = step_texts(step, self._project.root)
             now, marks = present.fingerprint(tool, code, params, success)
             accepted = replace(
                 success or Success(run=0),
@@ -227,13 +228,13 @@ class RemainingWork:
         return not memory.is_lost
 
 
-def _how_many(stale: int, chosen: int) -> str:
+def _count_text(stale: int, chosen: int) -> str:
     verb = "is" if stale == 1 else "are"
     return f"{stale:,} of {chosen:,} tools {verb} stale" if chosen > 1 else "the tool is stale"
 
 
-def find_record(root: str, run: str | None) -> RunRecord | None:
-    """The run to go on with: `run`, or the latest that was broken off, None where there is none. Raises UsageError."""
+def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
+    """The run to resume: `run`, or the latest that did not finish, or None if there is none. Raises UsageError."""
     runs = find_runs(root)
     if run is None:
         summaries = (record for one in runs if (record := read_summary(root, one)) is not None)
@@ -244,16 +245,16 @@ def find_record(root: str, run: str | None) -> RunRecord | None:
         raise UsageError(
             Problem(
                 code="unknown-run",
-                message=f"there is no run {run}",
-                hint="orch history shows all",
+                message=f"run {run} does not exist",
+                hint="orch history shows all runs",
             )
         )
     if record.kind == "watch":
         raise UsageError(
             Problem(
                 code="watch-run",
-                message=f"run {run} belongs to a watch, and such runs are not resumed",
-                hint="orch run --changed runs what is stale",
+                message=f"run {run} belongs to orch watch and cannot be resumed",
+                hint="to run what is stale: orch run --changed",
             )
         )
     return record

@@ -1,7 +1,7 @@
-"""Which run can be gone on with, and the plan that does so.
+"""Which run can be resumed, and the plan that resumes it.
 
-In: records of runs, the registry as it is now, and what the command line gives. Out: a `Plan` of what did not pass in
-that run, with the parameters that it had; what passed there and is stale by now runs again. Pure.
+The plan has what did not pass in that run, with the parameters that it had there. What passed there and is stale now
+runs again. Pure.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.params import GivenParams, same
-from discover_orch.planning.plan import (
+from discover_orch.planning.arguments import (
     BoundArgument,
-    Plan,
-    Step,
-    bind,
-    extra_of,
+    GivenParams,
+    bind_arguments,
+    extra_arguments,
+    find_unused,
     is_extra,
-    missing,
-    refused,
-    step_params,
-    unused,
+    is_same_name,
+    keep_valid,
+    missing_value,
 )
+from discover_orch.planning.plan import Plan, Step, step_texts
 from discover_orch.staleness.fingerprint import Freshness
 from discover_orch.state.run_record import RecordedStep, RunRecord
 
@@ -35,8 +34,8 @@ ENDED_WELL = ("passed", "fresh")
 
 
 def find_resumable(records: Iterable[RunRecord]) -> RunRecord | None:
-    """`records` newest first. The latest run that did not come to its end and has not been resumed to success;
-    runs of a watch are not resumed."""
+    """The latest run that did not finish and has not been resumed with success; `records` are newest first. Runs of a
+    watch cannot be resumed."""
     done: set[str] = set()
     for record in records:
         is_complete = record.status == "passed" or _has_nothing_left(record)
@@ -50,13 +49,13 @@ def find_resumable(records: Iterable[RunRecord]) -> RunRecord | None:
 
 
 def _has_nothing_left(record: RunRecord) -> bool:
-    """Whether it was killed when all its tools had passed: then nothing would ever resume it to success."""
+    """Whether it was killed when all its tools had passed: then there is nothing to resume."""
     return bool(record.tools) and all(one.status in ENDED_WELL for one in record.tools)
 
 
 class Resumption:
-    """Going on with `record`. Raises UsageError where a value is wrong, or a secret has to be given again, and
-    DiscoveryError where a tool of it cannot be read."""
+    """How the run of `record` is resumed. Raises UsageError if a value does not fit or a secret has to be given again,
+    and DiscoveryError if one of its tools cannot be read."""
 
     def __init__(
         self, record: RunRecord, registry: Registry, project: Project, values: GivenParams
@@ -76,7 +75,7 @@ class Resumption:
             for name in (*one.params, *one.extra, *one.secrets)
             if step.tool.param(name) is None and name not in step.extra
         ]
-        problems += _unused(values, [step.tool for step in self.steps], registry)
+        problems += _find_unused(values, [step.tool for step in self.steps], registry)
         if problems:
             raise UsageError(*problems)
         self._by_module = {step.tool.module: step for step in self.steps}
@@ -88,23 +87,23 @@ class Resumption:
         )
 
     def params_of(self, tool: Tool) -> Mapping[str, tuple[str, ...]] | None:
-        """What this run would pass to a tool, as a fingerprint has it; None for a tool that is not in it."""
+        """What this run would pass to a tool, as a fingerprint has it; None if the tool is not in it."""
         step = self._by_module.get(tool.module)
-        return None if step is None else step_params(step, self._root)
+        return None if step is None else step_texts(step, self._root)
 
-    def plan(self, freshnesses: Mapping[str, Freshness]) -> Plan:
-        """`freshnesses` of the tools that passed, with the values of `params_of`."""
-        stale = {one for one in self.passed if not freshnesses[one].is_fresh}
+    def plan(self, freshness: Mapping[str, Freshness]) -> Plan:
+        """`freshness` is that of the tools that passed, with the values of `params_of`."""
+        stale = {one for one in self.passed if not freshness[one].is_fresh}
         steps = tuple(
-            replace(step, reason=self._reason(step, freshnesses))
+            replace(step, reason=self._reason(step, freshness))
             for step in self.steps
             if step.tool.module not in self.passed or step.tool.module in stale
         )
         warnings = [
             Problem(
                 code="gone",
-                message=f"{name} was in run {self.record.run} and is no tool any more: it is left out",
-                hint="orch list shows all",
+                message=f"{name} is left out: it was in run {self.record.run}, but is no longer a tool",
+                hint="orch list shows all tools",
                 severity="warning",
             )
             for name in self._gone
@@ -112,8 +111,9 @@ class Resumption:
         warnings += [
             Problem(
                 code="gone",
-                message=f"{tool} got {name} in run {self.record.run} and takes it no more: it is left out",
-                hint="orch run TARGETS --help lists what tools take",
+                message=f"{name} is left out: {tool} had it in run {self.record.run}, but no longer has "
+                "this parameter",
+                hint="orch run TARGETS --help lists all parameters",
                 severity="warning",
             )
             for tool, name in self._dropped
@@ -122,32 +122,30 @@ class Resumption:
             steps=steps,
             words=self.record.targets,
             warnings=tuple(warnings),
-            intro=self._intro(steps, freshnesses),
+            intro=self._intro(steps, freshness),
             resumes=self.record.run,
             whole=self.steps,
         )
 
-    def _reason(self, step: Step, freshnesses: Mapping[str, Freshness]) -> str:
+    def _reason(self, step: Step, freshness: Mapping[str, Freshness]) -> str:
         module = step.tool.module
         if module in self.passed:
-            return (
-                f"passed in run {self.record.run}, and is stale: {freshnesses[module].sentences[0]}"
-            )
+            return f"passed in run {self.record.run} but is stale: {freshness[module].sentences[0]}"
         ends = [one.status for one in self.record.tools if one.module == module]
         word = ends[0].replace("_", " ") if ends else "not run"
         return f"{word} in run {self.record.run}"
 
-    def _intro(self, steps: tuple[Step, ...], freshnesses: Mapping[str, Freshness]) -> str:
-        passed = len(self.passed)
-        text = f"resuming run {self.record.run}, which {_how(self.record)}: {passed:,} passed there"
+    def _intro(self, steps: tuple[Step, ...], freshness: Mapping[str, Freshness]) -> str:
+        passed = f"{len(self.passed):,} {'tool' if len(self.passed) == 1 else 'tools'} passed"
         if not steps:
-            return f"{text}, and nothing is left to run"
+            return f"nothing left to run: {passed} in run {self.record.run}"
+        text = f"resuming run {self.record.run} ({self.record.status}): {passed}"
         again = [step.tool for step in steps if step.tool.module in self.passed]
         if again:
-            told = "; ".join(
-                f"{tool.name} ({freshnesses[tool.module].sentences[0]})" for tool in again
+            reasons = "; ".join(
+                f"{tool.name} ({freshness[tool.module].sentences[0]})" for tool in again
             )
-            text += f", to run again since they are stale: {told}"
+            text += f", stale again: {reasons}"
         return text
 
 
@@ -163,10 +161,6 @@ def _refuse_broken(record: RunRecord, registry: Registry) -> None:
         raise DiscoveryError(*problems)
 
 
-def _how(record: RunRecord) -> str:
-    return f"was {record.status}" if record.status in ("interrupted", "killed") else record.status
-
-
 def _step(
     planned: RecordedStep,
     registry: Registry,
@@ -175,13 +169,17 @@ def _step(
     values: GivenParams,
     problems: list[Problem],
 ) -> Step:
-    """The step as it was, with what the command line gives now; a secret may come from anywhere again."""
+    """The step as it was, with the values that the command line gives now. A secret is looked up everywhere again."""
     tool = registry.tools[planned.module]
     wrong: list[Problem] = []
-    given = bind(tool, registry, typed, values, wrong)
-    problems += [one for one in wrong if one.code == "wrong-type"]  # what is missing was given then
+    given = bind_arguments(tool, registry, typed, values, wrong)
+    problems += [
+        one for one in wrong if one.code == "wrong-type"
+    ]  # a missing value was given in that run
     by_name = {bound.param.name: bound for bound in given}
-    every = {bound.param.name: bound for bound in bind(tool, registry, project, values, [])}
+    every = {
+        bound.param.name: bound for bound in bind_arguments(tool, registry, project, values, [])
+    }
     arguments = []
     for param in tool.params:
         name = param.name
@@ -193,51 +191,38 @@ def _step(
         elif name in every and (name in planned.secrets or param.required):
             arguments.append(every[name])
         elif name in planned.secrets:
-            problems.append(_needed_again(tool, name, is_param=True))
-        elif param.required:  # it is new since then
-            problems.append(missing(tool, param))
-    extra = {**planned.extra, **extra_of(tool, values, registry)}
+            problems.append(_secret_needed(tool, name, is_param=True))
+        elif param.required:  # the parameter is new
+            problems.append(missing_value(tool, param))
+    extra = {**planned.extra, **extra_arguments(tool, values, registry)}
     extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
     for name in planned.secrets:
         if is_extra(tool, name) and name not in extra:
-            problems.append(_needed_again(tool, name, is_param=False))
-    checked = _checked(tool, arguments, problems)
+            problems.append(_secret_needed(tool, name, is_param=False))
     stage = planned.stage if planned.stage in tool.stages else tool.stages[0]
-    return Step(tool=tool, stage=stage, arguments=checked, extra=extra)
+    return Step(
+        tool=tool, stage=stage, arguments=keep_valid(tool, arguments, problems), extra=extra
+    )
 
 
-def _checked(
-    tool: Tool, arguments: Iterable[BoundArgument], problems: list[Problem]
-) -> tuple[BoundArgument, ...]:
-    """Those that the types of today take; all else is a problem."""
-    checked = []
-    for bound in arguments:
-        problem = refused(tool, bound)
-        if problem is None:
-            checked.append(bound)
-        else:
-            problems.append(problem)
-    return tuple(checked)
-
-
-def _needed_again(tool: Tool, name: str, *, is_param: bool) -> Problem:
+def _secret_needed(tool: Tool, name: str, *, is_param: bool) -> Problem:
     flag = f"--{name.replace('_', '-')} VALUE" if is_param else f"-p {name}=VALUE"
     return Problem(
         code="secret-again",
-        message=f"{tool.name} needs its {name} again: secrets are not kept",
+        message=f"{tool.name} needs {name} again: secrets are not stored",
         hint=f"add {flag}",
     )
 
 
-def _unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
-    """What is given again must reach a tool of that run; `**kwargs` takes what `-p` gives alone."""
+def _find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
+    """What is given again must reach a tool of that run. `**kwargs` takes only values of `-p`."""
     taken = {param.name for tool in tools for param in tool.params}
-    return unused(values, tools, registry) + [
+    return find_unused(values, tools, registry) + [
         Problem(
             code="unknown-parameter",
-            message=f'no tool of that run takes "{name}"',
-            hint="leave it out",
+            message=f'no tool of that run has a parameter "{name}"',
+            hint=f"remove --{name.replace('_', '-')}",
         )
         for name in values.options
-        if not any(same(name, other) for other in taken)
+        if not any(is_same_name(name, other) for other in taken)
     ]

@@ -1,7 +1,6 @@
-"""Words typed → which tools, in the order that they were asked for.
+"""The words on the command line → the tools that they mean, in the order in which they were asked for.
 
-In: the targets of the command line, what `--exclude` names, and a `Registry`. Out: a `Selection` that
-remembers which word chose which tool, or a UsageError with all words that mean nothing. Pure.
+A `Selection` remembers which word chose which tool. Words that mean nothing are gathered into one UsageError. Pure.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ from discover_orch.model.errors import (
     Problem,
     UsageError,
     nearest,
+    no_tools,
 )
 
 GLOB_MARKS = frozenset("*?[")
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """The chosen tools by identity, in order; `because` has the word that chose each.
+    """The selected tools by module, in order; `because` has the word that selected each.
 
-    `ways` has `upstream` or `downstream` for those that only a `+` added. `warnings` tells of files that
-    cannot be read and could not have been meant.
+    `ways` has `upstream` or `downstream` for those that only a `+` added. `warnings` are about files that cannot be
+    read and that no word can mean.
     """
 
     tools: tuple[str, ...] = ()
@@ -55,44 +55,40 @@ def select(
     exclude: Sequence[str] = (),
     place: TypedAt | None = None,
 ) -> Selection:
-    """Raises UsageError for unknown or ambiguous words, DiscoveryError where a file that cannot be read
-    could be meant, and EmptyError where nothing is left."""
-    where = place or TypedAt()
-    problems: list[Problem] = []
+    """Raises UsageError for unknown or ambiguous words, DiscoveryError if a word may mean a file that cannot be read,
+    and EmptyError if nothing is selected."""
     targets = tuple(words) or (ALL_STAGES,)
+    wanted = _Resolver(registry, place or TypedAt())
+    unwanted = _Resolver(registry, place or TypedAt())
     chosen: dict[str, str] = {}
     ways: dict[str, str] = {}
-    reached, spared = _Reached(), _Reached()
     for word in targets:
-        for module, way in _expand(word, registry, where, problems, reached).items():
+        for module, way in wanted.resolve(word).items():
             if module not in chosen:
                 chosen[module], ways[module] = word, way
-    dropped: set[str] = set()
-    for word in exclude:
-        dropped.update(_expand(word, registry, where, problems, spared))
+    dropped = {module for word in exclude for module in unwanted.resolve(word)}
+    problems = [*wanted.problems, *unwanted.problems]
     if problems:
         raise UsageError(*problems)
-    reached.maybe.extend(one for one in registry.broken if one.concerns_all)
-    safe = {one.path for one in spared.sure if not one.concerns_all}
-    blocking = {one.path: one for one in (*reached.sure, *reached.maybe) if one.path not in safe}
+    blocking = _find_blocking(wanted, unwanted, registry)
     if blocking:
         raise DiscoveryError(*_problems(blocking.values()))
     tools = tuple(module for module in chosen if module not in dropped)
     if not tools:
-        raise EmptyError(_nothing_left(targets, registry, excluded=bool(chosen)))
+        raise EmptyError(_nothing_selected(targets, registry, excluded=bool(chosen)))
     others = [one for one in registry.broken if one.path not in blocking]
     return Selection(
         tools=tools,
         because={module: chosen[module] for module in tools},
         ways={module: ways[module] for module in tools if ways[module]},
         words=targets,
-        warnings=tuple(_as_warning(problem) for problem in _problems(others)),
+        warnings=tuple(replace(problem, severity="warning") for problem in _problems(others)),
     )
 
 
-def complete(registry: Registry, *, forced: bool = False) -> list[tuple[str, str]]:
-    """Every word that can be a target, with what it is, for completion: stages, groups, tools; `forced`
-    gives the words that say which of them is meant, `stage:ingest` and `tool:fetch`."""
+def completions(registry: Registry, *, forced: bool = False) -> list[tuple[str, str]]:
+    """Every word that can be a target, with what it is: stages, groups, tools. With `forced`, the words that say which
+    of them is meant: `stage:ingest` and `tool:fetch`."""
     stages = [stage.name for stage in registry.stages if stage.tools]
     tools = [(registry.tools[module].name, registry.tools[module].doc) for module in registry.order]
     if forced:
@@ -108,269 +104,247 @@ def complete(registry: Registry, *, forced: bool = False) -> list[tuple[str, str
     ]
 
 
-class _Reached:
-    """Files that cannot be read: those that a word means for `sure`, and those that it `maybe` means."""
-
-    def __init__(self) -> None:
-        self.sure: list[BrokenTool] = []
-        self.maybe: list[BrokenTool] = []
-
-
-def _expand(
-    word: str,
-    registry: Registry,
-    place: TypedAt,
-    problems: list[Problem],
-    reached: _Reached,
-    seen: tuple[str, ...] = (),
-) -> dict[str, str]:
-    """The tools that one word means, in the order that its kind asks for, each with its way."""
-    core, above, below = word, word.startswith("+"), word.endswith("+")
-    core = core[1:] if above else core
-    core = core[:-1] if below and core else core
-    found = _expand_core(core, word, registry, place, problems, reached, seen)
-    ways = dict.fromkeys(found, "")
-    if not (above or below):
-        return ways
-    if above:
-        ways = dict.fromkeys(registry.upstream(found), "upstream") | ways
-        reached.maybe += [one for one in registry.broken if _is_above(one, found, registry)]
-    if below:
-        ways = dict.fromkeys(registry.downstream(found), "downstream") | ways
-        reached.maybe += [one for one in registry.broken if _is_below(one, found, registry)]
-    return {module: ways[module] for module in in_plan_order(ways, registry)}
-
-
-def _expand_core(
-    core: str,
-    word: str,
-    registry: Registry,
-    place: TypedAt,
-    problems: list[Problem],
-    reached: _Reached,
-    seen: tuple[str, ...],
-) -> tuple[str, ...]:
-    if core == ALL_STAGES:
-        reached.sure.extend(registry.broken)
-        return registry.order
-    kind, _, rest = core.partition(":")
-    if kind == "stage" and rest:
-        return _stage_tools(rest, word, registry, problems, reached)
-    if kind == "tool" and rest:
-        return _tool(rest, word, registry, place, problems, reached)
-    stage = registry.stage(core)
-    if stage is not None and (stage.tools or not registry.names.find(core)):
-        return _stage_tools(core, word, registry, problems, reached)
-    if core in registry.groups:
-        if core in seen:
-            problems.append(
-                Problem(
-                    code="group-circle",
-                    message=f'group "{core}" contains itself',
-                    hint="take it out of its own list",
-                )
-            )
-            return ()
-        top = TypedAt(root=place.root)  # paths in the configuration are relative to the root
-        members: dict[str, None] = {}
-        told = len(problems)
-        for item in registry.groups[core]:
-            found = _expand(item, registry, top, problems, reached, (*seen, core))
-            members |= dict.fromkeys(found)
-        problems[told:] = [
-            replace(one, message=f'{one.message} (in group "{core}")') for one in problems[told:]
-        ]
-        return tuple(members)
-    if any(mark in core for mark in GLOB_MARKS) and "/" not in core:
-        return _glob(core, word, registry, problems, reached)
-    if any(core in one.stages for one in registry.broken):
-        return _stage_tools(core, word, registry, problems, reached)
-    return _tool(core, word, registry, place, problems, reached)
-
-
-def _stage_tools(
-    name: str,
-    word: str,
-    registry: Registry,
-    problems: list[Problem],
-    reached: _Reached,
-) -> tuple[str, ...]:
-    broken = [one for one in registry.broken if one.could_be_in(name)]
-    stage = registry.stage(name)
-    if stage is None and not any(name in one.stages for one in broken):
-        problems.append(_unknown(word, [one.name for one in registry.stages], "is no stage"))
-        return ()
-    for one in broken:
-        (reached.sure if one.stages else reached.maybe).append(one)
-    return stage.tools if stage else ()
-
-
-def _glob(
-    pattern: str,
-    word: str,
-    registry: Registry,
-    problems: list[Problem],
-    reached: _Reached,
-) -> tuple[str, ...]:
-    """Module paths and their dotted suffixes; `*` crosses dots; never stages."""
-    found = [module for module in registry.order if _glob_matches(pattern, module)]
-    broken = [one for one in registry.broken if _glob_matches(pattern, one.module)]
-    reached.sure.extend(broken)
-    if not found and not broken:
-        problems.append(_unknown(word, [], "matches no tool"))
-    return tuple(found)
-
-
-def _glob_matches(pattern: str, module: str) -> bool:
-    parts = module.split(".")
-    return any(fnmatch.fnmatchcase(".".join(parts[start:]), pattern) for start in range(len(parts)))
-
-
-def _tool(
-    name: str,
-    word: str,
-    registry: Registry,
-    place: TypedAt,
-    problems: list[Problem],
-    reached: _Reached,
-) -> tuple[str, ...]:
-    path = _as_path(name, place)
-    if path is not None:
-        at = [module for module, tool in registry.tools.items() if tool.path == path]
-        if at:
-            return tuple(at)
-    found = registry.names.find(name)
-    if len(found) == 1 and found[0] in registry.tools:
-        return found
-    if len(found) > 1:
-        names = ", ".join(registry.display(module) for module in found)
-        problems.append(
-            Problem(
-                code="ambiguous",
-                message=f'"{name}" could be several tools',
-                hint=f"write one of {names}",
-            )
-        )
-        return ()
-    broken = [
-        one
-        for one in registry.broken
-        if one.path == path or one.module in found or f".{one.module}".endswith(f".{name}")
-    ]
-    if broken:
-        reached.sure.extend(broken)
-        return ()
-    problems.append(_no_such_tool(name, word, path, registry, place))
-    return ()
-
-
-def _no_such_tool(
-    name: str, word: str, path: str | None, registry: Registry, place: TypedAt
-) -> Problem:
-    for tool in registry.disabled:
-        if (
-            name in (tool.name, tool.module)
-            or tool.path == path
-            or (f".{tool.module}".endswith(f".{name}"))
-        ):
-            return Problem(
-                code="disabled",
-                message=f'"{tool.name}" is disabled',
-                hint="its module says STAGE = None",
-                location=Location(path=tool.path, line=tool.line),
-            )
-    if path is not None:
-        for one in registry.passed_over:
-            if one.path == path:
-                return Problem(
-                    code="not-a-tool",
-                    message=f"{path} is no tool: {one.reason}",
-                    location=Location(path=path, line=one.line),
-                )
-        inside = [tool for tool in registry.tools.values() if tool.path.startswith(path + "/")]
-        if inside:
-            deeper = inside[0].path.removeprefix(path).count("/")
-            folder = ".".join(inside[0].module.split(".")[:-deeper])
-            return Problem(
-                code="unknown-target",
-                message=f'"{word}" is a folder, which is no target',
-                hint=f'all tools below it are "{folder}.*"',
-            )
-        start = place.folder or "."
-        files = [posixpath.relpath(tool.path, start) for tool in registry.tools.values()]
-        return _unknown(word, files, "is no tool's file")
-    candidates = [one.name for one in registry.stages] + list(registry.groups)
-    candidates += [ALL_STAGES, *registry.names.words]
-    return _unknown(word, candidates, "is neither a stage nor a tool")
-
-
-def _as_path(word: str, place: TypedAt) -> str | None:
-    """The path relative to the root that a word means as a file, or None where it is no path."""
-    if "/" not in word and not word.endswith(".py"):
-        return None
-    if word.startswith("/"):
-        return posixpath.relpath(word, place.root) if place.root else word
-    return posixpath.normpath(posixpath.join(place.folder, word))
-
-
-def _unknown(word: str, candidates: Iterable[str], what: str) -> Problem:
-    plain = word.strip("+").removeprefix("stage:").removeprefix("tool:")
-    close = nearest(plain, candidates)
-    return Problem(
-        code="unknown-target",
-        message=f'"{word}" {what}',
-        hint=f'did you mean "{close}"? (orch list shows all)' if close else "orch list shows all",
-    )
-
-
 def in_plan_order(modules: Iterable[str], registry: Registry) -> tuple[str, ...]:
     wanted = set(modules)
     return tuple(module for module in registry.order if module in wanted)
 
 
-def _is_above(one: BrokenTool, found: tuple[str, ...], registry: Registry) -> bool:
-    """A file that cannot be read may feed whatever stands in its stage or a later one."""
-    rank = _rank(one, registry)
-    return rank is None or not found or rank <= max(registry.rank[module] for module in found)
+class _Resolver:
+    """Finds the tools that words mean, one method for each kind of word.
+
+    It gathers `problems`, and the files that cannot be read: those that a word surely means (`broken`) and those
+    that it may mean (`maybe_broken`).
+    """
+
+    def __init__(self, registry: Registry, place: TypedAt) -> None:
+        self._registry, self._place = registry, place
+        self.problems: list[Problem] = []
+        self.broken: list[BrokenTool] = []
+        self.maybe_broken: list[BrokenTool] = []
+
+    def resolve(self, word: str, groups: tuple[str, ...] = ()) -> dict[str, str]:
+        """The modules that a word means, in the order that its kind asks for, each with its way: `upstream`,
+        `downstream` or "". `groups` are those that the word is a member of."""
+        registry = self._registry
+        core, is_upstream, is_downstream = word, word.startswith("+"), word.endswith("+")
+        core = core[1:] if is_upstream else core
+        core = core[:-1] if is_downstream and core else core
+        found = self._resolve_core(core, word, groups)
+        ways = dict.fromkeys(found, "")
+        if not (is_upstream or is_downstream):
+            return ways
+        # A broken file may be upstream of any tool in its stage or a later one, and downstream likewise.
+        ranks = [registry.rank[module] for module in found]
+        for one in registry.broken:
+            rank = _rank(one, registry)
+            if (
+                rank is None
+                or not ranks
+                or (is_upstream and rank <= max(ranks))
+                or (is_downstream and rank >= min(ranks))
+            ):
+                self.maybe_broken.append(one)
+        if is_upstream:
+            ways = dict.fromkeys(registry.upstream(found), "upstream") | ways
+        if is_downstream:
+            ways = dict.fromkeys(registry.downstream(found), "downstream") | ways
+        return {module: ways[module] for module in in_plan_order(ways, registry)}
+
+    def _resolve_core(self, core: str, word: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+        """What kind of word it is; `word` is the same with its `+`."""
+        registry = self._registry
+        if core == ALL_STAGES:
+            self.broken += registry.broken
+            return registry.order
+        kind, _, rest = core.partition(":")
+        if kind == "stage" and rest:
+            return self._resolve_stage(rest)
+        if kind == "tool" and rest:
+            return self._resolve_tool(rest, word)
+        stage = registry.stage(core)
+        if stage is not None and (stage.tools or not registry.names.find(core)):
+            return self._resolve_stage(core)
+        if core in registry.groups:
+            return self._resolve_group(core, groups)
+        if any(mark in core for mark in GLOB_MARKS) and "/" not in core:
+            return self._resolve_glob(core)
+        if any(core in one.stages for one in registry.broken):
+            return self._resolve_stage(core)
+        return self._resolve_tool(core, word)
+
+    def _resolve_stage(self, name: str) -> tuple[str, ...]:
+        broken = [one for one in self._registry.broken if one.could_be_in(name)]
+        stage = self._registry.stage(name)
+        if stage is None and not any(name in one.stages for one in broken):
+            names = [one.name for one in self._registry.stages]
+            self.problems.append(_unknown(f'unknown stage "{name}"', name, names))
+            return ()
+        self.broken += [one for one in broken if one.stages]
+        self.maybe_broken += [one for one in broken if not one.stages]
+        return stage.tools if stage else ()
+
+    def _resolve_group(self, name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+        if name in groups:
+            problem = Problem(
+                code="group-circle",
+                message=f'group "{name}" contains itself',
+                hint="remove it from its own members",
+            )
+            self.problems.append(problem)
+            return ()
+        # Paths in the configuration are relative to the root.
+        members = _Resolver(self._registry, TypedAt(root=self._place.root))
+        found: dict[str, None] = {}
+        for item in self._registry.groups[name]:
+            found |= dict.fromkeys(members.resolve(item, (*groups, name)))
+        self.problems += [
+            replace(one, message=f'{one.message} (in group "{name}")') for one in members.problems
+        ]
+        self.broken += members.broken
+        self.maybe_broken += members.maybe_broken
+        return tuple(found)
+
+    def _resolve_glob(self, pattern: str) -> tuple[str, ...]:
+        """Matches module paths and their dotted suffixes, never stages; `*` also matches dots."""
+        found = [module for module in self._registry.order if _matches(pattern, module)]
+        broken = [one for one in self._registry.broken if _matches(pattern, one.module)]
+        self.broken += broken
+        if not found and not broken:
+            self.problems.append(_unknown(f'no tool matches "{pattern}"', pattern, ()))
+        return tuple(found)
+
+    def _resolve_tool(self, name: str, word: str) -> tuple[str, ...]:
+        """A file, or a name: the module path or a suffix of it."""
+        registry = self._registry
+        path = self._find_path(name)
+        at_path = [module for module, tool in registry.tools.items() if tool.path == path]
+        if at_path:
+            return tuple(at_path)
+        found = registry.names.find(name)
+        if len(found) == 1 and found[0] in registry.tools:
+            return found
+        if len(found) > 1:
+            names = ", ".join(registry.display(module) for module in found)
+            problem = Problem(
+                code="ambiguous",
+                message=f'"{name}" matches several tools',
+                hint=f"use one of {names}",
+            )
+            self.problems.append(problem)
+            return ()
+        broken = [
+            one
+            for one in registry.broken
+            if one.path == path or one.module in found or _is_suffix(name, one.module)
+        ]
+        self.broken += broken
+        if not broken:
+            self.problems.append(
+                self._find_disabled(name, path)
+                or (self._unknown_name(word) if path is None else self._unknown_path(word, path))
+            )
+        return ()
+
+    def _find_path(self, word: str) -> str | None:
+        """The path relative to the root if the word is a path, else None."""
+        if "/" not in word and not word.endswith(".py"):
+            return None
+        if word.startswith("/"):
+            return posixpath.relpath(word, self._place.root) if self._place.root else word
+        return posixpath.normpath(posixpath.join(self._place.folder, word))
+
+    def _find_disabled(self, name: str, path: str | None) -> Problem | None:
+        for tool in self._registry.disabled:
+            if tool.path == path or tool.name == name or _is_suffix(name, tool.module):
+                return Problem(
+                    code="disabled",
+                    message=f'"{tool.name}" is disabled',
+                    hint="its module sets STAGE = None",
+                    location=Location(path=tool.path, line=tool.line),
+                )
+        return None
+
+    def _unknown_path(self, word: str, path: str) -> Problem:
+        registry = self._registry
+        for one in registry.passed_over:
+            if one.path == path:
+                return Problem(
+                    code="not-a-tool",
+                    message=f"{path} is not a tool: {one.reason}",
+                    location=Location(path=path, line=one.line),
+                )
+        inside = [tool for tool in registry.tools.values() if tool.path.startswith(path + "/")]
+        if inside:
+            depth = inside[0].path.removeprefix(path).count("/")
+            folder = ".".join(inside[0].module.split(".")[:-depth])
+            return Problem(
+                code="unknown-target",
+                message=f'"{word}" is a folder, not a tool',
+                hint=f'to select all tools below it, use "{folder}.*"',
+            )
+        start = self._place.folder or "."
+        files = [posixpath.relpath(tool.path, start) for tool in registry.tools.values()]
+        return _unknown(f'"{word}" is not the file of a tool', word, files)
+
+    def _unknown_name(self, word: str) -> Problem:
+        registry = self._registry
+        stages = [one.name for one in registry.stages]
+        names = [*stages, *registry.groups, ALL_STAGES, *registry.names.words]
+        return _unknown(f'unknown target "{word}"', word, names)
 
 
-def _is_below(one: BrokenTool, found: tuple[str, ...], registry: Registry) -> bool:
-    """It may likewise be fed by whatever stands in its stage or an earlier one."""
-    rank = _rank(one, registry)
-    return rank is None or not found or rank >= min(registry.rank[module] for module in found)
+def _unknown(message: str, word: str, candidates: Iterable[str]) -> Problem:
+    plain = word.strip("+").removeprefix("stage:").removeprefix("tool:")
+    close = nearest(plain, candidates)
+    hint = "orch list shows all stages and tools"
+    return Problem(
+        code="unknown-target",
+        message=message,
+        hint=f'did you mean "{close}"? ({hint})' if close else hint,
+    )
+
+
+def _is_suffix(name: str, module: str) -> bool:
+    return f".{module}".endswith(f".{name}")
+
+
+def _matches(pattern: str, module: str) -> bool:
+    parts = module.split(".")
+    return any(fnmatch.fnmatchcase(".".join(parts[start:]), pattern) for start in range(len(parts)))
 
 
 def _rank(one: BrokenTool, registry: Registry) -> int | None:
-    """The place of its first stage, or None where that cannot be told."""
+    """The position of its first stage, or None if that is unknown."""
     names = [stage.name for stage in registry.stages]
     if not one.stages or not set(one.stages) <= set(names):
         return None
     return min(names.index(name) for name in one.stages)
 
 
+def _find_blocking(
+    wanted: _Resolver, unwanted: _Resolver, registry: Registry
+) -> dict[str, BrokenTool]:
+    """By path: the files that cannot be read and may be meant, unless they were excluded."""
+    concern_all = [one for one in registry.broken if one.concerns_all]
+    excluded = {one.path for one in unwanted.broken if not one.concerns_all}
+    met = (*wanted.broken, *wanted.maybe_broken, *concern_all)
+    return {one.path: one for one in met if one.path not in excluded}
+
+
 def _problems(files: Iterable[BrokenTool]) -> Iterable[Problem]:
-    """Each once: a cycle is a problem of every tool on it."""
+    """Each once: a cycle is a problem of every tool in it."""
     return dict.fromkeys(problem for one in files for problem in one.problems)
 
 
-def _nothing_left(targets: tuple[str, ...], registry: Registry, *, excluded: bool) -> Problem:
+def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded: bool) -> Problem:
     if excluded:
         return Problem(
-            code="empty", message="nothing is left to run", hint="--exclude took every tool away"
+            code="empty", message="no tools left to run", hint="--exclude removed all of them"
         )
     if not registry.tools:
-        return Problem(
-            code="no-tools",
-            message="no tool was found",
-            hint='a tool is a module under the configured packages (default: src) with STAGE = "..." '
-            "and a run(); orch list -v shows what was passed over and why",
-        )
+        return no_tools()
     return Problem(
         code="empty",
-        message=f"no tool is selected by {', '.join(targets)}",
-        hint="orch list shows the stages and their tools",
+        message=f"no tools in {', '.join(targets)}",
+        hint="orch list shows all stages and their tools",
     )
-
-
-def _as_warning(problem: Problem) -> Problem:
-    return replace(problem, severity="warning")

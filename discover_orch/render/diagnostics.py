@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discover_orch.render.problems import problem_json
+from discover_orch.model.errors import problem_json
 from discover_orch.render.style import Style, count, duration, one_line
 from discover_orch.watch.diagnostics import WatchDiagnostics, WatchedFolder
 

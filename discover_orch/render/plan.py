@@ -8,9 +8,10 @@ from typing import Any
 
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.tool import Choice, Scalar, is_secret_name
-from discover_orch.planning.plan import MASK, BoundArgument, Plan, Step
-from discover_orch.render.problems import problem_json
+from discover_orch.model.errors import problem_json
+from discover_orch.model.tool import MASK, Choice, Scalar, is_secret_name
+from discover_orch.planning.arguments import BoundArgument
+from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.style import Style, count, one_line
 from discover_orch.staleness.fingerprint import Freshness
 

@@ -42,18 +42,6 @@ def few(problems: Sequence[Problem]) -> list[Problem]:
     return [*problems[: MOST_SHOWN - 1], rest]
 
 
-def problem_json(problem: Problem) -> dict[str, object]:
-    """`{"path", "line", "message", "hint", "code"}`, as in the listing."""
-    place = problem.location
-    return {
-        "path": place.path if place else None,
-        "line": place.line if place else None,
-        "message": problem.message,
-        "hint": problem.hint,
-        "code": problem.code,
-    }
-
-
 def problems_of(document: Mapping[str, Any]) -> list[Problem]:
     """The problems of a listing's document, errors first."""
     return [

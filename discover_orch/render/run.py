@@ -11,9 +11,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     Event,
+    Report,
     RunFinished,
     RunNote,
     RunStarted,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from discover_orch.render.problems import problem_json
+from discover_orch.model.errors import problem_json
 from discover_orch.render.style import Style, count, duration, one_line
 from discover_orch.watch.watch_events import (
     CannotRun,

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.tool import MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeGuard
-
-MASK = "***"
 
 
 class RecordedParam(Struct, frozen=True, kw_only=True):

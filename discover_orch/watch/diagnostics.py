@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from discover_orch.execution import session
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.warm_worker import close_worker
-from discover_orch.execution.worker_exit import WorkerDied
+from discover_orch.execution.warm_worker import discard_worker
+from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.model.errors import Problem
 from discover_orch.watch.files.subscriptions import filesystem_of, sends_events
 from discover_orch.watch.files.watcher import Watcher
@@ -145,7 +145,7 @@ def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], li
                     return (), [_warning(f"importing ahead ends the process: it {event.sentence}")]
         return (), [_warning(f"importing ahead takes longer than {IMPORT_TIMEOUT:g} s")]
     finally:
-        close_worker(worker)
+        discard_worker(worker)
 
 
 def _shadowed(names: tuple[str, ...]) -> list[Problem]:

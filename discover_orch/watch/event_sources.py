@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from discover_orch.execution.session import Signals
+from discover_orch.execution.session import SignalHandlers
 from discover_orch.model.errors import Problem
 from discover_orch.watch.files.debounce import Debouncer, FileCheck, FileEvent
 from discover_orch.watch.files.watcher import Watcher
@@ -84,7 +84,7 @@ class EventSources:
 
     def __init__(
         self,
-        signals: Signals,
+        signals: SignalHandlers,
         watcher: Watcher,
         debouncer: Debouncer,
         detector: Callable[[], ChangeDetector],
@@ -113,7 +113,7 @@ class EventSources:
         return self._signals.signal
 
     @property
-    def patience(self) -> float:
+    def poll_interval(self) -> float:
         """Seconds until something must be done even if nothing arrives."""
         now = self._clock()
         due = self._debouncer.due(now)
@@ -126,12 +126,12 @@ class EventSources:
         """Until something arrives or must be done, but no longer than `most` seconds."""
         poll = select.poll()
         poll.register(self.wake, select.POLLIN)
-        poll.poll(min(self.patience, most) * 1000 + 0.3)
+        poll.poll(min(self.poll_interval, most) * 1000 + 0.3)
 
     def drain(self) -> list[SourceEvent]:
         """What has arrived; file events only when their burst is over."""
         found: list[SourceEvent] = [
-            SignalReceived(request=request) for request in self._signals.take()
+            SignalReceived(request=request) for request in self._signals.drain()
         ]
         if self._keys is not None:
             found += [KeyPressed(key=key) for key in self._keys.take()]

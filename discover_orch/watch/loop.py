@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Mapping
 from msgspec import Struct
 
 from discover_orch.execution import session
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     Event,
     Resumed,
     RunFinished,
@@ -24,9 +24,8 @@ from discover_orch.execution.run_state import (
     ToolFinished,
     ToolStarted,
 )
-from discover_orch.execution.session import Signals
+from discover_orch.execution.session import SignalHandlers
 from discover_orch.model.errors import Problem
-from discover_orch.planning import project_view
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.changes import ChangeHandler, OtherRuns
 from discover_orch.watch.event_sources import (
@@ -107,11 +106,11 @@ class WatchLoop:
 
     def events(self, keys: KeySource | None = None) -> Generator[WatchEvent | Event, None, int]:
         """Returns the exit code, when the user quits or a signal arrives; leaves no process behind."""
-        self._signals = Signals()
+        self._signals = SignalHandlers()
         if keys is not None:
-            keys.listen(self._signals.ring)
+            keys.listen(self._signals.wake_up)
         with self._signals:
-            watcher = Watcher(self._root, self._signals.ring, must_poll=self._options.must_poll)
+            watcher = Watcher(self._root, self._signals.wake_up, must_poll=self._options.must_poll)
             try:
                 yield from self._start(watcher, keys)
                 while not self._schedule.is_over:
@@ -120,7 +119,7 @@ class WatchLoop:
                     else:
                         yield from self._wait()
             finally:
-                self._signals.rest()
+                self._signals.cancel_alarm()
                 watcher.close()
                 self._prewarmer.close()
                 self._signals.close()
@@ -149,7 +148,7 @@ class WatchLoop:
             yield WatchNote(problem=problem)
         watched = self.watched
         problems = (
-            *project_view.errors(watched.view),
+            *watched.view.errors,
             *watched.snapshot.broken.values(),
             *watched.problems,
         )
@@ -261,7 +260,7 @@ class WatchLoop:
         match event:
             case RunNote(problem=Problem(code="cold-start", message=message)):
                 if "the spare worker" in message:
-                    self._prewarmer.avoid()
+                    self._prewarmer.mark_fatal()
             case RunStarted(run=run):
                 self._others.note_own(run)
             case ToolStarted(module=module):
@@ -302,13 +301,13 @@ class WatchLoop:
         return self._sources.signal
 
     @property
-    def patience(self) -> float:
-        return self._sources.patience
+    def poll_interval(self) -> float:
+        return self._sources.poll_interval
 
     def pause(self) -> None:
         self._signals.pause()
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         """Requests to the run in progress."""
         requests = []
         for event in self._sources.drain():

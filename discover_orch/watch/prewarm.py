@@ -30,15 +30,15 @@ class Prewarmer:
 
     def claim(self) -> ClaimedWorker:
         """The warm worker, if there is one with the imports wanted now."""
-        return self._warm_worker.take(self._spec())
+        return self._warm_worker.claim(self._spec())
 
-    def avoid(self) -> None:
+    def mark_fatal(self) -> None:
         """The imports wanted now end the process: import nothing ahead."""
-        self._warm_worker.avoid(self._spec())
+        self._warm_worker.mark_fatal(self._spec())
 
     def is_new(self, reason: str) -> bool:
         """Whether this reason for a cold start has not been reported yet."""
-        return bool(self._warm_worker.once(reason))
+        return bool(self._warm_worker.unless_said(reason))
 
     def has_new_packages(self) -> bool:
         """Whether packages were installed or removed. Installing takes time, so two calls must see the same."""

@@ -17,7 +17,6 @@ from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, uses_get_connection, with_observed
 from discover_orch.discovery.scanner import CONF, PythonPath, scanned_folders
 from discover_orch.model.errors import OrchError, Problem
-from discover_orch.planning import project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.affected import expand
@@ -201,7 +200,7 @@ class WatchedProject:
                     *broken.values(),
                     *(self.problems if is_new else ()),
                     *self._planned.strays,
-                    *project_view.errors(self.view),
+                    *self.view.errors,
                 ),
                 warnings=_new_warnings(old, self.view) if structural else (),
                 is_structural=bool(structural),
@@ -330,5 +329,5 @@ class ToolStructure:
 
 
 def _new_warnings(old: ProjectView, new: ProjectView) -> tuple[Problem, ...]:
-    known = set(project_view.warnings(old))
-    return tuple(warning for warning in project_view.warnings(new) if warning not in known)
+    known = set(old.warnings)
+    return tuple(warning for warning in new.warnings if warning not in known)

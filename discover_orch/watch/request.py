@@ -12,8 +12,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
-from discover_orch.planning import project_view
-from discover_orch.planning.params import GivenParams
+from discover_orch.planning import project_reader
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.plan import Plan, Step, build_plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import Selection, select
@@ -39,8 +39,8 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
 
     def read_project(self, environ: Mapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
-        view = project_view.look(self.start, self.folder, environ)
-        return view if self.database is None else project_view.with_database(view, self.database)
+        view = project_reader.read_project(self.start, self.folder, environ)
+        return view if self.database is None else project_reader.with_database(view, self.database)
 
     def plan(self, view: ProjectView, before: Plan | None = None) -> WatchPlan:
         """The plan of everything that is watched.

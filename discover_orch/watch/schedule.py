@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunStatus,

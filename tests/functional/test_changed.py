@@ -120,7 +120,7 @@ def test_a_stale_tool_upstream_of_the_targets_is_a_warning(pipeline: Path, orch:
     assert answer.code == 0
     assert answer.out == "nothing to do: the tool is fresh\n"
     assert answer.err.startswith(
-        "warning: fetch is upstream of what was asked for, and stale: src/fetch.py changed\n"
+        "warning: fetch is upstream of the targets and stale, but does not run: src/fetch.py changed\n"
     )
     assert "+" in answer.err
     assert answer.err.count("warning:") == 1

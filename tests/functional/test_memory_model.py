@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 )
 
 from discover_orch.execution import session
-from discover_orch.execution.run_state import ToolFinished, ToolOutput
-from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork, find_record
-from discover_orch.planning.params import GivenParams
+from discover_orch.execution.events import ToolFinished, ToolOutput
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.incremental import RemainingWork, find_run_to_resume
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.state.journal import find_runs, read_record
@@ -147,7 +147,7 @@ class Histories(RuleBasedStateMachine):
         stale = self.model.stale(since, chosen)
         steps = tuple(one for one in chosen if one in stale)
         view = self._look()
-        plan = self._remaining(view, since).only_stale(self._plan(words, since))
+        plan = self._remaining(view, since).keep_stale(self._plan(words, since))
         assert [step.tool.name for step in plan.steps] == list(steps)
         if steps:
             self.model.run(steps, since, fresh=[one for one in chosen if one not in steps])
@@ -200,7 +200,7 @@ class Histories(RuleBasedStateMachine):
     def it_stands_as_the_model_says(self) -> None:
         view = self._look()
         for since in SINCES:
-            freshnesses = self._remaining(view, since).freshnesses()
+            freshnesses = self._remaining(view, since).freshness()
             stale = {
                 one.module.removeprefix("src.") for one in freshnesses.values() if not one.is_fresh
             }
@@ -236,7 +236,7 @@ class Histories(RuleBasedStateMachine):
         (self.root / "src" / f"{tool}.py").write_text(text)
 
     def _look(self) -> ProjectView:
-        return project_view.look(str(self.root), None, {})
+        return project_reader.read_project(str(self.root), None, {})
 
     def _values(self, since: str | None) -> GivenParams:
         options = {} if since is None else {"since": (since,)}
@@ -247,10 +247,14 @@ class Histories(RuleBasedStateMachine):
 
     def _plan(self, words: Sequence[str], since: str | None) -> Plan:
         takes = {"fetch", "page"} & set(meant(words))
-        return project_view.plan(self._look(), words, values=self._values(since if takes else None))
+        return project_view.plan_targets(
+            self._look(), words, values=self._values(since if takes else None)
+        )
 
     def _resumed(self) -> Plan:
-        return self._remaining(self._look(), None).resumed(find_record(str(self.root), None))
+        return self._remaining(self._look(), None).build_resumed_plan(
+            find_run_to_resume(str(self.root), None)
+        )
 
     def _run(self, plan: Plan) -> None:
         view = self._look()

@@ -75,7 +75,7 @@ def test_verbose_adds_reasons_values_and_notes(project: Project, orch: Orch) -> 
         }
     )
     answer = orch("run", "s", "--since", "today", "-v")
-    assert "s › a  of stage s  since=today" in answer.out
+    assert "s › a  in stage s  since=today" in answer.out
     assert "      committed by itself (commit())" in answer.out
     assert "committed" not in orch("run", "--since", "today", "--database", "sqlite://").out
 

@@ -94,16 +94,16 @@ def test_what_does_not_convert_is_refused_all_at_once_before_anything_starts(
     answer = orch("run", *words)
     assert (answer.code, answer.out) == (2, "")
     for said in (
-        "--number of one: '1.5' is not a whole number\n  hint: its type in run() is int",
-        "--part of one: 'x' is not a number",
-        "--day of one: '2024-13-01' is not a date like 2024-01-31",
-        "--at of one: 'x' is not a time like 2024-01-31T12:00:00",
-        "--money of one: 'x' is not a decimal number",
-        "--key-id of one: 'x' is not a UUID",
-        "--kind of one: 'c' is not one of a, b, 3",
-        "--paint of one: 'green' is not one of red, blue",
-        "--many of one: 'x' is not a whole number",
-        "--count of one: 'x' is not a whole number",
+        "invalid --number for one: '1.5' is not a whole number\n  hint: its type in run() is int",
+        "invalid --part for one: 'x' is not a number",
+        "invalid --day for one: '2024-13-01' is not a date like 2024-01-31",
+        "invalid --at for one: 'x' is not a time like 2024-01-31T12:00:00",
+        "invalid --money for one: 'x' is not a decimal number",
+        "invalid --key-id for one: 'x' is not a UUID",
+        "invalid --kind for one: 'c' is not one of a, b, 3",
+        "invalid --paint for one: 'green' is not one of red, blue",
+        "invalid --many for one: 'x' is not a whole number",
+        "invalid --count for one: 'x' is not a whole number",
     ):
         assert f": {said}" in answer.err
     assert answer.err.count("error: src/one.py:") == 10
@@ -152,7 +152,10 @@ def test_an_option_of_unselected_tools_alone_is_refused_naming_them(
     assert (answer.code, answer.out) == (2, "")
     assert "error: no selected tool takes --since\n  hint: one, two take it" in answer.err
     with_p = orch("run", "three", "-p", "limit=1")
-    assert 'no selected tool takes "limit" (given with -p)\n  hint: one would take it' in with_p.err
+    assert (
+        'no selected tool has a parameter "limit" (from -p)\n  hint: one would take it'
+        in with_p.err
+    )
 
 
 def test_kwargs_take_what_p_gives_and_never_a_mistyped_option(project: Project, orch: Orch) -> None:
@@ -169,7 +172,7 @@ def test_a_missing_required_parameter_is_refused_wherever_it_could_come_from(
     project({"src/one.py": "STAGE = 's'\ndef run(conn, day: str): ...\n"})
     answer = orch("run")
     assert (answer.code, answer.out) == (2, "")
-    assert "error: src/one.py:2: one needs --day (str)\n  hint: give --day VALUE" in answer.err
+    assert "error: src/one.py:2: one requires --day (str)\n  hint: give --day VALUE" in answer.err
     assert values(orch, env={"ORCH_PARAM_DAY": "x"})["one"] == {"day": "x"}
     project({"orch.toml": "params = {day = 2024-01-31}"})
     assert values(orch)["one"] == {"day": "2024-01-31"}

@@ -133,7 +133,7 @@ def record_broken(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     write_files(root, BROKEN)
     return {
         "list": orch("list", "--json").json,
-        "run": [(answer := orch("run", "fine", "--json")).code, answer.out],
+        "run": [(answer := orch("run", "fine", "--json")).code, answer.events],
     }
 
 

@@ -192,7 +192,7 @@ def test_a_secret_is_asked_for_again_and_never_kept(
     (root / "bad").rmdir()
     refused = orch("run", "--resume")
     assert refused.code == 2
-    assert "b needs its api_key again: secrets are not kept" in refused.err
+    assert "b needs api_key again: secrets are not stored" in refused.err
     as_json = orch("run", "--resume", "--json")
     assert as_json.code == 2
     assert as_json.events[-1]["exit_code"] == 2

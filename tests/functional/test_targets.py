@@ -69,7 +69,7 @@ def test_all_unknown_words_are_told_at_once(project: Project, orch: Orch) -> Non
     project(PIPELINE)
     answer = orch("run", "one", "fetch", "two", "--exclude", "three")
     assert [line for line in answer.err.splitlines() if line.startswith("error")] == [
-        f'error: "{word}" is neither a stage nor a tool' for word in ("one", "two", "three")
+        f'error: unknown target "{word}"' for word in ("one", "two", "three")
     ]
 
 

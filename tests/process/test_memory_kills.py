@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.planning import project_view
+from discover_orch.planning import project_reader
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.incremental import RemainingWork
-from discover_orch.planning.params import GivenParams
 from discover_orch.staleness.fingerprint import Freshness
 from discover_orch.state.journal import find_runs, read_record
 from tests.support.project_builder import clean_environment, run_orch, write_files
@@ -94,9 +94,9 @@ def kill_after(root: Path, seconds: float, *words: str) -> bool:
 
 def freshnesses(root: Path, since: str) -> dict[str, Freshness]:
     """As `orch status --since` would tell, from within this process."""
-    view = project_view.look(str(root), None, {})
+    view = project_reader.read_project(str(root), None, {})
     values = GivenParams(options={"since": (since,)}, folder=str(root))
-    found = RemainingWork(view.project, view.registry, values).freshnesses()
+    found = RemainingWork(view.project, view.registry, values).freshness()
     return {module.removeprefix("src."): one for module, one in found.items()}
 
 

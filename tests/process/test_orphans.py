@@ -55,7 +55,7 @@ PARENT = """
 import sys
 from discover_orch.worker.protocol import Prepare, RunStep
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.transcript import Output
+from discover_orch.execution.worker_reader import Output
 root = sys.argv[1]
 worker = Supervisor.start()
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite://"))

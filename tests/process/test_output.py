@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from discover_orch.execution.transcript import Output
+from discover_orch.execution.worker_reader import StepOutput
 from discover_orch.worker.protocol import Finish, StepFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
@@ -103,7 +103,9 @@ def test_steps_sent_ahead_keep_their_output_apart(project: Project) -> None:
         worker.until_over()
         for n, step in enumerate(steps):
             assert worker.output(step) == f"w{n}\nw{n}"
-        order = [event.step for event in worker.seen if isinstance(event, Output | StepFinished)]
+        order = [
+            event.step for event in worker.seen if isinstance(event, StepOutput | StepFinished)
+        ]
         assert order == sorted(order)  # type: ignore[type-var]
 
 
@@ -185,5 +187,5 @@ def test_raw_output_goes_straight_to_the_parents_own(
     with DrivenWorker(root, raw_output=True) as worker:
         assert worker.run("say").status == "passed"
         worker.finish()
-        assert not [event for event in worker.seen if isinstance(event, Output)]
+        assert not [event for event in worker.seen if isinstance(event, StepOutput)]
     assert capfd.readouterr() == ("raw\n", "e\n")

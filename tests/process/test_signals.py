@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from discover_orch.execution.supervisor import Event
-from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import WorkerEvent
+from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Closed, Declined, Finish, StepFinished, StepStarted
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
@@ -23,7 +23,7 @@ def run():
 """
 
 
-def is_finished(event: Event) -> bool:
+def is_finished(event: WorkerEvent) -> bool:
     return isinstance(event, StepFinished)
 
 

@@ -24,5 +24,5 @@ def test_a_worker_that_cannot_start_is_a_failed_tool(
     answer = orch("run", "--output", output, env={"PYTHONPATH": f"{root}/site:{package}"})
     assert answer.code == 1, answer.text
     assert "the worker process exited with code 7" in answer.out
-    assert "before the tool began" in answer.out
+    assert "before the tool started" in answer.out
     assert "1 failed, 2 not run" in answer.out

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from discover_orch.execution.supervisor import Event, Supervisor
-from discover_orch.execution.transcript import Output
-from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import Supervisor, WorkerEvent
+from discover_orch.execution.worker_reader import StepOutput
+from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.tool import ParamType, Scalar
 from discover_orch.worker.protocol import (
     Closed,
@@ -31,7 +31,7 @@ class DrivenWorker:
 
     def __init__(self, root: Path, *, raw_output: bool = False, **prepare: Any) -> None:
         self.root = root
-        self.seen: list[Event] = []
+        self.seen: list[WorkerEvent] = []
         self._steps = 0
         self._looked = 0  # events that `until` has been through
         self.supervisor = Supervisor.start(raw_output=raw_output)
@@ -89,7 +89,7 @@ class DrivenWorker:
         step = self.send(module, *resources, **more)
         return self.until(lambda event: isinstance(event, StepFinished) and event.step == step)
 
-    def until(self, is_it: Callable[[Event], bool]) -> Any:
+    def until(self, is_it: Callable[[WorkerEvent], bool]) -> Any:
         """The first event that this is true of, after the one that was found last."""
         deadline = time.monotonic() + TIME_LIMIT
         while True:
@@ -105,7 +105,7 @@ class DrivenWorker:
 
     def until_printed(self, text: str) -> None:
         """Wait for a tool to print this."""
-        self.until(lambda event: isinstance(event, Output) and text in event.text)
+        self.until(lambda event: isinstance(event, StepOutput) and text in event.text)
 
     def finish(self) -> Closed:
         """Close it as a run does; it must end well."""
@@ -125,7 +125,7 @@ class DrivenWorker:
         return "".join(
             event.text
             for event in self.seen
-            if isinstance(event, Output) and event.step == step and event.stream == stream
+            if isinstance(event, StepOutput) and event.step == step and event.stream == stream
         )
 
     def messages(self, kind: type[Message]) -> list[Any]:

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     RunFinished,
     RunStarted,
-    Status,
     ToolFinished,
     ToolStarted,
+    ToolStatus,
 )
+from discover_orch.execution.recorder import Recorder
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation, listing_hash
-from discover_orch.planning import project_view
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.incremental import RemainingWork
-from discover_orch.planning.params import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.fingerprint import Freshness
@@ -54,8 +54,8 @@ def database(changes: int, text: bytes = b"") -> bytes:
 
 
 def view_of(root: Path, database: str | None = None) -> ProjectView:
-    view = project_view.look(str(root), None, {})
-    return view if database is None else project_view.with_database(view, database)
+    view = project_reader.read_project(str(root), None, {})
+    return view if database is None else project_reader.with_database(view, database)
 
 
 def seen(
@@ -75,7 +75,7 @@ def record(
     root: Path,
     sights: Mapping[str, Observation] = NOTHING,
     *targets: str,
-    ends: Mapping[str, Status] = NOTHING,
+    ends: Mapping[str, ToolStatus] = NOTHING,
     loaded: Mapping[str, Mapping[str, str]] = NOTHING,
     values: GivenParams | None = None,
     database: str | None = None,
@@ -86,17 +86,17 @@ def record(
     """A run of the targets, all of which pass but what `ends` says; `broken_off` is a tool whose end nobody sees.
     By name of the tools. What there was to tell."""
     view = view_of(root, database)
-    made = plan or project_view.plan(view, targets, values=values or GivenParams())
+    made = plan or project_view.plan_targets(view, targets, values=values or GivenParams())
     recorder = Recorder(made, view.registry, view.project, kind=kind)
     modules = tuple(step.tool.module for step in made.steps)
-    told = [*recorder.take(RunStarted(run=recorder.run, targets=made.words, tools=modules))]
+    told = [*recorder.record(RunStarted(run=recorder.run, targets=made.words, tools=modules))]
     has_failed = False
     try:
         for step in made.steps:
             module, name = step.tool.module, step.tool.name
-            status: Status = "not_run" if has_failed else ends.get(name, "passed")
+            status: ToolStatus = "not_run" if has_failed else ends.get(name, "passed")
             if status not in ("not_run", "blocked"):
-                told += recorder.take(ToolStarted(module=module))
+                told += recorder.record(ToolStarted(module=module))
             if name == broken_off:
                 return told
             has_failed |= status == "failed"
@@ -107,8 +107,8 @@ def record(
                 loaded=loaded.get(name, {}),
                 seen=sights.get(name, Observation()),
             )
-            told += recorder.take(end)
-        told += recorder.take(
+            told += recorder.record(end)
+        told += recorder.record(
             RunFinished(status="failed" if has_failed else "passed", duration=1.0)
         )
     finally:
@@ -128,7 +128,7 @@ def freshnesses(
 ) -> dict[str, Freshness]:
     """By name."""
     left = remaining(root, values, database=database)
-    return {one.rpartition(".")[2]: found for one, found in left.freshnesses().items()}
+    return {one.rpartition(".")[2]: found for one, found in left.freshness().items()}
 
 
 def stale(

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from discover_orch.execution.run_state import Event, RunFinished, ToolFinished, ToolOutput
-from discover_orch.planning.params import GivenParams
+from discover_orch.execution.events import Event, RunFinished, ToolFinished, ToolOutput
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.watch.loop import WatchLoop, WatchOptions
 from discover_orch.watch.request import WatchRequest
 from discover_orch.watch.watch_events import (

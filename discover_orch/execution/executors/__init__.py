@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from discover_orch.execution.run_state import Event
+from discover_orch.execution.events import Event
 from discover_orch.planning.plan import Step
 
 

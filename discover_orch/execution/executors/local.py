@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
@@ -16,10 +16,9 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.execution.supervisor import Event as WorkerEvent
-from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.transcript import Output
-from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import Supervisor, WorkerEvent
+from discover_orch.execution.worker_reader import StepOutput
+from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
@@ -49,9 +48,9 @@ class LocalExecutor:
         self._worker = worker
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
-        self._held: list[RunStep] = []  # those that wait until the one before them has ended
-        self._heard: list[WorkerEvent] = []  # and not yet told
-        self._latest = 0  # the step that began last: gets what is written between steps
+        self._waiting: list[RunStep] = []  # those that wait until the one before them has ended
+        self._events: list[WorkerEvent] = []  # and not yet told
+        self._last_started = 0  # the step that began last: gets what is written between steps
         self._is_interrupted = False
         if worker is not None and not self._is_importing:
             worker.send(prepare)
@@ -59,11 +58,11 @@ class LocalExecutor:
     @property
     def is_idle(self) -> bool:
         worker = self._worker
-        return worker is None or worker.is_over or not (self._is_busy or self._may_begin(worker))
+        return worker is None or worker.is_over or not (self._is_busy or self._can_start(worker))
 
     @property
     def is_over(self) -> bool:
-        return (self._worker is None or self._worker.is_over) and not self._heard
+        return (self._worker is None or self._worker.is_over) and not self._events
 
     def submit(self, step: Step) -> None:
         worker = self._worker
@@ -74,38 +73,38 @@ class LocalExecutor:
         self._steps.append(step)
         order = _order(step, number, worker.failures)
         if self._prepare.raw_output or self._is_importing:
-            self._held.append(order)
+            self._waiting.append(order)
         else:
             worker.send(order)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         if self._worker is None:
             return
-        yield from self._begin_held(self._worker)
-        if not self._heard:  # what whoever stopped listening left is told first
-            self._heard.extend(self._worker.events(timeout, wake))
-        while self._heard:
-            yield from self._translate(self._heard.pop(0), self._worker)
+        yield from self._start_waiting(self._worker)
+        if not self._events:  # what whoever stopped listening left is told first
+            self._events.extend(self._worker.events(timeout, wake))
+        while self._events:
+            yield from self._translate(self._events.pop(0), self._worker)
 
-    def _begin_held(self, worker: Supervisor) -> Iterator[Event]:
+    def _start_waiting(self, worker: Supervisor) -> Iterator[Event]:
         """A tool that writes to the terminal itself is told of before it can: one at a time."""
-        if self._may_begin(worker) and not self._is_busy:
-            order = self._held.pop(0)
+        if self._can_start(worker) and not self._is_busy:
+            order = self._waiting.pop(0)
             yield ToolStarted(module=order.module)
             worker.send(order)
 
-    def _may_begin(self, worker: Supervisor) -> bool:
+    def _can_start(self, worker: Supervisor) -> bool:
         """Whether an order waits, and nothing has happened for which it would be declined."""
-        if worker.is_over or self._is_interrupted or self._is_importing or not self._held:
+        if worker.is_over or self._is_interrupted or self._is_importing or not self._waiting:
             return False
-        return self._held[0].failures == worker.failures
+        return self._waiting[0].failures == worker.failures
 
     @property
     def _is_busy(self) -> bool:
         worker = self._worker
         if worker is None or (self._is_interrupted and self._is_importing):
             return False
-        waits = self._is_importing and bool(self._held)
+        waits = self._is_importing and bool(self._waiting)
         return worker.running is not None or bool(worker.unanswered) or waits
 
     def interrupt(self) -> None:
@@ -135,13 +134,13 @@ class LocalExecutor:
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
         match event:
             case Preloaded() if self._is_importing:
-                yield from self._take_up(event.sentence, worker, is_usable=not event.shadowed)
+                yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
-                self._latest = step
+                self._last_started = step
                 if not self._prepare.raw_output:  # else it has been told already
                     yield ToolStarted(module=self._module(step))
-            case Output(step=number, stream=stream, text=text):
-                step = self._latest if number is None else number
+            case StepOutput(step=number, stream=stream, text=text):
+                step = self._last_started if number is None else number
                 if step < len(self._steps):
                     yield ToolOutput(module=self._module(step), stream=stream, text=text)
             case StepFinished():
@@ -167,24 +166,24 @@ class LocalExecutor:
                 for error in errors:
                     yield RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
             case WorkerDied():
-                yield from self._died(event, worker)
+                yield from self._on_worker_died(event, worker)
             case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
                     yield RunNote(problem=_ending_problem(sentence, threads))
             case _:
                 pass
 
-    def _died(self, event: WorkerDied, worker: Supervisor) -> Iterator[Event]:
+    def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[Event]:
         number = event.step
         sentence = event.sentence
         hint = ""
         if number is None and self._is_importing and not self._is_interrupted:
             message = f"starting from nothing: the spare worker {sentence}"
-            yield from self._take_up(message, worker, is_usable=False)
+            yield from self._end_preload(message, worker, is_usable=False)
             return
         if number is None:
-            waiting = [*worker.unanswered, *(order.step for order in self._held)]
-            self._held.clear()
+            waiting = [*worker.unanswered, *(order.step for order in self._waiting)]
+            self._waiting.clear()
             hint = "resources of orchconf.py may not have been closed"
             if self._is_interrupted:
                 return
@@ -209,7 +208,9 @@ class LocalExecutor:
             error=failure,
         )
 
-    def _take_up(self, sentence: str, worker: Supervisor, *, is_usable: bool) -> Iterator[Event]:
+    def _end_preload(
+        self, sentence: str, worker: Supervisor, *, is_usable: bool
+    ) -> Iterator[Event]:
         """A spare has done its imports, or died of them: its orders go out, to it or to a new worker."""
         self._is_importing = False
         if sentence:
@@ -222,9 +223,9 @@ class LocalExecutor:
             worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
         worker.send(self._prepare)
         if not self._prepare.raw_output:
-            for order in self._held:
+            for order in self._waiting:
                 worker.send(order)
-            self._held.clear()
+            self._waiting.clear()
 
     def _module(self, number: int) -> str:
         return self._steps[number].tool.module

@@ -19,7 +19,7 @@ from discover_orch.cli.console import Console, HungUp
 from discover_orch.cli.show_watch import CLEAR, DisplayOptions, show
 from discover_orch.cli.status_line import WIPE
 from discover_orch.cli.watch_command import read_preload
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     Event,
     RunFinished,
     RunNote,
@@ -31,7 +31,7 @@ from discover_orch.execution.run_state import (
     ToolStarted,
 )
 from discover_orch.model.errors import ExitCode, Failure, Problem
-from discover_orch.planning import project_view
+from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.watch.loop import WatchLoop, WatchOptions
 from discover_orch.watch.request import WatchRequest
@@ -126,8 +126,8 @@ class Shows:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        view = project_view.look(str(root), None, {})
-        self.plan: Plan = project_view.plan(view, [])
+        view = project_reader.read_project(str(root), None, {})
+        self.plan: Plan = project_view.plan_targets(view, [])
         self.names = {step.tool.module: step.tool.name for step in self.plan.steps}
 
     def show(
@@ -256,8 +256,8 @@ def test_imports_ahead_are_told_to_who_wants_to_know(shows: Shows) -> None:
 
 
 def test_a_cold_start_is_told_in_passing(shows: Shows) -> None:
-    said = shows.said(*shows.run(cold="starting from nothing: it died"))
-    assert said.startswith("starting from nothing: it died\n")
+    said = shows.said(*shows.run(cold="cold start: it died"))
+    assert said.startswith("cold start: it died\n")
 
 
 def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:

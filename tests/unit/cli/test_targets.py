@@ -8,7 +8,8 @@ import click
 import pytest
 
 from discover_orch.cli.app import Context
-from discover_orch.cli.targets import TARGETS, no_tools
+from discover_orch.cli.targets import TARGETS
+from discover_orch.model.errors import no_tools
 from tests.support.project_builder import write_files
 
 FILES = {
@@ -106,6 +107,6 @@ def test_a_deleted_current_folder_completes_nothing(
 
 def test_a_project_without_tools_says_what_a_tool_is() -> None:
     problem = no_tools()
-    assert (problem.code, problem.message) == ("no-tools", "no tool was found")
+    assert (problem.code, problem.message) == ("no-tools", "no tools found")
     for word in ("STAGE", "run()", "orch list -v"):
         assert word in problem.hint

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.execution.masking import MASK, SHORTEST, find_pieces, hide, masked
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunFinished,
@@ -19,7 +18,9 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
+from discover_orch.execution.masking import MIN_SECRET_LENGTH, mask_event, mask_text, secret_texts
 from discover_orch.model.errors import Failure, Location, Problem
+from discover_orch.model.tool import MASK
 
 SECRET = "hunter22-hunter22"
 SAID = f"it is {SECRET}!"
@@ -27,7 +28,7 @@ HIDDEN = f"it is {MASK}!"
 
 
 def mask(event: Event) -> Event:
-    return masked(event, (SECRET,))
+    return mask_event(event, (SECRET,))
 
 
 def test_output_is_masked() -> None:
@@ -81,25 +82,25 @@ def test_every_text_of_a_notice_is_masked() -> None:
 )
 def test_what_holds_no_secret_stays_as_it_is(event: Event) -> None:
     assert mask(event) == event
-    assert masked(event, ()) is event
+    assert mask_event(event, ()) is event
 
 
 def test_a_secret_of_several_lines_is_found_line_by_line() -> None:
     key = "-----BEGIN KEY-----\n  MIIEowIBAAKCAQEA  \nxyz\n-----END KEY-----\n"
-    pieces = find_pieces([key])
-    printed = "".join(hide(line, pieces) for line in key.splitlines(keepends=True))
+    pieces = secret_texts([key])
+    printed = "".join(mask_text(line, pieces) for line in key.splitlines(keepends=True))
     assert printed == f"{MASK}\n  {MASK}  \nxyz\n{MASK}\n"
-    assert hide(f"key={key}", pieces) == f"key={MASK}\n"
+    assert mask_text(f"key={key}", pieces) == f"key={MASK}\n"
 
 
 def test_pieces_are_of_eight_characters_or_more_the_longest_first() -> None:
-    found = find_pieces(["short", "12345678", "1234567\n123456789012", "12345678", " padded  "])
+    found = secret_texts(["short", "12345678", "1234567\n123456789012", "12345678", " padded  "])
     assert found == ("1234567\n123456789012", "123456789012", "12345678")
-    assert find_pieces([]) == ()
+    assert secret_texts([]) == ()
 
 
 def test_of_two_secrets_the_longer_is_hidden_whole() -> None:
-    assert hide("12345678-and-more", find_pieces(["12345678", "12345678-and-more"])) == MASK
+    assert mask_text("12345678-and-more", secret_texts(["12345678", "12345678-and-more"])) == MASK
 
 
 words = st.text("abc \n", min_size=1, max_size=20)
@@ -107,17 +108,17 @@ words = st.text("abc \n", min_size=1, max_size=20)
 
 @given(st.lists(words, max_size=4), st.lists(words, max_size=6))
 def test_no_secret_is_left_in_what_was_printed(secrets: list[str], around: list[str]) -> None:
-    pieces = find_pieces(secrets)
+    pieces = secret_texts(secrets)
     text = "".join(part for pair in zip(around, [*secrets, *around], strict=False) for part in pair)
-    hidden = hide(text, pieces)
+    hidden = mask_text(text, pieces)
     assert not any(piece in hidden for piece in pieces)
-    assert all(len(piece) >= SHORTEST for piece in pieces)
+    assert all(len(piece) >= MIN_SECRET_LENGTH for piece in pieces)
     for secret in secrets:
-        if len(secret.strip()) >= SHORTEST:
+        if len(secret.strip()) >= MIN_SECRET_LENGTH:
             assert secret.strip() not in hidden
 
 
 @given(words, st.lists(words, max_size=4))
 def test_text_without_a_secret_is_left_alone(text: str, secrets: list[str]) -> None:
-    pieces = [piece for piece in find_pieces(secrets) if piece not in text]
-    assert hide(text, pieces) == text
+    pieces = [piece for piece in secret_texts(secrets) if piece not in text]
+    assert mask_text(text, pieces) == text

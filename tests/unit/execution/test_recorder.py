@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from discover_orch.execution.events import RunStarted, ToolFinished, ToolOutput, ToolStarted
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolOutput, ToolStarted
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.params import GivenParams, KeyValue
+from discover_orch.planning.arguments import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_log, find_runs, read_record, timestamp
@@ -104,16 +104,16 @@ def test_the_code_of_a_step_is_told_by_its_meaning(root: Path) -> None:
 
 def begin(root: Path) -> Recorder:
     view = view_of(root)
-    return Recorder(project_view.plan(view, ["a"]), view.registry, view.project)
+    return Recorder(project_view.plan_targets(view, ["a"]), view.registry, view.project)
 
 
 def test_what_a_tool_prints_is_in_its_log(root: Path) -> None:
     recorder = begin(root)
-    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
-    recorder.take(ToolStarted(module="src.a"))
-    recorder.take(ToolOutput(module="src.a", stream="stdout", text="one\n"))
-    recorder.take(ToolOutput(module="src.a", stream="stderr", text="two\n"))
-    recorder.take(ToolFinished(module="src.a", status="passed"))
+    recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
+    recorder.record(ToolStarted(module="src.a"))
+    recorder.record(ToolOutput(module="src.a", stream="stdout", text="one\n"))
+    recorder.record(ToolOutput(module="src.a", stream="stderr", text="two\n"))
+    recorder.record(ToolFinished(module="src.a", status="passed"))
     recorder.close()
     path = find_log(str(root), "1", "src.a")
     assert path is not None
@@ -132,8 +132,8 @@ def test_a_run_that_never_began_leaves_no_end(root: Path) -> None:
 def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root: Path) -> None:
     """Whenever the process is killed: the memory is written before the line."""
     recorder = begin(root)
-    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
-    recorder.take(ToolStarted(module="src.a"))
+    recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
+    recorder.record(ToolStarted(module="src.a"))
     wrote: list[bool] = []
     path, journal = root / ".orch/tools/src.a", root / ".orch/runs/1/events.jsonl"
     write, size = Memory.write, len(journal.read_bytes())
@@ -144,7 +144,7 @@ def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Memory, "write", spy)
-        recorder.take(ToolFinished(module="src.a", status="passed", seen=Observation()))
+        recorder.record(ToolFinished(module="src.a", status="passed", seen=Observation()))
     recorder.close()
     assert wrote == [True]
     assert len(journal.read_bytes()) > size
@@ -201,9 +201,9 @@ def test_a_tool_whose_turn_never_came_is_not_written(root: Path, status: str) ->
 
 def test_a_tool_that_crashed_and_told_nothing_is_kept_as_failed(root: Path) -> None:
     recorder = begin(root)
-    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
-    recorder.take(ToolStarted(module="src.a"))
-    recorder.take(ToolFinished(module="src.a", status="failed", seen=None))
+    recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
+    recorder.record(ToolStarted(module="src.a"))
+    recorder.record(ToolFinished(module="src.a", status="failed", seen=None))
     recorder.close()
     assert result(root, "src.a").last.status == "failed"
 
@@ -239,10 +239,10 @@ def test_the_flow_of_a_file_that_is_broken_for_a_while_is_kept_and_of_one_that_i
 
 def test_a_memory_that_is_removed_meanwhile_costs_the_history_and_is_told_once(root: Path) -> None:
     recorder = begin(root)
-    told = [*recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))]
+    told = [*recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))]
     shutil.rmtree(root / ".orch")
-    told += recorder.take(ToolStarted(module="src.a"))
-    told += recorder.take(ToolFinished(module="src.a", status="passed", seen=Observation()))
+    told += recorder.record(ToolStarted(module="src.a"))
+    told += recorder.record(ToolFinished(module="src.a", status="passed", seen=Observation()))
     recorder.close()
     assert [one.code for one in told] == ["memory"]
     assert all(one.severity == "warning" for one in told)

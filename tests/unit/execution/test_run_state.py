@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.run_state import (
-    Run,
+from discover_orch.execution.events import (
     RunNote,
-    Status,
     ToolFinished,
     ToolOutput,
     ToolStarted,
+    ToolStatus,
 )
+from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
 from tests.support.values import make_facts, make_plan, make_registry
 
@@ -34,17 +34,17 @@ def begin(*targets: str, registry: Registry | None = None) -> Run:
 def start(run: Run) -> str:
     module = run.ready()
     assert module is not None
-    run.hand_out(module)
+    run.mark_submitted(module)
     run.apply(ToolStarted(module=module))
     return module
 
 
-def finish(run: Run, module: str, status: Status = "passed") -> None:
+def finish(run: Run, module: str, status: ToolStatus = "passed") -> None:
     run.apply(ToolFinished(module=module, status=status))
 
 
 def ends(run: Run) -> dict[str, str]:
-    return {one.module: one.status for one in run.left_over()}
+    return {one.module: one.status for one in run.unstarted()}
 
 
 def test_tools_run_in_the_order_of_the_plan_and_then_it_is_over() -> None:
@@ -54,7 +54,7 @@ def test_tools_run_in_the_order_of_the_plan_and_then_it_is_over() -> None:
         order.append(start(run))
         finish(run, order[-1])
     assert order == ["e", "a", "c"]
-    assert (run.ready(), run.status, run.left_over()) == (None, "passed", [])
+    assert (run.ready(), run.status, run.unstarted()) == (None, "passed", [])
 
 
 def test_no_more_orders_are_handed_out_than_may_wait() -> None:
@@ -142,7 +142,7 @@ def test_a_tool_that_was_interrupted_for_a_cancel_is_cancelled() -> None:
     first = start(run)
     run.cancel()
     end = ToolFinished(module=first, status="interrupted", duration=0.5)
-    settled = run.settle(end)
+    settled = run.classify(end)
     assert settled == ToolFinished(module=first, status="cancelled", duration=0.5)
     run.apply(settled)
     assert (run.is_interrupted, run.status) == (False, "cancelled")
@@ -151,7 +151,7 @@ def test_a_tool_that_was_interrupted_for_a_cancel_is_cancelled() -> None:
 def test_without_a_cancel_an_interrupted_tool_is_interrupted() -> None:
     run = begin()
     end = ToolFinished(module=start(run), status="interrupted")
-    assert run.settle(end) is end
+    assert run.classify(end) is end
 
 
 def test_an_interrupt_wins_over_a_cancel_whichever_came_first() -> None:
@@ -160,25 +160,25 @@ def test_an_interrupt_wins_over_a_cancel_whichever_came_first() -> None:
         end = ToolFinished(module=start(run), status="interrupted")
         for wish in order.split():
             getattr(run, wish)()
-        assert run.settle(end) is end
+        assert run.classify(end) is end
         run.apply(end)
         assert run.status == "interrupted"
 
 
 def test_what_ends_by_itself_in_a_cancelled_run_has_ended_so() -> None:
-    statuses: tuple[Status, ...] = ("passed", "failed")
+    statuses: tuple[ToolStatus, ...] = ("passed", "failed")
     for status in statuses:
         run = begin()
         end = ToolFinished(module=start(run), status=status)
         run.cancel()
-        assert run.settle(end) is end
+        assert run.classify(end) is end
 
 
 def test_only_ends_of_tools_are_settled() -> None:
     run = begin()
     run.cancel()
     said = ToolOutput(module="a", stream="stdout", text="interrupted")
-    assert run.settle(said) is said
+    assert run.classify(said) is said
 
 
 def test_a_cancel_after_the_last_tool_has_passed_changes_nothing() -> None:

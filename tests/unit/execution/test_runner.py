@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.execution.executors import Executor
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
-    Run,
     RunFinished,
     RunNote,
     RunStarted,
-    Status,
     Ticked,
     ToolFinished,
     ToolOrdered,
     ToolOutput,
     ToolStarted,
+    ToolStatus,
 )
-from discover_orch.execution.runner import TICK, drive
+from discover_orch.execution.executors import Executor
+from discover_orch.execution.run_state import Run
+from discover_orch.execution.runner import TICK, run_steps
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.plan import Plan, Step
 from tests.support.values import make_facts, make_plan, make_registry
@@ -48,7 +48,7 @@ class PlayedExecutor:
         self,
         clock: Clock,
         *,
-        ends: Mapping[str, Status] | None = None,
+        ends: Mapping[str, ToolStatus] | None = None,
         silent: Mapping[str, int] | None = None,
         says: Mapping[str, Sequence[Event]] | None = None,
         crashes: str = "",
@@ -144,7 +144,7 @@ class Interruptions:
     """What the user wishes at which beat."""
 
     wake = 7
-    patience = math.inf
+    poll_interval = math.inf
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Interruptions:
         self._executor, self._clock = executor, clock
         self._wishes = dict(wishes or {})
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         wishes = list(self._wishes.pop(self._executor.beats, ()))
         if "interrupt" in wishes:
             self.signal = 2
@@ -182,7 +182,7 @@ class Played:
         self.executor = PlayedExecutor(clock, **plays)  # type: ignore[arg-type]
         executor: Executor = self.executor
         self.all_events = list(
-            drive(
+            run_steps(
                 make_plan(registry, *(targets or ("a", "b", "c"))),
                 registry,
                 executor,
@@ -406,7 +406,7 @@ def test_who_crashed_could_not_tell_its_time() -> None:
 
 # Whatever happens.
 
-statuses: st.SearchStrategy[Status] = st.sampled_from(["passed", "failed", "interrupted"])
+statuses: st.SearchStrategy[ToolStatus] = st.sampled_from(["passed", "failed", "interrupted"])
 tools = st.sampled_from("abc")
 
 
@@ -421,7 +421,7 @@ tools = st.sampled_from("abc")
 )
 def test_every_tool_ends_once_and_all_is_closed_once(
     starting: int,
-    ends: Mapping[str, Status],
+    ends: Mapping[str, ToolStatus],
     silent: Mapping[str, int],
     wishes: Mapping[int, Sequence[str]],
     closing: int,
@@ -440,7 +440,7 @@ def test_an_empty_plan_is_over_at_once() -> None:
     registry = make_registry()
     clock = Clock()
     executor = PlayedExecutor(clock)
-    events = drive(
+    events = run_steps(
         Plan(), registry, executor, Interruptions(executor, clock), run_id="1", clock=clock
     )
     assert [_short(event) for event in events] == ["start", "run passed"]
@@ -451,7 +451,7 @@ def test_an_order_is_told_before_it_goes_out() -> None:
     registry = make_registry(make_facts("a"))
     clock = Clock()
     executor = PlayedExecutor(clock)
-    events = drive(
+    events = run_steps(
         make_plan(registry),
         registry,
         executor,
@@ -469,7 +469,7 @@ def test_whoever_stops_listening_leaves_the_executor_to_its_owner() -> None:
     registry = make_registry(make_facts("a"))
     clock = Clock()
     executor = PlayedExecutor(clock, silent={"a": 3})
-    events = drive(
+    events = run_steps(
         make_plan(registry),
         registry,
         executor,

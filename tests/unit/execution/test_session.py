@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution import session
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -24,9 +24,9 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.execution.session import STOPPING, Signals
+from discover_orch.execution.session import STOPPING, SignalHandlers
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.planning import project_view
+from discover_orch.planning import project_reader, project_view
 from discover_orch.source.facts import ConfFacts, ResourceFacts
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.protocol import Prepare
@@ -37,11 +37,11 @@ HANDLED = (*STOPPING, signal.SIGTSTP)
 
 
 @pytest.fixture
-def signals() -> Iterator[Signals]:
+def signals() -> Iterator[SignalHandlers]:
     """Where no signal is ignored, as in a terminal; all is put back."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in HANDLED}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    made = Signals()
+    made = SignalHandlers()
     yield made
     made.close()
     for number, handler in before.items():
@@ -53,59 +53,63 @@ def get(*numbers: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def is_awake(signals: Signals) -> bool:
+def is_awake(signals: SignalHandlers) -> bool:
     return bool(select.select([signals.wake], [], [], 0)[0])
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_the_first_signal_interrupts_and_is_remembered(signals: Signals, number: int) -> None:
+def test_the_first_signal_interrupts_and_is_remembered(
+    signals: SignalHandlers, number: int
+) -> None:
     with signals:
-        assert signals.take() == []
+        assert signals.drain() == []
         get(number)
-        assert signals.take() == ["interrupt"]
+        assert signals.drain() == ["interrupt"]
     assert signals.signal == number
 
 
-def test_the_second_kills_whichever_it_is_and_the_first_is_remembered(signals: Signals) -> None:
+def test_the_second_kills_whichever_it_is_and_the_first_is_remembered(
+    signals: SignalHandlers,
+) -> None:
     with signals:
         get(signal.SIGTERM)
-        assert signals.take() == ["interrupt"]
+        assert signals.drain() == ["interrupt"]
         get(signal.SIGINT)
         get(signal.SIGHUP)
-        assert signals.take() == ["kill", "kill"]
+        assert signals.drain() == ["kill", "kill"]
     assert signals.signal == signal.SIGTERM
 
 
-def test_two_that_came_before_anybody_asked_are_both_told(signals: Signals) -> None:
+def test_two_that_came_before_anybody_asked_are_both_told(signals: SignalHandlers) -> None:
     with signals:
         get(signal.SIGINT, signal.SIGINT)
-        assert signals.take() == ["interrupt", "kill"]
+        assert signals.drain() == ["interrupt", "kill"]
 
 
-def test_a_stop_from_the_terminal_is_no_interrupt(signals: Signals) -> None:
+def test_a_stop_from_the_terminal_is_no_interrupt(signals: SignalHandlers) -> None:
     with signals:
         get(signal.SIGTSTP, signal.SIGINT, signal.SIGTSTP)
-        assert signals.take() == ["suspend", "interrupt", "suspend"]
+        assert signals.drain() == ["suspend", "interrupt", "suspend"]
     assert signals.signal == signal.SIGINT
 
 
-def test_a_signal_wakes_whoever_waits_until_it_is_taken(signals: Signals) -> None:
+def test_a_signal_wakes_whoever_waits_until_it_is_taken(signals: SignalHandlers) -> None:
     with signals:
         assert not is_awake(signals)
         get(signal.SIGINT)
         assert is_awake(signals)
-        signals.take()
+        signals.drain()
         assert not is_awake(signals)
 
 
-def test_any_number_of_signals_fits(signals: Signals) -> None:
+def test_any_number_of_signals_fits(signals: SignalHandlers) -> None:
     with signals:
         get(*[signal.SIGINT] * 2000)
-        assert signals.take() == ["interrupt", *["kill"] * 1999]
+        assert signals.drain() == ["interrupt", *["kill"] * 1999]
         assert not is_awake(signals)
 
 
-def test_afterwards_all_is_as_it_was(signals: Signals) -> None:
+def test_afterwards_all_is_as_it_was(signals: SignalHandlers) -> None:
     def handlers() -> list[object]:
         return [signal.getsignal(number) for number in HANDLED]
 
@@ -120,19 +124,19 @@ def test_afterwards_all_is_as_it_was(signals: Signals) -> None:
     assert handlers() == before
 
 
-def test_what_was_to_be_ignored_stays_ignored_but_for_ctrl_c(signals: Signals) -> None:
+def test_what_was_to_be_ignored_stays_ignored_but_for_ctrl_c(signals: SignalHandlers) -> None:
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
     with signals:
         get(signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
-        assert signals.take() == []
+        assert signals.drain() == []
         get(signal.SIGINT)
-        assert signals.take() == ["interrupt"]
+        assert signals.drain() == ["interrupt"]
     assert {signal.getsignal(number) for number in HANDLED} == {signal.SIG_IGN}
 
 
 def test_a_pause_stops_this_process_as_the_terminal_would(
-    signals: Signals, monkeypatch: pytest.MonkeyPatch
+    signals: SignalHandlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
@@ -142,28 +146,28 @@ def test_a_pause_stops_this_process_as_the_terminal_would(
 
 def test_closing_leaves_no_descriptor() -> None:
     before = os.listdir("/dev/fd")
-    Signals().close()
+    SignalHandlers().close()
     assert os.listdir("/dev/fd") == before
 
 
 # The bell.
 
 
-def test_a_bell_wakes_whoever_waits_and_wishes_nothing(signals: Signals) -> None:
+def test_a_bell_wakes_whoever_waits_and_wishes_nothing(signals: SignalHandlers) -> None:
     assert not is_awake(signals)
-    signals.ring()
+    signals.wake_up()
     assert is_awake(signals)
-    assert signals.take() == []
+    assert signals.drain() == []
     assert not is_awake(signals)
     assert signals.signal == 0
 
 
-def test_a_bell_may_be_rung_from_any_thread_as_often_as_one_likes(signals: Signals) -> None:
-    def ring() -> None:
+def test_a_bell_may_be_rung_from_any_thread_as_often_as_one_likes(signals: SignalHandlers) -> None:
+    def wake_up() -> None:
         for _ in range(40_000):  # more than a pipe holds
-            signals.ring()
+            signals.wake_up()
 
-    threads = [threading.Thread(target=ring) for _ in range(3)]
+    threads = [threading.Thread(target=wake_up) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -171,7 +175,7 @@ def test_a_bell_may_be_rung_from_any_thread_as_often_as_one_likes(signals: Signa
     assert is_awake(signals)
     with signals:
         get(signal.SIGINT)  # is not lost though nothing more fits into the pipe
-        assert signals.take() == ["interrupt"]
+        assert signals.drain() == ["interrupt"]
     assert not is_awake(signals)
 
 
@@ -181,16 +185,16 @@ def test_a_bell_may_be_rung_from_any_thread_as_often_as_one_likes(signals: Signa
 class Wishes:
     """Interrupts nothing, unless it is told to at the first chance."""
 
-    patience = math.inf
+    poll_interval = math.inf
     signal = 0
 
     def __init__(self, *wishes: str) -> None:
-        self.wake, self._ring = os.pipe()
+        self.wake, self._wake_writer = os.pipe()
         self._wishes = list(wishes)
         if wishes:
-            os.write(self._ring, b"x")
+            os.write(self._wake_writer, b"x")
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         wishes, self._wishes = self._wishes, []
         if wishes:
             os.read(self.wake, 1)
@@ -201,16 +205,16 @@ class Wishes:
 
     def close(self) -> None:
         os.close(self.wake)
-        os.close(self._ring)
+        os.close(self._wake_writer)
 
 
 def run_watched(root: Path, *wishes: str, warm_worker: Supervisor | None = None) -> list[Event]:
-    view = project_view.look(str(root), None, {})
+    view = project_reader.read_project(str(root), None, {})
     interruptions = Wishes(*wishes)
     try:
         return list(
             session.run_watched(
-                project_view.plan(view, []),
+                project_view.plan_targets(view, []),
                 view.registry,
                 view.project,
                 worker=warm_worker,
@@ -272,8 +276,8 @@ def test_a_run_whose_reader_is_gone_is_interrupted_and_its_history_true(
     project: MakeProject,
 ) -> None:
     root = project({"orch.toml": "", "src/a.py": WRITES})
-    view = project_view.look(str(root), None, {})
-    events = session.run_plan(project_view.plan(view, []), view.registry, view.project)
+    view = project_reader.read_project(str(root), None, {})
+    events = session.run_plan(project_view.plan_targets(view, []), view.registry, view.project)
     while not isinstance(next(events), ToolStarted):
         pass
     events.close()

@@ -1,4 +1,4 @@
-"""What the success of a tool rested on: seen by who asks for it later, and as `SuccessFingerprint` tells it of one run."""
+"""What the success of a tool rested on: seen by who asks for it later, and as `SuccessBuilder` tells it of one run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch.execution import success_fingerprint
+from discover_orch.execution.events import RunStarted, ToolFinished, ToolStarted
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import RunStarted, ToolFinished, ToolStarted
-from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, SuccessFingerprint
+from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, SuccessBuilder
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.params import GivenParams
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.staleness import installed_packages
 from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.file_hashes import FileHashes, hash_file, mark_of
@@ -317,14 +317,14 @@ def test_what_a_later_tool_writes_into_a_glob_of_an_earlier_one_belongs_to_the_l
     write(root, "src/a.py", tool(ORCH=glob))
     write(root, "src/c.py", tool("two", AFTER="b", ORCH=glob))
     view = view_of(root)
-    recorder = Recorder(project_view.plan(view, []), view.registry, view.project)
-    recorder.take(RunStarted(run="1", targets=(), tools=("src.a", "src.b", "src.c")))
+    recorder = Recorder(project_view.plan_targets(view, []), view.registry, view.project)
+    recorder.record(RunStarted(run="1", targets=(), tools=("src.a", "src.b", "src.c")))
     for module in ("src.a", "src.b", "src.c"):
-        recorder.take(ToolStarted(module=module))
+        recorder.record(ToolStarted(module=module))
         if module == "src.b":
             write(root, "data/new.csv")
         sight = Observation(written=("data/new.csv",)) if module == "src.b" else Observation()
-        recorder.take(ToolFinished(module=module, status="passed", seen=sight))
+        recorder.record(ToolFinished(module=module, status="passed", seen=sight))
     recorder.close()
     assert success(root, "src.c").fingerprint.files.keys() == {"data/x.csv", "data/new.csv"}
     found = stale(root)
@@ -383,7 +383,7 @@ def test_a_module_that_no_import_names_is_code_of_the_tool_that_loaded_it(root: 
     assert not any("plugin" in reason for reason in stale(root).get("b", ()))
 
 
-# One run, as `SuccessFingerprint` hears of it.
+# One run, as `SuccessBuilder` hears of it.
 
 
 class Run:
@@ -397,7 +397,7 @@ class Run:
         values: GivenParams | None = None,
     ) -> None:
         view = view_of(root)
-        plan = project_view.plan(view, [], values=values or GivenParams())
+        plan = project_view.plan_targets(view, [], values=values or GivenParams())
         present = CurrentState(view.project, view.registry, Memory(str(root)))
         code = present.read_code(view.registry.order)
         known = {
@@ -408,7 +408,7 @@ class Run:
         }
         self.steps = {step.tool.name: step for step in plan.steps}
         self.hashes = {path: text for one in code.values() for path, text in one.hashes.items()}
-        self.basis = SuccessFingerprint(present, code, known.get)
+        self.basis = SuccessBuilder(present, code, known.get)
         self.changed: list[str] = []
 
     def passes(
@@ -417,9 +417,9 @@ class Run:
         """As the recorder does it: noted, judged, and what it wrote noted."""
         step = self.steps[name]
         event = ToolFinished(module=step.tool.module, status="passed", seen=sight, **end)
-        self.basis.note(event)
-        found, self.changed = self.basis.of(event, step, epoch)
-        self.basis.note_written(sight or Observation())
+        self.basis.add_event(event)
+        found, self.changed = self.basis.build_success(event, step, epoch)
+        self.basis.mark_written(sight or Observation())
         return found
 
     def fails(
@@ -431,7 +431,9 @@ class Run:
         epoch: int = 1,
         number: int = 0,
     ) -> UncertainWrites | None:
-        return self.basis.left(self.steps[name].tool, sight, (2, number), epoch, old)
+        return self.basis.build_uncertain_writes(
+            self.steps[name].tool, sight, (2, number), epoch, old
+        )
 
 
 def test_a_success_is_told_with_its_time_its_parameters_and_its_python(project: Project) -> None:

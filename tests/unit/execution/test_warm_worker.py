@@ -16,10 +16,10 @@ from discover_orch.execution.warm_worker import (
     ClaimedWorker,
     WarmWorker,
     WarmWorkerSpec,
-    close_worker,
+    discard_worker,
     read_installation,
 )
-from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
+from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, StepFinished
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone
@@ -57,7 +57,7 @@ def warm_worker() -> Iterator[NotedSpare]:
 
 
 @pytest.fixture
-def wish(tmp_path: Path) -> Callable[..., WarmWorkerSpec]:
+def spec(tmp_path: Path) -> Callable[..., WarmWorkerSpec]:
     """A wish for these modules, in a project without any."""
 
     def make(
@@ -93,19 +93,19 @@ def finish(worker: Supervisor) -> None:
 
 
 def test_a_spare_has_its_imports_done_and_is_used_once(
-    warm_worker: NotedSpare, wish: MakeWish, tmp_path: Path
+    warm_worker: NotedSpare, spec: MakeWish, tmp_path: Path
 ) -> None:
     (tmp_path / "tool.py").write_text(
         "import sys\nseen = 'decimal' in sys.modules\ndef run(): return {'seen': seen}\n"
     )
-    warm_worker.prepare(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
     warm_worker.until_it_has_spoken()
-    taken = warm_worker.take(wish("decimal"))
+    taken = warm_worker.claim(spec("decimal"))
     assert [(name, wrong) for name, _, wrong in taken.modules] == [("decimal", "")]
     assert taken.sentence == ""
     worker = taken.worker
     assert worker is not None
-    assert warm_worker.take(wish("decimal")) == ClaimedWorker()
+    assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
     worker.send(
         Prepare(root=str(tmp_path), pythonpath=(str(tmp_path),), database="sqlite:///data.db")
     )
@@ -118,35 +118,35 @@ def test_a_spare_has_its_imports_done_and_is_used_once(
 
 
 def test_without_a_spare_a_run_starts_cold_and_nothing_is_said(
-    warm_worker: NotedSpare, wish: MakeWish
+    warm_worker: NotedSpare, spec: MakeWish
 ) -> None:
-    assert warm_worker.take(wish()) == ClaimedWorker()
+    assert warm_worker.claim(spec()) == ClaimedWorker()
 
 
 def test_a_spare_that_has_not_done_yet_is_taken_all_the_same(
-    warm_worker: NotedSpare, wish: MakeWish
+    warm_worker: NotedSpare, spec: MakeWish
 ) -> None:
-    warm_worker.prepare(wish("decimal"))
-    taken = warm_worker.take(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
+    taken = warm_worker.claim(spec("decimal"))
     assert taken.worker is not None
     assert (taken.is_importing, taken.sentence) == (True, "")
     taken.worker.send(Prepare(root="/", pythonpath=(), database=""))
     finish(taken.worker)
 
 
-def test_the_same_wish_again_keeps_the_spare(warm_worker: NotedSpare, wish: MakeWish) -> None:
-    warm_worker.prepare(wish("decimal"))
+def test_the_same_wish_again_keeps_the_spare(warm_worker: NotedSpare, spec: MakeWish) -> None:
+    warm_worker.prepare(spec("decimal"))
     before = warm_worker.pid
-    warm_worker.prepare(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
     assert warm_worker.pid == before
 
 
 def test_another_wish_makes_a_new_one_and_ends_the_old(
-    warm_worker: NotedSpare, wish: MakeWish
+    warm_worker: NotedSpare, spec: MakeWish
 ) -> None:
-    warm_worker.prepare(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
     before = warm_worker.pid
-    warm_worker.prepare(wish("decimal", "fractions"))
+    warm_worker.prepare(spec("decimal", "fractions"))
     assert warm_worker.pid != before
     assert is_gone(before)
 
@@ -158,43 +158,43 @@ def changed(warm_worker: NotedSpare, had: WarmWorkerSpec, wanted: WarmWorkerSpec
     """Why a spare for one wish does not do for another; empty where it does."""
     warm_worker.prepare(had)
     pid = warm_worker.pid
-    taken = warm_worker.take(wanted)
+    taken = warm_worker.claim(wanted)
     if taken.worker is None:
         assert is_gone(pid)
         return taken.sentence
-    close_worker(taken.worker)
+    discard_worker(taken.worker)
     assert taken.sentence == ""
     return ""
 
 
-COLD = "starting from nothing: "
-OTHER = f"{COLD}the tools import other modules than before"
+COLD = "cold start: "
+OTHER = f"{COLD}the imports of the tools have changed"
 CHANGED = f"{COLD}the installed packages have changed"
 
 
-def test_one_that_has_imported_less_fits(warm_worker: NotedSpare, wish: MakeWish) -> None:
-    assert changed(warm_worker, wish("decimal"), wish("decimal", "fractions")) == ""
-    assert changed(warm_worker, wish(), wish("decimal")) == ""
+def test_one_that_has_imported_less_fits(warm_worker: NotedSpare, spec: MakeWish) -> None:
+    assert changed(warm_worker, spec("decimal"), spec("decimal", "fractions")) == ""
+    assert changed(warm_worker, spec(), spec("decimal")) == ""
 
 
-def test_one_that_has_imported_more_does_not(warm_worker: NotedSpare, wish: MakeWish) -> None:
+def test_one_that_has_imported_more_does_not(warm_worker: NotedSpare, spec: MakeWish) -> None:
     """It could hide that an import is missing."""
-    assert changed(warm_worker, wish("decimal", "fractions"), wish("decimal")) == OTHER
+    assert changed(warm_worker, spec("decimal", "fractions"), spec("decimal")) == OTHER
 
 
-def test_other_installed_packages_do_not_fit(warm_worker: NotedSpare, wish: MakeWish) -> None:
-    assert changed(warm_worker, wish("decimal"), wish("decimal", installed="later")) == CHANGED
+def test_other_installed_packages_do_not_fit(warm_worker: NotedSpare, spec: MakeWish) -> None:
+    assert changed(warm_worker, spec("decimal"), spec("decimal", installed="later")) == CHANGED
 
 
-def test_another_pythonpath_or_root_does_not_fit(warm_worker: NotedSpare, wish: MakeWish) -> None:
-    assert changed(warm_worker, wish(), wish(pythonpath=("/x",))) == OTHER
-    elsewhere = replace(wish(), order=replace(wish().order, root="/"))
-    assert changed(NotedSpare(), wish(), elsewhere) == OTHER
+def test_another_pythonpath_or_root_does_not_fit(warm_worker: NotedSpare, spec: MakeWish) -> None:
+    assert changed(warm_worker, spec(), spec(pythonpath=("/x",))) == OTHER
+    elsewhere = replace(spec(), order=replace(spec().order, root="/"))
+    assert changed(NotedSpare(), spec(), elsewhere) == OTHER
 
 
-def test_a_reason_is_told_once(warm_worker: NotedSpare, wish: MakeWish) -> None:
-    assert changed(warm_worker, wish(installed="1"), wish(installed="2")) == CHANGED
-    assert changed(warm_worker, wish(installed="2"), wish(installed="3")) == ""
+def test_a_reason_is_told_once(warm_worker: NotedSpare, spec: MakeWish) -> None:
+    assert changed(warm_worker, spec(installed="1"), spec(installed="2")) == CHANGED
+    assert changed(warm_worker, spec(installed="2"), spec(installed="3")) == ""
     assert not warm_worker.is_there
 
 
@@ -202,12 +202,12 @@ def test_a_reason_is_told_once(warm_worker: NotedSpare, wish: MakeWish) -> None:
 
 
 def test_imports_that_fail_are_told_and_the_spare_serves(
-    warm_worker: NotedSpare, wish: MakeWish, installed: Path
+    warm_worker: NotedSpare, spec: MakeWish, installed: Path
 ) -> None:
     (installed / "bad.py").write_text("1 / 0\n")
-    warm_worker.prepare(wish("bad", "nowhere"))
+    warm_worker.prepare(spec("bad", "nowhere"))
     warm_worker.until_it_has_spoken()
-    taken = warm_worker.take(wish("bad", "nowhere"))
+    taken = warm_worker.claim(spec("bad", "nowhere"))
     wrong = "ZeroDivisionError: division by zero"
     assert taken.sentence == f"could not be imported ahead: bad ({wrong})"
     assert [(name, wrong) for name, _, wrong in taken.modules] == [
@@ -215,7 +215,7 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
         ("nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
     ]
     assert taken.worker is not None
-    close_worker(taken.worker)
+    discard_worker(taken.worker)
 
 
 @pytest.mark.parametrize(
@@ -227,88 +227,88 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
     ],
 )
 def test_a_spare_that_dies_of_its_imports_is_told_once_and_the_next_one_does_without_them(
-    warm_worker: NotedSpare, wish: MakeWish, installed: Path, code: str, end: str
+    warm_worker: NotedSpare, spec: MakeWish, installed: Path, code: str, end: str
 ) -> None:
     (installed / "deadly.py").write_text(f"import os\n{code}\n")
-    warm_worker.prepare(wish("deadly"))
+    warm_worker.prepare(spec("deadly"))
     warm_worker.until_it_is_dead()
-    assert warm_worker.take(wish("deadly")) == ClaimedWorker(
+    assert warm_worker.claim(spec("deadly")) == ClaimedWorker(
         sentence=f"{COLD}the spare worker {end}"
     )
-    warm_worker.prepare(wish("deadly"))
+    warm_worker.prepare(spec("deadly"))
     warm_worker.until_it_has_spoken()
-    taken = warm_worker.take(wish("deadly"))
+    taken = warm_worker.claim(spec("deadly"))
     assert (taken.sentence, taken.modules) == ("", ())
     assert taken.worker is not None
-    close_worker(taken.worker)
+    discard_worker(taken.worker)
 
 
 def test_a_spare_that_somebody_killed_costs_a_cold_start(
-    warm_worker: NotedSpare, wish: MakeWish
+    warm_worker: NotedSpare, spec: MakeWish
 ) -> None:
-    warm_worker.prepare(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
     warm_worker.until_it_has_spoken()
     os.kill(warm_worker.pid, 9)
     warm_worker.until_it_is_dead()
-    assert warm_worker.take(wish("decimal")).worker is None
-    warm_worker.prepare(wish("decimal"))
+    assert warm_worker.claim(spec("decimal")).worker is None
+    warm_worker.prepare(spec("decimal"))
     warm_worker.until_it_has_spoken()
-    taken = warm_worker.take(wish("decimal"))
+    taken = warm_worker.claim(spec("decimal"))
     assert taken.worker is not None
-    close_worker(taken.worker)
+    discard_worker(taken.worker)
 
 
 def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_use(
-    warm_worker: NotedSpare, wish: MakeWish, installed: Path, project: Project
+    warm_worker: NotedSpare, spec: MakeWish, installed: Path, project: Project
 ) -> None:
     (installed / "one.py").write_text("import two\n")
     (installed / "two.py").write_text("")
     src = str(project({"src/two.py": ""}) / "src")
-    warm_worker.prepare(wish("one", pythonpath=(src,)))
+    warm_worker.prepare(spec("one", pythonpath=(src,)))
     pid = warm_worker.pid
     warm_worker.until_it_has_spoken()
-    taken = warm_worker.take(wish("one", pythonpath=(src,)))
+    taken = warm_worker.claim(spec("one", pythonpath=(src,)))
     assert taken.worker is None
     assert taken.sentence == f"{COLD}the project has modules named as installed ones: two"
     assert is_gone(pid)
 
 
 def test_where_no_process_can_be_started_there_is_none(
-    warm_worker: NotedSpare, wish: MakeWish, monkeypatch: pytest.MonkeyPatch
+    warm_worker: NotedSpare, spec: MakeWish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> Supervisor:
         raise OSError("no more processes")
 
     monkeypatch.setattr(Supervisor, "start", fail)
-    warm_worker.prepare(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
     assert not warm_worker.is_there
-    assert warm_worker.take(wish("decimal")) == ClaimedWorker()
+    assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
 
 
 # Its end.
 
 
-def test_closing_leaves_no_process_and_no_descriptor(wish: MakeWish) -> None:
+def test_closing_leaves_no_process_and_no_descriptor(spec: MakeWish) -> None:
     before = sorted(os.listdir("/dev/fd"))
     warm_worker = NotedSpare()
     warm_worker.close()
-    warm_worker.prepare(wish("decimal"))
+    warm_worker.prepare(spec("decimal"))
     pid = warm_worker.pid
     warm_worker.close()
     warm_worker.close()
     assert not os.path.exists(f"/proc/{pid}")
     assert sorted(os.listdir("/dev/fd")) == before
-    assert warm_worker.take(wish("decimal")) == ClaimedWorker()
+    assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
 
 
-def test_closing_ends_what_an_import_has_started(wish: MakeWish, installed: Path) -> None:
+def test_closing_ends_what_an_import_has_started(spec: MakeWish, installed: Path) -> None:
     (installed / "starts.py").write_text(
         "import subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "open('child', 'w').write(str(child.pid))\n"
     )
     warm_worker = NotedSpare()
-    made = wish("starts")
+    made = spec("starts")
     warm_worker.prepare(made)
     warm_worker.until_it_has_spoken()
     child = int((Path(made.order.root) / "child").read_text())
@@ -317,14 +317,14 @@ def test_closing_ends_what_an_import_has_started(wish: MakeWish, installed: Path
 
 
 def test_a_spare_in_the_middle_of_an_endless_import_can_be_closed(
-    wish: MakeWish, installed: Path
+    spec: MakeWish, installed: Path
 ) -> None:
     (installed / "endless.py").write_text(
         "import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "os.mkfifo('gate')\nopen('gate')\n"
     )
     warm_worker = NotedSpare()
-    warm_worker.prepare(wish("endless"))
+    warm_worker.prepare(spec("endless"))
     pid = warm_worker.pid
     warm_worker.close()
     assert is_gone(pid)

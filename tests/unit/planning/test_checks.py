@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import pytest
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.planning.checks import OWN_OPTIONS, review
+from discover_orch.planning.checks import OWN_OPTIONS, check_registry
 from tests.support.values import make_argument, make_facts, make_project, make_registry
 
 
 def find_warnings(registry: Registry, table: Mapping[str, object] | None = None) -> list[str]:
-    found = review(registry, make_project(table))
+    found = check_registry(registry, make_project(table))
     assert {problem.severity for problem in found} <= {"warning"}
     return [f"{problem.location or '-'}: {problem.message}" for problem in found]
 
@@ -34,7 +34,7 @@ def test_a_parameter_with_the_name_of_an_own_option_is_told() -> None:
     assert "output" in OWN_OPTIONS
     registry = make_registry(make_facts("a", arguments=[make_argument("output")]))
     assert find_warnings(registry) == [
-        "a.py:3: parameter output of a has the name of an option of orch run"
+        "a.py:3: parameter output of a has the same name as an option of orch run"
     ]
 
 
@@ -51,16 +51,16 @@ def test_a_flag_here_and_a_value_there_is_told_once() -> None:
 
 def test_a_module_that_hides_the_standard_library_is_told() -> None:
     assert find_warnings(make_registry(make_facts("platform"), make_facts("src.json"))) == [
-        'platform.py:3: "platform" hides the module platform of the standard library'
+        'platform.py:3: "platform" hides the standard library module platform'
     ]
 
 
 @pytest.mark.parametrize(
     ("params", "start"),
     [
-        ({"sinc": 1}, '-: no tool takes the parameter "sinc" of the configuration'),
-        ({"prase": {"since": 1}}, "-: [tool.orch.params.prase] names no tool"),
-        ({"parse": {"sinc": 1}}, 'src/parse.py:3: parse takes no parameter "sinc", though the '),
+        ({"sinc": 1}, '-: no tool has a parameter "sinc", which the configuration sets'),
+        ({"prase": {"since": 1}}, "-: [tool.orch.params.prase] does not name a tool"),
+        ({"parse": {"sinc": 1}}, 'src/parse.py:3: parse has no parameter "sinc", which the '),
     ],
 )
 def test_a_configured_parameter_that_nobody_takes_is_told(
@@ -74,15 +74,15 @@ def test_a_configured_parameter_that_nobody_takes_is_told(
 def test_parameters_of_an_ambiguous_word_are_told() -> None:
     facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
     assert find_warnings(make_registry(*facts), {"params": {"parse": {"x": 1}}}) == [
-        "-: [tool.orch.params.parse] could mean several tools"
+        "-: [tool.orch.params.parse] matches several tools"
     ]
 
 
 def test_kwargs_take_what_p_gives_and_nothing_of_the_configuration() -> None:
     registry = make_registry(make_facts("a", takes_extra=True))
     assert find_warnings(registry, {"params": {"anything": 1, "a": {"more": 2}}}) == [
-        '-: no tool takes the parameter "anything" of the configuration',
-        'a.py:3: a takes no parameter "more", though the configuration sets it',
+        '-: no tool has a parameter "anything", which the configuration sets',
+        'a.py:3: a has no parameter "more", which the configuration sets',
     ]
 
 
@@ -94,15 +94,15 @@ def test_parameters_of_a_tool_with_a_problem_are_no_doubt() -> None:
 def test_a_group_that_names_nothing_is_told() -> None:
     registry = make_registry(make_facts("a"), groups={"nightly": ["ingst", "a"]})
     assert find_warnings(registry) == [
-        '-: group "nightly" names "ingst", which is neither a stage nor a tool'
+        '-: group "nightly" contains "ingst", which is neither a stage nor a tool'
     ]
 
 
 def test_a_configured_stage_without_tools_is_told_with_the_likely_slip() -> None:
     registry = make_registry(make_facts("a", "ingst"), stages=("ingest",))
-    (problem,) = review(registry, make_project({"stages": ["ingest"]}))
-    assert problem.message == 'stage "ingest" is configured and has no tool'
-    assert problem.hint == 'the tools say "ingst"'
+    (problem,) = check_registry(registry, make_project({"stages": ["ingest"]}))
+    assert problem.message == 'stage "ingest" is configured but has no tools'
+    assert problem.hint == 'did you mean "ingst"?'
 
 
 def test_the_options_of_orchs_own_are_those_of_run() -> None:

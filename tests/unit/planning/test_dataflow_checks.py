@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from discover_orch.discovery.registry import build_registry
 from discover_orch.model.dataflow import Dataflow, merge
-from discover_orch.planning.dataflow_checks import review_flow
+from discover_orch.planning.dataflow_checks import check_dataflow
 from discover_orch.source.facts import ModuleFacts, Scan
 from tests.support.values import make_facts, make_project, said
 
@@ -12,7 +12,7 @@ from tests.support.values import make_facts, make_project, said
 def seen(*facts: ModuleFacts, **flows: Dataflow) -> list[str]:
     """The doubts about tools that were seen to do this; each with its hint. Stages go by name."""
     scan = Scan(modules=facts)
-    return said(tuple(review_flow(build_registry(scan, make_project(), flows))))
+    return said(tuple(check_dataflow(build_registry(scan, make_project(), flows))))
 
 
 def test_a_file_that_is_read_before_it_is_written_is_told() -> None:
@@ -27,7 +27,7 @@ def test_a_file_that_is_read_before_it_is_written_is_told() -> None:
 def test_files_that_two_update_in_place_are_told_once() -> None:
     both = {"inputs": "x", "outputs": "x"}
     (line,) = seen(make_facts("a", orch=both), make_facts("b", orch=both))
-    assert line.startswith("b.py:3: a and b both update x: their order is AFTER or the module path")
+    assert line.startswith("b.py:3: a and b both update x, but their order is not declared")
 
 
 def test_a_file_that_one_tool_updates_in_place_is_no_doubt() -> None:
@@ -41,8 +41,8 @@ def test_a_table_that_is_read_before_it_is_written_is_told_once_of_two_tools() -
         a=Dataflow(tables_read=("raw", "more"), reads=("raw.csv",)),
         b=Dataflow(tables_written=("raw", "more"), writes=("raw.csv",)),
     ) == [
-        "a.py:3: a reads raw.csv before b writes it (move a to a later stage, or b to an earlier one; "
-        "or leave it, if a means what the run before has left)"
+        "a.py:3: a reads raw.csv before b writes it (move a to a later stage or b to an earlier one; "
+        "fine if a is meant to read what the previous run left)"
     ]
 
 
@@ -65,8 +65,8 @@ def test_an_after_that_the_data_contradicts_is_told_where_it_stands() -> None:
         a=Dataflow(tables_written=("t",)),
         b=Dataflow(tables_read=("t",)),
     ) == [
-        "a.py:3: AFTER of a names b, which reads the table t, which a writes "
-        "(fine if b means what the run before has left; else turn the AFTER round)"
+        "a.py:3: a runs after b because of its AFTER, but b reads the table t, which a writes "
+        "(fine if b is meant to read what the previous run left; otherwise swap the AFTER)"
     ]
 
 
@@ -78,8 +78,8 @@ def test_an_after_that_contradicts_the_data_over_a_third_tool_is_told_of_the_rea
         a=Dataflow(tables_written=("t",)),
         b=Dataflow(tables_read=("t",)),
     ) == [
-        "b.py:3: b reads the table t before a writes it (the AFTER of others puts b first: take one of "
-        "them away; or leave it, if b means what the run before has left)"
+        "b.py:3: b reads the table t before a writes it (the AFTER of other tools puts b first: "
+        "remove one of them; fine if b is meant to read what the previous run left)"
     ]
 
 
@@ -92,8 +92,8 @@ def test_data_that_goes_round_over_several_tools_is_told_where_it_is_cut() -> No
         b=Dataflow(tables_read=("x",), tables_written=("y",)),
         c=Dataflow(tables_read=("y",), tables_written=("z",)),
     ) == [
-        'a.py:3: a reads the table z before c writes it (say AFTER = "c" in a; '
-        "or leave it, if a means what the run before has left)"
+        'a.py:3: a reads the table z before c writes it (add AFTER = "c" to a; '
+        "fine if a is meant to read what the previous run left)"
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_tool_that_says_it_is_independent_and_is_not_is_told() -> None:
     flows = {"a": Dataflow(tables_read=("t",)), "b": Dataflow(tables_written=("t",))}
     assert seen(make_facts("a", after=()), make_facts("b"), **flows) == [
         "a.py:3: a has AFTER = (), but reads the table t, which b writes "
-        '(say AFTER = "b", or take AFTER away: it runs after b all the same)'
+        '(use AFTER = "b" or remove AFTER: it runs after b anyway)'
     ]
     assert seen(make_facts("a"), make_facts("b"), **flows) == []
     assert (
@@ -120,8 +120,8 @@ UPDATE = Dataflow(tables_read=("records",), tables_written=("records",))
 def test_updates_of_one_table_whose_order_nobody_decided_are_one_doubt() -> None:
     facts = [make_facts(module) for module in "abc"]
     assert seen(*facts, a=UPDATE, b=UPDATE, c=UPDATE) == [
-        "c.py:3: a, b and c all update the table records: their order is AFTER or the module path "
-        '(say which of them is first, for example AFTER = "a")'
+        "c.py:3: a, b and c all update the table records, but their order is not declared "
+        '(declare which runs first, for example with AFTER = "a")'
     ]
 
 
@@ -140,7 +140,7 @@ def test_a_table_with_several_writers_is_one_doubt_that_names_them() -> None:
     write = Dataflow(tables_written=("log", "more"))
     assert seen(*facts[:2], a=write, b=write) == [
         "b.py:3: a and b both write the table log and the table more "
-        "(fine where each adds to it; else let each write one of its own)"
+        "(fine if each adds to it; otherwise let each write its own)"
     ]
     (line,) = seen(*facts, **dict.fromkeys("abcdefg", write))
     assert line.startswith("b.py:3: a, b, c, d and 3 others all write the table log and the table")

@@ -10,8 +10,8 @@ import pytest
 from discover_orch.model.errors import DiscoveryError, UsageError
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import find_record
-from discover_orch.planning.params import GivenParams
+from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.incremental import find_run_to_resume
 from discover_orch.planning.plan import Plan
 from tests.conftest import Project
 from tests.support.journals import whole_run
@@ -52,10 +52,10 @@ FLOWS = {
 }
 
 
-def only_stale(root: Path, *targets: str, values: GivenParams | None = None) -> Plan:
+def keep_stale(root: Path, *targets: str, values: GivenParams | None = None) -> Plan:
     view = view_of(root)
-    plan = project_view.plan(view, targets, values=values or GivenParams())
-    return remaining(root, values).only_stale(plan)
+    plan = project_view.plan_targets(view, targets, values=values or GivenParams())
+    return remaining(root, values).keep_stale(plan)
 
 
 def names(plan: Plan) -> list[str]:
@@ -66,7 +66,7 @@ def names(plan: Plan) -> list[str]:
 
 
 def test_before_the_first_run_everything_is_left(root: Path) -> None:
-    plan = only_stale(root)
+    plan = keep_stale(root)
     assert names(plan) == ["a", "c", "b", "d"]
     assert {step.reason for step in plan.steps} == {"never ran"}
     assert plan.intro == "4 of 4 tools are stale"
@@ -75,7 +75,7 @@ def test_before_the_first_run_everything_is_left(root: Path) -> None:
 
 def test_where_all_is_fresh_nothing_is_left(root: Path) -> None:
     record(root, FLOWS)
-    plan = only_stale(root)
+    plan = keep_stale(root)
     assert (plan.steps, plan.intro, plan.warnings) == ((), "", ())
     assert [one.name for one in plan.fresh] == ["a", "c", "b", "d"]
 
@@ -83,7 +83,7 @@ def test_where_all_is_fresh_nothing_is_left(root: Path) -> None:
 def test_what_is_stale_is_left_with_what_is_downstream_of_it(root: Path) -> None:
     record(root, FLOWS)
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
-    plan = only_stale(root)
+    plan = keep_stale(root)
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
         ("a", "src/a.py changed"),
         ("b", "upstream a is stale (table ta)"),
@@ -96,7 +96,7 @@ def test_what_is_stale_is_left_with_what_is_downstream_of_it(root: Path) -> None
 def test_steps_wait_for_none_that_do_not_run(root: Path) -> None:
     record(root, FLOWS)
     (root / "src/b.py").write_text(tool("two", AFTER=(), run=CHANGED))
-    (step,) = only_stale(root).steps
+    (step,) = keep_stale(root).steps
     assert step.after == ()
 
 
@@ -105,56 +105,61 @@ def test_downstream_of_what_is_stale_is_looked_for_within_the_targets_and_upstre
 ) -> None:
     record(root, FLOWS)
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
-    plan = only_stale(root, "b", "c")
+    plan = keep_stale(root, "b", "c")
     assert names(plan) == []
     (warning,) = plan.warnings
-    assert warning.message == "a is upstream of what was asked for, and stale: src/a.py changed"
+    assert (
+        warning.message
+        == "a is upstream of the targets and stale, but does not run: src/a.py changed"
+    )
     assert "+" in warning.hint
-    assert only_stale(root, "c").warnings == ()
-    assert only_stale(root, "+b").warnings == ()
+    assert keep_stale(root, "c").warnings == ()
+    assert keep_stale(root, "+b").warnings == ()
 
 
 def test_parameters_are_compared_with_what_this_command_line_passes(root: Path) -> None:
     (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
     given = GivenParams(options={"since": ("2024",)})
     record(root, FLOWS, values=given)
-    assert names(only_stale(root, values=given)) == []
-    assert names(only_stale(root)) == ["a", "b"]
-    (step, _) = only_stale(root).steps
+    assert names(keep_stale(root, values=given)) == []
+    assert names(keep_stale(root)) == ["a", "b"]
+    (step, _) = keep_stale(root).steps
     assert step.reason == "--since was 2024, is not given"
 
 
 # Going on with a run.
 
 
-def resumed(root: Path, run: str | None = None, values: GivenParams | None = None) -> Plan:
-    return remaining(root, values).resumed(find_record(str(root), run))
+def build_resumed_plan(
+    root: Path, run: str | None = None, values: GivenParams | None = None
+) -> Plan:
+    return remaining(root, values).build_resumed_plan(find_run_to_resume(str(root), run))
 
 
 def test_where_no_run_was_broken_off_there_is_nothing_to_resume(root: Path) -> None:
-    assert resumed(root).intro.startswith("nothing to resume")
+    assert build_resumed_plan(root).intro.startswith("nothing to resume")
     record(root, FLOWS)
-    plan = resumed(root)
+    plan = build_resumed_plan(root)
     assert (plan.steps, plan.intro[:17]) == ((), "nothing to resume")
 
 
 def test_a_failed_run_goes_on_where_it_failed_also_when_it_fails_again(root: Path) -> None:
     record(root, FLOWS, ends={"b": "failed"})
-    plan = resumed(root)
+    plan = build_resumed_plan(root)
     assert names(plan) == ["b", "d"]
     record(root, FLOWS, plan=plan, ends={"d": "failed"})
-    again = resumed(root)
+    again = build_resumed_plan(root)
     assert (names(again), again.resumes) == (["d"], "2")
     assert [step.tool.name for step in again.whole] == ["a", "c", "b", "d"]
     record(root, FLOWS, plan=again)
-    assert resumed(root).steps == ()
-    assert find_record(str(root), None) is None
+    assert build_resumed_plan(root).steps == ()
+    assert find_run_to_resume(str(root), None) is None
     assert stale(root) == {}
 
 
 def test_a_run_that_was_killed_goes_on_with_the_tool_whose_end_nobody_knows(root: Path) -> None:
     record(root, FLOWS, broken_off="c")
-    assert names(resumed(root)) == ["c", "b", "d"]
+    assert names(build_resumed_plan(root)) == ["c", "b", "d"]
 
 
 def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None:
@@ -162,10 +167,10 @@ def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None
     (root / "src/b.py").write_text(tool("two", AFTER=(), run=SINCE))
     values = GivenParams(options={"since": ("2024",)})
     record(root, FLOWS, values=values, ends={"b": "failed"})
-    plan = resumed(root)
+    plan = build_resumed_plan(root)
     assert names(plan) == ["b", "d"]
     assert [bound.texts for bound in plan.steps[0].arguments] == [("2024",)]
-    plan = resumed(root, values=GivenParams(options={"since": ("2025",)}))
+    plan = build_resumed_plan(root, values=GivenParams(options={"since": ("2025",)}))
     assert names(plan) == ["a", "b", "d"]
     assert "a (--since was 2024, is 2025)" in plan.intro
 
@@ -175,59 +180,59 @@ def test_what_passed_and_is_stale_by_now_goes_first_with_what_is_downstream_of_i
 ) -> None:
     record(root, FLOWS, ends={"d": "failed"})
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
-    plan = resumed(root)
+    plan = build_resumed_plan(root)
     assert names(plan) == ["a", "b", "d"]
     assert "a (src/a.py changed); b (upstream a is stale (table ta))" in plan.intro
     record(root, FLOWS, plan=plan, ends={"a": "failed"})
-    assert names(resumed(root)) == ["a", "b", "d"]
+    assert names(build_resumed_plan(root)) == ["a", "b", "d"]
 
 
 def test_a_tool_that_is_gone_is_left_out_and_a_broken_one_refuses(root: Path) -> None:
     record(root, FLOWS, ends={"b": "failed"})
     (root / "src/d.py").unlink()
-    plan = resumed(root)
+    plan = build_resumed_plan(root)
     assert names(plan) == ["b"]
-    assert ["d was in run 1" in one.message for one in plan.warnings] == [True]
+    assert [one.message.partition(":")[0] for one in plan.warnings] == ["d is left out"]
     (root / "src/b.py").write_text("STAGE = 'two'\ndef run(:\n")
     with pytest.raises(DiscoveryError):
-        resumed(root)
+        build_resumed_plan(root)
 
 
 def test_a_run_can_be_named(root: Path) -> None:
     record(root, FLOWS, ends={"b": "failed"})
     record(root, FLOWS, ends={"c": "failed"})
-    plan = resumed(root, "1")
+    plan = build_resumed_plan(root, "1")
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
-        ("c", "passed in run 1, and is stale: failed (run 2)"),
+        ("c", "passed in run 1 but is stale: failed (run 2)"),
         ("b", "failed in run 1"),
         ("d", "not run in run 1"),
     ]
-    assert resumed(root).steps[0].reason == "failed in run 2"
+    assert build_resumed_plan(root).steps[0].reason == "failed in run 2"
 
 
 @pytest.mark.parametrize("run", ["3", "0", "x", "../1", "01", ""])
 def test_a_run_that_is_not_there_is_refused(root: Path, run: str) -> None:
     record(root)
     with pytest.raises(UsageError) as caught:
-        find_record(str(root), run)
-    assert caught.value.problems[0].message == f"there is no run {run}"
+        find_run_to_resume(str(root), run)
+    assert caught.value.problems[0].message == f"run {run} does not exist"
 
 
 def test_a_run_of_a_watch_is_not_resumed(root: Path) -> None:
     record(root, FLOWS, ends={"b": "failed"})
     record(root, FLOWS, ends={"b": "failed"}, kind="watch")
-    found = find_record(str(root), None)
+    found = find_run_to_resume(str(root), None)
     assert found is not None
     assert found.run == "1"
     with pytest.raises(UsageError):
-        find_record(str(root), "2")
+        find_run_to_resume(str(root), "2")
 
 
 def test_a_run_that_passed_has_nothing_left(root: Path) -> None:
     record(root, FLOWS)
-    plan = resumed(root, "1")
+    plan = build_resumed_plan(root, "1")
     assert plan.steps == ()
-    assert plan.intro.endswith("nothing is left to run")
+    assert plan.intro == "nothing left to run: 4 tools passed in run 1"
 
 
 def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path) -> None:
@@ -237,7 +242,7 @@ def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path
     damaged = whole_run(root, ends={"parse": {"status": "failed"}})
     (root / ".orch/runs" / damaged / "events.jsonl").write_bytes(b"{}\n" * 9)
     os.mkdir(root / ".orch/runs/99")
-    found = find_record(str(root), None)
+    found = find_run_to_resume(str(root), None)
     assert found is not None
     assert found.run == "1"
 
@@ -247,7 +252,7 @@ def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path
 
 def accept(root: Path, *targets: str, values: GivenParams | None = None) -> bool:
     view = view_of(root)
-    plan = project_view.plan(view, targets, values=values or GivenParams())
+    plan = project_view.plan_targets(view, targets, values=values or GivenParams())
     return remaining(root, values).accept(plan)
 
 
@@ -346,7 +351,7 @@ def test_looking_writes_no_result(root: Path) -> None:
     record(root, FLOWS)
     before = {p.name: p.read_bytes() for p in (root / ".orch/tools").iterdir()}
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
-    only_stale(root)
-    resumed(root)
+    keep_stale(root)
+    build_resumed_plan(root)
     stale(root)
     assert {p.name: p.read_bytes() for p in (root / ".orch/tools").iterdir()} == before

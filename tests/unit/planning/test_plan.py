@@ -9,8 +9,9 @@ import pytest
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import UsageError
-from discover_orch.planning.params import GivenParams, KeyValue
-from discover_orch.planning.plan import MASK, Plan, Step
+from discover_orch.model.tool import MASK
+from discover_orch.planning.arguments import GivenParams, KeyValue
+from discover_orch.planning.plan import Plan, Step
 from tests.support.values import (
     make_argument,
     make_facts,
@@ -96,34 +97,34 @@ def test_a_tool_of_several_stages_runs_for_the_one_that_was_named(word: str) -> 
         (
             (),
             [
-                "fetch: everything was asked for",
-                "parse: everything was asked for",
-                "draw: everything was asked for",
+                "fetch: all tools were selected",
+                "parse: all tools were selected",
+                "draw: all tools were selected",
             ],
         ),
-        (("render",), ["draw: of stage render"]),
-        (("stage:render",), ["draw: of stage render"]),
-        (("draw",), ["draw: named"]),
-        (("src/draw.py",), ["draw: named"]),
-        (("nightly",), ["parse: of group nightly", "draw: of group nightly"]),
-        (("wide",), ["fetch: of group wide", "parse: of group wide"]),
-        (("+parse",), ["fetch: upstream of parse", "parse: named by +parse"]),
-        (("parse+",), ["parse: named by parse+", "draw: downstream of parse"]),
+        (("render",), ["draw: in stage render"]),
+        (("stage:render",), ["draw: in stage render"]),
+        (("draw",), ["draw: selected by name"]),
+        (("src/draw.py",), ["draw: selected by name"]),
+        (("nightly",), ["parse: in group nightly", "draw: in group nightly"]),
+        (("wide",), ["fetch: in group wide", "parse: in group wide"]),
+        (("+parse",), ["fetch: upstream of parse", "parse: selected by +parse"]),
+        (("parse+",), ["parse: selected by parse+", "draw: downstream of parse"]),
         (
             ("+stage:render",),
-            ["fetch: upstream of render", "parse: upstream of render", "draw: of stage render"],
+            ["fetch: upstream of render", "parse: upstream of render", "draw: in stage render"],
         ),
         (
             ("+src/parse.py+",),
             [
                 "fetch: upstream of src/parse.py",
-                "parse: named by +src/parse.py+",
+                "parse: selected by +src/parse.py+",
                 "draw: downstream of src/parse.py",
             ],
         ),
         (
             ("+nightly",),
-            ["fetch: upstream of nightly", "parse: of group nightly", "draw: of group nightly"],
+            ["fetch: upstream of nightly", "parse: in group nightly", "draw: in group nightly"],
         ),
     ],
 )
@@ -136,8 +137,8 @@ def test_a_typed_order_against_after_stands_with_a_warning() -> None:
     assert [one.tool.name for one in plan.steps] == ["parse", "fetch"]
     assert step(plan, "parse").after == ()
     assert said(plan.warnings) == [
-        "src/parse.py:3: parse runs before fetch, though its AFTER says otherwise"
-        " (the order that you typed stands)"
+        "src/parse.py:3: parse runs before fetch, although its AFTER names fetch"
+        " (targets run in the order in which you typed them)"
     ]
     assert [one.severity for one in plan.warnings] == ["warning"]
     assert make_plan(sample(), "draw", "fetch", "parse").warnings == ()
@@ -183,8 +184,8 @@ def test_each_tool_converts_a_shared_parameter_by_its_own_annotation() -> None:
     )
     values = GivenParams(options={"size": ("1.5",)})
     assert wrong(registry=registry, values=values) == [
-        "a.py:3: --size of a: '1.5' is not a whole number"
-        " (its type in run() is int; the value came from --size)"
+        "a.py:3: invalid --size for a: '1.5' is not a whole number"
+        " (its type in run() is int; the value comes from --size)"
     ]
 
 
@@ -192,9 +193,9 @@ def test_every_wrong_value_is_told_before_anything_starts() -> None:
     project = make_project({"params": {"since": "soon"}}, ORCH_PARAM_LIMIT="x")
     lines = wrong(project=project, values=pairs("zzz=1", "fetch.zzz=1"))
     assert [line.partition(" (")[0] for line in lines] == [
-        '-: no selected tool takes "zzz"',
-        "src/fetch.py:3: --limit of fetch: 'x' is not a whole number",
-        "src/parse.py:3: --since of parse: 'soon' is not a date like 2024-01-31",
+        '-: no selected tool has a parameter "zzz"',
+        "src/fetch.py:3: invalid --limit for fetch: 'x' is not a whole number",
+        "src/parse.py:3: invalid --since for parse: 'soon' is not a date like 2024-01-31",
     ]
 
 
@@ -202,7 +203,7 @@ def test_a_required_parameter_that_is_missing_refuses_the_run() -> None:
     need = make_argument("since", "date", default_source=None)
     registry = make_registry(make_facts("a", arguments=[need]), make_facts("b"))
     (line,) = wrong(registry=registry)
-    assert line.startswith("a.py:3: a needs --since (date) (give --since VALUE or -p since=VALUE")
+    assert line.startswith("a.py:3: a requires --since (date) (add --since VALUE or -p since=VALUE")
     assert make_plan(registry, "b").steps
     assert make_plan(registry, project=make_project(ORCH_PARAM_SINCE="2024-01-31")).steps
 
@@ -210,7 +211,9 @@ def test_a_required_parameter_that_is_missing_refuses_the_run() -> None:
 @pytest.mark.parametrize("texts", [[], ["2024-01-31", "2024-02-01"]])
 def test_a_list_in_the_configuration_is_no_value_for_a_single_parameter(texts: list[str]) -> None:
     (line,) = wrong("parse", project=make_project({"params": {"since": texts}}))
-    assert line.startswith("src/parse.py:3: --since of parse: a list was given, and one value is")
+    assert line.startswith(
+        "src/parse.py:3: invalid --since for parse: expected one value, got a list"
+    )
 
 
 def test_a_list_in_the_configuration_may_be_empty() -> None:
@@ -236,7 +239,7 @@ def test_kwargs_receive_what_the_tool_does_not_name() -> None:
 
 def test_kwargs_never_receive_a_resource() -> None:
     (line,) = wrong("draw", values=pairs("conn=x"))
-    assert line.startswith('-: no selected tool takes "conn" (given with -p)')
+    assert line.startswith('-: no selected tool has a parameter "conn" (from -p)')
 
 
 @pytest.mark.parametrize(
@@ -245,21 +248,25 @@ def test_kwargs_never_receive_a_resource() -> None:
         (
             "parse",
             "sicne=1",
-            '-: no selected tool takes "sicne" (given with -p) (did you mean "since"?)',
+            '-: no selected tool has a parameter "sicne" (from -p) (did you mean "since"?)',
         ),
         (
             "parse",
             "parse.sicne=1",
-            '-: no selected tool takes "sicne" (given with -p) (did you mean "since"?)',
+            '-: no selected tool has a parameter "sicne" (from -p) (did you mean "since"?)',
         ),
         (
             "parse",
             "limit=1",
-            '-: no selected tool takes "limit" (given with -p)'
-            " (fetch would take it: add it to the targets)",
+            '-: no selected tool has a parameter "limit" (from -p)'
+            " (fetch has it: add it to the targets)",
         ),
-        ("parse", "fetch.limit=1", '-: -p fetch.limit: "fetch" is not among the selected tools'),
-        ("parse", "prase.since=1", '-: -p prase.since: "prase" is no tool (did you mean "parse"?)'),
+        ("parse", "fetch.limit=1", '-: -p fetch.limit: "fetch" is not a selected tool'),
+        (
+            "parse",
+            "prase.since=1",
+            '-: -p prase.since: "prase" is not a tool (did you mean "parse"?)',
+        ),
     ],
 )
 def test_a_pair_that_reaches_nobody_is_an_error(targets: str, pair: str, line: str) -> None:
@@ -270,7 +277,7 @@ def test_a_pair_that_reaches_nobody_is_an_error(targets: str, pair: str, line: s
 def test_a_pair_for_an_ambiguous_tool_lists_the_candidates() -> None:
     facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
     assert wrong(registry=make_registry(*facts), values=pairs("parse.x=1")) == [
-        '-: -p parse.x: "parse" could be several tools (write one of a.parse, b.parse)'
+        '-: -p parse.x: "parse" matches several tools (use one of a.parse, b.parse)'
     ]
 
 
@@ -288,7 +295,7 @@ def test_a_secret_is_masked_and_known_to_whoever_shows_output() -> None:
     plan = make_plan(registry, values=values)
     shown = {one.param.name: one.shown for one in plan.steps[0].arguments}
     assert shown == {"api_token": MASK, "name": "not a secret"}
-    assert set(plan.secrets) == {"long enough", "also long", "from-source"}
+    assert set(plan.secrets) == {"long enough", "also long", "short", "from-source"}
 
 
 def test_a_secret_that_does_not_convert_is_not_told() -> None:

@@ -13,10 +13,11 @@ import pytest
 from discover_orch import __version__
 from discover_orch.discovery.listing_cache import is_unchanged, read_document, read_summary
 from discover_orch.model.errors import DiscoveryError, EmptyError, ProjectError, UsageError
-from discover_orch.planning import project_view
-from discover_orch.planning.params import GivenParams
-from discover_orch.planning.plan import MASK
-from discover_orch.planning.project_view import ProjectView, look
+from discover_orch.model.tool import MASK
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.project_reader import read_project
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.state.store import open_index, write_index
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -35,7 +36,7 @@ BROKEN = {"src/broken.py": 'STAGE = "ingest"\ndef ('}
 
 def at(root: Path, files: Mapping[str, str] = FILES, folder: str = "", **more: bool) -> ProjectView:
     write_files(root, files)
-    return look(str(root / folder), None, {}, **more)
+    return read_project(str(root / folder), None, {}, **more)
 
 
 def tools(document: Mapping[str, Any]) -> list[str]:
@@ -53,16 +54,16 @@ def test_the_project_around_is_found_from_any_folder_in_it(tmp_path: Path) -> No
 
 def test_a_given_folder_is_the_project(tmp_path: Path) -> None:
     write_files(tmp_path, {f"p/{name}": text for name, text in FILES.items()})
-    view = look(str(tmp_path), "p", {})
+    view = read_project(str(tmp_path), "p", {})
     assert view.project.root == str(tmp_path / "p")
     assert view.place.folder == ".."
     with pytest.raises(ProjectError):
-        look(str(tmp_path), "q", {})
+        read_project(str(tmp_path), "q", {})
 
 
 def test_settings_come_from_the_environment_that_is_given(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
-    view = look(str(tmp_path), None, {"ORCH_STAGES": "render,ingest"})
+    view = read_project(str(tmp_path), None, {"ORCH_STAGES": "render,ingest"})
     assert [stage.name for stage in view.registry.stages] == ["render", "ingest"]
 
 
@@ -71,7 +72,7 @@ def test_a_group_that_bears_the_name_of_a_stage_is_refused(tmp_path: Path) -> No
     with pytest.raises(ProjectError) as caught:
         at(tmp_path, files)
     assert said(caught.value.problems) == [
-        'src/render.py:2: group "render" bears the name of a stage (give the group in orch.toml another name)'
+        'src/render.py:2: group "render" has the same name as a stage (rename the group in orch.toml)'
     ]
 
 
@@ -79,7 +80,7 @@ def test_a_group_that_bears_the_name_of_a_stage_is_refused(tmp_path: Path) -> No
 
 
 def test_the_listing_holds_every_tool_by_stage_and_the_disabled_last(tmp_path: Path) -> None:
-    document = project_view.listing(at(tmp_path))
+    document = project_view.listing_document(at(tmp_path))
     assert document["stages"] == [
         {"name": "ingest", "tools": ["fetch", "parse"], "configured": True},
         {"name": "render", "tools": ["render"], "configured": True},
@@ -91,7 +92,7 @@ def test_the_listing_holds_every_tool_by_stage_and_the_disabled_last(tmp_path: P
 
 
 def test_a_tool_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
-    document: Any = project_view.listing(at(tmp_path))
+    document: Any = project_view.listing_document(at(tmp_path))
     fetch, parse = document["tools"][:2]
     assert fetch == {
         "name": "fetch",
@@ -119,7 +120,7 @@ def test_a_tool_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
 
 
 def test_the_default_of_a_secret_is_never_shown_or_kept(tmp_path: Path) -> None:
-    document: Any = project_view.listing(at(tmp_path))
+    document: Any = project_view.listing_document(at(tmp_path))
     (param,) = document["tools"][2]["params"]
     assert (param["default"], param["default_source"]) == (None, MASK)
     assert b"hunter22" not in (tmp_path / ".orch/index").read_bytes()
@@ -127,16 +128,16 @@ def test_the_default_of_a_secret_is_never_shown_or_kept(tmp_path: Path) -> None:
 
 def test_words_limit_what_is_listed(tmp_path: Path) -> None:
     view = at(tmp_path)
-    document = project_view.listing(view, ["ingest"], exclude=["parse"])
+    document = project_view.listing_document(view, ["ingest"], exclude=["parse"])
     assert tools(document) == ["fetch"]
     assert document["stages"] == [
         {"name": "ingest", "tools": ["fetch"], "configured": True},
         {"name": "render", "tools": [], "configured": True},
     ]
     with pytest.raises(UsageError):
-        project_view.listing(view, ["nothing"])
+        project_view.listing_document(view, ["nothing"])
     with pytest.raises(EmptyError):
-        project_view.listing(view, ["fetch"], exclude=["fetch"])
+        project_view.listing_document(view, ["fetch"], exclude=["fetch"])
 
 
 def test_sources_and_what_was_passed_over_are_told_where_asked_for(tmp_path: Path) -> None:
@@ -145,18 +146,18 @@ def test_sources_and_what_was_passed_over_are_told_where_asked_for(tmp_path: Pat
         {**FILES, "src/parse.py": FILES["src/parse.py"] + "\nimport src.near"},
         is_wide=True,
     )
-    document: Any = project_view.listing(view, with_sources=True, with_passed_over=True)
+    document: Any = project_view.listing_document(view, with_sources=True, with_passed_over=True)
     assert document["tools"][1]["sources"] == ["src/near.py", "src/parse.py"]
     assert [one["path"] for one in document["passed_over"]] == ["src/near.py"]
 
 
 def test_errors_stand_beside_the_healthy_rest(tmp_path: Path) -> None:
     view = at(tmp_path, FILES | BROKEN)
-    document: Any = project_view.listing(view)
+    document: Any = project_view.listing_document(view)
     assert tools(document) == ["fetch", "parse", "render", "off"]
     (error,) = document["errors"]
     assert (error["path"], error["line"], error["code"]) == ("src/broken.py", 2, "syntax")
-    assert len(project_view.errors(view)) == 1
+    assert len(view.errors) == 1
 
 
 @pytest.mark.parametrize("words", [["ingest"], ["fetch", "parse"], ["full"]])
@@ -164,13 +165,13 @@ def test_a_file_that_cannot_be_read_hides_nothing_from_who_looks(
     tmp_path: Path, words: list[str]
 ) -> None:
     view = at(tmp_path, FILES | BROKEN)
-    assert {"src.fetch", "src.parse"} <= project_view.chosen(view, words)
-    assert "src.parse" not in project_view.chosen(view, words, ["parse"])
-    assert project_view.chosen(view, ["broken"]) == frozenset()
+    assert {"src.fetch", "src.parse"} <= project_view.select_readable(view, words)
+    assert "src.parse" not in project_view.select_readable(view, words, ["parse"])
+    assert project_view.select_readable(view, ["broken"]) == frozenset()
 
 
 def test_nothing_left_to_list_is_an_empty_document(tmp_path: Path) -> None:
-    document = project_view.empty_listing(at(tmp_path, FILES | BROKEN))
+    document = project_view.empty_listing_document(at(tmp_path, FILES | BROKEN))
     assert (document["stages"], document["tools"]) == ([], [])
     assert document["errors"]
 
@@ -182,10 +183,10 @@ def test_doubts_are_warnings_and_what_needs_more_than_one_tool(tmp_path: Path) -
         "src/b.py": "STAGE = 'ingest'\nORCH = {'outputs': 'x'}\ndef run(): ...",
     }
     view = at(tmp_path, files)
-    warnings = project_view.warnings(view)
+    warnings = view.warnings
     assert [problem.severity for problem in warnings] == ["warning"]
-    assert len(project_view.find_warnings(view)) > len(warnings)
-    assert project_view.find_warnings(view)[: len(warnings)] == warnings
+    assert len(project_view.check_project(view)) > len(warnings)
+    assert project_view.check_project(view)[: len(warnings)] == warnings
 
 
 # Plans.
@@ -193,26 +194,28 @@ def test_doubts_are_warnings_and_what_needs_more_than_one_tool(tmp_path: Path) -
 
 def test_a_plan_is_what_a_run_would_do(tmp_path: Path) -> None:
     view = at(tmp_path)
-    steps = project_view.plan(view, ["nightly"], exclude=["fetch"]).steps
+    steps = project_view.plan_targets(view, ["nightly"], exclude=["fetch"]).steps
     assert [step.tool.name for step in steps] == ["render"]
     with pytest.raises(UsageError, match="since"):
-        project_view.plan(view, ["fetch"], values=GivenParams(options={"since": ("x",)}))
+        project_view.plan_targets(view, ["fetch"], values=GivenParams(options={"since": ("x",)}))
 
 
 def test_a_plan_that_a_broken_file_could_be_in_is_refused(tmp_path: Path) -> None:
     view = at(tmp_path, FILES | BROKEN)
     with pytest.raises(DiscoveryError):
-        project_view.plan(view, ["ingest"])
-    assert [step.tool.name for step in project_view.plan(view, ["render"]).steps] == ["render"]
+        project_view.plan_targets(view, ["ingest"])
+    assert [step.tool.name for step in project_view.plan_targets(view, ["render"]).steps] == [
+        "render"
+    ]
 
 
 def test_files_are_targets_relative_to_where_one_stands(tmp_path: Path) -> None:
     view = at(tmp_path, folder="src")
-    assert project_view.selected(view, ["fetch.py"]).tools == ("src.fetch",)
+    assert project_view.select_targets(view, ["fetch.py"]).tools == ("src.fetch",)
 
 
 def test_another_database_wins_and_says_where_it_came_from(tmp_path: Path) -> None:
-    view = project_view.with_database(at(tmp_path), "sqlite://")
+    view = project_reader.with_database(at(tmp_path), "sqlite://")
     assert (view.project.database, view.project.database_origin) == ("sqlite://", "--database")
     assert view.project.origins["database"] == "--database"
 
@@ -229,7 +232,7 @@ def is_known(root: Path, view: ProjectView) -> bool:
 
 
 def test_what_was_listed_is_remembered_as_it_was(tmp_path: Path) -> None:
-    document = project_view.listing(at(tmp_path))
+    document = project_view.listing_document(at(tmp_path))
     index = open_index(str(tmp_path), __version__)
     assert index is not None
     kept = read_document(index, str(tmp_path))
@@ -247,24 +250,24 @@ def test_the_index_is_written_where_something_has_changed_and_only_there(
         written.append(root)
         return write_index(root, *rest)
 
-    monkeypatch.setattr(project_view, "write_index", noted)
+    monkeypatch.setattr(project_reader, "write_index", noted)
     monkeypatch.setattr("discover_orch.discovery.scanner.is_racy", lambda *_: False)
     view = at(tmp_path)
     assert len(written) == 1
     assert is_known(tmp_path, view)
-    look(str(tmp_path), None, {})
-    look(str(tmp_path), None, {}, is_wide=True)
+    read_project(str(tmp_path), None, {})
+    read_project(str(tmp_path), None, {}, is_wide=True)
     assert len(written) == 1
-    look(str(tmp_path), None, {"ORCH_STRICT": "1"})
+    read_project(str(tmp_path), None, {"ORCH_STRICT": "1"})
     assert len(written) == 2
     (tmp_path / "src/off.py").unlink()
-    look(str(tmp_path), None, {"ORCH_STRICT": "1"})
+    read_project(str(tmp_path), None, {"ORCH_STRICT": "1"})
     assert len(written) == 3
 
 
 def test_a_folder_without_project_or_tool_is_left_alone(tmp_path: Path) -> None:
     write_files(tmp_path, {"src/x.py": "x = 1"})
-    assert not look(str(tmp_path), None, {}).registry.tools
+    assert not read_project(str(tmp_path), None, {}).registry.tools
     assert os.listdir(tmp_path) == ["src"]
 
 
@@ -272,7 +275,7 @@ def test_a_project_that_cannot_be_written_is_seen_all_the_same(tmp_path: Path) -
     write_files(tmp_path, FILES)
     tmp_path.chmod(0o500)
     try:
-        answer = run_bound(lambda: str(len(look(str(tmp_path), None, {}).registry.tools)))
+        answer = run_bound(lambda: str(len(read_project(str(tmp_path), None, {}).registry.tools)))
     finally:
         tmp_path.chmod(0o700)
     assert answer == "3"

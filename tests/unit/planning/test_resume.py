@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, UsageError
-from discover_orch.planning.params import GivenParams, KeyValue
+from discover_orch.planning.arguments import GivenParams, KeyValue
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.source.facts import BrokenModule, ModuleFacts
 from discover_orch.staleness.fingerprint import Freshness
@@ -157,8 +157,8 @@ THREE = registry_of(*(make_facts(f"src.{name}") for name in "abc"))
 FRESH = {f"src.{name}": Freshness(module=f"src.{name}") for name in "abc"}
 
 
-def names(resumption: Resumption, freshnesses: Mapping[str, Freshness] = FRESH) -> list[str]:
-    return [step.tool.name for step in resumption.plan(freshnesses).steps]
+def names(resumption: Resumption, freshness: Mapping[str, Freshness] = FRESH) -> list[str]:
+    return [step.tool.name for step in resumption.plan(freshness).steps]
 
 
 def test_what_did_not_pass_is_left_in_the_order_of_that_run() -> None:
@@ -170,7 +170,7 @@ def test_what_did_not_pass_is_left_in_the_order_of_that_run() -> None:
     ]
     assert [step.tool.name for step in plan.whole] == ["c", "b", "a"]
     assert (plan.resumes, plan.words) == ("7", ("full",))
-    assert plan.intro == "resuming run 7, which failed: 1 passed there"
+    assert plan.intro == "resuming run 7 (failed): 1 tool passed"
 
 
 def test_a_tool_that_nobody_knows_the_end_of_runs_again() -> None:
@@ -180,7 +180,7 @@ def test_a_tool_that_nobody_knows_the_end_of_runs_again() -> None:
         ("b", "unknown in run 7"),
         ("c", "not run in run 7"),
     ]
-    assert plan.intro == "resuming run 7, which was killed: 1 passed there"
+    assert plan.intro == "resuming run 7 (killed): 1 tool passed"
 
 
 def test_what_passed_before_that_run_need_not_run_and_what_failed_in_it_must() -> None:
@@ -190,22 +190,20 @@ def test_what_passed_before_that_run_need_not_run_and_what_failed_in_it_must() -
 
 def test_what_passed_and_is_stale_by_now_runs_again_and_is_named() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "passed", "c": "failed"})
-    freshnesses = {**FRESH, "src.b": Freshness(module="src.b", reasons=("src/b.py changed", "x"))}
-    plan = resumed(record, THREE).plan(freshnesses)
+    freshness = {**FRESH, "src.b": Freshness(module="src.b", reasons=("src/b.py changed", "x"))}
+    plan = resumed(record, THREE).plan(freshness)
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
-        ("b", "passed in run 7, and is stale: src/b.py changed"),
+        ("b", "passed in run 7 but is stale: src/b.py changed"),
         ("c", "failed in run 7"),
     ]
-    assert plan.intro.endswith(
-        ": 2 passed there, to run again since they are stale: b (src/b.py changed)"
-    )
+    assert plan.intro.endswith(": 2 tools passed, stale again: b (src/b.py changed)")
 
 
 def test_where_nothing_is_left_that_is_said() -> None:
     record = record_of(*ABC, ends=dict.fromkeys("abc", "passed"))
     plan = resumed(record, THREE).plan(FRESH)
     assert plan.steps == ()
-    assert plan.intro == "resuming run 7, which failed: 3 passed there, and nothing is left to run"
+    assert plan.intro == "nothing left to run: 3 tools passed in run 7"
 
 
 def test_a_tool_that_is_gone_is_left_out_and_told() -> None:
@@ -213,7 +211,7 @@ def test_a_tool_that_is_gone_is_left_out_and_told() -> None:
     plan = resumed(record, THREE).plan(FRESH)
     assert [step.tool.name for step in plan.steps] == ["b", "c"]
     (warning,) = plan.warnings
-    assert "old was in run 7" in warning.message
+    assert warning.message.startswith("old is left out: it was in run 7")
     assert warning.severity == "warning"
     assert len(plan.whole) == 3
 
@@ -285,13 +283,13 @@ def test_a_wrong_value_typed_now_is_refused_and_never_replaced_by_the_old_one() 
     record = record_of(planned("a", params=given_(since="2024-01-01")))
     values = GivenParams(options={"since": ("soon",)})
     (message,) = refusals(record, takes(SINCE), values)
-    assert message.startswith("--since of a: ")
+    assert message.startswith("invalid --since for a: ")
 
 
 def test_an_old_value_that_the_type_of_today_does_not_take_is_refused() -> None:
     record = record_of(planned("a", params=given_(since="2024-01-01")))
     (message,) = refusals(record, takes(make_argument("since", "int")))
-    assert message.startswith("--since of a: ")
+    assert message.startswith("invalid --since for a: ")
 
 
 def test_a_value_that_nobody_takes_is_refused() -> None:
@@ -312,7 +310,7 @@ def test_an_option_is_never_swallowed_by_keyword_arguments() -> None:
     registry = takes(takes_extra=True)
     record = record_of(planned("a"))
     (message,) = refusals(record, registry, GivenParams(options={"size": ("3",)}))
-    assert message == 'no tool of that run takes "size"'
+    assert message == 'no tool of that run has a parameter "size"'
     values = GivenParams(given=(KeyValue(tool=None, name="si-ze", text="3"),))
     assert passed(record, registry, values) == {"si_ze": (("3",), "extra")}
 
@@ -337,7 +335,7 @@ SECRET = make_argument("api_key")
 
 def test_a_secret_is_needed_again_and_named() -> None:
     record = record_of(planned("a", secrets=("api_key",)))
-    assert refusals(record, takes(SECRET)) == ["a needs its api_key again: secrets are not kept"]
+    assert refusals(record, takes(SECRET)) == ["a needs api_key again: secrets are not stored"]
 
 
 def test_a_secret_may_come_from_the_command_line_the_environment_or_the_configuration() -> None:
@@ -353,7 +351,7 @@ def test_a_secret_may_come_from_the_command_line_the_environment_or_the_configur
 def test_a_secret_keyword_argument_is_needed_again() -> None:
     record = record_of(planned("a", secrets=("token",)))
     registry = takes(takes_extra=True)
-    assert refusals(record, registry) == ["a needs its token again: secrets are not kept"]
+    assert refusals(record, registry) == ["a needs token again: secrets are not stored"]
     values = GivenParams(given=(KeyValue(tool=None, name="token", text="x"),))
     assert passed(record, registry, values) == {"token": (("x",), "extra")}
 
@@ -364,13 +362,13 @@ def test_a_secret_that_the_tool_takes_no_more_is_not_asked_for() -> None:
 
 def test_a_secret_of_a_tool_that_passed_is_needed_too_since_it_may_be_stale() -> None:
     record = record_of(planned("a", secrets=("api_key",)), ends={"a": "passed"})
-    assert refusals(record, takes(SECRET)) == ["a needs its api_key again: secrets are not kept"]
+    assert refusals(record, takes(SECRET)) == ["a needs api_key again: secrets are not stored"]
 
 
 def test_a_parameter_that_is_new_and_has_no_default_is_asked_for() -> None:
     registry = takes(make_argument("since", "date", default_source=None))
     record = record_of(planned("a"))
-    assert refusals(record, registry) == ["a needs --since (date)"]
+    assert refusals(record, registry) == ["a requires --since (date)"]
     assert passed(record, registry, params={"since": "2024-01-01"})["since"][0] == ("2024-01-01",)
 
 
@@ -382,7 +380,7 @@ def test_a_parameter_that_the_tool_has_no_more_is_left_out() -> None:
     assert set(passed(record, takes(SINCE))) == {"since"}
     warnings = resumed(record, takes(SINCE)).plan({}).warnings
     assert [one.message for one in warnings] == [
-        f"a got {name} in run 7 and takes it no more: it is left out"
+        f"{name} is left out: a had it in run 7, but no longer has this parameter"
         for name in ("old", "y", "key")
     ]
     assert resumed(record_of(planned("a")), takes(SINCE)).plan({}).warnings == ()

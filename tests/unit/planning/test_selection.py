@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, EmptyError, ExitCode, UsageError
-from discover_orch.planning.selection import Selection, TypedAt, complete, select
+from discover_orch.planning.selection import Selection, TypedAt, completions, select
 from discover_orch.source.facts import PassedOver
 from tests.support.values import ROOT, make_broken, make_conf, make_facts, make_registry, said
 
@@ -221,18 +221,21 @@ def test_what_is_excluded_is_never_chosen_and_nothing_else_is_lost(
 @pytest.mark.parametrize(
     ("word", "line"),
     [
-        ("ingst", '-: "ingst" is neither a stage nor a tool (did you mean "ingest"? '),
-        ("prase", '-: "prase" is neither a stage nor a tool (did you mean "parse"? '),
-        ("+prase", '-: "+prase" is neither a stage nor a tool (did you mean "parse"? '),
-        ("zzz", '-: "zzz" is neither a stage nor a tool (orch list shows all)'),
-        ("stage:ingst", '-: "stage:ingst" is no stage (did you mean "ingest"? '),
-        ("stage:fetch", '-: "stage:fetch" is no stage'),
-        ("tool:ingest", '-: "tool:ingest" is neither'),
-        ("x*", '-: "x*" matches no tool'),
-        ("src/pipeline/prase.py", '-: "src/pipeline/prase.py" is no tool\'s file (did you mean'),
-        ("+", '-: "+" is neither'),
-        ("stage:", '-: "stage:" is neither'),
-        ("pipeline", '-: "pipeline" is neither'),
+        ("ingst", '-: unknown target "ingst" (did you mean "ingest"? '),
+        ("prase", '-: unknown target "prase" (did you mean "parse"? '),
+        ("+prase", '-: unknown target "+prase" (did you mean "parse"? '),
+        ("zzz", '-: unknown target "zzz" (orch list shows all stages and tools)'),
+        ("stage:ingst", '-: unknown stage "ingst" (did you mean "ingest"? '),
+        ("stage:fetch", '-: unknown stage "fetch"'),
+        ("tool:ingest", '-: unknown target "tool:ingest"'),
+        ("x*", '-: no tool matches "x*"'),
+        (
+            "src/pipeline/prase.py",
+            '-: "src/pipeline/prase.py" is not the file of a tool (did you mean',
+        ),
+        ("+", '-: unknown target "+"'),
+        ("stage:", '-: unknown target "stage:"'),
+        ("pipeline", '-: unknown target "pipeline"'),
     ],
 )
 def test_an_unknown_word_is_an_error_with_the_nearest_name(word: str, line: str) -> None:
@@ -247,7 +250,7 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_chosen() -> None:
 def test_an_ambiguous_word_lists_the_candidates() -> None:
     registry = make_registry(make_facts("src.a.parse"), make_facts("src.b.parse"))
     assert wrong("parse", registry) == [
-        '-: "parse" could be several tools (write one of a.parse, b.parse)'
+        '-: "parse" matches several tools (use one of a.parse, b.parse)'
     ]
     assert chosen("b.parse", registry) == "parse"
 
@@ -257,14 +260,14 @@ def test_a_word_stays_ambiguous_though_one_of_the_two_has_a_problem() -> None:
         make_facts("src.a.parse"), make_facts("src.b.parse", orch={"retrys": 1})
     )
     assert wrong("parse", registry) == [
-        '-: "parse" could be several tools (write one of a.parse, b.parse)'
+        '-: "parse" matches several tools (use one of a.parse, b.parse)'
     ]
 
 
 def test_a_wrong_word_in_a_group_is_told_with_the_group() -> None:
     registry = sample(groups={"nightly": ["ingest", "prase"]})
     (line,) = wrong("nightly", registry)
-    assert line.startswith('-: "prase" is neither a stage nor a tool (in group "nightly")')
+    assert line.startswith('-: unknown target "prase" (in group "nightly")')
 
 
 def test_a_group_that_contains_itself_is_an_error() -> None:
@@ -276,20 +279,20 @@ def test_a_group_that_contains_itself_is_an_error() -> None:
 @pytest.mark.parametrize("word", ["old", "src.old", "src/old.py", "tool:old"])
 def test_a_disabled_tool_that_is_named_says_that_it_is_disabled(word: str) -> None:
     (line,) = wrong(word, sample(make_facts("src.old", None)))
-    assert line == 'src/old.py:3: "old" is disabled (its module says STAGE = None)'
+    assert line == 'src/old.py:3: "old" is disabled (its module sets STAGE = None)'
 
 
 def test_a_file_that_is_no_tool_says_why() -> None:
     over = PassedOver(path="src/test_x.py", reason="its name says that it is no tool")
     (line,) = wrong("src/test_x.py", sample(passed_over=[over]))
-    assert line.startswith("src/test_x.py: src/test_x.py is no tool: its name says")
+    assert line.startswith("src/test_x.py: src/test_x.py is not a tool: its name says")
 
 
 @pytest.mark.parametrize(
     ("targets", "exclude", "message"),
     [
-        ("ingest", ("ingest",), "nothing is left to run"),
-        ("empty", (), "no tool is selected by empty"),
+        ("ingest", ("ingest",), "no tools left to run"),
+        ("empty", (), "no tools in empty"),
     ],
 )
 def test_nothing_left_is_its_own_exit_code(
@@ -306,7 +309,7 @@ def test_a_project_without_tools_says_what_a_tool_is() -> None:
     with pytest.raises(EmptyError) as caught:
         select([], make_registry())
     (problem,) = caught.value.problems
-    assert problem.message == "no tool was found"
+    assert problem.message == "no tools found"
 
 
 # Files that cannot be read.
@@ -392,7 +395,7 @@ def test_a_wrong_word_goes_before_a_broken_file() -> None:
 
 
 def test_completion_offers_what_can_be_typed() -> None:
-    words = [word for word, _ in complete(sample(groups={"nightly": ["fetch"]}))]
+    words = [word for word, _ in completions(sample(groups={"nightly": ["fetch"]}))]
     assert words == [
         *("ingest", "analyze", "render", "full", "nightly"),
         *("fetch", "parse", "enrich", "summarize", "render"),
@@ -400,6 +403,6 @@ def test_completion_offers_what_can_be_typed() -> None:
 
 
 def test_completion_offers_the_forcing_words_where_they_are_asked_for() -> None:
-    words = {word for word, _ in complete(sample(), forced=True)}
+    words = {word for word, _ in completions(sample(), forced=True)}
     assert {"stage:render", "tool:render", "stage:ingest", "tool:fetch"} <= words
     assert all(chosen(word) for word in words)

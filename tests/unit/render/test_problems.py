@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from discover_orch.model.errors import Location, Problem
-from discover_orch.render.problems import problem_json, problem_text, problems_of, problems_text
+from discover_orch.model.errors import Location, Problem, problem_json
+from discover_orch.render.problems import problem_text, problems_of, problems_text
 from discover_orch.render.style import Style
 
 PLACE = Location(path="src/x.py", line=3)

@@ -7,10 +7,9 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.execution.event_json import event_document
-from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     Event,
+    Report,
     RunFinished,
     RunNote,
     RunStarted,
@@ -18,9 +17,10 @@ from discover_orch.execution.run_state import (
     ToolFinished,
     ToolOutput,
     ToolStarted,
+    event_document,
 )
 from discover_orch.model.errors import Failure, Problem
-from discover_orch.planning.params import GivenParams
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.render.run import Output, RunHeader, RunRenderer
 from discover_orch.render.style import Style
@@ -95,7 +95,7 @@ def show(
     report = Report()
     text = ""
     for event in events:
-        report.take(event)
+        report.add(event)
         text += screen.text(event, report)
     return text
 
@@ -151,7 +151,7 @@ def test_quiet_shows_only_failures_and_the_summary() -> None:
 def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
     values = GivenParams(options={"token": ("hunter2",)})
     text = show(BAD, verbose=True, values=values)
-    assert "everything was asked for  token=***" in text
+    assert "all tools were selected  token=***" in text
     assert "hunter2" not in text
 
 
@@ -245,7 +245,7 @@ def documents(events: list[Event]) -> list[dict[str, object]]:
     report = Report()
     found = []
     for event in events:
-        report.take(event)
+        report.add(event)
         document = event_document(event, {"a": "a", "b": "b", "c": "c"}, report)
         if document is not None:
             found.append(document)

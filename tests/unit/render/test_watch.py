@@ -169,8 +169,8 @@ def test_problems_are_told_elsewhere() -> None:
 def test_a_run_begins_silently_unless_it_begins_cold() -> None:
     began = RunStarting(plan=Plan(), names={}, is_first=True)
     assert text(began) == text(began, verbose=True) == ""
-    cold = replace(began, cold="starting from nothing: it died")
-    assert text(cold) == "starting from nothing: it died\n"
+    cold = replace(began, cold="cold start: it died")
+    assert text(cold) == "cold start: it died\n"
 
 
 def test_imports_ahead_are_told_to_who_wants_to_know() -> None:
@@ -294,10 +294,10 @@ def test_the_others_as_json() -> None:
 def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
     began = RunStarting(plan=Plan(), names={}, is_first=True)
     assert moment_document(began) is None
-    document = moment_document(replace(began, cold="starting from nothing: it died"))
+    document = moment_document(replace(began, cold="cold start: it died"))
     assert document == {
         "event": "notice",
-        "message": "starting from nothing: it died",
+        "message": "cold start: it died",
         "hint": "orch check --watch shows what is imported ahead",
     }
 

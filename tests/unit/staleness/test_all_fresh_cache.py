@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from discover_orch import __version__
 from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import RACY_NS
+from discover_orch.execution.events import RunFinished, RunStarted, ToolFinished, ToolStarted
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import RunFinished, RunStarted, ToolFinished, ToolStarted
 from discover_orch.model.observation import Observation
-from discover_orch.planning import project_view
+from discover_orch.planning import project_reader, project_view
 from discover_orch.staleness import all_fresh_cache
 from discover_orch.staleness.all_fresh_cache import (
     CacheKey,
@@ -71,7 +71,7 @@ def make_database(path: Path, rows: int = 1) -> None:
 
 def keep(root: Path, environ: Mapping[str, str] = NO_VARIABLES, *, since: int = LATER) -> None:
     """As a command does that has compared all and found nothing stale."""
-    view = project_view.look(str(root), None, environ)
+    view = project_reader.read_project(str(root), None, environ)
     memory = Memory(str(root))
     present = CurrentState(view.project, view.registry, memory, memory.results(view.registry.order))
     present.read_code(view.registry.order)
@@ -102,7 +102,7 @@ def look_until_known(root: Path, environ: Mapping[str, str] = NO_VARIABLES) -> N
     """As `orch list` does: until the index knows the project as it stands."""
 
     def is_known() -> bool:
-        view = project_view.look(str(root), None, environ)
+        view = project_reader.read_project(str(root), None, environ)
         return is_unchanged(str(root), open_index(str(root), __version__), view.key)
 
     wait_until(is_known, "an index")
@@ -362,8 +362,8 @@ def test_a_run_voids_it_however_it_ends(root: Path, status: str) -> None:
 def run(root: Path) -> Iterator[Recorder]:
     """One of all tools that has begun, and none of its tools has."""
     view = view_of(root)
-    recorder = Recorder(project_view.plan(view, []), view.registry, view.project)
-    recorder.take(RunStarted(run=recorder.run, targets=(), tools=("src.fetch", "src.report")))
+    recorder = Recorder(project_view.plan_targets(view, []), view.registry, view.project)
+    recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.fetch", "src.report")))
     yield recorder
     recorder.close()
 
@@ -378,9 +378,9 @@ def test_it_is_not_kept_while_a_run_is_going_on_that_may_make_anything_stale(
     assert stale(root) == {}  # no turn has come yet
     keep(root)
     assert find(root) is None
-    run.take(ToolStarted(module="src.fetch"))
-    run.take(ToolFinished(module="src.fetch", status="failed", seen=Observation()))
-    run.take(RunFinished(status="failed", duration=1.0))
+    run.record(ToolStarted(module="src.fetch"))
+    run.record(ToolFinished(module="src.fetch", status="failed", seen=Observation()))
+    run.record(RunFinished(status="failed", duration=1.0))
     assert stale(root) != {}
     assert find(root) is None
 
@@ -388,7 +388,7 @@ def test_it_is_not_kept_while_a_run_is_going_on_that_may_make_anything_stale(
 def test_it_is_not_kept_where_a_run_ended_since_all_was_compared(root: Path, run: Recorder) -> None:
     delete_all_fresh(str(root))
     since = wait_past_all(root)
-    run.take(RunFinished(status="passed", duration=1.0))
+    run.record(RunFinished(status="passed", duration=1.0))
     keep(root, since=since)
     assert not (root / ".orch/all-fresh").exists()
     keep(root)  # nothing else was in its way
@@ -504,7 +504,7 @@ def test_a_database_that_comes_after_all_was_accepted_without_one_is_seen(
 
 
 def accept(root: Path) -> None:
-    assert remaining(root).accept(project_view.plan(view_of(root), []))
+    assert remaining(root).accept(project_view.plan_targets(view_of(root), []))
 
 
 # Damage.

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.params import GivenParams, KeyValue
+from discover_orch.planning.arguments import GivenParams, KeyValue
 from discover_orch.state.journal import begin_run, read_record
 from tests.conftest import Project
 from tests.support.journals import started, tool_started
@@ -249,10 +249,10 @@ def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> N
     record(chain, flows(chain))
     (chain / "src/a.py").write_text(tool(run="def run(): return {}"))
     left = remaining(chain)
-    assert not left.freshnesses(within=["src.a", "src.c"])["src.c"].is_fresh
-    assert left.freshnesses(within=["src.b", "src.c"])["src.c"].is_fresh
-    assert not left.freshnesses(within=["src.b", "src.c"])["src.a"].is_fresh
-    assert left.freshnesses(within=["src.a"])["src.c"].is_fresh
+    assert not left.freshness(within=["src.a", "src.c"])["src.c"].is_fresh
+    assert left.freshness(within=["src.b", "src.c"])["src.c"].is_fresh
+    assert not left.freshness(within=["src.b", "src.c"])["src.a"].is_fresh
+    assert left.freshness(within=["src.a"])["src.c"].is_fresh
 
 
 # How it ended.
@@ -359,7 +359,7 @@ def test_what_was_accepted_after_a_kill_is_known(chain: Path) -> None:
     record(chain, flows(chain))
     killed(chain)
     left = remaining(chain)
-    assert left.accept(project_view.plan(view_of(chain), ["a"]))
+    assert left.accept(project_view.plan_targets(view_of(chain), ["a"]))
     assert stale(chain) == {}
     record(chain, flows(chain), "c")
     assert "a" not in stale(chain)

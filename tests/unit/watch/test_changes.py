@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.run_state import RunFinished
+from discover_orch.execution.events import RunFinished
 from discover_orch.state.journal import begin_run
 from discover_orch.state.lock import ProjectLock
 from discover_orch.watch.changes import MOST_RUNS, MOST_UNSEEN_RUNS, FeedbackLoops, OtherRuns

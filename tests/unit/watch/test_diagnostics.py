@@ -9,7 +9,7 @@ import pytest
 
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.planning.params import GivenParams
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.staleness.memory import Memory
 from discover_orch.watch import diagnostics
 from discover_orch.watch.diagnostics import WatchDiagnostics, diagnose

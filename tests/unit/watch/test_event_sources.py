@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.session import Signals
+from discover_orch.execution.session import SignalHandlers
 from discover_orch.model.errors import Problem
 from discover_orch.watch.event_sources import (
     AFTER_START,
@@ -143,7 +143,7 @@ class Listening:
     def __init__(self, root: Path, *, shortest: float = 0.0) -> None:
         self.root = root
         self.clock = Clock()
-        self.signals = Signals()
+        self.signals = SignalHandlers()
         self.watcher = ScriptedWatcher(self.clock)
         self.detector = ScriptedDetector()
         self.keys = TypedKeys()
@@ -191,12 +191,12 @@ def near(seconds: float) -> object:
 
 def test_nothing_has_come_at_first(listening: Listening) -> None:
     assert listening.sources.drain() == []
-    assert listening.sources.patience == near(SHORTEST_INTERVAL)
+    assert listening.sources.poll_interval == near(SHORTEST_INTERVAL)
 
 
 def test_a_save_is_told_when_its_window_has_passed(listening: Listening) -> None:
     listening.saves("src/a.py")
-    assert listening.sources.patience == near(COMPLETE)
+    assert listening.sources.poll_interval == near(COMPLETE)
     assert listening.after(COMPLETE / 2) == []
     assert listening.after(COMPLETE / 2 + 1e-6) == calm("src/a.py")
     assert listening.after(0.01) == []
@@ -207,7 +207,7 @@ def test_a_file_that_is_half_written_or_gone_waits_longer(
     listening: Listening, look: FileCheck, window: float
 ) -> None:
     listening.saves("src/a.py", look)
-    assert listening.sources.patience == near(window)
+    assert listening.sources.poll_interval == near(window)
     assert listening.after(window - 0.001) == []
     assert listening.after(0.002) == calm("src/a.py")
 
@@ -232,7 +232,7 @@ def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
     listening.saves("src/a.py")
     listening.watcher.more = True
     assert listening.after(COMPLETE + 0.001) == []
-    assert 0 < listening.sources.patience <= QUEUED_PAUSE
+    assert 0 < listening.sources.poll_interval <= QUEUED_PAUSE
     listening.saves("src/b.py")
     listening.watcher.more = False
     assert listening.after(COMPLETE + 0.001) == [FilesChanged(paths=("src/a.py", "src/b.py"))]
@@ -275,7 +275,7 @@ def test_newer_saves_that_cancel_one_run_after_another_ask_for_patience(
     for _ in range(2):
         listening.sources.note_run_end(was_cancelled=True)
     listening.saves("src/a.py")
-    assert listening.sources.patience == near(CANCELLED_WINDOW)
+    assert listening.sources.poll_interval == near(CANCELLED_WINDOW)
     assert listening.after(CANCELLED_WINDOW - 0.001) == []
     assert listening.after(0.002) == calm("src/a.py")
 
@@ -296,7 +296,7 @@ def test_while_git_holds_its_lock_nothing_is_told(listening: Listening) -> None:
     lock.parent.mkdir()
     lock.touch()
     listening.saves("src/a.py")
-    assert listening.sources.patience == near(GIT_CHECK)
+    assert listening.sources.poll_interval == near(GIT_CHECK)
     assert listening.after(GIT_CHECK) == []
     listening.saves("src/b.py")
     lock.unlink()
@@ -331,7 +331,7 @@ def test_when_git_has_been_at_work_everything_is_looked_at(listening: Listening)
 def test_a_look_finds_what_no_event_told_once_it_stays_as_it_is(listening: Listening) -> None:
     listening.detector.changed = ("src/a.py",)
     assert listening.after(SHORTEST_INTERVAL) == []
-    assert listening.sources.patience == near(CONFIRM)
+    assert listening.sources.poll_interval == near(CONFIRM)
     assert listening.after(CONFIRM) == []
     assert (listening.detector.looked, listening.watcher.missed) == (2, [("src/a.py",)])
     assert listening.after(0.06) == calm("src/a.py")
@@ -358,19 +358,19 @@ def test_what_was_told_of_after_all_was_not_missed(listening: Listening) -> None
 
 def test_looks_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
-    assert listening.sources.patience == near(2.0)
+    assert listening.sources.poll_interval == near(2.0)
     listening.after(1.999)
     assert listening.detector.looked == 1
     listening.watcher.pause = 0.0
     listening.after(0.002)
     assert listening.detector.looked == 2
-    assert listening.sources.patience == near(SHORTEST_INTERVAL)
+    assert listening.sources.poll_interval == near(SHORTEST_INTERVAL)
 
 
 def test_looks_that_take_long_are_further_apart(listening: Listening) -> None:
     listening.detector.clock, listening.detector.takes = listening.clock, 0.5
     listening.after(SHORTEST_INTERVAL)
-    assert listening.sources.patience == near(0.5 / SHARE)
+    assert listening.sources.poll_interval == near(0.5 / SHARE)
 
 
 def test_a_look_that_finds_nothing_is_no_miss(listening: Listening) -> None:
@@ -407,7 +407,7 @@ def test_while_a_burst_goes_on_the_disk_is_left_to_the_look_at_its_end(
 def test_a_run_that_begins_is_followed_by_a_look(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
     listening.sources.compare_soon()
-    assert listening.sources.patience == near(AFTER_START)
+    assert listening.sources.poll_interval == near(AFTER_START)
     listening.after(AFTER_START)
     assert listening.detector.looked == 2
 
@@ -438,7 +438,7 @@ def test_they_pass_while_a_burst_goes_on_and_the_burst_is_not_lost(listening: Li
 
 
 def test_it_waits_without_keys(tmp_path: Path) -> None:
-    clock, signals = Clock(), Signals()
+    clock, signals = Clock(), SignalHandlers()
     sources = EventSources(
         signals,
         ScriptedWatcher(clock),
@@ -455,8 +455,8 @@ def test_it_waits_without_keys(tmp_path: Path) -> None:
 def test_a_bell_ends_the_wait_at_once(listening: Listening) -> None:
     listening.watcher.pause = 3600.0
     listening.after(SHORTEST_INTERVAL)
-    assert listening.sources.patience > 3000
-    listening.signals.ring()
+    assert listening.sources.poll_interval > 3000
+    listening.signals.wake_up()
     listening.sources.wait(math.inf)
     assert listening.sources.wake == listening.signals.wake
 
@@ -464,7 +464,7 @@ def test_a_bell_ends_the_wait_at_once(listening: Listening) -> None:
 def test_it_waits_no_longer_than_until_something_is_due(listening: Listening) -> None:
     listening.saves("src/a.py")
     listening.sources.wait(math.inf)  # by the real clock: a window that the told one never ends
-    assert listening.sources.patience == near(COMPLETE)
+    assert listening.sources.poll_interval == near(COMPLETE)
 
 
 def test_it_waits_no_longer_than_it_is_told_to(listening: Listening) -> None:

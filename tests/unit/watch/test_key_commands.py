@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.execution.run_state import RunFinished
+from discover_orch.execution.events import RunFinished
 from discover_orch.watch.watch_events import CannotRun, KeyAnswered, WatchWaiting
 from tests.support.watched import ALL, FILES, SENTINEL, Watch, answer, busy, gated, let_go, tool
 

@@ -54,9 +54,9 @@ def test_it_imports_what_the_tools_do_or_what_the_user_names(
 
 
 def test_what_ends_the_spare_is_imported_no_more(standby: Prewarmer) -> None:
-    standby.avoid()
+    standby.mark_fatal()
     standby.prepare()
-    had = standby._warm_worker._wish
+    had = standby._warm_worker._spec
     assert had is not None
     assert had.order.modules == ()
 

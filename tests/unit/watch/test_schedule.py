@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from discover_orch.execution.run_state import Status, ToolFinished, ToolStarted
+from discover_orch.execution.events import ToolFinished, ToolStarted, ToolStatus
 from discover_orch.model.errors import Problem
-from discover_orch.planning.params import GivenParams
+from discover_orch.planning.arguments import GivenParams
 from discover_orch.watch.changes import REQUESTS
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.request import WatchRequest
@@ -166,7 +166,7 @@ def schedule(deciding: Callable[..., Deciding]) -> Schedule:
 A, B, C = ("src.a", "src.b", "src.c")
 
 
-def finish(schedule: Schedule, module: str, status: Status = "passed") -> None:
+def finish(schedule: Schedule, module: str, status: ToolStatus = "passed") -> None:
     schedule.follow(ToolStarted(module=module))
     schedule.follow(ToolFinished(module=module, status=status))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
-from discover_orch.worker.protocol import DebugStarted, StepFinished, WireArgument
+from discover_orch.worker.protocol import DebugStarted, StepFinished, Terminal, WireArgument
 from tests.support.driven_worker import DrivenWorker
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
@@ -231,7 +231,7 @@ def test_a_breakpoint_without_a_terminal_fails_the_tool_with_a_sentence(project:
         worker.send("tool")
         ahead = worker.send("good", failures=1)
         worker.until(lambda event: isinstance(event, DebugStarted))
-        worker.supervisor.refuse_terminal()
+        worker.supervisor.send(Terminal(granted=False))
         ended = worker.until(lambda event: isinstance(event, StepFinished))
         assert ended.error.message == "breakpoint() needs a terminal, and this worker has none"
         assert (ended.error.path, ended.error.line) == ("tool.py", 2)

@@ -197,7 +197,7 @@ def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:
     )
     shadowed = Preloaded(modules=bad, shadowed=("json", "utils"))
     assert shadowed.sentence == (
-        "starting from nothing: the project has modules named as installed ones: json, utils"
+        "cold start: the project has modules named as installed ones: json, utils"
     )
 
 

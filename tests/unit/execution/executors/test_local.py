@@ -7,9 +7,7 @@ from typing import cast
 
 import pytest
 
-from discover_orch.execution.executors import local
-from discover_orch.execution.executors.local import KILLED, LocalExecutor
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
@@ -17,12 +15,14 @@ from discover_orch.execution.run_state import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.execution.supervisor import Event as WorkerEvent
-from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.transcript import Output
-from discover_orch.execution.worker_exit import WorkerDied, WorkerEnded
+from discover_orch.execution.executors import local
+from discover_orch.execution.executors.local import KILLED, LocalExecutor
+from discover_orch.execution.supervisor import Supervisor, WorkerEvent
+from discover_orch.execution.worker_reader import StepOutput
+from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.planning.plan import BoundArgument, Step
+from discover_orch.planning.arguments import BoundArgument
+from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Closed,
     DebugEnded,
@@ -233,7 +233,7 @@ def test_what_a_worker_says_becomes_events_of_its_tools(staged: Staged) -> None:
     stage.submit("a", "b")
     assert stage.hear(
         StepStarted(step=0),
-        Output(step=0, stream="stderr", text="hello\n"),
+        StepOutput(step=0, stream="stderr", text="hello\n"),
         StepFinished(step=0, status="passed", duration=1.5, metrics={"rows": 3}, notes=("n",)),
         StepStarted(step=1),
         failed(1),
@@ -261,7 +261,7 @@ def test_what_a_worker_says_becomes_events_of_its_tools(staged: Staged) -> None:
 
 def test_output_between_steps_is_that_of_the_tool_before_it(staged: Staged) -> None:
     stage = staged()
-    late = Output(step=None, stream="stdout", text="late\n")
+    late = StepOutput(step=None, stream="stdout", text="late\n")
     assert stage.hear(late) == []
     stage.submit("a", "b")
     assert stage.hear(StepStarted(step=0), passed(0), late)[-1] == ToolOutput(
@@ -277,7 +277,7 @@ def test_output_before_the_first_step_is_that_of_the_tool_it_was_started_for(
 ) -> None:
     stage = staged()
     stage.submit("a", "b")
-    early = Output(step=None, stream="stderr", text="early\n")
+    early = StepOutput(step=None, stream="stderr", text="early\n")
     assert stage.hear(early) == [ToolOutput(module="a", stream="stderr", text="early\n")]
 
 
@@ -394,7 +394,7 @@ def test_a_step_that_no_worker_will_begin_any_more_has_failed(
     assert event.error is not None
     assert (event.error.kind, event.error.message) == (
         "crash",
-        "the worker process exited with code 7 before the tool began",
+        "the worker process exited with code 7 before the tool started",
     )
     assert stage.executor.is_idle
 

@@ -1,4 +1,4 @@
-"""The last that is told of a worker, by how it ended and what was known before."""
+"""Which signals stop a worker, and what is reported of its end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 
 import pytest
 
-from discover_orch.execution.worker_exit import (
+from discover_orch.execution.worker_shutdown import (
+    STOP_SIGNALS,
     TIME_TO_END,
+    StopSignals,
     WorkerDied,
     WorkerEnded,
     WorkerExit,
@@ -26,7 +28,7 @@ def ending() -> WorkerExit:
 
 
 def last_word(ending: WorkerExit, status: int | None) -> WorkerDied | WorkerEnded:
-    return ending.find_last_word(status, step=7, crash=CRASH, root="/project")
+    return ending.final_event(status, step=7, crash=CRASH, root="/project")
 
 
 def test_who_ends_though_nobody_told_it_to_has_died(ending: WorkerExit) -> None:
@@ -77,3 +79,34 @@ def test_the_status_of_a_process_is_read_without_reaping_it_or_with() -> None:
         assert read_status(child.pid, reap=True) == LOST_STATUS
     finally:
         child.communicate()
+
+
+def test_an_interrupt_is_followed_by_term_after_two_seconds_and_kill_after_three() -> None:
+    assert [one for one in STOP_SIGNALS if one[1] != signal.SIGCONT] == [
+        (0.0, signal.SIGINT),
+        (2.0, signal.SIGTERM),
+        (3.0, signal.SIGKILL),
+    ]
+
+
+def test_no_signal_is_due_before_the_interrupt() -> None:
+    signals = StopSignals()
+    assert (signals.has_begun, signals.due(), signals.drain(10.0)) == (False, None, ())
+
+
+def test_each_signal_is_drained_once_when_it_is_due() -> None:
+    signals = StopSignals()
+    signals.begin(10.0)
+    assert signals.has_begun
+    drained: list[tuple[float, signal.Signals]] = []
+    while (due := signals.due()) is not None:
+        assert signals.drain(due - 0.001) == ()
+        drained += signals.drain(due)
+    assert tuple(drained) == STOP_SIGNALS
+    assert signals.drain(99.0) == ()
+
+
+def test_signals_that_are_late_are_all_drained_at_once() -> None:
+    signals = StopSignals()
+    signals.begin(10.0)
+    assert signals.drain(99.0) == STOP_SIGNALS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from discover_orch.execution.transcript import Output, Transcript
+from discover_orch.execution.worker_reader import StepOutput, WorkerReader
 from discover_orch.worker.protocol import (
     DebugStarted,
     Message,
@@ -30,7 +30,7 @@ class Worker:
             os.set_blocking(fd, False)
         self.open = set(self.writes)
         out, err = self.reads[1:] if mark else (-1, -1)
-        self.transcript = Transcript(self.reads[0], out, err, mark, self.left.append)
+        self.transcript = WorkerReader(self.reads[0], out, err, mark, self.left.append)
 
     def say(self, *messages: Message) -> None:
         for one in messages:
@@ -44,7 +44,7 @@ class Worker:
         for fd in self.writes[1:]:
             os.write(fd, f"{MARK}{step}\n".encode())
 
-    def hear(self) -> list[Message | Output]:
+    def hear(self) -> list[Message | StepOutput]:
         return self.transcript.read(set(self.reads))
 
     def end(self) -> None:
@@ -64,8 +64,8 @@ def worker() -> Iterator[Worker]:
     made.close()
 
 
-def out(text: str, step: int | None = 1) -> Output:
-    return Output(step=step, stream="stdout", text=text)
+def out(text: str, step: int | None = 1) -> StepOutput:
+    return StepOutput(step=step, stream="stdout", text=text)
 
 
 BEGIN = StepStarted(step=1)
@@ -90,7 +90,7 @@ def test_output_is_told_as_it_comes(worker: Worker) -> None:
     assert worker.hear() == [BEGIN]
     worker.write("one\n")
     worker.write("oops\n", to=2)
-    assert worker.hear() == [out("one\n"), Output(step=1, stream="stderr", text="oops\n")]
+    assert worker.hear() == [out("one\n"), StepOutput(step=1, stream="stderr", text="oops\n")]
 
 
 def test_each_text_is_of_its_step(worker: Worker) -> None:
@@ -147,6 +147,6 @@ def test_what_was_written_before_the_terminal_is_asked_for_is_told_before(worker
     worker.say(DebugStarted(step=0))
     assert worker.transcript.read({worker.reads[0]}) == [
         StepStarted(step=0),
-        Output(step=0, stream="stdout", text="before\n"),
+        StepOutput(step=0, stream="stdout", text="before\n"),
         DebugStarted(step=0),
     ]

@@ -1,8 +1,7 @@
-"""What a worker says, in true order: its messages, and all output of a step before the end of that step.
+"""Reads what a worker says, in true order: its messages, and all output of a step before the end of that step.
 
-In: the descriptors that its messages and its output come through, when they can be read. Out: messages and `Output`.
-It never waits, and knows of a step only that it begins and ends. What is no message is kept as the report of a crash.
-It imports little, since it is needed at the start of every run.
+It never waits, and knows of a step only that it starts and ends. A line that is no message is kept as a crash report.
+It imports little, since every run needs it at its start.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds
 
 
-class Output(Struct, frozen=True, kw_only=True):
+class StepOutput(Struct, frozen=True, kw_only=True):
     """Text that a step wrote: whole lines, but for the last of a step. `step` is None between steps."""
 
     step: int | None
@@ -38,7 +37,7 @@ class Output(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Transcript:
+class WorkerReader:
     """One worker's. Descriptors are -1 where there is none; the outputs carry `mark`, and where it is empty nothing of
     them is captured. `leave` is called with a descriptor of which no more will come."""
 
@@ -46,15 +45,15 @@ class Transcript:
         self, messages: int, out: int, err: int, mark: str, leave: Callable[[int], None]
     ) -> None:
         self.crash = ""  # what the fault handler wrote among the messages
-        self._messages, self._leave = messages, leave
+        self._messages, self._stop_polling = messages, leave
         self._is_raw = not mark
         self._unread = b""
         self._held: list[Message] = []  # those that wait for the output before them
-        self._streams = [Stream("stdout", out, mark), Stream("stderr", err, mark)]
+        self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
         self._started: list[int] = []  # steps in the order in which they began
-        self._places: dict[int, int] = {}  # the place of each in that order
+        self._positions: dict[int, int] = {}  # the place of each in that order
 
-    def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message | Output]:
+    def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message | StepOutput]:
         """What can be told by now; `ready` are descriptors that can be read."""
         # Output before messages: that a step has begun is written before its output, and so is known.
         is_new = False
@@ -64,11 +63,11 @@ class Transcript:
                 is_new = True
         if is_new or self._messages in ready or is_dead:
             self._read_messages()
-        found: list[Message | Output] = []
-        self._sort(found)
+        found: list[Message | StepOutput] = []
+        self._emit_in_order(found)
         return found
 
-    def read_rest(self) -> list[Message | Output]:
+    def read_rest(self) -> list[Message | StepOutput]:
         """What a dead worker still said."""
         for stream in self._streams:
             self._read_all(stream)
@@ -76,16 +75,16 @@ class Transcript:
         while self._read_messages():
             pass
         self.crash += self._unread.decode("utf-8", "replace")
-        found: list[Message | Output] = []
-        self._sort(found)
+        found: list[Message | StepOutput] = []
+        self._emit_in_order(found)
         for stream in self._streams:
-            stream.give(self._started, len(self._started), found)
+            stream.emit(self._started, len(self._started), found)
         return found
 
-    def _sort(self, found: list[Message | Output]) -> None:
+    def _emit_in_order(self, found: list[Message | StepOutput]) -> None:
         """Give out messages in their order, the end of a step behind all output of that step."""
         while True:
-            while self._held and self._give_message(self._held[0], found):
+            while self._held and self._emit_message(self._held[0], found):
                 del self._held[0]
             if self._held or not any(one.is_ahead(self._started) for one in self._streams):
                 break
@@ -93,39 +92,39 @@ class Transcript:
                 break
         if not self._held:
             for stream in self._streams:
-                stream.give(self._started, None, found)
+                stream.emit(self._started, None, found)
 
-    def _give_message(self, message: Message, found: list[Message | Output]) -> bool:
+    def _emit_message(self, message: Message, found: list[Message | StepOutput]) -> bool:
         """Give it out, unless output that belongs before it is still on its way."""
         if isinstance(message, StepFinished) and not self._is_raw:
-            place = self._places[message.step]
+            position = self._positions[message.step]
             for stream in self._streams:
-                stream.give(self._started, place, found)
-                while stream.passed <= place and self._read_stream(stream):
-                    stream.give(self._started, place, found)
-            if any(one.passed <= place and not one.is_over for one in self._streams):
+                stream.emit(self._started, position, found)
+                while stream.ended_steps <= position and self._read_stream(stream):
+                    stream.emit(self._started, position, found)
+            if any(one.ended_steps <= position and not one.is_over for one in self._streams):
                 return False
         if isinstance(
             message, DebugStarted
         ):  # the terminal is handed over: what was written before is shown before
             for stream in self._streams:
                 self._read_all(stream)
-                stream.give(self._started, None, found)
+                stream.emit(self._started, None, found)
         found.append(message)
         return True
 
-    def _read_all(self, stream: Stream) -> None:
+    def _read_all(self, stream: OutputStream) -> None:
         for _ in range(LAST_READS):  # who is below may go on writing for ever
             if not self._read_stream(stream):
                 break
 
-    def _read_stream(self, stream: Stream) -> bool:
+    def _read_stream(self, stream: OutputStream) -> bool:
         """Read what is there; whether there was anything."""
         if stream.is_over:
             return False
         data = _read(stream.fd)
         if data == b"":
-            self._leave(stream.fd)
+            self._stop_polling(stream.fd)
             stream.end()
         elif data is not None:
             stream.pending += stream.splitter.feed(data)
@@ -135,7 +134,7 @@ class Transcript:
         data = _read(self._messages)
         if not data:
             if data == b"":
-                self._leave(self._messages)
+                self._stop_polling(self._messages)
             return False
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
@@ -145,13 +144,13 @@ class Transcript:
                 self.crash += line.decode("utf-8", "replace") + "\n"
                 continue
             if isinstance(message, StepStarted):
-                self._places[message.step] = len(self._started)
+                self._positions[message.step] = len(self._started)
                 self._started.append(message.step)
             self._held.append(message)
         return True
 
 
-class Stream:
+class OutputStream:
     """One of the worker's outputs: what was read of it and not yet given out."""
 
     def __init__(self, name: StreamName, fd: int, mark: str) -> None:
@@ -159,26 +158,28 @@ class Stream:
         self.fd = fd
         self.splitter = Splitter(mark)
         self.pending: list[str | int] = []
-        self.passed = 0  # steps whose end has been given out; each step has one mark
+        self.ended_steps = 0  # steps whose end has been given out; each step has one mark
         self.is_over = fd < 0
 
     def is_ahead(self, started: list[int]) -> bool:
         """Whether there is text of a step whose start has not been read."""
-        return bool(self.pending) and self.passed >= len(started)
+        return bool(self.pending) and self.ended_steps >= len(started)
 
-    def give(self, started: list[int], until: int | None, found: list[Message | Output]) -> None:
+    def emit(
+        self, started: list[int], until: int | None, found: list[Message | StepOutput]
+    ) -> None:
         """Give out text up to the end of the step at place `until`, or up to the next mark."""
         while self.pending:
             one = self.pending[0]
-            if until is not None and self.passed > until:
+            if until is not None and self.ended_steps > until:
                 return
             if isinstance(one, str):
-                step = started[self.passed] if self.passed < len(started) else None
-                found.append(Output(step=step, stream=self.name, text=one))
+                step = started[self.ended_steps] if self.ended_steps < len(started) else None
+                found.append(StepOutput(step=step, stream=self.name, text=one))
             elif until is None:
                 return
             else:
-                self.passed += 1
+                self.ended_steps += 1
             del self.pending[0]
 
     def end(self) -> None:

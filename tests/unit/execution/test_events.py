@@ -1,4 +1,4 @@
-"""Events of a run as objects of JSON."""
+"""Events of a run as JSON objects, and the report that counts them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import math
 
 import pytest
 
-from discover_orch.execution.event_json import event_document, nothing_left
-from discover_orch.execution.report import Report
-from discover_orch.execution.run_state import (
+from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
+    Report,
     Resumed,
     RunFinished,
     RunNote,
     RunStarted,
+    RunStatus,
     Suspended,
     Ticked,
     ToolFinished,
     ToolOutput,
     ToolStarted,
+    ToolStatus,
+    event_document,
+    nothing_to_do_documents,
 )
-from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.errors import ExitCode, Failure, Problem, Severity
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 from tests.support.values import make_tool
@@ -97,7 +100,7 @@ def test_the_end_has_what_the_report_counted() -> None:
         ToolFinished(module="src.b", status="failed"),
         end,
     ):
-        report.take(event)
+        report.add(event)
     assert document(end, report) == {
         "event": "run_finished",
         "status": "failed",
@@ -123,7 +126,7 @@ def test_what_only_a_terminal_cares_about_is_no_object(event: Event) -> None:
 
 def test_a_run_with_nothing_to_do_is_complete_all_the_same() -> None:
     fresh = (make_tool("src.a"), make_tool("src.b"))
-    begun, a, b, end = nothing_left(Plan(words=("full",), fresh=fresh))
+    begun, a, b, end = nothing_to_do_documents(Plan(words=("full",), fresh=fresh))
     assert (begun["event"], begun["targets"], begun["tools"]) == (
         "run_started",
         ["full"],
@@ -133,5 +136,65 @@ def test_a_run_with_nothing_to_do_is_complete_all_the_same() -> None:
     assert set(a) == set(document(ToolFinished(module="src.a", status="passed")))
     assert (end["status"], end["exit_code"], end["counts"]) == ("passed", 0, {"fresh": 2})
     assert set(end) == set(document(RunFinished(status="passed", duration=0)))
-    assert [one["event"] for one in nothing_left(Plan())] == ["run_started", "run_finished"]
-    assert nothing_left(Plan())[-1]["counts"] == {}
+    assert [one["event"] for one in nothing_to_do_documents(Plan())] == [
+        "run_started",
+        "run_finished",
+    ]
+    assert nothing_to_do_documents(Plan())[-1]["counts"] == {}
+
+
+def build_report(*events: Event) -> Report:
+    found = Report()
+    for event in events:
+        found.add(event)
+    return found
+
+
+def end(status: ToolStatus, module: str = "a") -> ToolFinished:
+    return ToolFinished(module=module, status=status)
+
+
+def over(status: RunStatus, signal: int = 0) -> RunFinished:
+    return RunFinished(status=status, duration=1.5, signal=signal)
+
+
+def notice(severity: Severity) -> RunNote:
+    return RunNote(problem=Problem(code="x", message="x", severity=severity))
+
+
+def test_a_run_in_which_all_passed_is_well() -> None:
+    found = build_report(
+        RunStarted(run="1", targets=("full",), tools=("a",)),
+        ToolStarted(module="a"),
+        ToolOutput(module="a", stream="stdout", text="x\n"),
+        end("passed"),
+        over("passed"),
+    )
+    assert (found.exit_code, found.status, found.duration) == (ExitCode.OK, "passed", 1.5)
+    assert (found.failures, dict(found.counts)) == ((), {"passed": 1})
+
+
+def test_a_failed_tool_is_exit_1_and_the_counts_are_by_status() -> None:
+    found = build_report(
+        end("passed"), end("failed", "b"), end("blocked", "c"), end("blocked", "d"), over("failed")
+    )
+    assert found.exit_code == ExitCode.FAILED
+    assert [one.module for one in found.failures] == ["b"]
+    assert list(found.counts.items()) == [("passed", 1), ("failed", 1), ("blocked", 2)]
+
+
+def test_a_failed_run_is_exit_1_though_no_tool_failed() -> None:
+    assert build_report(over("failed")).exit_code == ExitCode.FAILED
+
+
+def test_a_resource_that_raises_when_it_is_closed_is_exit_1() -> None:
+    assert build_report(end("passed"), notice("error"), over("passed")).exit_code == ExitCode.FAILED
+    assert build_report(end("passed"), notice("warning"), over("passed")).exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize(("signal", "code"), [(1, 129), (2, 130), (15, 143), (0, 130)])
+def test_an_interrupted_run_answers_as_shells_do(signal: int, code: int) -> None:
+    found = build_report(
+        end("failed"), notice("error"), end("interrupted", "b"), over("interrupted", signal)
+    )
+    assert found.exit_code == code

@@ -8,7 +8,7 @@ import pytest
 
 from discover_orch.config.project import ParamDefault, Project
 from discover_orch.discovery.names import build_names
-from discover_orch.planning.params import GivenParams, KeyValue, same, value_for
+from discover_orch.planning.arguments import GivenParams, KeyValue, find_value, is_same_name
 from tests.support.values import make_param, make_project, make_tool
 
 NAMES = build_names([("src.parse", None), ("src.fetch", None)])
@@ -32,7 +32,7 @@ def value(
     assert kind in ("str", "path")
     param = make_param("since", "path" if kind == "path" else "str", many=many)
     values = GivenParams(options=options or {}, given=tuple(map(given, pairs)), folder=folder)
-    return value_for(param, PARSE, values, project or make_project(), NAMES)
+    return find_value(param, PARSE, values, project or make_project(), NAMES)
 
 
 def test_what_is_not_given_is_nothing() -> None:
@@ -74,12 +74,12 @@ def test_a_tool_is_named_by_any_word_for_it(word: str) -> None:
 
 
 def test_dashes_and_underscores_are_alike() -> None:
-    assert same("start-date", "start_date")
-    assert not same("start", "start_date")
+    assert is_same_name("start-date", "start_date")
+    assert not is_same_name("start", "start_date")
     tool = make_tool("src.parse", params=[make_param("start_date")])
     for text in ("start-date=x", "parse.start-date=x"):
         values = GivenParams(given=(given(text),))
-        found = value_for(tool.params[0], tool, values, make_project(), NAMES)
+        found = find_value(tool.params[0], tool, values, make_project(), NAMES)
         assert found is not None
         assert found.texts == ("x",)
 

@@ -1,0 +1,141 @@
+"""How a worker is stopped, and how it ended.
+
+`StopSignals` says which signals follow an interrupt and when; `WorkerExit` turns what is known of the end into
+`WorkerDied` or `WorkerEnded`. Neither sends a signal, and neither reads the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from msgspec import Struct
+
+from discover_orch.worker.tracebacks import LOST_STATUS, describe_end, read_crash
+
+#: Seconds from `Closed` until the worker is killed.
+TIME_TO_END = 2.0
+#: Seconds after an interrupt, and the signal that the worker's process group gets then. Python notices a signal that
+#: came just before a system call only when that call ends. SIGCONT ends it and does nothing else.
+STOP_SIGNALS = (
+    (0.0, signal.SIGINT),
+    (0.02, signal.SIGCONT),
+    (0.1, signal.SIGCONT),
+    (0.5, signal.SIGCONT),
+    (1.0, signal.SIGCONT),
+    (2.0, signal.SIGTERM),
+    (3.0, signal.SIGKILL),
+)
+
+
+class StopSignals:
+    """The signals that one worker still has to get. `begin` is the interrupt."""
+
+    def __init__(self) -> None:
+        self._began_at: float | None = None
+        self._sent = 0
+
+    @property
+    def has_begun(self) -> bool:
+        return self._began_at is not None
+
+    def begin(self, now: float) -> None:
+        self._began_at = now
+
+    def due(self) -> float | None:
+        """When the next signal is due; None before the interrupt, and after the last signal."""
+        if self._began_at is None or self._sent == len(STOP_SIGNALS):
+            return None
+        return self._began_at + STOP_SIGNALS[self._sent][0]
+
+    def drain(self, now: float) -> tuple[tuple[float, signal.Signals], ...]:
+        """The signals that became due since the last call: (seconds after the interrupt, signal)."""
+        first = self._sent
+        while (due := self.due()) is not None and due <= now:
+            self._sent += 1
+        return STOP_SIGNALS[first : self._sent]
+
+
+class WorkerDied(Struct, frozen=True, kw_only=True):
+    """The worker ended before it was asked to. `step` was running, or None.
+
+    One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the user's code
+    was when it crashed, if that is known.
+    """
+
+    sentence: str
+    exit_code: int | None = None
+    signal: str | None = None
+    step: int | None = None
+    traceback: str = ""
+    path: str | None = None
+    line: int | None = None
+
+
+class WorkerEnded(Struct, frozen=True, kw_only=True):
+    """The worker ended after `Closed`. If it was killed or crashed, `sentence` says so.
+
+    `threads` are those that kept it from ending; empty if it ended in time.
+    """
+
+    sentence: str = ""
+    threads: tuple[str, ...] = ()
+
+
+class WorkerExit:
+    """What is known of the end of one worker. `kill_reason` is empty until it is killed for a reason."""
+
+    def __init__(self) -> None:
+        self.kill_reason = ""
+        self._closed_at: float | None = None
+        self._threads: tuple[str, ...] = ()
+
+    @property
+    def has_closed(self) -> bool:
+        return self._closed_at is not None
+
+    def close(self, now: float, threads: tuple[str, ...]) -> None:
+        """The worker has closed its resources; `threads` are still running in it."""
+        self._closed_at, self._threads = now, threads
+
+    def due(self) -> float | None:
+        """When it must have ended; None before it has closed, and once it is being killed."""
+        if self._closed_at is None or self.kill_reason:
+            return None
+        return self._closed_at + TIME_TO_END
+
+    def is_late(self, now: float) -> bool:
+        return self._closed_at is not None and now >= self._closed_at + TIME_TO_END
+
+    def final_event(
+        self, status: int | None, *, step: int | None, crash: str, root: str
+    ) -> WorkerDied | WorkerEnded:
+        """`status` is the wait status, `step` was running, `crash` is what the fault handler wrote in the project
+        at `root`."""
+        sentence, code, name = describe_end(status)
+        if self.has_closed:
+            if self.kill_reason:
+                return WorkerEnded(sentence=self.kill_reason, threads=self._threads)
+            return WorkerEnded(sentence="" if code == 0 else f"{sentence} while it ended")
+        traceback, path, line = read_crash(crash, root)
+        return WorkerDied(
+            sentence=self.kill_reason or sentence,
+            exit_code=code,
+            signal=name,
+            step=step,
+            traceback=traceback,
+            path=path,
+            line=line,
+        )
+
+
+def read_status(pid: int, *, reap: bool) -> int | None:
+    """The wait status of a process that has ended; None while it runs."""
+    try:
+        if not reap:
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return None if ended is None else 0
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return LOST_STATUS
+    return status if found else None

@@ -1,0 +1,312 @@
+"""Values of parameters: where they can come from, which one a tool gets, and whether it fits.
+
+The command line wins over the environment, the environment over the configuration, and that over the default in
+`run()`. All values are texts here; the worker converts them. Pure.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct, field
+
+from discover_orch.config.project import ParamDefault, Project
+from discover_orch.discovery.names import ToolNames
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.tool import MASK, ConvertError, Param, Scalar, Tool, is_secret_name
+
+#: The code of the problem that a required value is not given.
+MISSING = "missing-parameter"
+
+
+class KeyValue(Struct, frozen=True, kw_only=True):
+    """One `-p key=value`: `tool` is the word before the last dot of the key, or None."""
+
+    tool: str | None
+    name: str
+    text: str
+
+
+class GivenParams(Struct, frozen=True, kw_only=True):
+    """All values on the command line. `options` are those given as `--name`, by parameter name; `given` are the `-p`.
+
+    `folder` is the absolute working folder: paths on the command line are relative to it.
+    """
+
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    given: tuple[KeyValue, ...] = ()
+    folder: str = ""
+
+
+class BoundArgument(Struct, frozen=True, kw_only=True):
+    """The value of one parameter: its texts, and where they come from."""
+
+    param: Param
+    texts: tuple[str, ...]
+    origin: str
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The texts that count: only the last one if the parameter takes one value and the option was repeated."""
+        return self.texts if self.param.type.many else self.texts[-1:]
+
+    @property
+    def shown(self) -> str:
+        return MASK if self.param.is_secret else ", ".join(self.held)
+
+
+# Where a value comes from.
+
+
+def find_value(
+    param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
+) -> ParamDefault | None:
+    """The texts that `param` of `tool` gets, or None if the default in `run()` applies."""
+    return (
+        _find_on_command_line(param, tool, values, project, names)
+        or _find_in_environment(param, project)
+        or _find_in_configuration(param, tool, project, names)
+    )
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Dashes and underscores are alike."""
+    return one.replace("-", "_") == other.replace("-", "_")
+
+
+def _find_on_command_line(
+    param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
+) -> ParamDefault | None:
+    """`-p tool.name=VALUE` wins over `--name VALUE`, and that over `-p name=VALUE`."""
+    pairs = [one for one in values.given if is_same_name(one.name, param.name)]
+    own = [one.text for one in pairs if one.tool and tool.module in names.find(one.tool)]
+    option = values.options.get(param.name)
+    shared = [one.text for one in pairs if one.tool is None]
+    texts: Sequence[str]
+    if own:
+        texts, origin = own, f"-p {tool.name}.{param.name}"
+    elif option is not None:
+        is_no = param.type.is_flag and option[-1] == "false"
+        texts, origin = option, f"--no-{param.flag[2:]}" if is_no else param.flag
+    elif shared:
+        texts, origin = shared, f"-p {param.name}"
+    else:
+        return None
+    if param.type.base == Scalar(kind="path") and values.folder not in ("", project.root):
+        texts = [os.path.normpath(os.path.join(values.folder, text)) for text in texts]
+    return ParamDefault(texts=tuple(texts), origin=origin)
+
+
+def _find_in_environment(param: Param, project: Project) -> ParamDefault | None:
+    """A variable holds one text; for a list it is split at commas."""
+    setting = project.env_params.get(param.name.lower())
+    if setting is None or not param.type.many or len(setting.texts) != 1:
+        return setting
+    parts = (part.strip() for part in setting.texts[0].split(","))
+    return ParamDefault(texts=tuple(part for part in parts if part), origin=setting.origin)
+
+
+def _find_in_configuration(
+    param: Param, tool: Tool, project: Project, names: ToolNames
+) -> ParamDefault | None:
+    """The tool's own table wins over the table for all tools."""
+    tables = [
+        table for word, table in project.tool_params.items() if tool.module in names.find(word)
+    ]
+    for table in (*tables, project.params):
+        for name, setting in table.items():
+            if is_same_name(name, param.name):
+                return setting
+    return None
+
+
+# The arguments of one tool.
+
+
+def bind_arguments(
+    tool: Tool, registry: Registry, project: Project, values: GivenParams, problems: list[Problem]
+) -> tuple[BoundArgument, ...]:
+    """The values of its parameters; what is missing or does not fit is added to `problems`."""
+    bound = []
+    for param in tool.params:
+        setting = find_value(param, tool, values, project, registry.names)
+        if setting is not None:
+            bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
+        elif param.required:
+            problems.append(missing_value(tool, param))
+    return keep_valid(tool, bound, problems)
+
+
+def keep_valid(
+    tool: Tool, arguments: Iterable[BoundArgument], problems: list[Problem]
+) -> tuple[BoundArgument, ...]:
+    """The arguments that fit their types; what is wrong with the others is added to `problems`."""
+    valid = []
+    for bound in arguments:
+        problem = _check_value(tool, bound)
+        if problem is None:
+            valid.append(bound)
+        else:
+            problems.append(problem)
+    return tuple(valid)
+
+
+def missing_value(tool: Tool, param: Param) -> Problem:
+    """The problem that a parameter without a default has no value."""
+    return Problem(
+        code=MISSING,
+        message=f"{tool.name} requires {param.flag} ({param.type})",
+        hint=f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in "
+        "[tool.orch.params]",
+        location=Location(path=tool.path, line=tool.line),
+    )
+
+
+def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
+    param = bound.param
+    is_typed = bound.origin.startswith("-")  # the last one counts if an option is repeated
+    try:
+        if not param.type.many and len(bound.texts) != 1 and not is_typed:
+            raise ConvertError("expected one value, got a list")
+        param.convert(bound.texts)
+    except ConvertError as error:
+        text = f"the value (hidden) is not a valid {param.type}" if param.is_secret else str(error)
+        return Problem(
+            code="wrong-type",
+            message=f"invalid {param.flag} for {tool.name}: {text}",
+            hint=f"its type in run() is {param.type}; the value comes from {bound.origin}",
+            location=Location(path=tool.path, line=tool.line),
+        )
+    return None
+
+
+def extra_arguments(tool: Tool, values: GivenParams, registry: Registry) -> dict[str, str]:
+    """The values of `-p` that `**kwargs` of the tool takes."""
+    return {
+        one.name.replace("-", "_"): one.text
+        for one in values.given
+        if _is_for(one, tool, registry) and is_extra(tool, one.name)
+    }
+
+
+def is_extra(tool: Tool, name: str) -> bool:
+    """Whether `**kwargs` of the tool takes a parameter of this name."""
+    named = (*tool.resources, *tool.never_passed, *(param.name for param in tool.params))
+    return tool.takes_extra and not any(is_same_name(name, other) for other in named)
+
+
+# The arguments as a fingerprint keeps them.
+
+
+def given_texts(
+    tool: Tool, registry: Registry, project: Project, values: GivenParams
+) -> dict[str, tuple[str, ...]]:
+    """What a tool would get for its parameters, valid or not, as `fingerprint_texts` has it."""
+    bound = []
+    for param in tool.params:
+        setting = find_value(param, tool, values, project, registry.names)
+        if setting is not None:
+            bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
+    return fingerprint_texts(bound, extra_arguments(tool, values, registry), project.root)
+
+
+def fingerprint_texts(
+    arguments: Iterable[BoundArgument], extra: Mapping[str, str], root: str
+) -> dict[str, tuple[str, ...]]:
+    """The texts of each parameter that has a value, by name, without secrets. Paths below the root are relative to it,
+    so that a project can be moved."""
+    start = root.rstrip("/") + "/"
+    found = {
+        bound.param.name: _normalized(bound, start)
+        for bound in arguments
+        if not bound.param.is_secret
+    }
+    found.update({name: (text,) for name, text in extra.items() if not is_secret_name(name)})
+    return found
+
+
+def _normalized(bound: BoundArgument, start: str) -> tuple[str, ...]:
+    """Equal for texts that `run()` cannot tell apart: `1.0` and `1e0`, `true` and `yes`."""
+    kind = bound.param.type.base
+    if isinstance(kind, Scalar) and kind.kind not in ("str", "path"):
+        try:
+            found = bound.param.convert(bound.held)
+        except ConvertError:
+            return bound.held
+        return tuple(str(one) for one in (found if isinstance(found, list) else [found]))
+    return tuple(text.removeprefix(start) for text in bound.held)
+
+
+# Values that no tool takes.
+
+
+def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
+    """A problem for each `-p` that reaches none of the selected `tools`."""
+    found = (_check_used(one, tools, registry) for one in values.given)
+    return [problem for problem in found if problem is not None]
+
+
+def _check_used(one: KeyValue, tools: list[Tool], registry: Registry) -> Problem | None:
+    if one.tool is not None:
+        problem = _check_tool_of(one, tools, registry)
+        if problem is not None:
+            return problem
+    takers = [tool for tool in tools if _is_for(one, tool, registry)]
+    if any(is_extra(tool, one.name) or _has_param(tool, one.name) for tool in takers):
+        return None
+    for tool in takers:
+        if any(is_same_name(one.name, other) for other in tool.never_passed):
+            return Problem(
+                code="withheld",
+                message=f"-p {one.name}: the type of {one.name} in {tool.name} is not supported",
+                hint="run() always gets the default; annotate it with a supported type to set it",
+                location=Location(path=tool.path, line=tool.line),
+            )
+    return Problem(
+        code="unknown-parameter",
+        message=f'no selected tool has a parameter "{one.name}" (from -p)',
+        hint=_unknown_parameter_hint(one, takers, registry),
+    )
+
+
+def _check_tool_of(one: KeyValue, tools: list[Tool], registry: Registry) -> Problem | None:
+    """Whether the `parse` of `-p parse.since=...` is one of the selected tools."""
+    word = one.tool or ""
+    found = registry.names.find(word)
+    code = "unknown-parameter"
+    if len(found) > 1:
+        code, what = "ambiguous", "matches several tools"
+        hint = "use one of " + ", ".join(registry.display(module) for module in found)
+    elif not found:
+        close = nearest(word, registry.names.words)
+        what = "is not a tool"
+        hint = f'did you mean "{close}"?' if close else "orch list shows all tools"
+    elif not any(tool.module in found for tool in tools):
+        what, hint = "is not a selected tool", "add it to the targets"
+    else:
+        return None
+    return Problem(code=code, message=f'-p {word}.{one.name}: "{word}" {what}', hint=hint)
+
+
+def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Registry) -> str:
+    all_tools = (registry.tools[module] for module in registry.order)
+    others = [
+        tool.name
+        for tool in all_tools
+        if _is_for(one, tool, registry) and _has_param(tool, one.name)
+    ]
+    if others:
+        names = ", ".join(others)
+        return f"{names} {'has' if len(others) == 1 else 'have'} it: add it to the targets"
+    close = nearest(one.name, {param.name for tool in takers for param in tool.params})
+    return f'did you mean "{close}"?' if close else "orch run TARGETS --help lists all parameters"
+
+
+def _has_param(tool: Tool, name: str) -> bool:
+    return any(is_same_name(name, param.name) for param in tool.params)
+
+
+def _is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
+    return one.tool is None or tool.module in registry.names.find(one.tool)

@@ -1,0 +1,117 @@
+"""Finds a project and reads its tools, as all commands do first. Reads source text only; runs nothing of the user's.
+
+The only thing that is written is orch's own index.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from discover_orch import __version__
+from discover_orch.config.file import build_project, config_key, find_root, read_config_bytes
+from discover_orch.config.project import masked_url
+from discover_orch.discovery.facts_index import ScanIndex
+from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
+from discover_orch.discovery.registry import build_registry
+from discover_orch.discovery.scanner import scan
+from discover_orch.model.errors import Location, Problem, ProjectError, UsageError
+from discover_orch.planning.project_view import ProjectView, listing_document
+from discover_orch.planning.selection import TypedAt
+from discover_orch.state.flows import read_flows
+from discover_orch.state.store import flows_stamp, open_index, write_index
+
+
+def read_project(
+    start: str,
+    explicit: str | None,
+    environ: Mapping[str, str],
+    *,
+    is_wide: bool = False,
+) -> ProjectView:
+    """Finds the project around the folder `start`, or at `explicit`, and its tools. With `is_wide`, also the reasons
+    why modules are not tools. Raises ProjectError."""
+    found = find_root(start, explicit)
+    root, config, _ = found
+    data = read_config_bytes(root, config)
+    project, warnings = build_project(found, data, environ)
+    index = open_index(root, __version__)
+    key = config_key(found, data, environ) + flows_stamp(root)
+    result, snapshot = scan(project, index, key=key, is_wide=is_wide)
+    registry = build_registry(result, project, read_flows(root))
+    view = ProjectView(
+        project=project,
+        registry=registry,
+        place=TypedAt(root=root, folder=_relative(start, root)),
+        folder=os.path.abspath(start),
+        config_warnings=warnings,
+        key=key,
+        signatures=snapshot.signatures,
+    )
+    _check_group_names(view)
+    is_indexed = index is not None and (
+        index.header.get("key") == key
+        and index.part("tree") == snapshot.tree
+        and index.part(LISTING) is not None
+        and index.part(SUMMARY) is not None
+    )
+    if not is_indexed and not is_wide and (config is not None or registry.tools):
+        _write_index(view, snapshot)
+    return view
+
+
+def with_database(view: ProjectView, url: str) -> ProjectView:
+    """The same view with another database, which also wins over `get_connection()`. Raises UsageError."""
+    if "://" not in url:
+        raise UsageError(
+            Problem(
+                code="database",
+                message=f"--database {masked_url(url)} is not a database URL",
+                hint="for a file data.db, use sqlite:///data.db",
+            )
+        )
+    origins = {**view.project.origins, "database": "--database"}
+    project = replace(view.project, database=url, database_origin="--database", origins=origins)
+    return replace(view, project=project)
+
+
+def _check_group_names(view: ProjectView) -> None:
+    tools = [*view.registry.tools.values(), *view.registry.disabled]
+    stages = {stage.name for stage in view.registry.stages}
+    owners = {name: tool for tool in reversed(tools) for name in tool.stages}
+    clashes = [name for name in view.registry.groups if name in stages]
+    if clashes:
+        raise ProjectError(
+            *(
+                Problem(
+                    code="group-name",
+                    message=f'group "{name}" has the same name as a stage',
+                    hint=f"rename the group in {view.project.config or 'the environment'}",
+                    location=Location(path=owners[name].path, line=owners[name].line)
+                    if name in owners
+                    else None,
+                )
+                for name in clashes
+            )
+        )
+
+
+def _write_index(view: ProjectView, snapshot: ScanIndex) -> None:
+    document = listing_document(view)
+    summary = json.dumps(build_summary(document), ensure_ascii=False, separators=(",", ":"))
+    del document["version"], document["root"]  # added again when it is shown
+    parts = {
+        "tree": snapshot.tree,
+        "facts": snapshot.facts,
+        LISTING: json.dumps(document),
+        SUMMARY: summary,
+    }
+    write_index(view.project.root, __version__, snapshot.header, parts)
+
+
+def _relative(start: str, root: str) -> str:
+    folder = os.path.relpath(os.path.abspath(start), root)
+    return "" if folder == "." else folder.replace(os.sep, "/")
