@@ -1,17 +1,23 @@
-"""Problems as text and as JSON: what, where, how to mend it."""
+"""Problems as text and as JSON: what, where, how to fix it."""
 
 from __future__ import annotations
 
 from discover_orch.model.errors import Location, Problem
-from discover_orch.render.problems import problem_json, problem_text, problems_of, problems_text
+from discover_orch.render.problems import (
+    no_tools,
+    problem_json,
+    problem_text,
+    problems_of,
+    problems_text,
+)
 from discover_orch.render.style import Style
 
 PLACE = Location(path="src/x.py", line=3)
-WRONG = Problem(code="c", message="it is wrong", hint="mend it", location=PLACE)
+WRONG = Problem(code="c", message="it is wrong", hint="fix it", location=PLACE)
 
 
-def test_a_problem_says_what_where_and_how_to_mend_it() -> None:
-    assert problem_text(WRONG, Style()) == "error: src/x.py:3: it is wrong\n  hint: mend it"
+def test_a_problem_says_what_where_and_how_to_fix_it() -> None:
+    assert problem_text(WRONG, Style()) == "error: src/x.py:3: it is wrong\n  hint: fix it"
     warning = Problem(code="c", message="it is odd", severity="warning")
     assert problem_text(warning, Style()) == "warning: it is odd"
     assert problems_text([warning, warning], Style()) == "warning: it is odd\n" * 2
@@ -32,3 +38,10 @@ def test_what_json_says_comes_back() -> None:
     document = {"errors": [problem_json(WRONG)], "warnings": [problem_json(bare)]}
     assert problems_of(document) == [WRONG, bare]
     assert {"path", "line", "message", "hint"} <= set(problem_json(WRONG))
+
+
+def test_a_project_without_tools_says_what_a_tool_is() -> None:
+    problem = no_tools()
+    assert (problem.code, problem.message) == ("no-tools", "no tools found")
+    for word in ("STAGE", "run()", "orch list -v"):
+        assert word in problem.hint
