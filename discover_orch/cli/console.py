@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from discover_orch.model.errors import ExitCode, Problem
-from discover_orch.render.problems import no_tools, problems_text
+from discover_orch.model.errors import NO_TOOLS, ExitCode, Problem
+from discover_orch.render.problems import problems_text
 from discover_orch.render.style import Style, one_line
 
 #: Moves to the start of the line and clears it.
@@ -58,7 +58,7 @@ class Console:
             return ExitCode.DISCOVERY
         if has_tools:
             return ExitCode.OK
-        self.problems([no_tools()])
+        self.problems([NO_TOOLS])
         return ExitCode.EMPTY
 
     @property

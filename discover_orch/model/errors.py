@@ -117,3 +117,11 @@ class BlockedInterrupt(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+NO_TOOLS = Problem(
+    code="no-tools",
+    message="no tools found",
+    hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() function; '
+    "orch list -v shows the modules that are not tools, and why",
+)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import ALL_STAGES
 from discover_orch.discovery.registry import BrokenTool, Registry
 from discover_orch.model.errors import (
+    NO_TOOLS,
     DiscoveryError,
     EmptyError,
     Location,
@@ -359,12 +360,7 @@ def _nothing_left(targets: tuple[str, ...], registry: Registry, *, excluded: boo
             code="empty", message="nothing is left to run", hint="--exclude took every tool away"
         )
     if not registry.tools:
-        return Problem(
-            code="no-tools",
-            message="no tool was found",
-            hint='a tool is a module under the configured packages (default: src) with STAGE = "..." '
-            "and a run(); orch list -v shows what was passed over and why",
-        )
+        return NO_TOOLS
     return Problem(
         code="empty",
         message=f"no tool is selected by {', '.join(targets)}",

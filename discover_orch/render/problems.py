@@ -50,15 +50,6 @@ def exception_text(type_name: str, message: str, *, has_type: bool) -> str:
     return line
 
 
-def no_tools() -> Problem:
-    return Problem(
-        code="no-tools",
-        message="no tools found",
-        hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() '
-        "function; orch list -v shows the modules that are not tools, and why",
-    )
-
-
 def problem_json(problem: Problem) -> dict[str, object]:
     """`{"path", "line", "message", "hint", "code"}`."""
     place = problem.location

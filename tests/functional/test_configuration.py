@@ -14,7 +14,7 @@ def test_nothing_configured_is_fine_and_so_is_a_missing_src(project: Project, or
     for words in (("list",), ("run",), ("run", "-n"), ("graph",), ("check",), ("list", "--json")):
         answer = orch(*words)
         assert answer.code == 5, words
-        assert "error: no tool was found\n" in answer.err
+        assert "error: no tools found\n" in answer.err
     assert list(root.iterdir()) == [], "nothing of orch's lies around in a folder without a project"
     assert orch("list", "--json").json["tools"] == []
     project({"src/x.py": TOOL})

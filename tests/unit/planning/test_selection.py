@@ -306,7 +306,7 @@ def test_a_project_without_tools_says_what_a_tool_is() -> None:
     with pytest.raises(EmptyError) as caught:
         select([], make_registry())
     (problem,) = caught.value.problems
-    assert problem.message == "no tool was found"
+    assert problem.message == "no tools found"
 
 
 # Files that cannot be read.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from discover_orch.model.errors import Location, Problem
 from discover_orch.render.problems import (
-    no_tools,
     problem_json,
     problem_text,
     problems_of,
@@ -38,10 +37,3 @@ def test_what_json_says_comes_back() -> None:
     document = {"errors": [problem_json(WRONG)], "warnings": [problem_json(bare)]}
     assert problems_of(document) == [WRONG, bare]
     assert {"path", "line", "message", "hint"} <= set(problem_json(WRONG))
-
-
-def test_a_project_without_tools_says_what_a_tool_is() -> None:
-    problem = no_tools()
-    assert (problem.code, problem.message) == ("no-tools", "no tools found")
-    for word in ("STAGE", "run()", "orch list -v"):
-        assert word in problem.hint

@@ -111,7 +111,7 @@ def test_all_about_one_tool() -> None:
         "out.csv",
         "code src/a.py",
         "src/b.py",
-        "installed numpy 2.0",
+        "packages numpy 2.0",
         "last runs 4 2026-11-25 01:02 not run",
         "3 passed 1.50 s",
     ]
