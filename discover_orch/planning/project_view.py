@@ -82,7 +82,9 @@ def look(
         and index.part(LISTING) is not None
         and index.part(SUMMARY) is not None
     )
-    if not is_known and not is_wide and (config is not None or registry.tools):
+    # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
+    is_worth_it = snapshot.header["folders"] and (config is not None or registry.tools)
+    if not is_known and not is_wide and is_worth_it:
         _remember(view, snapshot)
     return view
 
