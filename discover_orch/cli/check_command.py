@@ -22,9 +22,9 @@ from discover_orch.render.style import count
 def command(context: Context, about_watch: bool, as_json: bool) -> int:
     """Check the project for errors and warnings. Nothing is run.
 
-    Exits with 4 if there are errors, or warnings and the configuration says strict = true. With
-    --watch, a separate process imports the installed packages that the tools import, to measure
-    how long that takes.
+    The exit code is 4 if there are errors, or if there are warnings and the configuration has
+    strict = true. With --watch, a separate process imports the installed packages that the tools
+    import, to measure how long that takes.
     """
     if about_watch:
         return _check_watch(context, as_json=as_json)

@@ -21,7 +21,7 @@ from discover_orch.state.run_record import RunRecord, ToolRecord
 @click.command("logs", short_help="Show what a tool printed.")
 @click.argument("tool", type=TARGETS)
 @click.option(
-    "--run", "run", type=RUN, metavar="RUN", help="Of this run, instead of the latest one."
+    "--run", "run", type=RUN, metavar="RUN", help="Show this run instead of the latest one."
 )
 @json_option
 @common_options

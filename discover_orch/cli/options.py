@@ -106,7 +106,7 @@ exclude_option = click.option(
     multiple=True,
     metavar="TARGET",
     type=TARGETS,
-    help="Leave these out. Can be given several times.",
+    help="Leave out this target. Can be given several times.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 wait_option = click.option(
@@ -146,7 +146,7 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--database",
             metavar="URL",
-            help="Connect conn to this database, e.g. sqlite:///data.db.",
+            help="The database to connect to, e.g. sqlite:///data.db.",
         ),
         click.option(
             "-p",
@@ -168,7 +168,7 @@ def display_options(
 
     The command gets them as one `DisplayOptions`, by the keyword `shown`.
     """
-    raw = ", or without capturing it" if "raw" in outputs else ""
+    raw = " raw: all, without capturing it." if "raw" in outputs else ""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -192,9 +192,8 @@ def display_options(
                 type=click.Choice(outputs),
                 default="live",
                 show_default=True,
-                help="Show what tools print: as it comes, only of tools that fail, not at all"
-                + raw
-                + ".",
+                help="What to show of the output of tools. live: all, as it comes. fail: only that of tools "
+                "that fail. none: nothing." + raw,
             ),
         )
 

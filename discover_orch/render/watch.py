@@ -232,9 +232,9 @@ def _data(diagnosis: WatchDiagnostics) -> str:
 
 def _folder(folder: WatchedFolder) -> str:
     path = one_line(folder.path)
-    below = f" and below ({count(folder.inside, 'folder')})" if folder.is_deep else " only"
+    below = f" and below ({count(folder.inside, 'folder')})" if folder.is_deep else ""
     silent = "" if folder.sends_events else ", which sends no events"
-    return f"{path}{below}, on {folder.filesystem or 'an unknown file system'}{silent}"
+    return f"{path}{below} on {folder.filesystem or 'an unknown file system'}{silent}"
 
 
 def _limits(diagnosis: WatchDiagnostics) -> str:
@@ -253,7 +253,7 @@ def _imports(diagnosis: WatchDiagnostics) -> list[str]:
     slow = [row for row in diagnosis.imports if row[1] >= SLOW_IMPORT][:MOST_IMPORTS]
     named = ", ".join(f"{one_line(name)} {duration(seconds)}" for name, seconds, _ in slow)
     lines = [
-        f"{count(len(diagnosis.imports), 'module')} before each run, in {duration(total)}"
+        f"{count(len(diagnosis.imports), 'module')} before each run ({duration(total)})"
         + (f": {named}" if named else "")
     ]
     lines += [
