@@ -1,9 +1,9 @@
-"""A pipeline orchestrator that discovers its tools: a module with `STAGE` and `run()` is one."""
+"""A pipeline orchestrator that discovers its tools: each module with `STAGE` and `run()` is a tool."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = (
-    False  # what type checkers go by; every worker imports this, and `typing` costs 4 ms
+    False  # type checkers take it for True; each worker imports this file, and `typing` takes 4 ms
 )
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,8 @@ __all__ = ["__version__", "resource"]
 
 
 def resource(function: F) -> F:
-    """Marks a function of `orchconf.py` whose result any `run()` can take by its name.
+    """Marks a function in `orchconf.py` as a resource: a `run()` with a parameter of its name gets its result.
 
-    The mark is read from the source; the function itself comes back unchanged.
+    The decorator is read from the source; it returns the function unchanged.
     """
     return function

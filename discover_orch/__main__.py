@@ -1,7 +1,7 @@
-"""`orch` and `python -m discover_orch`: where the process begins.
+"""The entry point of `orch` and of `python -m discover_orch`.
 
-A worker is a new interpreter and takes a while to get up. For `orch run` it is started here, before the
-command line is even read, so that it is ready when the plan is; it knows nothing yet and runs nothing.
+A worker is a new interpreter, and starting one takes a while. For `orch run` it is started here, before the
+command line is read, so that it is ready when the plan is. It runs nothing until then.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import gc
 import os
 import sys
 
-#: Options of `orch` itself that take the next word.
+#: Options before the command that take a value.
 _WITH_VALUE = frozenset({"-C", "--project", "--color"})
-#: With one of these among its words, `orch run` only looks, or perhaps has nothing to run.
-_LOOKING = frozenset({"-n", "--dry-run", "-h", "--help", "--changed"})
+#: With one of these, `orch run` runs nothing, or may have nothing to run.
+_MAY_RUN_NOTHING = frozenset({"-n", "--dry-run", "-h", "--help", "--changed"})
 
 
 def main() -> None:
-    # Short-lived and without cycles to speak of: collecting costs a tenth of a warm `orch list`.
+    # The process is short and makes few cycles; collecting takes a tenth of a warm `orch list`.
     gc.disable()
     try:
         code = _run(sys.argv[1:])
-    except KeyboardInterrupt:  # while modules were imported: there is nothing to tidy up
+    except KeyboardInterrupt:  # while modules were imported: there is nothing to clean up
         os._exit(130)
-    if code > 128:  # interrupted, all is told and flushed: another Ctrl-C may be on its way
+    if code > 128:  # interrupted, and all is written: a second Ctrl-C may follow
         os._exit(code)
     sys.exit(code)
 
@@ -40,19 +40,19 @@ def _run(words: list[str]) -> int:
 
 
 def is_run(words: list[str]) -> bool:
-    """Whether this is surely an `orch run` that captures what its tools print. A guess: the command line
-    itself decides, starts a worker where none is, and ends one that it has no use for."""
+    """Whether this looks like an `orch run` that captures what its tools print. A wrong guess is harmless: the command
+    starts a worker if it needs one, and a worker that is not needed is ended."""
     rest = iter(words)
     for word in rest:
         if word in _WITH_VALUE:
             next(rest, None)
         elif not word.startswith("-"):
-            return word == "run" and not _LOOKING.intersection(words) and "raw" not in words
+            return word == "run" and not _MAY_RUN_NOTHING.intersection(words) and "raw" not in words
     return False
 
 
 if __name__ == "__main__":
-    # `python -m` puts the current folder in front, and there a tool may be called `json` or `click`.
+    # `python -m` puts the current folder first on the path, and a file there may be called json.py.
     if not sys.flags.safe_path:
         del sys.path[0]
     main()

@@ -1,6 +1,6 @@
-"""The command `orch` itself: finds the subcommand, and turns what goes wrong into text and an exit code.
+"""The command `orch`: finds the subcommand, and turns every error into a message and an exit code.
 
-Commands are imported when they are called, so that none pays for another's start-up.
+A command's module is imported when the command is called, which keeps the start of the others short.
 """
 
 from __future__ import annotations
@@ -15,20 +15,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch import __version__
-from discover_orch.cli.console import Console
+from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, OrchError, Problem, nearest
 
 if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
+#: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
+_PLACES = {"accept": ("status_command", "accept_command")}
+
+
+class StdoutClosed(Exception):
+    """The reader of standard output has closed it."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands stand in modules of their own."""
+    """A group that imports the module of a command when it is called."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """`orch --list` is `orch list`, with whatever stands behind it."""
+        """`orch --list` means `orch list`, with the options that follow it."""
         if "--list" in args and not set(COMMANDS).intersection(args[: args.index("--list")]):
             args[args.index("--list")] = "list"
         return super().parse_args(ctx, args)
@@ -36,7 +42,7 @@ class LazyGroup(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         try:
             return super().make_context(*args, **extra)
-        except BrokenPipeError:  # click would exit with 1, which says that a tool failed
+        except BrokenPipeError:  # click would exit with 1, which means that a tool failed
             raise StdoutClosed from None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -51,41 +57,39 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"discover_orch.cli.{cmd_name}_command")
-        command: click.Command = module.command
-        return command
+        module, name = _PLACES.get(cmd_name, (f"{cmd_name}_command", "command"))
+        found: click.Command = getattr(importlib.import_module(f"discover_orch.cli.{module}"), name)
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args in (["run", "--changed"], ["status"]):
-            _answer_at_once(ctx, args[0])
+            _answer_from_cache(ctx, args[0])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise OrchUsage(f'"{args[0]}" is no command of orch', _meant(ctx, args))
+            raise OrchUsage(f'"{args[0]}" is not an orch command', _suggestion(ctx, args))
         return super().resolve_command(ctx, args)
 
 
-def _answer_at_once(ctx: click.Context, command: str) -> None:
-    """`orch run --changed` or `orch status` where nothing has changed since all was fresh: no tool is looked at."""
+def _answer_from_cache(ctx: click.Context, command: str) -> None:
+    """Answers `orch run --changed` or `orch status` if all tools were fresh and nothing has changed since."""
     from discover_orch.staleness.all_fresh_cache import read_all_fresh
 
     context: Context = ctx.obj
     stages = read_all_fresh(context.start, context.folder, os.environ)
     if not stages:
         return
-    if command == "status":
-        from discover_orch.render.status import fresh_text
+    from discover_orch.render.status import all_fresh_text, fresh_text
 
+    if command == "status":
         context.console.out(fresh_text(stages, context.console.out_style))
     else:
-        from discover_orch.cli.targets import all_fresh_text
-
         context.console.out(all_fresh_text(sum(len(names) for _, names in stages)))
     ctx.exit(0)
 
 
-def _meant(ctx: click.Context, args: Sequence[str]) -> str:
-    """The run that a target was typed for, else the nearest command."""
+def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
+    """`orch run` with these words if the first is a target, else the nearest command."""
     import shlex
 
     from discover_orch.planning import project_reader, project_view
@@ -100,102 +104,29 @@ def _meant(ctx: click.Context, args: Sequence[str]) -> str:
         is_target = error.exit_code is not ExitCode.USAGE
     close = None if is_target else nearest(args[0], COMMANDS)
     if close:
-        return f'did you mean "orch {close}"? (orch --help shows all)'
+        return f'did you mean "orch {close}"? orch --help lists all commands'
     run = f"orch run {shlex.join(args)}"
-    return f"to run it: {run}" if is_target else f"orch --help shows all; to run a tool: {run}"
-
-
-class StdoutClosed(Exception):
-    """Nobody reads standard output any more."""
-
-
-class OrchUsage(click.UsageError):
-    """A usage error with a hint."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class Context:
-    """What every command gets: where it was started, and how to speak."""
-
-    def __init__(self, interpreter: Interpreter | None = None) -> None:
-        self.folder: str | None = None
-        self.console = Console()
-        self._interpreter = interpreter
-
-    def take_interpreter(self) -> Interpreter | None:
-        """The interpreter of a worker that was started ahead, once."""
-        interpreter, self._interpreter = self._interpreter, None
-        return interpreter
-
-    @property
-    def start(self) -> str:
-        """Where the user stands, absolute."""
-        try:
-            return os.getcwd()
-        except FileNotFoundError:
-            return "."
-
-
-def set_folder(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.ensure_object(Context).folder = value
-
-
-def set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.ensure_object(Context).console = Console(value)
-
-
-def _complete_folder(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="dir")]
-
-
-def common_options(command: Any) -> Any:
-    """`-C` and `--color`, which stand before the command or after it."""
-    for option in (
-        click.option(
-            "--color",
-            type=click.Choice(["auto", "always", "never"]),
-            callback=set_colour,
-            expose_value=False,
-            help="Colours: auto (a terminal), always, never.",
-        ),
-        click.option(
-            "-C",
-            "--project",
-            metavar="DIR",
-            callback=set_folder,
-            expose_value=False,
-            is_eager=True,
-            shell_complete=_complete_folder,
-            help="The root of the project (default: found upwards from here).",
-        ),
-    ):
-        command = option(command)
-    return command
+    if is_target:
+        return f"run it with: {run}"
+    return f"orch --help lists all commands; run a tool with: {run}"
 
 
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all well, 1 a tool failed, 2 wrong command line or configuration, or locked, "
-    "4 discovery errors, 5 nothing selected.",
+    epilog="Exit codes: 0 success, 1 a tool failed, 2 wrong command line or configuration, or another "
+    "run is in progress, 3 a bug in orch, 4 errors in the source of the project, 5 no tools selected.",
 )
 @common_options
-@click.option("--list", is_flag=True, expose_value=False, help="The same as orch list.")
+@click.option("--list", is_flag=True, expose_value=False, help="Same as orch list.")
 @click.version_option(__version__, prog_name="orch", message="%(prog)s %(version)s")
 @click.pass_context
 def app(ctx: click.Context) -> None:
-    """Run pipelines that nobody had to register.
+    """Find the tools of a pipeline and run them in order.
 
-    A module under src with a STAGE tag and a run() is a tool. Try `orch list`, `orch run`,
-    `orch run --dry-run`.
+    A tool is a Python module under src with a STAGE constant and a run() function. Start with
+    `orch list`, `orch run --dry-run` and `orch run`.
     """
     ctx.ensure_object(Context)
     if ctx.invoked_subcommand is None:
@@ -203,15 +134,16 @@ def app(ctx: click.Context) -> None:
 
 
 def run_command_line(arguments: Sequence[str], interpreter: Interpreter | None = None) -> int:
-    """The whole program: never raises, never shows a traceback for a user's mistake.
+    """The whole program, as a function: returns the exit code and never raises.
 
-    `interpreter` is that of a worker which waits for a run; it is ended here where no run has taken it.
+    A user's mistake is a message without a traceback. `interpreter` was started ahead for a worker; it is
+    ended here if no run has claimed it.
     """
     context = Context(interpreter)
     try:
         return _run(context, arguments)
     finally:
-        left = context.take_interpreter()
+        left = context.claim_interpreter()
         if left is not None:
             from discover_orch.worker.spawn import end_interpreter
 
@@ -225,7 +157,7 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(code or 0)
     except OrchError as error:
-        return _tell(context, int(error.exit_code), error.problems)
+        return _report(context, int(error.exit_code), error.problems)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
@@ -233,18 +165,18 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
     except BlockedInterrupt as stuck:
         return 128 + stuck.number
     except click.ClickException as error:
-        return _tell(context, ExitCode.USAGE, (_click_problem(error),))
+        return _report(context, ExitCode.USAGE, (_click_problem(error),))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except (StdoutClosed, BrokenPipeError):
         return _end_quietly()
     except OSError as error:
-        return _own_fault(context) if error.errno != errno.ENOSPC else _tell_full(context)
+        return _report_bug(context) if error.errno != errno.ENOSPC else _report_full_disk(context)
     except Exception:
-        return _own_fault(context)
+        return _report_bug(context)
 
 
-def _tell(context: Context, code: int, problems: Sequence[Problem]) -> int:
+def _report(context: Context, code: int, problems: Sequence[Problem]) -> int:
     try:
         context.console.problems(problems)
     except BrokenPipeError:
@@ -252,16 +184,17 @@ def _tell(context: Context, code: int, problems: Sequence[Problem]) -> int:
     return code
 
 
-def _tell_full(context: Context) -> int:
-    """What orch itself keeps on a full disk is given up silently, so this is standard output."""
+def _report_full_disk(context: Context) -> int:
+    """The full disk is that of standard output: errors on writing `.orch` never get here."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    message = "standard output cannot be written: no space left on the device"
-    problem = Problem(code="full", message=message, hint="send it somewhere else")
-    return _tell(context, ExitCode.USAGE, (problem,))
+    message = "cannot write standard output: no space left on the device"
+    hint = "free some space, or redirect the output to another disk"
+    problem = Problem(code="full", message=message, hint=hint)
+    return _report(context, ExitCode.USAGE, (problem,))
 
 
 def _click_problem(error: click.ClickException) -> Problem:
-    """click's message without its own guesses, and ours as the hint."""
+    """click's message, with a hint of ours instead of its own."""
     hint = getattr(error, "hint", "")
     message = error.format_message()
     if isinstance(error, click.NoSuchOption):
@@ -272,26 +205,25 @@ def _click_problem(error: click.ClickException) -> Problem:
         name = error.option_name
         hint = f"write {name} or --no-{name.removeprefix('--')}"
     context = error.ctx if isinstance(error, click.UsageError) else None
-    command = context.command_path if context else "the same command with"
+    command = context.command_path if context else "orch"
     text = message[:1].lower() + message[1:] if message[:2].istitle() else message
-    return Problem(
-        code="usage", message=text.rstrip("."), hint=hint or f"{command} --help shows what there is"
-    )
+    hint = hint or f"{command} --help shows how to use it"
+    return Problem(code="usage", message=text.rstrip("."), hint=hint)
 
 
 def _end_quietly() -> int:
-    """Nobody reads any more: say nothing, not even at interpreter shutdown. 141 is 128 + SIGPIPE."""
+    """Standard output is closed: write nothing, not even at interpreter shutdown. 141 is 128 + SIGPIPE."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     return 141
 
 
-def _own_fault(context: Context) -> int:
+def _report_bug(context: Context) -> int:
     import traceback
 
     context.console.err(traceback.format_exc())
     context.console.err(
-        f"\nThis is a fault of orch {__version__} itself. Please report it to the project, with the lines "
-        "above and what you typed.\n"
+        f"\nThis is a bug in orch {__version__}. Please report it, with the lines above and the command "
+        "that you typed.\n"
     )
     return ExitCode.INTERNAL

@@ -1,4 +1,4 @@
-"""`orch check`: every discovery error, slip and ordering doubt."""
+"""`orch check`: every error and warning about the project; with `--watch`, how watching will work."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import os
 
 import click
 
-from discover_orch.cli.app import Context, common_options
-from discover_orch.model.errors import ExitCode, no_tools, problem_json
+from discover_orch.cli.options import Context, common_options, json_option
+from discover_orch.model.errors import NO_TOOLS, ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
 
 
-@click.command("check", short_help="Tell every problem and doubt, running nothing.")
-@click.option("--watch", "about_watch", is_flag=True, help="Tell how orch watch will work here.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.command("check", short_help="Check the project for errors and warnings.")
+@click.option("--watch", "about_watch", is_flag=True, help="Show how orch watch will work here.")
+@json_option
 @common_options
 @click.pass_obj
 def command(context: Context, about_watch: bool, as_json: bool) -> int:
-    """Tell every problem and doubt about the project, without running anything.
+    """Check the project for errors and warnings. Nothing is run.
 
-    Warnings alone exit 0, or 4 where the configuration says strict = true. With --watch, a process imports
-    the installed packages that the tools import, to see how long that takes, and ends.
+    The exit code is 4 if there are errors, or if there are warnings and the configuration has
+    strict = true. With --watch, a separate process imports the installed packages that the tools
+    import, to measure how long that takes.
     """
     if about_watch:
         return _check_watch(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ)
     errors, warnings = view.errors, project_view.check_project(view)
-    is_refused = bool(errors) or (view.project.strict and bool(warnings))
-    console = context.console
+    console, tools = context.console, len(view.registry.tools)
     if as_json:
         document = {
             "version": 1,
@@ -40,24 +40,22 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
         console.out(json.dumps(document) + "\n")
     else:
         console.out(problems_text((*errors, *warnings), console.out_style))
-        tools = count(len(view.registry.tools), "healthy tool")
-        told = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
         if errors or warnings:
-            console.out(f"{tools}, {told}\n")
-        elif view.registry.tools:
-            console.out(f"{tools}, nothing to say\n")
-    if is_refused:
+            found = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
+            console.out(f"{count(tools, 'tool')} without errors, {found}\n")
+        elif tools:
+            console.out(f"{count(tools, 'tool')}, no problems found\n")
+    if errors or (view.project.strict and warnings):
         return ExitCode.DISCOVERY
-    if not view.registry.tools:
-        console.problems([no_tools()])
+    if not tools:
+        console.problems([NO_TOOLS])
         return ExitCode.EMPTY
     return ExitCode.OK
 
 
 def _check_watch(context: Context, *, as_json: bool) -> int:
-    """How watching will work, and what to do about each doubt."""
     from discover_orch.cli.watch_command import read_preload
-    from discover_orch.render.diagnostics import diagnostics_document, diagnostics_text
+    from discover_orch.render.watch import diagnostics_document, diagnostics_text
     from discover_orch.watch.diagnostics import diagnose
     from discover_orch.watch.project_state import WatchedProject
     from discover_orch.watch.request import WatchRequest
@@ -73,6 +71,5 @@ def _check_watch(context: Context, *, as_json: bool) -> int:
     else:
         console.out(diagnostics_text(diagnosis, console.out_style))
         console.out(problems_text(diagnosis.warnings, console.out_style))
-        errors = watched.view.errors
-        console.problems(errors)
+        console.problems(watched.view.errors)
     return ExitCode.OK

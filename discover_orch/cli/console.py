@@ -1,6 +1,6 @@
-"""Where text goes: results to stdout, all else to stderr, each as its stream can show it.
+"""The terminal: results go to stdout, all else to stderr, and a status line at the bottom while a run is in progress.
 
-The only place that asks the environment about terminals and colours.
+Only this module asks the environment about terminals and colours.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import NO_TOOLS, ExitCode, Problem
 from discover_orch.render.problems import problems_text
-from discover_orch.render.style import Style
+from discover_orch.render.style import Style, one_line
+
+#: Moves to the start of the line and clears it.
+WIPE = "\r\x1b[K"
 
 
 class HungUp(BrokenPipeError):
@@ -30,7 +33,7 @@ class Console:
         self.err_style = _style(sys.stderr, colour, width)
 
     def out(self, text: str) -> None:
-        """Raises BrokenPipeError where nobody reads: the pipe is closed, or the terminal gone."""
+        """Raises BrokenPipeError if the pipe is closed, and its subclass HungUp if the terminal is gone."""
         try:
             _write(sys.stdout, text)
         except OSError as error:
@@ -41,18 +44,79 @@ class Console:
             raise
 
     def err(self, text: str) -> None:
-        """What cannot be told is no reason to stop."""
+        """Never raises for a stream that cannot be written."""
         with contextlib.suppress(OSError):
             _write(sys.stderr, text)
 
     def problems(self, problems: Iterable[Problem]) -> None:
         self.err(problems_text(problems, self.err_style))
 
+    def report(self, problems: Sequence[Problem], *, has_tools: bool) -> ExitCode:
+        """Shows the problems of a project. Returns the exit code of a command that only reads it."""
+        self.problems(problems)
+        if any(problem.severity == "error" for problem in problems):
+            return ExitCode.DISCOVERY
+        if has_tools:
+            return ExitCode.OK
+        self.problems([NO_TOOLS])
+        return ExitCode.EMPTY
+
     @property
     def terminal(self) -> TextIO | None:
-        """Standard output, where it is a terminal that can wipe a line."""
+        """Standard output, if it is a terminal that can clear a line."""
         is_able = _is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
         return sys.stdout if is_able else None
+
+
+class StatusLine:
+    """One line at the bottom of `stream`: which tool is running, and for how long. With None nothing is shown.
+
+    It is cleared before anything else is printed. Nothing else of the terminal is changed, and the cursor is not
+    hidden: orch can be stopped or killed at any moment and must leave the terminal as it was. rich, which measures
+    wide characters, is imported when a tool has printed nothing for a moment, so a short run does not load it.
+    """
+
+    def __init__(self, stream: TextIO | None, style: Style) -> None:
+        self._stream, self._style = stream, style
+        self._is_drawn = False
+
+    def show(self, text: str) -> None:
+        if self._stream is None:
+            return
+        from rich.cells import cell_len, set_cell_size
+
+        encoding = self._stream.encoding or "utf-8"
+        shown = one_line(text).encode(encoding, "backslashreplace").decode(encoding)
+        room = self._room(self._stream)
+        if cell_len(shown) > room:  # a line that wraps cannot be cleared
+            shown = set_cell_size(shown, room - 1) + self._style.mark("…", "~")
+        self._write(WIPE + self._style.paint(shown, "dim"))
+        self._is_drawn = self._stream is not None
+
+    def hide(self) -> None:
+        if self._is_drawn:
+            self._is_drawn = False
+            self._write(WIPE)
+
+    def forget(self) -> None:
+        """Leaves the line as it is, for a terminal that is gone."""
+        self._is_drawn = False
+
+    def _room(self, stream: TextIO) -> int:
+        """Columns of the terminal, which may have been resized, less the last: there some terminals wrap."""
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        return max(columns or self._style.width, 10) - 1
+
+    def _write(self, text: str) -> None:
+        assert self._stream is not None
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # the terminal is gone: the next `Console.out` raises
+            self._stream = None
 
 
 def _write(stream: TextIO | None, text: str) -> None:
@@ -72,7 +136,7 @@ def _style(stream: TextIO | None, colour: str, width: int) -> Style:
 
 
 def _has_colour(stream: TextIO | None, colour: str) -> bool:
-    """`--color` over FORCE_COLOR over NO_COLOR over what the stream is."""
+    """`--color` wins over FORCE_COLOR, this over NO_COLOR; else a terminal has colours."""
     if colour != "auto":
         return colour == "always"
     if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
@@ -90,7 +154,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _width() -> int:
-    """COLUMNS, else the terminal's, else 80."""
+    """COLUMNS, else the width of the terminal, else 80; at least 40."""
     try:
         columns = int(os.environ.get("COLUMNS", "0"))
     except ValueError:

@@ -1,26 +1,19 @@
-"""Commands that take tools and their parameters: `run` and `watch`.
+"""Commands that accept tools and their parameters: `run`, `watch`, `status` and `accept`.
 
-The flags of parameters exist before the line is parsed: they are read from the source of all tools, so that
-options may stand before or after targets.
+The flags of the parameters are read from the source of all tools before the command line is parsed, so that
+options may come before or after targets.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from discover_orch.cli.app import Context, OrchUsage
-from discover_orch.cli.targets import TARGETS
-from discover_orch.cli.tool_options import (
-    ParamOption,
-    given_options,
-    help_rows,
-    mixed_names,
-    param_options,
-)
+from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments
+from discover_orch.cli.tool_options import ParamOption, help_rows, mixed_names, param_options
 from discover_orch.model.errors import OrchError, ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader, project_view
@@ -36,7 +29,7 @@ from discover_orch.planning.project_view import ProjectView
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-VIEW = "discover_orch.view"
+#: Keys of `click.Context.meta`: the options made from parameters, and the words on the line.
 DYNAMIC = "discover_orch.dynamic"
 ARGS = "discover_orch.args"
 
@@ -66,7 +59,7 @@ class ToolsCommand(click.Command):
         return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]
 
     def own_spellings(self, ctx: click.Context) -> set[str]:
-        """Of orch's own options, which always win over a parameter of that name."""
+        """Spellings of orch's own options, which win over a parameter of the same name."""
         own = super().get_params(ctx)
         return {one for param in own for one in (*param.opts, *param.secondary_opts)}
 
@@ -74,10 +67,10 @@ class ToolsCommand(click.Command):
         tools = list(view.registry.tools.values())
         taken = self.own_spellings(ctx)
         as_flags: dict[str, bool] = {}
-        words = None if ctx.resilient_parsing else args  # what is completed is not there yet
+        words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
         for name, (flags, values) in mixed_names(tools).items():
-            # What the word after it means depends on the tools, and these are found among the words:
-            # of the two readings the one holds whose own tools take the option so.
+            # Whether the next word is its value depends on the selected tools, and these are among the
+            # words. So the line is read both ways, and the way is right that its own tools agree with.
             mixed: tuple[Tool, Tool] | None = None
             holds = {}
             for is_flag in (True, False):
@@ -95,7 +88,7 @@ class ToolsCommand(click.Command):
                 flag = "--" + name.replace("_", "-")
                 raise OrchUsage(
                     f"{flag} is a flag for {mixed[0].name} and takes a value for {mixed[1].name}",
-                    f"give it to one: -p {mixed[1].name}.{name}=VALUE",
+                    f"set it for one of them: -p {mixed[1].name}.{name}=VALUE",
                 )
             as_flags[name] = holds[True]
         return param_options(tools, taken, as_flags, words)
@@ -107,7 +100,7 @@ class ToolsCommand(click.Command):
         args: Sequence[str],
         options: Sequence[ParamOption] | None = None,
     ) -> list[Tool]:
-        """The tools that the words on the line choose; none where that cannot be told."""
+        """The tools that the words on the line select; none if the words are wrong."""
         dynamic = ctx.meta.get(DYNAMIC, ()) if options is None else options
         parser_ctx = click.Context(self, info_name=ctx.info_name, resilient_parsing=True)
         parser_ctx.meta[DYNAMIC] = dynamic
@@ -120,7 +113,7 @@ class ToolsCommand(click.Command):
         return [view.registry.tools[module] for module in selection.tools]
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Of the parameters those of the tools that are chosen already, each in one spelling."""
+        """Completes the flags of the tools selected so far only, each in one spelling."""
         found = super().shell_complete(ctx, incomplete)
         view: ProjectView | None = ctx.meta.get(VIEW)
         if view is None:
@@ -135,7 +128,7 @@ class ToolsCommand(click.Command):
         return [item for item in found if item.value not in hidden]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The parameters of exactly the selected tools, tool by tool, then orch's own options."""
+        """The parameters of the selected tools, tool by tool, then orch's own options."""
         view: ProjectView | None = ctx.meta.get(VIEW)
         if view is not None:
             taken = self.own_spellings(ctx)
@@ -149,47 +142,26 @@ class ToolsCommand(click.Command):
         ctx.meta[DYNAMIC] = dynamic
 
 
-def tools_arguments(command: Any) -> Any:
-    """The words and options by which tools and the values of their parameters are given."""
-    for add in (
-        click.option("--database", metavar="URL", help="The database for conn."),
-        click.option(
-            "-p",
-            "--param",
-            "pairs",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A parameter: since=2024-01-31, or parse.since=... for one tool.",
-        ),
-        click.option(
-            "--exclude", multiple=True, metavar="TARGET", type=TARGETS, help="Leave these out."
-        ),
-        click.argument("targets", nargs=-1, type=TARGETS),
-    ):
-        command = add(command)
-    return command
-
-
-def read_values(
-    view: ProjectView,
-    targets: Sequence[str],
-    exclude: Sequence[str],
-    pairs: Sequence[str],
-    params: Mapping[str, Any],
-) -> GivenParams:
-    """What was given for parameters; refused where no selected tool takes it."""
+def read_values(arguments: ToolArguments) -> GivenParams:
+    """The values given for parameters. Raises OrchUsage for a flag that no selected tool has."""
     values = GivenParams(
-        options=given_options(params),
-        given=tuple(_pair(text) for text in pairs),
-        folder=view.folder,
+        options=arguments.options,
+        given=tuple(_pair(text) for text in arguments.pairs),
+        folder=arguments.view.folder,
     )
-    _refuse_unselected(view, targets, exclude, values)
+    _refuse_unselected(arguments)
     return values
 
 
+def view_of(arguments: ToolArguments) -> ProjectView:
+    """The project, with the database of `--database` if one was given."""
+    view, url = arguments.view, arguments.database
+    return view if url is None else project_reader.with_database(view, url)
+
+
 def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams) -> None:
-    """A value that a chosen tool cannot convert, or that none takes, as `orch run` would refuse it; one that is
-    missing is no matter."""
+    """Raises UsageError for a value that a selected tool cannot convert, or that no selected tool has a parameter for,
+    as `orch run` would. Missing values are accepted."""
     tools = [view.registry.tools[module] for module in view.registry.order if module in chosen]
     problems = find_unused(values, tools, view.registry)
     for module in view.registry.order:
@@ -202,28 +174,27 @@ def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams
         raise UsageError(*wrong)
 
 
-def _refuse_unselected(
-    view: ProjectView, targets: Sequence[str], exclude: Sequence[str], values: GivenParams
-) -> None:
-    """An option that only unselected tools take would be lost silently."""
-    if not values.options:
+def _refuse_unselected(arguments: ToolArguments) -> None:
+    """A flag that only unselected tools have would have no effect."""
+    if not arguments.options:
         return
-    chosen = {*project_view.select_targets(view, targets, exclude).tools}
-    for name in values.options:
+    view = arguments.view
+    chosen = {*project_view.select_targets(view, arguments.targets, arguments.exclude).tools}
+    for name in arguments.options:
         takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
         if not any(tool.module in chosen for tool in takers):
             place = {module: at for at, module in enumerate(view.registry.order)}
             takers.sort(key=lambda tool: place[tool.module])
             names = ", ".join(tool.name for tool in takers)
-            verb = "takes" if len(takers) == 1 else "take"
+            verb = "has" if len(takers) == 1 else "have"
             raise OrchUsage(
-                f"no selected tool takes --{name.replace('_', '-')}",
-                f"{names} {verb} it; add the tool to the targets, or leave the option out",
+                f"no selected tool has a parameter for --{name.replace('_', '-')}",
+                f"{names} {verb} one: add the tool to the targets, or remove the option",
             )
 
 
 def _with_own_name(error: click.BadParameter, view: ProjectView) -> click.BadParameter | OrchUsage:
-    """The value may be meant for a parameter whose name is that of an option of orch's own."""
+    """The value may be meant for a parameter that has the name of an option of orch."""
     name = error.param.name if error.param else None
     takers = [tool.name for tool in view.registry.tools.values() if name and tool.param(name)]
     if not takers:
@@ -231,22 +202,20 @@ def _with_own_name(error: click.BadParameter, view: ProjectView) -> click.BadPar
     message = error.format_message()
     return OrchUsage(
         message[:1].lower() + message[1:].rstrip("."),
-        f"this is an option of orch's own; the parameter of {takers[0]} is given as -p {name}=VALUE",
+        f"this is an option of orch; to set the parameter of {takers[0]}, use -p {name}=VALUE",
     )
 
 
 def _pair(text: str) -> KeyValue:
     key, found, value = text.partition("=")
     if not found or not key.strip():
-        raise OrchUsage(
-            f"-p {text}: there is no KEY=VALUE in it", "for example -p since=2024-01-31"
-        )
+        raise OrchUsage(f"-p {text}: expected KEY=VALUE", "for example: -p since=2024-01-31")
     tool, _, name = key.strip().rpartition(".")
     return KeyValue(tool=tool or None, name=name, text=value)
 
 
 def _folder(args: Sequence[str]) -> str | None:
-    """`-C DIR` behind the command, which decides what the other words mean."""
+    """The DIR of a `-C DIR` after the command: the other words mean something in that project only."""
     folder = None
     words = iter(_before_dashes(args))
     for word in words:
@@ -255,7 +224,7 @@ def _folder(args: Sequence[str]) -> str | None:
         elif word.startswith("--project="):
             folder = word.removeprefix("--project=")
         elif word[:1] == "-" and word[:2] != "--":
-            # Short options may stand together, -nC .. or -nC..; of those, C and p take a value.
+            # Short options may be joined, as in -nC .. or -nC..; of those, C and p take a value.
             at = next((at for at, letter in enumerate(word) if letter in "Cp"), None)
             if at is not None:
                 value = word[at + 1 :] or next(words, "")

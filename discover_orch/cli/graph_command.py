@@ -1,4 +1,4 @@
-"""`orch graph`: stages, tools, and what each waits for, as a tree."""
+"""`orch graph`: stages and tools as a tree, with what each tool runs after, reads and writes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ import os
 
 import click
 
-from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.targets import TARGETS
-from discover_orch.model.errors import EmptyError, ExitCode, no_tools
+from discover_orch.cli.options import (
+    Context,
+    common_options,
+    exclude_option,
+    json_option,
+    targets_argument,
+)
+from discover_orch.model.errors import EmptyError
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.graph import graph_document, graph_text
 
 
 @click.command("graph", short_help="Show stages and tools as a tree.")
-@click.argument("targets", nargs=-1, type=TARGETS)
-@click.option("--exclude", multiple=True, metavar="TARGET", type=TARGETS, help="Leave these out.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@targets_argument
+@exclude_option
+@json_option
 @common_options
 @click.pass_obj
 def command(
     context: Context, targets: tuple[str, ...], exclude: tuple[str, ...], as_json: bool
 ) -> int:
-    """Show stages and tools in their order, with what each waits for, reads and writes."""
+    """Show stages and tools in order, with what each tool runs after, reads and writes."""
     view = project_reader.read_project(context.start, context.folder, os.environ)
     console = context.console
     try:
@@ -34,10 +39,7 @@ def command(
         raise
     document = graph_document(view.registry, chosen)
     console.out(json.dumps(document) + "\n" if as_json else graph_text(document, console.out_style))
-    console.problems((*view.errors, *view.warnings))
-    if view.errors:
-        return ExitCode.DISCOVERY
-    if not view.registry.tools:
-        console.problems([no_tools()])
-        return ExitCode.EMPTY
-    return ExitCode.OK
+    return console.report(
+        (*view.errors, *view.warnings),
+        has_tools=bool(view.registry.tools),
+    )

@@ -1,4 +1,4 @@
-"""`orch history`: the runs, one run, or what changed between two. Reads the journal alone, and no source."""
+"""`orch history`: the recorded runs, one run, or what changed between two. Reads the journal only, no source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch.cli.app import Context, common_options
+from discover_orch.cli.options import Context, common_options
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text
@@ -22,7 +22,7 @@ MOST_SHOWN = 20
 
 
 class RunType(click.ParamType):  # type: ignore[type-arg]
-    """The number of a run that is kept."""
+    """The number of a recorded run."""
 
     name = "run"
 
@@ -32,7 +32,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
         from click.shell_completion import CompletionItem
 
         from discover_orch.model.errors import OrchError
-        from discover_orch.render.history import moment
+        from discover_orch.render.history import started_text
 
         context: Any = ctx.find_root().obj or Context()
         try:
@@ -42,7 +42,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
         runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_SHOWN]
         found = [(run, read_summary(root, run)) for run in runs]
         return [
-            CompletionItem(run, help=f"{moment(one.started)} {one.status}")
+            CompletionItem(run, help=f"{started_text(one.started)} {one.status}")
             for run, one in found
             if one
         ]
@@ -51,28 +51,32 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
 RUN = RunType()
 
 
-@click.command("history", short_help="Show the runs, one run, or what changed between two.")
+@click.command("history", short_help="Show past runs, one run, or the changes between two.")
 @click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN]]")
-@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only.")
-@click.option("--all", "is_all", is_flag=True, help=f"All of them, not the newest {MOST_SHOWN}.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, of all runs.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show the newest N runs."
+)
+@click.option(
+    "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_SHOWN}."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all runs.")
 @common_options
 @click.pass_obj
 def command(
     context: Context, runs: tuple[str, ...], limit: int | None, is_all: bool, as_json: bool
 ) -> int:
-    """Show the runs, the newest first.
+    """Show past runs, the newest first.
 
-    With the number of a run everything about that one, with two what changed from the first to the second: tools,
-    code, parameters, times.
+    With the number of a run, shows everything about that run. With two numbers, shows what changed
+    from the first to the second: tools, code, parameters and times.
     """
     if len(runs) > 2:
-        raise click.UsageError(f"at most two runs can be compared, {len(runs)} are given")
+        raise click.UsageError(f"expected at most two runs, got {len(runs)}")
     if limit is not None and (is_all or runs):
         other = "--all" if is_all else "a run"
-        raise click.UsageError(f"--limit and {other} do not go together")
+        raise click.UsageError(f"--limit cannot be combined with {other}")
     root = find_root(context.start, context.folder)[0]
-    records = [read_run_or_refuse(root, run) for run in runs]
+    records = [read_run(root, run) for run in runs]
     console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_document, comparison_text
@@ -96,25 +100,25 @@ def command(
     return ExitCode.OK
 
 
-def read_run_or_refuse(root: str, run: str) -> RunRecord:
-    """Raises UsageError where there is no such run, or none that can be read."""
+def read_run(root: str, run: str) -> RunRecord:
+    """Raises UsageError if there is no such run, or it cannot be read."""
     kept = find_runs(root)
     if run in kept:
         record = read_record(root, run)
         if record is not None:
             return record
-        hint = "its journal is damaged, or it has only just begun; orch history shows the others"
+        hint = "its journal is damaged, or the run has only just started; orch history lists the others"
         raise UsageError(
             Problem(code="damaged-run", message=f"run {run} cannot be read", hint=hint)
         )
     if not kept:
-        hint = "orch run makes one"
+        hint = "no run has been recorded yet; start one with: orch run"
     elif len(kept) == 1:
-        hint = f"there is run {kept[0]} alone"
+        hint = f"the only recorded run is {kept[0]}"
     else:
         close = nearest(run, kept)
         meant = f"did you mean {close}? " if close else ""
-        hint = f"{meant}the runs that are kept go from {kept[-1]} to {kept[0]} (orch history shows them)"
+        hint = f"{meant}orch history lists the recorded runs, {kept[-1]} to {kept[0]}"
     raise UsageError(Problem(code="unknown-run", message=f'there is no run "{run}"', hint=hint))
 
 
@@ -135,7 +139,7 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
         problem = Problem(
             code="damaged-run",
             message=f"{noun} {', '.join(damaged)} cannot be read",
-            hint="what is damaged can be removed: each run is a folder in .orch/runs",
+            hint="you can delete damaged runs: each run is a folder in .orch/runs",
             severity="warning",
         )
         console.problems([problem])

@@ -1,4 +1,8 @@
-"""`orch list`: what was found. Warm, it is answered by `glance` and nothing else is loaded."""
+"""`orch list`: the tools of the project. If nothing has changed, the listing kept in the index is shown.
+
+What a listing from the index does not need is imported inside the functions: a warm listing takes
+a few milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,13 @@ import os
 import click
 
 from discover_orch import __version__
-from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.targets import TARGETS
+from discover_orch.cli.options import (
+    Context,
+    common_options,
+    exclude_option,
+    json_option,
+    targets_argument,
+)
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.listing_cache import (
     ListingSummary,
@@ -18,38 +27,43 @@ from discover_orch.discovery.listing_cache import (
     read_document,
     read_summary,
 )
-from discover_orch.model.errors import EmptyError, ExitCode
+from discover_orch.model.errors import EmptyError
 from discover_orch.render.listing import listing_text
+from discover_orch.render.problems import problems_of
 from discover_orch.state.store import flows_stamp, open_index
 
 
-@click.command("list")
-@click.argument("targets", nargs=-1, type=TARGETS)
-@click.option("--exclude", multiple=True, metavar="TARGET", type=TARGETS, help="Leave these out.")
-@click.option("-v", "--verbose", is_flag=True, help="Also what was passed over, and why.")
-@click.option("--sources", is_flag=True, help="Also the project files that each tool depends on.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.command("list", short_help="List the tools of the project, by stage.")
+@targets_argument
+@exclude_option
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also show the modules that are not tools, and why."
+)
+@click.option(
+    "--sources", is_flag=True, help="Also show the project files that each tool depends on."
+)
+@json_option
 @common_options
 @click.pass_obj
 def command(
     context: Context,
-    targets: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
-    verbose: bool = False,
-    sources: bool = False,
-    as_json: bool = False,
+    targets: tuple[str, ...],
+    exclude: tuple[str, ...],
+    verbose: bool,
+    sources: bool,
+    as_json: bool,
 ) -> int:
-    """Show the tools that were found, by stage.
+    """List the tools of the project, by stage.
 
-    Reads source text only; nothing of yours is imported.
+    Only reads source text: your code is not imported.
     """
     console = context.console
     if not (targets or exclude or verbose or sources):
         kept = _kept(context, as_json=as_json)
         if kept is not None:
-            text, brief = kept
+            text, summary = kept
             console.out(text)
-            return _judge(context, brief)
+            return _report(context, summary)
 
     from discover_orch.planning import project_reader, project_view
 
@@ -62,16 +76,16 @@ def command(
         if as_json:
             console.out(json.dumps(project_view.empty_listing_document(view)) + "\n")
         raise
-    brief = build_summary(document)
+    summary = build_summary(document)
     if as_json:
         console.out(json.dumps(document) + "\n")
     else:
-        console.out(listing_text(brief, console.out_style, verbose=verbose))
-    return _judge(context, brief)
+        console.out(listing_text(summary, console.out_style, verbose=verbose))
+    return _report(context, summary)
 
 
 def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | None:
-    """What an unchanged project was found to be the last time, as text or JSON."""
+    """The listing in the index, as text or JSON, if it is still valid."""
     found = find_root(context.start, context.folder)
     root, config, _ = found
     key = config_key(found, read_config_bytes(root, config), os.environ) + flows_stamp(root)
@@ -81,24 +95,16 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     kept = read_summary(index)
     if kept is None:
         return None
-    brief, is_clean = kept
+    summary, is_clean = kept
     if not as_json:
-        return listing_text(brief, context.console.out_style, is_clean=is_clean), brief
+        return listing_text(summary, context.console.out_style, is_clean=is_clean), summary
     document = read_document(index, root)
-    return None if document is None else (document + "\n", brief)
+    return None if document is None else (document + "\n", summary)
 
 
-def _judge(context: Context, brief: ListingSummary) -> int:
-    """Tells the problems, and answers with the exit code."""
-    if brief["errors"] or brief["warnings"]:
-        from discover_orch.render.problems import problems_of
-
-        context.console.problems(problems_of(brief))
-    if brief["errors"]:
-        return ExitCode.DISCOVERY
-    if not brief["stages"] and not brief["disabled"]:
-        from discover_orch.model.errors import no_tools
-
-        context.console.problems([no_tools()])
-        return ExitCode.EMPTY
-    return ExitCode.OK
+def _report(context: Context, summary: ListingSummary) -> int:
+    """Shows the problems and returns the exit code."""
+    problems = problems_of(summary) if summary["errors"] or summary["warnings"] else []
+    return context.console.report(
+        problems, has_tools=bool(summary["stages"] or summary["disabled"])
+    )

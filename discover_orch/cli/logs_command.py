@@ -1,4 +1,4 @@
-"""`orch logs`: what a tool printed, as it was kept."""
+"""`orch logs`: what a tool printed in a past run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import sys
 
 import click
 
-from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.history_command import RUN, read_run_or_refuse
-from discover_orch.cli.targets import TARGETS
+from discover_orch.cli.history_command import RUN, read_run
+from discover_orch.cli.options import TARGETS, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.render.history import log_heading, log_text
@@ -21,17 +20,19 @@ from discover_orch.state.run_record import RunRecord, ToolRecord
 
 @click.command("logs", short_help="Show what a tool printed.")
 @click.argument("tool", type=TARGETS)
-@click.option("--run", "run", type=RUN, metavar="RUN", help="Of that run, not of its latest one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option(
+    "--run", "run", type=RUN, metavar="RUN", help="Show this run instead of the latest one."
+)
+@json_option
 @common_options
 @click.pass_obj
 def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
-    """Show what a tool printed, in the latest run in which it was started or in the one given.
+    """Show what a tool printed, in the latest run that started it or in the given run.
 
-    A tool that is no longer in the project is found by the name that it had.
+    A tool that is no longer in the project is found by its former name.
     """
     root = find_root(context.start, context.folder)[0]
-    records = [read_run_or_refuse(root, run)] if run else None
+    records = [read_run(root, run)] if run else None
     module, name = _meant(context, root, tool, records)
     record, started = _find_started(root, name, module, records, run)
     path = find_log(root, record.run, module)
@@ -50,7 +51,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
         }
         console.out(json.dumps(document) + "\n")
         return ExitCode.OK
-    silent = "" if path else "; nothing that it printed was kept"
+    silent = "" if path else " (no output recorded)"
     console.err(f"{log_heading(record, started)}{silent}\n")
     if path:
         is_raw = console.terminal is None and not console.out_style.colour
@@ -59,7 +60,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
 
 
 def _show(context: Context, path: str, style: Style | None) -> None:
-    """Byte for byte, or with a `style` as it can be shown, some lines at a time."""
+    """Writes the bytes unchanged if `style` is None, else cleaned, some lines at a time."""
     if style is None:
         for piece in read_log(path):
             sys.stdout.buffer.write(piece)
@@ -75,7 +76,7 @@ def _show(context: Context, path: str, style: Style | None) -> None:
 def _meant(
     context: Context, root: str, word: str, records: list[RunRecord] | None
 ) -> tuple[str, str]:
-    """Identity and name of the one tool that is meant: of the project, else of the history. Raises OrchError."""
+    """Module and name of the one tool that `word` means, in the project or else in the history. Raises OrchError."""
     try:
         found = _find_in_project(context, word)
     except OrchError:
@@ -88,15 +89,15 @@ def _meant(
         raise UsageError(
             Problem(
                 code="several-tools",
-                message=f'"{one_line(word)}" names {len(found):,} tools, and a log is of one',
-                hint=f"name one of them: {shown}" + (", ..." if len(found) > 5 else ""),
+                message=f'"{one_line(word)}" names {len(found):,} tools, expected one',
+                hint=f"name one of: {shown}" + (", ..." if len(found) > 5 else ""),
             )
         )
     return found[0]
 
 
 def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
-    """A tool goes before a stage here."""
+    """Here a tool's name wins over that of a stage."""
     from discover_orch.planning import project_reader, project_view
 
     view = project_reader.read_project(context.start, context.folder, os.environ)
@@ -105,13 +106,15 @@ def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     except OrchError:
         found = project_view.select_readable(view, [word])
     if not found:
-        raise UsageError(Problem(code="unknown-target", message=f'"{one_line(word)}" is no tool'))
+        raise UsageError(
+            Problem(code="unknown-target", message=f'"{one_line(word)}" is not a tool')
+        )
     registry = view.registry
     return [(module, registry.display(module)) for module in registry.order if module in found]
 
 
 def _find_former(root: str, word: str, records: list[RunRecord] | None) -> tuple[str, str] | None:
-    """A tool of the latest run that has one of that module, or of that name."""
+    """The tool of this module or name in the latest run that had one."""
     runs = records or filter(None, (read_record(root, run) for run in find_runs(root)))
     for record in runs:
         for tool in record.tools:
@@ -129,7 +132,10 @@ def _find_started(
             if tool.module == module and tool.has_started:
                 return record, tool
     if run:
-        message, hint = f"{name} was not started in run {run}", f"orch logs {name} shows its latest"
+        message, hint = (
+            f"{name} was not started in run {run}",
+            f"show its latest run with: orch logs {name}",
+        )
     else:
-        message, hint = f"no run that is kept has started {name}", f"orch run {name}"
+        message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
     raise UsageError(Problem(code="never-run", message=one_line(message), hint=one_line(hint)))

@@ -1,17 +1,24 @@
-"""`orch run`: shows a plan, or the events of a run."""
+"""`orch run`: runs a plan, or shows it with `--dry-run`."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from discover_orch.cli.app import Context, OrchUsage, common_options
-from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
-from discover_orch.cli.targets import all_fresh_text
+from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
+from discover_orch.cli.options import (
+    Context,
+    OrchUsage,
+    ToolArguments,
+    common_options,
+    display_options,
+    tools_arguments,
+    wait_option,
+)
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents
@@ -21,107 +28,107 @@ from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
-from discover_orch.render.problems import few
+from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.planning.arguments import GivenParams
+    from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.fingerprint import Freshness
     from discover_orch.state.lock import ProjectLock
     from discover_orch.state.run_record import RunRecord
 
 
-@click.command("run", cls=ToolsCommand)
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would run, in which order, and why.")
+@click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
+@click.option(
+    "-n",
+    "--dry-run",
+    is_flag=True,
+    help="Show what would run, in which order and why. Run nothing.",
+)
 @tools_arguments
-@click.option("--changed", is_flag=True, help="Only what is stale, and what is downstream of it.")
+@click.option(
+    "--changed",
+    is_flag=True,
+    help="Run only the stale tools among the targets, and those downstream.",
+)
 @click.option(
     "--resume",
     is_flag=False,
     flag_value="",
     metavar="[RUN]",
-    help="Go on with the latest run that was broken off, or with RUN.",
+    help="Continue the latest unfinished run, or the run with this number.",
 )
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
-@click.option(
-    "--output",
-    type=click.Choice(["live", "fail", "none", "raw"]),
-    default="live",
-    show_default=True,
-    help="What tools print: as it comes, only of tools that fail, nothing, or uncaptured.",
+@wait_option
+@display_options(
+    "live",
+    "fail",
+    "none",
+    "raw",
+    quiet="Show only failures and the summary.",
+    verbose="Also show reasons, parameter values and notes.",
 )
-@click.option("--wait", is_flag=True, help="Wait for the end of another run of this project.")
-@click.option("-q", "--quiet", is_flag=True, help="Only failures and the summary.")
-@click.option("-v", "--verbose", is_flag=True, help="Also reasons, values and notes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @common_options
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
-    targets: tuple[str, ...],
+    context: Context,
+    arguments: ToolArguments,
+    *,
     dry_run: bool,
-    exclude: tuple[str, ...],
-    pairs: tuple[str, ...],
-    database: str | None,
     changed: bool,
     resume: str | None,
     pdb: bool,
-    output: str,
     wait: bool,
-    quiet: bool,
-    verbose: bool,
-    as_json: bool,
-    **params: Any,
+    shown: DisplayOptions,
 ) -> int:
-    """Run stages, tools or groups: the targets, in order.
+    """Run tools, in order.
 
-    No target is everything. A target is a stage, a tool, a file, a group, `full`, a glob such as
-    `pipeline.*`, `+x` (with all upstream of x) or `x+` (with all downstream).
+    Without targets, all tools run. A target is a stage, a tool, a file, a group, a glob such as
+    `pipeline.*`, or `full` for all tools. `+x` adds all tools upstream of x, and `x+` all tools
+    downstream.
     """
-    context: Context = ctx.obj
-    view: ProjectView = ctx.meta[VIEW]
     lock: ProjectLock | None = None
     try:
         if resume is not None:
-            _refuse_words(targets, exclude, changed=changed)
-        values = read_values(view, targets, exclude, pairs, params)
-        plan = Plan()
+            _refuse_targets(arguments, changed=changed)
+        values = read_values(arguments)
+        view, plan = arguments.view, Plan()
         if resume is None:
-            view = _on(view, database)
+            view = view_of(arguments)
             plan = project_view.plan_targets(
-                view, targets, exclude=exclude, values=values, is_partial=changed
+                view,
+                arguments.targets,
+                exclude=arguments.exclude,
+                values=values,
+                is_partial=changed,
             )
         if not dry_run:
-            from discover_orch.cli.show_run import hold_project
+            from discover_orch.cli.show_run import acquire_lock
 
-            # Before it is asked what is left: nobody else runs anything meanwhile.
-            lock = hold_project(view, waits=wait, console=context.console)
+            # Before the question what is left, so that no other run changes the answer.
+            lock = acquire_lock(view, waits=wait, console=context.console)
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, freshness = _what_is_left(
-                view, plan, values, database, changed=changed, resume=resume, dry_run=dry_run
+                arguments, view, plan, values, changed=changed, resume=resume, dry_run=dry_run
             )
         if not plan.steps:
-            return _say_nothing_to_do_documents(context, plan, as_json=as_json, dry_run=dry_run)
+            return _show_nothing_left(context, plan, as_json=shown.as_json, dry_run=dry_run)
         if dry_run:
-            return _show_plan(context, view, plan, freshness, as_json=as_json, verbose=verbose)
+            return _show_plan(context, view, plan, freshness, shown)
         from discover_orch.cli.show_run import run_and_show
 
         return run_and_show(
             context,
             view,
             plan,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            as_json=as_json,
+            shown=shown,
             post_mortem=pdb,
-            again=_again(context, plan, database),
+            resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:
-        if as_json:
-            context.console.out(_refusal(error, dry_run=dry_run) + "\n")
+        if shown.as_json:
+            context.console.out(_error_document(error, dry_run=dry_run) + "\n")
         raise
     finally:
         if lock is not None:
@@ -129,17 +136,17 @@ def command(
 
 
 def _what_is_left(
+    arguments: ToolArguments,
     view: ProjectView,
     plan: Plan,
     values: GivenParams,
-    database: str | None,
     *,
     changed: bool,
     resume: str | None,
     dry_run: bool,
 ) -> tuple[ProjectView, Plan, Mapping[str, Freshness]]:
-    """The view with the database that is meant, the plan less what need not run, and where tools stand."""
-    from discover_orch.planning.incremental import (  # a plain run need not know
+    """The view with the right database, the plan without what need not run, and the freshness of its tools."""
+    from discover_orch.planning.incremental import (  # not needed by a plain run
         RemainingWork,
         find_run_to_resume,
     )
@@ -147,7 +154,8 @@ def _what_is_left(
     record = None
     if resume is not None:
         record = find_run_to_resume(view.project.root, resume or None)
-        view = _on(view, database or _database_of(record))
+        database = arguments.database or _database_of(record)
+        view = view if database is None else project_reader.with_database(view, database)
     left = RemainingWork(view.project, view.registry, values, view.signatures)
     if resume is not None:
         plan = left.build_resumed_plan(record)
@@ -155,28 +163,24 @@ def _what_is_left(
         plan = left.keep_stale(plan)
         said = (*values.options, *values.given, *view.warnings, *plan.warnings)
         is_all = len(plan.fresh) == len(view.registry.order)
-        if is_all and database is None and not said:
+        if is_all and arguments.database is None and not said:
             left.write_all_fresh(view.key)
     return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
 
 
-def _on(view: ProjectView, database: str | None) -> ProjectView:
-    return view if database is None else project_reader.with_database(view, database)
-
-
-def _refuse_words(targets: Sequence[str], exclude: Sequence[str], *, changed: bool) -> None:
-    if targets or exclude:
-        word = targets[0] if targets else f"--exclude {exclude[0]}"
+def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:
+    if arguments.targets or arguments.exclude:
+        words = (*arguments.targets, *(f"--exclude {word}" for word in arguments.exclude))
         raise OrchUsage(
-            f"--resume takes no targets, and {word} was given",
-            "it runs what is left of the recorded plan: orch run --resume, or --resume RUN alone",
+            f"--resume cannot be combined with targets: {words[0]}",
+            "it runs what is left of a recorded plan; use orch run --resume, or orch run --resume RUN",
         )
     if changed:
-        raise OrchUsage("--resume and --changed exclude each other", "give one of them")
+        raise OrchUsage("--resume cannot be combined with --changed", "use one of them")
 
 
 def _database_of(record: RunRecord | None) -> str | None:
-    """The one that was named on the command line of that run, or in its environment, if any was."""
+    """The database given on the command line or in the environment of that run, if any."""
     if record is None or record.database_origin not in (
         "--database",
         DATABASE_VARIABLE,
@@ -187,14 +191,14 @@ def _database_of(record: RunRecord | None) -> str | None:
         return None
     if MASK in record.database:
         raise OrchUsage(
-            f"run {record.run} had the database {record.database}, whose password is not kept",
-            "give it again: --database URL",
+            f"run {record.run} used the database {record.database}; its password was not recorded",
+            "give it again with --database URL",
         )
     return record.database
 
 
-def _again(context: Context, plan: Plan, database: str | None) -> str:
-    """The line to type to go on: secrets have to be given again."""
+def _resume_command(context: Context, plan: Plan, database: str | None) -> str:
+    """The command line that resumes the run, with a placeholder for each secret."""
     words = ["orch", *(["-C", context.folder] if context.folder else []), "run", "--resume"]
     bounds = [bound for step in plan.steps for bound in step.arguments if bound.param.is_secret]
     for flag in dict.fromkeys(bound.param.flag for bound in bounds if bound.origin.startswith("-")):
@@ -204,26 +208,21 @@ def _again(context: Context, plan: Plan, database: str | None) -> str:
     return shlex.join(words)
 
 
-def _say_nothing_to_do_documents(
-    context: Context, plan: Plan, *, as_json: bool, dry_run: bool
-) -> int:
-    """Nothing is stale, or nothing is left: said, and well."""
+def _show_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: bool) -> int:
+    """Nothing is stale, or nothing is left to resume, which is a success."""
     console = context.console
     if as_json and dry_run:
-        console.out(
-            json.dumps({"version": 1, "tools": [], "fresh": _names(plan), "warnings": []}) + "\n"
-        )
+        names = [tool.name for tool in plan.fresh]
+        console.out(json.dumps({"version": 1, "tools": [], "fresh": names, "warnings": []}) + "\n")
     elif as_json:
         for document in nothing_to_do_documents(plan):
             console.out(json.dumps(document) + "\n")
     else:
+        from discover_orch.render.status import all_fresh_text
+
         console.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
     console.problems(plan.warnings)
     return ExitCode.OK
-
-
-def _names(plan: Plan) -> list[str]:
-    return [tool.name for tool in plan.fresh]
 
 
 def _show_plan(
@@ -231,24 +230,22 @@ def _show_plan(
     view: ProjectView,
     plan: Plan,
     freshness: Mapping[str, Freshness],
-    *,
-    as_json: bool,
-    verbose: bool,
+    shown: DisplayOptions,
 ) -> int:
-    console = context.console
-    if as_json:
+    console, verbose = context.console, shown.verbose
+    if shown.as_json:
         console.out(json.dumps(plan_document(plan, view.registry, freshness)) + "\n")
     else:
         console.out(plan_text(plan, view.registry, console.out_style, freshness, verbose=verbose))
         if verbose:
             given = uses_get_connection(view.registry, view.project)
             console.out(settings_text(view.project, console.out_style, has_connection=given))
-    console.problems(few((*view.warnings, *plan.warnings)))
+    console.problems(first_few((*view.warnings, *plan.warnings)))
     return ExitCode.OK
 
 
-def _refusal(error: OrchError, *, dry_run: bool) -> str:
-    """stdout holds complete JSON even where nothing ran."""
+def _error_document(error: OrchError, *, dry_run: bool) -> str:
+    """Complete JSON for stdout, although nothing ran."""
     problems = [problem_json(problem) for problem in error.problems]
     if dry_run:
         return json.dumps({"version": 1, "tools": [], "warnings": [], "errors": problems})

@@ -1,15 +1,13 @@
-"""Shows a run while it happens: each event becomes text or a JSON line, the report the exit code."""
+"""Carries out a run and shows it: each event as text or as a line of JSON. The report gives the exit code."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import cast
 
 from discover_orch import __version__
-from discover_orch.cli.app import Context
-from discover_orch.cli.console import Console, HungUp
-from discover_orch.cli.status_line import StatusLine
+from discover_orch.cli.console import Console, HungUp, StatusLine
+from discover_orch.cli.options import Context
 from discover_orch.config.project import masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution import session
@@ -25,8 +23,8 @@ from discover_orch.execution.events import (
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.problems import few
-from discover_orch.render.run import Output, RunHeader, RunRenderer
+from discover_orch.render.problems import first_few
+from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
@@ -37,46 +35,40 @@ def run_and_show(
     view: ProjectView,
     plan: Plan,
     *,
-    output: str,
-    quiet: bool,
-    verbose: bool,
-    as_json: bool,
+    shown: DisplayOptions,
     post_mortem: bool,
-    again: str,
+    resume_command: str,
 ) -> int:
-    """Runs the plan to its end and answers with the exit code. `again` is the command that would go on."""
+    """Runs the plan to its end and returns the exit code."""
     console, report = context.console, Report()
-    console.problems(few((*view.warnings, *plan.warnings)))
-    is_raw = output == "raw"
+    console.problems(first_few((*view.warnings, *plan.warnings)))
+    is_raw = shown.output == "raw"
     events = session.run_plan(
         plan,
         view.registry,
         view.project,
         is_raw=is_raw,
         post_mortem=post_mortem,
-        all_frames=verbose,
-        interpreter=None if is_raw else context.take_interpreter(),
+        all_frames=shown.verbose,
+        interpreter=None if is_raw else context.claim_interpreter(),
     )
     names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
-    screen = RunRenderer(
+    renderer = RunRenderer(
         plan,
         console.out_style,
+        shown,
         heading=heading(view),
-        output=cast(Output, output),
-        quiet=quiet,
-        verbose=verbose,
-        again=again,
+        resume_command=resume_command,
         expected=lambda: Memory(view.project.root).durations(names),
     )
-    shows_status = output != "raw" and not as_json
-    status = StatusLine(console.terminal if shows_status else None, console.out_style)
+    status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
     try:
         for event in events:
             report.add(event)
-            if as_json:
+            if shown.as_json:
                 write_json(console, event, names, report)
             else:
-                write_text(console, event, screen, report, status)
+                write_text(console, event, renderer, report, status)
     except HungUp:
         return ExitCode.HANGUP
     except BlockedInterrupt:
@@ -88,23 +80,20 @@ def run_and_show(
     return report.exit_code
 
 
-def hold_project(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
-    """The lock of the project, for one run; who waits is told for whom. Raises UsageError where another run has it,
-    and nobody waits."""
+def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
+    """The lock of the project, for one run. If another run holds it, waits, or raises UsageError."""
     root = view.project.root
     lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE) == root
     holder = lock.acquire()
     if holder is not None and waits and not is_inside:
-        console.err(f"{holder.sentence}: waiting for its end\n")
+        console.err(f"{holder.sentence}: waiting for it to end\n")
         holder = lock.acquire(waits=True)
     if holder is None:
         return lock
-    hint = "--wait waits for its end"
+    hint = "use --wait to wait for its end"
     if is_inside:
-        hint = (
-            "this command was started by a tool of that run: name all tools in one command instead"
-        )
+        hint = "a tool of that run started this command: name all tools in one orch run instead"
     raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
 
 
@@ -119,20 +108,20 @@ def write_json(console: Console, event: Event, names: dict[str, str], report: Re
 def write_text(
     console: Console,
     event: Event,
-    screen: RunRenderer,
+    renderer: RunRenderer,
     report: Report,
     status: StatusLine,
 ) -> None:
     match event:
         case Ticked():
-            status.show(screen.status(event, report))
+            status.show(renderer.status(event, report))
         case RunNote():
             status.hide()
-            console.err(screen.notice(event, console.err_style))
+            console.err(renderer.notice(event, console.err_style))
         case DebuggerOpened() | Suspended():
             status.hide()
         case _:
-            text = screen.text(event, report)
+            text = renderer.text(event, report)
             if text:
                 status.hide()
                 console.out(text)

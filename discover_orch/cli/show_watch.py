@@ -1,22 +1,24 @@
-"""Shows a watch while it happens: moments and events become text or JSON lines, keys come from standard input."""
+"""Carries out a watch and shows it: events as text or as lines of JSON. Keys are read from standard input."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import threading
 import time
+from collections import deque
+from collections.abc import Callable
 
-from msgspec import Struct
-
-from discover_orch.cli.app import Context
-from discover_orch.cli.console import Console, HungUp
+from discover_orch.cli.console import Console, HungUp, StatusLine
+from discover_orch.cli.options import Context
 from discover_orch.cli.show_run import heading, write_json, write_text
-from discover_orch.cli.status_line import StatusLine
-from discover_orch.cli.stdin_keys import StandardInput
 from discover_orch.execution.events import Event, Report, RunFinished, ToolStarted
 from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
-from discover_orch.render.run import Output, RunRenderer
-from discover_orch.render.watch import moment_document, moment_text
+from discover_orch.render.run import DisplayOptions, RunRenderer
+from discover_orch.render.watch import watch_event_document, watch_event_text
 from discover_orch.staleness.memory import Memory
 from discover_orch.watch.loop import WatchLoop
 from discover_orch.watch.watch_events import (
@@ -30,9 +32,9 @@ from discover_orch.watch.watch_events import (
     WatchWaiting,
 )
 
-#: Clears what is in sight, not what has scrolled off.
+#: Clears the screen, but not the lines that have scrolled off it.
 CLEAR = "\x1b[H\x1b[2J"
-MOMENTS = (
+WATCH_EVENTS = (
     WatchWaiting,
     ChangesFound,
     NoMeaningfulChange,
@@ -41,135 +43,181 @@ MOMENTS = (
     WatchNote,
     KeyAnswered,
 )
-
-
-class DisplayOptions(Struct, frozen=True, kw_only=True):
-    """How it is shown, as the command line said."""
-
-    output: Output
-    quiet: bool
-    verbose: bool
-    as_json: bool
-    clears: bool
-    rings: bool
-    has_title: bool
+#: Seconds between two checks of who has the terminal.
+CHECK = 0.25
+LONGEST = 4096
 
 
 def show(context: Context, watching: WatchLoop, shown: DisplayOptions) -> int:
-    """Until the watch ends; its exit code."""
+    """Shows the watch until it ends, and returns its exit code."""
     keys = StandardInput()
     events = watching.events(keys)
-    reader = _Reader(context.console, watching, shown, keys)
+    writer = _Writer(context.console, watching, shown, keys)
     try:
         while True:
             try:
                 one = next(events)
             except StopIteration as end:
                 return int(end.value or 0)
-            reader.take(one)
+            writer.write(one)
     except HungUp:
         return ExitCode.HANGUP
     except BlockedInterrupt:
-        reader.forget()
+        writer.forget()
         raise
     finally:
-        reader.end()
+        writer.end()
         events.close()
 
 
-class _Reader:
-    """Turns what a watch gives into what is written."""
+class _Writer:
+    """Writes what a watch yields: the events between runs, and those of the runs."""
 
     def __init__(
         self, console: Console, watching: WatchLoop, shown: DisplayOptions, keys: StandardInput
     ) -> None:
         self._keys = keys
-        self._voice, self._watching, self._shown = console, watching, shown
-        is_shown = not shown.as_json
-        self._status = StatusLine(console.terminal if is_shown else None, console.out_style)
-        on_screen = is_shown and console.terminal is not None
-        self._is_titled, self._rings = shown.has_title and on_screen, shown.rings and on_screen
+        self._console, self._watching, self._shown = console, watching, shown
+        terminal = None if shown.as_json else console.terminal
+        self._status = StatusLine(terminal, console.out_style)
+        self._has_title = shown.has_title and terminal is not None
+        self._has_bell = shown.has_bell and terminal is not None
+        self._clears = shown.clears and terminal is not None
         self._report = Report()
-        self._screen: RunRenderer | None = None
+        self._renderer: RunRenderer | None = None
         self._names: dict[str, str] = {}
 
-    def take(self, one: WatchEvent | Event) -> None:
-        if isinstance(one, MOMENTS):
-            self._take_moment(one)
+    def write(self, one: WatchEvent | Event) -> None:
+        if isinstance(one, WATCH_EVENTS):
+            self._write_watch_event(one)
         else:
-            self._take_event(one)
+            self._write_run_event(one)
 
     def forget(self) -> None:
-        """Nobody reads: nothing is to be written any more."""
+        """Writes nothing more, for a terminal that is gone."""
         self._status.forget()
-        self._is_titled = False
+        self._has_title = False
 
     def end(self) -> None:
         self._status.hide()
         self._title("")
 
-    def _take_event(self, event: Event) -> None:
+    def _write_run_event(self, event: Event) -> None:
         self._report.add(event)
-        assert self._screen is not None
+        assert self._renderer is not None
         if self._shown.as_json:
-            write_json(self._voice, event, self._names, self._report)
+            write_json(self._console, event, self._names, self._report)
         else:
-            write_text(self._voice, event, self._screen, self._report, self._status)
+            write_text(self._console, event, self._renderer, self._report, self._status)
         match event:
             case ToolStarted(module=module):
                 self._title(f"{self._names[module]} is running")
             case RunFinished(status=status):
-                self._title("all well" if status == "passed" else status)
-                if status == "failed" and self._rings:
-                    self._voice.out("\a")
+                self._title(status)
+                if status == "failed" and self._has_bell:
+                    self._console.out("\a")
 
-    def _take_moment(self, moment: WatchEvent) -> None:
-        console, shown = self._voice, self._shown
-        if isinstance(moment, RunStarting):
-            self._begin(moment)
+    def _write_watch_event(self, event: WatchEvent) -> None:
+        console, shown = self._console, self._shown
+        if isinstance(event, RunStarting):
+            self._begin(event)
         if shown.as_json:
-            document = moment_document(moment)
+            document = watch_event_document(event)
             if document is not None:
                 console.out(json.dumps(document) + "\n")
             return
         self._status.hide()
-        match moment:
+        match event:
             case CannotRun(problems=problems):
                 console.err(problems_text(problems, console.err_style))
             case WatchNote(problem=problem):
                 console.problems([problem])
             case _:
                 pass
-        stamp = time.strftime("%H:%M:%S")
-        text = moment_text(
-            moment,
+        text = watch_event_text(
+            event,
             console.out_style,
             verbose=shown.verbose,
-            time=stamp,
+            time=time.strftime("%H:%M:%S"),
             has_keys=self._keys.is_open,
         )
         if text:
             console.out(text)
 
-    def _begin(self, began: RunStarting) -> None:
-        console, shown = self._voice, self._shown
+    def _begin(self, event: RunStarting) -> None:
+        view, style = self._watching.watched.view, self._console.out_style
         self._report = Report()
-        self._names.update(began.names)
-        self._screen = RunRenderer(
-            began.plan,
-            console.out_style,
-            heading=heading(self._watching.watched.view) if began.is_first else None,
-            output=shown.output,
-            quiet=shown.quiet,
-            verbose=shown.verbose,
-            reason="" if began.is_first else began.reason,
-            expected=lambda: Memory(self._watching.watched.view.project.root).durations(
-                began.names
-            ),
+        self._names.update(event.names)
+        self._renderer = RunRenderer(
+            event.plan,
+            style,
+            self._shown,
+            heading=heading(view) if event.is_first else None,
+            reason="" if event.is_first else event.reason,
+            expected=lambda: Memory(view.project.root).durations(event.names),
         )
-        if shown.clears and not shown.as_json and console.terminal is not None:
-            console.out(CLEAR)
+        if self._clears:
+            self._console.out(CLEAR)
 
     def _title(self, text: str) -> None:
-        if self._is_titled:
-            self._voice.out(f"\x1b]2;orch{': ' if text else ''}{text}\a")
+        if self._has_title:
+            self._console.out(f"\x1b]2;orch{': ' if text else ''}{text}\a")
+
+
+class StandardInput:
+    """The keys of a watch: a letter and Enter, read line by line, so that the terminal keeps its mode.
+
+    A thread reads descriptor 0, but only while this process is in the foreground of the terminal: in the background,
+    or while a tool is debugged there, the input belongs to another process. If standard input is closed or at its
+    end, there are no keys.
+    """
+
+    def __init__(self, fd: int = 0) -> None:
+        self._fd = fd
+        self._lines: deque[str] = deque()
+        self.is_open = True
+
+    def listen(self, notify: Callable[[], None]) -> None:
+        """Starts the thread. It calls `notify` after each line, and ends with the input."""
+        threading.Thread(target=self._read, args=(notify,), daemon=True, name="orch keys").start()
+
+    def take(self) -> list[str]:
+        """The lines typed since the last call."""
+        found = []
+        while self._lines:
+            found.append(self._lines.popleft())
+        return found
+
+    def _read(self, notify: Callable[[], None]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed, or a terminal that is gone
+            self._read_lines(notify)
+        self.is_open = False
+
+    def _read_lines(self, notify: Callable[[], None]) -> None:
+        rest = b""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while True:
+            if not self._is_ours():
+                select.select([], [], [], CHECK)
+                continue
+            if not poll.poll(CHECK * 1000) or not self._is_ours():
+                continue
+            data = os.read(self._fd, LONGEST)
+            if not data and os.isatty(self._fd):  # Ctrl-D: there may be more
+                select.select([], [], [], CHECK)
+                continue
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            rest = rest[-LONGEST:]
+            self._lines.extend(line.decode("utf-8", "replace") for line in lines)
+            if lines:
+                notify()
+
+    def _is_ours(self) -> bool:
+        """Whether the input is not a terminal, or this process is in its foreground."""
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # not a terminal
+            return True

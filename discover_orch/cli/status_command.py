@@ -1,64 +1,52 @@
-"""`orch status`: which tools are fresh, which stale, and why."""
+"""`orch status`: which tools are fresh, which are stale, and why. `orch accept`: marks tools as fresh."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
 
-from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.dynamic_command import (
-    VIEW,
-    ToolsCommand,
-    read_values,
-    refuse_wrong,
+from discover_orch.cli.dynamic_command import ToolsCommand, read_values, refuse_wrong, view_of
+from discover_orch.cli.options import (
+    Context,
+    OrchUsage,
+    ToolArguments,
+    common_options,
+    json_option,
     tools_arguments,
+    wait_option,
 )
-from discover_orch.model.errors import ExitCode, no_tools
-from discover_orch.planning import project_reader, project_view
+from discover_orch.model.errors import ExitCode, Problem, ProjectError
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.status import (
-    LATEST,
-    Row,
-    status_document,
-    status_text,
-    tool_text,
-)
+from discover_orch.render.problems import first_few
+from discover_orch.render.status import LATEST, Row, status_document, status_text, tool_text
+from discover_orch.render.style import count, one_line
 from discover_orch.state.journal import find_runs, read_record
+
+#: `orch accept` names the tools if they are at most so many.
+MOST_NAMED = 20
 
 
 @click.command(
     "status", cls=ToolsCommand, short_help="Show which tools are fresh or stale, and why."
 )
 @tools_arguments
-@click.option("-v", "--verbose", is_flag=True, help="Every reason, and what each reads and writes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show all reasons, and what each tool reads and writes."
+)
+@json_option
 @common_options
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    targets: tuple[str, ...],
-    exclude: tuple[str, ...],
-    pairs: tuple[str, ...],
-    database: str | None,
-    verbose: bool,
-    as_json: bool,
-    **params: Any,
-) -> int:
-    """Show where each tool stands: fresh, or stale and why.
+def command(context: Context, arguments: ToolArguments, *, verbose: bool, as_json: bool) -> int:
+    """Show which tools are fresh or stale, and why.
 
-    Compared is with what the same words behind `orch run` would pass. Of a single tool everything is told.
-    Reads source text and files only; nothing of yours is imported.
+    Compares with what `orch run` would use for the same arguments. For a single tool, shows
+    everything that is known about it. Only reads source text and files: your code is not imported.
     """
-    context: Context = ctx.obj
-    view: ProjectView = ctx.meta[VIEW]
-    values = read_values(view, targets, exclude, pairs, params)
-    if database is not None:
-        view = project_reader.with_database(view, database)
-    chosen = project_view.select_readable(view, targets, exclude)
+    values = read_values(arguments)
+    view = view_of(arguments)
+    chosen = project_view.select_readable(view, arguments.targets, arguments.exclude)
     refuse_wrong(view, chosen, values)
     left = RemainingWork(view.project, view.registry, values, view.signatures)
     freshness = left.freshness()
@@ -73,39 +61,30 @@ def command(
         for module in view.registry.order
         if module in chosen
     ]
-    said = (
-        *targets,
-        *exclude,
-        *pairs,
-        *values.options,
-        *view.warnings,
-        *view.errors,
+    problems = (*view.errors, *view.warnings)
+    is_plain = not (
+        problems
+        or arguments.targets
+        or arguments.exclude
+        or arguments.pairs
+        or arguments.options
+        or arguments.database is not None
     )
-    if rows and database is None and not said and all(row.freshness.is_fresh for row in rows):
+    if rows and is_plain and all(row.freshness.is_fresh for row in rows):
         left.write_all_fresh(view.key)
     console = context.console
     if as_json:
         console.out(json.dumps(status_document(rows)) + "\n")
-    elif len(rows) == 1 and targets:
-        console.out(
-            tool_text(
-                rows[0], left.params_of(rows[0].tool), _last_runs(view, rows[0]), console.out_style
-            )
-        )
+    elif len(rows) == 1 and arguments.targets:
+        params = left.params_of(rows[0].tool)
+        console.out(tool_text(rows[0], params, _last_runs(view, rows[0]), console.out_style))
     elif rows:
         console.out(status_text(rows, console.out_style, verbose=verbose))
-    errors = view.errors
-    console.problems((*errors, *view.warnings))
-    if errors:
-        return ExitCode.DISCOVERY
-    if not view.registry.tools:
-        console.problems([no_tools()])
-        return ExitCode.EMPTY
-    return ExitCode.OK
+    return console.report(problems, has_tools=bool(view.registry.tools))
 
 
 def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float | None]]:
-    """The latest runs in which the tool was: id, when, how it ended, seconds."""
+    """The latest runs of the tool: number of the run, start, status, seconds."""
     found: list[tuple[str, str, str, float | None]] = []
     root = view.project.root
     for run in find_runs(root):
@@ -118,3 +97,48 @@ def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float |
         if len(found) == LATEST:
             break
     return found
+
+
+@click.command("accept", cls=ToolsCommand, short_help="Mark tools as fresh without running them.")
+@tools_arguments
+@wait_option
+@json_option
+@common_options
+def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as_json: bool) -> int:
+    """Mark the targets as fresh without running them.
+
+    Use this after a change that makes no difference to the results. Later changes are compared with
+    the code, parameters and files as they are now.
+    """
+    from discover_orch.cli.show_run import acquire_lock
+
+    if not arguments.targets:
+        raise OrchUsage(
+            "orch accept needs at least one target", "orch accept full accepts all tools"
+        )
+    values = read_values(arguments)
+    view = view_of(arguments)
+    plan = project_view.plan_targets(
+        view, arguments.targets, exclude=arguments.exclude, values=values, is_partial=True
+    )
+    lock = acquire_lock(view, waits=wait, console=context.console)
+    try:
+        left = RemainingWork(view.project, view.registry, values, view.signatures)
+        unseen = left.warn_never_passed(plan)
+        is_kept = left.accept(plan)
+    finally:
+        lock.release()
+    if not is_kept:
+        message = "cannot write to .orch: nothing was accepted"
+        hint = "make .orch writable, and free some space on its disk"
+        raise ProjectError(Problem(code="memory", message=message, hint=hint))
+    names = [step.tool.name for step in plan.steps]
+    console = context.console
+    if as_json:
+        console.out(json.dumps({"version": 1, "accepted": names}) + "\n")
+    else:
+        shown = ", ".join(map(one_line, names))
+        what = shown if len(names) <= MOST_NAMED else count(len(names), "tool")
+        console.out(f"accepted as fresh: {what}\n")
+    console.problems((*plan.warnings, *first_few(unseen)))
+    return ExitCode.OK

@@ -1,6 +1,6 @@
-"""Flags made from the parameters of tools: how they are parsed, explained and completed.
+"""Command-line flags made from the parameters of tools: parsing, help and completion.
 
-In: the tools of the project. Out: click options, which only collect texts; `plan` converts and checks them.
+The click options made here only collect texts. `planning.params` converts and checks them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from discover_orch.cli.options import PREFIX
 from discover_orch.model.tool import Choice, EnumChoice, Param, ParamType, Scalar, Tool
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-PREFIX = "param:"
-
 
 class ParamOption(click.Option):
-    """`--since VALUE`, or `--dry/--no-dry`; its values land in `ctx.params` under `param:NAME`."""
+    """`--since VALUE` or `--dry/--no-dry`. Its texts are in `ctx.params` under `param:NAME`."""
 
     def __init__(self, param: Param, declarations: Sequence[str], *, is_flag: bool) -> None:
         self.param = param
@@ -44,11 +43,11 @@ def param_options(
     as_flags: Mapping[str, bool],
     words: Iterable[str] | None = None,
 ) -> list[ParamOption]:
-    """One option for each name, unless orch has one of that name itself (`taken` has its spellings).
+    """One option for each parameter name, except those in `taken`, the spellings of orch's own options.
 
     `as_flags` decides for a name that is a flag in one tool and takes a value in another. With the `words` of a
-    line only those among them are made, since hundreds would take longer than all else; but all where a word is
-    nobody's option, to be told beside those that are like it.
+    command line, only the options among them are made, since making hundreds is slow. If one of the words is not
+    an option, all are made, so that the error can name the nearest.
     """
     wanted = (
         None if words is None else {word.partition("=")[0] for word in words if word[:2] == "--"}
@@ -87,7 +86,7 @@ def mixed_names(tools: Collection[Tool]) -> dict[str, tuple[list[Tool], list[Too
             known = kinds.get(param.name)
             if known is None:
                 kinds[param.name] = [param.type]
-            elif param.type is not known[-1]:  # most are the very same
+            elif param.type is not known[-1]:  # most are the same object
                 known.append(param.type)
     mixed = {
         name: (list[Tool](), list[Tool]())
@@ -102,18 +101,8 @@ def mixed_names(tools: Collection[Tool]) -> dict[str, tuple[list[Tool], list[Too
     return mixed
 
 
-def given_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The texts of the parameters that were given, by name, from `ctx.params`."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name, value in values.items():
-        if not name.startswith(PREFIX) or value is None or value == ():
-            continue
-        texts = value if isinstance(value, tuple) else ("true" if value else "false",)
-        found[name.removeprefix(PREFIX)] = texts
-    return found
-
-
 def choices(param: Param) -> list[str]:
+    """The values that are allowed, if they are few and named."""
     match param.type.base:
         case Choice(values=values):
             return [str(value) for value in values]
@@ -138,9 +127,9 @@ def help_rows(tool: Tool, taken: set[str]) -> list[tuple[str, str]]:
         notes.append("[required]" if param.required else _default(param))
         rows.append((flag + kind, "  ".join(note for note in notes if note)))
     if not tool.is_readable:
-        rows.append(("-p KEY=VALUE", "its signature cannot be read from the source"))
+        rows.append(("-p KEY=VALUE", "the signature of run() cannot be read from the source"))
     elif tool.takes_extra:
-        rows.append(("-p KEY=VALUE", "anything else, for its **kwargs"))
+        rows.append(("-p KEY=VALUE", "any other value, for **kwargs"))
     return rows
 
 
@@ -158,6 +147,6 @@ def _default(param: Param) -> str:
 
 
 def _spellings(param: Param, *, is_flag: bool) -> list[str]:
-    """Dashes and underscores alike; the shown spelling first."""
+    """With dashes and with underscores; the spelling for the help comes first."""
     names = list(dict.fromkeys([param.name.replace("_", "-"), param.name]))
     return [f"--{name}/--no-{name}" if is_flag else f"--{name}" for name in names]

@@ -1,4 +1,4 @@
-"""`orch watch`: runs the targets, and again what a change affects, until it is told to stop."""
+"""`orch watch`: runs the targets, then runs again what a change affects, until it is stopped."""
 
 from __future__ import annotations
 
@@ -6,146 +6,135 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
+from msgspec.structs import replace
 
-from discover_orch.cli.app import Context, common_options
-from discover_orch.cli.dynamic_command import VIEW, ToolsCommand, read_values, tools_arguments
+from discover_orch.cli.dynamic_command import ToolsCommand, read_values
+from discover_orch.cli.options import (
+    Context,
+    ToolArguments,
+    common_options,
+    display_options,
+    tools_arguments,
+)
 from discover_orch.model.errors import OrchError, problem_json
-from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.problems import few
-from discover_orch.render.run import Output
+from discover_orch.render.problems import first_few
 from discover_orch.watch.watch_events import SCOPES, Scope
 
+if TYPE_CHECKING:
+    from discover_orch.render.run import DisplayOptions
 
-@click.command("watch", cls=ToolsCommand, short_help="Run, then run again what a change affects.")
+
+@click.command(
+    "watch", cls=ToolsCommand, short_help="Run tools, then run again what a change affects."
+)
 @tools_arguments
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
-    help="What a change runs: every affected stage (the default), the affected tools, or these and "
-    "all downstream of them.",
+    help="What to run after a change: the affected stages, the affected tools, or the affected tools "
+    "and all tools downstream.  [default: stage]",
 )
 @click.option(
-    "--no-initial", is_flag=True, help="Wait for the first change, and run nothing before."
+    "--no-initial", is_flag=True, help="Do not run at the start: wait for the first change."
 )
 @click.option(
     "--on-busy",
     type=click.Choice(["restart", "queue"]),
-    help="A change during a run: cancel what is affected and start again (the default), or finish first.",
+    help="What to do when a change affects a run in progress: cancel it and start again, or finish "
+    "it first.  [default: restart]",
 )
 @click.option(
-    "--poll", is_flag=True, help="Look at the files instead of waiting for the system to tell."
+    "--poll",
+    is_flag=True,
+    help="Compare the files at intervals, instead of using file events of the system.",
 )
 @click.option(
     "--debounce",
     type=click.FloatRange(0, 60),
     metavar="SECONDS",
-    help="Wait at least so long after a save.",
+    help="Wait at least this long after a save.  [default: 0]",
 )
-@click.option(
-    "--output",
-    type=click.Choice(["live", "fail", "none"]),
-    default="live",
-    show_default=True,
-    help="What tools print: as it comes, only of tools that fail, or nothing.",
+@click.option("--clear", is_flag=True, help="Clear the screen before each run.")
+@click.option("--bell", is_flag=True, help="Ring the bell when a run fails.")
+@click.option("--title", is_flag=True, help="Show the state in the title of the terminal window.")
+@display_options(
+    "live",
+    "fail",
+    "none",
+    quiet="Show only changes, failures and summaries.",
+    verbose="Also show reasons, parameter values, notes and the imports made in advance.",
 )
-@click.option(
-    "--clear", is_flag=True, help="Clear the screen before each run (what scrolled off stays)."
-)
-@click.option("--bell", is_flag=True, help="Ring when a run has failed.")
-@click.option("--title", is_flag=True, help="Show the state in the title of the window.")
-@click.option("-q", "--quiet", is_flag=True, help="Only changes, failures and summaries.")
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Also reasons, values, notes, and imports ahead."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @common_options
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
-    targets: tuple[str, ...],
-    exclude: tuple[str, ...],
-    pairs: tuple[str, ...],
-    database: str | None,
+    context: Context,
+    arguments: ToolArguments,
+    *,
     scope: str | None,
     no_initial: bool,
     on_busy: str | None,
     poll: bool,
     debounce: float | None,
-    output: str,
     clear: bool,
     bell: bool,
     title: bool,
-    quiet: bool,
-    verbose: bool,
-    as_json: bool,
-    **params: Any,
+    shown: DisplayOptions,
 ) -> int:
-    """Run the targets, then wait, and run again what a change affects.
+    """Run the targets, then run again what a change affects.
 
-    A change is a module that means something else, a file that a tool names as its input or was seen to read,
-    orchconf.py or the configuration. Comments, formatting, and a save that changes nothing run nothing. Ctrl-C or q
-    ends it.
+    A change is an edit to the code of a module, to a file that a tool declares as input or has been
+    seen to read, to orchconf.py or to the configuration. Changes to comments or formatting run
+    nothing. Press q and Enter, or Ctrl-C, to quit.
     """
-    context: Context = ctx.obj
-    view: ProjectView = ctx.meta[VIEW]
-    from discover_orch.cli.show_watch import DisplayOptions, show
+    from discover_orch.cli.show_watch import show
     from discover_orch.watch.loop import WatchLoop, WatchOptions
     from discover_orch.watch.request import WatchRequest
 
-    configured = view.project.watch
+    configured = arguments.view.project.watch
     try:
-        values = read_values(view, targets, exclude, pairs, params)
-        manner = WatchOptions(
+        values = read_values(arguments)
+        options = WatchOptions(
             scope=cast(Scope, scope or configured.get("scope") or "stage"),
             queues=(on_busy or configured.get("on_busy")) == "queue",
             runs_at_start=not no_initial,
             must_poll=poll or bool(configured.get("poll")),
             debounce=_seconds(configured) if debounce is None else debounce,
             preload=read_preload(configured),
-            all_frames=verbose,
+            all_frames=shown.verbose,
         )
         request = WatchRequest(
             start=context.start,
             folder=context.folder,
-            words=targets,
-            exclude=exclude,
+            words=arguments.targets,
+            exclude=arguments.exclude,
             values=values,
-            database=database,
+            database=arguments.database,
         )
-        watching = WatchLoop(request, manner, dict(os.environ))
+        watching = WatchLoop(request, options, dict(os.environ))
     except OrchError as error:
-        if as_json:
+        if shown.as_json:
             errors = [problem_json(problem) for problem in error.problems]
             context.console.out(
                 json.dumps({"event": "broken", "errors": errors, "waiting": []}) + "\n"
             )
         raise
-    context.console.problems(few((*view.warnings, *watching.watched.plan.warnings)))
-    for number in (signal.SIGTTIN, signal.SIGTTOU):  # in the background of a shell: keep watching
+    warnings = (*arguments.view.warnings, *watching.watched.plan.warnings)
+    context.console.problems(first_few(warnings))
+    for number in (signal.SIGTTIN, signal.SIGTTOU):  # keep watching in the background of a shell
         signal.signal(number, signal.SIG_IGN)
-    shown = DisplayOptions(
-        output=cast(Output, output),
-        quiet=quiet,
-        verbose=verbose,
-        as_json=as_json,
-        clears=clear,
-        rings=bell,
-        has_title=title,
-    )
-    return show(context, watching, shown)
+    return show(context, watching, replace(shown, clears=clear, has_bell=bell, has_title=title))
 
 
 def _seconds(configured: Mapping[str, object]) -> float:
+    """The setting `watch.debounce`, in seconds."""
     given = configured.get("debounce", 0.0)
     return float(given) if isinstance(given, int | float) else 0.0
 
 
 def read_preload(configured: Mapping[str, object]) -> tuple[str, ...] | None:
-    """None: what the tools import; a tuple: just these, none for `preload = false`."""
+    """The modules to import in advance: None for all that the tools import, an empty tuple for none."""
     given = configured.get("preload", True)
     if isinstance(given, bool):
         return None if given else ()

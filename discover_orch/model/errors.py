@@ -83,16 +83,6 @@ def problem_json(problem: Problem) -> dict[str, object]:
     }
 
 
-def no_tools() -> Problem:
-    """The problem that a project has no tool."""
-    return Problem(
-        code="no-tools",
-        message="no tools found",
-        hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() '
-        "function; orch list -v shows the modules that are not tools, and why",
-    )
-
-
 class OrchError(Exception):
     """Ends the command with its exit code; never shown with a traceback."""
 
@@ -139,3 +129,11 @@ class BlockedInterrupt(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+NO_TOOLS = Problem(
+    code="no-tools",
+    message="no tools found",
+    hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() function; '
+    "orch list -v shows the modules that are not tools, and why",
+)

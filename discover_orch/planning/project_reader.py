@@ -58,7 +58,9 @@ def read_project(
         and index.part(LISTING) is not None
         and index.part(SUMMARY) is not None
     )
-    if not is_indexed and not is_wide and (config is not None or registry.tools):
+    # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
+    is_worth_it = snapshot.header["folders"] and (config is not None or registry.tools)
+    if not is_indexed and not is_wide and is_worth_it:
         _write_index(view, snapshot)
     return view
 

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from discover_orch.config.project import ALL_STAGES
 from discover_orch.discovery.registry import BrokenTool, Registry
 from discover_orch.model.errors import (
+    NO_TOOLS,
     DiscoveryError,
     EmptyError,
     Location,
     Problem,
     UsageError,
     nearest,
-    no_tools,
 )
 
 GLOB_MARKS = frozenset("*?[")
@@ -342,7 +342,7 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
             code="empty", message="no tools left to run", hint="--exclude removed all of them"
         )
     if not registry.tools:
-        return no_tools()
+        return NO_TOOLS
     return Problem(
         code="empty",
         message=f"no tools in {', '.join(targets)}",

@@ -1,1 +1,6 @@
-"""Any value → text for a terminal, or JSON. Writes to no stream and knows no click."""
+"""Values → text for people, and JSON documents.
+
+Plans, runs, listings, problems and events go in; strings and plain dictionaries come out. Nothing here writes to a
+stream, asks for the time or knows click. Text of users' files and tools is cleaned here (`style.clean`), so that it
+cannot control the terminal. Each module renders one subject, and `cli` imports them all.
+"""

@@ -1,4 +1,4 @@
-"""The graph of a project as a tree: stages, the tools in them, what each waits for, reads and writes."""
+"""The graph of a project as a tree: stages, their tools, and what each tool runs after, reads and writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.render.style import Style, one_line
+from discover_orch.render.style import Style, one_line, wrap
 
 
 def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
@@ -31,11 +31,11 @@ def graph_text(document: Mapping[str, Any], style: Style) -> str:
         tools = stage["tools"]
         for index, tool in enumerate(tools):
             is_last = index == len(tools) - 1
-            after = [one_line(name) for name in tool["after"]]
-            note = style.paint("  after " + ", ".join(after), "dim") if after else ""
-            out.append(
-                (last if is_last else down) + style.paint(one_line(tool["name"]), "bold") + note
-            )
+            name = one_line(tool["name"])
+            after = "  after " + ", ".join(map(one_line, tool["after"])) if tool["after"] else ""
+            line = style.paint(name, "bold") + style.paint(after, "dim")
+            pad = ("   " if is_last else bar) + " " * min(len(name) + 2, style.width // 2)
+            out.append(wrap((last if is_last else down) + line, style, pad))
             rows = [("reads", f"table {name}") for name in tool["tables_read"]]
             rows += [("reads", path) for path in tool["reads"]]
             rows += [("writes", f"table {name}") for name in tool["tables_written"]]

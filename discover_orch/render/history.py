@@ -1,18 +1,18 @@
-"""The history as text and as JSON: many runs, one run, what changed between two.
-
-In: records of runs and a comparison. Out: text, or documents. Runs in the order in which they are given.
-"""
+"""Recorded runs as text and as JSON: many runs, one run, what changed between two, and the log of a tool."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from discover_orch.render.style import Style, clean, count, duration, one_line
+from discover_orch.render.problems import exception_text
+from discover_orch.render.style import Style, arrow, clean, count, cut, duration, one_line, wrap
 from discover_orch.state.run_diff import RunDiff, ToolChange
 from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
-#: Characters of an exception's message, which is told on one line.
+#: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
+#: The widest column of names. A longer name only moves the text of its own line.
+MOST_COLUMNS = 40
 _KINDS = {
     "passed": "green",
     "failed": "error",
@@ -22,8 +22,8 @@ _KINDS = {
 }
 
 
-def moment(started: str, *, has_seconds: bool = False) -> str:
-    """`2026-11-24 14:03` of a time as ISO 8601 has it."""
+def started_text(started: str, *, has_seconds: bool = False) -> str:
+    """`2026-11-24 14:03`, from a time in ISO 8601."""
     return one_line(started[: 19 if has_seconds else 16].replace("T", " ")) or "?"
 
 
@@ -32,19 +32,22 @@ def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
 
 
 def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
-    """A table; `older` are the runs that are not in it."""
-    titles = ("run", "started", "status", "duration", "tools", "targets and parameters")
+    """A table of runs; `older` is the number of runs that are not in it."""
+    titles = ("run", "started", "status", "duration", "tools", "arguments")
     rows = [_row(record) for record in records]
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    out = [style.paint(_line(titles, widths), "dim")]
+    # What does not fit goes on below the last column, or below "tools" if the last one is narrow.
+    last = sum(widths[:-1]) + 2 * len(widths[:-1])
+    pad = " " * (last if last <= style.width - 20 else last - widths[-2] - 2)
+    out = [wrap(style.paint(_line(titles, widths), "dim"), style, pad)]
     for record, row in zip(records, rows, strict=True):
         painted = list(row)
         text = f"{row[2]:<{widths[2]}}"
         kind = _KINDS.get(record.status)
         painted[2] = style.paint(text, kind) if kind else text
-        out.append(_line(painted, widths))
+        out.append(wrap(_line(painted, widths), style, pad))
     if older:
-        out.append(style.paint(f"and {count(older, 'older run')} (--all shows all)", "dim"))
+        out.append(style.paint(f"and {count(older, 'older run')} (use --all to show all)", "dim"))
     return "\n".join(out) + "\n"
 
 
@@ -55,7 +58,7 @@ def run_text(record: RunRecord, style: Style) -> str:
     status = _painted(record.status, style)
     out = [
         f"{style.paint(f'run {one_line(record.run)}', 'bold')}{watch}: {status}{took}"
-        f", started {moment(record.started, has_seconds=True)}"
+        f", started {started_text(record.started, has_seconds=True)}"
     ]
     facts = [("targets", _targets(record)), ("tools", _counts(record.counts))]
     if record.exit_code:
@@ -72,9 +75,9 @@ def run_text(record: RunRecord, style: Style) -> str:
     if record.database:
         origin = f"  {style.paint(one_line(record.database_origin), 'dim')}"
         facts.append(("database", one_line(record.database) + origin))
-    out += [f"  {name:<9}  {text}" for name, text in facts]
+    out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
     given = {one.module: one.given for one in record.plan}
-    names = max((len(one_line(tool.name)) for tool in record.tools), default=0)
+    names = _name_width(record.tools)
     statuses = max((len(one_line(_word(tool.status))) for tool in record.tools), default=0)
     for tool in record.tools:
         out += _tool_lines(tool, given.get(tool.module, {}), names, statuses, style)
@@ -107,35 +110,40 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
 
 
 def comparison_text(found: RunDiff, style: Style) -> str:
-    """The older run and the newer one, what changed in code, parameters and statuses, then the times."""
+    """The two runs, the tools added and removed, then for each tool its times and what changed."""
     out = [
-        f"{label} {one_line(run.run):<4} {moment(run.started)}  {_painted(run.status, style)}"
-        + ("" if run.duration is None else f"  {duration(run.duration)}")
-        + f"  {_targets(run)}"
+        wrap(
+            f"{label} {one_line(run.run):<4} {started_text(run.started)}  {_painted(run.status, style)}"
+            + ("" if run.duration is None else f"  {duration(run.duration)}")
+            + f"  {_targets(run)}",
+            style,
+            " " * 14,
+        )
         for label, run in (("from run", found.old), ("to run  ", found.new))
     ]
     out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
-    names = max((len(one_line(tool.name)) for tool in found.tools), default=0)
+    names = _name_width(found.tools)
     for tool in found.tools:
         name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
-        out += [f"    {'':<{names}}  {change}" for change in _changes(tool, style)]
+        pad = " " * (names + 6)
+        out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
     if not (found.added or found.removed or any(tool.is_changed for tool in found.tools)):
-        out.append("nothing changed but the times")
+        out.append("only the times changed")
     return "\n".join(out) + "\n"
 
 
 def log_heading(record: RunRecord, tool: ToolRecord) -> str:
-    """Above what a tool printed: of which run it is."""
+    """The line above the output of a tool."""
     return (
-        f"run {one_line(record.run)}, {moment(record.started)}: "
+        f"run {one_line(record.run)}, {started_text(record.started)}: "
         f"{one_line(tool.name)} {one_line(_word(tool.status))}"
     )
 
 
 def log_text(data: bytes, style: Style) -> str:
-    """Whole lines as a run shows them: cleaned, and of a line that was drawn over and over what it came to."""
+    """Whole lines as a run shows them: cleaned, and of a line that was overwritten by `\\r` the last state."""
     lines = data.decode("utf-8", "surrogateescape").split("\n")
     drawn = (([part for part in line.split("\r") if part] or [""])[-1] for line in lines)
     return "\n".join(clean(line, style) for line in drawn)
@@ -200,7 +208,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
     words += [
         f"{one_line(name)}={one_line(given.shown)}"
         for name, given in record.params.items()
-        if given.origin.startswith("-")  # typed; what else there was is told of one run
+        if given.origin.startswith("-")  # typed; the others are shown with a single run
     ]
     if record.resumes:
         words.append(f"(resumes {one_line(record.resumes)})")
@@ -208,7 +216,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
         words.append("(watch)")
     return (
         one_line(record.run),
-        moment(record.started),
+        started_text(record.started),
         one_line(record.status),
         "" if record.duration is None else duration(record.duration),
         _counts(record.counts),
@@ -217,7 +225,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """The number to the right, the last column as long as it is."""
+    """One row of the table: numbers of runs are aligned right, the last column is not padded."""
     middle = [f"{text:<{width}}" for text, width in zip(row[1:-1], widths[1:-1], strict=True)]
     return "  ".join((f"{row[0]:>{widths[0]}}", *middle, row[-1])).rstrip()
 
@@ -241,45 +249,50 @@ def _tool_lines(
         for key, one in given.items()
     ]
     return [
-        f"    {name}  {shown}  {took:<8}  {'  '.join(facts)}".rstrip(),
-        *(pad + text.rstrip() for text in (*values, *map(one_line, tool.notes))),
+        wrap(f"    {name}  {shown}  {took:<8}  {'  '.join(facts)}".rstrip(), style, pad + "  "),
+        *(
+            wrap(pad + text.rstrip(), style, pad + "  ")
+            for text in (*values, *map(one_line, tool.notes))
+        ),
     ]
 
 
 def _error(tool: ToolRecord) -> str:
-    """`src/parse.py:12: ValueError: no such row`; what orch itself found is a sentence without a type."""
+    """`src/parse.py:12: ValueError: no such row`, on one line."""
     error = tool.error
     assert error is not None
-    said = error.message.strip().partition("\n")[0].rstrip("\r")
-    if len(said) > LONGEST_MESSAGE:
-        said = said[:LONGEST_MESSAGE] + "..."
-    if error.type and (error.kind == "exception" or not said):
-        said = f"{error.type}: {said}" if said else error.type
     place = f"{error.path}:{error.line}: " if error.path and error.line else ""
-    return one_line(place + said)
+    return one_line(
+        place
+        + cut(
+            exception_text(error.type, error.message, has_type=error.kind == "exception"),
+            LONGEST_MESSAGE,
+            Style(),
+        )
+    )
 
 
 def _times(tool: ToolChange, style: Style) -> str:
     old, new = ("-" if one is None else duration(one) for one in tool.durations)
-    return "" if tool.durations == (None, None) else f"{old} {_arrow(style)} {new}"
+    return "" if tool.durations == (None, None) else f"{old} {arrow(style)} {new}"
 
 
 def _changes(tool: ToolChange, style: Style) -> list[str]:
     old, new = tool.statuses
-    arrow = _arrow(style)
+    to = arrow(style)
     changes = []
     if old != new:
-        changes.append(f"{_painted(old, style)} {arrow} {_painted(new, style)}")
+        changes.append(f"{_painted(old, style)} {to} {_painted(new, style)}")
     if tool.is_code_changed:
         changes.append("code changed")
     for one in tool.params:
-        was, now = ("not given" if text is None else one_line(text) for text in (one.old, one.new))
-        changes.append(f"{one_line(one.name)}: {was} {arrow} {now}")
+        was, now = ("default" if text is None else one_line(text) for text in (one.old, one.new))
+        changes.append(f"{one_line(one.name)}: {was} {to} {now}")
     return changes
 
 
-def _arrow(style: Style) -> str:
-    return style.mark("→", "->")
+def _name_width(tools: Sequence[ToolRecord | ToolChange]) -> int:
+    return min(MOST_COLUMNS, max((len(one_line(tool.name)) for tool in tools), default=0))
 
 
 def _targets(record: RunRecord) -> str:

@@ -1,6 +1,6 @@
-"""The listing as text. In: a `ListingSummary`, from a listing's document or from the index.
+"""The text of `orch list`, made from a `ListingSummary`.
 
-On a warm `orch list` hardly anything else is loaded, and this makes two lines a tool: so it is plain string work.
+A warm `orch list` loads hardly anything else, so this imports little.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from discover_orch.discovery.listing_cache import ListingSummary, Row
-from discover_orch.render.style import Style, count, one_line
+from discover_orch.render.style import Style, count, cut, one_line, wrap
 
 
 def listing_text(
-    brief: ListingSummary, style: Style, *, verbose: bool = False, is_clean: bool = False
+    summary: ListingSummary, style: Style, *, verbose: bool = False, is_clean: bool = False
 ) -> str:
-    """Tools by stage, one line each where all fit, else a second line for path and options.
+    """The tools by stage: one line per tool if all fit, else a second line for path and options.
 
-    `is_clean`: no text in it needs cleaning, as the caller has made sure of.
+    `is_clean`: the caller knows that no text in it needs cleaning.
     """
     stages = [
         (name, is_configured, rows if is_clean else _cleaned(rows))
-        for name, is_configured, rows in brief["stages"]
+        for name, is_configured, rows in summary["stages"]
     ]
-    off = _cleaned(brief["disabled"])
+    off = _cleaned(summary["disabled"])
     shown = [row for _, _, rows in stages for row in rows] + off
     lines = _Lines(shown, style)
     is_ordered = any(is_configured for _, is_configured, _ in stages)
@@ -31,22 +31,21 @@ def listing_text(
     for name, is_configured, rows in stages:
         title = style.paint(one_line(name), "stage")
         if is_ordered and not is_configured:
-            title += style.paint("  (its order is not configured: stages = [...])", "dim")
+            title += style.paint("  (not in the configured order: stages = [...])", "dim")
         out.append(title)
         out += [lines.text(row) for row in rows]
     if off:
         out.append(style.paint("disabled", "stage"))
         out += [lines.text(row) for row in off]
-    if verbose and brief["passed_over"]:
-        out.append(style.paint("passed over", "stage"))
-        out += [_passed_over(one, style) for one in brief["passed_over"]]
+    if verbose and summary["passed_over"]:
+        out.append(style.paint("not tools", "stage"))
+        out += [_passed_over(one, style) for one in summary["passed_over"]]
     if shown:
-        names = {row[0] for _, _, rows in stages for row in rows}  # one may be of several stages
+        names = {row[0] for _, _, rows in stages for row in rows}  # a tool may be in several stages
         out += ["", _total(len(names), len(stages), len(off))]
-        if not is_ordered and len(stages) > 1:  # only worth a word where there is an order
-            out.append(
-                style.paint("the order of the stages is not configured: stages = [...]", "dim")
-            )
+        if not is_ordered and len(stages) > 1:
+            note = "the order of the stages is not configured: set stages = [...]"
+            out.append(style.paint(note, "dim"))
     return "\n".join(out) + "\n" if out else ""
 
 
@@ -55,7 +54,7 @@ def _cleaned(rows: Sequence[Row]) -> list[Row]:
 
 
 class _Lines:
-    """How rows are laid out, once it is known whether all of them fit on one line each."""
+    """The layout of the rows, which depends on whether each of them fits on one line."""
 
     def __init__(self, rows: Sequence[Row], style: Style) -> None:
         self._style = style
@@ -75,8 +74,7 @@ class _Lines:
         if self._is_wide:
             line = f"  {name:<{self._pad}}  {doc:<{self._doc}}  {details}"
         else:
-            if len(doc) > self._room > 10:
-                doc = doc[: self._room - 1].rstrip() + self._style.mark("…", "~")
+            doc = cut(doc, self._room, self._style)
             first = f"  {name:<{self._pad}}  {doc}" if doc else f"  {name}"
             if options and len(path) + len(options) + 2 > self._room:
                 details = self._broken(path, options)
@@ -84,7 +82,7 @@ class _Lines:
         return line if len(row) == 4 else line + self._sources(row[4:])
 
     def _broken(self, path: str, options: str) -> str:
-        """Path and options on several lines, none of them wider than the screen where that can be."""
+        """Path and options on several lines, at most as wide as the screen if the words allow it."""
         lines, line = [path], ""
         for option in options.split("  "):
             if line and len(line) + 2 + len(option) > self._room:
@@ -96,7 +94,7 @@ class _Lines:
         return f"\n  {'':<{self._pad}}  ".join(painted)
 
     def _sources(self, paths: Sequence[str]) -> str:
-        """With `--sources`: the files whose change makes the tool stale, one a line."""
+        """The files of `--sources`, one per line."""
         arrow = self._style.mark("←", "<-")
         return "".join(f"\n  {'':<{self._pad}}  {arrow} {path}" for path in paths)
 
@@ -108,4 +106,4 @@ def _total(tools: int, stages: int, off: int) -> str:
 
 def _passed_over(one: Mapping[str, Any], style: Style) -> str:
     place = one_line(one["path"]) + (f":{one['line']}" if one["line"] else "")
-    return f"  {place}  {style.paint(one_line(one['reason']), 'dim')}"
+    return wrap(f"  {place}  {style.paint(one_line(one['reason']), 'dim')}", style, "      ")

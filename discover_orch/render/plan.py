@@ -1,4 +1,4 @@
-"""A plan as text and as the document of `orch run --dry-run --json`."""
+"""A plan as text and as JSON, for `orch run --dry-run`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from discover_orch.model.errors import problem_json
 from discover_orch.model.tool import MASK, Choice, Scalar, is_secret_name
 from discover_orch.planning.arguments import BoundArgument
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.render.style import Style, count, one_line
+from discover_orch.render.style import Style, count, names_text, one_line, wrap
 from discover_orch.staleness.fingerprint import Freshness
 
-#: A name that is longer does not push the columns behind it out of sight.
+#: The widest column of names. A longer name only moves the text of its own line.
 MOST_COLUMNS = 40
 MOST_FRESH = 20
 _UNKNOWN: Mapping[str, Freshness] = {}
@@ -25,11 +25,11 @@ def plan_text(
     plan: Plan,
     registry: Registry,
     style: Style,
-    freshnesses: Mapping[str, Freshness] = _UNKNOWN,
+    freshness: Mapping[str, Freshness] = _UNKNOWN,
     *,
     verbose: bool = False,
 ) -> str:
-    """One line a step with its reason and where it stands; `verbose` adds each parameter with where it comes from."""
+    """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values."""
     out = [one_line(plan.intro)] if plan.intro else []
     out.append(f"would run {count(len(plan.steps), 'tool')}, in this order:")
     names = [one_line(step.tool.name) for step in plan.steps]
@@ -37,30 +37,30 @@ def plan_text(
     digits = len(str(len(names)))
     width = min(MOST_COLUMNS, max(map(len, names)))
     stage_width = min(MOST_COLUMNS, max(map(len, stages)))
+    pad = " " * (digits + width + 6)
     for number, step in enumerate(plan.steps, start=1):
         name = style.paint(f"{names[number - 1]:<{width}}", "bold")
         reason = step.reason
         if step.after:
             reason += ", after " + ", ".join(registry.display(other) for other in step.after)
-        out.append(
-            f"  {number:>{digits}}  {name}  {stages[number - 1]:<{stage_width}}  "
-            + style.paint(one_line(reason), "dim")
+        line = f"  {number:>{digits}}  {name}  {stages[number - 1]:<{stage_width}}  " + style.paint(
+            one_line(reason), "dim"
         )
-        freshness = freshnesses.get(step.tool.module)
-        if freshness is not None and not any(one in step.reason for one in freshness.sentences):
-            out[-1] += "  " + standing_text(freshness, style)
+        state = freshness.get(step.tool.module)
+        if state is not None and not any(one in step.reason for one in state.sentences):
+            line += "  " + freshness_text(state, style)
+        out.append(wrap(line, style, pad))
         if verbose:
-            pad = " " * (digits + 4)
-            out += [pad + line for line in _parameters(step, style)]
+            values = " " * (digits + 4)
+            out += [wrap(values + one, style, values + "  ") for one in _parameters(step, style)]
     if plan.fresh:
-        told = ", ".join(one_line(tool.name) for tool in plan.fresh[:MOST_FRESH])
-        more = f" and {len(plan.fresh) - MOST_FRESH:,} more" if len(plan.fresh) > MOST_FRESH else ""
-        out.append(f"fresh: {told}{more}")
+        fresh = names_text([tool.name for tool in plan.fresh], MOST_FRESH)
+        out.append(wrap(f"fresh: {fresh}", style, "       "))
     return "\n".join(out) + "\n"
 
 
-def standing_text(freshness: Freshness, style: Style) -> str:
-    """`fresh`, or `stale` with the first reason and how many more there are."""
+def freshness_text(freshness: Freshness, style: Style) -> str:
+    """`fresh`, or `stale` with the first reason and the number of others."""
     if freshness.is_fresh:
         return style.paint("fresh", "green")
     first, *more = freshness.sentences
@@ -69,7 +69,7 @@ def standing_text(freshness: Freshness, style: Style) -> str:
 
 
 def plan_document(
-    plan: Plan, registry: Registry, freshnesses: Mapping[str, Freshness] = _UNKNOWN
+    plan: Plan, registry: Registry, freshness: Mapping[str, Freshness] = _UNKNOWN
 ) -> dict[str, Any]:
     return {
         "version": 1,
@@ -81,7 +81,7 @@ def plan_document(
                 "after": [registry.display(other) for other in step.tool.after],
                 "reason": step.reason,
                 "params": _values(step),
-                **_standing_keys(freshnesses.get(step.tool.module)),
+                **_freshness_keys(freshness.get(step.tool.module)),
             }
             for step in plan.steps
         ],
@@ -90,27 +90,28 @@ def plan_document(
     }
 
 
-def _standing_keys(freshness: Freshness | None) -> dict[str, object]:
+def _freshness_keys(freshness: Freshness | None) -> dict[str, object]:
     if freshness is None:
         return {}
     return {"state": freshness.state, "reasons": list(freshness.sentences)}
 
 
 def settings_text(project: Project, style: Style, *, has_connection: bool = False) -> str:
-    """Where the settings come from: the database, and all that somebody set.
+    """The database and all settings that are not the default, each with its origin.
 
-    `has_connection`: `get_connection()` of `orchconf.py` gives `conn`, and no URL does.
+    `has_connection`: `conn` comes from `get_connection()` in `orchconf.py`, not from a URL.
     """
     keys = dict.fromkeys(("database", *project.origins))
     lines = []
     for key in keys:
-        if key in ("params", "watch"):  # the one is told with each tool, the other is not for runs
+        if key in ("params", "watch"):  # params are shown with each tool; watch is not for runs
             continue
         origin = project.database_origin if key == "database" else project.origins[key]
         setting = _setting(project, key)
         if key == "database" and has_connection:
             setting, origin = "get_connection()", "orchconf.py"
-        lines.append(f"  {key} = {one_line(setting)}  {style.paint(one_line(origin), 'dim')}\n")
+        line = f"  {key} = {one_line(setting)}  {style.paint(one_line(origin), 'dim')}"
+        lines.append(wrap(line, style, "    ") + "\n")
     return "settings:\n" + "".join(lines)
 
 
@@ -130,7 +131,7 @@ def _joined(found: object) -> str:
 
 
 def _as_json(bound: BoundArgument) -> object:
-    """Numbers and booleans as themselves, all else as the text that was given."""
+    """Numbers and booleans as JSON numbers and booleans, all else as the text that was given."""
     kind = bound.param.type.base
     is_plain = isinstance(kind, Scalar) and kind.kind in ("int", "float", "bool")
     if is_plain or isinstance(kind, Choice):

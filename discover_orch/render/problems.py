@@ -1,4 +1,4 @@
-"""Problems as text: what, where, how to mend it."""
+"""Problems as text and as JSON: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_SHOWN = 5
 
 
 def problem_text(problem: Problem, style: Style) -> str:
-    """One problem on one line, its hint on a second."""
+    """`error: path:line: message`, and the hint on a second line."""
     where = f"{one_line(str(problem.location))}: " if problem.location else ""
     kind = "error" if problem.severity == "error" else "yellow"
     label = style.paint(f"{problem.severity}:", kind)
@@ -28,18 +28,26 @@ def problems_text(problems: Iterable[Problem], style: Style) -> str:
     return "".join(problem_text(problem, style) + "\n" for problem in problems)
 
 
-def few(problems: Sequence[Problem]) -> list[Problem]:
-    """The first of many warnings, and a word about the rest: above a run they would hide it."""
+def first_few(problems: Sequence[Problem]) -> list[Problem]:
+    """The first problems and how many more there are, so that warnings do not hide the run below them."""
     if len(problems) <= MOST_SHOWN:
         return list(problems)
     left = len(problems) - MOST_SHOWN + 1
     rest = Problem(
         code="more",
-        message=f"{left} more of these",
-        hint="orch check tells them all",
+        message=f"{left} more warnings",
+        hint="orch check shows them all",
         severity=WARNING,
     )
     return [*problems[: MOST_SHOWN - 1], rest]
+
+
+def exception_text(type_name: str, message: str, *, has_type: bool) -> str:
+    """The first line of an exception's message, after its type if `has_type` or if the message is empty."""
+    line = message.strip().partition("\n")[0].rstrip("\r")
+    if type_name and (has_type or not line):
+        return f"{type_name}: {line}" if line else type_name
+    return line
 
 
 def problems_of(document: Mapping[str, Any]) -> list[Problem]:

@@ -1,8 +1,4 @@
-"""The events of a run as the lines that a person reads.
-
-In: events, one after another. Out: the text to write for each; nothing is written here. Text of the
-user's tools is cleaned on the way. What a terminal shows beyond lines (elapsed time) is `cli`'s matter.
-"""
+"""The events of a run as text. `RunRenderer` returns the text for each event; `cli` writes it."""
 
 from __future__ import annotations
 
@@ -24,16 +20,46 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
-from discover_orch.render.problems import problem_text
-from discover_orch.render.style import Style, clean, count, duration, one_line
+from discover_orch.render.problems import exception_text, problem_text
+from discover_orch.render.style import (
+    Style,
+    clean,
+    count,
+    cut,
+    duration,
+    names_text,
+    one_line,
+    wrap,
+)
 
 Output = Literal["live", "fail", "none", "raw"]
-#: Characters of an exception's message in the short summary, which is one line a tool.
-LONGEST_SUMMARY = 200
+#: Tools that are named in the header.
+MOST_NAMED = 20
+_STATUS_COLOURS = {
+    "failed": "error",
+    "interrupted": "yellow",
+    "cancelled": "yellow",
+    "passed": "green",
+    "fresh": "",
+    "blocked": "",
+    "not_run": "",
+}
+
+
+class DisplayOptions(Struct, frozen=True, kw_only=True):
+    """How a run or a watch is shown, as the command line says. The last three are for a watch on a terminal."""
+
+    output: Output = "live"
+    quiet: bool = False
+    verbose: bool = False
+    as_json: bool = False
+    clears: bool = False
+    has_bell: bool = False
+    has_title: bool = False
 
 
 class RunHeader(Struct, frozen=True, kw_only=True):
-    """What stands above a run: where it happens and with which database."""
+    """What is shown above a run: the project and the database."""
 
     version: str
     root: str
@@ -45,42 +71,38 @@ class RunHeader(Struct, frozen=True, kw_only=True):
 
 
 class RunRenderer:
-    """Turns events into text; remembers only what it needs for the next line."""
+    """Turns the events of one run into text."""
 
     def __init__(
         self,
         plan: Plan,
         style: Style,
+        shown: DisplayOptions,
         *,
         heading: RunHeader | None,
-        output: Output = "live",
-        quiet: bool = False,
-        verbose: bool = False,
-        again: str = "",
+        resume_command: str = "",
         reason: str = "",
         expected: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """Without a `heading` there is none; `reason` is why this runs, told at its end. `again` is the
-        command that goes on where a tool did not pass. `expected` gives the seconds that tools took before; it is
-        asked once, when somebody has waited for a moment."""
+        """`resume_command` is shown if a tool does not pass, and `reason`, why this runs, in the summary. `expected`
+        returns the seconds that tools took before; it is called once, when the status line is first shown."""
         self._expected = expected
         self._seconds: Mapping[str, float] | None = None
         self._intro = plan.intro
-        self._reason = reason
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
-        self._style, self._heading, self._output = style, heading, output
-        self._quiet, self._verbose, self._again = quiet, verbose, again
+        self._style, self._shown, self._heading = style, shown, heading
+        self._resume_command, self._reason = resume_command, reason
         self._kept: list[str] = []
 
     def text(self, event: Event, report: Report) -> str:
         match event:
             case RunStarted():
-                heading = None if self._quiet else self._heading
+                heading = None if self._shown.quiet else self._heading
                 return "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
                 self._kept = []
-                return "" if self._quiet else self._begin(module)
+                return "" if self._shown.quiet else self._begin(module)
             case ToolOutput():
                 return self._printed(event)
             case ToolFinished():
@@ -91,7 +113,7 @@ class RunRenderer:
                 return ""
 
     def notice(self, event: RunNote, style: Style) -> str:
-        """What is no tool's end: for stderr, which may look different."""
+        """A problem of the run itself, for stderr, whose `style` may differ."""
         text = problem_text(event.problem, style) + "\n"
         if event.traceback:
             lines = clean(event.traceback, style).rstrip("\n").split("\n")
@@ -99,21 +121,21 @@ class RunRenderer:
         return text
 
     def status(self, event: Ticked, report: Report) -> str:
-        """The line of the moment on a terminal."""
+        """The status line: the running tool, its time, and what is left."""
         if event.module is None:
             text = f"closing {duration(event.seconds)}"
         else:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
         if event.is_ending:
-            return f"    {text}, interrupted: waiting for its end (Ctrl-C again kills it)"
+            return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
         ended = {one.module for one in report.finished}
         waiting = [one for one in self._steps if one not in ended and one != event.module]
         if event.module is not None and waiting:
-            text += f", {len(waiting):,} to go"
+            text += f", {len(waiting):,} left to run"
         return f"    {text}{self._time_left(event, waiting)}"
 
     def _time_left(self, event: Ticked, waiting: Sequence[str]) -> str:
-        """As past runs predict it; nothing where one of the tools never passed."""
+        """An estimate from past runs; empty if one of the tools has never passed."""
         if self._seconds is None:
             self._seconds = self._expected()
         running = () if event.module is None else (event.module,)
@@ -137,9 +159,9 @@ class RunRenderer:
         ]
         if self._intro:
             lines.append(one_line(self._intro))
-        names = [one_line(step.tool.name) for step in self._steps.values()]
-        shown = names if len(names) <= 20 else [*names[:20], f"and {len(names) - 20:,} more"]
-        lines.append(f"running {count(len(names), 'tool')}: {', '.join(shown)}")
+        names = [step.tool.name for step in self._steps.values()]
+        named = names_text(names, MOST_NAMED)
+        lines.append(wrap(f"running {count(len(names), 'tool')}: {named}", style, "  "))
         return "\n".join(lines) + "\n"
 
     def _begin(self, module: str) -> str:
@@ -147,22 +169,22 @@ class RunRenderer:
         number = style.paint(f"[{self._number[module]}/{len(self._steps)}]", "dim")
         name = style.paint(one_line(step.tool.name), "bold")
         line = f"{number} {style.paint(one_line(step.stage), 'cyan')} {style.mark('›', '>')} {name}"
-        if self._verbose:
+        if self._shown.verbose:
             values = [f"{one_line(b.param.name)}={one_line(b.shown)}" for b in step.arguments]
             line += style.paint(f"  {one_line(step.reason)}  {' '.join(values)}".rstrip(), "dim")
         return line + "\n"
 
     def _printed(self, event: ToolOutput) -> str:
-        """Lines under their tool; a line drawn over and over shows what it came to."""
+        """The lines of a tool, indented; of a line that was overwritten by `\\r`, its last state."""
         lines = event.text.split("\n")
         tail = lines.pop()
         if tail:
             lines.append(tail)
         shown = [clean(_last_drawn(line), self._style) for line in lines]
         text = "".join(f"    {line}\n" if line else "\n" for line in shown)
-        if self._output == "live" and not self._quiet:
+        if self._shown.output == "live" and not self._shown.quiet:
             return text
-        if self._output == "fail" or self._quiet:
+        if self._shown.output == "fail" or self._shown.quiet:
             self._kept.append(text)
         return ""
 
@@ -177,14 +199,14 @@ class RunRenderer:
         facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
         line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}{word}"
         text = line.rstrip() + "\n"
-        notes = list(event.notes) if self._verbose or event.status == "failed" else []
+        notes = list(event.notes) if self._shown.verbose or event.status == "failed" else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":
             notes.append(event.error.message)
         text += "".join(f"      {one_line(note)}\n" for note in notes)
         if event.status != "failed":
-            return "" if self._quiet else text
-        printed = "".join(self._kept) if self._output != "none" else ""
-        if self._quiet:
+            return "" if self._shown.quiet else text
+        printed = "".join(self._kept) if self._shown.output != "none" else ""
+        if self._shown.quiet:
             text = f"{style.paint('failed', 'error')} {name}\n"
         return text + printed + (self._failure(name, event.error) if event.error else "")
 
@@ -200,23 +222,16 @@ class RunRenderer:
         style = self._style
         lines = [self._failed_line(one) for one in report.failures]
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
-        if self._again and has_left:
-            lines.append(f"  to go on: {one_line(self._again)}")
+        if self._resume_command and has_left:
+            lines.append(f"  resume with: {one_line(self._resume_command)}")
         parts = []
-        kinds = {
-            "passed": "green",
-            "failed": "error",
-            "interrupted": "yellow",
-            "cancelled": "yellow",
-        }
-        for word in ("failed", "interrupted", "cancelled", "passed", "fresh", "blocked", "not_run"):
-            number = report.counts.get(word, 0)
+        for status, colour in _STATUS_COLOURS.items():
+            number = report.counts.get(status, 0)
             if number:
-                text = f"{number:,} {word.replace('_', ' ')}"
-                parts.append(style.paint(text, kinds[word]) if word in kinds else text)
-        status = report.status
-        if status in ("interrupted", "cancelled") and status not in report.counts:
-            word = "stopped" if status == "cancelled" else status  # no tool was
+                text = f"{number:,} {status.replace('_', ' ')}"
+                parts.append(style.paint(text, colour) if colour else text)
+        if report.status in ("interrupted", "cancelled") and report.status not in report.counts:
+            word = "stopped" if report.status == "cancelled" else report.status  # between two tools
             parts.insert(0, style.paint(word, "yellow"))
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
@@ -225,29 +240,23 @@ class RunRenderer:
         return "\n".join(lines) + "\n"
 
     def _failed_line(self, one: ToolFinished) -> str:
-        error = one.error
+        """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it."""
+        error, style = one.error, self._style
         tool = self._steps[one.module].tool
         place = f"{tool.path}:{tool.line}"
         if error and error.path:
             place = f"{error.path}:{error.line}" if error.line else error.path
-        label = self._style.paint("FAILED", "error")
+        line = f"{style.paint('FAILED', 'error')} {one_line(tool.name)} {one_line(place)}"
         if error is None:
-            return f"{label} {one_line(tool.name)} {one_line(place)}"
-        return f"{label} {one_line(tool.name)} {one_line(place)}  {_in_short(error)}"
-
-
-def _in_short(error: Failure) -> str:
-    """One line. The type is told of the user's exceptions; what orch found is a sentence by itself."""
-    said = error.message.strip().split("\n")[0].rstrip("\r")
-    if len(said) > LONGEST_SUMMARY:
-        said = said[:LONGEST_SUMMARY] + "..."
-    is_users = error.kind == "exception" and error.traceback
-    if not said or (is_users and error.type):
-        said = f"{error.type}: {said}" if said else error.type
-    return one_line(said)
+            return line
+        # A problem that orch found is a sentence and needs no type.
+        is_users = error.kind == "exception" and bool(error.traceback)
+        text = one_line(exception_text(error.type, error.message, has_type=is_users))
+        columns = len(f"FAILED {one_line(tool.name)} {one_line(place)}  ")
+        return f"{line}  {cut(text, max(style.width - columns, 20), style)}"
 
 
 def _last_drawn(line: str) -> str:
-    """What a line with carriage returns came to; one at its end belongs to the newline."""
+    """The last state of a line with carriage returns; one at its end belongs to the newline."""
     parts = [part for part in line.split("\r") if part]
     return parts[-1] if parts else ""

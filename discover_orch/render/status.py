@@ -1,4 +1,4 @@
-"""Where tools stand, as text and as the document of `orch status --json`."""
+"""The freshness of tools as text and as JSON, for `orch status`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
-from discover_orch.render.style import Style, duration, one_line
+from discover_orch.render.style import Style, arrow, duration, one_line, wrap
 from discover_orch.staleness.fingerprint import Freshness
 from discover_orch.staleness.last_result import ToolResult
 
-#: Runs that are told of a single tool.
+#: Runs that are shown for a single tool.
 LATEST = 5
+#: The widest column of names. A longer name only moves the text of its own line.
 MOST_COLUMNS = 40
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """All that is told of one tool; `flow` is what it declares and was seen to read and write."""
+    """What is shown of one tool. `flow` is what it declares and has been seen to read and write."""
 
     tool: Tool
     stage: str
@@ -29,7 +30,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> str:
-    """By stage a line a tool; `verbose` tells every reason, and the data flow."""
+    """The tools by stage, one line each; `verbose` adds all reasons and the data flow."""
     out = []
     width = _width(row.tool.name for row in rows)
     for stage, members in groupby(rows, key=lambda row: row.stage):
@@ -41,25 +42,22 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
             out.append(_line(row.tool.name, width, f"{state}  {one_line(first)}{others}", style))
             if verbose:
                 pad = " " * (width + 11)
-                out += [f"{pad}{one_line(reason)}" for reason in more]
-                out += [f"{pad}{style.paint(line, 'dim')}" for line in _flow(row.flow)]
+                out += [wrap(pad + one_line(reason), style, pad) for reason in more]
+                flow = [style.paint(line, "dim") for line in _flow(row.flow)]
+                out += [wrap(pad + line, style, pad + " " * 12) for line in flow]
     fresh = sum(row.freshness.is_fresh for row in rows)
     parts = [
         f"{number:,} {word}"
         for number, word in ((fresh, "fresh"), (len(rows) - fresh, "stale"))
         if number
     ]
-    how = (
-        ""
-        if fresh == len(rows)
-        else style.paint("  (orch run --changed runs what is stale)", "dim")
-    )
-    out.append(", ".join(parts) + how)
+    hint = style.paint("  (orch run --changed runs the stale tools)", "dim")
+    out.append(", ".join(parts) + ("" if fresh == len(rows) else hint))
     return "\n".join(out) + "\n"
 
 
 def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
-    """The same where all tools are fresh: stages with the names of their tools."""
+    """The same if all tools are fresh, made from the stages and the names of their tools."""
     out = []
     names = [name for _, members in stages for name in members]
     width, state = _width(names), style.paint("fresh", "green")
@@ -69,12 +67,19 @@ def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str
     return "\n".join([*out, f"{len(names):,} fresh"]) + "\n"
 
 
+def all_fresh_text(count: int) -> str:
+    """What `orch run --changed` shows if it has nothing to do."""
+    tools = "the tool is" if count == 1 else f"all {count:,} tools are"
+    return f"nothing to run: {tools} fresh\n"
+
+
 def _width(names: Iterable[str]) -> int:
     return min(MOST_COLUMNS, max(len(one_line(name)) for name in names))
 
 
 def _line(name: str, width: int, text: str, style: Style) -> str:
-    return f"  {style.paint(f'{one_line(name):<{width}}', 'bold')}  {text}".rstrip()
+    line = f"  {style.paint(f'{one_line(name):<{width}}', 'bold')}  {text}".rstrip()
+    return wrap(line, style, " " * (width + 11))
 
 
 def tool_text(
@@ -83,7 +88,7 @@ def tool_text(
     runs: Sequence[tuple[str, str, str, float | None]],
     style: Style,
 ) -> str:
-    """Everything about one tool: reasons, parameters old and new, data flow, code, the last runs."""
+    """Everything about one tool: reasons, parameters old and new, data flow, code and the last runs."""
     tool, result = row.tool, row.result
     success = result.success if result else None
     out = [f"{style.paint(one_line(tool.name), 'bold')}  {_state(row.freshness, style)}"]
@@ -92,34 +97,30 @@ def tool_text(
         "",
         f"module      {one_line(tool.module)}",
         f"file        {one_line(tool.path)}:{tool.line}",
+        f"stage       {one_line(', '.join(tool.stages))}",
     ]
-    out.append(f"stage       {one_line(', '.join(tool.stages))}")
     if success is not None:
-        how = "accepted" if success.is_accepted else "passed"
-        took = "" if success.is_accepted else f", {duration(success.duration)}"
-        run = "" if success.is_accepted else f"run {success.run}, "
-        out.append(f"{how:<11} {run}{_when(success.at)}{took}")
-        then = success.fingerprint.params
-        for name in dict.fromkeys((*then, *params)):
-            old, new = then.get(name), params.get(name)
-            shown = (
-                one_line(_given(new))
-                if old == new
-                else f"{one_line(_given(old))} -> {one_line(_given(new))}"
-            )
+        if success.is_accepted:
+            out.append(f"accepted    {_when(success.at)}")
+        else:
+            took = duration(success.duration)
+            out.append(f"passed      run {success.run}, {_when(success.at)}, {took}")
+        before = success.fingerprint.params
+        for name in dict.fromkeys((*before, *params)):
+            old, new = before.get(name), params.get(name)
+            shown = _given(new) if old == new else f"{_given(old)} {arrow(style)} {_given(new)}"
             out.append(f"--{one_line(name.replace('_', '-')):<9} {shown}")
-    out += [f"{line}" for line in _flow(row.flow)]
+    out += _flow(row.flow)
     if success is not None:
         out += _table("code", sorted(success.fingerprint.code))
-        out += _table(
-            "installed", [f"{n} {v}" for n, v in sorted(success.fingerprint.distributions.items())]
-        )
+        installed = sorted(success.fingerprint.distributions.items())
+        out += _table("packages", [f"{name} {version}" for name, version in installed])
     for number, (run, started, status, seconds) in enumerate(runs):
         label = "last runs" if number == 0 else ""
         took = "" if seconds is None else f"  {duration(seconds)}"
         how = one_line(status.replace("_", " "))
         out.append(f"{label:<11} {one_line(run)}  {_when(started)}  {how}{took}")
-    return "\n".join(out) + "\n"
+    return "\n".join(wrap(line, style, " " * 12) for line in out) + "\n"
 
 
 def status_document(rows: Iterable[Row]) -> dict[str, object]:
@@ -154,7 +155,7 @@ def _state(freshness: Freshness, style: Style) -> str:
 
 
 def _flow(flow: Dataflow) -> list[str]:
-    """What it reads and writes, a line a kind."""
+    """What the tool reads and writes."""
     lines = [
         *_table("reads", [*(f"table {name}" for name in flow.tables_read), *flow.reads]),
         *_table("lists", [f"{one}/" for one in flow.folders]),
@@ -162,12 +163,12 @@ def _flow(flow: Dataflow) -> list[str]:
         *_table("writes", [*(f"table {name}" for name in flow.tables_written), *flow.writes]),
     ]
     if flow.is_unclear:
-        lines.append("database    used in a way that cannot be seen")
+        lines.append("database    also used in a way that cannot be observed")
     return lines
 
 
 def _table(label: str, items: Sequence[str]) -> list[str]:
-    """The first few items on a line of their own each."""
+    """The first few items, one per line."""
     shown = [one_line(item) for item in items[:8]]
     if len(items) > len(shown):
         shown.append(f"and {len(items) - len(shown):,} more")
@@ -175,7 +176,8 @@ def _table(label: str, items: Sequence[str]) -> list[str]:
 
 
 def _given(texts: tuple[str, ...] | None) -> str:
-    return "not given" if texts is None else ", ".join(texts) or "empty"
+    """The value of a parameter; None means that the default is used."""
+    return "default" if texts is None else one_line(", ".join(texts)) or "empty"
 
 
 def _when(at: str) -> str:

@@ -1,18 +1,19 @@
-"""How text looks: colours where they are wanted, and nothing from outside that commands the terminal.
+"""How text looks: colours, widths, and text from users' files and tools made harmless.
 
-In: text, and a `Style` that says what the stream can show. Out: text. Text of users' files and tools is data:
-its control sequences are shown escaped, its colours pass on a colour terminal alone.
+A `Style` says what a stream can show. Control sequences in a user's text are shown escaped; its colours are kept only
+where colours are wanted.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 _SGR = r"\x1b\[[0-9;:]*m"
-#: C0 but tab and newline, DEL, C1, the marks that turn the direction of text, and lone surrogates.
+#: C0 except tab and newline, DEL, C1, the marks that change the direction of text, and lone surrogates.
 _CONTROL = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
     r"\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -37,7 +38,7 @@ class Style(Struct, frozen=True, kw_only=True):
     width: int = 80
 
     def paint(self, text: str, kind: str) -> str:
-        """`text`, which must be clean already, in the colour of `kind`."""
+        """`text`, which must be clean, in the colour of `kind`."""
         return f"\x1b[{_CODES[kind]}m{text}\x1b[0m" if self.colour and text else text
 
     def mark(self, pretty: str, plain: str) -> str:
@@ -45,7 +46,7 @@ class Style(Struct, frozen=True, kw_only=True):
 
 
 def clean(text: str, style: Style | None = None) -> str:
-    """Text from outside on one or several lines; without a `style` no colour passes either."""
+    """Text of a user with control characters escaped; colours are kept if `style` has colours."""
     if text.isprintable():
         return text
     if style is None or not style.colour:
@@ -57,7 +58,7 @@ def clean(text: str, style: Style | None = None) -> str:
 
 
 def one_line(text: str) -> str:
-    """Clean, and on one line: for names, paths and first lines of docstrings."""
+    """`text` cleaned, without colours and on one line: for names, paths and messages."""
     if text.isprintable():
         return text
     return clean(text).replace("\n", "\\n").replace("\t", " ")
@@ -79,9 +80,50 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def wrap(line: str, style: Style, pad: str = "") -> str:
+    """`line`, which may be painted, in lines of at most `style.width` columns. Each but the first begins with `pad`.
+
+    Lines end between words only, so a word that is wider than the screen stays whole.
+    """
+    if len(line) <= style.width or len(_without_colour(line)) <= style.width:
+        return line
+    out, used, colour = "", 0, ""
+    for word in _compiled(" *[^ ]+").findall(line):
+        columns = len(_without_colour(word))
+        if used and used + columns > style.width:
+            out += ("\x1b[0m" if colour else "") + f"\n{pad}{colour}"
+            word = word.lstrip(" ")
+            used, columns = len(_without_colour(pad)), len(_without_colour(word))
+        out, used = out + word, used + columns
+        for code in _compiled(_SGR).findall(word):
+            colour = "" if code == "\x1b[0m" else code
+    return out
+
+
+def cut(text: str, room: int, style: Style) -> str:
+    """The words of `text` that fit into `room` columns, with `…` for the rest. A long first word is cut."""
+    if len(text) <= room:
+        return text
+    mark = style.mark("…", "...")
+    kept = text[: max(room - len(mark), 1)]
+    if text[len(kept)] != " ":
+        kept = kept.rpartition(" ")[0].rstrip() or kept
+    return kept.rstrip() + mark
+
+
+def arrow(style: Style) -> str:
+    return style.mark("→", "->")
+
+
+def names_text(names: Sequence[str], most: int) -> str:
+    """`a, b, c and 2 more`, cleaned."""
+    shown = ", ".join(one_line(name) for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compiled when first needed: most text is printable, and a listing never gets here."""
+    """Compiled when first needed: most text is printable, so a listing never calls this."""
     return re.compile(pattern)
 
 

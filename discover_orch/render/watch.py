@@ -1,14 +1,10 @@
-"""The moments of a watch as the lines that a person reads, and as JSON.
-
-In: moments, one after another. Out: text, or an object for `--json`. Writes nothing.
-"""
+"""A watch as text and as JSON: what happens between its runs, and how watching will work (`orch check --watch`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from discover_orch.model.errors import problem_json
-from discover_orch.render.style import Style, count, duration, one_line
+from discover_orch.render.style import Style, arrow, count, duration, names_text, one_line, wrap
+from discover_orch.watch.diagnostics import WatchDiagnostics, WatchedFolder
 from discover_orch.watch.watch_events import (
     CannotRun,
     ChangesFound,
@@ -22,38 +18,53 @@ from discover_orch.watch.watch_events import (
 
 #: Paths and tools that are named on one line.
 MOST = 3
-#: Seconds from which on an import is worth a word.
+#: Imports that take at least so many seconds are shown.
 SLOW = 0.001
-MODES = {
-    "events": "",
-    "polling": ", by polling",
-    "mixed": ", partly by polling",
+#: `orch check --watch` names at most so many imports, and only those that take at least so many seconds.
+MOST_IMPORTS = 5
+SLOW_IMPORT = 0.01
+_BY_MODE = {"events": "", "polling": " by polling", "mixed": " partly by polling"}
+_MODES = {
+    "events": "the system reports each change",
+    "polling": "orch compares the files at intervals",
+    "mixed": "the system reports some changes; for the others, orch compares the files at intervals",
 }
+KEYS_HINT = "Enter runs again, h shows help, q quits"
+KEYS = (
+    ("Enter", "run the last targets again"),
+    ("a", "run all tools"),
+    ("f", "run the failed tools, and all tools downstream"),
+    ("c", "cancel the run"),
+    ("s", "switch the scope: stage, tool, downstream"),
+    ("p", "pause or continue"),
+    ("q", "quit"),
+    ("h", "show this help"),
+)
 
 
-def moment_text(
-    moment: WatchEvent,
+def watch_event_text(
+    event: WatchEvent,
     style: Style,
     *,
     verbose: bool = False,
     time: str = "",
     has_keys: bool = True,
 ) -> str:
-    """One line or several, or nothing. Problems are not among them: they go to stderr."""
-    match moment:
+    """The lines for stdout, or an empty text. Problems are not among them: they go to stderr."""
+    match event:
         case WatchWaiting():
-            return _waiting(moment, style, KEYS_TOLD if has_keys else "Ctrl-C ends")
+            return _waiting(event, style, KEYS_HINT if has_keys else "Ctrl-C quits")
         case ChangesFound():
-            return f"{style.paint(time, 'dim')} {_changed(moment, style)}\n".lstrip()
+            return f"{style.paint(time, 'dim')} {_changed(event, style)}\n".lstrip()
         case NoMeaningfulChange(paths=paths):
-            return style.paint(f"{_names(paths)} saved, nothing to run", "dim") + "\n"
+            return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim") + "\n"
         case CannotRun(waiting=waiting):
-            if not waiting:
-                return style.paint("waiting for the mend", "yellow") + "\n"
-            names = _names(waiting)
-            return style.paint(f"waiting for the mend, and with it: {names}", "yellow") + "\n"
+            text = "waiting for a fix"
+            if waiting:
+                text += f" before running {names_text(waiting, MOST)}"
+            return style.paint(text, "yellow") + "\n"
         case RunStarting():
-            return "".join(style.paint(line, "dim") + "\n" for line in _began(moment, verbose))
+            return "".join(style.paint(line, "dim") + "\n" for line in _started(event, verbose))
         case KeyAnswered(key="h"):
             return help_text(style)
         case KeyAnswered(sentence=sentence):
@@ -62,48 +73,35 @@ def moment_text(
             return ""
 
 
-KEYS_TOLD = "Enter runs again, h helps, q quits"
-KEYS = (
-    ("Enter", "run again what ran last"),
-    ("a", "run all"),
-    ("f", "run what failed, and what is downstream of it"),
-    ("c", "cancel the run"),
-    ("s", "next scope: stage, tool, downstream"),
-    ("p", "pause, or go on"),
-    ("q", "quit"),
-    ("h", "this help"),
-)
-
-
 def help_text(style: Style) -> str:
     lines = [f"  {style.paint(key.ljust(5), 'bold')}  {what}" for key, what in KEYS]
-    return "keys, each with Enter:\n" + "\n".join(lines) + "\n"
+    return "keys (press Enter after each):\n" + "\n".join(lines) + "\n"
 
 
-def moment_document(moment: WatchEvent) -> dict[str, object] | None:
-    """An object for `--json`; None where the events of the run say it."""
-    match moment:
+def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
+    """An object for `--json`; None if the events of the run say the same."""
+    match event:
         case WatchWaiting():
             return {
                 "event": "watching",
-                "tools": moment.tools,
-                "files": moment.files,
-                "mode": moment.mode,
-                "scope": moment.scope,
-                "paused": moment.is_paused,
-                "failing": list(moment.failing),
+                "tools": event.tools,
+                "files": event.files,
+                "mode": event.mode,
+                "scope": event.scope,
+                "paused": event.is_paused,
+                "failing": list(event.failing),
             }
         case ChangesFound():
             return {
                 "event": "changed",
-                "paths": list(moment.paths),
-                "tools": list(moment.tools),
-                "stages": list(moment.stages),
-                "not_affected": moment.not_affected,
-                "gone": list(moment.gone),
-                "reasons": dict(moment.reasons),
-                "during_run": moment.during_run,
-                "action": moment.action,
+                "paths": list(event.paths),
+                "tools": list(event.tools),
+                "stages": list(event.stages),
+                "not_affected": event.not_affected,
+                "gone": list(event.gone),
+                "reasons": dict(event.reasons),
+                "during_run": event.during_run,
+                "action": event.action,
             }
         case NoMeaningfulChange(paths=paths):
             return {"event": "unchanged", "paths": list(paths)}
@@ -111,7 +109,7 @@ def moment_document(moment: WatchEvent) -> dict[str, object] | None:
             errors = [problem_json(problem) for problem in problems]
             return {"event": "broken", "errors": errors, "waiting": list(waiting)}
         case RunStarting(cold=cold) if cold:
-            hint = "orch check --watch shows what is imported ahead"
+            hint = "orch check --watch shows what is imported in advance"
             return {"event": "notice", "message": cold, "hint": hint}
         case WatchNote(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
@@ -121,64 +119,146 @@ def moment_document(moment: WatchEvent) -> dict[str, object] | None:
             return None
 
 
-def _began(moment: RunStarting, verbose: bool) -> list[str]:
-    lines = [one_line(moment.cold)] if moment.cold else []
-    if verbose and moment.imported:
+def diagnostics_text(diagnosis: WatchDiagnostics, style: Style) -> str:
+    """How watching will work in this project."""
+    rows = [
+        ("mode", f"{diagnosis.mode}: {_MODES[diagnosis.mode]}"),
+        (
+            "files",
+            f"{diagnosis.files:,} for {count(diagnosis.tools, 'tool')}, compared every "
+            f"{diagnosis.interval:g} s, which takes {1000 * diagnosis.look:.1f} ms",
+        ),
+    ]
+    if diagnosis.observed or diagnosis.listed:
+        rows.append(("data", _data(diagnosis)))
+    rows += [("" if at else "folders", _folder(one)) for at, one in enumerate(diagnosis.folders)]
+    rows.append(("limits", _limits(diagnosis)))
+    rows += [("" if at else "imports", text) for at, text in enumerate(_imports(diagnosis))]
+    return "".join(
+        wrap(f"{style.paint(f'{label:<7}', 'bold')}  {text}", style, " " * 9) + "\n"
+        for label, text in rows
+    )
+
+
+def diagnostics_document(diagnosis: WatchDiagnostics) -> dict[str, object]:
+    limits = diagnosis.limits
+    return {
+        "mode": diagnosis.mode,
+        "files": diagnosis.files,
+        "observed": diagnosis.observed,
+        "listed": diagnosis.listed,
+        "tools": diagnosis.tools,
+        "look": round(diagnosis.look, 6),
+        "interval": diagnosis.interval,
+        "folders": [
+            {
+                "path": one.path,
+                "deep": one.is_deep,
+                "filesystem": one.filesystem,
+                "events": one.sends_events,
+                "folders": one.inside,
+            }
+            for one in diagnosis.folders
+        ],
+        "limits": {"watches": limits.watches, "instances": limits.instances, "queue": limits.queue},
+        "imports": [
+            {"module": name, "seconds": seconds, "error": wrong}
+            for name, seconds, wrong in diagnosis.imports
+        ],
+        "doubts": [problem_json(problem) for problem in diagnosis.warnings],
+    }
+
+
+def _started(event: RunStarting, verbose: bool) -> list[str]:
+    lines = [one_line(event.cold)] if event.cold else []
+    if verbose and event.imported:
         rows = [
             f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
-            for name, seconds, wrong in moment.imported
+            for name, seconds, wrong in event.imported
             if seconds >= SLOW or wrong
         ]
-        lines.append(f"imported ahead: {', '.join(rows) or 'nothing slow'}")
+        lines.append(f"imported in advance: {', '.join(rows) or 'no slow modules'}")
     return lines
 
 
-def _waiting(moment: WatchWaiting, style: Style, keys: str) -> str:
-    if moment.is_paused:
-        return style.paint("paused: changes wait (p goes on, h helps)", "cyan") + "\n"
-    if moment.failing:
-        failing = style.paint(f"{len(moment.failing):,} failing: {_names(moment.failing)}", "error")
-        return f"{failing}; {_watching(moment, style, keys)}"
-    return _watching(moment, style, keys)
-
-
-def _watching(moment: WatchWaiting, style: Style, keys: str) -> str:
+def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
+    if event.is_paused:
+        return style.paint("paused: changes wait (p continues, h shows help)", "cyan") + "\n"
     text = (
-        f"watching {count(moment.files, 'file')} for {count(moment.tools, 'tool')}"
-        f"{MODES.get(moment.mode, '')} ({keys})"
+        f"watching {count(event.files, 'file')} for {count(event.tools, 'tool')}"
+        f"{_BY_MODE.get(event.mode, '')} ({keys})"
     )
-    return style.paint(text, "cyan") + "\n"
+    watching = style.paint(text, "cyan") + "\n"
+    if not event.failing:
+        return watching
+    failing = f"{len(event.failing):,} failing: {names_text(event.failing, MOST)}"
+    return f"{style.paint(failing, 'error')}\n{watching}"
 
 
-def _changed(moment: ChangesFound, style: Style) -> str:
-    arrow = style.mark("→", "->")
-    if len(moment.paths) > MOST:
-        what = f"{len(moment.paths):,} files changed"
-    elif moment.paths:
-        what = f"changed {_names(moment.paths)}"
+def _changed(event: ChangesFound, style: Style) -> str:
+    to = arrow(style)
+    if len(event.paths) > MOST:
+        what = f"{len(event.paths):,} files changed"
+    elif event.paths:
+        what = f"changed {names_text(event.paths, MOST)}"
     else:
-        what = one_line(next(iter(moment.reasons.values()), "changed"))
-    if moment.is_switch:
+        what = one_line(next(iter(event.reasons.values()), "changed"))
+    if event.is_switch:
         what += " (branch switch)"
-    gone = f"; gone: {_names(moment.gone)}" if moment.gone else ""
-    if moment.action == "none" and moment.during_run and moment.tools:
-        return f"{what} {arrow} the run that is going on takes it in{gone}"
-    if not moment.tools:
-        nothing = "waits for the mend" if moment.action == "wait" else "affects no watched tool"
-        return f"{what} {arrow} {nothing}{gone}"
-    names = _names(moment.stages if len(moment.tools) > 1 else moment.tools)
-    text = f"{what} {arrow} {style.paint(names, 'bold')} ({count(len(moment.tools), 'tool')})"
-    if moment.not_affected:
-        text += f", {moment.not_affected:,} not affected"
+    gone = f"; removed: {names_text(event.gone, MOST)}" if event.gone else ""
+    if event.action == "none" and event.during_run and event.tools:
+        return f"{what} {to} the current run will use it{gone}"
+    if not event.tools:
+        nothing = "waiting for a fix" if event.action == "wait" else "no watched tool is affected"
+        return f"{what} {to} {nothing}{gone}"
+    names = names_text(event.stages if len(event.tools) > 1 else event.tools, MOST)
+    text = f"{what} {to} {style.paint(names, 'bold')} ({count(len(event.tools), 'tool')})"
+    if event.not_affected:
+        text += f", {event.not_affected:,} not affected"
     ends = {
-        "restart": ", the run is cancelled",
-        "after": ", after this run",
-        "hold": ", when the running tool has ended",
+        "restart": "; the current run is cancelled",
+        "after": "; runs after the current run",
+        "hold": "; runs when the current tool has ended",
     }
-    return text + ends.get(moment.action, "") + gone
+    return text + ends.get(event.action, "") + gone
 
 
-def _names(names: Sequence[str]) -> str:
-    shown = [one_line(name) for name in names[:MOST]]
-    left = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {left:,} more" if left else "")
+def _data(diagnosis: WatchDiagnostics) -> str:
+    folders = (
+        f", and {count(diagnosis.listed, 'folder')} that they list" if diagnosis.listed else ""
+    )
+    return f"{count(diagnosis.observed, 'file')} that tools have been seen to read{folders}"
+
+
+def _folder(folder: WatchedFolder) -> str:
+    path = one_line(folder.path)
+    below = f" and below ({count(folder.inside, 'folder')})" if folder.is_deep else ""
+    silent = "" if folder.sends_events else ", which sends no events"
+    return f"{path}{below} on {folder.filesystem or 'an unknown file system'}{silent}"
+
+
+def _limits(diagnosis: WatchDiagnostics) -> str:
+    limits = diagnosis.limits
+    if limits.watches is None:
+        return "unknown on this system"
+    need = sum(one.inside for one in diagnosis.folders)
+    used = f"{need:,} of {limits.watches:,} watches"
+    return used if limits.instances is None else f"{used}, 1 of {limits.instances:,} instances"
+
+
+def _imports(diagnosis: WatchDiagnostics) -> list[str]:
+    if not diagnosis.imports:
+        return ["no modules are imported in advance"]
+    total = sum(seconds for _, seconds, _ in diagnosis.imports)
+    slow = [row for row in diagnosis.imports if row[1] >= SLOW_IMPORT][:MOST_IMPORTS]
+    named = ", ".join(f"{one_line(name)} {duration(seconds)}" for name, seconds, _ in slow)
+    lines = [
+        f"{count(len(diagnosis.imports), 'module')} before each run ({duration(total)})"
+        + (f": {named}" if named else "")
+    ]
+    lines += [
+        f"{one_line(name)} cannot be imported: {one_line(wrong)}"
+        for name, _, wrong in diagnosis.imports
+        if wrong
+    ]
+    return lines

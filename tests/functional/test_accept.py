@@ -25,7 +25,7 @@ def test_a_change_that_makes_no_difference_is_accepted(sample: Path, orch: Orch)
     change(sample / "src" / "pipeline" / "parse.py", "SPECIES = {", 'NOTE = "x"\nSPECIES = {')
     assert list(reasons(orch)) == ["parse", "enrich", "summarize", "render"]
     answer = orch("accept", "parse")
-    assert (answer.code, answer.out, answer.err) == (0, "taken for fresh: parse\n", "")
+    assert (answer.code, answer.out, answer.err) == (0, "accepted as fresh: parse\n", "")
     assert reasons(orch) == {}
     assert ran(orch("run", "--changed", "--json")) == []
     assert len(orch("history", "--json").json["runs"]) == 1
@@ -71,7 +71,7 @@ def test_it_needs_targets_and_right_ones(project: Project, orch: Orch) -> None:
     project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(*, n: int = 0): pass\n"})
     answer = orch("accept")
     assert answer.code == 2
-    assert "orch accept full takes all tools for fresh" in answer.err
+    assert "orch accept full accepts all tools" in answer.err
     assert orch("accept", "nope").code == 2
     assert orch("accept", "a", "--n", "x").code == 2
     assert orch("accept", "a", "--exclude", "a").code == 5
@@ -110,7 +110,7 @@ def test_where_nothing_can_be_kept_it_says_so(project: Project, orch: Orch) -> N
     finally:
         root.chmod(0o755)
     assert answer.code == 2, answer.text
-    assert "what was accepted cannot be kept in .orch" in answer.err
+    assert "cannot write to .orch: nothing was accepted" in answer.err
     assert answer.out == ""
 
 

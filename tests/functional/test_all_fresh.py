@@ -38,7 +38,7 @@ FILES = {
     "data/in.csv": "1\n2\n3\n4\n",
     "data/many/a.csv": "",
 }
-AT_ONCE = "nothing to do: all 2 tools are fresh\n"
+AT_ONCE = "nothing to run: all 2 tools are fresh\n"
 
 
 def settled(project: Project, orch: Orch) -> Path:

@@ -53,11 +53,11 @@ def test_nothing_stale_is_said_and_well(pipeline: Path, orch: Orch) -> None:
     answer = orch("run", "--changed")
     assert (answer.code, answer.out, answer.err) == (
         0,
-        "nothing to do: all 4 tools are fresh\n",
+        "nothing to run: all 4 tools are fresh\n",
         "",
     )
     one = orch("run", "--changed", "page")
-    assert (one.code, one.out) == (0, "nothing to do: the tool is fresh\n")
+    assert (one.code, one.out) == (0, "nothing to run: the tool is fresh\n")
     dry = orch("run", "--changed", "-n", "--json")
     assert (dry.code, dry.json["tools"]) == (0, [])
     assert dry.json["fresh"] == ["fetch", "count", "other", "page"]
@@ -118,7 +118,7 @@ def test_a_stale_tool_upstream_of_the_targets_is_a_warning(pipeline: Path, orch:
     edit(pipeline, "fetch")
     answer = orch("run", "--changed", "render")
     assert answer.code == 0
-    assert answer.out == "nothing to do: the tool is fresh\n"
+    assert answer.out == "nothing to run: the tool is fresh\n"
     assert answer.err.startswith(
         "warning: fetch is upstream of the targets and stale, but does not run: src/fetch.py changed\n"
     )

@@ -10,7 +10,7 @@ TOOL = "STAGE = 'ingest'\ndef run(): ...\n"
 def test_a_project_without_doubts_has_nothing_to_say(project: Project, orch: Orch) -> None:
     project({"src/x.py": TOOL})
     answer = orch("check")
-    assert (answer.code, answer.out, answer.err) == (0, "1 healthy tool, nothing to say\n", "")
+    assert (answer.code, answer.out, answer.err) == (0, "1 tool, no problems found\n", "")
 
 
 def test_errors_exit_4_with_the_healthy_rest_counted(project: Project, orch: Orch) -> None:
@@ -19,7 +19,7 @@ def test_errors_exit_4_with_the_healthy_rest_counted(project: Project, orch: Orc
     assert answer.code == 4
     assert "error: src/y.py:2: not valid Python" in answer.out
     assert "warning: src/z.py:1: STAGE without a run()" in answer.out
-    assert answer.out.endswith("1 healthy tool, 1 error, 1 warning\n")
+    assert answer.out.endswith("1 tool without errors, 1 error, 1 warning\n")
     document = orch("check", "--json").json
     assert [one["path"] for one in document["errors"]] == ["src/y.py"]
     assert [one["path"] for one in document["warnings"]] == ["src/z.py"]
@@ -45,4 +45,4 @@ def test_a_module_that_a_tool_imports_and_that_cannot_be_read_is_a_doubt(
     assert answer.code == 0
     assert "src/lib/h.py:2: " in answer.out
     assert "(imported by a)" in answer.out
-    assert "1 healthy tool, 0 errors, 1 warning" in answer.out
+    assert "1 tool without errors, 0 errors, 1 warning" in answer.out

@@ -51,7 +51,7 @@ def test_the_summary_says_where_and_what(
     assert answer.code == 1, answer.text
     assert summary(answer).startswith("FAILED a src/a.py")
     assert said in summary(answer)
-    assert "  to go on: orch run --resume\n1 failed, 1 not run in " in answer.out
+    assert "  resume with: orch run --resume\n1 failed, 1 not run in " in answer.out
     assert "discover_orch" not in answer.out
     assert answer.err == ""
 
@@ -196,7 +196,7 @@ def test_the_command_that_goes_on_can_be_typed_as_it_is(
     root = project(GO_ON)
     answer = orch("run", *words.split())
     assert answer.code == 1, answer.text
-    assert "  to go on: orch run --resume\n" in answer.out
+    assert "  resume with: orch run --resume\n" in answer.out
     project({"src/both.py": MENDED})
     again = orch("run", "--resume")
     assert again.code == 0, again.text
@@ -207,7 +207,7 @@ def test_the_command_that_goes_on_names_the_project(project: Project, orch: Orch
     root = project(GO_ON)
     for words in (("-C", "project", "run"), ("run", "-C", "project")):
         answer = orch(*words, cwd=root.parent)
-        assert "to go on: orch -C project run --resume\n" in answer.out
+        assert "resume with: orch -C project run --resume\n" in answer.out
     project({"src/both.py": MENDED})
     assert orch("-C", "project", "run", "--resume", cwd=root.parent).code == 0
 
@@ -217,4 +217,4 @@ def test_the_command_that_goes_on_names_secrets_and_not_their_values(
 ) -> None:
     project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str = "", n: int = 0): 1 / 0\n'})
     answer = orch("run", "--api-key", "very-secret", "--n", "5")
-    assert "  to go on: orch run --resume --api-key VALUE\n" in answer.out
+    assert "  resume with: orch run --resume --api-key VALUE\n" in answer.out

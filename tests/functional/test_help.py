@@ -54,7 +54,7 @@ def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(
         "--token STR [default: ***]",
         "Parameters of parse:",
         "--kind STR (can be given several times) [default: []]",
-        "-p KEY=VALUE anything else, for its **kwargs",
+        "-p KEY=VALUE any other value, for **kwargs",
     ):
         assert said in text
     assert "draw" not in answer.out

@@ -54,9 +54,11 @@ def test_the_table_has_the_newest_run_first(root: Path, orch: Orch) -> None:
     assert answer.code == 0, answer.text
     assert answer.err == ""
     assert answer.out.splitlines() == [
-        "run  started           status  duration    tools                targets and parameters",
-        "  2  2026-11-24 14:03  failed  1 min 15 s  1 failed, 1 blocked  full (resumes 1) (watch)",
-        "  1  2026-11-24 14:03  passed  0.50 s      2 passed             ingest since=2024-01-01",
+        "run  started           status  duration    tools                arguments",
+        "  2  2026-11-24 14:03  failed  1 min 15 s  1 failed, 1 blocked  full (resumes 1)",
+        f"{'(watch)':>50}",
+        "  1  2026-11-24 14:03  passed  0.50 s      2 passed             ingest",
+        f"{'since=2024-01-01':>59}",
     ]
 
 
@@ -65,7 +67,7 @@ def test_the_newest_twenty_are_shown_and_the_rest_is_counted(root: Path, orch: O
         whole_run(root)
     lines = orch("history").out.splitlines()
     assert [line.split()[0] for line in lines] == ["run", *map(str, range(23, 3, -1)), "and"]
-    assert lines[-1] == "and 3 older runs (--all shows all)"
+    assert lines[-1] == "and 3 older runs (use --all to show all)"
     assert len(orch("history", "--all").out.splitlines()) == 24
     assert orch("history", "-n", "2").out.splitlines()[-1].startswith("and 21 older runs")
     assert len(orch("history", "--json").json["runs"]) == 23
@@ -139,7 +141,7 @@ def test_two_runs_are_compared(root: Path, orch: Orch) -> None:
         "    fetch  0.25 s → 2.00 s",
         "           passed → failed",
         "           code changed",
-        "           since: 2024-01-01 → not given",
+        "           since: 2024-01-01 → default",
     ]
     found = orch("history", "1", "2", "--json").json["comparison"]
     assert (found["old"]["run"], found["new"]["run"]) == ("1", "2")
@@ -154,7 +156,7 @@ def test_two_runs_are_compared(root: Path, orch: Orch) -> None:
             "code_changed": True,
         }
     ]
-    assert "nothing changed but the times" in orch("history", "1", "1").out
+    assert "only the times changed" in orch("history", "1", "1").out
 
 
 def test_a_run_whose_process_is_gone_was_killed(root: Path, orch: Orch) -> None:
@@ -177,9 +179,9 @@ def test_a_run_whose_process_is_gone_was_killed(root: Path, orch: Orch) -> None:
     [
         (["99"], 'there is no run "99"'),
         (["1", "x"], 'there is no run "x"'),
-        (["1", "2", "3"], "at most two runs"),
-        (["1", "-n", "2"], "--limit and a run"),
-        (["--all", "-n", "2"], "--limit and --all"),
+        (["1", "2", "3"], "expected at most two runs, got 3"),
+        (["1", "-n", "2"], "--limit cannot be combined with a run"),
+        (["--all", "-n", "2"], "--limit cannot be combined with --all"),
         (["-n", "0"], "0"),
     ],
 )
@@ -194,7 +196,7 @@ def test_a_wrong_word_is_refused(root: Path, orch: Orch, words: list[str], said:
 def test_a_run_that_does_not_exist_is_refused_with_those_that_do(root: Path, orch: Orch) -> None:
     for _ in range(12):
         whole_run(root)
-    assert "go from 1 to 12" in orch("history", "40").err
+    assert "recorded runs, 1 to 12" in orch("history", "40").err
     assert "did you mean 1" in orch("history", "122").err
 
 

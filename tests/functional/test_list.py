@@ -144,4 +144,4 @@ def test_standard_output_that_cannot_be_written_is_no_fault_of_orchs(
     if os.path.exists("/dev/full"):
         full = _shell(root, "orch list >/dev/full")
         assert full.stdout == "2\n"
-        assert full.stderr.startswith("error: standard output cannot be written: no space left")
+        assert full.stderr.startswith("error: cannot write standard output: no space left")

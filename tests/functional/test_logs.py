@@ -76,7 +76,7 @@ def test_a_tool_that_printed_nothing_says_so(root: Path, orch: Orch) -> None:
     whole_run(root)
     answer = orch("logs", "fetch")
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == "run 1, 2026-11-24 14:03: fetch passed; nothing that it printed was kept\n"
+    assert answer.err == "run 1, 2026-11-24 14:03: fetch passed (no output recorded)\n"
     document = orch("logs", "fetch", "--json").json
     assert (document["text"], document["path"]) == ("", None)
 
@@ -95,7 +95,7 @@ def test_a_tool_that_was_killed_has_what_it_printed(root: Path, orch: Orch) -> N
 def test_a_tool_that_never_ran_is_refused(root: Path, orch: Orch) -> None:
     answer = orch("logs", "fetch")
     assert (answer.code, answer.out) == (2, "")
-    assert "no run that is kept has started fetch" in answer.err
+    assert "no recorded run has started fetch" in answer.err
     whole_run(root, ends={"parse": {"status": "not_run"}})
     answer = orch("logs", "parse", "--run", "1")
     assert answer.code == 2

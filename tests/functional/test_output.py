@@ -47,7 +47,10 @@ def test_the_whole_of_a_run_reads_from_header_to_counts(project: Project, orch: 
         '    raise ValueError("no")',
         "ValueError: no",
     ]
-    assert lines[-3:-1] == ["FAILED b src/b.py:5  ValueError: no", "  to go on: orch run --resume"]
+    assert lines[-3:-1] == [
+        "FAILED b src/b.py:5  ValueError: no",
+        "  resume with: orch run --resume",
+    ]
     assert lines[-1].startswith("1 failed, 1 passed in ")
     assert answer.err == ""
 

@@ -43,7 +43,7 @@ def five(project: Project) -> Path:
 def test_it_goes_on_after_what_passed_with_the_same_parameters(five: Path, orch: Orch) -> None:
     first = orch("run", "--since", "2024", "-p", "t5.limit=7", "--wide")
     assert first.code == 1
-    assert "  to go on: orch run --resume\n" in first.out
+    assert "  resume with: orch run --resume\n" in first.out
     os.rmdir(five / "bad" / "t3")
     answer = orch("run", "--resume")
     assert answer.code == 0, answer.text

@@ -112,7 +112,7 @@ def test_a_failure_in_the_middle_is_shown_and_rolled_back(sample: Path, orch: Or
     assert answer.code == 1
     assert answer.out.splitlines()[-3:-1] == [
         f"FAILED enrich src/pipeline/enrich.py:{line}  ValueError: a penguin is missing",
-        "  to go on: orch run --resume",
+        "  resume with: orch run --resume",
     ]
     assert answer.out.splitlines()[-1].startswith("1 failed, 2 passed, 2 blocked in ")
     assert f'last):\n  File "src/pipeline/enrich.py", line {line}, in run\n' in answer.out

@@ -78,7 +78,7 @@ def test_a_dry_run_shows_no_secret(project: Project, orch: Orch) -> None:
 def test_a_short_secret_is_not_typed_out_either(project: Project, orch: Orch) -> None:
     project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str, n: int = 0): 1 / 0\n'})
     answer = orch("run", "--api-key", "s3", "-p", "api_key=s4", "--n", "5")
-    assert "to go on: orch run --resume --api-key VALUE\n" in answer.out
+    assert "resume with: orch run --resume --api-key VALUE\n" in answer.out
 
 
 def test_every_line_of_a_secret_of_many_lines_is_hidden(project: Project, orch: Orch) -> None:

@@ -51,7 +51,7 @@ def test_before_the_first_run_nothing_has_run(tmp_path: Path, orch: Orch) -> Non
     assert [tool["name"] for tool in answer.json["tools"]] == SAMPLE_TOOLS
     assert all(tool["never"] and tool["reasons"] == ["never ran"] for tool in answer.json["tools"])
     assert orch("status").out.splitlines()[-1] == (
-        "5 stale  (orch run --changed runs what is stale)"
+        "5 stale  (orch run --changed runs the stale tools)"
     )
 
 
@@ -60,7 +60,7 @@ def test_a_touched_project_is_fresh(sample: Path, orch: Orch) -> None:
         if path.is_file() and ".orch" not in path.parts and path.name != "data.db":
             os.utime(path, (1, 1))
     assert reasons(orch) == {}
-    assert orch("run", "--changed").out == "nothing to do: all 5 tools are fresh\n"
+    assert orch("run", "--changed").out == "nothing to run: all 5 tools are fresh\n"
 
 
 def test_comments_and_formatting_do_not_count(sample: Path, orch: Orch) -> None:
@@ -404,7 +404,7 @@ def test_a_single_tool_tells_everything(sample: Path, orch: Orch) -> None:
     assert "            src/lib/missing.py" in lines
     assert any(line.startswith("last runs   1  ") and "passed" in line for line in lines)
     shown = orch("status", "enrich", "--since", "2008-11-01").out
-    assert "--since     not given -> 2008-11-01\n" in shown
+    assert "--since     default → 2008-11-01\n" in shown
 
 
 def test_targets_limit_what_is_shown_and_not_what_is_compared(sample: Path, orch: Orch) -> None:

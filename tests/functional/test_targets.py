@@ -92,6 +92,6 @@ def test_orch_with_a_target_says_orch_run(project: Project, orch: Orch) -> None:
     for words in (("ingest",), ("fetch",), ("nightly",), ("+render",), ("fetch", "render")):
         answer = orch(*words)
         assert answer.code == 2
-        assert f'error: "{words[0]}" is no command of orch' in answer.err
-        assert f"hint: to run it: orch run {' '.join(words)}\n" in answer.err
+        assert f'error: "{words[0]}" is not an orch command' in answer.err
+        assert f"hint: run it with: orch run {' '.join(words)}\n" in answer.err
     assert 'hint: did you mean "orch list"?' in orch("lisst").err

@@ -72,7 +72,7 @@ def test_one_signal_rolls_back_closes_once_and_tells(
     lines = orch.text.splitlines()
     assert lines[-3].startswith("    ■ ")
     assert lines[-3].endswith(" s  interrupted")
-    assert lines[-2] == f"  to go on: orch -C {root} run --resume"
+    assert lines[-2] == f"  resume with: orch -C {root} run --resume"
     assert lines[-1].startswith("1 interrupted, 1 not run in ")
     assert "Traceback" not in orch.text
     assert tables(root) == []

@@ -92,7 +92,7 @@ def test_pdb_opens_where_a_tool_fails_and_shows_no_frame_of_orch(project: Projec
         orch.type("q\n")
         assert orch.wait() == 1
     assert "FAILED a src/a.py:5  ValueError: no" in orch.text
-    assert "to go on: orch run --resume" in orch.text
+    assert "resume with: orch run --resume" in orch.text
     assert "discover_orch" not in orch.text
 
 

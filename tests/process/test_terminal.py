@@ -68,8 +68,8 @@ def tables(root: Path) -> list[str]:
 def test_a_silent_tool_is_told_of_and_the_line_leaves_nothing_behind(project: Project) -> None:
     root = project({"src/a.py": SILENT, "src/b.py": NEXT})
     with on_terminal(root, "run") as orch:
-        orch.wait_for(r"\r\x1b\[K    a 0\.\d\d s, 1 to go")
-        orch.wait_for(r"\r\x1b\[K    a 1\.\d\d s, 1 to go")
+        orch.wait_for(r"\r\x1b\[K    a 0\.\d\d s, 1 left to run")
+        orch.wait_for(r"\r\x1b\[K    a 1\.\d\d s, 1 left to run")
         (root / "go").touch()
         assert orch.wait() == 0, orch.text
     assert shown(orch)[3:6] == ["[1/2] s › a", "    begins", "    ends"]
@@ -142,7 +142,7 @@ def test_ctrl_c_interrupts_the_tool_once(project: Project) -> None:
     assert (root / "interrupts").read_text() == "x"
     assert (root / "closed").read_text() == "x"
     assert tables(root) == []
-    assert shown(orch)[-3] == "  to go on: orch run --resume"
+    assert shown(orch)[-3] == "  resume with: orch run --resume"
     assert shown(orch)[-2].startswith("1 interrupted, 1 not run in ")
 
 
@@ -151,7 +151,7 @@ def test_while_an_interrupted_tool_goes_on_it_is_said_how_to_kill_it(project: Pr
     with on_terminal(root, "run") as orch:
         orch.wait_for("it has written")
         orch.type("\x03")
-        orch.wait_for(r"a \d\.\d\d s, interrupted: waiting for its end \(Ctrl-C again kills it\)")
+        orch.wait_for(r"a \d\.\d\d s, interrupted, waiting for it to end \(Ctrl-C again kills it\)")
         orch.type("\x03")
         assert orch.wait() == 130
     assert "      was killed by the second interrupt" in shown(orch)
@@ -173,7 +173,7 @@ def test_closing_the_terminal_rolls_back_and_closes_once(project: Project) -> No
 def test_ctrl_z_stops_all_wipes_the_line_and_fg_goes_on(project: Project) -> None:
     root = project({"src/a.py": SILENT, "src/b.py": NEXT})
     with on_terminal(root, "run") as orch:
-        orch.wait_for(r"    a 0\.\d\d s, 1 to go")
+        orch.wait_for(r"    a 0\.\d\d s, 1 left to run")
         orch.type("\x1a")
         orch.wait_until_stopped()
         orch.wait_for(r"\r\x1b\[K$")

@@ -295,7 +295,7 @@ def test_one_line_says_what_changed_and_what_it_affects(project: Project) -> Non
         orch.wait_for(r"2 passed in \d+\.\d\d s\b")
         orch.wait_for(r"(?m)^watching .*\n")
         (root / "src/a.py").open("a").close()
-        orch.wait_for(r"(?m)^(?:\d\d:\d\d:\d\d )?src/a\.py saved, nothing to run\n")
+        orch.wait_for(r"(?m)^(?:\d\d:\d\d:\d\d )?saved src/a\.py: nothing to run\n")
         save(root / "src/b.py", "# one\ndef run(:\n")
         orch.wait_for(r"src/b\.py:2\b")
         orch.send(signal.SIGINT)

@@ -13,7 +13,8 @@ import pytest
 
 from discover_orch import __version__
 from discover_orch.cli import app as module
-from discover_orch.cli.app import Context, OrchUsage, StdoutClosed, app, run_command_line
+from discover_orch.cli.app import StdoutClosed, app, run_command_line
+from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -26,7 +27,7 @@ from discover_orch.model.errors import (
 from tests.support.project_builder import write_files
 
 TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
-PROBLEM = Problem(code="x", message="it is wrong", hint="mend it", location=Location(path="a.py"))
+PROBLEM = Problem(code="x", message="it is wrong", hint="fix it", location=Location(path="a.py"))
 
 Captured = pytest.CaptureFixture[str]
 
@@ -81,23 +82,21 @@ def test_list_may_be_written_as_an_option(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("nothing", '"nothing" is no command of orch'),
+        ("nothing", '"nothing" is not an orch command'),
         ("lst", 'did you mean "orch list"?'),
-        ("fetch", "to run it: orch run fetch"),
-        ("fetch --since 'x y'", "to run it: orch run fetch --since 'x y'"),
+        ("fetch", "run it with: orch run fetch"),
+        ("fetch --since 'x y'", "run it with: orch run fetch --since 'x y'"),
         ("run nothing", "nothing"),
         ("run --sicne 3", "did you mean --since?"),
         ("run --since", "since"),
         ("run --since x", "is not a whole number"),
-        ("run -p since", "-p since: there is no KEY=VALUE in it"),
+        ("run -p since", "-p since: expected KEY=VALUE"),
         ("run --output x", "--output"),
         ("--colour never list", "did you mean --color?"),
         ("-C nowhere list", 'there is no folder "nowhere"'),
     ],
 )
-def test_a_slip_on_the_command_line_is_told_with_a_hint(
-    words: str, said: str, capsys: Captured
-) -> None:
+def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys: Captured) -> None:
     import shlex
 
     assert orch(*shlex.split(words), files={"src/fetch.py": TOOL}) == 2
@@ -146,7 +145,7 @@ def test_an_error_ends_with_its_own_code_and_all_its_problems(
     assert ends_with(kind(PROBLEM, Problem(code="y", message="so is y")), monkeypatch) == code
     assert capsys.readouterr() == (
         "",
-        "error: a.py: it is wrong\n  hint: mend it\nerror: so is y\n",
+        "error: a.py: it is wrong\n  hint: fix it\nerror: so is y\n",
     )
 
 
@@ -161,14 +160,14 @@ def test_an_error_ends_with_its_own_code_and_all_its_problems(
         (
             click.UsageError("Odd thing."),
             2,
-            "error: odd thing\n  hint: the same command with --help shows what there is\n",
+            "error: odd thing\n  hint: orch --help shows how to use it\n",
         ),
-        (OrchUsage("odd thing", "mend it"), 2, "error: odd thing\n  hint: mend it\n"),
+        (OrchUsage("odd thing", "fix it"), 2, "error: odd thing\n  hint: fix it\n"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             2,
-            "error: standard output cannot be written: no space left on the device\n"
-            "  hint: send it somewhere else\n",
+            "error: cannot write standard output: no space left on the device\n"
+            "  hint: free some space, or redirect the output to another disk\n",
         ),
     ],
 )
@@ -182,7 +181,7 @@ def test_each_end_has_its_code_and_says_no_more_than_it_must(
 @pytest.mark.parametrize(
     "error", [ValueError("odd"), OSError(errno.EIO, "odd"), RecursionError("odd")]
 )
-def test_a_fault_of_orchs_own_asks_to_be_reported(
+def test_a_bug_in_orch_asks_to_be_reported(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     assert ends_with(error, monkeypatch) == 3
@@ -190,7 +189,7 @@ def test_a_fault_of_orchs_own_asks_to_be_reported(
     assert told.out == ""
     assert "Traceback" in told.err
     assert "odd" in told.err
-    assert f"This is a fault of orch {__version__} itself. Please report it" in told.err
+    assert f"This is a bug in orch {__version__}. Please report it" in told.err
 
 
 def test_a_closed_pipe_ends_quietly_even_at_the_last_flush(
@@ -267,8 +266,8 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
 
     interpreter = (1, spawn.Pipes(orders=-1, messages=-1, life=-1, out=-1, err=-1, pidfd=-1))
     context = Context(interpreter)
-    assert context.take_interpreter() is interpreter
-    assert context.take_interpreter() is None
+    assert context.claim_interpreter() is interpreter
+    assert context.claim_interpreter() is None
     ended: list[object] = []
     monkeypatch.setattr(spawn, "end_interpreter", ended.append)
     assert run_command_line(["nothing"], interpreter) == 2

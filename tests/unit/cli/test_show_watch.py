@@ -14,10 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.cli import show_watch
-from discover_orch.cli.app import Context
-from discover_orch.cli.console import Console, HungUp
-from discover_orch.cli.show_watch import CLEAR, DisplayOptions, show
-from discover_orch.cli.status_line import WIPE
+from discover_orch.cli.console import WIPE, Console, HungUp
+from discover_orch.cli.options import Context
+from discover_orch.cli.show_watch import CLEAR, show
 from discover_orch.cli.watch_command import read_preload
 from discover_orch.execution.events import (
     Event,
@@ -33,6 +32,7 @@ from discover_orch.execution.events import (
 from discover_orch.model.errors import ExitCode, Failure, Problem
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
+from discover_orch.render.run import DisplayOptions
 from discover_orch.watch.loop import WatchLoop, WatchOptions
 from discover_orch.watch.request import WatchRequest
 from discover_orch.watch.watch_events import (
@@ -47,16 +47,8 @@ from discover_orch.watch.watch_events import (
 )
 from tests.conftest import Project
 
-SHOWN = DisplayOptions(
-    output="live",
-    quiet=False,
-    verbose=False,
-    as_json=False,
-    clears=False,
-    rings=False,
-    has_title=False,
-)
-BROKEN = Problem(code="syntax", message="it is broken", hint="mend it")
+SHOWN = DisplayOptions()
+BROKEN = Problem(code="syntax", message="it is broken", hint="fix it")
 WAITING = WatchWaiting(tools=1, files=2, folders=1, mode="events", scope="stage")
 CHANGED = ChangesFound(paths=("src/a.py",), tools=("a",), stages=("s",))
 
@@ -204,9 +196,9 @@ def test_moments_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
         KeyAnswered(key="x", sentence="no key"),
     )
     assert said.splitlines() == [
-        "watching 2 files for 1 tool (Enter runs again, h helps, q quits)",
+        "watching 2 files for 1 tool (Enter runs again, h shows help, q quits)",
         "12:30:59 changed src/a.py " + ("→" if "→" in said else "->") + " a (1 tool)",
-        "b.py saved, nothing to run",
+        "saved b.py: nothing to run",
         "no key",
     ]
 
@@ -238,26 +230,26 @@ def test_each_run_is_counted_by_itself(shows: Shows) -> None:
 
 def test_problems_go_to_stderr_before_the_line_about_them(shows: Shows) -> None:
     _, console, _ = shows.show(CannotRun(problems=(BROKEN,), waiting=("b",)))
-    assert console.complained == "error: it is broken\n  hint: mend it\n"
-    assert console.said == "waiting for the mend, and with it: b\n"
+    assert console.complained == "error: it is broken\n  hint: fix it\n"
+    assert console.said == "waiting for a fix before running b\n"
     assert console.order == ["err", "out"]
 
 
 def test_remarks_go_to_stderr(shows: Shows) -> None:
     _, console, _ = shows.show(WatchNote(problem=replace(BROKEN, severity="warning")))
-    assert console.complained == "warning: it is broken\n  hint: mend it\n"
+    assert console.complained == "warning: it is broken\n  hint: fix it\n"
     assert console.said == ""
 
 
 def test_imports_ahead_are_told_to_who_wants_to_know(shows: Shows) -> None:
     run = list(shows.run(imported=(("pandas", 0.5, ""),)))
-    assert "imported ahead" not in shows.said(*run)
-    assert "imported ahead: pandas 0.50 s\n" in shows.said(*run, verbose=True)
+    assert "imported in advance" not in shows.said(*run)
+    assert "imported in advance: pandas 0.50 s\n" in shows.said(*run, verbose=True)
 
 
 def test_a_cold_start_is_told_in_passing(shows: Shows) -> None:
-    said = shows.said(*shows.run(cold="cold start: it died"))
-    assert said.startswith("cold start: it died\n")
+    said = shows.said(*shows.run(cold="cold start: the worker died"))
+    assert said.startswith("cold start: the worker died\n")
 
 
 def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
@@ -300,13 +292,13 @@ def test_the_bell_rings_when_a_run_has_failed_and_only_then(
     shows: Shows, status: RunStatus, rings: int
 ) -> None:
     run = list(shows.run(status))
-    assert shows.said(*run, on_terminal=True, rings=True).count("\a") == rings
+    assert shows.said(*run, on_terminal=True, has_bell=True).count("\a") == rings
     assert "\a" not in shows.said(*run, on_terminal=True)
-    assert "\a" not in shows.said(*run, rings=True)
+    assert "\a" not in shows.said(*run, has_bell=True)
 
 
 def test_json_has_no_bell_on_a_terminal_either(shows: Shows) -> None:
-    said = shows.said(*shows.run("failed"), on_terminal=True, rings=True, as_json=True)
+    said = shows.said(*shows.run("failed"), on_terminal=True, has_bell=True, as_json=True)
     assert "\a" not in said
 
 
@@ -314,7 +306,7 @@ def test_the_title_says_how_it_goes_and_is_put_back(shows: Shows) -> None:
     said = shows.said(*shows.run(), *shows.run("failed"), on_terminal=True, has_title=True)
     titles = [part.partition("\a")[0] for part in said.split("\x1b]2;")[1:]]
     assert titles == [
-        *("orch: a is running", "orch: all well"),
+        *("orch: a is running", "orch: passed"),
         *("orch: a is running", "orch: failed", "orch"),
     ]
     assert "\x1b]2;" not in shows.said(*shows.run(), has_title=True)
@@ -380,4 +372,4 @@ def test_what_to_import_ahead_can_be_configured(
 
 def test_every_kind_of_moment_is_shown_as_one() -> None:
     kinds = cast(Any, WatchEvent).__args__
-    assert set(show_watch.MOMENTS) == set(kinds)
+    assert set(show_watch.WATCH_EVENTS) == set(kinds)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.cli.stdin_keys import LONGEST, StandardInput
+from discover_orch.cli.show_watch import LONGEST, StandardInput
 from tests.support.running import DEADLINE, on_terminal, wait_until
 
 
@@ -140,7 +140,7 @@ def test_listening_never_keeps_the_process_from_ending(typed: Typed) -> None:
 
 BEGIN = """
 import os, signal, sys, threading
-from discover_orch.cli.stdin_keys import StandardInput
+from discover_orch.cli.show_watch import StandardInput
 signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 

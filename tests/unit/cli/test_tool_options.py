@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from discover_orch.cli.options import typed_options
 from discover_orch.cli.tool_options import (
     ParamOption,
     choices,
-    given_options,
     help_rows,
     mixed_names,
     param_options,
@@ -44,7 +44,7 @@ def parse(
         command = click.Command("run", params=[*options, click.Argument(["targets"], nargs=-1)])
         try:
             with command.make_context("run", words.split()) as ctx:
-                found.append((given_options(ctx.params), ctx.params["targets"]))
+                found.append((typed_options(ctx.params), ctx.params["targets"]))
         except click.UsageError as error:
             found.append(error)
     one, other = found
@@ -157,7 +157,7 @@ def test_a_name_that_is_a_flag_here_and_takes_a_value_there_is_mixed() -> None:
 
 
 def test_only_parameters_are_taken_out_of_what_was_parsed() -> None:
-    assert given_options({"targets": ("a",), "param:x": ("1",), "param:y": None, "x": "2"}) == {
+    assert typed_options({"targets": ("a",), "param:x": ("1",), "param:y": None, "x": "2"}) == {
         "x": ("1",)
     }
 
@@ -237,5 +237,5 @@ def test_help_says_what_else_can_be_given() -> None:
     assert rows(takes_extra=True) == [("-p KEY=VALUE", "any other value, for **kwargs")]
     unreadable = replace(tool(), is_readable=False)
     assert help_rows(unreadable, set()) == [
-        ("-p KEY=VALUE", "its signature cannot be read from the source")
+        ("-p KEY=VALUE", "the signature of run() cannot be read from the source")
     ]

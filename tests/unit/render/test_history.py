@@ -86,3 +86,32 @@ def test_a_log_for_the_terminal_shows_what_a_redrawn_line_came_to() -> None:
     assert log_text(data, PLAIN) == "ared\\x1b[2J\n100%\nlast\\udcff"
     assert "\x1b[31mred" in log_text(data, Style(colour=True))
     assert "\x1b[2J" not in log_text(data, Style(colour=True))
+
+
+def test_no_word_is_broken_at_80_columns() -> None:
+    targets = tuple(f"pipeline.long_name_of_a_tool_{number}" for number in range(6))
+    message = "the row is wrong, " * 12
+    error = Failure(kind="exception", type="ValueError", message=message, path="a.py", line=1)
+    tools = tuple(
+        ToolRecord(
+            name=name, module=name, status="failed", duration=1.0, error=error, notes=(message,)
+        )
+        for name in targets
+    )
+    record = RunRecord(
+        run="12",
+        status="failed",
+        started="2026-11-24T14:03:00",
+        targets=targets,
+        tools=tools,
+        duration=61.0,
+        counts={"passed": 12, "failed": 1, "blocked": 3, "interrupted": 1},
+    )
+    other = RunRecord(run="13", status="passed", started="2026-11-24T14:03:00", targets=targets)
+    for text in (
+        runs_text([record, other], PLAIN),
+        run_text(record, PLAIN),
+        comparison_text(compare_runs(record, other), PLAIN),
+    ):
+        assert all(len(line) <= 80 for line in text.splitlines()), text
+        assert set(targets) <= {word.strip(",:") for word in text.split()}

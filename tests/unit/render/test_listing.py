@@ -99,7 +99,7 @@ def test_verbose_names_what_was_passed_over_and_why() -> None:
     ]
     text = listing_text(found, WIDE, verbose=True)
     assert "  src/x.py:3  a run() but no STAGE\n  src/build  a folder named build\n" in text
-    assert "passed over" not in listing_text(found, WIDE)
+    assert "not tools" not in listing_text(found, WIDE)
 
 
 def test_a_signature_that_cannot_be_read_is_told() -> None:

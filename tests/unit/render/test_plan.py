@@ -43,8 +43,8 @@ def sample() -> tuple[Plan, Registry]:
 def test_each_step_stands_on_a_line_with_its_reason() -> None:
     assert plan_text(*sample(), Style()) == (
         "would run 2 tools, in this order:\n"
-        "  1  fetch  ingest  of stage ingest\n"
-        "  2  parse  ingest  of stage ingest, after fetch\n"
+        "  1  fetch  ingest  in stage ingest\n"
+        "  2  parse  ingest  in stage ingest, after fetch\n"
     )
 
 
@@ -92,8 +92,8 @@ STANDINGS = {
 
 def test_each_step_says_where_it_stands() -> None:
     assert plan_text(*sample(), Style(), STANDINGS).splitlines()[1:] == [
-        "  1  fetch  ingest  of stage ingest  fresh",
-        "  2  parse  ingest  of stage ingest, after fetch  stale: src/a.py changed\\x07",
+        "  1  fetch  ingest  in stage ingest  fresh",
+        "  2  parse  ingest  in stage ingest, after fetch  stale: src/a.py changed\\x07",
         "            (and 2 more)",
     ]
 

@@ -1,17 +1,21 @@
-"""Problems as text and as JSON: what, where, how to mend it."""
+"""Problems as text and as JSON: what, where, how to fix it."""
 
 from __future__ import annotations
 
 from discover_orch.model.errors import Location, Problem, problem_json
-from discover_orch.render.problems import problem_text, problems_of, problems_text
+from discover_orch.render.problems import (
+    problem_text,
+    problems_of,
+    problems_text,
+)
 from discover_orch.render.style import Style
 
 PLACE = Location(path="src/x.py", line=3)
-WRONG = Problem(code="c", message="it is wrong", hint="mend it", location=PLACE)
+WRONG = Problem(code="c", message="it is wrong", hint="fix it", location=PLACE)
 
 
-def test_a_problem_says_what_where_and_how_to_mend_it() -> None:
-    assert problem_text(WRONG, Style()) == "error: src/x.py:3: it is wrong\n  hint: mend it"
+def test_a_problem_says_what_where_and_how_to_fix_it() -> None:
+    assert problem_text(WRONG, Style()) == "error: src/x.py:3: it is wrong\n  hint: fix it"
     warning = Problem(code="c", message="it is odd", severity="warning")
     assert problem_text(warning, Style()) == "warning: it is odd"
     assert problems_text([warning, warning], Style()) == "warning: it is odd\n" * 2

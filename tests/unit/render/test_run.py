@@ -22,7 +22,7 @@ from discover_orch.execution.events import (
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.plan import Plan
-from discover_orch.render.run import Output, RunHeader, RunRenderer
+from discover_orch.render.run import DisplayOptions, Output, RunHeader, RunRenderer
 from discover_orch.render.style import Style
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
@@ -86,11 +86,9 @@ def show(
     screen = RunRenderer(
         plan or make(values),
         style or Style(),
+        DisplayOptions(output=output, quiet=quiet, verbose=verbose),
         heading=HEADING,
-        output=output,
-        quiet=quiet,
-        verbose=verbose,
-        again=again,
+        resume_command=again,
     )
     report = Report()
     text = ""
@@ -115,7 +113,7 @@ def test_a_run_that_goes_well_reads_from_header_to_summary() -> None:
 
 
 def test_a_tool_is_named_before_its_output() -> None:
-    screen = RunRenderer(make(), Style(), heading=HEADING)
+    screen = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING)
     assert screen.text(ToolStarted(module="b"), Report()) == "[2/3] ingest › b\n"
 
 
@@ -156,13 +154,13 @@ def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
 
 
 def test_the_command_that_goes_on_is_told_where_something_did_not_pass() -> None:
-    assert "  to go on: orch run\\x07\n" in show(BAD, again="orch run\x07")
-    assert "to go on" not in show(BAD)
+    assert "  resume with: orch run\\x07\n" in show(BAD, again="orch run\x07")
+    assert "resume with" not in show(BAD)
     end = RunFinished(status="passed", duration=1)
     passed = [ToolFinished(module=module, status="passed") for module in "abc"]
     fresh = [ToolFinished(module=module, status="fresh") for module in "abc"]
-    assert "to go on" not in show([*passed, end], again="orch run")
-    assert "to go on" not in show([*fresh, end], again="orch run")
+    assert "resume with" not in show([*passed, end], again="orch run")
+    assert "resume with" not in show([*fresh, end], again="orch run")
 
 
 def test_a_plan_tells_how_it_came_about_and_counts_its_own_steps_alone() -> None:
@@ -224,6 +222,25 @@ def test_text_in_errors_and_metrics_is_cleaned() -> None:
     assert "v\\n" in text
 
 
+def test_the_exception_is_shown_whole_once_and_cut_to_a_line_in_the_summary() -> None:
+    message = "the row " + "that is wrong " * 20
+    error = Failure(
+        kind="exception",
+        type="ValueError",
+        message=message,
+        path="src/b.py",
+        line=7,
+        traceback=f"Traceback (most recent call last):\nValueError: {message}\n",
+    )
+    end = ToolFinished(module="b", status="failed", error=error)
+    lines = show([end, RunFinished(status="failed", duration=1)]).splitlines()
+    assert sum(message.strip() in line for line in lines) == 1
+    assert (
+        lines[-2] == "FAILED b src/b.py:7  ValueError: the row that is wrong that is wrong that is…"
+    )
+    assert len(lines[-2]) <= 80
+
+
 def test_without_unicode_the_marks_are_ascii() -> None:
     assert show([*GOOD, *BAD], style=Style(unicode=False)).isascii()
 
@@ -231,11 +248,12 @@ def test_without_unicode_the_marks_are_ascii() -> None:
 def test_long_selections_are_echoed_shortened() -> None:
     registry = make_registry(*(make_facts(f"t{number:02}") for number in range(30)))
     plan = make_plan(registry)
-    screen = RunRenderer(plan, Style(), heading=HEADING)
+    screen = RunRenderer(plan, Style(), DisplayOptions(), heading=HEADING)
     tools = tuple(step.tool.module for step in plan.steps)
     text = screen.text(RunStarted(run="1", targets=("full",), tools=tools), Report())
     assert "running 30 tools: t00, t01" in text
-    assert text.endswith("t19, and 10 more\n")
+    assert text.endswith("t19 and 10 more\n")
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 # JSON.
@@ -303,18 +321,18 @@ def test_what_only_a_terminal_cares_about_is_no_object() -> None:
 def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
     problem = Problem(code="x", message="http raised when it was closed", hint="mend it")
     event = RunNote(problem=problem, traceback="Traceback:\n\n  boom\x07\n")
-    screen = RunRenderer(make(), Style(), heading=HEADING)
+    screen = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING)
     assert screen.notice(event, Style()) == (
         "error: http raised when it was closed\n  hint: mend it\n  Traceback:\n\n    boom\\x07\n"
     )
 
 
 def test_the_line_of_the_moment_says_what_runs_and_how_much_is_left() -> None:
-    screen, report = RunRenderer(make(), Style(), heading=HEADING), Report()
-    assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 to go"
+    screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
+    assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 left to run"
     assert screen.status(Ticked(module=None, seconds=2), report) == "    closing 2.00 s"
     ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)
-    assert "waiting for its end" in ending
+    assert "waiting for it to end" in ending
 
 
 def test_a_passing_moment_is_no_line_of_the_log() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from discover_orch.render.style import Style, clean, count, duration, one_line
+from discover_orch.render.style import Style, clean, count, cut, duration, one_line, wrap
 
 COLOUR = Style(colour=True)
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -97,3 +97,40 @@ def test_a_count_is_in_the_right_number() -> None:
         "1 tool",
         "1,234 tools",
     ]
+
+
+words = st.lists(st.text("abcdefg/._-", min_size=1, max_size=30), max_size=20)
+
+
+def without_colour(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@given(words, st.integers(40, 100), st.booleans())
+def test_a_wrapped_line_fits_and_breaks_no_word(
+    found: list[str], width: int, painted: bool
+) -> None:
+    style = Style(colour=painted, width=width)
+    line = "  name  " + style.paint(" ".join(found), "dim")
+    lines = wrap(line, style, " " * 8).split("\n")
+    assert without_colour(" ".join(lines)).split() == without_colour(line).split()
+    assert all(len(without_colour(one)) <= width for one in lines)
+    assert all(one.count("\x1b[2m") == one.count("\x1b[0m") for one in lines)
+
+
+def test_a_word_that_is_wider_than_the_screen_stays_whole() -> None:
+    assert wrap("a " + "x" * 100 + " b", Style(width=40), "  ") == "a\n  " + "x" * 100 + "\n  b"
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "shown"),
+    [
+        ("one two three", 13, "one two three"),
+        ("one two three", 12, "one two…"),
+        ("one two three", 8, "one two…"),
+        ("one two three", 7, "one…"),
+        ("onetwothree", 5, "onet…"),
+    ],
+)
+def test_a_cut_text_ends_after_a_word(text: str, room: int, shown: str) -> None:
+    assert cut(text, room, Style()) == shown

@@ -1,4 +1,4 @@
-"""The moments of a watch, line by line, and as JSON."""
+"""A watch and its diagnostics, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Location, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import Style
-from discover_orch.render.watch import KEYS, help_text, moment_document, moment_text
+from discover_orch.render.watch import (
+    KEYS,
+    diagnostics_document,
+    diagnostics_text,
+    help_text,
+    watch_event_document,
+    watch_event_text,
+)
+from discover_orch.watch.diagnostics import Limits, WatchDiagnostics, WatchedFolder
 from discover_orch.watch.watch_events import (
     CannotRun,
     ChangesFound,
@@ -45,30 +53,37 @@ CHANGED = ChangesFound(
 
 
 def text(moment: WatchEvent, style: Style = PLAIN, **more: Any) -> str:
-    return moment_text(moment, style, **more)
+    return watch_event_text(moment, style, **more)
 
 
 # Waiting.
 
 
 def test_it_says_what_is_watched_and_which_keys_matter() -> None:
-    line = "watching 1,234 files for 12 tools (Enter runs again, h helps, q quits)\n"
+    line = "watching 1,234 files for 12 tools (Enter runs again, h shows help, q quits)\n"
     assert text(WAITING) == line
     assert len(line) <= 80
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"), [("polling", ", by polling"), ("mixed", ", partly by polling")]
+    ("mode", "words"), [("polling", " by polling"), ("mixed", " partly by polling")]
 )
 def test_it_says_when_it_polls(mode: str, words: str) -> None:
     assert (
         text(replace(WAITING, mode=mode, tools=1, files=1))
-        == f"watching 1 file for 1 tool{words} (Enter runs again, h helps, q quits)\n"
+        == f"watching 1 file for 1 tool{words} (Enter runs again, h shows help, q quits)\n"
     )
 
 
+def test_failing_tools_have_a_line_of_their_own() -> None:
+    assert text(replace(WAITING, failing=("a", "b", "c", "d"))).splitlines() == [
+        "4 failing: a, b, c and 1 more",
+        "watching 1,234 files for 12 tools (Enter runs again, h shows help, q quits)",
+    ]
+
+
 def test_it_says_that_it_is_paused() -> None:
-    line = "paused: changes wait (p goes on, h helps)\n"
+    line = "paused: changes wait (p continues, h shows help)\n"
     assert text(replace(WAITING, is_paused=True)) == line
 
 
@@ -114,51 +129,51 @@ def test_without_a_file_the_reason_is_told() -> None:
 
 def test_it_says_when_nothing_is_affected() -> None:
     nothing = replace(CHANGED, tools=(), stages=())
-    assert text(nothing) == "changed src/parse.py → affects no watched tool\n"
+    assert text(nothing) == "changed src/parse.py → no watched tool is affected\n"
     waits = replace(nothing, action="wait")
-    assert text(waits) == "changed src/parse.py → waits for the mend\n"
+    assert text(waits) == "changed src/parse.py → waiting for a fix\n"
 
 
-def test_tools_that_are_no_more_are_named() -> None:
+def test_removed_tools_are_named() -> None:
     gone = replace(CHANGED, gone=("parse", "old"))
-    assert text(gone).endswith(", 12 not affected; gone: parse, old\n")
+    assert text(gone).endswith(", 12 not affected; removed: parse, old\n")
     nothing = replace(gone, tools=(), stages=())
-    assert text(nothing).endswith("affects no watched tool; gone: parse, old\n")
+    assert text(nothing).endswith("no watched tool is affected; removed: parse, old\n")
 
 
 @pytest.mark.parametrize(
     ("action", "end"),
     [
         ("run", "12 not affected\n"),
-        ("restart", "12 not affected, the run is cancelled\n"),
-        ("after", "12 not affected, after this run\n"),
-        ("hold", "12 not affected, when the running tool has ended\n"),
+        ("restart", "12 not affected; the current run is cancelled\n"),
+        ("after", "12 not affected; runs after the current run\n"),
+        ("hold", "12 not affected; runs when the current tool has ended\n"),
     ],
 )
-def test_it_says_what_becomes_of_the_run_that_is_going_on(action: Any, end: str) -> None:
+def test_it_says_what_happens_to_the_current_run(action: Any, end: str) -> None:
     assert text(replace(CHANGED, action=action, during_run=True)).endswith(end)
 
 
-def test_what_the_run_takes_in_needs_no_tools() -> None:
+def test_a_change_that_the_current_run_will_use() -> None:
     none = replace(CHANGED, action="none", during_run=True)
-    assert text(none) == "changed src/parse.py → the run that is going on takes it in\n"
+    assert text(none) == "changed src/parse.py → the current run will use it\n"
 
 
 # Other moments.
 
 
 def test_what_was_only_saved_is_said_to_run_nothing() -> None:
-    assert text(NoMeaningfulChange(paths=("src/a.py",))) == "src/a.py saved, nothing to run\n"
+    assert text(NoMeaningfulChange(paths=("src/a.py",))) == "saved src/a.py: nothing to run\n"
     many = tuple(f"src/{n}.py" for n in range(9))
     assert text(NoMeaningfulChange(paths=many)) == (
-        "src/0.py, src/1.py, src/2.py and 6 more saved, nothing to run\n"
+        "saved src/0.py, src/1.py, src/2.py and 6 more: nothing to run\n"
     )
 
 
-def test_what_is_broken_waits_for_the_mend() -> None:
-    assert text(CannotRun(problems=(BROKEN,))) == "waiting for the mend\n"
+def test_a_broken_file_waits_for_a_fix() -> None:
+    assert text(CannotRun(problems=(BROKEN,))) == "waiting for a fix\n"
     held = CannotRun(problems=(BROKEN,), waiting=("parse", "enrich"))
-    assert text(held) == "waiting for the mend, and with it: parse, enrich\n"
+    assert text(held) == "waiting for a fix before running parse, enrich\n"
 
 
 def test_problems_are_told_elsewhere() -> None:
@@ -169,11 +184,11 @@ def test_problems_are_told_elsewhere() -> None:
 def test_a_run_begins_silently_unless_it_begins_cold() -> None:
     began = RunStarting(plan=Plan(), names={}, is_first=True)
     assert text(began) == text(began, verbose=True) == ""
-    cold = replace(began, cold="cold start: it died")
-    assert text(cold) == "cold start: it died\n"
+    cold = replace(began, cold="cold start: the worker died")
+    assert text(cold) == "cold start: the worker died\n"
 
 
-def test_imports_ahead_are_told_to_who_wants_to_know() -> None:
+def test_imports_in_advance_are_shown_if_verbose() -> None:
     began = RunStarting(
         plan=Plan(),
         names={},
@@ -182,10 +197,10 @@ def test_imports_ahead_are_told_to_who_wants_to_know() -> None:
     )
     assert text(began) == ""
     assert text(began, verbose=True) == (
-        "imported ahead: pandas 0.38 s, bad 0.00 s (ValueError: no\\n)\n"
+        "imported in advance: pandas 0.38 s, bad 0.00 s (ValueError: no\\n)\n"
     )
     quick = replace(began, imported=(("os", 0.0001, ""),))
-    assert text(quick, verbose=True) == "imported ahead: nothing slow\n"
+    assert text(quick, verbose=True) == "imported in advance: no slow modules\n"
 
 
 def test_a_key_is_answered_by_its_sentence_or_by_all_keys() -> None:
@@ -195,8 +210,8 @@ def test_a_key_is_answered_by_its_sentence_or_by_all_keys() -> None:
 
 def test_the_help_names_each_key_on_a_line() -> None:
     first, *lines = help_text(PLAIN).splitlines()
-    assert first == "keys, each with Enter:"
-    assert lines[0] == "  Enter  run again what ran last"
+    assert first == "keys (press Enter after each):"
+    assert lines[0] == "  Enter  run the last targets again"
     assert len(lines) == len(KEYS)
     assert all(len(line) <= 80 for line in lines)
     assert [line.split()[0] for line in lines] == ["Enter", *"afcspqh"]
@@ -236,7 +251,7 @@ def test_colours_stand_around_whole_lines_or_names() -> None:
 
 
 def test_waiting_as_json() -> None:
-    assert moment_document(WAITING) == {
+    assert watch_event_document(WAITING) == {
         "event": "watching",
         "tools": 12,
         "files": 1234,
@@ -248,7 +263,7 @@ def test_waiting_as_json() -> None:
 
 
 def test_a_change_as_json() -> None:
-    assert moment_document(replace(CHANGED, action="restart", during_run=True)) == {
+    assert watch_event_document(replace(CHANGED, action="restart", during_run=True)) == {
         "event": "changed",
         "paths": ["src/parse.py"],
         "tools": ["parse", "fetch", "enrich"],
@@ -262,11 +277,11 @@ def test_a_change_as_json() -> None:
 
 
 def test_the_others_as_json() -> None:
-    assert moment_document(NoMeaningfulChange(paths=("a.py",))) == {
+    assert watch_event_document(NoMeaningfulChange(paths=("a.py",))) == {
         "event": "unchanged",
         "paths": ["a.py"],
     }
-    assert moment_document(CannotRun(problems=(BROKEN,), waiting=("parse",))) == {
+    assert watch_event_document(CannotRun(problems=(BROKEN,), waiting=("parse",))) == {
         "event": "broken",
         "errors": [
             {
@@ -279,12 +294,12 @@ def test_the_others_as_json() -> None:
         ],
         "waiting": ["parse"],
     }
-    assert moment_document(WatchNote(problem=BROKEN)) == {
+    assert watch_event_document(WatchNote(problem=BROKEN)) == {
         "event": "notice",
         "message": "'(' was never closed",
         "hint": "close it",
     }
-    assert moment_document(KeyAnswered(key="s", sentence="scope: tool")) == {
+    assert watch_event_document(KeyAnswered(key="s", sentence="scope: tool")) == {
         "event": "key",
         "key": "s",
         "sentence": "scope: tool",
@@ -293,12 +308,12 @@ def test_the_others_as_json() -> None:
 
 def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
     began = RunStarting(plan=Plan(), names={}, is_first=True)
-    assert moment_document(began) is None
-    document = moment_document(replace(began, cold="cold start: it died"))
+    assert watch_event_document(began) is None
+    document = watch_event_document(replace(began, cold="cold start: the worker died"))
     assert document == {
         "event": "notice",
-        "message": "cold start: it died",
-        "hint": "orch check --watch shows what is imported ahead",
+        "message": "cold start: the worker died",
+        "hint": "orch check --watch shows what is imported in advance",
     }
 
 
@@ -314,6 +329,138 @@ def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
     ],
 )
 def test_every_document_is_one_line_that_says_which_event_it_is(moment: WatchEvent) -> None:
-    line = json.dumps(moment_document(moment))
+    line = json.dumps(watch_event_document(moment))
     assert "\n" not in line
     assert "event" in json.loads(line)
+
+
+# Diagnostics.
+
+SRC = WatchedFolder(path="src", is_deep=True, filesystem="ext4", sends_events=True, inside=3)
+ROOT = WatchedFolder(path=".", is_deep=False, filesystem="ext4", sends_events=True, inside=1)
+OUTLOOK = WatchDiagnostics(
+    folders=(SRC, ROOT),
+    files=1234,
+    tools=12,
+    mode="events",
+    look=0.00312,
+    interval=2.0,
+    limits=Limits(watches=524288, instances=128, queue=16384),
+    imports=(("pandas", 0.381, ""), ("decimal", 0.012, ""), ("json", 0.001, "")),
+    warnings=(),
+)
+
+
+def lines(diagnosis: WatchDiagnostics, style: Style = PLAIN) -> list[str]:
+    return diagnostics_text(diagnosis, style).splitlines()
+
+
+def test_it_says_all_on_a_few_lines() -> None:
+    assert diagnostics_text(OUTLOOK, PLAIN) == (
+        "mode     events: the system reports each change\n"
+        "files    1,234 for 12 tools, compared every 2 s, which takes 3.1 ms\n"
+        "folders  src and below (3 folders) on ext4\n"
+        "         . on ext4\n"
+        "limits   4 of 524,288 watches, 1 of 128 instances\n"
+        "imports  3 modules before each run (0.39 s): pandas 0.38 s, decimal 0.01 s\n"
+    )
+    assert all(len(line) <= 80 for line in lines(OUTLOOK))
+
+
+def test_data_that_tools_were_seen_to_read_is_counted() -> None:
+    seen = replace(OUTLOOK, observed=21, listed=1)
+    assert (
+        lines(seen)[2]
+        == "data     21 files that tools have been seen to read, and 1 folder that they list"
+    )
+    assert (
+        lines(replace(seen, listed=0))[2] == "data     21 files that tools have been seen to read"
+    )
+    document = diagnostics_document(seen)
+    assert (document["observed"], document["listed"]) == (21, 1)
+
+
+@pytest.mark.parametrize("mode", ["events", "polling", "mixed"])
+def test_each_mode_has_its_sentence(mode: str) -> None:
+    first = lines(replace(OUTLOOK, mode=mode))[0]
+    assert first.startswith(f"mode     {mode}: ")
+    assert len(first) > len(f"mode     {mode}: ") + 10
+
+
+def test_a_file_system_that_is_silent_or_unknown_is_told() -> None:
+    silent = replace(SRC, filesystem="nfs4", sends_events=False, inside=1)
+    unknown = replace(ROOT, filesystem="")
+    text = diagnostics_text(replace(OUTLOOK, folders=(silent, unknown)), PLAIN)
+    assert "src and below (1 folder) on nfs4, which sends no events\n" in text
+    assert ". on an unknown file system\n" in text
+
+
+def test_limits_that_nobody_knows() -> None:
+    nothing = lines(replace(OUTLOOK, limits=Limits()))
+    assert nothing[4] == "limits   unknown on this system"
+    some = lines(replace(OUTLOOK, limits=Limits(watches=8192)))
+    assert some[4] == "limits   4 of 8,192 watches"
+
+
+def test_without_imports_it_says_so() -> None:
+    assert lines(replace(OUTLOOK, imports=()))[-1] == "imports  no modules are imported in advance"
+    quick = replace(OUTLOOK, imports=(("json", 0.001, ""),))
+    assert lines(quick)[-1] == "imports  1 module before each run (0.00 s)"
+
+
+def test_of_many_imports_the_slowest_are_named() -> None:
+    many = tuple((f"m{n}", 1.0 - n / 100, "") for n in range(20))
+    line = " ".join(" ".join(lines(replace(OUTLOOK, imports=many))[5:]).split())
+    assert line.count(",") == 4
+    assert line.endswith("m0 1.00 s, m1 0.99 s, m2 0.98 s, m3 0.97 s, m4 0.96 s")
+
+
+def test_what_cannot_be_imported_has_a_line_of_its_own() -> None:
+    bad = (("a", 0.5, ""), ("b", 0.0, "ModuleNotFoundError: No module named 'b'"))
+    assert lines(replace(OUTLOOK, imports=bad))[5:] == [
+        "imports  2 modules before each run (0.50 s): a 0.50 s",
+        "         b cannot be imported: ModuleNotFoundError: No module named 'b'",
+    ]
+
+
+def test_names_in_diagnostics_command_no_terminal() -> None:
+    evil = "x\x1b[2J\n\x07"
+    diagnosis = replace(
+        OUTLOOK, folders=(replace(SRC, path=evil),), imports=((evil, 1.0, evil), ("y", 1.0, evil))
+    )
+    text = diagnostics_text(diagnosis, PLAIN)
+    assert not set(text) & set("\x1b\x07")
+    assert len(text.splitlines()) == 4 + 3
+
+
+def test_labels_are_bold_where_there_are_colours() -> None:
+    text = diagnostics_text(OUTLOOK, Style(colour=True, unicode=True, width=80))
+    for label in ("mode", "files", "folders", "limits", "imports"):
+        assert f"\x1b[1m{label:<7}\x1b[0m" in text
+
+
+def test_it_is_ascii_where_names_are() -> None:
+    assert diagnostics_text(OUTLOOK, Style(unicode=False)).isascii()
+
+
+def test_the_document_has_all_of_it() -> None:
+    doubt = Problem(code="cold-start", message="slow", hint="mend", severity="warning")
+    diagnosis = replace(OUTLOOK, warnings=(doubt,), imports=(("bad", 0.5, "ValueError: no"),))
+    assert diagnostics_document(diagnosis) == {
+        "mode": "events",
+        "files": 1234,
+        "observed": 0,
+        "listed": 0,
+        "tools": 12,
+        "look": 0.00312,
+        "interval": 2.0,
+        "folders": [
+            {"path": "src", "deep": True, "filesystem": "ext4", "events": True, "folders": 3},
+            {"path": ".", "deep": False, "filesystem": "ext4", "events": True, "folders": 1},
+        ],
+        "limits": {"watches": 524288, "instances": 128, "queue": 16384},
+        "imports": [{"module": "bad", "seconds": 0.5, "error": "ValueError: no"}],
+        "doubts": [
+            {"path": None, "line": None, "message": "slow", "hint": "mend", "code": "cold-start"}
+        ],
+    }

@@ -1,4 +1,4 @@
-"""How a shell completes the words that name tools: by reading source, and without a word of its own."""
+"""Shell completion of words that name tools: reads source only and prints nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from discover_orch.cli.app import Context
-from discover_orch.cli.targets import TARGETS
-from discover_orch.model.errors import no_tools
+from discover_orch.cli.options import TARGETS, Context
 from tests.support.project_builder import write_files
 
 FILES = {
@@ -103,10 +101,3 @@ def test_a_deleted_current_folder_completes_nothing(
     monkeypatch.chdir(lost)
     lost.rmdir()
     assert completed("") == {}
-
-
-def test_a_project_without_tools_says_what_a_tool_is() -> None:
-    problem = no_tools()
-    assert (problem.code, problem.message) == ("no-tools", "no tools found")
-    for word in ("STAGE", "run()", "orch list -v"):
-        assert word in problem.hint

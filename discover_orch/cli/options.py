@@ -1,0 +1,260 @@
+"""Options and arguments that several commands share, each declared once, and the values made from them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+from msgspec import Struct
+
+from discover_orch.cli.console import Console
+from discover_orch.model.errors import OrchError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from discover_orch.planning.project_view import ProjectView
+    from discover_orch.worker.spawn import Interpreter
+
+#: Key of the `ProjectView` in `click.Context.meta`, set by `ToolsCommand`.
+VIEW = "discover_orch.view"
+#: What stands before the name of a tool's parameter in `click.Context.params`.
+PREFIX = "param:"
+
+
+class OrchUsage(click.UsageError):
+    """A usage error with a hint."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Context:
+    """What every command gets: the folder it was started in, the `-C` folder, and the console."""
+
+    def __init__(self, interpreter: Interpreter | None = None) -> None:
+        self.folder: str | None = None
+        self.console = Console()
+        self._interpreter = interpreter
+
+    def claim_interpreter(self) -> Interpreter | None:
+        """The interpreter that was started ahead for a worker; None from the second call on."""
+        interpreter, self._interpreter = self._interpreter, None
+        return interpreter
+
+    @property
+    def start(self) -> str:
+        """The current folder, absolute; `.` if it has been deleted."""
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            return "."
+
+
+class ToolArguments(Struct, frozen=True, kw_only=True):
+    """What was typed to choose tools and to set their parameters, and the project that it was typed for.
+
+    `pairs` are the texts of `-p`; `options` the texts of the tools' own flags, by name of the parameter.
+    """
+
+    view: ProjectView
+    targets: tuple[str, ...]
+    exclude: tuple[str, ...]
+    pairs: tuple[str, ...]
+    database: str | None
+    options: Mapping[str, tuple[str, ...]]
+
+
+class TargetType(click.ParamType):  # type: ignore[type-arg]
+    """A stage, tool, group, file or glob. `planning.selection` decides what it means."""
+
+    name = "target"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Reads source only. A project with errors gives no completions and no message."""
+        from click.shell_completion import CompletionItem
+
+        from discover_orch.planning import project_reader, selection
+
+        context: Any = ctx.find_root().obj
+        try:
+            view = project_reader.read_project(
+                os.getcwd(), getattr(context, "folder", None), os.environ
+            )
+        except (OrchError, OSError):
+            return []
+        if "/" in incomplete:
+            return [CompletionItem(incomplete, type="file")]
+        plus = "+" if incomplete.startswith("+") else ""
+        start = incomplete.removeprefix("+")
+        found: dict[str, str] = {}
+        for word, what in selection.completions(view.registry, forced=":" in start):
+            if word.startswith(start):
+                found.setdefault(plus + word, what)
+        return [CompletionItem(word, help=what) for word, what in found.items()]
+
+
+TARGETS = TargetType()
+
+targets_argument = click.argument("targets", nargs=-1, type=TARGETS)
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="TARGET",
+    type=TARGETS,
+    help="Leave out this target. Can be given several times.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+wait_option = click.option(
+    "--wait", is_flag=True, help="If another run of this project is in progress, wait for its end."
+)
+
+
+def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments and options that choose tools and set their parameters, for a `ToolsCommand`.
+
+    `command` is called with the `Context`, one `ToolArguments`, and its own options as keywords.
+    """
+
+    @functools.wraps(command)
+    def call(
+        *,
+        targets: tuple[str, ...],
+        exclude: tuple[str, ...],
+        pairs: tuple[str, ...],
+        database: str | None,
+        **others: Any,
+    ) -> Any:
+        ctx = click.get_current_context()
+        arguments = ToolArguments(
+            view=ctx.meta[VIEW],
+            targets=targets,
+            exclude=exclude,
+            pairs=pairs,
+            database=database,
+            options=typed_options(others),
+        )
+        own = {name: value for name, value in others.items() if not name.startswith(PREFIX)}
+        return command(ctx.obj, arguments, **own)
+
+    return _decorated(
+        call,
+        click.option(
+            "--database",
+            metavar="URL",
+            help="The database to connect to, e.g. sqlite:///data.db.",
+        ),
+        click.option(
+            "-p",
+            "--param",
+            "pairs",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set a parameter: since=2024-01-31, or parse.since=2024-01-31 for one tool only.",
+        ),
+        exclude_option,
+        targets_argument,
+    )
+
+
+def display_options(
+    *outputs: str, quiet: str, verbose: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--output`, `-q`, `-v` and `--json` of a command that shows runs, with these help texts.
+
+    The command gets them as one `DisplayOptions`, by the keyword `shown`.
+    """
+    raw = " raw: all, without capturing it." if "raw" in outputs else ""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call(
+            *arguments: Any, output: str, quiet: bool, verbose: bool, as_json: bool, **others: Any
+        ) -> Any:
+            from discover_orch.render.run import DisplayOptions, Output
+
+            shown = DisplayOptions(
+                output=cast(Output, output), quiet=quiet, verbose=verbose, as_json=as_json
+            )
+            return command(*arguments, shown=shown, **others)
+
+        return _decorated(
+            call,
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
+            click.option("-v", "--verbose", is_flag=True, help=verbose),
+            click.option("-q", "--quiet", is_flag=True, help=quiet),
+            click.option(
+                "--output",
+                type=click.Choice(outputs),
+                default="live",
+                show_default=True,
+                help="What to show of the output of tools. live: all, as it comes. fail: only that of tools "
+                "that fail. none: nothing." + raw,
+            ),
+        )
+
+    return decorate
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`-C` and `--color`, which are accepted before the command and after it."""
+    return _decorated(
+        command,
+        click.option(
+            "--color",
+            type=click.Choice(["auto", "always", "never"]),
+            callback=_set_colour,
+            expose_value=False,
+            help="When to use colours. auto: on a terminal only.  [default: auto]",
+        ),
+        click.option(
+            "-C",
+            "--project",
+            metavar="DIR",
+            callback=_set_folder,
+            expose_value=False,
+            is_eager=True,
+            shell_complete=_complete_folder,
+            help="The root of the project.  [default: the nearest one, searching upwards from here]",
+        ),
+    )
+
+
+def typed_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The texts typed for tools' own flags, by name of the parameter, from `ctx.params`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in values.items():
+        if not name.startswith(PREFIX) or value is None or value == ():
+            continue
+        texts = value if isinstance(value, tuple) else ("true" if value else "false",)
+        found[name.removeprefix(PREFIX)] = texts
+    return found
+
+
+def _decorated(command: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[..., Any]:
+    """`options` from the last to the first, as click wants decorators."""
+    for option in options:
+        command = option(command)
+    return command
+
+
+def _set_folder(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Context).folder = value
+
+
+def _set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Context).console = Console(value)
+
+
+def _complete_folder(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
