@@ -84,18 +84,18 @@ def run_and_show(
 
 
 def hold_project(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
-    """The lock of the project, for one run; who waits is told for whom. Raises UsageError where another run has it,
-    and nobody waits."""
+    """The lock of the project, for one run. Raises UsageError where another run holds it, unless this one `waits`."""
     root = view.project.root
     lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE) == root
     holder = lock.acquire()
     if holder is not None and waits and not is_inside:
-        console.err(f"{holder.sentence}: waiting for its end\n")
+        console.err(f"{holder.sentence}; waiting for it to end\n")
         holder = lock.acquire(waits=True)
     if holder is None:
+        console.problems(lock.new_warnings())
         return lock
-    hint = "--wait waits for its end"
+    hint = "wait for it with --wait"
     if is_inside:
         hint = (
             "this command was started by a tool of that run: name all tools in one command instead"

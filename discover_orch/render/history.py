@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from discover_orch.render.style import Style, clean, count, duration, one_line
-from discover_orch.state.run_diff import RunDiff, ToolChange
-from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
+from discover_orch.state.run_record import RecordedParam, RunDiff, RunRecord, ToolChange, ToolRecord
 
 #: Characters of an exception's message, which is told on one line.
 LONGEST_MESSAGE = 200
@@ -73,7 +72,7 @@ def run_text(record: RunRecord, style: Style) -> str:
         origin = f"  {style.paint(one_line(record.database_origin), 'dim')}"
         facts.append(("database", one_line(record.database) + origin))
     out += [f"  {name:<9}  {text}" for name, text in facts]
-    given = {one.module: one.given for one in record.plan}
+    given = {one.module: one.arguments for one in record.plan}
     names = max((len(one_line(tool.name)) for tool in record.tools), default=0)
     statuses = max((len(one_line(_word(tool.status))) for tool in record.tools), default=0)
     for tool in record.tools:
