@@ -87,11 +87,12 @@ def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> Project
     is_inside = os.environ.get(INSIDE) == root
     holder = lock.acquire()
     if holder is not None and waits and not is_inside:
-        console.err(f"{holder.sentence}: waiting for it to end\n")
+        console.err(f"{holder.sentence}; waiting for it to end\n")
         holder = lock.acquire(waits=True)
     if holder is None:
+        console.problems(lock.new_warnings())
         return lock
-    hint = "use --wait to wait for its end"
+    hint = "wait for it with --wait"
     if is_inside:
         hint = "a tool of that run started this command: name all tools in one orch run instead"
     raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))

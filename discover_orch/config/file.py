@@ -13,7 +13,7 @@ from functools import cache, partial
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
 from discover_orch.config.validation import KeyPath, ReadLines, printable
-from discover_orch.model.digest import blake2b
+from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import Location, Problem, ProjectError, nearest
 
 OWN_FILE = "orch.toml"
@@ -67,7 +67,7 @@ def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> s
     parts = (repr(found).encode(), data, variables.encode(errors="surrogateescape"))
     # The lengths keep a text that moves from one part to the next from looking the same.
     framed = b"".join(b"%d:%b" % (len(part), part) for part in parts)
-    return blake2b(framed, digest_size=8).hexdigest()
+    return short_hash(framed)
 
 
 def build_project(

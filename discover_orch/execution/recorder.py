@@ -28,7 +28,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.success_fingerprint import SuccessBuilder
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.digest import blake2b
+from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool, is_secret_name
@@ -36,8 +36,14 @@ from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import GET_CONNECTION, CurrentState, takes_connection
 from discover_orch.staleness.file_hashes import read_database
-from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult, UncertainWrites
-from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.memory import (
+    KnownDatabase,
+    LastOutcome,
+    Memory,
+    Success,
+    ToolResult,
+    UncertainWrites,
+)
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import (
     Journal,
@@ -275,8 +281,8 @@ class Recorder:
             self._remember_database(path)
 
     def _remember_database(self, path: str) -> None:
-        mark = read_database(self._root, path) if path else None
-        known = KnownDatabase(path=path, epoch=self._epoch, mark=mark)
+        stat = read_database(self._root, path) if path else None
+        known = KnownDatabase(path=path, epoch=self._epoch, stat=stat)
         databases = {**self._current.databases, self._current.database_name: known}
         if databases != self._current.databases:
             self._current.databases = databases
@@ -340,7 +346,7 @@ def _changed_since_planned(tool: Tool, path: str) -> Problem:
 
 def _digest(code: Mapping[str, str]) -> str:
     text = "\0".join(f"{path}\0{meaning}" for path, meaning in sorted(code.items()))
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return short_hash(text.encode("utf-8", "surrogateescape"))
 
 
 def _number(run: str) -> int:

@@ -14,15 +14,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.execution.events import ToolFinished
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import FileStat, Observation, file_stat
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_texts
 from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources, takes_connection
-from discover_orch.staleness.file_hashes import FileHashes, find_file, hash_file, mark_in, mark_of
+from discover_orch.staleness.file_hashes import (
+    FileHashes,
+    hash_file,
+    read_file_stat,
+    stat_file,
+)
 from discover_orch.staleness.fingerprint import GONE, UNSURE, DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import (
-    FileStat,
+from discover_orch.staleness.memory import (
     Moment,
     Success,
     ToolResult,
@@ -75,7 +79,7 @@ class SuccessBuilder:
         tool, seen = step.tool, event.seen or Observation()
         code, modules, changed = self._code_as_run(tool, event.loaded)
         early = self.find_early_observations(tool, code, event.early)
-        files, marks, patterns = self._files(tool, seen, early)
+        files, file_stats, patterns = self._files(tool, seen, early)
         folders = self._folders(tool, seen, early)
         missed = self._missed(tool, seen, early)
         written = self._current.outputs(tool, seen.written)
@@ -104,7 +108,7 @@ class SuccessBuilder:
             run=0,
             duration=event.duration,
             fingerprint=fingerprint,
-            marks=marks,
+            file_stats=file_stats,
             modules=modules,
             flow=flow,
         )
@@ -213,31 +217,31 @@ class SuccessBuilder:
         rows |= {path: (size, changed, inode) for path, size, changed, inode in seen.read}
         before = self._remembered(tool.module)
         last = before.success if before else None
-        files, marks = {}, {}
-        for path, mark in rows.items():
+        files, file_stats = {}, {}
+        for path, stat in rows.items():
             if path in own:
                 continue
-            files[path], kept = self._hash(path, mark, seen, last)
+            files[path], kept = self._hash(path, stat, seen, last)
             if kept is not None:
-                marks[path] = kept
+                file_stats[path] = kept
         for one in early:
             for path, size, changed, inode in one.read:
                 if path in own or files.get(path) in UNKNOWN:
                     continue
                 files[path], kept = self._hash(path, (size, changed, inode), one, last)
-                marks.pop(path, None)
+                file_stats.pop(path, None)
                 if kept is not None:
-                    marks[path] = kept
-        return files, marks, patterns
+                    file_stats[path] = kept
+        return files, file_stats, patterns
 
     def _hash(
-        self, path: str, mark: FileStat | None, seen: Observation, last: Success | None
+        self, path: str, stat: FileStat | None, seen: Observation, last: Success | None
     ) -> tuple[str, FileStat | None]:
         """What the file held as the tool read it, with the mark that stands for it. `last` is the success before."""
         full = os.path.join(self._root, path)
-        found = find_file(full)
-        current = None if found is None else mark_in(found)
-        if mark is not None and current != mark:
+        found = stat_file(full)
+        current = None if found is None else file_stat(found)
+        if stat is not None and current != stat:
             return CHANGED_SINCE, None
         if found is None or current is None:
             return GONE, None
@@ -250,11 +254,11 @@ class SuccessBuilder:
         known = self._hashed.get(path)
         if known is not None and known[0] == current:
             return known[1], current
-        if last is not None and last.marks.get(path) == current:
+        if last is not None and last.file_stats.get(path) == current:
             return last.fingerprint.files[path], current
         content, kept = hash_file(full, current)
         if kept is None:
-            has_changed = mark is not None and mark_of(full) != mark
+            has_changed = stat is not None and read_file_stat(full) != stat
             return (CHANGED_SINCE if has_changed else content), None
         self._hashed[path] = kept, content
         return content, kept

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 
-class Dataflow(Struct, frozen=True, kw_only=True):
+class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Paths relative to the root (declared: globs, too), and tables.
 
     Empty means that nothing is known, not that there is none. `folders` were listed, "." is the root;
@@ -101,24 +101,6 @@ def shared(reader: Dataflow, writer: Dataflow) -> tuple[str, ...]:
         *(path for path in reader.reads if written.of_file(path)),
         *(f"the table {name}" for name in reader.tables_read if name in writer.tables_written),
     )
-
-
-def meet(one: str, other: str) -> bool:
-    """Whether some file can match both patterns."""
-    if one == other:
-        return True
-    first, second = _literal_part(one), _literal_part(other)
-    if first == one and second == other:
-        return _is_inside(one, other) or _is_inside(other, one)
-    if first == one:
-        return _matches(one, other) or _is_inside(first=second, folder=one)
-    if second == other:
-        return _matches(other, one) or _is_inside(first=first, folder=other)
-    return first.startswith(second) or second.startswith(first)
-
-
-def _is_inside(first: str, folder: str) -> bool:
-    return first.startswith(folder.rstrip("/") + "/")
 
 
 def _matches(path: str, pattern: str) -> bool:

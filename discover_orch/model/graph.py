@@ -1,11 +1,11 @@
-"""A small directed graph over strings that does not know what a node means.
+"""A small directed graph over strings. It does not know what a node means.
 
-In: nodes in a preferred order, and for each node those that must come before it. Out: an order that
-respects every edge, ancestors and descendants, or the cycle. Pure; linear but for the heap of `order`.
+`before` gives for each node those that must come before it.
 """
 
 from __future__ import annotations
 
+import graphlib
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -13,7 +13,7 @@ Edges = Mapping[str, Iterable[str]]
 
 
 class CycleError(Exception):
-    """No order exists; `cycle` lists the nodes, each after the one it waits for, first = last."""
+    """No order exists. `cycle` lists the nodes, each after one that it must follow; the first is the last too."""
 
     def __init__(self, cycle: tuple[str, ...]) -> None:
         super().__init__(" -> ".join(cycle))
@@ -21,35 +21,26 @@ class CycleError(Exception):
 
 
 def order(nodes: Iterable[str], before: Edges) -> tuple[str, ...]:
-    """All nodes so that each follows those in `before[node]`; of the ready ones the smallest goes next.
+    """All nodes, each after those in `before[node]`; of the nodes that are ready the smallest is next.
 
     Edges to nodes outside `nodes` are ignored. Raises CycleError.
     """
-    wanted = set(nodes)
+    wanted = {*nodes}
+    needed = {node: wanted.intersection(before.get(node, ())) for node in sorted(wanted)}
+    if not any(needed.values()):
+        return tuple(needed)
+    sorter = graphlib.TopologicalSorter({node: sorted(few) for node, few in needed.items()})
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        raise CycleError(tuple(error.args[1])) from None
     ready: list[str] = []
-    waiting: dict[str, int] = {}
-    after: dict[str, list[str]] = {}
-    for node in wanted:
-        needed = wanted.intersection(before.get(node, ()))
-        if not needed:
-            ready.append(node)
-            continue
-        waiting[node] = len(needed)
-        for other in needed:
-            after.setdefault(other, []).append(node)
-    if not waiting:
-        return tuple(sorted(ready))
-    heapq.heapify(ready)
     done: list[str] = []
-    while ready:
-        node = heapq.heappop(ready)
-        done.append(node)
-        for follower in after.get(node, ()):
-            waiting[follower] -= 1
-            if waiting[follower] == 0:
-                heapq.heappush(ready, follower)
-    if len(done) < len(wanted):
-        raise CycleError(_cycle(sorted(wanted.difference(done)), before))
+    while sorter.is_active():
+        for node in sorter.get_ready():
+            heapq.heappush(ready, node)
+        done.append(heapq.heappop(ready))
+        sorter.done(done[-1])
     return tuple(done)
 
 
@@ -66,11 +57,10 @@ def reachable(starts: Iterable[str], edges: Edges) -> frozenset[str]:
 
 
 def cyclic_groups(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
-    """The largest groups, of two nodes or more, in which each can be reached from each other one.
+    """The strongly connected components of two nodes or more that can be reached from `starts`.
 
-    Only what can be reached from `starts` is looked at. Tarjan's way (1972), without recursion: `back` is
-    the earliest node on the trail that can be got back to; a node that gets no further than itself closes
-    a group.
+    Tarjan's algorithm (1972), without recursion: `back` is the earliest node on the trail that can be reached again; a
+    node from which only itself can be reached again closes a group.
     """
     found: list[frozenset[str]] = []
     number: dict[str, int] = {}
@@ -105,22 +95,9 @@ def cyclic_groups(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
 
 
 def reverse(edges: Edges) -> dict[str, tuple[str, ...]]:
-    """The same edges seen from the other end."""
+    """The same edges in the other direction."""
     turned: dict[str, list[str]] = {}
     for node, others in edges.items():
         for other in others:
             turned.setdefault(other, []).append(node)
     return {node: tuple(others) for node, others in turned.items()}
-
-
-def _cycle(stuck: list[str], before: Edges) -> tuple[str, ...]:
-    """One cycle among nodes of which each waits for, or lies behind, a cycle."""
-    inside = set(stuck)
-    path: list[str] = []
-    position: dict[str, int] = {}
-    node = stuck[0]
-    while node not in position:
-        position[node] = len(path)
-        path.append(node)
-        node = min(other for other in before[node] if other in inside)
-    return (*reversed(path[position[node] :]), path[-1])

@@ -20,8 +20,7 @@ from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import Freshness
-from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
-from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.memory import LastOutcome, Memory, Success, ToolResult
 from discover_orch.staleness.status import compute_freshness
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
@@ -212,13 +211,13 @@ class RemainingWork:
             old = self.results.get(tool.module)
             success = old.success if old else None
             params = step_texts(step, self._project.root)
-            now, marks = present.fingerprint(tool, code, params, success)
+            now, file_stats = present.fingerprint(tool, code, params, success)
             accepted = replace(
                 success or Success(run=0),
                 accepted=latest,
                 at=timestamp(),
                 fingerprint=now,
-                marks=marks,
+                file_stats=file_stats,
             )
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
             left = old.uncertain if old else None

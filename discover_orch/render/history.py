@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch.render.problems import exception_text
 from discover_orch.render.style import Style, arrow, clean, count, cut, duration, one_line, wrap
-from discover_orch.state.run_diff import RunDiff, ToolChange
-from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
+from discover_orch.state.run_record import RecordedParam, RunDiff, RunRecord, ToolChange, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
@@ -76,7 +75,7 @@ def run_text(record: RunRecord, style: Style) -> str:
         origin = f"  {style.paint(one_line(record.database_origin), 'dim')}"
         facts.append(("database", one_line(record.database) + origin))
     out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
-    given = {one.module: one.given for one in record.plan}
+    given = {one.module: one.arguments for one in record.plan}
     names = _name_width(record.tools)
     statuses = max((len(one_line(_word(tool.status))) for tool in record.tools), default=0)
     for tool in record.tools:

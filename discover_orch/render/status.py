@@ -11,7 +11,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
 from discover_orch.render.style import Style, arrow, duration, one_line, wrap
 from discover_orch.staleness.fingerprint import Freshness
-from discover_orch.staleness.last_result import ToolResult
+from discover_orch.staleness.memory import ToolResult
 
 #: Runs that are shown for a single tool.
 LATEST = 5

@@ -11,7 +11,7 @@ import ast
 import marshal
 from operator import is_
 
-from discover_orch.model.digest import blake2b
+from discover_orch.model.digest import content_hash
 
 #: marshal's format without references and interning. In it equal values have equal bytes, and values of two types
 #: (1, 1.0, True; "a", b"a") or signs (0.0, -0.0) never have.
@@ -27,7 +27,7 @@ OPERATIONAL = frozenset(("retries", "retry_delay", "timeout", "tokens", "cancel"
 
 def hash_module(tree: ast.Module) -> str:
     """16 bytes of BLAKE2b, as hex."""
-    return blake2b(marshal.dumps(_flatten(tree), _FORMAT), digest_size=16).hexdigest()
+    return content_hash(marshal.dumps(_flatten(tree), _FORMAT))
 
 
 def hash_behaviour(tree: ast.Module) -> str:

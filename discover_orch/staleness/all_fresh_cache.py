@@ -21,7 +21,7 @@ from discover_orch.discovery.tree import ABSENT, is_racy
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
-KIND = "all-fresh"
+_KIND = "all-fresh 2"
 #: What orch remembers of tools and databases: changed by nobody but a run, or who deletes it. And the index: who
 #: writes that has seen another tree than the one that was compared.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
@@ -41,22 +41,28 @@ class CacheKey(Struct, frozen=True, kw_only=True):
     has_packages: bool = False
 
 
+class _Document(Struct, frozen=True, kw_only=True):
+    made_with: list[object]
+    stages: list[tuple[str, list[str]]]
+    stamps: dict[str, str]
+    absent: list[str]
+
+
 def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
     """The stages with the names of their tools, where all are known to be fresh still. Raises ProjectError."""
     found = find_root(start, folder)
     root, config, _ = found
-    kept = read_sealed(_path(root), KIND)
+    kept = read_sealed(_path(root), _KIND, _Document)
     key = config_key(found, read_config_bytes(root, config), environ) + flows_stamp(root)
-    if kept is None or kept.get("by") != _circumstances(root, key):
-        return None
-    stamps, absent, stages = kept.get("stamps"), kept.get("absent"), kept.get("stages")
-    if not (isinstance(stamps, dict) and isinstance(absent, list) and isinstance(stages, list)):
+    if kept is None or kept.made_with != _circumstances(root, key):
         return None
     if not is_unchanged(root, open_index(root, __version__), key):
         return None
-    if any(_stamp(os.path.join(root, path)) != stamp for path, stamp in stamps.items()):
+    if any(_stamp(os.path.join(root, path)) != stamp for path, stamp in kept.stamps.items()):
         return None
-    return None if any(os.path.lexists(os.path.join(root, one)) for one in absent) else stages
+    if any(os.path.lexists(os.path.join(root, path)) for path in kept.absent):
+        return None
+    return kept.stages
 
 
 def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, since: int) -> None:
@@ -78,13 +84,13 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
         for path, stamp in stamps.items()
     ):
         return
-    document = {
-        "by": _circumstances(root, key),
-        "stages": stages,
-        "stamps": stamps,
-        "absent": list(dict.fromkeys(cache_key.absent)),
-    }
-    write_sealed(_path(root), KIND, document)
+    document = _Document(
+        made_with=_circumstances(root, key),
+        stages=[(name, [*tools]) for name, tools in stages],
+        stamps=stamps,
+        absent=list(dict.fromkeys(cache_key.absent)),
+    )
+    write_sealed(_path(root), _KIND, document)
 
 
 def delete_all_fresh(root: str) -> None:
@@ -118,4 +124,4 @@ def _stamp_above(path: str) -> str:
 
 
 def _path(root: str) -> str:
-    return os.path.join(root, FOLDER, KIND)
+    return os.path.join(root, FOLDER, "all-fresh")

@@ -20,21 +20,19 @@ from msgspec import Struct
 from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
-from discover_orch.model.digest import blake2b
+from discover_orch.model.digest import content_hash
 from discover_orch.state.store import FOLDER, read_sealed, write_sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.staleness.import_graph import ImportGraph
 
-KIND = "code"
+_KIND = "code 2"
 #: Before a signature: it is to match none, since the file may change again unseen, or could not be read.
 _UNSURE = "?"
 #: From so many on it pays to list a folder instead.
 _MANY = 50
-_COLUMNS = ("signatures", "hashes", "meanings", "edges")
 _NOTHING: Mapping[str, str] = {}
-_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 class CodeState(Struct, frozen=True, kw_only=True):
@@ -57,6 +55,16 @@ class CodeState(Struct, frozen=True, kw_only=True):
 _File = tuple[str, str, str, str]
 #: Of a module: the paths that it reaches, `missing`, the folders it rests on, `third_party`, `has_unread`.
 _Tool = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...], bool]
+
+
+class _Document(Struct, frozen=True, kw_only=True):
+    """The kept form. `files` are those of the first `names`; tools refer to names by their place, since most names
+    stand in many tools."""
+
+    key: list[object]
+    names: list[str]
+    files: list[_File]
+    tools: dict[str, tuple[list[int], list[int], list[int], list[int], bool]]
 
 
 class CodeIndex:
@@ -106,19 +114,23 @@ class CodeIndex:
         tools = {module: tool for module, tool in self._tools.items() if module not in lost}
         names = dict.fromkeys(path for tool in tools.values() for path in tool[0])
         files = [self._files[path] for path in names]
-        document: dict[str, object] = {
-            name: [file[column] for file in files] for column, name in enumerate(_COLUMNS)
-        }
         numbers = {name: number for number, name in enumerate(names)}
+
+        def numbered(part: Iterable[str]) -> list[int]:
+            return [numbers.setdefault(name, len(numbers)) for name in part]
+
         rows = {
-            module: [
-                *([numbers.setdefault(name, len(numbers)) for name in part] for part in tool[:4]),
-                tool[4],
-            ]
-            for module, tool in tools.items()
+            module: (
+                numbered(paths),
+                numbered(missing),
+                numbered(folders),
+                numbered(third_party),
+                has_unread,
+            )
+            for module, (paths, missing, folders, third_party, has_unread) in tools.items()
         }
-        document |= {"key": _key(self._project), "names": [*numbers], "tools": rows}
-        self.has_changed = not write_sealed(_path(self._root), KIND, document)
+        document = _Document(key=_key(self._project), names=[*numbers], files=files, tools=rows)
+        self.has_changed = not write_sealed(_path(self._root), _KIND, document)
         return not self.has_changed
 
     def _compare(self, modules: Sequence[str], started: int) -> tuple[set[str], set[str]]:
@@ -261,7 +273,7 @@ def _read_tool(sources: ImportGraph, module: str) -> _Tool:
 
 
 def _path(root: str) -> str:
-    return os.path.join(root, FOLDER, KIND)
+    return os.path.join(root, FOLDER, "code")
 
 
 def _key(project: Project) -> list[object]:
@@ -271,30 +283,21 @@ def _key(project: Project) -> list[object]:
 
 
 def _load(project: Project) -> tuple[dict[str, _File], dict[str, _Tool]]:
-    """What was kept; nothing where there is none, or where it does not hold together."""
-    document = read_sealed(_path(project.root), KIND)
-    if document is None or document.get("key") != _key(project):
+    """What was kept; nothing where it is missing, damaged or of another version."""
+    document = read_sealed(_path(project.root), _KIND, _Document)
+    if document is None or document.key != _key(project):
         return {}, {}
-    try:
-        names, columns = document["names"], [document[name] for name in _COLUMNS]
-        if not {*map(type, names)}.union(*[map(type, column) for column in columns]) <= {str}:
-            raise TypeError("no texts")
-        files: dict[str, _File] = dict(zip(names, zip(*columns, strict=True), strict=False))
-        name_of = names.__getitem__
-        tools: dict[str, _Tool] = {
-            module: (
-                tuple(map(name_of, paths)),
-                tuple(map(name_of, missing)),
-                tuple(map(name_of, folders)),
-                tuple(map(name_of, outside)),
-                has_unread is True,
-            )
-            for module, (paths, missing, folders, outside, has_unread) in document["tools"].items()
-        }
-        if not set().union(*[tool[0] for tool in tools.values()]) <= files.keys():
-            raise KeyError("a file that nothing is known of")
-    except _DAMAGED:
-        return {}, {}
+    name_of = document.names.__getitem__
+    files = dict(zip(document.names, document.files, strict=False))
+    tools: dict[str, _Tool] = {}
+    for module, (paths, missing, folders, third_party, has_unread) in document.tools.items():
+        tools[module] = (
+            tuple(map(name_of, paths)),
+            tuple(map(name_of, missing)),
+            tuple(map(name_of, folders)),
+            tuple(map(name_of, third_party)),
+            has_unread,
+        )
     return files, tools
 
 
@@ -308,6 +311,6 @@ def _read_hash(full: str) -> str:
     try:
         # Not blocking: a pipe that has just come into its place would wait for a writer.
         with open(os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
-            return blake2b(file.readall(), digest_size=16).hexdigest()
+            return content_hash(file.readall())
     except (OSError, ValueError):
         return ""

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model.observation import FileStat
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
 from discover_orch.staleness.file_hashes import GLOB_CHARACTERS, FileHashes, read_database
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import FileStat, Success, ToolResult
-from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.memory import KnownDatabase, Memory, Success, ToolResult
 
 GET_CONNECTION = "get_connection()"
 UNKNOWN_EPOCH = -1
@@ -106,17 +106,17 @@ class CurrentState:
     ) -> tuple[Fingerprint, dict[str, FileStat]]:
         """How all that `success` rested on is now, and the marks of the files that were hashed."""
         then = success.fingerprint if success else Fingerprint()
-        known = success.marks if success else {}
-        marks = {}
+        known = success.file_stats if success else {}
+        file_stats = {}
         files = {}
         own = self.file_hashes.own(then.written, tool.outputs)
         paths, patterns = self.file_hashes.declared(tool.inputs, own)
         for path in dict.fromkeys((*then.files, *paths)):
-            files[path], mark = self.file_hashes.file(
+            files[path], stat = self.file_hashes.file(
                 path, then.files.get(path, ""), known.get(path)
             )
-            if mark is not None:
-                marks[path] = mark
+            if stat is not None:
+                file_stats[path] = stat
         return Fingerprint(
             code=self.code_of(tool, code, success.modules if success else ()),
             python=self.python,
@@ -128,7 +128,7 @@ class CurrentState:
             missed=tuple(path for path in then.missed if not self.file_hashes.exists(path)),
             written=tuple(path for path in self.outputs(tool, then.written) if self.is_there(path)),
             database=self.database_of(tool),
-        ), marks
+        ), file_stats
 
     def cache_key(self) -> CacheKey | None:
         """What it rests on that all tools are fresh; None where that cannot be said by names of files alone."""
@@ -187,7 +187,7 @@ class CurrentState:
         """Remember the database that is there, where nothing is remembered of one."""
         if self.epoch == UNKNOWN_EPOCH:
             path = file_of(self.project.database)
-            known = KnownDatabase(path=path, epoch=1, mark=read_database(self.project.root, path))
+            known = KnownDatabase(path=path, epoch=1, stat=read_database(self.project.root, path))
             self.databases = {**self.databases, self.database_name: known}
             memory.write_databases(self.databases)
             self._epoch = 1
@@ -202,10 +202,10 @@ class CurrentState:
         if not known.path:
             return known.epoch
         path = self._named_file() or known.path
-        mark = read_database(self.project.root, path)
-        if mark is None:
+        stat = read_database(self.project.root, path)
+        if stat is None:
             return 0
-        is_same = known.mark is not None and mark.is_same(known.mark)
+        is_same = known.stat is not None and stat.is_same(known.stat)
         return known.epoch + (not is_same or not self._is_at(path, known.path))
 
     def _named_file(self) -> str:

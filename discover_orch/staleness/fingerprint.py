@@ -27,7 +27,7 @@ class DatabaseIdentity(Struct, frozen=True, kw_only=True):
     epoch: int
 
 
-class Fingerprint(Struct, frozen=True, kw_only=True):
+class Fingerprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a tool depends on. The one of its last success says how things were then, the other one how the same
     things are now. Paths are relative to the root.
 
@@ -47,7 +47,7 @@ class Fingerprint(Struct, frozen=True, kw_only=True):
     missed: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     database: DatabaseIdentity | None = None
-    scheme: int = SCHEME
+    scheme: int = field(default_factory=lambda: SCHEME)  # so that it is never omitted
 
 
 class Freshness(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import CONF, PythonPath
 from discover_orch.discovery.tree import ABSENT, signature_of
-from discover_orch.model.digest import blake2b
+from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
@@ -208,7 +208,7 @@ class ImportGraph:
             file.has_unread or not all(one.module for one in facts),
             file.data is not None and _DEPENDS_ON_ITS_NAME.search(file.data) is not None,
         )
-        return _hash(repr((marks, sorted(set(_names_of(facts))))).encode("utf-8", "replace"))
+        return content_hash(repr((marks, sorted(set(_names_of(facts))))).encode("utf-8", "replace"))
 
     def has_other_names(self, path: str) -> bool:
         """Whether any module asked about so far imports the file under another name than its own, and its
@@ -248,7 +248,7 @@ class ImportGraph:
                 source = SourceFile(
                     path=path,
                     module=self._name(path),
-                    hash=_hash(data),
+                    hash=content_hash(data),
                     meaning=meaning,
                     effect=effect,
                     imports=read_imports(
@@ -275,7 +275,7 @@ class ImportGraph:
             source=SourceFile(
                 path=path,
                 module=self._name(path),
-                hash="" if data is None else _hash(data),
+                hash="" if data is None else content_hash(data),
                 meaning="",
                 imports=good.source.imports if good else (),
                 problem=problem,
@@ -467,11 +467,6 @@ def _names_of(facts: Iterable[ImportFact]) -> Iterator[str]:
 
 def _edges(file: _File | None) -> tuple[object, ...]:
     return () if file is None else file.edges
-
-
-def _hash(data: bytes) -> str:
-    """As `loader.content_hash`, which nobody who looks may reach."""
-    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _is_package(path: str) -> bool:

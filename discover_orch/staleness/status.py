@@ -14,7 +14,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import ANY_TABLE, Freshness, compare, written_later
-from discover_orch.staleness.last_result import Moment, ToolResult
+from discover_orch.staleness.memory import Moment, ToolResult
 from discover_orch.state.journal import find_runs, has_ended, read_record
 
 #: How a last run may have ended so that what was remembered before still holds.

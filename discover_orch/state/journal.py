@@ -1,14 +1,12 @@
-"""The journal of runs, `.orch/runs/`: a folder a run, with `events.jsonl` and a log for each tool.
+"""The journal of runs, `.orch/runs/`: a folder for each run, with `events.jsonl` and a log for each tool.
 
-In: documents and text as a run goes on; each is in the hands of the system when the call returns, so that what was
-written survives a kill. Out: the runs as `history` reads them. Ids are growing whole numbers, not times: the clock may
-go back. A journal that cannot be written is no reason to stop: its problem is kept to be told, and nothing is raised.
+What is written is with the system when the call returns, so that it survives a kill. Ids of runs are growing whole
+numbers, not times, since a clock can go back. Nothing here stops a run: what cannot be written becomes a `Problem`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +22,15 @@ from discover_orch.state.run_record import (
     read_run,
     read_writer,
 )
-from discover_orch.state.store import FOLDER, UNFINISHED, file_name, make_folder, write_all
+from discover_orch.state.store import (
+    FOLDER,
+    UNFINISHED,
+    encode_json,
+    file_name,
+    make_folder,
+    open_nonblocking,
+    write_all,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +41,10 @@ EVENTS = "events.jsonl"
 LOGS = "logs"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one for each line
 
 
 class Journal:
-    """The journal of one run. `folder` is None where none could be made; `problem` is the first failure."""
+    """The journal of one run. `folder` is None where none could be made; `problem` is the first failure to write."""
 
     def __init__(self, run: str, folder: str | None, problem: Problem | None = None) -> None:
         self.run = run
@@ -54,11 +59,10 @@ class Journal:
                 self._fail(error)
 
     def write(self, document: Mapping[str, object]) -> None:
-        """One line; the end of a tool closes its log."""
+        """Appends a line. The end of a tool closes its log."""
         if self._events >= 0:
             try:
-                line = _encode(document).encode() + b"\n"
-                write_all(self._events, line)
+                write_all(self._events, encode_json(document) + b"\n")
                 if os.fstat(self._events).st_nlink == 0:
                     raise FileNotFoundError(2, "its file was removed")
             except (OSError, TypeError, ValueError, RecursionError) as error:
@@ -70,7 +74,7 @@ class Journal:
                 _close(log)
 
     def log(self, module: str, stream: str, text: str) -> None:
-        """Appends what a tool printed; both streams are in one log, in the order in which they came."""
+        """Appends what a tool printed, both streams to one log."""
         if self._events < 0 or not text:
             return
         try:
@@ -103,8 +107,7 @@ class Journal:
 
 
 def begin_run(root: str, floor: int = 0) -> Journal:
-    """The journal of a new run, whose id is above all that are there and above `floor`, the highest one that anything
-    else remembers."""
+    """The journal of a new run. Its id is higher than all that are there, and than `floor`."""
     run = floor + 1
     try:
         make_folder(os.path.join(root, FOLDER))
@@ -117,14 +120,14 @@ def begin_run(root: str, floor: int = 0) -> Journal:
             try:
                 os.mkdir(folder)
                 return Journal(str(run), folder)
-            except FileExistsError:  # another process was faster
+            except FileExistsError:  # another process was first
                 run += 1
     except OSError as error:
         return Journal(str(run), None, _lost(error))
 
 
 def prune(root: str, keep: int, current: str = "") -> None:
-    """Removes the oldest runs beyond the newest `keep`, `current` never. What cannot be removed stays."""
+    """Removes all runs but the newest `keep` and `current`. What cannot be removed stays."""
     if os.path.islink(os.path.join(root, FOLDER, RUNS)):
         return
     for run in find_runs(root)[max(keep, 0) :]:
@@ -132,7 +135,7 @@ def prune(root: str, keep: int, current: str = "") -> None:
             continue
         folder = _run_folder(root, run)
         with contextlib.suppress(OSError):
-            os.unlink(os.path.join(folder, EVENTS))  # first: without it there is no such run
+            os.unlink(os.path.join(folder, EVENTS))  # first, since without it there is no run
         for inner in (os.path.join(folder, LOGS), folder):
             _empty(inner)
             with contextlib.suppress(OSError):
@@ -157,7 +160,7 @@ def find_runs(root: str) -> list[str]:
 
 
 def has_begun(root: str, run: str) -> bool:
-    """Whether anything was written of it: a run may be killed right after its folder was made."""
+    """Whether anything was written: a run may be killed right after its folder was made."""
     try:
         return os.path.getsize(os.path.join(_run_folder(root, run), EVENTS)) > 0
     except OSError:
@@ -165,11 +168,11 @@ def has_begun(root: str, run: str) -> bool:
 
 
 def read_record(root: str, run: str) -> RunRecord | None:
-    """The run with all its tools; None where there is none, or none that can be read."""
+    """The run with all its tools; None where there is none that can be read."""
     try:
         with _open_events(root, run) as file:
             lines = file.readlines()
-    except (OSError, MemoryError):
+    except OSError:
         return None
     writer = read_writer(lines)
     record = read_run(
@@ -179,38 +182,38 @@ def read_record(root: str, run: str) -> RunRecord | None:
 
 
 def has_ended(root: str, run: str) -> bool:
-    """Whether its end is recorded, and every tool that began has one: the last line alone says so."""
+    """Whether the end of the run, and of every tool that began, is recorded. Reads only the last line."""
     try:
         with _open_events(root, run) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - _PIECE, 0))
-            return has_clean_end(file.read().rpartition(b"\n")[0].rpartition(b"\n")[2])
+            return has_clean_end(_last_line(file.read()))
     except OSError:
         return False
 
 
 def read_summary(root: str, run: str) -> RunRecord | None:
-    """The run without its tools where its end is recorded, from two lines; else as `read_record` has it."""
+    """The run without its tools, from its first and last line; with its tools where its end is not recorded."""
     try:
         with _open_events(root, run) as file:
             first = file.readline()
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - _PIECE, 0))
             last = file.read().splitlines(keepends=True)[-1:]
-    except (OSError, MemoryError):
+    except OSError:
         return None
     record = read_first_and_last(first, last[0]) if last else None
     return read_record(root, run) if record is None else replace(record, run=run)
 
 
 def find_log(root: str, run: str, module: str) -> str | None:
-    """The path of what a tool printed in a run; None where it printed nothing."""
+    """The path of the log of a tool; None where it printed nothing."""
     path = _log_path(_run_folder(root, run), module)
     return path if os.path.isfile(path) else None
 
 
 def read_log(path: str) -> Iterator[bytes]:
-    """Piece by piece, as it was kept: UTF-8, and whatever bytes a tool wrote between."""
+    """The log in pieces: UTF-8, or whatever bytes the tool wrote."""
     with open(path, "rb", buffering=0) as file:
         while piece := file.read(_PIECE):
             yield piece
@@ -225,13 +228,17 @@ def _log_path(folder: str, module: str) -> str:
 
 
 def _open_events(root: str, run: str) -> BufferedReader:
-    """Not blocking: a pipe of that name would wait for a writer."""
-    path = os.path.join(_run_folder(root, run), EVENTS)
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    return open(os.path.join(_run_folder(root, run), EVENTS), "rb", opener=open_nonblocking)
+
+
+def _last_line(data: bytes) -> bytes:
+    """With its end; a line without one before it was torn off."""
+    lines = data[: data.rfind(b"\n") + 1]
+    return lines[lines.rfind(b"\n", 0, -1) + 1 :]
 
 
 def _encoded(text: str) -> bytes:
-    """Bytes that were no UTF-8 become what they were."""
+    """Bytes that are not UTF-8 come as surrogates and become the same bytes again."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -239,7 +246,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _close(fd: int) -> None:
-    with contextlib.suppress(OSError):  # some file systems tell only here that they are full
+    with contextlib.suppress(OSError):  # some file systems only report here that they are full
         os.close(fd)
 
 
@@ -247,14 +254,14 @@ def _lost(error: Exception) -> Problem:
     reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
     return Problem(
         code="memory",
-        message=f"the history of this run cannot be kept: {reason}",
-        hint=f"the run goes on; orch needs a folder {FOLDER} in the project that it can write to",
+        message=f"cannot write the history of this run: {reason}",
+        hint=f"the run continues; make {FOLDER} writable, or free space on its disk",
         severity="warning",
     )
 
 
 def _empty(folder: str) -> None:
-    """Removes what is directly in a folder, folders left out; a link is removed and not followed."""
+    """Removes the files in a folder. A link in place of the folder is removed and not followed."""
     try:
         if os.path.islink(folder):
             os.unlink(folder)
@@ -268,7 +275,7 @@ def _empty(folder: str) -> None:
 
 
 def _sweep(folder: str) -> None:
-    """Removes the unfinished files of processes that are no more."""
+    """Removes the unfinished files of processes that have ended."""
     try:
         with os.scandir(folder) as entries:
             inner = [
@@ -280,15 +287,15 @@ def _sweep(folder: str) -> None:
             for name in os.listdir(place):
                 if name.endswith(UNFINISHED) and not _is_being_written(name):
                     os.unlink(os.path.join(place, name))
-    except OSError:  # no reason not to run
-        pass
+    except OSError:
+        pass  # they do no harm
 
 
 def _is_being_written(name: str) -> bool:
-    """`index.4711.tmp`, `4711.tmp`: by that process, if it is another one that is there."""
+    """Whether the process in a name like `index.4711.tmp` is another one that is alive."""
     pid = name.removesuffix(UNFINISHED).rpartition(".")[2]
     if not (pid.isascii() and pid.isdecimal()):
-        return True  # not ours
+        return True  # not a file of orch
     return int(pid) != os.getpid() and is_alive(int(pid), None, None)
 
 

@@ -1,7 +1,6 @@
-"""Which process is which: a number is used again, so its start time and the boot of the machine tell who it was.
+"""Tells one process from another: a process id is used again, so its start time and the boot of the machine count too.
 
-In: process ids, and what was noted about them. Out: marks to keep, and whether such a process is still there.
-Where the system shows neither (other than Linux), the number alone has to do. Signals nobody.
+Where the system shows neither (other than Linux), the process id has to do. Sends no signals.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import os
 
 
 def read_boot() -> str | None:
-    """What the kernel calls this start of the machine."""
+    """The id of this boot of the machine; None where the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip() or None
@@ -19,13 +18,13 @@ def read_boot() -> str | None:
 
 
 def read_start(pid: int) -> int | None:
-    """When the process started, in clock ticks since the boot; None where nobody can say."""
+    """When the process started, in clock ticks since the boot; None where that is not known."""
     found = _read_stat(pid)
     return None if found is None else found[1]
 
 
 def is_alive(pid: int, start: int | None, boot: str | None) -> bool:
-    """Whether the process that was noted so is still there; one that only waits to be reaped is not."""
+    """Whether the process with this id, start and boot is running. A zombie is not."""
     if pid <= 0:
         return False
     now = read_boot()
@@ -39,7 +38,7 @@ def is_alive(pid: int, start: int | None, boot: str | None) -> bool:
 
 
 def _read_stat(pid: int) -> tuple[str, int] | None:
-    """State and start time: the first field behind the name, which may hold anything, and the 20th (proc(5))."""
+    """State and start time: the first and the 20th field behind the name (proc(5), /proc/pid/stat)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

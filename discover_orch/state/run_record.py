@@ -1,27 +1,23 @@
-"""What a run was, read from its journal: status, tools, parameters, times.
+"""What a run was, read from the lines of its journal, and what changed between two runs.
 
-In: the lines of `events.jsonl`, in which anything may be damaged or missing, and whether the process that wrote
-them is still there. Out: values. A line that cannot be read is passed over; a run without a beginning is none.
-Pure: it opens no files and knows no processes.
+The lines are those of `orch run --json`. Any of them may be damaged or missing: a line that cannot be read is ignored,
+keys that are not known are ignored too, and lines without the start of a run are no run. Reads no files.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from discover_orch.model.errors import Failure
 from discover_orch.model.tool import MASK
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, TypeGuard
+from discover_orch.state.store import decode_json
 
 
 class RecordedParam(Struct, frozen=True, kw_only=True):
-    """The value of a parameter: its texts, and where it came from, `--since`."""
+    """The value of a parameter: its texts, and where it came from, as `--since`."""
 
     texts: tuple[str, ...] = ()
     origin: str = ""
@@ -32,8 +28,8 @@ class RecordedParam(Struct, frozen=True, kw_only=True):
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
-    """What the plan held for one tool; `secrets` are parameters whose value was not written, `code` says what its
-    code was, and only whether two of them are equal counts ("" is not known)."""
+    """A step of the plan. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code,
+    "" where that is not known."""
 
     module: str
     name: str
@@ -44,8 +40,8 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     code: str = ""
 
     @property
-    def given(self) -> dict[str, RecordedParam]:
-        """All of them, secrets masked."""
+    def arguments(self) -> dict[str, RecordedParam]:
+        """All arguments, secrets masked."""
         extra = {
             name: RecordedParam(texts=(text,), origin="-p") for name, text in self.extra.items()
         }
@@ -54,7 +50,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
 
 
 class ToolRecord(Struct, frozen=True, kw_only=True):
-    """How a tool fared: a status word of a run, or `running`, `unknown`, `not_run` where no end is recorded."""
+    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded."""
 
     name: str
     module: str
@@ -69,7 +65,8 @@ class ToolRecord(Struct, frozen=True, kw_only=True):
 
 class RunRecord(Struct, frozen=True, kw_only=True):
     """One run. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `duration` and
-    `exit_code` are None as long as there is no end; `passed_before` had passed in the run that it `resumes`."""
+    `exit_code` are None until the run has ended; `passed_before` are the modules of the tools that had passed in the
+    run that this one `resumes`."""
 
     run: str
     status: str
@@ -88,124 +85,241 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def params(self) -> dict[str, RecordedParam]:
-        """By name where all tools got the same, else by `tool.name`."""
-        found: dict[str, dict[str, RecordedParam]] = {}
-        for planned in self.plan:
-            for name, given in planned.given.items():
-                found.setdefault(name, {})[planned.name] = given
-        told: dict[str, RecordedParam] = {}
-        for name, by_tool in found.items():
+        """By name where all tools got the same argument, else by `tool.name`."""
+        by_name: dict[str, dict[str, RecordedParam]] = {}
+        for step in self.plan:
+            for name, argument in step.arguments.items():
+                by_name.setdefault(name, {})[step.name] = argument
+        params: dict[str, RecordedParam] = {}
+        for name, by_tool in by_name.items():
             first = next(iter(by_tool.values()))
-            if all(given == first for given in by_tool.values()):
-                told[name] = first
+            if all(argument == first for argument in by_tool.values()):
+                params[name] = first
             else:
-                told.update({f"{tool}.{name}": given for tool, given in by_tool.items()})
-        return told
+                params.update({f"{tool}.{name}": one for tool, one in by_tool.items()})
+        return params
+
+
+class ParamChange(Struct, frozen=True, kw_only=True):
+    """A parameter that differs; None where it was not given."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+class ToolChange(Struct, frozen=True, kw_only=True):
+    """A tool that is in both runs; `is_code_changed` is None where the code of one of them is not known."""
+
+    module: str
+    name: str
+    statuses: tuple[str, str]
+    durations: tuple[float | None, float | None]
+    params: tuple[ParamChange, ...] = ()
+    is_code_changed: bool | None = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether more than its duration differs."""
+        return self.statuses[0] != self.statuses[1] or bool(self.params or self.is_code_changed)
+
+
+class RunDiff(Struct, frozen=True, kw_only=True):
+    """What changed from one run to another; `added` and `removed` are the tools that only one of them has."""
+
+    old: RunRecord
+    new: RunRecord
+    added: tuple[ToolRecord, ...] = ()
+    removed: tuple[ToolRecord, ...] = ()
+    tools: tuple[ToolChange, ...] = ()
 
 
 class WriterProcess(Struct, frozen=True, kw_only=True):
-    """The process that wrote a journal."""
+    """The process that wrote a journal, as `process_identity` needs it."""
 
     pid: int
     process: int | None = None
     boot: str | None = None
 
 
+_Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
+
+
+class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
+    pass
+
+
+class _RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
+    run: str
+    targets: tuple[str, ...]
+    tools: tuple[str, ...]
+    modules: tuple[str, ...]
+    pid: int = 0
+    process: int | None = None
+    boot: str | None = None
+    started: str = ""
+    kind: str = "run"
+    plan: tuple[RecordedStep, ...] = ()
+    database: str = ""
+    database_origin: str = ""
+    resumes: str | None = None
+    passed_before: tuple[str, ...] = ()
+
+
+class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
+    """The worker has the order: where the run was killed, the tool may have begun."""
+
+    module: str
+
+
+class _ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):
+    module: str
+
+
+class _ToolFinished(_Event, frozen=True, kw_only=True, tag="tool_finished"):
+    name: str
+    module: str
+    status: str
+    duration: _Seconds
+    metrics: dict[str, object] = {}
+    error: Failure | None = None
+    notes: tuple[str, ...] = ()
+    attempt: int = 1
+
+
+class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
+    status: str
+    exit_code: int
+    duration: _Seconds
+    counts: dict[str, int]
+
+
+_AnyEvent = _RunStarted | _ToolOrdered | _ToolStarted | _ToolFinished | _RunFinished
+
+
 def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
-    """Whose end would be the end of the run; None where that is recorded already, or nobody can say whose."""
+    """The process that wrote these lines; None where the end of the run is recorded, or the start is not."""
     writer = None
-    for document in _documents(lines):
-        if document["event"] == "run_started":
-            pid, process, boot = (document.get(name) for name in ("pid", "process", "boot"))
-            writer = WriterProcess(
-                pid=pid if _is_int(pid) else 0,
-                process=process if _is_int(process) else None,
-                boot=boot if isinstance(boot, str) else None,
-            )
-        elif document["event"] == "run_finished":
-            return None
+    for event in _read_events(lines):
+        match event:
+            case _RunStarted(pid=pid, process=process, boot=boot):
+                writer = WriterProcess(pid=pid, process=process, boot=boot)
+            case _RunFinished():
+                return None
+            case _:
+                pass
     return writer
 
 
 def read_run(lines: Iterable[bytes], is_alive: bool) -> RunRecord | None:
-    """`is_alive`: the process that wrote them is still there. None where they tell of no run."""
-    start: dict[str, Any] | None = None
-    end: dict[str, Any] = {}
+    """`is_alive`: the process that wrote the lines still exists. None where they are not those of a run."""
+    start: _RunStarted | None = None
+    end: _RunFinished | None = None
     begun: set[str] = set()
-    ordered: set[str] = (
-        set()
-    )  # their orders were out: where the run was killed, they may have begun
-    ended: dict[str, ToolRecord] = {}
-    for document in _documents(lines):
-        match document["event"]:
-            case "run_started" if start is None:
-                start = document
-            case "tool_ordered":
-                ordered.add(document["module"])
-            case "tool_started":
-                begun.add(document["module"])
-                ended.pop(document["module"], None)  # another attempt
-            case "tool_finished":
-                ended[document["module"]] = _tool(document, begun)
-            case "run_finished":
-                end = document
+    ordered: set[str] = set()
+    ended: dict[str, _ToolFinished] = {}
+    for event in _read_events(lines):
+        match event:
+            case _RunStarted() if start is None:
+                start = event
+            case _ToolOrdered(module=module):
+                ordered.add(module)
+            case _ToolStarted(module=module):
+                begun.add(module)
+                ended.pop(module, None)  # another attempt
+            case _ToolFinished(module=module):
+                ended[module] = event
+            case _RunFinished():
+                end = event
+            case _:
+                pass
     if start is None:
         return None
-    status = end["status"] if end else "running" if is_alive else "killed"
+    status = end.status if end else "running" if is_alive else "killed"
     tools = tuple(
-        ended[module]
+        _finished_tool(ended[module], module in begun)
         if module in ended
-        else _endless(
-            module, name, status, is_ordered=module in ordered, has_started=module in begun
-        )
-        for module, name in zip(start["modules"], start["tools"], strict=True)
+        else _unfinished_tool(module, name, status, module in begun, module in ordered)
+        for module, name in zip(start.modules, start.tools, strict=True)
     )
-    return _record(start, end, status, tools)
+    return _build_record(start, end, status, tools)
 
 
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
-    """The run without its tools, from the first line and the last one; None where these do not tell its end."""
-    start, end = _document(first), _document(last)
-    if start is None or end is None:
+    """The run without its tools, from the first line and the last one; None where these do not say how it ended."""
+    start, end = _read_event(first), _read_event(last)
+    if not (isinstance(start, _RunStarted) and isinstance(end, _RunFinished)):
         return None
-    is_whole = start["event"] == "run_started" and end["event"] == "run_finished"
-    is_whole = is_whole and end["status"] != "killed"  # then some tool has no end
-    return _record(start, end, end["status"], ()) if is_whole else None
+    if end.status == "killed":  # then some tool has no end
+        return None
+    return _build_record(start, end, end.status, ())
 
 
 def has_clean_end(line: bytes) -> bool:
-    """Whether it is the end of a run that was not broken off."""
-    end = _document(line + b"\n")
-    return end is not None and end["event"] == "run_finished" and end["status"] != "killed"
+    """Whether this last line is the end of a run that was not killed."""
+    end = _read_event(line)
+    return isinstance(end, _RunFinished) and end.status != "killed"
 
 
-def _record(
-    start: dict[str, Any], end: dict[str, Any], status: str, tools: tuple[ToolRecord, ...]
+def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
+    """Tools in the order of the new run."""
+    before = {tool.module: tool for tool in old.tools}
+    now = {tool.module for tool in new.tools}
+    plans = [{one.module: one for one in run.plan} for run in (old, new)]
+    changes = []
+    for tool in new.tools:
+        if tool.module not in before:
+            continue
+        then = before[tool.module]
+        was, is_now = (plan.get(tool.module) for plan in plans)
+        changes.append(
+            ToolChange(
+                module=tool.module,
+                name=tool.name,
+                statuses=(then.status, tool.status),
+                durations=(then.duration, tool.duration),
+                params=_param_changes(was, is_now) if was and is_now else (),
+                is_code_changed=was.code != is_now.code
+                if was and is_now and was.code and is_now.code
+                else None,
+            )
+        )
+    return RunDiff(
+        old=old,
+        new=new,
+        added=tuple(tool for tool in new.tools if tool.module not in before),
+        removed=tuple(tool for tool in old.tools if tool.module not in now),
+        tools=tuple(changes),
+    )
+
+
+def _build_record(
+    start: _RunStarted, end: _RunFinished | None, status: str, tools: tuple[ToolRecord, ...]
 ) -> RunRecord:
-    counts: Mapping[str, int] = end.get("counts", {})
+    counts: Mapping[str, int] = end.counts if end else {}
     if status in ("killed", "running"):
         words = [tool.status for tool in tools]
         counts = {word: words.count(word) for word in dict.fromkeys(words)}
     return RunRecord(
-        run=start["run"],
+        run=start.run,
         status=status,
-        started=_text(start, "started"),
-        kind=_text(start, "kind") or "run",
-        targets=tuple(start["targets"]),
+        started=start.started,
+        kind=start.kind,
+        targets=start.targets,
         tools=tools,
-        plan=_plan(start.get("plan")),
-        duration=end.get("duration"),
-        exit_code=end.get("exit_code"),
-        database=_text(start, "database"),
-        database_origin=_text(start, "database_origin"),
-        resumes=_text(start, "resumes") or None,
-        passed_before=_texts(start.get("passed_before")),
+        plan=start.plan,
+        duration=end.duration if end else None,
+        exit_code=end.exit_code if end else None,
+        database=start.database,
+        database_origin=start.database_origin,
+        resumes=start.resumes,
+        passed_before=start.passed_before,
         counts=counts,
     )
 
 
-def _endless(
-    module: str, name: str, run_status: str, *, is_ordered: bool, has_started: bool
+def _unfinished_tool(
+    module: str, name: str, run_status: str, has_started: bool, is_ordered: bool
 ) -> ToolRecord:
     status = "not_run"
     if run_status == "running":
@@ -215,111 +329,45 @@ def _endless(
     return ToolRecord(name=name, module=module, status=status, has_started=has_started)
 
 
-def _tool(document: dict[str, Any], begun: set[str]) -> ToolRecord:
-    error, metrics, attempt = (document.get(name) for name in ("error", "metrics", "attempt"))
+def _finished_tool(event: _ToolFinished, has_started: bool) -> ToolRecord:
     return ToolRecord(
-        name=document["name"],
-        module=document["module"],
-        status=document["status"],
-        duration=document["duration"] if document["module"] in begun else None,
-        metrics=metrics if isinstance(metrics, dict) else {},
-        error=_fault(error) if isinstance(error, dict) else None,
-        notes=_texts(document.get("notes")),
-        attempt=attempt if _is_int(attempt) else 1,
-        has_started=document["module"] in begun,
+        name=event.name,
+        module=event.module,
+        status=event.status,
+        duration=event.duration if has_started else None,
+        metrics=event.metrics,
+        error=event.error,
+        notes=event.notes,
+        attempt=event.attempt,
+        has_started=has_started,
     )
 
 
-def _fault(error: dict[str, Any]) -> Failure:
-    line = error.get("line")
-    return Failure(
-        kind=_text(error, "kind"),
-        type=_text(error, "type"),
-        message=_text(error, "message"),
-        path=_text(error, "path") or None,
-        line=line if _is_int(line) else None,
-    )
+def _read_events(lines: Iterable[bytes]) -> Iterator[_AnyEvent]:
+    return (event for event in map(_read_event, lines) if event is not None)
 
 
-def _plan(rows: object) -> tuple[RecordedStep, ...]:
-    """Those entries that can be read."""
-    return tuple(
-        RecordedStep(
-            module=row["module"],
-            name=_text(row, "name") or row["module"],
-            stage=_text(row, "stage"),
-            params=_params(row.get("params")),
-            extra={name: text for name, text in _pairs(row.get("extra")) if isinstance(text, str)},
-            secrets=_texts(row.get("secrets")),
-            code=_text(row, "code"),
-        )
-        for row in (rows if isinstance(rows, list) else ())
-        if isinstance(row, dict) and isinstance(row.get("module"), str)
-    )
-
-
-def _params(table: object) -> dict[str, RecordedParam]:
-    return {
-        name: RecordedParam(texts=_texts(one.get("texts")), origin=_text(one, "origin"))
-        for name, one in _pairs(table)
-        if isinstance(one, dict)
-    }
-
-
-def _documents(lines: Iterable[bytes]) -> Iterable[dict[str, Any]]:
-    return (document for document in map(_document, lines) if document is not None)
-
-
-def _document(line: bytes) -> dict[str, Any] | None:
-    """One that has all that is needed of its kind, else None. A line without its end was torn off."""
+def _read_event(line: bytes) -> _AnyEvent | None:
+    """None for a line of another shape, and for one without its end, which was torn off."""
     if not line.endswith(b"\n"):
         return None
     try:
-        found = json.loads(line)
+        event: _AnyEvent = decode_json(line, _AnyEvent)  # type: ignore[arg-type]
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if isinstance(event, _RunStarted) and len(event.tools) != len(event.modules):
         return None
-    match found.get("event"):
-        case "run_started":
-            lists = [found.get(name) for name in ("targets", "tools", "modules")]
-            is_good = isinstance(found.get("run"), str) and all(map(_is_texts, lists))
-            is_good = is_good and len(found["tools"]) == len(found["modules"])
-        case "tool_started" | "tool_ordered":
-            is_good = isinstance(found.get("module"), str)
-        case "tool_finished":
-            words = [found.get(name) for name in ("name", "module", "status")]
-            is_good = _is_texts(words) and _is_seconds(found.get("duration"))
-        case "run_finished":
-            counts = found.get("counts")
-            is_good = isinstance(found.get("status"), str) and _is_int(found.get("exit_code"))
-            is_good = is_good and _is_seconds(found.get("duration"))
-            is_good = is_good and isinstance(counts, dict) and all(map(_is_int, counts.values()))
-        case _:
-            is_good = False
-    return found if is_good else None
+    return event
 
 
-def _pairs(table: object) -> Iterable[tuple[str, object]]:
-    return table.items() if isinstance(table, dict) else ()
-
-
-def _text(table: dict[str, Any], name: str) -> str:
-    found = table.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _texts(found: object) -> tuple[str, ...]:
-    return tuple(found) if _is_texts(found) and isinstance(found, list) else ()
-
-
-def _is_texts(found: object) -> bool:
-    return isinstance(found, list) and all(isinstance(one, str) for one in found)
-
-
-def _is_int(found: object) -> TypeGuard[int]:
-    return isinstance(found, int) and not isinstance(found, bool)
-
-
-def _is_seconds(found: object) -> bool:
-    return isinstance(found, (int, float)) and not isinstance(found, bool) and 0 <= found < 1e12
+def _param_changes(old: RecordedStep, new: RecordedStep) -> tuple[ParamChange, ...]:
+    was, is_now = old.arguments, new.arguments
+    pairs = (
+        (
+            name,
+            was[name].shown if name in was else None,
+            is_now[name].shown if name in is_now else None,
+        )
+        for name in dict.fromkeys((*was, *is_now))
+    )
+    return tuple(ParamChange(name=name, old=a, new=b) for name, a, b in pairs if a != b)

@@ -191,6 +191,8 @@ class WatchLoop:
         if self._schedule.is_over or not self._schedule.must_run:
             self._lock.release()
             return
+        for problem in self._lock.new_warnings():
+            self._outbox.add_note(problem)
         try:
             yield from self._run_pending()
         finally:
@@ -372,7 +374,7 @@ class WatchLoop:
 def _locked_problem(holder: LockHolder) -> Problem:
     return Problem(
         code="locked",
-        message=f"{holder.sentence}: waiting until it ends",
+        message=f"{holder.sentence}; waiting for it to end",
         severity="warning",
     )
 

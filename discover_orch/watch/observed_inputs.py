@@ -10,11 +10,10 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from discover_orch.model.dataflow import Dataflow, merge
-from discover_orch.model.observation import SIDE_FILES, Observation
+from discover_orch.model.observation import SIDE_FILES, FileStat, Observation
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.affected import ToolInputs, find_inputs, meets_input
-from discover_orch.staleness.file_hashes import FileHashes, mark_of
-from discover_orch.staleness.last_result import FileStat
+from discover_orch.staleness.file_hashes import FileHashes, read_file_stat
 
 _UNKNOWN = Dataflow()
 #: More folders than this below a common one are subscribed to through that one.
@@ -161,7 +160,7 @@ class ObservedInputs:
         return met
 
     def _mark(self, path: str) -> FileStat | None:
-        return mark_of(os.path.join(self._root, path))
+        return read_file_stat(os.path.join(self._root, path))
 
     def _changed(self, path: str) -> int:
         try:

@@ -11,6 +11,8 @@ import contextlib
 import os
 import sys
 
+from discover_orch.model.observation import file_stat
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -309,5 +311,5 @@ def sign(path: str) -> Signature:
         except OSError:
             signature.append(None)
         else:
-            signature.append((found.st_size, found.st_mtime_ns, found.st_ino))
+            signature.append(file_stat(found))
     return tuple(signature)

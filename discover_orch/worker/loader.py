@@ -27,7 +27,7 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
-from discover_orch.model.digest import blake2b
+from discover_orch.model.digest import content_hash
 from discover_orch.worker.protocol import Preload, Preloaded
 
 HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked
@@ -44,11 +44,6 @@ STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 COARSEST_CLOCK = 2.1  # seconds: time stamps of FAT
 Loaded = tuple[str, str, str]
-
-
-def content_hash(source: bytes) -> str:
-    """The hash by which a project module is remembered: 16 bytes of BLAKE2b, as hex."""
-    return blake2b(source, digest_size=16).hexdigest()
 
 
 class ImportProblem(Exception):

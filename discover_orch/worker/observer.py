@@ -14,7 +14,13 @@ import time
 
 from msgspec.structs import replace
 
-from discover_orch.model.observation import SIDE_FILES, Observation, is_noise, listing_hash
+from discover_orch.model.observation import (
+    SIDE_FILES,
+    Observation,
+    file_stat,
+    is_noise,
+    listing_hash,
+)
 from discover_orch.worker.audit_hook import AuditHook, find_above, sign
 
 TYPE_CHECKING = False
@@ -216,7 +222,7 @@ class Observer:
                     continue
                 if found.st_ino in inodes and self.show(os.path.realpath(path)) in written:
                     continue  # a link to what it wrote itself
-                read[shown] = (shown, found.st_size, found.st_mtime_ns, found.st_ino)
+                read[shown] = (shown, *file_stat(found))
         return read, missed
 
     def _compare_databases(

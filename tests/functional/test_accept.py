@@ -96,7 +96,7 @@ def test_it_is_refused_while_a_run_is_going_on(project: Project, orch: Orch) -> 
         run.wait_for("running")
         answer = orch("accept", "a")
         assert answer.code == 2
-        assert "another run of this project is going on" in answer.err
+        assert "another run is in progress" in answer.err
         (root / "go").touch()
         assert run.wait() == 0
 

@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from discover_orch.state.store import read_sealed, write_sealed
+from discover_orch.staleness.memory import Memory
 from tests.conftest import Orch, Project
 from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, reasons
 
@@ -215,12 +216,13 @@ def test_the_version_of_an_installed_library_counts(
 def test_the_minor_version_of_python_counts(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): pass\n"})
     assert orch("run").code == 0
-    path = str(root / ".orch" / "tools" / "src.a")
-    document = read_sealed(path, "tool")
-    assert document is not None
-    now, document["success"]["python"] = document["success"]["python"], "3.7"
-    assert write_sealed(path, "tool", document)
-    assert reasons(orch) == {"a": [f"Python was 3.7, is {now}"]}
+    memory = Memory(str(root))
+    result = memory.results(["src.a"])["src.a"]
+    assert result.success is not None
+    now = result.success.fingerprint
+    success = replace(result.success, fingerprint=replace(now, python="3.7"))
+    memory.write(replace(result, success=success))
+    assert reasons(orch) == {"a": [f"Python was 3.7, is {now.python}"]}
 
 
 def test_orchconf_counts_for_those_who_take_something_from_it(project: Project, orch: Orch) -> None:

@@ -31,8 +31,8 @@ def test_a_second_run_is_refused_and_says_who_holds_the_project(
         first.wait_for("holding")
         answer = orch("run")
         assert answer.code == 2
-        assert f"another run of this project is going on (process {first.pid}, since " in answer.err
-        assert "use --wait to wait for its end" in answer.err
+        assert f"another run is in progress (pid {first.pid}, since " in answer.err
+        assert "wait for it with --wait" in answer.err
         assert answer.out == ""
         document = orch("run", "--json").events[-1]
         assert (document["event"], document["exit_code"]) == ("run_finished", 2)
@@ -149,7 +149,7 @@ def test_a_watch_waits_for_a_run_and_says_so(project: Project) -> None:
         first.wait_for("holding")
         (root / "src/b.py").write_text(tool_text(1))
         notice = watch.wait_for("notice")
-        assert f"(process {first.pid}, since " in notice["message"]
+        assert f"(pid {first.pid}, since " in notice["message"]
         assert json.dumps(notice).count("waiting for it to end") == 1
         (root / "go").touch()
         assert first.wait() == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.state.store import read_sealed
+from discover_orch.staleness.memory import Memory
 from tests.conftest import Orch, Project
 from tests.support.permissions import bound_by_permissions
 from tests.support.project_builder import Answer, clean_environment, run_orch, write_files
@@ -183,25 +183,23 @@ def test_a_result_cut_at_any_length_is_an_older_result_or_none(pipeline: Path, o
     path = pipeline / ".orch" / "tools" / "src.load"
     assert orch("run", "load", "--since", "y").code == 0
     data = path.read_bytes()
-    lines = data.splitlines(keepends=True)
-    assert len(lines) == 2, "the second result stands behind the first"
-    first = read_sealed(str(path), "tool")
+    first = data.index(b"\n") + 1
+    assert data.count(b"\n") == 3, "the second result stands behind the first"
+    memory = Memory(str(pipeline))
     for length in range(len(data)):
         path.write_bytes(data[:length])
-        found = read_sealed(str(path), "tool")
-        if length < len(lines[0]):
-            assert found is None, length
+        found = memory.results(["src.load"])
+        if length < first:
+            assert found == {}, length
         else:
-            assert found is not None
-            assert found["last"][0] == "1", length
-    for length in (len(lines[0]) - 1, len(lines[0]) + 1, len(data) - 1):
+            assert found["src.load"].last.run == "1", length
+    for length in (first - 1, first + 1, len(data) - 1):
         path.write_bytes(data[:length])
         answer = orch("run", "load", "--since", "z")
         assert (answer.code, answer.err) == (0, ""), answer.text
-        now = read_sealed(str(path), "tool")
-        assert now is not None
-        assert now["success"]["params"] == {"since": ["z"]}
-        assert first is not None
+        success = memory.results(["src.load"])["src.load"].success
+        assert success is not None
+        assert success.fingerprint.params == {"since": ("z",)}
 
 
 def test_a_torn_last_line_of_the_journal_is_no_line(pipeline: Path, orch: Orch) -> None:

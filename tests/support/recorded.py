@@ -23,8 +23,7 @@ from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.fingerprint import Freshness
-from discover_orch.staleness.last_result import Success, ToolResult
-from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.memory import Memory, Success, ToolResult
 
 NOTHING: Mapping[str, Any] = {}
 #: Long before any file of a test: what is older than that did not change while the tool ran.

@@ -151,7 +151,7 @@ class IndexOf(Index):
     """An index whose part `facts` is this text."""
 
     def __init__(self, facts: str) -> None:
-        super().__init__("", {"pythonpath": ["."]}, 0)
+        super().__init__("", {"pythonpath": ["."]}, {}, 0)
         self._facts = facts
 
     def part(self, name: str) -> str | None:

@@ -16,21 +16,20 @@ from discover_orch.execution import success_fingerprint
 from discover_orch.execution.events import RunStarted, ToolFinished, ToolStarted
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, SuccessBuilder
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import FileStat, Observation
 from discover_orch.planning import project_view
 from discover_orch.planning.arguments import GivenParams
 from discover_orch.staleness import installed_packages
 from discover_orch.staleness.current import CurrentState
-from discover_orch.staleness.file_hashes import FileHashes, hash_file, mark_of
+from discover_orch.staleness.file_hashes import FileHashes, hash_file, read_file_stat
 from discover_orch.staleness.fingerprint import UNSURE, DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import (
-    FileStat,
+from discover_orch.staleness.memory import (
     LastOutcome,
+    Memory,
     Success,
     ToolResult,
     UncertainWrites,
 )
-from discover_orch.staleness.memory import Memory
 from tests.conftest import Project
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -67,9 +66,9 @@ def test_files_that_it_read_have_their_hash_and_their_mark(root: Path) -> None:
     write(root, "in.csv")
     record(root, {"a": seen(root, read=("in.csv",))})
     found = success(root)
-    content, mark = FileHashes(str(root)).file("in.csv")
+    content, stat = FileHashes(str(root)).file("in.csv")
     assert found.fingerprint.files == {"in.csv": content}
-    assert found.marks == {"in.csv": mark}
+    assert found.file_stats == {"in.csv": stat}
     assert found.flow.reads == ("in.csv",)
     assert "a" not in stale(root)
 
@@ -96,7 +95,7 @@ def test_a_file_that_changed_while_the_tool_ran_is_unsure(
 ) -> None:
     record(root, {"a": seen(root, read=("in.csv",), began=began)})
     assert (success(root).fingerprint.files["in.csv"] != UNSURE) == is_sure
-    assert success(root).marks.keys() <= {"in.csv"}
+    assert success(root).file_stats.keys() <= {"in.csv"}
     if not is_sure:
         assert stale(root)["a"] == ("in.csv changed while it ran",)
 
@@ -156,9 +155,9 @@ def test_a_file_that_changes_while_it_is_hashed_is_stale(
 ) -> None:
     sight = seen(root, read=("in.csv",))
 
-    def hash_slowly(full: str, mark: FileStat) -> tuple[str, FileStat | None]:
+    def hash_slowly(full: str, stat: FileStat) -> tuple[str, FileStat | None]:
         write(root, "in.csv", "changed at this very moment")
-        return hash_file(full, mark)
+        return hash_file(full, stat)
 
     monkeypatch.setattr(success_fingerprint, "hash_file", hash_slowly)
     record(root, {"a": sight})
@@ -171,9 +170,9 @@ def test_a_file_is_hashed_once_for_all_tools_that_read_it(
     write(root, "in.csv")
     hashed: list[str] = []
 
-    def hash_and_count(full: str, mark: FileStat) -> tuple[str, FileStat | None]:
+    def hash_and_count(full: str, stat: FileStat) -> tuple[str, FileStat | None]:
         hashed.append(os.path.relpath(full, root))
-        return hash_file(full, mark)
+        return hash_file(full, stat)
 
     monkeypatch.setattr(success_fingerprint, "hash_file", hash_and_count)
     sight = seen(root, read=("in.csv",))
@@ -190,9 +189,9 @@ def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
     record(root, {"a": seen(root, read=("in.csv",))})
     hashed: list[str] = []
 
-    def hash_and_count(full: str, mark: FileStat) -> tuple[str, FileStat | None]:
+    def hash_and_count(full: str, stat: FileStat) -> tuple[str, FileStat | None]:
         hashed.append(os.path.relpath(full, root))
-        return hash_file(full, mark)
+        return hash_file(full, stat)
 
     monkeypatch.setattr(success_fingerprint, "hash_file", hash_and_count)
     record(root, {"a": seen(root, read=("in.csv",))})
@@ -253,7 +252,7 @@ def test_a_file_that_it_missed_makes_it_stale_when_it_comes(root: Path) -> None:
 def test_marks_are_of_the_file_as_the_tool_left_it(root: Path) -> None:
     write(root, "in.csv")
     record(root, {"a": seen(root, read=("in.csv",))})
-    assert success(root).marks["in.csv"] == mark_of(str(root / "in.csv"))
+    assert success(root).file_stats["in.csv"] == read_file_stat(str(root / "in.csv"))
 
 
 # Declared inputs and outputs.
@@ -449,7 +448,7 @@ def test_a_success_is_told_with_its_time_its_parameters_and_its_python(project: 
 
 def test_a_tool_of_which_nothing_was_seen_rests_on_its_code_alone(root: Path) -> None:
     found = Run(root).passes("a", None)
-    assert (found.fingerprint.files, found.fingerprint.folders, found.marks) == ({}, {}, {})
+    assert (found.fingerprint.files, found.fingerprint.folders, found.file_stats) == ({}, {}, {})
     assert (found.fingerprint.missed, found.fingerprint.written) == ((), ())
     assert found.fingerprint.database is None
     assert not found.flow.is_unclear
@@ -501,7 +500,7 @@ def test_a_file_that_may_change_again_unseen_has_a_hash_and_no_mark(root: Path) 
     run = Run(root)
     first = run.passes("a", seen(root, read=("in.csv",)))
     assert first.fingerprint.files == {"in.csv": FileHashes(str(root)).file("in.csv")[0]}
-    assert first.marks == {}
+    assert first.file_stats == {}
     (root / "in.csv").write_text("y")  # within the tick: its mark is the same
     os.utime(root / "in.csv", ns=LATER)
     second = run.passes("b", seen(root, read=("in.csv",)))
@@ -517,7 +516,7 @@ def test_a_remembered_hash_holds_for_the_tool_and_the_mark_that_it_was_kept_with
     known = Success(
         run=1,
         fingerprint=Fingerprint(files={"in.csv": "as remembered"}),
-        marks=honest.marks,
+        file_stats=honest.file_stats,
     )
     assert Run(root, {"a": known}).passes("a", sight).fingerprint.files == {
         "in.csv": "as remembered"
@@ -564,12 +563,12 @@ def test_a_hash_is_that_of_the_text_that_was_read_or_says_that_nobody_knows(
             sight, was = reads[-1]
             found = run.passes(names[number % 2], sight)
             content = found.fingerprint.files["in.csv"]
-            mark = mark_of(str(root / "in.csv"))
-            assert mark is not None
-            hash_of.setdefault(text, hash_file(str(root / "in.csv"), mark)[0])
-            is_as_read = sight.read[0][1:] == mark
+            stat = read_file_stat(str(root / "in.csv"))
+            assert stat is not None
+            hash_of.setdefault(text, hash_file(str(root / "in.csv"), stat)[0])
+            is_as_read = sight.read[0][1:] == stat
             assert content == (hash_of[was] if is_as_read else CHANGED_SINCE)
-            assert (content in UNKNOWN) == ("in.csv" not in found.marks)
+            assert (content in UNKNOWN) == ("in.csv" not in found.file_stats)
 
 
 def test_a_module_that_no_import_names_and_of_which_another_text_was_loaded_is_unsure(
@@ -641,7 +640,7 @@ def test_what_a_shared_module_read_counts_for_all_that_import_it(shared: Path) -
     first = load(run, early)
     found = run.passes("b", Observation(tables_read=("own",)))
     assert found.fingerprint.files == first.fingerprint.files != {}
-    assert found.marks == first.marks != {}
+    assert found.file_stats == first.file_stats != {}
     assert found.fingerprint.folders == first.fingerprint.folders != {}
     assert found.fingerprint.missed == found.flow.missed == ("absent.csv",)
     assert (found.flow.reads, found.flow.tables_read) == (("in.csv",), ("own", "t"))
@@ -708,7 +707,7 @@ def test_a_file_that_changed_after_a_shared_module_had_read_it_is_known_to_nobod
     write(shared, "in.csv", "changed since")
     found = run.passes("b", seen(shared, read=("in.csv",)))  # which reads the new text itself
     assert found.fingerprint.files == {"in.csv": CHANGED_SINCE}
-    assert found.marks == {}
+    assert found.file_stats == {}
 
 
 def test_a_file_of_which_a_tool_is_unsure_itself_is_not_made_sure_by_an_early_read(

@@ -10,12 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow, edges, meet, merge, shared, without_updates
+from discover_orch.model.dataflow import Dataflow, edges, merge, shared, without_updates
 
 paths = st.lists(st.sampled_from(["a", "b", "a.csv", "ab"]), min_size=1, max_size=3).map("/".join)
 patterns = st.lists(
     st.sampled_from(["a", "b", "*", "a*", "*.csv", "?", "[ab]", "a.csv"]), min_size=1, max_size=3
 ).map("/".join)
+
+
+def meet(one: str, other: str) -> bool:
+    """Whether some file can match both patterns: then a tool that reads the one depends on one that writes the other."""
+    reader, writer = Dataflow(reads=(one,)), Dataflow(writes=(other,))
+    return edges({"writer": writer, "reader": reader}) == {"reader": ("writer",)}
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from discover_orch.render.history import (
     runs_text,
 )
 from discover_orch.render.style import Style
-from discover_orch.state.run_diff import compare_runs
 from discover_orch.state.run_record import (
     RecordedParam,
     RecordedStep,
     RunRecord,
     ToolRecord,
+    compare_runs,
 )
 
 PLAIN = Style(unicode=False)

@@ -9,7 +9,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.render.status import Row, status_document, status_text, tool_text
 from discover_orch.render.style import Style
 from discover_orch.staleness.fingerprint import Fingerprint, Freshness
-from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
+from discover_orch.staleness.memory import LastOutcome, Success, ToolResult
 from tests.support.values import make_tool
 
 

@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,10 +20,10 @@ from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import signature_of
+from discover_orch.model.digest import content_hash
 from discover_orch.staleness import code_hashes
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.worker.loader import content_hash
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -164,8 +165,10 @@ def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
     for number in range(5):  # of one size, within one tick of the clock perhaps
         (tmp_path / "lib/b.py").write_text(f"x = {number}\n")
         assert look(project, "src.a") == said_anew(project, ["src.a"])
-        document = json.loads((tmp_path / ".orch/code").read_text().partition(" ")[2])["document"]
-        kept = dict(zip(document["names"], document["signatures"], strict=False))
+        document = document_in((tmp_path / ".orch/code").read_bytes())
+        kept = {
+            path: file[0] for path, file in zip(document["names"], document["files"], strict=False)
+        }
         assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
 
 
@@ -325,22 +328,18 @@ def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
     assert look(project, "a") == said_anew(project, ["a"])
 
 
+def document_in(raw: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(raw.partition(b" 2 ")[2])
+    return document
+
+
 def damaged(raw: bytes) -> list[bytes]:
     def sealed(document: object) -> bytes:
-        text = json.dumps({"kind": "code", "scheme": 1, "document": document}).encode() + b"\n"
-        return b"%08x %s" % (zlib.crc32(text), text)
+        line = b"code 2 " + json.dumps(document).encode() + b"\n"
+        return b"%08x %s" % (zlib.crc32(line), line)
 
-    document = json.loads(raw.partition(b" ")[2])["document"]
-    others: list[object] = [None, [], {}, [1], ["x"], {"src.a": []}]
-    rows: list[list[object]] = [
-        [],
-        [[99], [], [], [], False],
-        [[0], [], [], []],
-        [None] * 5,
-        [["0"], [], [], [], 1],
-    ]
-    folders = len(document["names"]) - 1
-    others += [{"src.a": row} for row in (*rows, [[folders], [], [], [], False])]
+    document = document_in(raw)
+    others: list[object] = [None, {}, [1], {"src.a": [[0], [], [], []]}]
     changed = [{**document, name: other} for name in document for other in others]
     return [b"", raw[:40], raw[:-1], b"\0" * 100, *map(sealed, [{}, *changed])]
 

@@ -12,8 +12,7 @@ import pytest
 from discover_orch.staleness.current import CurrentState, takes_connection, takes_orchconf
 from discover_orch.staleness.file_hashes import FileHashes, read_database
 from discover_orch.staleness.fingerprint import GONE, DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
-from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.memory import KnownDatabase, LastOutcome, Memory, Success, ToolResult
 from tests.conftest import Project
 from tests.support.recorded import database, view_of
 from tests.support.values import make_argument, make_conf, make_facts, make_project, make_registry
@@ -41,8 +40,8 @@ def fingerprint(
 ) -> Fingerprint:
     present = look(root, *([remembered(success)] if success else []))
     tool = present.registry.tools["src.a"]
-    found, marks = present.fingerprint(tool, present.read_code(["src.a"]), params, success)
-    assert marks.keys() <= found.files.keys()
+    found, file_stats = present.fingerprint(tool, present.read_code(["src.a"]), params, success)
+    assert file_stats.keys() <= found.files.keys()
     return found
 
 
@@ -111,7 +110,7 @@ def test_a_tool_takes_the_connection_itself_or_through_a_resource() -> None:
 
 def know(root: Path, name: str = "sqlite:///data.db", **how: Any) -> None:
     Memory(str(root)).write_databases(
-        {name: KnownDatabase(**{"path": "", "epoch": 4, "mark": None, **how})}
+        {name: KnownDatabase(**{"path": "", "epoch": 4, "stat": None, **how})}
     )
 
 
@@ -127,7 +126,7 @@ def test_a_database_that_nobody_knows_has_no_number(root: Path) -> None:
 def test_a_database_has_its_number_until_it_is_another_one(root: Path) -> None:
     path = root / "data.db"
     path.write_bytes(database(5))
-    know(root, path="data.db", mark=read_database(str(root), "data.db"))
+    know(root, path="data.db", stat=read_database(str(root), "data.db"))
     assert epoch(root) == 4
     path.unlink()
     assert epoch(root) == 0
@@ -198,10 +197,10 @@ def test_a_file_with_the_mark_that_is_known_is_not_read(root: Path) -> None:
     path = root / "in.csv"
     path.write_text("x")
     os.utime(path, ns=(1, 1))
-    _, mark = FileHashes(str(root)).file("in.csv")
-    assert mark is not None
+    _, stat = FileHashes(str(root)).file("in.csv")
+    assert stat is not None
     then = Fingerprint(files={"in.csv": "as it was"})
-    known = Success(run=1, fingerprint=then, marks={"in.csv": mark})
+    known = Success(run=1, fingerprint=then, file_stats={"in.csv": stat})
     assert fingerprint(root, known).files == {"in.csv": "as it was"}
     assert fingerprint(root, Success(run=1, fingerprint=then)).files["in.csv"] != "as it was"
 

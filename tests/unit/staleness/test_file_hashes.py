@@ -17,8 +17,8 @@ from discover_orch.staleness.file_hashes import (
     DatabaseStat,
     FileHashes,
     find_data,
-    mark_of,
     read_database,
+    read_file_stat,
 )
 from discover_orch.staleness.fingerprint import GONE
 from tests.support.permissions import run_bound
@@ -41,21 +41,21 @@ def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
     write(tmp_path, "a", "b", text="one")
     write(tmp_path, "c", text="two")
     look = FileHashes(str(tmp_path))
-    (a, mark), (b, _), (c, _) = (look.file(name) for name in "abc")
+    (a, stat), (b, _), (c, _) = (look.file(name) for name in "abc")
     assert a == b != c
-    assert mark == mark_of(str(tmp_path / "a"))
+    assert stat == read_file_stat(str(tmp_path / "a"))
 
 
 def test_a_file_with_the_mark_that_it_had_is_not_read(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    mark = mark_of(str(tmp_path / "a"))
-    assert FileHashes(str(tmp_path)).file("a", "known", mark) == ("known", mark)
+    stat = read_file_stat(str(tmp_path / "a"))
+    assert FileHashes(str(tmp_path)).file("a", "known", stat) == ("known", stat)
 
 
 @pytest.mark.parametrize("how", ["content", "time", "replaced"])
 def test_a_file_with_another_mark_is_read(tmp_path: Path, how: str) -> None:
     write(tmp_path, "a")
-    content, mark = FileHashes(str(tmp_path)).file("a")
+    content, stat = FileHashes(str(tmp_path)).file("a")
     if how == "replaced":
         write(tmp_path, "b")
         os.replace(tmp_path / "b", tmp_path / "a")
@@ -63,7 +63,7 @@ def test_a_file_with_another_mark_is_read(tmp_path: Path, how: str) -> None:
         os.utime(tmp_path / "a", ns=(1, 1))
     else:
         (tmp_path / "a").write_text("y")
-    now, _ = FileHashes(str(tmp_path)).file("a", content, mark)
+    now, _ = FileHashes(str(tmp_path)).file("a", content, stat)
     assert (now == content) == (how != "content")
 
 
@@ -79,9 +79,9 @@ def test_a_file_that_may_change_again_unseen_has_no_mark(tmp_path: Path) -> None
     (tmp_path / "a").write_text("x")
     future = (1 << 62,) * 2
     os.utime(tmp_path / "a", ns=future)
-    content, mark = FileHashes(str(tmp_path)).file("a")
+    content, stat = FileHashes(str(tmp_path)).file("a")
     assert content
-    assert mark is None
+    assert stat is None
 
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "pipe", "nowhere", "below a file"])
@@ -113,11 +113,11 @@ def test_a_large_file_counts_as_changed_when_its_mark_has(
 ) -> None:
     monkeypatch.setattr(file_hashes, "LARGEST", 3)
     write(tmp_path, "a", text="four")
-    content, mark = FileHashes(str(tmp_path)).file("a")
-    assert (content.split()[0], mark) == ("large", mark_of(str(tmp_path / "a")))
-    assert FileHashes(str(tmp_path)).file("a", content, mark) == (content, mark)
+    content, stat = FileHashes(str(tmp_path)).file("a")
+    assert (content.split()[0], stat) == ("large", read_file_stat(str(tmp_path / "a")))
+    assert FileHashes(str(tmp_path)).file("a", content, stat) == (content, stat)
     os.utime(tmp_path / "a", ns=(1, 1))
-    assert FileHashes(str(tmp_path)).file("a", content, mark)[0] not in (content, GONE)
+    assert FileHashes(str(tmp_path)).file("a", content, stat)[0] not in (content, GONE)
 
 
 # Folders and names.
@@ -257,9 +257,9 @@ def database(path: Path, *values: int) -> Path:
 
 
 def look_at(root: Path, name: str = "data.db") -> DatabaseStat:
-    mark = read_database(str(root), name)
-    assert mark is not None
-    return mark
+    stat = read_database(str(root), name)
+    assert stat is not None
+    return stat
 
 
 def test_a_database_that_only_grew_older_is_the_same(tmp_path: Path) -> None:
@@ -312,6 +312,6 @@ def test_what_is_no_file_is_no_database(tmp_path: Path, what: str) -> None:
 def test_any_bytes_make_a_mark(tmp_path: Path) -> None:
     for data in (b"", b"SQLite format 3\0", b"x" * 200):
         (tmp_path / "data.db").write_bytes(data)
-        mark = look_at(tmp_path)
-        assert mark.is_same(mark)
-        assert mark.counter == 0
+        stat = look_at(tmp_path)
+        assert stat.is_same(stat)
+        assert stat.counter == 0

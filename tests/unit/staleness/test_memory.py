@@ -1,7 +1,8 @@
-"""The door to what is remembered of tools: what is written is read, and damage costs the memory alone."""
+"""What is remembered of tools: what is written is read, and damage costs the memory alone."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +14,17 @@ from hypothesis import strategies as st
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.file_hashes import DatabaseStat
-from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
-from discover_orch.staleness.last_result import LastOutcome, Success, ToolResult
-from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.fingerprint import SCHEME, DatabaseIdentity, Fingerprint
+from discover_orch.staleness.memory import (
+    KnownDatabase,
+    LastOutcome,
+    Memory,
+    Success,
+    ToolResult,
+    UncertainWrites,
+)
 from discover_orch.state.flows import read_flows
-from discover_orch.state.store import append_sealed, flows_stamp, read_sealed, write_sealed
+from discover_orch.state.store import flows_stamp, write_sealed
 from tests.support.permissions import run_bound
 
 
@@ -31,7 +38,7 @@ WHOLE = make(
         fingerprint=Fingerprint(
             files={"in.csv": "1"}, database=DatabaseIdentity(name="sqlite:///data.db", epoch=1)
         ),
-        marks={"in.csv": (1, 2, 3)},
+        file_stats={"in.csv": (1, 2, 3)},
         flow=Dataflow(reads=("in.csv",), tables_written=("raw",)),
     )
 )
@@ -86,74 +93,144 @@ def test_times_that_a_tool_took_are_of_its_successes_not_of_what_was_accepted(
     assert memory.durations("abc") == {"a": 2.5}
 
 
-@pytest.mark.parametrize("kind", ["append", "replace"])
-def test_a_file_that_was_cut_anywhere_has_the_last_document_or_the_one_before(
-    tmp_path: Path, kind: str
+TEXTS = st.text(st.characters(), max_size=8)  # also names that are not UTF-8
+LISTS = st.lists(TEXTS, max_size=3).map(tuple)
+TABLES = st.dictionaries(TEXTS, TEXTS, max_size=3)
+SECONDS = st.floats(0, 1e6)
+NUMBERS = st.integers(0, 1 << 62)
+FLOWS = st.builds(
+    Dataflow,
+    reads=LISTS,
+    writes=LISTS,
+    tables_read=LISTS,
+    tables_written=LISTS,
+    folders=LISTS,
+    missed=LISTS,
+    is_unclear=st.booleans(),
+)
+FINGERPRINTS = st.builds(
+    Fingerprint,
+    code=TABLES,
+    python=TEXTS,
+    distributions=TABLES,
+    params=st.dictionaries(TEXTS, LISTS, max_size=3),
+    files=TABLES,
+    folders=TABLES,
+    patterns=TABLES,
+    missed=LISTS,
+    written=LISTS,
+    database=st.none() | st.builds(DatabaseIdentity, name=TEXTS, epoch=NUMBERS),
+    scheme=st.integers(1, 9),
+)
+
+
+@st.composite
+def successes(draw: st.DrawFn) -> Success:
+    one = draw(FINGERPRINTS)
+    file_stats = draw(
+        st.dictionaries(st.sampled_from([*one.files]), st.tuples(NUMBERS, NUMBERS, NUMBERS))
+        if one.files
+        else st.just({})
+    )
+    return Success(
+        run=draw(NUMBERS),
+        at=draw(TEXTS),
+        duration=draw(SECONDS),
+        accepted=draw(st.none() | NUMBERS),
+        fingerprint=one,
+        file_stats=file_stats,
+        modules=draw(LISTS),
+        flow=draw(FLOWS),
+    )
+
+
+RESULTS = st.builds(
+    ToolResult,
+    module=st.just("src.a"),
+    last=st.builds(LastOutcome, run=TEXTS, status=TEXTS, at=TEXTS, duration=SECONDS),
+    success=st.none() | successes(),
+    uncertain=st.none()
+    | st.builds(
+        UncertainWrites,
+        moment=st.tuples(NUMBERS, NUMBERS),
+        tables=LISTS,
+        is_unclear=st.booleans(),
+        database=st.none() | st.builds(DatabaseIdentity, name=TEXTS, epoch=NUMBERS),
+    ),
+)
+
+
+@given(RESULTS)
+def test_a_result_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, result: ToolResult
 ) -> None:
-    write = append_sealed if kind == "append" else write_sealed
-    path = str(tmp_path / ".orch" / "x")
-    documents = [{"number": one, "text": "é\n" * one} for one in range(4)]
-    for document in documents:
-        assert write(path, "tool", document)
-    whole = Path(path).read_bytes()
-    lines = whole.splitlines(keepends=True)
-    assert len(lines) == (4 if kind == "append" else 1)
-    ends = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
-    kept: list[dict[str, Any] | None] = [None, *documents[-len(lines) :]]
-    for length in range(len(whole) + 1):
-        Path(path).write_bytes(whole[:length])
-        assert (
-            read_sealed(path, "tool") == kept[max(n for n, end in enumerate(ends) if end <= length)]
-        )
+    memory = Memory(str(tmp_path_factory.getbasetemp()))
+    memory.write(result)
+    assert memory.results(["src.a"]) == {"src.a": result}
 
 
-def test_a_damaged_last_line_is_none_and_never_the_one_before(tmp_path: Path) -> None:
-    path = str(tmp_path / ".orch" / "x")
-    append_sealed(path, "tool", {"status": "failed"})
-    first = len(Path(path).read_bytes())
-    append_sealed(path, "tool", {"status": "passed"})
-    whole = Path(path).read_bytes()
-    for place in range(first, len(whole) - 1):
-        damaged = bytearray(whole)
-        damaged[place] ^= 1
-        if damaged[place] == ord("\n"):
-            continue  # that would be a torn one
-        Path(path).write_bytes(damaged)
-        assert read_sealed(path, "tool") is None
+def test_what_is_empty_takes_no_room(tmp_path: Path) -> None:
+    Memory(str(tmp_path)).write(make(success=Success(run=1)))
+    text = path_of(tmp_path).read_text().partition(" 2 ")[2]
+    assert json.loads(text) == {
+        "module": "src.a",
+        "last": {"run": "1", "status": "passed"},
+        "success": {"run": 1, "fingerprint": {"scheme": SCHEME}, "flow": {}},
+    }
 
 
-def test_behind_a_torn_line_the_next_document_is_good(tmp_path: Path) -> None:
-    path = str(tmp_path / ".orch" / "x")
-    append_sealed(path, "tool", {"number": 1})
-    whole = Path(path).read_bytes()
-    for torn in (b"x", whole[:-1], whole[:5]):
-        Path(path).write_bytes(whole + torn)
-        assert read_sealed(path, "tool") == {"number": 1}
-        assert append_sealed(path, "tool", {"number": 2})
-        assert read_sealed(path, "tool") == {"number": 2}
+LAST = {"run": "1", "status": "passed"}
 
 
-def test_a_file_that_is_appended_to_does_not_grow_for_ever(tmp_path: Path) -> None:
-    path = str(tmp_path / ".orch" / "x")
-    sizes = set()
-    for number in range(300):
-        assert append_sealed(path, "tool", {"number": number, "text": "x" * 500})
-        assert read_sealed(path, "tool") == {"number": number, "text": "x" * 500}
-        sizes.add(os.path.getsize(path))
-    assert max(sizes) < 1 << 16
-    assert append_sealed(
-        path, "tool", {"text": "x" * (1 << 17)}
-    )  # one that is longer than all that
-    assert read_sealed(path, "tool") == {"text": "x" * (1 << 17)}
-    assert append_sealed(path, "tool", {"number": 0})
-    assert read_sealed(path, "tool") == {"number": 0}
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"module": "src.a"},
+        {"module": "src.a", "last": ["1", "passed"]},
+        {"module": "src.a", "last": LAST, "success": []},
+        {"module": "src.a", "last": LAST, "success": {"run": "1"}},
+        {"module": "src.a", "last": LAST, "success": {"run": 1, "flow": {"reads": "in.csv"}}},
+        {"module": "src.a", "last": LAST, "uncertain": {"tables": ["raw"]}},
+    ],
+)
+def test_a_result_of_another_shape_is_none(tmp_path: Path, document: object) -> None:
+    write_sealed(str(path_of(tmp_path)), "tool 2", document)
+    assert Memory(str(tmp_path)).results(["src.a"]) == {}
+    write_sealed(str(path_of(tmp_path)), "tool 2", {"module": "src.a", "last": LAST})
+    assert Memory(str(tmp_path)).results(["src.a"]) == {"src.a": make()}
+
+
+def test_what_was_accepted_is_compared_with_writes_after_the_latest_run() -> None:
+    ran = Success(run=3)
+    assert (ran.is_accepted, ran.valid_until) == (False, (3, 0))
+    assert Success(run=3, number=2).valid_until == (3, 2) < Success(run=3, accepted=3).valid_until
+    accepted = Success(run=3, accepted=7)
+    assert (accepted.is_accepted, accepted.run, accepted.valid_until[0]) == (True, 3, 7)
+    assert Success(run=0, accepted=0).is_accepted
+
+
+@pytest.mark.parametrize(
+    ("status", "run", "was_accepted_after"),
+    [
+        ("accepted", "5", True),
+        ("accepted", "6", True),
+        ("accepted", "4", False),
+        ("accepted", "x", False),
+        ("passed", "5", False),
+    ],
+)
+def test_accepting_settles_a_run_without_an_end(
+    status: str, run: str, was_accepted_after: bool
+) -> None:
+    result = ToolResult(module="a", last=LastOutcome(run=run, status=status))
+    assert result.was_accepted_after("5") == was_accepted_after
 
 
 def damaged(good: bytes) -> Iterator[bytes]:
     yield b""
     yield b"\n"
     yield good[: len(good) // 2]
-    yield good.replace(b'"scheme":1', b'"scheme":2')
+    yield good.replace(b" 2 {", b" 3 {")
     yield b"00000000 {}\n"
     yield b"\xff" * 100
     yield b"[" * 5000 + b"\n"
@@ -162,7 +239,7 @@ def damaged(good: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("name", ["tools/src.a", "databases", "flow"])
 def test_a_damaged_file_costs_what_it_held(tmp_path: Path, name: str) -> None:
     memory = Memory(str(tmp_path))
-    known = {"x": KnownDatabase(path="", epoch=1, mark=None)}
+    known = {"x": KnownDatabase(path="", epoch=1, stat=None)}
 
     def fill() -> None:
         memory.write(WHOLE)
@@ -181,31 +258,6 @@ def test_a_damaged_file_costs_what_it_held(tmp_path: Path, name: str) -> None:
         assert memory.results(["src.a"]) == {"src.a": WHOLE}
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=6,
-)
-
-
-@given(VALUES)
-def test_documents_of_another_shape_are_none_or_values(
-    tmp_path_factory: pytest.TempPathFactory, part: Any
-) -> None:
-    root = str(tmp_path_factory.getbasetemp())
-    memory = Memory(root)
-    for document in ({"databases": part}, {"databases": {"x": part}}):
-        write_sealed(f"{root}/.orch/databases", "databases", document)
-        for name, one in memory.databases().items():
-            assert (type(name), type(one.path), type(one.epoch)) == (str, str, int)
-    for document in ({"flows": part}, {"flows": {"x": part}}, {"flows": {"x": {"reads": part}}}):
-        write_sealed(f"{root}/.orch/flow", "flow", document)
-        for flow in read_flows(root).values():
-            assert all(type(path) is str for path in flow.reads)
-    write_sealed(f"{root}/.orch/tools/src.a", "tool", {"module": "src.a", "last": part})
-    assert set(memory.results(["src.a"])) <= {"src.a"}
-
-
 @given(
     st.dictionaries(
         st.text(max_size=5),
@@ -213,7 +265,7 @@ def test_documents_of_another_shape_are_none_or_values(
             KnownDatabase,
             path=st.text(max_size=5),
             epoch=st.integers(0, 99),
-            mark=st.none()
+            stat=st.none()
             | st.builds(
                 DatabaseStat,
                 inode=st.integers(0, 1 << 63),

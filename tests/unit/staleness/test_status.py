@@ -259,7 +259,7 @@ def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence", "word"),
+    ("status", "sentence", "last_ending"),
     [
         ("failed", "failed (run 2)", "failed"),
         ("interrupted", "was interrupted (run 2)", ""),

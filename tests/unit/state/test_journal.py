@@ -246,7 +246,7 @@ def check_silent(journal: Journal) -> None:
         journal.log("src.fetch", "stdout", "text\n")
     assert journal.problem is not None
     assert (journal.problem.code, journal.problem.severity) == ("memory", "warning")
-    assert journal.problem.message.startswith("the history of this run cannot be kept: ")
+    assert journal.problem.message.startswith("cannot write the history of this run: ")
     journal.close()
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from discover_orch.state.run_diff import ParamChange, RunDiff, compare_runs
-from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.run_record import (
+    ParamChange,
+    RecordedParam,
+    RecordedStep,
+    RunDiff,
+    RunRecord,
+    ToolRecord,
+    compare_runs,
+)
 
 
 def run(number: str, *tools: ToolRecord, plan: tuple[RecordedStep, ...] = ()) -> RunRecord:

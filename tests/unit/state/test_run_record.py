@@ -148,9 +148,8 @@ def test_any_value_of_any_key_gives_a_record_or_none(data: st.DataObject) -> Non
     read_run(lines(*documents), False)
     read_writer(lines(*documents))
     plan = data.draw(st.lists(JUNK | st.dictionaries(st.sampled_from(PLAN_KEYS), JUNK)))
-    record = read(started("1", plan=[*plan, {"module": "src.fetch"}]))
-    assert record.plan[-1].module == "src.fetch"
-    assert isinstance(record.params, dict)
+    record = read_run(lines(started("1", plan=plan)), False)
+    assert record is None or isinstance(record.params, dict)
 
 
 PLAN_KEYS = ["module", "name", "stage", "params", "extra", "secrets", "code"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import zlib
@@ -10,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.state import store
 from discover_orch.state.store import (
     FOLDER,
+    FORMAT,
+    append_sealed,
     file_name,
     make_folder,
     open_index,
@@ -146,118 +147,8 @@ def test_any_bytes_are_no_index(root: Path, junk: bytes) -> None:
 def forge(root: Path, text: bytes, rest: bytes = b"") -> None:
     """An index whose header has any text and a checksum that fits."""
     write_index(str(root), "1.0", {}, {})
-    index_file(root).write_bytes(b"%08x %s\n%s" % (zlib.crc32(text), text, rest))
-
-
-def forge_place(root: Path, place: object) -> None:
-    """Of the part `tree`, behind a header that is good otherwise."""
-    write_index(str(root), "1.0", {}, {"tree": "abc"})
-    text = index_file(root).read_bytes().partition(b"\n")[0].partition(b" ")[2]
-    header = json.loads(text)
-    forge(root, json.dumps({**header, "parts": {"tree": place}}).encode(), b"abc")
-
-
-@pytest.mark.parametrize(
-    "text", [b"[]", b"{}", b"1", b"[" * 100_000, b'{"format": [1, "1.0"]}', b'{"parts": 3}']
-)
-def test_a_header_of_another_shape_is_none_or_has_no_parts(tmp_path: Path, text: bytes) -> None:
-    forge(tmp_path, text)
-    index = open_index(str(tmp_path), "1.0")
-    assert index is None or index.part("tree") is None
-
-
-def test_a_place_is_where_the_part_begins_how_long_it_is_and_its_checksum(tmp_path: Path) -> None:
-    forge_place(tmp_path, [0, 3, zlib.crc32(b"abc")])
-    index = open_index(str(tmp_path), "1.0")
-    assert index is not None
-    assert index.part("tree") == "abc"
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        None,
-        [],
-        [0, 3],
-        [0, 3, "x"],
-        [-1, 1, zlib.crc32(b"c")],
-        [0, -1, zlib.crc32(b"ab")],
-        [0, 10**30, 0],
-        [0.5, 1, 0],
-        [0, 4, zlib.crc32(b"abc")],
-    ],
-)
-def test_a_place_of_another_shape_has_no_text(tmp_path: Path, place: object) -> None:
-    forge_place(tmp_path, place)
-    index = open_index(str(tmp_path), "1.0")
-    assert index is not None
-    assert index.part("tree") is None
-
-
-DOCUMENT: dict[str, Any] = {"status": "passed", "reads": ["a\udcff", "é"], "at": 1.5, "none": None}
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
-
-
-def sealed_file(root: Path) -> str:
-    return str(root / FOLDER / "tools" / "src.parse")
-
-
-@given(document=st.dictionaries(st.text(), JSON))
-def test_a_sealed_document_is_read_as_it_was_written(root: Path, document: dict[str, Any]) -> None:
-    assert write_sealed(sealed_file(root), "result", document)
-    assert read_sealed(sealed_file(root), "result") == document
-
-
-def test_writing_a_sealed_file_makes_the_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
-    assert write_sealed(sealed_file(tmp_path), "result", {})
-    assert write_sealed(sealed_file(tmp_path), "result", DOCUMENT)
-    assert sorted(os.listdir(tmp_path / FOLDER)) == [".gitignore", "CACHEDIR.TAG", "tools"]
-    assert os.listdir(tmp_path / FOLDER / "tools") == ["src.parse"]
-
-
-def test_a_sealed_file_is_one_line_of_plain_text(tmp_path: Path) -> None:
-    write_sealed(sealed_file(tmp_path), "result", DOCUMENT)
-    data = Path(sealed_file(tmp_path)).read_bytes()
-    assert data.isascii()
-    assert data.index(b"\n") == len(data) - 1
-
-
-def test_a_sealed_file_that_was_cut_anywhere_is_none(tmp_path: Path) -> None:
-    path = sealed_file(tmp_path)
-    write_sealed(path, "result", DOCUMENT)
-    data = Path(path).read_bytes()
-    for length in range(len(data)):
-        Path(path).write_bytes(data[:length])
-        assert read_sealed(path, "result") is None, length
-    Path(path).write_bytes(data)
-    assert read_sealed(path, "result") == DOCUMENT
-
-
-@given(data=st.data())
-def test_a_changed_byte_of_a_sealed_file_never_gives_another_document(
-    root: Path, data: st.DataObject
-) -> None:
-    path = sealed_file(root)
-    write_sealed(path, "result", DOCUMENT)
-    good = Path(path).read_bytes()
-    place = data.draw(st.integers(0, len(good) - 1))
-    byte = data.draw(st.integers(0, 255))
-    Path(path).write_bytes(good[:place] + bytes([byte]) + good[place + 1 :])
-    assert read_sealed(path, "result") in (None, DOCUMENT)
-
-
-@given(junk=st.binary(max_size=100))
-def test_any_bytes_are_no_sealed_file(root: Path, junk: bytes) -> None:
-    path = sealed_file(root)
-    write_sealed(path, "result", {})
-    Path(path).write_bytes(junk)
-    assert read_sealed(path, "result") is None
-    Path(path).write_bytes(b"%08x %s\n" % (zlib.crc32(junk + b"\n"), junk))
-    assert read_sealed(path, "result") is None
+    line = b"index %d 1.0 %s\n" % (FORMAT, text)
+    index_file(root).write_bytes(b"%08x %s%s" % (zlib.crc32(line), line, rest))
 
 
 @pytest.mark.parametrize(
@@ -267,79 +158,180 @@ def test_any_bytes_are_no_sealed_file(root: Path, junk: bytes) -> None:
         b"{}",
         b"1",
         b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b"1" * 100_000,
-        b'{"kind":"result","scheme":1}',
-        b'{"kind":"result","scheme":1,"document":[]}',
-        b'{"kind":"result","scheme":2,"document":{}}',
-        b'{"kind":"result","scheme":"1","document":{}}',
-        b'{"kind":"code","scheme":1,"document":{}}',
-        b'{"kind":["result"],"scheme":1,"document":{}}',
+        b'{"values":{},"parts":3}',
+        b'{"values":{},"parts":{"tree":[0,3]}}',
+        b'{"values":{},"parts":{"tree":[0,3,"x"]}}',
+        b'{"values":{},"parts":{"tree":[0.5,1,0]}}',
     ],
 )
-def test_a_sealed_text_of_another_shape_is_none(tmp_path: Path, text: bytes) -> None:
+def test_a_header_of_another_shape_is_no_index(tmp_path: Path, text: bytes) -> None:
+    forge(tmp_path, text)
+    assert open_index(str(tmp_path), "1.0") is None
+
+
+@pytest.mark.parametrize("place", [(0, 4), (-1, 1), (0, -1), (0, 10**30), (10**30, 1)])
+def test_a_part_that_is_not_in_the_file_has_no_text(tmp_path: Path, place: tuple[int, int]) -> None:
+    start, length = place
+    text = f'{{"values":{{}},"parts":{{"tree":[{start},{length},{zlib.crc32(b"abc")}]}}}}'
+    forge(tmp_path, text.encode(), b"abc")
+    index = open_index(str(tmp_path), "1.0")
+    assert index is not None
+    assert index.part("tree") is None
+
+
+Document = dict[str, Any]
+KIND = "result 1"
+DOCUMENT: dict[str, Any] = {"status": "passed", "reads": ["a\udcff", "é"], "at": 1.5, "none": None}
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=10,
+)
+
+
+def sealed_file(root: Path) -> str:
+    return str(root / FOLDER / "tools" / "src.parse")
+
+
+@given(document=st.dictionaries(st.text(st.characters()), JSON))
+def test_a_sealed_document_is_read_as_it_was_written(root: Path, document: dict[str, Any]) -> None:
+    assert write_sealed(sealed_file(root), KIND, document)
+    assert read_sealed(sealed_file(root), KIND, Document) == document
+
+
+def test_writing_a_sealed_file_makes_the_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
+    assert write_sealed(sealed_file(tmp_path), KIND, {})
+    assert write_sealed(sealed_file(tmp_path), KIND, DOCUMENT)
+    assert sorted(os.listdir(tmp_path / FOLDER)) == [".gitignore", "CACHEDIR.TAG", "tools"]
+    assert os.listdir(tmp_path / FOLDER / "tools") == ["src.parse"]
+
+
+def test_a_sealed_file_is_one_line(tmp_path: Path) -> None:
+    write_sealed(sealed_file(tmp_path), KIND, DOCUMENT)
+    data = Path(sealed_file(tmp_path)).read_bytes()
+    assert data.index(b"\n") == len(data) - 1
+
+
+def test_a_sealed_file_that_was_cut_anywhere_is_none(tmp_path: Path) -> None:
     path = sealed_file(tmp_path)
-    write_sealed(path, "result", {})
+    write_sealed(path, KIND, DOCUMENT)
+    data = Path(path).read_bytes()
+    for length in range(len(data)):
+        Path(path).write_bytes(data[:length])
+        assert read_sealed(path, KIND, Document) is None, length
+    Path(path).write_bytes(data)
+    assert read_sealed(path, KIND, Document) == DOCUMENT
+
+
+@given(data=st.data())
+def test_a_changed_byte_of_a_sealed_file_never_gives_another_document(
+    root: Path, data: st.DataObject
+) -> None:
+    path = sealed_file(root)
+    write_sealed(path, KIND, DOCUMENT)
+    good = Path(path).read_bytes()
+    place = data.draw(st.integers(0, len(good) - 1))
+    byte = data.draw(st.integers(0, 255))
+    Path(path).write_bytes(good[:place] + bytes([byte]) + good[place + 1 :])
+    assert read_sealed(path, KIND, Document) in (None, DOCUMENT)
+
+
+@given(junk=st.binary(max_size=100))
+def test_any_bytes_are_no_sealed_file(root: Path, junk: bytes) -> None:
+    path = sealed_file(root)
+    write_sealed(path, KIND, {})
+    Path(path).write_bytes(junk)
+    assert read_sealed(path, KIND, Document) is None
+    Path(path).write_bytes(b"%08x %s\n" % (zlib.crc32(junk + b"\n"), junk))
+    assert read_sealed(path, KIND, Document) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"result 1",
+        b"result 1 ",
+        b"result 1 []",
+        b"result 1 1",
+        b"result 1 " + b"[" * 100_000,
+        b"result 1 " + b'{"a":' * 100_000,
+        b"result 1 " + b"1" * 100_000,
+        b"result 2 {}",
+        b"result 11 {}",
+        b"result {}",
+        b"code 1 {}",
+    ],
+)
+def test_a_sealed_text_of_another_shape_kind_or_scheme_is_none(tmp_path: Path, text: bytes) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, KIND, {})
     Path(path).write_bytes(b"%08x %s\n" % (zlib.crc32(text + b"\n"), text))
-    assert read_sealed(path, "result") is None
+    assert read_sealed(path, KIND, Document) is None
 
 
-def test_a_newer_scheme_and_an_older_one_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Typed(msgspec.Struct):
+    name: str
+    numbers: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"name": 1}, {"name": "a", "numbers": ["1"]}, {"name": "\udcff", "numbers": 1}, [], "a"],
+)
+def test_a_document_of_another_type_is_none(tmp_path: Path, document: object) -> None:
+    path = sealed_file(tmp_path)
+    write_sealed(path, KIND, document)
+    assert read_sealed(path, KIND, Typed) is None
+
+
+@pytest.mark.parametrize("name", ["a", "é", "\udcff"])
+def test_a_value_comes_back_as_it_was_and_unknown_keys_are_ignored(
+    tmp_path: Path, name: str
 ) -> None:
     path = sealed_file(tmp_path)
-    write_sealed(path, "result", DOCUMENT)
-    monkeypatch.setattr(store, "SCHEMES", {"result": 2})
-    assert read_sealed(path, "result") is None
-    write_sealed(path, "result", DOCUMENT)
-    assert read_sealed(path, "result") == DOCUMENT
-    monkeypatch.setattr(store, "SCHEMES", {})
-    assert read_sealed(path, "result") is None
+    write_sealed(path, KIND, {"name": name, "numbers": [1, 2], "more": 3})
+    assert read_sealed(path, KIND, Typed) == Typed(name=name, numbers=(1, 2))
 
 
 def test_what_is_no_file_is_no_sealed_file(tmp_path: Path) -> None:
     path = sealed_file(tmp_path)
-    assert read_sealed(path, "result") is None
+    assert read_sealed(path, KIND, Document) is None
     os.makedirs(path)
-    assert read_sealed(path, "result") is None
-    assert not write_sealed(path, "result", {})
+    assert read_sealed(path, KIND, Document) is None
+    assert not write_sealed(path, KIND, {})
     assert os.listdir(tmp_path / FOLDER / "tools") == ["src.parse"]
     os.rmdir(path)
     os.mkfifo(path)
-    assert read_sealed(path, "result") is None
-    assert read_sealed(f"{tmp_path}/\0", "result") is None
+    assert read_sealed(path, KIND, Document) is None
+    assert read_sealed(f"{tmp_path}/\0", KIND, Document) is None
 
 
 def test_where_the_folder_is_a_file_sealed_files_are_none(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file")
-    assert not write_sealed(sealed_file(tmp_path), "result", {})
-    assert read_sealed(sealed_file(tmp_path), "result") is None
+    assert not write_sealed(sealed_file(tmp_path), KIND, {})
+    assert read_sealed(sealed_file(tmp_path), KIND, Document) is None
     assert (tmp_path / FOLDER).read_text() == "a file"
 
 
 def test_a_sealed_file_that_may_not_be_read_is_none(tmp_path: Path) -> None:
     path = sealed_file(tmp_path)
-    write_sealed(path, "result", DOCUMENT)
+    write_sealed(path, KIND, DOCUMENT)
     os.chmod(path, 0)
-    assert run_bound(lambda: str(read_sealed(path, "result"))) == "None"
+    assert run_bound(lambda: str(read_sealed(path, KIND, Document))) == "None"
 
 
 def test_a_sealed_file_in_a_folder_that_may_not_be_written_stays_as_it_was(tmp_path: Path) -> None:
     path = sealed_file(tmp_path)
-    write_sealed(path, "result", DOCUMENT)
+    write_sealed(path, KIND, DOCUMENT)
     os.chmod(os.path.dirname(path), 0o500)
-    assert run_bound(lambda: str(write_sealed(path, "result", {}))) == "False"
-    assert read_sealed(path, "result") == DOCUMENT
+    assert run_bound(lambda: str(write_sealed(path, KIND, {}))) == "False"
+    assert read_sealed(path, KIND, Document) == DOCUMENT
     os.chmod(os.path.dirname(path), 0o700)
-
-
-def test_a_document_too_deep_to_write_costs_the_memory_alone(tmp_path: Path) -> None:
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    assert not write_sealed(sealed_file(tmp_path), "result", {"deep": deep})
-    while deep:  # one after another: the interpreter would descend
-        deep = deep[0]
 
 
 def test_a_name_that_no_file_can_have_is_cut_and_stays_its_own(tmp_path: Path) -> None:
@@ -348,4 +340,64 @@ def test_a_name_that_no_file_can_have_is_cut_and_stays_its_own(tmp_path: Path) -
     short = [file_name(name) for name in names]
     assert len(set(short)) == len(names)
     for name in short:
-        assert write_sealed(str(tmp_path / FOLDER / "tools" / name), "result", {})
+        assert write_sealed(str(tmp_path / FOLDER / "tools" / name), KIND, {})
+
+
+# Files that are appended to.
+
+
+@pytest.mark.parametrize("kind", ["append", "replace"])
+def test_a_file_that_was_cut_anywhere_has_the_last_document_or_the_one_before(
+    tmp_path: Path, kind: str
+) -> None:
+    write = append_sealed if kind == "append" else write_sealed
+    path = str(tmp_path / FOLDER / "x")
+    documents = [{"number": one, "text": "é\n" * one} for one in range(4)]
+    for document in documents:
+        assert write(path, KIND, document)
+    whole = Path(path).read_bytes()
+    assert whole.count(b"{") == (4 if kind == "append" else 1)
+    known: list[dict[str, Any] | None] = [None, *documents[-whole.count(b"{") :]]
+    for length in range(len(whole) + 1):
+        Path(path).write_bytes(whole[:length])
+        assert read_sealed(path, KIND, Document) == known[whole[:length].count(b"}\n")]
+
+
+def test_a_damaged_last_line_is_none_and_never_the_one_before(tmp_path: Path) -> None:
+    path = str(tmp_path / FOLDER / "x")
+    append_sealed(path, KIND, {"status": "failed"})
+    first = len(Path(path).read_bytes())
+    append_sealed(path, KIND, {"status": "passed"})
+    whole = Path(path).read_bytes()
+    for place in range(first + 1, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        if damaged[place] == ord("\n"):
+            continue  # that would be a torn one
+        Path(path).write_bytes(damaged)
+        assert read_sealed(path, KIND, Document) is None
+
+
+def test_behind_a_torn_line_the_next_document_is_good(tmp_path: Path) -> None:
+    path = str(tmp_path / FOLDER / "x")
+    append_sealed(path, KIND, {"number": 1})
+    whole = Path(path).read_bytes()
+    for torn in (b"x", whole[:-1], whole[:5]):
+        Path(path).write_bytes(whole + torn)
+        assert read_sealed(path, KIND, Document) == {"number": 1}
+        assert append_sealed(path, KIND, {"number": 2})
+        assert read_sealed(path, KIND, Document) == {"number": 2}
+
+
+def test_a_file_that_is_appended_to_does_not_grow_for_ever(tmp_path: Path) -> None:
+    path = str(tmp_path / FOLDER / "x")
+    sizes = set()
+    for number in range(300):
+        assert append_sealed(path, KIND, {"number": number, "text": "x" * 500})
+        assert read_sealed(path, KIND, Document) == {"number": number, "text": "x" * 500}
+        sizes.add(os.path.getsize(path))
+    assert max(sizes) < 1 << 16
+    assert append_sealed(path, KIND, {"text": "x" * (1 << 17)})  # one that is longer than all that
+    assert read_sealed(path, KIND, Document) == {"text": "x" * (1 << 17)}
+    assert append_sealed(path, KIND, {"number": 0})
+    assert read_sealed(path, KIND, Document) == {"number": 0}

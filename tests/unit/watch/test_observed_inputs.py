@@ -13,7 +13,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import FileState, Observation, listing_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.affected import ToolInputs
-from discover_orch.staleness.file_hashes import mark_of
+from discover_orch.staleness.file_hashes import read_file_stat
 from discover_orch.watch.observed_inputs import MANY_FOLDERS, ObservedInputs, find_folders
 from tests.conftest import Project
 from tests.support.values import make_tool
@@ -24,7 +24,7 @@ LATER = (
 
 
 def state(root: Path, path: str) -> FileState:
-    size, changed, inode = mark_of(str(root / path)) or (-1, 0, 0)
+    size, changed, inode = read_file_stat(str(root / path)) or (-1, 0, 0)
     return (path, size, changed, inode)
 
 

@@ -13,7 +13,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ProjectError, UsageError
 from discover_orch.model.observation import Observation
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.file_hashes import mark_of
+from discover_orch.staleness.file_hashes import read_file_stat
 from discover_orch.staleness.memory import Memory
 from discover_orch.watch.project_state import ChangeImpact, ToolStructure, WatchedProject
 from discover_orch.watch.request import WatchRequest
@@ -576,7 +576,7 @@ def see(
     watched: Watched, name: str, *reads: str, has_passed: bool = True, **more: tuple[str, ...]
 ) -> None:
     """The tool ends in a run that begins with it, and has read these as they stand."""
-    marks = {path: mark_of(str(watched.root / path)) or (-1, 0, 0) for path in reads}
+    marks = {path: read_file_stat(str(watched.root / path)) or (-1, 0, 0) for path in reads}
     read = tuple((path, *mark) for path, mark in marks.items())
     folders = tuple((path, "") for path in more.pop("listed", ()))
     seen = replace(Observation(read=read, listed=folders), **more)

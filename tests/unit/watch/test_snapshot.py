@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import RACY_NS
+from discover_orch.model.digest import content_hash
 from discover_orch.staleness.affected import ToolInputs
 from discover_orch.staleness.file_hashes import find_data
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch import snapshot as snapshot_module
 from discover_orch.watch.snapshot import NO_INPUTS, Snapshot, fixed_part, is_git_busy, read_head
-from discover_orch.worker.loader import content_hash
 from tests.conftest import Project
 from tests.support.project_builder import write_files
 from tests.support.running import wait_until

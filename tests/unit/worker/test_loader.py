@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from discover_orch.worker.loader import ImportProblem, Loader, ProjectLoader, content_hash
+from discover_orch.model.digest import content_hash
+from discover_orch.worker.loader import ImportProblem, Loader, ProjectLoader
 from tests.support.project_builder import clean_environment
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
