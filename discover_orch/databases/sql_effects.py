@@ -27,37 +27,37 @@ Name = tuple[str, ...]
 class Effect(Struct, frozen=True, kw_only=True):
     """What one statement does.
 
-    `made` is created, with `if_absent` where there is none of that name; `passing` are temporary tables that it
+    `created` is created, with `if_not_exists` where there is none of that name; `temporary_created` are temporary tables that it
     creates. `files_read` and `files_written` are paths or globs that it names itself. `called` are functions that may
     be the user's own. `cascades`: it empties what refers to its tables, too. `changes_names`: which tables there are,
-    or what a name means, may be another after it; with `moves_names` the latter, so that what was heard before it and
-    after it cannot be looked up together; and `undoes` may take such a move back.
+    or what a name means, may be another after it; with `changes_search_path` the latter, so that what was heard before it and
+    after it cannot be looked up together; and `rolls_back` may take such a move back.
     """
 
     read: tuple[Name, ...] = ()
     written: tuple[Name, ...] = ()
-    made: tuple[Name, ...] = ()
-    if_absent: bool = False
-    passing: tuple[Name, ...] = ()
+    created: tuple[Name, ...] = ()
+    if_not_exists: bool = False
+    temporary_created: tuple[Name, ...] = ()
     files_read: tuple[str, ...] = ()
     files_written: tuple[str, ...] = ()
     called: tuple[str, ...] = ()
     cascades: bool = False
     changes_names: bool = False
-    moves_names: bool = False
-    undoes: bool = False
+    changes_search_path: bool = False
+    rolls_back: bool = False
     commits: bool = False
     is_unclear: bool = False
 
 
 NOTHING = Effect()
-MOVED = Effect(changes_names=True, moves_names=True)
+SEARCH_PATH_CHANGED = Effect(changes_names=True, changes_search_path=True)
 UNCLEAR = Effect(is_unclear=True, changes_names=True)
 _LOWER = {ord(one): one.lower() for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 #: Longer ones are not parsed: a parser in Python reads some 100 kB in a second.
 LONGEST = 50_000
 
-_QUIET = frozenset(
+_NO_EFFECT = frozenset(
     {"begin", "start", "savepoint", "release", "checkpoint", "lock", "force"}
     | {"show", "explain", "describe", "listen", "unlisten", "notify", "fetch", "close"}
     | {
@@ -73,9 +73,9 @@ _QUIET = frozenset(
     }
 )
 _COMMITS = frozenset(["commit", "end"])
-_UNDOES = frozenset(["rollback", "abort"])
+_ROLLBACKS = frozenset(["rollback", "abort"])
 _SETS = frozenset(["set", "reset", "pragma"])
-_MOVES = frozenset(["use", "discard", "attach", "detach"])
+_CHANGE_SEARCH_PATH = frozenset(["use", "discard", "attach", "detach"])
 #: Settings that say where names are looked up.
 _PLACES = re.compile(r"\b(search_path|schema|role|session\s+authorization)\b|^reset\s+all\b", re.I)
 #: One for a part of a transaction, one that reads tables, one that moves files.
@@ -98,7 +98,7 @@ _CASCADE = re.compile(r"\bcascade\b", re.I)
 _ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
 _PART = re.compile(r'"[^"]*"|[^.]+')
 
-_WITHIN = ("with_", "with")  # sqlglot's name of it has changed
+_WITH_KEYS = ("with_", "with")  # sqlglot's name of it has changed
 #: Functions that read the files which they are given.
 _FILE_READERS = re.compile(
     r"(read_(csv|csv_auto|parquet|json|json_auto|json_objects|json_objects_auto|ndjson|ndjson_auto|"
@@ -122,7 +122,7 @@ def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:
     if len(text) > LONGEST:
         return (UNCLEAR,)
     try:
-        return tuple(_read_one(one, dialect) for one in _split(text, dialect))
+        return tuple(_read_statement(one, dialect) for one in _split(text, dialect))
     except Exception:  # whatever a parser stumbles over
         return (UNCLEAR,)
 
@@ -144,20 +144,20 @@ def _split(text: str, dialect: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _read_one(text: str, dialect: str) -> Effect:
+def _read_statement(text: str, dialect: str) -> Effect:
     found = re.match(r"\w+", text)
     word = found[0].lower() if found else ""
     if word in _COMMITS:
         return Effect(commits=True)
-    if word in _UNDOES:
-        return Effect(undoes=True)
+    if word in _ROLLBACKS:
+        return Effect(rolls_back=True)
     if word in _SETS:
         if _STRANGE_SET.match(text):
             return UNCLEAR
-        return MOVED if _PLACES.search(text) else NOTHING
-    if word in _MOVES:
-        return MOVED
-    if word in _QUIET:
+        return SEARCH_PATH_CHANGED if _PLACES.search(text) else NOTHING
+    if word in _CHANGE_SEARCH_PATH:
+        return SEARCH_PATH_CHANGED
+    if word in _NO_EFFECT:
         return UNCLEAR if _EXECUTES.match(text) else NOTHING
     if refreshed := _REFRESH.match(text):
         name = tuple(_unquote(part, dialect) for part in _PART.findall(refreshed[1]))
@@ -170,18 +170,18 @@ def _read_one(text: str, dialect: str) -> Effect:
         text = _COPY_OPTIONS.sub(r"\1", text)
     effect = _Reader(dialect).read(_parse(_ON_COMMIT.sub("", text), dialect))
     called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
-    is_moving = _may_move(text)
+    is_moving = _may_change_search_path(text)
     return replace(
         effect,
         called=tuple(called),
         cascades=word == "truncate" and bool(_CASCADE.search(text)),
         changes_names=effect.changes_names or is_moving,
-        moves_names=is_moving,
+        changes_search_path=is_moving,
         is_unclear=effect.is_unclear or is_moving,
     )
 
 
-def _may_move(text: str) -> bool:
+def _may_change_search_path(text: str) -> bool:
     """Whether a function is called that sets where names are looked up."""
     names = [found[1] for found in _SET_CONFIG.finditer(text)]
     return any(one in (None, BLANK) or _PLACES.search(one) for one in names)
@@ -231,14 +231,14 @@ class _Reader:
         match tree:
             case exp.Insert():
                 conflict = tree.args.get("conflict")
-                also_read = conflict is not None and self._looks_at_rows(conflict)
-                return self._effect(tree, written=[_bare(tree.this)], also_read=also_read)
+                also_read = conflict is not None and self._reads_rows(conflict)
+                return self._effect(tree, written=[_find_table(tree.this)], also_read=also_read)
             case exp.Update():
-                also_read = self._looks_at_rows(tree)
+                also_read = self._reads_rows(tree)
                 return self._effect(tree, written=[tree.this], also_read=also_read)
             case exp.Delete():
                 targets = tree.args.get("tables") or [tree.this]
-                also_read = self._looks_at_rows(tree)
+                also_read = self._reads_rows(tree)
                 return self._effect(tree, written=targets, also_read=also_read)
             case exp.Merge():
                 return self._effect(tree, written=[tree.this], also_read=True)
@@ -257,13 +257,13 @@ class _Reader:
                 if into is None:
                     return self._effect(tree)
                 if into.args.get("temporary"):
-                    return self._effect(tree, passing=[into.this], changes_names=True)
-                return self._effect(tree, made=[into.this], changes_names=True)
+                    return self._effect(tree, temporary_created=[into.this], changes_names=True)
+                return self._effect(tree, created=[into.this], changes_names=True)
             case exp.Summarize():
                 return self._effect(tree)
         return UNCLEAR
 
-    def _looks_at_rows(self, tree: Any) -> bool:
+    def _reads_rows(self, tree: Any) -> bool:
         """Whether an UPDATE, a DELETE or a conflict of an INSERT looks at the rows that are there."""
         exp = self._exp
         if tree.args.get("where") or tree.args.get("returning"):
@@ -288,12 +288,12 @@ class _Reader:
         if kind not in ("TABLE", "VIEW"):
             # What an index is made of is read by nobody; and a trigger or a function acts when it is called.
             return Effect(changes_names=True)
-        exp, target = self._exp, _bare(tree.this)
+        exp, target = self._exp, _find_table(tree.this)
         properties = tree.args.get("properties")
         if properties is not None and properties.find(exp.TemporaryProperty):
-            return self._effect(tree, passing=[target], changes_names=True)
-        effect = self._effect(tree, made=[target], changes_names=True)
-        return replace(effect, if_absent=bool(tree.args.get("exists")))
+            return self._effect(tree, temporary_created=[target], changes_names=True)
+        effect = self._effect(tree, created=[target], changes_names=True)
+        return replace(effect, if_not_exists=bool(tree.args.get("exists")))
 
     def _read_drop(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
@@ -308,7 +308,7 @@ class _Reader:
             self._paths(given) if self._dialect == "duckdb" else ()
         )  # else they are the server's
         if tree.args.get("kind"):
-            effect = self._effect(tree, written=[_bare(tree.this)])
+            effect = self._effect(tree, written=[_find_table(tree.this)])
             return replace(effect, files_read=(*effect.files_read, *files))
         effect = self._effect(tree)
         return replace(effect, files_written=files)
@@ -318,23 +318,23 @@ class _Reader:
         tree: Any,
         *,
         written: Iterable[Any] = (),
-        made: Iterable[Any] = (),
-        passing: Iterable[Any] = (),
+        created: Iterable[Any] = (),
+        temporary_created: Iterable[Any] = (),
         also_read: object = None,
         changes_names: bool = False,
     ) -> Effect:
         """All other tables in the tree are read, what is written too where rows are looked for in it."""
         exp = self._exp
-        written, made, passing = [*written], [*made], [*passing]
-        targets = {id(one) for one in (*written, *made, *passing)}
+        written, created, temporary_created = [*written], [*created], [*temporary_created]
+        targets = {id(one) for one in (*written, *created, *temporary_created)}
         if also_read:
             targets.clear()
         read: dict[Name, None] = {}
         more: list[Any] = []
         # What is locked, and what a column refers to, is not read by that.
-        passed_by = exp.Lock, exp.Reference
+        ignored = exp.Lock, exp.Reference
         writers = exp.Insert, exp.Update, exp.Delete, exp.Merge
-        for node in tree.walk(prune=lambda one: isinstance(one, passed_by)):
+        for node in tree.walk(prune=lambda one: isinstance(one, ignored)):
             if isinstance(node, exp.Table):
                 if id(node) not in targets:
                     self._read_table(node, read)
@@ -343,12 +343,14 @@ class _Reader:
             elif (
                 isinstance(node, writers) and node is not tree and not node.find_ancestor(exp.When)
             ):
-                more.append(_bare(node.this))  # within a WITH; those of a MERGE write where it does
+                more.append(
+                    _find_table(node.this)
+                )  # within a WITH; those of a MERGE write where it does
         return Effect(
             read=tuple(read),
             written=self._names((*written, *more)),
-            made=self._names(made),
-            passing=self._names(passing),
+            created=self._names(created),
+            temporary_created=self._names(temporary_created),
             files_read=tuple(self._files),
             changes_names=changes_names,
             is_unclear=self._is_unclear,
@@ -379,7 +381,7 @@ class _Reader:
             self._read_function(table.this)
         elif name == (BLANK,):
             self._is_unclear = True
-        elif len(name) > 1 or not _is_common(table, name[0], self._dialect):
+        elif len(name) > 1 or not _is_common_table(table, name[0], self._dialect):
             read[name] = None
             if self._dialect == "duckdb" and len(name) == 1 and {".", "/"} & {*table.name}:
                 self._files[table.name] = None  # unless there is such a table
@@ -411,7 +413,7 @@ class _Reader:
         return tuple(paths)
 
 
-def _bare(node: Any) -> Any:
+def _find_table(node: Any) -> Any:
     """The table that a list of columns belongs to."""
     while node is not None and type(node).__name__ in ("Schema", "Subquery", "UserDefinedFunction"):
         node = node.this
@@ -422,18 +424,18 @@ def _is_union(query: Any) -> bool:
     return any(kind.__name__ == "SetOperation" for kind in type(query).__mro__)
 
 
-def _is_common(table: Any, name: str, dialect: str) -> bool:
+def _is_common_table(table: Any, name: str, dialect: str) -> bool:
     """Whether the name is that of a part of the query, of a WITH around it: one that is seen from there."""
-    within, below, node = table, table, table.parent
+    read_with, below, node = table, table, table.parent
     while node is not None:
-        common = next((node.args[key] for key in _WITHIN if node.args.get(key)), None)
+        common = next((node.args[key] for key in _WITH_KEYS if node.args.get(key)), None)
         if common is not None:
             # Within the list itself a part sees those before it; of a recursive one all see all, and in DuckDB a
             # union itself.
             is_recursive = bool(common.args.get("recursive"))
             is_within = below is common and not (is_recursive and dialect != "duckdb")
             for one in common.expressions:
-                is_last = is_within and one is within
+                is_last = is_within and one is read_with
                 if is_last and not (is_recursive and _is_union(one.this)):
                     break
                 alias = one.args["alias"].this
@@ -441,5 +443,5 @@ def _is_common(table: Any, name: str, dialect: str) -> bool:
                     return True
                 if is_last:
                     break
-        within, below, node = below, node, node.parent
+        read_with, below, node = below, node, node.parent
     return False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT = 5.0  # seconds
 # What changes nothing that a rollback could undo, or opens or ends a transaction by itself.
-FREE = frozenset(
+NEEDS_NO_TRANSACTION = frozenset(
     {"SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH"}
     | {"BEGIN", "COMMIT", "END", "ROLLBACK", "RELEASE"}
 )
@@ -50,7 +50,7 @@ _authorize = sqlite3.Connection.set_authorizer
 
 
 @functools.lru_cache(maxsize=512)
-def first_word(sql: str) -> str:
+def find_keyword(sql: str) -> str:
     """The first keyword of a statement, in capitals, after comments; "" where there is none."""
     found = _FIRST_WORD.match(sql)
     word = found[1].upper() if found else ""
@@ -63,24 +63,24 @@ class Connection(sqlite3.Connection):
     managed = False
     own_commits: set[str]  # what the tool called that committed: "commit()", "executescript()"
     is_closed = False
-    lost_writes = False  # the tool closed it on changes that nobody committed
+    has_lost_writes = False  # the tool closed it on changes that nobody committed
     _changes_before = 0
-    _ear: Authorizer | None = None  # hears what is read and written, and allows everything
-    _guard: Authorizer | None = None  # the tool's own
+    _listener: Authorizer | None = None  # hears what is read and written, and allows everything
+    _user_authorizer: Authorizer | None = None  # the tool's own
     is_interrupted: Callable[[], bool] | None = None  # whether the tool was told to end
     copied: set[tuple[str | None, str]] | None = None  # tables, where somebody listens
 
-    def listen(self, ear: Authorizer | None, *, is_alone: bool = False) -> None:
-        """Have `ear` asked too for each statement that is prepared from here on, those in the cache again.
+    def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
+        """Have `listener` asked too for each statement that is prepared from here on, those in the cache again.
 
-        With `is_alone` the tool's own authorizer is not asked, for what orch itself wants to know.
+        With `is_exclusive` the tool's own authorizer is not asked, for what orch itself wants to know.
         """
-        self._ear = ear
-        guard = None if is_alone else self._guard
-        if ear is not None and guard is not None:
-            _authorize(self, lambda *asked: ear(*asked) or guard(*asked))
+        self._listener = listener
+        user_authorizer = None if is_exclusive else self._user_authorizer
+        if listener is not None and user_authorizer is not None:
+            _authorize(self, lambda *asked: listener(*asked) or user_authorizer(*asked))
         else:
-            _authorize(self, ear or guard)
+            _authorize(self, listener or user_authorizer)
 
     def note_copies(self, sql: object) -> None:
         """Of what is about to be executed, whatever the tool takes for a statement."""
@@ -101,7 +101,7 @@ class Connection(sqlite3.Connection):
             else:
                 super().rollback()
 
-    def put_back(self) -> None:
+    def reset(self) -> None:
         """Undo what a tool may have set for itself; only outside of a transaction."""
         if not self._is_legacy():
             self.autocommit = -1
@@ -110,22 +110,22 @@ class Connection(sqlite3.Connection):
             self.isolation_level = ""  # type: ignore[assignment]
         self.row_factory = None
         self.text_factory = str
-        if self._guard is not None:
+        if self._user_authorizer is not None:
             self.set_authorizer(None)
         _execute(_new_cursor(self), "PRAGMA foreign_keys = ON")
 
     def _begin(self, sql: str) -> None:
-        word = first_word(sql)
+        word = find_keyword(sql)
         level = self.isolation_level
         # With isolation_level None, or in the autocommit modes of Python 3.12, the tool has taken over.
-        if word and word not in FREE and level is not None and self._is_legacy():
+        if word and word not in NEEDS_NO_TRANSACTION and level is not None and self._is_legacy():
             self._changes_before = self.total_changes
             super().execute(f"BEGIN {level}")
 
     def _is_legacy(self) -> bool:
         return getattr(self, "autocommit", -1) == -1
 
-    def _heard(self, what: str) -> None:
+    def _note_commit(self, what: str) -> None:
         if self.managed:
             self.own_commits.add(what)
 
@@ -148,26 +148,31 @@ class Connection(sqlite3.Connection):
         return _new_cursor(self, Cursor).executescript(script)
 
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
-        self._guard = authorizer_callback
-        self.listen(self._ear)
+        self._user_authorizer = authorizer_callback
+        self.set_listener(self._listener)
 
-    def pass_interrupt(self, error: sqlite3.DatabaseError) -> None:
-        """An interrupt that comes while SQLite asks `ear` is swallowed, and the statement refused: raise it."""
+    def raise_if_interrupted(self, error: sqlite3.DatabaseError) -> None:
+        """An interrupt that comes while SQLite asks `listener` is swallowed, and the statement refused: raise it."""
         is_interrupted = self.is_interrupted
         is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
-        if self._ear is not None and is_refused and is_interrupted is not None and is_interrupted():
+        if (
+            self._listener is not None
+            and is_refused
+            and is_interrupted is not None
+            and is_interrupted()
+        ):
             raise KeyboardInterrupt from None
 
     def commit(self) -> None:
         if self.in_transaction:
             super().commit()
-            self._heard("commit()")
+            self._note_commit("commit()")
 
     def __exit__(self, *details: Any) -> Literal[False]:
         was_open = self.in_transaction
         super().__exit__(*details)
         if was_open and details[0] is None:
-            self._heard("with conn:")
+            self._note_commit("with conn:")
         return False
 
     def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
@@ -178,7 +183,7 @@ class Connection(sqlite3.Connection):
     def close(self) -> None:
         if not self.is_closed:
             if self.managed and self.in_transaction:
-                self.lost_writes = self._has_changes()
+                self.has_lost_writes = self._has_changes()
             self.is_closed = True
         super().close()
 
@@ -206,14 +211,14 @@ class Cursor(sqlite3.Cursor):
             if not conn.in_transaction:
                 conn._begin(sql)
             else:
-                is_end = first_word(sql) in _ENDS
+                is_end = find_keyword(sql) in _ENDS
         try:
             _execute(self, sql, *args)
         except sqlite3.DatabaseError as error:
-            conn.pass_interrupt(error)
+            conn.raise_if_interrupted(error)
             raise
         if is_end:
-            conn._heard("COMMIT")
+            conn._note_commit("COMMIT")
         return self
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
@@ -224,7 +229,7 @@ class Cursor(sqlite3.Cursor):
         try:
             super().executemany(sql, *args)
         except sqlite3.DatabaseError as error:
-            conn.pass_interrupt(error)
+            conn.raise_if_interrupted(error)
             raise
         return self
 
@@ -232,11 +237,11 @@ class Cursor(sqlite3.Cursor):
         """Commits what is open, then each statement by itself: this is how Python does it."""
         conn: Connection = self.connection  # type: ignore[assignment]
         conn.note_copies(script)
-        conn._heard("executescript()")
+        conn._note_commit("executescript()")
         try:
             super().executescript(script)
         except sqlite3.DatabaseError as error:
-            conn.pass_interrupt(error)
+            conn.raise_if_interrupted(error)
             raise
         return self
 
@@ -258,7 +263,7 @@ def _unquote(name: str) -> str:
     return name
 
 
-def prepare(conn: sqlite3.Connection) -> None:
+def apply_settings(conn: sqlite3.Connection) -> None:
     """What holds on every connection of orch: foreign keys are checked, and a lock is waited for."""
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")

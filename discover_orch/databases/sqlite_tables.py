@@ -12,6 +12,7 @@ import _sqlite3
 import gc
 import os
 import sqlite3
+from typing import NamedTuple
 
 from discover_orch.databases.sqlite_connection import Connection
 
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
 READ = sqlite3.SQLITE_READ
 UPDATE = sqlite3.SQLITE_UPDATE
-ALTER = sqlite3.SQLITE_ALTER_TABLE
-INDEX = sqlite3.SQLITE_CREATE_INDEX
+ALTER_TABLE = sqlite3.SQLITE_ALTER_TABLE
+CREATE_INDEX = sqlite3.SQLITE_CREATE_INDEX
 TRANSACTION = sqlite3.SQLITE_TRANSACTION
 #: What ends the hearing of a table that is being made: all other things that can be.
-MAKES = frozenset(
+ENDS_CREATION = frozenset(
     {
         sqlite3.SQLITE_CREATE_TEMP_TABLE,
         sqlite3.SQLITE_CREATE_TEMP_VIEW,
@@ -40,7 +41,7 @@ MAKES = frozenset(
 )
 ALLOWED = sqlite3.SQLITE_OK
 #: Said of most statements, and of no table.
-QUIET = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, 33})  # 33: SQLITE_RECURSIVE
+IRRELEVANT = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, 33})  # 33: SQLITE_RECURSIVE
 CREATES = frozenset(
     {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_VTABLE}
 )
@@ -48,9 +49,11 @@ CHANGES = frozenset({sqlite3.SQLITE_INSERT, UPDATE, sqlite3.SQLITE_DELETE})
 DROPS = frozenset({sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_DROP_VTABLE})
 MAIN = "main"
 #: `temp` is the connection's own; the other is where VACUUM makes its copy.
-PASSING = frozenset({"temp", "vacuum_db"})
+TEMPORARY_SCHEMAS = frozenset({"temp", "vacuum_db"})
 #: Functions that SQLite shows as tables.
-FUNCTIONS = frozenset({"json_each", "json_tree", "jsonb_each", "jsonb_tree", "generate_series"})
+TABLE_FUNCTIONS = frozenset(
+    {"json_each", "json_tree", "jsonb_each", "jsonb_tree", "generate_series"}
+)
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 
 # Python's own, past what a subclass does: these statements are no tool's.
@@ -58,25 +61,76 @@ _new_cursor = sqlite3.Connection.cursor
 _execute = sqlite3.Cursor.execute
 
 
-class Tables:
-    """Listens to one connection: `begin` before each tool, `settle` before its transaction ends, then `take`."""
+class TableUse(NamedTuple):
+    """The names of tables that were used, sorted; `is_unclear`: there may have been others."""
+
+    read: tuple[str, ...]
+    written: tuple[str, ...]
+    is_unclear: bool
+
+
+class TableLog:
+    """Which tables the steps of a worker use on one connection.
+
+    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`.
+    """
+
+    def __init__(self) -> None:
+        self._tables_read: set[str] = set()
+        self._tables_written: set[str] = set()
+        self._is_unclear = False
+
+    def begin_step(self) -> None:
+        """Called before the tool, while orch has no transaction open."""
+        raise NotImplementedError
+
+    def resolve(self) -> None:
+        """Find the tables, while the tool's transaction is as it left it."""
+        raise NotImplementedError
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether the tool itself committed in this step; asked before orch commits."""
+        raise NotImplementedError
+
+    @property
+    def has_written(self) -> bool:
+        """Whether the resolved part of the step wrote to any table."""
+        raise NotImplementedError
+
+    def peek(self) -> TableUse:
+        """What was resolved since the last `drain`."""
+        return TableUse(
+            tuple(sorted(self._tables_read)), tuple(sorted(self._tables_written)), self._is_unclear
+        )
+
+    def drain(self) -> TableUse:
+        """What was resolved since the last call."""
+        use = self.peek()
+        self._tables_read.clear()
+        self._tables_written.clear()
+        self._is_unclear = False
+        return use
+
+
+class SqliteTableLog(TableLog):
+    """Listens to one connection: `begin_step` before each tool, `resolve` before its transaction ends, then `drain`."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
+        super().__init__()
         self._conn = conn
         self._read: set[Name] = set()
         self._written: set[Name] = set()
         self._altered: set[bool] = set()  # holds True when the names of tables may have changed
         self._committed: set[bool] = set()  # holds True when a COMMIT was asked for
         self._creating: list[Name] = []
-        self._hear = _make_ear(
+        self._authorizer = _make_authorizer(
             self._read, self._written, self._altered, self._committed, self._creating
         )
         self._version: object = None
         self._names: frozenset[str] | None = None  # of `main`, as they were when the step began
-        self._found: tuple[set[str], set[str]] = (set(), set())
-        self._is_unclear = False
 
-    def begin(self) -> None:
+    def begin_step(self) -> None:
         """Called with no transaction of orch's open: what is looked up here must hold no lock."""
         conn = self._conn
         self._read.clear()
@@ -85,31 +139,31 @@ class Tables:
         self._committed.clear()
         self._creating.clear()
         try:
-            is_quiet = self._silence()
-            self._look(can_ask=is_quiet and not conn.in_transaction)
+            is_quiet = self._pause()
+            self._read_table_names(can_ask=is_quiet and not conn.in_transaction)
             if isinstance(conn, Connection):
                 conn.copied = set()
-                conn.listen(self._hear)
+                conn.set_listener(self._authorizer)
             elif is_quiet:
-                sqlite3.Connection.set_authorizer(conn, self._hear)
+                sqlite3.Connection.set_authorizer(conn, self._authorizer)
             else:
                 self._is_unclear = True  # it may have an authorizer of the user's own
         except Exception:  # it is closed, locked, or a class of the user's that does as it likes
             self._is_unclear = True
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Make names of what was heard, while the tool's transaction is as it left it."""
         try:
             if not isinstance(self._conn, Connection):
-                is_ours = self._hear in _find_callbacks(self._conn)
+                is_ours = self._authorizer in _find_callbacks(self._conn)
                 self._is_unclear = self._is_unclear or not is_ours
-            read, written = self._read_names()
+            read, written = self._resolve_names()
             if isinstance(self._conn, Connection):
-                self._conn.listen(None)
+                self._conn.set_listener(None)
         except Exception:  # it is closed
             read, written = self._read, self._written
-        for found, heard in zip(self._found, (read, written), strict=True):
-            found.update(_show(*one) for one in heard if _is_table(*one))
+        self._tables_read.update(_show(*name) for name in read if _is_table(*name))
+        self._tables_written.update(_show(*name) for name in written if _is_table(*name))
 
     @property
     def has_committed(self) -> bool:
@@ -119,28 +173,16 @@ class Tables:
     @property
     def has_written(self) -> bool:
         """Whether it wrote to any table, as far as is settled."""
-        return bool(self._found[1])
+        return bool(self._tables_written)
 
-    def peek(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """(read, written, is unclear) since the last `take`, of what is settled."""
-        read, written = self._found
-        return tuple(sorted(read)), tuple(sorted(written)), self._is_unclear
-
-    def take(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """(read, written, is unclear) since the last time."""
-        taken = self.peek()
-        self._found = set(), set()
-        self._is_unclear = False
-        return taken
-
-    def _silence(self) -> bool:
+    def _pause(self) -> bool:
         """Whether nobody hears what is asked now: a trace or an authorizer of the tool's own."""
         if isinstance(self._conn, Connection):
-            self._conn.listen(None, is_alone=True)
+            self._conn.set_listener(None, is_exclusive=True)
             return not _find_callbacks(self._conn)
-        return not [one for one in _find_callbacks(self._conn) if one is not self._hear]
+        return not [one for one in _find_callbacks(self._conn) if one is not self._authorizer]
 
-    def _look(self, can_ask: bool) -> None:
+    def _read_table_names(self, can_ask: bool) -> None:
         if not can_ask:
             self._names = self._version = None
             return
@@ -149,13 +191,13 @@ class Tables:
             self._names = _find_names(self._conn, "sqlite_master")
             self._version = version
 
-    def _read_names(self) -> tuple[set[Name], set[Name]]:
+    def _resolve_names(self) -> tuple[set[Name], set[Name]]:
         read, written = self._read.copy(), self._written.copy()
         if isinstance(self._conn, Connection) and written and self._conn.copied:
             read |= self._conn.copied
         before = names = self._names
         bare = {name for base, name in read if base is None}
-        if (self._altered or (bare and before is None)) and self._silence():
+        if (self._altered or (bare and before is None)) and self._pause():
             names = _find_names(self._conn, "sqlite_master")
             if before is not None and self._altered:
                 # A rename does not tell the new name; and what is made and gone is nothing.
@@ -173,7 +215,7 @@ class Tables:
 
     def _find_base(self, name: str, main: frozenset[str] | None) -> str | None:
         """The database that has it, in SQLite's order; None for a temporary table or a part of a query."""
-        if not self._silence():
+        if not self._pause():
             return MAIN if main is None or name in main else None
         if name in _find_names(self._conn, "sqlite_temp_master"):
             return None
@@ -188,13 +230,13 @@ class Tables:
         return None
 
 
-def listen_to(conn: Any, is_interrupted: Callable[[], bool] | None) -> Tables | None:
+def observe_sqlite(conn: Any, is_interrupted: Callable[[], bool] | None) -> SqliteTableLog | None:
     """None for a connection of another kind, whose statements nobody tells."""
     if not isinstance(conn, sqlite3.Connection):
         return None
     if isinstance(conn, Connection):
         conn.is_interrupted = is_interrupted
-    return Tables(conn)
+    return SqliteTableLog(conn)
 
 
 def find_file(conn: Any) -> str:
@@ -211,7 +253,7 @@ def find_file(conn: Any) -> str:
     return ""
 
 
-def _make_ear(
+def _make_authorizer(
     read: set[Name],
     written: set[Name],
     altered: set[bool],
@@ -223,14 +265,14 @@ def _make_ear(
     note_read = read.add
     indexing: str | None = None
 
-    def hear(action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
+    def authorize(action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
         nonlocal indexing
         if action == READ:
             if indexing != one:
                 note_read((base, one))
             return ALLOWED
         indexing = None
-        if action in QUIET:
+        if action in IRRELEVANT:
             return ALLOWED
         if action in CHANGES:
             if one[:7] != "sqlite_":
@@ -242,15 +284,15 @@ def _make_ear(
                 altered.add(True)
         elif action in CREATES:
             creating[:] = ((base, one),)
-        elif action in MAKES:
+        elif action in ENDS_CREATION:
             creating.clear()
         elif action in DROPS:
             written.add((base, one))
             altered.add(True)
-        elif action == ALTER:
+        elif action == ALTER_TABLE:
             written.add((one, two))
             altered.add(True)
-        elif action == INDEX:
+        elif action == CREATE_INDEX:
             indexing = two  # the columns that an index is made of are read, but by no one
             if one[:7] != "sqlite_":  # that one belongs to the table that is being made
                 creating.clear()
@@ -258,16 +300,16 @@ def _make_ear(
             committed.add(True)
         return ALLOWED
 
-    return hear
+    return authorize
 
 
 def _is_table(base: str | None, name: str) -> bool:
     """Whether it is one that stays: nothing of the connection's own, and nothing of SQLite's."""
     shown = name.lower()
     return (
-        (base is None or base.lower() not in PASSING)
+        (base is None or base.lower() not in TEMPORARY_SCHEMAS)
         and not shown.startswith(("sqlite_", "pragma_"))
-        and shown not in FUNCTIONS
+        and shown not in TABLE_FUNCTIONS
     )
 
 

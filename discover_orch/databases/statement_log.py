@@ -14,10 +14,11 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from discover_orch.databases.catalog import look_up
-from discover_orch.databases.driver_duckdb import Duckdb
-from discover_orch.databases.driver_psycopg import Psycopg
+from discover_orch.databases.catalog import resolve_effects
+from discover_orch.databases.driver_duckdb import DuckdbDriver
+from discover_orch.databases.driver_psycopg import PsycopgDriver
 from discover_orch.databases.sql_effects import BLANK, Effect, read_statements
+from discover_orch.databases.sqlite_tables import TableLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
 #: So many different texts of a step are read as they are; of those that come after them, and of long ones, the shapes
 #: alone.
-PLAIN_TEXTS = 100
-PLAIN_LENGTH = 5_000
+EXACT_TEXTS = 100
+EXACT_LENGTH = 5_000
 #: More different statements than this one step does not have, nor longer ones: what they do is then unclear.
-MOST = 1_000
-MOST_LETTERS = 500_000
+MOST_STATEMENTS = 1_000
+MOST_CHARACTERS = 500_000
 
 # What makes it unsafe to take texts and numbers out without a parser: escapes, comments, and dollar quotes.
 _TRICKY = ("\\", "--", "/*")
@@ -48,92 +49,92 @@ _ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
 _LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
 _DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 
-_PSYCOPG, _DUCKDB = Psycopg(), Duckdb()
+_PSYCOPG, _DUCKDB = PsycopgDriver(), DuckdbDriver()
 
 
-class StatementLog:
-    """Listens to one connection, as `Tables` does: `begin` before each tool, `settle` before its transaction
-    ends, then `take`. `note_files` is told of files that were read and written."""
+class StatementLog(TableLog):
+    """Listens to one connection, as `Tables` does: `begin_step` before each tool, `resolve` before its transaction
+    ends, then `drain`. `note_files` is told of files that were read and written."""
 
     def __init__(self, conn: Any, driver: Driver, note_files: Files) -> None:
+        super().__init__()
         self.conn, self._driver, self._note_files = conn, driver, note_files
         self._heard: dict[str, int] = {}  # how often
-        self._letters = 0  # in them
-        self._told: dict[Effect, None] = {}
+        self._characters = 0  # in them
+        self._effects_reported: dict[Effect, None] = {}
         self._effects: dict[str, tuple[Effect, ...]] = {}
         self._plain: tuple[str, str] | None = None
         self._before: Catalog | None = None  # as it was when the step began
-        self._found: tuple[set[str], set[str]] = (set(), set())
-        self._is_unclear = self._is_lost = False
+        self._is_lost = False
         self._has_committed = self._has_failed = self._is_aside = self._has_moved = False
         self._has_written = False
         self.file = _find_file(driver, conn)
-        driver.hear(self)
+        driver.attach(self)
 
     # What the driver calls, in any thread: as little as can be.
 
-    def text(self, text: str, /) -> None:
+    def on_statement(self, text: str, /) -> None:
         heard = self._heard
-        if text not in heard and (len(heard) >= PLAIN_TEXTS or len(text) > PLAIN_LENGTH):
+        if text not in heard and (len(heard) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
         if text in heard:
             heard[text] += 1
-        elif len(heard) < MOST and self._letters + len(text) < MOST_LETTERS:
+        elif len(heard) < MOST_STATEMENTS and self._characters + len(text) < MOST_CHARACTERS:
             heard[text] = 1
-            self._letters += len(text)
+            self._characters += len(text)
         else:
             self._is_lost = True
 
-    def effect(self, effect: Effect, /) -> None:
-        self._told[effect] = None
+    def on_effect(self, effect: Effect, /) -> None:
+        self._effects_reported[effect] = None
 
-    def files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
+    def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
         found = [*_find_files(paths)]
         self._note_files([] if is_written else found, found if is_written else [])
 
-    def commit(self) -> None:
+    def on_commit(self) -> None:
         self._has_committed = True
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         self._has_failed = True
 
-    def aside(self) -> None:
+    def on_other_connection(self) -> None:
         self._is_aside = True
 
-    def stranger(self) -> None:
+    def on_unknown(self) -> None:
         self._is_lost = True
 
     # What the worker calls.
 
-    def begin(self) -> None:
+    def begin_step(self) -> None:
         """Called before the tool's transaction."""
         self._heard.clear()
-        self._told.clear()
-        self._letters = 0
+        self._effects_reported.clear()
+        self._characters = 0
         self._is_lost = self._has_committed = self._has_failed = self._is_aside = False
         self._has_written = False
-        self._before = self._ask()
+        self._before = self._read_catalog()
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Make names of what was heard, while the tool's transaction is as it left it."""
-        if not self._heard and not self._told and not self._is_lost:
+        if not self._heard and not self._effects_reported and not self._is_lost:
             return
         try:
-            self._settle()
+            self._resolve()
         except Exception:  # it is no fault of the tool's
             self._is_unclear = True
 
-    def _settle(self) -> None:
+    def _resolve(self) -> None:
         read = {text: self._read(text) for text in list(self._heard)}
-        effects = [*self._told, *(one for found in read.values() for one in found)]
+        effects = [*self._effects_reported, *(one for found in read.values() for one in found)]
         effects += self._repeated(read)
         self._has_committed |= any(one.commits for one in effects)
-        self._has_written = any(one.written or one.made for one in effects)
-        self._has_moved |= any(one.moves_names for one in effects)
+        self._has_written = any(one.written or one.created for one in effects)
+        self._has_moved |= any(one.changes_search_path for one in effects)
         self._is_unclear |= self._is_lost or any(one.is_unclear for one in effects)
         before = self._before
         is_changed = any(one.changes_names for one in effects)
-        now = self._ask() if is_changed or before is None else before
+        now = self._read_catalog() if is_changed or before is None else before
         if now is None or before is None:
             self._is_unclear = True
         if now is None:
@@ -141,19 +142,19 @@ class StatementLog:
         before = before or now
         if self._is_aside and (self._has_moved or now.temporary or before.temporary):
             self._is_unclear = True  # another connection has places and tables of its own
-        if now.has_variables and self._has_failed and not _are_known(effects, now, before):
+        if now.has_variables and self._has_failed and not _are_all_tables(effects, now, before):
             self._is_unclear = True  # a table that was looked for and not there, it may be
-        touched = look_up(effects, now, before)
+        touched = resolve_effects(effects, now, before)
         self._is_unclear |= touched.is_unclear
-        self._found[0].update(touched.read)
-        self._found[1].update(touched.written)
-        self.files(touched.files_read, is_written=False)
-        self.files(touched.files_written, is_written=True)
+        self._tables_read.update(touched.read)
+        self._tables_written.update(touched.written)
+        self.on_files(touched.files_read, is_written=False)
+        self.on_files(touched.files_written, is_written=True)
 
     def _repeated(self, read: Mapping[str, tuple[Effect, ...]]) -> list[Effect]:
         """What moved names more than once, and not alone: nobody knows in which order."""
         moving = {
-            text: [one for one in found if one.moves_names or one.undoes]
+            text: [one for one in found if one.changes_search_path or one.rolls_back]
             for text, found in read.items()
         }
         moving = {text: found for text, found in moving.items() if found}
@@ -170,35 +171,23 @@ class StatementLog:
         """Whether it wrote to any table, as far as is settled."""
         return self._has_written
 
-    def peek(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """(read, written, is unclear) since the last `take`, of what is settled."""
-        read, written = self._found
-        return tuple(sorted(read)), tuple(sorted(written)), self._is_unclear
-
-    def take(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """(read, written, is unclear) since the last time."""
-        taken = self.peek()
-        self._found = set(), set()
-        self._is_unclear = False
-        return taken
-
     def _read(self, text: str) -> tuple[Effect, ...]:
         found = self._effects.get(text)
         if found is None:
             found = self._effects[text] = read_statements(text, self._driver.dialect)
         return found
 
-    def _ask(self) -> Catalog | None:
+    def _read_catalog(self) -> Catalog | None:
         try:
-            catalog = self._driver.ask(self.conn)
+            catalog = self._driver.read_catalog(self.conn)
         except Exception:  # it is closed, or its transaction is broken
             return None
         # Tables keep their names wherever a tool goes in the database.
-        self._plain = self._plain or catalog.plain
-        return replace(catalog, plain=self._plain)
+        self._plain = self._plain or catalog.default_schema
+        return replace(catalog, default_schema=self._plain)
 
 
-def listen(conn: Any, note_files: Files) -> StatementLog | None:
+def observe_statements(conn: Any, note_files: Files) -> StatementLog | None:
     """None for a connection whose statements nobody can hear, or read."""
     driver = find_driver(conn)
     if driver is None or find_spec("sqlglot") is None:
@@ -206,7 +195,7 @@ def listen(conn: Any, note_files: Files) -> StatementLog | None:
     return StatementLog(conn, driver, note_files)
 
 
-def _are_known(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:
+def _are_all_tables(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:
     return all(now.find(name) or before.find(name) for one in effects for name in one.read)
 
 

@@ -12,14 +12,14 @@ import sqlite3
 import sys
 from collections.abc import Mapping
 
-from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, prepare
+from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
-KNOWN = ("sqlite", "postgresql", "duckdb")
+KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
 IN_MEMORY = ":memory:"
 
 
@@ -31,12 +31,12 @@ class CannotOpen(Exception):
         self.hint = hint
 
 
-class WorkLost(Exception):
+class WritesLost(Exception):
     """The tool ended well, and what it wrote is lost all the same."""
 
 
 #: What libpq calls PQTRANS_INERROR: a COMMIT is then a ROLLBACK, and nobody says so.
-BROKEN = 3
+TRANSACTION_FAILED = 3
 
 
 def read_url(url: str, root: str) -> str:
@@ -56,9 +56,9 @@ def read_url(url: str, root: str) -> str:
     if scheme != "sqlite":
         from discover_orch.model.errors import nearest  # only a slip needs it
 
-        near = nearest(scheme, KNOWN)
+        near = nearest(scheme, KNOWN_SCHEMES)
         means = f"did you mean {near}://? " if near else ""
-        known = ", ".join(f"{name}://" for name in KNOWN)
+        known = ", ".join(f"{name}://" for name in KNOWN_SCHEMES)
         raise CannotOpen(
             f"{scheme}:// is not known",
             f"{means}known: {known}; any other database is opened in get_connection() of orchconf.py",
@@ -88,7 +88,7 @@ def open_sqlite(path: str) -> Connection:
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from None
     try:
-        prepare(conn)
+        apply_settings(conn)
         conn.execute("PRAGMA schema_version").fetchone()  # reads the header: is it a database?
     except sqlite3.Error as error:
         conn.close()
@@ -148,16 +148,16 @@ class Transaction:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
 
-    def has_kept(self) -> bool:
+    def may_have_kept_writes(self) -> bool:
         """Asked before `end`: whether what the tool wrote may be in the database already, beside what is heard of
         COMMIT."""
         return self.conn is not None
 
     def is_closed(self) -> bool:
         """Whether the connection can no longer be used, where the driver shows it."""
-        return bool(_ask(self.conn, "closed", False))
+        return bool(_read_attribute(self.conn, "closed", False))
 
-    def is_lost_by_closing(self) -> bool:
+    def has_lost_writes_by_closing(self) -> bool:
         """Asked before `end`: whether the connection was closed, and what was not committed by then is lost."""
         return False
 
@@ -167,7 +167,7 @@ class Transaction:
             close()
 
 
-class OwnSqlite(Transaction):
+class OrchSqliteTransaction(Transaction):
     """On orch's own connection."""
 
     conn: Connection
@@ -186,8 +186,8 @@ class OwnSqlite(Transaction):
         notes = [f"committed by itself ({how})" for how in sorted(conn.own_commits)]
         if conn.is_closed:
             conn.managed = False
-            if keep and conn.lost_writes:
-                raise WorkLost("closed its connection before what it wrote was committed")
+            if keep and conn.has_lost_writes:
+                raise WritesLost("closed its connection before what it wrote was committed")
             return [*notes, "closed its connection; a new one is opened for the next tool"]
         if conn.isolation_level is None:
             notes.append("set isolation_level = None: its statements were not rolled back with it")
@@ -198,13 +198,13 @@ class OwnSqlite(Transaction):
             raise
         finally:
             if not conn.in_transaction:
-                conn.put_back()
+                conn.reset()
         return notes
 
-    def has_kept(self) -> bool:
+    def may_have_kept_writes(self) -> bool:
         conn = self.conn
         if conn.is_closed:
-            return bool(conn.own_commits) or not conn.lost_writes
+            return bool(conn.own_commits) or not conn.has_lost_writes
         return (
             not self.managed
             or bool(conn.own_commits)
@@ -216,7 +216,7 @@ class OwnSqlite(Transaction):
         return self.conn.is_closed
 
 
-class OtherSqlite(Transaction):
+class UserSqliteTransaction(Transaction):
     """On a `sqlite3` connection of the user's own class: begun before the tool, as nothing is heard."""
 
     conn: sqlite3.Connection
@@ -243,10 +243,10 @@ class OtherSqlite(Transaction):
             raise
         return notes
 
-    def has_kept(self) -> bool:
+    def may_have_kept_writes(self) -> bool:
         return not self.is_closed() and _is_autocommit(self.conn)
 
-    def is_lost_by_closing(self) -> bool:
+    def has_lost_writes_by_closing(self) -> bool:
         return self._begun and self.is_closed()
 
     def is_closed(self) -> bool:
@@ -257,7 +257,7 @@ class OtherSqlite(Transaction):
         return False
 
 
-class OtherConnection(Transaction):
+class DriverTransaction(Transaction):
     """On a connection of any other driver (PEP 249): it begins by itself, orch ends. `inner` is the driver's own
     connection, where a library stands between."""
 
@@ -273,10 +273,10 @@ class OtherConnection(Transaction):
         finish = getattr(self.conn, "commit" if keep else "rollback", None)
         if finish is None:
             return []
-        info = _ask(self._inner, "info", None)
-        if keep and _ask(info, "transaction_status", None) == BROKEN:
+        info = _read_attribute(self._inner, "info", None)
+        if keep and _read_attribute(info, "transaction_status", None) == TRANSACTION_FAILED:
             self.conn.rollback()
-            raise WorkLost(
+            raise WritesLost(
                 "went on after a statement had failed, so PostgreSQL keeps nothing that it wrote; "
                 "what may fail belongs in a block `with conn.transaction():`"
             )
@@ -290,18 +290,18 @@ class OtherConnection(Transaction):
             raise
         return []
 
-    def has_kept(self) -> bool:
+    def may_have_kept_writes(self) -> bool:
         # Under a library `sqlite3` begins no transaction for DDL.
         return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
 
-    def is_lost_by_closing(self) -> bool:
-        return self.is_closed() and not self.has_kept()
+    def has_lost_writes_by_closing(self) -> bool:
+        return self.is_closed() and not self.may_have_kept_writes()
 
     def _is_autocommit(self) -> bool:
         return _is_autocommit(self.conn) or _is_autocommit(self._inner)
 
 
-class Duckdb(OtherConnection):
+class DuckdbTransaction(DriverTransaction):
     """DuckDB keeps each statement by itself until a transaction is begun, and says so by no attribute."""
 
     def begin(self) -> None:
@@ -336,7 +336,7 @@ class Duckdb(OtherConnection):
             if "aborted" not in str(error):
                 return
             self.conn.rollback()
-            raise WorkLost(
+            raise WritesLost(
                 "went on after a statement had failed, so DuckDB keeps nothing that it wrote; "
                 "ask before, so that none fails: INSERT OR IGNORE, IF NOT EXISTS"
             ) from None
@@ -348,18 +348,18 @@ AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits no
 def choose_transaction(conn: Any, mode: str) -> Transaction:
     """How orch treats this connection under `transaction = "tool"` or `"none"`."""
     if isinstance(conn, Connection):
-        return OwnSqlite(conn, managed=mode != "none")
+        return OrchSqliteTransaction(conn, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
     if isinstance(conn, sqlite3.Connection):
-        return OtherSqlite(conn)
+        return UserSqliteTransaction(conn)
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
-        return Duckdb(conn, conn)
-    return OtherConnection(conn, find_inner(conn))
+        return DuckdbTransaction(conn, conn)
+    return DriverTransaction(conn, find_driver_connection(conn))
 
 
-def find_inner(conn: Any) -> Any:
+def find_driver_connection(conn: Any) -> Any:
     """The driver's own connection within one of SQLAlchemy's; else the one that was given."""
     if not type(conn).__module__.startswith("sqlalchemy."):
         return conn
@@ -374,10 +374,10 @@ def _is_autocommit(conn: Any) -> bool:
     if isinstance(conn, sqlite3.Connection):
         mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way
         return mode is True or (mode == -1 and conn.isolation_level is None)
-    return _ask(conn, "autocommit", False) is True
+    return _read_attribute(conn, "autocommit", False) is True
 
 
-def _ask(conn: Any, name: str, default: object) -> object:
+def _read_attribute(conn: Any, name: str, default: object) -> object:
     """An attribute of a foreign driver, which may raise whatever it likes."""
     try:
         return getattr(conn, name, default)

@@ -22,7 +22,7 @@ LONGEST_LINE = 1 << 20  # bytes; a longer one is handed on in pieces
 OWN_FD = 10  # orch keeps its copies from here on: low numbers are what tools play with
 
 
-def keep_copy(fd: int) -> int:
+def duplicate_fd(fd: int) -> int:
     """A copy of a descriptor that no child process gets."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FD)
 
@@ -32,12 +32,12 @@ class Capture:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
-        self.fds = tuple(keep_copy(fd) for fd in (0, 1, 2))
+        self.fds = tuple(duplicate_fd(fd) for fd in (0, 1, 2))
         self._streams: list[io.TextIOWrapper | None] = [None, None, None]
         self._flush_c = _find_c_flush()
-        self.put_back()
+        self.restore()
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Flush what is left, and make descriptors 0 to 2 and `sys.stdout` what they were."""
         self._flush()
         for fd, kept in enumerate(self.fds):
@@ -53,15 +53,15 @@ class Capture:
             setattr(sys, f"__{name}__", stream)
 
     def end_step(self, step: int) -> None:
-        """Mark the end of a step's output; after `put_back`."""
+        """Mark the end of a step's output; after `restore`."""
         if self._mark:
             line = b"%s%d\n" % (self._mark, step)
             with contextlib.suppress(BrokenPipeError):  # the parent is gone, and so are we soon
                 os.write(self.fds[1], line)
                 os.write(self.fds[2], line)
 
-    def use(self, fd: int) -> None:
-        """Make this descriptor the tool's input and output, until `put_back`: a terminal."""
+    def redirect_to(self, fd: int) -> None:
+        """Make this descriptor the tool's input and output, until `restore`: a terminal."""
         self._flush()
         for target in (0, 1, 2):
             os.dup2(fd, target)

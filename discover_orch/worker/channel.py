@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 
-from discover_orch.worker.capture import keep_copy
+from discover_orch.worker.capture import duplicate_fd
 from discover_orch.worker.protocol import (
     CHANNEL_LOST,
     RUN_STEP_PREFIX,
@@ -27,8 +27,8 @@ class Channel:
 
     def __init__(self) -> None:
         self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
-        self._known = {fd: _identify(fd) for fd in (self._orders, self._messages)}
-        self._rest = b""
+        self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
+        self._unread = b""
         self._waiting: list[Order] = []
         self._unsent = b""
 
@@ -38,11 +38,11 @@ class Channel:
 
     def guard(self, fds: tuple[int, ...]) -> None:
         """Watch over these descriptors too."""
-        self._known.update({fd: _identify(fd) for fd in fds})
+        self._identities.update({fd: _identify(fd) for fd in fds})
 
-    def check(self) -> None:
+    def exit_if_closed(self) -> None:
         """End the process where the tool has taken away what orch writes to."""
-        for fd, known in self._known.items():
+        for fd, known in self._identities.items():
             if _identify(fd) != known:
                 os._exit(CHANNEL_LOST)
 
@@ -68,14 +68,14 @@ class Channel:
 
     def _read(self) -> Order | None:
         while True:
-            line, found, rest = self._rest.partition(b"\n")
+            line, found, rest = self._unread.partition(b"\n")
             if found:
-                self._rest = rest
+                self._unread = rest
                 return decode_order(line)
             data = os.read(self._orders, 1 << 16)
             if not data:
                 return None
-            self._rest += data
+            self._unread += data
 
     def send(self, message: Message, *, may_wait: bool = False) -> None:
         """Write one message; a parent that is gone is no error here: the life pipe tells of it.
@@ -84,7 +84,7 @@ class Channel:
         that is answered at once, and the parent is woken once for both.
         """
         data = self._unsent = self._unsent + encode_message(message)
-        if may_wait and b"\n" in self._rest and self._rest.startswith(RUN_STEP_PREFIX):
+        if may_wait and b"\n" in self._unread and self._unread.startswith(RUN_STEP_PREFIX):
             return
         self._unsent = b""
         try:
@@ -95,7 +95,7 @@ class Channel:
 
 
 def _move(fd: int) -> int:
-    moved = keep_copy(fd)
+    moved = duplicate_fd(fd)
     os.close(fd)
     return moved
 

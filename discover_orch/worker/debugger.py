@@ -38,7 +38,7 @@ class Debugger:
         self._has_terminal = False
 
     def install(self) -> None:
-        sys.breakpointhook = self._stop
+        sys.breakpointhook = self._breakpoint
 
     def begin_step(self, step: int) -> None:
         self._step = step
@@ -50,22 +50,22 @@ class Debugger:
             self._channel.send(DebugEnded(step=self._step))
         self._step = None
 
-    def examine(self, error: BaseException, traceback: str) -> None:
+    def debug_failure(self, error: BaseException, traceback: str) -> None:
         """Post-mortem of a failed tool, where there is a terminal."""
-        if not self._take_terminal():
+        if not self._acquire_terminal():
             return
         sys.stderr.write(traceback)
         with contextlib.suppress(BaseException):  # leaving the debugger is no second failure
             prompt = self._make_prompt()
             prompt.reset()
-            prompt.interaction(None, _find_users(error.__traceback__))
+            prompt.interaction(None, _skip_own_frames(error.__traceback__))
 
-    def _stop(self, *args: Any, **named: Any) -> Any:
+    def _breakpoint(self, *args: Any, **named: Any) -> Any:
         """`sys.breakpointhook`: as the standard one does, but on the terminal."""
         wanted = os.environ.get("PYTHONBREAKPOINT", "")
         if wanted == "0":
             return None
-        if not self._take_terminal():
+        if not self._acquire_terminal():
             raise NoTerminal("breakpoint() needs a terminal, and this worker has none")
         if wanted:
             return sys.__breakpointhook__(*args, **named)
@@ -88,7 +88,7 @@ class Debugger:
 
         return Prompt()
 
-    def _take_terminal(self) -> bool:
+    def _acquire_terminal(self) -> bool:
         if self._has_terminal:
             return True
         if self._step is None:
@@ -102,7 +102,7 @@ class Debugger:
         except OSError:
             self._channel.send(DebugEnded(step=self._step))
             return False
-        self._capture.use(fd)
+        self._capture.redirect_to(fd)
         os.close(fd)
         with contextlib.suppress(ValueError):  # not in the main thread
             # Ctrl-Z would stop this process alone, and leave the shell waiting for orch.
@@ -111,7 +111,7 @@ class Debugger:
         return True
 
 
-def _find_users(traceback: Any) -> Any:
+def _skip_own_frames(traceback: Any) -> Any:
     """The traceback from the first frame that is the user's."""
     from discover_orch.worker.tracebacks import is_own_file
 

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 # Seconds from the interrupt on, and at least for each call; the parent's next step comes after two.
-PATIENCE = 1.0
-LEAST_PATIENCE = 0.2
+SHIELD_TIME = 1.0
+LEAST_SHIELD_TIME = 0.2
 
 
 class Interrupts:
-    """`asked`: the parent wants this to end. `raised`: the user's code was told."""
+    """`is_requested`: the parent wants this to end. `was_raised`: the user's code was told."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self.raised = False
+        self.is_requested = False
+        self.was_raised = False
         self.is_debugging = False  # at a debugger's prompt, where Ctrl-C asks for no end
         self._main = _thread.get_ident()
-        self._asked_at = 0.0
-        self._listens = False
-        self._shield: object = None  # stands for the one shielded call that is going on
+        self._requested_at = 0.0
+        self._may_raise = False
+        self._shielded: object = None  # stands for the one shielded call that is going on
         self._overdue: object = None  # the one that has had its time
         self._runner: Any = None
 
@@ -44,36 +44,36 @@ class Interrupts:
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
         """Run code of the user; what it gives is awaited where it can be."""
-        before, self._listens = self._listens, True
+        before, self._may_raise = self._may_raise, True
         try:
             given = function(*args, **named)
             if hasattr(given, "__await__"):
                 given = self._await(given)
         finally:
-            self._listens = before
+            self._may_raise = before
         return given
 
     def shield(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
         """The same for code that opens or closes something: an interrupt waits for its end.
 
         Else what it has just opened could be lost before anybody can close it. Where it takes longer
-        than `PATIENCE`, the interrupt comes all the same, while there is time to close the others.
+        than `SHIELD_TIME`, the interrupt comes all the same, while there is time to close the others.
         """
-        self._shield = object()
-        if self.asked:
-            self._lose_patience()
+        self._shielded = object()
+        if self.is_requested:
+            self._schedule_overdue()
         try:
             given = function(*args, **named)
             if hasattr(given, "__await__"):
                 given = self._await(given)
         finally:
-            self._shield = None
+            self._shielded = None
         return given
 
-    def check(self) -> None:
+    def raise_if_requested(self) -> None:
         """Between two pieces of the user's code: raise what came in the meantime."""
-        if self.asked:
-            self.raised = True
+        if self.is_requested:
+            self.was_raised = True
             raise KeyboardInterrupt
 
     def close(self) -> None:
@@ -85,25 +85,25 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_debugging:
             raise KeyboardInterrupt
-        self.asked = True
-        self._asked_at = self._asked_at or time.monotonic()
+        self.is_requested = True
+        self._requested_at = self._requested_at or time.monotonic()
         # In the frames of ours, the user's code has just come back: too late to interrupt it.
         if frame is not None and frame.f_code in _OWN:
             return
-        if self._listens or (self._shield is not None and self._shield is self._overdue):
-            self.raised = True
+        if self._may_raise or (self._shielded is not None and self._shielded is self._overdue):
+            self.was_raised = True
             raise KeyboardInterrupt
-        if self._shield is not None:
-            self._lose_patience()
+        if self._shielded is not None:
+            self._schedule_overdue()
 
-    def _lose_patience(self) -> None:
+    def _schedule_overdue(self) -> None:
         """Interrupt what is shielded now once more, when it has had its time."""
-        wait = max(self._asked_at + PATIENCE - time.monotonic(), LEAST_PATIENCE)
-        _thread.start_new_thread(self._remind, (self._shield, wait))
+        wait = max(self._requested_at + SHIELD_TIME - time.monotonic(), LEAST_SHIELD_TIME)
+        _thread.start_new_thread(self._raise_overdue, (self._shielded, wait))
 
-    def _remind(self, shield: object, wait: float) -> None:
+    def _raise_overdue(self, shield: object, wait: float) -> None:
         time.sleep(wait)
-        if self._shield is shield:
+        if self._shielded is shield:
             self._overdue = shield
             signal.pthread_kill(self._main, signal.SIGINT)  # another thread would not wake it
 

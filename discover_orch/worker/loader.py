@@ -33,16 +33,16 @@ from discover_orch.worker.protocol import Preload, Preloaded
 HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 CONF_MODULE = "orchconf"
-TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of an editor
+EMPTY_FILE_WAIT = 0.05  # seconds that a module may be empty between two steps of an editor
 #: Installed beside what the user chose, by what installs, and loaded in every process; and what reads statements in a
 #: worker: of a tool that names it in an import it counts all the same.
-NOBODYS = (
+IGNORED_MODULES = (
     *("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack"),
     *("sqlglot", "sqlglotc", "msgspec", "typing_extensions"),
 )
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-COARSEST_CLOCK = 2.1  # seconds: time stamps of FAT
+COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
 Loaded = tuple[str, str, str]
 
 
@@ -112,15 +112,15 @@ class Loader:
         self.root = root
         self.pythonpath = tuple(pythonpath)
         self._loaded: list[Loaded] = []
-        self._homes = tuple(dict.fromkeys(map(_folder, (root, *pythonpath))))
+        self._folders = tuple(dict.fromkeys(map(_folder, (root, *pythonpath))))
         self._is_venv: dict[str, bool] = {}
-        self._tops = {"__main__", *NOBODYS}  # names that were judged
-        self._latest = ""  # the module that came last
+        self._known_names = {"__main__", *IGNORED_MODULES}  # names that were judged
+        self._newest_module = ""  # the module that came last
 
     def install(self) -> None:
         """Put the project in front of `sys.path`, and this loader in charge of its modules."""
         sys.path[:0] = self.pythonpath
-        sys.path_hooks.insert(0, self._find)
+        sys.path_hooks.insert(0, self._make_finder)
         for path in [path for path in sys.path_importer_cache if self._is_project(path)]:
             del sys.path_importer_cache[path]
 
@@ -143,7 +143,7 @@ class Loader:
         known = sys.modules.get(CONF_MODULE)
         if known is not None and _is_same(getattr(known, "__file__", None), path):
             return known
-        loader = ProjectLoader(CONF_MODULE, path, self._remember)
+        loader = ProjectLoader(CONF_MODULE, path, self._record)
         spec = importlib.util.spec_from_file_location(CONF_MODULE, path, loader=loader)
         assert spec is not None
         module = importlib.util.module_from_spec(spec)
@@ -155,27 +155,27 @@ class Loader:
             raise
         return module
 
-    def take_loaded(self) -> tuple[Loaded, ...]:
+    def drain_loaded(self) -> tuple[Loaded, ...]:
         """(module, path relative to the root, content hash) of what was loaded since the last time."""
         taken = tuple(self._loaded)
         self._loaded.clear()
         return taken
 
-    def take_arrived(self) -> tuple[str, ...]:
+    def drain_third_party(self) -> tuple[str, ...]:
         """Top-level names of installed modules, not of the standard library, that came since the last time."""
         names = []
         try:
             for name in reversed(sys.modules):
-                if name == self._latest:
+                if name == self._newest_module:
                     break
                 names.append(name)
         except RuntimeError:  # a thread of the tool's imports
             names = [*sys.modules]
         if not names:
             return ()
-        self._latest = names[0]
-        tops = {name.partition(".")[0] for name in names} - self._tops
-        self._tops |= tops
+        self._newest_module = names[0]
+        tops = {name.partition(".")[0] for name in names} - self._known_names
+        self._known_names |= tops
         return tuple(sorted(filter(self._is_installed, tops)))
 
     def _is_installed(self, top: str) -> bool:
@@ -188,20 +188,20 @@ class Loader:
             return True
         return not path.startswith(STANDARD_LIBRARY) and not self._is_project(path)
 
-    def hint_for(self, error: BaseException) -> str:
+    def find_import_hint(self, error: BaseException) -> str:
         """How to mend an import that found no such module, or "" where nothing can be said."""
         missing = getattr(error, "name", None) if type(error) is ModuleNotFoundError else None
         if not isinstance(missing, str) or not missing:
             return ""
         top = missing.partition(".")[0]
-        for folder in self._find_homes_of(top):
+        for folder in self._find_folders_with(top):
             if os.path.join(self.root, folder) not in self.pythonpath:
                 return f'add "{folder}" to pythonpath in the configuration: {top} is in there'
         if missing == top:
             return f"if {top} is a library, install what provides it for {sys.executable}"
         return ""
 
-    def _find_homes_of(self, top: str) -> list[str]:
+    def _find_folders_with(self, top: str) -> list[str]:
         """Folders, at most two below the root, that hold a module or package of this name."""
         found = []
         waiting = [("", 0)]
@@ -221,13 +221,13 @@ class Loader:
             ]
         return found
 
-    def _find(self, path: str) -> ProjectFinder:
+    def _make_finder(self, path: str) -> ProjectFinder:
         """The path hook: a finder for folders of the project, ImportError for all others."""
         if not self._is_project(path) or not os.path.isdir(path):
             raise ImportError("no folder of the project", path=path)
 
         def make(name: str, path: str) -> ProjectLoader:
-            return ProjectLoader(name, path, self._remember)
+            return ProjectLoader(name, path, self._record)
 
         return ProjectFinder(
             path,
@@ -239,7 +239,7 @@ class Loader:
     def _is_project(self, path: str) -> bool:
         """Whether it is inside the root or a `pythonpath` entry, and not among installed packages."""
         inside = _folder(path)
-        for home in self._homes:
+        for home in self._folders:
             if inside.startswith(home):
                 below = inside[len(home) :].split(os.sep)[:-1]
                 return not (
@@ -257,11 +257,11 @@ class Loader:
             self._is_venv[folder] = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
         return self._is_venv[folder]
 
-    def _remember(self, module: str, path: str, source: bytes) -> None:
+    def _record(self, module: str, path: str, source: bytes) -> None:
         shown = path[len(self.root) + 1 :] if path.startswith(self.root + os.sep) else None
         if shown is None:
             shown = os.path.relpath(path, self.root)
-        self._tops.add(module.partition(".")[0])
+        self._known_names.add(module.partition(".")[0])
         self._loaded.append((module, shown.replace(os.sep, "/"), content_hash(source)))
 
 
@@ -272,7 +272,7 @@ class ProjectFinder(FileFinder):
         spec = super().find_spec(fullname, target)
         if spec is None:
             with contextlib.suppress(OSError):
-                if time.time() - os.stat(self.path).st_mtime < COARSEST_CLOCK:
+                if time.time() - os.stat(self.path).st_mtime < COARSEST_TIME_STAMP:
                     self.invalidate_caches()
                     spec = super().find_spec(fullname, target)
         return spec
@@ -285,7 +285,7 @@ class ProjectLoader(SourceFileLoader):
         self, fullname: str, path: str, remember: Callable[[str, str, bytes], None]
     ) -> None:
         super().__init__(fullname, path)
-        self._remember = remember
+        self._record = remember
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.path
@@ -302,19 +302,19 @@ class ProjectLoader(SourceFileLoader):
             code = self.source_to_code(source, path)
             if cached is not None and not sys.dont_write_bytecode:
                 _write_bytecode(cached, HEADER + key + marshal.dumps(code))
-        self._remember(fullname, path, source)
+        self._record(fullname, path, source)
         return code
 
 
 def _read_again(path: str) -> bytes:
     """A module that has just been emptied is about to be written: many editors do it in these two steps."""
-    until = time.monotonic() + TO_BE_WRITTEN
+    until = time.monotonic() + EMPTY_FILE_WAIT
     source = b""
     with contextlib.suppress(OSError):
-        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_CLOCK:
+        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_TIME_STAMP:
             return source
         while not source and time.monotonic() < until:
-            time.sleep(TO_BE_WRITTEN / 10)
+            time.sleep(EMPTY_FILE_WAIT / 10)
             with open(path, "rb", buffering=0) as file:
                 source = file.read()
     return source

@@ -43,7 +43,7 @@ from discover_orch.worker.protocol import (
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
 from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
-from discover_orch.worker.tracebacks import describe
+from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ if TYPE_CHECKING:
     from discover_orch.worker.protocol import StepStatus
 
 # What orch itself has to say about a tool: a sentence, and no traceback.
-PROBLEMS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
+EXPLAINED_ERRORS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
 # What most tools import from the standard library: done while there is nothing else to do.
-COMMON = ("dataclasses", "logging", "pathlib", "typing")
+COMMON_IMPORTS = ("dataclasses", "logging", "pathlib", "typing")
 SWEEP_TIME = 0.5  # seconds
-FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
-    for name in COMMON:
+    for name in COMMON_IMPORTS:
         if channel.is_idle():
             __import__(name)
     greeting = channel.receive()
@@ -76,7 +76,7 @@ def main() -> None:
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # to ask the terminal is refused, not stopped
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     become_subreaper()
-    atexit.register(_end)  # the first to be registered is the last to be called
+    atexit.register(_end_process)  # the first to be registered is the last to be called
     _thread.start_new_thread(_end_with_parent, (channel.life, os.getpid()))
     if greeting.watches_death:
         end_with_parent(greeting.parent)
@@ -85,7 +85,7 @@ def main() -> None:
     channel.guard(capture.fds)
     order = channel.receive()
     if isinstance(order, Preload):
-        channel.send(preload(order, capture.put_back))
+        channel.send(preload(order, capture.restore))
         order = channel.receive()
     if isinstance(order, Prepare):
         Worker(order, channel, capture, interrupts).serve()
@@ -109,7 +109,7 @@ def _end_with_parent(life: int, me: int) -> None:
     os.kill(me, signal.SIGKILL)
 
 
-def _end() -> None:
+def _end_process() -> None:
     """Leave no process behind, and spare the interpreter its search for garbage cycles.
 
     That search takes a quarter of a run of many modules. All files are flushed before it is turned
@@ -117,7 +117,7 @@ def _end() -> None:
     """
     sweep(set(), 0)
     for one in gc.get_objects():
-        if isinstance(one, FILES):
+        if isinstance(one, BUFFERED_FILES):
             with contextlib.suppress(Exception):
                 one.flush()
     gc.freeze()
@@ -139,7 +139,7 @@ class Worker:
         self._orchconf = prepare.orchconf
         self._conf_error: BaseException | None = None
         self._failures = 0
-        self._is_ready = False  # all that the tool needs is loaded and opened
+        self._is_set_up = False  # all that the tool needs is loaded and opened
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
@@ -160,7 +160,7 @@ class Worker:
             load_conf=self._load_conf,
             call=interrupts.shield,
             observer=self._observer,
-            is_interrupted=lambda: interrupts.raised,
+            is_interrupted=lambda: interrupts.was_raised,
         )
 
     def serve(self) -> None:
@@ -177,25 +177,25 @@ class Worker:
         self._finish(is_asked=isinstance(order, Finish))
 
     def _run(self, order: RunStep) -> None:
-        if self._interrupts.asked or self._failures > order.failures:
+        if self._interrupts.is_requested or self._failures > order.failures:
             self._channel.send(Declined(step=order.step))
             return
         self._channel.send(StepStarted(step=order.step))
         started = time.perf_counter()
-        self._interrupts.raised = False
+        self._interrupts.was_raised = False
         self._debugger.begin_step(order.step)
-        self._is_ready = False
+        self._is_set_up = False
         if self._observer is not None:
-            self._observer.begin()
+            self._observer.begin_step()
         with self._baseline:
-            status, error, metrics, notes = self._attempt(order)
-            loaded = self._loader.take_loaded()
-            seen = self._look(order, loaded)
-            early = self._observer.take_early() if self._observer is not None else None
-            opened = self._resources.take_opened()
-            self._channel.check()
+            status, error, metrics, notes = self._run_step(order)
+            loaded = self._loader.drain_loaded()
+            seen = self._observe(order, loaded)
+            early = self._observer.setup_observation() if self._observer is not None else None
+            opened = self._resources.drain_opened()
+            self._channel.exit_if_closed()
             self._debugger.end_step()
-            self._capture.put_back()
+            self._capture.restore()
         self._capture.end_step(order.step)
         self._failures += status == "failed"
         self._channel.send(
@@ -214,25 +214,25 @@ class Worker:
             may_wait=True,
         )
 
-    def _look(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
+    def _observe(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool was seen to do; before anything of it is put back."""
         if self._observer is None:
             return None
-        if not self._is_ready:
-            self._note_early()
-        return self._observer.take(
+        if not self._is_set_up:
+            self._mark_setup_done()
+        return self._observer.finish_step(
             loaded={path for _, path, _ in loaded},
-            third_party=self._loader.take_arrived(),
-            **self._resources.take_seen(order.resources),
+            third_party=self._loader.drain_third_party(),
+            **self._resources.drain_tables(order.resources),
         )
 
-    def _note_early(self) -> None:
+    def _mark_setup_done(self) -> None:
         """What comes later is the tool's alone; the others find open and loaded what was until now."""
-        self._is_ready = True
+        self._is_set_up = True
         if self._observer is not None:
-            self._observer.note_early(**self._resources.look_early())
+            self._observer.mark_setup_done(**self._resources.observe_setup())
 
-    def _attempt(
+    def _run_step(
         self, order: RunStep
     ) -> tuple[StepStatus, Failure | None, Mapping[str, object], list[str]]:
         """Run the tool and end its transaction, whatever happens."""
@@ -240,18 +240,18 @@ class Worker:
         try:
             metrics = self._call_tool(order)
             has_returned = True
-            self._leave_fork(0)
-            if self._interrupts.raised:  # it caught the interrupt, and went on to its end
+            self._exit_if_forked(0)
+            if self._interrupts.was_raised:  # it caught the interrupt, and went on to its end
                 raise KeyboardInterrupt
             if order.outputs:
                 check_outputs(self._root, order.outputs)
-            notes = self._resources.end(keep=True)
+            notes = self._resources.end_transaction(keep=True)
         except BaseException as error:
-            self._leave_fork(1, error)
-            status: StepStatus = "interrupted" if self._interrupts.raised else "failed"
+            self._exit_if_forked(1, error)
+            status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"
             described = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
-                self._debugger.examine(error, described.traceback)
+                self._debugger.debug_failure(error, described.traceback)
             return status, described, {}, self._roll_back()
         return "passed", None, metrics, notes
 
@@ -267,21 +267,21 @@ class Worker:
         if order.arguments:
             named.update(call(_convert, order))
         named.update(self._resources.open(order.resources))
-        self._interrupts.check()
-        self._note_early()
-        self._resources.begin(order.resources)
+        self._interrupts.raise_if_requested()
+        self._mark_setup_done()
+        self._resources.begin_transaction(order.resources)
         first = [named.pop(name) for name in _positional_only(run) if name in named]
         return read_metrics(call(run, *first, **named))
 
     def _roll_back(self) -> list[str]:
         try:
-            return self._resources.end(keep=False)
+            return self._resources.end_transaction(keep=False)
         except BaseException as error:
             return [f"its transaction could not be rolled back: {error}"]
 
     def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
-        if issubclass(type(error), PROBLEMS):
-            place = describe(error, self._root)
+        if issubclass(type(error), EXPLAINED_ERRORS):
+            place = describe_exception(error, self._root)
             return Failure(
                 kind="outputs" if isinstance(error, MissingOutput) else "exception",
                 type=type(error).__name__,
@@ -290,10 +290,10 @@ class Worker:
                 line=place.line,
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        hint = find_hint(error) or self._loader.hint_for(error)
+        hint = find_hint(error) or self._loader.find_import_hint(error)
         if has_returned:
             hint = hint or "raised after run() had returned, when orch committed"
-        described = describe(error, self._root, hint, all_frames=self._all_frames)
+        described = describe_exception(error, self._root, hint, all_frames=self._all_frames)
         if described.path is None:  # no line of the user's raised it: at the commit, say
             return Failure(
                 kind=described.kind,
@@ -317,11 +317,11 @@ class Worker:
             raise
         return module
 
-    def _leave_fork(self, code: int, error: BaseException | None = None) -> None:
+    def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
         """A tool forked, and its child came back here: it has no business in this function."""
         if os.getpid() != self._pid:
             if error is not None and not issubclass(type(error), SystemExit):
-                sys.stderr.write(describe(error, self._root).traceback)
+                sys.stderr.write(describe_exception(error, self._root).traceback)
                 sys.stderr.flush()
             os._exit(code)
 
@@ -333,11 +333,11 @@ class Worker:
                 self._interrupts.close()
             except BaseException as unclosed:
                 closed.append(("the event loop", unclosed))
-            self._channel.check()
-            self._capture.put_back()
+            self._channel.exit_if_closed()
+            self._capture.restore()
         errors = []
         for name, error in closed:
-            one = describe(error, self._root, all_frames=self._all_frames)
+            one = describe_exception(error, self._root, all_frames=self._all_frames)
             errors.append(
                 Failure(
                     kind=one.kind,

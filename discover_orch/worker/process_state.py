@@ -56,8 +56,8 @@ class ProcessState:
         sys.setprofile(self._trace[1])
         sys.setrecursionlimit(self._recursion_limit)
         sys.excepthook, sys.unraisablehook, sys.displayhook = self._hooks
-        self._put_back_signals()
-        self._put_back_environment()
+        self._restore_signals()
+        self._restore_environment()
         with contextlib.suppress(OSError):  # the root itself is gone: the next tool will tell
             os.chdir(self._root)
         os.umask(self._umask)
@@ -65,16 +65,16 @@ class ProcessState:
         if "logging" in sys.modules:  # or it would believe that it captures them still
             sys.modules["logging"].captureWarnings(False)
         self._warnings.__exit__(*details)
-        _put_back_logging(self._log)
+        _restore_logging(self._log)
 
-    def _put_back_signals(self) -> None:
+    def _restore_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         _signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, handler in self._handlers:
             if handler is not None and _signal.getsignal(number) is not handler:
                 _signal.signal(number, handler)
 
-    def _put_back_environment(self) -> None:
+    def _restore_environment(self) -> None:
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003
         is_same = (
@@ -101,7 +101,7 @@ def _read_logging() -> Any:
     )
 
 
-def _put_back_logging(before: Any) -> None:
+def _restore_logging(before: Any) -> None:
     logging = sys.modules.get("logging")
     if logging is None:
         return

@@ -34,25 +34,25 @@ CRASHES = frozenset(
 )
 
 
-def describe(
+def describe_exception(
     error: BaseException, root: str, hint: str = "", *, all_frames: bool = False
 ) -> Failure:
     """What there is to tell of an exception that the user's code raised."""
     try:
-        return _describe(error, root, hint, all_frames)
+        return _describe_fully(error, root, hint, all_frames)
     except BaseException:  # an exception class of the user can do anything when it is asked
-        path, line = _bare_place(error, root)
+        path, line = _find_location_plainly(error, root)
         return Failure(
             kind="exception",
             type=type(error).__name__,
-            message=_text(error) or "(the exception could not be described)",
+            message=_read_message(error) or "(the exception could not be described)",
             path=path,
             line=line,
             hint=hint,
         )
 
 
-def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> Failure:
+def _describe_fully(error: BaseException, root: str, hint: str, all_frames: bool) -> Failure:
     import traceback  # 13 ms, and a run that goes well never needs it
 
     shown = traceback.TracebackException.from_exception(error, compact=True)
@@ -61,11 +61,11 @@ def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> F
         message = _exit_sentence(error)
         hint = hint or "a tool ends by returning from run(), and fails by raising an exception"
     else:
-        kind, message = "exception", _text(error)
+        kind, message = "exception", _read_message(error)
         if isinstance(error, EOFError) and "reading a line" in message:
             hint = hint or NO_INPUT
-    path, line = _place(error, shown, root)
-    _clean(shown, root, all_frames, set())
+    path, line = _find_location(error, shown, root)
+    _drop_foreign_frames(shown, root, all_frames, set())
     return Failure(
         kind=kind,
         type=type(error).__name__,
@@ -77,7 +77,7 @@ def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> F
     )
 
 
-def _text(error: BaseException) -> str:
+def _read_message(error: BaseException) -> str:
     """One or more lines; of a SyntaxError the message without its place, which stands elsewhere."""
     try:
         if isinstance(error, SyntaxError) and isinstance(error.msg, str):
@@ -95,7 +95,7 @@ def _exit_sentence(error: SystemExit) -> str:
     return f"ended by sys.exit: {code}"
 
 
-def _place(
+def _find_location(
     error: BaseException, shown: TracebackException, root: str
 ) -> tuple[str | None, int | None]:
     """The last frame in the project, or of all of the user's frames; where it is no Python, its line."""
@@ -106,7 +106,7 @@ def _place(
     return (_shorten(own[-1].filename, root), own[-1].lineno) if own else (None, None)
 
 
-def _bare_place(error: BaseException, root: str) -> tuple[str | None, int | None]:
+def _find_location_plainly(error: BaseException, root: str) -> tuple[str | None, int | None]:
     """The last frame in the project, found without the help of the library."""
     place: tuple[str | None, int | None] = (None, None)
     trace = BaseException.__getattribute__(error, "__traceback__")
@@ -118,25 +118,27 @@ def _bare_place(error: BaseException, root: str) -> tuple[str | None, int | None
     return place
 
 
-def _clean(shown: TracebackException, root: str, all_frames: bool, seen: set[int]) -> None:
+def _drop_foreign_frames(
+    shown: TracebackException, root: str, all_frames: bool, seen: set[int]
+) -> None:
     """Drop foreign frames and shorten paths, in the exception, its causes and its members."""
     if id(shown) in seen:
         return
     seen.add(id(shown))
-    frames = _from_run_on(shown.stack, root)
+    frames = _drop_own_frames(shown.stack, root)
     libraries = [None if all_frames else find_library(one.filename, root) for one in frames]
     for frame in frames:
         _ = frame.line  # read before the name changes: it is looked up by that
         frame.filename = _shorten(frame.filename, root)
-    shown.stack = _fold(frames, libraries)
+    shown.stack = _fold_libraries(frames, libraries)
     if isinstance(getattr(shown, "filename", None), str):
         shown.filename = _shorten(shown.filename, root)
     for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
         if other is not None:
-            _clean(other, root, all_frames, seen)
+            _drop_foreign_frames(other, root, all_frames, seen)
 
 
-def _from_run_on(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
+def _drop_own_frames(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
     """Without orch's own frames, and what lies between them, such as an event loop."""
     start = 0
     for place, frame in enumerate(frames, start=1):
@@ -147,7 +149,7 @@ def _from_run_on(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
     return [frame for frame in frames[start:] if _is_users(frame)]
 
 
-def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSummary:
+def _fold_libraries(frames: list[FrameSummary], libraries: list[str | None]) -> StackSummary:
     """The frames, and one line for each row of them that lies in libraries."""
     import traceback
 
@@ -159,11 +161,13 @@ def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSumma
 
     return Folded(
         traceback.FrameSummary("", 0, one, lookup_line=False) if isinstance(one, str) else one
-        for one in _group(frames, libraries)
+        for one in _group_libraries(frames, libraries)
     )
 
 
-def _group(frames: Iterable[Frame], libraries: Iterable[str | None]) -> Iterator[Frame | str]:
+def _group_libraries(
+    frames: Iterable[Frame], libraries: Iterable[str | None]
+) -> Iterator[Frame | str]:
     """The frames; for each row of them that lies in libraries, `3 frames in json, pathlib`."""
     row: list[str] = []
     for frame, library in zip(frames, libraries, strict=True):
@@ -171,14 +175,14 @@ def _group(frames: Iterable[Frame], libraries: Iterable[str | None]) -> Iterator
             row.append(library)
             continue
         if row:
-            yield _sentence(row)
+            yield _summarize_libraries(row)
             row = []
         yield frame
     if row:
-        yield _sentence(row)
+        yield _summarize_libraries(row)
 
 
-def _sentence(row: list[str]) -> str:
+def _summarize_libraries(row: list[str]) -> str:
     number = len(row)
     return f"{number} frame{'s' * (number > 1)} in {', '.join(dict.fromkeys(row))}"
 
@@ -241,7 +245,7 @@ def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
         f"  ... {one}\n"
         if isinstance(one, str)
         else f'  File "{_shorten(one[0], root)}", line {one[1]}, in {one[2]}\n'
-        for one in _group(frames, libraries)
+        for one in _group_libraries(frames, libraries)
     )
     own = [frame for frame in frames if _is_inside(frame[0], root)] or frames
     if not own:
@@ -249,7 +253,7 @@ def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
     return shown, _shorten(own[-1][0], root), own[-1][1]
 
 
-def describe_end(status: int | None) -> tuple[str, int | None, str | None]:
+def describe_exit(status: int | None) -> tuple[str, int | None, str | None]:
     """A wait status as (sentence, exit code, name of the signal)."""
     if status is None or status == LOST_STATUS:
         return "ended, and its exit status is lost", None, None
