@@ -79,10 +79,8 @@ class Driver:
             if not after:
                 self._notify(report, args, named)
             try:
-                if self.reads_caller_variables:
-                    result = _call_from(sys._getframe(1), call)
-                else:
-                    result = call()
+                is_plain = not self.reads_caller_variables
+                result = call() if is_plain else _call_from(sys._getframe(1), call)
             except BaseException:
                 if self.listener is not None:
                     self.listener.on_error()

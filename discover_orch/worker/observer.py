@@ -1,8 +1,7 @@
-"""What a tool did to files while it ran: the paths that were heard, and what the disk says of them at its end.
+"""What a tool did to files: the paths from `audit_hook`, and the state of these files after the tool has ended.
 
-In: a root, and what `hearing` noted. Out: a `Observation`. Each file is asked for once, after the tool has ended, so
-that the tool does not wait for it. Left out is what lies outside of the root, and noise: caches, virtual
-environments, temporary files, the project's database.
+The result is an `Observation`. The tool does not wait: each file is read once, when the tool has ended. Left out
+are files outside the root, the project's database, and noise: caches, virtual environments, temporary files.
 """
 
 from __future__ import annotations
@@ -25,37 +24,34 @@ if TYPE_CHECKING:
     from discover_orch.model.observation import FileState
 
 
-#: The clock of the kernel's time stamps: it goes in steps of some milliseconds.
-_COARSE_CLOCK = (
-    5 if sys.platform == "linux" else None
-)  # CLOCK_REALTIME_COARSE, which `time` does not name
+#: The clock of the kernel's time stamps, with steps of some milliseconds: CLOCK_REALTIME_COARSE, which `time`
+#: does not name.
+_COARSE_CLOCK = 5 if sys.platform == "linux" else None
 
 
 class Observer:
-    """Listens from the moment it is made: `begin_step` before each step, `finish_step` after it."""
+    """Observes from the moment it is made. `begin_step` before each step, `finish_step` after it."""
 
     def __init__(self, root: str, database: str = "") -> None:
         self._prefixes = tuple(
             dict.fromkeys(one.rstrip(os.sep) + os.sep for one in (root, os.path.realpath(root)))
         )
         self._database = ""
-        self._own: frozenset[str] = frozenset()  # the database, and what SQLite puts beside it
-        self._folders: dict[str, bool] = {}  # folder below the root -> whether it is noise
+        self._own: frozenset[str] = frozenset()  # the project's database and its side files
+        self._folders: dict[str, bool] = {}  # folder below the root -> is noise
         self._audit = AuditHook()
         self._began = (0, 0)
-        self._early: Observation | None = None
-        self._early_imports = 0  # how many files had been imported when `_early` was made
-        self._open_databases: dict[
-            str, None
-        ] = {}  # databases that stay open: the later steps use them too
+        self._setup: Observation | None = None
+        self._setup_imports = 0  # files imported when `_setup` was made
+        self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
             self.note_database(database)
 
     def begin_step(self) -> None:
-        """What was heard until now belongs to nobody."""
+        """Forget what happened before the step."""
         self._audit.clear()
-        self._early = None
-        self._early_imports = 0
+        self._setup = None
+        self._setup_imports = 0
         for path in self._open_databases:
             self._audit.connected[path] = database_signature(path)
         exact = time.time_ns()
@@ -65,29 +61,28 @@ class Observer:
         )
 
     def note_database(self, path: str) -> None:
-        """This file is the project's database, which orch or `get_connection()` has just opened."""
+        """`path` is the project's database, which orch or `get_connection()` has just opened."""
         self._database = os.path.realpath(path)
         self._audit.connected.pop(self._database, None)
         shown = {self.relative_path(one) for one in (os.path.abspath(path), self._database)}
         self._own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
 
     def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
-        """Absolute paths of files that a database was told to read and to write: it opens them past Python's eyes."""
+        """Note absolute paths of files that a database read and wrote: Python does not open these."""
         self._audit.opened.update(dict.fromkeys(read))
         for path in written:
             self._audit.changed.setdefault(path, False)
 
     def has_foreign_connection(self) -> bool:
-        """Whether the project's database was opened by somebody else since `begin_step`."""
+        """Whether something else than `conn` has opened the project's database since `begin_step`."""
         return self._database in self._audit.connected
 
     def mark_setup_done(self, **others: Any) -> None:
-        """What was done since `begin_step` belongs to what was loaded and opened: others of this worker get it as it is.
-
-        `others` is what else is known of it.
+        """What happened since `begin_step` was setup: modules loaded and resources opened, which later steps
+        of this worker share. `others` are fields of that `Observation` that are known already.
         """
         heard = self._audit
-        self._early_imports = len(heard.imported)
+        self._setup_imports = len(heard.imported)
         if not heard.is_empty() or others:
             others["is_unclear"] = others.get("is_unclear", False) or self.has_foreign_connection()
             self._open_databases.update(dict.fromkeys(heard.connected.copy()))
@@ -97,41 +92,40 @@ class Observer:
                 others.update(self._inspect_disk(has_databases=False))
             except Exception:  # as in `finish_step`
                 others["is_unclear"] = True
-            noted = Observation(began=self._began, **others)
-            is_nothing = noted == Observation(
-                began=self._began
-            )  # all was noise: bytecode is written, say
-            self._early = None if is_nothing else noted
+            setup = Observation(began=self._began, **others)
+            is_empty = setup == Observation(began=self._began)  # all was noise, such as bytecode
+            self._setup = None if is_empty else setup
 
     def setup_observation(self) -> Observation | None:
-        """None where nothing was noted."""
-        return self._early
+        """What was observed of the setup of this step; None for nothing."""
+        return self._setup
 
     def finish_step(self, loaded: Collection[str] = (), **others: Any) -> Observation:
-        """What was done since `begin_step`, with what others have found out about the same step.
+        """What happened since `begin_step`. `others` are fields of the `Observation` that are known already.
 
-        `loaded` are source files, relative to the root, that are known as modules.
+        `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
-        early = self._find_foreign_imports(loaded) if self._audit.imported else ()
+        setup = self._find_foreign_imports(loaded) if self._audit.imported else ()
         if not self._audit.is_empty():
             try:
                 self._audit.resolve_paths()
                 others.update(self._inspect_disk())
-            except Exception:  # whatever it was, nobody may take this for a tool that reads nothing
+            except Exception:  # the tool must not look like one that reads nothing
                 others["is_unclear"] = True
         if self.has_foreign_connection():
             others["is_unclear"] = others["has_committed"] = True
         seen = Observation(began=self._began, **others)
-        if early:
-            noted = self._early or Observation(began=self._began)
-            read = (*noted.read, *(row for row in seen.read if row[0] in early))
-            self._early = replace(noted, read=read)
+        if setup:
+            before = self._setup or Observation(began=self._began)
+            read = (*before.read, *(row for row in seen.read if row[0] in setup))
+            self._setup = replace(before, read=read)
         return seen
 
     def _find_foreign_imports(self, loaded: Collection[str]) -> set[str]:
-        """Modules that were imported past orch's loader, `spec_from_file_location` say, are files that were read.
-        Returned are those that had been by `mark_setup_done`."""
-        early = set()
+        """Count modules that were imported without orch's loader (by `spec_from_file_location`, for example)
+        as files read. Returns those imported before `mark_setup_done`.
+        """
+        setup = set()
         for number, path in enumerate(self._audit.imported.copy()):
             folder, _, name = path.rpartition(os.sep)
             if name.endswith(".pyc"):
@@ -142,9 +136,9 @@ class Observer:
             shown = self.relative_path(f"{folder}{os.sep}{name}")
             if shown and shown not in loaded:
                 self._audit.opened[f"{folder}{os.sep}{name}"] = None
-                if number < self._early_imports:
-                    early.add(shown)
-        return early
+                if number < self._setup_imports:
+                    setup.add(shown)
+        return setup
 
     def _inspect_disk(self, *, has_databases: bool = True) -> dict[str, Any]:
         written, removed, inodes = self._find_changed()
@@ -161,7 +155,7 @@ class Observer:
         }
 
     def _find_changed(self) -> tuple[dict[str, None], dict[str, None], set[int]]:
-        """(written, removed, inodes written), by their own names, and the real ones where links lead there."""
+        """(written, removed, inodes written); paths through links also by their real names."""
         written: dict[str, None] = {}
         removed: dict[str, None] = {}
         inodes: set[int] = set()
@@ -201,9 +195,7 @@ class Observer:
         missed: dict[str, None] = {}
         for path in self._audit.opened.copy():
             shown = self.relative_path(path)
-            if (
-                shown in written and path in self._audit.link_targets
-            ):  # by a link that it made itself
+            if shown in written and path in self._audit.link_targets:  # a link that the tool made
                 path = self._audit.link_targets[path] or os.path.realpath(path)
                 shown = self.relative_path(path)
             if not shown or shown in written or self._is_noise(shown):
@@ -211,7 +203,7 @@ class Observer:
             try:
                 found = os.stat(path)
             except (FileNotFoundError, NotADirectoryError):
-                is_made_up = shown[0] == "<" and shown[-1] == ">"  # where code has no file
+                is_made_up = shown[0] == "<" and shown[-1] == ">"  # the "file" of generated code
                 if (
                     path not in self._audit.changed
                     and not self._is_in_changed_folder(path)
@@ -220,20 +212,20 @@ class Observer:
                     missed[shown] = None
             except OSError:
                 read[shown] = (shown, -1, 0, 0)
-            except ValueError:  # no path at all
+            except ValueError:  # not a path
                 continue
             else:
                 if not stat.S_ISREG(found.st_mode):
                     continue
                 if found.st_ino in inodes and self.relative_path(os.path.realpath(path)) in written:
-                    continue  # a link to what it wrote itself
+                    continue  # a link to a file that the tool wrote
                 read[shown] = (shown, found.st_size, found.st_mtime_ns, found.st_ino)
         return read, missed
 
     def _compare_databases(
         self, read: dict[str, FileState], missed: dict[str, None], written: dict[str, None]
     ) -> None:
-        """Databases that the tool opened by itself: SQLite opens them past Python's eyes."""
+        """SQLite databases that the tool opened: compare them, since Python does not open the files."""
         for path, before in self._audit.connected.copy().items():
             shown = self.relative_path(path)
             if path == self._database or self._is_noise(shown):
@@ -265,7 +257,7 @@ class Observer:
         return listed
 
     def relative_path(self, path: str) -> str:
-        """Relative to the root, with `/`; "" for what is not below it."""
+        """The path relative to the root, with `/`; "" for a path outside the root."""
         for home in self._prefixes:
             if path.startswith(home):
                 shown = path[len(home) :]
@@ -282,7 +274,7 @@ class Observer:
         )
 
     def _is_noise_folder(self, folder: str) -> bool:
-        """Whether it, or one above it, is noise, a virtual environment, or the place of temporary files."""
+        """Whether the folder or one above it is noise, a virtual environment, or for temporary files."""
         known = self._folders.get(folder)
         if known is None:
             above, _, name = folder.rpartition("/")
@@ -296,7 +288,7 @@ class Observer:
         return known
 
     def _is_in_changed_folder(self, path: str) -> bool:
-        """Whether it was in a folder that the tool made or took away itself, and that is gone."""
+        """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""
         folder_changes = self._audit.folder_changes
         return bool(folder_changes) and any(
             one in folder_changes and not os.path.exists(one)
@@ -305,7 +297,7 @@ class Observer:
 
 
 def _find_temporary() -> str:
-    """Where temporary files go; without `tempfile`, which costs 10 ms, where nobody has it."""
+    """The folder of temporary files. Does not import `tempfile`, which takes 10 ms."""
     tempfile = sys.modules.get("tempfile")
-    given = getattr(tempfile, "tempdir", None) or os.environ.get("TMPDIR") or "/tmp"
-    return os.path.realpath(given)
+    folder = getattr(tempfile, "tempdir", None) or os.environ.get("TMPDIR") or "/tmp"
+    return os.path.realpath(folder)
