@@ -1,8 +1,8 @@
-"""What Python's audit events say of files, noted while a tool runs.
+"""The paths of files that a tool uses, noted from Python's audit events.
 
-In: events. Out: paths, as little worked on as can be, since the tool waits; `observe` makes sense of them at its
-end. Changes nothing of what the tool does, and cannot be taken away again: an audit hook stays until the
-process ends. What native code and child processes do is not heard, nor is `exists()`.
+The tool waits for the hook, so it only notes paths; `observer` reads the files after the tool has ended. The
+hook changes nothing of what the tool does, and stays until the process ends. There are no events for native
+code, child processes and `exists()`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     Signature = tuple[tuple[int, int, int] | None, ...]
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-#: What Python opens by itself, mostly: who opens one of these is looked at.
+#: Files that Python itself opens most of the time: for these, the hook checks which code opens them.
 CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".zip", ".egg", ".whl")
 OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY = os.path.dirname(os.__file__)
 IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
-#: Code that opens and lists to import modules or to show source lines.
+#: Code that opens files to import modules or to show source lines.
 IMPORT_CODE = frozenset(
     [
         IMPORT_SYSTEM,
@@ -39,7 +39,7 @@ IMPORT_CODE = frozenset(
         ),
     ]
 )  # fmt: skip
-#: Code that opens by a name relative to an open folder, which the event does not tell.
+#: Code that opens files relative to an open folder; the event does not say which folder.
 FOLDER_WALKERS = frozenset(
     ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
 )
@@ -47,24 +47,20 @@ _getframe = sys._getframe
 
 
 class AuditHook:
-    """Listens from the moment it is made. All paths are absolute after `resolve_paths`."""
+    """Notes paths from the moment it is made. All are absolute after `resolve_paths`."""
 
     def __init__(self) -> None:
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
-        self.changed: dict[str, bool] = {}  # whether it was there before
-        self.link_targets: dict[
-            str, str
-        ] = {}  # where a link may have been put: what a hard one is of
-        self.folder_changes: dict[
-            str, bool
-        ] = {}  # folders: True where made, False where moved or removed
-        self.imported: dict[str, None] = {}  # source and bytecode that the import system opened
-        self.connected: dict[str, Signature] = {}  # real paths of databases, as they were
-        # As they were given, and relative to the working directory of now.
+        self.changed: dict[str, bool] = {}  # path -> existed before
+        self.link_targets: dict[str, str] = {}  # possible new link -> target of a hard link
+        self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
+        self.imported: dict[str, None] = {}  # files that the import system opened
+        self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
+        # As the tool wrote them, relative to the current working directory.
         self._opened: dict[str, None] = {}
         self._listed: dict[str, None] = {}
-        self._cwd = ""  # the working directory with its slash; "" where it may be another by now
+        self._cwd = ""  # the working directory with a slash; "" if it may have changed
         self._notes: tuple[dict[str, Any], ...] = (
             self.opened, self.listed, self.changed, self.link_targets, self.folder_changes, self.connected,
             self._opened, self._listed,
@@ -72,7 +68,7 @@ class AuditHook:
         sys.addaudithook(self._make_hook())
 
     def is_empty(self) -> bool:
-        """Whether nothing was heard, imports aside."""
+        """Whether nothing was noted except imports."""
         return not any(self._notes)
 
     def clear(self) -> None:
@@ -83,7 +79,7 @@ class AuditHook:
                 noted.clear()
 
     def resolve_paths(self) -> None:
-        """Make absolute what was noted under the working directory of now."""
+        """Make the paths absolute that are relative to the current working directory."""
         for noted, settled in (
             (self._opened, self.opened),
             (self._listed, self.listed),
@@ -94,7 +90,7 @@ class AuditHook:
                 settled.update(_resolve_all(paths))
 
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
-        """Called for every event of the interpreter, in any thread: fast, and it cannot raise."""
+        """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
         opened = self._opened
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
@@ -126,9 +122,7 @@ class AuditHook:
                         self._on_open(path, mode, _getframe(1).f_code.co_filename)
                 elif event in others:
                     others[event](*arguments)
-            except (
-                Exception
-            ):  # an event of the user's own, a path that is none, a folder that is gone
+            except Exception:  # a user's own event, not a path, or the working directory is gone
                 return
 
         return on_event
@@ -146,10 +140,10 @@ class AuditHook:
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
         path = self._absolute(given)
         if self.link_targets:
-            self.link_targets.pop(path, None)  # where it is a link, what it leads to is written
+            self.link_targets.pop(path, None)  # if it is a link, its target is written
         if path not in self.changed:
             was_there = self._is_there(path)
-            if not (was_there and flags & os.O_EXCL):  # that one fails
+            if not (was_there and flags & os.O_EXCL):  # else it fails
                 self.changed[path] = was_there
 
     def _on_list(self, given: Any) -> None:
@@ -227,7 +221,7 @@ class AuditHook:
                 self.connected[path] = database_signature(path)
 
     def _absolute(self, given: Any) -> str:
-        """Absolute, in its shortest form."""
+        """The absolute path, normalized."""
         path: str = given if given.__class__ is str else os.fsdecode(given)
         if path[:1] != os.sep:
             if not self._cwd:
@@ -240,7 +234,7 @@ class AuditHook:
             self.changed[path] = self._is_there(path)
 
     def _is_there(self, path: str) -> bool:
-        """Whether it was there before the tool: not where it stands in a folder that the tool made."""
+        """Whether the path existed before the tool: not if it is in a folder that the tool made."""
         return os.access(path, os.F_OK, follow_symlinks=False) and not (
             self.folder_changes and any(map(self.folder_changes.get, parent_folders(path)))
         )
@@ -263,7 +257,7 @@ def _resolve_all(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
         if path[:1] != os.sep:
             try:
                 start = start or os.getcwd().rstrip(os.sep) + os.sep
-            except OSError:  # it is gone, and nothing can be opened there
+            except OSError:  # the folder is gone, so nothing can be opened in it
                 continue
             path = start + path
         yield _normalize(path), None
@@ -274,14 +268,14 @@ def _normalize(path: str) -> str:
         return path
     above = len(path) if path.endswith("/..") else path.rfind("/../") + 3
     if above > 2:
-        with contextlib.suppress(ValueError):  # it is no path at all
-            # What is above a folder that a link leads to, only the disk knows.
+        with contextlib.suppress(ValueError):  # not a path
+            # `..` after a link to a folder: only the file system knows what that is.
             path = os.path.realpath(path[:above]) + path[above:]
-    return os.sep + os.path.normpath(path).lstrip(os.sep)  # which leaves two at the beginning
+    return os.sep + os.path.normpath(path).lstrip(os.sep)  # normpath keeps two leading slashes
 
 
 def _find_files(folder: str) -> list[str]:
-    """All that is below and no folder; without `os.walk`, whose listings would be heard."""
+    """All files below a folder. Without `os.walk`, whose listings the hook would note."""
     found: list[str] = []
     waiting = [folder]
     while waiting:
@@ -295,7 +289,7 @@ def _find_files(folder: str) -> list[str]:
 
 
 def _read_database_name(name: str) -> str:
-    """The path in what `sqlite3.connect` was given; "" for none and for memory."""
+    """The path in an argument of `sqlite3.connect`; "" for a database in memory."""
     if name.startswith("file:"):
         path, _, query = name[5:].partition("#")[0].partition("?")
         if "mode=memory" in query:
@@ -303,7 +297,7 @@ def _read_database_name(name: str) -> str:
         if path.startswith("//"):
             path = "/" + path[2:].partition("/")[2]
         if "%" in path:
-            from urllib.parse import unquote  # few have such names
+            from urllib.parse import unquote
 
             path = unquote(path)
         name = path
@@ -311,7 +305,7 @@ def _read_database_name(name: str) -> str:
 
 
 def database_signature(path: str) -> Signature:
-    """What tells whether a database was changed: it, and what was not yet moved into it."""
+    """The stat of a database and of its write-ahead log; it differs once the database has changed."""
     signature: list[tuple[int, int, int] | None] = []
     for one in (path, path + "-wal"):
         try:

@@ -35,7 +35,7 @@ def test_the_screen_says_what_is_missing_without_a_traceback(project: Project, o
     project({"orch.toml": "", "src/a.py": TOOL})
     result = orch("run")
     assert "declared outputs not written: out.txt, made/*.csv" in result.out
-    assert 'hint: let it write the file, or take it out of "outputs" in ORCH' in result.out
+    assert 'hint: write the file in run(), or remove it from "outputs" in ORCH' in result.out
     assert "Traceback" not in result.out + result.err
 
 

@@ -179,7 +179,7 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
     import json  # noqa: F401 - so that the name is taken
 
     with pytest.raises(
-        ImportProblem, match=r"the module json was found at .*, not at json\.py"
+        ImportProblem, match=r"Python finds the module json in .*, not in json\.py"
     ) as told:
         install(root).load_tool("json", "json.py")
     assert "rename json.py" in told.value.hint
@@ -188,9 +188,9 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
 @pytest.mark.parametrize(
     ("source", "hint"),
     [
-        ("import helpers", 'add "src" to pythonpath'),
-        ("import helpers.deep", 'add "src" to pythonpath'),
-        ("from lone import x", 'add "src" to pythonpath'),
+        ("import helpers", 'helpers is in src/: add "src" to pythonpath'),
+        ("import helpers.deep", 'helpers is in src/: add "src" to pythonpath'),
+        ("from lone import x", 'lone is in src/: add "src" to pythonpath'),
         ("import nowhere_to_be_found", "if nowhere_to_be_found is a library, install"),
         ("import json.nothing", ""),
         ("from json import nothing", ""),

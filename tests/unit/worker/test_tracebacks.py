@@ -54,11 +54,11 @@ def test_a_syntax_error_has_the_place_of_the_mistake() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((), "ended by sys.exit()"),
-        ((None,), "ended by sys.exit()"),
-        ((0,), "ended by sys.exit(0)"),
-        ((True,), "ended by sys.exit(1)"),
-        (("no luck",), "ended by sys.exit: no luck"),
+        ((), "called sys.exit()"),
+        ((None,), "called sys.exit()"),
+        ((0,), "called sys.exit(0)"),
+        ((True,), "called sys.exit(1)"),
+        (("no luck",), "called sys.exit: no luck"),
     ],
 )
 def test_an_exit_is_a_kind_of_its_own(given: tuple[Any, ...], sentence: str) -> None:
@@ -137,13 +137,13 @@ def test_a_dump_that_says_nothing_is_no_failure(dump: str) -> None:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (3 << 8, "exited with code 3 by os._exit"),
+        (3 << 8, "exited with code 3 (os._exit?)"),
         (9, "was killed by SIGKILL (out of memory?)"),
         (11, "crashed with SIGSEGV"),
         (11 | 0x80, "crashed with SIGSEGV"),
         (15, "was killed by SIGTERM"),
         (62, "was killed by signal 62"),
-        (None, "ended, and its exit status is lost"),
+        (None, "ended with an unknown exit status"),
     ],
 )
 def test_how_a_process_ended_is_a_sentence(status: int | None, sentence: str) -> None:
