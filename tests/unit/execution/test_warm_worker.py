@@ -269,7 +269,10 @@ def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_u
     warm_worker.until_it_has_spoken()
     taken = warm_worker.claim(spec("one", pythonpath=(src,)))
     assert taken.worker is None
-    assert taken.sentence == "cold start: modules of the project have the names of installed modules: two"
+    assert (
+        taken.sentence
+        == "cold start: modules of the project have the names of installed modules: two"
+    )
     assert is_gone(pid)
 
 
