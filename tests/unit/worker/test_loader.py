@@ -280,7 +280,8 @@ from discover_orch.worker.protocol import Preload
 class Capture:
     def __init__(self):
         self.out, self.err, self.calls = os.dup(1), os.dup(2), 0
-    def restore(self):
+    def restore(self):  # flushes first, as the worker's does
+        sys.stdout.flush()
         os.dup2(self.out, 1)
         os.dup2(self.err, 2)
         self.calls += 1
