@@ -1,1 +1,6 @@
-"""Databases: connections, transactions, drivers, and what statements of SQL do to tables."""
+"""Connections, transactions, and what statements do to tables.
+
+A database URL or a user's connection goes in. `transactions` gives the transaction that a tool runs in;
+`sqlite_tables` and `statement_log` give the names of the tables that a step read and wrote. Only `worker`
+imports this package, and only these three modules. It knows no tools and no project.
+"""

@@ -1,7 +1,7 @@
-"""What the names in statements mean in one database: which tables there are, and what hangs on each.
+"""What the names in statements mean in one database: which tables there are, and how they depend on each other.
 
-A `Catalog` is made by who can ask the database (`drivers`). In: the effects of statements, with names as they were
-written. Out: which tables these are, in words to show and remember. Pure.
+A driver (`driver_duckdb`, `driver_psycopg`) reads a `Catalog` from its database. `resolve_effects` then turns
+the effects of statements, with names as they were written, into tables. Pure: it asks no database.
 """
 
 from __future__ import annotations
@@ -12,64 +12,66 @@ from msgspec import Struct, field
 
 from discover_orch.databases.sql_effects import Effect, Name
 
-#: (database, schema, name); the database is "" where a connection has but one.
+#: (database, schema, name); the database is "" where a connection has only one.
 Table = tuple[str, str, str]
 
-#: How names of the databases' own tables begin.
-SYSTEM = ("pg_", "duckdb_", "sqlite_master", "pragma_")
+#: How the names of a database's own tables begin.
+SYSTEM_PREFIXES = ("pg_", "duckdb_", "sqlite_master", "pragma_")
 
 
 class Catalog(Struct, frozen=True, kw_only=True):
-    """`places` are the (database, schema) in which a bare name is looked up, in this order, and `here` is the one
-    where a new table is made.
+    """The tables of one database at one moment.
 
-    `within`: what is read with a table: of a view what it is made of, of a parent its partitions; `files` are those
-    that are read with it. `along`: what is written with it: partitions, and what rows are deleted from with its own;
-    `referring` is what a TRUNCATE that cascades empties with it. `active` tables have triggers, rules or functions:
-    what a write to them does nobody can see; nor what is read with `opaque` views. `routines` are the names of the
-    user's own functions. `plain` is the place whose name is not shown. `has_variables`: what is no table may be a
-    variable of the tool's.
+    - `search_path`: the (database, schema) pairs in which a bare name is looked up, in this order.
+      A new table goes into `current_schema`. Tables of `default_schema` are shown by their bare name.
+    - `read_with`: what is read with a table: the tables behind a view, the partitions of a parent. `files`
+      are read with it too.
+    - `written_with`: what is written with it: partitions, and tables that a foreign key keeps in step.
+      `truncated_with`: what a cascading TRUNCATE empties with it.
+    - `active` tables have triggers, rules or functions, so that a write to them can do anything; a read of
+      an `opaque` view can read anything. `routines` are the names of the user's own functions.
+    - `has_variables`: a name that is no table may be a variable of the tool (DuckDB).
     """
 
     tables: frozenset[Table] = frozenset()
     temporary: frozenset[Table] = frozenset()
-    places: tuple[tuple[str, str], ...] = ()
-    here: tuple[str, str] = ("", "")
-    within: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
+    search_path: tuple[tuple[str, str], ...] = ()
+    current_schema: tuple[str, str] = ("", "")
+    read_with: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
     files: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
-    along: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
-    referring: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
+    written_with: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
+    truncated_with: Mapping[Table, tuple[Table, ...]] = field(default_factory=dict)
     active: frozenset[Table] = frozenset()
     opaque: frozenset[Table] = frozenset()
     routines: frozenset[str] = frozenset()
-    plain: tuple[str, str] = ("", "")
+    default_schema: tuple[str, str] = ("", "")
     has_variables: bool = False
 
     def find(self, name: Name) -> Table | None:
-        """The table that is meant; None where there is none."""
+        """The table of this name, or None."""
         return next((one for one in self._candidates(name) if one in self.tables), None)
 
-    def find_behind(self, name: Name) -> Table | None:
-        """The one that would be meant without temporary tables."""
+    def find_permanent(self, name: Name) -> Table | None:
+        """The same, if there were no temporary tables."""
         kept = self.tables - self.temporary
         return next((one for one in self._candidates(name) if one in kept), None)
 
-    def expect(self, name: Name) -> Table:
-        """The same, and where there is none that which would be made under this name."""
-        return self.find(name) or self.make(name)
+    def find_or_name(self, name: Name) -> Table:
+        """The table of this name, or the one that a CREATE would make."""
+        return self.find(name) or self.name_new_table(name)
 
-    def make(self, name: Name) -> Table:
-        """The table that is made under this name, whatever else is found by it."""
+    def name_new_table(self, name: Name) -> Table:
+        """The table that a CREATE with this name makes."""
         if len(name) == 1:
-            return (*self.here, name[0])
+            return (*self.current_schema, name[0])
         return self.find(name) or next(self._candidates(name))
 
-    def show(self, table: Table) -> str:
-        """Without the parts that all tables share."""
+    def display_name(self, table: Table) -> str:
+        """The name as it is shown and remembered: without the parts of the default schema."""
         database, schema, name = table
-        if (database, schema) == self.plain:
+        if (database, schema) == self.default_schema:
             return name
-        if database == self.plain[0]:
+        if database == self.default_schema[0]:
             return f"{schema}.{name}"
         return f"{database}.{schema}.{name}"
 
@@ -77,29 +79,31 @@ class Catalog(Struct, frozen=True, kw_only=True):
         *outer, last = name
         match outer:
             case []:
-                return iter([(database, schema, last) for database, schema in self.places])
+                return iter([(database, schema, last) for database, schema in self.search_path])
             case [one]:
-                here = self.here[0]
+                database = self.current_schema[0]
                 # In DuckDB `one.name` may be a table of the main schema of the database `one`.
-                return iter([(here, one, last), (one, self.plain[1], last)])
+                return iter([(database, one, last), (one, self.default_schema[1], last)])
             case [*_, database, schema]:
-                return iter([(database if self.here[0] else "", schema, last)])
+                return iter([(database if self.current_schema[0] else "", schema, last)])
         raise AssertionError(name)
 
 
-def _closure(tables: Iterable[Table], more: Mapping[Table, tuple[Table, ...]]) -> set[Table]:
+def _with_related(
+    tables: Iterable[Table], related: Mapping[Table, tuple[Table, ...]]
+) -> set[Table]:
     found = set()
     waiting = [*tables]
     while waiting:
         table = waiting.pop()
         if table not in found:
             found.add(table)
-            waiting.extend(more.get(table, ()))
+            waiting.extend(related.get(table, ()))
     return found
 
 
 class TableEffects(Struct, frozen=True, kw_only=True):
-    """What a step read and wrote: tables as they are shown, and paths or globs as it gave them."""
+    """What a step read and wrote: display names of tables, and paths or globs as they were written."""
 
     read: frozenset[str] = frozenset()
     written: frozenset[str] = frozenset()
@@ -108,75 +112,90 @@ class TableEffects(Struct, frozen=True, kw_only=True):
     is_unclear: bool = False
 
 
-def look_up(effects: Sequence[Effect], now: Catalog, before: Catalog) -> TableEffects:
-    """What these statements did; `before` is what there was when the step began. Temporary tables and the database's
-    own are nobody's matter."""
-    passing = {name for one in effects for name in (*one.passing, *one.made)}
-    read: set[Table] = set()
-    written: set[Table] = set()
-    files: dict[str, None] = {}
-    for effect in effects:
-        read.update(*(_find(name, passing, now, before) for name in effect.read))
-        targets = {one for name in effect.written for one in _find(name, passing, now, before)}
-        if effect.changes_names:
-            # Who makes or drops a view does nothing to what it is made of. And IF EXISTS may have found nothing.
-            written |= targets & (now.tables | before.tables)
-        else:
-            targets = _closure(targets, now.referring) if effect.cascades else targets
-            written |= _closure(targets, now.along)
-        for table in {now.make(name) for name in effect.made} & now.tables:
-            if not effect.if_absent or table not in before.tables:
-                written.add(table)
-        files |= dict.fromkeys(one for one in effect.files_read if not now.find((one.lower(),)))
-    if any(one.changes_names for one in effects):  # what went with others
-        written |= {one for one in before.tables - now.tables if one[0] == now.here[0]}
-    read = _closure(read, now.within)
-    files |= dict.fromkeys(path for one in sorted(read) for path in now.files.get(one, ()))
-    passed_by = now.temporary | before.temporary
+def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) -> TableEffects:
+    """What these statements of one step did. `before` is the catalog when the step began.
+
+    Temporary tables and the database's own tables are left out.
+    """
+    created = {name for effect in effects for name in (*effect.temporary_created, *effect.created)}
+    named = {name for effect in effects for name in effect.read}
+    read = {table for name in named for table in _find(name, created, now, before)}
+    read = _with_related(read, now.read_with)
+    written = set().union(*(_find_written(effect, created, now, before) for effect in effects))
+    if any(effect.changes_names for effect in effects):  # dropped together with others
+        gone = before.tables - now.tables
+        written |= {table for table in gone if table[0] == now.current_schema[0]}
+    files = [path for effect in effects for path in effect.files_read]
+    files = [path for path in files if not now.find((path.lower(),))]
+    files += [path for table in sorted(read) for path in now.files.get(table, ())]
+    temporary = now.temporary | before.temporary
+    calls_routine = any(now.routines.intersection(effect.called) for effect in effects)
     return TableEffects(
-        read=frozenset(now.show(one) for one in read - passed_by),
-        written=frozenset(now.show(one) for one in written - passed_by),
-        files_read=tuple(files),
+        read=frozenset(now.display_name(table) for table in read - temporary),
+        written=frozenset(now.display_name(table) for table in written - temporary),
+        files_read=tuple(dict.fromkeys(files)),
         files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
         is_unclear=bool(
             read & now.opaque
             or written & now.active
-            or any(now.routines.intersection(one.called) for one in effects)
-            or _moves_between(effects)
+            or calls_routine
+            or _has_ambiguous_names(effects)
         ),
     )
 
 
+def _find_written(
+    effect: Effect, created: Collection[Name], now: Catalog, before: Catalog
+) -> set[Table]:
+    """The tables that one statement wrote to, created or dropped."""
+    written = {table for name in effect.written for table in _find(name, created, now, before)}
+    if effect.changes_names:
+        # Creating or dropping a view does nothing to its tables. And IF EXISTS may have found nothing.
+        written &= now.tables | before.tables
+    else:
+        if effect.cascades:
+            written = _with_related(written, now.truncated_with)
+        written = _with_related(written, now.written_with)
+    for table in {now.name_new_table(name) for name in effect.created} & now.tables:
+        if not effect.if_not_exists or table not in before.tables:
+            written.add(table)
+    return written
+
+
 def _find(
-    name: Name, passing: Collection[Name], now: Catalog, before: Catalog
+    name: Name, temporary_created: Collection[Name], now: Catalog, before: Catalog
 ) -> Collection[Table]:
-    """The table that is meant, as things are now or were before; else the one that would be."""
+    """The tables that this name may mean, now or when the step began."""
     found, earlier = now.find(name), before.find(name)
     if found is None and earlier is None:
-        is_nobodys = name in passing or _is_system(name) or _is_file(name)
+        is_irrelevant = name in temporary_created or _is_system(name) or _is_file(name)
         is_variable = now.has_variables and len(name) == 1
-        return () if is_nobodys or is_variable else (now.expect(name),)
+        return () if is_irrelevant or is_variable else (now.find_or_name(name),)
     if found not in now.temporary:
-        meant = [found or earlier]
-    else:  # it may have been made in front of one that was meant until then
-        meant = [found, earlier, now.find_behind(name) if name in passing else None]
-    return [one for one in meant if one is not None]
+        candidates = [found or earlier]
+    else:  # this temporary table may have hidden another one in the middle of the step
+        candidates = [
+            found,
+            earlier,
+            now.find_permanent(name) if name in temporary_created else None,
+        ]
+    return [one for one in candidates if one is not None]
 
 
 def _is_system(name: Name) -> bool:
     if len(name) > 1:
         return name[-2].startswith("pg_") or name[-2] == "information_schema"
-    return name[0].startswith(SYSTEM)
+    return name[0].startswith(SYSTEM_PREFIXES)
 
 
 def _is_file(name: Name) -> bool:
-    """DuckDB takes a name with a dot or a slash for a file, where there is no such table."""
+    """DuckDB reads a name with a dot or a slash as a file where there is no such table."""
     return len(name) == 1 and ("." in name[0] or "/" in name[0])
 
 
-def _moves_between(effects: Sequence[Effect]) -> bool:
-    """Whether names were used before it was said anew where they are looked up, or before that was taken back."""
-    if not any(one.moves_names for one in effects):
+def _has_ambiguous_names(effects: Sequence[Effect]) -> bool:
+    """Whether tables were named before the search path changed, or before such a change was rolled back."""
+    if not any(one.changes_search_path for one in effects):
         return False
-    last = max(n for n, one in enumerate(effects) if one.moves_names or one.undoes)
-    return any(one.read or one.written or one.made for one in effects[:last])
+    last = max(n for n, one in enumerate(effects) if one.changes_search_path or one.rolls_back)
+    return any(one.read or one.written or one.created for one in effects[:last])

@@ -1,7 +1,7 @@
-"""How a driver is listened to: by its classes, since connections can be told nothing.
+"""How orch sees the statements that a tool sends through a database driver: it wraps the driver's methods.
 
-In: a class and the names of its methods. Out: calls on a `Note`, as a tool calls them. What a method does and gives
-is as before, and what goes wrong in listening is kept from the tool. Knows no driver itself.
+Methods of classes are wrapped, because connections have no attributes of their own to replace. A wrapped
+method does what it did before; an error in orch's part never reaches the tool. This module knows no driver.
 """
 
 from __future__ import annotations
@@ -18,88 +18,93 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Protocol
 
-    class Note(Protocol):
-        """Takes what is heard of one call: a text, or what else it does. `conn` is the connection that is listened to;
-        `aside` is told of calls on another one, `failed` of what was not carried out."""
+    class Listener(Protocol):
+        """Is told what the tool does on `conn`, and on other connections of the same driver."""
 
         conn: Any
 
-        def text(self, text: str, /) -> None: ...
-        def effect(self, effect: Effect, /) -> None: ...
-        def files(self, paths: Iterable[str], /, *, is_written: bool) -> None: ...
-        def commit(self) -> None: ...
-        def failed(self) -> None: ...
-        def aside(self) -> None: ...
-        def stranger(self) -> None: ...
+        def on_statement(self, text: str, /) -> None: ...
+        def on_effect(self, effect: Effect, /) -> None:
+            """A method did what a statement would have done."""
+
+        def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None: ...
+        def on_commit(self) -> None: ...
+        def on_error(self) -> None:
+            """The latest call raised, so its statement had no effect."""
+
+        def on_other_connection(self) -> None: ...
+        def on_unknown(self) -> None:
+            """A call whose effect orch cannot tell."""
 
 
 class Driver:
-    """One that is known. `note` is who listens now."""
+    """Base of the drivers. `listener` is told of all calls, or None."""
 
     dialect = ""
-    looks_at_callers = False  # as DuckDB does, for variables
+    reads_caller_variables = False  # DuckDB looks for unknown names among the caller's variables
 
     def __init__(self) -> None:
-        self.note: Note | None = None
-        self._is_heard = False
+        self.listener: Listener | None = None
+        self._is_wrapped = False
 
-    def hear(self, note: Note) -> None:
-        self.note = note
-        if not self._is_heard:
-            self._is_heard = True
-            self._wrap_all()
+    def attach(self, listener: Listener) -> None:
+        """Tell this listener from now on, and no other."""
+        self.listener = listener
+        if not self._is_wrapped:
+            self._is_wrapped = True
+            self._wrap_methods()
 
-    def ask(self, conn: Any) -> Catalog:
-        """What there is in the database now, as this connection sees it; raises whatever the driver does."""
-        raise AssertionError(conn)
+    def read_catalog(self, conn: Any) -> Catalog:
+        """What is in the database now, as this connection sees it; raises whatever the driver raises."""
+        raise NotImplementedError
 
     def find_file(self, conn: Any) -> str:
-        """The absolute path of the file that the connection is to; "" where it is none."""
+        """The absolute path of the connection's database file; "" where it is none."""
         return ""
 
-    def _wrap_all(self) -> None:
-        raise AssertionError
+    def _wrap_methods(self) -> None:
+        raise NotImplementedError
 
     def _wrap(
-        self, owner: Any, name: str, listen: Callable[..., None], *, after: bool = False
+        self, owner: Any, name: str, report: Callable[..., None], *, after: bool = False
     ) -> None:
-        """Have `listen` called with the arguments of each call, before it or after it."""
+        """Have `report` called with the listener and the arguments of each call, before it or after it."""
         original = vars(owner).get(name)
         if original is None:
             return
 
         @functools.wraps(original)
-        def heard(*args: Any, **named: Any) -> Any:
+        def wrapper(*args: Any, **named: Any) -> Any:
             call = functools.partial(original, *args, **named)
             if not after:
-                self._listen(listen, args, named)
+                self._notify(report, args, named)
             try:
-                given = call() if not self.looks_at_callers else _call_from(sys._getframe(1), call)
+                is_plain = not self.reads_caller_variables
+                result = call() if is_plain else _call_from(sys._getframe(1), call)
             except BaseException:
-                if self.note is not None:
-                    self.note.failed()
+                if self.listener is not None:
+                    self.listener.on_error()
                 raise
             if after:
-                self._listen(listen, args, named)
-            return given
+                self._notify(report, args, named)
+            return result
 
-        setattr(owner, name, heard)
+        setattr(owner, name, wrapper)
 
-    def _listen(
-        self, listen: Callable[..., None], args: tuple[Any, ...], named: dict[str, Any]
+    def _notify(
+        self, report: Callable[..., None], args: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
-        note = self.note
-        if note is not None:
+        listener = self.listener
+        if listener is not None:
             try:
-                listen(note, *args, **named)
-            except Exception:  # called in a way that is not known
-                note.stranger()
+                report(listener, *args, **named)
+            except Exception:  # the arguments are not those that orch knows
+                listener.on_unknown()
 
 
 _CALL = compile("__orch_call__()", __file__, "eval")
 
 
 def _call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
-    """Call it with the caller's variables around it, as if nobody stood between: DuckDB takes a name that is no
-    table for a variable there."""
+    """Call with the caller's variables in scope, as if orch had not wrapped the method."""
     return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})

@@ -1,7 +1,6 @@
-"""DuckDB: how statements that a tool sends are heard, methods that do the same, and what there is in a database.
+"""DuckDB: which of its methods run statements, name tables or files, and what is in a database.
 
-In: a connection. Out: texts, what is named without one, files, and a `Catalog`. Imports nothing of DuckDB: whoever
-has a connection has it.
+Imports nothing of DuckDB: a process that has one of its connections has loaded it.
 """
 
 from __future__ import annotations
@@ -19,115 +18,91 @@ from discover_orch.databases.sql_effects import Effect, read_statements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from discover_orch.databases.catalog import Table
-    from discover_orch.databases.driver import Note
+    from discover_orch.databases.driver import Listener
 
 
-class Duckdb(Driver):
+class DuckdbDriver(Driver):
     dialect = "duckdb"
-    looks_at_callers = True
+    reads_caller_variables = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._query: Any = None  # past what is heard
+        self._query: Any = None  # the method as it was before it was wrapped
 
-    def _wrap_all(self) -> None:
+    def _wrap_methods(self) -> None:
         duckdb = sys.modules["duckdb"]
         connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
         self._query = connection.execute
         for name in ("execute", "executemany", "sql", "query", "from_query", "query_appender"):
-            self._wrap(connection, name, _hear_query)
-            self._wrap(duckdb, name, _hear_query_of_module)
+            self._wrap(connection, name, _on_query)
+            self._wrap(duckdb, name, _on_module_query)
         for name in ("table", "view", "append", "appender"):
             kind = "written" if name.startswith("append") else "read"
-            hear = functools.partial(_hear_table, kind)
-            self._wrap(connection, name, hear)
-            self._wrap(duckdb, name, functools.partial(_without_self, hear))
+            report = functools.partial(_on_table, kind)
+            self._wrap(connection, name, report)
+            self._wrap(duckdb, name, functools.partial(_without_self, report))
         for name in FILE_READERS:
-            hear = functools.partial(_hear_file, is_written=False)
-            self._wrap(connection, name, hear)
-            self._wrap(duckdb, name, functools.partial(_without_self, hear))
+            report = functools.partial(_on_file, is_written=False)
+            self._wrap(connection, name, report)
+            self._wrap(duckdb, name, functools.partial(_without_self, report))
         for name in ("to_csv", "write_csv", "to_parquet", "write_parquet"):
-            self._wrap(relation, name, functools.partial(_hear_file, is_written=True))
+            self._wrap(relation, name, functools.partial(_on_file, is_written=True))
         for name in ("create", "to_table", "create_view", "to_view"):
-            self._wrap(relation, name, functools.partial(_hear_table, "made"))
-        self._wrap(relation, "insert_into", functools.partial(_hear_table, "written"))
+            self._wrap(relation, name, functools.partial(_on_table, "made"))
+        self._wrap(relation, "insert_into", functools.partial(_on_table, "written"))
         for name in ("insert", "update", "query"):
-            self._wrap(relation, name, _hear_stranger)
+            self._wrap(relation, name, _on_unknown)
         for name in ("table_function", "from_substrait", "from_substrait_json", "query_df"):
-            self._wrap(connection, name, _hear_stranger)
-            self._wrap(duckdb, name, _hear_stranger)
+            self._wrap(connection, name, _on_unknown)
+            self._wrap(duckdb, name, _on_unknown)
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
-            self._wrap(relation, name, functools.partial(_hear_expressions, before))
-        self._wrap(connection, "commit", lambda note, *_: note.commit())
-        self._wrap(connection, "rollback", lambda note, *_: note.text("ROLLBACK"))
+            self._wrap(relation, name, functools.partial(_on_expressions, before))
+        self._wrap(connection, "commit", lambda listener, *_: listener.on_commit())
+        self._wrap(connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK"))
 
     def _rows(self, conn: Any, sql: str) -> list[tuple[Any, ...]]:
-        note, self.note = self.note, None
+        listener, self.listener = self.listener, None
         try:
             execute = self._query or sys.modules["duckdb"].DuckDBPyConnection.execute
             rows: list[tuple[Any, ...]] = execute(conn, sql).fetchall()
         finally:
-            self.note = note
+            self.listener = listener
         return rows
 
-    def ask(self, conn: Any) -> Catalog:
+    def read_catalog(self, conn: Any) -> Catalog:
         [(database, schema, path)] = self._rows(
             conn, "SELECT current_database(), current_schema(), current_setting('search_path')"
         )
         if "," in path:
-            raise LookupError("names are looked up in several schemas")
+            raise LookupError("the search path has several schemas")
         tables: set[Table] = set()
         temporary: set[Table] = set()
-        made_of: dict[Table, str] = {}
-        for base, place, name, is_temporary, sql in self._rows(
-            conn,
-            "SELECT database_name, schema_name, table_name, temporary, NULL FROM duckdb_tables() WHERE NOT internal "
-            "UNION ALL "
-            "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal",
-        ):
-            table = (base.lower(), place.lower(), name.lower())
+        views: dict[Table, str] = {}
+        for *names, is_temporary, sql in self._rows(conn, TABLES):
+            table = _fold(names)
             tables.add(table)
             if is_temporary:
                 temporary.add(table)
             if sql is not None:
-                made_of[table] = sql
-        routines = self._rows(
-            conn, "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal"
-        )
-        has_triggers = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'duckdb_triggers'"
-        active = self._rows(conn, TRIGGERS) if self._rows(conn, has_triggers) else []
+                views[table] = sql
+        active = self._rows(conn, TRIGGERS) if self._rows(conn, HAS_TRIGGERS) else []
         here = (database.lower(), schema.lower())
         catalog = Catalog(
             tables=frozenset(tables),
             temporary=frozenset(temporary),
-            places=tuple(dict.fromkeys((("temp", "main"), here, (here[0], "main")))),
-            here=here,
-            active=frozenset(
-                (base.lower(), place.lower(), name.lower()) for base, place, name in active
-            ),
-            routines=frozenset(name.lower() for (name,) in routines),
-            plain=(here[0], "main"),
+            search_path=tuple(dict.fromkeys((("temp", "main"), here, (here[0], "main")))),
+            current_schema=here,
+            active=frozenset(map(_fold, active)),
+            routines=frozenset(name.lower() for (name,) in self._rows(conn, ROUTINES)),
+            default_schema=(here[0], "main"),
             has_variables=True,
         )
-        within: dict[Table, tuple[Table, ...]] = {}
-        files: dict[Table, tuple[str, ...]] = {}
-        opaque: set[Table] = set()
-        for view, text in made_of.items():
-            effects = read_statements(text, self.dialect)
-            names = [name for one in effects for name in one.read]
-            # In its own schema, if it says no other.
-            beside = {(*view[:2], name[0]) for name in names if len(name) == 1} & tables
-            found = {one for name in names if (one := catalog.find(name))}
-            within[view] = tuple(found | beside)
-            files[view] = tuple(path for one in effects for path in one.files_read)
-            if any(one.is_unclear or catalog.routines.intersection(one.called) for one in effects):
-                opaque.add(view)
-        return replace(catalog, within=within, files=files, opaque=frozenset(opaque))
+        return _add_views(catalog, views)
 
     def find_file(self, conn: Any) -> str:
         rows = self._rows(
@@ -140,59 +115,92 @@ class Duckdb(Driver):
 FILE_READERS = (
     "read_csv", "read_json", "read_parquet", "from_csv_auto", "from_parquet",
 )  # fmt: skip
-#: Methods of a relation that take expressions as text, in which a query or a function can stand.
+#: Methods of a relation that take expressions as text; an expression can hold a query or call a function.
 EXPRESSIONS = (
     *("aggregate", "apply", "filter", "group_by", "join", "order", "project", "select", "sort", "with_columns"),
     *("any_value", "avg", "count", "first", "last", "list", "max", "mean", "min", "pivot", "string_agg", "sum"),
 )  # fmt: skip
+TABLES = (
+    "SELECT database_name, schema_name, table_name, temporary, NULL FROM duckdb_tables() WHERE NOT internal "
+    "UNION ALL "
+    "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal"
+)
+ROUTINES = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal"
+HAS_TRIGGERS = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'duckdb_triggers'"
 TRIGGERS = "SELECT DISTINCT database_name, schema_name, table_name FROM duckdb_triggers()"
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
-def _hear_query(note: Note, conn: object, query: Any, *_: Any, **__: Any) -> None:
-    if conn is not note.conn:
-        note.aside()
-    note.text(query if isinstance(query, str) else query.query)
+def _fold(names: Iterable[str]) -> Table:
+    database, schema, name = (part.lower() for part in names)
+    return database, schema, name
 
 
-def _hear_query_of_module(note: Note, query: Any, *_: Any, **named: Any) -> None:
-    _hear_query(note, named.get("connection"), query)
+def _add_views(catalog: Catalog, views: Mapping[Table, str]) -> Catalog:
+    """The catalog with what its views read; `views` are their CREATE statements."""
+    read_with: dict[Table, tuple[Table, ...]] = {}
+    files: dict[Table, tuple[str, ...]] = {}
+    opaque: set[Table] = set()
+    for view, text in views.items():
+        effects = read_statements(text, DuckdbDriver.dialect)
+        names = [name for effect in effects for name in effect.read]
+        # A view looks up bare names in its own schema first.
+        own = {(*view[:2], name[0]) for name in names if len(name) == 1} & catalog.tables
+        read_with[view] = tuple({table for name in names if (table := catalog.find(name))} | own)
+        files[view] = tuple(path for effect in effects for path in effect.files_read)
+        if any(one.is_unclear or catalog.routines.intersection(one.called) for one in effects):
+            opaque.add(view)
+    return replace(catalog, read_with=read_with, files=files, opaque=frozenset(opaque))
 
 
-def _without_self(hear: Callable[..., None], note: Note, *args: Any, **named: Any) -> None:
-    hear(note, None, *args, **named)
+def _on_query(listener: Listener, conn: object, query: Any, *_: Any, **__: Any) -> None:
+    if conn is not listener.conn:
+        listener.on_other_connection()
+    listener.on_statement(query if isinstance(query, str) else query.query)
 
 
-def _hear_table(kind: str, note: Note, owner: object, *args: Any, **named: Any) -> None:
+def _on_module_query(listener: Listener, query: Any, *_: Any, **named: Any) -> None:
+    _on_query(listener, named.get("connection"), query)
+
+
+def _without_self(
+    report: Callable[..., None], listener: Listener, *args: Any, **named: Any
+) -> None:
+    report(listener, None, *args, **named)
+
+
+def _on_table(kind: str, listener: Listener, owner: object, *args: Any, **named: Any) -> None:
     text = args[0] if args else next(iter(named.values()))
-    name = tuple((quoted or plain).lower() for quoted, plain in _PART.findall(text))
-    note.effect(
+    name = tuple(
+        (quoted or default_schema).lower() for quoted, default_schema in _PART.findall(text)
+    )
+    listener.on_effect(
         Effect(
             read=(name,) if kind == "read" else (),
             written=(name,) if kind == "written" else (),
-            made=(name,) if kind == "made" else (),
+            created=(name,) if kind == "made" else (),
             changes_names=kind == "made",
         )
     )
 
 
-def _hear_file(note: Note, owner: object, *args: Any, is_written: bool, **named: Any) -> None:
+def _on_file(listener: Listener, owner: object, *args: Any, is_written: bool, **named: Any) -> None:
     given = args[0] if args else next(iter(named.values()))
     paths = given if isinstance(given, list | tuple) else [given]
-    note.files(
+    listener.on_files(
         [os.fspath(one) for one in paths if isinstance(one, str | os.PathLike)],
         is_written=is_written,
     )
 
 
-def _hear_stranger(note: Note, *_: Any, **__: Any) -> None:
-    note.stranger()
+def _on_unknown(listener: Listener, *_: Any, **__: Any) -> None:
+    listener.on_unknown()
 
 
-def _hear_expressions(before: str, note: Note, *args: Any, **named: Any) -> None:
+def _on_expressions(before: str, listener: Listener, *args: Any, **named: Any) -> None:
     given = [*args, *named.values()]
     for one in given:
         if isinstance(one, list | tuple):
             given.extend(one)
         elif (isinstance(one, str) or type(one).__name__ == "Expression") and "(" in str(one):
-            note.text(f"{before} {one}")
+            listener.on_statement(f"{before} {one}")

@@ -1,7 +1,7 @@
-"""psycopg 3: how the statements that a tool sends are heard, and what there is in a PostgreSQL database.
+"""psycopg 3: which of its methods run statements, and what is in a PostgreSQL database.
 
-In: a connection. Out: texts, and a `Catalog`. Asks the system's catalogue behind a savepoint: a question that fails
-breaks no transaction of the tool's. Imports nothing of psycopg: whoever has a connection has it.
+The catalog is read behind a savepoint, so that a query that fails does not break the tool's transaction.
+Imports nothing of psycopg: a process that has one of its connections has loaded it.
 """
 
 from __future__ import annotations
@@ -19,65 +19,66 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.databases.catalog import Table
-    from discover_orch.databases.driver import Note
+    from discover_orch.databases.driver import Listener
 
 
-class Psycopg(Driver):
+class PsycopgDriver(Driver):
     dialect = "postgres"
 
-    def _wrap_all(self) -> None:
+    def _wrap_methods(self) -> None:
         psycopg = sys.modules["psycopg"]
-
-        def hear(
-            note: Note, cursor: Any, query: Any, params: Any = None, *_: Any, **__: Any
-        ) -> None:
-            if isinstance(query, bytes):
-                query = query.decode()
-            elif not isinstance(query, str):
-                query = query.as_string(cursor)
-            if cursor.connection is not note.conn:
-                note.aside() if _is_alike(cursor.connection, note.conn) else note.stranger()
-            note.text(query if params is None else _PLACEHOLDER.sub(_fill, query))
-
-        def hear_commit(note: Note, *_: Any, **__: Any) -> None:
-            note.commit()
-
-        def hear_rollback(note: Note, *_: Any, **__: Any) -> None:
-            note.text("ROLLBACK")
 
         for owner in (psycopg.Cursor, psycopg.ServerCursor, psycopg.ClientCursor):
             for name in ("execute", "executemany", "stream", "copy"):
-                self._wrap(owner, name, hear)
-        self._wrap(psycopg.Connection, "commit", hear_commit)
-        self._wrap(psycopg.Connection, "rollback", hear_rollback)
+                self._wrap(owner, name, _on_query)
+        self._wrap(psycopg.Connection, "commit", lambda listener, *_: listener.on_commit())
+        self._wrap(
+            psycopg.Connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK")
+        )
+        self._wrap(psycopg.Transaction, "__exit__", _on_transaction_end, after=True)
 
-        def hear_end(note: Note, transaction: Any, kind: Any = None, *_: Any, **__: Any) -> None:
-            idle = psycopg.pq.TransactionStatus.IDLE
-            if kind is not None:
-                note.text("ROLLBACK")
-            elif transaction.connection.info.transaction_status == idle:
-                note.commit()
-
-        self._wrap(psycopg.Transaction, "__exit__", hear_end, after=True)
-
-    def ask(self, conn: Any) -> Catalog:
+    def read_catalog(self, conn: Any) -> Catalog:
         psycopg = sys.modules["psycopg"]
         status = psycopg.pq.TransactionStatus
         if conn.info.transaction_status not in (status.IDLE, status.INTRANS):
-            raise LookupError("the transaction is broken off")
-        note, self.note = self.note, None  # this is no tool's
+            raise LookupError("the transaction has failed")
+        listener, self.listener = self.listener, None  # this query is orch's own
         try:
-            # A savepoint: should the question fail, the tool's own transaction goes on.
+            # In a savepoint: if the query fails, the tool's own transaction goes on.
             with conn.transaction():
                 cursor = psycopg.Cursor(conn, row_factory=psycopg.rows.tuple_row)
                 cursor.adapters.register_loader("text", psycopg.types.string.TextLoader)
                 rows = cursor.execute(POSTGRES, prepare=False).fetchall()
         finally:
-            self.note = note
-        # Under SQL_ASCII they are bytes.
+            self.listener = listener
+        # Texts of an SQL_ASCII database are bytes.
         return _read_postgres(
             tuple(one.decode() if isinstance(one, bytes) else one for one in row) for row in rows
         )
+
+
+def _on_query(
+    listener: Listener, cursor: Any, query: Any, params: Any = None, *_: Any, **__: Any
+) -> None:
+    if isinstance(query, bytes):
+        query = query.decode()
+    elif not isinstance(query, str):
+        query = query.as_string(cursor)
+    conn = cursor.connection
+    if conn is not listener.conn:
+        is_same = _is_same_database(conn, listener.conn)
+        listener.on_other_connection() if is_same else listener.on_unknown()
+    listener.on_statement(query if params is None else _PLACEHOLDER.sub(_fill, query))
+
+
+def _on_transaction_end(
+    listener: Listener, transaction: Any, kind: Any = None, *_: Any, **__: Any
+) -> None:
+    idle = sys.modules["psycopg"].pq.TransactionStatus.IDLE
+    if kind is not None:
+        listener.on_statement("ROLLBACK")
+    elif transaction.connection.info.transaction_status == idle:
+        listener.on_commit()
 
 
 _PLACEHOLDER = re.compile(r"%(?:%|(?:\([^)]*\))?[sbt])")
@@ -87,18 +88,17 @@ def _fill(found: re.Match[str]) -> str:
     return "%" if found[0] == "%%" else f"'{BLANK}'"
 
 
-def _is_alike(one: Any, other: Any) -> bool:
-    """Whether names mean the same on both, where nothing was said on them."""
+def _is_same_database(one: Any, other: Any) -> bool:
+    """Whether names mean the same on both connections, unless one has changed its search path."""
     return all(
         getattr(one.info, name) == getattr(other.info, name)
         for name in ("host", "port", "dbname", "user", "options")
     )
 
 
-#: (what, schema, name, schema, name). "table" and "temporary"; "within", "along" and "referring" as in `Catalog`;
-#: "child" is a partition; "active" has triggers, rules or functions; "opaque" is a view with functions; "routine" is a
-#: function of nobody's extension that may read or write tables; "place" a schema of the search path, with its number,
-#: and "here" where new tables are made.
+#: Rows of (kind, schema, name, other schema, other name). Most kinds are named after fields of `Catalog`. A
+#: "partition" and a "view" are read and written with the other table; a "routine" is a function that may read
+#: or write tables and belongs to no extension.
 POSTGRES = """
 WITH mine AS (
     SELECT c.oid, n.nspname::text AS place, c.relname::text AS name, c.relkind, c.relpersistence
@@ -121,18 +121,18 @@ calling AS (
 )
 SELECT CASE relpersistence WHEN 't' THEN 'temporary' ELSE 'table' END, place, name, '', '' FROM mine
 UNION ALL
-SELECT DISTINCT CASE v.relkind WHEN 'v' THEN 'view' ELSE 'within' END, v.place, v.name, t.place, t.name
+SELECT DISTINCT CASE v.relkind WHEN 'v' THEN 'view' ELSE 'read_with' END, v.place, v.name, t.place, t.name
     FROM mine v
     JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid AND r.ev_type = '1'
     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
         AND d.refclassid = 'pg_catalog.pg_class'::regclass
     JOIN mine t ON t.oid = d.refobjid AND t.oid <> v.oid
 UNION ALL
-SELECT 'child', p.place, p.name, c.place, c.name
+SELECT 'partition', p.place, p.name, c.place, c.name
     FROM pg_catalog.pg_inherits i JOIN mine p ON p.oid = i.inhparent JOIN mine c ON c.oid = i.inhrelid
 UNION ALL
 SELECT CASE WHEN k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')
-    THEN 'along' ELSE 'referring' END, p.place, p.name, c.place, c.name
+    THEN 'written_with' ELSE 'truncated_with' END, p.place, p.name, c.place, c.name
     FROM pg_catalog.pg_constraint k JOIN mine p ON p.oid = k.confrelid JOIN mine c ON c.oid = k.conrelid
     WHERE k.contype = 'f'
 UNION ALL
@@ -157,60 +157,41 @@ SELECT 'opaque', m.place, m.name, '', ''
 UNION ALL
 SELECT 'routine', '', name, '', '' FROM own
 UNION ALL
-SELECT 'here', coalesce(current_schema()::text, ''), '', '', ''
+SELECT 'current_schema', coalesce(current_schema()::text, ''), '', '', ''
 UNION ALL
-SELECT 'place', s.name::text, s.number::text, '', ''
+SELECT 'search_path', s.name::text, s.number::text, '', ''
     FROM unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS s(name, number)
 """
 
 
 def _read_postgres(rows: Iterable[tuple[str, ...]]) -> Catalog:
-    tables: set[Table] = set()
-    temporary: set[Table] = set()
-    active: set[Table] = set()
-    within: dict[Table, tuple[Table, ...]] = {}
-    along: dict[Table, tuple[Table, ...]] = {}
-    referring: dict[Table, tuple[Table, ...]] = {}
-    opaque: set[Table] = set()
-    routines: set[str] = set()
-    places: dict[int, str] = {}
-    here = ""
-    for what, schema, name, other_schema, other_name in rows:
-        table, other = ("", schema, name), ("", other_schema, other_name)
-        if what in ("table", "temporary"):
-            tables.add(table)
-            if what == "temporary":
-                temporary.add(table)
-        elif what in ("view", "within", "child"):
-            within[table] = (*within.get(table, ()), other)
-            if what != "within":
-                along[table] = (*along.get(table, ()), other)
-        elif what == "along":
-            along[table] = (*along.get(table, ()), other)
-        elif what == "referring":
-            referring[table] = (*referring.get(table, ()), other)
-        elif what == "active":
-            active.add(table)
-        elif what == "opaque":
-            opaque.add(table)
-        elif what == "routine":
-            routines.add(name.lower())
-        elif what == "here":
-            here = schema
-        elif what == "place":
-            places[int(name)] = schema
+    by_kind: dict[str, list[tuple[Table, Table]]] = {}
+    for kind, schema, name, other_schema, other_name in rows:
+        row = ("", schema, name), ("", other_schema, other_name)
+        by_kind.setdefault(kind, []).append(row)
+
+    def tables(*kinds: str) -> frozenset[Table]:
+        return frozenset(table for kind in kinds for table, _ in by_kind.get(kind, ()))
+
+    def related(*kinds: str) -> dict[Table, tuple[Table, ...]]:
+        others: dict[Table, tuple[Table, ...]] = {}
+        for kind in kinds:
+            for table, other in by_kind.get(kind, ()):
+                others[table] = (*others.get(table, ()), other)
+        return others
+
+    search_path = {int(number): schema for _, schema, number in tables("search_path")}
+    [(_, current_schema, _)] = tables("current_schema")
     return Catalog(
-        tables=frozenset(tables),
-        temporary=frozenset(temporary),
-        places=tuple(("", places[one]) for one in sorted(places)),
-        here=("", here),
-        within=within,
-        along=along,
-        referring={
-            one: (*referring.get(one, ()), *along.get(one, ())) for one in {*referring, *along}
-        },
-        active=frozenset(active),
-        opaque=frozenset(opaque),
-        routines=frozenset(routines),
-        plain=("", "public"),
+        tables=tables("table", "temporary"),
+        temporary=tables("temporary"),
+        search_path=tuple(("", search_path[number]) for number in sorted(search_path)),
+        current_schema=("", current_schema),
+        read_with=related("view", "read_with", "partition"),
+        written_with=related("view", "partition", "written_with"),
+        truncated_with=related("truncated_with", "view", "partition", "written_with"),
+        active=tables("active"),
+        opaque=tables("opaque"),
+        routines=frozenset(name.lower() for _, _, name in tables("routine")),
+        default_schema=("", "public"),
     )

@@ -1,8 +1,8 @@
-"""What a statement of SQL does to tables, as its text says.
+"""What an SQL statement does to tables, as its text says.
 
-In: a text and its dialect. Out: an `Effect`: names as they were written, which `catalog` makes tables of. Parsed with
-sqlglot, which is imported here alone and only when there is something to parse. What is not understood is unclear: a
-tool may then depend on anything. Texts that differ in values alone have one shape.
+An `Effect` holds names as they were written; `catalog` finds the tables. Statements are parsed with sqlglot,
+which is imported only here and only when there is a statement to parse. What is not understood is "unclear":
+the tool may then depend on anything.
 """
 
 from __future__ import annotations
@@ -27,59 +27,55 @@ Name = tuple[str, ...]
 class Effect(Struct, frozen=True, kw_only=True):
     """What one statement does.
 
-    `made` is created, with `if_absent` where there is none of that name; `passing` are temporary tables that it
-    creates. `files_read` and `files_written` are paths or globs that it names itself. `called` are functions that may
-    be the user's own. `cascades`: it empties what refers to its tables, too. `changes_names`: which tables there are,
-    or what a name means, may be another after it; with `moves_names` the latter, so that what was heard before it and
-    after it cannot be looked up together; and `undoes` may take such a move back.
+    - `created` are new tables; with `if_not_exists`, only where there is none of that name.
+      `temporary_created` are new temporary tables.
+    - `files_read` and `files_written` are paths or globs in the statement itself.
+    - `called` are functions that may be the user's own.
+    - `cascades`: a TRUNCATE also empties the tables that refer to its own.
+    - `changes_names`: other tables may exist afterwards, or a name may mean another table. With
+      `changes_search_path`, names before and after it cannot be resolved together; `rolls_back` may undo
+      such a change.
     """
 
     read: tuple[Name, ...] = ()
     written: tuple[Name, ...] = ()
-    made: tuple[Name, ...] = ()
-    if_absent: bool = False
-    passing: tuple[Name, ...] = ()
+    created: tuple[Name, ...] = ()
+    if_not_exists: bool = False
+    temporary_created: tuple[Name, ...] = ()
     files_read: tuple[str, ...] = ()
     files_written: tuple[str, ...] = ()
     called: tuple[str, ...] = ()
     cascades: bool = False
     changes_names: bool = False
-    moves_names: bool = False
-    undoes: bool = False
+    changes_search_path: bool = False
+    rolls_back: bool = False
     commits: bool = False
     is_unclear: bool = False
 
 
 NOTHING = Effect()
-MOVED = Effect(changes_names=True, moves_names=True)
+SEARCH_PATH_CHANGED = Effect(changes_names=True, changes_search_path=True)
 UNCLEAR = Effect(is_unclear=True, changes_names=True)
 _LOWER = {ord(one): one.lower() for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-#: Longer ones are not parsed: a parser in Python reads some 100 kB in a second.
-LONGEST = 50_000
+#: Longer statements are not parsed: sqlglot parses about 100 kB a second.
+LONGEST = 50_000  # characters
 
-_QUIET = frozenset(
+_NO_EFFECT = frozenset(
     {"begin", "start", "savepoint", "release", "checkpoint", "lock", "force"}
     | {"show", "explain", "describe", "listen", "unlisten", "notify", "fetch", "close"}
-    | {
-        "deallocate",
-        "analyze",
-        "vacuum",
-        "reindex",
-        "grant",
-        "revoke",
-        "comment",
-        "load",
-        "install",
-    }
+    | {"deallocate", "analyze", "vacuum", "reindex", "grant", "revoke", "comment"}
+    | {"load", "install"}
 )
 _COMMITS = frozenset(["commit", "end"])
-_UNDOES = frozenset(["rollback", "abort"])
+_ROLLBACKS = frozenset(["rollback", "abort"])
 _SETS = frozenset(["set", "reset", "pragma"])
-_MOVES = frozenset(["use", "discard", "attach", "detach"])
-#: Settings that say where names are looked up.
-_PLACES = re.compile(r"\b(search_path|schema|role|session\s+authorization)\b|^reset\s+all\b", re.I)
-#: One for a part of a transaction, one that reads tables, one that moves files.
-_STRANGE_SET = re.compile(
+_CHANGE_SEARCH_PATH = frozenset(["use", "discard", "attach", "detach"])
+#: Settings that change where names are looked up.
+_SEARCH_SETTINGS = re.compile(
+    r"\b(search_path|schema|role|session\s+authorization)\b|^reset\s+all\b", re.I
+)
+#: A SET for one transaction only, one that reads tables, one that changes where files are found.
+_UNCLEAR_SET = re.compile(
     r"set\s+local\s.*\b(search_path|schema|role)\b|set\s.*\(|.*\b(file_search_path|home_directory)\b",
     re.I | re.S,
 )
@@ -90,7 +86,7 @@ _REFRESH = re.compile(
     re.I,
 )
 _CALL = re.compile(r'((?<![\w$])[\w$]++|"(?:[^"]|"")+")\s*\(')
-#: What stands behind these words says how the rows are written, and says it in ways that are not parsed.
+#: The options after these words describe the format of the rows, and sqlglot does not parse all of them.
 _COPY_OPTIONS = re.compile(r"(\b(?:to\s+stdout|from\s+stdin)\b).*", re.I | re.S)
 _COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
 _EXTENSION = re.compile(r"create\s+(extension|type)\b", re.I)
@@ -98,8 +94,8 @@ _CASCADE = re.compile(r"\bcascade\b", re.I)
 _ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
 _PART = re.compile(r'"[^"]*"|[^.]+')
 
-_WITHIN = ("with_", "with")  # sqlglot's name of it has changed
-#: Functions that read the files which they are given.
+_WITH_KEYS = ("with_", "with")  # depends on the version of sqlglot
+#: Functions that read the files that they are given.
 _FILE_READERS = re.compile(
     r"(read_(csv|csv_auto|parquet|json|json_auto|json_objects|json_objects_auto|ndjson|ndjson_auto|"
     r"ndjson_objects|text|blob)|parquet_(scan|metadata|schema|file_metadata|kv_metadata)|sniff_csv)$",
@@ -109,7 +105,7 @@ _FILE_READERS = re.compile(
 _HARMLESS = re.compile(
     r"(range|generate_series|unnest|generate_subscripts|repeat|(duckdb|pragma|icu)_\w+)$", re.I
 )
-#: Functions that run a text, or read another database.
+#: Functions that run a text as SQL, or read another database.
 _RUNS_TEXT = re.compile(
     r"(query|query_table|dblink\w*|query_to_xml\w*|table_to_xml\w*|cursor_to_xml\w*|schema_to_xml\w*|"
     r"database_to_xml\w*|(postgres|mysql|sqlite)_(query|execute|scan\w*))$",
@@ -118,17 +114,17 @@ _RUNS_TEXT = re.compile(
 
 
 def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:
-    """The effects of the statements in a text, in their order; nothing is raised."""
+    """The effects of the statements in a text, in their order. Never raises."""
     if len(text) > LONGEST:
         return (UNCLEAR,)
     try:
-        return tuple(_read_one(one, dialect) for one in _split(text, dialect))
-    except Exception:  # whatever a parser stumbles over
+        return tuple(_read_statement(one, dialect) for one in _split(text, dialect))
+    except Exception:  # sqlglot raises more than its own errors
         return (UNCLEAR,)
 
 
 def _split(text: str, dialect: str) -> Iterator[str]:
-    """The single statements; their comments before them are gone."""
+    """The single statements, without comments before them."""
     from sqlglot import TokenType, tokenize
 
     tokens = tokenize(text, read=dialect)
@@ -144,20 +140,20 @@ def _split(text: str, dialect: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _read_one(text: str, dialect: str) -> Effect:
+def _read_statement(text: str, dialect: str) -> Effect:
     found = re.match(r"\w+", text)
     word = found[0].lower() if found else ""
     if word in _COMMITS:
         return Effect(commits=True)
-    if word in _UNDOES:
-        return Effect(undoes=True)
+    if word in _ROLLBACKS:
+        return Effect(rolls_back=True)
     if word in _SETS:
-        if _STRANGE_SET.match(text):
+        if _UNCLEAR_SET.match(text):
             return UNCLEAR
-        return MOVED if _PLACES.search(text) else NOTHING
-    if word in _MOVES:
-        return MOVED
-    if word in _QUIET:
+        return SEARCH_PATH_CHANGED if _SEARCH_SETTINGS.search(text) else NOTHING
+    if word in _CHANGE_SEARCH_PATH:
+        return SEARCH_PATH_CHANGED
+    if word in _NO_EFFECT:
         return UNCLEAR if _EXECUTES.match(text) else NOTHING
     if refreshed := _REFRESH.match(text):
         name = tuple(_unquote(part, dialect) for part in _PART.findall(refreshed[1]))
@@ -170,21 +166,21 @@ def _read_one(text: str, dialect: str) -> Effect:
         text = _COPY_OPTIONS.sub(r"\1", text)
     effect = _Reader(dialect).read(_parse(_ON_COMMIT.sub("", text), dialect))
     called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
-    is_moving = _may_move(text)
+    is_moving = _may_change_search_path(text)
     return replace(
         effect,
         called=tuple(called),
         cascades=word == "truncate" and bool(_CASCADE.search(text)),
         changes_names=effect.changes_names or is_moving,
-        moves_names=is_moving,
+        changes_search_path=is_moving,
         is_unclear=effect.is_unclear or is_moving,
     )
 
 
-def _may_move(text: str) -> bool:
-    """Whether a function is called that sets where names are looked up."""
+def _may_change_search_path(text: str) -> bool:
+    """Whether `set_config` is called with a setting that changes where names are looked up."""
     names = [found[1] for found in _SET_CONFIG.finditer(text)]
-    return any(one in (None, BLANK) or _PLACES.search(one) for one in names)
+    return any(one in (None, BLANK) or _SEARCH_SETTINGS.search(one) for one in names)
 
 
 def _parse(text: str, dialect: str) -> Any:
@@ -192,9 +188,7 @@ def _parse(text: str, dialect: str) -> Any:
 
     import sqlglot
 
-    logger = logging.getLogger(
-        "sqlglot"
-    )  # of a text that it does not understand it writes warnings
+    logger = logging.getLogger("sqlglot")  # it warns of statements that it does not understand
     was_disabled, logger.disabled = logger.disabled, True
     try:
         return sqlglot.parse_one(text, read=dialect)
@@ -210,13 +204,13 @@ def _unquote(part: str, dialect: str) -> str:
 def _fold(name: str, is_quoted: bool, dialect: str) -> str:
     if dialect != "postgres":
         return name.lower()
-    # As PostgreSQL does it: letters of ASCII alone, and not more than it keeps of a name.
+    # PostgreSQL folds ASCII letters only, and keeps 63 bytes of a name.
     folded = name if is_quoted else name.translate(_LOWER)
     return folded if len(folded) < 16 else folded.encode()[:63].decode(errors="ignore")
 
 
 class _Reader:
-    """Of one syntax tree."""
+    """Reads the effect of one syntax tree."""
 
     def __init__(self, dialect: str) -> None:
         from sqlglot import exp
@@ -231,14 +225,14 @@ class _Reader:
         match tree:
             case exp.Insert():
                 conflict = tree.args.get("conflict")
-                also_read = conflict is not None and self._looks_at_rows(conflict)
-                return self._effect(tree, written=[_bare(tree.this)], also_read=also_read)
+                also_read = conflict is not None and self._reads_rows(conflict)
+                return self._effect(tree, written=[_find_table(tree.this)], also_read=also_read)
             case exp.Update():
-                also_read = self._looks_at_rows(tree)
+                also_read = self._reads_rows(tree)
                 return self._effect(tree, written=[tree.this], also_read=also_read)
             case exp.Delete():
                 targets = tree.args.get("tables") or [tree.this]
-                also_read = self._looks_at_rows(tree)
+                also_read = self._reads_rows(tree)
                 return self._effect(tree, written=targets, also_read=also_read)
             case exp.Merge():
                 return self._effect(tree, written=[tree.this], also_read=True)
@@ -257,14 +251,14 @@ class _Reader:
                 if into is None:
                     return self._effect(tree)
                 if into.args.get("temporary"):
-                    return self._effect(tree, passing=[into.this], changes_names=True)
-                return self._effect(tree, made=[into.this], changes_names=True)
+                    return self._effect(tree, temporary_created=[into.this], changes_names=True)
+                return self._effect(tree, created=[into.this], changes_names=True)
             case exp.Summarize():
                 return self._effect(tree)
         return UNCLEAR
 
-    def _looks_at_rows(self, tree: Any) -> bool:
-        """Whether an UPDATE, a DELETE or a conflict of an INSERT looks at the rows that are there."""
+    def _reads_rows(self, tree: Any) -> bool:
+        """Whether an UPDATE, a DELETE or the ON CONFLICT of an INSERT depends on existing rows."""
         exp = self._exp
         if tree.args.get("where") or tree.args.get("returning"):
             return True
@@ -279,21 +273,21 @@ class _Reader:
             return Effect(changes_names=True)
         renamed = [one.this for one in tree.find_all(self._exp.AlterRename)]
         effect = self._effect(tree, written=[tree.this, *renamed], changes_names=True)
-        # A new name is one in the schema of the old.
+        # The new name is in the schema of the old one.
         old, *new = effect.written or ((),)
         return replace(effect, written=(old, *((*old[:-1], one[-1]) for one in new)))
 
     def _read_create(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
         if kind not in ("TABLE", "VIEW"):
-            # What an index is made of is read by nobody; and a trigger or a function acts when it is called.
+            # An index reads nothing that counts; a trigger or a function acts when it is called.
             return Effect(changes_names=True)
-        exp, target = self._exp, _bare(tree.this)
+        exp, target = self._exp, _find_table(tree.this)
         properties = tree.args.get("properties")
         if properties is not None and properties.find(exp.TemporaryProperty):
-            return self._effect(tree, passing=[target], changes_names=True)
-        effect = self._effect(tree, made=[target], changes_names=True)
-        return replace(effect, if_absent=bool(tree.args.get("exists")))
+            return self._effect(tree, temporary_created=[target], changes_names=True)
+        effect = self._effect(tree, created=[target], changes_names=True)
+        return replace(effect, if_not_exists=bool(tree.args.get("exists")))
 
     def _read_drop(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
@@ -304,11 +298,10 @@ class _Reader:
 
     def _read_copy(self, tree: Any) -> Effect:
         given = tree.args.get("files") or ()
-        files = (
-            self._paths(given) if self._dialect == "duckdb" else ()
-        )  # else they are the server's
+        # With PostgreSQL these are files of the server.
+        files = self._paths(given) if self._dialect == "duckdb" else ()
         if tree.args.get("kind"):
-            effect = self._effect(tree, written=[_bare(tree.this)])
+            effect = self._effect(tree, written=[_find_table(tree.this)])
             return replace(effect, files_read=(*effect.files_read, *files))
         effect = self._effect(tree)
         return replace(effect, files_written=files)
@@ -318,23 +311,23 @@ class _Reader:
         tree: Any,
         *,
         written: Iterable[Any] = (),
-        made: Iterable[Any] = (),
-        passing: Iterable[Any] = (),
+        created: Iterable[Any] = (),
+        temporary_created: Iterable[Any] = (),
         also_read: object = None,
         changes_names: bool = False,
     ) -> Effect:
-        """All other tables in the tree are read, what is written too where rows are looked for in it."""
+        """All other tables in the tree are read; with `also_read`, the written ones too."""
         exp = self._exp
-        written, made, passing = [*written], [*made], [*passing]
-        targets = {id(one) for one in (*written, *made, *passing)}
+        written, created, temporary_created = [*written], [*created], [*temporary_created]
+        targets = {id(one) for one in (*written, *created, *temporary_created)}
         if also_read:
             targets.clear()
         read: dict[Name, None] = {}
         more: list[Any] = []
-        # What is locked, and what a column refers to, is not read by that.
-        passed_by = exp.Lock, exp.Reference
+        # Locking a table, or a column's REFERENCES to it, does not read it.
+        ignored = exp.Lock, exp.Reference
         writers = exp.Insert, exp.Update, exp.Delete, exp.Merge
-        for node in tree.walk(prune=lambda one: isinstance(one, passed_by)):
+        for node in tree.walk(prune=lambda one: isinstance(one, ignored)):
             if isinstance(node, exp.Table):
                 if id(node) not in targets:
                     self._read_table(node, read)
@@ -343,12 +336,14 @@ class _Reader:
             elif (
                 isinstance(node, writers) and node is not tree and not node.find_ancestor(exp.When)
             ):
-                more.append(_bare(node.this))  # within a WITH; those of a MERGE write where it does
+                more.append(
+                    _find_table(node.this)
+                )  # within a WITH; those of a MERGE write where it does
         return Effect(
             read=tuple(read),
             written=self._names((*written, *more)),
-            made=self._names(made),
-            passing=self._names(passing),
+            created=self._names(created),
+            temporary_created=self._names(temporary_created),
             files_read=tuple(self._files),
             changes_names=changes_names,
             is_unclear=self._is_unclear,
@@ -379,13 +374,13 @@ class _Reader:
             self._read_function(table.this)
         elif name == (BLANK,):
             self._is_unclear = True
-        elif len(name) > 1 or not _is_common(table, name[0], self._dialect):
+        elif len(name) > 1 or not _is_common_table(table, name[0], self._dialect):
             read[name] = None
             if self._dialect == "duckdb" and len(name) == 1 and {".", "/"} & {*table.name}:
                 self._files[table.name] = None  # unless there is such a table
 
     def _read_function(self, node: Any) -> None:
-        """In the place of a table: it may read files, or anything."""
+        """A function in the place of a table: it may read files, or anything."""
         exp = self._exp
         called = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name()
         is_csv = isinstance(node, exp.ReadCSV)
@@ -400,7 +395,7 @@ class _Reader:
                 self._is_unclear = True
 
     def _paths(self, given: Iterable[Any]) -> tuple[str, ...]:
-        """Those that are written out; one that is a parameter is not known, and any other is unclear."""
+        """The literal paths. A parameter is skipped; any other expression is unclear."""
         exp = self._exp
         paths = []
         for one in given:
@@ -411,8 +406,8 @@ class _Reader:
         return tuple(paths)
 
 
-def _bare(node: Any) -> Any:
-    """The table that a list of columns belongs to."""
+def _find_table(node: Any) -> Any:
+    """The table in a node that may have a list of columns around it."""
     while node is not None and type(node).__name__ in ("Schema", "Subquery", "UserDefinedFunction"):
         node = node.this
     return node
@@ -422,18 +417,18 @@ def _is_union(query: Any) -> bool:
     return any(kind.__name__ == "SetOperation" for kind in type(query).__mro__)
 
 
-def _is_common(table: Any, name: str, dialect: str) -> bool:
-    """Whether the name is that of a part of the query, of a WITH around it: one that is seen from there."""
-    within, below, node = table, table, table.parent
+def _is_common_table(table: Any, name: str, dialect: str) -> bool:
+    """Whether the name means a common table expression (of a WITH) that is visible at this place."""
+    read_with, below, node = table, table, table.parent
     while node is not None:
-        common = next((node.args[key] for key in _WITHIN if node.args.get(key)), None)
+        common = next((node.args[key] for key in _WITH_KEYS if node.args.get(key)), None)
         if common is not None:
-            # Within the list itself a part sees those before it; of a recursive one all see all, and in DuckDB a
-            # union itself.
+            # In the list itself, an expression sees those before it. With RECURSIVE, each sees all of them
+            # in PostgreSQL; in DuckDB, a union also sees itself.
             is_recursive = bool(common.args.get("recursive"))
             is_within = below is common and not (is_recursive and dialect != "duckdb")
             for one in common.expressions:
-                is_last = is_within and one is within
+                is_last = is_within and one is read_with
                 if is_last and not (is_recursive and _is_union(one.this)):
                     break
                 alias = one.args["alias"].this
@@ -441,5 +436,5 @@ def _is_common(table: Any, name: str, dialect: str) -> bool:
                     return True
                 if is_last:
                     break
-        within, below, node = below, node, node.parent
+        read_with, below, node = below, node, node.parent
     return False

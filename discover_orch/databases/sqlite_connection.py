@@ -1,9 +1,9 @@
-"""orch's own SQLite connection: an ordinary one for the tool, with a transaction that orch ends.
+"""orch's own SQLite connection: an ordinary connection for the tool, in a transaction that orch ends.
 
-Python opens no transaction for `CREATE TABLE` and the like, so a failed tool would leave them behind. This
-connection opens one, as Python does for INSERT, just before the first statement that can change
-something: until then, what does not work inside a transaction (VACUUM, PRAGMA foreign_keys, the tool's
-own BEGIN) works. A tool that commits by itself is heard, so that it can be told.
+Python begins no transaction for `CREATE TABLE` and the like, so a failed tool would leave them behind. This
+connection begins one just before the first statement that can change something, as Python does for INSERT.
+Until then, statements that do not work in a transaction (VACUUM, PRAGMA foreign_keys, the tool's own BEGIN)
+work. It notes when the tool itself commits.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 BUSY_TIMEOUT = 5.0  # seconds
-# What changes nothing that a rollback could undo, or opens or ends a transaction by itself.
-FREE = frozenset(
+# These change nothing that a rollback could undo, or begin or end a transaction themselves.
+NEEDS_NO_TRANSACTION = frozenset(
     {"SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH"}
     | {"BEGIN", "COMMIT", "END", "ROLLBACK", "RELEASE"}
 )
 _FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*)", re.DOTALL)
-# Numbers kept in the database file: setting one is a change like any other.
-_ENDS = frozenset(["COMMIT", "END"])
+_COMMITS = frozenset(["COMMIT", "END"])
+# Numbers in the database file; setting one is a change like any other.
 _STORED_PRAGMA = re.compile(
     r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]", re.IGNORECASE
 )
 
-# `INSERT INTO a SELECT * FROM b` between tables of one shape SQLite carries out page by page, and tells its authorizer
-# nothing of b: only the text does. Also where it reads as ever, such a text reads what it says.
+# SQLite copies `INSERT INTO a SELECT * FROM b` between tables of one shape page by page and does not report b
+# to its authorizer. So the text is searched for such tables.
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
 _NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
 _INSERTS = re.compile(r"\b(insert|replace)\b", re.IGNORECASE)
@@ -43,57 +43,57 @@ _COPY = re.compile(
 )
 
 
-# Looked up once: a tool may execute millions of statements.
+# Bound once: a tool may execute millions of statements.
 _new_cursor = sqlite3.Connection.cursor
 _execute = sqlite3.Cursor.execute
 _authorize = sqlite3.Connection.set_authorizer
 
 
 @functools.lru_cache(maxsize=512)
-def first_word(sql: str) -> str:
-    """The first keyword of a statement, in capitals, after comments; "" where there is none."""
+def find_keyword(sql: str) -> str:
+    """The first keyword after comments, in capitals; "" where there is none, "STORE" for a stored pragma."""
     found = _FIRST_WORD.match(sql)
     word = found[1].upper() if found else ""
     return "STORE" if word == "PRAGMA" and _STORED_PRAGMA.search(sql) else word
 
 
 class Connection(sqlite3.Connection):
-    """`managed` is False under `transaction = "none"`: then it is an ordinary connection."""
+    """With `managed` False (`transaction = "none"`), an ordinary connection."""
 
     managed = False
-    own_commits: set[str]  # what the tool called that committed: "commit()", "executescript()"
+    own_commits: set[str]  # the tool's calls that committed: "commit()", "executescript()"
     is_closed = False
-    lost_writes = False  # the tool closed it on changes that nobody committed
+    has_lost_writes = False  # the tool closed it with uncommitted changes
     _changes_before = 0
-    _ear: Authorizer | None = None  # hears what is read and written, and allows everything
-    _guard: Authorizer | None = None  # the tool's own
-    is_interrupted: Callable[[], bool] | None = None  # whether the tool was told to end
-    copied: set[tuple[str | None, str]] | None = None  # tables, where somebody listens
+    _listener: Authorizer | None = None  # notes what is read and written, allows everything
+    _user_authorizer: Authorizer | None = None  # the tool's own
+    is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
+    copied: set[tuple[str | None, str]] | None = None  # tables copied whole; None: not noted
 
-    def listen(self, ear: Authorizer | None, *, is_alone: bool = False) -> None:
-        """Have `ear` asked too for each statement that is prepared from here on, those in the cache again.
+    def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
+        """Call `listener` too for each statement prepared from now on, cached ones included.
 
-        With `is_alone` the tool's own authorizer is not asked, for what orch itself wants to know.
+        With `is_exclusive` the tool's own authorizer is not called: for queries of orch itself.
         """
-        self._ear = ear
-        guard = None if is_alone else self._guard
-        if ear is not None and guard is not None:
-            _authorize(self, lambda *asked: ear(*asked) or guard(*asked))
+        self._listener = listener
+        user_authorizer = None if is_exclusive else self._user_authorizer
+        if listener is not None and user_authorizer is not None:
+            _authorize(self, lambda *asked: listener(*asked) or user_authorizer(*asked))
         else:
-            _authorize(self, ear or guard)
+            _authorize(self, listener or user_authorizer)
 
     def note_copies(self, sql: object) -> None:
-        """Of what is about to be executed, whatever the tool takes for a statement."""
+        """Note the tables that a statement copies; `sql` is whatever the tool passed."""
         if self.copied is not None and isinstance(sql, str) and "*" in sql:
             self.copied.update(find_copied(sql))
 
     def begin_step(self, managed: bool) -> None:
-        """From here on, what the tool does counts; nothing is begun before it changes something."""
+        """A tool starts. The transaction begins only with its first change."""
         self.managed = managed
         self.own_commits = set()
 
     def end_step(self, keep: bool) -> None:
-        """Commit or roll back what is open; raises sqlite3.Error where a commit is refused."""
+        """Commit or roll back; raises sqlite3.Error where a commit is refused."""
         self.managed = False
         if self.in_transaction:
             if keep:
@@ -101,8 +101,8 @@ class Connection(sqlite3.Connection):
             else:
                 super().rollback()
 
-    def put_back(self) -> None:
-        """Undo what a tool may have set for itself; only outside of a transaction."""
+    def reset(self) -> None:
+        """Undo the settings that a tool may have changed; only outside a transaction."""
         if not self._is_legacy():
             self.autocommit = -1
         level: str | None = self.isolation_level
@@ -110,32 +110,32 @@ class Connection(sqlite3.Connection):
             self.isolation_level = ""  # type: ignore[assignment]
         self.row_factory = None
         self.text_factory = str
-        if self._guard is not None:
+        if self._user_authorizer is not None:
             self.set_authorizer(None)
         _execute(_new_cursor(self), "PRAGMA foreign_keys = ON")
 
     def _begin(self, sql: str) -> None:
-        word = first_word(sql)
+        word = find_keyword(sql)
         level = self.isolation_level
         # With isolation_level None, or in the autocommit modes of Python 3.12, the tool has taken over.
-        if word and word not in FREE and level is not None and self._is_legacy():
+        if word and word not in NEEDS_NO_TRANSACTION and level is not None and self._is_legacy():
             self._changes_before = self.total_changes
             super().execute(f"BEGIN {level}")
 
     def _is_legacy(self) -> bool:
         return getattr(self, "autocommit", -1) == -1
 
-    def _heard(self, what: str) -> None:
+    def _note_commit(self, what: str) -> None:
         if self.managed:
             self.own_commits.add(what)
 
-    # What a tool calls, each first what is needed, then as ever.
+    # The methods that a tool calls.
 
     def cursor(self, factory: Any = None) -> Any:
         if factory is None:
             return _new_cursor(self, Cursor)
-        if self.managed and not self.in_transaction and not _is_ours(factory):
-            self._begin("ANY")  # its statements do not pass by here: better begun too early
+        if self.managed and not self.in_transaction and not _is_own_cursor(factory):
+            self._begin("ANY")  # its statements do not come through `Cursor`: begin early
         return _new_cursor(self, factory)
 
     def execute(self, sql: str, *args: Any) -> Any:
@@ -148,26 +148,31 @@ class Connection(sqlite3.Connection):
         return _new_cursor(self, Cursor).executescript(script)
 
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
-        self._guard = authorizer_callback
-        self.listen(self._ear)
+        self._user_authorizer = authorizer_callback
+        self.set_listener(self._listener)
 
-    def pass_interrupt(self, error: sqlite3.DatabaseError) -> None:
-        """An interrupt that comes while SQLite asks `ear` is swallowed, and the statement refused: raise it."""
+    def raise_if_interrupted(self, error: sqlite3.DatabaseError) -> None:
+        """SQLite swallows an interrupt inside `listener` and refuses the statement: raise it here."""
         is_interrupted = self.is_interrupted
         is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
-        if self._ear is not None and is_refused and is_interrupted is not None and is_interrupted():
+        if (
+            self._listener is not None
+            and is_refused
+            and is_interrupted is not None
+            and is_interrupted()
+        ):
             raise KeyboardInterrupt from None
 
     def commit(self) -> None:
         if self.in_transaction:
             super().commit()
-            self._heard("commit()")
+            self._note_commit("commit()")
 
     def __exit__(self, *details: Any) -> Literal[False]:
         was_open = self.in_transaction
         super().__exit__(*details)
         if was_open and details[0] is None:
-            self._heard("with conn:")
+            self._note_commit("with conn:")
         return False
 
     def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
@@ -178,12 +183,12 @@ class Connection(sqlite3.Connection):
     def close(self) -> None:
         if not self.is_closed:
             if self.managed and self.in_transaction:
-                self.lost_writes = self._has_changes()
+                self.has_lost_writes = self._has_changes()
             self.is_closed = True
         super().close()
 
     def _has_changes(self) -> bool:
-        """Whether the open transaction changed anything; it is rolled back to see whether the schema did."""
+        """Whether the open transaction changed anything. Rolls back, to see whether the schema changed."""
         if self.total_changes != self._changes_before:
             return True
         before = self._schema_version()
@@ -206,14 +211,14 @@ class Cursor(sqlite3.Cursor):
             if not conn.in_transaction:
                 conn._begin(sql)
             else:
-                is_end = first_word(sql) in _ENDS
+                is_end = find_keyword(sql) in _COMMITS
         try:
             _execute(self, sql, *args)
         except sqlite3.DatabaseError as error:
-            conn.pass_interrupt(error)
+            conn.raise_if_interrupted(error)
             raise
         if is_end:
-            conn._heard("COMMIT")
+            conn._note_commit("COMMIT")
         return self
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
@@ -224,26 +229,26 @@ class Cursor(sqlite3.Cursor):
         try:
             super().executemany(sql, *args)
         except sqlite3.DatabaseError as error:
-            conn.pass_interrupt(error)
+            conn.raise_if_interrupted(error)
             raise
         return self
 
     def executescript(self, script: str) -> Cursor:
-        """Commits what is open, then each statement by itself: this is how Python does it."""
+        """Like Python's: commits the open transaction, then each statement by itself."""
         conn: Connection = self.connection  # type: ignore[assignment]
         conn.note_copies(script)
-        conn._heard("executescript()")
+        conn._note_commit("executescript()")
         try:
             super().executescript(script)
         except sqlite3.DatabaseError as error:
-            conn.pass_interrupt(error)
+            conn.raise_if_interrupted(error)
             raise
         return self
 
 
 @functools.lru_cache(maxsize=512)
 def find_copied(sql: str) -> Sequence[tuple[str | None, str]]:
-    """The tables that a text copies whole into others, each with its database where it says one."""
+    """The tables that a statement copies whole into others, as (database or None, table)."""
     if not _INSERTS.search(sql):
         return ()
     return [
@@ -258,11 +263,11 @@ def _unquote(name: str) -> str:
     return name
 
 
-def prepare(conn: sqlite3.Connection) -> None:
-    """What holds on every connection of orch: foreign keys are checked, and a lock is waited for."""
+def apply_settings(conn: sqlite3.Connection) -> None:
+    """The settings of every connection of orch: check foreign keys, wait for locks."""
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
 
 
-def _is_ours(factory: object) -> bool:
+def _is_own_cursor(factory: object) -> bool:
     return isinstance(factory, type) and issubclass(factory, Cursor)

@@ -1,7 +1,8 @@
-"""Which tables a tool read and wrote on a connection that is not SQLite's, as the statements say that it sent.
+"""Which tables a tool read and wrote on a PostgreSQL or DuckDB connection, as its statements say.
 
-In: a connection, and what its driver was heard to be sent. Out: names of tables, as `tables` gives them for SQLite;
-and the files that statements name. What cannot be understood, or not be looked up in the database, is unclear.
+The driver reports each statement while the tool runs; only its text is kept then. Before the transaction ends,
+the statements are parsed and their names looked up in the database. A step is "unclear" where a statement is
+not understood or the database cannot be asked.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from discover_orch.databases.catalog import look_up
-from discover_orch.databases.driver_duckdb import Duckdb
-from discover_orch.databases.driver_psycopg import Psycopg
+from discover_orch.databases.catalog import resolve_effects
+from discover_orch.databases.driver_duckdb import DuckdbDriver
+from discover_orch.databases.driver_psycopg import PsycopgDriver
 from discover_orch.databases.sql_effects import BLANK, Effect, read_statements
+from discover_orch.databases.sqlite_tables import TableLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from discover_orch.databases.catalog import Catalog
@@ -29,18 +31,18 @@ if TYPE_CHECKING:
 
     Files = Callable[[Iterable[str], Iterable[str]], None]
 
-#: So many different texts of a step are read as they are; of those that come after them, and of long ones, the shapes
-#: alone.
-PLAIN_TEXTS = 100
-PLAIN_LENGTH = 5_000
-#: More different statements than this one step does not have, nor longer ones: what they do is then unclear.
-MOST = 1_000
-MOST_LETTERS = 500_000
+#: This many different texts of a step are kept as they are. Of later texts, and of longer ones, only the shape
+#: is kept: the text without its values.
+EXACT_TEXTS = 100
+EXACT_LENGTH = 5_000
+#: A step with more or longer statements is unclear.
+MOST_STATEMENTS = 1_000
+MOST_CHARACTERS = 500_000
 
-# What makes it unsafe to take texts and numbers out without a parser: escapes, comments, and dollar quotes.
+# With escapes, comments or dollar quotes, values cannot be found without a parser.
 _TRICKY = ("\\", "--", "/*")
 _DOLLARS = re.compile(r"\$\w*\$")
-# It begins with what it looks for, so that all else is passed over at once.
+# The pattern begins with a digit, so that the search skips everything else fast.
 _DIGITS = r'\d(?<![\w.$:"%]\d)\d*(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
 _NUMBER = re.compile(_DIGITS)
 _VALUE = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|' + _DIGITS)
@@ -48,170 +50,157 @@ _ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
 _LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
 _DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 
-_PSYCOPG, _DUCKDB = Psycopg(), Duckdb()
+_PSYCOPG, _DUCKDB = PsycopgDriver(), DuckdbDriver()
 
 
-class StatementLog:
-    """Listens to one connection, as `Tables` does: `begin` before each tool, `settle` before its transaction
-    ends, then `take`. `note_files` is told of files that were read and written."""
+class StatementLog(TableLog):
+    """`note_files` is told of the files that statements read and wrote. `file` is the database file, or ""."""
 
     def __init__(self, conn: Any, driver: Driver, note_files: Files) -> None:
+        super().__init__()
         self.conn, self._driver, self._note_files = conn, driver, note_files
-        self._heard: dict[str, int] = {}  # how often
-        self._letters = 0  # in them
-        self._told: dict[Effect, None] = {}
-        self._effects: dict[str, tuple[Effect, ...]] = {}
-        self._plain: tuple[str, str] | None = None
-        self._before: Catalog | None = None  # as it was when the step began
-        self._found: tuple[set[str], set[str]] = (set(), set())
-        self._is_unclear = self._is_lost = False
-        self._has_committed = self._has_failed = self._is_aside = self._has_moved = False
-        self._has_written = False
         self.file = _find_file(driver, conn)
-        driver.hear(self)
+        self._counts: dict[str, int] = {}  # how often each text, or shape, was executed
+        self._characters = 0  # of these texts
+        self._method_effects: dict[Effect, None] = {}
+        self._parsed: dict[str, tuple[Effect, ...]] = {}
+        self._default_schema: tuple[str, str] | None = None
+        self._before: Catalog | None = None  # when the step began
+        self._has_unknown = self._has_error = self._uses_other_connection = False
+        self._has_committed = self._has_written = self._has_changed_search_path = False
+        driver.attach(self)
 
-    # What the driver calls, in any thread: as little as can be.
+    # The driver calls these, in any thread, while the tool waits.
 
-    def text(self, text: str, /) -> None:
-        heard = self._heard
-        if text not in heard and (len(heard) >= PLAIN_TEXTS or len(text) > PLAIN_LENGTH):
+    def on_statement(self, text: str, /) -> None:
+        counts = self._counts
+        if text not in counts and (len(counts) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
-        if text in heard:
-            heard[text] += 1
-        elif len(heard) < MOST and self._letters + len(text) < MOST_LETTERS:
-            heard[text] = 1
-            self._letters += len(text)
+        if text in counts:
+            counts[text] += 1
+        elif len(counts) < MOST_STATEMENTS and self._characters + len(text) < MOST_CHARACTERS:
+            counts[text] = 1
+            self._characters += len(text)
         else:
-            self._is_lost = True
+            self._has_unknown = True
 
-    def effect(self, effect: Effect, /) -> None:
-        self._told[effect] = None
+    def on_effect(self, effect: Effect, /) -> None:
+        self._method_effects[effect] = None
 
-    def files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
+    def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
         found = [*_find_files(paths)]
         self._note_files([] if is_written else found, found if is_written else [])
 
-    def commit(self) -> None:
+    def on_commit(self) -> None:
         self._has_committed = True
 
-    def failed(self) -> None:
-        self._has_failed = True
+    def on_error(self) -> None:
+        self._has_error = True
 
-    def aside(self) -> None:
-        self._is_aside = True
+    def on_other_connection(self) -> None:
+        self._uses_other_connection = True
 
-    def stranger(self) -> None:
-        self._is_lost = True
+    def on_unknown(self) -> None:
+        self._has_unknown = True
 
-    # What the worker calls.
+    # The worker calls these.
 
-    def begin(self) -> None:
-        """Called before the tool's transaction."""
-        self._heard.clear()
-        self._told.clear()
-        self._letters = 0
-        self._is_lost = self._has_committed = self._has_failed = self._is_aside = False
-        self._has_written = False
-        self._before = self._ask()
+    def begin_step(self) -> None:
+        self._counts.clear()
+        self._method_effects.clear()
+        self._characters = 0
+        self._has_unknown = self._has_error = self._uses_other_connection = False
+        self._has_committed = self._has_written = False
+        self._before = self._read_catalog()
 
-    def settle(self) -> None:
-        """Make names of what was heard, while the tool's transaction is as it left it."""
-        if not self._heard and not self._told and not self._is_lost:
+    def resolve(self) -> None:
+        if not self._counts and not self._method_effects and not self._has_unknown:
             return
         try:
-            self._settle()
-        except Exception:  # it is no fault of the tool's
+            self._resolve(self._read_effects())
+        except Exception:  # must not fail the tool
             self._is_unclear = True
 
-    def _settle(self) -> None:
-        read = {text: self._read(text) for text in list(self._heard)}
-        effects = [*self._told, *(one for found in read.values() for one in found)]
-        effects += self._repeated(read)
+    def _read_effects(self) -> list[Effect]:
+        """The effects of the step; what was executed several times in an unknown order is there twice."""
+        parsed = {text: self._parse(text) for text in list(self._counts)}
+        effects = [*self._method_effects, *(one for found in parsed.values() for one in found)]
+        changes = {
+            text: [one for one in found if one.changes_search_path or one.rolls_back]
+            for text, found in parsed.items()
+        }
+        changes = {text: found for text, found in changes.items() if found}
+        if len(changes) > 1:
+            for text, found in changes.items():
+                effects += found if self._counts[text] > 1 else []
+        return effects
+
+    def _resolve(self, effects: list[Effect]) -> None:
         self._has_committed |= any(one.commits for one in effects)
-        self._has_written = any(one.written or one.made for one in effects)
-        self._has_moved |= any(one.moves_names for one in effects)
-        self._is_unclear |= self._is_lost or any(one.is_unclear for one in effects)
+        self._has_written = any(one.written or one.created for one in effects)
+        self._has_changed_search_path |= any(one.changes_search_path for one in effects)
+        self._is_unclear |= self._has_unknown or any(one.is_unclear for one in effects)
         before = self._before
-        is_changed = any(one.changes_names for one in effects)
-        now = self._ask() if is_changed or before is None else before
-        if now is None or before is None:
-            self._is_unclear = True
+        has_changed_names = any(one.changes_names for one in effects)
+        now = self._read_catalog() if has_changed_names or before is None else before
+        self._is_unclear |= now is None or before is None
         if now is None:
             return
         before = before or now
-        if self._is_aside and (self._has_moved or now.temporary or before.temporary):
-            self._is_unclear = True  # another connection has places and tables of its own
-        if now.has_variables and self._has_failed and not _are_known(effects, now, before):
-            self._is_unclear = True  # a table that was looked for and not there, it may be
-        touched = look_up(effects, now, before)
-        self._is_unclear |= touched.is_unclear
-        self._found[0].update(touched.read)
-        self._found[1].update(touched.written)
-        self.files(touched.files_read, is_written=False)
-        self.files(touched.files_written, is_written=True)
+        self._is_unclear |= self._may_miss_tables(effects, now, before)
+        used = resolve_effects(effects, now, before)
+        self._is_unclear |= used.is_unclear
+        self._tables_read.update(used.read)
+        self._tables_written.update(used.written)
+        self.on_files(used.files_read, is_written=False)
+        self.on_files(used.files_written, is_written=True)
 
-    def _repeated(self, read: Mapping[str, tuple[Effect, ...]]) -> list[Effect]:
-        """What moved names more than once, and not alone: nobody knows in which order."""
-        moving = {
-            text: [one for one in found if one.moves_names or one.undoes]
-            for text, found in read.items()
-        }
-        moving = {text: found for text, found in moving.items() if found}
-        again = [one for text, found in moving.items() if self._heard[text] > 1 for one in found]
-        return again if len(moving) > 1 else []
+    def _may_miss_tables(self, effects: list[Effect], now: Catalog, before: Catalog) -> bool:
+        if self._uses_other_connection and (
+            self._has_changed_search_path or now.temporary or before.temporary
+        ):
+            return True  # the other connection has a search path and temporary tables of its own
+        # The statement that failed may have named a table that does not exist.
+        return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
 
     @property
     def has_committed(self) -> bool:
-        """Whether the tool committed by itself; asked before orch does."""
         return self._has_committed
 
     @property
     def has_written(self) -> bool:
-        """Whether it wrote to any table, as far as is settled."""
         return self._has_written
 
-    def peek(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """(read, written, is unclear) since the last `take`, of what is settled."""
-        read, written = self._found
-        return tuple(sorted(read)), tuple(sorted(written)), self._is_unclear
-
-    def take(self) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """(read, written, is unclear) since the last time."""
-        taken = self.peek()
-        self._found = set(), set()
-        self._is_unclear = False
-        return taken
-
-    def _read(self, text: str) -> tuple[Effect, ...]:
-        found = self._effects.get(text)
+    def _parse(self, text: str) -> tuple[Effect, ...]:
+        found = self._parsed.get(text)
         if found is None:
-            found = self._effects[text] = read_statements(text, self._driver.dialect)
+            found = self._parsed[text] = read_statements(text, self._driver.dialect)
         return found
 
-    def _ask(self) -> Catalog | None:
+    def _read_catalog(self) -> Catalog | None:
         try:
-            catalog = self._driver.ask(self.conn)
-        except Exception:  # it is closed, or its transaction is broken
+            catalog = self._driver.read_catalog(self.conn)
+        except Exception:  # the connection is closed, or its transaction has failed
             return None
-        # Tables keep their names wherever a tool goes in the database.
-        self._plain = self._plain or catalog.plain
-        return replace(catalog, plain=self._plain)
+        # A table keeps its display name, also after the tool has changed the current schema.
+        self._default_schema = self._default_schema or catalog.default_schema
+        return replace(catalog, default_schema=self._default_schema)
 
 
-def listen(conn: Any, note_files: Files) -> StatementLog | None:
-    """None for a connection whose statements nobody can hear, or read."""
+def observe_statements(conn: Any, note_files: Files) -> StatementLog | None:
+    """The log of a connection; None where its driver is not known or sqlglot is not installed."""
     driver = find_driver(conn)
     if driver is None or find_spec("sqlglot") is None:
         return None
     return StatementLog(conn, driver, note_files)
 
 
-def _are_known(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:
+def _are_all_tables(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:
     return all(now.find(name) or before.find(name) for one in effects for name in one.read)
 
 
 def _find_files(paths: Iterable[str]) -> Iterable[str]:
-    """Absolute paths; what a glob matches, and nothing that lies elsewhere than on a disk."""
+    """Absolute paths, with globs expanded and without URLs."""
     for path in paths:
         if "://" in path:
             continue
@@ -240,8 +229,11 @@ def find_driver(conn: Any) -> Driver | None:
 
 
 def shape_of(text: str) -> str:
-    """The text with blanks for its texts and numbers, and few of them for many; as it is, where that is not safe."""
-    # Called while the tool waits: what is quickly told goes before the patterns.
+    """The text without its values; long lists of values and of rows are shortened.
+
+    Statements of one shape do the same to tables, so that few of many thousands have to be parsed. A text
+    whose values cannot be removed safely is its own shape. Called while the tool waits.
+    """
     for mark in _TRICKY:
         if mark in text:
             return text

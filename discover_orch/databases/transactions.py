@@ -1,8 +1,8 @@
-"""Database URLs, and the transaction that a tool runs in, on whatever connection there is.
+"""Database URLs, and the transaction that a tool runs in.
 
-On orch's own SQLite connection (`sqlite`) everything holds. On one that `get_connection()` returned, orch
-does what its driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others,
-nothing at all on one in autocommit mode, since there every statement is its own transaction.
+orch has full control of its own SQLite connection. On a connection from `get_connection()` it does what the
+driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others, and nothing in
+autocommit mode, where every statement is its own transaction.
 """
 
 from __future__ import annotations
@@ -12,68 +12,68 @@ import sqlite3
 import sys
 from collections.abc import Mapping
 
-from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, prepare
+from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
-KNOWN = ("sqlite", "postgresql", "duckdb")
+KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
 IN_MEMORY = ":memory:"
 
 
 class CannotOpen(Exception):
-    """The database cannot be used; the message has its place, `hint` says how to mend it."""
+    """The database cannot be used; `hint` says how to fix that."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
 
 
-class WorkLost(Exception):
-    """The tool ended well, and what it wrote is lost all the same."""
+class WritesLost(Exception):
+    """The tool returned without an error, but its writes are lost."""
 
 
-#: What libpq calls PQTRANS_INERROR: a COMMIT is then a ROLLBACK, and nobody says so.
-BROKEN = 3
+#: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
+TRANSACTION_FAILED = 3
 
 
 def read_url(url: str, root: str) -> str:
-    """The path of the SQLite file that a URL means, or `:memory:`; CannotOpen for any other URL."""
+    """The path of a URL's SQLite file, or `:memory:`; raises CannotOpen for any other URL."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         raise CannotOpen(
-            f"{url!r} is no database URL", "write sqlite:///data.db for a file data.db"
+            f"{url!r} is not a database URL", "write sqlite:///data.db for the file data.db"
         )
     if scheme in EXTRAS:
         extra = EXTRAS[scheme]
         raise CannotOpen(
-            f"{scheme}:// is not opened by this version of orch itself",
-            f'pip install "discover_orch[{extra}]" brings the driver; open the database with it in '
-            "get_connection() of orchconf.py",
+            f"orch does not open {scheme}:// databases itself",
+            "open it in get_connection() of orchconf.py; to install a driver: "
+            f'pip install "discover-orch[{extra}]"',
         )
     if scheme != "sqlite":
-        from discover_orch.model.errors import nearest  # only a slip needs it
+        from discover_orch.model.errors import nearest
 
-        near = nearest(scheme, KNOWN)
-        means = f"did you mean {near}://? " if near else ""
-        known = ", ".join(f"{name}://" for name in KNOWN)
+        near = nearest(scheme, KNOWN_SCHEMES)
+        question = f"did you mean {near}://? " if near else ""
+        known = ", ".join(f"{name}://" for name in KNOWN_SCHEMES)
         raise CannotOpen(
-            f"{scheme}:// is not known",
-            f"{means}known: {known}; any other database is opened in get_connection() of orchconf.py",
+            f"unknown kind of database: {scheme}://",
+            f"{question}known: {known}; open any other database in get_connection() of orchconf.py",
         )
     if rest in ("", "/", "/" + IN_MEMORY):
         return IN_MEMORY
     if not rest.startswith("/"):
         raise CannotOpen(
-            f"sqlite://{rest} names a server, and SQLite has none", f"write sqlite:///{rest}"
+            f"sqlite://{rest} names a server, but SQLite has no server", f"write sqlite:///{rest}"
         )
     return os.path.join(root, rest[1:])
 
 
 def find_path(url: str, root: str) -> str:
-    """The SQLite file that a URL means; "" for memory, and for a URL of anything else."""
+    """The path of a URL's SQLite file; "" for a database in memory and for any other URL."""
     try:
         path = read_url(url, root)
     except CannotOpen:
@@ -82,13 +82,13 @@ def find_path(url: str, root: str) -> str:
 
 
 def open_sqlite(path: str) -> Connection:
-    """A connection that really can read the file; CannotOpen says why not."""
+    """A connection that has read the file; raises CannotOpen."""
     try:
         conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT, factory=Connection)
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from None
     try:
-        prepare(conn)
+        apply_settings(conn)
         conn.execute("PRAGMA schema_version").fetchone()  # reads the header: is it a database?
     except sqlite3.Error as error:
         conn.close()
@@ -98,45 +98,51 @@ def open_sqlite(path: str) -> Connection:
 
 def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
     folder = os.path.dirname(path)
-    what = f"the database {path} cannot be opened"
+    what = f"cannot open the database {path}"
     if os.path.isdir(path):
-        return CannotOpen(f"{what}: it is a folder", "name a file in it")
+        return CannotOpen(f"{what}: it is a folder", "name a file in that folder")
     if not os.path.isdir(folder):
         return CannotOpen(f"{what}: the folder {folder} does not exist", f"mkdir -p {folder}")
     if os.path.exists(path) and not os.access(path, os.R_OK):
-        return CannotOpen(f"{what}: it may not be read", f"chmod u+rw {path}")
+        return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {path}")
     if not os.path.exists(path) and not os.access(folder, os.W_OK):
-        return CannotOpen(f"{what}: {folder} may not be written", f"chmod u+w {folder}")
+        return CannotOpen(f"{what}: no permission to write in {folder}", f"chmod u+w {folder}")
     if "not a database" in str(error):
-        hint = "name another file in the database URL, or move this one away"
-        return CannotOpen(f"{what}: it is not an SQLite database", hint)
+        hint = "name another file in the database URL, or move this file away"
+        return CannotOpen(f"{what}: it is not a SQLite database", hint)
     return CannotOpen(f"{what}: {error}", find_hint(error))
 
 
 def find_hint(error: BaseException) -> str:
-    """How to mend what a database complained about, or ""."""
+    """How to fix an error that a database driver raised, or ""."""
     is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
     if is_duckdb and "transaction within a transaction" in str(error):
-        return 'orch has begun one for this tool: leave BEGIN out, or set transaction = "none"'
+        return (
+            "orch has already begun a transaction for this tool: remove BEGIN, "
+            'or set transaction = "none"'
+        )
     if not issubclass(type(error), sqlite3.OperationalError):
         return ""
     text = str(error)
     if text.startswith("no such table"):
-        return "who makes it runs first: name that tool in AFTER, or run it (orch run +TOOL runs all upstream too)"
+        return (
+            "run the tool that creates this table first: name it in AFTER, "
+            "or run everything upstream with orch run +TOOL"
+        )
     if "locked" in text:
         return (
-            f"another connection has it; orch waited {BUSY_TIMEOUT:.0f} s. "
-            "Is another program, or an unfinished query, using the database?"
+            f"another connection has locked the database; orch waited {BUSY_TIMEOUT:.0f} s. "
+            "Is another program using it, or is a query unfinished?"
         )
     if "readonly" in text or "read-only" in text:
-        return "the database file and its folder must be writable"
+        return "make the database file and its folder writable"
     if "full" in text:
-        return "the disk is full; free some space"
+        return "free some disk space"
     return ""
 
 
 class Transaction:
-    """What orch does around each tool with one connection. This one keeps its hands off."""
+    """What orch does with a connection around each tool. This base class does nothing."""
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn
@@ -148,17 +154,19 @@ class Transaction:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
 
-    def has_kept(self) -> bool:
-        """Asked before `end`: whether what the tool wrote may be in the database already, beside what is heard of
-        COMMIT."""
+    def may_have_kept_writes(self) -> bool:
+        """Whether writes of the tool may stay in the database if it fails. Asked before `end`.
+
+        Commits that the log of tables has seen do not count here.
+        """
         return self.conn is not None
 
     def is_closed(self) -> bool:
-        """Whether the connection can no longer be used, where the driver shows it."""
-        return bool(_ask(self.conn, "closed", False))
+        """Whether the connection is closed, as far as the driver tells."""
+        return bool(_read_attribute(self.conn, "closed", False))
 
-    def is_lost_by_closing(self) -> bool:
-        """Asked before `end`: whether the connection was closed, and what was not committed by then is lost."""
+    def has_lost_writes_by_closing(self) -> bool:
+        """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
         return False
 
     def close(self) -> None:
@@ -167,7 +175,7 @@ class Transaction:
             close()
 
 
-class OwnSqlite(Transaction):
+class OrchSqliteTransaction(Transaction):
     """On orch's own connection."""
 
     conn: Connection
@@ -186,11 +194,11 @@ class OwnSqlite(Transaction):
         notes = [f"committed by itself ({how})" for how in sorted(conn.own_commits)]
         if conn.is_closed:
             conn.managed = False
-            if keep and conn.lost_writes:
-                raise WorkLost("closed its connection before what it wrote was committed")
+            if keep and conn.has_lost_writes:
+                raise WritesLost("closed its connection before its writes were committed")
             return [*notes, "closed its connection; a new one is opened for the next tool"]
         if conn.isolation_level is None:
-            notes.append("set isolation_level = None: its statements were not rolled back with it")
+            notes.append("set isolation_level = None, so orch cannot roll back its statements")
         try:
             conn.end_step(keep)
         except sqlite3.Error:
@@ -198,13 +206,13 @@ class OwnSqlite(Transaction):
             raise
         finally:
             if not conn.in_transaction:
-                conn.put_back()
+                conn.reset()
         return notes
 
-    def has_kept(self) -> bool:
+    def may_have_kept_writes(self) -> bool:
         conn = self.conn
         if conn.is_closed:
-            return bool(conn.own_commits) or not conn.lost_writes
+            return bool(conn.own_commits) or not conn.has_lost_writes
         return (
             not self.managed
             or bool(conn.own_commits)
@@ -216,8 +224,8 @@ class OwnSqlite(Transaction):
         return self.conn.is_closed
 
 
-class OtherSqlite(Transaction):
-    """On a `sqlite3` connection of the user's own class: begun before the tool, as nothing is heard."""
+class UserSqliteTransaction(Transaction):
+    """On a `sqlite3` connection from `get_connection()`: begun before the tool, whatever it does."""
 
     conn: sqlite3.Connection
     _begun = False
@@ -230,7 +238,7 @@ class OtherSqlite(Transaction):
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
-            return ["closed its connection; what was not committed by then is lost"]
+            return ["closed its connection; uncommitted writes are lost"]
         if _is_autocommit(self.conn):
             return [AUTOCOMMIT_NOTE]
         notes = []
@@ -243,10 +251,10 @@ class OtherSqlite(Transaction):
             raise
         return notes
 
-    def has_kept(self) -> bool:
+    def may_have_kept_writes(self) -> bool:
         return not self.is_closed() and _is_autocommit(self.conn)
 
-    def is_lost_by_closing(self) -> bool:
+    def has_lost_writes_by_closing(self) -> bool:
         return self._begun and self.is_closed()
 
     def is_closed(self) -> bool:
@@ -257,9 +265,11 @@ class OtherSqlite(Transaction):
         return False
 
 
-class OtherConnection(Transaction):
-    """On a connection of any other driver (PEP 249): it begins by itself, orch ends. `inner` is the driver's own
-    connection, where a library stands between."""
+class DriverTransaction(Transaction):
+    """On a connection of any other driver (PEP 249): the driver begins the transaction, orch ends it.
+
+    `inner` is the driver's own connection where `conn` is one of a library such as SQLAlchemy.
+    """
 
     def __init__(self, conn: Any, inner: Any) -> None:
         super().__init__(conn)
@@ -267,18 +277,18 @@ class OtherConnection(Transaction):
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
-            return ["closed its connection; what was not committed by then is lost"]
+            return ["closed its connection; uncommitted writes are lost"]
         if self._is_autocommit():
             return [AUTOCOMMIT_NOTE]
         finish = getattr(self.conn, "commit" if keep else "rollback", None)
         if finish is None:
             return []
-        info = _ask(self._inner, "info", None)
-        if keep and _ask(info, "transaction_status", None) == BROKEN:
+        info = _read_attribute(self._inner, "info", None)
+        if keep and _read_attribute(info, "transaction_status", None) == TRANSACTION_FAILED:
             self.conn.rollback()
-            raise WorkLost(
-                "went on after a statement had failed, so PostgreSQL keeps nothing that it wrote; "
-                "what may fail belongs in a block `with conn.transaction():`"
+            raise WritesLost(
+                "continued after a failed statement, so PostgreSQL discards all its writes; "
+                "put statements that may fail in a block `with conn.transaction():`"
             )
         try:
             finish()
@@ -290,19 +300,19 @@ class OtherConnection(Transaction):
             raise
         return []
 
-    def has_kept(self) -> bool:
-        # Under a library `sqlite3` begins no transaction for DDL.
+    def may_have_kept_writes(self) -> bool:
+        # Within SQLAlchemy, `sqlite3` begins no transaction for DDL.
         return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
 
-    def is_lost_by_closing(self) -> bool:
-        return self.is_closed() and not self.has_kept()
+    def has_lost_writes_by_closing(self) -> bool:
+        return self.is_closed() and not self.may_have_kept_writes()
 
     def _is_autocommit(self) -> bool:
         return _is_autocommit(self.conn) or _is_autocommit(self._inner)
 
 
-class Duckdb(OtherConnection):
-    """DuckDB keeps each statement by itself until a transaction is begun, and says so by no attribute."""
+class DuckdbTransaction(DriverTransaction):
+    """DuckDB is in autocommit mode until a transaction is begun, and no attribute says so."""
 
     def begin(self) -> None:
         self.conn.begin()
@@ -319,26 +329,22 @@ class Duckdb(OtherConnection):
 
     def is_closed(self) -> bool:
         try:
-            self.conn.extract_statements(
-                ""
-            )  # asks nothing of the database, and leaves a result as it is
+            self.conn.extract_statements("")  # runs nothing and keeps the current result
         except Exception as error:
             return "closed" in str(error)
         return False
 
     def _refuse_aborted(self) -> None:
-        """COMMIT would be a ROLLBACK, and nobody says so."""
+        """After an error, COMMIT would be a ROLLBACK without saying so."""
         try:
-            self.conn.get_table_names(
-                "SELECT 1"
-            )  # within the transaction, and leaves a result as it is
+            self.conn.get_table_names("SELECT 1")  # uses the transaction, keeps the current result
         except Exception as error:
             if "aborted" not in str(error):
                 return
             self.conn.rollback()
-            raise WorkLost(
-                "went on after a statement had failed, so DuckDB keeps nothing that it wrote; "
-                "ask before, so that none fails: INSERT OR IGNORE, IF NOT EXISTS"
+            raise WritesLost(
+                "continued after a failed statement, so DuckDB discards all its writes; "
+                "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
             ) from None
 
 
@@ -346,27 +352,27 @@ AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits no
 
 
 def choose_transaction(conn: Any, mode: str) -> Transaction:
-    """How orch treats this connection under `transaction = "tool"` or `"none"`."""
+    """The transactions of this connection; `mode` is "tool" or "none"."""
     if isinstance(conn, Connection):
-        return OwnSqlite(conn, managed=mode != "none")
+        return OrchSqliteTransaction(conn, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
     if isinstance(conn, sqlite3.Connection):
-        return OtherSqlite(conn)
+        return UserSqliteTransaction(conn)
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
-        return Duckdb(conn, conn)
-    return OtherConnection(conn, find_inner(conn))
+        return DuckdbTransaction(conn, conn)
+    return DriverTransaction(conn, find_driver_connection(conn))
 
 
-def find_inner(conn: Any) -> Any:
-    """The driver's own connection within one of SQLAlchemy's; else the one that was given."""
+def find_driver_connection(conn: Any) -> Any:
+    """The driver's connection inside one of SQLAlchemy; any other connection itself."""
     if not type(conn).__module__.startswith("sqlalchemy."):
         return conn
     try:
         pooled = getattr(conn, "connection", conn)
         return getattr(pooled, "driver_connection", None) or conn
-    except Exception:  # it is closed
+    except Exception:  # the connection is closed
         return conn
 
 
@@ -374,11 +380,11 @@ def _is_autocommit(conn: Any) -> bool:
     if isinstance(conn, sqlite3.Connection):
         mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way
         return mode is True or (mode == -1 and conn.isolation_level is None)
-    return _ask(conn, "autocommit", False) is True
+    return _read_attribute(conn, "autocommit", False) is True
 
 
-def _ask(conn: Any, name: str, default: object) -> object:
-    """An attribute of a foreign driver, which may raise whatever it likes."""
+def _read_attribute(conn: Any, name: str, default: object) -> object:
+    """An attribute of a driver's object, which may raise anything."""
     try:
         return getattr(conn, name, default)
     except Exception:

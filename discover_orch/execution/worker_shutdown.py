@@ -11,7 +11,7 @@ import signal
 
 from msgspec import Struct
 
-from discover_orch.worker.tracebacks import LOST_STATUS, describe_end, read_crash
+from discover_orch.worker.tracebacks import LOST_STATUS, describe_exit, read_crash
 
 #: Seconds from `Closed` until the worker is killed.
 TIME_TO_END = 2.0
@@ -112,7 +112,7 @@ class WorkerExit:
     ) -> WorkerDied | WorkerEnded:
         """`status` is the wait status, `step` was running, `crash` is what the fault handler wrote in the project
         at `root`."""
-        sentence, code, name = describe_end(status)
+        sentence, code, name = describe_exit(status)
         if self.has_closed:
             if self.kill_reason:
                 return WorkerEnded(sentence=self.kill_reason, threads=self._threads)

@@ -1,1 +1,7 @@
-"""The process that imports and runs the user's code, and how it is started."""
+"""The child process that loads and runs the user's code, and observes what it does.
+
+The parent (`execution`) starts it with `spawn` and talks with it in the values of `protocol`: orders go in,
+messages come out. `loader` is the only module of orch that imports the user's code. Other packages may import
+`protocol` and `spawn`; `execution` also reads output and exits with `capture`, `tracebacks` and
+`child_processes`.
+"""

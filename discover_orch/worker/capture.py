@@ -1,9 +1,8 @@
-"""Output at the level of file descriptors, that of child processes included.
+"""Captures output at the level of file descriptors, that of child processes included.
 
-In the worker, descriptors 1 and 2 are pipes to the parent. `Capture` puts them and `sys.stdout` back after
-each tool, and writes a line with a secret mark into both: so the parent knows which tool wrote what, even
-when the next one starts at once. `Splitter` is the parent's side: bytes in, texts and ends of steps out.
-It does not know what a text means.
+In the worker, descriptors 1 and 2 are pipes to the parent. `Capture` restores them and `sys.stdout` after each
+tool, and writes a line with a secret mark into both, so that the parent knows which tool wrote what even when
+the next one starts at once. `Splitter` is the parent's side: it turns bytes into texts and ends of steps.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_LINE = 1 << 20  # bytes; a longer one is handed on in pieces
-OWN_FD = 10  # orch keeps its copies from here on: low numbers are what tools play with
+LONGEST_LINE = 1 << 20  # bytes; a longer line is passed on in pieces
+OWN_FD = 10  # orch's own descriptors begin here: tools use low numbers
 
 
-def keep_copy(fd: int) -> int:
-    """A copy of a descriptor that no child process gets."""
+def duplicate_fd(fd: int) -> int:
+    """A copy of a descriptor, closed in child processes."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FD)
 
 
 class Capture:
-    """The worker's own output. `mark` is empty where nothing is captured, and nothing is marked then."""
+    """The worker's standard streams. `mark` is empty where output is not captured."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
-        self.fds = tuple(keep_copy(fd) for fd in (0, 1, 2))
+        self.fds = tuple(duplicate_fd(fd) for fd in (0, 1, 2))
         self._streams: list[io.TextIOWrapper | None] = [None, None, None]
         self._flush_c = _find_c_flush()
-        self.put_back()
+        self.restore()
 
-    def put_back(self) -> None:
-        """Flush what is left, and make descriptors 0 to 2 and `sys.stdout` what they were."""
+    def restore(self) -> None:
+        """Flush, and restore descriptors 0 to 2 and the streams of `sys`."""
         self._flush()
         for fd, kept in enumerate(self.fds):
             os.dup2(kept, fd)
@@ -53,15 +52,15 @@ class Capture:
             setattr(sys, f"__{name}__", stream)
 
     def end_step(self, step: int) -> None:
-        """Mark the end of a step's output; after `put_back`."""
+        """Mark the end of a step's output; after `restore`."""
         if self._mark:
             line = b"%s%d\n" % (self._mark, step)
-            with contextlib.suppress(BrokenPipeError):  # the parent is gone, and so are we soon
+            with contextlib.suppress(BrokenPipeError):  # the parent is gone
                 os.write(self.fds[1], line)
                 os.write(self.fds[2], line)
 
-    def use(self, fd: int) -> None:
-        """Make this descriptor the tool's input and output, until `put_back`: a terminal."""
+    def redirect_to(self, fd: int) -> None:
+        """Make this descriptor, a terminal, the tool's input and output until `restore`."""
         self._flush()
         for target in (0, 1, 2):
             os.dup2(fd, target)
@@ -75,7 +74,7 @@ class Capture:
 
 
 def _open_stream(fd: int, name: str) -> io.TextIOWrapper:
-    """`closefd` is off: a tool that closes `sys.stdout` does not close the descriptor."""
+    """A stream with `closefd` off: a tool that closes `sys.stdout` does not close the descriptor."""
     raw = io.FileIO(fd, "w" if fd else "r", closefd=False)
     raw.name = f"<{name}>"
     buffer = io.BufferedWriter(raw) if fd else io.BufferedReader(raw)
@@ -102,9 +101,9 @@ def _is_usable(stream: io.TextIOWrapper, fd: int) -> bool:
 
 
 def _find_c_flush() -> Callable[[], None]:
-    """Flushes what C code printed through stdio, which keeps its own buffers."""
+    """A function that flushes the buffers of C's stdio."""
     try:
-        import ctypes  # the parent imports this module too, and has no use for it
+        import ctypes  # the parent imports this module too, and does not need it
 
         libc = ctypes.CDLL(None)
         names = ("__stdoutp", "__stderrp") if sys.platform == "darwin" else ("stdout", "stderr")
@@ -121,16 +120,16 @@ def _find_c_flush() -> Callable[[], None]:
 
 
 class Splitter:
-    """Turns what comes through one pipe into texts and marks; keeps the start of an unended line."""
+    """Splits what comes through one pipe into texts and marks; keeps an unfinished line."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str | int]:
-        """Texts that end with a line, in order; an int is the end of that step's output.
+        """Texts of whole lines, in order; an int marks the end of that step's output.
 
-        The text before an int may lack its newline: the tool printed none.
+        The text before an int may end without a newline.
         """
         found: list[str | int] = []
         data = self._rest + data
@@ -153,13 +152,13 @@ class Splitter:
         return found
 
     def flush(self) -> str:
-        """What is left of a line that will never end."""
+        """The rest of an unfinished line, when the pipe has ended."""
         rest, self._rest = self._rest, b""
         return _decode(rest)
 
 
 def _find_cut(data: bytes, at: int) -> int:
-    """The nearest place before `at` that is not inside a character; its rest may start a mark."""
+    """The nearest place at or before `at` that is not inside a UTF-8 character."""
     for back in range(4):
         if data[at - back] & 0xC0 != 0x80:
             return at - back

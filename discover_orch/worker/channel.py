@@ -1,8 +1,8 @@
-"""The worker's ends of its pipes to the parent: orders in, messages out, and one that only closes.
+"""The worker's ends of its pipes: orders in, messages out, and the life pipe, which ends with the parent.
 
-`spawn` gives them fixed numbers; they are moved out of the way of tools and kept from child processes. A tool
-can close them all the same (daemons do), and then open a file of its own under the same number: so each is
-known by what it refers to, and nothing is written where that has changed.
+`spawn` gives them fixed numbers. They are moved to higher numbers and closed in child processes. A tool can
+still close them (daemons do) and open a file of its own under the same number. So the channel remembers what
+each descriptor refers to, and does not write where that has changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 
-from discover_orch.worker.capture import keep_copy
+from discover_orch.worker.capture import duplicate_fd
 from discover_orch.worker.protocol import (
     CHANNEL_LOST,
     RUN_STEP_PREFIX,
@@ -27,8 +27,8 @@ class Channel:
 
     def __init__(self) -> None:
         self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
-        self._known = {fd: _identify(fd) for fd in (self._orders, self._messages)}
-        self._rest = b""
+        self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
+        self._unread = b""
         self._waiting: list[Order] = []
         self._unsent = b""
 
@@ -37,29 +37,29 @@ class Channel:
         return self._messages
 
     def guard(self, fds: tuple[int, ...]) -> None:
-        """Watch over these descriptors too."""
-        self._known.update({fd: _identify(fd) for fd in fds})
+        """Check these descriptors too."""
+        self._identities.update({fd: _identify(fd) for fd in fds})
 
-    def check(self) -> None:
-        """End the process where the tool has taken away what orch writes to."""
-        for fd, known in self._known.items():
+    def exit_if_closed(self) -> None:
+        """End the process if the tool has closed or replaced a descriptor of orch."""
+        for fd, known in self._identities.items():
             if _identify(fd) != known:
                 os._exit(CHANNEL_LOST)
 
     def is_idle(self) -> bool:
-        """Whether no order has come yet."""
+        """Whether no order waits to be read."""
         poll = select.poll()
         poll.register(self._orders, select.POLLIN)
         return not poll.poll(0)
 
     def receive(self) -> Order | None:
-        """The next order; None when there will be none."""
+        """The next order; None when the parent is gone."""
         if self._waiting:
             return self._waiting.pop(0)
         return self._read()
 
     def receive_only(self, kind: type[Order]) -> Order | None:
-        """The next order of this kind; others that were sent ahead wait for their turn."""
+        """The next order of this kind; orders before it are kept for `receive`."""
         while (order := self._read()) is not None:
             if isinstance(order, kind):
                 return order
@@ -68,23 +68,23 @@ class Channel:
 
     def _read(self) -> Order | None:
         while True:
-            line, found, rest = self._rest.partition(b"\n")
+            line, found, rest = self._unread.partition(b"\n")
             if found:
-                self._rest = rest
+                self._unread = rest
                 return decode_order(line)
             data = os.read(self._orders, 1 << 16)
             if not data:
                 return None
-            self._rest += data
+            self._unread += data
 
     def send(self, message: Message, *, may_wait: bool = False) -> None:
-        """Write one message; a parent that is gone is no error here: the life pipe tells of it.
+        """Write one message. Does not raise if the parent is gone: the life pipe handles that.
 
-        With `may_wait` it goes with the next one, where the order to run another step is here already:
-        that is answered at once, and the parent is woken once for both.
+        With `may_wait` and the order for another step here already, the message is sent with the next
+        one, so that the parent wakes up once for both.
         """
         data = self._unsent = self._unsent + encode_message(message)
-        if may_wait and b"\n" in self._rest and self._rest.startswith(RUN_STEP_PREFIX):
+        if may_wait and b"\n" in self._unread and self._unread.startswith(RUN_STEP_PREFIX):
             return
         self._unsent = b""
         try:
@@ -95,7 +95,7 @@ class Channel:
 
 
 def _move(fd: int) -> int:
-    moved = keep_copy(fd)
+    moved = duplicate_fd(fd)
     os.close(fd)
     return moved
 

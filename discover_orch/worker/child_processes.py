@@ -1,8 +1,8 @@
-"""Processes that tools leave behind: who they are, and how they are ended.
+"""Finds and ends the processes that tools leave behind.
 
-Linux reparents an orphan to the nearest ancestor that asked for it (a "child sub-reaper"); orch and its
-workers both ask, so that a grandchild which left its process group (setsid, double fork) is still found
-below them. Elsewhere there are only process groups. `ctypes` (3 ms) is imported where it is first needed.
+Linux gives an orphan to the nearest ancestor that is a "child subreaper". orch and its workers are subreapers,
+so they still find a grandchild that has left its process group (setsid, double fork). Other systems have
+process groups only. `ctypes` takes 3 ms to import, so it is imported where it is first needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IS_LINUX = sys.platform == "linux"
 
 
 def become_subreaper() -> bool:
-    """Have orphans below this process become its children; False where the system cannot."""
+    """Make orphans below this process its children; False where the system cannot."""
     if not IS_LINUX:
         return False
     import ctypes
@@ -28,11 +28,11 @@ def become_subreaper() -> bool:
 
 
 def end_with_parent(parent: int) -> None:
-    """Ask the kernel to end this process a second after its parent, whatever it does by then.
+    """Ask the kernel to end this process a second after its parent, whatever it is doing.
 
-    The thread that waits for the parent's pipe to close needs the interpreter; a tool may sit in C code
-    that keeps it. So the kernel's signal (SIGHUP, number 1) is handled by libc's own `alarm`, which takes
-    the signal's number for its seconds: a second for that thread to sweep up, then SIGALRM.
+    The thread that waits for the parent's pipe to close cannot run while C code of a tool holds the GIL. So
+    libc's own `alarm` handles the kernel's signal: called with the number of the signal (SIGHUP, 1), it
+    gives that thread one second to clean up and then sends SIGALRM.
     """
     if not IS_LINUX:
         return
@@ -43,12 +43,12 @@ def end_with_parent(parent: int) -> None:
     libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     libc.signal(signal.SIGHUP, ctypes.cast(libc.alarm, ctypes.c_void_p))
     libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGHUP), 0, 0, 0)
-    if os.getppid() != parent:  # it died before it could be asked for
+    if os.getppid() != parent:  # it died before the call to prctl
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def find_children(pid: int) -> set[int]:
-    """The children of a process, dead ones that nobody waited for included; empty where unknown."""
+    """The children of a process, zombies included; empty where the system cannot tell."""
     found: set[int] = set()
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -66,7 +66,7 @@ def find_children(pid: int) -> set[int]:
 
 
 def find_descendants(pid: int) -> set[int]:
-    """All processes below this one, itself not included."""
+    """All processes below this one, without itself."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:
@@ -83,16 +83,16 @@ def kill_all(pids: set[int]) -> None:
 
 
 def kill_group(group: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal to every member of a process group that is still there."""
+    """Send a signal to a process group, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
 def sweep(keep: set[int], deadline: float) -> None:
-    """Kill and reap every process below this one, except those in `keep` and what is below them.
+    """Kill and reap every process below this one, except those in `keep` and their descendants.
 
-    Repeated until none is left, since a process can fork while it is looked for, and the orphans of a
-    killed one come to us; `deadline` is a time of `time.monotonic()`.
+    Repeats until none is left or until `deadline`, a time of `time.monotonic()`: processes can fork
+    meanwhile, and orphans of killed ones become children of this process.
     """
     me = os.getpid()
     while True:
@@ -112,7 +112,7 @@ def sweep(keep: set[int], deadline: float) -> None:
 
 
 def _find_children_slowly(pid: int) -> set[int]:
-    """By the parent that each process names: the fourth field of its stat line."""
+    """By the fourth field of each process's stat line: its parent."""
     found = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

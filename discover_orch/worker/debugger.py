@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class NoTerminal(Exception):
-    """There is nobody to debug with."""
+    """The tool wants to debug, but the worker can get no terminal."""
 
-    hint = "run it from a terminal, with one worker, or take the breakpoint() out"
+    hint = "run orch from a terminal, or remove the breakpoint()"
 
 
 class Debugger:
@@ -38,43 +38,43 @@ class Debugger:
         self._has_terminal = False
 
     def install(self) -> None:
-        sys.breakpointhook = self._stop
+        sys.breakpointhook = self._breakpoint
 
     def begin_step(self, step: int) -> None:
         self._step = step
 
     def end_step(self) -> None:
-        """Give the terminal back; the caller puts back the output."""
+        """Give the terminal back. The caller restores the output."""
         if self._has_terminal and self._step is not None:
             self._has_terminal = False
             self._channel.send(DebugEnded(step=self._step))
         self._step = None
 
-    def examine(self, error: BaseException, traceback: str) -> None:
-        """Post-mortem of a failed tool, where there is a terminal."""
-        if not self._take_terminal():
+    def debug_failure(self, error: BaseException, traceback: str) -> None:
+        """Open the debugger on a failed tool, if there is a terminal."""
+        if not self._acquire_terminal():
             return
         sys.stderr.write(traceback)
-        with contextlib.suppress(BaseException):  # leaving the debugger is no second failure
+        with contextlib.suppress(BaseException):  # leaving the debugger raises
             prompt = self._make_prompt()
             prompt.reset()
-            prompt.interaction(None, _find_users(error.__traceback__))
+            prompt.interaction(None, _skip_own_frames(error.__traceback__))
 
-    def _stop(self, *args: Any, **named: Any) -> Any:
-        """`sys.breakpointhook`: as the standard one does, but on the terminal."""
+    def _breakpoint(self, *args: Any, **named: Any) -> Any:
+        """`sys.breakpointhook`: like the standard one, but on the terminal."""
         wanted = os.environ.get("PYTHONBREAKPOINT", "")
         if wanted == "0":
             return None
-        if not self._take_terminal():
-            raise NoTerminal("breakpoint() needs a terminal, and this worker has none")
+        if not self._acquire_terminal():
+            raise NoTerminal("breakpoint() needs a terminal, and there is none")
         if wanted:
             return sys.__breakpointhook__(*args, **named)
         self._make_prompt().set_trace(sys._getframe(1))
         return None
 
     def _make_prompt(self) -> Any:
-        """The standard debugger; Ctrl-C at its prompt is for it, and no wish to end the tool."""
-        import pdb  # 30 ms, and only to debug
+        """The standard debugger. Ctrl-C at its prompt does not interrupt the run."""
+        import pdb  # takes 30 ms
 
         interrupts = self._interrupts
 
@@ -88,7 +88,7 @@ class Debugger:
 
         return Prompt()
 
-    def _take_terminal(self) -> bool:
+    def _acquire_terminal(self) -> bool:
         if self._has_terminal:
             return True
         if self._step is None:
@@ -102,17 +102,17 @@ class Debugger:
         except OSError:
             self._channel.send(DebugEnded(step=self._step))
             return False
-        self._capture.use(fd)
+        self._capture.redirect_to(fd)
         os.close(fd)
         with contextlib.suppress(ValueError):  # not in the main thread
-            # Ctrl-Z would stop this process alone, and leave the shell waiting for orch.
+            # Ctrl-Z would stop only this process, and the shell would still wait for orch.
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         self._has_terminal = True
         return True
 
 
-def _find_users(traceback: Any) -> Any:
-    """The traceback from the first frame that is the user's."""
+def _skip_own_frames(traceback: Any) -> Any:
+    """The traceback from the user's first frame on."""
     from discover_orch.worker.tracebacks import is_own_file
 
     while traceback.tb_next is not None and is_own_file(traceback.tb_frame.f_code.co_filename):

@@ -1,7 +1,7 @@
-"""SIGINT in the worker: KeyboardInterrupt for the user's code, a flag for orch's own.
+"""SIGINT in the worker: KeyboardInterrupt in the user's code, a flag in orch's own code.
 
-A transaction that is being ended, or a resource that has just been opened, must not be torn apart by an
-exception; so one is raised only where a tool runs, and orch asks for the flag between.
+An exception must not break the end of a transaction or lose a resource that has just been opened. So
+KeyboardInterrupt is raised only while a tool runs; in between, orch checks the flag.
 """
 
 from __future__ import annotations
@@ -17,67 +17,68 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# Seconds from the interrupt on, and at least for each call; the parent's next step comes after two.
-PATIENCE = 1.0
-LEAST_PATIENCE = 0.2
+# Seconds that shielded code may take: since the interrupt, and at least for each call. The parent sends SIGTERM
+# after two seconds.
+SHIELD_TIME = 1.0
+LEAST_SHIELD_TIME = 0.2
 
 
 class Interrupts:
-    """`asked`: the parent wants this to end. `raised`: the user's code was told."""
+    """`is_requested`: SIGINT has come. `was_raised`: KeyboardInterrupt was raised in the user's code."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self.raised = False
-        self.is_debugging = False  # at a debugger's prompt, where Ctrl-C asks for no end
+        self.is_requested = False
+        self.was_raised = False
+        self.is_debugging = False  # at a debugger's prompt, where Ctrl-C does not end the run
         self._main = _thread.get_ident()
-        self._asked_at = 0.0
-        self._listens = False
-        self._shield: object = None  # stands for the one shielded call that is going on
-        self._overdue: object = None  # the one that has had its time
+        self._requested_at = 0.0
+        self._may_raise = False
+        self._shielded: object = None  # identifies the running shielded call
+        self._overdue: object = None  # the shielded call whose time is over
         self._runner: Any = None
 
     def install(self) -> None:
-        """Handle SIGINT from now on; the supervisor had it blocked until here."""
+        """Handle SIGINT from now on; the parent started this process with SIGINT blocked."""
         signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGCONT, _wake)  # what it interrupts, sees a SIGINT that came before
+        signal.signal(signal.SIGCONT, _ignore)  # wakes a system call, so that a SIGINT is seen
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
-        """Run code of the user; what it gives is awaited where it can be."""
-        before, self._listens = self._listens, True
+        """Call the user's code and await the result where it is awaitable."""
+        before, self._may_raise = self._may_raise, True
         try:
             given = function(*args, **named)
             if hasattr(given, "__await__"):
                 given = self._await(given)
         finally:
-            self._listens = before
+            self._may_raise = before
         return given
 
     def shield(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
-        """The same for code that opens or closes something: an interrupt waits for its end.
+        """The same for code that opens or closes a resource: an interrupt waits until it returns.
 
-        Else what it has just opened could be lost before anybody can close it. Where it takes longer
-        than `PATIENCE`, the interrupt comes all the same, while there is time to close the others.
+        Otherwise a resource that has just been opened could be lost. Code that takes longer than
+        `SHIELD_TIME` is interrupted, so that there is time left to close the other resources.
         """
-        self._shield = object()
-        if self.asked:
-            self._lose_patience()
+        self._shielded = object()
+        if self.is_requested:
+            self._schedule_overdue()
         try:
             given = function(*args, **named)
             if hasattr(given, "__await__"):
                 given = self._await(given)
         finally:
-            self._shield = None
+            self._shielded = None
         return given
 
-    def check(self) -> None:
-        """Between two pieces of the user's code: raise what came in the meantime."""
-        if self.asked:
-            self.raised = True
+    def raise_if_requested(self) -> None:
+        """Raise KeyboardInterrupt if SIGINT came since the user's code returned."""
+        if self.is_requested:
+            self.was_raised = True
             raise KeyboardInterrupt
 
     def close(self) -> None:
-        """End the event loop, where one was needed."""
+        """Close the event loop, if there is one."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
@@ -85,31 +86,31 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_debugging:
             raise KeyboardInterrupt
-        self.asked = True
-        self._asked_at = self._asked_at or time.monotonic()
-        # In the frames of ours, the user's code has just come back: too late to interrupt it.
-        if frame is not None and frame.f_code in _OWN:
+        self.is_requested = True
+        self._requested_at = self._requested_at or time.monotonic()
+        # In these frames the user's code has just returned: too late to interrupt it.
+        if frame is not None and frame.f_code in _CALLING_CODE:
             return
-        if self._listens or (self._shield is not None and self._shield is self._overdue):
-            self.raised = True
+        if self._may_raise or (self._shielded is not None and self._shielded is self._overdue):
+            self.was_raised = True
             raise KeyboardInterrupt
-        if self._shield is not None:
-            self._lose_patience()
+        if self._shielded is not None:
+            self._schedule_overdue()
 
-    def _lose_patience(self) -> None:
-        """Interrupt what is shielded now once more, when it has had its time."""
-        wait = max(self._asked_at + PATIENCE - time.monotonic(), LEAST_PATIENCE)
-        _thread.start_new_thread(self._remind, (self._shield, wait))
+    def _schedule_overdue(self) -> None:
+        """Interrupt the shielded call when its time is over."""
+        wait = max(self._requested_at + SHIELD_TIME - time.monotonic(), LEAST_SHIELD_TIME)
+        _thread.start_new_thread(self._raise_overdue, (self._shielded, wait))
 
-    def _remind(self, shield: object, wait: float) -> None:
+    def _raise_overdue(self, shield: object, wait: float) -> None:
         time.sleep(wait)
-        if self._shield is shield:
+        if self._shielded is shield:
             self._overdue = shield
-            signal.pthread_kill(self._main, signal.SIGINT)  # another thread would not wake it
+            signal.pthread_kill(self._main, signal.SIGINT)  # wakes the main thread
 
     def _await(self, awaitable: Any) -> Any:
-        """One event loop for the whole worker: async resources stay usable in it."""
-        import asyncio  # 50 ms, and few tools need it
+        """Run in the event loop of this worker: one for all steps, so that async resources stay usable."""
+        import asyncio  # takes 50 ms
 
         if self._runner is None:
             self._runner = asyncio.Runner()
@@ -120,8 +121,8 @@ class Interrupts:
         try:
             return self._runner.run(wait())
         finally:
-            # An interrupt while the loop waits leaves it without the tool's own task being told; and
-            # tasks that the tool did not wait for are no business of the next one.
+            # An interrupt can leave the tool's task behind; and tasks that the tool did not wait for must
+            # not run into the next step.
             loop = self._runner.get_loop()
             left = asyncio.all_tasks(loop)
             for task in left:
@@ -130,8 +131,8 @@ class Interrupts:
                 loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
-def _wake(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 
-_OWN = (Interrupts.call.__code__, Interrupts.shield.__code__)
+_CALLING_CODE = (Interrupts.call.__code__, Interrupts.shield.__code__)

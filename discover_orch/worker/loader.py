@@ -1,9 +1,9 @@
-"""The only importer of the user's code.
+"""The only module of orch that imports the user's code.
 
-Project modules are compiled from source bytes read when they are loaded. A `__pycache__` is used where it
-names the hash of just these bytes (PEP 552), never by time stamps: a second save within the second would
-be missed. Each module loaded is remembered with a content hash, so that what ran is what is recorded.
-All else (installed packages, the standard library, extension modules) is imported as usual.
+Project modules are compiled from the source bytes at the moment of loading. Bytecode in `__pycache__` is used
+only if it carries the hash of these bytes (PEP 552); a time stamp would miss a second save within a second.
+Each loaded module is recorded with its content hash, so that the record is of the code that ran. Installed
+packages, the standard library and extension modules are imported as usual.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from types import CodeType, ModuleType
 from discover_orch.model.digest import content_hash
 from discover_orch.worker.protocol import Preload, Preloaded
 
-HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked
+HASH_CHECKED = 0b11  # flags of PEP 552: hash-based and always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 CONF_MODULE = "orchconf"
-TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of an editor
-#: Installed beside what the user chose, by what installs, and loaded in every process; and what reads statements in a
-#: worker: of a tool that names it in an import it counts all the same.
-NOBODYS = (
+EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
+#: Loaded in every worker, or by orch itself to parse SQL: not a trace of what a tool uses. A tool that names one
+#: of them in an import still depends on it.
+IGNORED_MODULES = (
     *("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack"),
     *("sqlglot", "sqlglotc", "msgspec", "typing_extensions"),
 )
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-COARSEST_CLOCK = 2.1  # seconds: time stamps of FAT
+COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
 Loaded = tuple[str, str, str]
 
 
 class ImportProblem(Exception):
-    """A module cannot be had for a reason that no traceback shows."""
+    """A tool cannot be loaded, for a reason that no traceback shows."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -101,44 +101,43 @@ def _find_shadowed(pythonpath: tuple[str, ...], before: set[str]) -> tuple[str, 
 
 
 class Loader:
-    """Loads tools and `orchconf.py`, and remembers which project modules came with them."""
+    """Loads tools and `orchconf.py`, and records which project modules were loaded with them."""
 
     def __init__(self, root: str, pythonpath: Sequence[str]) -> None:
         self.root = root
         self.pythonpath = tuple(pythonpath)
         self._loaded: list[Loaded] = []
-        self._homes = tuple(dict.fromkeys(map(_folder, (root, *pythonpath))))
+        self._folders = tuple(dict.fromkeys(map(_folder, (root, *pythonpath))))
         self._is_venv: dict[str, bool] = {}
-        self._tops = {"__main__", *NOBODYS}  # names that were judged
-        self._latest = ""  # the module that came last
+        self._known_names = {"__main__", *IGNORED_MODULES}
+        self._newest_module = ""  # the last of `sys.modules` at the latest report
 
     def install(self) -> None:
-        """Put the project in front of `sys.path`, and this loader in charge of its modules."""
+        """Put the project first on `sys.path`, and load its modules with this loader."""
         sys.path[:0] = self.pythonpath
-        sys.path_hooks.insert(0, self._find)
+        sys.path_hooks.insert(0, self._make_finder)
         for path in [path for path in sys.path_importer_cache if self._is_project(path)]:
             del sys.path_importer_cache[path]
 
     def load_tool(self, module: str, path: str) -> ModuleType:
-        """Import a tool by its dotted name; `path` (relative to the root) must be where it came from."""
+        """Import a tool by its dotted name. It must come from `path`, relative to the root."""
         expected = os.path.join(self.root, path)
-        __import__(module)  # not import_module, whose frame would stand in tracebacks
+        __import__(module)  # `import_module` would add a frame to tracebacks
         loaded = sys.modules[module]
         found = getattr(loaded, "__file__", None)
         if found != expected and not _is_same(found, expected):
             raise ImportProblem(
-                f"the module {module} was found at {found or 'no file'}, not at {path}",
-                f"another module named {module} comes first: rename {path}, "
-                "or name it from a package",
+                f"Python finds the module {module} in {found or 'no file'}, not in {path}",
+                f"rename {path}, or move it into a package",
             )
         return loaded
 
     def load_conf(self, path: str) -> ModuleType:
-        """`orchconf.py`, once; the same module that a tool gets which imports it."""
+        """Load `orchconf.py` once. A tool that imports it gets the same module."""
         known = sys.modules.get(CONF_MODULE)
         if known is not None and _is_same(getattr(known, "__file__", None), path):
             return known
-        loader = ProjectLoader(CONF_MODULE, path, self._remember)
+        loader = ProjectLoader(CONF_MODULE, path, self._record)
         spec = importlib.util.spec_from_file_location(CONF_MODULE, path, loader=loader)
         assert spec is not None
         module = importlib.util.module_from_spec(spec)
@@ -150,27 +149,27 @@ class Loader:
             raise
         return module
 
-    def take_loaded(self) -> tuple[Loaded, ...]:
-        """(module, path relative to the root, content hash) of what was loaded since the last time."""
-        taken = tuple(self._loaded)
+    def drain_loaded(self) -> tuple[Loaded, ...]:
+        """(module, path relative to the root, content hash) of modules loaded since the last call."""
+        loaded = tuple(self._loaded)
         self._loaded.clear()
-        return taken
+        return loaded
 
-    def take_arrived(self) -> tuple[str, ...]:
-        """Top-level names of installed modules, not of the standard library, that came since the last time."""
+    def drain_third_party(self) -> tuple[str, ...]:
+        """Top-level names of installed packages imported since the last call; not the standard library."""
         names = []
         try:
             for name in reversed(sys.modules):
-                if name == self._latest:
+                if name == self._newest_module:
                     break
                 names.append(name)
-        except RuntimeError:  # a thread of the tool's imports
+        except RuntimeError:  # another thread is importing
             names = [*sys.modules]
         if not names:
             return ()
-        self._latest = names[0]
-        tops = {name.partition(".")[0] for name in names} - self._tops
-        self._tops |= tops
+        self._newest_module = names[0]
+        tops = {name.partition(".")[0] for name in names} - self._known_names
+        self._known_names |= tops
         return tuple(sorted(filter(self._is_installed, tops)))
 
     def _is_installed(self, top: str) -> bool:
@@ -183,21 +182,21 @@ class Loader:
             return True
         return not path.startswith(STANDARD_LIBRARY) and not self._is_project(path)
 
-    def hint_for(self, error: BaseException) -> str:
-        """How to mend an import that found no such module, or "" where nothing can be said."""
+    def find_import_hint(self, error: BaseException) -> str:
+        """How to fix a ModuleNotFoundError, or ""."""
         missing = getattr(error, "name", None) if type(error) is ModuleNotFoundError else None
         if not isinstance(missing, str) or not missing:
             return ""
         top = missing.partition(".")[0]
-        for folder in self._find_homes_of(top):
+        for folder in self._find_folders_with(top):
             if os.path.join(self.root, folder) not in self.pythonpath:
-                return f'add "{folder}" to pythonpath in the configuration: {top} is in there'
+                return f'{top} is in {folder}/: add "{folder}" to pythonpath in the configuration'
         if missing == top:
-            return f"if {top} is a library, install what provides it for {sys.executable}"
+            return f"if {top} is a library, install it for {sys.executable}"
         return ""
 
-    def _find_homes_of(self, top: str) -> list[str]:
-        """Folders, at most two below the root, that hold a module or package of this name."""
+    def _find_folders_with(self, top: str) -> list[str]:
+        """Folders at most two levels below the root that hold a module or package of this name."""
         found = []
         waiting = [("", 0)]
         while waiting:
@@ -216,13 +215,13 @@ class Loader:
             ]
         return found
 
-    def _find(self, path: str) -> ProjectFinder:
-        """The path hook: a finder for folders of the project, ImportError for all others."""
+    def _make_finder(self, path: str) -> ProjectFinder:
+        """The path hook: a finder for a folder of the project; ImportError for any other path."""
         if not self._is_project(path) or not os.path.isdir(path):
-            raise ImportError("no folder of the project", path=path)
+            raise ImportError("not a folder of the project", path=path)
 
         def make(name: str, path: str) -> ProjectLoader:
-            return ProjectLoader(name, path, self._remember)
+            return ProjectLoader(name, path, self._record)
 
         return ProjectFinder(
             path,
@@ -232,9 +231,9 @@ class Loader:
         )
 
     def _is_project(self, path: str) -> bool:
-        """Whether it is inside the root or a `pythonpath` entry, and not among installed packages."""
+        """Whether the path is in the root or in `pythonpath`, and not an installed package."""
         inside = _folder(path)
-        for home in self._homes:
+        for home in self._folders:
             if inside.startswith(home):
                 below = inside[len(home) :].split(os.sep)[:-1]
                 return not (
@@ -252,35 +251,35 @@ class Loader:
             self._is_venv[folder] = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
         return self._is_venv[folder]
 
-    def _remember(self, module: str, path: str, source: bytes) -> None:
+    def _record(self, module: str, path: str, source: bytes) -> None:
         shown = path[len(self.root) + 1 :] if path.startswith(self.root + os.sep) else None
         if shown is None:
             shown = os.path.relpath(path, self.root)
-        self._tops.add(module.partition(".")[0])
+        self._known_names.add(module.partition(".")[0])
         self._loaded.append((module, shown.replace(os.sep, "/"), content_hash(source)))
 
 
 class ProjectFinder(FileFinder):
-    """Looks again where a folder has just changed: its time stamp may be too coarse to tell."""
+    """Searches again in a folder that has just changed: its time stamp may be too coarse to show that."""
 
     def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
         spec = super().find_spec(fullname, target)
         if spec is None:
             with contextlib.suppress(OSError):
-                if time.time() - os.stat(self.path).st_mtime < COARSEST_CLOCK:
+                if time.time() - os.stat(self.path).st_mtime < COARSEST_TIME_STAMP:
                     self.invalidate_caches()
                     spec = super().find_spec(fullname, target)
         return spec
 
 
 class ProjectLoader(SourceFileLoader):
-    """Loads one module from the bytes that are there now."""
+    """Loads a module from its current source bytes."""
 
     def __init__(
         self, fullname: str, path: str, remember: Callable[[str, str, bytes], None]
     ) -> None:
         super().__init__(fullname, path)
-        self._remember = remember
+        self._record = remember
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.path
@@ -297,26 +296,26 @@ class ProjectLoader(SourceFileLoader):
             code = self.source_to_code(source, path)
             if cached is not None and not sys.dont_write_bytecode:
                 _write_bytecode(cached, HEADER + key + marshal.dumps(code))
-        self._remember(fullname, path, source)
+        self._record(fullname, path, source)
         return code
 
 
 def _read_again(path: str) -> bytes:
-    """A module that has just been emptied is about to be written: many editors do it in these two steps."""
-    until = time.monotonic() + TO_BE_WRITTEN
+    """Wait a moment for the content of an empty file that was just saved: many editors empty it first."""
+    until = time.monotonic() + EMPTY_FILE_WAIT
     source = b""
     with contextlib.suppress(OSError):
-        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_CLOCK:
+        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_TIME_STAMP:
             return source
         while not source and time.monotonic() < until:
-            time.sleep(TO_BE_WRITTEN / 10)
+            time.sleep(EMPTY_FILE_WAIT / 10)
             with open(path, "rb", buffering=0) as file:
                 source = file.read()
     return source
 
 
 def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
-    """The code in a bytecode file made from the bytes that `header` stands for; None for all others."""
+    """The code of a bytecode file with this header; None for any other file."""
     try:
         with open(cached, "rb", buffering=0) as file:
             data = file.read()
@@ -328,12 +327,12 @@ def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
         code = marshal.loads(memoryview(data)[16:])
     except (ValueError, EOFError, TypeError):
         return None
-    # A project that was moved has the old paths in its tracebacks: compile anew.
+    # After the project was moved, the code has the old path: compile again.
     return code if isinstance(code, CodeType) and code.co_filename == path else None
 
 
 def _write_bytecode(cached: str, data: bytes) -> None:
-    """Replace it as a whole; a place that cannot be written costs time at the next load, no more."""
+    """Replace the bytecode file atomically. If that fails, the next load compiles again."""
     made = f"{cached}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(cached), exist_ok=True)
@@ -346,11 +345,11 @@ def _write_bytecode(cached: str, data: bytes) -> None:
 
 
 def _find_place(module: object) -> str | None:
-    """Where a module or package is; None for what is built in, or made by hand."""
+    """The path of a module or package; None for one that is built in or generated."""
     try:
         file = getattr(module, "__file__", None)
         path = next(iter(getattr(module, "__path__", ())), None) if file is None else file
-    except Exception:  # whatever stands in `sys.modules` can be of any kind
+    except Exception:  # `sys.modules` can hold any object
         return None
     return path if isinstance(path, str) else None
 

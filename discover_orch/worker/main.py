@@ -1,8 +1,7 @@
-"""The child: takes orders, runs tools one after another, reports.
+"""The child process: takes orders, runs tools one after another, and reports.
 
-A new interpreter that the supervisor starts before anything is known of the project; all it needs to know
-comes by orders. It plans nothing, and knows no terminal but the one that it is lent to debug. What it
-imports, every run pays for: nothing here that a run which goes well does not need.
+`spawn` starts it before anything is known of the project; all it needs to know comes in orders. It plans
+nothing and has no terminal except one lent for debugging. Every run pays for the modules imported here.
 """
 
 from __future__ import annotations
@@ -19,8 +18,11 @@ import sys
 import time
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
 from discover_orch.model.errors import Failure
+from discover_orch.model.tool import EnumMember, Param
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
@@ -43,7 +45,7 @@ from discover_orch.worker.protocol import (
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
 from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
-from discover_orch.worker.tracebacks import describe
+from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,29 +56,29 @@ if TYPE_CHECKING:
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.protocol import StepStatus
 
-# What orch itself has to say about a tool: a sentence, and no traceback.
-PROBLEMS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
-# What most tools import from the standard library: done while there is nothing else to do.
-COMMON = ("dataclasses", "logging", "pathlib", "typing")
+# Errors that orch itself raises about a tool. They are shown as a sentence, without a traceback.
+EXPLAINED_ERRORS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
+# Most tools import these; the worker does so while it waits for its first order.
+COMMON_IMPORTS = ("dataclasses", "logging", "pathlib")
 SWEEP_TIME = 0.5  # seconds
-FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 def main() -> None:
-    """The whole life of a worker; the supervisor starts it with pipes at known descriptors."""
+    """The whole life of a worker. `spawn` has started this process, with pipes at known descriptors."""
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
-    for name in COMMON:
+    for name in COMMON_IMPORTS:
         if channel.is_idle():
             __import__(name)
     greeting = channel.receive()
     if not isinstance(greeting, Greet):
         return
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # to ask the terminal is refused, not stopped
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # reading the terminal fails instead of stopping
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     become_subreaper()
-    atexit.register(_end)  # the first to be registered is the last to be called
+    atexit.register(_end_process)  # registered first, called last
     _thread.start_new_thread(_end_with_parent, (channel.life, os.getpid()))
     if greeting.watches_death:
         end_with_parent(greeting.parent)
@@ -85,19 +87,19 @@ def main() -> None:
     channel.guard(capture.fds)
     order = channel.receive()
     if isinstance(order, Preload):
-        channel.send(preload(order, capture.put_back))
+        channel.send(preload(order, capture.restore))
         order = channel.receive()
     if isinstance(order, Prepare):
         Worker(order, channel, capture, interrupts).serve()
 
 
 def _end_with_parent(life: int, me: int) -> None:
-    """Wait until the parent is gone; then end all that is below us, and ourselves.
+    """Wait until the parent is gone, then kill this process and everything below it.
 
-    In a thread of its own, since the main thread runs a tool; the tool is not asked: its transaction
-    is rolled back by the database.
+    Runs in a thread of its own, because the main thread runs tools. The database rolls back the tool's
+    transaction.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
     try:
         while os.read(life, 1):
             pass
@@ -109,22 +111,22 @@ def _end_with_parent(life: int, me: int) -> None:
     os.kill(me, signal.SIGKILL)
 
 
-def _end() -> None:
-    """Leave no process behind, and spare the interpreter its search for garbage cycles.
+def _end_process() -> None:
+    """Leave no process behind, and skip the interpreter's last search for garbage cycles.
 
-    That search takes a quarter of a run of many modules. All files are flushed before it is turned
-    off: one of them may be held by such a cycle, and would lose what was written to it.
+    That search takes a quarter of a run of many modules. All files are flushed first, because a file in a
+    garbage cycle would lose its buffer.
     """
     sweep(set(), 0)
     for one in gc.get_objects():
-        if isinstance(one, FILES):
+        if isinstance(one, BUFFERED_FILES):
             with contextlib.suppress(Exception):
                 one.flush()
     gc.freeze()
 
 
 class Worker:
-    """One prepared worker: `serve` until there are no more orders."""
+    """Runs the steps that the parent orders, after `Prepare`."""
 
     def __init__(
         self, prepare: Prepare, channel: Channel, capture: Capture, interrupts: Interrupts
@@ -139,7 +141,7 @@ class Worker:
         self._orchconf = prepare.orchconf
         self._conf_error: BaseException | None = None
         self._failures = 0
-        self._is_ready = False  # all that the tool needs is loaded and opened
+        self._is_set_up = False  # the modules and resources of the step are there
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
@@ -160,15 +162,15 @@ class Worker:
             load_conf=self._load_conf,
             call=interrupts.shield,
             observer=self._observer,
-            is_interrupted=lambda: interrupts.raised,
+            is_interrupted=lambda: interrupts.was_raised,
         )
 
     def serve(self) -> None:
         """Carry out orders until `Finish`, or until the parent closes the pipe."""
         with self._baseline:
             pass  # enter the root
-        gc.freeze()  # what orch has made so far is no garbage, and need not be looked at again
-        gc.enable()  # it was off while the interpreter got ready
+        gc.freeze()  # orch's own objects are no garbage
+        gc.enable()  # `spawn` turned it off for the start
         while (order := self._channel.receive()) is not None:
             if isinstance(order, RunStep):
                 self._run(order)
@@ -177,25 +179,25 @@ class Worker:
         self._finish(is_asked=isinstance(order, Finish))
 
     def _run(self, order: RunStep) -> None:
-        if self._interrupts.asked or self._failures > order.failures:
+        if self._interrupts.is_requested or self._failures > order.failures:
             self._channel.send(Declined(step=order.step))
             return
         self._channel.send(StepStarted(step=order.step))
         started = time.perf_counter()
-        self._interrupts.raised = False
+        self._interrupts.was_raised = False
         self._debugger.begin_step(order.step)
-        self._is_ready = False
+        self._is_set_up = False
         if self._observer is not None:
-            self._observer.begin()
+            self._observer.begin_step()
         with self._baseline:
-            status, error, metrics, notes = self._attempt(order)
-            loaded = self._loader.take_loaded()
-            seen = self._look(order, loaded)
-            early = self._observer.take_early() if self._observer is not None else None
-            opened = self._resources.take_opened()
-            self._channel.check()
+            status, error, metrics, notes = self._run_step(order)
+            loaded = self._loader.drain_loaded()
+            seen = self._observe(order, loaded)
+            early = self._observer.setup_observation() if self._observer is not None else None
+            opened = self._resources.drain_opened()
+            self._channel.exit_if_closed()
             self._debugger.end_step()
-            self._capture.put_back()
+            self._capture.restore()
         self._capture.end_step(order.step)
         self._failures += status == "failed"
         self._channel.send(
@@ -214,25 +216,25 @@ class Worker:
             may_wait=True,
         )
 
-    def _look(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
-        """What the tool was seen to do; before anything of it is put back."""
+    def _observe(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
+        """What the tool did, before its process state is restored."""
         if self._observer is None:
             return None
-        if not self._is_ready:
-            self._note_early()
-        return self._observer.take(
+        if not self._is_set_up:
+            self._mark_setup_done()
+        return self._observer.finish_step(
             loaded={path for _, path, _ in loaded},
-            third_party=self._loader.take_arrived(),
-            **self._resources.take_seen(order.resources),
+            third_party=self._loader.drain_third_party(),
+            **self._resources.drain_tables(order.resources),
         )
 
-    def _note_early(self) -> None:
-        """What comes later is the tool's alone; the others find open and loaded what was until now."""
-        self._is_ready = True
+    def _mark_setup_done(self) -> None:
+        """What happened in this step until now, later steps of this worker share: modules and resources."""
+        self._is_set_up = True
         if self._observer is not None:
-            self._observer.note_early(**self._resources.look_early())
+            self._observer.mark_setup_done(**self._resources.observe_setup())
 
-    def _attempt(
+    def _run_step(
         self, order: RunStep
     ) -> tuple[StepStatus, Failure | None, Mapping[str, object], list[str]]:
         """Run the tool and end its transaction, whatever happens."""
@@ -240,19 +242,19 @@ class Worker:
         try:
             metrics = self._call_tool(order)
             has_returned = True
-            self._leave_fork(0)
-            if self._interrupts.raised:  # it caught the interrupt, and went on to its end
+            self._exit_if_forked(0)
+            if self._interrupts.was_raised:  # the tool caught the interrupt and returned
                 raise KeyboardInterrupt
             if order.outputs:
                 check_outputs(self._root, order.outputs)
-            notes = self._resources.end(keep=True)
+            notes = self._resources.end_transaction(keep=True)
         except BaseException as error:
-            self._leave_fork(1, error)
-            status: StepStatus = "interrupted" if self._interrupts.raised else "failed"
-            described = self._describe(error, order, has_returned)
+            self._exit_if_forked(1, error)
+            status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"
+            failure = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
-                self._debugger.examine(error, described.traceback)
-            return status, described, {}, self._roll_back()
+                self._debugger.debug_failure(error, failure.traceback)
+            return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
 
     def _call_tool(self, order: RunStep) -> Mapping[str, object]:
@@ -261,51 +263,45 @@ class Worker:
         run = getattr(module, "run", None)
         if not callable(run):
             raise ImportProblem(
-                f"{order.path} has no callable run() once it is loaded", "define run() at top level"
+                f"{order.path} defines no function run() when it is loaded",
+                "define run() at the top level of the module",
             )
         named: dict[str, Any] = dict(order.extra)
         if order.arguments:
             named.update(call(_convert, order))
         named.update(self._resources.open(order.resources))
-        self._interrupts.check()
-        self._note_early()
-        self._resources.begin(order.resources)
+        self._interrupts.raise_if_requested()
+        self._mark_setup_done()
+        self._resources.begin_transaction(order.resources)
         first = [named.pop(name) for name in _positional_only(run) if name in named]
         return read_metrics(call(run, *first, **named))
 
     def _roll_back(self) -> list[str]:
         try:
-            return self._resources.end(keep=False)
+            return self._resources.end_transaction(keep=False)
         except BaseException as error:
-            return [f"its transaction could not be rolled back: {error}"]
+            return [f"its transaction was not rolled back: {error}"]
 
     def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
-        if issubclass(type(error), PROBLEMS):
-            place = describe(error, self._root)
-            return Failure(
+        if issubclass(type(error), EXPLAINED_ERRORS):
+            failure = describe_exception(error, self._root)
+            return replace(
+                failure,
                 kind="outputs" if isinstance(error, MissingOutput) else "exception",
-                type=type(error).__name__,
-                message=str(error),
-                path=place.path or order.path,
-                line=place.line,
+                path=failure.path or order.path,
+                traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        hint = find_hint(error) or self._loader.hint_for(error)
+        hint = find_hint(error) or self._loader.find_import_hint(error)
         if has_returned:
-            hint = hint or "raised after run() had returned, when orch committed"
-        described = describe(error, self._root, hint, all_frames=self._all_frames)
-        if described.path is None:  # no line of the user's raised it: at the commit, say
-            return Failure(
-                kind=described.kind,
-                type=described.type,
-                message=described.message,
-                path=order.path,
-                hint=described.hint,
-            )
-        return described
+            hint = hint or "raised when orch committed, after run() had returned"
+        failure = describe_exception(error, self._root, hint, all_frames=self._all_frames)
+        if failure.path is None:  # not raised in the user's code: by the commit, for example
+            return replace(failure, path=order.path, line=None, traceback="")
+        return failure
 
     def _load_conf(self) -> ModuleType:
-        """`orchconf.py`; one that raises is not run again for each tool."""
+        """`orchconf.py`. If it raises, it does not run again for the next tool."""
         if self._conf_error is not None:
             raise self._conf_error
         if self._orchconf is None:
@@ -317,45 +313,35 @@ class Worker:
             raise
         return module
 
-    def _leave_fork(self, code: int, error: BaseException | None = None) -> None:
-        """A tool forked, and its child came back here: it has no business in this function."""
+    def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
+        """End a child process that a tool has forked and that returned from the tool."""
         if os.getpid() != self._pid:
             if error is not None and not issubclass(type(error), SystemExit):
-                sys.stderr.write(describe(error, self._root).traceback)
+                sys.stderr.write(describe_exception(error, self._root).traceback)
                 sys.stderr.flush()
             os._exit(code)
 
     def _finish(self, is_asked: bool) -> None:
-        """Close what is open and say so; then the interpreter ends as any other."""
+        """Close what is open and report it; then the interpreter ends as usual."""
         with self._baseline:
             closed = self._resources.close()
             try:
                 self._interrupts.close()
             except BaseException as unclosed:
                 closed.append(("the event loop", unclosed))
-            self._channel.check()
-            self._capture.put_back()
+            self._channel.exit_if_closed()
+            self._capture.restore()
         errors = []
         for name, error in closed:
-            one = describe(error, self._root, all_frames=self._all_frames)
-            errors.append(
-                Failure(
-                    kind=one.kind,
-                    type=one.type,
-                    message=f"closing {name}: {one.message or one.type}",
-                    path=one.path,
-                    line=one.line,
-                    traceback=one.traceback,
-                )
-            )
+            failure = describe_exception(error, self._root, all_frames=self._all_frames)
+            message = f"closing {name}: {failure.message or failure.type}"
+            errors.append(replace(failure, message=message, hint=""))
         if is_asked:
             self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
 
 
 def _convert(order: RunStep) -> dict[str, object]:
-    """The arguments as `run()` wants them; imports the module of an Enum for its members."""
-    from discover_orch.model.tool import EnumMember, Param  # only a tool with parameters needs it
-
+    """The arguments of `run()` with their types. Imports the module of an Enum."""
     converted: dict[str, object] = {}
     for name, argument in order.arguments.items():
         param = Param(name=name, type=argument.type)

@@ -1,12 +1,10 @@
-"""What a tool may change in its process, and how it is put back for the next one.
+"""Restores the state of the process after each tool: working directory, environment, signals, logging, warnings.
 
-cwd, environment, signal handlers, logging, warnings, umask and the like. Not modules: they are shared by
-the tools of a worker, and so is what they hold.
+Modules are not restored: the tools of a worker share them and their contents.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # typeshed has it not; `signal` makes Enum members, slowly
 import contextlib
 import faulthandler
 import os
@@ -18,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Those that programs change. SIGHUP is not among them: see `orphans.end_with_parent`.
+# The signals that programs handle. SIGHUP is missing: see `child_processes.end_with_parent`.
 SIGNALS = (
     signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGQUIT,
     signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU,
@@ -26,7 +24,7 @@ SIGNALS = (
 
 
 class ProcessState:
-    """The state that each tool finds. A context manager around each."""
+    """The state that each tool starts with; a context manager around each tool."""
 
     def __init__(self, root: str, crash_fd: int) -> None:
         self._root = root
@@ -36,7 +34,7 @@ class ProcessState:
         # Comparing the mapping itself would decode every variable, after every tool.
         self._raw = getattr(os.environ, "_data", None)
         self._raw_before = None if self._raw is None else dict(self._raw)
-        self._handlers = [(number, _signal.getsignal(number)) for number in SIGNALS]
+        self._handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._recursion_limit = sys.getrecursionlimit()
@@ -56,25 +54,25 @@ class ProcessState:
         sys.setprofile(self._trace[1])
         sys.setrecursionlimit(self._recursion_limit)
         sys.excepthook, sys.unraisablehook, sys.displayhook = self._hooks
-        self._put_back_signals()
-        self._put_back_environment()
-        with contextlib.suppress(OSError):  # the root itself is gone: the next tool will tell
+        self._restore_signals()
+        self._restore_environment()
+        with contextlib.suppress(OSError):  # the root is gone: the next tool will fail
             os.chdir(self._root)
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
-        if "logging" in sys.modules:  # or it would believe that it captures them still
+        if "logging" in sys.modules:  # before `catch_warnings` restores `showwarning`
             sys.modules["logging"].captureWarnings(False)
         self._warnings.__exit__(*details)
-        _put_back_logging(self._log)
+        _restore_logging(self._log)
 
-    def _put_back_signals(self) -> None:
+    def _restore_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, handler in self._handlers:
-            if handler is not None and _signal.getsignal(number) is not handler:
-                _signal.signal(number, handler)
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
-    def _put_back_environment(self) -> None:
+    def _restore_environment(self) -> None:
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003
         is_same = (
@@ -86,7 +84,7 @@ class ProcessState:
 
 
 def _read_logging() -> Any:
-    """What tools set up of logging; None where nobody has imported it yet."""
+    """The configuration of logging; None where it is not imported."""
     logging = sys.modules.get("logging")
     if logging is None:
         return None
@@ -101,7 +99,7 @@ def _read_logging() -> Any:
     )
 
 
-def _put_back_logging(before: Any) -> None:
+def _restore_logging(before: Any) -> None:
     logging = sys.modules.get("logging")
     if logging is None:
         return
@@ -121,7 +119,7 @@ def _put_back_logging(before: Any) -> None:
 
 
 def _find_disabled(root: Any) -> set[Any]:
-    """Loggers that were turned off: `logging.config` does that to all it finds, and nothing else."""
+    """The disabled loggers. Only `logging.config` disables loggers, all that it finds."""
     if "logging.config" not in sys.modules:
         return set()
     return {one for one in root.manager.loggerDict.values() if getattr(one, "disabled", False)}

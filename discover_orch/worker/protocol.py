@@ -33,11 +33,11 @@ class WireArgument(Struct, frozen=True, kw_only=True):
 
 
 class Greet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Sent by the supervisor itself, before anything is known of the project.
+    """The first order, before anything is known of the project.
 
-    `mark` starts the line that ends a step's output in both pipes; empty where nothing is captured.
-    `watches_death`: the process that started the worker did so from its main thread, so that the
-    kernel's signal at the parent's death can be trusted.
+    `mark` begins the line that ends a step's output in both pipes; empty where output is not captured.
+    `watches_death`: the parent started the worker from its main thread, so the kernel can signal the
+    parent's death. (The kernel signals the end of the thread, not of the process.)
     """
 
     mark: str
@@ -46,10 +46,10 @@ class Greet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Preload(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """For a spare, before `Prepare`: import these modules, with their names of `from` imports.
+    """For a warm worker, before `Prepare`: import these modules, each with its names in `from` imports.
 
-    None of them is the project's. `pythonpath` is absolute and not yet put on `sys.path`: a module that
-    would come from there when a tool runs must not have come from anywhere else.
+    None of them is the project's. `pythonpath` is absolute and not on `sys.path` yet: it tells which of the
+    imported modules a tool would have got from the project instead.
     """
 
     root: str
@@ -58,10 +58,10 @@ class Preload(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The order before all steps: everything that holds for each of this worker. Paths are absolute.
+    """The order before all steps: what holds for each of them. Paths are absolute.
 
-    `environment` replaces the worker's own where it is given (a spare may be older than it). `observes`:
-    each step tells what it was seen to do.
+    `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
+    worker's own, which may be older. With `observes`, each step reports what the tool did.
     """
 
     root: str
@@ -79,11 +79,11 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Run one tool, whose `outputs` must be there at its end. `failures` is how many failed steps of this
-    worker the parent knew of.
+    """Run one tool. Its `outputs` must exist when it has ended.
 
-    The parent may send an order ahead while a step runs; where the worker has seen more failures by
-    then, it declines, and the parent decides anew. `Supervisor.failures` is the number to give.
+    The parent may send this while another step runs. `failures` is the number of failed steps of this
+    worker that the parent knew of (`Supervisor.failures`). If there are more by the time the worker reads
+    the order, it answers `Declined`, and the parent decides again.
     """
 
     step: int
@@ -104,7 +104,7 @@ class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Close every resource, say `Closed`, and end."""
+    """Close every resource, answer `Closed`, and end."""
 
 
 class StepStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -116,11 +116,10 @@ class StepStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tru
 class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The step has ended and its transaction with it; `duration` in seconds.
 
-    `notes` are sentences for the user (it committed by itself; its connection is in autocommit mode).
-    `loaded` are the project modules that this step loaded first: (module, path relative to the root,
-    hash of the source bytes). `seen` is what it was seen to do besides, None where nobody looked. `early` is
-    the part of it that was done while these were loaded, and the resources `opened`: later steps of this
-    worker, which find them there, rest on it too; None where there was nothing.
+    `notes` are sentences for the user ("committed by itself"). `loaded` are the project modules that this
+    step was the first to load: (module, path relative to the root, hash of the source bytes). `seen` is what
+    the tool did; None without `Prepare.observes`. `early` is the part of it that happened while modules were
+    loaded and the resources `opened`, on which later steps of this worker depend too; None for nothing.
     """
 
     step: int
@@ -136,36 +135,39 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """What a spare has imported: (module, seconds, what went wrong or ""). `shadowed` are modules that came
-    from elsewhere though the project has a file of that name, so that the spare is no use."""
+    """What a warm worker has imported: (module, seconds, error or "").
+
+    `shadowed` are modules of which the project has a file of the same name. A tool would have got that
+    file, so the worker cannot be used.
+    """
 
     modules: tuple[tuple[str, float, str], ...]
     shadowed: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
-        """What went wrong, or nothing. A module that is not installed is a choice that some tools leave open."""
+        """The problem as a sentence, or "". A module that is not installed is no problem: it may be optional."""
         if self.shadowed:
             names = ", ".join(self.shadowed)
             return (
-                f"starting from nothing: the project has modules named as installed ones: {names}"
+                f"cold start: modules of the project have the names of installed modules: {names}"
             )
         failed = [
             f"{name} ({wrong})"
             for name, _, wrong in self.modules
             if wrong and not wrong.startswith("ModuleNotFoundError")
         ]
-        return f"could not be imported ahead: {', '.join(failed)}" if failed else ""
+        return f"importing ahead failed: {', '.join(failed)}" if failed else ""
 
 
 class Declined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The order was not begun: a step failed or the run was interrupted since it was written."""
+    """The step did not start: since the order was sent, another step failed or SIGINT came."""
 
     step: int
 
 
 class DebugStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The tool wants the terminal; the worker waits until the parent has handed it over."""
+    """The tool wants to debug. The worker waits for the parent's answer, `Terminal`."""
 
     step: int
 
@@ -177,7 +179,7 @@ class DebugEnded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True
 
 
 class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """All resources are closed. `errors` are of those that raised on closing; `threads` still run."""
+    """All resources are closed. `errors` are those that closing raised; `threads` are still running."""
 
     errors: tuple[Failure, ...] = ()
     threads: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """Opens what `run()` asks for by name, once, and closes it in reverse order on every path.
 
-In: names. Out: values. A resource is a function of `orchconf.py` (a generator is closed by resuming it),
-and `conn` is one too, from `get_connection()` or the database URL. What a tool may do to a connection,
-and what orch does around each tool, is `database`'s. Knows no steps and no order of tools.
+A resource is a function of `orchconf.py`; a generator is closed by resuming it. `conn` is a resource too: it
+comes from `get_connection()` or from the database URL. `databases` knows what a tool may do to a
+connection. This module knows no steps and no order of tools.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import AsyncGeneratorType, GeneratorType
 
-from discover_orch.databases.sqlite_tables import find_file, listen_to
+from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
     Transaction,
-    WorkLost,
+    WritesLost,
     choose_transaction,
-    find_inner,
+    find_driver_connection,
     open_sqlite,
     read_url,
 )
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
-    from discover_orch.databases.sqlite_tables import Tables
-    from discover_orch.databases.statement_log import StatementLog
+    from discover_orch.databases.sqlite_tables import TableLog
     from discover_orch.worker.observer import Observer
 
-    class CallsUsers(Protocol):
-        """Runs code of the user; no interrupt breaks into it, and what it gives is awaited."""
+    class UserCall(Protocol):
+        """Calls code of the user, awaits its result, and lets no interrupt break into it."""
 
         def __call__(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any: ...
 
@@ -39,11 +38,11 @@ CONN = "conn"
 
 
 class ResourceProblem(Exception):
-    """A resource cannot be had; the message is a sentence for the user."""
+    """A resource cannot be opened; the message is a sentence for the user."""
 
 
-class _Opened:
-    """One open resource; `generator` is what closes it."""
+class _OpenResource:
+    """`generator` is resumed to close it; None for a plain value."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,8 +50,90 @@ class _Opened:
         self.generator: Any = None
 
 
+class _Connection:
+    """The open `conn`: its transaction, and the log of tables that are used through it.
+
+    `tables` is None where the statements of its driver cannot be observed. `file` is the absolute path of
+    its database, or "". `may_have_kept_writes`: writes of the step may stay though it fails.
+    """
+
+    def __init__(
+        self, mode: str, observer: Observer | None, is_interrupted: Callable[[], bool] | None
+    ) -> None:
+        self._mode = mode
+        self._observer = observer
+        self._is_interrupted = is_interrupted
+        self.transaction: Transaction | None = None
+        self.tables: TableLog | None = None
+        self.file = ""
+        self.may_have_kept_writes = False
+        self._is_sqlite = False
+        self._is_begun = False
+
+    def attach(self, conn: Any) -> None:
+        """A new connection has been opened."""
+        self.transaction = choose_transaction(conn, self._mode)
+        if self._observer is not None:
+            self._observe(find_driver_connection(conn), self._observer)
+
+    def _observe(self, conn: Any, observer: Observer) -> None:
+        self.tables = observe_sqlite(conn, self._is_interrupted)
+        self.file = find_file(conn)
+        self._is_sqlite = self.tables is not None
+        if not self._is_sqlite and conn is not None:
+            # SQLite needs no parser of statements.
+            from discover_orch.databases.statement_log import observe_statements
+
+            statements = observe_statements(conn, observer.note_files)
+            self.tables = statements
+            self.file = statements.file if statements is not None else ""
+        if self.file:
+            observer.note_database(self.file)
+
+    def is_closed(self) -> bool:
+        """Whether there was a connection and somebody closed it."""
+        return self.transaction is not None and self.transaction.is_closed()
+
+    def is_unobserved(self) -> bool:
+        transaction = self.transaction
+        return self.tables is None and transaction is not None and transaction.conn is not None
+
+    def begin(self) -> None:
+        if self.transaction is not None:
+            if self.tables is not None:
+                self.tables.begin_step()
+            self.transaction.begin()
+            self._is_begun = True
+
+    def end(self, keep: bool) -> list[str]:
+        """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
+        if self.transaction is None or not self._is_begun:
+            return []
+        self._is_begun = False
+        tables = self.tables
+        if tables is not None:
+            tables.resolve()
+            is_unclear = tables.peek().is_unclear and not self.transaction.is_closed()
+            self.may_have_kept_writes |= tables.has_committed or is_unclear
+        self.may_have_kept_writes |= self.transaction.may_have_kept_writes() or tables is None
+        is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
+        if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
+            raise WritesLost("closed its connection before its writes were committed")
+        has_committed = tables is not None and not self._is_sqlite and tables.has_committed
+        notes = self.transaction.end(keep)
+        if has_committed and not notes and self._mode != "none":
+            return ["committed by itself"]
+        return notes
+
+    def note_setup_writes(self) -> None:
+        """Writes of a resource that has just been opened stay, whatever becomes of the step."""
+        self.may_have_kept_writes |= self.tables is not None and bool(self.tables.peek().written)
+
+
 class Resources:
-    """The resources of one worker. Use `open`, `begin`, the tool, `end` for each step; `close` at last."""
+    """The resources of one worker. For each step: `open`, `begin_transaction`, the tool, `end_transaction`,
+    `drain_tables`. At the end of the worker: `close`.
+    """
 
     def __init__(
         self,
@@ -63,116 +144,87 @@ class Resources:
         needs: Mapping[str, tuple[str, ...]],
         has_connection: bool,
         load_conf: Callable[[], ModuleType],
-        call: CallsUsers,
+        call: UserCall,
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
     ) -> None:
         self._root = root
         self._database = database
-        self._mode = transaction
         self._needs = needs
         self._has_connection = has_connection
         self._load_conf = load_conf
         self._call = call
         self._observer = observer
-        self._is_interrupted = is_interrupted
-        # Of the open connection, where its driver tells; the second is the same where that is not SQLite's.
-        self._tables: Tables | StatementLog | None = None
-        self._statements: StatementLog | None = None
-        self._file = ""  # of the open connection
-        self._strange: set[str] = (
-            set()
-        )  # resources with a connection of their own to the same database
-        self._stack: list[_Opened] = []  # in the order of opening
-        self._transaction: Transaction | None = None  # of the open connection
-        self._is_begun = False
-        self._has_kept = False  # what the step wrote may stay though it fails
+        self._connection = _Connection(transaction, observer, is_interrupted)
+        self._foreign: set[str] = set()  # have a connection of their own to the same database
+        self._stack: list[_OpenResource] = []  # in the order of opening
         self._opened: list[str] = []  # in this step
         self.close_errors: list[tuple[str, BaseException]] = []
 
     def open(self, names: Iterable[str]) -> dict[str, Any]:
-        """The values for these names; what is open already is used again."""
+        """The values of these resources; those that are open are used again."""
         names = tuple(names)
-        transaction = self._transaction
-        if transaction is not None and transaction.is_closed() and self._uses_conn(names):
+        if self._uses_conn(names) and self._connection.is_closed():
             self._drop_closed_connection()
         return {name: self._value(name, ()) for name in names}
 
-    def begin(self, names: Iterable[str]) -> None:
-        """Begin the transaction of a tool that takes these."""
-        if self._transaction is not None and self._uses_conn(names):
-            if self._tables is not None:
-                self._tables.begin()
-            self._transaction.begin()
-            self._is_begun = True
+    def begin_transaction(self, names: Iterable[str]) -> None:
+        """Begin the transaction of a step that uses these resources."""
+        if self._uses_conn(names):
+            self._connection.begin()
 
-    def end(self, keep: bool) -> list[str]:
-        """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
-        if self._transaction is None or not self._is_begun:
-            return []
-        self._is_begun = False
-        tables = self._tables
-        if tables is not None:
-            tables.settle()
-            self._has_kept |= tables.has_committed
-            self._has_kept |= tables.peek()[2] and not self._transaction.is_closed()
-        self._has_kept |= self._transaction.has_kept() or tables is None
-        is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
-        if keep and is_uncommitted and self._transaction.is_lost_by_closing():
-            raise WorkLost("closed its connection before what it wrote was committed")
-        has_committed = self._statements is not None and self._statements.has_committed
-        notes = self._transaction.end(keep)
-        if has_committed and not notes and self._mode != "none":
-            return ["committed by itself"]
-        return notes
+    def end_transaction(self, keep: bool) -> list[str]:
+        """Commit or roll back; notes for the user. What it raises fails the tool."""
+        return self._connection.end(keep)
 
-    def look_early(self) -> Mapping[str, Any]:
-        """What is known of tables that were read and written while resources were opened; empty where none were."""
-        if self._tables is None or not self._opened:
+    def observe_setup(self) -> Mapping[str, Any]:
+        """The part of an `Observation` that opening resources caused; empty where they used no tables."""
+        tables = self._connection.tables
+        if tables is None or not self._opened:
             return {}
-        read, written, is_unclear = self._tables.peek()
-        if not (read or written or is_unclear):
+        use = tables.peek()
+        if not any(use):
             return {}
-        return {"tables_read": read, "tables_written": written, "is_unclear": is_unclear}
+        return {
+            "tables_read": use.read,
+            "tables_written": use.written,
+            "is_unclear": use.is_unclear,
+        }
 
-    def take_opened(self) -> tuple[str, ...]:
-        """The resources that were opened since the last time."""
-        if not self._opened:
-            return ()
+    def drain_opened(self) -> tuple[str, ...]:
+        """The resources opened since the last call."""
         opened = tuple(self._opened)
         self._opened.clear()
         return opened
 
-    def take_seen(self, names: Collection[str]) -> Mapping[str, Any]:
-        """What is known of a step that took these: its part of a `Seen`."""
-        observer = self._observer
+    def drain_tables(self, names: Collection[str]) -> Mapping[str, Any]:
+        """The part of an `Observation` that a step with these resources caused in databases."""
         if not names:
             return {}
-        has_kept, self._has_kept = self._has_kept, False
+        observer, connection = self._observer, self._connection
+        may_have_kept_writes = connection.may_have_kept_writes
+        connection.may_have_kept_writes = False
         used = self._find_used(names)
-        if observer is not None and observer.has_stranger():
-            self._strange.update(used - {CONN})
-        read, written, is_unclear = (
-            self._tables.take() if self._tables is not None else ((), (), False)
-        )
+        if observer is not None and observer.has_foreign_connection():
+            self._foreign.update(used - {CONN})
+        use = connection.tables.drain() if connection.tables is not None else None
         if CONN not in used:
-            return {"is_unclear": True, "has_committed": True} if used & self._strange else {}
-        is_unseen = (
-            self._tables is None
-            and self._transaction is not None
-            and self._transaction.conn is not None
-        )
-        seen: dict[str, Any] = {"tables_read": read, "tables_written": written}
-        if is_unclear or is_unseen or used & self._strange:
+            return {"is_unclear": True, "has_committed": True} if used & self._foreign else {}
+        seen: dict[str, Any] = {
+            "tables_read": use.read if use else (),
+            "tables_written": use.written if use else (),
+        }
+        is_unclear = use is not None and use.is_unclear
+        if is_unclear or connection.is_unobserved() or used & self._foreign:
             seen["is_unclear"] = True
-        if has_kept and (written or "is_unclear" in seen):
+        if may_have_kept_writes and (seen["tables_written"] or "is_unclear" in seen):
             seen["has_committed"] = True
-        if observer is not None and self._file:
-            seen["database"] = observer.show(self._file) or self._file
+        if observer is not None and connection.file:
+            seen["database"] = observer.relative_path(connection.file) or connection.file
         return seen
 
     def close(self) -> list[tuple[str, BaseException]]:
-        """Close all that is open, whatever one of them raises: (name, error) of those that did."""
+        """Close everything, even where one raises: (name, error) of those that did."""
         while self._stack:
             self._close_one(self._stack.pop())
         errors, self.close_errors = self.close_errors, []
@@ -182,7 +234,7 @@ class Resources:
         return CONN in self._find_used(names)
 
     def _find_used(self, names: Iterable[str]) -> set[str]:
-        """These, and what they need."""
+        """These resources, and those that they need."""
         used: set[str] = set()
         waiting = list(names)
         while waiting:
@@ -198,30 +250,32 @@ class Resources:
                 return one.value
         if name in asking:
             circle = " -> ".join([*asking[asking.index(name) :], name])
-            raise ResourceProblem(f"resources of orchconf.py need each other: {circle}")
+            raise ResourceProblem(f"resources of orchconf.py form a cycle: {circle}")
         if name == CONN:
             return self._open_connection()
         if name not in self._needs:
-            raise ResourceProblem(f"orchconf.py has no resource {name}")
-        given = {need: self._value(need, (*asking, name)) for need in self._needs[name]}
+            raise ResourceProblem(f"orchconf.py defines no resource {name}")
+        arguments = {need: self._value(need, (*asking, name)) for need in self._needs[name]}
         function = getattr(self._load_conf(), name, None)
         if not callable(function):
-            raise ResourceProblem(f"orchconf.py has no function {name} once it is loaded")
-        self.begin(self._needs[name])  # what a resource writes while it opens is kept by itself
+            raise ResourceProblem(
+                f"orchconf.py has no function {name} after it was loaded; was the name assigned again?"
+            )
+        self.begin_transaction(self._needs[name])  # its writes are committed by themselves
         try:
-            value = self._open_one(name, function, given)
+            value = self._open_one(name, function, arguments)
         except BaseException:
-            self.end(keep=False)
+            self.end_transaction(keep=False)
             raise
-        self.end(keep=True)
-        self._has_kept |= self._tables is not None and bool(self._tables.peek()[1])
+        self.end_transaction(keep=True)
+        self._connection.note_setup_writes()
         return value
 
     def _open_connection(self) -> Any:
         if self._has_connection:
             value = self._open_one(CONN, self._load_conf().get_connection, {})
         else:
-            opened = _Opened(CONN)
+            opened = _OpenResource(CONN)
             self._stack.append(opened)
             self._opened.append(CONN)
             try:
@@ -229,29 +283,17 @@ class Resources:
             except BaseException:
                 self._stack.remove(opened)
                 raise
-        self._transaction = choose_transaction(value, self._mode)
-        if self._observer is not None:
-            self._listen(find_inner(value), self._observer)
+        self._connection.attach(value)
         return value
 
-    def _listen(self, conn: Any, observer: Observer) -> None:
-        """From here on it is known what is done to the database, as far as its driver tells."""
-        self._tables, self._statements = listen_to(conn, self._is_interrupted), None
-        self._file = find_file(conn)
-        if self._tables is None and conn is not None:
-            from discover_orch.databases.statement_log import (
-                listen,  # who has SQLite's needs no parser
-            )
-
-            self._tables = self._statements = listen(conn, observer.note_files)
-            self._file = self._statements.file if self._statements is not None else ""
-        if self._file:
-            observer.note_database(self._file)
-
-    def _open_one(self, name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-        """Call it. It is on the stack before it is resumed: no exception may lose what it opened."""
-        value = self._call(function, **given)
-        opened = _Opened(name)
+    def _open_one(
+        self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> Any:
+        """Call the function. The resource goes on the stack before its generator is resumed, so that no
+        exception can lose what it opened.
+        """
+        value = self._call(function, **arguments)
+        opened = _OpenResource(name)
         opened.value = value
         self._stack.append(opened)
         self._opened.append(name)
@@ -264,35 +306,35 @@ class Resources:
                 opened.value = self._call(anext, value)
         except (StopIteration, StopAsyncIteration):
             self._stack.remove(opened)
-            raise ResourceProblem(f"the resource {name} ended without a yield") from None
+            raise ResourceProblem(f"the resource {name} did not yield a value") from None
         except BaseException:
             if not _is_waiting(opened.generator):
                 self._stack.remove(opened)
             raise
         return opened.value
 
-    def _close_one(self, opened: _Opened) -> None:
-        transaction = self._transaction
+    def _close_one(self, opened: _OpenResource) -> None:
+        transaction = self._connection.transaction
         if opened.name == CONN:
-            self._transaction = None
+            self._connection.transaction = None
         else:
-            self.begin(self._needs[opened.name])
-        is_well = False
+            self.begin_transaction(self._needs[opened.name])
+        has_closed = False
         try:
             if opened.generator is not None:
                 self._resume(opened)
             elif opened.name == CONN and transaction is not None and not transaction.is_closed():
                 transaction.close()
-            is_well = True
+            has_closed = True
         except BaseException as error:
             self.close_errors.append((opened.name, error))
         try:
-            self.end(keep=is_well)
+            self.end_transaction(keep=has_closed)
         except BaseException as error:
             self.close_errors.append((opened.name, error))
 
-    def _resume(self, opened: _Opened) -> None:
-        """Let a generator go on after its yield; it must end."""
+    def _resume(self, opened: _OpenResource) -> None:
+        """Resume a generator after its yield, where it must end."""
         is_async = isinstance(opened.generator, AsyncGeneratorType)
         try:
             self._call(anext if is_async else next, opened.generator)
@@ -302,7 +344,7 @@ class Resources:
         raise ResourceProblem(f"the resource {opened.name} yields more than once")
 
     def _drop_closed_connection(self) -> None:
-        """Close what was made of a connection that a tool closed, and forget it."""
+        """A tool closed the connection: close the resources that use it, and open it again later."""
         place = next(i for i, one in enumerate(self._stack) if one.name == CONN)
         gone = [one for one in self._stack[place:] if self._uses_conn([one.name])]
         for one in reversed(gone):
@@ -311,7 +353,7 @@ class Resources:
 
 
 def _is_waiting(generator: Any) -> bool:
-    """Whether it has yielded, so that it must be resumed to be closed."""
+    """Whether it has yielded, and so must be resumed to close it."""
     if isinstance(generator, AsyncGeneratorType):
         return bool(getattr(generator, "ag_suspended", generator.ag_frame is not None))
     return bool(getattr(generator, "gi_suspended", False))

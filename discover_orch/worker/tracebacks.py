@@ -1,9 +1,8 @@
-"""How the user's code failed: an exception as a `Failure`, the end of a process as a sentence.
+"""How the user's code failed: an exception as a `Failure`, the exit of a process as a sentence.
 
-The traceback has the user's frames, from `run()` on, with their source lines and with causes and
-groups; what lies in libraries is one line, unless all is asked for. Never the values of locals.
-Whatever the exception does when it is looked at (its `__str__` raises, memory is short) makes a
-poorer description, never a second failure.
+A traceback shows the user's frames from `run()` on, with source lines, causes and groups. Frames in libraries
+are folded into one line unless all frames are wanted. Values of local variables are never shown. An exception
+that misbehaves (its `__str__` raises) only makes the description poorer.
 """
 
 from __future__ import annotations
@@ -27,45 +26,45 @@ OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.se
 LONGEST_MESSAGE = 4000
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 FROZEN = "<frozen "
-NO_INPUT = "a tool has no standard input; make what it asks for a parameter of run()"
-LOST_STATUS = -1  # wait status of a process that somebody else waited for
+NO_INPUT = "a tool has no standard input; pass the value as a parameter of run()"
+LOST_STATUS = -1  # wait status of a process that another part of the program has waited for
 CRASHES = frozenset(
     (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS)
 )
 
 
-def describe(
+def describe_exception(
     error: BaseException, root: str, hint: str = "", *, all_frames: bool = False
 ) -> Failure:
-    """What there is to tell of an exception that the user's code raised."""
+    """The failure that an exception of the user's code means; paths are relative to `root`."""
     try:
-        return _describe(error, root, hint, all_frames)
-    except BaseException:  # an exception class of the user can do anything when it is asked
-        path, line = _bare_place(error, root)
+        return _describe_fully(error, root, hint, all_frames)
+    except BaseException:  # methods of the user's exception class can raise anything
+        path, line = _find_location_plainly(error, root)
         return Failure(
             kind="exception",
             type=type(error).__name__,
-            message=_text(error) or "(the exception could not be described)",
+            message=_read_message(error) or "(the exception could not be described)",
             path=path,
             line=line,
             hint=hint,
         )
 
 
-def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> Failure:
-    import traceback  # 13 ms, and a run that goes well never needs it
+def _describe_fully(error: BaseException, root: str, hint: str, all_frames: bool) -> Failure:
+    import traceback  # takes 13 ms, only needed for a failure
 
     shown = traceback.TracebackException.from_exception(error, compact=True)
     if isinstance(error, SystemExit):
         kind = "exit"
         message = _exit_sentence(error)
-        hint = hint or "a tool ends by returning from run(), and fails by raising an exception"
+        hint = hint or "return from run() to succeed, raise an exception to fail"
     else:
-        kind, message = "exception", _text(error)
+        kind, message = "exception", _read_message(error)
         if isinstance(error, EOFError) and "reading a line" in message:
             hint = hint or NO_INPUT
-    path, line = _place(error, shown, root)
-    _clean(shown, root, all_frames, set())
+    path, line = _find_location(error, shown, root)
+    _drop_foreign_frames(shown, root, all_frames, set())
     return Failure(
         kind=kind,
         type=type(error).__name__,
@@ -77,8 +76,8 @@ def _describe(error: BaseException, root: str, hint: str, all_frames: bool) -> F
     )
 
 
-def _text(error: BaseException) -> str:
-    """One or more lines; of a SyntaxError the message without its place, which stands elsewhere."""
+def _read_message(error: BaseException) -> str:
+    """The message, of one or more lines; for a SyntaxError without the location, which is shown elsewhere."""
     try:
         if isinstance(error, SyntaxError) and isinstance(error.msg, str):
             return error.msg
@@ -91,14 +90,15 @@ def _text(error: BaseException) -> str:
 def _exit_sentence(error: SystemExit) -> str:
     code = error.code
     if code is None or isinstance(code, int):
-        return f"ended by sys.exit({'' if code is None else int(code)})"
-    return f"ended by sys.exit: {code}"
+        return f"called sys.exit({'' if code is None else int(code)})"
+    return f"called sys.exit: {code}"
 
 
-def _place(
+def _find_location(
     error: BaseException, shown: TracebackException, root: str
 ) -> tuple[str | None, int | None]:
-    """The last frame in the project, or of all of the user's frames; where it is no Python, its line."""
+    """(path, line) of the last frame in the project, else of the user's last frame; of a syntax error, its
+    own line."""
     if isinstance(error, SyntaxError) and error.filename and _is_inside(error.filename, root):
         return _shorten(error.filename, root), error.lineno
     frames = [frame for frame in shown.stack if _is_users(frame)]
@@ -106,8 +106,8 @@ def _place(
     return (_shorten(own[-1].filename, root), own[-1].lineno) if own else (None, None)
 
 
-def _bare_place(error: BaseException, root: str) -> tuple[str | None, int | None]:
-    """The last frame in the project, found without the help of the library."""
+def _find_location_plainly(error: BaseException, root: str) -> tuple[str | None, int | None]:
+    """The last frame in the project, without the `traceback` module, which may have raised."""
     place: tuple[str | None, int | None] = (None, None)
     trace = BaseException.__getattribute__(error, "__traceback__")
     while trace is not None:
@@ -118,26 +118,28 @@ def _bare_place(error: BaseException, root: str) -> tuple[str | None, int | None
     return place
 
 
-def _clean(shown: TracebackException, root: str, all_frames: bool, seen: set[int]) -> None:
-    """Drop foreign frames and shorten paths, in the exception, its causes and its members."""
+def _drop_foreign_frames(
+    shown: TracebackException, root: str, all_frames: bool, seen: set[int]
+) -> None:
+    """Drop orch's frames, fold libraries, shorten paths: in the exception, its causes and its members."""
     if id(shown) in seen:
         return
     seen.add(id(shown))
-    frames = _from_run_on(shown.stack, root)
+    frames = _drop_own_frames(shown.stack, root)
     libraries = [None if all_frames else find_library(one.filename, root) for one in frames]
     for frame in frames:
-        _ = frame.line  # read before the name changes: it is looked up by that
+        _ = frame.line  # reads the source line, before the file name changes
         frame.filename = _shorten(frame.filename, root)
-    shown.stack = _fold(frames, libraries)
+    shown.stack = _fold_libraries(frames, libraries)
     if isinstance(getattr(shown, "filename", None), str):
         shown.filename = _shorten(shown.filename, root)
     for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
         if other is not None:
-            _clean(other, root, all_frames, seen)
+            _drop_foreign_frames(other, root, all_frames, seen)
 
 
-def _from_run_on(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
-    """Without orch's own frames, and what lies between them, such as an event loop."""
+def _drop_own_frames(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
+    """The frames without orch's own, and without those between them, such as an event loop."""
     start = 0
     for place, frame in enumerate(frames, start=1):
         if not _is_users(frame):
@@ -147,8 +149,8 @@ def _from_run_on(frames: list[FrameSummary], root: str) -> list[FrameSummary]:
     return [frame for frame in frames[start:] if _is_users(frame)]
 
 
-def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSummary:
-    """The frames, and one line for each row of them that lies in libraries."""
+def _fold_libraries(frames: list[FrameSummary], libraries: list[str | None]) -> StackSummary:
+    """The frames, with one line for each run of frames in libraries."""
     import traceback
 
     class Folded(traceback.StackSummary):
@@ -159,32 +161,34 @@ def _fold(frames: list[FrameSummary], libraries: list[str | None]) -> StackSumma
 
     return Folded(
         traceback.FrameSummary("", 0, one, lookup_line=False) if isinstance(one, str) else one
-        for one in _group(frames, libraries)
+        for one in _group_libraries(frames, libraries)
     )
 
 
-def _group(frames: Iterable[Frame], libraries: Iterable[str | None]) -> Iterator[Frame | str]:
-    """The frames; for each row of them that lies in libraries, `3 frames in json, pathlib`."""
+def _group_libraries(
+    frames: Iterable[Frame], libraries: Iterable[str | None]
+) -> Iterator[Frame | str]:
+    """The frames; a text such as `3 frames in json, pathlib` for each run of frames in libraries."""
     row: list[str] = []
     for frame, library in zip(frames, libraries, strict=True):
         if library is not None:
             row.append(library)
             continue
         if row:
-            yield _sentence(row)
+            yield _summarize_libraries(row)
             row = []
         yield frame
     if row:
-        yield _sentence(row)
+        yield _summarize_libraries(row)
 
 
-def _sentence(row: list[str]) -> str:
+def _summarize_libraries(row: list[str]) -> str:
     number = len(row)
     return f"{number} frame{'s' * (number > 1)} in {', '.join(dict.fromkeys(row))}"
 
 
 def find_library(path: str, root: str) -> str | None:
-    """The top name of the library that a file belongs to; None for what is the user's."""
+    """The top-level name of a file's library; None for the user's own files."""
     if path.startswith(FROZEN):
         return path[len(FROZEN) :].rstrip(">")
     if path.startswith(root + os.sep):
@@ -204,7 +208,7 @@ def _is_users(frame: FrameSummary) -> bool:
 
 
 def is_own_file(path: str) -> bool:
-    """Whether a frame of this file is orch's or the import system's, which no user wants to see."""
+    """Whether this file belongs to orch or to the import system."""
     return path.startswith((OWN_FOLDER, "<frozen importlib"))
 
 
@@ -223,7 +227,7 @@ def _shorten(path: str, root: str) -> str:
 
 
 def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
-    """What `faulthandler` wrote of the main thread: (traceback, path, line), innermost frame last."""
+    """(traceback, path, line) from what `faulthandler` wrote of the main thread; innermost frame last."""
     frames: list[tuple[str, int, str]] = []
     for line in text.splitlines():
         if line.startswith("  File ") and '", line ' in line:
@@ -241,7 +245,7 @@ def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
         f"  ... {one}\n"
         if isinstance(one, str)
         else f'  File "{_shorten(one[0], root)}", line {one[1]}, in {one[2]}\n'
-        for one in _group(frames, libraries)
+        for one in _group_libraries(frames, libraries)
     )
     own = [frame for frame in frames if _is_inside(frame[0], root)] or frames
     if not own:
@@ -249,15 +253,15 @@ def read_crash(text: str, root: str) -> tuple[str, str | None, int | None]:
     return shown, _shorten(own[-1][0], root), own[-1][1]
 
 
-def describe_end(status: int | None) -> tuple[str, int | None, str | None]:
-    """A wait status as (sentence, exit code, name of the signal)."""
+def describe_exit(status: int | None) -> tuple[str, int | None, str | None]:
+    """A wait status as (end of a sentence, exit code, name of the signal)."""
     if status is None or status == LOST_STATUS:
-        return "ended, and its exit status is lost", None, None
+        return "ended with an unknown exit status", None, None
     code = os.waitstatus_to_exitcode(status)
     if code == CHANNEL_LOST:
-        return "closed the descriptors through which orch talks with its worker", code, None
+        return "closed the file descriptors that orch uses to talk to it", code, None
     if code >= 0:
-        return f"exited with code {code} by os._exit", code, None
+        return f"exited with code {code} (os._exit?)", code, None
     try:
         name = signal.Signals(-code).name
     except ValueError:

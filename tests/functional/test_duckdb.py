@@ -130,7 +130,7 @@ def test_a_transaction_of_the_tools_own_is_refused_with_a_way_on(
     project(files)
     answer = orch("run")
     assert answer.code == 1
-    assert 'leave BEGIN out, or set transaction = "none"' in answer.out
+    assert 'remove BEGIN, or set transaction = "none"' in answer.out
     project({"pyproject.toml": '[tool.orch]\ntransaction = "none"\n'})
     answer = orch("run")
     assert answer.code == 0, answer.text
@@ -151,7 +151,7 @@ def test_a_tool_whose_transaction_broke_has_failed_though_it_went_on(
     root = project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
     answer = orch("run")
     assert answer.code == 1
-    assert "went on after a statement had failed" in answer.out
+    assert "continued after a failed statement" in answer.out
     assert rows(root, "select count(*) from duckdb_tables()") == [(0,)]
     project({"src/a.py": tool("s1", *lines, "    conn.rollback()", "    conn.begin()")})
     assert orch("run").code == 0
@@ -325,5 +325,5 @@ def test_a_tool_that_closes_its_connection_on_what_it_wrote_has_failed(
     )
     answer = orch("run")
     assert answer.code == is_lost, answer.text
-    lost = "closed its connection before what it wrote was committed" in answer.out
+    lost = "closed its connection before its writes were committed" in answer.out
     assert lost == is_lost, answer.text

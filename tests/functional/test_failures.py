@@ -30,9 +30,9 @@ def summary(answer: Answer) -> str:
             "raise ExceptionGroup('two', [KeyError('k'), OSError('o')])",
             "src/a.py:4  ExceptionGroup: two (2 sub-exceptions)",
         ),
-        ("import sys; sys.exit(0)", "src/a.py:4  ended by sys.exit(0)"),
-        ("import sys; sys.exit('enough')", "src/a.py:4  ended by sys.exit: enough"),
-        ("import os; os._exit(7)", "src/a.py  exited with code 7 by os._exit"),
+        ("import sys; sys.exit(0)", "src/a.py:4  called sys.exit(0)"),
+        ("import sys; sys.exit('enough')", "src/a.py:4  called sys.exit: enough"),
+        ("import os; os._exit(7)", "src/a.py  exited with code 7 (os._exit?)"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
             "src/a.py  was killed by SIGKILL (out of memory?)",

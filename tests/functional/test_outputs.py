@@ -24,7 +24,7 @@ def test_a_missing_output_fails_the_tool_before_its_commit(project: Project, orc
     assert result.code == 1
     (end,) = (one for one in result.events if one["event"] == "tool_finished")
     assert (end["status"], end["error"]["kind"]) == ("failed", "outputs")
-    assert end["error"]["message"] == "out.txt, made/*.csv are declared as output, and not there"
+    assert end["error"]["message"] == "declared outputs not written: out.txt, made/*.csv"
     assert end["error"]["path"] == "src/a.py"
     with sqlite3.connect(root / "data.db") as conn:
         assert conn.execute("SELECT name FROM sqlite_master").fetchall() == []
@@ -34,8 +34,8 @@ def test_a_missing_output_fails_the_tool_before_its_commit(project: Project, orc
 def test_the_screen_says_what_is_missing_without_a_traceback(project: Project, orch: Orch) -> None:
     project({"orch.toml": "", "src/a.py": TOOL})
     result = orch("run")
-    assert "out.txt, made/*.csv are declared as output, and not there" in result.out
-    assert 'hint: let it write the file, or take it out of "outputs" in ORCH' in result.out
+    assert "declared outputs not written: out.txt, made/*.csv" in result.out
+    assert 'hint: write the file in run(), or remove it from "outputs" in ORCH' in result.out
     assert "Traceback" not in result.out + result.err
 
 

@@ -265,7 +265,7 @@ def test_a_tool_whose_transaction_broke_has_failed_though_it_went_on(
     project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
     answer = run("run")
     assert answer.code == 1
-    assert "went on after a statement had failed" in answer.out
+    assert "continued after a failed statement" in answer.out
     assert "error ignored" not in answer.text  # by psycopg, of what orch asked
     with psycopg.connect(postgres) as conn:
         assert conn.execute("select to_regclass('t')").fetchall() == [(None,)]

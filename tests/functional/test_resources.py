@@ -169,7 +169,7 @@ def test_what_it_prints_belongs_to_the_tool_that_asked_first(project: Project, o
     ("body", "said"),
     [
         ("yield 1; yield 2", "the resource thing yields more than once"),
-        ("return; yield", "the resource thing ended without a yield"),
+        ("return; yield", "the resource thing did not yield a value"),
     ],
 )
 def test_a_generator_that_is_no_resource_is_told_in_a_sentence(

@@ -108,7 +108,7 @@ def test_an_import_that_wants_another_pythonpath_says_so(project: Project, orch:
     )
     answer = orch("run")
     assert answer.code == 1
-    assert 'hint: add "src" to pythonpath in the configuration: library is in there' in answer.out
+    assert 'hint: library is in src/: add "src" to pythonpath in the configuration' in answer.out
 
 
 def test_options_may_stand_before_and_after_the_targets(project: Project, orch: Orch) -> None:

@@ -131,10 +131,14 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
     ("url", "message", "hint"),
     [
         ("sqlite:///no/such/x.db", "the folder {root}/no/such does not exist", "mkdir -p"),
-        ("sqlite:///src", "it is a folder", "name a file in it"),
-        ("sqlite:///no.db", "it is not an SQLite database", "name another file"),
-        ("postgresql://h/db", "postgresql:// is not opened by this version", "pip install"),
-        ("sqlit:///x.db", "sqlit:// is not known", "did you mean sqlite://?"),
+        ("sqlite:///src", "it is a folder", "name a file in that folder"),
+        ("sqlite:///no.db", "it is not a SQLite database", "name another file"),
+        (
+            "postgresql://h/db",
+            "orch does not open postgresql:// databases itself",
+            "open it in get_connection()",
+        ),
+        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
     ],
 )
 def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(

@@ -20,37 +20,37 @@ class Heard:
         self.paths: list[tuple[str, bool]] = []
         self.others: list[str] = []
 
-    def text(self, text: str, /) -> None:
+    def on_statement(self, text: str, /) -> None:
         self.texts.append(text)
 
-    def effect(self, effect: Effect, /) -> None:
+    def on_effect(self, effect: Effect, /) -> None:
         self.effects.append(effect)
 
-    def files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
+    def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
         self.paths.extend((one, is_written) for one in paths)
 
-    def commit(self) -> None:
+    def on_commit(self) -> None:
         self.others.append("commit")
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         self.others.append("failed")
 
-    def aside(self) -> None:
+    def on_other_connection(self) -> None:
         self.others.append("aside")
 
-    def stranger(self) -> None:
+    def on_unknown(self) -> None:
         self.others.append("stranger")
 
 
-def hear(conn: Any) -> Heard:
+def attach(conn: Any) -> Heard:
     driver = find_driver(conn)
     assert driver is not None
     note = Heard(conn)
-    driver.hear(note)
+    driver.attach(note)
     return note
 
 
-def ask(conn: Any) -> Catalog:
+def read_catalog(conn: Any) -> Catalog:
     driver = find_driver(conn)
     assert driver is not None
-    return driver.ask(conn)
+    return driver.read_catalog(conn)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.databases.catalog import Catalog, Table, TableEffects, look_up
+from discover_orch.databases.catalog import Catalog, Table, TableEffects, resolve_effects
 from discover_orch.databases.sql_effects import Effect, Name
 
 
@@ -27,28 +27,28 @@ def links(**of: str) -> dict[Table, tuple[Table, ...]]:
     return {table(one): tuple(tables(others)) for one, others in of.items()}
 
 
-def postgres(there: str = "", *, places: str = "public", **more: Any) -> Catalog:
-    named = tuple(("", one) for one in ["pg_temp_1", *places.split()])
+def postgres(there: str = "", *, search_path: str = "public", **more: Any) -> Catalog:
+    named = tuple(("", one) for one in ["pg_temp_1", *search_path.split()])
     return Catalog(
         tables=tables(there),
         temporary=frozenset(one for one in tables(there) if one[1] == "pg_temp_1"),
-        places=named,
-        here=named[1],
-        plain=("", "public"),
+        search_path=named,
+        current_schema=named[1],
+        default_schema=("", "public"),
         **more,
     )
 
 
-def duckdb(there: str = "", *, here: str = "w.main", **more: Any) -> Catalog:
+def duckdb(there: str = "", *, current_schema: str = "w.main", **more: Any) -> Catalog:
     """Names in three parts."""
     found = frozenset((one[0], one[1], one[2]) for one in (x.split(".") for x in there.split()))
-    database, schema = here.split(".")
+    database, schema = current_schema.split(".")
     return Catalog(
         tables=found,
         temporary=frozenset(one for one in found if one[0] == "temp"),
-        places=(("temp", "main"), (database, schema), (database, "main")),
-        here=(database, schema),
-        plain=("w", "main"),
+        search_path=(("temp", "main"), (database, schema), (database, "main")),
+        current_schema=(database, schema),
+        default_schema=("w", "main"),
         has_variables=True,
         **more,
     )
@@ -66,8 +66,8 @@ def write(text: str, **more: Any) -> Effect:
     return Effect(written=names(text), **more)
 
 
-def make(text: str, **more: Any) -> Effect:
-    return Effect(made=names(text), changes_names=True, **more)
+def name_new_table(text: str, **more: Any) -> Effect:
+    return Effect(created=names(text), changes_names=True, **more)
 
 
 def drop(text: str) -> Effect:
@@ -75,15 +75,15 @@ def drop(text: str) -> Effect:
 
 
 def make_temporary(text: str) -> Effect:
-    return Effect(passing=names(text), changes_names=True)
+    return Effect(temporary_created=names(text), changes_names=True)
 
 
-MOVE = Effect(changes_names=True, moves_names=True)
+MOVE = Effect(changes_names=True, changes_search_path=True)
 
 
 def touch(*effects: Effect, now: Catalog, before: Catalog | None = None) -> tuple[str, str]:
     """Tables read and written; none of it unclear."""
-    touched = look_up(effects, now, before or now)
+    touched = resolve_effects(effects, now, before or now)
     assert not touched.is_unclear
     return " ".join(sorted(touched.read)), " ".join(sorted(touched.written))
 
@@ -92,7 +92,7 @@ def touch(*effects: Effect, now: Catalog, before: Catalog | None = None) -> tupl
 
 
 @pytest.mark.parametrize(
-    ("there", "places", "name", "found"),
+    ("there", "search_path", "name", "found"),
     [
         ("t", "public", "t", "t"),
         ("s.t t", "s public", "t", "s.t"),
@@ -104,9 +104,9 @@ def touch(*effects: Effect, now: Catalog, before: Catalog | None = None) -> tupl
     ],
 )
 def test_a_bare_name_is_looked_up_in_one_place_after_another(
-    there: str, places: str, name: str, found: str | None
+    there: str, search_path: str, name: str, found: str | None
 ) -> None:
-    catalog = postgres(there, places=places)
+    catalog = postgres(there, search_path=search_path)
     assert catalog.find(names(name)[0]) == (table(found) if found else None)
 
 
@@ -127,17 +127,17 @@ def test_in_duckdb_a_name_may_begin_with_a_database(name: str, found: Table | No
 
 
 def test_what_is_made_is_made_here_whatever_else_has_its_name() -> None:
-    catalog = postgres("pg_temp_1.t t", places="s public")
-    assert catalog.make(("t",)) == table("s.t")
-    assert catalog.expect(("t",)) == table("pg_temp_1.t")
-    assert catalog.expect(("n",)) == table("s.n")
-    assert catalog.find_behind(("t",)) == table("t")
+    catalog = postgres("pg_temp_1.t t", search_path="s public")
+    assert catalog.name_new_table(("t",)) == table("s.t")
+    assert catalog.find_or_name(("t",)) == table("pg_temp_1.t")
+    assert catalog.find_or_name(("n",)) == table("s.n")
+    assert catalog.find_permanent(("t",)) == table("t")
 
 
 def test_a_table_keeps_its_shown_name_wherever_a_tool_goes() -> None:
-    for here in ("w.main", "x.main", "w.s"):
-        catalog = duckdb("w.main.t w.s.t x.main.t", here=here)
-        shown = [catalog.show(one) for one in sorted(catalog.tables)]
+    for current_schema in ("w.main", "x.main", "w.s"):
+        catalog = duckdb("w.main.t w.s.t x.main.t", current_schema=current_schema)
+        shown = [catalog.display_name(one) for one in sorted(catalog.tables)]
         assert shown == ["t", "s.t", "x.main.t"]
 
 
@@ -147,15 +147,15 @@ def test_a_table_keeps_its_shown_name_wherever_a_tool_goes() -> None:
 @pytest.mark.parametrize(
     ("effect", "before", "now", "written"),
     [
-        (make("n"), "", "n", "n"),
-        (make("n", if_absent=True), "", "n", "n"),
-        (make("t", if_absent=True), "t", "t", ""),
-        (make("t"), "t", "t", "t"),
+        (name_new_table("n"), "", "n", "n"),
+        (name_new_table("n", if_not_exists=True), "", "n", "n"),
+        (name_new_table("t", if_not_exists=True), "t", "t", ""),
+        (name_new_table("t"), "t", "t", "t"),
         (drop("t"), "t", "", "t"),
         (drop("ghost"), "t", "t", ""),  # IF EXISTS
         (drop("t"), "t v", "", "t v"),  # CASCADE
         (write("t"), "t", "t", "t"),
-        (make("pg_mine"), "", "pg_mine", "pg_mine"),
+        (name_new_table("pg_mine"), "", "pg_mine", "pg_mine"),
         (drop("pg_mine"), "pg_mine", "", "pg_mine"),
     ],
 )
@@ -166,19 +166,19 @@ def test_what_is_made_and_dropped_is_written(
 
 
 def test_what_was_dropped_and_made_again_is_written() -> None:
-    effects = drop("t"), make("t", if_absent=True)
+    effects = drop("t"), name_new_table("t", if_not_exists=True)
     assert touch(*effects, now=postgres("t")) == ("", "t")
 
 
 def test_what_was_made_and_dropped_again_is_nobodys_matter() -> None:
-    effects = make("x"), write("x"), read("x t"), drop("x")
+    effects = name_new_table("x"), write("x"), read("x t"), drop("x")
     assert touch(*effects, now=postgres("t")) == ("t", "")
 
 
 def test_if_not_exists_asks_for_one_where_it_would_be_made() -> None:
-    before = postgres("t pg_temp_1.t", places="s public")
-    now = postgres("t s.t pg_temp_1.t", places="s public")
-    assert touch(make("t", if_absent=True), now=now, before=before) == ("", "s.t")
+    before = postgres("t pg_temp_1.t", search_path="s public")
+    now = postgres("t s.t pg_temp_1.t", search_path="s public")
+    assert touch(name_new_table("t", if_not_exists=True), now=now, before=before) == ("", "s.t")
 
 
 def test_what_vanished_with_another_database_was_not_written() -> None:
@@ -211,20 +211,20 @@ def test_one_that_has_stood_in_front_of_it_all_the_time_hides_it() -> None:
 
 
 def test_views_are_what_they_are_made_of_however_deep() -> None:
-    catalog = postgres("t v w", within=links(w="v", v="t"), along=links(w="v", v="t"))
+    catalog = postgres("t v w", read_with=links(w="v", v="t"), written_with=links(w="v", v="t"))
     assert touch(read("w"), now=catalog) == ("t v w", "")
     assert touch(write("w"), now=catalog) == ("", "t v w")
-    assert touch(make("w"), now=catalog) == ("", "w")
+    assert touch(name_new_table("w"), now=catalog) == ("", "w")
     assert touch(drop("w"), now=catalog) == ("", "w")
 
 
 def test_links_in_a_circle_come_to_an_end() -> None:
-    catalog = postgres("t u", along=links(t="u", u="t"))
+    catalog = postgres("t u", written_with=links(t="u", u="t"))
     assert touch(write("t"), now=catalog) == ("", "t u")
 
 
 def test_only_what_cascades_empties_what_refers_to_its_table() -> None:
-    catalog = postgres("t u r", along=links(t="u"), referring=links(t="u r"))
+    catalog = postgres("t u r", written_with=links(t="u"), truncated_with=links(t="u r"))
     assert touch(write("t"), now=catalog) == ("", "t u")
     assert touch(write("t", cascades=True), now=catalog) == ("", "r t u")
 
@@ -232,10 +232,10 @@ def test_only_what_cascades_empties_what_refers_to_its_table() -> None:
 def test_files_behind_a_view_are_read_with_it() -> None:
     catalog = duckdb(
         "w.main.v w.main.o",
-        within={("w", "main", "o"): (("w", "main", "v"),)},
+        read_with={("w", "main", "o"): (("w", "main", "v"),)},
         files={("w", "main", "v"): ("a.csv",)},
     )
-    touched = look_up([read("o")], catalog, catalog)
+    touched = resolve_effects([read("o")], catalog, catalog)
     assert touched == TableEffects(read=frozenset({"o", "v"}), files_read=("a.csv",))
 
 
@@ -256,11 +256,11 @@ def test_what_nobody_can_see_is_unclear(effect: Effect, is_unclear: bool) -> Non
         "t v o p",
         active=tables("t"),
         opaque=tables("v"),
-        within=links(o="v"),
-        along=links(p="t"),
+        read_with=links(o="v"),
+        written_with=links(p="t"),
         routines=frozenset({"f"}),
     )
-    assert look_up([effect], catalog, catalog).is_unclear is is_unclear
+    assert resolve_effects([effect], catalog, catalog).is_unclear is is_unclear
 
 
 # What is no table of anybody's.
@@ -291,13 +291,13 @@ def test_a_name_that_nobody_knows_is_a_table_in_postgresql_and_a_variable_in_duc
 def test_a_file_that_is_a_table_is_no_file() -> None:
     effect = Effect(read=(("a.csv",),), files_read=("a.csv", "b.csv"))
     catalog = replace(duckdb(), tables=frozenset({("w", "main", "a.csv")}))
-    touched = look_up([effect], catalog, catalog)
+    touched = resolve_effects([effect], catalog, catalog)
     assert touched == TableEffects(read=frozenset({"a.csv"}), files_read=("b.csv",))
 
 
 # Names that were looked up elsewhere before.
 
-UNDO = Effect(undoes=True)
+UNDO = Effect(rolls_back=True)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ UNDO = Effect(undoes=True)
         ([MOVE, MOVE, read("t")], False),
         ([read("t"), MOVE], True),
         ([write("t"), MOVE], True),
-        ([make("t"), MOVE], True),
+        ([name_new_table("t"), MOVE], True),
         ([MOVE, read("t"), MOVE], True),
         ([MOVE, read("t"), UNDO], True),
         ([MOVE, UNDO, read("t")], False),
@@ -317,14 +317,17 @@ UNDO = Effect(undoes=True)
 )
 def test_names_from_before_a_move_are_unclear(effects: list[Effect], is_unclear: bool) -> None:
     catalog = postgres("t")
-    assert look_up(effects, catalog, catalog).is_unclear is is_unclear
+    assert resolve_effects(effects, catalog, catalog).is_unclear is is_unclear
 
 
 # The law: nothing that is named is lost.
 
 NAME = st.sampled_from(["t", "u", "v", "s.t", "x", "public.u"])
 EFFECT = st.one_of(
-    st.builds(read, NAME), st.builds(write, NAME), st.builds(make, NAME), st.builds(drop, NAME)
+    st.builds(read, NAME),
+    st.builds(write, NAME),
+    st.builds(name_new_table, NAME),
+    st.builds(drop, NAME),
 )
 THERE = st.sets(st.sampled_from(["t", "u", "v", "s.t"])).map(" ".join)
 
@@ -334,14 +337,14 @@ THERE = st.sets(st.sampled_from(["t", "u", "v", "s.t"])).map(" ".join)
 def test_each_table_that_is_there_and_named_is_told(
     effects: list[Effect], now: str, before: str
 ) -> None:
-    touched = look_up(effects, postgres(now), postgres(before))
+    touched = resolve_effects(effects, postgres(now), postgres(before))
     there = {*now.split(), *before.split()}
     for effect in effects:
         for name in effect.read:
             assert (shown := ".".join(name).removeprefix("public.")) not in there or (
                 shown in touched.read
             )
-        for name in (*effect.written, *(effect.made if not effect.if_absent else ())):
+        for name in (*effect.written, *(effect.created if not effect.if_not_exists else ())):
             shown = ".".join(name).removeprefix("public.")
             is_there = shown in (there if effect.written else now.split())
             assert not is_there or shown in touched.written

@@ -20,26 +20,28 @@ class Cursor:
         return self, query, params, prepare
 
 
-def make_driver(listen: Callable[..., None], *, after: bool = False) -> tuple[type[Any], Driver]:
+def make_driver(
+    observe_statements: Callable[..., None], *, after: bool = False
+) -> tuple[type[Any], Driver]:
     """A class to listen to, and the driver that does."""
     owner = type("Cursor", (), {**vars(Cursor)})
 
     class Fake(Driver):
         wrapped = 0
 
-        def _wrap_all(self) -> None:
+        def _wrap_methods(self) -> None:
             self.wrapped += 1
-            self._wrap(owner, "execute", listen, after=after)
-            self._wrap(owner, "missing", listen)
+            self._wrap(owner, "execute", observe_statements, after=after)
+            self._wrap(owner, "missing", observe_statements)
 
     return owner, Fake()
 
 
-def listen_well(note: Any, cursor: Any, query: str, params: Any = None, **_: Any) -> None:
-    note.text(query)
+def listen_well(listener: Any, cursor: Any, query: str, params: Any = None, **_: Any) -> None:
+    listener.on_statement(query)
 
 
-def listen_badly(note: Any, *_: Any, **__: Any) -> None:
+def listen_badly(listener: Any, *_: Any, **__: Any) -> None:
     raise RuntimeError("no")
 
 
@@ -62,27 +64,27 @@ def outcome(method: Callable[..., Any], *args: Any, **named: Any) -> object:
 
 
 @pytest.mark.parametrize(("args", "named"), CALLS)
-@pytest.mark.parametrize("listen", [listen_well, listen_badly])
+@pytest.mark.parametrize("observe_statements", [listen_well, listen_badly])
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize("is_called_from", [True, False])
 def test_a_call_gives_and_raises_what_it_did_before(
     args: tuple[Any, ...],
     named: dict[str, Any],
-    listen: Callable[..., None],
+    observe_statements: Callable[..., None],
     after: bool,
     is_called_from: bool,
 ) -> None:
-    owner, driver = make_driver(listen, after=after)
-    driver.looks_at_callers = is_called_from
+    owner, driver = make_driver(observe_statements, after=after)
+    driver.reads_caller_variables = is_called_from
     cursor = owner()
     expected = outcome(cursor.execute, *args, **named)
-    driver.hear(Heard(cursor))
+    driver.attach(Heard(cursor))
     assert outcome(cursor.execute, *args, **named) == expected
 
 
 def test_a_method_keeps_its_name_and_its_signature() -> None:
     owner, driver = make_driver(listen_well)
-    driver.hear(Heard(None))
+    driver.attach(Heard(None))
     assert owner.execute.__name__ == "execute"
     assert owner.execute.__doc__ == "Run it."
     assert inspect.signature(owner.execute) == inspect.signature(Cursor.execute)
@@ -92,10 +94,10 @@ def test_a_method_keeps_its_name_and_its_signature() -> None:
 def test_it_is_wrapped_once_and_the_last_who_asks_is_told() -> None:
     owner, driver = make_driver(listen_well)
     first, second = Heard(None), Heard(None)
-    driver.hear(first)
-    driver.hear(second)
+    driver.attach(first)
+    driver.attach(second)
     owner().execute("x")
-    driver.note = None
+    driver.listener = None
     owner().execute("y")
     assert (first.texts, second.texts) == ([], ["x"])
     assert driver.wrapped == 1  # type: ignore[attr-defined]
@@ -103,13 +105,13 @@ def test_it_is_wrapped_once_and_the_last_who_asks_is_told() -> None:
 
 def test_what_cannot_be_heard_is_strange_and_what_fails_is_told() -> None:
     owner, driver = make_driver(listen_badly)
-    note = Heard(None)
-    driver.hear(note)
+    listener = Heard(None)
+    driver.attach(listener)
     owner().execute("x")
-    assert note.others == ["stranger"]
+    assert listener.others == ["stranger"]
     with pytest.raises(ValueError, match="bad"):
         owner().execute("bad")
-    assert note.others == ["stranger", "stranger", "failed"]
+    assert listener.others == ["stranger", "stranger", "failed"]
 
 
 def test_an_interrupt_while_it_listens_goes_through() -> None:
@@ -117,7 +119,7 @@ def test_an_interrupt_while_it_listens_goes_through() -> None:
         raise KeyboardInterrupt
 
     owner, driver = make_driver(interrupt)
-    driver.hear(Heard(None))
+    driver.attach(Heard(None))
     with pytest.raises(KeyboardInterrupt):
         owner().execute("x")
 
@@ -133,13 +135,13 @@ def test_a_method_that_looks_at_its_callers_variables_finds_them() -> None:
             seen.append(({*frame.f_back.f_locals}, frame.f_back.f_globals["__name__"]))
 
     class Fake(Driver):
-        looks_at_callers = True
+        reads_caller_variables = True
 
-        def _wrap_all(self) -> None:
+        def _wrap_methods(self) -> None:
             self._wrap(Looker, "look", listen_well)
 
     driver = Fake()
-    driver.hear(Heard(None))
+    driver.attach(Heard(None))
     mine = Looker()
     mine.look("x")
     found, where = seen[0]

@@ -12,7 +12,7 @@ import pytest
 
 from discover_orch.databases.sql_effects import Effect
 from discover_orch.databases.statement_log import find_driver
-from tests.support.heard import ask, hear
+from tests.support.heard import attach, read_catalog
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def nobody_listens_any_more() -> Iterator[None]:
     with duckdb.connect() as conn:
         driver = find_driver(conn)
         assert driver is not None
-        driver.note = None
+        driver.listener = None
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_duckdb_is_heard_by_its_texts(
     duck: duckdb.DuckDBPyConnection, call: Callable[[Any], object], texts: list[str]
 ) -> None:
     duck.begin()
-    note = hear(duck)
+    listener = attach(duck)
     call(duck)
-    assert (note.texts, note.others) == (texts, [])
+    assert (listener.texts, listener.others) == (texts, [])
 
 
 T, U, N = ("t",), ("u",), ("n",)
@@ -68,27 +68,27 @@ T, U, N = ("t",), ("u",), ("n",)
         (lambda c: c.table('main."T"'), Effect(read=(("main", "t"),))),
         (lambda c: c.view("v"), Effect(read=(("v",),))),
         (lambda c: c.sql("FROM t").insert_into("u"), Effect(written=(U,))),
-        (lambda c: c.sql("FROM t").create("n"), Effect(made=(N,), changes_names=True)),
-        (lambda c: c.sql("FROM t").to_table("n"), Effect(made=(N,), changes_names=True)),
-        (lambda c: c.sql("FROM t").create_view("n"), Effect(made=(N,), changes_names=True)),
+        (lambda c: c.sql("FROM t").create("n"), Effect(created=(N,), changes_names=True)),
+        (lambda c: c.sql("FROM t").to_table("n"), Effect(created=(N,), changes_names=True)),
+        (lambda c: c.sql("FROM t").create_view("n"), Effect(created=(N,), changes_names=True)),
     ],
 )
 def test_methods_of_duckdb_that_take_a_name_are_heard(
     duck: duckdb.DuckDBPyConnection, call: Callable[[Any], object], effect: Effect
 ) -> None:
     duck.execute("CREATE VIEW v AS FROM t")
-    note = hear(duck)
+    listener = attach(duck)
     call(duck)
-    assert (note.effects, note.others) == ([effect], [])
+    assert (listener.effects, listener.others) == ([effect], [])
 
 
 def test_files_of_duckdb_are_heard(duck: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    note = hear(duck)
+    listener = attach(duck)
     duck.sql("FROM t").write_csv(str(path))
     duck.read_csv(str(path)).fetchall()
     duck.read_csv([str(path)])
-    assert note.paths == [(str(path), True), (str(path), False), (str(path), False)]
+    assert listener.paths == [(str(path), True), (str(path), False), (str(path), False)]
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,16 @@ def test_files_of_duckdb_are_heard(duck: duckdb.DuckDBPyConnection, tmp_path: Pa
 def test_what_is_not_looked_into_is_strange(
     duck: duckdb.DuckDBPyConnection, call: Callable[[Any], object]
 ) -> None:
-    note = hear(duck)
+    listener = attach(duck)
     call(duck)
-    assert note.others == ["stranger"]
+    assert listener.others == ["stranger"]
 
 
 def test_duckdb_finds_the_variables_of_the_tool(
     duck: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relation stands for a data frame."""
-    hear(duck)
+    attach(duck)
     monkeypatch.setitem(globals(), "GLOBAL_ROWS", duck.sql("SELECT 8 AS b"))
     mine = duck.sql("SELECT 7 AS a")
     assert mine is not None
@@ -128,17 +128,17 @@ def rows(relation: Any) -> Any:
 
 
 def test_a_call_on_another_connection_of_duckdb_is_told(duck: duckdb.DuckDBPyConnection) -> None:
-    note = hear(duck)
+    listener = attach(duck)
     duck.cursor().execute("FROM t")
     duckdb.sql("SELECT 1")
-    assert {*note.others} == {"aside"}
+    assert {*listener.others} == {"aside"}
 
 
 def test_a_statement_of_duckdb_that_fails_is_told(duck: duckdb.DuckDBPyConnection) -> None:
-    note = hear(duck)
+    listener = attach(duck)
     with pytest.raises(duckdb.CatalogException):
         duck.execute("FROM absent")
-    assert (note.texts, note.others) == (["FROM absent"], ["failed"])
+    assert (listener.texts, listener.others) == (["FROM absent"], ["failed"])
 
 
 def test_the_catalog_of_duckdb(duck: duckdb.DuckDBPyConnection) -> None:
@@ -155,8 +155,8 @@ def test_the_catalog_of_duckdb(duck: duckdb.DuckDBPyConnection) -> None:
         "SET schema = 's'",
     ):
         duck.execute(text)
-    note = hear(duck)
-    catalog = ask(duck)
+    listener = attach(duck)
+    catalog = read_catalog(duck)
     main = functools.partial(lambda name: ("memory", "main", name))
     assert catalog.tables == {
         *map(main, ("t", "u", "v", "opaque")),
@@ -166,13 +166,13 @@ def test_the_catalog_of_duckdb(duck: duckdb.DuckDBPyConnection) -> None:
         ("other", "main", "t2"),
     }
     assert catalog.temporary == {("temp", "main", "z")}
-    assert catalog.places == (("temp", "main"), ("memory", "s"), ("memory", "main"))
-    assert catalog.here == ("memory", "s")
-    assert set(catalog.within[("memory", "s", "o")]) == {main("v"), ("memory", "s", "x")}
+    assert catalog.search_path == (("temp", "main"), ("memory", "s"), ("memory", "main"))
+    assert catalog.current_schema == ("memory", "s")
+    assert set(catalog.read_with[("memory", "s", "o")]) == {main("v"), ("memory", "s", "x")}
     assert catalog.opaque == {main("opaque")}
     assert catalog.routines == {"m"}
     assert catalog.has_variables
-    assert note.texts == []  # what orch asks is no tool's
+    assert listener.texts == []  # what orch asks is no tool's
 
 
 def test_files_behind_a_view_of_duckdb_are_known(
@@ -181,9 +181,9 @@ def test_files_behind_a_view_of_duckdb_are_known(
     path = str(tmp_path / "a.csv")
     duck.sql("FROM t").write_csv(path)
     duck.execute(f"CREATE VIEW v AS FROM '{path}'")
-    catalog = ask(duck)
+    catalog = read_catalog(duck)
     view = ("memory", "main", "v")
-    assert (catalog.files[view], catalog.within[view]) == ((path,), ())
+    assert (catalog.files[view], catalog.read_with[view]) == ((path,), ())
 
 
 def test_the_file_of_duckdb_is_found(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from discover_orch.databases.statement_log import find_driver
-from tests.support.heard import ask, hear
+from tests.support.heard import attach, read_catalog
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def pg(url: str) -> Iterator[psycopg.Connection]:
         driver = find_driver(conn)
         assert driver is not None
         yield conn
-        driver.note = None
+        driver.listener = None
         conn.rollback()
 
 
@@ -57,44 +57,44 @@ def read_in_parts(conn: psycopg.Connection, query: str) -> None:
 def test_psycopg_is_heard_by_its_texts(
     pg: psycopg.Connection, call: Callable[[Any], object], text: str
 ) -> None:
-    note = hear(pg)
+    listener = attach(pg)
     call(pg)
-    assert (note.texts, note.others) == ([text], [])
+    assert (listener.texts, listener.others) == ([text], [])
 
 
 def test_copy_is_heard_both_ways(pg: psycopg.Connection) -> None:
-    note = hear(pg)
+    listener = attach(pg)
     with pg.cursor().copy("COPY u FROM STDIN") as copy:
         copy.write_row((1,))
     with pg.cursor().copy("COPY t TO STDOUT") as copy:
         assert [*copy.rows()] == [("1",)]
-    assert note.texts == ["COPY u FROM STDIN", "COPY t TO STDOUT"]
+    assert listener.texts == ["COPY u FROM STDIN", "COPY t TO STDOUT"]
 
 
 def test_ends_of_transactions_of_psycopg_are_heard(pg: psycopg.Connection) -> None:
-    note = hear(pg)
+    listener = attach(pg)
     with pg.transaction():
         with pg.transaction():
             pg.execute("SELECT 1")
-        assert note.others == []
-    assert note.others == ["commit"]
+        assert listener.others == []
+    assert listener.others == ["commit"]
     pg.commit()
-    assert note.others == ["commit", "commit"]
+    assert listener.others == ["commit", "commit"]
     with pytest.raises(ZeroDivisionError), pg.transaction():
         _ = 1 / 0
     pg.rollback()
-    assert note.texts == ["SELECT 1", "ROLLBACK", "ROLLBACK"]
+    assert listener.texts == ["SELECT 1", "ROLLBACK", "ROLLBACK"]
 
 
 def test_a_call_on_another_connection_of_psycopg_is_told(pg: psycopg.Connection, url: str) -> None:
-    note = hear(pg)
+    listener = attach(pg)
     with psycopg.connect(url) as other:
         other.execute("SELECT a FROM t")
-    assert note.others == ["aside", "commit"]
-    note = hear(pg)
+    assert listener.others == ["aside", "commit"]
+    listener = attach(pg)
     with psycopg.connect(url, options="-csearch_path=s") as other:
         other.execute("SELECT 1")
-    assert "stranger" in note.others
+    assert "stranger" in listener.others
 
 
 BUILD = """
@@ -123,29 +123,31 @@ SET search_path = s, public;
 """
 
 
-def places(found: Iterable[tuple[str, str, str]]) -> set[str]:
+def search_path(found: Iterable[tuple[str, str, str]]) -> set[str]:
     return {name if schema == "public" else f"{schema}.{name}" for _, schema, name in found}
 
 
 def test_the_catalog_of_postgresql(pg: psycopg.Connection) -> None:
     pg.execute(BUILD.encode())
-    note = hear(pg)
-    catalog = ask(pg)
+    listener = attach(pg)
+    catalog = read_catalog(pg)
     [temporary] = catalog.temporary
-    within = {name: places(others) for (_, _, name), others in catalog.within.items()}
-    along = {name: places(others) for (_, _, name), others in catalog.along.items()}
-    assert {"t", "u", "s.x", "v", "m", "p", "p1"} <= places(catalog.tables)
+    read_with = {name: search_path(others) for (_, _, name), others in catalog.read_with.items()}
+    written_with = {
+        name: search_path(others) for (_, _, name), others in catalog.written_with.items()
+    }
+    assert {"t", "u", "s.x", "v", "m", "p", "p1"} <= search_path(catalog.tables)
     assert temporary[2] == "z"
-    assert within == {"v": {"t"}, "m": {"v", "s.x"}, "p": {"p1"}}
-    assert along == {"v": {"t"}, "p": {"p1"}, "k": {"gone"}}
-    assert places(catalog.referring["", "public", "k"]) == {"gone", "kept"}
-    assert places(catalog.active) == {"lazy", "checked", "ruled", "watched"}
-    assert places(catalog.opaque) == {"opaque"}
+    assert read_with == {"v": {"t"}, "m": {"v", "s.x"}, "p": {"p1"}}
+    assert written_with == {"v": {"t"}, "p": {"p1"}, "k": {"gone"}}
+    assert search_path(catalog.truncated_with["", "public", "k"]) == {"gone", "kept"}
+    assert search_path(catalog.active) == {"lazy", "checked", "ruled", "watched"}
+    assert search_path(catalog.opaque) == {"opaque"}
     assert catalog.routines == {"f", "g", "total"}
-    assert catalog.here == ("", "s")
-    assert [one for _, one in catalog.places if not one.startswith("pg_")] == ["s", "public"]
+    assert catalog.current_schema == ("", "s")
+    assert [one for _, one in catalog.search_path if not one.startswith("pg_")] == ["s", "public"]
     assert catalog.find(("z",)) == temporary
-    assert note.texts == []  # what orch asks is no tool's
+    assert listener.texts == []  # what orch asks is no tool's
 
 
 def test_asking_works_whatever_the_tool_has_set(pg: psycopg.Connection) -> None:
@@ -156,25 +158,25 @@ def test_asking_works_whatever_the_tool_has_set(pg: psycopg.Connection) -> None:
     pg.row_factory = dict_row  # type: ignore[assignment]
     pg.adapters.register_loader("text", Shout)
     pg.execute("SET client_encoding = 'SQL_ASCII'")
-    assert places(ask(pg).tables) == {"t", "u"}
+    assert search_path(read_catalog(pg).tables) == {"t", "u"}
 
 
 def test_asking_leaves_the_transaction_as_it_is(pg: psycopg.Connection) -> None:
     def status() -> str:
         return pg.info.transaction_status.name
 
-    ask(pg)
+    read_catalog(pg)
     assert status() == "IDLE"
     pg.execute("INSERT INTO u VALUES (1)")
-    ask(pg)
+    read_catalog(pg)
     assert status() == "INTRANS"
     pg.execute("SET LOCAL statement_timeout = 1")
     with pytest.raises(psycopg.Error):
-        _ = [ask(pg) for _ in range(100)]
+        _ = [read_catalog(pg) for _ in range(100)]
     assert status() == "INTRANS"
     assert pg.execute("SELECT a FROM u").fetchall() == [(1,)]
     with pytest.raises(psycopg.Error):
         pg.execute("nonsense")
     with pytest.raises(LookupError):
-        ask(pg)
+        read_catalog(pg)
     assert status() == "INERROR"

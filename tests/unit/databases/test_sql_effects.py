@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.databases.sql_effects import LONGEST, UNCLEAR, Effect, read_statements
-from discover_orch.databases.sqlite_tables import Tables
+from discover_orch.databases.sqlite_tables import SqliteTableLog
 from discover_orch.databases.transactions import open_sqlite
 
 PG, DUCK = "postgres", "duckdb"
@@ -35,7 +35,7 @@ def tables_of(text: str, dialect: str) -> tuple[set[str], set[str]]:
     effects = read_statements(text, dialect)
     assert not any(one.is_unclear for one in effects), text
     read = {".".join(name) for one in effects for name in one.read}
-    written = {".".join(name) for one in effects for name in (*one.written, *one.made)}
+    written = {".".join(name) for one in effects for name in (*one.written, *one.created)}
     return read, written
 
 
@@ -166,7 +166,7 @@ def test_what_its_text_does_not_say_is_unclear(dialect: str, sql: str) -> None:
     ],
 )
 def test_where_names_are_looked_up_is_moved(dialect: str, sql: str) -> None:
-    assert effect_of(sql, dialect) == Effect(changes_names=True, moves_names=True)
+    assert effect_of(sql, dialect) == Effect(changes_names=True, changes_search_path=True)
 
 
 @pytest.mark.parametrize(
@@ -189,16 +189,24 @@ def test_what_touches_no_table_is_nothing(sql: str) -> None:
 
 def test_ends_of_transactions_are_told() -> None:
     assert effect_of("COMMIT") == effect_of("end work") == Effect(commits=True)
-    assert effect_of("ROLLBACK TO a") == effect_of("abort") == Effect(undoes=True)
+    assert effect_of("ROLLBACK TO a") == effect_of("abort") == Effect(rolls_back=True)
 
 
 def test_a_table_that_is_made_is_told_from_one_that_is_written() -> None:
-    assert effect_of("CREATE TABLE IF NOT EXISTS n (a int)").if_absent
-    plain = effect_of("CREATE TABLE n (a int)")
-    assert (plain.made, plain.if_absent, plain.changes_names) == ((("n",),), False, True)
+    assert effect_of("CREATE TABLE IF NOT EXISTS n (a int)").if_not_exists
+    default_schema = effect_of("CREATE TABLE n (a int)")
+    assert (default_schema.created, default_schema.if_not_exists, default_schema.changes_names) == (
+        (("n",),),
+        False,
+        True,
+    )
     for sql in ("CREATE TEMP TABLE n AS SELECT * FROM t", "SELECT * INTO TEMP n FROM t"):
-        passing = effect_of(sql)
-        assert (names(passing.passing), names(passing.read), passing.made) == ("n", "t", ())
+        temporary_created = effect_of(sql)
+        assert (
+            names(temporary_created.temporary_created),
+            names(temporary_created.read),
+            temporary_created.created,
+        ) == ("n", "t", ())
 
 
 def test_only_a_truncate_cascades() -> None:
@@ -395,14 +403,14 @@ def test_sqlite_reads_and_writes_no_other_tables(frame: str, query: str) -> None
     sql = frame.format(query)
     with closing(open_sqlite(":memory:")) as conn:
         conn.executescript(MAKE)
-        tables = Tables(conn)
-        tables.begin()
+        tables = SqliteTableLog(conn)
+        tables.begin_step()
         try:
             conn.execute(sql)
         except sqlite3.Error:  # a WITH that names itself, to SQLite
             assume(False)
-        tables.settle()
-        read, written, is_unclear = tables.take()
+        tables.resolve()
+        read, written, is_unclear = tables.drain()
     assert not is_unclear
     seen_read, seen_written = tables_of(sql, "sqlite")
     assert {*read} <= seen_read
@@ -465,13 +473,13 @@ def test_duckdb_and_this_mean_the_same_table_by_a_name() -> None:
             conn.execute("BEGIN")
             try:
                 conn.execute(f"CREATE TABLE {written} (a INTEGER)")
-                [(made,)] = conn.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+                [(created,)] = conn.execute("SELECT table_name FROM duckdb_tables()").fetchall()
             except duckdb.Error:
                 assume(False)
             finally:
                 conn.execute("ROLLBACK")
             effects = read_statements(f"SELECT a FROM {written}", DUCK)
             if not any(one.is_unclear for one in effects):
-                assert [one.read for one in effects] == [((made.lower(),),)]
+                assert [one.read for one in effects] == [((created.lower(),),)]
 
         holds()

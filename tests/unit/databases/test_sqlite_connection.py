@@ -15,8 +15,8 @@ from discover_orch.databases.sqlite_connection import (
     BUSY_TIMEOUT,
     Connection,
     Cursor,
-    first_word,
-    prepare,
+    apply_settings,
+    find_keyword,
 )
 
 
@@ -60,7 +60,7 @@ def dump(path: Path) -> list[object]:
     ],
 )
 def test_the_first_word_of_a_statement(sql: str, word: str) -> None:
-    assert first_word(sql) == word
+    assert find_keyword(sql) == word
 
 
 def test_a_blob_is_opened_inside_the_transaction() -> None:
@@ -84,7 +84,7 @@ def test_closing_twice_is_closing_once() -> None:
     conn.close()
     conn.close()
     assert conn.is_closed
-    assert conn.lost_writes
+    assert conn.has_lost_writes
     with pytest.raises(sqlite3.ProgrammingError):
         conn.execute("SELECT 1")
 
@@ -98,7 +98,7 @@ WORDS = st.sampled_from(["select", "INSERT", "Update", "COMMIT", "vacuum", "WITH
 def test_whatever_comes_before_a_statement_its_first_word_is_the_same(
     before: list[str], word: str, after: str
 ) -> None:
-    assert first_word("".join(before) + word + after) == word.upper()
+    assert find_keyword("".join(before) + word + after) == word.upper()
 
 
 # What begins a transaction.
@@ -384,7 +384,7 @@ def test_what_a_tool_has_set_for_itself_is_undone(conn: Connection) -> None:
     conn.execute("PRAGMA foreign_keys = OFF")
     conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
     conn.end_step(keep=True)
-    conn.put_back()
+    conn.reset()
     left: object = conn.isolation_level, conn.row_factory, conn.text_factory
     assert left == ("", None, str)
     assert conn.execute("PRAGMA foreign_keys").fetchone() == (1,)
@@ -393,7 +393,7 @@ def test_what_a_tool_has_set_for_itself_is_undone(conn: Connection) -> None:
 
 def test_a_connection_of_orch_checks_foreign_keys_and_waits_for_locks(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "data.db", timeout=0)) as made:
-        prepare(made)
+        apply_settings(made)
         assert made.execute("PRAGMA foreign_keys").fetchone() == (1,)
         assert made.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT * 1000,)
 
@@ -401,9 +401,9 @@ def test_a_connection_of_orch_checks_foreign_keys_and_waits_for_locks(tmp_path: 
 # Who is asked for each statement.
 
 
-@pytest.mark.parametrize("is_alone", [False, True])
+@pytest.mark.parametrize("is_exclusive", [False, True])
 def test_the_tool_s_own_authorizer_is_asked_too_unless_orch_is_to_be_alone(
-    conn: Connection, is_alone: bool
+    conn: Connection, is_exclusive: bool
 ) -> None:
     heard: list[int] = []
 
@@ -412,14 +412,14 @@ def test_the_tool_s_own_authorizer_is_asked_too_unless_orch_is_to_be_alone(
         return sqlite3.SQLITE_OK
 
     conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
-    conn.listen(hear, is_alone=is_alone)
-    if is_alone:
+    conn.set_listener(hear, is_exclusive=is_exclusive)
+    if is_exclusive:
         conn.execute("SELECT 1")
     else:
         with pytest.raises(sqlite3.DatabaseError):
             conn.execute("SELECT 1")
     assert heard == [sqlite3.SQLITE_SELECT]
-    conn.listen(None)
+    conn.set_listener(None)
     with pytest.raises(sqlite3.DatabaseError):  # the tool's own is there still
         conn.execute("SELECT 2")
     assert heard == [sqlite3.SQLITE_SELECT]
@@ -434,7 +434,7 @@ def test_an_authorizer_that_the_tool_sets_later_is_asked_and_takes_nothing_from_
         heard.append(action)
         return sqlite3.SQLITE_OK
 
-    conn.listen(hear)
+    conn.set_listener(hear)
     conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
     with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
         conn.execute("SELECT 1")
@@ -446,10 +446,10 @@ def test_an_authorizer_that_the_tool_sets_later_is_asked_and_takes_nothing_from_
 def test_a_refusal_that_no_interrupt_caused_is_one(conn: Connection) -> None:
     for is_interrupted in (None, lambda: False):
         conn.is_interrupted = is_interrupted
-        conn.listen(lambda *asked: sqlite3.SQLITE_DENY)
+        conn.set_listener(lambda *asked: sqlite3.SQLITE_DENY)
         with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
             conn.execute("SELECT 1")
-    conn.listen(lambda *asked: sqlite3.SQLITE_OK)
+    conn.set_listener(lambda *asked: sqlite3.SQLITE_OK)
     conn.is_interrupted = lambda: True
     with pytest.raises(sqlite3.OperationalError):  # a mistake of the tool's
         conn.execute("SELEC 1")
@@ -472,7 +472,7 @@ def test_a_tool_that_closes_it_on_changes_has_lost_them(
 ) -> None:
     conn.execute(sql)
     conn.close()
-    assert (conn.is_closed, conn.lost_writes) == (True, is_lost)
+    assert (conn.is_closed, conn.has_lost_writes) == (True, is_lost)
 
 
 @pytest.mark.parametrize("managed", [True, False])
@@ -485,4 +485,4 @@ def test_what_was_committed_before_or_is_nobody_s_matter_is_not_lost(
         conn.commit()
         conn.execute("DELETE FROM t WHERE 0")
     conn.close()
-    assert not conn.lost_writes
+    assert not conn.has_lost_writes

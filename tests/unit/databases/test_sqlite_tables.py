@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from discover_orch.databases.sqlite_connection import Connection
-from discover_orch.databases.sqlite_tables import Tables, find_file, listen_to
+from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file, observe_sqlite
 from discover_orch.databases.transactions import open_sqlite
 
 SCHEMA = """
@@ -40,18 +40,18 @@ def conn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Con
 @pytest.fixture
 def look(conn: sqlite3.Connection) -> Look:
     """Run these statements as a step; what it (read, wrote)."""
-    tables = Tables(conn)
+    tables = SqliteTableLog(conn)
 
     def run(*statements: str | Callable[[sqlite3.Connection], object]) -> Seen:
-        tables.begin()
+        tables.begin_step()
         for one in statements:
             if callable(one):
                 one(conn)
             else:
                 conn.execute(one).fetchall()
-        tables.settle()
+        tables.resolve()
         conn.commit()
-        read, written, is_unclear = tables.take()
+        read, written, is_unclear = tables.drain()
         assert not is_unclear
         return [*read], [*written]
 
@@ -209,21 +209,21 @@ def deny_log(action: int, one: str | None, *rest: object) -> int:
 def test_on_orch_s_connection_both_are_asked(tmp_path: Path) -> None:
     with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
         conn.executescript(SCHEMA)
-        tables = Tables(conn)
-        tables.begin()
+        tables = SqliteTableLog(conn)
+        tables.begin_step()
         conn.set_authorizer(deny_log)
         with pytest.raises(sqlite3.DatabaseError, match=r"not authorized|prohibited"):
             conn.execute("INSERT INTO log VALUES (1)")
         conn.execute("SELECT a FROM t")
-        tables.settle()
-        assert tables.take() == (("t",), ("log",), False)
-        tables.begin()  # it stays, where nothing is put back
+        tables.resolve()
+        assert tables.drain() == (("t",), ("log",), False)
+        tables.begin_step()  # it stays, where nothing is put back
         with pytest.raises(sqlite3.DatabaseError):
             conn.execute("SELECT * FROM log")
         conn.set_authorizer(None)
         conn.execute("SELECT * FROM log")
-        tables.settle()
-        assert tables.take() == (("log",), (), False)
+        tables.resolve()
+        assert tables.drain() == (("log",), (), False)
 
 
 def test_what_a_tool_set_is_put_back_with_the_rest(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_what_a_tool_set_is_put_back_with_the_rest(tmp_path: Path) -> None:
         conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
         with pytest.raises(sqlite3.DatabaseError):
             conn.execute("SELECT 1")
-        conn.put_back()
+        conn.reset()
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -239,24 +239,24 @@ def test_an_authorizer_of_a_plain_connection_is_left_and_nothing_is_known(tmp_pa
     with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
         conn.executescript(SCHEMA)
         conn.set_authorizer(deny_log)
-        tables = Tables(conn)
+        tables = SqliteTableLog(conn)
         for _ in range(2):
-            tables.begin()
+            tables.begin_step()
             with pytest.raises(sqlite3.DatabaseError):
                 conn.execute("SELECT * FROM log")
-            tables.settle()
-            assert tables.take() == ((), (), True)
+            tables.resolve()
+            assert tables.drain() == ((), (), True)
 
 
 def test_one_that_the_tool_sets_on_a_plain_connection_makes_it_unclear(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
         conn.executescript(SCHEMA)
-        tables = Tables(conn)
-        tables.begin()
+        tables = SqliteTableLog(conn)
+        tables.begin_step()
         conn.execute("SELECT a FROM t")
         conn.set_authorizer(deny_log)
-        tables.settle()
-        assert tables.take() == (("t",), (), True)
+        tables.resolve()
+        assert tables.drain() == (("t",), (), True)
 
 
 def test_a_trace_of_the_tool_hears_nothing_of_orch(tmp_path: Path) -> None:
@@ -264,18 +264,18 @@ def test_a_trace_of_the_tool_hears_nothing_of_orch(tmp_path: Path) -> None:
         with closing(opened) as conn:
             conn.executescript(SCHEMA)
             heard: list[str] = []
-            tables = Tables(conn)
-            tables.begin()
+            tables = SqliteTableLog(conn)
+            tables.begin_step()
             conn.set_trace_callback(heard.append)
             conn.execute("CREATE TABLE x(a)")
             conn.execute("SELECT count(*) FROM t")
-            tables.settle()
+            tables.resolve()
             conn.commit()
             assert [one for one in heard if "BEGIN" not in one and "COMMIT" not in one] == [
                 "CREATE TABLE x(a)",
                 "SELECT count(*) FROM t",
             ]
-            assert tables.take()[:2] == (("t",), ("x",))
+            assert tables.drain()[:2] == (("t",), ("x",))
 
 
 # At the edges.
@@ -284,23 +284,23 @@ def test_a_trace_of_the_tool_hears_nothing_of_orch(tmp_path: Path) -> None:
 def test_a_connection_that_the_tool_closed_keeps_what_was_heard(tmp_path: Path) -> None:
     conn = open_sqlite(str(tmp_path / "data.db"))
     conn.executescript(SCHEMA)
-    tables = Tables(conn)
-    tables.begin()
+    tables = SqliteTableLog(conn)
+    tables.begin_step()
     conn.execute("SELECT count(*) FROM t")
     conn.execute("INSERT INTO u VALUES (1)")
     conn.close()
-    tables.settle()
-    assert tables.take() == (("t",), ("u",), False)
-    tables.begin()
-    tables.settle()
-    assert tables.take()[2]
+    tables.resolve()
+    assert tables.drain() == (("t",), ("u",), False)
+    tables.begin_step()
+    tables.resolve()
+    assert tables.drain()[2]
 
 
 def test_looking_holds_no_lock_and_begins_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "data.db")
     with closing(open_sqlite(path)) as conn, closing(sqlite3.connect(path, timeout=0)) as other:
         conn.executescript(SCHEMA)
-        Tables(conn).begin()
+        SqliteTableLog(conn).begin_step()
         assert not conn.in_transaction
         other.execute("BEGIN EXCLUSIVE")
         other.execute("INSERT INTO t VALUES (1, 1)")
@@ -312,14 +312,14 @@ def test_a_transaction_that_is_open_already_is_not_looked_into(tmp_path: Path) -
     with closing(sqlite3.connect(path)) as conn, closing(sqlite3.connect(path, timeout=0)) as other:
         conn.executescript(SCHEMA + "PRAGMA journal_mode = WAL;")
         conn.execute("BEGIN")
-        tables = Tables(conn)
-        tables.begin()
+        tables = SqliteTableLog(conn)
+        tables.begin_step()
         other.execute("INSERT INTO t VALUES (5, 5)")
         other.commit()
         conn.execute("INSERT INTO u SELECT max(a) FROM t")  # it would fail on a snapshot of before
         conn.execute("SELECT count(*) FROM t")
-        tables.settle()
-        assert tables.take() == (("t",), ("u",), False)
+        tables.resolve()
+        assert tables.drain() == (("t",), ("u",), False)
 
 
 def test_an_interrupt_while_a_statement_is_prepared_is_not_swallowed(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_an_interrupt_while_a_statement_is_prepared_is_not_swallowed(tmp_path: P
             is_interrupted = True
             raise KeyboardInterrupt
 
-        conn.listen(interrupt)
+        conn.set_listener(interrupt)
         with pytest.raises(KeyboardInterrupt):
             conn.execute("SELECT 1")
         with pytest.raises(KeyboardInterrupt):
@@ -347,10 +347,10 @@ def test_only_sqlite3_tells_its_statements() -> None:
     class Foreign:
         pass
 
-    assert listen_to(Foreign(), None) is None
-    assert listen_to(None, None) is None
+    assert observe_sqlite(Foreign(), None) is None
+    assert observe_sqlite(None, None) is None
     with closing(sqlite3.connect(":memory:")) as conn:
-        assert isinstance(listen_to(conn, None), Tables)
+        assert isinstance(observe_sqlite(conn, None), SqliteTableLog)
         assert find_file(conn) == ""
     assert find_file(Foreign()) == ""
 
@@ -422,22 +422,22 @@ def test_a_table_that_is_there_already_is_not_written_by_what_is_made_next(
 def test_a_commit_of_the_tool_is_heard(
     conn: sqlite3.Connection, statements: list[str], has_committed: bool
 ) -> None:
-    tables = Tables(conn)
+    tables = SqliteTableLog(conn)
     for _ in range(2):
-        tables.begin()
+        tables.begin_step()
         assert not tables.has_committed
         for one in statements:
             conn.execute(one)
         assert tables.has_committed == has_committed
-        tables.settle()
+        tables.resolve()
         conn.rollback()
 
 
 def test_what_is_settled_can_be_asked_for_before_it_is_taken(conn: sqlite3.Connection) -> None:
-    tables = Tables(conn)
-    tables.begin()
+    tables = SqliteTableLog(conn)
+    tables.begin_step()
     conn.execute("INSERT INTO u SELECT a FROM t")
     assert tables.peek() == ((), (), False)
-    tables.settle()
-    assert tables.peek() == tables.take() == (("t",), ("u",), False)
+    tables.resolve()
+    assert tables.peek() == tables.drain() == (("t",), ("u",), False)
     assert tables.peek() == ((), (), False)

@@ -18,20 +18,20 @@ from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver import Driver
 from discover_orch.databases.sql_effects import read_statements
 from discover_orch.databases.statement_log import (
-    MOST,
-    PLAIN_LENGTH,
-    PLAIN_TEXTS,
+    EXACT_LENGTH,
+    EXACT_TEXTS,
+    MOST_STATEMENTS,
     StatementLog,
     find_driver,
-    listen,
+    observe_statements,
     shape_of,
 )
 
 CATALOG = Catalog(
     tables=frozenset({("", "public", "t"), ("", "public", "u")}),
-    places=(("", "public"),),
-    here=("", "public"),
-    plain=("", "public"),
+    search_path=(("", "public"),),
+    current_schema=("", "public"),
+    default_schema=("", "public"),
 )
 
 
@@ -45,13 +45,13 @@ class Fake(Driver):
         self.catalog: Catalog | Exception = CATALOG
         self.asked = 0
 
-    def ask(self, conn: Any) -> Catalog:
+    def read_catalog(self, conn: Any) -> Catalog:
         self.asked += 1
         if isinstance(self.catalog, Exception):
             raise self.catalog
         return self.catalog
 
-    def _wrap_all(self) -> None:
+    def _wrap_methods(self) -> None:
         pass
 
 
@@ -70,11 +70,11 @@ class Step:
         self.files.append(([*read], [*written]))
 
     def run(self, *does: str | Callable[[StatementLog], object]) -> Found:
-        self.statements.begin()
+        self.statements.begin_step()
         for one in does:
-            self.statements.text(one) if isinstance(one, str) else one(self.statements)
-        self.statements.settle()
-        return self.statements.take()
+            self.statements.on_statement(one) if isinstance(one, str) else one(self.statements)
+        self.statements.resolve()
+        return self.statements.drain()
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ def step() -> Step:
 
 
 def aside(statements: StatementLog) -> None:
-    statements.aside()
+    statements.on_other_connection()
 
 
 def test_what_was_heard_is_told_once(step: Step) -> None:
     assert step.run("SELECT * FROM t", "INSERT INTO u SELECT * FROM t") == (("t",), ("u",), False)
-    assert step.statements.take() == ((), (), False)
+    assert step.statements.drain() == ((), (), False)
     assert step.run() == ((), (), False)
 
 
@@ -105,7 +105,7 @@ def test_tables_that_others_made_since_the_last_step_are_known(step: Step) -> No
     step.run("SELECT * FROM t")
     view = ("", "public", "v")
     step.driver.catalog = replace(
-        CATALOG, tables=CATALOG.tables | {view}, within={view: (("", "public", "t"),)}
+        CATALOG, tables=CATALOG.tables | {view}, read_with={view: (("", "public", "t"),)}
     )
     assert step.run("SELECT * FROM v") == (("t", "v"), (), False)
 
@@ -114,10 +114,10 @@ def test_tables_that_others_made_since_the_last_step_are_known(step: Step) -> No
     "does",
     [
         "DO $$ BEGIN END $$",
-        lambda s: s.stranger(),
-        lambda s: [s.text(f"SELECT a AS n{n} FROM t") for n in range(MOST + 1)],
-        lambda s: s.text("SELECT 1 /*" + "x" * 1_000_000 + "*/"),
-        lambda s: s.text("SELECT a AS " + "x" * 60_000),
+        lambda s: s.on_unknown(),
+        lambda s: [s.on_statement(f"SELECT a AS n{n} FROM t") for n in range(MOST_STATEMENTS + 1)],
+        lambda s: s.on_statement("SELECT 1 /*" + "x" * 1_000_000 + "*/"),
+        lambda s: s.on_statement("SELECT a AS " + "x" * 60_000),
     ],
 )
 def test_what_cannot_be_read_is_unclear_in_its_own_step_alone(
@@ -134,11 +134,11 @@ def test_a_database_that_does_not_answer_makes_it_unclear(step: Step, is_first: 
         step.driver.catalog = answer
         assert step.run("SELECT * FROM t", "CREATE TABLE n (a int)")[2]
     else:
-        step.statements.begin()
-        step.statements.text("CREATE TABLE n (a int)")
+        step.statements.begin_step()
+        step.statements.on_statement("CREATE TABLE n (a int)")
         step.driver.catalog = answer
-        step.statements.settle()
-        assert step.statements.take()[2]
+        step.statements.resolve()
+        assert step.statements.drain()[2]
     step.driver.catalog = CATALOG
     assert step.run("SELECT * FROM t") == (("t",), (), False)
 
@@ -147,29 +147,29 @@ def test_no_exception_leaves_it(step: Step, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(statement_log, "look_up", fail)
+    monkeypatch.setattr(statement_log, "resolve_effects", fail)
     assert step.run("SELECT * FROM t")[2]
 
 
 def test_many_statements_that_differ_in_values_are_one(step: Step) -> None:
-    texts = [f"INSERT INTO u VALUES ({n}, 'x{n}')" for n in range(20 * MOST)]
+    texts = [f"INSERT INTO u VALUES ({n}, 'x{n}')" for n in range(20 * MOST_STATEMENTS)]
     assert step.run(*texts) == ((), ("u",), False)
 
 
 def test_one_more_table_behind_many_statements_is_seen(step: Step) -> None:
-    texts = [f"SELECT * FROM t WHERE a = {n}" for n in range(2 * PLAIN_TEXTS)]
+    texts = [f"SELECT * FROM t WHERE a = {n}" for n in range(2 * EXACT_TEXTS)]
     assert step.run(*texts, "DELETE FROM u WHERE a = 1") == (("t", "u"), ("u",), False)
 
 
 def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
-    rows = ", ".join(f"({n}, 'x')" for n in range(PLAIN_LENGTH * 20))
-    listed = ", ".join(str(n) for n in range(PLAIN_LENGTH * 20))
+    rows = ", ".join(f"({n}, 'x')" for n in range(EXACT_LENGTH * 20))
+    listed = ", ".join(str(n) for n in range(EXACT_LENGTH * 20))
     found = step.run(f"INSERT INTO u VALUES {rows}", f"SELECT * FROM t WHERE a IN ({listed})")
     assert found == (("t",), ("u",), False)
 
 
 def test_a_commit_is_told_until_the_next_step(step: Step) -> None:
-    for commits in ("COMMIT", StatementLog.commit):
+    for commits in ("COMMIT", StatementLog.on_commit):
         step.run("INSERT INTO t VALUES (1)", commits)
         assert step.statements.has_committed
         step.run("SELECT 1")
@@ -179,16 +179,16 @@ def test_a_commit_is_told_until_the_next_step(step: Step) -> None:
 def test_threads_may_speak_at_once(step: Step) -> None:
     def speak() -> None:
         for n in range(300):
-            step.statements.text(f"SELECT * FROM t WHERE a = {n}")
+            step.statements.on_statement(f"SELECT * FROM t WHERE a = {n}")
 
-    step.statements.begin()
+    step.statements.begin_step()
     threads = [threading.Thread(target=speak) for _ in range(4)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    step.statements.settle()
-    assert step.statements.take() == (("t",), (), False)
+    step.statements.resolve()
+    assert step.statements.drain() == (("t",), (), False)
 
 
 # Where names are looked up.
@@ -230,8 +230,8 @@ def test_another_connection_has_places_and_temporary_tables_of_its_own(step: Ste
 def test_a_name_that_failed_to_be_found_is_no_variable_for_sure(step: Step) -> None:
     step.driver.catalog = replace(CATALOG, has_variables=True)
     assert step.run("SELECT * FROM frame, t") == (("t",), (), False)
-    assert step.run("SELECT * FROM frame, t", StatementLog.failed)[2]
-    assert not step.run("SELECT * FROM t", StatementLog.failed)[2]
+    assert step.run("SELECT * FROM frame, t", StatementLog.on_error)[2]
+    assert not step.run("SELECT * FROM t", StatementLog.on_error)[2]
 
 
 # On DuckDB.
@@ -242,7 +242,7 @@ class Duck:
         self.conn = conn
         self.read: set[str] = set()
         self.written: set[str] = set()
-        heard = listen(conn, self._note)
+        heard = observe_statements(conn, self._note)
         assert heard is not None
         self.statements = heard
 
@@ -251,11 +251,11 @@ class Duck:
         self.written.update(written)
 
     def run(self, *does: str | Callable[[Any], object]) -> Found:
-        self.statements.begin()
+        self.statements.begin_step()
         for one in does:
             self.conn.execute(one) if isinstance(one, str) else one(self.conn)
-        self.statements.settle()
-        return self.statements.take()
+        self.statements.resolve()
+        return self.statements.drain()
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
         yield Duck(conn)
         driver = find_driver(conn)
         assert driver is not None
-        driver.note = None
+        driver.listener = None
 
 
 @pytest.mark.parametrize(
@@ -323,14 +323,14 @@ def test_a_connection_that_was_closed_tells_what_was_heard(duck: Duck) -> None:
 
 
 def test_only_known_drivers_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    def note(read: Iterable[str], written: Iterable[str]) -> None:
+    def listener(read: Iterable[str], written: Iterable[str]) -> None:
         raise AssertionError
 
-    assert listen(object(), note) is None
-    assert listen(None, note) is None
+    assert observe_statements(object(), listener) is None
+    assert observe_statements(None, listener) is None
     monkeypatch.setattr(statement_log, "find_spec", lambda name: None)
     with duckdb.connect() as conn:
-        assert listen(conn, note) is None  # nobody could read the statements
+        assert observe_statements(conn, listener) is None  # nobody could read the statements
 
 
 def test_only_two_kinds_of_connections_are_known() -> None:

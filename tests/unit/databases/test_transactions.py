@@ -39,16 +39,24 @@ def test_a_url_means_a_file(url: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message", "hint"),
     [
-        ("data.db", "no database URL", "sqlite:///data.db"),
+        ("data.db", "is not a database URL", "sqlite:///data.db"),
         ("sqlite://data.db", "names a server", "sqlite:///data.db"),
         (
             "postgresql://u:secret@h/d",
-            "postgresql:// is not opened",
-            'pip install "discover_orch[postgres]"',
+            "orch does not open postgresql://",
+            'pip install "discover-orch[postgres]"',
         ),
-        ("duckdb:///d.duckdb", "duckdb:// is not opened", 'pip install "discover_orch[duckdb]"'),
-        ("sqlit:///d", "sqlit:// is not known", "did you mean sqlite://?"),
-        ("mysql://h/d", "mysql:// is not known", "known: sqlite://, postgresql://, duckdb://"),
+        (
+            "duckdb:///d.duckdb",
+            "orch does not open duckdb://",
+            'pip install "discover-orch[duckdb]"',
+        ),
+        ("sqlit:///d", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
+        (
+            "mysql://h/d",
+            "unknown kind of database: mysql://",
+            "known: sqlite://, postgresql://, duckdb://",
+        ),
     ],
 )
 def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str) -> None:
@@ -72,7 +80,7 @@ def test_what_cannot_be_opened_is_told_with_its_path(tmp_path: Path) -> None:
     for name, message, hint in (
         ("missing/data.db", "does not exist", "mkdir -p"),
         ("folder", "it is a folder", "name a file"),
-        ("text.db", "it is not an SQLite database", "another file"),
+        ("text.db", "it is not a SQLite database", "another file"),
     ):
         with pytest.raises(CannotOpen) as told:
             open_sqlite(str(tmp_path / name))
@@ -101,7 +109,7 @@ def test_one_that_may_not_be_read_or_made_is_told(tmp_path: Path, what: str) -> 
         [*command, sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     tmp_path.chmod(0o755)
-    assert "may not be" in done.stdout
+    assert "no permission to" in done.stdout
     assert "chmod u+" in done.stdout
 
 
@@ -114,7 +122,7 @@ def test_a_write_to_what_may_only_be_read_gets_a_hint(tmp_path: Path) -> None:
         pytest.raises(sqlite3.OperationalError) as told,
     ):
         conn.execute("INSERT INTO t VALUES (1)")
-    assert "must be writable" in find_hint(told.value)
+    assert "make the database file" in find_hint(told.value)
     assert find_hint(ValueError("readonly")) == ""
     assert find_hint(sqlite3.OperationalError("near t: syntax error")) == ""
     assert "AFTER" in find_hint(sqlite3.OperationalError("no such table: t"))

@@ -209,7 +209,7 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
     warm_worker.until_it_has_spoken()
     taken = warm_worker.claim(spec("bad", "nowhere"))
     wrong = "ZeroDivisionError: division by zero"
-    assert taken.sentence == f"could not be imported ahead: bad ({wrong})"
+    assert taken.sentence == f"importing ahead failed: bad ({wrong})"
     assert [(name, wrong) for name, _, wrong in taken.modules] == [
         ("bad", wrong),
         ("nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
@@ -221,7 +221,7 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
 @pytest.mark.parametrize(
     ("code", "end"),
     [
-        ("os._exit(3)", "exited with code 3 by os._exit"),
+        ("os._exit(3)", "exited with code 3 (os._exit?)"),
         ("os.kill(os.getpid(), 9)", "was killed by SIGKILL (out of memory?)"),
         ("os.kill(os.getpid(), 11)", "crashed with SIGSEGV"),
     ],
@@ -269,7 +269,10 @@ def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_u
     warm_worker.until_it_has_spoken()
     taken = warm_worker.claim(spec("one", pythonpath=(src,)))
     assert taken.worker is None
-    assert taken.sentence == f"{COLD}the project has modules named as installed ones: two"
+    assert (
+        taken.sentence
+        == "cold start: modules of the project have the names of installed modules: two"
+    )
     assert is_gone(pid)
 
 

@@ -24,7 +24,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.worker.audit_hook import OWN_FOLDER, AuditHook, find_above, sign
+from discover_orch.worker.audit_hook import (
+    OWN_FOLDER,
+    AuditHook,
+    database_signature,
+    parent_folders,
+)
 from tests.support.forked import run_forked
 
 #: What the code of a test has at hand.
@@ -34,10 +39,10 @@ TOOL = {
     "threading": threading, "tokenize": tokenize, "zipimport": zipimport,
 }  # fmt: skip
 
-NAMES = ("opened", "listed", "changed", "placed", "passing", "imported", "connected")
+NAMES = ("opened", "listed", "changed", "link_targets", "folder_changes", "imported", "connected")
 
 
-def hear(root: Path, code: str) -> dict[str, dict[str, Any]]:
+def on_event(root: Path, code: str) -> dict[str, dict[str, Any]]:
     """What was noted of this code, run in the root; paths below the root are relative to it."""
     program = compile(textwrap.dedent(code), "<tool>", "exec")
 
@@ -47,7 +52,7 @@ def hear(root: Path, code: str) -> dict[str, dict[str, Any]]:
         warnings.simplefilter("ignore")  # what is left open is told with its line, which is read
         heard = AuditHook()
         exec(program, {**TOOL, "heard": heard})
-        heard.settle()
+        heard.resolve_paths()
         return json.dumps({name: getattr(heard, name) for name in NAMES})
 
     said = run_forked(run)
@@ -59,7 +64,7 @@ def hear(root: Path, code: str) -> dict[str, dict[str, Any]]:
 def noted(root: Path, code: str) -> dict[str, Any]:
     """Only what was noted at all; of what stands for itself the names alone."""
     found: dict[str, Any] = {}
-    for name, one in hear(root, code).items():
+    for name, one in on_event(root, code).items():
         if one:
             found[name] = list(one) if name in ("opened", "listed", "imported") else one
     return found
@@ -92,7 +97,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("code", WRITTEN)
 def test_a_file_that_is_changed_is_noted_with_whether_it_was_there(root: Path, code: str) -> None:
-    found = hear(root, code)
+    found = on_event(root, code)
     name, was_there = WRITTEN[code]
     assert found["changed"] == {name: was_there}
     assert (found["opened"], found["listed"], found["connected"]) == ({}, {}, {})
@@ -103,12 +108,12 @@ def test_whether_it_was_there_is_what_it_was_at_first(root: Path) -> None:
     open('new', 'w').close(); os.remove('new'); open('new', 'w').close()
     os.remove('old'); open('old', 'w').close(); os.truncate('old', 0)
     """
-    assert hear(root, code)["changed"] == {"new": False, "old": True}
+    assert on_event(root, code)["changed"] == {"new": False, "old": True}
 
 
 def test_a_link_that_leads_nowhere_was_there(root: Path) -> None:
     (root / "link").symlink_to("absent")
-    assert hear(root, "os.remove('link')")["changed"] == {"link": True}
+    assert on_event(root, "os.remove('link')")["changed"] == {"link": True}
 
 
 def test_an_exclusive_open_of_what_is_there_changes_nothing(root: Path) -> None:
@@ -159,7 +164,7 @@ def test_a_file_that_is_renamed_is_changed_by_both_names_and_placed_as_the_new_o
 ) -> None:
     assert noted(root, "os.rename('old', 'new'); os.replace('other', 'new')") == {
         "changed": {"old": True, "new": False, "other": True},
-        "placed": {"new": ""},
+        "link_targets": {"new": ""},
     }
 
 
@@ -171,7 +176,7 @@ def test_a_folder_that_is_renamed_takes_all_its_files_along(root: Path) -> None:
             "folder/sub/b": True,
             "moved/sub/b": False,
         },
-        "passing": {"folder": False},
+        "folder_changes": {"folder": False},
     }
 
 
@@ -179,26 +184,26 @@ def test_a_link_to_a_folder_that_is_renamed_is_a_file(root: Path) -> None:
     (root / "link").symlink_to("folder")
     found = noted(root, "os.rename('link', 'moved')")
     assert found["changed"] == {"link": True, "moved": False}
-    assert "passing" not in found
+    assert "folder_changes" not in found
 
 
 def test_links_are_noted_with_what_a_hard_one_is_of(root: Path) -> None:
     assert noted(root, "os.link('old', 'hard'); os.symlink('old', 'soft')") == {
         "changed": {"hard": False, "soft": False},
-        "placed": {"hard": "old", "soft": ""},
+        "link_targets": {"hard": "old", "soft": ""},
     }
 
 
 def test_a_hard_link_that_is_renamed_is_still_one_of_the_same_file(root: Path) -> None:
-    found = hear(root, "os.link('old', 'hard'); os.rename('hard', 'new')")
-    assert found["placed"] == {"new": "old"}
+    found = on_event(root, "os.link('old', 'hard'); os.rename('hard', 'new')")
+    assert found["link_targets"] == {"new": "old"}
 
 
 @pytest.mark.parametrize("code", ["open('l', 'w')", "os.truncate('l', 0)"])
 def test_what_is_written_through_a_link_is_no_link_that_was_only_placed(
     root: Path, code: str
 ) -> None:
-    assert hear(root, f"os.symlink('old', 'l'); {code}")["placed"] == {}
+    assert on_event(root, f"os.symlink('old', 'l'); {code}")["link_targets"] == {}
 
 
 @pytest.mark.parametrize("link", ["os.link", "os.symlink"])
@@ -210,7 +215,7 @@ def test_a_link_that_cannot_be_made_is_not_noted(root: Path, link: str) -> None:
 def test_a_folder_that_is_made_is_passing_and_one_that_is_there_is_not(root: Path) -> None:
     code = "os.mkdir('made'); os.makedirs('folder', exist_ok=True); os.makedirs('folder/deep/er')"
     assert noted(root, code) == {
-        "passing": {"made": True, "folder/deep": True, "folder/deep/er": True}
+        "folder_changes": {"made": True, "folder/deep": True, "folder/deep/er": True}
     }
 
 
@@ -224,13 +229,13 @@ def test_a_file_in_a_folder_that_the_tool_has_made_was_not_there_before_whoever_
     os.wait()
     open('made/sub/x', 'w'); open('folder/y', 'w')
     """
-    assert hear(root, code)["changed"] == {"made/sub/x": False, "folder/y": True}
+    assert on_event(root, code)["changed"] == {"made/sub/x": False, "folder/y": True}
 
 
 def test_a_tree_that_is_removed_has_had_all_its_files(root: Path) -> None:
     assert noted(root, "shutil.rmtree('folder')") == {
         "changed": {"folder/a": True, "folder/sub/b": True},
-        "passing": {"folder": False},
+        "folder_changes": {"folder": False},
     }
 
 
@@ -238,7 +243,7 @@ def test_a_folder_that_was_made_and_then_removed_or_renamed_is_one_that_was_made
     root: Path,
 ) -> None:
     code = "os.mkdir('d'); shutil.rmtree('d'); os.mkdir('e'); os.rename('e', 'f')"
-    assert hear(root, code)["passing"] == {"d": True, "e": True}
+    assert on_event(root, code)["folder_changes"] == {"d": True, "e": True}
 
 
 # What is none of the tool's doing.
@@ -247,9 +252,9 @@ def test_a_folder_that_was_made_and_then_removed_or_renamed_is_one_that_was_made
 def test_what_is_known_by_a_descriptor_has_no_path(root: Path) -> None:
     code = """
     file = os.open('folder', os.O_RDONLY)
-    heard.forget()
+    heard.clear()
     os.listdir(file); os.scandir(file); os.chdir(file)
-    again = open('../old', 'r+'); heard.forget(); os.truncate(again.fileno(), 0)
+    again = open('../old', 'r+'); heard.clear(); os.truncate(again.fileno(), 0)
     open(again.fileno(), closefd=False)
     """
     assert noted(root, code) == {}
@@ -270,7 +275,7 @@ def test_a_name_below_an_open_folder_is_not_taken_for_one_here(root: Path, code:
     """The events do not tell which folder it is; one of the same name is here too."""
     (root / "a").touch()
     (root / "sub").mkdir()
-    found = noted(root, f"fd = os.open('folder', os.O_RDONLY); heard.forget(); {code}")
+    found = noted(root, f"fd = os.open('folder', os.O_RDONLY); heard.clear(); {code}")
     assert {*found} <= {"listed"}
 
 
@@ -279,14 +284,14 @@ def test_of_a_rename_or_a_link_into_an_open_folder_only_what_has_a_name_is_noted
 ) -> None:
     code = """
     fd = os.open('folder', os.O_RDONLY)
-    heard.forget()
+    heard.clear()
     os.rename('old', 'x', dst_dir_fd=fd)
     os.rename('x', 'back', src_dir_fd=fd)
     os.link('a', 'linked', src_dir_fd=fd)
     """
     assert noted(root, code) == {
         "changed": {"old": True, "back": False, "linked": False},
-        "placed": {"back": "", "linked": ""},
+        "link_targets": {"back": "", "linked": ""},
     }
 
 
@@ -301,7 +306,7 @@ def test_what_imports_open_and_list_is_kept_apart(root: Path) -> None:
     (root / "module.py").write_text("X = 1\n")
     (root / "package").mkdir()
     (root / "package" / "__init__.py").touch()
-    found = hear(root, "sys.path.insert(0, os.getcwd()); import module, package")
+    found = on_event(root, "sys.path.insert(0, os.getcwd()); import module, package")
     imported = [one for one in found["imported"] if one.endswith(".py")]
     assert imported == ["module.py", "package/__init__.py"]
     assert (found["opened"], found["listed"]) == ({}, {})
@@ -372,8 +377,8 @@ def test_a_database_is_noted_by_its_real_path_and_as_it_was(
     conn = sqlite3.connect({name!r}, uri={given.startswith("file:")})
     conn.execute("CREATE TABLE IF NOT EXISTS u(a)") if "mode=ro" not in {name!r} else None
     """
-    before = sign(str(root / path)) if path else ()
-    found = hear(root, code)["connected"]
+    before = database_signature(str(root / path)) if path else ()
+    found = on_event(root, code)["connected"]
     as_told = {name: tuple(one and tuple(one) for one in state) for name, state in found.items()}
     assert as_told == ({path: before} if path else {})
 
@@ -383,7 +388,7 @@ def test_a_database_that_is_opened_twice_is_known_as_it_was_at_first(root: Path)
     for number in range(2):
         sqlite3.connect(pathlib.Path("new.db")).execute(f"CREATE TABLE t{number}(a)")
     """
-    assert hear(root, code)["connected"] == {"new.db": [None, None]}
+    assert on_event(root, code)["connected"] == {"new.db": [None, None]}
 
 
 def test_a_database_that_orch_opens_is_not_noted(root: Path) -> None:
@@ -393,21 +398,21 @@ def test_a_database_that_orch_opens_is_not_noted(root: Path) -> None:
 
 def test_a_database_has_another_sign_once_anything_was_written_to_it(tmp_path: Path) -> None:
     path = str(tmp_path / "a.db")
-    assert sign(path) == (None, None)
+    assert database_signature(path) == (None, None)
     with closing(sqlite3.connect(path)) as conn:
         conn.execute("CREATE TABLE t(a)")
-        made = sign(path)
+        made = database_signature(path)
         assert made[0] is not None
         assert made[1] is None
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA wal_autocheckpoint = 0")
-        before = sign(path)
+        before = database_signature(path)
         conn.execute("INSERT INTO t VALUES (1)")
         conn.commit()
-        after = sign(path)
+        after = database_signature(path)
     assert after[0] == before[0]  # it was not moved into the file yet
     assert after[1] != before[1]
-    assert sign(path) != after
+    assert database_signature(path) != after
 
 
 # From step to step.
@@ -424,9 +429,9 @@ def test_whatever_was_heard_is_forgotten_when_it_is_to_be(root: Path, code: str)
     assert heard.is_empty()
     {code}
     assert not heard.is_empty()
-    heard.settle()
+    heard.resolve_paths()
     assert not heard.is_empty()
-    heard.forget()
+    heard.clear()
     assert heard.is_empty()
     """
     assert noted(root, said) == {}
@@ -438,13 +443,13 @@ def test_imports_are_nothing_that_was_done_and_are_forgotten_too(root: Path) -> 
     sys.path.insert(0, os.getcwd())
     import module
     assert heard.imported and heard.is_empty()
-    heard.forget()
+    heard.clear()
     """
     assert noted(root, code) == {}
 
 
 def test_it_goes_on_listening_after_it_has_settled_and_forgotten(root: Path) -> None:
-    code = "open('old'); heard.settle(); heard.forget(); open('other'); heard.settle(); open('old')"
+    code = "open('old'); heard.resolve_paths(); heard.clear(); open('other'); heard.resolve_paths(); open('old')"
     assert noted(root, code) == {"opened": ["other", "old"]}
 
 
@@ -462,7 +467,7 @@ def test_a_file_that_was_read_or_changed_keeps_its_place_wherever_the_tool_goes(
 
 def test_where_the_working_directory_is_gone_only_what_needs_it_is_lost(root: Path) -> None:
     code = f"""
-    os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); heard.forget()
+    os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); heard.clear()
     for name in ('x', {str(root / "old")!r}):
         try: open(name)
         except OSError: pass
@@ -487,14 +492,14 @@ def test_one_event_that_makes_no_sense_does_not_keep_the_next_from_being_heard(r
     [("/a/b/c", ["/a/b", "/a"]), ("/a", []), ("/", []), ("/a b/.c/d", ["/a b/.c", "/a b"])],
 )
 def test_the_folders_above_a_path_come_the_nearest_first(path: str, above: list[str]) -> None:
-    assert list(find_above(path)) == above
+    assert list(parent_folders(path)) == above
 
 
 @settings(max_examples=100, deadline=None)
 @given(parts=st.lists(st.text("ab.", min_size=1, max_size=3), min_size=1, max_size=6))
 def test_the_folders_above_are_those_that_pathlib_knows(parts: list[str]) -> None:
     path = "/" + "/".join(part.replace(".", "c") for part in parts)
-    assert list(find_above(path)) == [str(one) for one in Path(path).parents][:-1]
+    assert list(parent_folders(path)) == [str(one) for one in Path(path).parents][:-1]
 
 
 # Spellings of one path.
@@ -510,13 +515,13 @@ for seed in range(4000):
     try: open(spelling).close()
     except (OSError, ValueError): is_there = False
     else: is_there = True
-    heard.settle()
+    heard.resolve_paths()
     if is_there:
         (noted,) = heard.opened
         assert os.path.samefile(noted, spelling), (spelling, noted)
         assert noted == os.path.abspath(noted) and noted[:2] != "//", (spelling, noted)
         found[spelling] = noted
-    heard.forget()
+    heard.clear()
 assert len(found) > 20, found
 """
 
@@ -524,4 +529,4 @@ assert len(found) > 20, found
 def test_however_a_file_is_spelled_what_is_noted_is_that_file_in_a_short_form(root: Path) -> None:
     (root / "link").symlink_to("folder/sub")
     (root / "..x").mkdir()
-    hear(root, LAW)
+    on_event(root, LAW)

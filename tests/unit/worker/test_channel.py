@@ -64,7 +64,7 @@ class Ends:
         return [decode_message(line) for line in data.splitlines()]
 
     def close(self) -> None:
-        known = self.channel._known
+        known = self.channel._identities
         for fd in {self.orders, self.messages, self.life, self.channel.life, *known}:
             if fd >= 0:
                 try:
@@ -97,7 +97,7 @@ def step(number: int) -> RunStep:
 
 
 def test_the_ends_are_out_of_the_way_of_tools_and_of_their_child_processes(ends: Ends) -> None:
-    moved = (*ends.channel._known, ends.channel.life)
+    moved = (*ends.channel._identities, ends.channel.life)
     for fd in moved:
         assert fd >= OWN_FD
         assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
@@ -257,7 +257,7 @@ def ending_of(act: Callable[[], object]) -> int:
 
 
 def test_nothing_ends_while_all_ends_are_there(ends: Ends) -> None:
-    assert ending_of(ends.channel.check) == 0
+    assert ending_of(ends.channel.exit_if_closed) == 0
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
@@ -267,13 +267,13 @@ def test_the_process_ends_where_a_tool_closed_an_end_or_took_its_number(
 ) -> None:
     guarded = os.open(os.devnull, os.O_WRONLY)
     ends.channel.guard((guarded,))
-    fd = [*ends.channel._known][which]
+    fd = [*ends.channel._identities][which]
 
     def take() -> None:
         os.close(fd)
         if is_taken:  # a file of its own comes under the same number
             os.dup2(os.open(tmp_path / "own", os.O_RDWR | os.O_CREAT), fd)
-        ends.channel.check()
+        ends.channel.exit_if_closed()
 
     assert ending_of(take) == CHANNEL_LOST
 
@@ -281,4 +281,4 @@ def test_the_process_ends_where_a_tool_closed_an_end_or_took_its_number(
 def test_what_is_not_guarded_may_be_closed(ends: Ends) -> None:
     other = os.open(os.devnull, os.O_WRONLY)
     os.close(other)
-    assert ending_of(ends.channel.check) == 0
+    assert ending_of(ends.channel.exit_if_closed) == 0

@@ -30,23 +30,23 @@ def interrupt() -> str:
 def test_it_is_raised_in_the_users_code(interrupts: Interrupts) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupts.call(interrupt)
-    assert interrupts.asked
-    assert interrupts.raised
+    assert interrupts.is_requested
+    assert interrupts.was_raised
 
 
 def test_it_waits_while_orchs_code_runs(interrupts: Interrupts) -> None:
     assert interrupt() == "went on"
-    assert interrupts.asked
-    assert not interrupts.raised
+    assert interrupts.is_requested
+    assert not interrupts.was_raised
     with pytest.raises(KeyboardInterrupt):
-        interrupts.check()
-    assert interrupts.raised
+        interrupts.raise_if_requested()
+    assert interrupts.was_raised
 
 
 def test_it_waits_while_something_is_opened_or_closed(interrupts: Interrupts) -> None:
     assert interrupts.shield(interrupt) == "went on"
-    assert interrupts.asked
-    assert not interrupts.raised
+    assert interrupts.is_requested
+    assert not interrupts.was_raised
 
 
 def test_what_is_opened_or_closed_has_its_time_and_no_more(interrupts: Interrupts) -> None:
@@ -67,8 +67,8 @@ def test_it_is_for_the_debugger_while_that_has_the_prompt(interrupts: Interrupts
     interrupts.is_debugging = True
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-    assert not interrupts.asked
-    interrupts.check()
+    assert not interrupts.is_requested
+    interrupts.raise_if_requested()
 
 
 def test_coroutines_are_awaited_in_one_loop(interrupts: Interrupts) -> None:

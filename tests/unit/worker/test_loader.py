@@ -59,7 +59,7 @@ def test_200_equal_size_rewrites_are_each_seen(project: Project) -> None:
         tool = loader.load_tool("tool", "tool.py")
         assert number == tool.N
         forget("tool")
-    hashes = [one for _, _, one in loader.take_loaded()]
+    hashes = [one for _, _, one in loader.drain_loaded()]
     assert hashes == [content_hash(b"N = %d\n" % number) for number in range(1000, 1200)]
 
 
@@ -129,13 +129,13 @@ def test_packages_namespace_packages_and_relative_imports(project: Project) -> N
     )
     loader = install(root)
     assert loader.load_tool("src.pack.tool", "src/pack/tool.py").thing.N == 7
-    assert [(module, path) for module, path, _ in loader.take_loaded()] == [
+    assert [(module, path) for module, path, _ in loader.drain_loaded()] == [
         ("src.pack", "src/pack/__init__.py"),
         ("src.pack.tool", "src/pack/tool.py"),
         ("src.pack.helper", "src/pack/helper.py"),
         ("src.lib.deep.thing", "src/lib/deep/thing.py"),
     ]
-    assert loader.take_loaded() == ()
+    assert loader.drain_loaded() == ()
 
 
 def test_installed_packages_inside_the_root_are_no_project_modules(project: Project) -> None:
@@ -150,7 +150,7 @@ def test_installed_packages_inside_the_root_are_no_project_modules(project: Proj
     loader = install(root, "", "vendor/site-packages", "env/lib")
     for name in ("installed", "inside", "own"):
         __import__(name)
-    assert [module for module, _, _ in loader.take_loaded()] == ["own"]
+    assert [module for module, _, _ in loader.drain_loaded()] == ["own"]
     assert not isinstance(sys.modules["installed"].__loader__, ProjectLoader)
 
 
@@ -161,7 +161,7 @@ def test_a_pythonpath_entry_outside_the_root_counts(project: Project, tmp_path: 
     loader = Loader(str(root), [str(root), str(tmp_path / "lib")])
     loader.install()
     loader.load_tool("tool", "tool.py")
-    assert [path for _, path, _ in loader.take_loaded()] == ["tool.py", "../lib/beside.py"]
+    assert [path for _, path, _ in loader.drain_loaded()] == ["tool.py", "../lib/beside.py"]
 
 
 def test_a_module_made_a_moment_ago_is_found(project: Project) -> None:
@@ -180,7 +180,7 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
     import json  # noqa: F401 - so that the name is taken
 
     with pytest.raises(
-        ImportProblem, match=r"the module json was found at .*, not at json\.py"
+        ImportProblem, match=r"Python finds the module json in .*, not in json\.py"
     ) as told:
         install(root).load_tool("json", "json.py")
     assert "rename json.py" in told.value.hint
@@ -189,9 +189,9 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
 @pytest.mark.parametrize(
     ("source", "hint"),
     [
-        ("import helpers", 'add "src" to pythonpath'),
-        ("import helpers.deep", 'add "src" to pythonpath'),
-        ("from lone import x", 'add "src" to pythonpath'),
+        ("import helpers", 'helpers is in src/: add "src" to pythonpath'),
+        ("import helpers.deep", 'helpers is in src/: add "src" to pythonpath'),
+        ("from lone import x", 'lone is in src/: add "src" to pythonpath'),
         ("import nowhere_to_be_found", "if nowhere_to_be_found is a library, install"),
         ("import json.nothing", ""),
         ("from json import nothing", ""),
@@ -202,8 +202,8 @@ def test_a_missing_module_says_how_to_mend_it(project: Project, source: str, hin
     loader = install(root)
     with pytest.raises(ImportError) as told:
         loader.load_tool("tool", "tool.py")
-    assert loader.hint_for(told.value).startswith(hint)
-    assert bool(loader.hint_for(told.value)) == bool(hint)
+    assert loader.find_import_hint(told.value).startswith(hint)
+    assert bool(loader.find_import_hint(told.value)) == bool(hint)
 
 
 def test_orchconf_is_one_module_for_orch_and_for_tools(project: Project) -> None:
@@ -212,7 +212,7 @@ def test_orchconf_is_one_module_for_orch_and_for_tools(project: Project) -> None
     conf: Any = loader.load_conf(str(root / "orchconf.py"))
     assert loader.load_tool("tool", "tool.py").orchconf is conf
     assert loader.load_conf(str(root / "orchconf.py")) is conf
-    assert [path for _, path, _ in loader.take_loaded()] == ["orchconf.py", "tool.py"]
+    assert [path for _, path, _ in loader.drain_loaded()] == ["orchconf.py", "tool.py"]
 
 
 def test_an_orchconf_that_raises_is_not_left_half_done(project: Project) -> None:
@@ -241,15 +241,15 @@ def test_installed_modules_are_told_when_they_have_come_and_only_once(project: P
         }
     )
     loader = install(root, "", "env/site-packages")
-    loader.take_arrived()
+    loader.drain_third_party()
     loader.load_tool("tool", "tool.py")
-    assert loader.take_arrived() == ()
+    assert loader.drain_third_party() == ()
     importlib.import_module("single")
     importlib.import_module("placed")
-    assert loader.take_arrived() == ("placed", "single")
+    assert loader.drain_third_party() == ("placed", "single")
     forget("single")
     importlib.import_module("single")
-    assert loader.take_arrived() == ()
+    assert loader.drain_third_party() == ()
 
 
 def test_modules_of_any_kind_do_no_harm(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,15 +258,15 @@ def test_modules_of_any_kind_do_no_harm(project: Project, monkeypatch: pytest.Mo
             raise RuntimeError
 
     loader = install(project({}))
-    loader.take_arrived()
+    loader.drain_third_party()
     for name, one in (("odd", Odd()), ("none", None), ("made", type(sys)("made"))):
         monkeypatch.setitem(sys.modules, name, one)
-    assert loader.take_arrived() == ()
+    assert loader.drain_third_party() == ()
 
 
 def test_what_is_loaded_already_is_told_the_first_time(project: Project) -> None:
     """In a spare the imports are done before anything is asked."""
-    arrived = install(project({})).take_arrived()
+    arrived = install(project({})).drain_third_party()
     assert {"pytest", "_pytest"} <= {*arrived}
     assert not {"json", "os", "discover_orch", "sys", "__main__"} & {*arrived}
 
@@ -281,7 +281,8 @@ from discover_orch.worker.protocol import Preload
 class Capture:
     def __init__(self):
         self.out, self.err, self.calls = os.dup(1), os.dup(2), 0
-    def put_back(self):
+    def restore(self):  # flushes first, as the worker's does
+        sys.stdout.flush()
         os.dup2(self.out, 1)
         os.dup2(self.err, 2)
         self.calls += 1
@@ -293,7 +294,7 @@ order = Preload(
     pythonpath=tuple(pythonpath),
     modules=tuple((name, tuple(names)) for name, names in modules),
 )
-told = preload(order, capture.put_back)
+told = preload(order, capture.restore)
 print("captured again")
 answer = {
     "rows": [[name, problem] for name, _, problem in told.modules],

@@ -233,7 +233,7 @@ def test_a_breakpoint_without_a_terminal_fails_the_tool_with_a_sentence(project:
         worker.until(lambda event: isinstance(event, DebugStarted))
         worker.supervisor.send(Terminal(granted=False))
         ended = worker.until(lambda event: isinstance(event, StepFinished))
-        assert ended.error.message == "breakpoint() needs a terminal, and this worker has none"
+        assert ended.error.message == "breakpoint() needs a terminal, and there is none"
         assert (ended.error.path, ended.error.line) == ("tool.py", 2)
         assert ended.error.hint
         after = worker.until(lambda event: isinstance(event, StepFinished))

@@ -21,10 +21,10 @@ import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempf
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.protocol import StepFinished, encode_message
 observer = Observer({root!r}, {database!r})
-observer.begin()
+observer.begin_step()
 """
 END = """
-seen = observer.take(loaded=globals().get("loaded", ()))
+seen = observer.finish_step(loaded=globals().get("loaded", ()))
 sys.stdout.buffer.write(encode_message(StepFinished(step=1, status="passed", duration=0, seen=seen)))
 """
 
@@ -167,8 +167,8 @@ def test_each_file_is_told_once_in_order_and_then_forgotten(tmp_path: Path) -> N
     code = """
     for name in 'baab':
         open(name, 'w').close()
-    assert observer.take().written == ('b', 'a')
-    observer.begin()
+    assert observer.finish_step().written == ('b', 'a')
+    observer.begin_step()
     open('c', 'w').close()
     """
     assert observe(tmp_path, code).written == ("c",)
@@ -176,7 +176,7 @@ def test_each_file_is_told_once_in_order_and_then_forgotten(tmp_path: Path) -> N
 
 def test_what_happens_between_steps_belongs_to_nobody(tmp_path: Path) -> None:
     make(tmp_path, "old")
-    code = "open('x', 'w').close(); open('old').close(); os.listdir('.'); observer.begin()"
+    code = "open('x', 'w').close(); open('old').close(); os.listdir('.'); observer.begin_step()"
     seen = observe(tmp_path, code)
     assert (seen.written, seen.read, seen.listed) == ((), (), ())
 
@@ -498,9 +498,9 @@ os.mkdir('sub')
 for seed in range(500):
     choose = random.Random(seed).choice
     before = look()
-    observer.begin()
+    observer.begin_step()
     asked = {act(choose) for _ in range(choose(range(8)))} - {None}
-    seen = observer.take()
+    seen = observer.finish_step()
     after = look()
     told = seed, before, after, asked, seen
     assert {*seen.removed} == before.keys() - after.keys(), told
@@ -510,7 +510,7 @@ for seed in range(500):
     assert read <= asked & after.keys() - {*seen.written}, told
     assert missed <= asked - after.keys() - before.keys(), told
     assert asked - {*seen.written} - {*seen.removed} <= read | missed | (asked - before.keys() - after.keys()), told
-observer.begin()
+observer.begin_step()
 """
 
 
@@ -585,7 +585,7 @@ def _links(root: Path, code: str) -> tuple[list[str], list[str]]:
 
 # What stays for the others.
 
-EARLY = "\nobserver.note_early({given})\n"
+EARLY = "\nobserver.mark_setup_done({given})\n"
 
 
 def early(root: Path, code: str, given: str = "", *, loaded: str = "()") -> Observation | None:
@@ -594,11 +594,11 @@ def early(root: Path, code: str, given: str = "", *, loaded: str = "()") -> Obse
     after = f"""
 open("later").close()
 loaded = {loaded}
-take = observer.take
-def take_early(**more):
-    take(**more)
-    return observer.take_early()
-observer.take = take_early
+finish_step = observer.finish_step
+def setup_observation(**more):
+    finish_step(**more)
+    return observer.setup_observation()
+observer.finish_step = setup_observation
 """
     program = BEGIN.format(root=str(root), database="") + before + after + END
     done = subprocess.run(
@@ -661,9 +661,9 @@ def test_a_database_that_was_opened_early_is_looked_at_in_the_next_step(tmp_path
     other.close()
     code = """
     other = sqlite3.connect("other.db")
-    observer.note_early()
-    observer.take()
-    observer.begin()
+    observer.mark_setup_done()
+    observer.finish_step()
+    observer.begin_step()
     {}
     """
     seen = observe(tmp_path, code.format("other.execute('SELECT * FROM t').fetchall()"))

@@ -193,11 +193,11 @@ def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:
     assert Preloaded(modules=()).sentence == Preloaded(modules=rows).sentence == ""
     bad = (*rows, ("c", 0.0, "ValueError: no"), ("d", 0.0, "SystemExit: 2"))
     assert Preloaded(modules=bad).sentence == (
-        "could not be imported ahead: c (ValueError: no), d (SystemExit: 2)"
+        "importing ahead failed: c (ValueError: no), d (SystemExit: 2)"
     )
     shadowed = Preloaded(modules=bad, shadowed=("json", "utils"))
     assert shadowed.sentence == (
-        "cold start: the project has modules named as installed ones: json, utils"
+        "cold start: modules of the project have the names of installed modules: json, utils"
     )
 
 

@@ -104,8 +104,8 @@ def test_plain_functions_generators_and_dependencies() -> None:
 def test_nothing_is_opened_that_nobody_asks_for() -> None:
     log: Log = []
     resources = make({"get_connection": lambda: Connection(log), "a": opener(log, "a")})
-    resources.begin([])
-    assert resources.end(keep=True) == []
+    resources.begin_transaction([])
+    assert resources.end_transaction(keep=True) == []
     assert resources.close() == []
     assert log == []
 
@@ -177,9 +177,9 @@ def b(a: object) -> object:
 def test_what_cannot_be_had_is_a_sentence() -> None:
     resources = make({"none_at_all": none_at_all, "twice": twice, "a": a, "b": b})
     for names, sentence in (
-        (["none_at_all"], "ended without a yield"),
+        (["none_at_all"], "did not yield a value"),
         (["unknown"], "no resource unknown"),
-        (["a"], "need each other: a -> b -> a"),
+        (["a"], "form a cycle: a -> b -> a"),
     ):
         with pytest.raises(ResourceProblem, match=sentence):
             resources.open(names)
@@ -198,8 +198,8 @@ def test_a_generator_may_give_the_connection_and_closes_it_itself() -> None:
 
     resources = make({"get_connection": get_connection})
     resources.open(["conn"])
-    resources.begin(["conn"])
-    resources.end(keep=False)
+    resources.begin_transaction(["conn"])
+    resources.end_transaction(keep=False)
     assert resources.close() == []
     assert log == ["open conn", "rollback", "close conn"]
 
@@ -263,9 +263,9 @@ def test_what_was_opened_since_the_last_time_is_told_once() -> None:
         return given
 
     resources = make({"given": given, "other": other})
-    assert resources.take_opened() == ()
+    assert resources.drain_opened() == ()
     resources.open(["other"])
-    assert resources.take_opened() == ("given", "other")
+    assert resources.drain_opened() == ("given", "other")
     resources.open(["given", "other"])
-    assert resources.take_opened() == ()
+    assert resources.drain_opened() == ()
     resources.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.worker.tracebacks import describe, describe_end, read_crash
+from discover_orch.worker.tracebacks import describe_exception, describe_exit, read_crash
 
 ROOT = "/project"
 LIB = "/project/env/lib/python3.11/site-packages/pandas/core.py"
@@ -33,7 +33,7 @@ def test_the_place_is_the_last_frame_of_the_project() -> None:
     tool = code(
         "/project/src/tool.py", "\n\ndef run(x):\n    return read(x)\n", read=library["read"]
     )
-    told = describe(caught(tool["run"], 0), ROOT)
+    told = describe_exception(caught(tool["run"], 0), ROOT)
     assert (told.kind, told.type, told.message) == (
         "exception",
         "ZeroDivisionError",
@@ -45,7 +45,7 @@ def test_the_place_is_the_last_frame_of_the_project() -> None:
 
 
 def test_a_syntax_error_has_the_place_of_the_mistake() -> None:
-    told = describe(caught(code, "/project/src/broken.py", "x = 1\ny = (\n"), ROOT)
+    told = describe_exception(caught(code, "/project/src/broken.py", "x = 1\ny = (\n"), ROOT)
     assert (told.type, told.path, told.line) == ("SyntaxError", "src/broken.py", 2)
     assert "src/broken.py" not in told.message
     assert 'File "src/broken.py", line 2' in told.traceback
@@ -54,15 +54,15 @@ def test_a_syntax_error_has_the_place_of_the_mistake() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((), "ended by sys.exit()"),
-        ((None,), "ended by sys.exit()"),
-        ((0,), "ended by sys.exit(0)"),
-        ((True,), "ended by sys.exit(1)"),
-        (("no luck",), "ended by sys.exit: no luck"),
+        ((), "called sys.exit()"),
+        ((None,), "called sys.exit()"),
+        ((0,), "called sys.exit(0)"),
+        ((True,), "called sys.exit(1)"),
+        (("no luck",), "called sys.exit: no luck"),
     ],
 )
 def test_an_exit_is_a_kind_of_its_own(given: tuple[Any, ...], sentence: str) -> None:
-    told = describe(SystemExit(*given), ROOT)
+    told = describe_exception(SystemExit(*given), ROOT)
     assert (told.kind, told.message) == ("exit", sentence)
     assert told.hint
 
@@ -77,7 +77,7 @@ def run():
         group.add_note("a note")
         raise group from OSError("cause")
 """
-    told = describe(caught(code("/project/tool.py", source)["run"]), ROOT)
+    told = describe_exception(caught(code("/project/tool.py", source)["run"]), ROOT)
     for text in (
         "OSError: cause",
         "direct cause",
@@ -92,7 +92,7 @@ def run():
 def test_exceptions_in_a_circle_come_to_an_end() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
-    assert describe(one, ROOT).message == "one"
+    assert describe_exception(one, ROOT).message == "one"
 
 
 def test_one_that_cannot_be_printed_is_told_all_the_same() -> None:
@@ -104,12 +104,14 @@ def test_one_that_cannot_be_printed_is_told_all_the_same() -> None:
         def __getattribute__(self, name: str) -> Any:
             raise SystemExit
 
-    assert "SystemExit" in describe(Odd(), ROOT).message
-    assert describe(Odder("text"), ROOT).type == "Odder"
+    assert "SystemExit" in describe_exception(Odd(), ROOT).message
+    assert describe_exception(Odder("text"), ROOT).type == "Odder"
 
 
 def test_the_dump_of_a_crash_is_turned_around_and_stripped() -> None:
-    own = os.path.join(os.path.dirname(os.path.abspath(describe.__code__.co_filename)), "worker.py")
+    own = os.path.join(
+        os.path.dirname(os.path.abspath(describe_exception.__code__.co_filename)), "worker.py"
+    )
     dump = f"""Fatal Python error: Segmentation fault
 
 Current thread 0x00007f (most recent call first):
@@ -135,14 +137,14 @@ def test_a_dump_that_says_nothing_is_no_failure(dump: str) -> None:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (3 << 8, "exited with code 3 by os._exit"),
+        (3 << 8, "exited with code 3 (os._exit?)"),
         (9, "was killed by SIGKILL (out of memory?)"),
         (11, "crashed with SIGSEGV"),
         (11 | 0x80, "crashed with SIGSEGV"),
         (15, "was killed by SIGTERM"),
         (62, "was killed by signal 62"),
-        (None, "ended, and its exit status is lost"),
+        (None, "ended with an unknown exit status"),
     ],
 )
 def test_how_a_process_ended_is_a_sentence(status: int | None, sentence: str) -> None:
-    assert describe_end(status)[0] == sentence
+    assert describe_exit(status)[0] == sentence
