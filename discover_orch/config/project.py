@@ -33,6 +33,7 @@ from discover_orch.config.validation import (
     texts,
     word,
 )
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import MASK
 
@@ -40,7 +41,6 @@ VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # orch's own, in the environment of tools: see `protocol`
 DATABASE_VARIABLE = "DATABASE_URL"
-ALL_STAGES = "full"  # the group of all stages, which nobody else may be called
 
 # Texts, since to look needs neither and compiling takes a millisecond.
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://"

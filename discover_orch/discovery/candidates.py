@@ -8,9 +8,10 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.project import ALL_STAGES, Project
+from discover_orch.config.project import Project
 from discover_orch.discovery.names import is_stage_word
 from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, OrchSettings, read_settings
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
 

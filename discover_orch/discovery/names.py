@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.errors import Problem, nearest
 
 
@@ -44,7 +45,7 @@ def is_stage_word(name: str) -> bool:
     return (
         name[:1] not in ("-", "+", "")
         and not name.endswith("+")
-        and not any(mark in name for mark in "*?[")
+        and not GLOB_CHARACTERS & set(name)
         and not name.startswith(("stage:", "tool:"))
         and name.isprintable()
     )

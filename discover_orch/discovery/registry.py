@@ -25,12 +25,12 @@ from discover_orch.discovery.ordering import (
     read_after,
 )
 from discover_orch.model import graph
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
-CONF_MODULE = "orchconf"
 NO_DATAFLOW = Dataflow()
 NO_OBSERVATIONS: Mapping[str, Dataflow] = {}
 

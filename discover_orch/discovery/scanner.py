@@ -26,6 +26,7 @@ from discover_orch.discovery.facts_index import (
     read_known_facts,
 )
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import ParamType
 from discover_orch.source.facts import (
@@ -40,7 +41,6 @@ from discover_orch.source.facts import (
 )
 from discover_orch.state.store import Index
 
-CONF = "orchconf.py"
 #: The key for what `orchconf.py` offers; its path is the key for its constants, as of any module.
 _CONF_KEY = "resources"
 
@@ -187,7 +187,7 @@ class _References:
         return self._exports[module]
 
     def conf(self) -> ConfFacts | BrokenModule | None:
-        found = self._read(CONF, None)
+        found = self._read(CONF_FILE, None)
         return found if isinstance(found, ConfFacts | BrokenModule) else None
 
     def _read_exports(self, module: str) -> Exports | None:
@@ -317,7 +317,7 @@ def _encode(
         ],
         [
             ReferenceRecord(
-                key=key, signature=signatures[CONF if key == _CONF_KEY else key], facts=facts
+                key=key, signature=signatures[CONF_FILE if key == _CONF_KEY else key], facts=facts
             )
             for key, facts in references.facts.items()
         ],

@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
-SKIPPED_FILES = frozenset({"conftest.py", "orchconf.py", "__main__.py"})
+from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
+
 ABSENT = "-"
 #: A file changed this short before it was looked at may change again within one tick of the file
 #: system's clock and look the same: it counts as unknown. Linux ticks are 1 to 10 ms.
@@ -131,7 +131,7 @@ def _walk(
             if name.endswith(".py"):
                 if name[0] == ".":
                     continue
-                if name in SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py"):
+                if is_skipped_file(name):
                     passed_over.append((prefix + name, "its name says that it is no tool"))
                     continue
                 path = prefix + name

@@ -13,6 +13,7 @@ import re
 
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.source.bindings import Binding
 from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (
@@ -80,7 +81,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     with ignore_warnings():
         try:
             tree = parse_strictly(data)
-            scope = ModuleScope(tree, "orchconf", has_walrus=False)
+            scope = ModuleScope(tree, CONF_MODULE, has_walrus=False)
             found = (_read_resource(name, scope) for name in scope.bindings)
             connection = scope.last("get_connection")
             return ConfFacts(
@@ -94,7 +95,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
                 problem = replace(
                     problem, hint="mend the line: orchconf.py is loaded before any tool"
                 )
-            return BrokenModule(path=path, module="orchconf", problem=problem)
+            return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
 
 
 def _read_facts(

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from msgspec import Struct
 
 from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.digest import blake2b
 from discover_orch.model.observation import SIDE_FILES, is_noise, listing_hash, names_hash
 from discover_orch.staleness.fingerprint import GONE
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 #: A file larger than this counts as changed when its mark has: to read it takes seconds.
 LARGEST = 1 << 28
 CHUNK = 1 << 20
-GLOB_CHARACTERS = frozenset("*?[")
 _HEADER = b"SQLite format 3\0"
 
 

@@ -27,12 +27,12 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import blake2b
 from discover_orch.worker.protocol import Preload, Preloaded
 
 HASH_CHECKED = 0b11  # flags of PEP 552: judged by a hash, which is always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
-CONF_MODULE = "orchconf"
 TO_BE_WRITTEN = 0.05  # seconds that a module may be empty between two steps of an editor
 #: Installed beside what the user chose, by what installs, and loaded in every process; and what reads statements in a
 #: worker: of a tool that names it in an import it counts all the same.
