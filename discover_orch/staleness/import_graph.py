@@ -270,7 +270,7 @@ class ImportGraph:
         """A file without a meaning, with the edges of its last good text."""
         good = self._good.get(path)
         if data is not None and b"STAGE" not in data:
-            problem = replace(problem, hint="mend the line")  # it is not taken for a tool
+            problem = replace(problem, hint="fix the syntax error")  # it is not a tool
         return _File(
             source=SourceFile(
                 path=path,
