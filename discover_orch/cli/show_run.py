@@ -20,6 +20,7 @@ from discover_orch.execution.events import (
     Ticked,
     event_document,
 )
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -133,7 +134,7 @@ def heading(view: ProjectView) -> RunHeader:
     origin = project.database_origin
     url = masked_url(project.database)
     if uses_get_connection(registry, project):
-        url, origin = "get_connection()", "orchconf.py"
+        url, origin = "get_connection()", CONF_FILE
     return RunHeader(
         version=__version__,
         root=project.root,

@@ -20,18 +20,17 @@ OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"
 SHARED_TABLE = ("tool", "orch")
 
-# The root, which is absolute; the name of the file in it that counts, if any; the name of one
-# beside it that does not count because of it.
+# The absolute root; the name of its configuration file, if any; the name of a second one, which is ignored.
 FoundConfig = tuple[str, str | None, str | None]
 
 
 def find_root(start: str, explicit: str | None = None) -> FoundConfig:
-    """The nearest folder upwards that has a configuration, else `start`; `explicit` if given."""
+    """The nearest folder upwards that has a configuration, else `start`; `explicit` (`-C`) if given."""
     try:
         here = os.path.abspath(start)
     except FileNotFoundError:
         raise _error(
-            "no-project", "the current folder does not exist any more", "go to another folder"
+            "no-project", "the current folder no longer exists", "change to another folder"
         ) from None
     if explicit is not None:
         root = os.path.normpath(os.path.join(here, explicit))
@@ -48,7 +47,7 @@ def find_root(start: str, explicit: str | None = None) -> FoundConfig:
 
 
 def read_config_bytes(root: str, config: str | None) -> bytes:
-    """The file as it is now; nothing where there is none."""
+    """The bytes of the file; none where there is no file. Raises ProjectError."""
     if config is None:
         return b""
     try:
@@ -56,16 +55,16 @@ def read_config_bytes(root: str, config: str | None) -> bytes:
             return file.read()
     except OSError as error:
         message = f"the configuration cannot be read: {error.strerror or error}"
-        hint = "make it readable, or name another project with -C"
+        hint = "change its permissions, or choose another project with -C"
         raise _error("unreadable", message, hint, Location(path=config)) from None
 
 
 def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> str:
-    """Equal as long as the configuration is; may be kept on disk, since no value shows in it."""
+    """A key that is equal as long as the configuration is. It shows no value, so it can be stored."""
     names = [DATABASE_VARIABLE, *(name for name in environ if name.startswith(VARIABLE_PREFIX))]
     variables = "\0".join(f"{name}={environ.get(name, '')}" for name in sorted(names))
     parts = (repr(found).encode(), data, variables.encode(errors="surrogateescape"))
-    # The lengths keep a text that moves from one part to the next from looking the same.
+    # The lengths tell apart a text that moves from one part to the next.
     framed = b"".join(b"%d:%b" % (len(part), part) for part in parts)
     return short_hash(framed)
 
@@ -73,7 +72,7 @@ def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> s
 def build_project(
     found: FoundConfig, data: bytes, environ: Mapping[str, str]
 ) -> tuple[Project, tuple[Problem, ...]]:
-    """The project that these bytes describe, its packages checked, and the warnings about it."""
+    """The project that these bytes describe, and warnings. Raises ProjectError with all that is wrong."""
     root, config, ignored = found
     table: Mapping[str, object] = {}
     read_lines: ReadLines = dict
@@ -97,8 +96,8 @@ def build_project(
     )
     _, missing = _find_packages(project, read_lines)
     if ignored:
-        message = f"[tool.orch] in {ignored} is ignored: {config} stands beside it"
-        hint = "keep the settings in one of the two"
+        message = f"[tool.orch] in {ignored} is ignored, because {config} exists"
+        hint = "keep the settings in one of the two files"
         problems += (
             Problem(
                 code="two-configurations",
@@ -115,7 +114,7 @@ def build_project(
 
 
 def resolve_packages(project: Project) -> tuple[str, ...]:
-    """The absolute folders to scan, as configured; no `src` is fine where none was named."""
+    """The absolute folders to scan. The default, `src`, need not exist. Raises ProjectError."""
     folders, problems = _find_packages(project, partial(_read_lines, project))
     if problems:
         raise ProjectError(*problems)
@@ -126,7 +125,7 @@ def resolve_packages(project: Project) -> tuple[str, ...]:
 
 
 def _find_config(folder: str) -> tuple[str | None, str | None]:
-    """The file that counts here, and one that does not count because of it."""
+    """The configuration file of the folder, and a second one that is ignored."""
     has_own = os.path.isfile(os.path.join(folder, OWN_FILE))
     has_shared = os.path.isfile(os.path.join(folder, SHARED_FILE)) and _has_table(
         read_config_bytes(folder, SHARED_FILE)
@@ -137,7 +136,7 @@ def _find_config(folder: str) -> tuple[str | None, str | None]:
 
 
 def _has_table(data: bytes) -> bool:
-    """Whether a pyproject has `[tool.orch]`: by its bytes, or parsed where those leave a doubt."""
+    """Whether a pyproject.toml has `[tool.orch]`: by its bytes where they are clear, else parsed."""
     for header in (b"\n[tool.orch]", b"\n[tool.orch."):
         before, found, _ = (b"\n" + data).partition(header)
         if found and b'"""' not in before and b"'''" not in before:
@@ -147,7 +146,7 @@ def _has_table(data: bytes) -> bool:
     try:
         tool = _parse(SHARED_FILE, _decode(SHARED_FILE, data)).get("tool")
     except ProjectError:
-        return True  # it may be ours, and reading it will tell what is wrong
+        return True  # it may have the table; reading it reports the error
     return isinstance(tool, Mapping) and "orch" in tool
 
 
@@ -163,7 +162,7 @@ def _decode(config: str, data: bytes) -> str:
 
 
 def _parse(config: str, text: str) -> dict[str, object]:
-    import tomllib  # its 2.5 ms are spared where nothing has changed
+    import tomllib  # takes 2.5 ms, and is not needed where nothing has changed
 
     try:
         return tomllib.loads(text)
@@ -172,12 +171,12 @@ def _parse(config: str, text: str) -> dict[str, object]:
         reason, _, place = str(error).partition(" (at ")
         number = re.match(r"line (\d+)", place)
         line = int(number[1]) if number else text.rstrip("\n").count("\n") + 1
-        message = f"this is not valid TOML: {reason[:1].lower()}{reason[1:]}"
-        hint = "strings stand in quotes, true and false do not, and each key stands once"
+        message = f"not valid TOML: {reason[:1].lower()}{reason[1:]}"
+        hint = "quote strings, do not quote true and false, and set each key once"
         raise _error("toml", message, hint, Location(path=config, line=line)) from None
     except (ValueError, RecursionError):
-        message = "this TOML holds a number with too many digits, or is nested too deeply"
-        raise _error("toml", message, "make it simpler", Location(path=config)) from None
+        message = "not valid TOML: a number has too many digits, or values are nested too deeply"
+        raise _error("toml", message, "simplify the file", Location(path=config)) from None
 
 
 def _check_folder(typed: str, folder: str) -> None:
@@ -186,12 +185,12 @@ def _check_folder(typed: str, folder: str) -> None:
     if os.path.exists(folder):
         message, hint = (
             f'"{printable(typed)}" is not a folder',
-            "-C takes the folder that holds the project",
+            "-C takes the folder of the project",
         )
     else:
         guess = _nearest_folder(os.path.dirname(folder), os.path.basename(folder))
-        message = f'there is no folder "{printable(typed)}"'
-        hint = f'did you mean "{guess}"?' if guess else "-C takes the folder that holds the project"
+        message = f'folder "{printable(typed)}" does not exist'
+        hint = f'did you mean "{guess}"?' if guess else "-C takes the folder of the project"
     raise _error("no-project", message, hint)
 
 
@@ -215,16 +214,16 @@ def _find_packages(
                 continue
             code = "missing-package"
             if os.path.exists(os.path.join(project.root, package)):
-                message, hint = f"{shown} is not a folder", "name the folder that holds it"
+                message, hint = f"{shown} is not a folder", "name the folder that contains it"
             else:
                 message = f"{shown} is neither a folder nor a package under pythonpath"
                 guess = _nearest_package(project.root, roots, package)
                 hint = (
-                    f'did you mean "{guess}"?' if guess else "make it, or remove it from the list"
+                    f'did you mean "{guess}"?' if guess else "create it, or remove it from the list"
                 )
         elif not any(_is_inside(folder, root) for root in roots):
             code = "outside-pythonpath"
-            message = f"{shown} lies outside of pythonpath, so its modules have no names"
+            message = f"{shown} is outside of pythonpath, so its modules cannot be imported"
             hint = f'add "{_relative(os.path.dirname(folder), project.root)}" to pythonpath'
         else:
             folders.append(folder)
@@ -237,7 +236,7 @@ def _find_packages(
 
 
 def _find_package(root: str, roots: list[str], package: str) -> str | None:
-    """A folder relative to the root goes before a dotted package of that name."""
+    """A folder relative to the root, else a dotted package under `pythonpath`."""
     candidates = [os.path.join(root, package)]
     parts = package.split(".")
     if all(part.isidentifier() for part in parts):

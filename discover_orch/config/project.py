@@ -1,9 +1,7 @@
-"""What the user configured, as a value.
+"""The settings of a project: which there are, the rule of each, and the `Project` that they make.
 
-In: the table `[tool.orch]` or the whole of `orch.toml`, as the TOML parser gives it, and the
-environment. Out: a `Project`, its defaults filled in, and every problem at once, each with its
-place and the nearest key. Pure: `config` reads the file. Values of parameters stay texts, since
-only the tools that take them know their types. No message shows a password or such a value.
+The values of parameters stay texts, since only the tools know their types. No message shows a password or the
+value of a parameter. Reads no file: `file` does.
 """
 
 from __future__ import annotations
@@ -33,16 +31,16 @@ from discover_orch.config.validation import (
     texts,
     word,
 )
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import MASK
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
-INSIDE_VARIABLE = "ORCH_INSIDE"  # orch's own, in the environment of tools: see `protocol`
+INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
 DATABASE_VARIABLE = "DATABASE_URL"
-ALL_STAGES = "full"  # the group of all stages, which nobody else may be called
 
-# Texts, since to look needs neither and compiling takes a millisecond.
+# Not compiled: most commands need neither, and compiling takes a millisecond.
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _SECRET_IN_QUERY = (
     r"(?i)(?:^|[?&;\s])[\w.-]*(?:pass|pwd|secret|token|api_?key|odbc_connect)[\w.-]*=([^&]*)"
@@ -50,25 +48,21 @@ _SECRET_IN_QUERY = (
 
 
 class ParamDefault(Struct, frozen=True, kw_only=True):
-    """A configured value of a parameter: its texts and where they stand.
-
-    One text, or those of a list, which may be none.
-    """
+    """A configured value of a parameter: one text, or the texts of a list, and where it was set."""
 
     texts: Texts
     origin: str
 
 
 class Project(Struct, frozen=True, kw_only=True):
-    """The configuration, its defaults filled in.
+    """The configuration, with defaults.
 
-    `root` is absolute. `config` is the path of the file relative to the root, or None. `origins`
-    says for each key that was set where it came from (`pyproject.toml`, `ORCH_STAGES`); a key that
-    is not in it has its default. `database_origin` is `DATABASE_URL` or `default` then.
+    `root` is absolute. `config` is the path of the file relative to the root, or None. `origins` says where each key
+    was set (`pyproject.toml`, `ORCH_STAGES`); a key that is not in it has its default, and `database_origin` is
+    `DATABASE_URL` or `default` then.
 
-    `params` is for every tool that takes the name; `tool_params` by the word that names the tool;
-    `env_params`, from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores, those
-    of `env_params` are in lower case.
+    `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
+    from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
     """
 
     root: str
@@ -102,7 +96,7 @@ class Project(Struct, frozen=True, kw_only=True):
         environ: Mapping[str, str] | None = None,
         read_lines: ReadLines = dict,
     ) -> tuple[Project, tuple[Problem, ...]]:
-        """The project, and what is wrong with it; a key with a wrong value keeps its default.
+        """The project, and its problems; a key with a wrong value keeps its default.
 
         `read_lines` gives the lines of the keys in the file, by their path below the table. Never raises.
         """
@@ -121,7 +115,7 @@ class Project(Struct, frozen=True, kw_only=True):
         if "database" in values:
             values["database_origin"] = origins["database"]
         elif "database" not in given and (url := environ.get(DATABASE_VARIABLE, "").strip()):
-            # Not checked here: it may be meant for orchconf.py alone.
+            # Not checked: it may be meant for orchconf.py only.
             values |= {"database": url, "database_origin": DATABASE_VARIABLE}
         values["params"], values["tool_params"] = values.get("params", ({}, {}))
         values |= {"env_params": _env_params(environ), "origins": origins}
@@ -129,7 +123,7 @@ class Project(Struct, frozen=True, kw_only=True):
 
 
 def masked_url(url: str) -> str:
-    """The URL with `***` for its password, wherever a URL or a connection string may hold one."""
+    """The URL with `***` in place of its password, wherever a URL or a connection string may have one."""
     masked, end = "", 0
     for start, stop in _secret_spans(url):
         if start > end:
@@ -139,7 +133,7 @@ def masked_url(url: str) -> str:
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
-    """The passwords in a URL that are long enough to be replaced wherever they show, decoded too."""
+    """The passwords in a URL that are long enough to be masked in any text, decoded too."""
     found: dict[str, None] = {}
     for start, stop in _secret_spans(url):
         text = url[start:stop]
@@ -152,8 +146,8 @@ def url_secrets(url: str) -> tuple[str, ...]:
 
 
 def _secret_spans(url: str) -> list[tuple[int, int]]:
-    """Where passwords stand. One may itself hold `@`, `/` and `?` where somebody forgot to encode it, so
-    this takes the longest reading: rather too much is hidden than one character too little."""
+    """Where passwords are. A password that was not encoded may contain `@`, `/` and `?`, so the longest possible
+    part is taken: masking too much is better than masking one character too few."""
     spans = [match.span(1) for match in re.finditer(_SECRET_IN_QUERY, url)]
     scheme = re.match(_URL, url)
     colon = url.find(":", scheme.end() if scheme else 0)
@@ -163,7 +157,7 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
     return sorted(span for span in spans if span[0] < span[1])
 
 
-# What was given: the environment over the file.
+# What was set: the environment goes before the file.
 
 
 def _from_file(
@@ -176,19 +170,19 @@ def _from_file(
             given[key] = RawSetting(key=key, name=key, value=found, origin=origin, path=(key,))
             continue
         if config == "orch.toml" and key in ("tool", "orch"):
-            hint = "in orch.toml the settings stand at the top, without [tool.orch] above them"
+            hint = "in orch.toml, write the settings at the top level, without [tool.orch]"
         elif guess := nearest(key, KEYS):
             hint = f'did you mean "{guess}"?'
         else:
             hint = f"the settings are {', '.join(KEYS)}"
-        reader.add("unknown-key", f"{shown(key)} is not a setting of orch", hint, (key,))
+        reader.add("unknown-key", f"unknown setting {shown(key)}", hint, (key,))
     return given
 
 
 def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict[str, RawSetting]:
-    """An empty variable is as good as none; a lone comma is the empty list.
+    """An empty variable counts as not set; a single comma is the empty list.
 
-    Another program may own a variable that starts with ORCH_, so only a likely slip is told.
+    Other programs may use variables that start with ORCH_, so only one that looks like a typo gives a warning.
     """
     given: dict[str, RawSetting] = {}
     known = {VARIABLE_PREFIX + key.upper(): key for key in KEYS}
@@ -200,7 +194,7 @@ def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict
         key = known.get(variable)
         if key is None:
             if guess := nearest(variable.upper(), (*known, PARAM_PREFIX + "<NAME>")):
-                message = f"the variable {printable(variable)} is not a setting of orch"
+                message = f"unknown variable {printable(variable)}"
                 hint = f"did you mean {guess}?"
                 reader.add("unknown-variable", message, hint, severity="warning")
         elif value := environ[variable].strip():
@@ -213,22 +207,22 @@ def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict
 
 def _env_params(environ: Mapping[str, str]) -> dict[str, ParamDefault]:
     found: dict[str, ParamDefault] = {}
-    for variable in sorted(environ):  # of two spellings the one in upper case, which comes first
+    for variable in sorted(environ):  # upper case sorts first, and goes before lower case
         name = variable.removeprefix(PARAM_PREFIX).lower().replace("-", "_")
         if variable.startswith(PARAM_PREFIX) and name:
             found.setdefault(name, ParamDefault(texts=(environ[variable],), origin=variable))
     return found
 
 
-# The rule of each key: the value, or `InvalidSetting`. Where several things can be wrong at once, a rule
-# adds the problems itself and leaves out what is bad.
+# The rule of each key gives the value or raises `InvalidSetting`. Where several things can be wrong at once, a rule
+# adds the problems itself and leaves out what is wrong.
 
 
 def _folders(_: SettingReader, given: RawSetting) -> Texts:
     for name in texts(given):
         if not name.strip() or "\0" in name:
-            message = f"{given.name} holds {shown(name)}, which is no name of a folder"
-            raise InvalidSetting(given, message, 'the root itself is "."')
+            message = f"{shown(name)} in {given.name} is not the name of a folder"
+            raise InvalidSetting(given, message, 'write "." for the root itself')
     return tuple(dict.fromkeys(texts(given)))
 
 
@@ -236,14 +230,14 @@ def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     stages: list[str] = []
     for stage in texts(given):
         if not stage.strip():
-            message = f"{given.name} holds a stage with an empty name"
+            message = f"{given.name} contains an empty name"
             hint = "give it a name, or remove it"
         elif stage == ALL_STAGES:
-            message = '"full" cannot be a stage: it is the group of all stages in order'
+            message = '"full" cannot be the name of a stage: it is the group of all stages'
             hint = "choose another name, here and in the tools"
         elif stage in stages:
-            message = f"the stage {shown(stage)} is listed twice in {given.name}"
-            hint = "remove one of the two"
+            message = f"stage {shown(stage)} is listed twice in {given.name}"
+            hint = "remove one of them"
         else:
             stages.append(stage)
             continue
@@ -258,16 +252,16 @@ def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
 def _check_groups(
     reader: SettingReader, given: RawSetting, groups: dict[str, Texts], stages: Texts
 ) -> None:
-    """A group may be called neither like a stage nor `full`; such a one is left out."""
+    """Leaves out groups with the name of a stage or `full`."""
     for entry in entries(given):
         if not entry.key.strip():
-            message = f"{given.name} holds a group with an empty name"
+            message = f"{given.name} contains a group with an empty name"
             hint = "give it a name, or remove it"
         elif entry.key == ALL_STAGES:
-            message = '"full" cannot be a group of yours: it is all stages in order'
+            message = '"full" cannot be the name of a group: it is the group of all stages'
             hint = "choose another name"
         elif entry.key in stages:
-            message = f"the group {shown(entry.key)} has the name of a stage"
+            message = f"group {shown(entry.key)} has the name of a stage"
             hint = "choose another name for the group"
         else:
             continue
@@ -282,12 +276,12 @@ def _database(_: SettingReader, given: RawSetting) -> str:
     is_path = url.strip() and not re.search(r"[:@?=\s]", url)
     example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"
     message = f"{given.name} must be a URL, not {shown(masked_url(url))}"
-    raise InvalidSetting(given, message, f'a SQLite file is "{printable(example)}"')
+    raise InvalidSetting(given, message, f'for a SQLite file, write "{printable(example)}"')
 
 
 def _transaction(_: SettingReader, given: RawSetting) -> str:
     if given.value == "run":
-        message = f'{given.name} = "run" is not built yet'
+        message = f'{given.name} = "run" is not supported yet'
         raise InvalidSetting(given, message, 'write "tool" or "none"', "not-built")
     return word(given, ("tool", "none"))
 
@@ -295,16 +289,18 @@ def _transaction(_: SettingReader, given: RawSetting) -> str:
 def _jobs(_: SettingReader, given: RawSetting) -> int:
     jobs = count(given, least=1)
     if jobs > 1:
-        message = f"{given.name} = {shown(jobs)} is not built yet: tools run one after another"
-        raise InvalidSetting(given, message, "write 1, or leave it out", "not-built")
+        message = f"{given.name} = {shown(jobs)} is not supported yet: tools run one after another"
+        raise InvalidSetting(given, message, "write 1, or remove it", "not-built")
     return jobs
 
 
 def _executor(_: SettingReader, given: RawSetting) -> str:
     executor = text(given)
     if executor != "local":
-        message = f"{given.name} = {shown(executor)} is not built yet: tools run on this machine"
-        raise InvalidSetting(given, message, 'write "local", or leave it out', "not-built")
+        message = (
+            f"{given.name} = {shown(executor)} is not supported yet: tools run on this machine"
+        )
+        raise InvalidSetting(given, message, 'write "local", or remove it', "not-built")
     return executor
 
 
@@ -326,8 +322,8 @@ def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
         if entry.key in rules:
             return rules[entry.key](entry)
         guess = nearest(entry.key, rules)
-        hint = f'did you mean "{guess}"?' if guess else f"there are {', '.join(rules)}"
-        message = f"{shown(entry.key)} is not a setting of {given.name}"
+        hint = f'did you mean "{guess}"?' if guess else f"the settings are {', '.join(rules)}"
+        message = f"unknown setting {shown(entry.key)} in {given.name}"
         raise InvalidSetting(entry, message, hint, "unknown-key")
 
     return reader.read_entries(given, rule)
@@ -336,9 +332,9 @@ def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
 def _params(
     reader: SettingReader, given: RawSetting
 ) -> tuple[dict[str, ParamDefault], dict[str, dict[str, ParamDefault]]]:
-    """For all tools, and by the word that names one.
+    """(for all tools, for each tool by the word that names it).
 
-    `[tool.orch.params.src.parse]` is a table in a table to TOML, and means the tool `src.parse`.
+    In TOML `[tool.orch.params.src.parse]` is a table in a table; here it means the tool `src.parse`.
     """
     found: dict[str, dict[str, ParamDefault]] = {"": {}}
     waiting = [("", given)]
@@ -347,15 +343,15 @@ def _params(
         inside = entries(table)
         tables = [entry for entry in inside if isinstance(entry.value, Mapping)]
         if len(tables) < len(inside) or not tables:
-            found.setdefault(tool, {})  # else it is only a step on the way to a dotted name
+            found.setdefault(tool, {})  # else the table is only a part of a dotted name
         for entry in inside:
             if not isinstance(entry.value, Mapping):
                 reader.read(entry, partial(_add_param, params=found[tool]))
             elif entry.key.strip("."):
                 waiting.append((f"{tool}.{entry.key}" if tool else entry.key, entry))
             else:
-                message = f"{table.name} holds a table with an empty name"
-                reader.add("bad-value", message, "name the tool that it is for", entry.path)
+                message = f"{table.name} contains a table with an empty name"
+                reader.add("bad-value", message, "write the name of a tool", entry.path)
     params = found.pop("")
     return params, found
 
@@ -364,18 +360,18 @@ def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
     name = given.key.replace("-", "_")
     written = _param_texts(given.value)
     if not name.isidentifier():
-        message = f"{shown(given.key)} cannot be a parameter"
-        raise InvalidSetting(given, message, "write its name as run() has it")
+        message = f"{shown(given.key)} cannot be the name of a parameter"
+        raise InvalidSetting(given, message, "write the name as in the signature of run()")
     if name in params:
-        message = f"the parameter {shown(name)} is given twice"
+        message = f"parameter {shown(name)} is set twice"
         raise InvalidSetting(
-            given, message, "dashes and underscores are alike: remove one of the two"
+            given, message, "dashes and underscores count as equal: remove one of them"
         )
     if written is None:
         message = (
             f"{given.name} must be a string, a number, true, false, a date, or a list of those"
         )
-        hint = "what is nested deeper belongs in a file that the tool reads"
+        hint = "put nested data into a file that the tool reads"
         raise InvalidSetting(given, message, hint, "wrong-type")
     params[name] = ParamDefault(texts=written, origin=given.origin)
 
@@ -386,7 +382,7 @@ def _param_texts(value: object) -> Texts | None:
 
 
 def _param_text(value: object) -> str | None:
-    """A scalar as somebody would type it on the command line."""
+    """A scalar as it is typed on the command line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
@@ -394,12 +390,12 @@ def _param_text(value: object) -> str | None:
             return str(value)
         except ValueError:  # more digits than Python converts
             return None
-    # Of TOML's scalars dates and times are left; asking for the method spares the import.
+    # The scalars that are left in TOML are dates and times; this way `datetime` need not be imported.
     isoformat = getattr(value, "isoformat", None)
     return str(isoformat()) if callable(isoformat) else None
 
 
-# Each setting: the kind of value that its variable is read as, and its rule.
+# Of each setting: how its environment variable is read, and its rule.
 KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] = {
     "packages": ("texts", _folders),
     "pythonpath": ("texts", _folders),

@@ -1,8 +1,6 @@
-"""A value that the user set, by file or environment, and whether it is of the kind that is wanted.
+"""Checks a value that the user set, in a file or the environment: the typed value, or a `Problem`.
 
-In: a plain value as TOML or JSON gives it, with the name and place under which the user knows it.
-Out: the typed value, or a `Problem` that says what was expected. Which settings exist and what they
-mean is `project`'s: nothing here knows one by name. No message shows a nested value.
+The settings themselves are in `project`; nothing here knows one by name. No message shows a nested value.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ KeyPath = tuple[str, ...]  # ("params", "parse", "since")
 ReadLines = Callable[[], "Mapping[KeyPath, int]"]
 T = TypeVar("T")
 
-_TOO_LARGE = 10**18  # nobody counts so far, and Python may refuse to print it
+_TOO_LARGE = 10**18  # Python may refuse to print larger numbers
 
 _WANTED: Mapping[Kind, str] = {
     "texts": "a list of strings",
@@ -49,8 +47,8 @@ _VARIABLE_EXAMPLE: Mapping[Kind, str] = {
 class RawSetting(Struct, frozen=True, kw_only=True):
     """A value that was set.
 
-    `name` is what to call it, `key` the last part of that; `path` leads to it in the file, where it
-    is from there; `origin` is the name of the file or of the variable.
+    `name` is its name in messages, `key` the last part of that; `path` is its path in the file, None for a variable;
+    `origin` is the name of the file or of the variable.
     """
 
     key: str
@@ -66,7 +64,7 @@ class RawSetting(Struct, frozen=True, kw_only=True):
 
 
 class InvalidSetting(Exception):
-    """A value is not what it must be; ends the reading of that value alone, in `SettingReader.read`."""
+    """A value is wrong. Caught in `SettingReader.read`, so that the other values are still read."""
 
     def __init__(self, given: RawSetting, message: str, hint: str, code: str = "bad-value") -> None:
         super().__init__(message)
@@ -88,7 +86,7 @@ class SettingReader:
         self.problems: list[Problem] = []
 
     def read(self, given: RawSetting, rule: Callable[[RawSetting], T]) -> T | None:
-        """What the rule makes of the value; where it raises `InvalidSetting`, None and a problem more."""
+        """The value by its rule; None where that raises `InvalidSetting`, which adds a problem."""
         try:
             return rule(given)
         except InvalidSetting as wrong:
@@ -96,7 +94,7 @@ class SettingReader:
             return None
 
     def read_entries(self, given: RawSetting, rule: Callable[[RawSetting], T]) -> dict[str, T]:
-        """The entries of a table that the rule accepts; raises `InvalidSetting` where it is no table."""
+        """The entries of a table that the rule accepts. Raises `InvalidSetting` where it is not a table."""
         read = {entry.key: self.read(entry, rule) for entry in entries(given)}
         return {key: value for key, value in read.items() if value is not None}
 
@@ -119,7 +117,7 @@ class SettingReader:
         )
 
 
-# Rules of one kind each. All raise `InvalidSetting`.
+# Rules for each kind of value. All raise `InvalidSetting`.
 
 
 def texts(given: RawSetting) -> Texts:
@@ -133,7 +131,7 @@ def texts(given: RawSetting) -> Texts:
         raise _wrong_type(given, "texts")
     for item in value:
         if not isinstance(item, str):
-            message = f"{given.name} must be a list of strings; it holds {described(item)}"
+            message = f"{given.name} must be a list of strings, but contains {described(item)}"
             raise InvalidSetting(given, message, _example(given, "texts"), "wrong-type")
     return tuple(value)
 
@@ -145,7 +143,7 @@ def text(given: RawSetting) -> str:
 
 
 def word(given: RawSetting, words: Sequence[str]) -> str:
-    """One of a few words, of which the first is the default."""
+    """One of these words; the first is the default."""
     value = given.value
     if isinstance(value, str) and value in words:
         return value
@@ -183,14 +181,14 @@ def seconds(given: RawSetting) -> float:
 
 
 def entries(given: RawSetting) -> tuple[RawSetting, ...]:
-    """What a table holds."""
+    """The entries of a table."""
     if not isinstance(given.value, Mapping):
         raise _wrong_type(given, "table")
     return tuple(given.entry(key, value) for key, value in given.value.items())
 
 
 def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
-    """The text of an environment variable turned into what TOML would have given."""
+    """The text of an environment variable as the value that TOML would give."""
     text = str(given.value)
     value: object = text
     if kind == "texts":
@@ -209,19 +207,19 @@ def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
-            message, hint = f"{given.name} is not JSON: {error}", _example(given, kind)
+            message, hint = f"{given.name} is not valid JSON: {error}", _example(given, kind)
             raise InvalidSetting(given, message, hint, "wrong-type") from None
-        except (ValueError, RecursionError):  # a number without end, or nested without end
-            message, hint = f"{given.name} is JSON that is too large", _example(given, kind)
+        except (ValueError, RecursionError):  # too many digits, or nested too deeply
+            message, hint = f"{given.name} is too large", _example(given, kind)
             raise InvalidSetting(given, message, hint, "wrong-type") from None
     return replace(given, value=value)
 
 
-# Words for messages.
+# Texts for messages.
 
 
 def shown(value: object) -> str:
-    """A short value as TOML writes it, a long or nested one in words."""
+    """A short value as TOML writes it; for a long or nested one its kind."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -232,7 +230,7 @@ def shown(value: object) -> str:
 
 
 def described(value: object) -> str:
-    """What a value is, in the words of TOML."""
+    """The kind of a value, in the words of TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -247,7 +245,7 @@ def described(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """One line of printable characters; long texts are cut."""
+    """The text on one line of printable characters; a long text is cut."""
     cut = text if len(text) <= 60 else text[:57] + "..."
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
 

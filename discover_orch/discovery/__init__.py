@@ -1,1 +1,6 @@
-"""From the project's tree to its tools, stages and order. Runs nothing of the user's."""
+"""The project's tree → the tools that exist, their stages and their order. Runs no code of the user.
+
+`scanner.scan` reads the files that have changed into a `Scan`; `registry.build_registry` makes a `Registry` of it,
+with the problems of broken tools. `listing_cache` answers a warm `orch list` from the index. Other packages import
+these three, `names` and `ordering` for the types in a registry, and `tree` for the signatures of files.
+"""

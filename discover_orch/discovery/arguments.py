@@ -1,8 +1,4 @@
-"""What a `run()` asks for: which arguments are injected and which are parameters.
-
-In: a signature as read from source and what `orchconf.py` offers. Out: names of resources, `Param`s, and
-the problems of what nobody can give. Pure.
-"""
+"""Splits the arguments of `run()` into injected resources and parameters, and checks `orchconf.py`."""
 
 from __future__ import annotations
 
@@ -28,8 +24,8 @@ def split_arguments(
                 problems.append(
                     Problem(
                         code="positional-only",
-                        message=f'"{argument.name}" of run() can only be given by position',
-                        hint="arguments are given by name; take the / out of the signature",
+                        message=f'argument "{argument.name}" of run() is positional-only',
+                        hint="arguments are passed by name: remove the / from the signature",
                         location=Location(path=path, line=argument.line),
                     )
                 )
@@ -47,7 +43,7 @@ def split_arguments(
             )
         elif argument.default_source is None:
             place = Location(path=path, line=argument.line)
-            problems.append(_nobody_gives(argument, offered, place))
+            problems.append(_unknown_argument(argument, offered, place))
     return tuple(resources), tuple(params), tuple(problems)
 
 
@@ -56,7 +52,7 @@ def offered_resources(conf: ConfFacts | None) -> tuple[str, ...]:
 
 
 def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
-    """Resources that ask for what does not exist, that stand on each other's shoulders, or for `conn`."""
+    """Resources with a wrong name, that require what is not defined, or that form a cycle."""
     offered = offered_resources(conf)
     problems: list[Problem] = []
     for one in conf.resources:
@@ -66,7 +62,7 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
                 Problem(
                     code="resource-name",
                     message='a resource cannot be named "conn"',
-                    hint="get_connection() in orchconf.py gives conn",
+                    hint="define get_connection() instead: its result is conn",
                     location=place,
                 )
             )
@@ -77,8 +73,10 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
             problems.append(
                 Problem(
                     code="resource-unknown",
-                    message=f'resource "{one.name}" takes "{need}", which nobody gives',
-                    hint=f'did you mean "{close}"?' if close else f"there are {', '.join(offered)}",
+                    message=f'resource "{one.name}" requires "{need}", which is not defined',
+                    hint=f'did you mean "{close}"?'
+                    if close
+                    else f"define it with @resource, or use one of: {', '.join(offered)}",
                     location=place,
                 )
             )
@@ -91,22 +89,24 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
         problems.append(
             Problem(
                 code="resource-cycle",
-                message="resources need each other in a circle: " + " -> ".join(places),
-                hint="take one of these arguments away",
+                message="resources form a cycle: " + " -> ".join(places),
+                hint="each of these requires the one before it; remove one of the arguments",
                 location=Location(path=conf.path, line=lines[error.cycle[0]]),
             )
         )
     return tuple(problems)
 
 
-def _nobody_gives(argument: ArgumentFacts, offered: tuple[str, ...], place: Location) -> Problem:
+def _unknown_argument(
+    argument: ArgumentFacts, offered: tuple[str, ...], place: Location
+) -> Problem:
     close = nearest(argument.name, offered)
     kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
     return Problem(
         code="unknown-argument",
-        message=f'"{argument.name}" of run() is neither a resource nor of a type that can be typed',
+        message=f'argument "{argument.name}" of run() is neither a resource nor of a supported type',
         hint=f'did you mean the resource "{close}"?'
         if close
-        else f"give it a default, offer a @resource of that name in orchconf.py, or use {kinds}",
+        else f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}",
         location=place,
     )

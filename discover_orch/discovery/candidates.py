@@ -1,6 +1,6 @@
-"""Drafts: modules with `STAGE` and `run`, each judged by itself, before it meets the others.
+"""Finds the modules that can be tools: those with `STAGE` and `run`, each checked by itself.
 
-In: a `Scan` and a `Project`. Out: `Candidates`, with what was passed over and every slip. Pure.
+A `Scan` and a `Project` → `Candidates`, with warnings about modules that look like tools but are not.
 """
 
 from __future__ import annotations
@@ -8,18 +8,23 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.project import ALL_STAGES, Project
+from discover_orch.config.project import Project
 from discover_orch.discovery.names import is_stage_word
 from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, OrchSettings, read_settings
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
 
 UNLISTED_STAGE = "unlisted-stage"
-TAG_FORMS = 'for example STAGE = "ingest", or STAGE = None, which switches the tool off'
+#: The hint where a tag cannot be read.
+TAG_FORMS = (
+    "assign a string, a list or tuple of strings, or a constant or Enum member of the project, "
+    "at the top level"
+)
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A module that will be a tool, unless something is wrong; `problems` are those of its own text."""
+    """A module that becomes a tool unless it has problems; `problems` are those of its own text."""
 
     facts: ModuleFacts
     settings: OrchSettings
@@ -46,7 +51,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
 
 class Candidates(Struct, frozen=True, kw_only=True):
-    """What one scan gave, each in the order of paths. Under `strict` the slips are errors."""
+    """The candidates of one scan, in the order of their paths. With `strict` the warnings are errors."""
 
     enabled: tuple[Candidate, ...] = ()
     disabled: tuple[Candidate, ...] = ()
@@ -79,7 +84,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
 
 
 def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
-    assert facts.stage is not None, "only modules with a STAGE become drafts"
+    assert facts.stage is not None, "only modules with a STAGE become candidates"
     settings, found = read_settings(facts.orch, facts.path)
     problems = [problem for problem in found if problem.severity == "error"]
     stages = tuple(dict.fromkeys(word for word in facts.stage.words if isinstance(word, str)))
@@ -88,8 +93,8 @@ def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
         problems.append(
             Problem(
                 code="stage-tag",
-                message=facts.stage.problem or "STAGE names no stage",
-                hint=TAG_FORMS,
+                message=facts.stage.problem or "STAGE is empty",
+                hint=f"{TAG_FORMS}; None disables the tool",
                 location=candidate.stage_place,
             )
         )
@@ -97,7 +102,9 @@ def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
         Problem(
             code="stage-name",
             message=f'"{stage}" cannot be the name of a stage',
-            hint='"full" means all stages; + * ? [ and a leading - mean something to orch run',
+            hint='"full" is the group of all stages: choose another name'
+            if stage == ALL_STAGES
+            else 'a name cannot begin with -, +, "stage:" or "tool:", end with +, or contain * ? [',
             location=candidate.stage_place,
         )
         for stage in stages
@@ -108,7 +115,7 @@ def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
 
 
 def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
-    """Of `a.py` and `a/__init__.py`, or of two folders of `pythonpath`, Python imports only one."""
+    """Adds a problem to candidates of one module name: of `a.py` and `a/__init__.py` Python imports only one."""
     by_module: dict[str, list[str]] = {}
     for candidate in candidates:
         by_module.setdefault(candidate.module, []).append(candidate.facts.path)
@@ -118,8 +125,8 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
         if others:
             problem = Problem(
                 code="same-module",
-                message=f'"{candidate.module}" is the module of {others[0]}, too',
-                hint="rename one of the two: Python imports only one of a name",
+                message=f'{others[0]} is also the module "{candidate.module}"',
+                hint="rename one of them: Python imports only one module of a name",
                 location=Location(path=candidate.facts.path),
             )
             candidate = replace(candidate, problems=(*candidate.problems, problem))
@@ -131,15 +138,15 @@ def _no_run_problem(facts: ModuleFacts) -> Problem:
     line = facts.stage.line if facts.stage else 1
     return Problem(
         code="no-run",
-        message="STAGE without a run() is no tool",
-        hint=facts.miss or "add a top-level run(), or rename the constant",
+        message="has STAGE but no run()",
+        hint=facts.miss or "define run() at the top level, or rename the constant",
         location=Location(path=facts.path, line=line),
         severity="warning",
     )
 
 
 def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Problem]:
-    """With `stages` configured, a mistyped tag must not quietly found a new stage."""
+    """With `stages` configured, a misspelled `STAGE` must not make a new stage unnoticed."""
     if not project.stages:
         return []
     tag_warnings = []
@@ -151,8 +158,10 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
             tag_warnings.append(
                 Problem(
                     code=UNLISTED_STAGE,
-                    message=f'stage "{stage}" is not in the configured stages',
-                    hint=f'did you mean "{close}"?' if close else "add it to stages = [...]",
+                    message=f'stage "{stage}" is not a configured stage',
+                    hint=f'did you mean "{close}"?'
+                    if close
+                    else "add it to stages in the configuration",
                     location=candidate.stage_place,
                     severity="warning",
                 )
@@ -161,7 +170,7 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
 
 
 def _apply_strict(near_miss: Problem, project: Project) -> Problem:
-    """Under `strict` a slip of the user's is an error; that orch cannot do something yet is none."""
+    """With `strict` a warning is an error, but not one about what orch does not support yet."""
     if project.strict and near_miss.code != NOT_BUILT_YET_CODE:
         return replace(near_miss, severity="error")
     return near_miss

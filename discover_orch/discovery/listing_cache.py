@@ -1,7 +1,8 @@
-"""The warm answer to `orch list`: the remembered listing, where nothing that it depends on has changed.
+"""The warm answer to `orch list`: the stored listing, where nothing that it depends on has changed.
 
-In: a project's root and what stands for its configuration. Out: the listing as it was kept, or None where the
-tree, the configuration or orch itself is another one. Loads no scanner and no parser: that is its whole point.
+It must stay light: neither the scanner nor the parser is loaded. The index has the listing twice: as the document of
+`orch list --json`, and as a summary with what `orch list` shows. Reading the document, which has ten times as many
+values, would take most of the time of a warm listing of a large project.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from discover_orch.discovery.tree import read_tree
 from discover_orch.state.store import Index
 
 LISTING, SUMMARY = "listing", "summary"
-#: `stages`: [name, is configured, rows] each; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
-#: document. A row: name, first line of the docstring, path, options, and any files behind it.
+#: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
+#: document. A row: name, first line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
 
 
 def is_unchanged(root: str, index: Index | None, key: str) -> bool:
-    """One walk over the tree; equal texts mean that each file has the same inode, size and times."""
+    """Walks the tree once. `key` stands for the configuration; each file must have its inode, size and times."""
     if index is None or index.header.get("key") != key:
         return False
     places = [index.header.get(name) for name in ("folders", "excluded", "extras")]
@@ -36,7 +37,7 @@ def is_unchanged(root: str, index: Index | None, key: str) -> bool:
 
 
 def read_summary(index: Index) -> tuple[ListingSummary, bool] | None:
-    """The listing for people, and whether no text in it needs cleaning; None where it is damaged."""
+    """The summary, and whether no text in it has characters to escape; None where it is damaged."""
     text = index.part(SUMMARY)
     try:
         brief = json.loads(text) if text else None
@@ -49,7 +50,7 @@ def read_summary(index: Index) -> tuple[ListingSummary, bool] | None:
 
 
 def read_document(index: Index, root: str) -> str | None:
-    """The listing for programs, as JSON; where the project is now, it says so."""
+    """The document as JSON, with the current root; None where it is damaged."""
     text = index.part(LISTING)
     if text is None or not text.startswith("{"):
         return None
@@ -72,11 +73,11 @@ def build_summary(document: Mapping[str, Any]) -> ListingSummary:
 
 
 def options_text(params: Sequence[Mapping[str, Any]]) -> str:
-    """`--since DATE  --limit INT`; those that must be given come with a star."""
+    """`--since DATE  --limit INT*`; a star marks those that are required."""
     parts = []
     for param in params:
         flag = "--" + param["name"].replace("_", "-")
-        value = "" if param["type"] == "bool" else f" {_shout(param['type'])}"
+        value = "" if param["type"] == "bool" else f" {_placeholder(param['type'])}"
         parts.append(flag + value + ("*" if param["required"] else ""))
     return "  ".join(parts)
 
@@ -90,6 +91,6 @@ def _row(tool: Mapping[str, Any]) -> Row:
     return [tool["name"], tool["doc"], tool["path"], options, *tool.get("sources", ())]
 
 
-def _shout(kind: str) -> str:
-    """`DATE`, `LIST[STR]`; the words of a choice as they must be typed."""
+def _placeholder(kind: str) -> str:
+    """`DATE`, `LIST[STR]`; the words of a choice as they are typed."""
     return kind if "|" in kind else kind.upper()

@@ -1,7 +1,7 @@
-"""Words for tools: which tool a word names, and the shortest word that names one alone.
+"""Which tools a word names, and the shortest word that names one tool alone.
 
-A tool's identity is its dotted module path. Any suffix of it at a dot names it, and so does what `ORCH`
-calls it. Pure; built once for a registry, since 10,000 tools have some 40,000 words.
+A tool is identified by its dotted module name. Any suffix of it after a dot names the tool, and so does `name` in
+`ORCH`. Built once for a registry: 10,000 tools have some 40,000 words.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.errors import Problem, nearest
 
 
 class ToolNames(Struct, frozen=True, kw_only=True):
-    """`words` leads from each word to the identities that it could mean; `display` from each to its name."""
+    """`words`: the modules that each word could mean; `display`: the name that is shown for each module."""
 
     words: Mapping[str, tuple[str, ...]]
     display: Mapping[str, str]
 
     def find(self, word: str) -> tuple[str, ...]:
-        """The identities that `word` could mean: none, one, or several where it is ambiguous."""
+        """The modules that `word` could mean: none, one, or several where it is ambiguous."""
         if word in self.display:
             return (word,)
         return self.words.get(word, ())
 
 
 def build_names(own: Iterable[tuple[str, str | None]]) -> ToolNames:
-    """From (module path, name from `ORCH` or None) of each tool."""
+    """Built from (module, name in `ORCH` or None) of each tool."""
     tools = [(module, _words(module, name)) for module, name in own]
     words: dict[str, list[str]] = {}
     for module, spelled in tools:
@@ -40,11 +41,11 @@ def build_names(own: Iterable[tuple[str, str | None]]) -> ToolNames:
 
 
 def is_stage_word(name: str) -> bool:
-    """Whether `orch run NAME` could be typed and mean this stage."""
+    """Whether `orch run NAME` can mean this stage."""
     return (
         name[:1] not in ("-", "+", "")
         and not name.endswith("+")
-        and not any(mark in name for mark in "*?[")
+        and not GLOB_CHARACTERS & set(name)
         and not name.startswith(("stage:", "tool:"))
         and name.isprintable()
     )
@@ -53,9 +54,9 @@ def is_stage_word(name: str) -> bool:
 def after_targets(
     word: str, module: str, names: ToolNames, members: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...] | Problem:
-    """The tools that `word` in an `AFTER` of `module` means.
+    """The tools that `word` in the `AFTER` of `module` means.
 
-    A tool wins over a stage of its name; the tool's own stage, or own name, means the others of the stage.
+    A tool goes before a stage of the same name. The tool's own stage means the other tools of that stage.
     """
     kind, _, rest = word.partition(":")
     if kind == "stage" and rest:
@@ -71,8 +72,8 @@ def after_targets(
     if len(found) > 1:
         return Problem(
             code="after-ambiguous",
-            message=f'AFTER names "{word}", which could be several tools',
-            hint="write one of " + ", ".join(names.display[other] for other in found),
+            message=f'AFTER names "{word}", which is ambiguous',
+            hint="write one of: " + ", ".join(names.display[other] for other in found),
         )
     if plain is word and word in members:
         return tuple(other for other in members[word] if other != module)
@@ -84,12 +85,12 @@ def _nothing(word: str, candidates: Sequence[str]) -> Problem:
     return Problem(
         code="after-unknown",
         message=f'AFTER names "{word}", which is neither a tool nor a stage',
-        hint=f'did you mean "{close}"?' if close else "orch list shows the names of all",
+        hint=f'did you mean "{close}"?' if close else "run `orch list` to see all names",
     )
 
 
 def _words(module: str, name: str | None) -> list[str]:
-    """From the shortest to the whole path, the given name first."""
+    """The words of a tool: its name in `ORCH` first, then the suffixes of its module, the shortest first."""
     parts = module.split(".")
     suffixes = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
     return suffixes if name is None or name in suffixes else [name, *suffixes]

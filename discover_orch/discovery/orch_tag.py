@@ -1,37 +1,26 @@
-"""The `ORCH = {...}` tag of a module, checked key by key.
+"""Checks the `ORCH = {...}` tag of a module, key by key.
 
-In: the literal dict as `source` read it. Out: a `OrchSettings` value and the problems, each with the line of
-its key and, for an unknown one, the nearest that exists. Pure.
+The dict as `source` read it → `OrchSettings`, and problems with the line of their key.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 
 from msgspec import Struct
 
-from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.errors import Location, Problem, Severity, nearest
 from discover_orch.source.facts import OrchTag
 
-KEYS = (
-    "name",
-    "inputs",
-    "outputs",
-    "retries",
-    "retry_delay",
-    "timeout",
-    "tokens",
-    "cancel",
-    "always",
-)
-#: Read and checked, so that a module written for them is accepted, but nothing acts on them yet.
-NOT_BUILT_YET = ("retries", "retry_delay", "timeout", "tokens")
+#: The code of the warning about a key that is checked, so that a module may have it, but has no effect yet.
 NOT_BUILT_YET_CODE = "not-built-yet"
 
 
 class OrchSettings(Struct, frozen=True, kw_only=True):
-    """What `ORCH` says, its defaults filled in; `name` is None where the module path gives it."""
+    """What `ORCH` says, with defaults; `name` is None where the module gives the name."""
 
     name: str | None = None
     inputs: tuple[str, ...] = ()
@@ -40,52 +29,45 @@ class OrchSettings(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
 
 
+class Rule(Struct, frozen=True, kw_only=True):
+    """A key of `ORCH`; `check` gives what is wrong with a value, as the end of a sentence, or ""."""
+
+    check: Callable[[object], str]
+    example: str
+    has_effect: bool = True
+
+
 def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[Problem, ...]]:
-    """The settings of one module; a value that is wrong is left at its default and told."""
+    """The settings of one module and its problems; a key with a wrong value keeps its default."""
     if tag is None:
         return OrchSettings(), ()
-    if tag.problem:
-        place = Location(path=path, line=tag.line)
-        hint = 'for example ORCH = {"outputs": "output/report.html"}'
-        return OrchSettings(), (
-            Problem(code="orch-tag", message=tag.problem, hint=hint, location=place),
-        )
     problems: list[Problem] = []
+
+    def add(code: str, message: str, hint: str, line: int, severity: Severity = "error") -> None:
+        place = Location(path=path, line=line)
+        problems.append(
+            Problem(code=code, message=message, hint=hint, location=place, severity=severity)
+        )
+
+    if tag.problem:
+        hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'
+        add("orch-tag", tag.problem, hint, tag.line)
+        return OrchSettings(), tuple(problems)
     good: dict[str, object] = {}
-    for key, given in tag.values.items():
-        place = Location(path=path, line=tag.lines.get(key, tag.line))
-        if key not in KEYS:
-            close = nearest(key, KEYS)
-            problems.append(
-                Problem(
-                    code="orch-key",
-                    message=f'ORCH has no key "{key}"',
-                    hint=f'did you mean "{close}"?' if close else f"it has {', '.join(KEYS)}",
-                    location=place,
-                )
-            )
-            continue
-        wrong = _fault(key, given)
-        if wrong:
-            problems.append(
-                Problem(
-                    code="orch-value",
-                    message=f'"{key}" in ORCH {wrong}',
-                    hint=_EXAMPLES[key],
-                    location=place,
-                )
-            )
-            continue
-        good[key] = given
-        if key in NOT_BUILT_YET:
-            problems.append(
-                Problem(
-                    code=NOT_BUILT_YET_CODE,
-                    message=f'"{key}" in ORCH is read, but this version does not act on it',
-                    location=place,
-                    severity="warning",
-                )
-            )
+    for key, value in tag.values.items():
+        line = tag.lines.get(key, tag.line)
+        rule = RULES.get(key)
+        if rule is None:
+            close = nearest(key, RULES)
+            hint = f'did you mean "{close}"?' if close else f"the keys are {', '.join(RULES)}"
+            add("orch-key", f'unknown key "{key}" in ORCH', hint, line)
+        elif wrong := rule.check(value):
+            add("orch-value", f'"{key}" in ORCH {wrong}', f"for example {rule.example}", line)
+        else:
+            good[key] = value
+            if not rule.has_effect:
+                message = f'"{key}" in ORCH has no effect in this version'
+                add(NOT_BUILT_YET_CODE, message, "", line, "warning")
     name = good.get("name")
     return OrchSettings(
         name=name if isinstance(name, str) else None,
@@ -96,52 +78,70 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
     ), tuple(problems)
 
 
-_EXAMPLES = {
-    "name": 'for example "name": "fetch-raw"',
-    "inputs": 'for example "inputs": ["data/*.csv"], relative to the root',
-    "outputs": 'for example "outputs": "output/report.html", relative to the root',
-    "retries": 'for example "retries": 3',
-    "retry_delay": 'for example "retry_delay": 0.5, in seconds',
-    "timeout": 'for example "timeout": 60, in seconds',
-    "tokens": 'for example "tokens": {"gpu": 1}',
-    "cancel": '"cancel" is True or False',
-    "always": '"always" is True or False',
-}
-_NAME = re.compile(r"[^\W\d][\w.-]*")
+# The rules.
 
 
-def _fault(key: str, value: object) -> str:
-    """What is wrong with a value, as the end of a sentence; empty where nothing is."""
-    if key == "name":
-        if not isinstance(value, str):
-            return f"is {_kind(value)}, not a string"
-        if not _NAME.fullmatch(value):
-            return f"is {value!r}; a name has letters, digits, `_`, `-` and `.`"
-        return ""
-    if key in ("inputs", "outputs"):
-        items = value if isinstance(value, list) else [value]
-        if not all(isinstance(item, str) for item in items):
-            return f"is {_kind(value)}, not a path or a list of paths"
-        if not all(items):
-            return "holds an empty path"
-        return ""
-    if key in ("cancel", "always"):
-        return "" if isinstance(value, bool) else f"is {_kind(value)}, not True or False"
-    if key == "tokens":
-        if not isinstance(value, dict):
-            return f"is {_kind(value)}, not a dict of numbers"
-        for token, count in value.items():
-            if not token or not _is_whole(count) or count < 1:
-                return f'asks for {count!r} of "{token}"; it must be a whole number from 1'
-        return ""
-    if key == "retries":
-        if not _is_whole(value):
-            return f"is {_kind(value)}, not a whole number"
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return f"is {_kind(value)}, not a number of seconds"
-    if isinstance(value, int | float) and (value < 0 or (key == "timeout" and value == 0)):
-        return f"is {value}; it must be {'more than 0' if key == 'timeout' else '0 or more'}"
+def _check_name(value: object) -> str:
+    if not isinstance(value, str):
+        return f"must be a string, not {_kind(value)}"
+    if not re.fullmatch(r"[^\W\d][\w.-]*", value):
+        return f"must consist of letters, digits, `_`, `-` and `.`, and is {value!r}"
     return ""
+
+
+def _check_paths(value: object) -> str:
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str) for item in items):
+        return f"must be a path or a list of paths, not {_kind(value)}"
+    return "" if all(items) else "contains an empty path"
+
+
+def _check_flag(value: object) -> str:
+    return "" if isinstance(value, bool) else f"must be True or False, not {_kind(value)}"
+
+
+def _check_tokens(value: object) -> str:
+    if not isinstance(value, dict):
+        return f"must be a dict of whole numbers, not {_kind(value)}"
+    for token, count in value.items():
+        if not token or not _is_whole(count) or count < 1:
+            return f'must have a whole number from 1 for "{token}", not {count!r}'
+    return ""
+
+
+def _check_retries(value: object) -> str:
+    if not _is_whole(value):
+        return f"must be a whole number, not {_kind(value)}"
+    return _check_seconds(value)
+
+
+def _check_seconds(value: object, *, allows_zero: bool = True) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return f"must be a number of seconds, not {_kind(value)}"
+    if value < 0 or (value == 0 and not allows_zero):
+        return f"must be {'0 or more' if allows_zero else 'more than 0'}, not {value}"
+    return ""
+
+
+RULES = {
+    "name": Rule(check=_check_name, example='"name": "fetch-raw"'),
+    "inputs": Rule(check=_check_paths, example='"inputs": ["data/*.csv"], relative to the root'),
+    "outputs": Rule(
+        check=_check_paths, example='"outputs": "output/report.html", relative to the root'
+    ),
+    "retries": Rule(check=_check_retries, example='"retries": 3', has_effect=False),
+    "retry_delay": Rule(
+        check=_check_seconds, example='"retry_delay": 0.5, in seconds', has_effect=False
+    ),
+    "timeout": Rule(
+        check=partial(_check_seconds, allows_zero=False),
+        example='"timeout": 60, in seconds',
+        has_effect=False,
+    ),
+    "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}', has_effect=False),
+    "cancel": Rule(check=_check_flag, example='"cancel": False'),
+    "always": Rule(check=_check_flag, example='"always": True'),
+}
 
 
 def _is_whole(value: object) -> bool:

@@ -1,7 +1,7 @@
-"""Which tool comes before which: the edges of `AFTER`, what is wrong with them, and the order that follows.
+"""The order of stages and tools.
 
-In: drafts, with their names and stages, and what tools read and write. Out: edges, a problem for each tool
-whose `AFTER` cannot be kept, and the stages with their tools in the order of the plan. Pure.
+Candidates, their `AFTER`, and what tools read and write → edges, problems of tools whose `AFTER` cannot be followed,
+and the stages with their tools in the order of the plan.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.discovery.candidates import Candidate
+from discover_orch.discovery.candidates import TAG_FORMS, Candidate
 from discover_orch.discovery.names import ToolNames, after_targets, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, without_updates
@@ -24,7 +24,7 @@ ToolProblem = tuple[str, Problem]
 
 
 class Stage(Struct, frozen=True, kw_only=True):
-    """A named group of tools, these by identity in the order of the plan."""
+    """A named group of tools: their modules, in the order of the plan."""
 
     name: str
     tools: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Stage(Struct, frozen=True, kw_only=True):
 
 
 class AfterEdges(Struct, frozen=True, kw_only=True):
-    """What the `AFTER` tags say: `edges` from each tool that has one, faults, and warnings."""
+    """What the `AFTER` tags say: `edges` from each tool that has one, problems, and warnings."""
 
     edges: Edges = field(default_factory=dict)
     problems: tuple[ToolProblem, ...] = ()
@@ -44,9 +44,8 @@ def build_stages(
     after: Mapping[str, tuple[str, ...]],
     configured: tuple[str, ...],
 ) -> tuple[str, ...]:
-    """The configured ones first; the others as the `AFTER` of their tools asks, then by name.
-
-    A stage that is configured and has no tool stays in the order: it may get one.
+    """The names of the stages in order: configured ones first, then the others by the `AFTER` of their tools, then by
+    name. A configured stage without tools is kept.
     """
     unlisted = {stage for stages in stages_of.values() for stage in stages}.difference(configured)
     before: dict[str, set[str]] = {}
@@ -63,8 +62,8 @@ def build_stages(
         try:
             return (*configured, *graph.order(left, before))
         except graph.CycleError as error:
-            # Two stages that ask for each other: no order suits both, so the name decides and the
-            # `AFTER` that then points to a later stage is told as such.
+            # Two stages that wait for each other: the name decides, and an `AFTER` that then names a tool of a later
+            # stage is a problem of its own.
             for stage in error.cycle:
                 before[stage] = before.get(stage, set()).difference(error.cycle)
 
@@ -76,7 +75,7 @@ def read_after(
     configured: Sequence[str],
     broken: Sequence[BrokenModule],
 ) -> AfterEdges:
-    """A word that names a file which cannot be read is let be: that file is told already."""
+    """The edges of all `AFTER` tags. A word that names a broken file is no problem here: that file has its own."""
     members = _members(candidates, configured)
     broken_names = build_names((one.module, None) for one in broken)
     broken_stages = {stage for one in broken for stage in one.stages}
@@ -89,8 +88,7 @@ def read_after(
             continue
         found: list[str] = []
         if tag.problem:
-            hint = 'write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level'
-            problem = Problem(code="after-tag", message=tag.problem, hint=hint, location=place)
+            problem = Problem(code="after-tag", message=tag.problem, hint=TAG_FORMS, location=place)
             problems.append((candidate.module, problem))
         for word in tag.words:
             if not isinstance(word, str):
@@ -103,6 +101,7 @@ def read_after(
                     Problem(
                         code="after-disabled",
                         message=f'AFTER names "{word}", which is disabled (STAGE = None)',
+                        hint="remove it from AFTER, or give that tool a stage",
                         location=place,
                         severity="warning",
                     )
@@ -123,7 +122,7 @@ def find_later_stages(
     candidates: Mapping[str, Candidate],
     names: ToolNames,
 ) -> list[ToolProblem]:
-    """Tools that would come after one of a later stage; each is told once."""
+    """Tools whose `AFTER` names a tool of a later stage; one problem for each."""
     found = []
     for module, others in after.items():
         for other in others:
@@ -133,7 +132,7 @@ def find_later_stages(
                 code="after-later-stage",
                 message=f'AFTER names "{names.display[other]}" of the later stage '
                 f'"{stages[rank[other]]}"',
-                hint=f'a tool of "{stages[rank[module]]}" runs before that stage begins',
+                hint=f'stage "{stages[rank[module]]}" runs before it: remove the tool from AFTER, or move one of them',
                 location=candidates[module].after_place,
             )
             found.append((module, problem))
@@ -144,7 +143,7 @@ def find_later_stages(
 def find_cycles(
     after: Edges, modules: Iterable[str], candidates: Mapping[str, Candidate], names: ToolNames
 ) -> list[ToolProblem]:
-    """One problem for each cycle among `modules`, given to every tool on it."""
+    """One problem for each cycle among `modules`, reported for every tool in it."""
     left = [module for module in modules if after.get(module)]
     found: list[ToolProblem] = []
     while True:
@@ -157,8 +156,8 @@ def find_cycles(
             ]
             problem = Problem(
                 code="cycle",
-                message="AFTER goes round in a circle: " + " -> ".join(places),
-                hint="each of these waits for the one before it; take one AFTER away",
+                message="AFTER forms a cycle: " + " -> ".join(places),
+                hint="each of these waits for the one before it; remove one of them from AFTER",
                 location=candidates[min(error.cycle)].after_place,
             )
             on_cycle = set(error.cycle)
@@ -171,12 +170,11 @@ def find_cycles(
 def build_flow_edges(
     flows: Mapping[str, Dataflow], before: Edges, rank: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
-    """The edges of data that can be kept: none against the stages, none that closes a circle.
+    """The edges of the data flow, without those that contradict the order of stages or close a cycle.
 
-    Data orders every tool, also one with an `AFTER`: that names what must come before, and an empty one
-    that nothing must, which every order satisfies. It yields only where both cannot be had: of a circle of
-    data, or of data and `AFTER`, the edges of data go. First only those of updates in place, since two tools
-    that update one thing read each other whatever else there is between them; then all that is left.
+    Data orders all tools, also one with an `AFTER`. Where edges of data form a cycle, alone or with `AFTER`, edges of
+    data are dropped: first those between tools that update the same thing in place, since each of them reads what the
+    other writes, and if a cycle is left, all edges of data in it.
     """
     kept = {
         module: tuple([other for other in others if rank[other] <= rank[module]])
@@ -194,7 +192,7 @@ def build_flow_edges(
 
 
 def _knots(kept: Edges, before: Edges, rank: Mapping[str, int]) -> list[frozenset[str]]:
-    """Tools that wait for each other; as nothing waits for a later stage, each lies within one rank."""
+    """Groups of tools that wait for each other. Nothing waits for a later stage, so each group is in one stage."""
     beside: dict[str, tuple[str, ...]] = {}
     for module, others in kept.items():
         if found := tuple([other for other in others if rank[other] == rank[module]]):
@@ -219,7 +217,7 @@ def order_stages(
     before: Edges,
     flow: Edges,
 ) -> tuple[Stage, ...]:
-    """Each stage with its tools: of those whose predecessors are done, the smallest path goes next."""
+    """Each stage with its tools: of those that are ready, the smallest module name goes next."""
     members: dict[str, list[str]] = {name: [] for name in names}
     both: dict[str, tuple[str, ...]] = {}
     for module, own in stages_of.items():

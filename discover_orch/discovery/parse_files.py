@@ -1,8 +1,7 @@
-"""Reads files of the tree, and makes of each what the index keeps.
+"""Reads Python files of the tree into facts.
 
-In: paths, and the names of their modules. Out: rows of facts, in one process or, for many files, in several
-forked ones: nothing of the user's runs in any. `scanner` imports this where there is something to read, which a
-warm start has not: the parser's modules are a sixth of its start-up.
+Many files are read in several forked processes. None of them runs code of the user. `scanner` imports this module
+only where there is something to read: the parser takes a sixth of the start-up of a warm command.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts
+from discover_orch.discovery.facts_index import FileFacts
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, PassedOver
+from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, PassedOver
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
 from discover_orch.source.read_module import read_conf, read_module, read_near_miss
 from discover_orch.source.resolve import read_exports
 
 WORD = b"STAGE"
 SIZE_LIMIT = 2_000_000
-#: Below this many files to read, a second process costs more than it saves (measured: about 15 ms).
+#: With fewer files to read, a second process costs more than it saves (measured: about 15 ms).
 SHARE_FROM = 150
 MOST_PROCESSES = 8
 
@@ -53,8 +53,11 @@ def read_files(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileF
 
 
 def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int] | None:
-    """A child that reads its share and answers with one list: its id and the pipe; None where the
-    system gives none. It shares no lock, as there is one thread, and flushes nothing of its parent's."""
+    """Forks a child that reads its share and answers with one list. Gives its id and the pipe.
+
+    None where the system gives no process. A fork is safe here: there is one thread, so no lock is held, and the
+    child ends without flushing what its parent has buffered.
+    """
     try:
         receive, send = os.pipe()
     except OSError:
@@ -78,62 +81,76 @@ def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int] | N
 
 
 def _read_file(root: str, path: str, module: str) -> FileFacts:
-    """The facts of one file as a row; None where it cannot be a tool."""
-    data = _read_bytes(os.path.join(root, path))
+    """The facts of one file; None where it cannot be a tool."""
+    data = read_source(root, path, limit=SIZE_LIMIT)
     if data is None:
         return None
     if isinstance(data, Problem):
-        return _broken(path, module, data)
+        return BrokenModule(path=path, module=module, problem=data)
     if WORD not in data:
         return None
     is_package = path.endswith("__init__.py")
     return read_module(data, module=module, path=path, is_package=is_package)
 
 
-def _read_bytes(path: str) -> bytes | Problem | None:
-    """The bytes of a regular file, None where it is none or has gone, a Problem where it cannot be read."""
+def read_source(root: str, path: str, *, limit: int | None = None) -> bytes | Problem | None:
+    """The bytes of a regular file; None where there is none, a Problem where it cannot be read.
+
+    Of a file with more bytes than `limit` only the word STAGE matters: without it the file counts as none.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+        # Not blocking: a pipe of that name would wait for a writer.
+        descriptor = os.open(os.path.join(root, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
-        return Problem(
-            code="unreadable",
-            message=f"cannot be read: {error.strerror}",
-            hint="give yourself the right to read it, or name it in exclude",
-        )
+        return _unreadable(path, error)
     try:
         st = os.fstat(descriptor)
         if not stat.S_ISREG(st.st_mode):
             return None
-        if st.st_size > SIZE_LIMIT:
-            return _too_large(descriptor, st.st_size)
+        if limit is not None and st.st_size > limit:
+            return _too_large(path, st.st_size) if _holds_word(descriptor) else None
         parts = []
         while part := os.read(descriptor, max(st.st_size + 1, 65536)):
             parts.append(part)
         return b"".join(parts)
     except OSError as error:
-        return Problem(code="unreadable", message=f"cannot be read: {error.strerror}")
+        return _unreadable(path, error)
     finally:
         os.close(descriptor)
 
 
-def _too_large(descriptor: int, size: int) -> Problem | None:
+def _holds_word(descriptor: int) -> bool:
     tail = b""
     while part := os.read(descriptor, 1 << 20):
         if WORD in tail + part:
-            return Problem(
-                code="too-large",
-                message=f"holds STAGE and is too large to be read ({size / 1e6:.1f} MB, limit 2 MB)",
-                hint="move its data into a data file, or name it in exclude",
-            )
+            return True
         tail = part[-len(WORD) :]
-    return None
+    return False
 
 
-def read_exports_of(root: str, path: str, module: str) -> ReferencedFacts:
-    """What others can refer to in a module; nothing in one that cannot be parsed."""
-    data = _read_bytes(os.path.join(root, path))
+def _too_large(path: str, size: int) -> Problem:
+    return Problem(
+        code="too-large",
+        message=f"contains STAGE, but is too large to be read ({size / 1e6:.1f} MB, limit 2 MB)",
+        hint="move its data into a data file, or add the file to exclude",
+        location=Location(path=path),
+    )
+
+
+def _unreadable(path: str, error: OSError) -> Problem:
+    return Problem(
+        code="unreadable",
+        message=f"cannot be read: {error.strerror}",
+        hint="change its permissions, or add it to exclude",
+        location=Location(path=path),
+    )
+
+
+def read_exports_of(root: str, path: str, module: str) -> Exports | None:
+    """What other modules can refer to in a file; nothing in one that cannot be parsed."""
+    data = read_source(root, path, limit=SIZE_LIMIT)
     if not isinstance(data, bytes):
         return None
     with ignore_warnings():
@@ -143,26 +160,20 @@ def read_exports_of(root: str, path: str, module: str) -> ReferencedFacts:
             return Exports(module=module)
 
 
-def read_orchconf(root: str, path: str) -> ReferencedFacts:
+def read_orchconf(root: str, path: str) -> ConfFacts | BrokenModule | None:
     """What `orchconf.py` offers."""
-    data = _read_bytes(os.path.join(root, path))
+    data = read_source(root, path, limit=SIZE_LIMIT)
     if isinstance(data, Problem):
-        return _broken(path, "orchconf", data)
+        return BrokenModule(path=path, module=CONF_MODULE, problem=data)
     return None if data is None else read_conf(data, path=path)
 
 
 def find_near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[PassedOver]:
-    """Files without the word STAGE (path and module) that look like tools all the same."""
+    """Of files (path, module) without the word STAGE, those that look like tools all the same."""
     for path, module in files:
-        data = _read_bytes(os.path.join(root, path))
+        data = read_source(root, path, limit=SIZE_LIMIT)
         if not isinstance(data, bytes) or b"run" not in data or WORD in data:
             continue
         found = read_near_miss(data, module=module, path=path)
-        if isinstance(found, ModuleFacts) and found.miss:
+        if found is not None:
             yield PassedOver(path=path, reason=found.miss, line=found.miss_line)
-
-
-def _broken(path: str, module: str, what: Problem) -> BrokenModule:
-    place = Location(path=path)
-    problem = Problem(code=what.code, message=what.message, hint=what.hint, location=place)
-    return BrokenModule(path=path, module=module, problem=problem)

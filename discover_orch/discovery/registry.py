@@ -1,7 +1,6 @@
-"""Facts in, tools out: names, stages, declared edges, and every problem on the way.
+"""Builds the `Registry`: the tools that exist, their names, stages and edges, and all problems.
 
-In: a `Scan` and a `Project`. Out: a `Registry`. A module with a problem is set apart as `BrokenTool` and the
-healthy rest stays usable. Pure; raises for nothing that it can list as a `Problem`.
+A module with a problem becomes a `BrokenTool`, and the other tools stay usable.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from discover_orch.discovery.ordering import (
     read_after,
 )
 from discover_orch.model import graph
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.dataflow import Dataflow, merge
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
-CONF_MODULE = "orchconf"
 NO_DATAFLOW = Dataflow()
 NO_OBSERVATIONS: Mapping[str, Dataflow] = {}
 
 
 class BrokenTool(Struct, frozen=True, kw_only=True):
-    """A module that would be a tool but for its problems; no `stages` means that it could be of any."""
+    """A module that would be a tool without its problems; with no `stages` it may belong to any stage."""
 
     path: str
     module: str
@@ -53,12 +52,11 @@ class BrokenTool(Struct, frozen=True, kw_only=True):
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """The tools that exist, by identity, and what is known of their order.
+    """The tools that exist, by module, and their order.
 
-    `order` is the order of everything: stage by stage, each tool once, with its first stage. `rank` is the
-    place of that stage. `before` are the edges of `AFTER`; `flows` is what each tool declares and was seen to
-    read and write, `flow` the edges that follow from it. `disabled` tools are in no stage. `names` know
-    the unhealthy ones too.
+    `order` has every tool once, stage by stage, each in its first stage; `rank` is the index of that stage. `before`
+    are the edges of `AFTER`; `flows` is what each tool declares and was observed to read and write, `flow` the edges
+    that follow from it. `disabled` tools are in no stage. `names` has the broken tools too.
     """
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -88,12 +86,15 @@ class Registry(Struct, frozen=True, kw_only=True):
         return self.names.display.get(module, module)
 
     def upstream(self, starts: Iterable[str]) -> frozenset[str]:
-        """The starts and all that must come before them: by `AFTER`, by data, and where no read of data is
-        known of a tool, all tools of earlier stages (likewise where no write is known of one of these)."""
+        """The starts and all tools that must run before them.
+
+        By `AFTER` and by data. A tool that is not known to read anything may depend on every tool of an earlier
+        stage, and so may every tool on one that is not known to write anything.
+        """
         return self._reach(starts, (self.before, self.flow), is_backwards=True)
 
     def downstream(self, starts: Iterable[str]) -> frozenset[str]:
-        """The starts and all that depends on them: the same edges seen from the other end."""
+        """The starts and all tools that depend on them, by the same rules."""
         edges = (graph.reverse(self.before), graph.reverse(self.flow))
         return self._reach(starts, edges, is_backwards=False)
 
@@ -104,7 +105,9 @@ class Registry(Struct, frozen=True, kw_only=True):
         *,
         is_backwards: bool,
     ) -> frozenset[str]:
-        """Along the edges, and across stages: each tool is swept in once, however many could ask for it."""
+        """Follows edges, and the rule for tools whose data flow is not known, which is not written as edges:
+        10,000 tools would have millions. `everyone` and `unsure` are in the order of stages, so each tool is taken
+        from them once."""
         line, turn = (self.order[::-1], 1) if is_backwards else (self.order, -1)
         flows = [(module, self.flows.get(module, NO_DATAFLOW)) for module in line]
         if is_backwards:
@@ -133,9 +136,9 @@ class Registry(Struct, frozen=True, kw_only=True):
 def build_registry(
     scan: Scan, project: Project, observed: Mapping[str, Dataflow] = NO_OBSERVATIONS
 ) -> Registry:
-    """The recipe: drafts of tools, their names, their stages, their edges, and what is left healthy.
+    """Checks the candidates, gives them names, stages and edges, and sorts out the broken ones.
 
-    `observed` is what tools, by module, were seen to do; modules that are no tool are no matter.
+    `observed` is the data flow of tools by module, as observed when they ran; other modules in it are ignored.
     """
     candidates = build_candidates(scan, project)
     enabled = {candidate.module: candidate for candidate in candidates.enabled}
@@ -201,7 +204,7 @@ def build_registry(
 
 
 def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
-    """The same tools in the order that follows from what they were seen to do."""
+    """The same tools in the order that follows from the observed data flow."""
     flows = {
         module: _dataflow_of(tool, observed.get(module)) for module, tool in registry.tools.items()
     }
@@ -228,7 +231,7 @@ def _add_strict_problems(
     enabled: Mapping[str, Candidate],
     problems: Mapping[str, list[Problem]],
 ) -> list[BrokenTool]:
-    """Under `strict` a slip is a discovery error like any other: of its tool, else of its file."""
+    """With `strict` a warning is an error: of its tool, or where its file is no tool, of that file."""
     by_path = {candidate.facts.path: module for module, candidate in enabled.items()}
     stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
     strays = []
@@ -256,7 +259,7 @@ def _find_broken_tools(
     problems: Mapping[str, list[Problem]],
     strays: Iterable[BrokenTool],
 ) -> tuple[BrokenTool, ...]:
-    """By path: files that cannot be read, drafts with a problem, and an `orchconf.py` with one."""
+    """By path: files that cannot be read, candidates with problems, and `orchconf.py` where it has any."""
     found = [*strays]
     found += [
         BrokenTool(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
@@ -265,7 +268,7 @@ def _find_broken_tools(
     for candidate in candidates:
         own = tuple(dict.fromkeys((*candidate.problems, *problems[candidate.module])))
         if own:
-            # A stage that nobody configured may be a slip for any that somebody did.
+            # A stage that is not configured may be a typo of any configured one.
             is_known = not any(problem.code == UNLISTED_STAGE for problem in own)
             found.append(
                 BrokenTool(
@@ -287,9 +290,9 @@ def _build_tool(
     after: Mapping[str, tuple[str, ...]],
     conf: ConfFacts | None,
 ) -> tuple[Tool, tuple[Problem, ...]]:
-    """The tool of a draft, and what its signature asks for in vain."""
+    """The tool of a candidate, and the problems of its signature."""
     facts, run = candidate.facts, candidate.facts.run
-    assert run is not None, "only modules with a run() become drafts"
+    assert run is not None, "only modules with a run() become candidates"
     resources, params, problems = split_arguments(run, conf, facts.path)
     given = {*resources, *[param.name for param in params]}
     tool = Tool(
@@ -322,7 +325,7 @@ def _dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
 
 
 def uses_get_connection(registry: Registry, project: Project) -> bool:
-    """`get_connection()` gives `conn`, unless a database was named on the command line."""
+    """Whether `get_connection()` makes `conn`: where it is defined and there is no `--database`."""
     conf = registry.conf
     return (
         conf is not None

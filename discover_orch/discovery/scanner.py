@@ -26,6 +26,7 @@ from discover_orch.discovery.facts_index import (
     read_known_facts,
 )
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import ParamType
 from discover_orch.source.facts import (
@@ -40,7 +41,6 @@ from discover_orch.source.facts import (
 )
 from discover_orch.state.store import Index
 
-CONF = "orchconf.py"
 #: The key for what `orchconf.py` offers; its path is the key for its constants, as of any module.
 _CONF_KEY = "resources"
 
@@ -105,16 +105,16 @@ def scanned_folders(project: Project) -> list[str]:
 
 
 class PythonPath:
-    """Paths of files and names of modules, by the entries of `pythonpath`."""
+    """The configured `pythonpath`: which module a file is, and which files a module could be."""
 
     def __init__(self, project: Project) -> None:
         entries = [os.path.normpath(entry) for entry in project.pythonpath]
-        #: In the order of import, and the deepest first.
+        #: In the order in which Python searches them.
         self._starts = list(dict.fromkeys("" if one == "." else one + "/" for one in entries))
         self._entries = sorted(self._starts, key=len, reverse=True)
 
     def name(self, path: str) -> str:
-        """The dotted name, from the deepest entry that holds the path; "" where none does."""
+        """The module of a path, by the deepest entry that contains it; "" where none does."""
         for entry in self._entries:
             if path.startswith(entry):
                 parts = path[len(entry) : -3].split("/")
@@ -124,7 +124,7 @@ class PythonPath:
         return ""
 
     def candidates(self, module: str) -> list[str]:
-        """The paths that could hold the module, in the order of import."""
+        """The paths where Python would look for the module, in order."""
         inside = module.replace(".", "/")
         return [
             entry + inside + ending for entry in self._starts for ending in ("/__init__.py", ".py")
@@ -187,7 +187,7 @@ class _References:
         return self._exports[module]
 
     def conf(self) -> ConfFacts | BrokenModule | None:
-        found = self._read(CONF, None)
+        found = self._read(CONF_FILE, None)
         return found if isinstance(found, ConfFacts | BrokenModule) else None
 
     def _read_exports(self, module: str) -> Exports | None:
@@ -265,14 +265,16 @@ def _passed_over(
 
 def _misnamed(found: ModuleFacts) -> Problem:
     folder, _, name = found.path.rpartition("/")
-    what = "its name" if not name[:-3].isidentifier() else f"the folder name in {folder}/"
-    hint = "use letters, digits and _ only, and no digit first"
     if not found.module:
-        what = "an __init__.py in a folder of pythonpath itself"
-        hint = "move it into a module of its own"
+        message = "contains STAGE, but __init__.py in a folder of pythonpath is not a module"
+        hint = "move the tool into a module of its own"
+    else:
+        what = "its file name" if not name[:-3].isidentifier() else f"a folder name in {folder}/"
+        message = f"contains STAGE, but {what} is not a valid module name"
+        hint = "use only letters, digits and _, and no digit first"
     return Problem(
         code="misnamed",
-        message=f"has a STAGE, but {what} cannot be imported",
+        message=message,
         hint=hint,
         location=Location(path=found.path, line=found.stage.line if found.stage else None),
         severity="warning",
@@ -284,7 +286,7 @@ def _folder_problems(tree: Tree) -> Iterable[Problem]:
         yield Problem(
             code="unreadable-folder",
             message=f"cannot be listed: {reason}",
-            hint="give yourself the right to read it, or name it in exclude",
+            hint="change its permissions, or add it to exclude",
             location=Location(path=path or "."),
             severity="warning",
         )
@@ -317,7 +319,7 @@ def _encode(
         ],
         [
             ReferenceRecord(
-                key=key, signature=signatures[CONF if key == _CONF_KEY else key], facts=facts
+                key=key, signature=signatures[CONF_FILE if key == _CONF_KEY else key], facts=facts
             )
             for key, facts in references.facts.items()
         ],

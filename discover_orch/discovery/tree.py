@@ -1,8 +1,7 @@
-"""The project's tree: which Python files stand under the scanned folders, and a signature of each.
+"""Walks the project's tree: the Python files under the scanned folders, and a signature of each.
 
-In: the root, the folders to scan, what is excluded. Out: a `Tree`, whose `lines` are equal for two looks
-exactly when nothing that discovery depends on has changed. Reads folders and stats, never a file. On a warm
-`orch list` this module does nearly all the work, so it is plain loops over `os.scandir`.
+It reads folders and stats, never a file. Two trees have equal texts exactly where nothing that discovery depends on
+has changed. A warm `orch list` spends most of its time here, so these are plain loops over `os.scandir`.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
-SKIPPED_FILES = frozenset({"conftest.py", "orchconf.py", "__main__.py"})
+from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
+
 ABSENT = "-"
-#: A file changed this short before it was looked at may change again within one tick of the file
-#: system's clock and look the same: it counts as unknown. Linux ticks are 1 to 10 ms.
+#: A file that changed this short before the walk may change again within one tick of the file system's clock and have
+#: the same signature, so it counts as unknown. Linux ticks are 1 to 10 ms.
 RACY_NS = 20_000_000
-#: Where times have whole seconds only, the same holds for two seconds.
+#: The same for a file system whose times have whole seconds.
 RACY_COARSE_NS = 2_000_000_000
 
 
 class Tree:
-    """One look. `signatures` by path relative to the root; `folders` that were entered.
+    """The result of one walk. `signatures` by path relative to the root; `folders` are those that were entered.
 
-    `excluded` are the paths that a pattern of the configuration ruled out (folders end in `/`),
-    `unreadable` the folders that could not be listed, with the system's reason.
+    `excluded` are the paths that match a pattern of the configuration (folders end in `/`), `unreadable` the folders
+    that could not be listed, with the system's reason, `passed_over` what else was skipped, with the reason.
     """
 
     __slots__ = ("excluded", "folders", "passed_over", "signatures", "unreadable")
@@ -39,7 +38,7 @@ class Tree:
 
     @property
     def text(self) -> str:
-        """Everything in one text, to be compared with that of another look."""
+        """All of it as one text, to be compared with that of another walk."""
         lines = [f"{path}\0{signature}" for path, signature in self.signatures.items()]
         lines.sort()
         lines += sorted(f"{path}\0!{reason}" for path, reason in self.unreadable)
@@ -56,8 +55,8 @@ def read_tree(
 ) -> Tree:
     """`folders` and `extras` are relative to the root; `""` is the root itself.
 
-    `excluded` are paths known to be excluded; `is_excluded` judges every other one (a folder's path ends
-    in `/`). `extras` are files outside the scanned folders that matter too, whether they exist or not.
+    `excluded` are paths known to be excluded; `is_excluded` decides about all others (a folder's path ends in `/`).
+    `extras` are files outside the scanned folders that count too, whether they exist or not.
     """
     tree = Tree()
     tree.excluded.update(excluded)
@@ -86,7 +85,7 @@ def signature_of(path: str) -> str:
 def is_racy(signature: str, now_ns: int) -> bool:
     """Whether a file with this signature could have changed again without a new signature."""
     changed = int(signature[signature.rfind(" ") + 1 :]) if signature != ABSENT else 0
-    if changed <= now_ns - RACY_COARSE_NS:  # most, and neither window holds them
+    if changed <= now_ns - RACY_COARSE_NS:  # most files
         return False
     window = RACY_COARSE_NS if changed and changed % 1_000_000_000 == 0 else RACY_NS
     return changed > now_ns - window
@@ -112,7 +111,7 @@ def _walk(
         if known is not None:
             identity = _identity(root, folder)
             if identity in known:
-                passed_over.append((folder, "a link to a folder that is scanned anyway"))
+                passed_over.append((folder, "a link to a folder that is scanned"))
                 continue
             known.add(identity)
         prefix = folder + "/" if folder else ""
@@ -131,8 +130,8 @@ def _walk(
             if name.endswith(".py"):
                 if name[0] == ".":
                     continue
-                if name in SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py"):
-                    passed_over.append((prefix + name, "its name says that it is no tool"))
+                if is_skipped_file(name):
+                    passed_over.append((prefix + name, "files of this name are not scanned"))
                     continue
                 path = prefix + name
                 if path in excluded:
@@ -164,14 +163,14 @@ def _enter(
     links: list[str],
     is_excluded: Callable[[str], bool] | None,
 ) -> None:
-    """Puts a folder on the stack, or a link to one aside."""
+    """Adds a folder to the stack, or a link to one to `links`."""
     try:
         if not entry.is_dir():
             return
     except OSError:
         return
     if entry.name in SKIPPED_FOLDERS:
-        tree.passed_over.append((path, f"a folder named {entry.name}"))
+        tree.passed_over.append((path, f"folders named {entry.name} are not scanned"))
         return
     marked = path + "/"
     if marked in tree.excluded:
@@ -192,7 +191,7 @@ def _follow_links(
     links: list[str],
     is_excluded: Callable[[str], bool] | None,
 ) -> None:
-    """Enters what only a link leads to; a folder reachable twice is scanned once, at its real path."""
+    """Enters folders that only a link leads to. A folder that is reachable twice is scanned once, at its real path."""
     known = {_identity(root, folder) for folder in tree.folders}
     queue = sorted(links)
     while queue:
@@ -202,7 +201,7 @@ def _follow_links(
 
 
 def _identity(root: str, folder: str) -> tuple[int, int]:
-    """Device and inode, or (0, 0) for a folder that has just gone."""
+    """Device and inode, or (0, 0) for a folder that no longer exists."""
     try:
         st = os.stat(os.path.join(root, folder))
     except OSError:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import GLOB_CHARACTERS
+
 
 class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Paths relative to the root (declared: globs, too), and tables.
@@ -115,7 +117,7 @@ def _is_glob(pattern: str) -> bool:
 
 def _literal_part(pattern: str) -> str:
     """The part before the first wildcard."""
-    ends = [pattern.find(mark) for mark in "*?[" if mark in pattern]
+    ends = [pattern.find(mark) for mark in GLOB_CHARACTERS if mark in pattern]
     return pattern[: min(ends)] if ends else pattern
 
 

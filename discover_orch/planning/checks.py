@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from discover_orch.config.project import ALL_STAGES, Project
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.arguments import is_same_name
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow
-from discover_orch.planning.selection import GLOB_MARKS
 
 #: Options of orch run: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(
@@ -154,7 +154,7 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
                 core in known
                 or registry.names.find(core)
                 or "/" in core
-                or not GLOB_MARKS.isdisjoint(core)
+                or not GLOB_CHARACTERS.isdisjoint(core)
             ):
                 continue
             if core.endswith(".py"):

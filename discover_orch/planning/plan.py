@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from discover_orch.config.project import ALL_STAGES, Project
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.model.tool import Tool, is_secret_name
 from discover_orch.planning.arguments import (

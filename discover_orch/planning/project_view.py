@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.config.project import ALL_STAGES, Project
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.config.project import ALL_STAGES
 from discover_orch.discovery.registry import BrokenTool, Registry
+from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import (
     NO_TOOLS,
     DiscoveryError,
@@ -23,8 +23,6 @@ from discover_orch.model.errors import (
     UsageError,
     nearest,
 )
-
-GLOB_MARKS = frozenset("*?[")
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -166,7 +164,7 @@ class _Resolver:
             return self._resolve_stage(core)
         if core in registry.groups:
             return self._resolve_group(core, groups)
-        if any(mark in core for mark in GLOB_MARKS) and "/" not in core:
+        if GLOB_CHARACTERS & set(core) and "/" not in core:
             return self._resolve_glob(core)
         if any(core in one.stages for one in registry.broken):
             return self._resolve_stage(core)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.render.problems import exception_text
 from discover_orch.render.style import Style, arrow, clean, count, cut, duration, one_line, wrap
 from discover_orch.state.run_record import RecordedParam, RunDiff, RunRecord, ToolChange, ToolRecord
@@ -295,7 +296,7 @@ def _name_width(tools: Sequence[ToolRecord | ToolChange]) -> int:
 
 
 def _targets(record: RunRecord) -> str:
-    return " ".join(map(one_line, record.targets)) or "full"
+    return " ".join(map(one_line, record.targets)) or ALL_STAGES
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import problem_json
 from discover_orch.model.tool import MASK, Choice, Scalar, is_secret_name
 from discover_orch.planning.arguments import BoundArgument
@@ -109,7 +110,7 @@ def settings_text(project: Project, style: Style, *, has_connection: bool = Fals
         origin = project.database_origin if key == "database" else project.origins[key]
         setting = _setting(project, key)
         if key == "database" and has_connection:
-            setting, origin = "get_connection()", "orchconf.py"
+            setting, origin = "get_connection()", CONF_FILE
         line = f"  {key} = {one_line(setting)}  {style.paint(one_line(origin), 'dim')}"
         lines.append(wrap(line, style, "    ") + "\n")
     return "settings:\n" + "".join(lines)

@@ -1,1 +1,8 @@
-"""The text of one module to facts, by its syntax tree. Pure."""
+"""The text of one Python module → facts about it, by its syntax tree alone.
+
+`read_module` turns bytes into `ModuleFacts` (the tags, `run()`, the docstring) or into a `BrokenModule`;
+`read_exports` says what other modules can refer to, `resolve_module` replaces such references, `read_imports` lists
+imports, `hash_module` hashes the code. Nothing is opened, imported or executed here, and no text makes it raise.
+
+Other packages import `facts`, `read_module`, `resolve`, `parse`, `imports` and `ast_hash`.
+"""

@@ -1,8 +1,7 @@
-"""The top-level bindings of a module, in their order: which names, to what, and in what way.
+"""The names that a module binds at its top level, in order.
 
-In: a syntax tree. Out: `Bindings`. What is bound in a block of `if`, `try`, `for`, by unpacking
-or within an expression is noted with the way, as it says nothing certain. Functions and classes
-are never looked into.
+A name bound in a block of `if`, `try` or `for`, by unpacking or within an expression is noted with how it is bound,
+since its value is uncertain. The bodies of functions and classes are not read.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from discover_orch.source.facts import NameRef
 
 
 class Binding:
-    """One binding of a name: what it is bound to, and the number of the statement.
+    """One binding of a name: what it is bound to, and the index of the statement in the module.
 
-    `where` is "" for a plain binding at top level, else what stands in its way: "inside `if`".
-    `node` is None where it is bound to nothing that could be read, and `is_deleted` after `del`.
+    `where` is "" for a plain binding at the top level, else it says how the name is bound: "inside `if`".
+    `node` is None where the value cannot be read; `is_deleted` is set by `del`.
     """
 
     __slots__ = ("index", "is_deleted", "line", "node", "where")
@@ -83,7 +82,7 @@ class Bindings:
             if node.value is not None and isinstance(node.target, ast.Name):
                 self._add(node.target.id, index, line, node.value, where)
         elif isinstance(node, ast.AugAssign):
-            self._bind_target(node.target, index, "in steps")
+            self._bind_target(node.target, index, "by augmented assignment")
         elif isinstance(node, ast.Delete):
             for target in node.targets:
                 for name in names_in(target):
@@ -97,7 +96,7 @@ class Bindings:
             self._add(name, index, target.lineno, None, where)
 
     def _bind_compound(self, node: ast.stmt, index: int) -> None:
-        """Everything that a statement with a block binds, at any depth but that of functions."""
+        """Everything that a statement with a block binds, at any depth, but not inside functions."""
         pending: list[ast.AST] = [node]
         where = f"inside `{type(node).__name__.removeprefix('Async').removesuffix('Star').lower()}`"
         while pending:
@@ -125,7 +124,7 @@ class Bindings:
             pending.extend(reversed(children))
 
     def _bind_walrus(self, node: ast.stmt, index: int) -> None:
-        """`:=` in an expression of the module itself; a comprehension's binds there too."""
+        """`:=` in an expression at the top level; one in a comprehension binds there too."""
         pending: list[ast.AST] = [node]
         while pending:
             current = pending.pop()
@@ -144,7 +143,7 @@ class Bindings:
 
 
 def absolute(module: str | None, level: int, package: str) -> str:
-    """The module that `from ...module import` names within a package; "" above the top."""
+    """The absolute name of the module in `from ...module import`; "" where it is above the top package."""
     if not level:
         return module or ""
     parts = package.split(".") if package else []

@@ -1,8 +1,6 @@
-"""What a docstring says about the parameters of a function.
+"""Reads the descriptions of parameters from a docstring: one paragraph for each.
 
-In: the raw text between the quotes. Out: one folded paragraph a parameter, in the styles of
-Google, NumPy and Sphinx, which may be mixed. Nothing is required of a docstring, and no text
-makes this raise.
+Understands the styles of Google, NumPy and Sphinx, also mixed. Any text is accepted, and nothing raises.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _NUMPY_ENTRY = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
 
 
 def first_line(docstring: str | None) -> str:
-    """The first line that is not blank, with its spaces folded; "" where there is none."""
+    """The first line that is not blank, its spaces collapsed; "" where there is none."""
     if not docstring:
         return ""
     for line in docstring.split("\n"):
@@ -41,7 +39,7 @@ def first_line(docstring: str | None) -> str:
 
 
 def param_help(docstring: str | None) -> dict[str, str]:
-    """For each parameter that the docstring describes, its first paragraph on one line."""
+    """The first paragraph about each parameter that the docstring describes, on one line."""
     if not docstring or ("\n" not in docstring and ":" not in docstring):
         return {}
     lines = docstring.expandtabs().splitlines()
@@ -62,7 +60,7 @@ def param_help(docstring: str | None) -> dict[str, str]:
 
 
 def _read_sphinx(lines: list[str], number: int, found: dict[str, list[str]]) -> int:
-    """One field, `:param int limit: text`, and the deeper lines that go on with it."""
+    """One field, `:param int limit: text`, and the indented lines that continue it."""
     match = _SPHINX_FIELD.match(lines[number])
     indent = _indent(lines[number])
     number += 1
@@ -86,7 +84,7 @@ def _is_numpy_title(lines: list[str], number: int) -> bool:
 
 
 def _read_numpy(lines: list[str], number: int, found: dict[str, list[str]]) -> int:
-    """A section: `limit : int` at its indent, what it means deeper, until the next title."""
+    """A section: `limit : int` at its own indent, the text deeper, until the next title."""
     indent = _indent(lines[number])
     number += 2
     names: list[str] = []
@@ -148,5 +146,5 @@ def _indent(line: str) -> int:
 
 
 def _showable(text: str) -> str:
-    """Escapes in the source can make lone surrogates, which no terminal takes."""
+    """Replaces lone surrogates, which escapes in the source can make and no terminal accepts."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,8 +1,8 @@
-"""What the text of one module says: its tags, its `run()`, its imports.
+"""What the text of one module says: its tags, its `run()`, its imports; and the `Scan` of a whole project.
 
-`source` and its neighbours make these values from text alone; `scanner` gathers them; `registry` turns
-them into tools. A `NameRef` stands where a module names something of another one; `names.resolve_module`
-replaces each by what it means. Everything can be written as JSON rows, since the index keeps it.
+`read_module` makes these values from text, `scanner` collects them, `registry` turns them into tools. A `NameRef`
+stands for something in another module, until `resolve_module` replaces it. The index stores facts as msgspec encodes
+them: when a field or its meaning changes, raise `store.FORMAT`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class NameRef(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Tag(Struct, frozen=True, kw_only=True, array_like=True):
-    """`STAGE` or `AFTER`: its words, or why it is none (`problem`, one sentence with the accepted forms).
+    """`STAGE` or `AFTER`: its words, or why it cannot be read (`problem`, one sentence).
 
     `is_off` is `STAGE = None`. A lone `NameRef` may resolve to one word or to several.
     """
@@ -35,7 +35,7 @@ class Tag(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class OrchTag(Struct, frozen=True, kw_only=True, array_like=True):
-    """`ORCH = {...}`: literal values (JSON kinds, tuples become lists) and the line of each key."""
+    """`ORCH = {...}`: its literal values (as in JSON, tuples as lists) and the line of each key."""
 
     line: int
     values: Mapping[str, object] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class OrchTag(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class EnumRef(Struct, frozen=True, kw_only=True, array_like=True, tag="ref"):
-    """An annotation that names a class of another module, to be resolved to an Enum or found unknown."""
+    """An annotation that names a class of another module: an Enum, or unknown once it is resolved."""
 
     ref: NameRef
     many: bool = False
@@ -52,7 +52,7 @@ class EnumRef(Struct, frozen=True, kw_only=True, array_like=True, tag="ref"):
 
 
 class UnknownType(Struct, frozen=True, kw_only=True, array_like=True, tag="unknown"):
-    """An annotation that orch does not know, as written."""
+    """An annotation that is not a supported type, as written."""
 
     text: str
 
@@ -60,8 +60,8 @@ class UnknownType(Struct, frozen=True, kw_only=True, array_like=True, tag="unkno
 class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """One argument of `run()` or of a resource.
 
-    `type` holds what the annotation, or without one the literal default, says (`str` where neither says
-    anything). `default_source` is None where there is no default.
+    `type` comes from the annotation, else from a literal default, else it is `str`. `default_source` is None where
+    there is no default.
     """
 
     name: str
@@ -74,9 +74,9 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
-    """A top-level callable. `ref` is set where it is an import or alias of another module's.
+    """A top-level function. `ref` is set where it is imported from, or an alias in, another module.
 
-    `is_readable` is False where no signature can be read (an assignment of something called, say).
+    `is_readable` is False where its signature cannot be read, for example `run = partial(...)`.
     """
 
     line: int
@@ -88,7 +88,7 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):
-    """What discovery needs of a module. `miss` says why it is no tool though it looks like one, or is ''."""
+    """What discovery needs to know of a module. `miss` says why it is not a tool although it looks like one."""
 
     module: str
     path: str
@@ -104,9 +104,9 @@ class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="modul
 class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports"):
     """What other modules can refer to: top-level constants, Enum classes, aliases and functions.
 
-    `constants` holds strings, tuples of strings, and None, those of a class as `Class.NAME`; `enums` the
-    members as (name, value or None where the value is no string and no int); `types` aliases of types, as
-    `Since = date | None`; `stars` the modules of `from x import *`.
+    `constants` holds strings, tuples of strings and None; constants of a class are named `Class.NAME`. `enums` holds
+    the members as (name, value), the value None where it is neither a string nor an int. `types` holds aliases of
+    types, such as `Since = date | None`; `stars` the modules of `from x import *`.
     """
 
     module: str
@@ -122,12 +122,11 @@ ImportKind = Literal["import", "from", "dynamic"]
 
 
 class ImportFact(Struct, frozen=True, kw_only=True):
-    """One import, relative ones made absolute.
+    """One import; a relative one is made absolute.
 
-    `import a.b`: kind `import`, module `a.b`. `from p import q, r`: kind `from`, module `p`, names
-    (`q`, `r`); a star is the name `*`. A literal `importlib.import_module("x")` or `__import__("x")`:
-    kind `dynamic`, module `x`; one that cannot be read: kind `dynamic`, module "". `is_lazy` tells that it
-    stands in a function or a lambda, so that importing the module does not yet do it.
+    `import a.b`: kind `import`, module `a.b`. `from p import q, r`: kind `from`, module `p`, names (`q`, `r`); a star
+    is the name `*`. `importlib.import_module("x")` or `__import__("x")`: kind `dynamic`, module `x`, or "" where the
+    argument is not a literal. `is_lazy`: it is in a function or a lambda, so importing the module does not run it.
     """
 
     kind: ImportKind
@@ -154,9 +153,9 @@ class ConfFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="conf"):
 
 
 class BrokenModule(Struct, frozen=True, kw_only=True, array_like=True, tag="broken"):
-    """A file that holds the word `STAGE` and cannot be read as a module.
+    """A file that contains the word `STAGE` and cannot be read as a module.
 
-    `stages` are those that the part before the error states, in source order; `problem` has the place.
+    `stages` are those that the text before the error states, in order; `problem` has the location.
     """
 
     path: str
@@ -166,7 +165,7 @@ class BrokenModule(Struct, frozen=True, kw_only=True, array_like=True, tag="brok
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
-    """A file or folder that was not taken for a tool, and why, in a few words."""
+    """A file or folder that was not scanned or is not a tool, and why, in a few words."""
 
     path: str
     reason: str
@@ -174,9 +173,10 @@ class PassedOver(Struct, frozen=True, kw_only=True):
 
 
 class Scan(Struct, frozen=True, kw_only=True):
-    """`modules` have no `Ref` left in them and are sorted by path, as are the others.
+    """What one scan of the project's tree found; nothing is judged yet.
 
-    `problems` are those of the search itself: a folder that cannot be read, a misnamed file.
+    `modules` contain no `NameRef` any more and are sorted by path, as are the others. `problems` are those of the
+    scan itself: a folder that cannot be read, a file whose name is not a module name.
     """
 
     modules: tuple[ModuleFacts, ...] = ()

@@ -1,8 +1,4 @@
-"""What a module imports, as its text says.
-
-In: the text of a module; out: its imports, relative ones made absolute, those inside functions too, those for type
-checkers alone left out. `sources` follows them.
-"""
+"""Lists the imports of a module, those inside functions too, but not those under `if TYPE_CHECKING`."""
 
 from __future__ import annotations
 
@@ -14,7 +10,8 @@ from discover_orch.source.facts import ImportFact
 from discover_orch.source.literals import text_of
 
 DYNAMIC = frozenset({"import_module", "__import__"})
-_HAVE_A_TURN = (ast.stmt, ast.ExceptHandler, ast.match_case)
+#: Nodes that `read_imports` visits by itself.
+_ROOTS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _BLOCKS = ("finalbody", "orelse", "cases", "handlers", "body")
 _LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Pass)
 
@@ -76,7 +73,7 @@ def read_imports(
 
 
 def with_packages(name: str) -> Iterator[str]:
-    """`a.b.c` and the packages that are imported on the way: `a`, `a.b`, `a.b.c`."""
+    """The module and the packages that are imported with it: `a`, `a.b`, `a.b.c` for `a.b.c`."""
     position = name.find(".")
     while position >= 0:
         yield name[:position]
@@ -85,7 +82,7 @@ def with_packages(name: str) -> Iterator[str]:
 
 
 def _live_branches(node: ast.If) -> list[ast.stmt]:
-    """What can run: `if TYPE_CHECKING` is for type checkers alone."""
+    """The branches that can run: `if TYPE_CHECKING` is for type checkers only."""
     test = node.test
     is_negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
     if isinstance(test, ast.UnaryOp) and is_negated:
@@ -113,9 +110,9 @@ def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
 def _dynamic_imports(
     root: ast.AST, module: str, package: str, aliases: set[str], is_lazy: bool
 ) -> Iterator[ImportFact]:
-    """Calls of `import_module` and `__import__`; either one used in another way cannot be read.
+    """Calls of `import_module` and `__import__`; any other use of these names is an import that cannot be read.
 
-    Of a function this sees the decorators and defaults, which run at once: its body has turns of its own.
+    Of a function only the decorators and defaults are visited here, which run at once; its body is visited apart.
     """
     pending: list[tuple[ast.AST, bool]] = [(root, is_lazy)]
     while pending:
@@ -133,7 +130,7 @@ def _dynamic_imports(
         pending.extend(
             (child, is_lazy)
             for child in ast.iter_child_nodes(node)
-            if not isinstance(child, _HAVE_A_TURN)  # each is a root of its own
+            if not isinstance(child, _ROOTS)
         )
 
 
@@ -144,7 +141,7 @@ def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
 
 
 def _read_call(node: ast.Call, module: str, package: str, is_lazy: bool) -> ImportFact:
-    """The module of a literal call; "" where it cannot be told."""
+    """The module of a call with literal arguments; "" where it cannot be read."""
     target, names = _called_module(node, module, package)
     return ImportFact(kind="dynamic", module=target, names=names, line=node.lineno, is_lazy=is_lazy)
 

@@ -1,8 +1,7 @@
-"""Values that stand in the source as they are: what an expression says without being run.
+"""The values of literal expressions, as JSON can hold them; nothing is evaluated.
 
-In: an expression of a syntax tree. Out: a value as JSON can hold it, or NotLiteral. Text that
-no terminal or file could hold (lone surrogates) counts as no literal, and so do numbers that
-JSON has no word for.
+Text with lone surrogates, which no file or terminal can hold, is not a literal here, and neither are numbers that
+JSON cannot hold.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ MAX_INT_BITS = 8192  # well below the 4,300 digits that Python converts to text 
 
 
 class NotLiteral(ValueError):
-    """The expression is no literal, or one that JSON cannot hold."""
+    """The expression is not a literal, or JSON cannot hold its value."""
 
 
 def literal(node: ast.expr) -> object:
-    """The value, tuples as lists; raises NotLiteral."""
+    """The value of the expression, with tuples as lists. Raises NotLiteral."""
     try:
         return _value(node)
     except RecursionError:
@@ -26,7 +25,7 @@ def literal(node: ast.expr) -> object:
 
 
 def text_of(node: ast.expr) -> str | None:
-    """The string that a literal, or literals joined by `+`, make; None for anything else."""
+    """The string of a literal, or of literals joined by `+`; None for anything else."""
     parts: list[str] = []
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         right = _plain_text(node.right)
@@ -41,7 +40,7 @@ def text_of(node: ast.expr) -> str | None:
 
 
 def docstring_of(body: list[ast.stmt]) -> str | None:
-    """The raw docstring: `ast.get_docstring` would tidy every line of it."""
+    """The docstring as written: `ast.get_docstring` would strip every line of it."""
     if body:
         first = body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
@@ -51,7 +50,7 @@ def docstring_of(body: list[ast.stmt]) -> str | None:
 
 
 def is_showable(text: str) -> bool:
-    """Whether the text can be written to a file or a terminal at all."""
+    """Whether the text can be written to a file or a terminal."""
     if text.isascii():
         return True
     try:
@@ -64,12 +63,12 @@ def is_showable(text: str) -> bool:
 def _plain_text(node: ast.expr) -> str | None:
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
-    if isinstance(node, ast.JoinedStr):  # an f-string in which nothing is filled in
+    if isinstance(node, ast.JoinedStr):  # an f-string without placeholders
         parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
         return "".join(map(str, parts)) if len(parts) == len(node.values) else None
     if isinstance(node, ast.BinOp):
         try:
-            return text_of(node)  # only a bracketed sum on the right comes here
+            return text_of(node)  # a sum in parentheses, on the right of another
         except RecursionError:
             return None
     return None
@@ -96,7 +95,7 @@ def _value(node: ast.expr) -> object:
 def _item(key: ast.expr | None, value: ast.expr) -> tuple[str, object]:
     name = None if key is None else text_of(key)
     if name is None or not is_showable(name):
-        raise NotLiteral("a key that is no string")
+        raise NotLiteral("a key that is not a string")
     return name, _value(value)
 
 

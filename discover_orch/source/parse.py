@@ -1,8 +1,6 @@
-"""Bytes of a module to its syntax tree, or to the one problem that says why there is none.
+"""The bytes of a module → its syntax tree, or one `Problem` that says why it has none, with the line.
 
-In: the bytes as they are on disk, encoding cookie and all. Out: an `ast.Module`, exactly where
-Python would compile the file, else a `Problem` with the line. Nothing is executed, and no
-warning leaves here.
+The bytes are decoded as Python does, by the encoding named in the first lines. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from contextlib import contextmanager
 
 from discover_orch.model.errors import Location, Problem
 
-# All that `compile` was seen to raise for files, besides what a debugger or Ctrl-C does.
+# What `compile` raises for some file or other; found by fuzzing.
 PARSE_ERRORS = (
     SyntaxError,
     ValueError,
@@ -37,7 +35,7 @@ _BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
 
 @contextmanager
 def ignore_warnings() -> Iterator[None]:
-    """No SyntaxWarning for an odd escape leaves here, and none is made an error."""
+    """No SyntaxWarning is shown, for an invalid escape for example, and none becomes an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -62,7 +60,7 @@ def parse_strictly(data: bytes) -> ast.Module:
 
 
 def can_parse(data: bytes) -> bool:
-    """Whether the bytes parse by themselves."""
+    """Whether the bytes parse."""
     try:
         parse(data)
     except PARSE_ERRORS:
@@ -71,13 +69,13 @@ def can_parse(data: bytes) -> bool:
 
 
 def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
-    """What to tell about a file that `parse` refused."""
+    """The problem of a file for which `parse` or `parse_strictly` raised `error`."""
     conflict = _CONFLICT.search(data)
     if b"\0" in data:
         return _problem(
             "syntax",
-            "it holds a null byte, so it is no text",
-            "save it as text, in UTF-8",
+            "not a text file: it contains a null byte",
+            "save it as UTF-8 text",
             path,
             _line_at(data, data.index(b"\0")),
         )
@@ -87,7 +85,7 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
     if conflict is not None:
         return _problem(
             "conflict",
-            "not valid Python: a merge conflict that is not resolved",
+            "not valid Python: unresolved merge conflict",
             "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>",
             path,
             _line_at(data, conflict.start()),
@@ -95,21 +93,21 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
     if isinstance(error, SyntaxError):
         line = error.lineno or first_bad_line(data)
         message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
-        hint = "mend the line, or take the word STAGE out of the file if it is no module"
+        hint = "fix the syntax error, or remove STAGE if this is not a tool"
         return _problem("syntax", message, hint, path, _clamp(line, data))
     return _problem(
         "too-deep",
-        "Python cannot read it: its expressions or blocks are nested too deeply",
-        "split the expression, or keep such data in a file of its own",
+        "expressions or blocks are nested too deeply for Python",
+        "split the expression, or move the data into a data file",
         path,
         first_bad_line(data),
     )
 
 
 def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = can_parse) -> int:
-    """The line of the first top-level statement without which the rest before it parses."""
+    """The line of the first top-level statement that does not parse: all before it does."""
     starts = [match.start() for match in TOP_LINE.finditer(data)] or [0]
-    low, high = 0, len(starts)  # data up to starts[low] is good; all of it is not
+    low, high = 0, len(starts)  # the data before starts[low] parses, the whole does not
     while high - low > 1:
         middle = (low + high) // 2
         if is_good(data[: starts[middle]]):
@@ -120,7 +118,7 @@ def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = can_parse) ->
 
 
 def _encoding_problem(data: bytes, path: str, reason: str) -> Problem | None:
-    """The cookie or the bytes that no decoder takes (PEP 263)."""
+    """The problem of an unknown encoding, or of bytes that are not in the encoding (PEP 263)."""
     has_mark = data.startswith(b"\xef\xbb\xbf")
     cookie, line = _read_cookie(data[3:] if has_mark else data)
     hint = "save it as UTF-8, or name its encoding in the first line: # -*- coding: latin-1 -*-"
@@ -128,16 +126,16 @@ def _encoding_problem(data: bytes, path: str, reason: str) -> Problem | None:
     try:
         data.decode("utf-8-sig" if has_mark and cookie is None else name)
     except LookupError:
-        message = f"its first lines name an encoding that Python does not know: {_one_line(name)}"
+        message = f'unknown encoding "{_one_line(name)}"'
         return _problem("encoding", message, hint, path, line)
     except UnicodeDecodeError as error:
-        message = f"not {_one_line(name)} text: {_one_line(error.reason)}"
+        message = f"not valid {_one_line(name)}: {_one_line(error.reason)}"
         return _problem("encoding", message, hint, path, _line_at(data, error.start))
     except (UnicodeError, ValueError, TypeError, AssertionError):
-        return _problem("encoding", f"not {_one_line(name)} text", hint, path, line)
-    if has_mark and cookie is not None and "BOM" in reason:  # only the exact name will do
-        message = f"it begins with the mark of UTF-8, but names the encoding {_one_line(name)}"
-        return _problem("encoding", message, "take the encoding line out", path, line)
+        return _problem("encoding", f"not valid {_one_line(name)}", hint, path, line)
+    if has_mark and cookie is not None and "BOM" in reason:
+        message = f"begins with a UTF-8 byte order mark, but names the encoding {_one_line(name)}"
+        return _problem("encoding", message, "remove the line with the encoding", path, line)
     return None
 
 

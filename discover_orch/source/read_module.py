@@ -1,9 +1,8 @@
-"""The text of one module to its facts: the tags, `run()`, the first line of its docstring.
+"""Reads the text of one module into facts: the tags, `run()`, the first line of its docstring.
 
-In: bytes, the module's name, its path. Out: `ModuleFacts`, or `BrokenModule` where Python could not
-compile the file. By syntax tree alone: top-level statements in their order, the last binding of
-a name counts. Nothing is opened, imported or executed, and whatever the bytes are, nothing is
-raised.
+Gives `ModuleFacts`, or a `BrokenModule` where Python cannot compile the file. Top-level statements count in their
+order, and of several bindings of a name the last one. Nothing is opened, imported or executed, and no bytes make
+it raise.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import re
 
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.source.bindings import Binding
 from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (
@@ -36,7 +36,6 @@ from discover_orch.source.parse import (
     parse,
     parse_strictly,
 )
-from discover_orch.source.resolve import FORMS
 from discover_orch.source.scope import ModuleScope, Unreadable
 from discover_orch.source.signature import read_function
 
@@ -49,7 +48,7 @@ _STAGE_LINE = re.compile(rb"^STAGE\b[^=\n]*=[^=]", re.MULTILINE)
 def read_module(
     data: bytes, *, module: str, path: str, is_package: bool = False
 ) -> ModuleFacts | BrokenModule:
-    """The facts of a file that holds the word STAGE."""
+    """The facts of a file that contains the word STAGE."""
     with ignore_warnings():
         try:
             tree = parse_strictly(data)
@@ -66,7 +65,7 @@ def read_module(
 def read_near_miss(
     data: bytes, *, module: str, path: str, is_package: bool = False
 ) -> ModuleFacts | None:
-    """The facts of a file without the word STAGE, if it has a `run` and so looks like a tool."""
+    """The facts of a file without the word STAGE, if it looks like a tool because it has a `run`."""
     with ignore_warnings():
         try:
             facts = _read_facts(parse(data), data, module, path, is_package)
@@ -76,11 +75,11 @@ def read_near_miss(
 
 
 def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
-    """What `orchconf.py` gives: `get_connection`, and functions marked with `@resource`."""
+    """What `orchconf.py` offers: `get_connection`, and functions marked with `@resource`."""
     with ignore_warnings():
         try:
             tree = parse_strictly(data)
-            scope = ModuleScope(tree, "orchconf", has_walrus=False)
+            scope = ModuleScope(tree, CONF_MODULE, has_walrus=False)
             found = (_read_resource(name, scope) for name in scope.bindings)
             connection = scope.last("get_connection")
             return ConfFacts(
@@ -90,11 +89,11 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
             )
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
-            if problem.code == "syntax":  # it need not hold the word STAGE, as the hint has it
+            if problem.code == "syntax":
                 problem = replace(
-                    problem, hint="mend the line: orchconf.py is loaded before any tool"
+                    problem, hint="fix the syntax error: orchconf.py is loaded before every tool"
                 )
-            return BrokenModule(path=path, module="orchconf", problem=problem)
+            return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
 
 
 def _read_facts(
@@ -111,9 +110,9 @@ def _read_facts(
         if run is not None:
             miss, miss_line = NO_STAGE, run.line
         elif miss:
-            miss = ""  # neither tag nor function: an ordinary module
+            miss = ""  # neither STAGE nor a function run: not a tool
     elif isinstance(binding.node, NameRef) and not binding.where:
-        miss = "STAGE is imported: a tag is assigned in the module itself"
+        miss = "STAGE is imported, not assigned in this module"
         miss_line = binding.line
     else:
         stage = _read_tag("STAGE", binding, scope)
@@ -135,20 +134,20 @@ def _read_facts(
 def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
     line = binding.line
     if binding.where:
-        return Tag(line=line, problem=f"{name} is set {binding.where}: make it {FORMS}")
+        return Tag(line=line, problem=f"{name} is set {binding.where}")
     if isinstance(binding.node, NameRef):
-        return Tag(line=line, problem=f"{name} is imported: make it {FORMS}")
+        return Tag(line=line, problem=f"{name} is imported")
     if not isinstance(binding.node, ast.expr):
-        return Tag(line=line, problem=f"{name} is a function or a class: make it {FORMS}")
+        return Tag(line=line, problem=f"{name} is a function or a class")
     try:
         value = scope.value(binding.node, binding.index)
     except Unreadable as reason:
         return Tag(
             line=line,
-            problem=f"{name} cannot be told from the source, as it is {reason}: make it {FORMS}",
+            problem=f"{name} cannot be read: {reason}",
         )
     except RecursionError:
-        return Tag(line=line, problem=f"{name} is nested too deeply: make it {FORMS}")
+        return Tag(line=line, problem=f"{name} is nested too deeply")
     if value is None:
         return Tag(line=line, is_off=True)
     if isinstance(value, NameRef):
@@ -156,39 +155,38 @@ def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
     if isinstance(value, str):
         value = (value,)
     if not isinstance(value, tuple):
-        return Tag(line=line, problem=f"{name} is a number: make it {FORMS}")
+        return Tag(line=line, problem=f"{name} is a number")
     if not value and name == "STAGE":
         return Tag(
             line=line,
-            problem=f"{name} names no stage: make it {FORMS}, or None to switch the tool off",
+            problem="STAGE is empty",
         )
     if any(isinstance(word, str) and not word.strip() for word in value):
-        return Tag(line=line, problem=f"{name} holds an empty string: make it {FORMS}")
+        return Tag(line=line, problem=f"{name} contains an empty string")
     return Tag(line=line, words=value)
 
 
 def _read_orch(binding: Binding) -> OrchTag:
-    """`ORCH = {...}`: read only as one literal, so that no other constant is ever interpreted."""
+    """`ORCH = {...}`: only a dict literal is read, and no constant in it is followed."""
     node = binding.node
-    form = "make it one literal dict with string keys, assigned at the top level"
     if binding.where:
-        return OrchTag(line=binding.line, problem=f"ORCH is set {binding.where}: {form}")
+        return OrchTag(line=binding.line, problem=f"ORCH is set {binding.where}")
     if not isinstance(node, ast.Dict):
-        return OrchTag(line=binding.line, problem=f"ORCH is no literal dict: {form}")
+        return OrchTag(line=binding.line, problem="ORCH is not a dict literal")
     values: dict[str, object] = {}
     lines: dict[str, int] = {}
     for key, item in zip(node.keys, node.values, strict=True):
         name = None if key is None else text_of(key)
         if key is None or name is None:
             line = binding.line if key is None else key.lineno
-            return OrchTag(line=line, problem=f"ORCH has a key that is no string: {form}")
+            return OrchTag(line=line, problem="ORCH has a key that is not a string")
         try:
             literal(key)
             values[name] = literal(item)
         except NotLiteral:
             return OrchTag(
                 line=key.lineno,
-                problem=f"ORCH[{name!a}] is no literal: write the value itself there",
+                problem=f"ORCH[{name!a}] is not a literal",
             )
         lines[name] = key.lineno
     return OrchTag(line=binding.line, values=values, lines=lines)
@@ -198,7 +196,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, str, int]:
-    """`run` as facts, its `def` if it stands here, and why it is none though the name is bound."""
+    """(facts of `run`, its `def` if it is in this module, why it is not a function, the line of that)."""
     binding = scope.last("run")
     if binding is None:
         return None, None, "", 1
@@ -209,7 +207,7 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
                 return (
                     None,
                     None,
-                    f"run is bound {binding.where}: only the top level counts",
+                    f"run is set {binding.where}; define it at the top level",
                     first.line,
                 )
             break
@@ -221,9 +219,9 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
         if isinstance(node, ast.Lambda):
             return _at(read_function(node, scope), first.line), None, "", 1
         if isinstance(node, ast.ClassDef):
-            return None, None, "run is a class: it has to be a function", first.line
+            return None, None, "run is a class, not a function", first.line
         if isinstance(node, (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)):
-            return None, None, "run is a plain value: it has to be a function", first.line
+            return None, None, "run is a value, not a function", first.line
         if isinstance(node, ast.Attribute):
             try:
                 value = scope.value(node, binding.index)
@@ -286,7 +284,7 @@ def _qualified_name(node: ast.expr, scope: ModuleScope) -> str | None:
 
 
 def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str, ...]:
-    """The stages that the part before an error states, as literals."""
+    """The stages that the text before an error states."""
     if not _STAGE_LINE.search(data):
         return ()
     end = _start_of_error(error, data)
@@ -306,7 +304,7 @@ def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str,
 
 
 def _start_of_error(error: BaseException, data: bytes) -> int:
-    """Where the line of the error begins; the end of the file where the error has no line."""
+    """The position where the line of the error begins; the end of the file where the error has no line."""
     if b"\0" in data:
         position = data.index(b"\0")
         return data.rfind(b"\n", 0, position) + 1

@@ -1,9 +1,8 @@
-"""What the names of a module mean: constants, Enum classes, imports, functions.
+"""References between modules: what others can refer to, and what a reference means.
 
-`ModuleScope` reads the top-level bindings of one module in their order; `read_exports` says what
-others can refer to; `resolve_module` puts the meaning in place of each `NameRef`, through as many
-modules as it takes. Text alone decides: nothing is imported, and the modules come from the
-`lookup` that the caller gives.
+`read_exports` lists the constants, Enum classes, functions and aliases of a module. `resolve_module` replaces each
+`NameRef` by what it means, through any number of modules. Nothing is imported: the caller passes a `lookup` that
+gives the exports of a module.
 """
 
 from __future__ import annotations
@@ -30,15 +29,11 @@ from discover_orch.source.signature import PLAIN_TYPES, TypeFacts, read_function
 
 Lookup = Callable[[str], Exports | None]
 
-FORMS = (
-    "a string, a tuple or list of strings, or a constant or Enum member of the project, "
-    "assigned at the top level"
-)
-MAX_STEPS = 60  # aliases followed for one name: `X = X.Y` would grow for ever
+MAX_STEPS = 60  # aliases followed for one name: `X = X.Y` would never end
 
 
 def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exports:
-    """What other modules can refer to in this one; of several bindings the last counts."""
+    """What other modules can refer to in this one; of several bindings of a name the last one counts."""
     scope = ModuleScope(tree, module, is_package)
     constants: dict[str, str | tuple[str | NameRef, ...] | None] = {}
     enums: dict[str, tuple[tuple[str, str | int | None], ...]] = {}
@@ -88,7 +83,7 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
 
 
 def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
-    """The facts with each `NameRef` replaced by what it means, or by why it means nothing."""
+    """The facts with each `NameRef` replaced by what it means, or by a problem."""
     stage, after, run = facts.stage, facts.after, facts.run
     if stage is not None and not all(isinstance(word, str) for word in stage.words):
         stage = _resolve_tag("STAGE", stage, lookup)
@@ -102,7 +97,7 @@ def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
 
 
 class _Enum(Struct, frozen=True, kw_only=True):
-    """An Enum class that a name turned out to be."""
+    """An Enum class that a name refers to."""
 
     module: str
     name: str
@@ -113,7 +108,7 @@ _Meaning = str | int | tuple[str | NameRef, ...] | _Enum | RunFacts | ParamType 
 
 
 class _Unresolved(Exception):
-    """The name cannot be told from the source of the project."""
+    """The name cannot be resolved within the project."""
 
 
 def _may_be_type(node: ast.expr) -> bool:
@@ -133,21 +128,19 @@ def _resolve_tag(name: str, tag: Tag, lookup: Lookup) -> Tag:
         if value is None and len(tag.words) == 1:
             return replace(tag, words=(), is_off=True)
         if not value:
-            return replace(tag, words=(), problem=_cannot_tell(name, word.name))
+            return replace(tag, words=(), problem=_unresolved_message(name, word.name))
         if len(value) > 1 and len(tag.words) > 1:
-            return replace(tag, words=(), problem=_cannot_tell(name, word.name))
+            return replace(tag, words=(), problem=_unresolved_message(name, word.name))
         words.extend(value)
     return replace(tag, words=tuple(words))
 
 
-def _cannot_tell(tag: str, name: str) -> str:
-    return (
-        f"{tag} cannot be told from the source, as `{name}` is no constant there: give it {FORMS}"
-    )
+def _unresolved_message(tag: str, name: str) -> str:
+    return f"{tag} cannot be read: `{name}` is not a constant of the project"
 
 
 def _flatten(meaning: _Meaning, lookup: Lookup) -> tuple[str, ...] | None:
-    """The words that a value gives; () where it gives none; None is None."""
+    """The words of a value, () where it has none; None for the value None."""
     match meaning:
         case None:
             return None
@@ -215,7 +208,7 @@ def _resolve_type(kind: EnumRef, lookup: Lookup, steps: int) -> TypeFacts:
 
 
 def _resolve(name: str, lookup: Lookup, steps: int) -> _Meaning:
-    """What an absolute dotted name means: the longest leading part that is a module counts."""
+    """What an absolute dotted name means; its longest leading part that is a module counts."""
     if name in PLAIN_TYPES:
         return PLAIN_TYPES[name]
     parts = name.split(".")
@@ -225,7 +218,7 @@ def _resolve(name: str, lookup: Lookup, steps: int) -> _Meaning:
             try:
                 return _attribute(exports, parts[size:], lookup, steps - 1)
             except _Unresolved:
-                continue  # `__init__` may bind the name of what looks like a module
+                continue  # `__init__.py` may bind the name of a submodule
     raise _Unresolved(name)
 
 
@@ -250,7 +243,7 @@ def _attribute(exports: Exports, rest: list[str], lookup: Lookup, steps: int) ->
 
 
 def _through_stars(exports: Exports, rest: list[str], lookup: Lookup, steps: int) -> _Meaning:
-    """`from x import *` counts where just one of them can be the source of the name."""
+    """The meaning by `from x import *`, where exactly one such module has the name."""
     found: list[_Meaning] = []
     for star in exports.stars if not rest[0].startswith("_") else ():
         source = lookup(star)
@@ -269,7 +262,7 @@ def _through_stars(exports: Exports, rest: list[str], lookup: Lookup, steps: int
 
 
 def _member(enum: _Enum, rest: list[str]) -> _Meaning:
-    """`Stage.INGEST`, and `.value` or `.name` of it; a value that is no constant means nothing."""
+    """`Stage.INGEST`, and `.value` or `.name` of it. Raises _Unresolved where the value is not a constant."""
     values = dict(enum.members)
     if rest[0] in values and (len(rest) == 1 or rest[1:] == ["value"]):
         value = values[rest[0]]

@@ -1,8 +1,7 @@
-"""The top-level bindings of one module, in their order, and what an expression there means.
+"""What an expression at the top level of one module means.
 
-In: a syntax tree. Out: `ModuleScope`, which answers `value(expression)` with a constant or a `NameRef` to
-another module, and says what the names in annotations are (`signature.TypeNames`). Bodies of
-functions are never looked into: a name that is bound there is none of the module's.
+`ModuleScope.value(expression)` gives a constant, or a `NameRef` to another module; the other methods say what names
+in annotations are (`signature.TypeNames`).
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ Value = str | int | tuple[str | NameRef, ...] | NameRef | None
 
 
 class Unreadable(Exception):
-    """An expression whose value the source does not tell; the text completes "it is ..."."""
+    """The value of an expression cannot be read from the source; the text is a clause that says why."""
 
 
 class ModuleScope:
-    """All bindings of a module: made once, and asked by `source`, `names` and `signature`."""
+    """All top-level bindings of a module."""
 
     def __init__(
         self, tree: ast.Module, module: str, is_package: bool = False, has_walrus: bool = True
@@ -46,7 +45,7 @@ class ModuleScope:
         self._enums: dict[int, EnumMembers | None] = {}
 
     def last(self, name: str, before: int | None = None) -> Binding | None:
-        """The binding that holds at the end, or before a statement; None if there is none."""
+        """The last binding of the name, or the last before a statement; None if there is none."""
         for binding in reversed(self.bindings.get(name, ())):
             if before is None or binding.index < before:
                 return None if binding.is_deleted else binding
@@ -62,7 +61,7 @@ class ModuleScope:
         text = text_of(node)
         if text is not None:
             if not is_showable(text):
-                raise Unreadable("text that cannot be shown")
+                raise Unreadable("it contains characters that cannot be shown")
             return text
         if isinstance(node, ast.Constant) and node.value is None:
             return None
@@ -72,28 +71,29 @@ class ModuleScope:
             return self._named(node, before, steps)
         if isinstance(node, ast.Attribute):
             return self._attribute(node, before, steps)
-        raise Unreadable("a number" if isinstance(node, ast.Constant) else "computed")
+        raise Unreadable("it is a number" if isinstance(node, ast.Constant) else "it is computed")
 
     def _item(self, node: ast.expr, before: int, steps: int) -> str | NameRef:
-        if not isinstance(node, (ast.Tuple, ast.List)):
+        is_number = isinstance(node, ast.Constant) and not isinstance(node.value, str)
+        if not is_number and not isinstance(node, (ast.Tuple, ast.List)):
             value = self._value(node, before, steps)
             if isinstance(value, (str, NameRef)):
                 return value
-        raise Unreadable("holding something other than strings")
+        raise Unreadable("it contains something other than strings")
 
     def _named(self, node: ast.Name, before: int, steps: int) -> Value:
         binding = self.last(node.id, before)
         if binding is None:
             if self.stars and node.id not in self.bindings:
                 return NameRef(name=f"{self.module}.{node.id}")
-            raise Unreadable(f"`{node.id}`, which is not bound above")
+            raise Unreadable(f"`{node.id}` is not defined above")
         if binding.where:
-            raise Unreadable(f"`{node.id}`, which is bound {binding.where}")
+            raise Unreadable(f"`{node.id}` is set {binding.where}")
         if isinstance(binding.node, NameRef):
             return binding.node
         if isinstance(binding.node, ast.expr) and steps > 0:
             return self._value(binding.node, binding.index, steps - 1)
-        raise Unreadable(f"`{node.id}`, which is no constant")
+        raise Unreadable(f"`{node.id}` is not a constant")
 
     def _attribute(self, node: ast.Attribute, before: int, steps: int) -> Value:
         parts: list[str] = []
@@ -102,7 +102,7 @@ class ModuleScope:
             parts.append(root.attr)
             root = root.value
         if not isinstance(root, ast.Name):
-            raise Unreadable("computed")
+            raise Unreadable("it is computed")
         parts.reverse()
         text = ".".join([root.id, *parts])
         owner = self._owner(root, before, steps)
@@ -115,10 +115,10 @@ class ModuleScope:
             for name, value in self.class_constants(owner, before):
                 if name == parts[0]:
                     return value
-        raise Unreadable(f"`{text}`, which is no constant")
+        raise Unreadable(f"`{text}` is not a constant")
 
     def _owner(self, root: ast.Name, before: int | None, steps: int) -> NameRef | ast.ClassDef:
-        """The class of this module, or the foreign name, that stands before a dot."""
+        """What stands before the dot: a class of this module, or a reference to another module."""
         binding = self.last(root.id, before)
         if binding is None and self.stars and root.id not in self.bindings:
             return NameRef(name=f"{self.module}.{root.id}")
@@ -131,12 +131,12 @@ class ModuleScope:
                 value = self._attribute(binding.node, binding.index, steps - 1)
                 if isinstance(value, NameRef):
                     return value
-        raise Unreadable(f"`{root.id}`, which is no class or module of the project")
+        raise Unreadable(f"`{root.id}` is not a class or module of the project")
 
     # -- classes
 
     def enum_members(self, node: ast.ClassDef) -> EnumMembers | None:
-        """The members of an Enum class in source order; None where it is no Enum."""
+        """The members of an Enum class in source order; None where it is not an Enum."""
         key = id(node)
         if key not in self._enums:
             self._enums[key] = None  # a class that is its own base
@@ -167,7 +167,7 @@ class ModuleScope:
         return tuple(members.items())
 
     def _enum_kind(self, node: ast.ClassDef, steps: int) -> bool | None:
-        """None: no Enum; else whether auto() means the name in lower case."""
+        """Whether auto() gives the name in lower case; None where the class is not an Enum."""
         for base in node.bases:
             name = self.qualified(base)
             if name in ENUMS:
@@ -193,7 +193,7 @@ class ModuleScope:
     def class_constants(
         self, node: ast.ClassDef, before: int
     ) -> Iterator[tuple[str, str | tuple[str | NameRef, ...] | None]]:
-        """The constants of a plain class, the last of each name."""
+        """The constants of a class; of several with one name the last one."""
         last = dict(_class_assignments(node))
         for name, expression in last.items():
             try:
@@ -206,7 +206,7 @@ class ModuleScope:
     # -- names in annotations (signature.TypeNames); imports under `if TYPE_CHECKING` count here
 
     def qualified(self, node: ast.expr) -> str | None:
-        """`dt.date` as "datetime.date", `str` as "builtins.str", a name made here as None."""
+        """`dt.date` as "datetime.date", `str` as "builtins.str"; None for a name defined in this module."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -274,7 +274,7 @@ def _member_value(members: dict[str, str | int | None], parts: list[str], text: 
         value = members[parts[0]]
         if isinstance(value, str):
             return value
-        raise Unreadable(f"`{text}`, whose value is no string")
+        raise Unreadable(f"the value of `{text}` is not a string")
     if parts[0] in members and parts[1:] == ["name"]:
         return parts[0]
-    raise Unreadable(f"`{text}`, which is no member")
+    raise Unreadable(f"`{text}` is not a member")

@@ -1,9 +1,7 @@
-"""The signature of a function, read from its syntax tree: what `run()` takes.
+"""Reads the signature of a function from its syntax tree: the parameters of `run()`.
 
-In: a `def` or a `lambda`, and `TypeNames`, which says what a name in an annotation means in its
-module. Out: `RunFacts`. An annotation is read as an expression and never evaluated; one of
-another module stays an `EnumRef` until `names` resolves it, one that orch does not know is
-`UnknownType`. Nothing here raises.
+An annotation is read as an expression and never evaluated. A class of another module becomes an `EnumRef`, which
+`resolve` replaces; an annotation that is not supported becomes an `UnknownType`. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -34,17 +32,17 @@ STR = PLAIN_TYPES["builtins.str"]
 STR_OR_NONE = ParamType(base=Scalar(kind="str"), optional=True)
 MANY_STR = ParamType(base=Scalar(kind="str"), many=True)
 LISTS = frozenset({"builtins.list", "typing.List", "typing_extensions.List"})
-MAX_DEPTH = 20  # of aliases and strings within annotations
-SHORT = 80  # characters of an unknown annotation that are kept to be shown
+MAX_DEPTH = 20  # aliases and strings followed within an annotation
+MAX_SHOWN = 80  # characters kept of an unknown annotation
 
 TypeFacts = ParamType | EnumRef | UnknownType
 
 
 class TypeNames(Protocol):
-    """What names mean in the module that holds the annotation."""
+    """What names mean in the module of the annotation."""
 
     def qualified(self, node: ast.expr) -> str | None:
-        """`dt.date` as "datetime.date", `str` as "builtins.str", a name made here as None."""
+        """`dt.date` as "datetime.date", `str` as "builtins.str"; None for a name defined in this module."""
 
     def enum_choice(self, node: ast.expr) -> EnumChoice | None:
         """The Enum class of this module that the expression names."""
@@ -56,7 +54,7 @@ class TypeNames(Protocol):
 def read_function(
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, names: TypeNames
 ) -> RunFacts:
-    """The facts of a function; `*args` is left out, as nothing could be given to it by name."""
+    """The facts of a function; `*args` is left out, since arguments are passed by name."""
     spec = node.args
     help_texts: dict[str, str] = {}
     if not isinstance(node, ast.Lambda) and (spec.args or spec.kwonlyargs or spec.posonlyargs):
@@ -85,13 +83,13 @@ def read_function(
 
 
 def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:
-    """The type that an annotation names; `UnknownType` where it is none that orch can convert to."""
+    """The type of an annotation; `UnknownType` where orch cannot convert a text to it."""
     found: TypeFacts | None
     try:
         found = _read_type(node, names, 0)
     except RecursionError:
         found = None
-    return UnknownType(text=_source(node)[:SHORT]) if found is None else found
+    return UnknownType(text=_source(node)[:MAX_SHOWN]) if found is None else found
 
 
 def _read_argument(
@@ -130,7 +128,7 @@ def _read_argument(
 
 
 def _type_of_default(value: object, *, is_literal: bool) -> ParamType:
-    """Without an annotation a literal default tells it; `[]` and mixed lists are of strings."""
+    """The type of a parameter without an annotation; `[]` and mixed lists count as lists of strings."""
     if not is_literal:
         return STR
     if isinstance(value, list):
@@ -226,7 +224,7 @@ def _read_subscript(
 def _read_union(
     members: list[ast.expr], names: TypeNames, depth: int
 ) -> ParamType | EnumRef | None:
-    """`T | None` in any order; a union of two types has no one way to be converted."""
+    """`T | None` in any order; a union of two types is not supported."""
     others = [member for member in members if not _is_none(member)]
     if len(others) != 1:
         return None
@@ -258,7 +256,7 @@ def _is_none(node: ast.expr) -> bool:
 
 
 def _source(node: ast.expr) -> str:
-    """The expression as text on one line; "..." where it is nested too deeply to be written."""
+    """The expression as text on one line; "..." where it is nested too deeply."""
     if isinstance(node, ast.Constant) and (
         node.value is None or isinstance(node.value, (bool, str))
     ):

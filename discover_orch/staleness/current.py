@@ -12,18 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
 from discover_orch.model.observation import FileStat
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.file_hashes import GLOB_CHARACTERS, FileHashes, read_database
+from discover_orch.staleness.file_hashes import FileHashes, read_database
 from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
 from discover_orch.staleness.memory import KnownDatabase, Memory, Success, ToolResult
 
 GET_CONNECTION = "get_connection()"
 UNKNOWN_EPOCH = -1
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
-CONF_MODULE = "orchconf"
 _CONN = "conn"
 
 Params = Mapping[str, tuple[str, ...]]

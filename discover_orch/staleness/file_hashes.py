@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from msgspec import Struct
 
 from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.digest import blake2b, short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,
@@ -32,7 +33,6 @@ Hashed = tuple[str, FileStat | None]
 #: Bytes; reading a larger file takes seconds, so it counts as changed when its `FileStat` has changed.
 LARGEST = 1 << 28
 CHUNK = 1 << 20
-GLOB_CHARACTERS = frozenset("*?[")
 _HEADER = b"SQLite format 3\0"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -18,17 +17,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import CONF, PythonPath
+from discover_orch.discovery.parse_files import read_source
+from discover_orch.discovery.scanner import PythonPath
 from discover_orch.discovery.tree import ABSENT, signature_of
+from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.digest import content_hash
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.imports import DYNAMIC, read_imports, with_packages
 from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 from discover_orch.staleness.affected import ImportReach
 
-CONF_MODULE = CONF.removesuffix(".py")
 #: Modules that do something when they are imported, or that no spare can use.
 NEVER_PRELOADED = frozenset(
     {
@@ -233,7 +233,7 @@ class ImportGraph:
         """The file as it is now; `old` itself where the bytes are the same."""
         full = self._full(path)
         self._signatures[path] = signature_of(full)
-        data = _read_bytes(full, path) if path.endswith(".py") else None
+        data = read_source(self._root, path) if path.endswith(".py") else None
         if data is None:
             return None
         if old is not None and data == (old.source.problem if old.data is None else old.data):
@@ -270,7 +270,7 @@ class ImportGraph:
         """A file without a meaning, with the edges of its last good text."""
         good = self._good.get(path)
         if data is not None and b"STAGE" not in data:
-            problem = replace(problem, hint="mend the line")  # it is not taken for a tool
+            problem = replace(problem, hint="fix the syntax error")  # it is not a tool
         return _File(
             source=SourceFile(
                 path=path,
@@ -286,7 +286,7 @@ class ImportGraph:
         )
 
     def _name(self, path: str) -> str:
-        return self._space.name(path) or (CONF_MODULE if path == CONF else "")
+        return self._space.name(path) or (CONF_MODULE if path == CONF_FILE else "")
 
     def _imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
         """Relative imports depend on the name by which a file is imported, and it can have two: `src.a`
@@ -471,34 +471,3 @@ def _edges(file: _File | None) -> tuple[object, ...]:
 
 def _is_package(path: str) -> bool:
     return path.endswith("__init__.py")
-
-
-def _read_bytes(full: str, path: str) -> bytes | Problem | None:
-    """The bytes of a regular file, None where it is none, a Problem where it cannot be read."""
-    try:
-        descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except OSError as error:
-        return _unreadable(path, error)
-    try:
-        st = os.fstat(descriptor)
-        if not stat.S_ISREG(st.st_mode):
-            return None
-        parts = []
-        while part := os.read(descriptor, max(st.st_size + 1, 65536)):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError as error:
-        return _unreadable(path, error)
-    finally:
-        os.close(descriptor)
-
-
-def _unreadable(path: str, error: OSError) -> Problem:
-    return Problem(
-        code="unreadable",
-        message=f"cannot be read: {error.strerror}",
-        hint="give yourself the right to read it, or name it in exclude",
-        location=Location(path=path),
-    )

@@ -15,7 +15,8 @@ from discover_orch import __version__
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, uses_get_connection, with_observed
-from discover_orch.discovery.scanner import CONF, PythonPath, scanned_folders
+from discover_orch.discovery.scanner import PythonPath, scanned_folders
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import OrchError, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -278,7 +279,7 @@ class WatchedProject:
 
     def _is_structural(self, path: str) -> bool:
         """Whether the tools or what the command line offers may have changed, and not only code."""
-        if path in (CONF, *CONFIG_FILES) or path[-1:] == "/":
+        if path in (CONF_FILE, *CONFIG_FILES) or path[-1:] == "/":
             return True
         if not self.snapshot.is_module(path):
             return False

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
 from discover_orch.planning import project_reader
 from discover_orch.planning.arguments import GivenParams
@@ -78,7 +79,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
         """The selection of those words that still name tools."""
         healthy = replace(view.registry, broken=())
         chosen: dict[str, str] = {}
-        for word in self.words or ("full",):
+        for word in self.words or (ALL_STAGES,):
             try:
                 some = select([word], healthy, exclude=self.exclude, place=view.place)
             except (UsageError, EmptyError):

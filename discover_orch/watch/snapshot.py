@@ -14,17 +14,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.discovery.tree import (
-    ABSENT,
-    SKIPPED_FILES,
-    SKIPPED_FOLDERS,
-    is_racy,
-    read_tree,
-    signature_of,
-)
+from discover_orch.discovery.tree import ABSENT, is_racy, read_tree, signature_of
+from discover_orch.model.conventions import GLOB_CHARACTERS, SKIPPED_FOLDERS, is_skipped_file
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.affected import ToolInputs, meets_input
-from discover_orch.staleness.file_hashes import GLOB_CHARACTERS, FileHashes, find_data
+from discover_orch.staleness.file_hashes import FileHashes, find_data
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch.files.debounce import FileCheck
 from discover_orch.watch.folder_snapshot import FolderSnapshots
@@ -300,7 +294,7 @@ class Snapshot:
         if not any(_is_below(path, folder) for folder in self._folders):
             return False
         *folders, name = path.rstrip("/").split("/")
-        if name in SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py"):
+        if is_skipped_file(name):
             return False
         if any(one in SKIPPED_FOLDERS or one[:1] == "." for one in (*folders, name)):
             return False

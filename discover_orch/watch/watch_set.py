@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from discover_orch.config.file import OWN_FILE, SHARED_FILE
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanner import CONF, scanned_folders
+from discover_orch.discovery.scanner import scanned_folders
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.affected import ImportReach, ToolInputs, select_affected
@@ -99,7 +100,7 @@ class WatchSet:
         self._loaded[module] = frozenset(paths)
 
     def _configure_snapshot(self) -> None:
-        extras: set[str] = {CONF, *CONFIG_FILES, *self._loaded_modules()}
+        extras: set[str] = {CONF_FILE, *CONFIG_FILES, *self._loaded_modules()}
         for reach in self.reaches.values():
             extras |= reach.paths
             extras |= reach.missing
@@ -196,7 +197,7 @@ class WatchSet:
 
     def _reach_of_conf(self) -> ImportReach:
         """What `orchconf.py` depends on; it is at the root, whatever `pythonpath` is."""
-        source = self.sources.read(CONF)
+        source = self.sources.read(CONF_FILE)
         if source is None:
             key: object = None
             names: tuple[str, ...] = ()
@@ -214,10 +215,10 @@ class WatchSet:
         if self._conf is not None and self._conf[0] == (key, reach):
             return self._conf[1]
         made = ImportReach(
-            paths=frozenset({CONF}) | (reach.paths if reach else frozenset())
+            paths=frozenset({CONF_FILE}) | (reach.paths if reach else frozenset())
             if source
             else frozenset(),
-            missing=(frozenset() if source else frozenset({CONF}))
+            missing=(frozenset() if source else frozenset({CONF_FILE}))
             | (reach.missing if reach else frozenset()),
             has_unread=bool(reach and reach.has_unread),
         )

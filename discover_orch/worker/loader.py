@@ -27,12 +27,12 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import content_hash
 from discover_orch.worker.protocol import Preload, Preloaded
 
 HASH_CHECKED = 0b11  # flags of PEP 552: hash-based and always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
-CONF_MODULE = "orchconf"
 EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
 #: Loaded in every worker, or by orch itself to parse SQL: not a trace of what a tool uses. A tool that names one
 #: of them in an import still depends on it.

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from discover_orch.model.conventions import GLOB_CHARACTERS
+
 LONGEST_TEXT = 1000  # characters
 LONGEST_NUMBER = 1 << 1000  # Python refuses to write much longer ones as text
-GLOB_CHARACTERS = frozenset("*?[")
 
 
 def read_metrics(returned: object) -> Mapping[str, object]:

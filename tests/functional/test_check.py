@@ -18,7 +18,7 @@ def test_errors_exit_4_with_the_healthy_rest_counted(project: Project, orch: Orc
     answer = orch("check")
     assert answer.code == 4
     assert "error: src/y.py:2: not valid Python" in answer.out
-    assert "warning: src/z.py:1: STAGE without a run()" in answer.out
+    assert "warning: src/z.py:1: has STAGE but no run()" in answer.out
     assert answer.out.endswith("1 tool without errors, 1 error, 1 warning\n")
     document = orch("check", "--json").json
     assert [one["path"] for one in document["errors"]] == ["src/y.py"]

@@ -69,7 +69,7 @@ def test_a_folder_that_is_not_there_gives_the_nearest(
 ) -> None:
     project({"inner/": "", "file": ""})
     for folder, said in (
-        ("iner", 'there is no folder "iner"\n  hint: did you mean "inner"?'),
+        ("iner", 'folder "iner" does not exist\n  hint: did you mean "inner"?'),
         ("file", '"file" is not a folder'),
     ):
         for words in ((word, f"-C{folder}"), ("-C", folder, word)):

@@ -100,11 +100,11 @@ def test_a_stage_without_run_is_a_warning_and_an_error_under_strict(
     project({"src/settings.py": "import os\nSTAGE = os.environ['S']\n", "src/tool.py": TOOL})
     answer = orch("list")
     assert answer.code == 0
-    assert "warning: src/settings.py:2: STAGE without a run() is no tool" in answer.err
+    assert "warning: src/settings.py:2: has STAGE but no run()" in answer.err
     project({"orch.toml": "strict = true"})
     strict = orch("list")
     assert strict.code == 4
-    assert "error: src/settings.py:2: STAGE without a run() is no tool" in strict.err
+    assert "error: src/settings.py:2: has STAGE but no run()" in strict.err
     assert orch("run", "-n").code == 4
     assert orch("run", "-n", "tool").code == 0, "another run goes on"
 

@@ -83,7 +83,7 @@ def test_a_cycle_is_printed_with_its_places(project: Project, orch: Orch) -> Non
     }
     said = refusal(orch, project, files)
     assert said.count("error:") == 1
-    assert "AFTER goes round in a circle" in said
+    assert "AFTER forms a cycle" in said
     for place in ("a (src/a.py:2)", "b (src/b.py:2)", "c (src/c.py:2)"):
         assert place in said
     assert orch("run", "-n", "d").code == 0

@@ -200,5 +200,5 @@ def test_warnings_go_to_stderr_and_results_to_stdout(project: Project, orch: Orc
     project({"orch.toml": 'stages = ["t"]', "src/a.py": HELLO})
     answer = orch("run")
     assert answer.code == 0
-    assert 'warning: src/a.py:2: stage "s" is not in the configured stages' in answer.err
+    assert 'warning: src/a.py:2: stage "s" is not a configured stage' in answer.err
     assert "warning:" not in answer.out

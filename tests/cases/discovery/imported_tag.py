@@ -1,4 +1,4 @@
-# expect: run | miss STAGE is imported: a tag is assigned in the module itself
+# expect: run | miss STAGE is imported, not assigned in this module
 from settings import STAGE
 
 

@@ -1,4 +1,4 @@
-# expect: stage ingest | miss run is a class: it has to be a function
+# expect: stage ingest | miss run is a class, not a function
 STAGE = "ingest"
 
 

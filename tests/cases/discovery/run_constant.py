@@ -1,3 +1,3 @@
-# expect: stage ingest | miss run is a plain value: it has to be a function
+# expect: stage ingest | miss run is a value, not a function
 STAGE = "ingest"
 run = None

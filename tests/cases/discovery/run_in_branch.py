@@ -1,4 +1,4 @@
-# expect: stage ingest | miss run is bound inside `if`: only the top level counts
+# expect: stage ingest | miss run is set inside `if`; define it at the top level
 STAGE = "ingest"
 
 if STAGE:

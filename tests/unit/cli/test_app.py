@@ -93,7 +93,7 @@ def test_list_may_be_written_as_an_option(capsys: Captured) -> None:
         ("run -p since", "-p since: expected KEY=VALUE"),
         ("run --output x", "--output"),
         ("--colour never list", "did you mean --color?"),
-        ("-C nowhere list", 'there is no folder "nowhere"'),
+        ("-C nowhere list", 'folder "nowhere" does not exist'),
     ],
 )
 def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys: Captured) -> None:
@@ -111,7 +111,7 @@ def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys:
 def test_a_wrong_configuration_is_2(capsys: Captured) -> None:
     assert orch("list", files={"orch.toml": "staegs = []"}) == 2
     assert capsys.readouterr().err == (
-        'error: orch.toml:1: "staegs" is not a setting of orch\n  hint: did you mean "stages"?\n'
+        'error: orch.toml:1: unknown setting "staegs"\n  hint: did you mean "stages"?\n'
     )
 
 

@@ -133,13 +133,13 @@ def test_a_given_folder_is_the_root_exactly(tmp_path: Path) -> None:
 def test_a_given_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, {"sample_project/orch.toml": ""})
     assert say(refused(tmp_path, "sampl_project")) == [
-        '-: there is no folder "sampl_project" (did you mean "sample_project"?)'
+        '-: folder "sampl_project" does not exist (did you mean "sample_project"?)'
     ]
     assert say(refused(tmp_path, "nowhere/at/all")) == [
-        '-: there is no folder "nowhere/at/all" (-C takes the folder that holds the project)'
+        '-: folder "nowhere/at/all" does not exist (-C takes the folder of the project)'
     ]
     assert say(refused(tmp_path, "sample_project/orch.toml")) == [
-        '-: "sample_project/orch.toml" is not a folder (-C takes the folder that holds the project)'
+        '-: "sample_project/orch.toml" is not a folder (-C takes the folder of the project)'
     ]
 
 
@@ -158,7 +158,7 @@ def gone(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("gone")
 def test_a_deleted_current_folder_is_an_error() -> None:
     assert say(refused(Path("."))) == [
-        "-: the current folder does not exist any more (go to another folder)"
+        "-: the current folder no longer exists (change to another folder)"
     ]
 
 
@@ -171,8 +171,8 @@ def test_orch_toml_goes_before_the_table_beside_it_with_a_warning(tmp_path: Path
     assert project.stages == ("a",)
     assert [problem.severity for problem in warnings] == ["warning"]
     assert say(warnings) == [
-        "pyproject.toml: [tool.orch] in pyproject.toml is ignored: orch.toml stands beside it"
-        " (keep the settings in one of the two)"
+        "pyproject.toml: [tool.orch] in pyproject.toml is ignored, because orch.toml exists"
+        " (keep the settings in one of the two files)"
     ]
 
 
@@ -186,15 +186,15 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"strict = true\nstages = [\n'a'\n'b']\n", "orch.toml:4: this is not valid TOML: "),
-        (b"strict = yes", "orch.toml:1: this is not valid TOML: invalid value ("),
-        (b"a = 1\n\n\nb = [1,\n", "orch.toml:4: this is not valid TOML: "),
-        (b"a = 1\na = 2\n", "orch.toml:2: this is not valid TOML: cannot overwrite a value ("),
-        (b"a = 1\r\nb = x\r\n", "orch.toml:2: this is not valid TOML: invalid value ("),
+        (b"strict = true\nstages = [\n'a'\n'b']\n", "orch.toml:4: not valid TOML: "),
+        (b"strict = yes", "orch.toml:1: not valid TOML: invalid value ("),
+        (b"a = 1\n\n\nb = [1,\n", "orch.toml:4: not valid TOML: "),
+        (b"a = 1\na = 2\n", "orch.toml:2: not valid TOML: cannot overwrite a value ("),
+        (b"a = 1\r\nb = x\r\n", "orch.toml:2: not valid TOML: invalid value ("),
         (b"a = 1\nb = '\xff'", "orch.toml:2: the configuration is not UTF-8 (save it as UTF-8)"),
         ("a = 1".encode("utf-16"), "orch.toml:1: the configuration is not UTF-8 (save it"),
-        (b"a = " + b"9" * 5000, "orch.toml: this TOML holds a number with too many digits, or"),
-        (b"a = " + b"[" * 9999, "orch.toml: this TOML holds a number with too many digits, or"),
+        (b"a = " + b"9" * 5000, "orch.toml: not valid TOML: a number has too many digits, or"),
+        (b"a = " + b"[" * 9999, "orch.toml: not valid TOML: a number has too many digits, or"),
     ],
 )
 def test_a_file_that_is_no_toml_is_told_with_its_line(
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_toml_is_told_with_its_line(
 def test_a_broken_pyproject_that_may_be_ours_is_told(tmp_path: Path) -> None:
     write(tmp_path, {"pyproject.toml": "[tool]\norch = {\n"})
     (line,) = say(refused(tmp_path))
-    assert line.startswith("pyproject.toml:2: this is not valid TOML: ")
+    assert line.startswith("pyproject.toml:2: not valid TOML: ")
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "orch.toml").chmod(0)
     assert run_bound(lambda: "; ".join(say(refused(tmp_path)))) == (
         "orch.toml: the configuration cannot be read: Permission denied"
-        " (make it readable, or name another project with -C)"
+        " (change its permissions, or choose another project with -C)"
     )
 
 
@@ -262,15 +262,15 @@ m = [{}]
         },
     )
     assert say(refused(tmp_path, ORCH_JOBS="x", ORCH_STAEGS="x")) == [
-        'pyproject.toml:7: "staegs" is not a setting of orch (did you mean "stages"?)',
+        'pyproject.toml:7: unknown setting "staegs" (did you mean "stages"?)',
         '-: ORCH_JOBS must be a whole number, not "x" (write ORCH_JOBS=1)',
-        "-: the variable ORCH_STAEGS is not a setting of orch (did you mean ORCH_STAGES?)",
+        "-: unknown variable ORCH_STAEGS (did you mean ORCH_STAGES?)",
         "pyproject.toml:10: groups.nightly must be a list of strings, not a string"
         ' (write nightly = ["a"])',
         "pyproject.toml:13: params.since must be a string, a number, true, false, a date, or a"
-        " list of those (what is nested deeper belongs in a file that the tool reads)",
+        " list of those (put nested data into a file that the tool reads)",
         "pyproject.toml:19: params.src.parse.m must be a string, a number, true, false, a date,"
-        " or a list of those (what is nested deeper belongs in a file that the tool reads)",
+        " or a list of those (put nested data into a file that the tool reads)",
         "pyproject.toml:8: strict must be true or false, not a number (write strict = true)",
         'pyproject.toml:9: watch.scope must be "stage" or "tool" or "downstream", not "x"'
         ' (the default is "stage")',
@@ -312,8 +312,8 @@ def test_a_missing_package_is_an_error_wherever_it_was_configured(tmp_path: Path
         refused(tmp_path, ORCH_PACKAGES="src, acme.flwo, zzz, f", ORCH_PYTHONPATH=".,src")
     ) == [
         f'-: "acme.flwo" in ORCH_PACKAGES {missing} (did you mean "acme.flow"?)',
-        f'-: "zzz" in ORCH_PACKAGES {missing} (make it, or remove it from the list)',
-        '-: "f" in ORCH_PACKAGES is not a folder (name the folder that holds it)',
+        f'-: "zzz" in ORCH_PACKAGES {missing} (create it, or remove it from the list)',
+        '-: "f" in ORCH_PACKAGES is not a folder (name the folder that contains it)',
     ]
     project = read(tmp_path)
     (tmp_path / "src").rename(tmp_path / "srcs")
@@ -342,7 +342,7 @@ def test_a_package_outside_of_pythonpath_says_what_to_add(tmp_path: Path) -> Non
             "p/srcs/x": "",
         },
     )
-    outside = "lies outside of pythonpath, so its modules have no names"
+    outside = "is outside of pythonpath, so its modules cannot be imported"
     assert say(refused(tmp_path / "p")) == [
         f'orch.toml:1: "lib" in packages {outside} (add "." to pythonpath)',
         f'orch.toml:1: "../common" in packages {outside} (add ".." to pythonpath)',

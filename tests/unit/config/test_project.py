@@ -79,11 +79,11 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("staegs = []", '"staegs" is not a setting of orch (did you mean "stages"?)'),
-        ("keep-runs = 1", '"keep-runs" is not a setting of orch (did you mean "keep_runs"?)'),
+        ("staegs = []", 'unknown setting "staegs" (did you mean "stages"?)'),
+        ("keep-runs = 1", 'unknown setting "keep-runs" (did you mean "keep_runs"?)'),
         (
             "zzz = 1",
-            f'"zzz" is not a setting of orch (the settings are {", ".join(KEYS)})',
+            f'unknown setting "zzz" (the settings are {", ".join(KEYS)})',
         ),
         (
             'packages = "src"',
@@ -91,24 +91,24 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ),
         (
             "stages = [1]",
-            'stages must be a list of strings; it holds a number (write stages = ["...", "..."])',
+            'stages must be a list of strings, but contains a number (write stages = ["...", "..."])',
         ),
         (
             'packages = [""]',
-            'packages holds "", which is no name of a folder (the root itself is ".")',
+            '"" in packages is not the name of a folder (write "." for the root itself)',
         ),
         (
             'stages = ["ingest", "ingest"]',
-            'the stage "ingest" is listed twice in stages (remove one of the two)',
+            'stage "ingest" is listed twice in stages (remove one of them)',
         ),
         (
             'stages = ["full"]',
-            '"full" cannot be a stage: it is the group of all stages in order'
+            '"full" cannot be the name of a stage: it is the group of all stages'
             " (choose another name, here and in the tools)",
         ),
         (
             'stages = [" "]',
-            "stages holds a stage with an empty name (give it a name, or remove it)",
+            "stages contains an empty name (give it a name, or remove it)",
         ),
         ("groups = 1", 'groups must be a table, not a number (write groups = {name = "value"})'),
         (
@@ -117,28 +117,28 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ),
         (
             'stages = ["a"]\ngroups = {a = []}',
-            'the group "a" has the name of a stage (choose another name for the group)',
+            'group "a" has the name of a stage (choose another name for the group)',
         ),
         (
             "groups = {full = []}",
-            '"full" cannot be a group of yours: it is all stages in order (choose another name)',
+            '"full" cannot be the name of a group: it is the group of all stages (choose another name)',
         ),
         (
             'groups = {"" = []}',
-            "groups holds a group with an empty name (give it a name, or remove it)",
+            "groups contains a group with an empty name (give it a name, or remove it)",
         ),
         ("database = 1", 'database must be a string, not a number (write database = "...")'),
         (
             'database = "my.db"',
-            'database must be a URL, not "my.db" (a SQLite file is "sqlite:///my.db")',
+            'database must be a URL, not "my.db" (for a SQLite file, write "sqlite:///my.db")',
         ),
         (
             'database = "me:hidden@host"',
-            'database must be a URL, not "me:***@host" (a SQLite file is "sqlite:///data.db")',
+            'database must be a URL, not "me:***@host" (for a SQLite file, write "sqlite:///data.db")',
         ),
         (
             'transaction = "run"',
-            'transaction = "run" is not built yet (write "tool" or "none")',
+            'transaction = "run" is not supported yet (write "tool" or "none")',
         ),
         (
             'transaction = "tol"',
@@ -152,19 +152,19 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ("jobs = true", "jobs must be a whole number, not true (write jobs = 1)"),
         (
             "jobs = 4",
-            "jobs = 4 is not built yet: tools run one after another (write 1, or leave it out)",
+            "jobs = 4 is not supported yet: tools run one after another (write 1, or remove it)",
         ),
         (
             'executor = "dask"',
-            'executor = "dask" is not built yet: tools run on this machine'
-            ' (write "local", or leave it out)',
+            'executor = "dask" is not supported yet: tools run on this machine'
+            ' (write "local", or remove it)',
         ),
         ("tokens = {gpu = -1}", "tokens.gpu must be 0 or more, not -1 (write gpu = 1)"),
         ('strict = "yes"', "strict must be true or false, not a string (write strict = true)"),
         ("keep_runs = -1", "keep_runs must be 0 or more, not -1 (write keep_runs = 1)"),
         (
             "watch = {scop = 1}",
-            '"scop" is not a setting of watch (did you mean "scope"?)',
+            'unknown setting "scop" in watch (did you mean "scope"?)',
         ),
         (
             'watch = {on_busy = "queu"}',
@@ -181,20 +181,20 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         (
             "params = {a = [[1]]}",
             "params.a must be a string, a number, true, false, a date, or a list of those"
-            " (what is nested deeper belongs in a file that the tool reads)",
+            " (put nested data into a file that the tool reads)",
         ),
         (
             "params = {a-b = 1, a_b = 2}",
-            'the parameter "a_b" is given twice'
-            " (dashes and underscores are alike: remove one of the two)",
+            'parameter "a_b" is set twice'
+            " (dashes and underscores count as equal: remove one of them)",
         ),
         (
             'params = {"a b" = 1}',
-            '"a b" cannot be a parameter (write its name as run() has it)',
+            '"a b" cannot be the name of a parameter (write the name as in the signature of run())',
         ),
         (
             'params = {"" = {}}',
-            "params holds a table with an empty name (name the tool that it is for)",
+            "params contains a table with an empty name (write the name of a tool)",
         ),
     ],
 )
@@ -233,7 +233,7 @@ def test_problems_stand_on_the_line_of_their_key_or_of_the_table_around_it() -> 
 def test_a_table_header_in_orch_toml_is_explained() -> None:
     _, problems = Project.from_table({"tool": {"orch": {}}}, root="/project", config="orch.toml")
     assert problems[0].hint == (
-        "in orch.toml the settings stand at the top, without [tool.orch] above them"
+        "in orch.toml, write the settings at the top level, without [tool.orch]"
     )
 
 
@@ -331,7 +331,7 @@ def test_a_flag_in_the_environment_is_true_false_1_or_0(text: str, value: bool) 
         (
             "ORCH_GROUPS",
             "nightly",
-            "ORCH_GROUPS is not JSON: Expecting value: line 1 column 1 (char 0)"
+            "ORCH_GROUPS is not valid JSON: Expecting value: line 1 column 1 (char 0)"
             """ (write ORCH_GROUPS='{"name": "value"}')""",
         ),
         (
@@ -348,17 +348,17 @@ def test_a_flag_in_the_environment_is_true_false_1_or_0(text: str, value: bool) 
             "ORCH_PARAMS",
             '{"a": null}',
             "ORCH_PARAMS.a must be a string, a number, true, false, a date, or a list of those"
-            " (what is nested deeper belongs in a file that the tool reads)",
+            " (put nested data into a file that the tool reads)",
         ),
         (
             "ORCH_DATABASE",
             "u:pw@host/db",
-            'ORCH_DATABASE must be a URL, not "u:***@host/db" (a SQLite file is "sqlite:///data.db")',
+            'ORCH_DATABASE must be a URL, not "u:***@host/db" (for a SQLite file, write "sqlite:///data.db")',
         ),
         (
             "ORCH_STAGES",
             "a,full",
-            '"full" cannot be a stage: it is the group of all stages in order'
+            '"full" cannot be the name of a stage: it is the group of all stages'
             " (choose another name, here and in the tools)",
         ),
     ],
@@ -374,7 +374,7 @@ def test_a_likely_slip_in_a_variable_is_a_warning_and_others_are_left_alone() ->
     assert [(problem.severity, problem.message, problem.hint) for problem in problems] == [
         (
             "warning",
-            "the variable ORCH_STAEGS is not a setting of orch",
+            "unknown variable ORCH_STAEGS",
             "did you mean ORCH_STAGES?",
         )
     ]

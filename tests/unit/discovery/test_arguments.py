@@ -70,8 +70,10 @@ def test_an_unknown_annotation_with_a_default_is_no_option_and_no_problem() -> N
 
 def test_an_unknown_annotation_without_a_default_is_an_error() -> None:
     (line,) = split(unknown("frame", None))[2]
-    assert line.startswith('src/x.py:3: "frame" of run() is neither a resource nor of a type')
-    assert "give it a default, offer a @resource of that name in orchconf.py" in line
+    assert line.startswith(
+        'src/x.py:3: argument "frame" of run() is neither a resource nor of a supported type'
+    )
+    assert "give it a default, define a @resource of that name in orchconf.py" in line
 
 
 def test_a_mistyped_resource_is_told_with_the_nearest() -> None:
@@ -82,7 +84,7 @@ def test_a_mistyped_resource_is_told_with_the_nearest() -> None:
 def test_what_can_only_be_given_by_position_is_an_error_unless_it_has_a_default() -> None:
     assert split(positional("x", "1")) == ((), [], [])
     (line,) = split(positional("conn"))[2]
-    assert line.startswith('src/x.py:3: "conn" of run() can only be given by position')
+    assert line.startswith('src/x.py:3: argument "conn" of run() is positional-only')
 
 
 # orchconf.py.
@@ -97,7 +99,7 @@ def test_resources_may_use_resources_and_conn() -> None:
 def test_a_resource_that_takes_what_nobody_gives_is_told_on_its_line() -> None:
     conf = make_conf({"http": [], "api": ["htp"]})
     assert said(conf_problems(conf)) == [
-        'orchconf.py:2: resource "api" takes "htp", which nobody gives (did you mean "http"?)'
+        'orchconf.py:2: resource "api" requires "htp", which is not defined (did you mean "http"?)'
     ]
 
 

@@ -43,13 +43,12 @@ def test_stage_none_is_a_disabled_draft() -> None:
     )
 
 
-@pytest.mark.parametrize("problem", ["", "STAGE cannot be told from the source"])
+@pytest.mark.parametrize("problem", ["", "STAGE cannot be read"])
 def test_stage_without_run_is_no_tool_but_a_warning(problem: str) -> None:
     found = candidates(only_stage(problem))
     assert (found.enabled, found.disabled) == ((), ())
     assert said(found.tag_warnings) == [
-        "src/settings.py:4: STAGE without a run() is no tool"
-        " (add a top-level run(), or rename the constant)"
+        "src/settings.py:4: has STAGE but no run() (define run() at the top level, or rename the constant)"
     ]
     assert found.tag_warnings[0].severity == "warning"
 
@@ -78,13 +77,13 @@ def test_a_tag_that_cannot_be_told_says_which_forms_are_accepted() -> None:
     facts = ModuleFacts(module="src.x", path="src/x.py", stage=tag, run=RunFacts(line=3))
     (line,) = own_problems(facts)
     assert line.startswith(
-        'src/x.py:1: STAGE is set inside an if (for example STAGE = "ingest", or '
+        "src/x.py:1: STAGE is set inside an if (assign a string, a list or tuple "
     )
 
 
 def test_a_tag_that_names_no_stage_is_an_error() -> None:
     (line,) = own_problems(make_facts("src.x", ()))
-    assert line.startswith("src/x.py:1: STAGE names no stage (for example STAGE = ")
+    assert line.startswith("src/x.py:1: STAGE is empty (assign a string, ")
 
 
 @pytest.mark.parametrize("stage", ["full", "", "+x", "a*", "tool:x"])
@@ -95,7 +94,7 @@ def test_a_stage_that_could_not_be_typed_is_an_error(stage: str) -> None:
 
 def test_a_wrong_key_in_orch_is_an_error_of_the_draft() -> None:
     (line,) = own_problems(make_facts("src.x", orch={"retrys": 1}))
-    assert line == 'src/x.py:4: ORCH has no key "retrys" (did you mean "retries"?)'
+    assert line == 'src/x.py:4: unknown key "retrys" in ORCH (did you mean "retries"?)'
 
 
 def test_a_key_that_is_not_built_yet_is_a_warning_even_under_strict() -> None:
@@ -111,7 +110,7 @@ def test_a_stage_that_is_not_configured_is_a_slip_with_the_nearest() -> None:
     assert candidates(facts).tag_warnings == ()
     found = candidates(facts, stages=("ingest", "render"))
     assert said(found.tag_warnings) == [
-        'src/x.py:1: stage "ingst" is not in the configured stages (did you mean "ingest"?)'
+        'src/x.py:1: stage "ingst" is not a configured stage (did you mean "ingest"?)'
     ]
     assert found.tag_warnings[0].severity == "warning"
     assert candidates(facts, stages=("ingest",), strict=True).tag_warnings[0].severity == "error"
@@ -138,12 +137,12 @@ def test_two_files_of_one_module_path_are_both_told() -> None:
     )
     assert [said(candidate.problems) for candidate in found.enabled] == [
         [
-            'src/a.py: "a" is the module of src/a/__init__.py, too'
-            " (rename one of the two: Python imports only one of a name)"
+            'src/a.py: src/a/__init__.py is also the module "a"'
+            " (rename one of them: Python imports only one module of a name)"
         ],
         [
-            'src/a/__init__.py: "a" is the module of src/a.py, too'
-            " (rename one of the two: Python imports only one of a name)"
+            'src/a/__init__.py: src/a.py is also the module "a"'
+            " (rename one of them: Python imports only one module of a name)"
         ],
         [],
     ]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.discovery.orch_tag import KEYS, OrchSettings, read_settings
+from discover_orch.discovery.orch_tag import RULES, OrchSettings, read_settings
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import OrchTag
 from tests.support.values import said
@@ -60,15 +60,15 @@ def test_every_key_of_the_contract_is_accepted() -> None:
 
 def test_an_unknown_key_tells_its_line_and_the_nearest() -> None:
     assert errors(name="x", retrys=3, zzz=1) == [
-        'src/x.py:11: ORCH has no key "retrys" (did you mean "retries"?)',
-        f'src/x.py:12: ORCH has no key "zzz" (it has {", ".join(KEYS)})',
+        'src/x.py:11: unknown key "retrys" in ORCH (did you mean "retries"?)',
+        f'src/x.py:12: unknown key "zzz" in ORCH (the keys are {", ".join(RULES)})',
     ]
 
 
 def test_a_tag_that_is_no_literal_dict_is_told_on_its_line() -> None:
-    tag = OrchTag(line=7, problem="ORCH is no literal dict")
+    tag = OrchTag(line=7, problem="ORCH is not a dict literal")
     assert said(read_settings(tag, "src/x.py")[1]) == [
-        'src/x.py:7: ORCH is no literal dict (for example ORCH = {"outputs": "output/report.html"})'
+        'src/x.py:7: ORCH is not a dict literal (assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"})'
     ]
 
 
@@ -136,7 +136,7 @@ def test_one_wrong_key_does_not_cost_the_others() -> None:
     assert (settings.name, settings.is_always_stale, len(problems)) == ("x", True, 1)
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), json_values))
+@given(st.dictionaries(st.sampled_from(sorted(RULES)), json_values))
 def test_whatever_a_dict_holds_it_is_read_or_told(values: dict[str, object]) -> None:
     settings, problems = read(**values)
     wrong = {one.message.split('"')[1] for one in problems if one.severity == "error"}

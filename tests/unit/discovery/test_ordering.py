@@ -82,7 +82,8 @@ def test_a_tag_that_cannot_be_read_is_told() -> None:
     )
     assert problems(read(candidate(facts))) == [
         "a.py:2: AFTER is set inside an if"
-        ' (write AFTER = "fetch" or AFTER = ("fetch", "parse") at top level)'
+        " (assign a string, a list or tuple of strings, or a constant or Enum member of the project,"
+        " at the top level)"
     ]
 
 
@@ -92,7 +93,8 @@ def test_a_disabled_tool_in_after_is_a_warning() -> None:
         assert (after.edges, after.problems) == ({"parse": ()}, ())
         assert [problem.severity for problem in after.warnings] == ["warning"]
         assert said(after.warnings) == [
-            f'parse.py:2: AFTER names "{word}", which is disabled (STAGE = None) ()'
+            f'parse.py:2: AFTER names "{word}", which is disabled (STAGE = None)'
+            " (remove it from AFTER, or give that tool a stage)"
         ]
 
 
@@ -118,7 +120,7 @@ def test_a_tool_of_a_later_stage_is_told_with_both_stages() -> None:
     assert module == "a"
     assert said([problem]) == [
         'a.py:2: AFTER names "c" of the later stage "two"'
-        ' (a tool of "one" runs before that stage begins)'
+        ' (stage "one" runs before it: remove the tool from AFTER, or move one of them)'
     ]
 
 
@@ -127,8 +129,8 @@ def test_a_cycle_is_one_problem_of_every_tool_on_it_and_prints_each_place() -> N
     assert [module for module, _ in found] == ["a", "b"]
     assert len({problem for _, problem in found}) == 1
     assert found[0][1].message in {
-        "AFTER goes round in a circle: a (a.py:2) -> b (b.py:2) -> a (a.py:2)",
-        "AFTER goes round in a circle: b (b.py:2) -> a (a.py:2) -> b (b.py:2)",
+        "AFTER forms a cycle: a (a.py:2) -> b (b.py:2) -> a (a.py:2)",
+        "AFTER forms a cycle: b (b.py:2) -> a (a.py:2) -> b (b.py:2)",
     }
 
 

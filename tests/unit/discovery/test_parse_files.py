@@ -100,7 +100,7 @@ def test_a_file_too_large_is_a_problem_where_it_holds_the_word(tmp_path: Path, p
         tmp_path, {"a.py": b"#" * place + b"STAGE" + rest, "b.py": b"#" * place + rest + b"#"}
     )
     assert problem(tmp_path, "a.py") == (
-        "a.py too-large: holds STAGE and is too large to be read (2.0 MB, limit 2 MB)"
+        "a.py too-large: contains STAGE, but is too large to be read (2.0 MB, limit 2 MB)"
     )
     assert read(tmp_path, "b.py") == {"b.py": None}
 

@@ -165,7 +165,7 @@ def test_a_cycle_is_told_once_and_sets_all_of_it_apart() -> None:
 def test_a_tool_after_itself_is_a_cycle() -> None:
     registry = make_registry(make_facts("src.a", after="a"))
     assert [problem.message for problem in registry.errors] == [
-        "AFTER goes round in a circle: a (src/a.py:2) -> a (src/a.py:2)"
+        "AFTER forms a cycle: a (src/a.py:2) -> a (src/a.py:2)"
     ]
 
 

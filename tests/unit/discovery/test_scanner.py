@@ -169,12 +169,13 @@ def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(
     )
     found = detector.look()
     assert (found.modules, found.broken) == ((), ())
-    hint = "use letters, digits and _ only, and no digit first"
+    hint = "use only letters, digits and _, and no digit first"
     assert said(found.problems) == [
-        "lib/__init__.py:1: has a STAGE, but an __init__.py in a folder of pythonpath itself"
-        " cannot be imported (move it into a module of its own)",
-        f"src/1a.py:1: has a STAGE, but its name cannot be imported ({hint})",
-        f"src/a-b/c.py:1: has a STAGE, but the folder name in src/a-b/ cannot be imported ({hint})",
+        "lib/__init__.py:1: contains STAGE, but __init__.py in a folder of pythonpath is not a module"
+        " (move the tool into a module of its own)",
+        f"src/1a.py:1: contains STAGE, but its file name is not a valid module name ({hint})",
+        "src/a-b/c.py:1: contains STAGE, but a folder name in src/a-b/ is not a valid module name"
+        f" ({hint})",
     ]
     assert {problem.severity for problem in found.problems} == {"warning"}
 
@@ -219,7 +220,7 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
         (tmp_path / "src/p").chmod(0o700)
     assert answer == (
         "1 ['src/p: cannot be listed: Permission denied"
-        " (give yourself the right to read it, or name it in exclude)']"
+        " (change its permissions, or add it to exclude)']"
     )
 
 

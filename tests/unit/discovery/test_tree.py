@@ -65,8 +65,8 @@ def test_what_the_contract_names_is_not_scanned(tmp_path: Path) -> None:
     tree = look(tmp_path)
     assert files(tree) == ["src/good.py"]
     assert reasons(tree)["src/venv"] == "a virtual environment"
-    assert reasons(tree)["src/test_x.py"] == "its name says that it is no tool"
-    assert reasons(tree)["src/build"] == "a folder named build"
+    assert reasons(tree)["src/test_x.py"] == "files of this name are not scanned"
+    assert reasons(tree)["src/build"] == "folders named build are not scanned"
 
 
 def test_a_scanned_folder_itself_may_have_any_name(tmp_path: Path) -> None:

@@ -283,9 +283,9 @@ def test_a_disabled_tool_that_is_named_says_that_it_is_disabled(word: str) -> No
 
 
 def test_a_file_that_is_no_tool_says_why() -> None:
-    over = PassedOver(path="src/test_x.py", reason="its name says that it is no tool")
+    over = PassedOver(path="src/test_x.py", reason="files of this name are not scanned")
     (line,) = wrong("src/test_x.py", sample(passed_over=[over]))
-    assert line.startswith("src/test_x.py: src/test_x.py is not a tool: its name says")
+    assert line.startswith("src/test_x.py: src/test_x.py is not a tool: files of this name")
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_a_broken_file_that_is_only_perhaps_excluded_can_be_reached() -> None:
 
 def test_a_tool_with_a_problem_is_refused_by_the_name_from_orch_too() -> None:
     bad = make_facts("src.load", "ingest", orch={"name": "load-all", "retrys": 1})
-    assert refused("load-all", sample(bad)) == ['ORCH has no key "retrys"']
+    assert refused("load-all", sample(bad)) == ['unknown key "retrys" in ORCH']
     assert goes_on("fetch", sample(bad))
 
 
@@ -386,7 +386,7 @@ def test_a_cycle_is_told_once() -> None:
 def test_a_problem_of_orchconf_concerns_every_run() -> None:
     registry = sample(conf=make_conf({"http": ["x"]}))
     for targets in ("", "fetch", "src/pipeline/fetch.py"):
-        assert refused(targets, registry) == ['resource "http" takes "x", which nobody gives']
+        assert refused(targets, registry) == ['resource "http" requires "x", which is not defined']
     assert refused("full", registry, exclude=["fetch"])
 
 

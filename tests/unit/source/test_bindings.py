@@ -67,7 +67,7 @@ def test_a_plain_binding_says_what_the_name_is_bound_to(text: str, expected: lis
     [
         ("x, y = 1, 2", ["1: ? by unpacking"]),
         ("[a, (b, *x)] = c", ["1: ? by unpacking"]),
-        ("x += 1", ["1: ? in steps"]),
+        ("x += 1", ["1: ? by augmented assignment"]),
         ("print(x := 1)", ["1: ? inside an expression"]),
         ("[x := y for y in z]", ["1: ? inside an expression"]),
         ("def f(a=(x := 1)): 0", ["1: ? inside an expression"]),

@@ -78,21 +78,30 @@ def test_no_warning_leaves_and_none_is_made_an_error() -> None:
         (b"x = 1\n  y = 2\n", "src/a.py:2 syntax: not valid Python: unexpected indent"),
         (b"if x:\n\ty = 1\n        z = 2\n", "src/a.py:3 syntax: not valid Python: inconsistent"),
         (b"x = 1\rprint 1\r", "src/a.py:2 syntax: not valid Python: Missing parentheses"),
-        (b"\n\nx = 'a\0b'", "src/a.py:3 syntax: it holds a null byte, so it is no text"),
-        (b"x = 1\n<<<<<<< HEAD\ny\n", "src/a.py:2 conflict: not valid Python: a merge conflict"),
-        (b"x = 1\r\n>>>>>>> topic\r\n", "src/a.py:2 conflict: not valid Python: a merge conflict"),
-        (b"x = 1\ny = '\xff'", "src/a.py:2 encoding: not utf-8 text: invalid start byte"),
-        (b"# coding: ascii\n\ny = '\xc3\xa9'", "src/a.py:3 encoding: not ascii text: ordinal not"),
+        (b"\n\nx = 'a\0b'", "src/a.py:3 syntax: not a text file: it contains a null byte"),
+        (
+            b"x = 1\n<<<<<<< HEAD\ny\n",
+            "src/a.py:2 conflict: not valid Python: unresolved merge conflict",
+        ),
+        (
+            b"x = 1\r\n>>>>>>> topic\r\n",
+            "src/a.py:2 conflict: not valid Python: unresolved merge conflict",
+        ),
+        (b"x = 1\ny = '\xff'", "src/a.py:2 encoding: not valid utf-8: invalid start byte"),
+        (b"# coding: ascii\n\ny = '\xc3\xa9'", "src/a.py:3 encoding: not valid ascii: ordinal not"),
         (
             b"#!x\n# coding: latn-1\n",
-            "src/a.py:2 encoding: its first lines name an encoding that Python does not know: latn-1",
+            'src/a.py:2 encoding: unknown encoding "latn-1"',
         ),
         (b"# coding: hex\n", "src/a.py:1 encoding: "),
         (
             b"\xef\xbb\xbf# coding: latin-1\nx = 1",
-            "src/a.py:1 encoding: it begins with the mark of UTF-8, but names the encoding latin-1",
+            "src/a.py:1 encoding: begins with a UTF-8 byte order mark, but names the encoding latin-1",
         ),
-        (b"x = 1\ny = " + b"-" * 99_999 + b"1", "src/a.py:2 too-deep: Python cannot read it: its"),
+        (
+            b"x = 1\ny = " + b"-" * 99_999 + b"1",
+            "src/a.py:2 too-deep: expressions or blocks are nested",
+        ),
     ],
 )
 def test_a_problem_says_what_is_wrong_at_its_line(data: bytes, said: str) -> None:

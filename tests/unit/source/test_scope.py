@@ -68,26 +68,26 @@ def test_an_expression_means_what_its_names_were_bound_to(
 @pytest.mark.parametrize(
     ("expr", "above", "reason"),
     [
-        ("1", "", "a number"),
-        ("f()", "", "computed"),
-        ("f().x", "", "computed"),
-        ("'\\ud800'", "", "text that cannot be shown"),
-        ("('a', 1)", "", "a number"),
-        ("('a', None)", "", "holding something other than strings"),
-        ("('a', ('b',))", "", "holding something other than strings"),
-        ("x", "", "`x`, which is not bound above"),
-        ("x", "x = 'a'\ndel x", "`x`, which is not bound above"),
-        ("x", "from a import *\nx = 1\ndel x", "`x`, which is not bound above"),
-        ("x", "if y:\n    x = 'a'", "`x`, which is bound inside `if`"),
-        ("x", "x, y = 'a', 'b'", "`x`, which is bound by unpacking"),
-        ("x", "def x(): 0", "`x`, which is no constant"),
-        ("x", "x = f()", "computed"),
-        ("x.y", "x = 1", "`x`, which is no class or module of the project"),
-        ("C.y", "class C:\n    x = 'a'", "`C.y`, which is no constant"),
-        ("C.x.y", "class C:\n    x = 'a'", "`C.x.y`, which is no constant"),
-        ("Stage.C", ENUM, "`Stage.C`, which is no member"),
-        ("Stage.B", ENUM, "`Stage.B`, whose value is no string"),
-        ("Stage.A.upper", ENUM, "`Stage.A.upper`, which is no member"),
+        ("1", "", "it is a number"),
+        ("f()", "", "it is computed"),
+        ("f().x", "", "it is computed"),
+        ("'\\ud800'", "", "it contains characters that cannot be shown"),
+        ("('a', 1)", "", "it contains something other than strings"),
+        ("('a', None)", "", "it contains something other than strings"),
+        ("('a', ('b',))", "", "it contains something other than strings"),
+        ("x", "", "`x` is not defined above"),
+        ("x", "x = 'a'\ndel x", "`x` is not defined above"),
+        ("x", "from a import *\nx = 1\ndel x", "`x` is not defined above"),
+        ("x", "if y:\n    x = 'a'", "`x` is set inside `if`"),
+        ("x", "x, y = 'a', 'b'", "`x` is set by unpacking"),
+        ("x", "def x(): 0", "`x` is not a constant"),
+        ("x", "x = f()", "it is computed"),
+        ("x.y", "x = 1", "`x` is not a class or module of the project"),
+        ("C.y", "class C:\n    x = 'a'", "`C.y` is not a constant"),
+        ("C.x.y", "class C:\n    x = 'a'", "`C.x.y` is not a constant"),
+        ("Stage.C", ENUM, "`Stage.C` is not a member"),
+        ("Stage.B", ENUM, "the value of `Stage.B` is not a string"),
+        ("Stage.A.upper", ENUM, "`Stage.A.upper` is not a member"),
     ],
 )
 def test_what_cannot_be_told_says_why(expr: str, above: str, reason: str) -> None:
@@ -104,7 +104,7 @@ def test_a_name_means_what_it_was_bound_to_before_the_expression() -> None:
 
 
 def test_a_name_that_is_its_own_meaning_ends() -> None:
-    assert refusal("x", "x = x") == "`x`, which is not bound above"
+    assert refusal("x", "x = x") == "`x` is not defined above"
     assert refusal("x.a.b", "x = y.a\ny = x.a").startswith("`y`")
 
 

@@ -1,0 +1,20 @@
+"""Names with a fixed meaning that several packages share. They are documented, so a change here breaks projects."""
+
+from __future__ import annotations
+
+#: The file that offers `conn` and other resources, at the project's root, and its module.
+CONF_FILE = "orchconf.py"
+CONF_MODULE = "orchconf"
+#: The group of all stages in order. No stage and no other group may have this name.
+ALL_STAGES = "full"
+#: What makes a path or a target a pattern.
+GLOB_CHARACTERS = frozenset("*?[")
+#: Folders that are not scanned for tools, beside those that are hidden or a virtual environment.
+SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
+
+_SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})
+
+
+def is_skipped_file(name: str) -> bool:
+    """Whether a Python file is no tool by its name: a test, `conftest.py`, `orchconf.py`, `__main__.py`."""
+    return name in _SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py")
