@@ -123,7 +123,7 @@ def test_a_flat_folder_has_no_events_of_what_is_below(listener: Listener) -> Non
     assert not [event for event in listener.events if event.path.startswith("src/sub")]
 
 
-def test_reading_and_noise_wake_nobody(listener: Listener) -> None:
+def test_reading_and_noise_wake_nothing(listener: Listener) -> None:
     for name in (".git", ".orch", "__pycache__", "node_modules/x", ".venv/lib"):
         (listener.root / "src" / name).mkdir(parents=True)
     for number in range(20):
