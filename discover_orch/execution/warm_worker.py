@@ -77,7 +77,7 @@ class WarmWorker:
             return self._cold(
                 "the installed packages have changed"
                 if is_other
-                else "the tools import other modules than before"
+                else "the imports of the tools have changed"
             )
         worker.resume()  # should anybody have stopped it
         report: Preloaded | None = None
@@ -86,7 +86,7 @@ class WarmWorker:
                 report = event
             elif isinstance(event, WorkerDied):
                 self.mark_fatal(spec)
-                return self._cold(f"the spare worker {event.sentence}")
+                return self._cold(f"the warm worker {event.sentence}")
         if report is None:
             return ClaimedWorker(worker=worker, is_importing=True)
         if report.shadowed:
@@ -106,7 +106,7 @@ class WarmWorker:
             discard_worker(worker)
 
     def _cold(self, why: str) -> ClaimedWorker:
-        return ClaimedWorker(sentence=self.unless_said(f"starting from nothing: {why}"))
+        return ClaimedWorker(sentence=self.unless_said(f"cold start: {why}"))
 
     def unless_said(self, sentence: str) -> str:
         """The sentence, the first time."""

@@ -96,7 +96,7 @@ class WatchLoop:
             lambda: self._handle_changes((), is_rescan=True),
         )
         self._prewarmer = Prewarmer(self.watched, options.preload)
-        self._started_at = 0.0
+        self._run_started_at = 0.0
 
     @property
     def _root(self) -> str:
@@ -216,7 +216,7 @@ class WatchLoop:
             cold=claimed.sentence,
         )
         self._schedule.begin(order)
-        self._started_at = time.monotonic()
+        self._run_started_at = time.monotonic()
         self.watched.observed_inputs.start_run()
         self.watched.snapshot.ignores_data = True
         self._sources.compare_soon()
@@ -261,7 +261,7 @@ class WatchLoop:
         self._schedule.follow(event)
         match event:
             case RunNote(problem=Problem(code="cold-start", message=message)):
-                if "the spare worker" in message:
+                if "the warm worker" in message:
                     self._prewarmer.mark_fatal()
             case RunStarted(run=run):
                 self._others.note_own(run)
@@ -314,7 +314,7 @@ class WatchLoop:
         requests = []
         for event in self._sources.drain():
             requests += self._handle(event)
-        if time.monotonic() > self._started_at + AFTER_START:
+        if time.monotonic() > self._run_started_at + AFTER_START:
             self._prewarmer.prepare()
         if self._outbox:
             requests.append("wake")
@@ -323,12 +323,10 @@ class WatchLoop:
     def _handle(self, event: SourceEvent) -> list[str]:
         """Handle one event; returns requests to the run in progress."""
         match event:
+            case FilesChanged() if self._schedule.is_paused:
+                return []
             case FilesChanged(paths=paths, is_rescan=is_rescan):
-                return (
-                    []
-                    if self._schedule.is_paused
-                    else self._handle_changes(paths, is_rescan=is_rescan)
-                )
+                return self._handle_changes(paths, is_rescan=is_rescan)
             case KeyPressed(key=key):
                 return self._keys.press(key)
             case WatchProblem(problem=problem):

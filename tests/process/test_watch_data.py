@@ -149,7 +149,7 @@ def test_a_tool_that_was_seen_to_read_what_a_run_writes_is_not_run_again(project
 def test_what_a_child_writes_is_no_news_to_the_tool_that_has_read_it_since(
     project: Project,
 ) -> None:
-    """Nobody was seen to write it; but who needs it has read it as it stands."""
+    """No tool was seen to write it, but every tool that needs it has read its current content."""
     root = project(
         {
             "orch.toml": "",
@@ -211,7 +211,7 @@ def test_what_another_command_writes_by_a_run_sets_off_none(project: Project, or
 
 
 @pytest.mark.parametrize("database", ["data/app.db", "app.db"])
-def test_the_database_is_nobodys_input(project: Project, database: str) -> None:
+def test_the_database_is_not_an_input(project: Project, database: str) -> None:
     makes = (
         "conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\nconn.execute('INSERT INTO t VALUES (1)')"
     )
@@ -251,9 +251,7 @@ def test_its_runs_are_in_the_history(project: Project, orch: Orch) -> None:
         assert orch("run", "a").code == 0  # the project is not held while the watch waits
 
 
-def test_a_run_that_was_cancelled_is_told_so_and_its_tool_is_stale(
-    project: Project, orch: Orch
-) -> None:
+def test_a_cancelled_run_is_recorded_and_its_tool_is_stale(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/a.py": tool_text(top="import os, time", body=GATE)})
     with watching(root, "a", waits=False) as watch:
         watch.wait_for("tool_output", name="a", text="begins\n")
@@ -265,7 +263,7 @@ def test_a_run_that_was_cancelled_is_told_so_and_its_tool_is_stale(
         assert states(orch)["a"] == "stale"
 
 
-def test_after_kill_9_in_a_run_nobody_knows_how_the_tool_ended(
+def test_after_kill_9_in_a_run_the_outcome_of_the_tool_is_unknown(
     project: Project, orch: Orch
 ) -> None:
     root = project({"orch.toml": "", "src/a.py": tool_text(top="import os, time", body=GATE)})
@@ -306,7 +304,7 @@ def test_a_tool_that_is_cancelled_by_the_user_is_not_run_again_for_what_it_has_h
         assert watch.settle() == [], watch.story()
 
 
-def test_a_tool_reads_two_thousand_files_and_the_watch_hears_of_each(project: Project) -> None:
+def test_a_tool_reads_two_thousand_files_and_a_change_of_each_counts(project: Project) -> None:
     files = {f"in/{number // 200}/{number}.csv": "1" for number in range(2_000)}
     reads = "for number in range(2000):\n    open(f'in/{number // 200}/{number}.csv').close()"
     root = project({"orch.toml": "", **files, "src/a.py": tool_text(body=reads)})

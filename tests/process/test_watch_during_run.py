@@ -37,7 +37,7 @@ def rows(root: Path) -> list[int]:
             return []
 
 
-def test_an_affected_tool_is_cancelled_and_run_anew_with_the_new_code(project: Project) -> None:
+def test_an_affected_tool_is_cancelled_and_runs_again_with_the_new_code(project: Project) -> None:
     root = project({"src/a.py": gated(0)})
     with watching(root, *TOOL, waits=False) as watch:
         until_begun(watch, "a")
@@ -153,7 +153,7 @@ def test_an_edit_taken_back_during_the_run_is_run_with_what_is_there(project: Pr
         assert all(run.status == "cancelled" or run.output["a"] == "0\n" for run in watch.settle())
 
 
-def test_a_syntax_error_during_a_run_is_told_and_the_mend_is_run(project: Project) -> None:
+def test_a_syntax_error_during_a_run_is_reported_and_the_fix_is_run(project: Project) -> None:
     root = project({"src/a.py": gated(0)})
     with watching(root, *TOOL, waits=False) as watch:
         until_begun(watch, "a")
@@ -163,7 +163,7 @@ def test_a_syntax_error_during_a_run_is_told_and_the_mend_is_run(project: Projec
         (root / "go").touch()
         save(root / "src/a.py", tool_text(1))
         watch.until(
-            lambda: any(run.output.get("a") == "1\n" for run in watch.runs), "the mended tool"
+            lambda: any(run.output.get("a") == "1\n" for run in watch.runs), "the fixed tool"
         )
 
 

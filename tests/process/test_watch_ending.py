@@ -52,7 +52,7 @@ def test_a_signal_ends_a_waiting_watch(project: Project, number: signal.Signals)
         until_it_has_a_spare(watch)
         watch.send(number)
         assert watch.wait() == CODES[number], watch.story()
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
         assert "Traceback" not in watch.stderr
 
 
@@ -65,7 +65,7 @@ def test_a_signal_during_a_run_interrupts_the_tool_once_and_ends_the_watch(
         watch.wait_for("tool_output", text="begins\n")
         watch.send(number)
         assert watch.wait() == CODES[number], watch.story()
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
         assert watch.runs[-1].status == "interrupted"
         assert watch.runs[-1].ended["a"] == "interrupted"
         assert "Traceback" not in watch.stderr
@@ -83,7 +83,7 @@ def test_a_second_signal_kills_at_once(project: Project) -> None:
         watch.send(signal.SIGINT)
         assert watch.wait() == 130
         assert "second interrupt" in watch.runs[-1].errors["a"]["message"]
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
 
 
 def test_a_signal_before_the_first_run_ends_it_too(project: Project) -> None:
@@ -93,22 +93,22 @@ def test_a_signal_before_the_first_run_ends_it_too(project: Project) -> None:
             time.sleep(delay)
             watch.send(signal.SIGTERM)
             assert watch.wait() in (143, -signal.SIGTERM), watch.story()
-            watch.assert_nobody_left()
+            watch.assert_no_process_left()
 
 
 # kill -9
 
 
-def test_kill_9_while_waiting_leaves_nobody(project: Project) -> None:
+def test_kill_9_while_waiting_leaves_no_process(project: Project) -> None:
     root = project({"src/a.py": IDLE})
     with watching(root) as watch:
         until_it_has_a_spare(watch)
         watch.send(signal.SIGKILL)
         assert watch.wait() == -signal.SIGKILL
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
 
 
-def test_kill_9_during_a_run_leaves_nobody_and_no_half_done_work(
+def test_kill_9_during_a_run_leaves_no_process_and_no_half_done_work(
     project: Project, orch: Orch
 ) -> None:
     root = project({"src/a.py": BUSY})
@@ -116,20 +116,20 @@ def test_kill_9_during_a_run_leaves_nobody_and_no_half_done_work(
         watch.wait_for("tool_output", text="begins\n")
         watch.send(signal.SIGKILL)
         assert watch.wait() == -signal.SIGKILL
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
     assert tables(root) == []
     project({"src/a.py": tool_text(1)})
     answer = orch("run")
     assert answer.code == 0, answer.text
 
 
-def test_kill_9_at_any_moment_leaves_nobody(project: Project) -> None:
+def test_kill_9_at_any_moment_leaves_no_process(project: Project) -> None:
     kill_at_random(project, trials=8, seed=random.randrange(10**6))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_300_kill_9_leave_nobody(project: Project) -> None:
+def test_300_kill_9_leave_no_process(project: Project) -> None:
     kill_at_random(project, trials=300, seed=random.randrange(10**6))
 
 
@@ -150,7 +150,7 @@ def kill_at_random(project: Project, trials: int, seed: int) -> None:
                 save(root / "src/a.py", tool_text(version, **text))
             watch.send(signal.SIGKILL)
             assert watch.wait() == -signal.SIGKILL, f"seed {seed}, trial {trial}"
-            watch.assert_nobody_left()
+            watch.assert_no_process_left()
 
 
 # Keys and closed ends
@@ -164,7 +164,7 @@ def test_q_ends_with_0(project: Project, busy: bool) -> None:
             watch.wait_for("tool_output", text="begins\n")
         watch.press("q")
         assert watch.wait() == 0, watch.story()
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
     assert not busy or tables(root) == []
 
 
@@ -180,5 +180,5 @@ def test_who_stops_reading_ends_it_quietly(project: Project) -> None:
             version += 1
             save(root / "src/a.py", tool_text(version))
             time.sleep(0.05)
-        watch.assert_nobody_left()
+        watch.assert_no_process_left()
         assert "Traceback" not in watch.stderr

@@ -91,8 +91,8 @@ def test_a_preload_that_fails_is_a_cold_start_with_one_notice(
             save(root / "src/a.py", tool_text(version, top="import touchy"))
             run = watch.next_run()
             assert (run.status, run.output) == ("passed", {"a": f"{version}\n"}), watch.story()
-        told = watch.all_events("notice")
-        assert len(told) == 1, watch.story()
+        notices = watch.all_events("notice")
+        assert len(notices) == 1, watch.story()
         assert watch.settle() == [], watch.story()
 
 
@@ -313,8 +313,8 @@ def test_a_package_that_is_installed_runs_everything_again_with_it(
     with watching(root, PYTHONPATH=f"{PACKAGE}{os.pathsep}{site}") as watch:
         assert watch.runs[0].output["a"] == "missing\n0\n"
         (site / "arrived.py").write_text("X = 'there'\n")
-        told = watch.wait_for("changed")
-        assert set(told["reasons"].values()) == {"the installed packages changed"}
+        changed = watch.wait_for("changed")
+        assert set(changed["reasons"].values()) == {"the installed packages changed"}
         run = watch.next_run()
         assert set(run.tools) == {"a", "sentinel"}
         assert run.output["a"] == "there\n0\n"

@@ -220,7 +220,7 @@ def test_what_editors_leave_beside_a_file_is_nothing(project: Project) -> None:
         assert watch.all_events("broken") == []
 
 
-def test_the_state_folder_and_commands_that_only_look_wake_nobody(
+def test_the_state_folder_and_commands_that_only_look_wake_nothing(
     project: Project, orch: Orch
 ) -> None:
     root = project(FILES)
@@ -346,7 +346,7 @@ def test_polling_finds_changes(project: Project) -> None:
         assert watch.settle() == [], watch.story()
 
 
-def test_what_happens_while_it_stands_still_is_found_afterwards(project: Project) -> None:
+def test_what_happens_while_it_is_stopped_is_found_afterwards(project: Project) -> None:
     root = project(FILES)
     with watching(root) as watch:
         lose_events(watch, files=1000)

@@ -1,7 +1,7 @@
-"""A watch in the process of the test: a real project and real workers, keys that a test presses between two events.
+"""A watch in the process of the test, with a real project, real workers, and keys pressed between two events.
 
-A test waits for what the watch says, never for a time: `keys.take` is called at least at every look, and fails
-the test when nothing that it waits for comes. That nothing was run is proved by a sentinel that is saved after it.
+A test waits for events, never for a time. The watch calls `keys.take` at least at every comparison, which fails the
+test when the event does not come in time. That nothing was run is proved by a sentinel that is saved after it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SENTINEL = "src/sentinel.py"
 
 
 class TypedKeys:
-    """Keys that a test presses; looks at the clock on behalf of whoever waits."""
+    """Keys that a test presses; also the deadline of the test's waiting."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -48,7 +48,7 @@ class TypedKeys:
 
     def take(self) -> list[str]:
         assert time.monotonic() < self.deadline, (
-            f"waited in vain for {self.waits_for}, but at last came {self.seen[-12:]}"
+            f"{self.waits_for} did not come, but at last {self.seen[-12:]}"
         )
         taken, self.lines = self.lines, []
         return taken
@@ -67,7 +67,7 @@ class Ran:
 
 
 class Watched:
-    """A watch, what it has said, and what a test does to it."""
+    """A watch, its events so far, and what a test does to it."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Watched:
         *words: str,
         scope: Scope = "tool",
         preload: tuple[str, ...] | None = (),
-        **manner: Any,
+        **options: Any,
     ) -> None:
         self.root = root
         self.keys = TypedKeys()
@@ -87,18 +87,18 @@ class Watched:
             WatchRequest(
                 start=str(root), folder=None, words=words, values=GivenParams(folder=str(root))
             ),
-            WatchOptions(scope=scope, preload=preload, **manner),
+            WatchOptions(scope=scope, preload=preload, **options),
             clean_environment(),
         )
         self._events = self.watching.events(self.keys)
 
     def wait_for(self, what: str) -> None:
-        """The time for that begins now."""
+        """Set the deadline for this."""
         self.keys.waits_for, self.keys.seen = what, self.seen
         self.keys.deadline = time.monotonic() + DEADLINE
 
     def next(self) -> WatchEvent | Event | None:
-        """What comes next; None is the end."""
+        """The next event; None at the end."""
         try:
             one = next(self._events)
         except StopIteration as end:
@@ -131,18 +131,18 @@ class Watched:
         self.until(ToolOutput, lambda one: text in one.text)
 
     def until_idle(self) -> list[Ran]:
-        """The runs until it waits again."""
+        """The runs until the watch waits again."""
         before = len(self.runs)
         self.until(WatchWaiting)
         return self.runs[before:]
 
     def next_run(self) -> Ran:
-        """The one run until it waits again."""
+        """The only run until the watch waits again."""
         (run,) = self.until_idle()
         return run
 
     def save(self, files: Mapping[str, str]) -> None:
-        """At once, as far as anybody can see."""
+        """Atomically."""
         for name, text in files.items():
             beside = self.root / "beside"
             beside.write_text(text)
@@ -150,7 +150,7 @@ class Watched:
             os.replace(beside, self.root / name)
 
     def settle(self) -> list[Ran]:
-        """The runs that come before one of the sentinel alone, which is saved now."""
+        """Save the sentinel, and return the runs before its own."""
         self._versions += 1
         self.save({SENTINEL: tool(f"sentinel {self._versions}", stage="zz")})
         before = len(self.runs)
@@ -178,14 +178,14 @@ class Watched:
 
 
 def tool(says: str = "0", *, stage: str = "s", top: str = "", body: str = "") -> str:
-    """Says something when it runs, after its `body`."""
+    """A tool that prints something after its `body`."""
     lines = ["import os, time", top, f"STAGE = {stage!r}", "def run():"]
     lines += [f"    {line}" for line in body.splitlines()]
     return "\n".join([*lines, f"    print({says!r})", ""])
 
 
 def gated(says: str = "0", *, stage: str = "s", top: str = "") -> str:
-    """Says `begins`, and goes on when there is a file `go`."""
+    """A tool that prints `begins`, and continues when there is a file `go`."""
     wait = "print('begins', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.002)"
     return tool(says, stage=stage, top=top, body=wait)
 
@@ -204,7 +204,7 @@ Watch = Callable[..., Watched]
 
 
 def busy(watch: Watch, files: Mapping[str, str] | None = None, **more: Any) -> Watched:
-    """In its first run a has finished, b is running, c waits."""
+    """A watch in whose first run a has finished, b is running and c waits."""
     gate = gated("b0", top="from src import helper\nAFTER = 'a'")
     watched = watch({"src/b.py": gate, **(files or {})}, waits=False, **more)
     watched.until_printed("begins")

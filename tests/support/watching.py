@@ -1,8 +1,8 @@
-"""`orch watch --json` while it runs: its events as they come, its runs as values, keys and signals.
+"""`orch watch --json` while it runs: its events, its runs as values, keys and signals.
 
-Always with a deadline, and nothing here sleeps to see whether something happens. That nothing was run is
-proved by what comes next: `settle` saves the sentinel, a tool that nothing else touches, and gives the runs
-that came before its own. What has come so far is shown when a test fails.
+Every wait has a deadline, and nothing sleeps. That nothing was run is proved by what comes next: `settle` saves the
+sentinel, a tool that nothing else touches, and returns the runs before its own. A failing test shows all events so
+far.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MARK = "WATCH_TEST_MARK"  # in the environment of all that a watch starts
 def tool_text(
     version: int | str = 0, *, stage: str = "s", top: str = "", takes: str = "", body: str = ""
 ) -> str:
-    """A tool that prints its version; `top` stands before `run`, `body` in it, before the print."""
+    """A tool that prints its version; `top` is put before `run`, and `body` into it, before the print."""
     lines = [top, f'STAGE = "{stage}"', f"VERSION = {version}", f"def run({takes}):"]
     lines += ["    " + line for line in body.splitlines()]
     return "\n".join([*lines, "    print(VERSION)", ""])
@@ -68,7 +68,7 @@ NUMBERS = itertools.count(
 
 
 class Watching:
-    """One `orch watch --json`, what it has said, and the keys and signals for it."""
+    """One `orch watch --json`, its events so far, and the keys and signals for it."""
 
     def __init__(self, root: Path, pid: int, out: int, keys: int, errors: Path, mark: str) -> None:
         self.root = root
@@ -85,7 +85,7 @@ class Watching:
         self._run: _Unfinished | None = None
         self._status: int | None = None
 
-    # What it says
+    # Its events
 
     def wait_for(self, event: str, **match: object) -> Event:
         """The next event of that kind with these values, after the one found last."""
@@ -112,7 +112,7 @@ class Watching:
             self._must_read(deadline, what)
 
     def next_run(self, *, then_idle: bool = True) -> Run:
-        """The run after the one given last, once it is over; and then until it waits again."""
+        """The run after the one returned last, once it is over; then wait until the watch waits again."""
         self.until(lambda: len(self.runs) > self._taken, "another run")
         run = self.runs[self._taken]
         self._taken += 1
@@ -121,7 +121,7 @@ class Watching:
         return run
 
     def until_idle(self, since: int) -> None:
-        """Until it has begun to wait, counted from an event on."""
+        """Wait for a `watching` event after the first `since` events."""
         self.until(
             lambda: any(one["event"] == "watching" for one in self.events[since:]), "the waiting"
         )
@@ -129,12 +129,12 @@ class Watching:
     def all_events(self, event: str) -> list[Event]:
         return [one for one in self.events if one["event"] == event]
 
-    # What happens to it
+    # What a test does to it
 
     def settle(self) -> list[Run]:
-        """The runs that nobody took yet and that came before a run of the sentinel alone.
+        """The runs that were not returned yet, before a run of the sentinel alone.
 
-        To be called while it waits: what is still to come of an earlier save comes before the sentinel's.
+        To be called while the watch waits: runs because of an earlier save come before the sentinel's.
         """
         number = next(NUMBERS)
         save(self.root / SENTINEL, sentinel_text(number))
@@ -150,7 +150,7 @@ class Watching:
         return before
 
     def runs_within(self, seconds: float) -> int:
-        """How many runs nobody took yet begin in this time: for promises that are about time itself."""
+        """The number of further runs in this time: for promises about time itself."""
         deadline = time.monotonic() + seconds
         while self._read(deadline):
             pass
@@ -169,7 +169,7 @@ class Watching:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """It stands still, so that all that is done meanwhile is one batch for it."""
+        """It is stopped meanwhile, so that all changes of this time are one batch for it."""
         self.send(signal.SIGSTOP)
         try:
             yield
@@ -189,10 +189,10 @@ class Watching:
         return os.waitstatus_to_exitcode(self._status)
 
     def processes(self) -> set[int]:
-        """Of all that it has started, and itself, those that live."""
+        """The living processes among itself and all that it has started."""
         return {pid for pid in find_marked(self._mark) if not is_gone(pid)}
 
-    def assert_nobody_left(self) -> None:
+    def assert_no_process_left(self) -> None:
         deadline = time.monotonic() + TIME_TO_GO
         while left := self.processes():
             assert time.monotonic() < deadline, f"still there: {[*map(describe, left)]}"
@@ -206,7 +206,7 @@ class Watching:
         if self._keys >= 0:
             os.close(self._keys)
 
-    # What it looks like from outside
+    # Its state
 
     @property
     def stderr(self) -> str:
@@ -235,10 +235,10 @@ class Watching:
         data = os.read(self.out, 1 << 16)
         *lines, self._half_line = (self._half_line + data).split(b"\n")
         for line in lines:
-            self._take(line)
+            self._add(line)
         return bool(data)
 
-    def _take(self, line: bytes) -> None:
+    def _add(self, line: bytes) -> None:
         try:
             event = json.loads(line)
             kind = event["event"]
@@ -276,10 +276,10 @@ class Watching:
 def watching(
     root: Path, *words: str, keys: str = "pipe", waits: bool = True, **environment: str
 ) -> Iterator[Watching]:
-    """`orch watch --json` in a process group of its own, once it waits, its first run taken.
+    """`orch watch --json` in a process group of its own, once it waits after its first run.
 
-    `keys` is what its standard input is: a pipe, nothing (/dev/null), or closed. With `waits=False` it has
-    just been started. The sentinel is put into the project unless it is there.
+    `keys` is its standard input: a pipe, nothing (/dev/null), or closed. With `waits=False` it has just been started.
+    The sentinel is added to the project.
     """
     if not (root / SENTINEL).exists():
         (root / SENTINEL).parent.mkdir(parents=True, exist_ok=True)

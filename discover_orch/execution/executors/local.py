@@ -178,7 +178,7 @@ class LocalExecutor:
         sentence = event.sentence
         hint = ""
         if number is None and self._is_importing and not self._is_interrupted:
-            message = f"starting from nothing: the spare worker {sentence}"
+            message = f"cold start: the warm worker {sentence}"
             yield from self._end_preload(message, worker, is_usable=False)
             return
         if number is None:

@@ -36,8 +36,6 @@ Mode = Literal["events", "polling", "mixed"]
 #: 1,000 files takes 3 ms, so this is at most 1 % of a core (3 % when polling).
 INTERVAL, INTERVAL_FILES, LONGEST_INTERVAL = 2.0, 5_000, 10.0
 POLL, POLL_FILES, LONGEST_POLL = 0.5, 2_000, 2.0
-#: More waiting events than this are replaced by one that says: compare everything.
-MOST_EVENTS = 50_000
 #: Seconds for which `close` waits for watchdog's threads.
 CLOSING = 0.8
 #: Folders that appear while their parents are being subscribed to: plans made until nothing new is found.
@@ -48,6 +46,11 @@ _KINDS: Mapping[str, EventKind] = {
     "created": "created",
     "deleted": "deleted",
     "modified": "changed",
+}
+#: Error → what ran out, the setting of the kernel, and the value to set it to.
+_LIMITS = {
+    errno.ENOSPC: ("watches", "fs.inotify.max_user_watches", 524_288),
+    errno.EMFILE: ("instances", "fs.inotify.max_user_instances", 1024),
 }
 _POLLS = f"orch polls every {POLL:g} s"
 
@@ -161,17 +164,12 @@ class Watcher:
                     break
         except Exception as error:  # whatever a system may answer
             number = error.errno if isinstance(error, OSError) else None
-            if number == errno.ENOSPC:
+            if number in _LIMITS:
+                what, setting, advised = _LIMITS[number]
                 self._poll(
                     "watch-limit",
-                    "the limit of inotify watches is reached (fs.inotify.max_user_watches)",
-                    f"{_POLLS}; raise the limit and restart: sudo sysctl fs.inotify.max_user_watches=524288",
-                )
-            elif number == errno.EMFILE:
-                self._poll(
-                    "instance-limit",
-                    "the limit of inotify instances is reached (fs.inotify.max_user_instances)",
-                    f"{_POLLS}; raise the limit and restart: sudo sysctl fs.inotify.max_user_instances=1024",
+                    f"the limit of inotify {what} is reached ({setting})",
+                    f"{_POLLS}; raise the limit and restart: sudo sysctl {setting}={advised}",
                 )
             else:
                 self._poll("no-events", f"cannot subscribe to file events: {error}", _POLLS)
@@ -245,9 +243,6 @@ class Watcher:
         for name in names:
             self._missed.discard(os.path.dirname(name))
             self._events.append(FileEvent(kind=kind, path=name, at=now, is_folder=is_folder))
-        if len(self._events) > MOST_EVENTS:
-            self._events.clear()
-            self._add_lost()
         self._notify()
 
     def _add_lost(self) -> None:

@@ -233,7 +233,7 @@ def test_a_spare_that_dies_of_its_imports_is_told_once_and_the_next_one_does_wit
     warm_worker.prepare(spec("deadly"))
     warm_worker.until_it_is_dead()
     assert warm_worker.claim(spec("deadly")) == ClaimedWorker(
-        sentence=f"{COLD}the spare worker {end}"
+        sentence=f"{COLD}the warm worker {end}"
     )
     warm_worker.prepare(spec("deadly"))
     warm_worker.until_it_has_spoken()

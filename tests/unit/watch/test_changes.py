@@ -48,7 +48,7 @@ def test_the_new_text_is_what_runs(watch: Watch) -> None:
         assert watched.next_run().output == f"a{version + 1}\n"
 
 
-def test_a_save_that_means_the_same_runs_nothing_and_is_told(watch: Watch) -> None:
+def test_a_save_that_means_the_same_runs_nothing_and_is_reported(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/a.py": tool("a0") + "# a comment\n"})
     assert watched.until(NoMeaningfulChange).paths == ("src/a.py",)
@@ -77,7 +77,7 @@ def test_a_new_tool_runs_a_deleted_one_goes(watch: Watch) -> None:
     assert watched.settle() == []
 
 
-def test_a_broken_module_is_told_once_and_its_tools_wait_for_the_mend(watch: Watch) -> None:
+def test_a_broken_module_is_reported_once_and_its_tools_wait_for_the_fix(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/helper.py": "x = (\n"})
     broken = watched.until(CannotRun)
@@ -98,7 +98,7 @@ def test_a_break_that_is_taken_back_runs_nothing(watch: Watch) -> None:
     watched.until(CannotRun)  # it is news again
 
 
-def test_a_tool_that_was_to_run_with_its_stage_and_was_held_runs_after_the_mend(
+def test_a_held_tool_runs_with_its_stage_after_the_fix(
     watch: Watch,
 ) -> None:
     watched = watch(scope="stage")
@@ -112,7 +112,7 @@ def test_a_tool_that_was_to_run_with_its_stage_and_was_held_runs_after_the_mend(
     assert (run.ends["b"], watched.settle()) == ("passed", [])
 
 
-def test_what_is_broken_at_the_start_is_told_and_the_rest_runs(watch: Watch) -> None:
+def test_what_is_broken_at_the_start_is_reported_and_the_rest_runs(watch: Watch) -> None:
     watched = watch({"src/a.py": "STAGE = (\n"}, waits=False)
     assert watched.until(CannotRun).problems
     assert "a" not in watched.next_run().tools
@@ -121,7 +121,7 @@ def test_what_is_broken_at_the_start_is_told_and_the_rest_runs(watch: Watch) -> 
     assert "a" in watched.next_run().tools
 
 
-def test_a_broken_configuration_is_told_and_the_watch_goes_on(watch: Watch) -> None:
+def test_a_broken_configuration_is_reported_and_the_watch_continues(watch: Watch) -> None:
     watched = watch()
     watched.save({"orch.toml": "stages = [\n"})
     assert watched.until(CannotRun).problems[0].location.path == "orch.toml"
@@ -169,7 +169,7 @@ def test_a_module_that_a_tool_writes_counts_once(watch: Watch) -> None:
     assert watched.settle() == []
 
 
-def test_a_loop_is_noticed_named_and_let_be_until_it_is_saved_by_hand(watch: Watch) -> None:
+def test_a_loop_is_reported_and_muted_until_the_user_saves_the_file(watch: Watch) -> None:
     writes = "open('src/made.py', 'w').write(f'x = {time.time_ns()}\\n')"
     watched = watch(
         {
@@ -192,7 +192,7 @@ def test_a_loop_is_noticed_named_and_let_be_until_it_is_saved_by_hand(watch: Wat
 # Changes during a run.
 
 
-def test_what_is_running_is_cancelled_and_what_did_not_finish_runs_anew(watch: Watch) -> None:
+def test_the_running_tool_is_cancelled_and_unfinished_tools_run_again(watch: Watch) -> None:
     watched = busy(watch)
     let_go(watched)
     (watched.root / "go").unlink()
@@ -221,7 +221,7 @@ def test_what_has_finished_runs_again_with_all_that_did_not(watch: Watch) -> Non
     assert "a1" in run.output
 
 
-def test_what_only_waits_is_taken_in_by_the_run(watch: Watch) -> None:
+def test_a_change_of_a_waiting_tool_is_included_in_the_run(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/c.py": tool("c1", stage="t")})
     changed = watched.until(ChangesFound)
@@ -234,7 +234,7 @@ def test_what_only_waits_is_taken_in_by_the_run(watch: Watch) -> None:
     assert watched.settle() == []
 
 
-def test_what_it_does_not_concern_goes_on(watch: Watch) -> None:
+def test_a_run_that_is_not_affected_continues(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/other.py": "x = 1\n"})
     changed = watched.until(ChangesFound)
@@ -253,7 +253,7 @@ def test_a_new_tool_comes_behind_the_run(watch: Watch) -> None:
     assert [one.tools for one in watched.runs] == [ALL, ("d",)]
 
 
-def test_what_waits_and_has_another_signature_is_planned_anew(watch: Watch) -> None:
+def test_a_waiting_tool_with_another_signature_is_planned_again(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/c.py": tool("c1", stage="t").replace("run()", "run(*, x: str = 'y')")})
     assert watched.until(ChangesFound).action == "hold"
@@ -332,26 +332,26 @@ def test_a_waiting_tool_whose_helper_breaks_does_not_stay_failed_when_the_break_
 def test_a_file_that_tools_write_is_muted_after_a_few_runs_and_reported_once() -> None:
     loops = FeedbackLoops()
     loops.note_written(["made.py"])
-    told = [loops.count(["made.py"]) for _ in range(MOST_RUNS + 3)]
-    assert told == [[]] * MOST_RUNS + [[("made.py", MOST_RUNS)]] + [[]] * 2
+    reported = [loops.count(["made.py"]) for _ in range(MOST_RUNS + 3)]
+    assert reported == [[]] * MOST_RUNS + [[("made.py", MOST_RUNS)]] + [[]] * 2
     assert loops.muted == {"made.py"}
 
 
-def test_data_that_nobody_was_seen_to_write_is_muted_too() -> None:
+def test_data_that_no_tool_was_seen_to_write_is_muted_too() -> None:
     loops = FeedbackLoops()
     for _ in range(MOST_RUNS + 1):
         loops.count(["x.parquet"], data=["x.parquet"])
     assert loops.muted == {"x.parquet"}
 
 
-def test_a_module_that_nobody_was_seen_to_write_is_never_muted_but_reported_and_no_longer_cancels() -> (
+def test_a_module_that_no_tool_was_seen_to_write_is_never_muted_but_reported_and_no_longer_cancels() -> (
     None
 ):
     loops = FeedbackLoops()
-    told = []
+    reported = []
     for _ in range(MOST_UNSEEN_RUNS + 5):
-        told += loops.count(["a.py"])
-    assert told == [("a.py", MOST_UNSEEN_RUNS)]
+        reported += loops.count(["a.py"])
+    assert reported == [("a.py", MOST_UNSEEN_RUNS)]
     assert loops.muted == set()
     assert loops.must_not_cancel(["a.py"])
     assert not loops.must_not_cancel(["a.py", "b.py"])
@@ -407,7 +407,7 @@ def test_runs_of_the_watch_itself_are_left_out(root: Path, others: OtherRuns) ->
     assert others.find_tools() == ()
 
 
-def test_a_run_that_goes_on_is_waiting(root: Path, others: OtherRuns) -> None:
+def test_a_run_in_progress_is_waiting(root: Path, others: OtherRuns) -> None:
     lock, journal = ProjectLock(str(root)), begin_run(str(root))
     assert lock.acquire() is None
     journal.write(started(journal.run, ["fetch"]))

@@ -1,4 +1,4 @@
-"""What a watch hears, with a clock that is told, a watcher that is scripted, and real signals."""
+"""What a watch receives, with a scripted clock, a scripted watcher, and real signals."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Clock:
 
 
 class ScriptedWatcher(Watcher):
-    """Gives the hints that it was told; subscribes to nothing."""
+    """Gives the events that the test adds; subscribes to nothing."""
 
     def __init__(self, clock: Clock) -> None:
         self.hints: list[FileEvent] = []
@@ -194,7 +194,7 @@ def test_nothing_has_come_at_first(listening: Listening) -> None:
     assert listening.sources.poll_interval == near(SHORTEST_INTERVAL)
 
 
-def test_a_save_is_told_when_its_window_has_passed(listening: Listening) -> None:
+def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
     listening.saves("src/a.py")
     assert listening.sources.poll_interval == near(COMPLETE)
     assert listening.after(COMPLETE / 2) == []
@@ -242,7 +242,7 @@ def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
     assert listening.after(QUEUED_WAIT) == [FilesChanged(paths=("src/a.py",))]
 
 
-def test_what_cannot_matter_is_not_heard(listening: Listening) -> None:
+def test_irrelevant_events_are_dropped(listening: Listening) -> None:
     listening.watcher.says("written", "noise.log")
     assert listening.after(0.0) == listening.after(0.1) == []
     assert (listening.detector.judged, listening.sources.relevant_events) == ([], 0)
@@ -250,20 +250,20 @@ def test_what_cannot_matter_is_not_heard(listening: Listening) -> None:
     assert (listening.detector.judged, listening.sources.relevant_events) == (["src/a.py"], 1)
 
 
-def test_a_folder_is_not_judged_and_asks_for_a_look_at_everything(listening: Listening) -> None:
+def test_a_folder_is_not_checked_and_asks_for_a_rescan(listening: Listening) -> None:
     listening.watcher.says("created", "src/new", is_folder=True)
     listening.sources.drain()
     assert listening.detector.judged == []
     assert listening.after(0.1) == calm("src/new", is_rescan=True)
 
 
-def test_lost_events_ask_for_a_look_at_everything(listening: Listening) -> None:
+def test_lost_events_ask_for_a_rescan(listening: Listening) -> None:
     listening.watcher.says("lost", "")
     listening.sources.drain()
     assert listening.after(0.1) == calm(is_rescan=True)
 
 
-def test_paths_that_somebody_else_found_are_heard_too(listening: Listening) -> None:
+def test_paths_that_a_comparison_found_are_added(listening: Listening) -> None:
     listening.sources.add_changed(["src/a.py", "noise.log", "src/b.py"])
     assert listening.after(0.0) == []
     assert listening.after(0.06) == calm("src/a.py", "src/b.py")
@@ -291,7 +291,7 @@ def test_the_user_may_ask_for_longer_windows(tmp_path: Path) -> None:
 # git.
 
 
-def test_while_git_holds_its_lock_nothing_is_told(listening: Listening) -> None:
+def test_while_git_holds_its_lock_nothing_is_due(listening: Listening) -> None:
     lock = listening.root / ".git/index.lock"
     lock.parent.mkdir()
     lock.touch()
@@ -311,8 +311,8 @@ def test_a_lock_that_stays_is_waited_for_only_so_long(listening: Listening) -> N
     assert listening.after(0.002) == calm("src/a.py")
 
 
-def test_when_git_has_been_at_work_everything_is_looked_at(listening: Listening) -> None:
-    """Of a checkout of many files some may not have been told of yet."""
+def test_after_a_git_command_everything_is_compared(listening: Listening) -> None:
+    """The events of some files of a checkout may still be on their way."""
     index = listening.root / ".git/index"
     index.parent.mkdir()
     index.write_text("1")
@@ -328,7 +328,9 @@ def test_when_git_has_been_at_work_everything_is_looked_at(listening: Listening)
 # Looks that no event asked for.
 
 
-def test_a_look_finds_what_no_event_told_once_it_stays_as_it_is(listening: Listening) -> None:
+def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
+    listening: Listening,
+) -> None:
     listening.detector.changed = ("src/a.py",)
     assert listening.after(SHORTEST_INTERVAL) == []
     assert listening.sources.poll_interval == near(CONFIRM)
@@ -337,7 +339,9 @@ def test_a_look_finds_what_no_event_told_once_it_stays_as_it_is(listening: Liste
     assert listening.after(0.06) == calm("src/a.py")
 
 
-def test_what_changes_from_look_to_look_is_still_being_written(listening: Listening) -> None:
+def test_a_file_that_changes_between_comparisons_is_still_being_written(
+    listening: Listening,
+) -> None:
     listening.detector.changed = ("src/a.py",)
     listening.after(SHORTEST_INTERVAL)
     listening.detector.changed = ("src/a.py",)
@@ -347,7 +351,7 @@ def test_what_changes_from_look_to_look_is_still_being_written(listening: Listen
     assert (listening.watcher.missed, listening.sources.relevant_events) == ([("src/a.py",)], 1)
 
 
-def test_what_was_told_of_after_all_was_not_missed(listening: Listening) -> None:
+def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> None:
     listening.detector.changed = ("src/a.py",)
     listening.after(SHORTEST_INTERVAL)
     listening.detector.differs.clear()  # its event came, and a run is about it
@@ -356,7 +360,7 @@ def test_what_was_told_of_after_all_was_not_missed(listening: Listening) -> None
     assert listening.after(0.1) == []
 
 
-def test_looks_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
+def test_comparisons_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
     assert listening.sources.poll_interval == near(2.0)
     listening.after(1.999)
@@ -367,13 +371,13 @@ def test_looks_are_as_far_apart_as_the_watcher_says(listening: Listening) -> Non
     assert listening.sources.poll_interval == near(SHORTEST_INTERVAL)
 
 
-def test_looks_that_take_long_are_further_apart(listening: Listening) -> None:
+def test_slow_comparisons_are_further_apart(listening: Listening) -> None:
     listening.detector.clock, listening.detector.takes = listening.clock, 0.5
     listening.after(SHORTEST_INTERVAL)
     assert listening.sources.poll_interval == near(0.5 / SHARE)
 
 
-def test_a_look_that_finds_nothing_is_no_miss(listening: Listening) -> None:
+def test_a_comparison_that_finds_nothing_reports_nothing_missed(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
     assert (listening.detector.looked, listening.watcher.missed) == (1, [])
 
@@ -394,7 +398,7 @@ def test_problems_of_the_watcher_are_handed_on(listening: Listening) -> None:
     assert listening.after(0.0) == []
 
 
-def test_while_a_burst_goes_on_the_disk_is_left_to_the_look_at_its_end(
+def test_during_a_burst_nothing_is_compared(
     listening: Listening,
 ) -> None:
     listening.clock.now += SHORTEST_INTERVAL - 0.001
@@ -404,7 +408,7 @@ def test_while_a_burst_goes_on_the_disk_is_left_to_the_look_at_its_end(
     assert (listening.detector.looked, listening.watcher.missed) == (0, [])
 
 
-def test_a_run_that_begins_is_followed_by_a_look(listening: Listening) -> None:
+def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
     listening.sources.compare_soon()
     assert listening.sources.poll_interval == near(AFTER_START)
@@ -428,7 +432,9 @@ def test_keys_and_signals_never_wait_and_come_first(listening: Listening) -> Non
     assert listening.sources.signal == signal.SIGINT
 
 
-def test_they_pass_while_a_burst_goes_on_and_the_burst_is_not_lost(listening: Listening) -> None:
+def test_keys_and_signals_pass_during_a_burst_and_the_burst_is_not_lost(
+    listening: Listening,
+) -> None:
     listening.saves("src/a.py", "incomplete")
     listening.keys.lines = ["q"]
     assert listening.after(0.0) == [KeyPressed(key="q")]
@@ -463,11 +469,11 @@ def test_a_bell_ends_the_wait_at_once(listening: Listening) -> None:
 
 def test_it_waits_no_longer_than_until_something_is_due(listening: Listening) -> None:
     listening.saves("src/a.py")
-    listening.sources.wait(math.inf)  # by the real clock: a window that the told one never ends
+    listening.sources.wait(math.inf)  # by the real clock: the scripted one never ends a window
     assert listening.sources.poll_interval == near(COMPLETE)
 
 
-def test_it_waits_no_longer_than_it_is_told_to(listening: Listening) -> None:
+def test_it_waits_no_longer_than_the_given_time(listening: Listening) -> None:
     listening.watcher.pause = 3600.0
     listening.after(SHORTEST_INTERVAL)
     listening.sources.wait(0.001)

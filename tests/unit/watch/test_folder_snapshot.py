@@ -1,4 +1,4 @@
-"""Names in folders: what came and what went, whatever stands in the files."""
+"""Names in folders that appeared and disappeared, whatever the files contain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import Project
 
 
 def make(root: Path, *folders: str, database_files: Iterable[str] = ()) -> FolderSnapshots:
-    """Arranged, and looked at as they stand."""
+    """Configured, with the names accepted as they are."""
     made = FolderSnapshots(str(root))
     made.configure(folders, frozenset(database_files))
     return made
@@ -38,7 +38,7 @@ def test_a_name_that_comes_or_goes_differs_until_it_is_accepted(project: Project
     assert listings.differing() == set()
 
 
-def test_only_what_stands_directly_in_the_folder_counts(project: Project) -> None:
+def test_only_names_directly_in_the_folder_count(project: Project) -> None:
     root = project({"in/deep/a.csv": ""})
     listings = make(root, "in")
     project({"in/deep/b.csv": "", "beside.csv": ""})
@@ -67,7 +67,7 @@ def test_noise_and_what_editors_put_there_is_no_name(project: Project, name: str
     assert listings.compare() == set()
 
 
-def test_the_database_and_what_stands_beside_it_is_no_name(project: Project) -> None:
+def test_the_database_and_its_side_files_do_not_count(project: Project) -> None:
     root = project({"in/a.csv": ""})
     listings = make(root, "in", database_files=["in/x.db", "in/x.db-wal"])
     project({"in/x.db": "", "in/x.db-wal": "", "in/other.db": "", "in/other.db-journal": ""})

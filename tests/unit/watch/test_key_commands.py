@@ -51,7 +51,7 @@ def test_c_cancels_the_run_and_nothing_takes_its_place(watch: Watch) -> None:
     assert watched.settle() == []
 
 
-def test_enter_during_a_run_begins_it_anew(watch: Watch) -> None:
+def test_enter_during_a_run_starts_it_again(watch: Watch) -> None:
     watched = busy(watch)
     assert answer(watched, "") == "cancelling, then running what ran last"
     watched.until(RunFinished)
@@ -155,11 +155,11 @@ def test_what_is_broken_cannot_be_asked_for(watch: Watch) -> None:
 
 def test_a_key_that_cancels_a_run_loses_no_change(watch: Watch) -> None:
     """c failed before; the run of the change in b is cancelled for another run of c, and comes behind it."""
-    fails = tool("c0", stage="t", body="assert os.path.exists('mended')")
+    fails = tool("c0", stage="t", body="assert os.path.exists('fixed')")
     watched = watch({"src/c.py": fails, SENTINEL: tool(stage="zz", top="AFTER = ()")})
     watched.save({"src/b.py": gated("b1", top="AFTER = 'a'")})
     watched.until_printed("begins")
-    (watched.root / "mended").touch()
+    (watched.root / "fixed").touch()
     watched.press("f")
     watched.until(RunFinished)
     let_go(watched)

@@ -76,7 +76,7 @@ def test_what_a_tool_wrote_itself_or_declares_to_write_is_no_input(project: Proj
     assert (set(inputs.reads), set(inputs.own)) == ({"in/y"}, {"x", "w"})
 
 
-def test_the_database_and_its_side_files_are_nobodys(project: Project) -> None:
+def test_the_database_and_its_side_files_are_not_inputs(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
     assert observed_inputs.database_files == frozenset()
     end(observed_inputs, Observation(database="data.db"))
@@ -113,7 +113,7 @@ def test_a_file_that_changed_after_it_was_met_is_found(project: Project) -> None
     assert observed_inputs.find_changed_since({"y"}) == set()
 
 
-def test_what_each_reader_has_read_as_it_stands_is_taken_in(project: Project) -> None:
+def test_data_that_every_reader_read_unchanged_is_consumed(project: Project) -> None:
     root = project({"x": "1", "y": "1", "z": "1"})
     observed_inputs = ObservedInputs(str(root))
     observed_inputs.load({"src.late": Dataflow(reads=("y",))})
@@ -124,7 +124,7 @@ def test_what_each_reader_has_read_as_it_stands_is_taken_in(project: Project) ->
     assert observed_inputs.find_consumed({"x"}, (), tools) == set()
 
 
-def test_what_changed_while_its_reader_ran_is_not_taken_in(project: Project) -> None:
+def test_data_that_changed_while_its_reader_ran_is_not_consumed(project: Project) -> None:
     root = project({"x": "1"})
     observed_inputs = ObservedInputs(str(root))
     end(observed_inputs, Observation(read=(state(root, "x"),), began=(1, 1)))
@@ -133,7 +133,7 @@ def test_what_changed_while_its_reader_ran_is_not_taken_in(project: Project) -> 
     assert observed_inputs.find_consumed({"x"}, (), [tool()]) == set()
 
 
-def test_a_declared_input_is_taken_in_by_who_has_read_it(project: Project) -> None:
+def test_a_declared_input_is_consumed_by_a_tool_that_read_it(project: Project) -> None:
     root = project({"in/x": "1", "in/y": "1"})
     observed_inputs = ObservedInputs(str(root))
     end(observed_inputs, Observation(read=(state(root, "in/x"),), began=(LATER, 1)))
@@ -141,7 +141,7 @@ def test_a_declared_input_is_taken_in_by_who_has_read_it(project: Project) -> No
 
 
 @pytest.mark.parametrize(("names", "taken"), [(["x", "y"], {"in/y"}), (["x"], set())])
-def test_names_are_taken_in_by_who_has_listed_them(
+def test_names_are_consumed_by_a_tool_that_listed_them(
     project: Project, names: list[str], taken: set[str]
 ) -> None:
     root = project({"in/x": "1", "in/y": "1"})
@@ -153,7 +153,7 @@ def test_names_are_taken_in_by_who_has_listed_them(
     assert observed_inputs.find_consumed({"in/y"}, {"in/y"}, [tool()]) == taken
 
 
-def test_what_was_looked_for_in_vain_is_never_taken_in(project: Project) -> None:
+def test_a_missed_file_is_never_consumed(project: Project) -> None:
     root = project({"x": "1"})
     observed_inputs = ObservedInputs(str(root))
     end(observed_inputs, Observation(read=(state(root, "x"),), began=(LATER, 1)))

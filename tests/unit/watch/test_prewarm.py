@@ -1,4 +1,4 @@
-"""The spare of a watch: what it imports ahead, and what is told where it could not be used."""
+"""The warm worker of a watch: what it imports ahead, and what is reported where it could not be used."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_ends_the_spare_is_imported_no_more(standby: Prewarmer) -> None:
     assert had.order.modules == ()
 
 
-def test_an_installation_counts_when_two_looks_agree(
+def test_an_installation_counts_when_it_is_seen_twice(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter("aaabbcbbb")
@@ -99,7 +99,7 @@ def test_a_spare_that_was_killed_costs_a_cold_start_and_a_word(watch: Watch) -> 
     watched.save({"src/a.py": tool("a1")})
     run = watched.next_run()
     assert (run.status, run.output) == ("passed", "a1\n")
-    assert "the spare worker was killed by SIGKILL" in run.began.cold
+    assert "the warm worker was killed by SIGKILL" in run.began.cold
 
 
 def _wait_for_its_word(fd: int) -> None:

@@ -63,7 +63,7 @@ class Watched:
         return dict(self.change(files, gone=gone).found)
 
     def looks_at(self, files: Mapping[str, str | bytes]) -> bool:
-        """Whether the whole project was looked at on account of an edit."""
+        """Whether the whole project was read because of an edit."""
         before = self.watched.looks
         assert self.change(files).paths
         return self.watched.looks > before
@@ -99,7 +99,7 @@ def test_a_helper_two_imports_away_affects_exactly_its_importers(watched: Watche
     }
 
 
-def test_a_module_that_nobody_imports_affects_nothing(watched: Watched) -> None:
+def test_a_module_that_no_tool_imports_affects_nothing(watched: Watched) -> None:
     finding = watched.change({"src/lib/other.py": "x = 2\n"})
     assert (finding.paths, finding.found) == (("src/lib/other.py",), {})
 
@@ -258,7 +258,7 @@ def test_a_broken_configuration_is_a_problem_and_nothing_is_accepted(project: Pr
     assert watched.find() == ChangeImpact()
 
 
-def test_a_configuration_that_is_mended_with_something_new_in_it(project: Project) -> None:
+def test_a_configuration_that_is_fixed_with_something_new_in_it(project: Project) -> None:
     watched = Watched(project(PARAMS))
     watched.change({"orch.toml": "surprise = 1\n"})
     assert watched.touches({"orch.toml": "[params.a]\nsince = '9'\n"}) == {
@@ -266,7 +266,7 @@ def test_a_configuration_that_is_mended_with_something_new_in_it(project: Projec
     }
 
 
-def test_a_parameter_that_a_tool_cannot_take_is_a_problem_until_it_is_mended(
+def test_a_parameter_that_a_tool_does_not_have_is_a_problem_until_it_is_fixed(
     project: Project,
 ) -> None:
     watched = Watched(project(PARAMS))
@@ -277,7 +277,7 @@ def test_a_parameter_that_a_tool_cannot_take_is_a_problem_until_it_is_mended(
     assert watched.find() == ChangeImpact()
 
 
-def test_the_first_look_raises_as_a_run_would(project: Project) -> None:
+def test_the_first_reading_raises_as_a_run_would(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool()})
     with pytest.raises(UsageError):
         Watched(root, "nobody")
@@ -334,7 +334,7 @@ def test_a_tool_that_is_switched_off_is_gone(watched: Watched) -> None:
     assert (finding.found, finding.gone) == ({}, ("c",))
 
 
-def test_a_file_that_appears_while_the_project_is_looked_at_is_not_lost(watched: Watched) -> None:
+def test_a_file_that_appears_while_the_project_is_read_is_not_lost(watched: Watched) -> None:
     """In the look for `early`, after the tools were found and before the manifest was arranged."""
     watched.watched.while_it_looks = lambda: write_files(watched.root, {"src/late.py": tool()})
     watched.change({"src/early.py": tool()})
@@ -343,7 +343,7 @@ def test_a_file_that_appears_while_the_project_is_looked_at_is_not_lost(watched:
         assert set(watched.find().found) == {"src.late"}
 
 
-def test_a_file_that_changes_while_the_project_is_looked_at_is_told(watched: Watched) -> None:
+def test_a_file_that_changes_while_the_project_is_read_is_found(watched: Watched) -> None:
     text = tool("t", body="return")
     watched.watched.while_it_looks = lambda: write_files(watched.root, {"src/c.py": text})
     finding = watched.change({"src/new.py": tool()})
@@ -356,7 +356,7 @@ def test_a_file_that_changes_while_the_project_is_looked_at_is_told(watched: Wat
 # Broken files.
 
 
-def test_a_broken_module_holds_its_own_tool_until_it_is_mended(watched: Watched) -> None:
+def test_a_broken_module_holds_its_own_tool_until_it_is_fixed(watched: Watched) -> None:
     finding = watched.change({"src/a.py": "STAGE = 's'\ndef run(:\n"})
     assert finding.found == {}
     assert [str(one.location) for one in finding.problems] == ["src/a.py:2"]
@@ -376,7 +376,7 @@ def test_a_broken_helper_holds_its_importers_and_no_others(watched: Watched) -> 
     assert finding.held == ()
 
 
-def test_a_mend_that_means_something_new_affects(watched: Watched) -> None:
+def test_a_fix_that_means_something_new_affects(watched: Watched) -> None:
     watched.change({"src/lib/dates.py": "y = (\n"})
     found = watched.touches({"src/lib/dates.py": "from src.lib.deep import x\ny = 2\n"})
     assert found == {"src.a": "src/lib/dates.py changed"}
@@ -476,7 +476,7 @@ def test_the_outputs_of_tools_are_found_as_far_as_they_are_there(project: Projec
     assert watched.find_outputs(["src.a", "src.c", "src.nobody"]) == {"out/z"}
 
 
-# What must be looked at anew.
+# When the whole project must be read again.
 
 
 @pytest.mark.parametrize(
@@ -639,7 +639,7 @@ def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
     assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
 
 
-def test_the_database_is_nobodys_input(project: Project) -> None:
+def test_the_database_is_not_an_input(project: Project) -> None:
     inputs = tool(top="ORCH = {'inputs': 'in'}")
     watched = Watched(project({**FLOWS, "src/a.py": inputs, "in/x.db": ""}))
     watched.watched.observed_inputs.note_end(
@@ -649,7 +649,7 @@ def test_the_database_is_nobodys_input(project: Project) -> None:
     assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
 
 
-def test_nothing_new_costs_no_look(watched: Watched) -> None:
+def test_nothing_new_costs_no_comparison(watched: Watched) -> None:
     see(watched, "a", "orch.toml")
     watched.watched.apply_observed()
     before = watched.watched.view

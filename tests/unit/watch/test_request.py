@@ -101,7 +101,7 @@ def test_when_the_last_tool_has_gone_the_plan_is_empty_and_that_a_problem(
     assert planned.problems
 
 
-def test_what_stands_in_the_way_of_a_later_plan_leaves_the_one_before(project: Project) -> None:
+def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None:
     asked = Asked(project(PARAMS))
     before = asked.planned.plan
     planned = asked.edit({"orch.toml": "[params.a]\nlimit = 'many'\n"})
@@ -132,7 +132,7 @@ def test_a_parameter_of_the_configuration_affects_its_tool_with_a_sentence(
     }
 
 
-def test_a_secret_is_not_told(project: Project) -> None:
+def test_a_secret_is_not_shown(project: Project) -> None:
     files = {
         "orch.toml": "[params]\napi_token = 'abc1'\n",
         "src/a.py": tool(takes="*, api_token='x'"),

@@ -21,7 +21,7 @@ from tests.support.watched import ALL, FILES, SENTINEL, Watch, tool
 # What a failure owes.
 
 
-def test_tools_whose_turn_never_came_have_it_when_the_failure_is_mended(watch: Watch) -> None:
+def test_tools_whose_turn_never_came_run_when_the_failure_is_fixed(watch: Watch) -> None:
     watched = watch({"src/a.py": tool("a0", body="raise ValueError")})
     (first,) = watched.runs
     assert (first.ends["a"], first.ends["b"]) == ("failed", "blocked")
@@ -171,7 +171,7 @@ def finish(schedule: Schedule, module: str, status: ToolStatus = "passed") -> No
     schedule.follow(ToolFinished(module=module, status=status))
 
 
-def test_a_run_takes_what_was_put_down(schedule: Schedule) -> None:
+def test_a_run_takes_the_pending_tools(schedule: Schedule) -> None:
     assert (schedule.has_next, schedule.must_run) == (False, False)
     assert schedule.enqueue([A, C], "why") == [A, C]
     assert schedule.must_run
@@ -195,7 +195,7 @@ def test_in_a_pause_only_what_a_key_asks_for_runs(schedule: Schedule) -> None:
     assert not schedule.must_run
 
 
-def test_a_run_that_made_way_comes_again_less_what_has_passed(schedule: Schedule) -> None:
+def test_the_unfinished_tools_of_a_stopped_run_run_again(schedule: Schedule) -> None:
     schedule.begin((A, B, C))
     finish(schedule, A)
     schedule.restarts = True
@@ -203,7 +203,7 @@ def test_a_run_that_made_way_comes_again_less_what_has_passed(schedule: Schedule
     assert schedule.drain() == dict.fromkeys((B, C), "its run was cancelled")
 
 
-def test_of_a_run_that_the_user_cancelled_nothing_is_owed(schedule: Schedule) -> None:
+def test_a_run_that_the_user_cancelled_is_not_repeated(schedule: Schedule) -> None:
     schedule.begin((A, B))
     finish(schedule, A)
     schedule.follow(ToolFinished(module=B, status="not_run"))
@@ -228,14 +228,16 @@ def test_it_knows_what_failed(schedule: Schedule) -> None:
     assert schedule.failed == frozenset()
 
 
-def test_the_newest_reason_holds(schedule: Schedule) -> None:
+def test_the_newest_reason_counts(schedule: Schedule) -> None:
     schedule.enqueue([A], "first")
     assert schedule.plan_next({A: "second"}, "after") == (A,)
     assert schedule.plan_next({C: "third"}, "none") == (C,)
     assert schedule.drain() == {A: "second"}
 
 
-def test_what_depends_on_a_broken_file_is_put_off_and_holds_the_run(project: Project) -> None:
+def test_a_tool_that_depends_on_a_broken_file_is_deferred_and_holds_the_run(
+    project: Project,
+) -> None:
     made = Deciding(project({**FILES, "src/helper.py": "x = (\n"})).schedule
     assert made.enqueue([A, B], "why") == [A]
     problems = [Problem(code="syntax", message="bad")]

@@ -1,4 +1,4 @@
-"""What stands on the disk beside what was accepted: real files, looked at and judged by what they mean."""
+"""The watched files as seen and as accepted, with real files that are compared by what they mean."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make(
     inputs: ToolInputs = NO_INPUTS,
     database_files: str = "",
 ) -> Snapshot:
-    """One that has looked at the project as it stands."""
+    """One that has accepted the project as it is."""
     project = replace(make_project(), root=str(root))
     made = Snapshot(str(root), ImportGraph(project), is_ignored)
     made.configure(
@@ -70,7 +70,7 @@ def let_it_age(path: Path) -> None:
 # What is a change.
 
 
-def test_what_is_new_to_it_is_accepted_as_it_stands(project: Project) -> None:
+def test_a_file_that_is_new_to_the_snapshot_is_accepted_as_it_is(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = (\n", "data.csv": "1\n"})
     snapshot = make(root, patterns=["data.csv"])
     assert snapshot.differing() == {}
@@ -86,7 +86,7 @@ def test_a_touch_is_saved_and_not_changed(project: Project) -> None:
     assert snapshot.differing() == {}
 
 
-def test_the_same_content_written_anew_is_saved_and_not_changed(project: Project) -> None:
+def test_the_same_content_written_again_is_saved_and_not_changed(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     (root / "src/a.tmp").write_text("x = 1\n")
@@ -204,7 +204,7 @@ def test_a_change_with_the_same_size_and_time_is_found(project: Project) -> None
     assert snapshot.compare().paths == ("src/a.py",)
 
 
-def test_a_file_that_looks_the_same_is_read_where_there_is_a_hint(
+def test_a_file_with_the_same_signature_is_read_where_there_was_an_event(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = project({"a.csv": "1\n", "b.csv": "1\n"})
@@ -216,7 +216,7 @@ def test_a_file_that_looks_the_same_is_read_where_there_is_a_hint(
     assert snapshot.compare_paths(["b.csv"]).paths == ("b.csv",)
 
 
-def test_what_was_written_a_moment_before_the_look_is_read_at_the_next_one_too(
+def test_a_file_written_just_before_a_comparison_is_read_at_the_next_one_too(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have been written again within the same tick of the file system's clock."""
@@ -249,7 +249,7 @@ def test_of_a_large_data_file_the_signature_counts(
 # A glance.
 
 
-def test_a_glance_at_known_files_says_what_a_look_says(project: Project) -> None:
+def test_comparing_known_paths_gives_the_same_as_comparing_everything(project: Project) -> None:
     files = {"src/a.py": "x = 1\n", "src/b.py": "x = 1\n", "src/c.py": "x = 1\n", "d.csv": "1\n"}
     root = project(files)
     one, other = make(root, patterns=["*.csv"]), make(root, patterns=["*.csv"])
@@ -259,7 +259,7 @@ def test_a_glance_at_known_files_says_what_a_look_says(project: Project) -> None
     assert one.broken == other.broken
 
 
-def test_a_glance_sees_only_what_it_was_told_and_a_look_the_rest(project: Project) -> None:
+def test_comparing_paths_sees_only_those(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/b.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n", "src/b.py": "x = 2\n"})
@@ -268,7 +268,7 @@ def test_a_glance_sees_only_what_it_was_told_and_a_look_the_rest(project: Projec
 
 
 @pytest.mark.parametrize("hinted", ["src/new.py", "src/gone.py", "src"])
-def test_a_glance_becomes_a_look_where_a_file_is_new_or_gone_or_none(
+def test_comparing_paths_compares_everything_where_one_is_new_or_gone_or_a_folder(
     project: Project, hinted: str
 ) -> None:
     root = project({"src/a.py": "x = 1\n", "src/gone.py": "x = 1\n"})
@@ -278,7 +278,7 @@ def test_a_glance_becomes_a_look_where_a_file_is_new_or_gone_or_none(
     assert snapshot.compare_paths([hinted]).paths == ("src/a.py", "src/gone.py", "src/new.py")
 
 
-def test_what_was_written_a_moment_before_a_glance_is_read_at_the_next_look_too(
+def test_a_file_written_just_before_comparing_paths_is_read_at_the_next_comparison_too(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = project({"a.csv": "1\n"})
@@ -349,7 +349,7 @@ def test_a_folder_that_is_awaited_outside_is_found_when_it_appears_and_when_it_g
     assert snapshot.differing() == {}
 
 
-def test_no_file_counts_beyond_what_it_was_told_to_look_at(project: Project) -> None:
+def test_only_configured_files_count(project: Project) -> None:
     root = project({"src/a.py": ""})
     snapshot = make(root)
     project({"src/notes.txt": "", "lib/b.py": "", "src/.hidden.py": "", "src/__pycache__/a.py": ""})
@@ -399,7 +399,7 @@ def test_what_changed_while_it_was_arranged_is_given_back(project: Project) -> N
     assert snapshot.configure(["src"], [], []) == ()
 
 
-def test_what_is_no_longer_looked_at_has_not_changed(project: Project) -> None:
+def test_a_file_that_is_no_longer_watched_has_not_changed(project: Project) -> None:
     """A tool that no longer imports a helper outside the scanned folders: the helper is as it was."""
     root = project({"src/a.py": "", "lib/helper.py": "x = 1\n", "data/a.csv": "1\n"})
     snapshot = make(root, extras=["lib/helper.py"], patterns=["data/*.csv"])
@@ -508,7 +508,7 @@ def test_the_database_is_no_data_however_it_is_named(project: Project) -> None:
     assert snapshot.compare().paths == ("in/a.csv",)
 
 
-def test_while_it_rests_data_is_let_be_and_found_afterwards(project: Project) -> None:
+def test_while_data_is_ignored_its_changes_are_found_afterwards(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "x.csv": "1", "in/a.csv": "1"})
     inputs = needs(reads="x.csv", missed="late.csv", folders="in")
     snapshot = make(root, patterns=["more/*"], inputs=inputs)
@@ -522,7 +522,7 @@ def test_while_it_rests_data_is_let_be_and_found_afterwards(project: Project) ->
     assert set(snapshot.compare().paths) == {"x.csv", "in/b.csv", "late.csv"}
 
 
-def test_a_file_that_was_met_otherwise_than_it_stands_differs(project: Project) -> None:
+def test_a_file_that_is_marked_as_changed_differs(project: Project) -> None:
     root = project({"x.csv": "1"})
     snapshot = make(root, inputs=needs(reads="x.csv"))
     snapshot.mark_changed("x.csv")
@@ -532,7 +532,7 @@ def test_a_file_that_was_met_otherwise_than_it_stands_differs(project: Project) 
     assert snapshot.differing() == {}
 
 
-def test_what_nobody_needs_any_more_does_not_count(project: Project) -> None:
+def test_a_file_that_no_tool_needs_any_more_does_not_count(project: Project) -> None:
     root = project({"x.csv": "1", "in/a.csv": "1"})
     snapshot = make(root, inputs=needs(reads="x.csv", folders="in"))
     project({"x.csv": "2", "in/b.csv": ""})
@@ -568,7 +568,7 @@ def test_the_sure_folder_of_a_pattern() -> None:
 # Events.
 
 
-def test_an_event_counts_where_a_look_could_find_something(project: Project) -> None:
+def test_an_event_is_relevant_where_a_comparison_could_find_a_change(project: Project) -> None:
     root = project({"src/a.py": "", "src/p/b.py": "", "data/": ""})
     snapshot = make(root, extras=["orch.toml", "lib/x.py", "ns/"], patterns=["data/*.csv"])
 
@@ -582,7 +582,7 @@ def test_an_event_counts_where_a_look_could_find_something(project: Project) -> 
     assert heard(*folders, is_folder=True) == ["src", "src/new", "lib", "ns", "data", "data/sub"]
 
 
-def test_a_path_is_judged_by_one_look_at_it(project: Project) -> None:
+def test_a_path_is_complete_incomplete_or_missing(project: Project) -> None:
     root = project(
         {
             "src/a.py": "x = 1\n",
@@ -603,7 +603,7 @@ def test_a_path_is_judged_by_one_look_at_it(project: Project) -> None:
     ]
 
 
-def test_a_judgement_takes_nothing_from_the_look_that_follows(project: Project) -> None:
+def test_a_check_hides_nothing_from_the_next_comparison(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     project({"src/a.py": "x = 2\n"})
@@ -612,7 +612,7 @@ def test_a_judgement_takes_nothing_from_the_look_that_follows(project: Project) 
     assert snapshot.compare().paths == ("src/a.py",)
 
 
-def test_bytes_that_no_look_has_seen_were_read_while_they_were_written(project: Project) -> None:
+def test_content_that_no_comparison_saw_was_read_while_it_was_written(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n"})
     snapshot = make(root)
     first, second = (content_hash(text) for text in (b"x = 1\n", b"x = 2\n"))
@@ -628,7 +628,7 @@ def test_bytes_that_no_look_has_seen_were_read_while_they_were_written(project: 
 # git.
 
 
-def test_git_is_busy_while_it_holds_its_lock_or_is_in_the_middle_of_something(
+def test_git_is_busy_while_it_holds_its_lock_or_merges_or_rebases(
     project: Project,
 ) -> None:
     root = project({".git/HEAD": "ref: refs/heads/main\n"})

@@ -31,13 +31,13 @@ def test_each_problem_is_reported_once_until_it_is_fixed() -> None:
     ]
 
 
-def test_a_problem_that_comes_twice_at_once_is_told_once() -> None:
+def test_a_problem_that_comes_twice_at_once_is_reported_once() -> None:
     outbox = Outbox()
     outbox.add_problems([PROBLEM, PROBLEM])
     assert outbox.drain() == [CannotRun(problems=(PROBLEM,))]
 
 
-def test_of_problems_at_one_place_the_first_is_told() -> None:
+def test_of_problems_at_one_place_the_first_is_reported() -> None:
     """The scan and the watch both find a broken tool, each in its own words."""
     outbox = Outbox()
     same = Problem(code="broken", message="cannot be read", location=PROBLEM.location)
@@ -58,7 +58,7 @@ def test_files_that_were_saved_are_reported_together_after_a_pause() -> None:
     assert not outbox.has_saved
 
 
-def test_what_was_saved_before_is_told_before() -> None:
+def test_what_was_saved_before_is_reported_before() -> None:
     outbox = Outbox()
     outbox.add_saved(["a.py"], 10.0)
     outbox.add(ChangesFound(paths=("b.py",)))

@@ -125,7 +125,7 @@ def test_another_pythonpath_is_a_cold_start(surveyed: Surveyed) -> None:
     assert (watch_set.snapshot is before, watch_set.code is code) == (False, False)
 
 
-# What is looked at, and listened to.
+# What is watched.
 
 
 DATA = {
@@ -187,7 +187,7 @@ def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
     assert made.apply_observed("src.a", seen) == frozenset()
 
 
-def test_what_is_loaded_from_elsewhere_is_looked_at_and_listened_to(surveyed: Surveyed) -> None:
+def test_a_module_loaded_from_elsewhere_is_watched(surveyed: Surveyed) -> None:
     write_files(surveyed.root, {"late/h.py": "x = 1\n"})
     surveyed.watch_set.note_loaded("src.c", ["late/h.py", "late/data.csv"])
     surveyed.update()

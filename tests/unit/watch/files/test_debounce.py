@@ -70,13 +70,15 @@ def test_the_quiet_window_follows_from_what_happened_and_what_is_there(
 
 
 @pytest.mark.parametrize("kind", ["written", "moved", "created", "changed"])
-def test_where_no_end_of_a_write_is_told_each_file_is_waited_for(kind: EventKind) -> None:
+def test_where_the_end_of_a_write_is_not_announced_each_file_has_a_longer_window(
+    kind: EventKind,
+) -> None:
     debouncer = Debouncer(announces_end=False)
     debouncer.add(make_event(kind), "complete")
     assert due(debouncer) == pytest.approx(UNFINISHED)
 
 
-def test_nothing_is_due_when_nothing_was_heard() -> None:
+def test_nothing_is_due_without_events() -> None:
     debouncer = Debouncer()
     assert debouncer.due(5.0) is None
     assert debouncer.drain(5.0) == Batch(paths=(), is_rescan=False)
@@ -114,7 +116,7 @@ def test_one_incomplete_file_holds_the_whole_batch() -> None:
     assert due(debouncer) == pytest.approx(INCOMPLETE)
 
 
-def test_many_files_are_a_storm_that_is_waited_out() -> None:
+def test_many_files_have_a_longer_window() -> None:
     debouncer = Debouncer()
     for number in range(MANY_FILES - 1):
         debouncer.add(make_event("written", f"src/{number}.py"), "complete")
@@ -135,13 +137,13 @@ def test_constant_writes_do_not_put_a_run_off_for_ever(files: int, cap: float) -
     assert at == pytest.approx(cap, abs=0.006)
 
 
-def test_a_hint_that_was_heard_late_counts_from_when_it_was() -> None:
+def test_an_event_that_arrives_late_counts_from_its_own_time() -> None:
     debouncer = Debouncer()
     debouncer.add(make_event("written", at=1.0), "incomplete")
     assert due(debouncer, 30.0) == 0.0
 
 
-def test_lost_events_and_folders_ask_for_a_look_at_everything() -> None:
+def test_lost_events_and_folders_ask_for_a_rescan() -> None:
     debouncer = Debouncer()
     debouncer.add(make_event("lost", "", 1.0))
     assert due(debouncer, 1.0) == pytest.approx(MANY_FILES_WINDOW)
@@ -153,7 +155,7 @@ def test_lost_events_and_folders_ask_for_a_look_at_everything() -> None:
     assert not debouncer.drain(6.0).is_rescan
 
 
-def test_a_batch_tells_paths_in_the_order_of_their_first_hints() -> None:
+def test_a_batch_has_paths_in_the_order_of_their_first_events() -> None:
     debouncer = Debouncer()
     for at, path in enumerate(("b", "a", "b", "c")):
         debouncer.add(make_event("written", path, float(at)), "complete")

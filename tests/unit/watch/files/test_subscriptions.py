@@ -306,7 +306,7 @@ def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
             assert is_in_deep or (not is_deep and plan.folders[real] is FLAT)
         for inner in ("f.py", "sub/f.py") if is_deep else ("f.py",):
             assert (f"{name}/{inner}" if name else inner) in plan.names_of(f"{real}/{inner}")
-        # Wherever it goes and comes, somebody is told: above it, or where the nearest folder is.
+        # Its coming and going has an event: in its parent, or in the nearest folder above that exists.
         spot = os.path.join(os.path.realpath((tree / name).parent), Path(name).name)
         for place in (real, spot) if name else ():
             above = os.path.dirname(place)
