@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.project_builder import Answer, run_orch, write_files
 
@@ -16,6 +17,9 @@ from tests.support.project_builder import Answer, run_orch, write_files
 os.environ.update(COLUMNS="80", NO_COLOR="1")
 for _name in ("FORCE_COLOR", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"):
     os.environ.pop(_name, None)
+
+settings.register_profile("tests", deadline=None)  # the machine may be busy with other tests
+settings.load_profile("tests")
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
 Orch = Callable[..., Answer]
