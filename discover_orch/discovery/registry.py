@@ -5,7 +5,7 @@ A module with a problem becomes a `BrokenTool`, and the other tools stay usable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -151,35 +151,24 @@ def build_registry(
     after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
     stages_of = {module: candidate.stages for module, candidate in enabled.items()}
     stage_names = build_stages(stages_of, after.edges, project.stages)
-    place = {name: number for number, name in enumerate(stage_names)}
-    rank = {
-        module: min(place[stage] for stage in stages)
-        for module, stages in stages_of.items()
-        if stages
-    }
+    rank = _rank_tools(stages_of, stage_names)
 
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}
     built = {}
     for module, candidate in enabled.items():
         built[module], found = _build_tool(candidate, names, after.edges, scan.conf)
         problems[module].extend(found)
-    for module, problem in after.problems:
-        problems[module].append(problem)
-    for module, problem in find_later_stages(after.edges, rank, stage_names, enabled, names):
+    later = find_later_stages(after.edges, rank, stage_names, enabled, names)
+    for module, problem in (*after.problems, *later):
         problems[module].append(problem)
     strays = _add_strict_problems(candidates.tag_warnings, scan, enabled, problems)
-    well = [module for module, one in enabled.items() if not (one.problems or problems[module])]
-    for module, problem in find_cycles(after.edges, well, enabled, names):
+    healthy = [module for module, one in enabled.items() if not (one.problems or problems[module])]
+    for module, problem in find_cycles(after.edges, healthy, enabled, names):
         problems[module].append(problem)
-
     broken = _find_broken_tools(scan, candidates.enabled, problems, strays)
-    ill = {one.module for one in broken}
-    tools = {module: tool for module, tool in built.items() if module not in ill}
-    before = {
-        module: tuple(other for other in others if other in tools)
-        for module, others in after.edges.items()
-        if module in tools
-    }
+
+    broken_modules = {one.module for one in broken}
+    tools = {module: tool for module, tool in built.items() if module not in broken_modules}
     plain = Registry(
         tools=tools,
         disabled=tuple(
@@ -190,7 +179,11 @@ def build_registry(
         ),
         groups=project.groups,
         rank={module: rank[module] for module in tools},
-        before=before,
+        before={
+            module: tuple(other for other in others if other in tools)
+            for module, others in after.edges.items()
+            if module in tools
+        },
         names=names,
         broken=broken,
         warnings=(
@@ -223,6 +216,18 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
         if registry.rank[module] == number
     )
     return replace(registry, stages=stages, order=order, flow=flow, flows=flows)
+
+
+def _rank_tools(
+    stages_of: Mapping[str, tuple[str, ...]], stage_names: Sequence[str]
+) -> dict[str, int]:
+    """The index of the first stage of each tool."""
+    place = {name: number for number, name in enumerate(stage_names)}
+    return {
+        module: min(place[stage] for stage in stages)
+        for module, stages in stages_of.items()
+        if stages
+    }
 
 
 def _add_strict_problems(

@@ -101,7 +101,7 @@ def _walk(
     known: set[tuple[int, int]] | None = None,
 ) -> None:
     """Everything below `start`; `known` are real folders that are not to be entered a second time."""
-    excluded, signatures, passed_over = tree.excluded, tree.signatures, tree.passed_over
+    passed_over = tree.passed_over
     stack = [start]
     while stack:
         folder = stack.pop()
@@ -125,34 +125,47 @@ def _walk(
             passed_over.append((folder, "a virtual environment"))
             continue
         tree.folders.append(folder)
-        for entry in entries:
-            name = entry.name
-            if name.endswith(".py"):
-                if name[0] == ".":
-                    continue
-                if is_skipped_file(name):
-                    passed_over.append((prefix + name, "files of this name are not scanned"))
-                    continue
-                path = prefix + name
-                if path in excluded:
-                    continue
-                if is_excluded is not None and is_excluded(path):
-                    excluded.add(path)
-                    continue
-                try:
-                    st = entry.stat()
-                except OSError:  # a dangling link, or gone since
-                    continue
-                if stat.S_ISREG(st.st_mode):
-                    signatures[path] = f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
-                    continue
-                if not stat.S_ISDIR(st.st_mode):
-                    passed_over.append((path, "not a regular file"))
-                    continue
-            if name[0] == "." or name == "__pycache__":
+        _note_entries(entries, prefix, tree, stack, links, is_excluded)
+
+
+def _note_entries(
+    entries: Iterable[os.DirEntry[str]],
+    prefix: str,
+    tree: Tree,
+    stack: list[str],
+    links: list[str],
+    is_excluded: Callable[[str], bool] | None,
+) -> None:
+    """The Python files of one folder, and the folders in it that are to be entered."""
+    excluded, signatures, passed_over = tree.excluded, tree.signatures, tree.passed_over
+    for entry in entries:
+        name = entry.name
+        if name.endswith(".py"):
+            if name[0] == ".":
                 continue
-            if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
-                _enter(entry, prefix + name, tree, stack, links, is_excluded)
+            path = prefix + name
+            if is_skipped_file(name):
+                passed_over.append((path, "files of this name are not scanned"))
+                continue
+            if path in excluded:
+                continue
+            if is_excluded is not None and is_excluded(path):
+                excluded.add(path)
+                continue
+            try:
+                st = entry.stat()
+            except OSError:  # a dangling link, or deleted since
+                continue
+            if stat.S_ISREG(st.st_mode):
+                signatures[path] = f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+                continue
+            if not stat.S_ISDIR(st.st_mode):
+                passed_over.append((path, "not a regular file"))
+                continue
+        if name[0] == "." or name == "__pycache__":
+            continue
+        if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
+            _enter(entry, prefix + name, tree, stack, links, is_excluded)
 
 
 def _enter(

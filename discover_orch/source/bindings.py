@@ -54,42 +54,44 @@ class Bindings:
         self.names.setdefault(name, []).append(Binding(index, line, node, where))
 
     def _bind(self, node: ast.stmt, index: int, where: str) -> None:
-        kind = node.__class__
-        line = node.lineno
+        if isinstance(node, ast.Expr):
+            return
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            self._add(node.name, index, line, node, where)
-        elif kind is ast.ImportFrom:
-            assert isinstance(node, ast.ImportFrom)
-            base = absolute(node.module, node.level, self._package)
-            for item in node.names:
-                if item.name == "*":
-                    self.stars.append(base)
-                else:
-                    ref = NameRef(name=f"{base}.{item.name}")
-                    self._add(item.asname or item.name, index, line, ref, where)
-        elif isinstance(node, ast.Import):
-            for item in node.names:
-                top = item.name.partition(".")[0]
-                ref = NameRef(name=item.name if item.asname else top)
-                self._add(item.asname or top, index, line, ref, where)
+            self._add(node.name, index, node.lineno, node, where)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            self._bind_imports(node, index, where)
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name):
-                    self._add(target.id, index, line, node.value, where)
+                    self._add(target.id, index, node.lineno, node.value, where)
                 else:
                     self._bind_target(target, index, where or "by unpacking")
         elif isinstance(node, ast.AnnAssign):
             if node.value is not None and isinstance(node.target, ast.Name):
-                self._add(node.target.id, index, line, node.value, where)
+                self._add(node.target.id, index, node.lineno, node.value, where)
         elif isinstance(node, ast.AugAssign):
             self._bind_target(node.target, index, "by augmented assignment")
         elif isinstance(node, ast.Delete):
-            for target in node.targets:
-                for name in names_in(target):
-                    gone = Binding(index, line, None, where, is_deleted=not where)
-                    self.names.setdefault(name, []).append(gone)
-        elif kind is not ast.Expr:
+            for name in [name for target in node.targets for name in names_in(target)]:
+                gone = Binding(index, node.lineno, None, where, is_deleted=not where)
+                self.names.setdefault(name, []).append(gone)
+        else:
             self._bind_compound(node, index)
+
+    def _bind_imports(self, node: ast.Import | ast.ImportFrom, index: int, where: str) -> None:
+        if isinstance(node, ast.Import):
+            for item in node.names:
+                top = item.name.partition(".")[0]
+                ref = NameRef(name=item.name if item.asname else top)
+                self._add(item.asname or top, index, node.lineno, ref, where)
+            return
+        base = absolute(node.module, node.level, self._package)
+        for item in node.names:
+            if item.name == "*":
+                self.stars.append(base)
+            else:
+                ref = NameRef(name=f"{base}.{item.name}")
+                self._add(item.asname or item.name, index, node.lineno, ref, where)
 
     def _bind_target(self, target: ast.expr, index: int, where: str) -> None:
         for name in names_in(target):

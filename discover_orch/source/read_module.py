@@ -193,6 +193,7 @@ def _read_orch(binding: Binding) -> OrchTag:
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_NO_FUNCTIONS = (ast.ClassDef, ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)
 
 
 def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, str, int]:
@@ -214,14 +215,12 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
         node = binding.node
         if isinstance(node, NameRef):
             return RunFacts(line=first.line, ref=node), None, "", 1
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            return _at(read_function(node, scope), first.line), node, "", 1
-        if isinstance(node, ast.Lambda):
-            return _at(read_function(node, scope), first.line), None, "", 1
-        if isinstance(node, ast.ClassDef):
-            return None, None, "run is a class, not a function", first.line
-        if isinstance(node, (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)):
-            return None, None, "run is a value, not a function", first.line
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            function = None if isinstance(node, ast.Lambda) else node
+            return replace(read_function(node, scope), line=first.line), function, "", 1
+        if isinstance(node, _NO_FUNCTIONS):
+            kind = "class" if isinstance(node, ast.ClassDef) else "value"
+            return None, None, f"run is a {kind}, not a function", first.line
         if isinstance(node, ast.Attribute):
             try:
                 value = scope.value(node, binding.index)
@@ -240,12 +239,6 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
             break
         binding = following
     return RunFacts(line=first.line, is_readable=False), None, "", 1
-
-
-def _at(run: RunFacts, line: int) -> RunFacts:
-    if run.line == line:
-        return run
-    return replace(run, line=line)
 
 
 def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:

@@ -24,7 +24,7 @@ from discover_orch.source.facts import (
     Tag,
     UnknownType,
 )
-from discover_orch.source.scope import ModuleScope, Unreadable
+from discover_orch.source.scope import ModuleScope, Unreadable, Value
 from discover_orch.source.signature import PLAIN_TYPES, TypeFacts, read_function, read_type
 
 Lookup = Callable[[str], Exports | None]
@@ -42,35 +42,28 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
     types: dict[str, ParamType | EnumRef] = {}
     for name in scope.bindings:
         binding = scope.last(name)
-        if binding is None:
+        if binding is None or binding.where:
             continue
         match binding.node:
-            case NameRef() as ref if not binding.where:
+            case NameRef() as ref:
                 aliases[name] = ref
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() as function:
-                if not binding.where:
-                    functions[name] = read_function(function, scope)
-            case ast.ClassDef() as node if not binding.where:
+                functions[name] = read_function(function, scope)
+            case ast.ClassDef() as node:
                 members = scope.enum_members(node)
                 if members is not None:
                     enums[name] = members
                 else:
                     for member, constant in scope.class_constants(node, binding.index):
                         constants[f"{name}.{member}"] = constant
-            case ast.expr() as node if not binding.where:
-                try:
-                    meaning = scope.value(node, binding.index)
-                except Unreadable:
-                    kind = read_type(node, scope) if _may_be_type(node) else None
-                    if isinstance(kind, (ParamType, EnumRef)):
-                        types[name] = kind
-                    elif isinstance(node, ast.Name) and scope.last(node.id) is not None:
-                        aliases[name] = NameRef(name=f"{module}.{node.id}")
-                else:
-                    if isinstance(meaning, NameRef):
-                        aliases[name] = meaning
-                    elif not isinstance(meaning, int):
-                        constants[name] = meaning
+            case ast.expr() as node:
+                meaning = _meaning_of(node, binding.index, scope)
+                if isinstance(meaning, NameRef):
+                    aliases[name] = meaning
+                elif isinstance(meaning, (ParamType, EnumRef)):
+                    types[name] = meaning
+                elif not isinstance(meaning, int):
+                    constants[name] = meaning
     return Exports(
         module=module,
         constants=constants,
@@ -80,6 +73,21 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
         types=types,
         stars=tuple(scope.stars),
     )
+
+
+def _meaning_of(node: ast.expr, before: int, scope: ModuleScope) -> Value | ParamType | EnumRef:
+    """A constant, a reference or a type; a number where the expression is nothing that others can refer to."""
+    try:
+        return scope.value(node, before)
+    except Unreadable:
+        pass
+    if isinstance(node, (ast.BinOp, ast.Subscript, ast.Name, ast.Attribute)):
+        kind = read_type(node, scope)
+        if not isinstance(kind, UnknownType):
+            return kind
+    if isinstance(node, ast.Name) and scope.last(node.id) is not None:
+        return NameRef(name=f"{scope.module}.{node.id}")
+    return 0
 
 
 def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
@@ -109,10 +117,6 @@ _Meaning = str | int | tuple[str | NameRef, ...] | _Enum | RunFacts | ParamType 
 
 class _Unresolved(Exception):
     """The name cannot be resolved within the project."""
-
-
-def _may_be_type(node: ast.expr) -> bool:
-    return isinstance(node, (ast.BinOp, ast.Subscript, ast.Name, ast.Attribute))
 
 
 def _resolve_tag(name: str, tag: Tag, lookup: Lookup) -> Tag:

@@ -138,7 +138,7 @@ def test_a_variable_has_no_place_in_the_file() -> None:
     [
         (True, "true"),
         ("x", "a string"),
-        (1.5, "it is a number"),
+        (1.5, "a number"),
         ({}, "a table"),
         ([], "a list"),
         (None, "null"),
