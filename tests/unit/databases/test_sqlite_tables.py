@@ -206,26 +206,6 @@ def deny_log(action: int, one: str | None, *rest: object) -> int:
     return sqlite3.SQLITE_DENY if one == "log" else sqlite3.SQLITE_OK
 
 
-def test_on_orch_s_connection_both_are_asked(tmp_path: Path) -> None:
-    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
-        conn.executescript(SCHEMA)
-        tables = SqliteTableLog(conn)
-        tables.begin_step()
-        conn.set_authorizer(deny_log)
-        with pytest.raises(sqlite3.DatabaseError, match=r"not authorized|prohibited"):
-            conn.execute("INSERT INTO log VALUES (1)")
-        conn.execute("SELECT a FROM t")
-        tables.resolve()
-        assert tables.drain() == (("t",), ("log",), False)
-        tables.begin_step()  # it stays, where nothing is put back
-        with pytest.raises(sqlite3.DatabaseError):
-            conn.execute("SELECT * FROM log")
-        conn.set_authorizer(None)
-        conn.execute("SELECT * FROM log")
-        tables.resolve()
-        assert tables.drain() == (("log",), (), False)
-
-
 def test_what_a_tool_set_is_put_back_with_the_rest(tmp_path: Path) -> None:
     with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
         conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)

@@ -67,13 +67,6 @@ def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str)
     assert "secret" not in str(told.value) + told.value.hint
 
 
-def test_a_database_opens_with_foreign_keys_and_a_timeout(tmp_path: Path) -> None:
-    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
-        assert isinstance(conn, sqlite3.Connection)
-        assert conn.execute("PRAGMA foreign_keys").fetchone() == (1,)
-        assert conn.execute("PRAGMA busy_timeout").fetchone() == (5000,)
-
-
 def test_what_cannot_be_opened_is_told_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.db").write_text("no database, but long enough to be looked at " * 50)

@@ -177,13 +177,6 @@ def test_it_is_idle_until_an_order_has_come_and_once_all_are_taken(ends: Ends) -
 # Messages.
 
 
-def test_a_message_goes_at_once(ends: Ends) -> None:
-    ends.channel.send(StepStarted(step=1))
-    assert ends.sent() == [StepStarted(step=1)]
-    ends.channel.send(Closed(errors=(), threads=()))
-    assert ends.sent() == [Closed(errors=(), threads=())]
-
-
 @pytest.mark.parametrize(
     ("ahead", "does_wait"),
     [([], False), ([Finish()], False), ([step(2)], True), ([step(2), Finish()], True), ([Finish(), step(2)], False)],

@@ -429,29 +429,6 @@ def test_whatever_happens_it_does_not_raise(tmp_path: Path, code: str) -> None:
     assert observe(tmp_path, code).written == ()
 
 
-def test_one_path_that_is_none_does_not_hide_the_others(tmp_path: Path) -> None:
-    make(tmp_path, "old")
-    code = """
-    for odd in ('\\0', '\\ud800', 'x' * 5000, ''):
-        for act in (open, os.listdir, os.remove):
-            try: act(odd)
-            except (OSError, ValueError): pass
-    open('old').close()
-    os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())
-    try: open('x')
-    except OSError: pass
-    """
-    seen = observe(tmp_path, code)
-    assert ("old" in read(seen), seen.is_unclear) == (True, False)
-
-
-def test_a_removal_below_an_open_folder_is_not_taken_for_one_here(tmp_path: Path) -> None:
-    """`rmtree` goes down by descriptors, and the events do not tell which."""
-    make(tmp_path, "tree/sub/a", "a")
-    seen = observe(tmp_path, "shutil.rmtree('tree')")
-    assert (seen.removed, seen.written, seen.missed, seen.read) == (("tree/sub/a",), (), (), ())
-
-
 def test_an_interrupt_while_it_listens_reaches_the_tool(tmp_path: Path) -> None:
     code = """
     import signal
