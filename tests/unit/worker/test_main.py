@@ -205,7 +205,7 @@ def test_an_error_has_its_place_and_the_users_frames_only(project: Project) -> N
         ("input()", "EOFError", "EOF"),
     ],
 )
-def test_whatever_it_raises_the_next_tool_runs(
+def test_the_next_tool_runs_whatever_a_tool_raises(
     project: Project, body: str, kind: str, text: str
 ) -> None:
     root = project(
@@ -263,7 +263,7 @@ def test_a_module_that_cannot_be_loaded_says_where(
     assert "importlib" not in error.traceback
 
 
-def test_an_orchconf_that_raises_fails_each_tool_that_needs_it_and_runs_once(
+def test_a_failing_orchconf_runs_once_and_fails_each_tool_that_needs_it(
     project: Project,
 ) -> None:
     root = project(
@@ -282,7 +282,7 @@ def test_an_orchconf_that_raises_fails_each_tool_that_needs_it_and_runs_once(
     assert (root / "log").read_text() == "x"
 
 
-def test_a_resource_that_raises_on_closing_is_told_and_named(project: Project) -> None:
+def test_a_resource_that_raises_on_closing_is_reported_by_name(project: Project) -> None:
     root = project(
         {
             "orchconf.py": "def http():\n    yield 1\n    raise OSError('gone')\n",
@@ -312,7 +312,7 @@ def test_a_step_that_was_sent_before_a_failure_was_known_is_declined(project: Pr
 # What the next one finds.
 
 
-def test_a_spare_takes_the_environment_of_its_orders(project: Project) -> None:
+def test_a_worker_takes_the_environment_of_its_orders(project: Project) -> None:
     root = project({"tool.py": "import os\ndef run():\n    print(sorted(os.environ))\n"})
     with DrivenWorker(root, environment={"ONLY": "this", "PATH": os.defpath}) as worker:
         step = worker.run("tool").step
@@ -320,7 +320,7 @@ def test_a_spare_takes_the_environment_of_its_orders(project: Project) -> None:
         assert worker.output(step) == "['ONLY', 'ORCH_INSIDE', 'PATH']\n"
 
 
-def test_modules_are_loaded_once_and_told_with_the_step_that_did(project: Project) -> None:
+def test_a_module_is_loaded_once_and_reported_by_that_step(project: Project) -> None:
     root = project(
         {
             "shared.py": "LOADS = []\nLOADS.append(1)\n",
