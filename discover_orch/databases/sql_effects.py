@@ -338,7 +338,7 @@ class _Reader:
             ):
                 more.append(
                     _find_table(node.this)
-                )  # within a WITH; those of a MERGE write where it does
+                )  # in a WITH; those in a MERGE write to its table
         return Effect(
             read=tuple(read),
             written=self._names((*written, *more)),
@@ -377,7 +377,7 @@ class _Reader:
         elif len(name) > 1 or not _is_common_table(table, name[0], self._dialect):
             read[name] = None
             if self._dialect == "duckdb" and len(name) == 1 and {".", "/"} & {*table.name}:
-                self._files[table.name] = None  # unless there is such a table
+                self._files[table.name] = None  # `catalog` drops it if there is such a table
 
     def _read_function(self, node: Any) -> None:
         """A function in the place of a table: it may read files, or anything."""

@@ -229,7 +229,7 @@ class Worker:
         )
 
     def _mark_setup_done(self) -> None:
-        """What happened in this step until now, later steps of this worker share: modules and resources."""
+        """Later steps of this worker share what happened until now: modules loaded, resources opened."""
         self._is_set_up = True
         if self._observer is not None:
             self._observer.mark_setup_done(**self._resources.observe_setup())

@@ -87,14 +87,14 @@ class Observer:
         """What happened since `begin_step` was setup: modules loaded and resources opened, which later steps
         of this worker share. `others` are fields of that `Observation` that are known already.
         """
-        heard = self._audit
-        self._setup_imports = len(heard.imported)
-        if not heard.is_empty() or others:
+        audit = self._audit
+        self._setup_imports = len(audit.imported)
+        if not audit.is_empty() or others:
             others["is_unclear"] = others.get("is_unclear", False) or self.has_foreign_connection()
-            self._open_databases.update(dict.fromkeys(heard.connected.copy()))
+            self._open_databases.update(dict.fromkeys(audit.connected.copy()))
             self._open_databases.pop(self._database, None)
             try:
-                heard.resolve_paths()
+                audit.resolve_paths()
                 others.update(self._inspect_disk(has_databases=False))
             except Exception:  # as in `finish_step`
                 others["is_unclear"] = True

@@ -261,7 +261,7 @@ def describe_exit(status: int | None) -> tuple[str, int | None, str | None]:
     if code == CHANNEL_LOST:
         return "closed the file descriptors that orch uses to talk to it", code, None
     if code >= 0:
-        return f"exited with code {code} (os._exit?)", code, None
+        return f"exited with code {code}", code, None
     try:
         name = signal.Signals(-code).name
     except ValueError:

@@ -32,7 +32,7 @@ def summary(answer: Answer) -> str:
         ),
         ("import sys; sys.exit(0)", "src/a.py:4  called sys.exit(0)"),
         ("import sys; sys.exit('enough')", "src/a.py:4  called sys.exit: enough"),
-        ("import os; os._exit(7)", "src/a.py  exited with code 7 (os._exit?)"),
+        ("import os; os._exit(7)", "src/a.py  exited with code 7"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
             "src/a.py  was killed by SIGKILL (out of memory?)",

@@ -68,18 +68,6 @@ def test_tools_share_one_connection(project: Project, orch: Orch) -> None:
     assert ids[0] == ids[1]
 
 
-def test_transaction_none_keeps_its_hands_off(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orch.toml": 'transaction = "none"',
-            "src/a.py": tool(CREATE, "conn.commit()", INSERT),
-            "src/b.py": tool(INSERT, "conn.commit()", FAIL),
-        }
-    )
-    assert orch("run").code == 1
-    assert tables(root) == {"t": 2}
-
-
 def test_a_connection_that_a_tool_closed_is_opened_anew(project: Project, orch: Orch) -> None:
     root = project({"src/a.py": tool("conn.close()"), "src/b.py": tool(CREATE, INSERT)})
     answer = orch("run")

@@ -116,7 +116,7 @@ def test_breakpoint_without_a_terminal_fails_with_a_sentence(project: Project) -
     with running(root, "run") as orch:
         assert orch.wait() == 1
     assert "FAILED a src/a.py:5  breakpoint() needs a terminal" in orch.text
-    assert "hint: run it from a terminal" in orch.text
+    assert "hint: run orch from a terminal" in orch.text
 
 
 def test_breakpoints_can_be_switched_off(project: Project, orch: Orch) -> None:

@@ -126,7 +126,7 @@ def test_in_duckdb_a_name_may_begin_with_a_database(name: str, found: Table | No
     assert catalog.find(names(name)[0]) == found
 
 
-def test_what_is_made_is_made_here_whatever_else_has_its_name() -> None:
+def test_a_new_table_goes_into_the_current_schema() -> None:
     catalog = postgres("pg_temp_1.t t", search_path="s public")
     assert catalog.name_new_table(("t",)) == table("s.t")
     assert catalog.find_or_name(("t",)) == table("pg_temp_1.t")
@@ -134,7 +134,7 @@ def test_what_is_made_is_made_here_whatever_else_has_its_name() -> None:
     assert catalog.find_permanent(("t",)) == table("t")
 
 
-def test_a_table_keeps_its_shown_name_wherever_a_tool_goes() -> None:
+def test_a_table_keeps_its_display_name_in_every_current_schema() -> None:
     for current_schema in ("w.main", "x.main", "w.s"):
         catalog = duckdb("w.main.t w.s.t x.main.t", current_schema=current_schema)
         shown = [catalog.display_name(one) for one in sorted(catalog.tables)]
@@ -170,7 +170,7 @@ def test_what_was_dropped_and_made_again_is_written() -> None:
     assert touch(*effects, now=postgres("t")) == ("", "t")
 
 
-def test_what_was_made_and_dropped_again_is_nobodys_matter() -> None:
+def test_a_table_that_was_created_and_dropped_again_does_not_count() -> None:
     effects = name_new_table("x"), write("x"), read("x t"), drop("x")
     assert touch(*effects, now=postgres("t")) == ("t", "")
 
@@ -189,7 +189,7 @@ def test_what_vanished_with_another_database_was_not_written() -> None:
 # Temporary tables.
 
 
-def test_a_temporary_table_is_nobodys_matter() -> None:
+def test_temporary_tables_do_not_count() -> None:
     effects = make_temporary("x"), write("x"), read("x")
     assert touch(*effects, now=postgres("pg_temp_1.x"), before=postgres()) == ("", "")
     assert touch(*effects, now=postgres(), before=postgres()) == ("", "")
@@ -197,20 +197,20 @@ def test_a_temporary_table_is_nobodys_matter() -> None:
 
 
 @pytest.mark.parametrize("before", ["t", "t pg_temp_1.t"])
-def test_a_table_that_was_read_before_one_was_made_in_front_of_it_is_read(before: str) -> None:
+def test_a_table_that_was_read_before_a_temporary_one_hid_it_is_read(before: str) -> None:
     effects = read("t"), make_temporary("t")
     now = postgres("t pg_temp_1.t")
     assert touch(*effects, now=now, before=postgres(before)) == ("t", "")
 
 
-def test_one_that_has_stood_in_front_of_it_all_the_time_hides_it() -> None:
+def test_a_temporary_table_that_existed_before_hides_the_table() -> None:
     assert touch(read("t"), now=postgres("t pg_temp_1.t")) == ("", "")
 
 
 # What goes with a table.
 
 
-def test_views_are_what_they_are_made_of_however_deep() -> None:
+def test_reading_a_view_reads_its_tables_at_any_depth() -> None:
     catalog = postgres("t v w", read_with=links(w="v", v="t"), written_with=links(w="v", v="t"))
     assert touch(read("w"), now=catalog) == ("t v w", "")
     assert touch(write("w"), now=catalog) == ("", "t v w")
@@ -218,12 +218,12 @@ def test_views_are_what_they_are_made_of_however_deep() -> None:
     assert touch(drop("w"), now=catalog) == ("", "w")
 
 
-def test_links_in_a_circle_come_to_an_end() -> None:
+def test_cyclic_relations_between_tables_end() -> None:
     catalog = postgres("t u", written_with=links(t="u", u="t"))
     assert touch(write("t"), now=catalog) == ("", "t u")
 
 
-def test_only_what_cascades_empties_what_refers_to_its_table() -> None:
+def test_only_a_cascading_truncate_empties_referring_tables() -> None:
     catalog = postgres("t u r", written_with=links(t="u"), truncated_with=links(t="u r"))
     assert touch(write("t"), now=catalog) == ("", "t u")
     assert touch(write("t", cascades=True), now=catalog) == ("", "r t u")
@@ -251,7 +251,7 @@ def test_files_behind_a_view_are_read_with_it() -> None:
         (Effect(called=("g",)), False),
     ],
 )
-def test_what_nobody_can_see_is_unclear(effect: Effect, is_unclear: bool) -> None:
+def test_effects_that_cannot_be_seen_are_unclear(effect: Effect, is_unclear: bool) -> None:
     catalog = postgres(
         "t v o p",
         active=tables("t"),
@@ -282,7 +282,7 @@ def test_the_databases_own_and_files_are_no_tables(name: str) -> None:
     assert touch(whole, now=postgres()) == ("", "")
 
 
-def test_a_name_that_nobody_knows_is_a_table_in_postgresql_and_a_variable_in_duckdb() -> None:
+def test_an_unknown_name_is_a_table_in_postgresql_and_a_variable_in_duckdb() -> None:
     assert touch(read("frame"), now=postgres("t")) == ("frame", "")
     assert touch(read("frame"), now=duckdb("w.main.t")) == ("", "")
     assert touch(read("s.gone"), now=duckdb("w.main.t")) == ("s.gone", "")
@@ -315,7 +315,9 @@ UNDO = Effect(rolls_back=True)
         ([Effect(), MOVE], False),
     ],
 )
-def test_names_from_before_a_move_are_unclear(effects: list[Effect], is_unclear: bool) -> None:
+def test_names_before_a_change_of_the_search_path_are_unclear(
+    effects: list[Effect], is_unclear: bool
+) -> None:
     catalog = postgres("t")
     assert resolve_effects(effects, catalog, catalog).is_unclear is is_unclear
 
@@ -334,7 +336,7 @@ THERE = st.sets(st.sampled_from(["t", "u", "v", "s.t"])).map(" ".join)
 
 @settings(max_examples=300, deadline=None)
 @given(effects=st.lists(EFFECT, max_size=6), now=THERE, before=THERE)
-def test_each_table_that_is_there_and_named_is_told(
+def test_each_existing_table_that_is_named_is_found(
     effects: list[Effect], now: str, before: str
 ) -> None:
     touched = resolve_effects(effects, postgres(now), postgres(before))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from discover_orch.databases.driver import Driver
-from tests.support.heard import Heard
+from tests.support.driver_listener import RecordingListener
 
 
 class Cursor:
@@ -67,7 +67,7 @@ def outcome(method: Callable[..., Any], *args: Any, **named: Any) -> object:
 @pytest.mark.parametrize("observe_statements", [listen_well, listen_badly])
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize("is_called_from", [True, False])
-def test_a_call_gives_and_raises_what_it_did_before(
+def test_a_wrapped_method_returns_and_raises_as_before(
     args: tuple[Any, ...],
     named: dict[str, Any],
     observe_statements: Callable[..., None],
@@ -78,22 +78,22 @@ def test_a_call_gives_and_raises_what_it_did_before(
     driver.reads_caller_variables = is_called_from
     cursor = owner()
     expected = outcome(cursor.execute, *args, **named)
-    driver.attach(Heard(cursor))
+    driver.attach(RecordingListener(cursor))
     assert outcome(cursor.execute, *args, **named) == expected
 
 
 def test_a_method_keeps_its_name_and_its_signature() -> None:
     owner, driver = make_driver(listen_well)
-    driver.attach(Heard(None))
+    driver.attach(RecordingListener(None))
     assert owner.execute.__name__ == "execute"
     assert owner.execute.__doc__ == "Run it."
     assert inspect.signature(owner.execute) == inspect.signature(Cursor.execute)
     assert not hasattr(owner, "missing")
 
 
-def test_it_is_wrapped_once_and_the_last_who_asks_is_told() -> None:
+def test_methods_are_wrapped_once_and_the_latest_listener_is_told() -> None:
     owner, driver = make_driver(listen_well)
-    first, second = Heard(None), Heard(None)
+    first, second = RecordingListener(None), RecordingListener(None)
     driver.attach(first)
     driver.attach(second)
     owner().execute("x")
@@ -103,28 +103,28 @@ def test_it_is_wrapped_once_and_the_last_who_asks_is_told() -> None:
     assert driver.wrapped == 1  # type: ignore[attr-defined]
 
 
-def test_what_cannot_be_heard_is_strange_and_what_fails_is_told() -> None:
+def test_unknown_arguments_and_errors_are_reported() -> None:
     owner, driver = make_driver(listen_badly)
-    listener = Heard(None)
+    listener = RecordingListener(None)
     driver.attach(listener)
     owner().execute("x")
-    assert listener.others == ["stranger"]
+    assert listener.others == ["unknown"]
     with pytest.raises(ValueError, match="bad"):
         owner().execute("bad")
-    assert listener.others == ["stranger", "stranger", "failed"]
+    assert listener.others == ["unknown", "unknown", "error"]
 
 
-def test_an_interrupt_while_it_listens_goes_through() -> None:
+def test_an_interrupt_in_the_listener_reaches_the_tool() -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     owner, driver = make_driver(interrupt)
-    driver.attach(Heard(None))
+    driver.attach(RecordingListener(None))
     with pytest.raises(KeyboardInterrupt):
         owner().execute("x")
 
 
-def test_a_method_that_looks_at_its_callers_variables_finds_them() -> None:
+def test_a_method_that_reads_its_callers_variables_finds_them() -> None:
     seen: list[tuple[set[str], str]] = []
 
     class Looker:
@@ -141,7 +141,7 @@ def test_a_method_that_looks_at_its_callers_variables_finds_them() -> None:
             self._wrap(Looker, "look", listen_well)
 
     driver = Fake()
-    driver.attach(Heard(None))
+    driver.attach(RecordingListener(None))
     mine = Looker()
     mine.look("x")
     found, where = seen[0]

@@ -12,7 +12,7 @@ import pytest
 
 from discover_orch.databases.sql_effects import Effect
 from discover_orch.databases.statement_log import find_driver
-from tests.support.heard import attach, read_catalog
+from tests.support.driver_listener import attach, read_catalog
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def duck() -> Iterator[duckdb.DuckDBPyConnection]:
         (lambda c: c.rollback(), ["ROLLBACK"]),
     ],
 )
-def test_duckdb_is_heard_by_its_texts(
+def test_statements_of_duckdb_are_reported(
     duck: duckdb.DuckDBPyConnection, call: Callable[[Any], object], texts: list[str]
 ) -> None:
     duck.begin()
@@ -73,7 +73,7 @@ T, U, N = ("t",), ("u",), ("n",)
         (lambda c: c.sql("FROM t").create_view("n"), Effect(created=(N,), changes_names=True)),
     ],
 )
-def test_methods_of_duckdb_that_take_a_name_are_heard(
+def test_methods_of_duckdb_that_name_a_table_are_reported(
     duck: duckdb.DuckDBPyConnection, call: Callable[[Any], object], effect: Effect
 ) -> None:
     duck.execute("CREATE VIEW v AS FROM t")
@@ -82,7 +82,7 @@ def test_methods_of_duckdb_that_take_a_name_are_heard(
     assert (listener.effects, listener.others) == ([effect], [])
 
 
-def test_files_of_duckdb_are_heard(duck: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+def test_files_of_duckdb_are_reported(duck: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     listener = attach(duck)
     duck.sql("FROM t").write_csv(str(path))
@@ -99,12 +99,12 @@ def test_files_of_duckdb_are_heard(duck: duckdb.DuckDBPyConnection, tmp_path: Pa
         lambda c: c.table_function("range", [3]),
     ],
 )
-def test_what_is_not_looked_into_is_strange(
+def test_methods_that_orch_does_not_understand_are_unknown(
     duck: duckdb.DuckDBPyConnection, call: Callable[[Any], object]
 ) -> None:
     listener = attach(duck)
     call(duck)
-    assert listener.others == ["stranger"]
+    assert listener.others == ["unknown"]
 
 
 def test_duckdb_finds_the_variables_of_the_tool(
@@ -127,14 +127,16 @@ def rows(relation: Any) -> Any:
     return relation.fetchall()
 
 
-def test_a_call_on_another_connection_of_duckdb_is_told(duck: duckdb.DuckDBPyConnection) -> None:
+def test_a_call_on_another_connection_of_duckdb_is_reported(
+    duck: duckdb.DuckDBPyConnection,
+) -> None:
     listener = attach(duck)
     duck.cursor().execute("FROM t")
     duckdb.sql("SELECT 1")
-    assert {*listener.others} == {"aside"}
+    assert {*listener.others} == {"other connection"}
 
 
-def test_a_statement_of_duckdb_that_fails_is_told(duck: duckdb.DuckDBPyConnection) -> None:
+def test_a_failed_statement_of_duckdb_is_reported(duck: duckdb.DuckDBPyConnection) -> None:
     listener = attach(duck)
     with pytest.raises(duckdb.CatalogException):
         duck.execute("FROM absent")

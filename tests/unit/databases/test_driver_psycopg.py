@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from discover_orch.databases.statement_log import find_driver
-from tests.support.heard import attach, read_catalog
+from tests.support.driver_listener import attach, read_catalog
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def read_in_parts(conn: psycopg.Connection, query: str) -> None:
         (lambda c: psycopg.ClientCursor(c).execute("SELECT a FROM t"), "SELECT a FROM t"),
     ],
 )  # fmt: skip
-def test_psycopg_is_heard_by_its_texts(
+def test_statements_of_psycopg_are_reported(
     pg: psycopg.Connection, call: Callable[[Any], object], text: str
 ) -> None:
     listener = attach(pg)
@@ -62,7 +62,7 @@ def test_psycopg_is_heard_by_its_texts(
     assert (listener.texts, listener.others) == ([text], [])
 
 
-def test_copy_is_heard_both_ways(pg: psycopg.Connection) -> None:
+def test_copy_is_reported_in_both_directions(pg: psycopg.Connection) -> None:
     listener = attach(pg)
     with pg.cursor().copy("COPY u FROM STDIN") as copy:
         copy.write_row((1,))
@@ -71,7 +71,7 @@ def test_copy_is_heard_both_ways(pg: psycopg.Connection) -> None:
     assert listener.texts == ["COPY u FROM STDIN", "COPY t TO STDOUT"]
 
 
-def test_ends_of_transactions_of_psycopg_are_heard(pg: psycopg.Connection) -> None:
+def test_ends_of_transactions_of_psycopg_are_reported(pg: psycopg.Connection) -> None:
     listener = attach(pg)
     with pg.transaction():
         with pg.transaction():
@@ -86,15 +86,17 @@ def test_ends_of_transactions_of_psycopg_are_heard(pg: psycopg.Connection) -> No
     assert listener.texts == ["SELECT 1", "ROLLBACK", "ROLLBACK"]
 
 
-def test_a_call_on_another_connection_of_psycopg_is_told(pg: psycopg.Connection, url: str) -> None:
+def test_a_call_on_another_connection_of_psycopg_is_reported(
+    pg: psycopg.Connection, url: str
+) -> None:
     listener = attach(pg)
     with psycopg.connect(url) as other:
         other.execute("SELECT a FROM t")
-    assert listener.others == ["aside", "commit"]
+    assert listener.others == ["other connection", "commit"]
     listener = attach(pg)
     with psycopg.connect(url, options="-csearch_path=s") as other:
         other.execute("SELECT 1")
-    assert "stranger" in listener.others
+    assert "unknown" in listener.others
 
 
 BUILD = """
@@ -150,7 +152,7 @@ def test_the_catalog_of_postgresql(pg: psycopg.Connection) -> None:
     assert listener.texts == []  # what orch asks is no tool's
 
 
-def test_asking_works_whatever_the_tool_has_set(pg: psycopg.Connection) -> None:
+def test_the_catalog_is_read_whatever_the_tool_has_set(pg: psycopg.Connection) -> None:
     class Shout(psycopg.types.string.TextLoader):
         def load(self, data: Any) -> Any:
             return f"{data!r}!"
@@ -161,7 +163,7 @@ def test_asking_works_whatever_the_tool_has_set(pg: psycopg.Connection) -> None:
     assert search_path(read_catalog(pg).tables) == {"t", "u"}
 
 
-def test_asking_leaves_the_transaction_as_it_is(pg: psycopg.Connection) -> None:
+def test_reading_the_catalog_keeps_the_transaction(pg: psycopg.Connection) -> None:
     def status() -> str:
         return pg.info.transaction_status.name
 

@@ -109,9 +109,7 @@ def tables_of(text: str, dialect: str) -> tuple[set[str], set[str]]:
         (DUCK, "SELECT * FROM range(10), duckdb_tables()", "", ""),
     ],
 )  # fmt: skip
-def test_each_statement_is_told_by_its_tables(
-    dialect: str, sql: str, read: str, written: str
-) -> None:
+def test_each_statement_has_its_tables(dialect: str, sql: str, read: str, written: str) -> None:
     seen_read, seen_written = tables_of(sql, dialect)
     assert (seen_read, seen_written) == ({*read.split()}, {*written.split()})
 
@@ -145,7 +143,7 @@ def test_each_statement_is_told_by_its_tables(
         (DUCK, "FRIMBLE t"),
     ],
 )  # fmt: skip
-def test_what_its_text_does_not_say_is_unclear(dialect: str, sql: str) -> None:
+def test_statements_whose_effect_the_text_does_not_show_are_unclear(dialect: str, sql: str) -> None:
     assert any(one.is_unclear for one in read_statements(sql, dialect))
 
 
@@ -165,7 +163,7 @@ def test_what_its_text_does_not_say_is_unclear(dialect: str, sql: str) -> None:
         (DUCK, "DETACH x"),
     ],
 )
-def test_where_names_are_looked_up_is_moved(dialect: str, sql: str) -> None:
+def test_statements_that_change_the_search_path(dialect: str, sql: str) -> None:
     assert effect_of(sql, dialect) == Effect(changes_names=True, changes_search_path=True)
 
 
@@ -183,16 +181,16 @@ def test_where_names_are_looked_up_is_moved(dialect: str, sql: str) -> None:
         "LISTEN x",
     ],
 )
-def test_what_touches_no_table_is_nothing(sql: str) -> None:
+def test_statements_without_tables_have_no_effect(sql: str) -> None:
     assert effect_of(sql) == Effect()
 
 
-def test_ends_of_transactions_are_told() -> None:
+def test_commits_and_rollbacks_are_recognised() -> None:
     assert effect_of("COMMIT") == effect_of("end work") == Effect(commits=True)
     assert effect_of("ROLLBACK TO a") == effect_of("abort") == Effect(rolls_back=True)
 
 
-def test_a_table_that_is_made_is_told_from_one_that_is_written() -> None:
+def test_creating_a_table_differs_from_writing_to_it() -> None:
     assert effect_of("CREATE TABLE IF NOT EXISTS n (a int)").if_not_exists
     default_schema = effect_of("CREATE TABLE n (a int)")
     assert (default_schema.created, default_schema.if_not_exists, default_schema.changes_names) == (
@@ -246,7 +244,7 @@ def test_a_name_is_folded_as_the_database_does(
         ("SELECT * FROM g(1)", "g"),
     ],
 )
-def test_whatever_may_be_a_function_of_the_users_is_told(sql: str, called: str) -> None:
+def test_possible_functions_of_the_user_are_found(sql: str, called: str) -> None:
     assert {*called.split()} <= {*effect_of(sql).called}
 
 
@@ -265,18 +263,18 @@ def test_whatever_may_be_a_function_of_the_users_is_told(sql: str, called: str) 
         ("FROM read_csv($path)", "", ""),
     ],
 )
-def test_files_in_statements_of_duckdb_are_told(sql: str, read: str, written: str) -> None:
+def test_files_in_statements_of_duckdb_are_found(sql: str, read: str, written: str) -> None:
     effect = effect_of(sql, DUCK)
     assert not effect.is_unclear
     assert (" ".join(effect.files_read), " ".join(effect.files_written)) == (read, written)
 
 
-def test_files_of_a_server_are_none_of_the_projects() -> None:
+def test_files_of_a_server_do_not_count() -> None:
     effect = effect_of("COPY t FROM '/srv/a.csv'")
     assert (effect.files_read, names(effect.written)) == ((), "t")
 
 
-def test_several_statements_are_told_one_by_one() -> None:
+def test_several_statements_in_a_text_are_read_one_by_one() -> None:
     text = "SELECT 'é😀;'; -- ;\nINSERT INTO t SELECT * FROM u /* ; */ ;; SELECT $$;$$ FROM v"
     effects = read_statements(text, PG)
     assert [(names(one.read), names(one.written)) for one in effects] == [
@@ -309,7 +307,7 @@ def test_a_text_that_is_too_long_or_too_deep_is_unclear() -> None:
     assert any(one.is_unclear for one in read_statements(deep, PG))
 
 
-def test_the_parser_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_parser_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         read_statements("ALTER TABLE t FRIMBLE x", PG)
     assert caplog.records == []

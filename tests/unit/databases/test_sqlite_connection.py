@@ -211,7 +211,7 @@ def test_the_transaction_is_of_the_kind_that_the_tool_has_chosen(
 
 
 @pytest.mark.parametrize("way", ["isolation_level", "unmanaged"])
-def test_a_tool_that_has_taken_over_is_left_alone(
+def test_a_tool_that_manages_its_transactions_is_left_alone(
     conn: Connection, tmp_path: Path, way: str
 ) -> None:
     before = dump(tmp_path / "data.db")
@@ -225,16 +225,14 @@ def test_a_tool_that_has_taken_over_is_left_alone(
     assert dump(tmp_path / "data.db") != before
 
 
-def test_a_step_without_changes_ends_in_silence_and_what_follows_is_ordinary(
-    conn: Connection, tmp_path: Path
-) -> None:
+def test_a_step_without_changes_ends_without_notes(conn: Connection, tmp_path: Path) -> None:
     conn.end_step(keep=True)
     conn.execute("CREATE TABLE u (a)")
     assert not conn.in_transaction
     assert conn.own_commits == set()
 
 
-def test_a_commit_that_is_refused_is_told(conn: Connection) -> None:
+def test_a_refused_commit_raises(conn: Connection) -> None:
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute("CREATE TABLE p (a PRIMARY KEY)")
     conn.execute("CREATE TABLE c (a REFERENCES p DEFERRABLE INITIALLY DEFERRED)")
@@ -294,7 +292,7 @@ def committing(conn: Connection) -> None:
         (lambda conn: conn.rollback(), set()),
     ],
 )
-def test_what_a_tool_committed_by_itself_stays_and_is_said(
+def test_commits_of_the_tool_stay_and_are_noted(
     conn: Connection, tmp_path: Path, act: Callable[[Connection], object], said: set[str]
 ) -> None:
     before = dump(tmp_path / "data.db")
@@ -315,7 +313,7 @@ def test_a_script_gives_the_cursor_that_it_ran_on(conn: Connection) -> None:
     assert isinstance(conn.executescript("SELECT 1;"), Cursor)
 
 
-def test_a_commit_that_fails_is_none(conn: Connection) -> None:
+def test_a_failed_commit_does_not_count(conn: Connection) -> None:
     with pytest.raises(sqlite3.OperationalError):
         conn.execute("COMMIT")  # nothing is open
     conn.execute("CREATE TABLE p (a PRIMARY KEY)")
@@ -377,7 +375,7 @@ def test_after_a_failed_step_there_is_what_the_tool_committed_by_itself_and_no_m
 # What is put back.
 
 
-def test_what_a_tool_has_set_for_itself_is_undone(conn: Connection) -> None:
+def test_settings_of_a_tool_are_undone(conn: Connection) -> None:
     conn.isolation_level = None
     conn.row_factory = sqlite3.Row
     conn.text_factory = bytes
@@ -467,7 +465,7 @@ def test_a_refusal_that_no_interrupt_caused_is_one(conn: Connection) -> None:
         ("SELECT 1", False),
     ],
 )
-def test_a_tool_that_closes_it_on_changes_has_lost_them(
+def test_closing_with_uncommitted_changes_loses_them(
     conn: Connection, sql: str, is_lost: bool
 ) -> None:
     conn.execute(sql)
@@ -476,9 +474,7 @@ def test_a_tool_that_closes_it_on_changes_has_lost_them(
 
 
 @pytest.mark.parametrize("managed", [True, False])
-def test_what_was_committed_before_or_is_nobody_s_matter_is_not_lost(
-    conn: Connection, managed: bool
-) -> None:
+def test_closing_without_uncommitted_changes_loses_nothing(conn: Connection, managed: bool) -> None:
     conn.begin_step(managed)
     conn.execute("INSERT INTO t VALUES (2, 2)")
     if managed:

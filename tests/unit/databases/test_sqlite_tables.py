@@ -108,7 +108,7 @@ def look(conn: sqlite3.Connection) -> Look:
         ("EXPLAIN SELECT * FROM t", "t", ""),
     ],
 )
-def test_each_statement_is_told_by_its_tables(
+def test_each_statement_has_its_tables(
     look: Look, sql: str, read: str | None, written: str
 ) -> None:
     seen_read, seen_written = look(sql)
@@ -138,13 +138,13 @@ def test_each_statement_is_told_by_its_tables(
         (["CREATE TABLE x(a)", "SELECT count(*) FROM x", "SELECT count(*) FROM t"], "t x", "x"),
     ],
 )  # fmt: skip
-def test_what_several_statements_come_to(
+def test_uses_of_tables_by_several_statements(
     look: Look, statements: list[str], read: str, written: str
 ) -> None:
     assert look(*statements) == (read.split(), written.split())
 
 
-def test_a_cached_statement_is_told_in_each_step(look: Look) -> None:
+def test_a_cached_statement_counts_in_each_step(look: Look) -> None:
     statements = ("SELECT a FROM t WHERE b = 1", "INSERT INTO u VALUES (1)")
     for _ in range(3):
         assert look(*statements) == (["t"], ["u"])
@@ -161,7 +161,7 @@ def test_a_statement_that_is_open_since_the_step_before_is_not_disturbed(
     assert cursor.fetchone() == (2,)
 
 
-def test_many_statements_at_once_are_told(look: Look) -> None:
+def test_many_open_statements_are_noted(look: Look) -> None:
     assert look(lambda conn: conn.executemany("INSERT INTO u VALUES (?)", [(1,), (2,)])) == (
         [],
         ["u"],
@@ -170,7 +170,7 @@ def test_many_statements_at_once_are_told(look: Look) -> None:
     assert look(lambda conn: conn.executescript(script)) == (["t"], ["log", "new", "u"])
 
 
-def test_tables_of_attached_databases_bear_their_name(look: Look, tmp_path: Path) -> None:
+def test_tables_of_attached_databases_have_their_name(look: Look, tmp_path: Path) -> None:
     def attach(conn: sqlite3.Connection) -> None:
         conn.commit()
         conn.execute("ATTACH ? AS Side", (str(tmp_path / "side.db"),))
@@ -195,7 +195,7 @@ def test_what_the_tool_sets_on_its_connection_changes_nothing(look: Look) -> Non
     assert look("SELECT count(*) FROM t", "ALTER TABLE x RENAME TO y") == (["t"], ["x", "y"])
 
 
-def test_in_place_updates_settle(look: Look) -> None:
+def test_updates_in_place_are_resolved(look: Look) -> None:
     assert look("UPDATE t SET b = a + 1 WHERE a > 0") == (["t"], ["t"])
 
 
@@ -206,27 +206,7 @@ def deny_log(action: int, one: str | None, *rest: object) -> int:
     return sqlite3.SQLITE_DENY if one == "log" else sqlite3.SQLITE_OK
 
 
-def test_on_orch_s_connection_both_are_asked(tmp_path: Path) -> None:
-    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
-        conn.executescript(SCHEMA)
-        tables = SqliteTableLog(conn)
-        tables.begin_step()
-        conn.set_authorizer(deny_log)
-        with pytest.raises(sqlite3.DatabaseError, match=r"not authorized|prohibited"):
-            conn.execute("INSERT INTO log VALUES (1)")
-        conn.execute("SELECT a FROM t")
-        tables.resolve()
-        assert tables.drain() == (("t",), ("log",), False)
-        tables.begin_step()  # it stays, where nothing is put back
-        with pytest.raises(sqlite3.DatabaseError):
-            conn.execute("SELECT * FROM log")
-        conn.set_authorizer(None)
-        conn.execute("SELECT * FROM log")
-        tables.resolve()
-        assert tables.drain() == (("log",), (), False)
-
-
-def test_what_a_tool_set_is_put_back_with_the_rest(tmp_path: Path) -> None:
+def test_an_authorizer_of_the_tool_is_removed_after_it(tmp_path: Path) -> None:
     with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
         conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
         with pytest.raises(sqlite3.DatabaseError):
@@ -235,7 +215,7 @@ def test_what_a_tool_set_is_put_back_with_the_rest(tmp_path: Path) -> None:
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_an_authorizer_of_a_plain_connection_is_left_and_nothing_is_known(tmp_path: Path) -> None:
+def test_an_authorizer_of_a_plain_connection_stays_and_makes_it_unclear(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
         conn.executescript(SCHEMA)
         conn.set_authorizer(deny_log)
@@ -259,7 +239,7 @@ def test_one_that_the_tool_sets_on_a_plain_connection_makes_it_unclear(tmp_path:
         assert tables.drain() == (("t",), (), True)
 
 
-def test_a_trace_of_the_tool_hears_nothing_of_orch(tmp_path: Path) -> None:
+def test_a_trace_of_the_tool_sees_no_statement_of_orch(tmp_path: Path) -> None:
     for opened in (open_sqlite(str(tmp_path / "a.db")), sqlite3.connect(tmp_path / "b.db")):
         with closing(opened) as conn:
             conn.executescript(SCHEMA)
@@ -281,7 +261,7 @@ def test_a_trace_of_the_tool_hears_nothing_of_orch(tmp_path: Path) -> None:
 # At the edges.
 
 
-def test_a_connection_that_the_tool_closed_keeps_what_was_heard(tmp_path: Path) -> None:
+def test_a_connection_that_the_tool_closed_keeps_its_notes(tmp_path: Path) -> None:
     conn = open_sqlite(str(tmp_path / "data.db"))
     conn.executescript(SCHEMA)
     tables = SqliteTableLog(conn)
@@ -296,7 +276,7 @@ def test_a_connection_that_the_tool_closed_keeps_what_was_heard(tmp_path: Path) 
     assert tables.drain()[2]
 
 
-def test_looking_holds_no_lock_and_begins_nothing(tmp_path: Path) -> None:
+def test_reading_the_names_holds_no_lock_and_begins_no_transaction(tmp_path: Path) -> None:
     path = str(tmp_path / "data.db")
     with closing(open_sqlite(path)) as conn, closing(sqlite3.connect(path, timeout=0)) as other:
         conn.executescript(SCHEMA)
@@ -307,7 +287,7 @@ def test_looking_holds_no_lock_and_begins_nothing(tmp_path: Path) -> None:
         other.commit()
 
 
-def test_a_transaction_that_is_open_already_is_not_looked_into(tmp_path: Path) -> None:
+def test_an_open_transaction_is_not_queried(tmp_path: Path) -> None:
     path = str(tmp_path / "data.db")
     with closing(sqlite3.connect(path)) as conn, closing(sqlite3.connect(path, timeout=0)) as other:
         conn.executescript(SCHEMA + "PRAGMA journal_mode = WAL;")
@@ -343,7 +323,7 @@ def test_an_interrupt_while_a_statement_is_prepared_is_not_swallowed(tmp_path: P
             conn.executescript("SELECT 2;")
 
 
-def test_only_sqlite3_tells_its_statements() -> None:
+def test_only_sqlite3_connections_have_a_log() -> None:
     class Foreign:
         pass
 
@@ -365,7 +345,7 @@ def test_the_file_of_a_connection_is_found(tmp_path: Path) -> None:
     assert issubclass(Connection, sqlite3.Connection)
 
 
-def test_what_one_step_asked_for_in_vain_is_no_write_of_the_next(look: Look) -> None:
+def test_a_failed_create_is_no_write_of_the_next_step(look: Look) -> None:
     assert look("CREATE TABLE IF NOT EXISTS t(a)") == ([], [])
     assert look("DROP TABLE u", "CREATE TABLE u AS SELECT a FROM log") == (["log"], ["u"])
 
@@ -419,7 +399,7 @@ def test_a_table_that_is_there_already_is_not_written_by_what_is_made_next(
         (["SAVEPOINT x", "INSERT INTO u VALUES (1)", "ROLLBACK TO x"], False),
     ],
 )
-def test_a_commit_of_the_tool_is_heard(
+def test_a_commit_of_the_tool_is_noted(
     conn: sqlite3.Connection, statements: list[str], has_committed: bool
 ) -> None:
     tables = SqliteTableLog(conn)
@@ -433,7 +413,7 @@ def test_a_commit_of_the_tool_is_heard(
         conn.rollback()
 
 
-def test_what_is_settled_can_be_asked_for_before_it_is_taken(conn: sqlite3.Connection) -> None:
+def test_peek_shows_what_drain_returns(conn: sqlite3.Connection) -> None:
     tables = SqliteTableLog(conn)
     tables.begin_step()
     conn.execute("INSERT INTO u SELECT a FROM t")

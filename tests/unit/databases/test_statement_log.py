@@ -86,13 +86,13 @@ def aside(statements: StatementLog) -> None:
     statements.on_other_connection()
 
 
-def test_what_was_heard_is_told_once(step: Step) -> None:
+def test_each_use_is_drained_once(step: Step) -> None:
     assert step.run("SELECT * FROM t", "INSERT INTO u SELECT * FROM t") == (("t",), ("u",), False)
     assert step.statements.drain() == ((), (), False)
     assert step.run() == ((), (), False)
 
 
-def test_a_step_that_says_nothing_asks_the_database_once(step: Step) -> None:
+def test_a_step_without_statements_reads_the_catalog_once(step: Step) -> None:
     step.run()
     assert step.driver.asked == 1
     step.run("SELECT * FROM t")
@@ -120,7 +120,7 @@ def test_tables_that_others_made_since_the_last_step_are_known(step: Step) -> No
         lambda s: s.on_statement("SELECT a AS " + "x" * 60_000),
     ],
 )
-def test_what_cannot_be_read_is_unclear_in_its_own_step_alone(
+def test_an_unclear_statement_makes_only_its_own_step_unclear(
     step: Step, does: str | Callable[[StatementLog], object]
 ) -> None:
     assert step.run("SELECT * FROM t", does)[2]
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_unclear_in_its_own_step_alone(
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_database_that_does_not_answer_makes_it_unclear(step: Step, is_first: bool) -> None:
+def test_a_step_is_unclear_if_the_catalog_cannot_be_read(step: Step, is_first: bool) -> None:
     answer = RuntimeError("closed")
     if is_first:
         step.driver.catalog = answer
@@ -143,7 +143,7 @@ def test_a_database_that_does_not_answer_makes_it_unclear(step: Step, is_first: 
     assert step.run("SELECT * FROM t") == (("t",), (), False)
 
 
-def test_no_exception_leaves_it(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_never_raises(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no")
 
@@ -168,7 +168,7 @@ def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
     assert found == (("t",), ("u",), False)
 
 
-def test_a_commit_is_told_until_the_next_step(step: Step) -> None:
+def test_a_commit_counts_until_the_next_step(step: Step) -> None:
     for commits in ("COMMIT", StatementLog.on_commit):
         step.run("INSERT INTO t VALUES (1)", commits)
         assert step.statements.has_committed
@@ -176,7 +176,7 @@ def test_a_commit_is_told_until_the_next_step(step: Step) -> None:
         assert not step.statements.has_committed
 
 
-def test_threads_may_speak_at_once(step: Step) -> None:
+def test_threads_may_send_statements_at_once(step: Step) -> None:
     def speak() -> None:
         for n in range(300):
             step.statements.on_statement(f"SELECT * FROM t WHERE a = {n}")
@@ -217,7 +217,7 @@ def test_names_that_may_have_meant_another_table_are_unclear(
     assert step.run(*does)[2] is is_unclear
 
 
-def test_another_connection_has_places_and_temporary_tables_of_its_own(step: Step) -> None:
+def test_another_connection_has_a_search_path_and_temporary_tables_of_its_own(step: Step) -> None:
     assert step.run(aside, "SELECT * FROM t") == (("t",), (), False)
     step.driver.catalog = replace(CATALOG, temporary=frozenset({("", "pg_temp_1", "x")}))
     assert step.run(aside, "SELECT * FROM t")[2]
@@ -227,7 +227,7 @@ def test_another_connection_has_places_and_temporary_tables_of_its_own(step: Ste
     assert not step.run("SELECT * FROM t")[2]
 
 
-def test_a_name_that_failed_to_be_found_is_no_variable_for_sure(step: Step) -> None:
+def test_a_name_in_a_failed_statement_may_be_a_table(step: Step) -> None:
     step.driver.catalog = replace(CATALOG, has_variables=True)
     assert step.run("SELECT * FROM frame, t") == (("t",), (), False)
     assert step.run("SELECT * FROM frame, t", StatementLog.on_error)[2]
@@ -288,7 +288,7 @@ def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
         (["MERGE INTO t USING u ON t.a = u.a WHEN NOT MATCHED THEN INSERT VALUES (u.a)"], (("t", "u"), ("t",), False)),
     ],
 )  # fmt: skip
-def test_what_statements_come_to_in_duckdb(
+def test_uses_of_tables_in_duckdb(
     duck: Duck, does: list[str | Callable[[Any], object]], expected: Found
 ) -> None:
     assert duck.run(*does) == expected
@@ -300,7 +300,7 @@ def test_a_table_keeps_its_name_from_step_to_step(duck: Duck) -> None:
     assert duck.run("INSERT INTO q FROM memory.t") == (("t",), ("x.main.q",), False)
 
 
-def test_files_are_told_as_paths(duck: Duck, tmp_path: Path) -> None:
+def test_files_are_reported_as_paths(duck: Duck, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.csv", "b.csv"):
@@ -310,7 +310,7 @@ def test_files_are_told_as_paths(duck: Duck, tmp_path: Path) -> None:
     assert duck.written == {str(tmp_path / "out.csv")}
 
 
-def test_files_behind_a_view_are_told_with_it(duck: Duck, tmp_path: Path) -> None:
+def test_files_behind_a_view_are_reported(duck: Duck, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     duck.run("CREATE VIEW v AS FROM 'a.csv'")
     duck.read.clear()
@@ -318,11 +318,11 @@ def test_files_behind_a_view_are_told_with_it(duck: Duck, tmp_path: Path) -> Non
     assert duck.read == {str(tmp_path / "a.csv")}
 
 
-def test_a_connection_that_was_closed_tells_what_was_heard(duck: Duck) -> None:
+def test_a_closed_connection_keeps_what_was_noted(duck: Duck) -> None:
     assert duck.run("FROM t", lambda conn: conn.close()) == (("t",), (), False)
 
 
-def test_only_known_drivers_are_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_connections_of_known_drivers_have_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
     def listener(read: Iterable[str], written: Iterable[str]) -> None:
         raise AssertionError
 
@@ -378,7 +378,7 @@ def test_texts_that_differ_in_values_have_one_shape(one: str, other: str) -> Non
         "COPY t TO 'a1.csv'",
     ],
 )
-def test_what_is_no_value_stays(sql: str) -> None:
+def test_a_shape_keeps_everything_but_values(sql: str) -> None:
     assert shape_of(sql) == sql
 
 
@@ -391,7 +391,7 @@ def test_what_is_no_value_stays(sql: str) -> None:
         (PG, "SELECT set_config('app.user', 'x', false)"),
     ],
 )
-def test_a_value_that_says_what_is_read_is_unclear_once_it_is_gone(dialect: str, sql: str) -> None:
+def test_a_shape_without_the_name_of_its_file_is_unclear(dialect: str, sql: str) -> None:
     assert not is_unclear_text(sql, dialect)
     assert is_unclear_text(shape_of(sql), dialect)
 

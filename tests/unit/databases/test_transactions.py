@@ -59,7 +59,7 @@ def test_a_url_means_a_file(url: str, path: str) -> None:
         ),
     ],
 )
-def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str) -> None:
+def test_any_other_url_raises_with_a_hint(url: str, message: str, hint: str) -> None:
     with pytest.raises(CannotOpen) as told:
         read_url(url, "/project")
     assert message in str(told.value)
@@ -67,14 +67,7 @@ def test_any_other_url_is_told_how_to_mend_it(url: str, message: str, hint: str)
     assert "secret" not in str(told.value) + told.value.hint
 
 
-def test_a_database_opens_with_foreign_keys_and_a_timeout(tmp_path: Path) -> None:
-    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
-        assert isinstance(conn, sqlite3.Connection)
-        assert conn.execute("PRAGMA foreign_keys").fetchone() == (1,)
-        assert conn.execute("PRAGMA busy_timeout").fetchone() == (5000,)
-
-
-def test_what_cannot_be_opened_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_named_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.db").write_text("no database, but long enough to be looked at " * 50)
     for name, message, hint in (
@@ -90,7 +83,7 @@ def test_what_cannot_be_opened_is_told_with_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_one_that_may_not_be_read_or_made_is_told(tmp_path: Path, what: str) -> None:
+def test_missing_permissions_are_explained(tmp_path: Path, what: str) -> None:
     command = bound_by_permissions()
     path = tmp_path / "data.db"
     if what == "file":
@@ -113,7 +106,7 @@ def test_one_that_may_not_be_read_or_made_is_told(tmp_path: Path, what: str) -> 
     assert "chmod u+" in done.stdout
 
 
-def test_a_write_to_what_may_only_be_read_gets_a_hint(tmp_path: Path) -> None:
+def test_a_write_to_a_read_only_database_gets_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "data.db"
     with closing(sqlite3.connect(path)) as conn:
         conn.execute("CREATE TABLE t (a)")

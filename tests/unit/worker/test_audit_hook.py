@@ -116,11 +116,6 @@ def test_a_link_that_leads_nowhere_was_there(root: Path) -> None:
     assert on_event(root, "os.remove('link')")["changed"] == {"link": True}
 
 
-def test_an_exclusive_open_of_what_is_there_changes_nothing(root: Path) -> None:
-    code = "try: open('old', 'x')\nexcept FileExistsError: pass"
-    assert noted(root, code) == {}
-
-
 @pytest.mark.parametrize(
     "code",
     [
@@ -143,40 +138,12 @@ def test_a_file_that_is_opened_to_be_read_is_noted_by_its_shortest_name(
     assert noted(root, code) == {"opened": ["old"]}
 
 
-@pytest.mark.parametrize(
-    ("code", "name"),
-    [
-        ("os.listdir('folder')", "folder"),
-        ("os.listdir(b'folder')", "folder"),
-        ("os.listdir('folder/')", "folder"),
-        ("os.scandir('folder')", "folder"),
-        ("os.chdir('folder'); os.listdir()", "folder"),
-        ("os.listdir('folder'); os.chdir('folder')", "folder"),
-        ("os.chdir('folder/sub'); os.scandir('..')", "folder"),
-    ],
-)
-def test_a_folder_that_is_listed_is_noted(root: Path, code: str, name: str) -> None:
-    assert noted(root, code) == {"listed": [name]}
-
-
 def test_a_file_that_is_renamed_is_changed_by_both_names_and_placed_as_the_new_one(
     root: Path,
 ) -> None:
     assert noted(root, "os.rename('old', 'new'); os.replace('other', 'new')") == {
         "changed": {"old": True, "new": False, "other": True},
         "link_targets": {"new": ""},
-    }
-
-
-def test_a_folder_that_is_renamed_takes_all_its_files_along(root: Path) -> None:
-    assert noted(root, "os.rename('folder', 'moved')") == {
-        "changed": {
-            "folder/a": True,
-            "moved/a": False,
-            "folder/sub/b": True,
-            "moved/sub/b": False,
-        },
-        "folder_changes": {"folder": False},
     }
 
 
@@ -204,12 +171,6 @@ def test_what_is_written_through_a_link_is_no_link_that_was_only_placed(
     root: Path, code: str
 ) -> None:
     assert on_event(root, f"os.symlink('old', 'l'); {code}")["link_targets"] == {}
-
-
-@pytest.mark.parametrize("link", ["os.link", "os.symlink"])
-def test_a_link_that_cannot_be_made_is_not_noted(root: Path, link: str) -> None:
-    code = f"try: {link}('old', 'other')\nexcept FileExistsError: pass"
-    assert noted(root, code) == {}
 
 
 def test_a_folder_that_is_made_is_passing_and_one_that_is_there_is_not(root: Path) -> None:
@@ -417,25 +378,6 @@ def test_a_database_has_another_sign_once_anything_was_written_to_it(tmp_path: P
 
 # From step to step.
 
-DOINGS = [
-    "open('old')", "os.listdir('folder')", "os.remove('old')", "os.link('old', 'new')",
-    "os.mkdir('new')", "shutil.rmtree('folder')", "os.rename('old', 'new')", "sqlite3.connect('a.db')",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("code", DOINGS)
-def test_whatever_was_heard_is_forgotten_when_it_is_to_be(root: Path, code: str) -> None:
-    said = f"""
-    assert heard.is_empty()
-    {code}
-    assert not heard.is_empty()
-    heard.resolve_paths()
-    assert not heard.is_empty()
-    heard.clear()
-    assert heard.is_empty()
-    """
-    assert noted(root, said) == {}
-
 
 def test_imports_are_nothing_that_was_done_and_are_forgotten_too(root: Path) -> None:
     (root / "module.py").touch()
@@ -485,14 +427,6 @@ def test_one_event_that_makes_no_sense_does_not_keep_the_next_from_being_heard(r
 
 
 # Folders above.
-
-
-@pytest.mark.parametrize(
-    ("path", "above"),
-    [("/a/b/c", ["/a/b", "/a"]), ("/a", []), ("/", []), ("/a b/.c/d", ["/a b/.c", "/a b"])],
-)
-def test_the_folders_above_a_path_come_the_nearest_first(path: str, above: list[str]) -> None:
-    assert list(parent_folders(path)) == above
 
 
 @settings(max_examples=100, deadline=None)

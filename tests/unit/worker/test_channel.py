@@ -96,7 +96,7 @@ def step(number: int) -> RunStep:
 # The descriptors.
 
 
-def test_the_ends_are_out_of_the_way_of_tools_and_of_their_child_processes(ends: Ends) -> None:
+def test_the_pipes_have_high_numbers_and_are_closed_in_child_processes(ends: Ends) -> None:
     moved = (*ends.channel._identities, ends.channel.life)
     for fd in moved:
         assert fd >= OWN_FD
@@ -110,7 +110,7 @@ def test_the_ends_are_out_of_the_way_of_tools_and_of_their_child_processes(ends:
 # Orders.
 
 
-def test_orders_come_in_their_order_and_none_when_there_will_be_none(ends: Ends) -> None:
+def test_orders_come_in_order_and_then_none(ends: Ends) -> None:
     ends.order(step(1), Finish())
     ends.order(step(2))
     ends.no_more()
@@ -119,7 +119,7 @@ def test_orders_come_in_their_order_and_none_when_there_will_be_none(ends: Ends)
     assert ends.channel.receive() is None
 
 
-def test_an_order_that_was_torn_off_by_the_end_of_the_parent_is_none(ends: Ends) -> None:
+def test_an_incomplete_last_order_is_dropped(ends: Ends) -> None:
     os.write(ends.orders, encode_order(step(1)) + encode_order(step(2))[:-1])
     ends.no_more()
     assert (ends.channel.receive(), ends.channel.receive()) == (step(1), None)
@@ -127,7 +127,7 @@ def test_an_order_that_was_torn_off_by_the_end_of_the_parent_is_none(ends: Ends)
 
 @settings(max_examples=40, deadline=None)
 @given(pieces=st.lists(st.integers(1, 90), min_size=1, max_size=8))
-def test_orders_are_the_same_in_whatever_pieces_they_come(pieces: list[int]) -> None:
+def test_orders_may_come_in_pieces_of_any_size(pieces: list[int]) -> None:
     orders: list[Order] = [step(1), Finish(), step(2)]
     ends = Ends()
     data = b"".join(map(encode_order, orders))
@@ -149,7 +149,7 @@ def test_orders_are_the_same_in_whatever_pieces_they_come(pieces: list[int]) -> 
     assert received == orders
 
 
-def test_an_order_of_a_kind_goes_before_others_that_were_sent_ahead_and_they_keep_their_turn(
+def test_an_order_of_one_kind_can_be_received_first_and_the_others_keep_their_order(
     ends: Ends,
 ) -> None:
     ends.order(step(1), step(2), TERMINAL, step(3))
@@ -157,7 +157,7 @@ def test_an_order_of_a_kind_goes_before_others_that_were_sent_ahead_and_they_kee
     assert [ends.channel.receive() for _ in range(3)] == [step(1), step(2), step(3)]
 
 
-def test_an_order_of_a_kind_that_never_comes_is_none_and_the_others_wait_still(ends: Ends) -> None:
+def test_receiving_a_kind_that_never_comes_keeps_the_others(ends: Ends) -> None:
     ends.order(step(1), Finish())
     ends.no_more()
     assert ends.channel.receive_only(Terminal) is None
@@ -177,18 +177,11 @@ def test_it_is_idle_until_an_order_has_come_and_once_all_are_taken(ends: Ends) -
 # Messages.
 
 
-def test_a_message_goes_at_once(ends: Ends) -> None:
-    ends.channel.send(StepStarted(step=1))
-    assert ends.sent() == [StepStarted(step=1)]
-    ends.channel.send(Closed(errors=(), threads=()))
-    assert ends.sent() == [Closed(errors=(), threads=())]
-
-
 @pytest.mark.parametrize(
     ("ahead", "does_wait"),
     [([], False), ([Finish()], False), ([step(2)], True), ([step(2), Finish()], True), ([Finish(), step(2)], False)],
 )  # fmt: skip
-def test_a_message_that_may_wait_does_so_only_where_the_next_step_is_ordered_already(
+def test_a_message_waits_only_if_the_next_step_is_ordered_already(
     ends: Ends, ahead: list[Order], does_wait: bool
 ) -> None:
     ends.order(step(1), *ahead)
@@ -199,14 +192,14 @@ def test_a_message_that_may_wait_does_so_only_where_the_next_step_is_ordered_alr
     assert ends.sent() == [*([Declined(step=1)] if does_wait else []), StepStarted(step=2)]
 
 
-def test_a_message_does_not_wait_for_an_order_of_which_only_a_part_is_here(ends: Ends) -> None:
+def test_a_message_does_not_wait_for_an_incomplete_order(ends: Ends) -> None:
     os.write(ends.orders, encode_order(step(1)) + encode_order(step(2))[:-5])
     ends.channel.receive()
     ends.channel.send(Declined(step=1), may_wait=True)
     assert ends.sent() == [Declined(step=1)]
 
 
-def test_a_message_that_need_not_wait_takes_along_those_that_did_in_their_order(ends: Ends) -> None:
+def test_waiting_messages_are_sent_first_with_the_next_one(ends: Ends) -> None:
     ends.order(step(1), step(2))
     ends.channel.receive()
     for number in (1, 2):
@@ -215,7 +208,7 @@ def test_a_message_that_need_not_wait_takes_along_those_that_did_in_their_order(
     assert ends.sent() == [Declined(step=number) for number in (1, 2, 3)]
 
 
-def test_a_message_that_is_larger_than_the_pipe_goes_in_pieces_as_the_parent_reads(
+def test_a_message_larger_than_the_pipe_is_sent_completely(
     ends: Ends,
 ) -> None:
     message = Closed(errors=(), threads=("x" * (1 << 20),))
@@ -233,7 +226,7 @@ def test_a_message_that_is_larger_than_the_pipe_goes_in_pieces_as_the_parent_rea
     assert decode_message(b"".join(got)) == message
 
 
-def test_a_parent_that_is_gone_is_no_error(ends: Ends) -> None:
+def test_sending_to_a_dead_parent_does_not_raise(ends: Ends) -> None:
     os.close(ends.messages)
     ends.messages = -1
     ends.channel.send(StepStarted(step=1))
@@ -262,7 +255,7 @@ def test_nothing_ends_while_all_ends_are_there(ends: Ends) -> None:
 
 @pytest.mark.parametrize("is_taken", [False, True])
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_the_process_ends_where_a_tool_closed_an_end_or_took_its_number(
+def test_the_process_ends_if_a_tool_closed_or_replaced_a_pipe(
     ends: Ends, tmp_path: Path, which: int, is_taken: bool
 ) -> None:
     guarded = os.open(os.devnull, os.O_WRONLY)

@@ -197,7 +197,7 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
         ("from json import nothing", ""),
     ],
 )
-def test_a_missing_module_says_how_to_mend_it(project: Project, source: str, hint: str) -> None:
+def test_a_missing_module_has_a_hint(project: Project, source: str, hint: str) -> None:
     root = project({"tool.py": source, "src/helpers/__init__.py": "", "src/lone.py": ""})
     loader = install(root)
     with pytest.raises(ImportError) as told:
@@ -364,7 +364,7 @@ def test_names_of_a_from_import_that_are_modules_are_imported_too(project: Proje
     assert "pack.no" not in told.modules
 
 
-def test_what_imports_print_is_lost_at_whatever_level_they_do_it(project: Project) -> None:
+def test_output_of_imports_ahead_is_dropped(project: Project) -> None:
     loud = """
         import os, sys
         print("hello")
@@ -443,6 +443,6 @@ def test_so_is_a_package_and_a_folder_without_init(project: Project) -> None:
     assert Preloaded(root, "one", "two", pythonpath=["src", "."]).shadowed == ("one", "two")
 
 
-def test_what_was_there_before_is_not_told(project: Project) -> None:
+def test_modules_imported_before_are_not_shadowed(project: Project) -> None:
     root = project({"src/os.py": "", "src/json.py": "", "lib/one.py": ""})
     assert Preloaded(root, "one", "json", pythonpath=["src"]).shadowed == ()

@@ -174,7 +174,7 @@ def b(a: object) -> object:
     return a
 
 
-def test_what_cannot_be_had_is_a_sentence() -> None:
+def test_a_resource_that_cannot_be_opened_raises_a_sentence() -> None:
     resources = make({"none_at_all": none_at_all, "twice": twice, "a": a, "b": b})
     for names, sentence in (
         (["none_at_all"], "did not yield a value"),

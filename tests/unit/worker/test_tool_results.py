@@ -146,7 +146,7 @@ class Hidden:
 
 
 @pytest.mark.parametrize("make", [Lazy, Sly, Hidden])
-def test_one_value_that_raises_does_not_cost_the_others(make: type) -> None:
+def test_a_value_that_raises_does_not_drop_the_others(make: type) -> None:
     assert read_metrics({"a": 1, "b": make(), "c": 2}) == {"a": 1, "c": 2}
 
 
@@ -182,7 +182,7 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(max_size=9) | st.integers(), ANYTHING))
-def test_whatever_is_returned_what_is_kept_can_be_written_and_read_again(
+def test_metrics_survive_json_whatever_was_returned(
     returned: dict[Any, Any],
 ) -> None:
     found = read_metrics(returned)

@@ -1,4 +1,4 @@
-"""What a driver tells that is listened to, written down."""
+"""A listener that records what a database driver reports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from discover_orch.databases.sql_effects import Effect
 from discover_orch.databases.statement_log import find_driver
 
 
-class Heard:
-    """A note that only writes down."""
+class RecordingListener:
+    """Records all calls of a driver."""
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn
@@ -33,21 +33,21 @@ class Heard:
         self.others.append("commit")
 
     def on_error(self) -> None:
-        self.others.append("failed")
+        self.others.append("error")
 
     def on_other_connection(self) -> None:
-        self.others.append("aside")
+        self.others.append("other connection")
 
     def on_unknown(self) -> None:
-        self.others.append("stranger")
+        self.others.append("unknown")
 
 
-def attach(conn: Any) -> Heard:
+def attach(conn: Any) -> RecordingListener:
     driver = find_driver(conn)
     assert driver is not None
-    note = Heard(conn)
-    driver.attach(note)
-    return note
+    listener = RecordingListener(conn)
+    driver.attach(listener)
+    return listener
 
 
 def read_catalog(conn: Any) -> Catalog:
