@@ -15,7 +15,6 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
-from discover_orch.execution.debugger_terminal import LentTerminal
 from discover_orch.execution.worker_reader import StepOutput, WorkerReader
 from discover_orch.execution.worker_shutdown import (
     TIME_TO_END,
@@ -354,6 +353,39 @@ class Supervisor:
         if self._terminal is not None:
             self._terminal.take_back()
             self._terminal = None
+
+
+class LentTerminal:
+    """The controlling terminal while a worker's process group has it, from `__init__` to `take_back`.
+
+    Raises OSError where there is no terminal, or orch runs in the background.
+    """
+
+    def __init__(self, group: int) -> None:
+        import termios  # only to debug
+
+        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.tcgetpgrp(self._fd) != os.getpgrp():
+                raise OSError("orch runs in the background")
+            self._attributes = termios.tcgetattr(self._fd)
+            os.tcsetpgrp(self._fd, group)
+        except (OSError, termios.error):
+            os.close(self._fd)
+            raise OSError("no terminal to lend") from None
+
+    def take_back(self) -> None:
+        import termios
+
+        # The system stops a background process that changes the terminal with SIGTTOU.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            with contextlib.suppress(OSError, termios.error):
+                os.tcsetpgrp(self._fd, os.getpgrp())
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(self._fd)
 
 
 def _poll(poll: select.poll, wait: float | None, wake: int | None) -> set[int]:
