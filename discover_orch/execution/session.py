@@ -69,7 +69,7 @@ def run_watched(
     *,
     worker: Supervisor | None,
     is_importing: bool,
-    interruptions: RunRequests,
+    requests: RunRequests,
     environment: Mapping[str, str],
     all_frames: bool = False,
     code: CodeIndex | None = None,
@@ -82,7 +82,7 @@ def run_watched(
     )
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
     recorder = Recorder(plan, registry, project, kind="watch", code=code)
-    yield from _carry_out(plan, registry, project, executor, interruptions, 1, recorder)
+    yield from _carry_out(plan, registry, project, executor, requests, 1, recorder)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _carry_out(
     registry: Registry,
     project: Project,
     executor: LocalExecutor,
-    interruptions: RunRequests,
+    requests: RunRequests,
     ahead: int,
     recorder: Recorder,
 ) -> Iterator[Event]:
@@ -108,26 +108,26 @@ def _carry_out(
             plan,
             registry,
             executor,
-            interruptions,
+            requests,
             run_id=recorder.run,
             clock=time.monotonic,
             ahead=ahead,
         ):
-            seen = mask_event(event, hidden)
-            told = [RunNote(problem=problem) for problem in recorder.record(seen)]
-            if isinstance(seen, RunFinished):
-                yield from told
-                yield seen
+            masked = mask_event(event, hidden)
+            notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
+            if isinstance(masked, RunFinished):
+                yield from notes
+                yield masked
             else:
-                yield seen
-                yield from told
+                yield masked
+                yield from notes
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
         if not executor.is_over:
             executor.interrupt()
             executor.finish()
             while not executor.is_over:
-                for event in executor.events(0.1, interruptions.wake):
+                for event in executor.events(0.1, requests.wake):
                     recorder.record(mask_event(event, hidden))
         recorder.close()
 
@@ -201,24 +201,23 @@ class SignalHandlers:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
-        is_unheard = bool(self._pending) and now > self._pending_since + REPEAT_TIMEOUT
+        is_blocked = bool(self._pending) and now > self._pending_since + REPEAT_TIMEOUT
         if not self._pending:
             self._pending_since = now
         self._pending.append(number)
         if number != signal.SIGTSTP:
             self._drain_count_at_alarm = -1
             signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
-            if is_unheard:
+            if is_blocked:
                 self._on_alarm(number, None)
 
     def _on_alarm(self, _: int, __: FrameType | None) -> None:
         """If the signal was not drained since the last alarm, the process is blocked, as by a reader of its output
         that does not read. Otherwise checks again later."""
-        asked = self._drain_count
         ends = [number for number in self._pending if number != signal.SIGTSTP]
-        if ends or (self.signal and asked == self._drain_count_at_alarm):
+        if ends or (self.signal and self._drain_count == self._drain_count_at_alarm):
             raise BlockedInterrupt(self.signal or ends[0])
-        self._drain_count_at_alarm = asked
+        self._drain_count_at_alarm = self._drain_count
         signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
 
     def cancel_alarm(self) -> None:
