@@ -1,1 +1,8 @@
-"""A run: steps carried out in order, recorded, masked, interrupted, and reported."""
+"""Execution: one run of a plan. Processes are started, watched and ended here, and nowhere else.
+
+In comes a `Plan` with its project; out come events, one after another, until `RunFinished`. What happens is recorded
+in `.orch/` before anybody sees it, with secrets masked.
+
+Doors: `session` (run a plan), `events` (what happens, and the report), `warm_worker` and `supervisor` (for a watch,
+which starts a worker before a run). `executors` has the ways to carry out a step.
+"""

@@ -1,7 +1,4 @@
-"""Secrets out of events: their texts are replaced before anybody can show or keep them.
-
-In: an event and the texts that must not be seen. Out: the event without them. Pure.
-"""
+"""Removes secrets from events before anybody can show or keep them. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import MASK
 
-#: Of what a tool was seen to do, what names come from the tool.
+#: The fields of an observation whose names come from the tool.
 _NAMES = ("read", "listed", "missed", "written", "removed", "tables_read", "tables_written")
-#: Shorter pieces would hit innocent words.
+#: Characters. Shorter texts would also match words that are no secrets.
 MIN_SECRET_LENGTH = 8
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:
-    """`secrets` are texts of 8 or more characters, so that no innocent word is hit."""
+    """The event without `secrets`, which are those of `secret_texts`."""
     if not secrets:
         return event
     match event:
@@ -55,7 +52,8 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
 
 
 def secret_texts(secrets: Iterable[str]) -> tuple[str, ...]:
-    """What to look for, the longest first. Output comes line by line; a secret can have several."""
+    """The texts to mask, the longest first, since one may be part of another. Output comes line by line, so each line
+    of a secret is one of them."""
     pieces = {piece.strip() for secret in secrets for piece in (secret, *secret.splitlines())}
     long = (piece for piece in pieces if len(piece) >= MIN_SECRET_LENGTH)
     return tuple(sorted(long, key=lambda piece: (-len(piece), piece)))
@@ -69,14 +67,14 @@ def mask_text(text: str, secrets: Sequence[str]) -> str:
 
 
 def _masked_metric(one: object, secrets: Sequence[str]) -> object:
-    """A number can be a secret, too."""
+    """A number can be a secret too."""
     if isinstance(one, str):
         return mask_text(one, secrets)
     return MASK if any(secret in str(one) for secret in secrets) else one
 
 
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
-    """What it says of files and tables in whose names no secret stands; the others cannot be kept."""
+    """The observation without the files and tables that have a secret in their name."""
     return replace(
         seen,
         **{

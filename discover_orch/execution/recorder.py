@@ -1,8 +1,7 @@
-"""Keeps what happens in a run: its journal, the tools' output, and of each tool what its success rested on.
+"""Records a run: its journal, the tools' output, and for each tool what its success rested on.
 
-In: the events of a run, their secrets masked. Out: files below `.orch/`, and problems to be told. What a tool rested
-on is what its worker saw; where that changed while the tool ran, it is remembered as unsure, and the tool is stale
-again. Nothing here can stop a run: what cannot be kept is lost, and that is said once.
+What a success rests on is what its worker observed. If that changed while the tool ran, it is recorded as unsure, and
+the tool is stale again. Nothing here can stop a run: what cannot be saved is lost, with one warning.
 """
 
 from __future__ import annotations
@@ -57,12 +56,12 @@ from discover_orch.state.journal import (
 from discover_orch.state.process_identity import read_boot, read_start
 
 MOST_NAMES = 12
-#: A tool's ends after which what is remembered of it is another; all else leaves it as it was.
+#: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
 TRIED = ("passed", "failed", "interrupted", "cancelled")
 
 
 class Recorder:
-    """Of one run. `run` is its id."""
+    """Records one run. `run` is its id."""
 
     def __init__(
         self,
@@ -73,65 +72,61 @@ class Recorder:
         kind: str = "run",
         code: CodeIndex | None = None,
     ) -> None:
-        """`code` is what is known of the code, where somebody keeps it from one run to the next."""
+        """`code` is the index of code that a watch keeps from one run to the next."""
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
-        root = self._root = project.root
         self._steps = {step.tool.module: step for step in plan.steps}
-        self._names = {step.tool.module: step.tool.name for step in plan.steps}
-        self._names |= {tool.module: tool.name for tool in plan.fresh}
-        self._memory = Memory(root)
+        tools = (*plan.fresh, *(step.tool for step in plan.steps))
+        self._names = {tool.module: tool.name for tool in tools}
+        self._memory = Memory(project.root)
         self._current = CurrentState(project, registry, self._memory, code=code)
+        self._database = _DatabaseRecord(self._current, self._memory)
+        self._flows = _FlowRecord(project.root, registry, self._memory)
         self._report = Report()
-        self._flows: dict[str, Dataflow] = {}
-        self._had: dict[str, Dataflow] | None = None  # before a killed run was settled
-        self._epoch = 0
-        self._is_told = self._has_begun = self._is_over = self._is_noted = False
         self._started = time.monotonic()
-        self._begun: set[str] = set()
-        self._journal: Journal = begin_run(root, self._settle_open_run())
+        self._started_tools: set[str] = set()
+        self._has_begun = self._is_over = self._has_warned = False
+        self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        every = (*plan.steps, *plan.whole)
-        self._code = self._current.read_code(one.tool.module for one in every)
+        self._code = self._current.read_code(one.tool.module for one in (*plan.steps, *plan.whole))
         self._successes = SuccessBuilder(self._current, self._code, self._remembered)
 
     def record(self, event: Event) -> tuple[Problem, ...]:
-        """Keep it; what there is to tell."""
+        """Records the event; the problems that it brings about."""
         self._report.add(event)
         found: list[Problem] = []
         match event:
             case RunStarted():
-                self._epoch = self._begin_database()
                 self._has_begun = True
                 self._journal.write(self._first_line(event))
             case ToolOrdered(module=module):
                 self._journal.write({"event": "tool_ordered", "module": module})
             case ToolStarted(module=module):
-                self._begun.add(module)
+                self._started_tools.add(module)
                 self._write(event, module)
             case ToolOutput(module=module, stream=stream, text=text):
                 self._journal.log(module, stream, text)
             case ToolFinished(module=module):
                 if event.status in TRIED and module in self._steps:
-                    found += self._keep(event, self._steps[module])
+                    found += self._remember(event, self._steps[module])
                 self._write(event, module)
             case RunFinished():
                 found += self._finish(event)
             case _:
                 pass
-        return (*found, *self._lost())
+        return (*found, *self._find_loss())
 
     def close(self) -> None:
-        """Also where the run was broken off, as by a terminal that is gone: what has not begun did not run, and of
-        what has no end nobody knows how it ended."""
+        """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did
+        not run, and the outcome of one that did not end is unknown."""
         if self._has_begun and not self._is_over:
             ended = {one.module for one in self._report.finished}
-            for module in self._steps.keys() - ended - self._begun:
+            for module in self._steps.keys() - ended - self._started_tools:
                 idle = ToolFinished(module=module, status="not_run")
                 self._report.add(idle)
                 self._write(idle, module)
             end = {
                 "event": "run_finished",
-                "status": "killed" if self._begun - ended else "interrupted",
+                "status": "killed" if self._started_tools - ended else "interrupted",
                 "exit_code": int(ExitCode.INTERRUPTED),
                 "counts": dict(self._report.counts),
                 "duration": round(time.monotonic() - self._started, 6),
@@ -139,48 +134,48 @@ class Recorder:
             self._journal.write(end)
         self._journal.close()
 
-    def _lost(self) -> list[Problem]:
+    def _find_loss(self) -> list[Problem]:
+        """What could not be saved, reported once."""
         problem = self._journal.problem
         if problem is None and self._memory.is_lost:
             problem = Problem(
                 code="memory",
-                message="what this run learns about its tools cannot be kept in .orch",
+                message="the results of this run cannot be saved in .orch",
                 hint="make .orch writable, and free space on its disk",
                 severity="warning",
             )
-        if problem is None or self._is_told:
+        if problem is None or self._has_warned:
             return []
-        self._is_told = True
+        self._has_warned = True
         return [problem]
 
     # The journal.
 
     def _write(self, event: Event, module: str) -> None:
-        document = event_document(event, self._names, self._report)
+        document = self._document(event)
         if document is not None:
             self._journal.write({**document, "module": module})
 
+    def _document(self, event: Event) -> dict[str, object] | None:
+        return event_document(event, self._names, self._report)
+
     def _first_line(self, event: RunStarted) -> dict[str, object]:
-        document = event_document(event, self._names, self._report) or {}
-        project = self._project
+        plan, name = self._plan, self._current.database_name
+        has_own = name == GET_CONNECTION
         return {
-            **document,
+            **(self._document(event) or {}),
             "started": timestamp(),
             "pid": os.getpid(),
             "process": read_start(os.getpid()),
             "boot": read_boot(),
             "kind": self._kind,
             "modules": list(event.tools),
-            "plan": [self._plan_row(step) for step in self._plan.whole or self._plan.steps],
-            "database": self._current.database_name,
-            "database_origin": (
-                "orchconf.py"
-                if self._current.database_name == GET_CONNECTION
-                else project.database_origin
-            ),
-            "resumes": self._plan.resumes or None,
+            "plan": [self._plan_row(step) for step in plan.whole or plan.steps],
+            "database": name,
+            "database_origin": "orchconf.py" if has_own else self._project.database_origin,
+            "resumes": plan.resumes or None,
             "passed_before": [
-                step.tool.module for step in self._plan.whole if step.tool.module not in self._steps
+                step.tool.module for step in plan.whole if step.tool.module not in self._steps
             ],
         }
 
@@ -200,118 +195,142 @@ class Recorder:
             "code": _digest(self._current.code_of(step.tool, self._code)),
         }
 
-    def _settle_open_run(self) -> int:
-        """A run that was killed has left tools of which nobody knows how they ended: remember that, before another
-        run hides it. The highest run that anything remembers."""
-        runs = find_runs(self._root)
-        is_open = bool(runs) and not has_ended(self._root, runs[0])
-        record = read_record(self._root, runs[0]) if is_open else None
+    def _close_killed_run(self) -> int:
+        """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its
+        tools that passed read and wrote. Returns the highest run number that is remembered."""
+        root = self._project.root
+        runs = find_runs(root)
+        is_open = bool(runs) and not has_ended(root, runs[0])
+        record = read_record(root, runs[0]) if is_open else None
         if record is not None and record.status == "killed":
             for one in record.tools:
                 if one.status == "unknown":
-                    result = self._memory.results([one.module]).get(one.module)
+                    result = self._remembered(one.module)
                     if result is not None and result.was_accepted_after(record.run):
                         continue
                     last = LastOutcome(run=record.run, status="unknown", at=record.started)
                     kept = result or ToolResult(module=one.module, last=last)
                     self._memory.write(replace(kept, last=last))
-            self._settle_flows([one.module for one in record.tools if one.status == "passed"])
-        if runs:  # which are never all removed, and never the newest
+            passed = self._memory.results(
+                [one.module for one in record.tools if one.status == "passed"]
+            )
+            self._flows.restore({one: r.success.flow for one, r in passed.items() if r.success})
+        if runs:  # the newest run is never pruned
             return int(runs[0])
         results = self._memory.results(self._registry.order).values()
         return max([0, *(_number(one.last.run) for one in results)])
 
-    def _settle_flows(self, passed: list[str]) -> None:
-        """What these were seen to read and write is kept at the end of a run, and that one had none."""
-        results = self._memory.results(passed)
-        self._flows.update({one: r.success.flow for one, r in results.items() if r.success})
-        if self._flows:
-            self._had = read_flows(self._root)
-            self._memory.write_flows({**self._had, **self._flows})
-
     # The tools.
 
-    def _keep(self, event: ToolFinished, step: Step) -> list[Problem]:
+    def _remember(self, event: ToolFinished, step: Step) -> list[Problem]:
         module, seen = event.module, event.seen or Observation()
         last = LastOutcome(
             run=self.run, status=event.status, at=timestamp(), duration=event.duration
         )
+        moment = _number(self.run), len(self._report.finished)
+        epoch = self._database.epoch
         found: list[Problem] = []
         success: Success | None
-        left: UncertainWrites | None = None
+        uncertain: UncertainWrites | None = None
         self._successes.add_event(event)
-        self._note_database(step.tool, seen)
+        self._database.note_use(seen.database, takes_connection(step.tool, self._registry))
         if event.status == "passed":
-            success, changed = self._successes.build_success(event, step, self._epoch)
-            success = replace(
-                success, run=_number(self.run), number=len(self._report.finished), at=last.at
-            )
+            success, changed = self._successes.build_success(event, step, epoch)
+            success = replace(success, run=moment[0], number=moment[1], at=last.at)
             found = [_changed_since_planned(step.tool, path) for path in changed]
-            self._flows[module] = success.flow
+            self._flows.add(module, success.flow)
         else:
-            old = self._memory.results([module]).get(module)
+            old = self._remembered(module)
             success = old.success if old else None
-            moment = _number(self.run), len(self._report.finished)
-            left = self._successes.build_uncertain_writes(
-                step.tool, seen, moment, self._epoch, old.uncertain if old else None
+            uncertain = self._successes.build_uncertain_writes(
+                step.tool, seen, moment, epoch, old.uncertain if old else None
             )
-        # Before the journal's line: a tool that the journal says has passed is remembered as it passed.
-        self._memory.write(ToolResult(module=module, last=last, success=success, uncertain=left))
+        # Before the line in the journal: a tool that passed there is also remembered as passed.
+        self._memory.write(
+            ToolResult(module=module, last=last, success=success, uncertain=uncertain)
+        )
         self._successes.mark_written(seen)
         return found
 
     def _remembered(self, module: str) -> ToolResult | None:
         return self._memory.results([module]).get(module)
 
-    # The database.
+    # The end.
 
-    def _begin_database(self) -> int:
-        """The number of the database that stands there now: another one than the last gets the next number."""
-        known = self._current.databases.get(self._current.database_name)
-        epoch = self._current.epoch
-        return epoch if epoch > 0 else (known.epoch if known else 0) + 1
+    def _finish(self, event: RunFinished) -> list[Problem]:
+        uses = any(takes_connection(step.tool, self._registry) for step in self._plan.steps)
+        if uses and self._report.finished:
+            self._database.save()
+        found = self._flows.save()
+        self._current.code.write()
+        document = self._document(event)
+        if document is not None:
+            self._journal.write(document)
+        self._is_over = True
+        prune(self._project.root, self._project.keep_runs, self.run)
+        return found
 
-    def _note_database(self, tool: Tool, seen: Observation) -> None:
-        """The first tool that used it tells where and which one it is; from then on a kill loses nothing of it."""
-        known = self._current.databases.get(self._current.database_name)
-        path = seen.database or (known.path if known else "")
-        is_used = seen.database or takes_connection(tool, self._registry)
-        if is_used and (not self._is_noted or known is None or known.path != path):
+
+class _DatabaseRecord:
+    """Which database the run uses. `epoch` is its number: a new database file gets the next one."""
+
+    def __init__(self, current: CurrentState, memory: Memory) -> None:
+        self._current, self._memory = current, memory
+        self._is_noted = False
+        known = self._known
+        epoch = current.epoch
+        self.epoch = epoch if epoch > 0 else (known.epoch if known else 0) + 1
+
+    @property
+    def _known(self) -> KnownDatabase | None:
+        return self._current.databases.get(self._current.database_name)
+
+    def note_use(self, path: str, takes_connection: bool) -> None:
+        """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
+        run loses nothing."""
+        known = self._known
+        found = path or (known.path if known else "")
+        is_used = bool(path) or takes_connection
+        if is_used and (not self._is_noted or known is None or known.path != found):
             self._is_noted = True
-            self._remember_database(path)
+            self._save(found)
 
-    def _remember_database(self, path: str) -> None:
-        stat = read_database(self._root, path) if path else None
-        known = KnownDatabase(path=path, epoch=self._epoch, stat=stat)
+    def save(self) -> None:
+        known = self._known
+        self._save(known.path if known else "")
+
+    def _save(self, path: str) -> None:
+        stat = read_database(self._current.project.root, path) if path else None
+        known = KnownDatabase(path=path, epoch=self.epoch, stat=stat)
         databases = {**self._current.databases, self._current.database_name: known}
         if databases != self._current.databases:
             self._current.databases = databases
             self._memory.write_databases(databases)
 
-    # The end.
 
-    def _finish(self, event: RunFinished) -> list[Problem]:
-        known = self._current.databases.get(self._current.database_name)
-        uses = any(takes_connection(step.tool, self._registry) for step in self._plan.steps)
-        if uses and self._report.finished:
-            self._remember_database(known.path if known else "")
-        found = self._keep_flows()
-        self._current.code.write()
-        document = event_document(event, self._names, self._report)
-        if document is not None:
-            self._journal.write(document)
-        self._is_over = True
-        prune(self._root, self._project.keep_runs, self.run)
-        return found
+class _FlowRecord:
+    """The data flow of the tools that passed, saved at the end of the run."""
 
-    def _keep_flows(self) -> list[Problem]:
-        """What all tools were seen to read and write; where another order follows from it, that is told."""
-        before = read_flows(self._root) if self._had is None else self._had
-        tools = self._registry.tools
-        kept = {
-            *tools,
-            *(one.module for one in self._registry.broken),
-        }  # the broken ones are mended
+    def __init__(self, root: str, registry: Registry, memory: Memory) -> None:
+        self._root, self._registry, self._memory = root, registry, memory
+        self._flows: dict[str, Dataflow] = {}
+        self._before: dict[str, Dataflow] | None = None  # as it was before `restore`
+
+    def add(self, module: str, flow: Dataflow) -> None:
+        self._flows[module] = flow
+
+    def restore(self, flows: Mapping[str, Dataflow]) -> None:
+        """Saves what a killed run could not save."""
+        self._flows.update(flows)
+        if flows:
+            self._before = read_flows(self._root)
+            self._memory.write_flows({**self._before, **flows})
+
+    def save(self) -> list[Problem]:
+        """A warning for each stage whose order changes."""
+        before = read_flows(self._root) if self._before is None else self._before
+        # A tool that cannot be read may be fixed later.
+        kept = {*self._registry.tools, *(one.module for one in self._registry.broken)}
         now = {one: flow for one, flow in {**before, **self._flows}.items() if one in kept}
         if now == before:
             return []
@@ -328,8 +347,8 @@ def _reordered(names: list[str], stage: str) -> Problem:
     shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
     return Problem(
         code="reordered",
-        message=f"from now on stage {stage} runs in the order {shown}, by what its tools were seen to read and write",
-        hint="AFTER says an order that always holds",
+        message=f"stage {stage} now runs in the order {shown}, because of the data that its tools read and write",
+        hint="to fix the order, declare it with AFTER",
         severity="warning",
     )
 
@@ -337,7 +356,7 @@ def _reordered(names: list[str], stage: str) -> Problem:
 def _changed_since_planned(tool: Tool, path: str) -> Problem:
     return Problem(
         code="changed-meanwhile",
-        message=f"{path} changed after {tool.name} had been planned, or while it ran",
+        message=f"{path} changed after {tool.name} was planned or while it ran",
         hint=f"{tool.name} is stale again",
         location=Location(path=path),
         severity="warning",

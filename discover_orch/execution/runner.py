@@ -1,7 +1,6 @@
-"""Drives a plan: asks `Run` what is ready, hands it to an executor, yields what happens.
+"""Drives a plan: asks `Run` what is ready, submits it to an executor, yields what happens.
 
-In: a `Plan`, an `Executor`, a source of interrupts, a clock. Out: events. It prints nothing, knows no
-signal handlers, and reads no clock but the one that it is given.
+It prints nothing, knows no signal handlers, and reads only the clock that it is given.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
 from discover_orch.planning.plan import Plan
 
-#: Seconds of silence after which a terminal is told how long the running tool has taken.
+#: Seconds without an event after which `Ticked` says how long the running tool has taken.
 TICK = 0.5
 
 
 class RunRequests(Protocol):
-    """What is asked for from outside; `wake` is readable when there is something new."""
+    """Requests from outside, such as signals. The descriptor `wake` is readable when there is a new one."""
 
     @property
     def wake(self) -> int: ...
@@ -44,14 +43,14 @@ class RunRequests(Protocol):
 
     @property
     def poll_interval(self) -> float:
-        """Seconds after which `drain` wants to be asked again, though nothing woke anybody."""
+        """Seconds after which `drain` must be called again, even if `wake` is not readable."""
 
     def drain(self) -> list[str]:
-        """What is wished for, in the order in which it came: `interrupt`, `kill`, `suspend`; by a watch also
-        `cancel` (interrupt what runs, and begin nothing more), `hold` (begin nothing more) and `wake`."""
+        """The new requests, in order: `interrupt`, `kill`, `suspend`; from a watch also `cancel` (interrupt what runs
+        and start nothing more), `hold` (start nothing more) and `wake`."""
 
     def pause(self) -> None:
-        """Stop this process until the user lets it go on."""
+        """Stops this process until the user continues it."""
 
 
 def run_steps(
@@ -64,7 +63,7 @@ def run_steps(
     clock: Callable[[], float],
     ahead: int = Run.AHEAD,
 ) -> Iterator[Event]:
-    """All events of one run, from `RunStarted` to `RunFinished`; the executor is closed between."""
+    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last."""
     run = Run(plan, registry, ahead=ahead)
     steps = {step.tool.module: step for step in plan.steps}
     stopwatch = _Stopwatch(clock)
@@ -122,7 +121,7 @@ def _next_events(
 
 
 class _Stopwatch:
-    """What is running, and for how long; pauses do not count. Stopped while one debugs."""
+    """What is running, and for how long, without pauses. It is stopped while a debugger is open."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -137,7 +136,7 @@ class _Stopwatch:
         self._paused_before = self._paused
 
     def time(self, event: Event) -> Event:
-        """The event, with the time that it took where only this stopwatch knows."""
+        """The event with its duration, if only this stopwatch knows it."""
         self._heard = self._clock()
         match event:
             case ToolStarted(module=module):
@@ -145,7 +144,7 @@ class _Stopwatch:
             case ToolFinished():
                 self.is_running = False
                 if event.error is not None and event.error.kind == "crash":
-                    return replace(event, duration=self.seconds)  # who died could not tell
+                    return replace(event, duration=self.seconds)  # a dead worker reports none
                 paused = self._paused - self._paused_before
                 return replace(event, duration=max(0.0, event.duration - paused))
             case DebuggerOpened():
@@ -165,7 +164,7 @@ class _Stopwatch:
 
     @property
     def silence(self) -> float:
-        """Seconds since the last event, which may be less than was waited for the next."""
+        """Seconds since the last event."""
         return self._clock() - self._heard
 
     @property

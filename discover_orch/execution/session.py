@@ -1,7 +1,6 @@
-"""One run: the doors wired to the core. Signals become one interrupt, and leave as the exit code.
+"""One run from its first event to its last: wires a plan to a worker, a recorder and signal handlers.
 
-In: a `Plan` with its registry and project. Out: the events of the run, their secrets masked. Parses
-no words and prints nothing.
+It parses no words and prints nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
-#: Seconds until a signal that nobody has taken breaks off whatever is going on, and until a second one does.
+#: Seconds until a signal that was not drained ends whatever blocks the process, and until a second signal does.
 FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -47,7 +46,8 @@ def run_plan(
     all_frames: bool = False,
     interpreter: Interpreter | None = None,
 ) -> Generator[Event, None, None]:
-    """Must be run to its end or closed: either leaves no process behind, and a journal that is true."""
+    """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
+    journal."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -69,20 +69,20 @@ def run_watched(
     *,
     worker: Supervisor | None,
     is_importing: bool,
-    interruptions: RunRequests,
+    requests: RunRequests,
     environment: Mapping[str, str],
     all_frames: bool = False,
     code: CodeIndex | None = None,
 ) -> Generator[Event, None, None]:
-    """A run of a watch: signals are handled by whoever made `interruptions`, and a spare `worker` may wait,
-    which perhaps `is_importing` still. `code` is kept from one run to the next."""
+    """The events of a run of a watch, which handles signals itself. `worker` is a warm worker that may still be
+    importing (`is_importing`). `code` is kept from one run to the next."""
     prepare = replace(
         _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
         environment=environment,
     )
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
     recorder = Recorder(plan, registry, project, kind="watch", code=code)
-    yield from _carry_out(plan, registry, project, executor, interruptions, 1, recorder)
+    yield from _carry_out(plan, registry, project, executor, requests, 1, recorder)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:
@@ -96,54 +96,53 @@ def _carry_out(
     registry: Registry,
     project: Project,
     executor: LocalExecutor,
-    interruptions: RunRequests,
+    requests: RunRequests,
     ahead: int,
     recorder: Recorder,
 ) -> Iterator[Event]:
-    """All events with their secrets masked, each kept before anybody sees it; whatever ends it early, the executor
-    is over afterwards."""
+    """All events with their secrets masked, each recorded before it is yielded. However it ends, the executor is over
+    afterwards."""
     hidden = secret_texts((*plan.secrets, *url_secrets(project.database)))
     try:
         for event in run_steps(
             plan,
             registry,
             executor,
-            interruptions,
+            requests,
             run_id=recorder.run,
             clock=time.monotonic,
             ahead=ahead,
         ):
-            seen = mask_event(event, hidden)
-            told = [RunNote(problem=problem) for problem in recorder.record(seen)]
-            if isinstance(seen, RunFinished):
-                yield from told
-                yield seen
+            masked = mask_event(event, hidden)
+            notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
+            if isinstance(masked, RunFinished):
+                yield from notes
+                yield masked
             else:
-                yield seen
-                yield from told
+                yield masked
+                yield from notes
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # tidying up may take its time
+        signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
         if not executor.is_over:
             executor.interrupt()
             executor.finish()
             while not executor.is_over:
-                for event in executor.events(0.1, interruptions.wake):
+                for event in executor.events(0.1, requests.wake):
                     recorder.record(mask_event(event, hidden))
         recorder.close()
 
 
 class SignalHandlers:
-    """Signal handlers for the time of a run; their only deed is to write down what came.
+    """Signal handlers during a run, which only note the signal. `drain` gives them as requests.
 
-    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP stops the worker
-    too.
+    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP also stops the worker.
     """
 
     def __init__(self) -> None:
         self.signal = 0
         self._pending: list[int] = []
         self._pending_since = 0.0
-        self._drain_count = 0  # how often somebody has asked for what came
+        self._drain_count = 0
         self._drain_count_at_alarm = -1
         self.wake, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
@@ -153,7 +152,7 @@ class SignalHandlers:
     def __enter__(self) -> SignalHandlers:
         for number in (*STOPPING, signal.SIGTSTP):
             if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
-                continue  # under nohup, or a shell without job control: stay as told
+                continue  # ignored under nohup, or by a shell without job control
             self._before[number] = signal.signal(number, self._on_signal)
         self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
         self._before_wakeup = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
@@ -171,11 +170,11 @@ class SignalHandlers:
 
     @property
     def poll_interval(self) -> float:
-        """Signals wake whoever waits."""
+        """Signals make `wake` readable."""
         return math.inf
 
     def wake_up(self) -> None:
-        """Make `wake` readable, from any thread: there is something new."""
+        """Makes `wake` readable, from any thread."""
         with contextlib.suppress(BlockingIOError):  # it is readable already
             os.write(self._wake_writer, b"\0")
 
@@ -186,44 +185,43 @@ class SignalHandlers:
                 pass
         except BlockingIOError:
             pass
-        wishes = []
+        requests = []
         while self._pending:
             number = self._pending.pop(0)
             if number == signal.SIGTSTP:
-                wishes.append("suspend")
+                requests.append("suspend")
             else:
-                wishes.append("kill" if self.signal else "interrupt")
+                requests.append("kill" if self.signal else "interrupt")
                 self.signal = self.signal or number
-        return wishes
+        return requests
 
     def pause(self) -> None:
-        """Stop this process, as SIGTSTP would have; returns when it is told to go on."""
+        """Stops this process, as SIGTSTP would have; returns when it is continued."""
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
-        is_unheard = bool(self._pending) and now > self._pending_since + REPEAT_TIMEOUT
+        is_blocked = bool(self._pending) and now > self._pending_since + REPEAT_TIMEOUT
         if not self._pending:
             self._pending_since = now
         self._pending.append(number)
         if number != signal.SIGTSTP:
             self._drain_count_at_alarm = -1
             signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
-            if is_unheard:
+            if is_blocked:
                 self._on_alarm(number, None)
 
     def _on_alarm(self, _: int, __: FrameType | None) -> None:
-        """Since a signal came nobody has asked for it, or for the next one: the process waits for something else, as
-        for a reader of its output. Else look again: it may do so yet."""
-        asked = self._drain_count
+        """If the signal was not drained since the last alarm, the process is blocked, as by a reader of its output
+        that does not read. Otherwise checks again later."""
         ends = [number for number in self._pending if number != signal.SIGTSTP]
-        if ends or (self.signal and asked == self._drain_count_at_alarm):
+        if ends or (self.signal and self._drain_count == self._drain_count_at_alarm):
             raise BlockedInterrupt(self.signal or ends[0])
-        self._drain_count_at_alarm = asked
+        self._drain_count_at_alarm = self._drain_count
         signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
 
     def cancel_alarm(self) -> None:
-        """What follows only tidies up, and may take its time."""
+        """What follows only cleans up, and may take longer."""
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -249,7 +247,7 @@ def _prepare(
 
 
 def _needs(needs: tuple[tuple[str, bool], ...], registry: Registry) -> tuple[str, ...]:
-    """Arguments of a resource that somebody gives; the others keep their defaults."""
+    """The arguments of a resource that are resources themselves; the others keep their defaults."""
     conf = registry.conf
     offered = {"conn", *(one.name for one in conf.resources)} if conf else {"conn"}
     return tuple(name for name, _ in needs if name in offered)

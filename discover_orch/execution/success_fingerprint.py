@@ -1,8 +1,7 @@
 """What the success of a tool rested on: its code as it ran, the files that it read as they were, packages, database.
 
-In: what its worker saw (`Observation`), and what the plan knew of its code. Out: a `Success` to be remembered. What
-changed while the tool ran is marked as unsure, so that the tool is stale again: nobody knows which text it read.
-Hashes files, writes none.
+Built from what the worker observed and what the plan knew of the code. What changed while the tool ran is marked as
+unsure, so that the tool is stale again. Reads and hashes files, writes none.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from discover_orch.staleness.memory import (
     UncertainWrites,
 )
 
-#: In place of a hash: the file changed after the tool had ended, and before anybody could hash it.
+#: In place of a hash: the file changed after the tool had ended and before it was hashed.
 CHANGED_SINCE = "!"
 UNKNOWN = frozenset((UNSURE, CHANGED_SINCE))
 
@@ -48,15 +47,17 @@ class SuccessBuilder:
         code: Mapping[str, CodeState],
         remembered: Callable[[str], ToolResult | None],
     ) -> None:
-        """`remembered` gives what is known of a tool from earlier runs."""
+        """`remembered` returns what is known of a tool from earlier runs."""
         self._current, self._code, self._root = present, code, present.project.root
         self._remembered = remembered
-        self._loaded: dict[str, str] = {}  # project files that the workers loaded: hash
+        self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._hashed: dict[str, tuple[FileStat, str]] = {}
-        self._written: set[str] = set()  # by the tools that have ended
-        self._brought: dict[str, frozenset[str]] = {}  # installed modules that came with one
+        self._written: set[str] = set()  # files written by the tools that have ended
+        self._brought: dict[
+            str, frozenset[str]
+        ] = {}  # installed module → those loaded together with it
         self._owners: dict[str, tuple[str, ...]] = {}
-        # What was seen while a file was loaded, or a resource opened: once in each worker, for all its tools.
+        # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
         self._early_of_files: dict[str, list[Observation]] = {}
         self._early_of_resources: dict[str, list[Observation]] = {}
 
@@ -74,7 +75,7 @@ class SuccessBuilder:
     def build_success(
         self, event: ToolFinished, step: Step, epoch: int
     ) -> tuple[Success, list[str]]:
-        """What this success rested on, and the files of its code that are no longer what the plan knew. `epoch` is the
+        """What this success rested on, and the files of its code that differ from what the plan knew. `epoch` is the
         number of the database."""
         tool, seen = step.tool, event.seen or Observation()
         code, modules, changed = self._code_as_run(tool, event.loaded)
@@ -117,7 +118,7 @@ class SuccessBuilder:
     def build_uncertain_writes(
         self, tool: Tool, seen: Observation, moment: Moment, epoch: int, old: UncertainWrites | None
     ) -> UncertainWrites | None:
-        """What this try, which failed, and those before it have left in the database."""
+        """What this attempt, which failed, and those before it have left in the database."""
         if not seen.has_committed:
             return old
         database = self._database(tool, epoch)
@@ -139,7 +140,8 @@ class SuccessBuilder:
     def find_early_observations(
         self, tool: Tool, code: Iterable[str], own: Observation | None
     ) -> list[Observation]:
-        """What was seen as others loaded a file of this code, or opened a resource of this tool; `own` is its own."""
+        """What was observed when other tools loaded a file of this code or opened a resource of this tool; without
+        `own`, which is the tool's own."""
         found: dict[int, Observation] = {}
         if self._early_of_files:
             for path in code:
@@ -155,8 +157,8 @@ class SuccessBuilder:
     def _folders(
         self, tool: Tool, seen: Observation, early: Iterable[Observation]
     ) -> dict[str, str]:
-        """The names in folders that it listed. Those that others listed before are asked for anew, less what this tool
-        wrote itself; where they are other ones by now, it knows the earlier ones."""
+        """The names in the folders that it listed. Those that were listed early are read again, without what this tool
+        wrote itself; if they have changed, the tool used the earlier ones, which is unsure."""
         found = dict(seen.listed)
         for one in early:
             file_hashes = FileHashes(self._root, seen.database or one.database)
@@ -183,8 +185,8 @@ class SuccessBuilder:
     def _code_as_run(
         self, tool: Tool, loaded: Mapping[str, str]
     ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
-        """The meanings of its code, modules that it loaded though no import names them, and files of which another
-        text was loaded than the plan knew."""
+        """The hashes of its code, modules that it loaded without an import statement, and files that were loaded with
+        another text than the plan knew."""
         code = self._current.code_of(tool, self._code)
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
@@ -205,7 +207,7 @@ class SuccessBuilder:
     def _files(
         self, tool: Tool, seen: Observation, early: Iterable[Observation]
     ) -> tuple[dict[str, str], dict[str, FileStat], dict[str, str]]:
-        """Hashes and marks of the files that it read, and of those that it declares to read; what its globs mean."""
+        """Hashes and stats of the files that it read or declares to read, and what its globs match."""
         if not (tool.inputs or seen.read or early):
             return {}, {}, {}
         file_hashes = FileHashes(
@@ -237,7 +239,8 @@ class SuccessBuilder:
     def _hash(
         self, path: str, stat: FileStat | None, seen: Observation, last: Success | None
     ) -> tuple[str, FileStat | None]:
-        """What the file held as the tool read it, with the mark that stands for it. `last` is the success before."""
+        """The hash of the file as the tool read it, and its stat if that stands for the hash. `last` is the success
+        before."""
         full = os.path.join(self._root, path)
         found = stat_file(full)
         current = None if found is None else file_stat(found)
@@ -247,8 +250,8 @@ class SuccessBuilder:
             return GONE, None
         if self._changed_meanwhile(path, found.st_ctime_ns, seen):
             content, kept = hash_file(full, current)
-            # What it held at the last success it may well have held all the time: a link was made to it, or a process
-            # of the tool's own wrote the same again.
+            # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
+            # again.
             is_same = last is not None and content == last.fingerprint.files.get(path)
             return (content, kept) if is_same else (UNSURE, None)
         known = self._hashed.get(path)
@@ -264,16 +267,15 @@ class SuccessBuilder:
         return content, kept
 
     def _changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
-        """Whether somebody changed it after the tool had begun; `changed` is its ctime. Times of files come from a
-        clock that stands still for some milliseconds: what an earlier tool wrote just before is judged by the finer
-        one."""
+        """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with
+        steps of some milliseconds, so files that an earlier tool wrote just before are compared with a finer one."""
         coarse, fine = seen.began
-        if not coarse:  # nobody knows when
+        if not coarse:  # unknown
             return False
         return changed > (fine if path in self._written else coarse)
 
     def _distributions(self, tool: Tool, seen: Observation) -> dict[str, str]:
-        """Of the installed modules that it loaded, or imports and somebody loaded before it."""
+        """The packages of installed modules that it loaded, or that it imports and another tool loaded before."""
         together = frozenset(seen.third_party)
         self._brought.update(dict.fromkeys(seen.third_party, together))
         names = set(together)
@@ -294,7 +296,7 @@ class SuccessBuilder:
 def _paths(
     seen: Observation, early: Iterable[Observation], own: Collection[str]
 ) -> tuple[str, ...]:
-    """The files that were read by the tool, and for it, less its own."""
+    """The files that were read by the tool or early, except `own`."""
     paths = dict.fromkeys(path for path, *_ in seen.read)
     for one in early:
         paths.update(dict.fromkeys(path for path, *_ in one.read if path not in own))
@@ -302,7 +304,7 @@ def _paths(
 
 
 def _tables(seen: Observation, early: Iterable[Observation]) -> tuple[str, ...]:
-    """A table that was written as something was opened is one that the later tools depend on."""
+    """Tables that were written early count as read: the later tools depend on them."""
     tables = {*seen.tables_read}
     for one in early:
         tables.update(one.tables_read, one.tables_written)

@@ -1,9 +1,8 @@
 """The parent of one worker: starts it, talks with it, interrupts it, and leaves nothing of it behind.
 
-A worker is a new interpreter, started before anything is known of the project. Everything that comes from
-it, messages and output alike, comes out of `events`, in the true order that its `transcript` finds. It does not
-know what a step means, and prints nothing. It imports little, since it is the first thing that a run needs: no
-`subprocess`, no `selectors`.
+A worker is a new interpreter, started before anything is known of the project. All its messages and output come out of
+`events`, in the order that `worker_reader` finds. The supervisor knows no steps and prints nothing. It is the first
+thing that a run needs, so it imports little: no `subprocess`, no `selectors`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
-from discover_orch.execution.debugger_terminal import LentTerminal
 from discover_orch.execution.worker_reader import StepOutput, WorkerReader
 from discover_orch.execution.worker_shutdown import (
     TIME_TO_END,
@@ -55,16 +53,16 @@ if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
 SWEEP_TIME = 1.0
-#: Milliseconds for which nobody listens to its output after it has said something: its next message is then nearly
-#: there, and brings the output along. A write that wakes somebody costs it 20 us, and each step marks two outputs.
+#: Milliseconds for which only messages are polled after one has come: the next one comes soon, with the output.
+#: A write that wakes this process costs the worker 20 us, and each step writes two marks.
 OUTPUT_DELAY = 5
-POLL_INTERVAL = 0.05  # seconds between looks at a worker, where the system does not tell of its end
+POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
 
 WorkerEvent = Message | StepOutput | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
-_alive: set[int] = set()  # workers of this process: never swept up with the orphans
+_alive: set[int] = set()  # workers of this process, which are not orphans
 _others: set[int] | None = None  # children that this process had before its first worker
 
 
@@ -74,7 +72,7 @@ class Supervisor:
     def __init__(self, pid: int, pipes: Pipes, mark: str, adopts: bool) -> None:
         self.pid = pid
         self.is_over = False
-        self.failures = 0  # failed steps that `events` has told of: for `RunStep.failures`
+        self.failures = 0  # failed steps that `events` has given, for `RunStep.failures`
         self._pipes = pipes
         self._adopts = adopts
         self._has_adopted = False
@@ -88,8 +86,8 @@ class Supervisor:
         self._status: int | None = None
         self._descendants: set[int] = set()  # descendants seen before it was killed
         self._terminal: LentTerminal | None = None
-        self._poll = select.poll()  # all that it can say
-        self._message_poll = select.poll()  # its messages alone
+        self._poll = select.poll()  # everything
+        self._message_poll = select.poll()  # only its messages
         self._expects_messages = False
         for fd in self.filenos():
             self._poll.register(fd, select.POLLIN)
@@ -105,12 +103,12 @@ class Supervisor:
         adopts_orphans: bool = True,
         interpreter: Interpreter | None = None,
     ) -> Supervisor:
-        """Start a worker; it gets ready while the caller finds out what it is to do.
+        """Starts a worker. It gets ready while the caller finds out what to do.
 
-        `interpreter`: one that has been started already, its output captured.
-        `raw_output`: it writes to this process's own stdout and stderr, and nothing is captured.
-        `adopts_orphans` is for a process that has no other children than its workers, as `orch`: what
-        outlives a worker becomes its child, and is ended. Raises OSError.
+        `interpreter`: one that was started before, with its output captured.
+        `raw_output`: the worker writes to the stdout and stderr of this process; nothing is captured.
+        `adopts_orphans`: processes that outlive a worker become children of this process and are killed. Only for a
+        process without other children. Raises OSError.
         """
         global _others
         if adopts_orphans and _others is None:
@@ -122,23 +120,23 @@ class Supervisor:
             pid, pipes = interpreter or start_interpreter(raw_output=raw_output)
         _alive.add(pid)
         made = cls(pid, pipes, mark, adopts_orphans)
-        # The kernel's signal comes when the thread ends that started it, not the process.
+        # The kernel signals the end of the thread that started the worker, not of the process.
         is_main = sys.platform == "linux" and get_native_id() == os.getpid()
         made._write(encode_order(Greet(mark=mark, parent=os.getpid(), watches_death=is_main)))
         return made
 
     @property
     def unanswered(self) -> tuple[int, ...]:
-        """Steps that were sent and neither begun nor declined, in order."""
+        """Steps that were sent and have neither started nor been declined, in order."""
         return tuple(self._unanswered)
 
     @property
     def running(self) -> int | None:
-        """The step that `events` has told the start of, and not yet the end."""
+        """The step whose start `events` has given, but not its end."""
         return self._running
 
     def filenos(self) -> tuple[int, ...]:
-        """Descriptors that can be read when `events` has something, for a poll over many workers."""
+        """Descriptors that are readable when `events` has something."""
         pipes = self._pipes
         return tuple(fd for fd in (pipes.messages, pipes.out, pipes.err, pipes.pidfd) if fd >= 0)
 
@@ -152,14 +150,14 @@ class Supervisor:
             self._unanswered[order.step] = None
         self._write(encode_order(order))
         if self._adopts and not self._has_adopted and isinstance(order, RunStep):
-            self._has_adopted = True  # late, as it costs 3 ms; the worker has begun meanwhile
+            self._has_adopted = True  # late, as it costs 3 ms in which the worker already works
             become_subreaper()
 
     def events(self, timeout: float | None, wake: int | None = None) -> list[WorkerEvent]:
-        """What has come; waits for the first of it, `timeout` seconds at most (None: without limit).
+        """What has arrived. Waits up to `timeout` seconds for the first (None: without limit).
 
-        `wake` is a descriptor that ends the wait when it can be read (for signal handlers). Also
-        climbs the ladder after `interrupt`, and kills a worker that does not end after `Closed`.
+        The wait ends when the descriptor `wake` is readable (for signal handlers). Also sends the signals that are due
+        after `interrupt`, and kills a worker that does not end after `Closed`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_over:
@@ -174,20 +172,20 @@ class Supervisor:
         return []
 
     def interrupt(self) -> None:
-        """KeyboardInterrupt for the running tool; then, as time goes by, TERM and KILL by `events`."""
+        """Raises KeyboardInterrupt in the running tool. Later, `events` sends SIGTERM and SIGKILL."""
         if not self._stop_signals.has_begun and not self.is_over:
             now = time.monotonic()
             self._stop_signals.begin(now)
             self._send_due_signals(now)
 
     def kill(self, reason: str = "") -> None:
-        """End it and all that is below it, at once."""
+        """Kills the worker and its descendants."""
         if not self.is_over:
             self._exit.kill_reason = self._exit.kill_reason or reason
             self._signal(signal.SIGKILL)
 
     def suspend(self) -> None:
-        """Stop the worker's processes, as a terminal's Ctrl-Z does; `resume` lets them go on."""
+        """Stops the worker's processes, as Ctrl-Z does, until `resume`."""
         if not self.is_over:
             kill_group(self.pid, signal.SIGSTOP)
 
@@ -196,7 +194,7 @@ class Supervisor:
             kill_group(self.pid, signal.SIGCONT)
 
     def lend_terminal(self) -> bool:
-        """The answer to `DebugStarted`: hand over the controlling terminal, where there is one."""
+        """Answers `DebugStarted`: hands over the controlling terminal if there is one."""
         try:
             self._terminal = LentTerminal(self.pid)
         except OSError:
@@ -208,8 +206,8 @@ class Supervisor:
     def close(self, timeout: float | None = None, wake: int | None = None) -> list[WorkerEvent]:
         """All events until the worker is over; the last is `WorkerEnded` or `WorkerDied`.
 
-        `Finish` must have been sent. It is killed after `timeout` seconds. A readable `wake` ends the
-        wait early: call it again.
+        `Finish` must have been sent. The worker is killed after `timeout` seconds. If `wake` becomes readable, it
+        returns early: call it again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         found: list[WorkerEvent] = []
@@ -226,7 +224,7 @@ class Supervisor:
     # Waiting.
 
     def _wait(self, now: float, deadline: float | None, wake: int | None) -> set[int] | None:
-        """Descriptors that can be read; None when there is nothing but `wake`."""
+        """The descriptors that can be read; None if it is only `wake`."""
         until = [at for at in (deadline, self._next_deadline(now)) if at is not None]
         if self._pipes.pidfd < 0:
             until.append(now + POLL_INTERVAL)
@@ -240,16 +238,17 @@ class Supervisor:
         return None if ready == {wake} else ready
 
     def _next_deadline(self, now: float) -> float | None:
-        """When something must be done though nothing comes."""
+        """When something must be done even if nothing arrives."""
         if self._exit.has_closed:
             return self._exit.due()
         return self._stop_signals.due()
 
     def _send_due_signals(self, now: float) -> None:
-        """Do what is due."""
         if self._exit.has_closed:
             if self._exit.is_late(now):
-                self.kill(f"did not end within {TIME_TO_END:g} s after its work, and was killed")
+                self.kill(
+                    f"did not end within {TIME_TO_END:g} s of finishing its work and was killed"
+                )
             return
         for at, number in self._stop_signals.drain(now):
             if number in (signal.SIGTERM, signal.SIGKILL):
@@ -259,7 +258,7 @@ class Supervisor:
             self._signal(number)
 
     def _signal(self, number: int) -> None:
-        """To the worker and all that is below it, in its process group or out of it."""
+        """Sends a signal to the worker and its process group, SIGKILL also to descendants outside the group."""
         if number in (signal.SIGTERM, signal.SIGKILL):
             self._descendants |= find_descendants(self.pid)
         kill_group(self.pid, number)
@@ -270,7 +269,7 @@ class Supervisor:
     # Reading.
 
     def _collect(self, ready: set[int]) -> list[WorkerEvent]:
-        """Read what there is, and put it in order."""
+        """Reads what there is, and puts it in order."""
         is_dead = self._has_ended(ready)
         if self._unsent:
             self._write(b"")
@@ -302,13 +301,12 @@ class Supervisor:
                 self._exit.close(time.monotonic(), threads)
 
     def _stop_polling(self, fd: int) -> None:
-        """Wait no more for a descriptor of which no more will come."""
         for poll in (self._poll, self._message_poll):
             with contextlib.suppress(KeyError):
                 poll.unregister(fd)
 
     def _write(self, data: bytes) -> None:
-        """Write what the pipe takes; the rest when it can be written again."""
+        """Writes what the pipe takes; the rest when it can be written again."""
         self._unsent += data
         fd = self._pipes.orders
         try:
@@ -317,7 +315,7 @@ class Supervisor:
         except BlockingIOError:
             self._poll.register(fd, select.POLLOUT)
             return
-        except BrokenPipeError:  # it has died: `events` will tell
+        except BrokenPipeError:  # it has died: `events` will say so
             self._unsent = b""
         with contextlib.suppress(KeyError):
             self._poll.unregister(fd)
@@ -325,14 +323,14 @@ class Supervisor:
     # The end.
 
     def _has_ended(self, ready: set[int]) -> bool:
-        """Whether the worker is dead; it is not waited for yet, so that its group keeps its number."""
+        """Whether the worker is dead. It is not reaped yet, so that its group keeps its number."""
         if self._pipes.pidfd >= 0:
             return self._pipes.pidfd in ready
         self._status = read_status(self.pid, reap=not hasattr(os, "waitid"))
         return self._status is not None
 
     def _clean_up(self, found: list[WorkerEvent]) -> None:
-        """Take leave of a dead worker: everything below it, what it still said, and its descriptors."""
+        """Kills the descendants of a dead worker, reads what it still wrote, and closes its descriptors."""
         self.is_over = True
         kill_group(self.pid)
         if hasattr(os, "waitid"):  # else it was reaped when it was found dead
@@ -357,8 +355,41 @@ class Supervisor:
             self._terminal = None
 
 
+class LentTerminal:
+    """The controlling terminal while a worker's process group has it, from `__init__` to `take_back`.
+
+    Raises OSError where there is no terminal, or orch runs in the background.
+    """
+
+    def __init__(self, group: int) -> None:
+        import termios  # only to debug
+
+        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.tcgetpgrp(self._fd) != os.getpgrp():
+                raise OSError("orch runs in the background")
+            self._attributes = termios.tcgetattr(self._fd)
+            os.tcsetpgrp(self._fd, group)
+        except (OSError, termios.error):
+            os.close(self._fd)
+            raise OSError("no terminal to lend") from None
+
+    def take_back(self) -> None:
+        import termios
+
+        # The system stops a background process that changes the terminal with SIGTTOU.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            with contextlib.suppress(OSError, termios.error):
+                os.tcsetpgrp(self._fd, os.getpgrp())
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(self._fd)
+
+
 def _poll(poll: select.poll, wait: float | None, wake: int | None) -> set[int]:
-    """The descriptors that can be read, or have ended; `wait` is in milliseconds."""
+    """The descriptors that can be read or have ended; `wait` is in milliseconds."""
     if wake is not None:
         poll.register(wake, select.POLLIN)
     ready = {fd for fd, _ in poll.poll(wait)}

@@ -1,8 +1,6 @@
-"""The warm spare: one worker that waits with its imports done, used once.
+"""A warm worker: one that waits with its imports done. It is used once.
 
-In: what it should import, and what it must be thrown away for. Out: a `Supervisor` for the next run, or None
-with the sentence that says why the run starts cold. It never holds up a run: whatever is wrong with a spare
-costs a start from nothing.
+Whatever is wrong with it costs a cold start and never holds up a run.
 """
 
 from __future__ import annotations
@@ -19,22 +17,21 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.worker.protocol import Preload, Preloaded
 
-#: Seconds that a spare which is no longer wanted gets to be gone.
+#: Seconds to wait for the end of a worker that is no longer needed.
 EXIT_TIMEOUT = 1.0
 
 
 class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
-    """What makes a spare fit: its imports, and the installation that they came from."""
+    """What a warm worker must match: its imports, and the installation that they come from."""
 
     order: Preload
     installed: str = ""
 
 
 class ClaimedWorker(Struct, frozen=True, kw_only=True):
-    """`worker` is None where the run must start from nothing. `sentence` says why, or what could not be imported
-    ahead, once for each reason.
+    """`worker` is None for a cold start. `sentence` says why, or what could not be imported, once for each reason.
 
-    `modules` are (module, seconds, what went wrong) of what was imported ahead.
+    `modules` are (module, seconds, error) of what was imported ahead.
     """
 
     worker: Supervisor | None = None
@@ -44,16 +41,16 @@ class ClaimedWorker(Struct, frozen=True, kw_only=True):
 
 
 class WarmWorker:
-    """Made ready by `prepare`, taken by `claim`, gone after `close`."""
+    """Started by `prepare`, handed over by `claim`, ended by `close`."""
 
     def __init__(self) -> None:
         self._worker: Supervisor | None = None
         self._spec: WarmWorkerSpec | None = None
-        self._fatal_specs: list[WarmWorkerSpec] = []  # their imports end the process
+        self._fatal_specs: list[WarmWorkerSpec] = []  # those whose imports end the process
         self._said: set[str] = set()
 
     def prepare(self, spec: WarmWorkerSpec) -> None:
-        """Have a spare for this wish, unless there is one; raises nothing."""
+        """Starts a worker for this spec unless there is one. Raises nothing."""
         if spec in self._fatal_specs:
             spec = replace(spec, order=replace(spec.order, modules=()))
         if self._worker is not None and self._spec == spec and not self._worker.is_over:
@@ -67,7 +64,7 @@ class WarmWorker:
         self._worker.send(spec.order)
 
     def claim(self, spec: WarmWorkerSpec) -> ClaimedWorker:
-        """The spare, if it is alive and fits; it may still be importing."""
+        """The worker, if it is alive and fits; it may still be importing."""
         worker, self._worker = self._worker, None
         if worker is None:
             return ClaimedWorker()
@@ -79,7 +76,7 @@ class WarmWorker:
                 if is_other
                 else "the imports of the tools have changed"
             )
-        worker.resume()  # should anybody have stopped it
+        worker.resume()  # if something has stopped it
         report: Preloaded | None = None
         for event in worker.events(0):
             if isinstance(event, Preloaded):
@@ -96,11 +93,11 @@ class WarmWorker:
         return ClaimedWorker(worker=worker, sentence=sentence, modules=report.modules)
 
     def mark_fatal(self, spec: WarmWorkerSpec) -> None:
-        """These imports ended a spare: the next ones for this wish import nothing."""
+        """These imports ended a worker: the next ones for this spec import nothing."""
         self._fatal_specs.append(spec)
 
     def close(self) -> None:
-        """End the spare, where there is one."""
+        """Ends the worker if there is one."""
         worker, self._worker = self._worker, None
         if worker is not None:
             discard_worker(worker)
@@ -109,7 +106,7 @@ class WarmWorker:
         return ClaimedWorker(sentence=self.unless_said(f"cold start: {why}"))
 
     def unless_said(self, sentence: str) -> str:
-        """The sentence, the first time."""
+        """The sentence the first time, then ""."""
         if sentence in self._said:
             return ""
         self._said.add(sentence)
@@ -117,7 +114,7 @@ class WarmWorker:
 
 
 def read_installation() -> str:
-    """Changes whenever a package is installed, upgraded or removed, or the interpreter replaced."""
+    """A text that changes whenever a package is installed, upgraded or removed, or the interpreter is replaced."""
     found = []
     for place in (sys.executable, *sys.path):
         if place.endswith(("site-packages", "dist-packages")) or place == sys.executable:
@@ -128,15 +125,15 @@ def read_installation() -> str:
 
 
 def _fits(had: WarmWorkerSpec | None, wanted: WarmWorkerSpec) -> bool:
-    """A spare that has imported less will do; one that has imported more could hide a missing import."""
+    """A worker that has imported less will do; one that has imported more could hide a missing import."""
     if had is None or not set(had.order.modules) <= set(wanted.order.modules):
         return False
     return had == replace(wanted, order=replace(wanted.order, modules=had.order.modules))
 
 
 def discard_worker(worker: Supervisor) -> None:
-    """End a worker that has nothing to close."""
-    worker.kill("is not wanted any more")
+    """Ends a worker that has nothing to close."""
+    worker.kill("is no longer needed")
     deadline = time.monotonic() + EXIT_TIMEOUT
     while not worker.is_over and time.monotonic() < deadline:
         worker.events(0.05)

@@ -30,7 +30,8 @@ LAST_READS = 64  # more than a pipe holds
 
 
 class StepOutput(Struct, frozen=True, kw_only=True):
-    """Text that a step wrote: whole lines, but for the last of a step. `step` is None between steps."""
+    """Text that a step wrote, in whole lines; only the last of a step may lack its newline. `step` is None between
+    steps."""
 
     step: int | None
     stream: StreamName
@@ -38,24 +39,24 @@ class StepOutput(Struct, frozen=True, kw_only=True):
 
 
 class WorkerReader:
-    """One worker's. Descriptors are -1 where there is none; the outputs carry `mark`, and where it is empty nothing of
-    them is captured. `leave` is called with a descriptor of which no more will come."""
+    """Reads one worker. Descriptors are -1 if there is none; the outputs carry `mark`, which is empty if they are not
+    captured. `stop_polling` is called with a descriptor that has reached its end."""
 
     def __init__(
-        self, messages: int, out: int, err: int, mark: str, leave: Callable[[int], None]
+        self, messages: int, out: int, err: int, mark: str, stop_polling: Callable[[int], None]
     ) -> None:
         self.crash = ""  # what the fault handler wrote among the messages
-        self._messages, self._stop_polling = messages, leave
+        self._messages, self._stop_polling = messages, stop_polling
         self._is_raw = not mark
         self._unread = b""
-        self._held: list[Message] = []  # those that wait for the output before them
+        self._held: list[Message] = []  # messages that wait for the output before them
         self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
         self._started: list[int] = []  # steps in the order in which they began
         self._positions: dict[int, int] = {}  # the place of each in that order
 
     def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message | StepOutput]:
-        """What can be told by now; `ready` are descriptors that can be read."""
-        # Output before messages: that a step has begun is written before its output, and so is known.
+        """Everything whose order is known by now; `ready` are the descriptors that can be read."""
+        # Output first: the worker writes that a step starts before its output, so that message is read too.
         is_new = False
         for stream in self._streams:
             if stream.fd in ready:
@@ -68,7 +69,7 @@ class WorkerReader:
         return found
 
     def read_rest(self) -> list[Message | StepOutput]:
-        """What a dead worker still said."""
+        """The rest of what a dead worker wrote."""
         for stream in self._streams:
             self._read_all(stream)
             stream.end()
@@ -82,7 +83,7 @@ class WorkerReader:
         return found
 
     def _emit_in_order(self, found: list[Message | StepOutput]) -> None:
-        """Give out messages in their order, the end of a step behind all output of that step."""
+        """Adds messages in their order to `found`, the end of a step after all output of that step."""
         while True:
             while self._held and self._emit_message(self._held[0], found):
                 del self._held[0]
@@ -95,7 +96,7 @@ class WorkerReader:
                 stream.emit(self._started, None, found)
 
     def _emit_message(self, message: Message, found: list[Message | StepOutput]) -> bool:
-        """Give it out, unless output that belongs before it is still on its way."""
+        """Adds it to `found`, unless output that belongs before it is missing."""
         if isinstance(message, StepFinished) and not self._is_raw:
             position = self._positions[message.step]
             for stream in self._streams:
@@ -104,9 +105,7 @@ class WorkerReader:
                     stream.emit(self._started, position, found)
             if any(one.ended_steps <= position and not one.is_over for one in self._streams):
                 return False
-        if isinstance(
-            message, DebugStarted
-        ):  # the terminal is handed over: what was written before is shown before
+        if isinstance(message, DebugStarted):  # show earlier output before the debugger opens
             for stream in self._streams:
                 self._read_all(stream)
                 stream.emit(self._started, None, found)
@@ -114,12 +113,12 @@ class WorkerReader:
         return True
 
     def _read_all(self, stream: OutputStream) -> None:
-        for _ in range(LAST_READS):  # who is below may go on writing for ever
+        for _ in range(LAST_READS):  # its child processes may write without end
             if not self._read_stream(stream):
                 break
 
     def _read_stream(self, stream: OutputStream) -> bool:
-        """Read what is there; whether there was anything."""
+        """Reads what is there; whether there was anything."""
         if stream.is_over:
             return False
         data = _read(stream.fd)
@@ -151,24 +150,24 @@ class WorkerReader:
 
 
 class OutputStream:
-    """One of the worker's outputs: what was read of it and not yet given out."""
+    """One of the worker's outputs: what was read of it and not yet emitted."""
 
     def __init__(self, name: StreamName, fd: int, mark: str) -> None:
         self.name = name
         self.fd = fd
         self.splitter = Splitter(mark)
         self.pending: list[str | int] = []
-        self.ended_steps = 0  # steps whose end has been given out; each step has one mark
+        self.ended_steps = 0  # each step ends with one mark
         self.is_over = fd < 0
 
     def is_ahead(self, started: list[int]) -> bool:
-        """Whether there is text of a step whose start has not been read."""
+        """Whether there is text of a step whose start was not read yet."""
         return bool(self.pending) and self.ended_steps >= len(started)
 
     def emit(
         self, started: list[int], until: int | None, found: list[Message | StepOutput]
     ) -> None:
-        """Give out text up to the end of the step at place `until`, or up to the next mark."""
+        """Adds text to `found` up to the end of the step at position `until`, or up to the next mark."""
         while self.pending:
             one = self.pending[0]
             if until is not None and self.ended_steps > until:
@@ -183,7 +182,7 @@ class OutputStream:
             del self.pending[0]
 
     def end(self) -> None:
-        """No more will be read."""
+        """Nothing more will be read."""
         self.is_over = True
         rest = self.splitter.flush()
         if rest:
@@ -191,7 +190,7 @@ class OutputStream:
 
 
 def _read(fd: int) -> bytes | None:
-    """What can be read at once; b"" at the end, None where there is nothing now."""
+    """What can be read without waiting; b"" at the end, None if there is nothing now."""
     try:
         return os.read(fd, READ_SIZE)
     except BlockingIOError:

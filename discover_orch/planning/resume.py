@@ -133,6 +133,7 @@ class Resumption:
             return f"passed in run {self.record.run} but is stale: {freshness[module].sentences[0]}"
         ends = [one.status for one in self.record.tools if one.module == module]
         word = ends[0].replace("_", " ") if ends else "not run"
+        word = "outcome unknown" if word == "unknown" else word
         return f"{word} in run {self.record.run}"
 
     def _intro(self, steps: tuple[Step, ...], freshness: Mapping[str, Freshness]) -> str:

@@ -228,7 +228,7 @@ class WatchLoop:
             self.watched.view.project,
             worker=claimed.worker,
             is_importing=claimed.is_importing,
-            interruptions=self,
+            requests=self,
             environment=self._environ,
             all_frames=self._options.all_frames,
             code=self.watched.watch_set.code,

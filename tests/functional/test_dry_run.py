@@ -22,9 +22,9 @@ def test_it_shows_the_order_and_a_reason_a_step(project: Project, orch: Orch) ->
         assert (answer.code, answer.err) == (0, "")
         assert answer.out == (
             "would run 3 tools, in this order:\n"
-            "  1  fetch   ingest   of stage ingest  stale: never ran\n"
-            "  2  parse   ingest   of stage ingest, after fetch  stale: never ran\n"
-            "  3  sum_up  analyze  named  stale: never ran\n"
+            "  1  fetch   ingest   in stage ingest  stale: never ran\n"
+            "  2  parse   ingest   in stage ingest, after fetch  stale: never ran\n"
+            "  3  sum_up  analyze  selected by name  stale: never ran\n"
         )
 
 

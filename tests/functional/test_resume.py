@@ -47,7 +47,7 @@ def test_it_goes_on_after_what_passed_with_the_same_parameters(five: Path, orch:
     os.rmdir(five / "bad" / "t3")
     answer = orch("run", "--resume")
     assert answer.code == 0, answer.text
-    assert "resuming run 1, which failed: 2 passed there\n" in answer.out
+    assert "resuming run 1 (failed): 2 tools passed\n" in answer.out
     assert "running 3 tools: t3, t4, t5\n" in answer.out
     assert reasons(orch, "--since", "2024", "-p", "t5.limit=7", "--wide") == {}
     run = orch("history", "2", "--json").json["runs"][0]
@@ -76,8 +76,8 @@ def test_what_passed_and_is_stale_by_now_is_run_again_and_named(five: Path, orch
     answer = orch("run", "--resume")
     assert answer.code == 0, answer.text
     said = answer.out.replace("\n", " ")
-    assert "resuming run 1, which failed: 2 passed there" in said
-    assert "to run again since they are stale: t2 (src/t2.py changed)" in said
+    assert "resuming run 1 (failed): 2 tools passed" in said
+    assert "stale again: t2 (src/t2.py changed)" in said
     assert "running 4 tools: t2, t3, t4, t5" in said
 
 

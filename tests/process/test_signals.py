@@ -82,7 +82,7 @@ def test_it_reaches_a_tool_that_waits(project: Project, body: str) -> None:
         last = worker.seen[-1]
         assert getattr(last, "status", "") == "interrupted" or (
             getattr(last, "sentence", "")
-            == "did not stop within 2 s of the interrupt, and was killed"
+            == "did not stop within 2 s of the interrupt and was killed"
         )
 
 
@@ -159,7 +159,7 @@ def test_the_ladder_ends_a_tool_that_does_not_listen(project: Project, setup: st
         worker.supervisor.interrupt()
         died = worker.until_over()
         assert isinstance(died, WorkerDied)
-        assert died.sentence == f"did not stop within {at} s of the interrupt, and was killed"
+        assert died.sentence == f"did not stop within {at} s of the interrupt and was killed"
         assert at <= time.monotonic() - started
 
 

@@ -32,7 +32,7 @@ def test_a_thread_that_never_ends_is_named_and_killed_after_two_seconds(project:
         assert time.monotonic() - started >= 2
         assert isinstance(ended, WorkerEnded)
         assert ended.threads == ("the-lingerer",)
-        assert ended.sentence == "did not end within 2 s after its work, and was killed"
+        assert ended.sentence == "did not end within 2 s of finishing its work and was killed"
 
 
 def test_a_pool_that_ends_by_itself_is_no_warning(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""How a ready step is carried out. One small Protocol; each way has a file of its own."""
+"""How a step that is ready is carried out: one protocol, and a module for each way."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from discover_orch.planning.plan import Step
 
 
 class Executor(Protocol):
-    """Takes steps in order and gives back what happens. It prints nothing and decides no order."""
+    """Carries out steps in the order in which they are submitted. It prints nothing and decides no order."""
 
     @property
     def is_idle(self) -> bool:
-        """No step that was submitted is running or may still begin."""
+        """Whether no submitted step is running or may still start."""
 
     def submit(self, step: Step) -> None:
-        """Carry out `step` after those submitted before it, unless one of them fails."""
+        """Carries out `step` after those submitted before it, unless one of them fails."""
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        """What has happened; waits `timeout` seconds for the first, less if `wake` is readable."""
+        """What has happened. Waits up to `timeout` seconds for the first event, or until the descriptor `wake` is
+        readable."""
 
     def interrupt(self) -> None:
-        """Interrupt what is running, and begin nothing more."""
+        """Interrupts what is running and starts nothing more."""
 
     def kill(self) -> None:
-        """End everything at once."""
+        """Kills everything at once."""
 
     def suspend(self) -> None:
-        """Stop for as long as the user stops orch."""
+        """Stops the processes, as Ctrl-Z does."""
 
     def resume(self) -> None:
-        """Go on after `suspend`."""
+        """Continues them."""
 
     def finish(self) -> None:
-        """Nothing more will be submitted: resources are to be closed."""
+        """Closes resources: nothing more will be submitted."""
 
     @property
     def is_over(self) -> bool:
-        """All is closed and ended; `events` has nothing more to give."""
+        """Whether all is closed and ended, and `events` has nothing more to give."""

@@ -1,7 +1,7 @@
-"""Steps in one worker process on this machine, one after another, sharing its resources.
+"""Carries out steps in one worker process on this machine, one after another, sharing its resources.
 
-In: steps. Out: the worker's messages and output as events of the run. A worker that dies is a failed
-tool; a new one is started if there is more to do.
+The worker's messages and output become events of the run. A worker that dies is a failed tool; another one is started
+if there is more to do.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ from discover_orch.worker.protocol import (
     WireArgument,
 )
 
-#: What is said of a worker that the second interrupt ended.
 KILLED = "was killed by the second interrupt"
 
 
 class LocalExecutor:
-    """`worker` may have been started before anything was known of the project. One that `is_importing` ahead gets no
-    order before it has said how that went; should it die of it, another takes its place."""
+    """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
+    it has reported how that went; if the imports end it, another takes its place."""
 
     def __init__(
         self, prepare: Prepare, worker: Supervisor | None = None, *, is_importing: bool = False
@@ -48,9 +47,9 @@ class LocalExecutor:
         self._worker = worker
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
-        self._waiting: list[RunStep] = []  # those that wait until the one before them has ended
-        self._events: list[WorkerEvent] = []  # and not yet told
-        self._last_started = 0  # the step that began last: gets what is written between steps
+        self._waiting: list[RunStep] = []  # orders that are not sent yet
+        self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
+        self._last_started = 0  # the step that started last: it gets output between steps
         self._is_interrupted = False
         if worker is not None and not self._is_importing:
             worker.send(prepare)
@@ -81,20 +80,20 @@ class LocalExecutor:
         if self._worker is None:
             return
         yield from self._start_waiting(self._worker)
-        if not self._events:  # what whoever stopped listening left is told first
+        if not self._events:  # else the last caller stopped in between
             self._events.extend(self._worker.events(timeout, wake))
         while self._events:
             yield from self._translate(self._events.pop(0), self._worker)
 
     def _start_waiting(self, worker: Supervisor) -> Iterator[Event]:
-        """A tool that writes to the terminal itself is told of before it can: one at a time."""
+        """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""
         if self._can_start(worker) and not self._is_busy:
             order = self._waiting.pop(0)
             yield ToolStarted(module=order.module)
             worker.send(order)
 
     def _can_start(self, worker: Supervisor) -> bool:
-        """Whether an order waits, and nothing has happened for which it would be declined."""
+        """Whether an order waits that the worker would not decline."""
         if worker.is_over or self._is_interrupted or self._is_importing or not self._waiting:
             return False
         return self._waiting[0].failures == worker.failures
@@ -110,7 +109,7 @@ class LocalExecutor:
     def interrupt(self) -> None:
         self._is_interrupted = True
         if self._worker is not None and self._is_importing:
-            self._worker.kill(KILLED)  # nothing has begun that could be ended well
+            self._worker.kill(KILLED)  # nothing has started that could end cleanly
         elif self._worker is not None:
             self._worker.interrupt()
 
@@ -137,7 +136,7 @@ class LocalExecutor:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
                 self._last_started = step
-                if not self._prepare.raw_output:  # else it has been told already
+                if not self._prepare.raw_output:  # else it was reported before
                     yield ToolStarted(module=self._module(step))
             case StepOutput(step=number, stream=stream, text=text):
                 step = self._last_started if number is None else number
@@ -146,7 +145,7 @@ class LocalExecutor:
             case StepFinished():
                 yield ToolFinished(
                     module=self._module(event.step),
-                    # Nobody here has interrupted it: it did so itself, and that is a failure.
+                    # The tool interrupted itself, and that is a failure.
                     status="failed"
                     if event.status == "interrupted" and not self._is_interrupted
                     else event.status,
@@ -191,8 +190,8 @@ class LocalExecutor:
                 message = f"the worker process {sentence}"
                 yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
                 return
-            number = waiting[0]  # nobody will begin it any more
-            sentence = f"the worker process {sentence} before the tool began"
+            number = waiting[0]  # no worker will start it
+            sentence = f"the worker process {sentence} before the tool started"
         failure = Failure(
             kind="crash",
             type=event.signal or "crash",
@@ -211,13 +210,13 @@ class LocalExecutor:
     def _end_preload(
         self, sentence: str, worker: Supervisor, *, is_usable: bool
     ) -> Iterator[Event]:
-        """A spare has done its imports, or died of them: its orders go out, to it or to a new worker."""
+        """The warm worker has done its imports or died: the orders go to it or to a new worker."""
         self._is_importing = False
         if sentence:
             problem = Problem(code="cold-start", message=sentence, severity="warning")
             yield RunNote(problem=problem)
         if not is_usable:
-            worker.kill("is not wanted any more")
+            worker.kill("is no longer needed")
             while not worker.is_over:
                 worker.events(0.05)
             worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
@@ -249,7 +248,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
 
 
 def _closing_problem(error: Failure) -> Problem:
-    """One without a line of the user's is a sentence of orch's own."""
+    """A failure without a line in the user's code has a message of orch."""
     if error.path is None:
         return Problem(code="closing", message=error.message, hint=error.hint)
     return Problem(

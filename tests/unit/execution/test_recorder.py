@@ -171,7 +171,7 @@ def test_the_number_of_a_run_is_above_all_that_is_remembered(root: Path) -> None
 def test_code_that_is_another_text_than_the_plan_knew_is_told_and_stale(root: Path) -> None:
     told = record(root, loaded={"a": {"src/a.py": "another text"}})
     (problem,) = told
-    assert problem.message == "src/a.py changed after a had been planned, or while it ran"
+    assert problem.message == "src/a.py changed after a was planned or while it ran"
     assert problem.severity == "warning"
     assert stale(root)["a"] == ("src/a.py changed while it ran",)
     record(root)
@@ -216,7 +216,7 @@ def test_the_data_flow_of_a_run_is_the_order_of_the_next_one(project: Project) -
     sights = {"a": Observation(tables_read=("t",)), "b": Observation(tables_written=("t",))}
     (problem,) = record(root, sights)
     assert problem.message == (
-        "from now on stage one runs in the order b, a, by what its tools were seen to read and write"
+        "stage one now runs in the order b, a, because of the data that its tools read and write"
     )
     assert view_of(root).registry.order == ("src.b", "src.a")
     assert record(root, sights) == []

@@ -47,32 +47,6 @@ def ends(run: Run) -> dict[str, str]:
     return {one.module: one.status for one in run.unstarted()}
 
 
-def test_tools_run_in_the_order_of_the_plan_and_then_it_is_over() -> None:
-    run = begin("e", "a", "c")
-    order = []
-    while not run.is_over:
-        order.append(start(run))
-        finish(run, order[-1])
-    assert order == ["e", "a", "c"]
-    assert (run.ready(), run.status, run.unstarted()) == (None, "passed", [])
-
-
-def test_no_more_orders_are_handed_out_than_may_wait() -> None:
-    run = begin()
-    handed = [start(run) for _ in range(run.AHEAD)]
-    assert run.ready() is None
-    finish(run, handed[0])
-    assert run.ready() is not None
-    assert not run.is_over
-
-
-def test_a_run_stops_at_its_first_failure() -> None:
-    run = begin()
-    finish(run, start(run), "failed")
-    assert run.is_over
-    assert (run.ready(), run.status) == (None, "failed")
-
-
 def test_what_is_downstream_of_a_failure_is_blocked_and_the_rest_not_run() -> None:
     run = begin()
     finish(run, start(run), "failed")
@@ -94,14 +68,6 @@ def test_a_failure_blocks_through_tools_that_are_not_selected() -> None:
     assert ends(run) == {"c": "blocked"}
 
 
-def test_an_interrupted_tool_ends_the_run_and_blocks_nothing() -> None:
-    run = begin()
-    finish(run, start(run), "interrupted")
-    assert run.is_over
-    assert run.status == "interrupted"
-    assert set(ends(run).values()) == {"not_run"}
-
-
 def test_an_interrupt_between_tools_ends_the_run() -> None:
     run = begin()
     finish(run, start(run))
@@ -117,41 +83,7 @@ def test_an_interrupt_after_a_failure_is_an_interrupted_run() -> None:
     assert run.status == "interrupted"
 
 
-def test_every_tool_of_the_plan_gets_one_end() -> None:
-    run = begin()
-    first = start(run)
-    finish(run, first)
-    second = start(run)
-    finish(run, second, "failed")
-    assert sorted([*run.finished, *ends(run)]) == ["a", "b", "c", "d", "e"]
-
-
 # Cancelled.
-
-
-def test_a_cancelled_run_begins_nothing_more_and_is_cancelled() -> None:
-    run = begin()
-    finish(run, start(run))
-    run.cancel()
-    assert (run.is_over, run.ready(), run.status) == (True, None, "cancelled")
-    assert set(ends(run).values()) == {"not_run"}
-
-
-def test_a_tool_that_was_interrupted_for_a_cancel_is_cancelled() -> None:
-    run = begin()
-    first = start(run)
-    run.cancel()
-    end = ToolFinished(module=first, status="interrupted", duration=0.5)
-    settled = run.classify(end)
-    assert settled == ToolFinished(module=first, status="cancelled", duration=0.5)
-    run.apply(settled)
-    assert (run.is_interrupted, run.status) == (False, "cancelled")
-
-
-def test_without_a_cancel_an_interrupted_tool_is_interrupted() -> None:
-    run = begin()
-    end = ToolFinished(module=start(run), status="interrupted")
-    assert run.classify(end) is end
 
 
 def test_an_interrupt_wins_over_a_cancel_whichever_came_first() -> None:
@@ -181,13 +113,6 @@ def test_only_ends_of_tools_are_settled() -> None:
     assert run.classify(said) is said
 
 
-def test_a_cancel_after_the_last_tool_has_passed_changes_nothing() -> None:
-    run = begin("a")
-    finish(run, start(run))
-    run.cancel()
-    assert run.status == "passed"
-
-
 def test_what_raises_on_closing_fails_a_run_that_was_cancelled_too_late() -> None:
     run = begin("a")
     finish(run, start(run))
@@ -203,19 +128,3 @@ def test_a_failure_in_a_cancelled_run_is_a_failure() -> None:
     finish(run, first, "failed")
     assert run.status == "failed"
     assert "blocked" in ends(run).values()
-
-
-def test_a_cancel_before_anything_began() -> None:
-    run = begin()
-    run.cancel()
-    assert (run.is_over, run.status) == (True, "cancelled")
-    assert len(ends(run)) == 5
-
-
-def test_without_orders_ahead_the_next_is_ready_when_the_one_before_has_ended() -> None:
-    registry = sample()
-    run = Run(make_plan(registry), registry, ahead=1)
-    first = start(run)
-    assert run.ready() is None
-    finish(run, first)
-    assert run.ready() is not None

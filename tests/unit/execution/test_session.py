@@ -80,12 +80,6 @@ def test_the_second_kills_whichever_it_is_and_the_first_is_remembered(
     assert signals.signal == signal.SIGTERM
 
 
-def test_two_that_came_before_anybody_asked_are_both_told(signals: SignalHandlers) -> None:
-    with signals:
-        get(signal.SIGINT, signal.SIGINT)
-        assert signals.drain() == ["interrupt", "kill"]
-
-
 def test_a_stop_from_the_terminal_is_no_interrupt(signals: SignalHandlers) -> None:
     with signals:
         get(signal.SIGTSTP, signal.SIGINT, signal.SIGTSTP)
@@ -219,7 +213,7 @@ def run_watched(root: Path, *wishes: str, warm_worker: Supervisor | None = None)
                 view.project,
                 worker=warm_worker,
                 is_importing=False,
-                interruptions=interruptions,
+                requests=interruptions,
                 environment={"PATH": os.defpath, "TOLD": "so"},
             )
         )

@@ -249,12 +249,6 @@ def test_a_file_that_it_missed_makes_it_stale_when_it_comes(root: Path) -> None:
     assert stale(root)["a"] == ("absent.csv is there now", "link is there now")
 
 
-def test_marks_are_of_the_file_as_the_tool_left_it(root: Path) -> None:
-    write(root, "in.csv")
-    record(root, {"a": seen(root, read=("in.csv",))})
-    assert success(root).file_stats["in.csv"] == read_file_stat(str(root / "in.csv"))
-
-
 # Declared inputs and outputs.
 
 

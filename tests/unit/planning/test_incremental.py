@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.model.errors import DiscoveryError, UsageError
+from discover_orch.model.errors import UsageError
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
 from discover_orch.planning.arguments import GivenParams
@@ -187,17 +187,6 @@ def test_what_passed_and_is_stale_by_now_goes_first_with_what_is_downstream_of_i
     assert names(build_resumed_plan(root)) == ["a", "b", "d"]
 
 
-def test_a_tool_that_is_gone_is_left_out_and_a_broken_one_refuses(root: Path) -> None:
-    record(root, FLOWS, ends={"b": "failed"})
-    (root / "src/d.py").unlink()
-    plan = build_resumed_plan(root)
-    assert names(plan) == ["b"]
-    assert [one.message.partition(":")[0] for one in plan.warnings] == ["d is left out"]
-    (root / "src/b.py").write_text("STAGE = 'two'\ndef run(:\n")
-    with pytest.raises(DiscoveryError):
-        build_resumed_plan(root)
-
-
 def test_a_run_can_be_named(root: Path) -> None:
     record(root, FLOWS, ends={"b": "failed"})
     record(root, FLOWS, ends={"c": "failed"})
@@ -216,23 +205,6 @@ def test_a_run_that_is_not_there_is_refused(root: Path, run: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_run_to_resume(str(root), run)
     assert caught.value.problems[0].message == f"run {run} does not exist"
-
-
-def test_a_run_of_a_watch_is_not_resumed(root: Path) -> None:
-    record(root, FLOWS, ends={"b": "failed"})
-    record(root, FLOWS, ends={"b": "failed"}, kind="watch")
-    found = find_run_to_resume(str(root), None)
-    assert found is not None
-    assert found.run == "1"
-    with pytest.raises(UsageError):
-        find_run_to_resume(str(root), "2")
-
-
-def test_a_run_that_passed_has_nothing_left(root: Path) -> None:
-    record(root, FLOWS)
-    plan = build_resumed_plan(root, "1")
-    assert plan.steps == ()
-    assert plan.intro == "nothing left to run: 4 tools passed in run 1"
 
 
 def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path) -> None:

@@ -40,21 +40,6 @@ def chosen(*records: RunRecord) -> str | None:
     return None if found is None else found.run
 
 
-@pytest.mark.parametrize("status", ["failed", "interrupted", "killed"])
-def test_the_latest_run_that_was_broken_off_is_gone_on_with(status: str) -> None:
-    assert chosen(run(1, "failed"), run(2, status), run(3, "passed")) == "2"
-
-
-@pytest.mark.parametrize("status", ["passed", "cancelled", "running"])
-def test_other_runs_are_not(status: str) -> None:
-    assert chosen(run(1, status)) is None
-    assert chosen() is None
-
-
-def test_runs_of_a_watch_are_not_resumed() -> None:
-    assert chosen(run(1, "failed"), run(2, "failed", kind="watch")) == "1"
-
-
 def test_a_run_that_was_resumed_to_success_is_done_with_its_whole_chain() -> None:
     assert chosen(run(1, "failed"), run(2, "passed", 1)) is None
     assert chosen(run(1, "failed"), run(2, "failed", 1)) == "2"
@@ -65,12 +50,7 @@ def test_a_run_that_was_resumed_to_success_is_done_with_its_whole_chain() -> Non
     assert chosen(*chain, run(5, "failed")) == "5"
 
 
-def test_two_resumes_of_one_run_one_of_them_to_success() -> None:
-    assert chosen(run(1, "failed"), run(2, "failed", 1), run(3, "passed", 1)) == "2"
-    assert chosen(run(1, "failed"), run(2, "passed", 1), run(3, "failed", 1)) == "3"
-
-
-STATUSES = st.sampled_from(["failed", "interrupted", "killed", "passed", "cancelled"])
+STATUSES = st.sampled_from(["failed", "interrupted", "killed", "passed", "cancelled", "running"])
 
 
 @given(st.lists(st.tuples(STATUSES, st.none() | st.integers(0, 9), st.booleans()), max_size=10))
@@ -177,7 +157,7 @@ def test_a_tool_that_nobody_knows_the_end_of_runs_again() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "unknown"}, status="killed")
     plan = resumed(record, THREE).plan(FRESH)
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
-        ("b", "unknown in run 7"),
+        ("b", "outcome unknown in run 7"),
         ("c", "not run in run 7"),
     ]
     assert plan.intro == "resuming run 7 (killed): 1 tool passed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -247,21 +247,15 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_chosen() -> None:
     assert len(wrong("ingest zzz yyy", exclude=["xxx"])) == 3
 
 
-def test_an_ambiguous_word_lists_the_candidates() -> None:
-    registry = make_registry(make_facts("src.a.parse"), make_facts("src.b.parse"))
+@pytest.mark.parametrize("orch", [None, {"retrys": 1}])
+def test_an_ambiguous_word_lists_the_candidates_also_those_with_problems(
+    orch: Mapping[str, object] | None,
+) -> None:
+    registry = make_registry(make_facts("src.a.parse", orch=orch), make_facts("src.b.parse"))
     assert wrong("parse", registry) == [
         '-: "parse" matches several tools (use one of a.parse, b.parse)'
     ]
     assert chosen("b.parse", registry) == "parse"
-
-
-def test_a_word_stays_ambiguous_though_one_of_the_two_has_a_problem() -> None:
-    registry = make_registry(
-        make_facts("src.a.parse"), make_facts("src.b.parse", orch={"retrys": 1})
-    )
-    assert wrong("parse", registry) == [
-        '-: "parse" matches several tools (use one of a.parse, b.parse)'
-    ]
 
 
 def test_a_wrong_word_in_a_group_is_told_with_the_group() -> None:
