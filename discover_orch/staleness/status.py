@@ -34,7 +34,7 @@ def compute_freshness(
     the last attempt failed makes no other tool stale, since it was rolled back and the others use its last success.
     """
     registry = present.registry
-    own = _own_standings(present, params_of)
+    own = _own_freshness(present, params_of)
     chosen = frozenset(own) if within is None else frozenset(within)
     started = [
         module
@@ -42,16 +42,16 @@ def compute_freshness(
         if one.reasons and module in chosen and (within is not None or not one.has_only_failed)
     ]
     below = registry.downstream(started) if started else frozenset()
-    waits_for = _UpstreamReasons(registry, below)
+    upstream_reasons = _UpstreamReasons(registry, below)
     return {
-        module: replace(one, upstream=(waits_for.sentence(module),))
+        module: replace(one, upstream=(upstream_reasons.reason(module),))
         if module in below and module in chosen and not one.reasons
         else one
         for module, one in own.items()
     }
 
 
-def _own_standings(
+def _own_freshness(
     present: CurrentState, params_of: Callable[[Tool], Params]
 ) -> dict[str, Freshness]:
     registry = present.registry
@@ -61,7 +61,7 @@ def _own_standings(
     found = {}
     for place, module in enumerate(registry.order):
         tool, result = registry.tools[module], present.results.get(module)
-        last_ending, reasons = _judge_ending(tool, result, unended.get(module))
+        last_ending, reasons = _ending_reasons(tool, result, unended.get(module))
         success = result.success if result else None
         if success is not None:
             now, _ = present.fingerprint(tool, code, params_of(tool), success)
@@ -85,26 +85,26 @@ def _own_standings(
     return found
 
 
-def _judge_ending(
+def _ending_reasons(
     tool: Tool, result: ToolResult | None, unended: tuple[str, str] | None
 ) -> tuple[str, list[str]]:
     """How the last run of the tool ended, and the reasons that follow from that. `unended` is the status and the run
     where the last run has no end."""
     reasons = ['"always" is set'] if tool.is_always_stale else []
     if unended is not None and not (result is not None and result.was_accepted_after(unended[1])):
-        return unended[0], [_ending_reason(*unended), *reasons]
+        return unended[0], [_unended_reason(*unended), *reasons]
     if result is None or (result.last.status in WELL and result.success is None):
         return "never", ["never ran", *reasons]
     last = result.last
     if last.status in WELL:
         return "", reasons
     if last.status in ("unknown", "running"):
-        return "unknown", [_ending_reason("unknown", last.run), *reasons]
+        return "unknown", [_unended_reason("unknown", last.run), *reasons]
     ending = "failed" if last.status == "failed" else ""
     return ending, [f"{last.status.replace('_', ' ')} (run {last.run})", *reasons]
 
 
-def _ending_reason(status: str, run: str) -> str:
+def _unended_reason(status: str, run: str) -> str:
     if status == "running":
         return f"running now (run {run})"
     return f"outcome unknown: run {run} was killed and may have committed"
@@ -167,7 +167,7 @@ class _UpstreamReasons:
             (module for module in line if not registry.flows[module].has_writes), self._first
         )
 
-    def sentence(self, module: str) -> str:
+    def reason(self, module: str) -> str:
         """Names the nearest stale tool upstream; where none is known, one that may be upstream since its writes, or
         the reads of this tool, are not known."""
         registry = self._registry

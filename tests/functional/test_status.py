@@ -134,6 +134,8 @@ def test_a_parameter_is_compared_with_what_the_command_line_would_pass(
     assert reasons(orch, "--since", "2008-11-01") == {}
     assert reasons(orch, "--since", "2009-01-01")["enrich"] == ["--since: 2008-11-01 → 2009-01-01"]
     assert reasons(orch)["enrich"] == ["--since: 2008-11-01 → default"]
+    plain = orch("status", env={"PYTHONIOENCODING": "ascii"}).out
+    assert "--since: 2008-11-01 -> default\n" in plain
     with (sample / "pyproject.toml").open("a") as file:
         file.write('[tool.orch.params]\nsince = "2008-11-01"\n')
     assert reasons(orch) == {}
