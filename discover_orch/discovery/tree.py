@@ -77,8 +77,11 @@ def signature_of(path: str) -> str:
         st = os.stat(path)
     except (OSError, ValueError):
         return ABSENT
-    if not stat.S_ISREG(st.st_mode):
-        return ABSENT
+    return build_signature(st) if stat.S_ISREG(st.st_mode) else ABSENT
+
+
+def build_signature(st: os.stat_result) -> str:
+    """A text that differs when a file or folder has changed: inode, size, times of content and of status."""
     return f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
 
 
@@ -157,7 +160,7 @@ def _note_entries(
             except OSError:  # a dangling link, or deleted since
                 continue
             if stat.S_ISREG(st.st_mode):
-                signatures[path] = f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+                signatures[path] = build_signature(st)
                 continue
             if not stat.S_ISDIR(st.st_mode):
                 passed_over.append((path, "not a regular file"))

@@ -13,6 +13,7 @@ import time
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.discovery.tree import build_signature
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.worker.protocol import Preload, Preloaded
@@ -120,7 +121,7 @@ def read_installation() -> str:
         if place.endswith(("site-packages", "dist-packages")) or place == sys.executable:
             with contextlib.suppress(OSError):
                 st = os.stat(place)
-                found.append(f"{place} {st.st_ino} {st.st_mtime_ns}")
+                found.append(f"{place} {build_signature(st)}")
     return "\n".join(found)
 
 

@@ -1,8 +1,7 @@
-"""What tools read and write, and the edges that follow from it.
+"""What tools read and write, and the order between tools that follows from it.
 
-In: for each tool what it declares, and what it was seen to do at its last run. Out: which tool must come
-before which. A path and a glob meet where the path matches; two globs meet where neither rules the other
-out, so an edge is rather one too many than one too few. Pure.
+Two patterns meet where some file can match both. Where that is not certain they count as meeting, so that an edge is
+rather one too many than one too few. Compares names; reads no files.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from discover_orch.model.conventions import GLOB_CHARACTERS
 
 
 class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Paths relative to the root (declared: globs, too), and tables.
+    """The files and tables that a tool reads and writes. Paths are relative to the root; declared ones may be globs.
 
-    Empty means that nothing is known, not that there is none. `folders` were listed, "." is the root;
-    `missed` files were looked for and not there; with `is_unclear` statements of a database went unseen.
+    Empty means that nothing is known, not that there is nothing. `folders` are those that were listed, "." for the
+    root; `missed` files were looked for and did not exist; `is_unclear`: statements could not be observed.
     """
 
     reads: tuple[str, ...] = ()
@@ -34,7 +33,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def has_reads(self) -> bool:
-        """Whether all that it reads can be taken to be known."""
+        """Whether what the tool reads counts as known."""
         known = self.reads or self.tables_read or self.folders or self.missed
         return bool(known) and not self.is_unclear
 
@@ -44,7 +43,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def merge(declared: Dataflow, observed: Dataflow | None) -> Dataflow:
-    """Both, each thing once: a declaration adds to what was seen and takes nothing away."""
+    """Both together, each name once: a declaration adds to what was observed and takes nothing away."""
     if observed is None:
         return declared
     return Dataflow(
@@ -65,11 +64,11 @@ def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def edges(flows: Mapping[str, Dataflow]) -> dict[str, tuple[str, ...]]:
-    """For each reader the writers of what it reads, in the order of `flows`, itself left out.
+    """For each reader the other tools that write what it reads, in the order of `flows`.
 
-    A tool reads what another writes where a file or glob that it reads, or a file that it missed, meets one
-    that the other writes; where a table is the same; where the other writes directly into a folder that it
-    listed. Near linear: what is written is looked up, and only globs are compared with globs one by one.
+    A tool reads what another writes where a file or glob that it reads, or a file that it missed, meets one that the
+    other writes; where a table is the same; where the other writes directly into a folder that it listed. Near linear:
+    paths are looked up, and only globs are compared one by one.
     """
     tools = list(flows)
     written = _Written(flows.values())
@@ -85,7 +84,7 @@ def edges(flows: Mapping[str, Dataflow]) -> dict[str, tuple[str, ...]]:
 
 
 def without_updates(flow: Dataflow) -> Dataflow:
-    """Without the reads of what the tool itself writes: two that update one thing read each other."""
+    """Without the reads of what the tool writes itself. Two tools that update the same table read each other."""
     own = _Written([flow])
     return replace(
         flow,
@@ -97,7 +96,7 @@ def without_updates(flow: Dataflow) -> Dataflow:
 
 
 def shared(reader: Dataflow, writer: Dataflow) -> tuple[str, ...]:
-    """The files and tables that one reads and the other writes, in words for a sentence."""
+    """The files and tables that one reads and the other writes, as parts of a sentence."""
     written = _Written([writer])
     return (
         *(path for path in reader.reads if written.of_file(path)),
@@ -106,7 +105,7 @@ def shared(reader: Dataflow, writer: Dataflow) -> tuple[str, ...]:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """A star crosses folders here, and `**/` may stand for none; a folder that matches holds all below."""
+    """`*` crosses folders here, and `**/` may stand for no folder; a folder that matches contains all below it."""
     loose = pattern.replace("**/", "*")
     return fnmatch.fnmatchcase(path, loose) or fnmatch.fnmatchcase(path, loose.rstrip("/") + "/*")
 
@@ -128,7 +127,7 @@ def _folder_of(path: str) -> str:
 
 
 def _can_lie_in(literal: str, folder: str) -> bool:
-    """Whether a file that a glob of this literal part matches can stand directly in the folder."""
+    """Whether a glob with this literal part can match a file directly in the folder."""
     start = "" if folder == "." else folder + "/"
     if literal.startswith(start):
         return "/" not in literal[len(start) :]
@@ -136,7 +135,7 @@ def _can_lie_in(literal: str, folder: str) -> bool:
 
 
 class _Written:
-    """Who writes what, by number: a reader finds its writers without asking each of them."""
+    """Which flows, by number, write a path or table, so that a reader need not be compared with each writer."""
 
     def __init__(self, flows: Iterable[Dataflow]) -> None:
         self._tables: dict[str, list[int]] = {}
@@ -181,7 +180,7 @@ class _Written:
         return self._of_glob(path) if _is_glob(path) else self._of_path(path)
 
     def _of_path(self, spelled: str) -> set[int]:
-        """Those that write the file, something in that folder, or a whole folder that it is in."""
+        """Those that write this file, something in this folder, or a whole folder that the file is in."""
         path = spelled.rstrip("/")
         found = self._of_holders(_folder_of(path))
         if path in self._paths:
@@ -193,7 +192,7 @@ class _Written:
         return found
 
     def _of_globs_around(self, spelled: str) -> Iterator[int]:
-        """Globs that match the file, or can match something in that folder."""
+        """The globs that match this file, or can match something in this folder."""
         for end in range(len(spelled) + 1):
             for glob, number in self._globs.get(spelled[:end], ()):
                 if _matches(spelled, glob):
@@ -218,7 +217,7 @@ class _Written:
         return found
 
     def of_folder(self, spelled: str) -> set[int]:
-        """Those that write directly into the folder, or declare to write all of it."""
+        """Those that write directly into the folder, or declare that they write all of it."""
         folder = spelled.rstrip("/")
         found = set(self._inside.get(folder, ()))
         for literal, globs in self._globs.items():
@@ -228,7 +227,7 @@ class _Written:
         return found | self._of_holders(_folder_of(folder))
 
     def _of_holders(self, folder: str) -> set[int]:
-        """Those that declare to write this very folder, or one that holds it."""
+        """Those that declare that they write this folder, or one that contains it."""
         found = self._holding.get(folder)
         if found is None:
             found = set()
@@ -239,7 +238,7 @@ class _Written:
 
 
 def _starting_with(start: str, names: Sequence[str]) -> Iterator[str]:
-    """Of sorted names."""
+    """The names that start so; `names` are sorted."""
     for place in range(bisect_left(names, start), len(names)):
         if not names[place].startswith(start):
             return
@@ -247,7 +246,7 @@ def _starting_with(start: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _with_holders(folder: str) -> Iterator[str]:
-    """The folder and all that it is in, but for the root of the project: that is no path of a file."""
+    """The folder and all folders that contain it, except the root of the project."""
     while folder != ".":
         yield folder
         if not folder:

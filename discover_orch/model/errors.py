@@ -1,8 +1,7 @@
-"""What can be wrong and how to mend it.
+"""What can be wrong, and how to fix it.
 
-A user can have several problems at once: a `Problem` is a value, gathered and shown together.
-What ends a command is an `OrchError`, which carries problems, so that one renderer serves all.
-This module knows no colours, no streams and no other module of the package.
+A user can have several problems at once, so a `Problem` is a value: problems are gathered and shown together. An
+`OrchError` ends the command and carries problems. A tool that fails is neither: it has a `Failure`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Severity = Literal["error", "warning"]
 
 
 class ExitCode(IntEnum):
-    """What the process answers; 129, 130 and 143 are 128 + SIGHUP, SIGINT and SIGTERM."""
+    """The exit code of the process; 129, 130 and 143 are 128 + SIGHUP, SIGINT and SIGTERM."""
 
     OK = 0
     FAILED = 1
@@ -40,10 +39,10 @@ class Location(Struct, frozen=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One thing that is wrong: what, where, and how to mend it.
+    """One thing that is wrong: what, where, and how to fix it.
 
     `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `message` is one line
-    without the place; `hint` says how to mend it, or is empty.
+    without the place; `hint` says how to fix it, or is empty.
     """
 
     code: str
@@ -102,19 +101,19 @@ class ProjectError(OrchError):
 
 
 class DiscoveryError(OrchError):
-    """The tools that were asked for cannot be told from the source; nothing ran."""
+    """The source does not say what the requested tools are; nothing ran."""
 
     exit_code = ExitCode.DISCOVERY
 
 
 class EmptyError(OrchError):
-    """Nothing is left to select, or the project has no tool."""
+    """Nothing is selected, or the project has no tool."""
 
     exit_code = ExitCode.EMPTY
 
 
 def nearest(word: str, candidates: object) -> str | None:
-    """The candidate that `word` is most likely a slip for, or None; difflib's default cut-off of 0.6."""
+    """The candidate that `word` was most likely meant to be; None below a similarity of 0.6, difflib's default."""
     import difflib
 
     names = [str(name) for name in candidates]  # type: ignore[attr-defined]
@@ -123,8 +122,11 @@ def nearest(word: str, candidates: object) -> str | None:
 
 
 class BlockedInterrupt(BaseException):
-    """A signal that asks for the end came while nothing could be heard, as where nobody reads what is written;
-    `number` is which. No Exception and no KeyboardInterrupt: whoever handles those would write a word about it."""
+    """A signal that ends the process came while a write was blocked, since nobody reads the other end of a pipe.
+
+    `number` is the number of the signal. It is no Exception and no KeyboardInterrupt, since their handlers would write
+    again.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

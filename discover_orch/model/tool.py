@@ -1,8 +1,7 @@
-"""What a tool is: where it lives, when it runs, and which parameters its `run()` takes.
+"""What a tool is: where it is, when it runs, and which parameters its `run()` takes.
 
-Values only, made by `registry` from what `source` read. No function of the user is held here, and
-nothing is imported: an Enum of the project is known by the names and values of its members.
-`Param.convert` is the one place where text from outside becomes a typed value.
+Nothing of the user's is imported here: an Enum of the project is known by the names and values of its members.
+`Param.convert` is the one place where a text from outside becomes a typed value.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class EnumMember(Struct, frozen=True, kw_only=True):
 
 
 class ParamType(Struct, frozen=True, kw_only=True, array_like=True, tag="type"):
-    """`base`, or a list of it (`many`), or None as well (`optional`)."""
+    """`base`; a list of it with `many`; None is allowed with `optional`."""
 
     base: Scalar | Choice | EnumChoice
     many: bool = False
@@ -72,14 +71,14 @@ class ParamType(Struct, frozen=True, kw_only=True, array_like=True, tag="type"):
 
 
 class ConvertError(ValueError):
-    """A text does not fit the type; the message says what would."""
+    """A text does not fit the type; the message says what is wrong with it."""
 
 
 class Param(Struct, frozen=True, kw_only=True):
     """A parameter of `run()`.
 
-    `default` is given only where the source has a literal, as JSON can hold it; `default_source` is the
-    default as written, or None where there is none (then it is required).
+    `default` is set only where the source has a literal that JSON can hold; `default_source` is the default as
+    written in the source, None for a required parameter.
     """
 
     name: str
@@ -101,7 +100,7 @@ class Param(Struct, frozen=True, kw_only=True):
         return is_secret_name(self.name)
 
     def convert(self, texts: Sequence[str]) -> object:
-        """The value that `run()` gets for what was typed; raises ConvertError with one sentence."""
+        """The value that `run()` gets for the typed texts; raises ConvertError."""
         if self.type.many:
             return [_convert_one(self.type.base, text) for text in texts]
         return _convert_one(self.type.base, texts[-1])
@@ -110,11 +109,12 @@ class Param(Struct, frozen=True, kw_only=True):
 class Tool(Struct, frozen=True, kw_only=True):
     """A module with `STAGE` and `run()`.
 
-    `module` is its identity; `name` the shortest unambiguous suffix of it, or what `ORCH` calls it.
-    `after` holds identities of tools, from the tag alone; `has_after` tells `AFTER = ()` from no tag.
-    `resources` are the arguments that are injected, `conn` among them; `never_passed` those that nobody can give
-    and that have a default. `params` is empty and
-    `is_readable` False where the signature cannot be read from source.
+    - `module`: the dotted module path, its identity; `name`: the shortest suffix of it that is unambiguous, or the
+      name in `ORCH`.
+    - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
+    - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
+      type that no option can have.
+    - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
     """
 
     module: str
@@ -141,7 +141,7 @@ class Tool(Struct, frozen=True, kw_only=True):
 
 
 def is_secret_name(name: str) -> bool:
-    """The rule of the contract: the last word says so, or it is `key`, or ends in `api_key`."""
+    """Whether the last word of the name is one for secrets, or the name is `key` or ends in `api_key`."""
     lowered = name.lower().replace("-", "_")
     return (
         lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS
@@ -198,7 +198,7 @@ def _convert_scalar(kind: ScalarKind, text: str) -> object:
 
 
 def _convert_library_type(kind: ScalarKind, text: str) -> object:
-    """The types whose modules are not needed to look: imported when one is really converted."""
+    """Types whose modules are imported only when a value is converted."""
     if kind == "date":
         from datetime import date
 

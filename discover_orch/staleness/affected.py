@@ -1,8 +1,7 @@
-"""Which tools a change affects, and which of them to run again. Never one too few.
+"""Which tools a change of files reaches, and which of them to run again: never one too few.
 
-In: paths that changed, and for each tool how far it reached before and reaches now, and what it was seen to read.
-Out: of each affected tool the change that did it, as a sentence needs one. A deleted module is in the old reach; a
-new one in the new, or among what was missing. Pure: compares values.
+The reach of a module before and after the change counts, so that a deleted module is in the old one, and a new one in
+the new one or among the paths that were missing. Compares values; reads nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _WILD = re.compile(
 
 
 class ImportReach(Struct, frozen=True, kw_only=True):
-    """How far a module reaches through imports; paths relative to the root. `sources` makes it.
+    """The files that a module imports, directly or not. Paths are relative to the root. `ImportGraph` makes it.
 
-    `paths` are project files that are there. `missing` are those whose appearing would change what is
-    imported: of modules that the project does not have, and of ones that would come before the one that is
-    taken. One that ends in `/` is a folder that is not there: any file in it makes it a package.
-    `has_unread` tells that some import could not be read: any module may be meant.
+    `paths` are project files that exist. `missing` are paths that would change what is imported if they appeared:
+    those of modules that the project does not have, and those that would be found first. One that ends in `/` is a
+    folder that does not exist: any file in it makes it a package. `has_unread`: some import could not be read, so that
+    any module may be imported.
     """
 
     paths: frozenset[str] = frozenset()
@@ -41,10 +40,10 @@ class ImportReach(Struct, frozen=True, kw_only=True):
 
 
 class ToolInputs(Struct, frozen=True, kw_only=True):
-    """What a tool was seen to need beside its code: paths, and none of them a glob, whatever they look like.
+    """What a tool was seen to read beside its code. These are paths, never globs.
 
-    `reads` are files, `missed` what it looked for in vain, `folders` those whose names it listed, "." for the root.
-    `own` is what it wrote itself, which is no input.
+    `reads` are files, `missed` those that it looked for and that did not exist, `folders` those whose names it listed,
+    "." for the root. `own` is what it wrote itself, which is no input.
     """
 
     reads: frozenset[str] = frozenset()
@@ -53,7 +52,7 @@ class ToolInputs(Struct, frozen=True, kw_only=True):
     own: frozenset[str] = frozenset()
 
     def find_cause(self, changed: frozenset[str], names: Collection[str]) -> str | None:
-        """The first of these changes that concerns it; `names` are those that came or went in some folder."""
+        """The first of these changes that is an input; `names` are the paths that were added or removed."""
         hits = (changed & self.reads) | (changed & self.missed)
         if self.folders and names:
             hits |= {path for path in names if _folder_of(path) in self.folders} - self.own
@@ -61,7 +60,7 @@ class ToolInputs(Struct, frozen=True, kw_only=True):
 
 
 def find_inputs(tool: Tool, *flows: Dataflow) -> ToolInputs:
-    """What these say that the tool needs, all together."""
+    """The inputs of a tool by all of these data flows."""
     own = frozenset(path for flow in flows for path in flow.writes)
 
     def is_input(path: str) -> bool:
@@ -91,17 +90,17 @@ def select_affected(
 ) -> dict[str, str]:
     """The tools of `after` that a change reaches, in its order, each with the path that did it.
 
-    `changed` are paths whose meaning changed, that appeared or that went; `seen` the project files that a tool
-    really loaded at its last run. A tool that has an import that cannot be read, and was never seen, is
-    affected by every module (`is_module`). A tool that is not in `before` is new, and affected. `inputs` are what
-    tools were seen to read; `names` are those of the changed paths that came or went.
+    `changed` are the paths that were added or removed, or whose meaning changed; `names` those of them that were added
+    or removed. `seen` are the project files that a tool loaded in its last run, `inputs` what it was seen to read. A
+    tool with an import that cannot be read, and that was never seen, is affected by every module (`is_module`). A tool
+    that is not in `before` is new, and affected.
     """
     ordered = sorted(set(changed))
     all_changed = frozenset(ordered)
-    #: What a missing path can be met by: the first changed file at it, or below it where it is a folder.
+    #: For a path that was missing: the first changed file at it, or below it where it is a folder.
     met: dict[str, str] = {}
     for path in ordered:
-        for place in (path, *_folders(path)):
+        for place in (path, *folders_above(path)):
             met.setdefault(place, path)
     places = frozenset(met)
     first_module = next(filter(is_module, ordered), None)
@@ -112,7 +111,7 @@ def select_affected(
         reaches = (now,) if then is None else (now, then)
         reason = None
         if tool is not None and tool.path in all_changed:
-            reason = tool.path  # of several changes its own says most
+            reason = tool.path  # of several changes the one of the tool itself says most
         elif hits := all_changed.intersection(seen.get(identity, ())).union(
             *(all_changed & one.paths for one in reaches)
         ):
@@ -135,11 +134,10 @@ def select_affected(
 def expand(
     found: Collection[str], registry: Registry, scope: Scope, targets: Collection[str]
 ) -> tuple[str, ...]:
-    """The tools to run again, in the order of the plan. None that is no target, and none on account of one
-    that is no target, as that is not run again.
+    """The tools to run again, in the order of `full`; only targets count and are run.
 
-    `tool`: those found. `stage`: all of each stage that holds one of these. `downstream`: those found, and all
-    that depends on them.
+    `tool`: those found. `stage`: all tools of each stage that holds one of these. `downstream`: those found, and all
+    tools downstream of them.
     """
     wanted = frozenset(found).intersection(targets)
     if scope == "stage":
@@ -154,7 +152,7 @@ def _folder_of(path: str) -> str:
     return path.rpartition("/")[0] or "."
 
 
-def _folders(path: str) -> Iterator[str]:
+def folders_above(path: str) -> Iterator[str]:
     """`a/` and `a/b/` for `a/b/c`."""
     position = path.find("/")
     while position >= 0:
@@ -163,7 +161,7 @@ def _folders(path: str) -> Iterator[str]:
 
 
 def meets_input(path: str, inputs: Iterable[str]) -> bool:
-    """Whether one of these paths, globs or folders means the file."""
+    """Whether one of these paths, globs or folders matches the file."""
     return any(_compile(one).match(path) for one in inputs)
 
 
@@ -173,7 +171,7 @@ def _first_input(ordered: Iterable[str], inputs: Sequence[str]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _compile(pattern: str) -> re.Pattern[str]:
-    """A star stays in its folder, `**` crosses folders, and what is a folder stands for all below it."""
+    """`*` stays in its folder, `**` crosses folders, and a folder matches all below it."""
     text = pattern.removeprefix("./").rstrip("/")
     if text in ("", ".") and not pattern.startswith("/"):
         return re.compile("")

@@ -1,8 +1,7 @@
-"""That all tools are fresh, kept for the next `orch run --changed`, as `glance` keeps the listing.
+"""Remembers that all tools are fresh, so that the next `orch run --changed` need not compare them again.
 
-In: what that rested on: files, folders, what was not there. Out: the tools, where nothing of it has
-changed; else None, and whoever asked looks for himself. A verdict may be given up too easily, never kept too long:
-all that could change it is compared by signature, and what may change again without a new one is not kept at all.
+Kept with it are the signatures of all that could change it: files, folders, paths that are not there. The answer may
+be dropped too early, never kept too long. What may change without a new signature is not kept at all.
 """
 
 from __future__ import annotations
@@ -17,24 +16,25 @@ from msgspec import Struct
 from discover_orch import __version__
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.listing_cache import is_unchanged
-from discover_orch.discovery.tree import ABSENT, is_racy
+from discover_orch.discovery.tree import ABSENT, build_signature, is_racy
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
 _KIND = "all-fresh 2"
-#: What orch remembers of tools and databases: changed by nobody but a run, or who deletes it. And the index: who
-#: writes that has seen another tree than the one that was compared.
+#: What orch remembers of tools and databases. And the index: whoever writes it has seen another tree.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
 
 
-#: Each with the names of the tools that run for it, in order.
+#: The name of each stage, and the names of the tools that run for it, in order.
 Stages = Sequence[tuple[str, Sequence[str]]]
 
 
 class CacheKey(Struct, frozen=True, kw_only=True):
-    """What a verdict rests on, beside the scanned tree and the configuration. Paths are relative to the root, or
-    absolute; `present` are files and folders, `absent` are not there. `has_packages`: versions of installed
-    packages count too."""
+    """What the freshness of all tools depends on, beside the scanned tree and the configuration.
+
+    `present` are files and folders, `absent` are paths that are not there; relative to the root, or absolute.
+    `has_packages`: versions of installed packages count too.
+    """
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class _Document(Struct, frozen=True, kw_only=True):
 
 
 def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
-    """The stages with the names of their tools, where all are known to be fresh still. Raises ProjectError."""
+    """The stages and their tools where all are known to be fresh, else None. Raises ProjectError."""
     found = find_root(start, folder)
     root, config, _ = found
     kept = read_sealed(_path(root), _KIND, _Document)
@@ -66,10 +66,13 @@ def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -
 
 
 def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, since: int) -> None:
-    """To be called when all has been compared; `key` as of the index, for the configuration. Not kept where
-    something has changed since then, or just before (`since`, in ns): nobody knows which of both was compared."""
+    """To be called when all tools were compared and are fresh. `key` is that of the configuration in the index.
+
+    Keeps nothing where something has changed after `since` (ns), when the comparison began, or just before: it is not
+    known which of the two states was compared.
+    """
     runs = find_runs(root)
-    if runs and not has_ended(root, runs[0]):  # its tools may be stale in a moment
+    if runs and not has_ended(root, runs[0]):  # it may make tools stale at any moment
         return
     paths = [
         *cache_key.present,
@@ -99,13 +102,13 @@ def delete_all_fresh(root: str) -> None:
 
 
 def _circumstances(root: str, key: str) -> list[object]:
-    """The configuration, the version of orch and of Python, where it looks for packages, and the latest run."""
+    """The configuration, the versions of orch and Python, where Python looks for packages, and the latest run."""
     runs = find_runs(root)
     return [key, __version__, [*sys.version_info[:3]], [*sys.path], runs[0] if runs else ""]
 
 
 def _stamp(path: str) -> str:
-    """Of a file or a folder, as the signatures of `tree`; of a link that leads nowhere its own."""
+    """The signature of a file or a folder; of a link that leads nowhere its own."""
     try:
         st = os.stat(path)
     except (OSError, ValueError):
@@ -113,11 +116,11 @@ def _stamp(path: str) -> str:
             st = os.lstat(path)
         except (OSError, ValueError):
             return ABSENT
-    return f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+    return build_signature(st)
 
 
 def _stamp_above(path: str) -> str:
-    """Of the nearest folder that is there: it tells when something has gone."""
+    """The signature of the nearest folder that is there: it changes when something below is removed."""
     while (path := os.path.dirname(path)) and not os.path.exists(path):
         pass
     return _stamp(path)

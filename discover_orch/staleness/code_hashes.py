@@ -1,9 +1,8 @@
 """What the code of each tool means now: a hash of the syntax tree of every project file that its module reaches.
 
-In: a project, and the names of modules. Out: of each its `CodeState`, and what to keep of it. All of it is what
-`ImportGraph` says, which parses every file; here a file is read only where its signature is another one than at the
-last look, and parsed only where its bytes are. What is kept may be lost or damaged: then all is computed anew.
-Imports nothing of the user's, and no parser where nothing has changed.
+`ImportGraph` parses files to find this out; here it is kept from one command to the next. A file is read again only
+where its signature has changed, and parsed only where its bytes have. Imports nothing of the user's, and loads no
+parser where nothing has changed.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.digest import content_hash
-from discover_orch.state.store import FOLDER, read_sealed, write_sealed
+from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.staleness.import_graph import ImportGraph
 
 _KIND = "code 2"
-#: Before a signature: it is to match none, since the file may change again unseen, or could not be read.
+#: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
-#: From so many on it pays to list a folder instead.
+#: When so many paths in one folder are asked for, listing the folder is faster than asking for each.
 _MANY = 50
 _NOTHING: Mapping[str, str] = {}
 
 
 class CodeState(Struct, frozen=True, kw_only=True):
-    """What the code of one tool is now. Paths are relative to the root, `missing` and `has_unread` as of `Reach`.
+    """What the code of one tool is now. Paths are relative to the root.
 
-    `meanings` has all files of the static closure, "" for one that cannot be read or parsed; `hashes` are those of
-    their bytes, as the loader tells them, "" for one that cannot be read. `third_party` are the top-level names
-    that it imports, in functions too, and that neither the project nor the standard library has.
+    `meanings` has the hash of the syntax tree of each file that the tool reaches, "" where it cannot be read or
+    parsed; `hashes` those of the bytes, "" where they cannot be read. `missing` and `has_unread` are as of
+    `ImportReach`. `third_party` are the top-level names that are imported, in functions too, and that neither the
+    project nor the standard library has.
     """
 
     meanings: Mapping[str, str]
@@ -50,10 +50,10 @@ class CodeState(Struct, frozen=True, kw_only=True):
     has_unread: bool
 
 
-#: Of a file: its signature, the hash of its bytes, what it means, and what it imports (`ImportGraph.edges`, or ""
-#: where that says too little).
+#: Of a file: its signature, the hash of its bytes, the hash of its syntax tree, and what it imports
+#: (`ImportGraph.edges`, or "" where that does not say enough).
 _File = tuple[str, str, str, str]
-#: Of a module: the paths that it reaches, `missing`, the folders it rests on, `third_party`, `has_unread`.
+#: Of a module: the paths that it reaches, `missing`, the folders that were looked into, `third_party`, `has_unread`.
 _Tool = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...], bool]
 
 
@@ -68,7 +68,7 @@ class _Document(Struct, frozen=True, kw_only=True):
 
 
 class CodeIndex:
-    """What is known of the files of a project, and of how far its modules reach, beside what is there now."""
+    """What is known of the files of a project and of the imports of its modules, brought up to date by `read`."""
 
     def __init__(
         self,
@@ -76,16 +76,15 @@ class CodeIndex:
         signatures: Mapping[str, str] = _NOTHING,
         sources: ImportGraph | None = None,
     ) -> None:
-        """`signatures` are those that a look at the tree has just made; each saves a look at that file. `sources` is
-        whoever parses the files anyway."""
+        """`signatures` are those of a scan that was just made; `sources` is an `ImportGraph` that is kept anyway."""
         self._sources = sources
         self._project, self._root, self._signatures = project, project.root, signatures
         self.has_changed = False
-        #: By path and by module. A file counts for all modules that reach it, so all of it belongs together.
+        #: By path and by module.
         self._files, self._tools = _load(project)
 
     def read(self, modules: Sequence[str]) -> dict[str, CodeState]:
-        """Of each module its code, in this order. `orchconf` is a module too."""
+        """The code of each module, in this order. `orchconf` is a module too."""
         started = time.time_ns()
         outdated, changed = self._compare(modules, started)
         if outdated or changed:
@@ -104,9 +103,9 @@ class CodeIndex:
         return codes
 
     def write(self) -> bool:
-        """Keeps it for the next look, where anything is new; False where it cannot be written.
+        """Keeps what is new for the next command; False where it cannot be written.
 
-        Modules that reach a file which is gone are left out: most of them are gone themselves.
+        Modules that reach a file which no longer exists are left out, since most of them no longer exist either.
         """
         if not self.has_changed:
             return True
@@ -134,7 +133,7 @@ class CodeIndex:
         return not self.has_changed
 
     def _compare(self, modules: Sequence[str], started: int) -> tuple[set[str], set[str]]:
-        """The modules whose reach may be another one now, and the files whose bytes are."""
+        """The modules that may reach other files now, and the files whose bytes have changed."""
         known = [self._tools[module] for module in modules if module in self._tools]
         outdated = {module for module in modules if module not in self._tools}
         gone, changed = [], set()
@@ -161,10 +160,10 @@ class CodeIndex:
     def _read_anew(
         self, modules: Sequence[str], outdated: set[str], changed: set[str], started: int
     ) -> None:
-        """Asks `ImportGraph`. Wherever a file imports something else than is known of it, all modules that reach it
-        are computed anew too, or forgotten where nobody asked for them."""
+        """Where a file imports something else than before, all modules that reach it are computed again, or forgotten
+        where they are not asked for now."""
         from discover_orch.staleness.import_graph import (
-            ImportGraph,  # the parser, needed where something has changed
+            ImportGraph,  # loads the parser
         )
 
         sources = self._sources or ImportGraph(self._project)
@@ -188,7 +187,7 @@ class CodeIndex:
             self._keep(path, self._read_file(path, sources, started))
 
     def _imports_otherwise(self, path: str, sources: ImportGraph) -> bool:
-        """Whether it may import something else than when it was last read."""
+        """Whether the file may import something else than when it was last read."""
         file, source = self._files.get(path), sources.read(path)
         if file is None or (source is not None and source.hash == file[1]):
             return False
@@ -196,11 +195,11 @@ class CodeIndex:
 
     def _read_file(self, path: str, sources: ImportGraph, started: int) -> _File:
         source, file = sources.read(path), self._files.get(path)
-        if source is None:  # it has just gone
+        if source is None:  # it was removed just now
             return (_UNSURE, "", "", "")
         edges = "" if sources.has_other_names(path) else sources.edges(path)
         if file is not None and file[1] == source.hash and not file[3]:
-            edges = ""  # it has another name for a module that was not asked for now
+            edges = ""  # a module that is not asked for now knows it by another name
         signature = _kept(sources.signature(path), source.hash, started)
         return (signature, source.hash, source.effect, edges)
 
@@ -210,17 +209,14 @@ class CodeIndex:
             self.has_changed = True
 
     def _users(self, names: Iterable[str], part: int = 0) -> set[str]:
-        """The modules that have one of these in a part of what is known of them: of the paths, as a rule."""
+        """The modules that have one of these names in a part of their `_Tool`: the paths, by default."""
         wanted = frozenset(names)
         if not wanted:
             return set()
         return {name for name, tool in self._tools.items() if not wanted.isdisjoint(tool[part])}  # type: ignore[arg-type]
 
     def _find_there(self, paths: Iterable[str]) -> set[str]:
-        """Those that are there: regular files, and folders, whose paths end in `/`.
-
-        Where many are asked for in one folder, its names tell most of them, which is faster than to ask for each.
-        """
+        """Those of these paths that exist: regular files, and folders where the path ends in `/`."""
         wanted: dict[str, list[tuple[str, str]]] = {}
         for path in paths:
             place = path.removesuffix("/__init__.py").removesuffix("/")
@@ -238,7 +234,7 @@ class CodeIndex:
 
 
 def _names_in(folder: str, asked: int) -> frozenset[str] | None:
-    """The names in the folder; None where that would cost more than to look for so many one by one."""
+    """The names in the folder; None where it is faster to ask for each path."""
     if asked < _MANY:
         return None
     try:
@@ -247,13 +243,13 @@ def _names_in(folder: str, asked: int) -> frozenset[str] | None:
             return names if next(entries, None) is None else None
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
-    except (OSError, ValueError):  # it may let nobody list it, and yet give what is in it
+    except (OSError, ValueError):  # it cannot be listed, but its files may be readable
         return None
 
 
 def _is_there(full: str) -> bool:
     try:
-        if not os.access(full, os.F_OK):  # of the questions the one that raises nothing
+        if not os.access(full, os.F_OK):  # faster than a stat that raises
             return False
     except ValueError:  # a name that no file can have
         return False
@@ -277,7 +273,7 @@ def _path(root: str) -> str:
 
 
 def _key(project: Project) -> list[object]:
-    """All that decides, beside the files, what they mean and where imports lead."""
+    """What decides, beside the files, what they mean and where imports lead."""
     builtins = zlib.crc32(" ".join(sys.builtin_module_names).encode())
     return [__version__, *sys.version_info[:2], builtins, [*project.pythonpath]]
 
@@ -302,15 +298,14 @@ def _load(project: Project) -> tuple[dict[str, _File], dict[str, _Tool]]:
 
 
 def _kept(signature: str, content: str, started: int) -> str:
-    """The signature to be remembered. Whoever cannot read the file now may be somebody else the next time."""
+    """The signature to remember. A file that cannot be read now may be readable for the next user."""
     return _UNSURE + signature if not content or is_racy(signature, started) else signature
 
 
 def _read_hash(full: str) -> str:
-    """The hash of the bytes, as `Source.hash`; "" where they cannot be had."""
+    """The `content_hash` of a file; "" where it cannot be read."""
     try:
-        # Not blocking: a pipe that has just come into its place would wait for a writer.
-        with open(os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+        with open(full, "rb", buffering=0, opener=open_nonblocking) as file:
             return content_hash(file.readall())
     except (OSError, ValueError):
         return ""

@@ -1,7 +1,7 @@
-"""What tools depend on, as it is now: their code, parameters, files, database and surroundings, brought together.
+"""What tools depend on, as it is now: their code, parameters, files, database and packages.
 
-In: a project with its registry, and what is remembered. Out: fingerprints, to be compared with those of the last
-success or to be remembered themselves. Reads and hashes; writes nothing and imports nothing of the user's.
+`CurrentState.fingerprint` gives the present counterpart of a fingerprint of the last success. Reads and hashes files;
+writes nothing and imports nothing of the user's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNSIGNED: Mapping[str, str] = {}
 
 
 class CurrentState:
-    """One look at a project. What each tool depends on is found out when it is asked for."""
+    """A project at one time. What a tool depends on is found out when it is asked for."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class CurrentState:
         signatures: Mapping[str, str] = _UNSIGNED,
         code: CodeIndex | None = None,
     ) -> None:
-        """`results` are those that are asked about; a run needs none before a tool has ended. `signatures` as of
-        `CodeIndex`, and `code` is one that somebody has kept."""
+        """`results` are those of the tools that will be asked about; `signatures` as of `CodeIndex`; `code` is a
+        `CodeIndex` that is kept anyway."""
         self.project, self.registry, self.results = project, registry, results
         self.databases: Mapping[str, KnownDatabase] = memory.databases()
         self.database_name = (
@@ -63,7 +63,7 @@ class CurrentState:
         self._codes: Mapping[str, CodeState] = {}
 
     def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
-        """Of these tools, of what they loaded beyond their imports, and of `orchconf.py`."""
+        """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
         wanted = dict.fromkeys(modules)
         for module in tuple(wanted):
             success = self._success(module)
@@ -76,14 +76,14 @@ class CurrentState:
     def code_of(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
     ) -> dict[str, str]:
-        """The meaning of each file that is code of this tool; `more` are modules that it loads besides."""
+        """The hash of the syntax tree of each file of the tool's code; `more` are modules that it loads besides."""
         found: dict[str, str] = {}
         for one in self._parts(tool, code, more):
             found.update(one.meanings)
         return found
 
     def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> dict[str, str]:
-        """The hashes of the bytes of the same files, without more."""
+        """The hashes of the bytes of the same files."""
         found: dict[str, str] = {}
         for one in self._parts(tool, code, ()):
             found.update(one.hashes)
@@ -104,7 +104,7 @@ class CurrentState:
     def fingerprint(
         self, tool: Tool, code: Mapping[str, CodeState], params: Params, success: Success | None
     ) -> tuple[Fingerprint, dict[str, FileStat]]:
-        """How all that `success` rested on is now, and the marks of the files that were hashed."""
+        """What all that `success` depended on is now, and the `FileStat` of each file that was hashed."""
         then = success.fingerprint if success else Fingerprint()
         known = success.file_stats if success else {}
         file_stats = {}
@@ -131,7 +131,7 @@ class CurrentState:
         ), file_stats
 
     def cache_key(self) -> CacheKey | None:
-        """What it rests on that all tools are fresh; None where that cannot be said by names of files alone."""
+        """What the freshness of all tools depends on; None where names of files do not say it all."""
         if self.database_name in IN_MEMORY or any(
             GLOB_CHARACTERS & {*one}
             for tool in self.registry.tools.values()
@@ -162,7 +162,7 @@ class CurrentState:
         return CacheKey(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
 
     def outputs(self, tool: Tool, written: Iterable[str]) -> tuple[str, ...]:
-        """What must be there after a success: what it wrote, and what it declares."""
+        """What must exist after a success: the files that the tool wrote, and those that it declares."""
         return tuple(dict.fromkeys((*written, *tool.outputs)))
 
     def is_there(self, path: str) -> bool:
@@ -177,14 +177,16 @@ class CurrentState:
 
     @property
     def epoch(self) -> int:
-        """The number of the database as it is remembered, the next one where it is another, 0 where there is none, and
-        UNKNOWN where one is there of which nothing is remembered."""
+        """The epoch of the present database: the known one, or the next one where another has taken its place.
+
+        0 where there is no database, and UNKNOWN_EPOCH where there is one that is not known yet.
+        """
         if self._epoch is None:
             self._epoch = self._find_epoch()
         return self._epoch
 
     def note_database(self, memory: Memory) -> None:
-        """Remember the database that is there, where nothing is remembered of one."""
+        """Remembers the present database where none is known."""
         if self.epoch == UNKNOWN_EPOCH:
             path = file_of(self.project.database)
             known = KnownDatabase(path=path, epoch=1, stat=read_database(self.project.root, path))
@@ -209,11 +211,11 @@ class CurrentState:
         return known.epoch + (not is_same or not self._is_at(path, known.path))
 
     def _named_file(self) -> str:
-        """The file that the URL names; it may be a link, by now to another database. "" where orch opens none."""
+        """The file that the URL names, which may be a link to another database by now; "" where orch opens no file."""
         return "" if self.database_name == GET_CONNECTION else file_of(self.project.database)
 
     def _is_at(self, path: str, known: str) -> bool:
-        """Whether both lead to one file; a project that was moved leads to another one with both."""
+        """Whether both paths lead to the same file."""
         here, there = (
             os.path.realpath(os.path.join(self.project.root, one)) for one in (path, known)
         )
@@ -234,18 +236,18 @@ class CurrentState:
 
 
 def file_of(url: str) -> str:
-    """The path of the SQLite file that a URL means, relative to the root or absolute; "" for all others."""
+    """The path of the SQLite file of a URL, relative to the root or absolute; "" for other databases."""
     path = url.removeprefix("sqlite:///")
     return "" if path == url or url in IN_MEMORY else path
 
 
 def takes_connection(tool: Tool, registry: Registry) -> bool:
-    """Whether it gets `conn`, itself or through a resource."""
+    """Whether the tool gets `conn`, itself or through a resource."""
     return bool(tool.resources) and _CONN in all_resources(tool, registry)
 
 
 def takes_orchconf(tool: Tool, registry: Registry, project: Project) -> bool:
-    """Whether something that `orchconf.py` makes is handed to it."""
+    """Whether the tool gets something that `orchconf.py` makes."""
     taken = all_resources(tool, registry)
     if _CONN in taken and uses_get_connection(registry, project):
         return True
@@ -253,7 +255,7 @@ def takes_orchconf(tool: Tool, registry: Registry, project: Project) -> bool:
 
 
 def all_resources(tool: Tool, registry: Registry) -> set[str]:
-    """Those that it takes, and those that they take."""
+    """The resources that the tool takes, and those that these take."""
     needs = {one.name: one.needs for one in registry.conf.resources} if registry.conf else {}
     seen: set[str] = set()
     waiting = list(tool.resources)

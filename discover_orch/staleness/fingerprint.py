@@ -1,7 +1,7 @@
-"""Whether a tool must run again, and why: what it depended on at its last success beside what is there now.
+"""What a tool depended on at its last success, compared with what is there now.
 
-In: values, with hashes made by others. Out: reasons, each a sentence for the user; none means fresh. Nothing
-is declared: what a tool depended on is what it was seen to use. Pure; hashes nothing and opens nothing.
+`compare` and `written_later` give the reasons why a tool is stale, each a sentence for the user; no reason means that
+it is fresh. A tool depends on what it was seen to use. Others make the hashes; this module reads nothing.
 """
 
 from __future__ import annotations
@@ -10,31 +10,34 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 
-#: Raised when a hash, or what enters a fingerprint, means something else than before: what was remembered under
-#: another number cannot be compared.
+#: Raised when a hash, or what enters a fingerprint, means something else than before. Fingerprints of two schemes
+#: cannot be compared.
 SCHEME = 1
-#: In place of a hash: the file changed while the tool ran, so nobody knows which text it read.
+#: In place of a hash: the file changed while the tool ran, so it is not known which text the tool read.
 UNSURE = "?"
 #: In place of a hash: there is no such file.
 GONE = ""
 
 
 class DatabaseIdentity(Struct, frozen=True, kw_only=True):
-    """The database of `conn`: `name` says which (a URL without password, or `get_connection()`), `epoch` which
-    one of that name, since a file can be replaced by another."""
+    """The database of `conn`. `name` is a URL without password, or `get_connection()`; `epoch` counts how often the
+    database of that name has been replaced by another one."""
 
     name: str
     epoch: int
 
 
 class Fingerprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a tool depends on. The one of its last success says how things were then, the other one how the same
-    things are now. Paths are relative to the root.
+    """What a tool depends on, as it was at the last success or as it is now. Paths are relative to the root.
 
-    `code` has the meaning of each module that the tool reaches; `params` the texts of each parameter that is
-    given; `files` the hash of each file that it read; `folders` a hash of the names in each that it listed;
-    `patterns` of the paths that a declared glob means; `missed` the files that are not there; `written` those of
-    its own files that are; `database` is None for a tool that takes no `conn`; `scheme` tells how all this was made.
+    - `code`: the hash of the syntax tree of each file that the tool's module reaches.
+    - `params`: the texts of each parameter that is given.
+    - `files`: the hash of each file that it read.
+    - `folders`: the hash of the names in each folder that it listed.
+    - `patterns`: the hash of the paths that a declared glob or folder matches.
+    - `missed`: the files that it looked for and that are not there.
+    - `written`: the files that it wrote and that are there.
+    - `database`: None for a tool that takes no `conn`.
     """
 
     code: Mapping[str, str] = field(default_factory=dict)
@@ -51,10 +54,11 @@ class Fingerprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Freshness(Struct, frozen=True, kw_only=True):
-    """Where a tool stands. `reasons` are its own; `upstream` says what it waits for, where that alone makes it stale.
+    """Whether a tool is fresh, and why not. `reasons` are its own; `upstream` names a stale tool before it, where that
+    is the only reason.
 
-    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `has_only_failed`:
-    nothing has changed since its last success but that it was tried again, in vain.
+    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `has_only_failed`: since its last
+    success nothing has changed except that a later attempt failed.
     """
 
     module: str
@@ -65,7 +69,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> str:
-        """`fresh`, `stale`, or how its last run ended where that says more: `never`, `failed`, `unknown`."""
+        """`fresh`, `stale`, or how the last run of the tool ended: `never`, `failed`, `unknown`."""
         if self.is_fresh:
             return "fresh"
         return self.last_ending if self.last_ending in ("never", "failed", "unknown") else "stale"
@@ -80,9 +84,9 @@ class Freshness(Struct, frozen=True, kw_only=True):
 
 
 def compare(then: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
-    """Why what was true then is not now; the most telling reason first."""
+    """The reasons why a tool is stale; the most important first."""
     if then.scheme != now.scheme:
-        return ("this version of orch compares tools in another way than the one that it ran with",)
+        return ("orch was upgraded, and compares tools in another way now",)
     return (
         *_code(then, now),
         *_params(then.params, now.params),
@@ -93,82 +97,79 @@ def compare(then: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
 
 
 def _code(then: Fingerprint, now: Fingerprint) -> Iterator[str]:
-    if then.code == now.code or then.python != now.python:  # whose trees cannot be compared
+    if then.code == now.code or then.python != now.python:  # then syntax trees cannot be compared
         return
     for path, meaning in then.code.items():
         if path not in now.code:
             yield f"{path} is no longer imported"
         elif meaning == UNSURE:
-            yield f"{path} changed while it ran"
+            yield f"{path} changed while the tool ran"
         elif now.code[path] != meaning:
             yield f"{path} changed"
     for path in now.code:
         if path not in then.code:
-            yield f"{path} is imported now"
+            yield f"{path} is now imported"
 
 
 def _params(then: Mapping[str, tuple[str, ...]], now: Mapping[str, tuple[str, ...]]) -> list[str]:
     return [
-        f"--{name.replace('_', '-')} {_was(then.get(name), now.get(name))}"
+        f"--{name.replace('_', '-')}: {_text(then.get(name))} → {_text(now.get(name))}"
         for name in sorted({*then, *now})
         if then.get(name) != now.get(name)
     ]
 
 
-def _was(then: tuple[str, ...] | None, now: tuple[str, ...] | None) -> str:
-    return f"was {_told(then)}, is {_told(now)}"
-
-
-def _told(texts: tuple[str, ...] | None) -> str:
-    return "not given" if texts is None else ", ".join(texts) or "empty"
+def _text(texts: tuple[str, ...] | None) -> str:
+    return "default" if texts is None else ", ".join(texts) or '""'
 
 
 def _files(then: Fingerprint, now: Fingerprint) -> Iterator[str]:
     for path, content in then.files.items():
         current = now.files.get(path, GONE)
         if content == UNSURE:
-            yield f"{path} changed while it ran"
+            yield f"{path} changed while the tool ran"
         elif current != content:
-            how = "is gone" if current == GONE else "is there now" if content == GONE else "changed"
+            how = (
+                "is missing" if current == GONE else "now exists" if content == GONE else "changed"
+            )
             yield f"{path} {how}"
     for folder, names in then.folders.items():
         if now.folders.get(folder) != names:
-            shown = "the project's folder" if folder == "." else f"{folder}/"
-            yield f"the names in {shown} changed"
+            shown = "the project folder" if folder == "." else f"{folder}/"
+            yield f"the list of files in {shown} changed"
     for pattern in dict.fromkeys((*then.patterns, *now.patterns)):
         if then.patterns.get(pattern) != now.patterns.get(pattern):
-            yield f"{pattern} means other files now"
+            yield f"{pattern} now matches other files"
     missed = frozenset(now.missed)
-    yield from (f"{path} is there now" for path in then.missed if path not in missed)
+    yield from (f"{path} now exists" for path in then.missed if path not in missed)
     written = frozenset(now.written)
-    yield from (f"{path} is gone" for path in then.written if path not in written)
+    yield from (f"{path} is missing" for path in then.written if path not in written)
 
 
 def _database(then: DatabaseIdentity | None, now: DatabaseIdentity | None) -> Iterator[str]:
     if then is None or now is None or then == now:
-        return  # a tool that begins or ceases to take conn has another meaning
+        return  # the code of a tool that now takes `conn`, or no longer does, has changed
     name = f"of {now.name}" if now.name.endswith("()") else now.name
     if then.name != now.name:
-        yield f"the database was {then.name}, is {now.name}"
+        yield f"database: {then.name} → {now.name}"
     elif now.epoch == 0:
-        yield f"the database {name} is gone"
+        yield f"the database {name} is missing"
     else:
-        how = "was replaced" if then.epoch else "is there now"
-        yield f"the database {name} {how}"
+        yield f"the database {name} {'was replaced' if then.epoch else 'now exists'}"
 
 
 def _surroundings(then: Fingerprint, now: Fingerprint) -> Iterator[str]:
     if then.python != now.python:
-        yield f"Python was {then.python}, is {now.python}"
+        yield f"Python: {then.python} → {now.python}"
     for name, version in then.distributions.items():
         current = now.distributions.get(name)
         if current is None:
             yield f"{name} {version} is no longer installed"
         elif current != version:
-            yield f"{name} was {version}, is {current}"
+            yield f"{name}: {version} → {current}"
 
 
-#: Stands for every table: a tool used the database, and nobody saw how.
+#: In place of a table: a tool used the database in a way that orch cannot observe.
 ANY_TABLE = "*"
 
 
@@ -178,12 +179,11 @@ def written_later(
     place: int,
     writers: Mapping[str, Iterable[tuple[int, tuple[int, int], str]]],
 ) -> list[str]:
-    """Reasons for a tool at `place` in the order that read or wrote `tables`, and knows what was done until then: in
-    which run, and as which of its tools. `writers` has for each table the tools that wrote it, the latest first: their
-    place, when they did, their name.
+    """Reasons for a tool that read or wrote `tables` at the moment `until` and stands at `place` in the order of all.
 
-    In place updates settle: of two that write one table the second one is the later one, in each run of both. In a
-    run that had another order (typed, or not yet known) the first one may be, and then the other is stale.
+    `writers` has the tools that wrote a table, the latest first: place in the order, moment, name. Only a tool before
+    this one counts: of two tools that update a table in place, the second one is the later one in each run. In a run
+    with another order (typed, or not known yet) the first one may be the later one, and then the second one is stale.
     """
     wanted = set(tables)
     if not wanted:
@@ -199,7 +199,7 @@ def written_later(
 
 
 def _written(table: str, run: int, name: str, is_same_run: bool) -> str:
-    when = f"run {run}, after it had run" if is_same_run else f"run {run}"
+    when = f"run {run}, after this tool" if is_same_run else f"run {run}"
     if table == ANY_TABLE:
-        return f"the database was used by {name} ({when}), in a way that cannot be seen"
-    return f"{table} was written by {name} ({when})"
+        return f"{name} used the database in a way that cannot be observed ({when})"
+    return f"table {table} was rewritten by {name} ({when})"

@@ -1,9 +1,7 @@
-"""The project files whose change makes a tool stale: its module and all that it imports.
+"""The project files whose change makes a tool stale: its module and all that it imports, directly or not.
 
-In: a project; then, path by path, that a file may have changed. Out: what a file says (`SourceFile`), and for each
-module how far it reaches. Remembers all that it read: a file is parsed again only when its bytes differ, and
-what was found of the others is kept. Names are looked up as Python's own import system does it. Reads and
-parses, never imports.
+`ImportGraph` reads a file again when it is told that the file may have changed, and parses it only where its bytes
+differ. Names are looked up as Python's import system does it. Reads and parses; never imports.
 """
 
 from __future__ import annotations
@@ -29,14 +27,14 @@ from discover_orch.source.imports import DYNAMIC, read_imports, with_packages
 from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 from discover_orch.staleness.affected import ImportReach
 
-#: Modules that do something when they are imported, or that no spare can use.
+#: Modules that do something when they are imported, or that a warm worker cannot use.
 NEVER_PRELOADED = frozenset(
     {
         *("__future__", "__main__", "antigravity", "discover_orch", "idlelib", "this"),
         *("tkinter", "turtle"),
     }
 )
-#: What moves the places where Python looks for modules, or goes past them: then any module may be meant.
+#: Words of code that changes where Python looks for modules, or goes past it: then any module may be imported.
 _MOVES_PLACES = (
     *(b"sys.path", b"__path__", b"from sys import", b"spec_from_file_location"),
     *(b"SourceFileLoader", b"runpy", b"pkgutil"),
@@ -49,9 +47,9 @@ _WORDS = tuple(word.encode() for word in DYNAMIC)
 
 
 class SourceFile(Struct, frozen=True, kw_only=True):
-    """A file as it was last read. `hash` is that of the bytes ("" where they cannot be had); a file with a
-    `problem` has no `meaning`, and the imports of its last good text. `effect` is the meaning less what only
-    says how a tool is run."""
+    """A file as it was last read. `hash` is that of the bytes, "" where they cannot be read; `meaning` that of the
+    syntax tree; `effect` the same without what only says how a tool is run. A file with a `problem` has no meaning,
+    and the imports of the last text that could be parsed."""
 
     path: str
     module: str
@@ -63,7 +61,7 @@ class SourceFile(Struct, frozen=True, kw_only=True):
 
 
 class _File(Struct, frozen=True, kw_only=True):
-    """What is remembered of a file. `edges` is all of it that counts for how far its modules reach."""
+    """What is kept of a file. While `edges` is the same, its modules reach the same files."""
 
     source: SourceFile
     data: bytes | None
@@ -72,9 +70,9 @@ class _File(Struct, frozen=True, kw_only=True):
 
 
 class _Location(Struct, frozen=True, kw_only=True):
-    """Where a name was found: in `path`, or as folders without `__init__`, or nowhere.
+    """Where a module is: in the file `path`, in folders without `__init__`, or nowhere (None).
 
-    Its modules are looked up in `places`, prefixes of paths. `missing` as of `ImportReach`.
+    Its submodules are looked up in `places`, prefixes of paths. `missing` as of `ImportReach`.
     """
 
     path: str | None
@@ -83,7 +81,7 @@ class _Location(Struct, frozen=True, kw_only=True):
 
 
 class _ModuleImports(Struct, frozen=True, kw_only=True):
-    """What one module imports by itself. `names` are all that were looked up for it."""
+    """What one module imports by itself. `names` are all names that were looked up for it."""
 
     names: tuple[str, ...]
     modules: tuple[str, ...]
@@ -92,7 +90,7 @@ class _ModuleImports(Struct, frozen=True, kw_only=True):
 
 
 class _Reached(Struct, frozen=True, kw_only=True):
-    """How far one module reaches, and the `names` on which that rests."""
+    """How far one module reaches, and the `names` that were looked up for that."""
 
     reach: ImportReach
     names: frozenset[str]
@@ -102,7 +100,7 @@ _NOWHERE = _Location(path=None, places=(), missing=())
 
 
 class ImportGraph:
-    """All files of a project that anybody asked about, as they were when last read."""
+    """The files of a project that were asked for, as they were last read."""
 
     def __init__(self, project: Project) -> None:
         self._root = project.root
@@ -112,31 +110,33 @@ class ImportGraph:
         self._files: dict[str, _File | None] = {}
         self._good: dict[str, _File] = {}
         self._signatures: dict[str, str] = {}
-        self._spots: dict[str, _Location] = {}
-        #: Names by what their spot rests on: the file taken, folders taken, what is missing.
-        self._rests: dict[str, set[str]] = {}
+        self._locations: dict[str, _Location] = {}
+        #: For each path the names whose location depends on it: the file or folders taken, and what is missing.
+        self._dependents: dict[str, set[str]] = {}
         #: Imports under another name than the file's own, by path and name.
-        self._others: dict[str, dict[str, tuple[ImportFact, ...]]] = {}
-        self._steps: dict[str, _ModuleImports] = {}
-        self._found: dict[str, _Reached] = {}
+        self._imports_by_name: dict[str, dict[str, tuple[ImportFact, ...]]] = {}
+        self._module_imports: dict[str, _ModuleImports] = {}
+        self._reached: dict[str, _Reached] = {}
 
     def read(self, path: str) -> SourceFile | None:
-        """What the file says, from memory where it was read before; None where it is no regular file."""
+        """The file as it was last read; None where it is no regular file."""
         file = self._file(path)
         return None if file is None else file.source
 
     def refresh(self, path: str) -> SourceFile | None:
-        """The same as the file is now. What depended on it is forgotten only where its imports, or whether
-        it is there, have changed. A path that is no Python file counts too: it may make or end a folder."""
+        """The file as it is now. What depends on it is forgotten only where its imports have changed, or where it
+        was added or removed. A path that is no Python file counts too, since it may make or remove a folder."""
         old = self._files.get(path)
         new = self._load(path, old) if path.endswith(".py") else None
         self._files[path] = new
         exists = new is not None or (not path.endswith(".py") and os.path.lexists(self._full(path)))
-        changed = self._misplaced(path, exists)
+        changed = self._find_moved(path, exists)
         if new is None or new is not old:
-            other_names = self._others.pop(path, None)
+            other_names = self._imports_by_name.pop(path, None)
             if other_names or _edges(old) != _edges(new):
-                changed |= {name for name in self._rests.get(path, ()) if self._is_at(name, path)}
+                changed |= {
+                    name for name in self._dependents.get(path, ()) if self._is_at(name, path)
+                }
         if changed:
             self._forget(changed)
         return None if new is None else new.source
@@ -145,18 +145,6 @@ class ImportGraph:
         """The bytes as they were last read."""
         file = self._file(path)
         return None if file is None else file.data
-
-    def last_good(self, path: str) -> SourceFile | None:
-        """The last text of the file that had no problem, if there was one since orch looks."""
-        self._file(path)
-        good = self._good.get(path)
-        return None if good is None else good.source
-
-    def path_of(self, module: str) -> str | None:
-        """The file that Python would take for the module; None where the project has none."""
-        for name in with_packages(module):
-            spot = self._spot(name)
-        return spot.path
 
     def reach(self, modules: Sequence[str]) -> ImportReach:
         """How far these modules reach together, themselves included."""
@@ -170,14 +158,14 @@ class ImportGraph:
         )
 
     def third_party(self, modules: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """What these modules and all they import ask of others than the project as soon as they are
-        imported: (module, names taken from it), in the order of first appearance."""
+        """What these modules, and all that they import, take from modules outside the project when they are imported:
+        (module, names), in the order of first appearance."""
         wanted: dict[str, dict[str, None]] = {}
         pending = [name for module in reversed(modules) for name in with_packages(module)]
         seen: set[str] = set()
         while pending:
             name = pending.pop()
-            path = self._spot(name).path
+            path = self._locate(name).path
             if name in seen or path is None:
                 continue
             seen.add(name)
@@ -185,21 +173,21 @@ class ImportGraph:
                 top = fact.module.partition(".")[0]
                 if fact.is_lazy or not top or top in NEVER_PRELOADED:
                     continue
-                spot = self._spot(top)
-                if spot.path is None and not spot.places:
+                location = self._locate(top)
+                if location.path is None and not location.places:
                     names = wanted.setdefault(fact.module, {})
                     names.update((one, None) for one in fact.names if one != "*")
-            pending.extend(reversed(self._step(name, path).modules))
+            pending.extend(reversed(self._imports_of(name, path).modules))
         return tuple((module, tuple(names)) for module, names in wanted.items())
 
     def signature(self, path: str) -> str:
-        """The file's signature from just before it was last read: what has changed since has another."""
+        """The signature of the file just before it was last read."""
         self._file(path)
         return self._signatures.get(path, ABSENT)
 
     def edges(self, path: str) -> str:
-        """A hash of what the file, by its own name, asks the import system for. While it is the same, all that
-        import the file reach as far as before. As `ImportReach.has_unread` counts, so does it here."""
+        """A hash of the names that the file, under its own name, imports. While it is the same, all modules that
+        import the file reach the same files."""
         file = self._file(path)
         if file is None:
             return ""
@@ -211,17 +199,26 @@ class ImportGraph:
         return content_hash(repr((marks, sorted(set(_names_of(facts))))).encode("utf-8", "replace"))
 
     def has_other_names(self, path: str) -> bool:
-        """Whether any module asked about so far imports the file under another name than its own, and its
-        imports depend on that: then `edges` says too little."""
-        return path in self._others
+        """Whether some module imports the file under another name, and its imports depend on the name. Then `edges`
+        does not say enough."""
+        return path in self._imports_by_name
 
     def lookup_dependencies(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
-        """What the reach of a module rests on beside `ImportReach.missing`: folders without `__init__` that are looked
-        into; and the top-level names that no file of the project has, so that an installed package may."""
-        spots = {name: self._spot(name) for name in self._reach(module).names}
-        own = {name.partition(".")[0] for name, spot in spots.items() if spot.path is not None}
-        folders = {one for spot in spots.values() if spot.path is None for one in spot.places}
-        tops = {name for name in spots if name and "." not in name}
+        """What the reach of a module depends on beside `ImportReach.missing`: the folders without `__init__` that were
+        looked into, and the top-level names that the project does not have, so that an installed package may."""
+        locations = {name: self._locate(name) for name in self._reach(module).names}
+        own = {
+            name.partition(".")[0]
+            for name, location in locations.items()
+            if location.path is not None
+        }
+        folders = {
+            one
+            for location in locations.values()
+            if location.path is None
+            for one in location.places
+        }
+        tops = {name for name in locations if name and "." not in name}
         return frozenset(folders), frozenset(tops - own)
 
     def _file(self, path: str) -> _File | None:
@@ -267,7 +264,7 @@ class ImportGraph:
         return file
 
     def _broken(self, path: str, data: bytes | None, problem: Problem) -> _File:
-        """A file without a meaning, with the edges of its last good text."""
+        """A file that cannot be parsed, with the edges of the last text that could."""
         good = self._good.get(path)
         if data is not None and b"STAGE" not in data:
             problem = replace(problem, hint="fix the syntax error")  # it is not a tool
@@ -299,7 +296,7 @@ class ImportGraph:
             return file.source.imports
         if module == good.source.module or not _DEPENDS_ON_ITS_NAME.search(good.data):
             return good.source.imports
-        others = self._others.setdefault(path, {})
+        others = self._imports_by_name.setdefault(path, {})
         if module not in others:
             with ignore_warnings():
                 others[module] = read_imports(
@@ -307,13 +304,13 @@ class ImportGraph:
                 )
         return others[module]
 
-    def _spot(self, name: str) -> _Location:
+    def _locate(self, name: str) -> _Location:
         """Where the import system would find the name, its packages first."""
-        known = self._spots.get(name)
+        known = self._locations.get(name)
         if known is None:
             package, _, last = name.rpartition(".")
             if package:
-                places = self._spot(package).places
+                places = self._locate(package).places
             elif name in sys.builtin_module_names:
                 places = ()  # no file comes before these
             elif name == CONF_MODULE:
@@ -325,10 +322,10 @@ class ImportGraph:
                 places = self._entries
             is_sane = last and "/" not in last and "\0" not in last
             known = self._look(last, places) if is_sane and places else _NOWHERE
-            self._spots[name] = known
+            self._locations[name] = known
             for rest in (known.path, *known.places, *known.missing):
                 if rest is not None:
-                    self._rests.setdefault(rest, set()).add(name)
+                    self._dependents.setdefault(rest, set()).add(name)
         return known
 
     def _look(self, last: str, places: Iterable[str]) -> _Location:
@@ -358,28 +355,28 @@ class ImportGraph:
     def _full(self, path: str) -> str:
         return os.path.join(self._root, path)
 
-    def _step(self, module: str, path: str) -> _ModuleImports:
-        known = self._steps.get(module)
+    def _imports_of(self, module: str, path: str) -> _ModuleImports:
+        known = self._module_imports.get(module)
         if known is None:
             file = self._file(path)
             facts = self._imports(path, module)
             names = dict.fromkeys(_names_of(facts))
-            spots = [(name, self._spot(name)) for name in names]
-            known = self._steps[module] = _ModuleImports(
+            locations = [(name, self._locate(name)) for name in names]
+            known = self._module_imports[module] = _ModuleImports(
                 names=tuple(names),
-                modules=tuple(name for name, spot in spots if spot.path is not None),
-                missing=frozenset(one for _, spot in spots for one in spot.missing),
+                modules=tuple(name for name, location in locations if location.path is not None),
+                missing=frozenset(one for _, location in locations for one in location.missing),
                 has_unread=not all(one.module for one in facts)
                 or (file is not None and file.has_unread),
             )
         return known
 
     def _reach(self, start: str) -> _Reached:
-        known = self._found.get(start)
+        known = self._reached.get(start)
         if known is not None:
             return known
         names = set(with_packages(start))
-        missing = {one for name in names for one in self._spot(name).missing}
+        missing = {one for name in names for one in self._locate(name).missing}
         paths: set[str] = set()
         has_unread = False
         seen: set[str] = set()
@@ -389,16 +386,16 @@ class ImportGraph:
             if name in seen:
                 continue
             seen.add(name)
-            path = self._spot(name).path
+            path = self._locate(name).path
             if path is None:
                 continue
             paths.add(path)
-            step = self._step(name, path)
+            step = self._imports_of(name, path)
             names.update(step.names)
             missing |= step.missing
             has_unread |= step.has_unread
             pending.extend(step.modules)
-        known = self._found[start] = _Reached(
+        known = self._reached[start] = _Reached(
             reach=ImportReach(
                 paths=frozenset(paths), missing=frozenset(missing), has_unread=has_unread
             ),
@@ -407,45 +404,47 @@ class ImportGraph:
         return known
 
     def _is_at(self, name: str, path: str) -> bool:
-        spot = self._spots.get(name)
-        return spot is not None and spot.path == path
+        location = self._locations.get(name)
+        return location is not None and location.path == path
 
-    def _misplaced(self, path: str, exists: bool) -> set[str]:
+    def _find_moved(self, path: str, exists: bool) -> set[str]:
         """The names that are to be looked up again, now that the file is there, or is not; and theirs."""
         found = set()
-        for name in self._rests.get(path, ()):
-            spot = self._spots[name]
-            if (path in spot.missing) if exists else (spot.path == path):
+        for name in self._dependents.get(path, ()):
+            location = self._locations[name]
+            if (path in location.missing) if exists else (location.path == path):
                 found.add(name)
         position = path.find("/")
         while position >= 0:
             folder = path[: position + 1]
-            for name in self._rests.get(folder, ()):
-                if (folder in self._spots[name].missing) == os.path.isdir(self._full(folder)):
+            for name in self._dependents.get(folder, ()):
+                if (folder in self._locations[name].missing) == os.path.isdir(self._full(folder)):
                     found.add(name)
             position = path.find("/", position + 1)
         if found:
             found |= {
                 name
-                for name in self._spots
+                for name in self._locations
                 if any(package in found for package in with_packages(name))
             }
             for name in found:
-                spot = self._spots.pop(name)
-                for rest in (spot.path, *spot.places, *spot.missing):
+                location = self._locations.pop(name)
+                for rest in (location.path, *location.places, *location.missing):
                     if rest is not None:
-                        self._rests[rest].discard(name)
+                        self._dependents[rest].discard(name)
         return found
 
     def _forget(self, names: set[str]) -> None:
         """What rests on these names, or on what the modules of these names import."""
-        self._steps = {
+        self._module_imports = {
             module: step
-            for module, step in self._steps.items()
+            for module, step in self._module_imports.items()
             if module not in names and names.isdisjoint(step.names)
         }
-        self._found = {
-            module: found for module, found in self._found.items() if names.isdisjoint(found.names)
+        self._reached = {
+            module: found
+            for module, found in self._reached.items()
+            if names.isdisjoint(found.names)
         }
 
 

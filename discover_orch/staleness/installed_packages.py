@@ -1,8 +1,8 @@
-"""Installed distributions: their versions, and which of them a top-level module comes from.
+"""Installed distributions: their versions, and which top-level modules they contain.
 
-In: the folders of `sys.path`. Out: names in their normal form (PEP 503) and versions, read from the names of
-`*.dist-info` and `*.egg-info`: `importlib.metadata` takes 20 ms to import, and a file for each. The first
-folder that has a distribution counts. Imports nothing of what it finds.
+Names are normalised (PEP 503). Names and versions are read from the names of `*.dist-info` and `*.egg-info`, since
+`importlib.metadata` takes 20 ms to import and reads a file for each. The first folder of `sys.path` that has a
+distribution counts. Imports nothing of what it finds.
 """
 
 from __future__ import annotations
@@ -10,45 +10,40 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
-KINDS = (".dist-info", ".egg-info")
-#: Ends of the files that are modules by themselves.
-MODULES = (".py", ".pyc", ".so", ".pyd")
-_RUNS = re.compile(r"[-_.]+")
+_KINDS = (".dist-info", ".egg-info")
+_MODULE_FILES = (".py", ".pyc", ".so", ".pyd")
 
 
 def normalise(name: str) -> str:
-    return _RUNS.sub("-", name).lower()
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def find_versions(paths: Sequence[str]) -> dict[str, str]:
-    """Distribution -> version; "" where nothing says which."""
+    """The version of each distribution; "" where that is not known."""
     return {name: version or _read_version(place) for name, version, place in _find(paths)}
 
 
 def find_owners(
     top_level_names: Collection[str], paths: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Top-level module -> the distributions that bring it, of those asked for that somebody brings.
+    """The distributions that contain each of these top-level modules; a namespace package is in several.
 
-    Reads a file of every distribution, once as long as none comes or goes. A namespace package has several owners.
+    Reads one file of every distribution, again only after one was installed or removed.
     """
     if not top_level_names:
         return {}
     folders = tuple(dict.fromkeys(paths))
     owners = _read_owners(folders, tuple(map(_read_time, folders)))
-    return {one: owners[one] for one in top_level_names if one in owners}
+    return {name: owners[name] for name in top_level_names if name in owners}
 
 
 @functools.lru_cache(maxsize=2)
 def _read_owners(
     paths: tuple[str, ...], _: tuple[int | None, ...]
 ) -> Mapping[str, tuple[str, ...]]:
-    """Of all top-level modules; remembered for these folders at these times of change."""
+    """Of all top-level modules; kept for these folders at these times of change."""
     owners: dict[str, set[str]] = {}
     for name, _version, place in _find(paths):
         for module in _read_modules(place):
@@ -64,48 +59,42 @@ def _read_time(folder: str) -> int | None:
 
 
 def _find(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """(normal name, version or "", path) of each distribution, none twice."""
+    """(normalised name, version or "", path) of each distribution."""
     known = set()
     for folder in dict.fromkeys(paths):
         try:
             entries = sorted(os.listdir(folder or "."))
-        except OSError:  # a zip, or not there
+        except OSError:  # a zip file, or a folder that does not exist
             continue
         for entry in entries:
             stem, kind = os.path.splitext(entry)
-            if kind not in KINDS:
+            if kind not in _KINDS:
                 continue
-            name, _, rest = stem.partition("-")
             # foo-1.0.dist-info, foo-1.0-py3.11.egg-info, foo.egg-info
-            version = rest if kind == ".dist-info" else re.sub(r"-py\d.*$", "", rest)
-            normal = normalise(name)
-            if normal and normal not in known:
-                known.add(normal)
-                yield normal, version, os.path.join(folder, entry)
+            name, _, version = stem.partition("-")
+            name = normalise(name)
+            if name and name not in known:
+                known.add(name)
+                yield name, re.sub(r"-py\d.*$", "", version), os.path.join(folder, entry)
 
 
 def _read_version(place: str) -> str:
-    """What an `.egg-info` without a version in its name says within."""
-    for line in _read_lines(os.path.join(place, "PKG-INFO")):
-        if line.startswith("Version:"):
-            return line.partition(":")[2].strip()
-        if not line:
-            break
-    return ""
+    """For an `.egg-info` without a version in its name."""
+    lines = _read_lines(os.path.join(place, "PKG-INFO"))
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("Version:"))
+    return next(found, "")
 
 
 def _read_modules(place: str) -> set[str]:
-    """Top-level modules and packages of a distribution."""
+    """The top-level modules and packages of a distribution, by its RECORD or the files that setuptools writes."""
     modules = {line.strip() for line in _read_lines(os.path.join(place, "top_level.txt"))}
-    lines = _read_lines(os.path.join(place, "RECORD"))
-    for line in lines or _read_lines(os.path.join(place, "SOURCES.txt")):
-        path = line.partition(",")[0].strip('"')
-        top, slash, _ = path.partition("/")
+    for line in _read_lines(os.path.join(place, "RECORD")):
+        top, slash, _ = line.partition(",")[0].strip('"').partition("/")
         if slash:
             modules.add(top)
-        elif top.endswith(MODULES):
+        elif top.endswith(_MODULE_FILES):
             modules.add(top.partition(".")[0])
-    return {one for one in modules if one.isidentifier()}
+    return {name for name in modules if name.isidentifier()}
 
 
 def _read_lines(path: str) -> list[str]:

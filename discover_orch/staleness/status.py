@@ -1,7 +1,6 @@
-"""Where each tool stands: fresh or stale, and why.
+"""Which tools are fresh, which are stale, and why.
 
-In: what is there now (`CurrentState`), and the values that a command line gives. Out: a `Freshness` for each tool.
-A tool is stale for reasons of its own, or because one is that comes before it. Reads, never writes.
+A tool is stale for reasons of its own, or because a tool upstream of it is stale. Reads, never writes.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from discover_orch.staleness.fingerprint import ANY_TABLE, Freshness, compare, w
 from discover_orch.staleness.memory import Moment, ToolResult
 from discover_orch.state.journal import find_runs, has_ended, read_record
 
-#: How a last run may have ended so that what was remembered before still holds.
+#: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
-#: How it may have ended so that nothing of it is left.
+#: Ends of a last run that leave nothing of it.
 ROLLED_BACK = ("failed", "interrupted", "cancelled")
 
 
@@ -29,11 +28,13 @@ def compute_freshness(
     *,
     within: Collection[str] | None = None,
 ) -> dict[str, Freshness]:
-    """Of all tools, in the order of everything, with what each would get for its parameters. What makes others stale
-    downstream is looked for among `within` alone, where that is given: these are to run. Else a tool of which only the
-    last try failed makes no other stale: it was rolled back, and they rest on its success before that."""
+    """The freshness of all tools, in the order of `full`; `params_of` gives what a tool would be called with now.
+
+    Only tools of `within`, those that are to run, make others stale; None means all tools. Then a tool of which only
+    the last attempt failed makes no other tool stale, since it was rolled back and the others use its last success.
+    """
     registry = present.registry
-    own = _own_standings(present, params_of)
+    own = _own_freshness(present, params_of)
     chosen = frozenset(own) if within is None else frozenset(within)
     started = [
         module
@@ -41,16 +42,16 @@ def compute_freshness(
         if one.reasons and module in chosen and (within is not None or not one.has_only_failed)
     ]
     below = registry.downstream(started) if started else frozenset()
-    waits_for = _UpstreamReasons(registry, below)
+    upstream_reasons = _UpstreamReasons(registry, below)
     return {
-        module: replace(one, upstream=(waits_for.sentence(module),))
+        module: replace(one, upstream=(upstream_reasons.reason(module),))
         if module in below and module in chosen and not one.reasons
         else one
         for module, one in own.items()
     }
 
 
-def _own_standings(
+def _own_freshness(
     present: CurrentState, params_of: Callable[[Tool], Params]
 ) -> dict[str, Freshness]:
     registry = present.registry
@@ -60,7 +61,7 @@ def _own_standings(
     found = {}
     for place, module in enumerate(registry.order):
         tool, result = registry.tools[module], present.results.get(module)
-        last_ending, reasons = _judge_ending(tool, result, unended.get(module))
+        last_ending, reasons = _ending_reasons(tool, result, unended.get(module))
         success = result.success if result else None
         if success is not None:
             now, _ = present.fingerprint(tool, code, params_of(tool), success)
@@ -84,35 +85,34 @@ def _own_standings(
     return found
 
 
-def _judge_ending(
+def _ending_reasons(
     tool: Tool, result: ToolResult | None, unended: tuple[str, str] | None
 ) -> tuple[str, list[str]]:
-    """A word for how its last run ended, and the reasons that follow from that alone. `unended` has the status and
-    the run where its last one has no end."""
-    reasons = ["it is marked to run always"] if tool.is_always_stale else []
+    """How the last run of the tool ended, and the reasons that follow from that. `unended` is the status and the run
+    where the last run has no end."""
+    reasons = ['"always" is set'] if tool.is_always_stale else []
     if unended is not None and not (result is not None and result.was_accepted_after(unended[1])):
-        return unended[0], [_ending_reason(*unended), *reasons]
+        return unended[0], [_unended_reason(*unended), *reasons]
     if result is None or (result.last.status in WELL and result.success is None):
         return "never", ["never ran", *reasons]
     last = result.last
     if last.status in WELL:
         return "", reasons
     if last.status in ("unknown", "running"):
-        return "unknown", [_ending_reason("unknown", last.run), *reasons]
-    verb = {"interrupted": "was interrupted", "cancelled": "was cancelled"}.get(last.status)
-    last_ending = "failed" if last.status == "failed" else ""
-    return last_ending, [f"{verb or last.status.replace('_', ' ')} (run {last.run})", *reasons]
+        return "unknown", [_unended_reason("unknown", last.run), *reasons]
+    ending = "failed" if last.status == "failed" else ""
+    return ending, [f"{last.status.replace('_', ' ')} (run {last.run})", *reasons]
 
 
-def _ending_reason(status: str, run: str) -> str:
+def _unended_reason(status: str, run: str) -> str:
     if status == "running":
-        return f"is running (run {run})"
-    return f"nobody knows how it ended (run {run} was killed): its work may be in the database"
+        return f"running now (run {run})"
+    return f"outcome unknown: run {run} was killed and may have committed"
 
 
 def _find_unended(root: str) -> dict[str, tuple[str, str]]:
-    """The tools that have no end in the latest run, with their status and the run: only that one can hold what no
-    result knows."""
+    """The tools without an end in the latest run, with their status and the run. What earlier runs left open is in the
+    results of the tools."""
     runs = find_runs(root)
     record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
     if record is None or record.status not in ("killed", "running"):
@@ -125,7 +125,7 @@ def _find_unended(root: str) -> dict[str, tuple[str, str]]:
 
 
 def _writers(present: CurrentState) -> dict[str, list[tuple[int, Moment, str]]]:
-    """For each table of the database of now who wrote it, the latest run first: place in the order, run, name."""
+    """For each table of the present database the tools that wrote it, the latest first: place, moment, name."""
     found: dict[str, list[tuple[int, Moment, str]]] = {}
     registry = present.registry
     for place, module in enumerate(registry.order):
@@ -138,7 +138,7 @@ def _writers(present: CurrentState) -> dict[str, list[tuple[int, Moment, str]]]:
 
 
 def _writes(result: ToolResult, present: CurrentState, tool: Tool) -> Iterable[tuple[str, Moment]]:
-    """The tables that it wrote in the database of now, and when. What it has left there as it failed is the later."""
+    """The tables that a tool wrote in the present database, and when it last did."""
     found: dict[str, Moment] = {}
     success, left = result.success, result.uncertain
     if success is not None:
@@ -157,7 +157,7 @@ def _latest_first(row: tuple[int, Moment, str]) -> tuple[int, int]:
 
 
 class _UpstreamReasons:
-    """What tools wait for that have no reason of their own; `below` are all that are stale."""
+    """The reasons of tools that are stale only because of others; `below` are all tools downstream of a stale one."""
 
     def __init__(self, registry: Registry, below: Collection[str]) -> None:
         self._registry, self._below = registry, below
@@ -167,9 +167,9 @@ class _UpstreamReasons:
             (module for module in line if not registry.flows[module].has_writes), self._first
         )
 
-    def sentence(self, module: str) -> str:
-        """The nearest before it that is stale; where no edge leads there, one that may write anything, or any one
-        where the tool may read anything."""
+    def reason(self, module: str) -> str:
+        """Names the nearest stale tool upstream; where none is known, one that may be upstream since its writes, or
+        the reads of this tool, are not known."""
         registry = self._registry
         flow = registry.flows[module]
         for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())):
@@ -180,8 +180,8 @@ class _UpstreamReasons:
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         first = self._first_unsure if flow.has_reads else self._first
         name = registry.display(first)
-        why = f"no write of {name} was seen" if flow.has_reads else "no read of this tool was seen"
-        return f"{name} is stale, and may be upstream ({why})"
+        unseen = f"writes of {name}" if flow.has_reads else "reads of this tool"
+        return f"{name} is stale and may be upstream (the {unseen} are not known)"
 
 
 def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 
-from discover_orch.discovery.tree import ABSENT, is_racy
+from discover_orch.discovery.tree import ABSENT, build_signature, is_racy
 from discover_orch.model.observation import SIDE_FILES, is_noise
 from discover_orch.watch.files.subscriptions import NOISE
 
@@ -127,4 +127,4 @@ def _sign(full: str) -> str:
         st = os.stat(full)
     except OSError:
         return ABSENT
-    return f"{st.st_ino} {st.st_mtime_ns} {st.st_ctime_ns}"
+    return build_signature(st)

@@ -265,10 +265,10 @@ class WatchedProject:
 
     def _verb(self, path: str) -> str:
         if not self.snapshot.exists(path):
-            return "is gone"
+            return "is missing"
         if self.watch_set.is_code(path) or self.snapshot.was_present(path):
             return "changed"
-        return "is there now"
+        return "now exists"
 
     # The whole project.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.tree import ABSENT, is_racy, read_tree, signature_of
 from discover_orch.model.conventions import GLOB_CHARACTERS, SKIPPED_FOLDERS, is_skipped_file
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.affected import ToolInputs, meets_input
+from discover_orch.staleness.affected import ToolInputs, folders_above, meets_input
 from discover_orch.staleness.file_hashes import FileHashes, find_data
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch.files.debounce import FileCheck
@@ -299,7 +299,7 @@ class Snapshot:
         if any(one in SKIPPED_FOLDERS or one[:1] == "." for one in (*folders, name)):
             return False
         return self._is_excluded is None or not (
-            self._is_excluded(path) or any(map(self._is_excluded, _folders(path)))
+            self._is_excluded(path) or any(map(self._is_excluded, folders_above(path)))
         )
 
     def _signatures_of_data(self) -> dict[str, str]:
@@ -376,14 +376,6 @@ def fixed_part(pattern: str) -> str:
             break
         fixed.append(part)
     return "/".join(fixed)
-
-
-def _folders(path: str) -> Iterator[str]:
-    """`a/` and `a/b/` for `a/b/c`."""
-    at = path.find("/")
-    while at >= 0:
-        yield path[: at + 1]
-        at = path.find("/", at + 1)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -42,11 +42,11 @@ def test_files_parameters_and_tables_are_accepted_too(sample: Path, orch: Orch) 
     assert reasons(orch) == {}
     assert orch("accept", "enrich", "summarize", "--since", "2008-11-01").code == 0
     assert reasons(orch, "--since", "2008-11-01") == {}
-    assert reasons(orch)["enrich"] == ["--since was 2008-11-01, is not given"]
+    assert reasons(orch)["enrich"] == ["--since: 2008-11-01 → default"]
     assert orch("accept", "full").code == 0
     assert reasons(orch) == {}
     assert orch("run", "fetch").code == 0
-    assert reasons(orch)["parse"] == ["raw was written by fetch (run 2)"]
+    assert reasons(orch)["parse"] == ["table raw was rewritten by fetch (run 2)"]
     assert orch("accept", "parse").code == 0
     assert reasons(orch) == {}
     (sample / "output" / "report.html").unlink()

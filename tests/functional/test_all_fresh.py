@@ -95,7 +95,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_the_environment_counts(project: Project, orch: Orch) -> None:
     settled(project, orch)
     environment = {"ORCH_PARAM_LIMIT": "1"}
-    assert "--limit was not given, is 1" in orch("status", env=environment).out
+    assert "--limit: default → 1" in orch("status", env=environment).out
     assert "running 2 tools" in orch("run", "--changed", env=environment).out
 
 

@@ -111,7 +111,7 @@ def test_downstream_is_within_the_targets(pipeline: Path, orch: Orch) -> None:
     assert answer.code == 0, answer.text
     assert ran(answer)[0] == "fetch"
     assert "count" not in ran(answer)
-    assert reasons(orch)["count"] == ["raw was written by fetch (run 2)"]
+    assert reasons(orch)["count"] == ["table raw was rewritten by fetch (run 2)"]
 
 
 def test_a_stale_tool_upstream_of_the_targets_is_a_warning(pipeline: Path, orch: Orch) -> None:
@@ -145,9 +145,9 @@ def test_what_is_not_known_to_read_or_write_is_taken_to_do_so(
     assert reasons(orch) == {
         "other": ["src/other.py changed"],
         "blind": [
-            "other is stale, and may be upstream (no read of this tool was seen)"
+            "other is stale and may be upstream (the reads of this tool are not known)"
         ],  # of which no read is
-        "page": ["other is stale, and may be upstream (no write of other was seen)"],
+        "page": ["other is stale and may be upstream (the writes of other are not known)"],
     }
     assert ran(orch("run", "--changed", "--json")) == ["other", "blind", "page"]
     edit(pipeline, "count")

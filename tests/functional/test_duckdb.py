@@ -71,7 +71,7 @@ def test_tables_views_and_files_are_seen(project: Project, orch: Orch) -> None:
     (root / "out.csv").unlink()
     assert reasons(orch).keys() == {"report"}
     assert orch("run", "fetch").code == 0
-    assert reasons(orch)["parse"] == ["raw was written by fetch (run 3)"]
+    assert reasons(orch)["parse"] == ["table raw was rewritten by fetch (run 3)"]
 
 
 @pytest.mark.parametrize("is_same_name", [True, False])

@@ -16,7 +16,7 @@ CONFIG = "[tool.orch]\nstages = ['one', 'two']\n"
 READER = (
     "STAGE = 'two'\nAFTER = 'a'\ndef run(conn): conn.execute('SELECT count(a) FROM t').fetchone()\n"
 )
-WRITTEN = ["t was written by a (run 2)"]
+WRITTEN = ["table t was rewritten by a (run 2)"]
 
 
 def writer(body: str, takes: str = "conn") -> str:
@@ -117,9 +117,7 @@ def test_a_connection_that_the_tool_opened_to_the_database_may_have_left_anythin
     body = "exec('with sqlite3.connect(\"data.db\") as own: insert(own)'); own.close(); 1 / 0"
     root = fail(project, orch, body)
     assert count(root) == 2
-    assert reasons(orch)["b"] == [
-        "the database was used by a (run 2), in a way that cannot be seen"
-    ]
+    assert reasons(orch)["b"] == ["a used the database in a way that cannot be observed (run 2)"]
 
 
 def test_what_a_resource_wrote_stays_though_the_tool_failed(project: Project, orch: Orch) -> None:
@@ -157,7 +155,7 @@ def test_it_is_remembered_until_the_next_success(project: Project, orch: Orch) -
     assert list(reasons(orch)) == ["a"]
     (root / "fail").unlink()
     assert orch("run", "-q", "a").code == 0
-    assert reasons(orch) == {"b": ["t was written by a (run 5)"]}
+    assert reasons(orch) == {"b": ["table t was rewritten by a (run 5)"]}
     assert Memory(str(root)).results(["src.a"])["src.a"].uncertain is None
     assert orch("run", "-q", "--changed").code == 0
     assert reasons(orch) == {}

@@ -97,7 +97,7 @@ def test_tables_are_seen_and_the_reader_of_a_table_that_was_written_again_is_sta
     assert reasons(run) == {}
     assert run("run", "fetch").code == 0
     found = reasons(run)
-    assert found["parse"] == ["raw was written by fetch (run 2)"]
+    assert found["parse"] == ["table raw was rewritten by fetch (run 2)"]
     assert found["report"] == ["upstream parse is stale (table good)"]
     assert run("run", "--changed").code == 0
     assert reasons(run) == {}
@@ -127,7 +127,7 @@ def test_a_failed_tool_that_committed_by_itself_has_written(
     path.write_text(text + f"    {commit}\n    raise ValueError('no')\n")
     assert run("run", "fetch").code == 1
     path.write_text(text)
-    assert reasons(run)["parse"] == ["raw was written by fetch (run 2)"]
+    assert reasons(run)["parse"] == ["table raw was rewritten by fetch (run 2)"]
 
 
 def test_a_block_that_is_the_whole_transaction_commits(
@@ -143,7 +143,7 @@ def test_a_block_that_is_the_whole_transaction_commits(
     )
     (root / "src" / "fetch.py").write_text(failing)
     assert run("run", "fetch").code == 1
-    assert "raw was written by fetch" in reasons(run)["parse"][0]
+    assert "table raw was rewritten by fetch" in reasons(run)["parse"][0]
 
 
 def test_an_own_commit_is_told(project: Project, run: Callable[..., Answer]) -> None:
@@ -298,7 +298,7 @@ def test_autocommit_is_left_alone_and_seen(project: Project, run: Callable[..., 
     path: Path = root / "src" / "fetch.py"
     path.write_text(path.read_text() + "    raise ValueError('no')\n")
     assert run("run", "fetch").code == 1
-    assert any("raw was written by fetch" in why for why in reasons(run)["parse"])
+    assert any("table raw was rewritten by fetch" in why for why in reasons(run)["parse"])
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg", "sqlite"])
@@ -338,7 +338,7 @@ def test_below_a_connection_of_sqlalchemy_the_drivers_is_seen(
     assert seen["one"] == ([], ["raw"], False)
     assert seen["two"] == (["raw"], [], False)
     assert run("run", "one").code == 0
-    assert reasons(run)["two"][0] == "raw was written by one (run 2)"
+    assert reasons(run)["two"][0] == "table raw was rewritten by one (run 2)"
 
 
 def test_nothing_of_a_statement_is_kept(

@@ -17,7 +17,7 @@ from tests.conftest import Orch, Project
 from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, reasons
 
 PACKAGE = Path(__file__).parents[2]
-SINCE = "--since was not given, is 2008-11-01"
+SINCE = "--since: default → 2008-11-01"
 
 
 @pytest.fixture
@@ -102,12 +102,12 @@ def test_the_data_file_makes_its_reader_stale_and_everything_after(
     data.write_bytes(text)
     assert reasons(orch) == {}
     data.unlink()
-    assert reasons(orch)["fetch"] == ["data/penguins_raw.csv is gone"]
+    assert reasons(orch)["fetch"] == ["data/penguins_raw.csv is missing"]
 
 
 def test_the_report_deleted_makes_its_writer_stale(sample: Path, orch: Orch) -> None:
     (sample / "output" / "report.html").unlink()
-    assert reasons(orch) == {"render": ["output/report.html is gone"]}
+    assert reasons(orch) == {"render": ["output/report.html is missing"]}
     assert orch("run", "--changed", "-q").code == 0
     assert (sample / "output" / "report.html").exists()
     assert reasons(orch) == {}
@@ -132,10 +132,10 @@ def test_a_parameter_is_compared_with_what_the_command_line_would_pass(
     assert reasons(orch, "-p", "summarize.since=2008-11-01")["summarize"] == [SINCE]
     assert orch("run", "-q", "--since", "2008-11-01").code == 0
     assert reasons(orch, "--since", "2008-11-01") == {}
-    assert reasons(orch, "--since", "2009-01-01")["enrich"] == [
-        "--since was 2008-11-01, is 2009-01-01"
-    ]
-    assert reasons(orch)["enrich"] == ["--since was 2008-11-01, is not given"]
+    assert reasons(orch, "--since", "2009-01-01")["enrich"] == ["--since: 2008-11-01 → 2009-01-01"]
+    assert reasons(orch)["enrich"] == ["--since: 2008-11-01 → default"]
+    plain = orch("status", env={"PYTHONIOENCODING": "ascii"}).out
+    assert "--since: 2008-11-01 -> default\n" in plain
     with (sample / "pyproject.toml").open("a") as file:
         file.write('[tool.orch.params]\nsince = "2008-11-01"\n')
     assert reasons(orch) == {}
@@ -144,18 +144,18 @@ def test_a_parameter_is_compared_with_what_the_command_line_would_pass(
 def test_another_database_makes_every_tool_that_takes_it_stale(sample: Path, orch: Orch) -> None:
     found = reasons(orch, "--database", "sqlite:///other.db")
     assert list(found) == SAMPLE_TOOLS
-    assert found["fetch"] == ["the database was sqlite:///data.db, is sqlite:///other.db"]
+    assert found["fetch"] == ["database: sqlite:///data.db → sqlite:///other.db"]
     assert not (sample / "other.db").exists()
     assert orch("run", "-q", "--database", "sqlite:///other.db").code == 0
     assert reasons(orch, "--database", "sqlite:///other.db") == {}
-    assert reasons(orch)["fetch"] == ["the database was sqlite:///other.db, is sqlite:///data.db"]
+    assert reasons(orch)["fetch"] == ["database: sqlite:///other.db → sqlite:///data.db"]
 
 
 def test_a_removed_database_makes_every_tool_that_takes_it_stale(sample: Path, orch: Orch) -> None:
     (sample / "data.db").unlink()
     found = reasons(orch)
     assert list(found) == SAMPLE_TOOLS
-    assert all(one == ["the database sqlite:///data.db is gone"] for one in found.values())
+    assert all(one == ["the database sqlite:///data.db is missing"] for one in found.values())
     assert orch("run", "-q", "fetch").code == 0
     assert found["parse"] != []
     later = reasons(orch)
@@ -206,7 +206,7 @@ def test_the_version_of_an_installed_library_counts(
     assert orch("run", env=env).code == 0
     assert reasons(orch, env=env) == {}
     install("2.0.0")
-    changed = ["numbery was 1.26.0, is 2.0.0"]
+    changed = ["numbery: 1.26.0 → 2.0.0"]
     assert reasons(orch, env=env) == {"a": changed, "b": changed}
     assert reasons(orch)["a"] == ["numbery 1.26.0 is no longer installed"]
     assert orch("run", "--changed", env=env).code == 0
@@ -222,7 +222,7 @@ def test_the_minor_version_of_python_counts(project: Project, orch: Orch) -> Non
     now = result.success.fingerprint
     success = replace(result.success, fingerprint=replace(now, python="3.7"))
     memory.write(replace(result, success=success))
-    assert reasons(orch) == {"a": [f"Python was 3.7, is {now.python}"]}
+    assert reasons(orch) == {"a": [f"Python: 3.7 → {now.python}"]}
 
 
 def test_orchconf_counts_for_those_who_take_something_from_it(project: Project, orch: Orch) -> None:
@@ -265,7 +265,7 @@ def test_a_tool_that_is_marked_always_is_never_fresh(project: Project, orch: Orc
     )
     for _ in range(2):
         assert orch("run", "--changed").code == 0
-        assert reasons(orch) == {"a": ["it is marked to run always"]}
+        assert reasons(orch) == {"a": ['"always" is set']}
 
 
 def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) -> None:
@@ -291,7 +291,7 @@ def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) 
         assert orch("run").code == 0
         assert reasons(orch) == {}
     assert orch("run", "a").code == 0
-    assert reasons(orch) == {"b": ["records was written by a (run 3)"]}
+    assert reasons(orch) == {"b": ["table records was rewritten by a (run 3)"]}
     changed = orch("run", "--changed")
     assert "running 1 tool: b\n" in changed.out
     assert reasons(orch) == {}
@@ -338,10 +338,10 @@ def test_folders_listed_and_files_missed_count(project: Project, orch: Orch) -> 
     (root / "inbox" / "one.txt").write_text("another text")
     assert reasons(orch) == {}
     (root / "inbox" / "two.txt").touch()
-    assert reasons(orch) == {"a": ["the names in inbox/ changed"]}
+    assert reasons(orch) == {"a": ["the list of files in inbox/ changed"]}
     (root / "inbox" / "two.txt").unlink()
     (root / "settings.ini").touch()
-    assert reasons(orch) == {"b": ["settings.ini is there now"]}
+    assert reasons(orch) == {"b": ["settings.ini now exists"]}
 
 
 def test_declared_inputs_and_outputs_add_to_what_is_observed(project: Project, orch: Orch) -> None:
@@ -363,10 +363,10 @@ def test_declared_inputs_and_outputs_add_to_what_is_observed(project: Project, o
     assert reasons(orch) == {"a": ["in/a.csv changed"]}
     assert orch("run").code == 0
     (root / "in" / "b.csv").write_text("3")
-    assert reasons(orch) == {"a": ["in/*.csv means other files now"]}
+    assert reasons(orch) == {"a": ["in/*.csv now matches other files"]}
     assert orch("run").code == 0
     (root / "out.txt").unlink()
-    assert reasons(orch) == {"a": ["out.txt is gone"]}
+    assert reasons(orch) == {"a": ["out.txt is missing"]}
 
 
 def test_a_tool_that_failed_is_stale_though_nothing_changed(project: Project, orch: Orch) -> None:
@@ -461,7 +461,7 @@ def test_a_table_that_is_copied_whole_is_read(project: Project, orch: Orch, copy
     assert orch("run").code == 0
     assert reasons(orch) == {}
     assert orch("run", "x").code == 0
-    assert reasons(orch) == {"y": ["r was written by x (run 2)"]}
+    assert reasons(orch) == {"y": ["table r was rewritten by x (run 2)"]}
 
 
 def test_a_link_that_leads_to_another_database_makes_its_tools_stale(
@@ -484,4 +484,4 @@ def test_a_link_that_leads_to_another_database_makes_its_tools_stale(
     assert "[(2,)]" in orch("run", "--changed").out
     assert reasons(orch) == {}
     (root / "two.db").unlink()
-    assert reasons(orch) == {"a": ["the database sqlite:///data.db is gone"]}
+    assert reasons(orch) == {"a": ["the database sqlite:///data.db is missing"]}

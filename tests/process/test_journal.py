@@ -61,7 +61,7 @@ def test_a_tool_that_removes_the_memory_costs_the_memory_alone(
     answer = orch("run")
     assert answer.code == 0, answer.text
     assert "2 passed" in answer.out
-    assert answer.err.count("the history of this run cannot be kept") == 1
+    assert answer.err.count("cannot write the history of this run") == 1
     assert orch("history").err == "no run has been recorded yet\n"
     assert orch("run", "b").code == 0
     assert len(orch("history", "--json").json["runs"]) == 1

@@ -358,7 +358,7 @@ def test_the_clock_may_go_back(pipeline: Path, orch: Orch) -> None:
     assert reasons(orch, "--since", "x") == {}
     assert orch("run", "load", "--since", "x").code == 0
     assert [run["run"] for run in orch("history", "--json").json["runs"]] == ["2", "1"]
-    assert reasons(orch, "--since", "x") == {"page": ["raw was written by load (run 2)"]}
+    assert reasons(orch, "--since", "x") == {"page": ["table raw was rewritten by load (run 2)"]}
     (pipeline / "input.txt").write_text("1\n3\n")
     os.utime(pipeline / "input.txt", (1, 1))
     assert reasons(orch, "--since", "x")["load"] == ["input.txt changed"]
@@ -427,7 +427,7 @@ def test_files_with_odd_names_are_remembered(project: Project, orch: Orch) -> No
         (root / "in" / name).write_text("1")
         (root / "out" / name).unlink()
         (reason,) = reasons(orch)["a"]
-        assert reason.endswith(" is gone"), reason
+        assert reason.endswith(" is missing"), reason
         (root / "out" / name).touch()
     assert reasons(orch) == {}
 
@@ -468,7 +468,7 @@ def test_the_runs_beyond_the_limit_are_removed_and_ids_go_on(project: Project, o
     shutil.rmtree(root / ".orch" / "runs")
     assert reasons(orch) == {}
     assert orch("run", "load", "-q").code == 0
-    assert reasons(orch) == {"page": ["raw was written by load (run 5)"]}
+    assert reasons(orch) == {"page": ["table raw was rewritten by load (run 5)"]}
 
 
 def test_a_memory_that_is_removed_while_nobody_runs_is_only_lost(

@@ -34,8 +34,8 @@ def run_all(orch: Orch) -> None:
     ("read", "change", "reason"),
     [
         ("open('cfg.json').read()", "edit", "cfg.json changed"),
-        ("sorted(os.listdir('in'))", "add", "the names in in/ changed"),
-        ("open('absent.json').read() if try_it() else None", "make", "absent.json is there now"),
+        ("sorted(os.listdir('in'))", "add", "the list of files in in/ changed"),
+        ("open('absent.json').read() if try_it() else None", "make", "absent.json now exists"),
     ],
 )
 def test_every_tool_with_shared_code_rests_on_what_its_loading_read(
@@ -182,7 +182,7 @@ def test_a_resource_that_reads_a_table_hands_it_on(project: Project, orch: Orch)
     )  # fmt: skip
     run_all(orch)
     assert orch("run", "-q", "a").code == 0
-    written = ["t was written by a (run 2)"]
+    written = ["table t was rewritten by a (run 2)"]
     assert reasons(orch) == {"b": written, "c": written}
 
 
@@ -259,7 +259,7 @@ def test_own_files_in_a_folder_that_shared_code_listed_do_not_count(
         }
     )
     assert orch("run", "-q").code == 0
-    assert reasons(orch) == {"t1": ["the names in out/ changed"]}
+    assert reasons(orch) == {"t1": ["the list of files in out/ changed"]}
     run_all(orch)
     run_all(orch)
 

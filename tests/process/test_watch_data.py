@@ -36,13 +36,13 @@ def test_a_file_that_a_tool_missed_affects_it_when_it_is_there(project: Project)
     root = project({"orch.toml": "", "src/a.py": tool_text(body=looks)})
     with watching(root, *TOOL) as watch:
         save(root / "config.json", "{}")
-        assert reasons(watch) == {"a": "config.json is there now"}
+        assert reasons(watch) == {"a": "config.json now exists"}
         assert watch.next_run().output == {"a": "{}\n0\n"}
         save(root / "config.json", "{1}")
         assert reasons(watch) == {"a": "config.json changed"}
         watch.next_run()
         (root / "config.json").unlink()
-        assert reasons(watch) == {"a": "config.json is gone"}
+        assert reasons(watch) == {"a": "config.json is missing"}
         assert watch.next_run().output == {"a": "none\n0\n"}
         assert watch.settle() == [], watch.story()
 
@@ -54,15 +54,15 @@ def test_a_new_name_in_a_folder_that_a_tool_listed_affects_it(project: Project) 
         save(root / "in/a.csv", "2")  # what is in the file is no matter
         assert watch.settle() == [], watch.story()
         save(root / "in/b.csv", "1")
-        assert reasons(watch) == {"a": "in/b.csv is there now"}
+        assert reasons(watch) == {"a": "in/b.csv now exists"}
         assert watch.next_run().output == {"a": "['a.csv', 'b.csv']\n0\n"}
         project({"in/.DS_Store": "", "in/deep/x.csv": ""})
-        assert reasons(watch) == {"a": "in/deep is there now"}
+        assert reasons(watch) == {"a": "in/deep now exists"}
         watch.next_run()
         project({"in/deep/y.csv": ""})
         assert watch.settle() == [], watch.story()
         (root / "in/a.csv").unlink()
-        assert reasons(watch) == {"a": "in/a.csv is gone"}
+        assert reasons(watch) == {"a": "in/a.csv is missing"}
         watch.next_run()
         assert watch.settle() == [], watch.story()
 

@@ -173,7 +173,7 @@ def test_code_that_is_another_text_than_the_plan_knew_is_told_and_stale(root: Pa
     (problem,) = told
     assert problem.message == "src/a.py changed after a was planned or while it ran"
     assert problem.severity == "warning"
-    assert stale(root)["a"] == ("src/a.py changed while it ran",)
+    assert stale(root)["a"] == ("src/a.py changed while the tool ran",)
     record(root)
     assert "a" not in stale(root)
 

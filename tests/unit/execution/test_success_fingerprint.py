@@ -84,7 +84,7 @@ def test_what_it_wrote_itself_is_no_input_and_must_be_there(root: Path) -> None:
     write(root, "out.csv", "by somebody else")
     assert "a" not in stale(root)
     (root / "out.csv").unlink()
-    assert stale(root)["a"] == ("out.csv is gone",)
+    assert stale(root)["a"] == ("out.csv is missing",)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_file_that_changed_while_the_tool_ran_is_unsure(
     assert (success(root).fingerprint.files["in.csv"] != UNSURE) == is_sure
     assert success(root).file_stats.keys() <= {"in.csv"}
     if not is_sure:
-        assert stale(root)["a"] == ("in.csv changed while it ran",)
+        assert stale(root)["a"] == ("in.csv changed while the tool ran",)
 
 
 def test_what_an_earlier_tool_of_the_run_wrote_just_before_is_sure(root: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_file_that_changed_between_the_end_of_the_tool_and_hashing_is_stale(
     else:
         (root / "in.csv").write_text("yy")
     record(root, {"a": sight})
-    assert stale(root)["a"] == ("in.csv is gone" if how == "gone" else "in.csv changed",)
+    assert stale(root)["a"] == ("in.csv is missing" if how == "gone" else "in.csv changed",)
 
 
 def test_a_hash_that_is_known_by_then_is_not_that_of_the_text_that_a_tool_read(root: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
 
 def test_a_file_that_could_not_be_asked_for_costs_no_more_than_freshness(root: Path) -> None:
     record(root, {"a": Observation(read=(("deep/x.csv", -1, 0, 0),))})
-    assert stale(root)["a"] == ("deep/x.csv is gone",)
+    assert stale(root)["a"] == ("deep/x.csv is missing",)
 
 
 def test_a_file_that_may_not_be_read_is_fresh_until_it_may(root: Path) -> None:
@@ -225,10 +225,10 @@ def test_folders_that_it_listed_are_told_by_their_names(root: Path) -> None:
     write(root, "data/x.csv", "changed")
     assert "a" not in stale(root)
     write(root, "data/new.csv")
-    assert stale(root)["a"] == ("the names in data/ changed",)
+    assert stale(root)["a"] == ("the list of files in data/ changed",)
     (root / "data/new.csv").unlink()
     write(root, "top.csv")
-    assert stale(root)["a"] == ("the names in the project's folder changed",)
+    assert stale(root)["a"] == ("the list of files in the project folder changed",)
 
 
 def test_the_database_in_a_folder_that_was_listed_is_no_name_in_it(root: Path) -> None:
@@ -244,9 +244,9 @@ def test_a_file_that_it_missed_makes_it_stale_when_it_comes(root: Path) -> None:
     record(root, {"a": Observation(missed=("absent.csv", "link"))})
     assert "a" not in stale(root)
     write(root, "absent.csv")
-    assert stale(root)["a"] == ("absent.csv is there now",)
+    assert stale(root)["a"] == ("absent.csv now exists",)
     write(root, "nowhere")
-    assert stale(root)["a"] == ("absent.csv is there now", "link is there now")
+    assert stale(root)["a"] == ("absent.csv now exists", "link now exists")
 
 
 # Declared inputs and outputs.
@@ -262,9 +262,9 @@ def test_a_declared_file_counts_though_nobody_saw_it_read(root: Path) -> None:
     assert "a" not in stale(root)
     write(root, "in.csv", "other")
     write(root, "absent.csv")
-    assert stale(root)["a"] == ("in.csv changed", "absent.csv is there now")
+    assert stale(root)["a"] == ("in.csv changed", "absent.csv now exists")
     (root / "in.csv").unlink()
-    assert stale(root)["a"][0] == "in.csv is gone"
+    assert stale(root)["a"][0] == "in.csv is missing"
 
 
 @pytest.mark.parametrize("pattern", ["data", "data/", "data/*.csv", "**/*.csv"])
@@ -278,10 +278,10 @@ def test_a_declared_glob_or_folder_counts_by_names_and_contents(root: Path, patt
     assert stale(root)["a"] == ("data/x.csv changed",)
     write(root, "data/x.csv")
     write(root, "data/new.csv")
-    assert stale(root)["a"] == (f"{pattern} means other files now",)
+    assert stale(root)["a"] == (f"{pattern} now matches other files",)
     (root / "data/new.csv").unlink()
     (root / "data/x.csv").unlink()
-    assert stale(root)["a"] == ("data/x.csv is gone", f"{pattern} means other files now")
+    assert stale(root)["a"] == ("data/x.csv is missing", f"{pattern} now matches other files")
 
 
 def test_an_empty_folder_that_is_declared_and_filled_later_is_another_input(root: Path) -> None:
@@ -290,7 +290,7 @@ def test_an_empty_folder_that_is_declared_and_filled_later_is_another_input(root
     record(root)
     assert "a" not in stale(root)
     write(root, "data/x.csv")
-    assert stale(root)["a"] == ("data means other files now",)
+    assert stale(root)["a"] == ("data now matches other files",)
 
 
 def test_a_declared_input_that_becomes_a_folder_is_another_one(root: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_declared_input_that_becomes_a_folder_is_another_one(root: Path) -> No
     record(root)
     assert "a" not in stale(root)
     write(root, "data/x.csv")
-    assert stale(root)["a"] == ("data means other files now",)
+    assert stale(root)["a"] == ("data now matches other files",)
 
 
 def test_what_a_later_tool_writes_into_a_glob_of_an_earlier_one_belongs_to_the_later_ones(
@@ -321,7 +321,7 @@ def test_what_a_later_tool_writes_into_a_glob_of_an_earlier_one_belongs_to_the_l
     recorder.close()
     assert success(root, "src.c").fingerprint.files.keys() == {"data/x.csv", "data/new.csv"}
     found = stale(root)
-    assert found["a"] == ("data/*.csv means other files now",)
+    assert found["a"] == ("data/*.csv now matches other files",)
     assert not any("other files" in reason for reason in found.get("c", ()))
 
 
@@ -335,7 +335,7 @@ def test_a_declared_output_is_no_input_though_a_glob_of_inputs_matches_it(root: 
     write(root, "data/out.csv", "other")
     assert "a" not in stale(root)
     (root / "data/out.csv").unlink()
-    assert stale(root)["a"] == ("data/out.csv is gone",)
+    assert stale(root)["a"] == ("data/out.csv is missing",)
 
 
 def test_a_declared_glob_of_outputs_must_match_something(root: Path) -> None:
@@ -346,7 +346,7 @@ def test_a_declared_glob_of_outputs_must_match_something(root: Path) -> None:
     (root / "out/1.csv").rename(root / "out/2.csv")
     assert "a" not in stale(root)
     (root / "out/2.csv").unlink()
-    assert stale(root)["a"] == ("out/*.csv is gone",)
+    assert stale(root)["a"] == ("out/*.csv is missing",)
 
 
 def test_the_database_is_no_input_of_a_glob(root: Path) -> None:

@@ -124,7 +124,7 @@ def test_parameters_are_compared_with_what_this_command_line_passes(root: Path) 
     assert names(keep_stale(root, values=given)) == []
     assert names(keep_stale(root)) == ["a", "b"]
     (step, _) = keep_stale(root).steps
-    assert step.reason == "--since was 2024, is not given"
+    assert step.reason == "--since: 2024 → default"
 
 
 # Going on with a run.
@@ -172,7 +172,7 @@ def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None
     assert [bound.texts for bound in plan.steps[0].arguments] == [("2024",)]
     plan = build_resumed_plan(root, values=GivenParams(options={"since": ("2025",)}))
     assert names(plan) == ["a", "b", "d"]
-    assert "a (--since was 2024, is 2025)" in plan.intro
+    assert "a (--since: 2024 → 2025)" in plan.intro
 
 
 def test_what_passed_and_is_stale_by_now_goes_first_with_what_is_downstream_of_it(
@@ -247,7 +247,7 @@ def test_accepting_takes_code_parameters_and_files_as_they_are_now(root: Path) -
     assert set(stale(root, values)) == {"a", "b"}
     assert accept(root, "a", values=values)
     assert stale(root, values) == {}
-    assert stale(root)["a"] == ("--since was 2024, is not given",)
+    assert stale(root)["a"] == ("--since: 2024 → default",)
     (root / "in.csv").write_text("zzz")
     assert stale(root, values)["a"] == ("in.csv changed",)
 
@@ -263,11 +263,11 @@ def test_accepting_a_tool_is_no_writing_and_makes_nobody_stale(root: Path) -> No
 def test_what_was_written_before_it_was_accepted_counts_no_more(root: Path) -> None:
     record(root, FLOWS)
     record(root, FLOWS, "a")
-    assert stale(root)["b"] == ("ta was written by a (run 2)",)
+    assert stale(root)["b"] == ("table ta was rewritten by a (run 2)",)
     assert accept(root, "b")
     assert stale(root) == {}
     record(root, FLOWS, "a")
-    assert stale(root)["b"] == ("ta was written by a (run 3)",)
+    assert stale(root)["b"] == ("table ta was rewritten by a (run 3)",)
 
 
 def test_a_failed_tool_can_be_accepted(root: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_declared_input_that_is_missing_is_accepted_until_it_comes(root: Path)
     assert accept(root)
     assert stale(root) == {}
     (root / "absent.csv").write_text("x")
-    assert stale(root)["a"] == ("absent.csv is there now",)
+    assert stale(root)["a"] == ("absent.csv now exists",)
 
 
 def test_what_a_tool_wrote_itself_is_no_input_after_it_was_accepted(root: Path) -> None:

@@ -178,7 +178,7 @@ def test_what_lies_outside_of_the_project_counts_by_its_absolute_path(
         write_all_fresh(str(root), view_of(root).key, [("one", ["fetch"])], cache_key, LATER)
         return find(root)
 
-    assert keep_both() == [["one", ["fetch"]]]
+    assert keep_both() == [("one", ["fetch"])]
     outside.write_text("22")
     assert find(root) is None
     assert keep_both() is not None

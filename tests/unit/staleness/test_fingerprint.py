@@ -66,30 +66,30 @@ WHOLE = Fingerprint(
     [
         ({"code": {"src/a.py": "2"}}, "src/a.py changed"),
         ({"code": {}}, "src/a.py is no longer imported"),
-        ({"code": {"src/a.py": "1", "src/b.py": "1"}}, "src/b.py is imported now"),
-        ({"distributions": {"numpy": "2.0"}}, "numpy was 1.26, is 2.0"),
+        ({"code": {"src/a.py": "1", "src/b.py": "1"}}, "src/b.py is now imported"),
+        ({"distributions": {"numpy": "2.0"}}, "numpy: 1.26 → 2.0"),
         ({"distributions": {}}, "numpy 1.26 is no longer installed"),
-        ({"params": {}}, "--since was 2024-01-01, is not given"),
-        ({"params": {"since": ("a", "b")}}, "--since was 2024-01-01, is a, b"),
-        ({"params": {"since": ()}}, "--since was 2024-01-01, is empty"),
-        ({"params": {"since": ("",)}}, "--since was 2024-01-01, is empty"),
+        ({"params": {}}, "--since: 2024-01-01 → default"),
+        ({"params": {"since": ("a", "b")}}, "--since: 2024-01-01 → a, b"),
+        ({"params": {"since": ()}}, '--since: 2024-01-01 → ""'),
+        ({"params": {"since": ("",)}}, '--since: 2024-01-01 → ""'),
         (
             {"params": {"since": ("2024-01-01",), "max_size": ("3",)}},
-            "--max-size was not given, is 3",
+            "--max-size: default → 3",
         ),
         ({"files": {"in.csv": "2"}}, "in.csv changed"),
-        ({"files": {"in.csv": GONE}}, "in.csv is gone"),
-        ({"files": {}}, "in.csv is gone"),
-        ({"folders": {"data": "2"}}, "the names in data/ changed"),
-        ({"folders": {}}, "the names in data/ changed"),
-        ({"patterns": {"data/*.csv": "2"}}, "data/*.csv means other files now"),
-        ({"patterns": {}}, "data/*.csv means other files now"),
-        ({"patterns": {**WHOLE.patterns, "more/": "1"}}, "more/ means other files now"),
-        ({"missed": ()}, "absent.csv is there now"),
-        ({"written": ()}, "out.csv is gone"),
+        ({"files": {"in.csv": GONE}}, "in.csv is missing"),
+        ({"files": {}}, "in.csv is missing"),
+        ({"folders": {"data": "2"}}, "the list of files in data/ changed"),
+        ({"folders": {}}, "the list of files in data/ changed"),
+        ({"patterns": {"data/*.csv": "2"}}, "data/*.csv now matches other files"),
+        ({"patterns": {}}, "data/*.csv now matches other files"),
+        ({"patterns": {**WHOLE.patterns, "more/": "1"}}, "more/ now matches other files"),
+        ({"missed": ()}, "absent.csv now exists"),
+        ({"written": ()}, "out.csv is missing"),
         (
             {"database": DatabaseIdentity(name="sqlite:///data.db", epoch=0)},
-            "the database sqlite:///data.db is gone",
+            "the database sqlite:///data.db is missing",
         ),
         (
             {"database": DatabaseIdentity(name="sqlite:///data.db", epoch=2)},
@@ -97,7 +97,7 @@ WHOLE = Fingerprint(
         ),
         (
             {"database": DatabaseIdentity(name="postgresql://h/d", epoch=1)},
-            "the database was sqlite:///data.db, is postgresql://h/d",
+            "database: sqlite:///data.db → postgresql://h/d",
         ),
     ],
 )
@@ -110,28 +110,28 @@ def test_every_single_difference_has_its_own_sentence(
 def test_a_database_that_was_not_there_yet_was_not_replaced() -> None:
     then = Fingerprint(database=DatabaseIdentity(name="x", epoch=0))
     now = Fingerprint(database=DatabaseIdentity(name="x", epoch=3))
-    assert compare(then, now) == ("the database x is there now",)
+    assert compare(then, now) == ("the database x now exists",)
 
 
 def test_the_root_that_was_listed_is_told_in_words() -> None:
     then = Fingerprint(folders={".": "1"})
-    assert compare(then, Fingerprint()) == ("the names in the project's folder changed",)
+    assert compare(then, Fingerprint()) == ("the list of files in the project folder changed",)
 
 
 def test_another_python_is_one_reason_since_trees_cannot_be_compared() -> None:
     now = replace(WHOLE, python="3.12", code={"src/a.py": "2"})
-    assert compare(WHOLE, now) == ("Python was 3.11, is 3.12",)
+    assert compare(WHOLE, now) == ("Python: 3.11 → 3.12",)
 
 
 def test_another_scheme_is_the_only_reason() -> None:
     now = replace(WHOLE, scheme=WHOLE.scheme + 1, files={}, params={}, python="4.0")
     (reason,) = compare(WHOLE, now)
-    assert "version of orch" in reason
+    assert "orch was upgraded" in reason
 
 
 def test_a_file_that_was_missing_and_is_there_is_no_change_of_it() -> None:
     then = Fingerprint(files={"in.csv": GONE})
-    assert compare(then, Fingerprint(files={"in.csv": "1"})) == ("in.csv is there now",)
+    assert compare(then, Fingerprint(files={"in.csv": "1"})) == ("in.csv now exists",)
     assert compare(then, Fingerprint()) == ()
 
 
@@ -139,7 +139,10 @@ def test_a_file_that_was_missing_and_is_there_is_no_change_of_it() -> None:
 def test_what_changed_while_the_tool_ran_is_stale_whatever_it_is_now(content: str) -> None:
     now = Fingerprint(code={"a.py": content}, files={"b.csv": content})
     then = Fingerprint(code={"a.py": UNSURE}, files={"b.csv": UNSURE})
-    assert compare(then, now) == ("a.py changed while it ran", "b.csv changed while it ran")
+    assert compare(then, now) == (
+        "a.py changed while the tool ran",
+        "b.csv changed while the tool ran",
+    )
 
 
 def test_what_a_tool_did_not_depend_on_is_no_reason() -> None:
@@ -171,12 +174,12 @@ def test_all_that_a_tool_depended_on_and_that_is_otherwise_is_told(
             if other.get(path, GONE) != content:
                 assert any(reason.startswith(f"{path} ") for reason in reasons)
     for name in {*then.params, *now.params}:
-        is_told = any(reason.startswith(f"--{name} was ") for reason in reasons)
+        is_told = any(reason.startswith(f"--{name}: ") for reason in reasons)
         assert is_told == (then.params.get(name) != now.params.get(name))
     for path in then.missed:
-        assert (f"{path} is there now" in reasons) >= (path not in now.missed)
+        assert (f"{path} now exists" in reasons) >= (path not in now.missed)
     for path in then.written:
-        assert (f"{path} is gone" in reasons) >= (path not in now.written)
+        assert (f"{path} is missing" in reasons) >= (path not in now.written)
     assert all(reasons)
 
 
@@ -209,8 +212,10 @@ RAW = {"raw": [(1, 41, "fetch")]}
 
 
 def test_a_table_written_later_by_a_tool_before_is_a_reason() -> None:
-    assert later_writers(["raw"], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
-    assert later_writers(["raw", "raw"], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
+    assert later_writers(["raw"], 40, 2, RAW) == ["table raw was rewritten by fetch (run 41)"]
+    assert later_writers(["raw", "raw"], 40, 2, RAW) == [
+        "table raw was rewritten by fetch (run 41)"
+    ]
 
 
 @pytest.mark.parametrize(("run", "place"), [(41, 2), (42, 2), (40, 1), (40, 0)])
@@ -225,13 +230,15 @@ def test_tools_that_update_in_place_settle() -> None:
     assert later_writers(["records"], 7, 1, writers) == []
     alone = {"records": [(0, 8, "parse"), (1, 7, "enrich")]}
     assert later_writers(["records"], 8, 0, alone) == []
-    assert later_writers(["records"], 7, 1, alone) == ["records was written by parse (run 8)"]
+    assert later_writers(["records"], 7, 1, alone) == [
+        "table records was rewritten by parse (run 8)"
+    ]
 
 
 def test_a_tool_whose_statements_nobody_saw_may_have_used_every_table() -> None:
-    assert later_writers([ANY_TABLE], 40, 2, RAW) == ["raw was written by fetch (run 41)"]
+    assert later_writers([ANY_TABLE], 40, 2, RAW) == ["table raw was rewritten by fetch (run 41)"]
     unseen = {ANY_TABLE: [(1, 41, "fetch")]}
-    said = ["the database was used by fetch (run 41), in a way that cannot be seen"]
+    said = ["fetch used the database in a way that cannot be observed (run 41)"]
     assert later_writers(["raw"], 40, 2, unseen) == said
     assert later_writers([ANY_TABLE], 40, 2, unseen) == said
     assert later_writers([], 40, 2, unseen) == []
@@ -263,9 +270,9 @@ def test_the_rule_of_tables_as_the_contract_says_it(
     assert len(found) == len(expected)
     for table, other, name in expected:
         what = (
-            f"used by {name} (run {other})"
+            f"{name} used the database"
             if table == ANY_TABLE
-            else f"{table} was written by {name}"
+            else f"table {table} was rewritten by {name}"
         )
         assert any(what in reason and f"(run {other})" in reason for reason in found)
 
@@ -275,6 +282,6 @@ def test_within_a_run_the_order_in_which_they_ended_counts() -> None:
     rows = {"raw": [(0, (7, 1), "fetch")]}
     assert freshness.written_later(["raw"], (7, 2), 1, rows) == []
     assert freshness.written_later(["raw"], (7, 0), 1, rows) == [
-        "raw was written by fetch (run 7, after it had run)"
+        "table raw was rewritten by fetch (run 7, after this tool)"
     ]
     assert freshness.written_later([ANY_TABLE], (7, 0), 1, rows) != []

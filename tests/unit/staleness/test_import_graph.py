@@ -154,20 +154,17 @@ def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
     assert str(broken.problem.location).startswith("b.py:")
     assert (broken.meaning, broken.imports) == ("", good.imports)
     assert broken.hash == content_hash(text.encode())
-    assert found.last_good("b.py") is good
     assert found.reach(["a"]) == before
     write_files(tmp_path, {"b.py": "import d"})
-    mended = found.refresh("b.py")
-    assert mended is not None
-    assert mended.problem is None
-    assert found.last_good("b.py") is mended
+    fixed = found.refresh("b.py")
+    assert fixed is not None
+    assert fixed.problem is None
     assert found.reach(["a"]).paths == {"a.py", "b.py", "d.py"}
 
 
-def test_a_file_that_was_never_good_has_no_last_good(tmp_path: Path) -> None:
+def test_a_file_that_was_never_good_imports_nothing(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": ")"})
     found = open_sources(tmp_path)
-    assert found.last_good("a.py") is None
     assert found.reach(["a"]).paths == {"a.py"}
 
 
@@ -267,7 +264,6 @@ def test_a_regular_package_hides_folders_of_later_and_earlier_entries(tmp_path: 
     write_files(tmp_path, files)
     found = open_sources(tmp_path, pythonpath=[".", "lib"])
     assert found.reach(["tool"]).paths == {"tool.py", "lib/a/__init__.py", "lib/a/b.py"}
-    assert found.path_of("a.b") == "lib/a/b.py"
 
 
 def test_a_file_imported_under_two_names_has_two_neighbours(tmp_path: Path) -> None:

@@ -66,12 +66,12 @@ def test_a_table_written_later_by_a_tool_before_makes_the_others_stale(updating:
     record(updating, SIGHTS)
     record(updating, SIGHTS, "a")
     assert stale(updating) == {
-        "b": ("t was written by a (run 2)",),
-        "c": ("t was written by a (run 2)",),
+        "b": ("table t was rewritten by a (run 2)",),
+        "c": ("table t was rewritten by a (run 2)",),
     }
     record(updating, SIGHTS, "b")
     assert stale(updating) == {
-        "c": ("t was written by a (run 2)", "t was written by b (run 3)"),
+        "c": ("table t was rewritten by a (run 2)", "table t was rewritten by b (run 3)"),
     }
     record(updating, SIGHTS, "c")
     assert stale(updating) == {}
@@ -86,7 +86,7 @@ def test_a_tool_behind_that_wrote_later_is_no_reason(updating: Path) -> None:
 def test_of_several_writers_the_later_one_alone_is_a_reason(updating: Path) -> None:
     record(updating, SIGHTS)
     record(updating, SIGHTS, "b")
-    assert stale(updating) == {"c": ("t was written by b (run 2)",)}
+    assert stale(updating) == {"c": ("table t was rewritten by b (run 2)",)}
 
 
 def test_a_failed_run_of_a_writer_wrote_nothing(updating: Path) -> None:
@@ -103,17 +103,17 @@ def test_what_was_written_in_another_database_was_not_written_in_this_one(updati
     other = replace(UPDATES, database="other.db")
     record(updating, {"a": other}, "a", database="sqlite:///other.db")
     found = stale(updating)
-    assert found["a"] == ("the database was sqlite:///other.db, is sqlite:///data.db",)
+    assert found["a"] == ("database: sqlite:///other.db → sqlite:///data.db",)
     assert not any("written by a" in one for reasons in found.values() for one in reasons)
     found = stale(updating, database="sqlite:///other.db")
     assert "a" not in found
-    assert found["c"][0] == "the database was sqlite:///data.db, is sqlite:///other.db"
+    assert found["c"][0] == "database: sqlite:///data.db → sqlite:///other.db"
 
 
 def test_a_database_that_is_gone_or_another_makes_its_tools_stale(updating: Path) -> None:
     record(updating, SIGHTS)
     (updating / "data.db").unlink()
-    assert set(stale(updating).values()) == {("the database sqlite:///data.db is gone",)}
+    assert set(stale(updating).values()) == {("the database sqlite:///data.db is missing",)}
     (updating / "data.db").write_bytes(database(1))
     assert set(stale(updating).values()) == {("the database sqlite:///data.db was replaced",)}
     record(updating, SIGHTS, "a")
@@ -144,8 +144,8 @@ def test_a_copied_project_whose_first_run_is_killed_keeps_its_memory(
     record(copy, SIGHTS, broken_off="b")
     (copy / "data.db").write_bytes(database(6))
     found = stale(copy)
-    assert found["b"][0].startswith("nobody knows how it ended (run 2 was killed)")
-    assert found["c"] == ("t was written by a (run 2)",)
+    assert found["b"][0].startswith("outcome unknown: run 2 was killed")
+    assert found["c"] == ("table t was rewritten by a (run 2)",)
     assert "a" not in found
 
 
@@ -171,7 +171,7 @@ def test_a_tool_whose_statements_nobody_saw_comes_after_all_that_used_the_databa
     record(updating, {**SIGHTS, "a": unclear})
     assert stale(updating) == {}
     record(updating, {**SIGHTS, "a": unclear}, "a")
-    said = "the database was used by a (run 2), in a way that cannot be seen"
+    said = "a used the database in a way that cannot be observed (run 2)"
     assert stale(updating) == {"b": (said,), "c": (said,)}
 
 
@@ -230,7 +230,7 @@ def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Pa
     record(chain, {**flows(chain), "d": Observation()})
     (chain / "src/b.py").write_text(tool(AFTER="a", run="def run(): return {}"))
     found = stale(chain)
-    assert found["d"] == ("b is stale, and may be upstream (no read of this tool was seen)",)
+    assert found["d"] == ("b is stale and may be upstream (the reads of this tool are not known)",)
     assert "a" not in found
 
 
@@ -241,8 +241,8 @@ def test_the_tool_that_is_named_is_one_that_it_may_really_depend_on(chain: Path)
     for name in "ab":
         (chain / f"src/{name}.py").write_text(tool(AFTER=(), run="def run(): return {}"))
     found = stale(chain)
-    assert found["d"] == ("b is stale, and may be upstream (no write of b was seen)",)
-    assert found["c"] == ("a is stale, and may be upstream (no read of this tool was seen)",)
+    assert found["d"] == ("b is stale and may be upstream (the writes of b are not known)",)
+    assert found["c"] == ("a is stale and may be upstream (the reads of this tool are not known)",)
 
 
 def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> None:
@@ -262,8 +262,8 @@ def test_within_what_was_asked_for_alone_others_are_made_stale(chain: Path) -> N
     ("status", "sentence", "last_ending"),
     [
         ("failed", "failed (run 2)", "failed"),
-        ("interrupted", "was interrupted (run 2)", ""),
-        ("cancelled", "was cancelled (run 2)", ""),
+        ("interrupted", "interrupted (run 2)", ""),
+        ("cancelled", "cancelled (run 2)", ""),
     ],
 )
 def test_a_tool_that_did_not_end_well_is_stale(
@@ -304,7 +304,7 @@ def test_a_tool_that_was_rolled_back_makes_no_other_stale_by_that(chain: Path) -
 def test_a_tool_that_is_marked_so_is_always_stale(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool(ORCH={"always": True})})
     record(root)
-    assert stale(root) == {"a": ("it is marked to run always",)}
+    assert stale(root) == {"a": ('"always" is set',)}
 
 
 def killed(root: Path, tools: tuple[str, ...] = ("a", "b"), begun: tuple[str, ...] = ("a",)) -> str:
@@ -319,7 +319,7 @@ def killed(root: Path, tools: tuple[str, ...] = ("a", "b"), begun: tuple[str, ..
     return journal.run
 
 
-UNKNOWN = "nobody knows how it ended (run 2 was killed): its work may be in the database"
+UNKNOWN = "outcome unknown: run 2 was killed and may have committed"
 
 
 def test_a_tool_of_a_killed_run_is_unknown_until_it_runs_again(chain: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
     journal.write(started(journal.run, ("a", "b")))  # of this process
     journal.write(tool_started("a"))
     found = freshnesses(chain)
-    assert (found["a"].last_ending, found["a"].reasons) == ("running", ("is running (run 2)",))
+    assert (found["a"].last_ending, found["a"].reasons) == ("running", ("running now (run 2)",))
     journal.close()
 
 
@@ -375,11 +375,11 @@ def test_a_parameter_that_would_be_another_one_now_is_a_reason(project: Project)
     record(root, values=given)
     assert stale(root, given) == {}
     assert stale(root, replace(given, options={**given.options, "api_key": ("other",)})) == {}
-    assert stale(root) == {"a": ("--since was 2024, is not given",)}
+    assert stale(root) == {"a": ("--since: 2024 → default",)}
     more = replace(given, given=(KeyValue(tool=None, name="si-ze", text="3"),))
-    assert stale(root, more) == {"a": ("--si-ze was not given, is 3",)}
+    assert stale(root, more) == {"a": ("--si-ze: default → 3",)}
     (root / "orch.toml").write_text("[params]\nsince = '2025'\n")
-    assert stale(root) == {"a": ("--since was 2024, is 2025",)}
+    assert stale(root) == {"a": ("--since: 2024 → 2025",)}
 
 
 # Where memory is damaged.
@@ -414,7 +414,7 @@ COMMITTED = replace(UPDATES, has_committed=True)
 def test_what_a_failed_tool_committed_was_written(updating: Path) -> None:
     record(updating, SIGHTS)
     record(updating, {"a": COMMITTED}, "a", ends={"a": "failed"})
-    written = ("t was written by a (run 2)",)
+    written = ("table t was rewritten by a (run 2)",)
     assert stale(updating) == {"a": ("failed (run 2)",), "b": written, "c": written}
     record(updating, SIGHTS, "b", "c")
     assert stale(updating) == {"a": ("failed (run 2)",)}
@@ -424,7 +424,7 @@ def test_what_a_failed_tool_committed_was_written(updating: Path) -> None:
 def test_so_it_is_where_it_was_made_to_end(updating: Path, end: Any) -> None:
     record(updating, SIGHTS)
     record(updating, {"a": COMMITTED}, "a", ends={"a": end})
-    assert stale(updating)["c"][0] == "t was written by a (run 2)"
+    assert stale(updating)["c"][0] == "table t was rewritten by a (run 2)"
 
 
 def test_a_later_failure_adds_to_what_was_left_and_takes_nothing_away(updating: Path) -> None:
@@ -432,11 +432,14 @@ def test_a_later_failure_adds_to_what_was_left_and_takes_nothing_away(updating: 
     record(updating, {**SIGHTS, "c": reads})
     record(updating, {"a": COMMITTED}, "a", ends={"a": "failed"})
     record(updating, {"a": UPDATES}, "a", ends={"a": "failed"})
-    assert stale(updating)["c"] == ("t was written by a (run 2)",)
+    assert stale(updating)["c"] == ("table t was rewritten by a (run 2)",)
     record(updating, {"a": replace(COMMITTED, tables_written=("u",))}, "a", ends={"a": "failed"})
-    assert stale(updating)["c"] == ("t was written by a (run 4)", "u was written by a (run 4)")
+    assert stale(updating)["c"] == (
+        "table t was rewritten by a (run 4)",
+        "table u was rewritten by a (run 4)",
+    )
     record(updating, {"a": UPDATES}, "a")
-    assert stale(updating)["c"] == ("t was written by a (run 5)",)
+    assert stale(updating)["c"] == ("table t was rewritten by a (run 5)",)
 
 
 def test_what_was_left_survives_that_nobody_knows_how_the_next_try_ended(updating: Path) -> None:
@@ -444,16 +447,14 @@ def test_what_was_left_survives_that_nobody_knows_how_the_next_try_ended(updatin
     record(updating, {"a": COMMITTED}, "a", ends={"a": "failed"})
     record(updating, SIGHTS, "a", broken_off="a")
     record(updating, SIGHTS, "b")
-    assert stale(updating)["c"][0] == "t was written by a (run 2)"
+    assert stale(updating)["c"][0] == "table t was rewritten by a (run 2)"
 
 
 def test_statements_that_went_unseen_may_have_left_anything(updating: Path) -> None:
     record(updating, SIGHTS)
     unseen = Observation(is_unclear=True, has_committed=True, database="data.db")
     record(updating, {"a": unseen}, "a", ends={"a": "failed"})
-    assert stale(updating)["c"] == (
-        "the database was used by a (run 2), in a way that cannot be seen",
-    )
+    assert stale(updating)["c"] == ("a used the database in a way that cannot be observed (run 2)",)
 
 
 def test_what_was_left_in_another_database_is_no_reason(updating: Path) -> None:

@@ -115,8 +115,8 @@ def test_a_package_that_becomes_one_affects_its_importers(watched: Watched) -> N
 
 def test_a_helper_that_goes_affects_its_importers_and_so_does_its_return(watched: Watched) -> None:
     assert watched.touches({}, gone="src/lib/deep.py") == {
-        "src.a": "src/lib/deep.py is gone",
-        "src.b": "src/lib/deep.py is gone",
+        "src.a": "src/lib/deep.py is missing",
+        "src.b": "src/lib/deep.py is missing",
     }
     assert set(watched.touches({"src/lib/deep.py": "x = 1\n"})) == {"src.a", "src.b"}
 
@@ -206,7 +206,7 @@ def test_so_does_what_orchconf_imports(project: Project) -> None:
 def test_an_orchconf_that_goes_or_appears_affects_them_too(project: Project) -> None:
     files = {"orch.toml": "", "src/b.py": tool(takes="conn"), "src/c.py": tool()}
     watched = Watched(project({**files, "orchconf.py": "def get_connection(): pass\n"}))
-    assert watched.touches({}, gone="orchconf.py") == {"src.b": "orchconf.py is gone"}
+    assert watched.touches({}, gone="orchconf.py") == {"src.b": "orchconf.py is missing"}
     assert watched.touches({"orchconf.py": CONF}) == {"src.b": "orchconf.py changed"}
 
 
@@ -458,8 +458,8 @@ def test_an_input_affects_the_tools_that_declare_it(project: Project) -> None:
     watched = Watched(project(DATA))
     assert set(watched.touches({"in/x.csv": "2\n"})) == {"src.a", "src.b"}
     assert set(watched.touches({"in/new/y.csv": "2\n"})) == {"src.b"}
-    assert watched.touches({"rates.json": "{}"}) == {"src.a": "rates.json is there now"}
-    assert watched.touches({}, gone="rates.json") == {"src.a": "rates.json is gone"}
+    assert watched.touches({"rates.json": "{}"}) == {"src.a": "rates.json now exists"}
+    assert watched.touches({}, gone="rates.json") == {"src.a": "rates.json is missing"}
     assert watched.touches({"out/z": "", "elsewhere.csv": ""}) == {}
 
 
@@ -591,10 +591,10 @@ def test_what_a_tool_was_seen_to_need_affects_it_from_then_on(project: Project) 
     assert watched.watched.watch_set.observed == (2, 1)
     assert watched.find() == ChangeImpact()
     assert watched.touches({"x.csv": "3"}) == {"src.a": "x.csv changed"}
-    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
+    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv now exists"}
     assert watched.touches({"in/y.csv": "2"}) == {}
-    assert watched.touches({"in/z.csv": "2"}) == {"src.a": "in/z.csv is there now"}
-    assert watched.touches({}, gone="in/y.csv x.csv") == {"src.a": "in/y.csv is gone"}
+    assert watched.touches({"in/z.csv": "2"}) == {"src.a": "in/z.csv now exists"}
+    assert watched.touches({}, gone="in/y.csv x.csv") == {"src.a": "in/y.csv is missing"}
     assert watched.find(only_code=True) == ChangeImpact()
 
 
@@ -628,7 +628,7 @@ def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_aff
     see(watched, "a", "x.csv", "in/y.csv", missed=("late.csv",))
     project({"x.csv": "2, and longer", "late.csv": "", "in/y.csv": "2, and longer"})
     watched.watched.apply_observed(["in/y.csv"])  # which the run wrote itself
-    assert watched.find().found == {"src.a": "late.csv is there now"}
+    assert watched.find().found == {"src.a": "late.csv now exists"}
     assert watched.find() == ChangeImpact()
 
 
@@ -636,7 +636,7 @@ def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
     watched = Watched(project(FLOWS))
     see(watched, "a", missed=("late.csv",), has_passed=False)
     watched.watched.apply_observed()
-    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv is there now"}
+    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv now exists"}
 
 
 def test_the_database_is_not_an_input(project: Project) -> None:
