@@ -181,7 +181,7 @@ class StandardInput:
         """Starts the thread. It calls `notify` after each line, and ends with the input."""
         threading.Thread(target=self._read, args=(notify,), daemon=True, name="orch keys").start()
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         """The lines typed since the last call."""
         found = []
         while self._lines:

@@ -301,11 +301,11 @@ def _reported(action: Action, tools: Collection[str], *, is_waiting: bool) -> Ac
 
 
 def _loop_problem(path: str, runs: int, *, is_muted: bool) -> Problem:
-    effect = "changes of it are ignored" if is_muted else "it no longer cancels runs"
-    until = "saving it between two runs ends that; " if is_muted else ""
+    effect = "changes to it are now ignored" if is_muted else "it no longer cancels runs"
+    until = "to end this, save it while nothing runs; " if is_muted else ""
     return Problem(
         code="loop",
         message=f"{path} changed during {runs} runs in a row and started the next run each time: {effect}",
-        hint=f'{until}if a tool writes this file, name it in the tool\'s ORCH = {{"outputs": ...}}',
+        hint=f'{until}if a tool writes this file, declare it: ORCH = {{"outputs": "{path}"}}',
         severity="warning",
     )

@@ -32,10 +32,10 @@ SHORTEST_INTERVAL = 0.2
 
 
 class KeySource(Protocol):
-    def listen(self, wake: Callable[[], None]) -> None:
-        """Begin to read, and call `wake` when a line has come."""
+    def listen(self, notify: Callable[[], None]) -> None:
+        """Begin to read, and call `notify` when a line has come."""
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         """The lines typed since the last call, without their newlines."""
 
 
@@ -134,7 +134,7 @@ class EventSources:
             SignalReceived(request=request) for request in self._signals.drain()
         ]
         if self._keys is not None:
-            found += [KeyPressed(key=key) for key in self._keys.take()]
+            found += [KeyPressed(key=key) for key in self._keys.drain()]
         for event in self._watcher.drain():
             self._add(event)
         if self._clock() >= self._next_comparison:

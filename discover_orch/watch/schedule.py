@@ -191,7 +191,7 @@ class Schedule:
         blocked = watched.registry.downstream(still_failed) if still_failed else frozenset()
         for module in watched.targets:
             if module in self._owed - blocked and not watched.is_held(module):
-                self._pending.setdefault(module, "its turn had not come")
+                self._pending.setdefault(module, "it did not run last time")
 
     def is_pending(self, module: str) -> bool:
         return module in self._pending

@@ -41,15 +41,15 @@ def tables(root: Path) -> list[str]:
         return [row[0] for row in conn.execute("SELECT name FROM sqlite_master")]
 
 
-def until_it_has_a_spare(watch: Watching) -> None:
-    wait_until(lambda: len(watch.processes()) >= 2, "a spare")
+def wait_for_warm_worker(watch: Watching) -> None:
+    wait_until(lambda: len(watch.processes()) >= 2, "a warm worker")
 
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_ends_a_waiting_watch(project: Project, number: signal.Signals) -> None:
     root = project({"src/a.py": IDLE})
     with watching(root) as watch:
-        until_it_has_a_spare(watch)
+        wait_for_warm_worker(watch)
         watch.send(number)
         assert watch.wait() == CODES[number], watch.story()
         watch.assert_no_process_left()
@@ -102,7 +102,7 @@ def test_a_signal_before_the_first_run_ends_it_too(project: Project) -> None:
 def test_kill_9_while_waiting_leaves_no_process(project: Project) -> None:
     root = project({"src/a.py": IDLE})
     with watching(root) as watch:
-        until_it_has_a_spare(watch)
+        wait_for_warm_worker(watch)
         watch.send(signal.SIGKILL)
         assert watch.wait() == -signal.SIGKILL
         watch.assert_no_process_left()

@@ -154,11 +154,11 @@ def test_the_run_after_a_tool_that_ends_its_process_is_fine(project: Project, bo
             assert (run.status, run.output) == ("passed", {"a": f"{version + 1}\n"}), watch.story()
 
 
-def test_a_spare_that_is_killed_costs_nothing_but_time(project: Project) -> None:
+def test_a_killed_warm_worker_costs_nothing_but_time(project: Project) -> None:
     root = project({"src/a.py": tool_text(0)})
     with watching(root, *TOOL) as watch:
         for version in range(1, 4):
-            wait_until(lambda: bool(watch.processes() - {watch.pid}), "a spare")
+            wait_until(lambda: bool(watch.processes() - {watch.pid}), "a warm worker")
             for pid in watch.processes() - {watch.pid}:
                 os.kill(pid, 9)
             save(root / "src/a.py", tool_text(version))
@@ -286,8 +286,8 @@ def soak(project: Project, cycles: int, kept: tuple[float, int]) -> None:
 
 
 def size(watch: Watching) -> tuple[int, int, int, int]:
-    """Descriptors and threads of orch, its processes once the next spare is there, its memory in bytes."""
-    wait_until(lambda: len(watch.processes()) == 2, "orch and its spare alone")
+    """Descriptors and threads of orch, its processes once the next warm worker is there, its memory in bytes."""
+    wait_until(lambda: len(watch.processes()) == 2, "orch and its warm worker alone")
     at = Path(f"/proc/{watch.pid}")
     pages = int((at / "statm").read_text().split()[1])
     return (

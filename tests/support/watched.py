@@ -1,6 +1,6 @@
 """A watch in the process of the test, with a real project, real workers, and keys pressed between two events.
 
-A test waits for events, never for a time. The watch calls `keys.take` at least at every comparison, which fails the
+A test waits for events, never for a time. The watch calls `keys.drain` at least at every comparison, which fails the
 test when the event does not come in time. That nothing was run is proved by a sentinel that is saved after it.
 """
 
@@ -46,7 +46,7 @@ class TypedKeys:
         self.lines += keys
         self._ring()
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         assert time.monotonic() < self.deadline, (
             f"{self.waits_for} did not come, but at last {self.seen[-12:]}"
         )

@@ -122,9 +122,8 @@ class Watcher:
             return
         self._poll(
             "no-events",
-            f"no events arrive for changes in {min(self._missed & folders) or '.'}/",
-            f"{_POLLS}; if the project has more folders than `sysctl fs.inotify.max_user_watches` allows, "
-            "raise that limit",
+            f"the system sends no events for changes in {min(self._missed & folders) or '.'}/",
+            f"{_POLLS}; if this is a local disk, raise the limit of watches and restart: {_raise(errno.ENOSPC)}",
         )
 
     @property
@@ -165,11 +164,11 @@ class Watcher:
         except Exception as error:  # whatever a system may answer
             number = error.errno if isinstance(error, OSError) else None
             if number in _LIMITS:
-                what, setting, advised = _LIMITS[number]
+                what, setting, _ = _LIMITS[number]
                 self._poll(
                     "watch-limit",
                     f"the limit of inotify {what} is reached ({setting})",
-                    f"{_POLLS}; raise the limit and restart: sudo sysctl {setting}={advised}",
+                    f"{_POLLS}; raise the limit and restart: {_raise(number)}",
                 )
             else:
                 self._poll("no-events", f"cannot subscribe to file events: {error}", _POLLS)
@@ -253,6 +252,11 @@ class Watcher:
         if not self._is_awake:
             self._is_awake = True
             self._wake()
+
+
+def _raise(number: int) -> str:
+    _, setting, advised = _LIMITS[number]
+    return f"sudo sysctl {setting}={advised}"
 
 
 def _open_observer() -> Any:

@@ -39,7 +39,7 @@ class Typed:
         while len(self.lines) < number:
             assert self.bell.wait(deadline - time.monotonic()), f"only {self.lines} came"
             self.bell.clear()
-            self.lines += self.keys.take()
+            self.lines += self.keys.drain()
         return self.lines
 
     def close(self) -> None:
@@ -62,11 +62,11 @@ def typed() -> Iterator[Typed]:
 
 
 def test_a_line_is_a_key_and_rings(typed: Typed) -> None:
-    assert typed.keys.take() == []
+    assert typed.keys.drain() == []
     typed.type(b"a\n")
     assert typed.until(1) == ["a"]
     assert typed.rings == 1
-    assert typed.keys.take() == []
+    assert typed.keys.drain() == []
 
 
 def test_enter_alone_is_a_key_too(typed: Typed) -> None:
@@ -90,12 +90,12 @@ def test_what_ends_without_a_newline_is_no_key(typed: Typed) -> None:
     typed.type(b"a\nq")
     assert typed.until(1) == ["a"]
     typed.close()
-    assert (typed.keys.take(), typed.rings) == ([], 1)
+    assert (typed.keys.drain(), typed.rings) == ([], 1)
 
 
 def test_the_end_of_the_input_is_the_end_of_keys_and_rings_for_nobody(typed: Typed) -> None:
     typed.close()
-    assert (typed.keys.take(), typed.rings) == ([], 0)
+    assert (typed.keys.drain(), typed.rings) == ([], 0)
 
 
 def test_text_that_is_none_does_no_harm(typed: Typed) -> None:
@@ -128,7 +128,7 @@ def test_an_input_that_is_closed_means_no_keys() -> None:
         lambda: not any(one.name == "orch keys" for one in threading.enumerate()),
         "the end of the thread",
     )
-    assert keys.take() == []
+    assert keys.drain() == []
 
 
 def test_listening_never_keeps_the_process_from_ending(typed: Typed) -> None:
@@ -152,7 +152,7 @@ def listen(who):
     while True:
         bell.wait()
         bell.clear()
-        for line in keys.take():
+        for line in keys.drain():
             print(f"{who} got <{line}>", flush=True)
 """
 FOREGROUND = BEGIN + "listen('leader')\n"

@@ -1,4 +1,4 @@
-"""How watching will work on this machine, found out with real folders and a real spare."""
+"""How watching works on this machine, with real folders and a real worker."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class TypedKeys:
     def listen(self, ring: Callable[[], None]) -> None:
         raise AssertionError("whoever made it listens")
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         taken, self.lines = self.lines, []
         return taken
 

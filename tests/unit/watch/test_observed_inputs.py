@@ -39,7 +39,7 @@ def end(
     observed_inputs.note_end(f"src.{name}", seen, has_passed=has_passed)
 
 
-def test_what_is_remembered_and_what_was_seen_is_needed(project: Project) -> None:
+def test_stored_and_observed_flows_are_inputs(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
     observed_inputs.load({"src.a": Dataflow(reads=("x",), missed=("y",), folders=("in",))})
     assert observed_inputs.find_inputs([tool(), tool("b")]) == {
@@ -58,7 +58,7 @@ def test_the_same_again_is_no_news(project: Project) -> None:
     assert not observed_inputs.has_new
 
 
-def test_a_tool_that_has_failed_needs_what_it_met_as_well_until_it_passes(project: Project) -> None:
+def test_a_failed_tool_also_needs_what_it_read_until_it_passes(project: Project) -> None:
     observed_inputs = ObservedInputs(str(project({"x": ""})))
     observed_inputs.load({"src.a": Dataflow(missed=("y",))})
     end(observed_inputs, Observation(missed=("z",)), has_passed=False)
@@ -161,7 +161,7 @@ def test_a_missed_file_is_never_consumed(project: Project) -> None:
     assert observed_inputs.find_consumed({"x"}, (), [tool(), tool("b")]) == set()
 
 
-def test_few_folders_are_listened_to_one_by_one_and_many_from_above() -> None:
+def test_many_folders_are_subscribed_to_through_their_common_one() -> None:
     few = ToolInputs(
         reads=frozenset(["a", "in/b", "in/c"]),
         missed=frozenset(["x/d"]),

@@ -25,38 +25,38 @@ def root(project: Project) -> Path:
 
 
 @pytest.fixture
-def standby(root: Path) -> Iterator[Prewarmer]:
+def prewarmer(root: Path) -> Iterator[Prewarmer]:
     made = Prewarmer(WatchedProject(request_for(root), {}), None)
     yield made
     made.close()
 
 
-def test_before_it_is_prepared_there_is_none_and_after_that_one(standby: Prewarmer) -> None:
-    assert standby.claim().worker is None
-    standby.prepare()
-    first = standby._warm_worker._worker
+def test_before_it_is_prepared_there_is_none_and_after_that_one(prewarmer: Prewarmer) -> None:
+    assert prewarmer.claim().worker is None
+    prewarmer.prepare()
+    first = prewarmer._warm_worker._worker
     assert first is not None
-    standby.prepare()  # the same will do
-    assert standby._warm_worker._worker is first
-    standby.close()
+    prewarmer.prepare()  # the same will do
+    assert prewarmer._warm_worker._worker is first
+    prewarmer.close()
     assert is_gone(first.pid)
-    assert standby.claim().worker is None
+    assert prewarmer.claim().worker is None
 
 
 def test_it_imports_what_the_tools_do_or_what_the_user_names(
-    root: Path, standby: Prewarmer
+    root: Path, prewarmer: Prewarmer
 ) -> None:
     watched = WatchedProject(request_for(root), {})
-    assert ("decimal", ()) in standby._spec().order.modules
-    assert standby._spec().order.root == str(root)
+    assert ("decimal", ()) in prewarmer._spec().order.modules
+    assert prewarmer._spec().order.root == str(root)
     assert Prewarmer(watched, ("json",))._spec().order.modules == (("json", ()),)
     assert Prewarmer(watched, ())._spec().order.modules == ()
 
 
-def test_what_ends_the_spare_is_imported_no_more(standby: Prewarmer) -> None:
-    standby.mark_fatal()
-    standby.prepare()
-    had = standby._warm_worker._spec
+def test_imports_that_end_the_warm_worker_are_left_out(prewarmer: Prewarmer) -> None:
+    prewarmer.mark_fatal()
+    prewarmer.prepare()
+    had = prewarmer._warm_worker._spec
     assert had is not None
     assert had.order.modules == ()
 
@@ -66,18 +66,18 @@ def test_an_installation_counts_when_it_is_seen_twice(
 ) -> None:
     looks = iter("aaabbcbbb")
     monkeypatch.setattr(prewarm, "read_installation", lambda: next(looks))
-    standby = Prewarmer(WatchedProject(request_for(root), {}), ())
-    assert [standby.has_new_packages() for _ in "aab"] == [False, False, False]
-    assert [standby.has_new_packages() for _ in "bc"] == [True, False]
-    assert standby._spec().installed == "b"
-    assert [standby.has_new_packages() for _ in "bbb"] == [False, False, False]
+    prewarmer = Prewarmer(WatchedProject(request_for(root), {}), ())
+    assert [prewarmer.has_new_packages() for _ in "aab"] == [False, False, False]
+    assert [prewarmer.has_new_packages() for _ in "bc"] == [True, False]
+    assert prewarmer._spec().installed == "b"
+    assert [prewarmer.has_new_packages() for _ in "bbb"] == [False, False, False]
 
 
-def test_a_reason_is_new_once(standby: Prewarmer) -> None:
-    assert [standby.is_new(one) for one in ("a", "b", "a")] == [True, True, False]
+def test_a_reason_is_new_once(prewarmer: Prewarmer) -> None:
+    assert [prewarmer.is_new(one) for one in ("a", "b", "a")] == [True, True, False]
 
 
-def test_each_run_after_the_first_begins_in_a_spare_with_the_imports_done(watch: Watch) -> None:
+def test_each_run_after_the_first_uses_the_warm_worker(watch: Watch) -> None:
     watched = watch({"src/a.py": tool("a0", top="import decimal")}, preload=None)
     assert watched.runs[0].began.imported == ()
     warm_worker = watched.watching._prewarmer._warm_worker._worker
@@ -89,7 +89,7 @@ def test_each_run_after_the_first_begins_in_a_spare_with_the_imports_done(watch:
     assert (run.began.cold, run.output) == ("", "a1\n")
 
 
-def test_a_spare_that_was_killed_costs_a_cold_start_and_a_word(watch: Watch) -> None:
+def test_after_a_killed_warm_worker_the_run_is_a_cold_start_and_says_so(watch: Watch) -> None:
     watched = watch(preload=("decimal",))
     warm_worker = watched.watching._prewarmer._warm_worker._worker
     assert warm_worker is not None

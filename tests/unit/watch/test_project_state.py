@@ -232,14 +232,6 @@ PARAMS = {
 }
 
 
-def test_another_pythonpath_affects_every_tool(project: Project) -> None:
-    watched = Watched(project(PARAMS))
-    text = "pythonpath = ['.', 'lib']\n" + PARAMS["orch.toml"]
-    assert set(watched.touches({"orch.toml": text, "lib/x.py": ""})) == {"src.a", "src.b"}
-    assert watched.find() == ChangeImpact()
-    assert watched.touches({"src/b.py": tool()}) == {"src.b": "src/b.py changed"}
-
-
 def test_a_configuration_that_says_the_same_affects_nothing(project: Project) -> None:
     watched = Watched(project(PARAMS))
     finding = watched.change({"orch.toml": "# since\n" + PARAMS["orch.toml"]})
@@ -335,7 +327,7 @@ def test_a_tool_that_is_switched_off_is_gone(watched: Watched) -> None:
 
 
 def test_a_file_that_appears_while_the_project_is_read_is_not_lost(watched: Watched) -> None:
-    """In the look for `early`, after the tools were found and before the manifest was arranged."""
+    """After the tools were found, and before the snapshot was configured."""
     watched.watched.while_it_looks = lambda: write_files(watched.root, {"src/late.py": tool()})
     watched.change({"src/early.py": tool()})
     watched.watched.while_it_looks = lambda: None

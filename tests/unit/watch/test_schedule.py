@@ -29,7 +29,7 @@ def test_tools_whose_turn_never_came_run_when_the_failure_is_fixed(watch: Watch)
     watched.save({"src/a.py": tool("a1")})
     run = watched.next_run()
     assert (run.tools, run.status) == (ALL, "passed")
-    assert run.reasons["b"] == "its turn had not come"
+    assert run.reasons["b"] == "it did not run last time"
     assert watched.settle() == []
 
 

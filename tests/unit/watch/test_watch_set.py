@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read_keeps_its_tool(surveyed: Surveyed) -> None:
     assert "src.a" not in surveyed.watch_set.reaches
 
 
-def test_who_ran_on_other_bytes_than_were_ever_seen_is_torn(surveyed: Surveyed) -> None:
+def test_a_tool_that_loaded_half_a_file_is_found(surveyed: Surveyed) -> None:
     watch_set = surveyed.watch_set
     source = watch_set.sources.read("src/lib/dates.py")
     assert source is not None
@@ -143,7 +143,7 @@ def test_what_is_code_and_what_is_data(project: Project) -> None:
     assert [one for one in (*code, "in/x.csv", "rates.json") if watch_set.is_code(one)] == code
 
 
-def test_it_says_which_folders_are_to_be_listened_to(project: Project) -> None:
+def test_it_names_the_folders_to_subscribe_to(project: Project) -> None:
     root = project(
         {
             "orch.toml": "pythonpath = ['.', 'lib']\n",
@@ -172,7 +172,7 @@ def test_a_pattern_for_files_of_the_root_does_not_listen_to_all_below_it(project
     assert not watch_set.snapshot.is_relevant(".venv/lib/x.txt", is_folder=False)
 
 
-def test_folders_of_what_was_seen_are_listened_to(project: Project) -> None:
+def test_folders_of_observed_inputs_are_subscribed_to(project: Project) -> None:
     made = Surveyed(project({"orch.toml": "", "src/a.py": tool(), "in/y.csv": "1"}))
     assert made.watch_set.folders == (("src",), ("",))
     seen = Observation(

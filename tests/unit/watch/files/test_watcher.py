@@ -400,7 +400,7 @@ def test_a_missed_change_subscribes_again_and_the_second_one_polls(listener: Lis
     listener.watcher.note_missed(["src/a.py"])
     (problem,) = listener.watcher.drain_problems()
     assert (problem.code, problem.severity) == ("no-events", "warning")
-    assert problem.message == "no events arrive for changes in src/"
+    assert problem.message == "the system sends no events for changes in src/"
     assert "fs.inotify.max_user_watches" in problem.hint
     assert listener.watcher.mode == "polling"
     listener.watcher.note_missed(["src/a.py"])
