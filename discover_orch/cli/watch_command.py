@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--poll",
     is_flag=True,
-    help="Compare the files at intervals, instead of using file events of the system.",
+    help="Compare files at intervals, instead of using file events.",
 )
 @click.option(
     "--debounce",

@@ -123,7 +123,7 @@ class RunRenderer:
     def status(self, event: Ticked, report: Report) -> str:
         """The status line: the running tool, its time, and what is left."""
         if event.module is None:
-            text = f"closing {duration(event.seconds)}"
+            text = f"closing resources {duration(event.seconds)}"
         else:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
         if event.is_ending:

@@ -36,7 +36,7 @@ KEYS = (
     ("f", "run the failed tools, and all tools downstream"),
     ("c", "cancel the run"),
     ("s", "switch the scope: stage, tool, downstream"),
-    ("p", "pause or continue"),
+    ("p", "pause or resume"),
     ("q", "quit"),
     ("h", "show this help"),
 )
@@ -183,7 +183,7 @@ def _started(event: RunStarting, verbose: bool) -> list[str]:
 
 def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
     if event.is_paused:
-        return style.paint("paused: changes wait (p continues, h shows help)", "cyan") + "\n"
+        return style.paint("paused: changes wait (p resumes, h shows help)", "cyan") + "\n"
     text = (
         f"watching {count(event.files, 'file')} for {count(event.tools, 'tool')}"
         f"{_BY_MODE.get(event.mode, '')} ({keys})"

@@ -116,7 +116,7 @@ def test_a_tool_that_runs_orch_in_its_own_project_fails_with_a_sentence(
     )
     answer = orch("run", "a", env={"PYTHONPATH": str(Path(__file__).parents[2])})
     assert answer.code == 1
-    assert "this command was started by a tool of that run" in answer.text
+    assert "a tool of that run started this command" in answer.text
 
 
 def test_of_many_that_start_at_once_one_runs_after_another(project: Project) -> None:

@@ -122,7 +122,7 @@ def test_rich_is_imported_only_when_a_tool_has_been_silent(project: Project) -> 
     (root / "go").touch()
     with on_terminal(root, "run", PYTHONPROFILEIMPORTTIME="1") as orch:
         assert orch.wait() == 0
-    assert "discover_orch.cli.status_line" in orch.text
+    assert "discover_orch.cli.console" in orch.text
     assert not re.search(r"\| +rich", orch.text)
     (root / "go").unlink()
     with on_terminal(root, "run", PYTHONPROFILEIMPORTTIME="1") as orch:

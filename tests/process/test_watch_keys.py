@@ -350,4 +350,4 @@ def test_wrong_words_are_refused_before_anything_starts(project: Project) -> Non
 def test_keys_are_named_only_where_there_are_any(project: Project) -> None:
     root = project(FILES)
     with running(root, "watch") as orch:  # its standard input is /dev/null
-        orch.wait_for(r"(?m)^watching .* \(Ctrl-C ends\)\n")
+        orch.wait_for(r"(?m)^watching .* \(Ctrl-C quits\)\n")

@@ -330,7 +330,7 @@ def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
 def test_the_line_of_the_moment_says_what_runs_and_how_much_is_left() -> None:
     screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
     assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 left to run"
-    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing 2.00 s"
+    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing resources 2.00 s"
     ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)
     assert "waiting for it to end" in ending
 

@@ -83,7 +83,7 @@ def test_failing_tools_have_a_line_of_their_own() -> None:
 
 
 def test_it_says_that_it_is_paused() -> None:
-    line = "paused: changes wait (p continues, h shows help)\n"
+    line = "paused: changes wait (p resumes, h shows help)\n"
     assert text(replace(WAITING, is_paused=True)) == line
 
 
