@@ -170,33 +170,22 @@ def _run_row(record: RunRecord) -> dict[str, object]:
 
 
 def _head(record: RunRecord) -> dict[str, object]:
-    return {
-        "run": record.run,
-        "started": record.started,
-        "status": record.status,
-        "duration": record.duration,
-    }
+    return _pick(record, "run", "started", "status", "duration")
 
 
 def _tool_row(tool: ToolRecord) -> dict[str, object]:
-    error = tool.error
+    error = tool.error and _pick(tool.error, "kind", "type", "message", "path", "line")
     return {
-        "name": tool.name,
-        "module": tool.module,
-        "status": tool.status,
-        "duration": tool.duration,
+        **_pick(tool, "name", "module", "status", "duration"),
         "metrics": dict(tool.metrics),
-        "error": error
-        and {
-            "kind": error.kind,
-            "type": error.type,
-            "message": error.message,
-            "path": error.path,
-            "line": error.line,
-        },
+        "error": error,
         "notes": list(tool.notes),
         "attempt": tool.attempt,
     }
+
+
+def _pick(value: object, *names: str) -> dict[str, object]:
+    return {name: getattr(value, name) for name in names}
 
 
 def _pair(old: object, new: object) -> dict[str, object]:

@@ -58,9 +58,9 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
 
 def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
     """The same if all tools are fresh, made from the stages and the names of their tools."""
-    out = []
     names = [name for _, members in stages for name in members]
     width, state = _width(names), style.paint("fresh", "green")
+    out = []
     for stage, members in stages:
         out.append(style.paint(one_line(stage), "cyan"))
         out += [_line(name, width, state, style) for name in members]

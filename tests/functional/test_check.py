@@ -18,13 +18,8 @@ def test_errors_exit_4_with_the_healthy_rest_counted(project: Project, orch: Orc
     answer = orch("check")
     assert answer.code == 4
     assert "error: src/y.py:2: not valid Python" in answer.out
-<<<<<<< HEAD
-    assert "warning: src/z.py:1: has STAGE but no run()" in answer.out
-    assert answer.out.endswith("1 tool without errors, 1 error, 1 warning\n")
-=======
     assert "warning: src/z.py:1: has STAGE but no run()" in answer.out
     assert answer.out.endswith("1 error, 1 warning (1 tool without errors)\n")
->>>>>>> 1f57410 (Texts of check, watch and the sample project; an arrow is -> where a stream has no such character)
     document = orch("check", "--json").json
     assert [one["path"] for one in document["errors"]] == ["src/y.py"]
     assert [one["path"] for one in document["warnings"]] == ["src/z.py"]

@@ -138,7 +138,7 @@ def test_of_many_things_the_first_few_are_told() -> None:
     assert lines[-1] == "database    also used in a way that cannot be observed"
 
 
-def test_nothing_from_outside_commands_the_terminal() -> None:
+def test_text_of_users_cannot_control_the_terminal() -> None:
     evil = "x\x1b]0;t\x07\ny"
     success = Success(
         run=3,

@@ -231,7 +231,7 @@ def test_the_help_names_each_key_on_a_line() -> None:
         KeyAnswered(key="x", sentence=EVIL),
     ],
 )
-def test_names_from_outside_command_no_terminal(moment: WatchEvent) -> None:
+def test_names_cannot_control_the_terminal(moment: WatchEvent) -> None:
     shown = text(moment, verbose=True)
     assert CLEAN in shown
     assert not set(shown) & set("\x1b\x07\u202e\udcff")
@@ -423,7 +423,7 @@ def test_what_cannot_be_imported_has_a_line_of_its_own() -> None:
     ]
 
 
-def test_names_in_diagnostics_command_no_terminal() -> None:
+def test_names_in_diagnostics_cannot_control_the_terminal() -> None:
     evil = "x\x1b[2J\n\x07"
     diagnosis = replace(
         OUTLOOK, folders=(replace(SRC, path=evil),), imports=((evil, 1.0, evil), ("y", 1.0, evil))
