@@ -190,8 +190,8 @@ def _refuse_unselected(arguments: ToolArguments) -> None:
             names = ", ".join(tool.name for tool in takers)
             verb = "has" if len(takers) == 1 else "have"
             raise OrchUsage(
-                f"no selected tool has a parameter for --{name.replace('_', '-')}",
-                f"{names} {verb} one: add the tool to the targets, or remove the option",
+                f"no selected tool has the parameter --{name.replace('_', '-')}",
+                f"{names} {verb} it: add the tool to the targets, or remove the option",
             )
 
 

@@ -34,7 +34,7 @@ class ClaimedWorker(Struct, frozen=True, kw_only=True):
     """`worker` is None where the run must start from nothing. `sentence` says why, or what could not be imported
     ahead, once for each reason.
 
-    `modules` are (module, seconds, what went wrong) of what was imported ahead.
+    `modules` are (module, seconds, what went wrong) of what was preloaded.
     """
 
     worker: Supervisor | None = None

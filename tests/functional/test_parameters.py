@@ -151,12 +151,11 @@ def test_an_option_of_unselected_tools_alone_is_refused_naming_them(
     answer = orch("run", "three", "--since", "1")
     assert (answer.code, answer.out) == (2, "")
     assert (
-        "error: no selected tool has a parameter for --since\n  hint: one, two have one"
-        in answer.err
+        "error: no selected tool has the parameter --since\n  hint: one, two have it" in answer.err
     )
     with_p = orch("run", "three", "-p", "limit=1")
     assert (
-        'no selected tool has a parameter "limit" (from -p)\n  hint: one would take it'
+        'no selected tool has a parameter "limit" (from -p)\n  hint: one has it: add it to the targets'
         in with_p.err
     )
 
@@ -175,7 +174,7 @@ def test_a_missing_required_parameter_is_refused_wherever_it_could_come_from(
     project({"src/one.py": "STAGE = 's'\ndef run(conn, day: str): ...\n"})
     answer = orch("run")
     assert (answer.code, answer.out) == (2, "")
-    assert "error: src/one.py:2: one requires --day (str)\n  hint: give --day VALUE" in answer.err
+    assert "error: src/one.py:2: one requires --day (str)\n  hint: add --day VALUE" in answer.err
     assert values(orch, env={"ORCH_PARAM_DAY": "x"})["one"] == {"day": "x"}
     project({"orch.toml": "params = {day = 2024-01-31}"})
     assert values(orch)["one"] == {"day": "2024-01-31"}

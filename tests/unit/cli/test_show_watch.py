@@ -243,7 +243,7 @@ def test_notes_go_to_stderr(shows: Shows) -> None:
 def test_imports_in_advance_are_shown_if_verbose(shows: Shows) -> None:
     run = list(shows.run(imported=(("pandas", 0.5, ""),)))
     assert "imported in advance" not in shows.said(*run)
-    assert "imported in advance: pandas 0.50 s\n" in shows.said(*run, verbose=True)
+    assert "preloaded: pandas 0.50 s\n" in shows.said(*run, verbose=True)
 
 
 def test_a_cold_start_is_shown(shows: Shows) -> None:

@@ -104,7 +104,7 @@ def test_verbose_names_what_was_passed_over_and_why() -> None:
 
 def test_a_signature_that_cannot_be_read_is_told() -> None:
     text = listing_text(document(tool("a", readable=False), one=["a"]), WIDE)
-    assert "parameters through -p" in text
+    assert "set parameters with -p" in text
 
 
 def test_text_of_the_users_is_cleaned() -> None:
