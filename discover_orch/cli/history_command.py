@@ -32,7 +32,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
         from click.shell_completion import CompletionItem
 
         from discover_orch.model.errors import OrchError
-        from discover_orch.render.history import started_text
+        from discover_orch.render.style import time_text
 
         context: Any = ctx.find_root().obj or Context()
         try:
@@ -42,7 +42,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
         runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_SHOWN]
         found = [(run, read_summary(root, run)) for run in runs]
         return [
-            CompletionItem(run, help=f"{started_text(one.started)} {one.status}")
+            CompletionItem(run, help=f"{time_text(one.started)} {one.status}")
             for run, one in found
             if one
         ]

@@ -102,7 +102,7 @@ def test_all_about_one_tool() -> None:
         "--since 2024 → 2025",
         "--old x → default",
         "--same s",
-        "--new-one default → empty",
+        '--new-one default → ""',
         "reads table raw",
         "in.csv",
         "lists data/",
@@ -113,7 +113,7 @@ def test_all_about_one_tool() -> None:
         "src/b.py",
         "packages numpy 2.0",
         "last runs 4 2026-11-25 01:02 not run",
-        "3 passed 1.50 s",
+        "3 ? passed 1.50 s",
     ]
 
 
