@@ -42,7 +42,7 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
         console.out(problems_text((*errors, *warnings), console.out_style))
         if errors or warnings:
             found = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
-            console.out(f"{count(tools, 'tool')} without errors, {found}\n")
+            console.out(f"{found} ({count(tools, 'tool')} without errors)\n")
         elif tools:
             console.out(f"{count(tools, 'tool')}, no problems found\n")
     if errors or (view.project.strict and warnings):

@@ -126,7 +126,7 @@ def _write(stream: TextIO | None, text: str) -> None:
         stream.write(text)
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
-        text = text.replace("→", "->")  # of the reasons why a tool is stale
+        text = text.replace("→", "->")
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 

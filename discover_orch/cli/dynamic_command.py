@@ -49,7 +49,7 @@ class ToolsCommand(click.Command):
             raise
         ctx.meta[VIEW] = view
         ctx.meta[ARGS] = list(args)
-        ctx.meta[DYNAMIC] = self._dynamic(ctx, view, list(args))
+        ctx.meta[DYNAMIC] = self._param_options(ctx, view, list(args))
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
@@ -63,7 +63,11 @@ class ToolsCommand(click.Command):
         own = super().get_params(ctx)
         return {one for param in own for one in (*param.opts, *param.secondary_opts)}
 
-    def _dynamic(self, ctx: click.Context, view: ProjectView, args: list[str]) -> list[ParamOption]:
+    def _param_options(
+        self, ctx: click.Context, view: ProjectView, args: list[str]
+    ) -> list[ParamOption]:
+        """The flags for the parameters of all tools. Raises OrchUsage for a flag that the selected tools read
+        differently."""
         tools = list(view.registry.tools.values())
         taken = self.own_spellings(ctx)
         as_flags: dict[str, bool] = {}
@@ -80,10 +84,8 @@ class ToolsCommand(click.Command):
                 takes_value = [tool for tool in values if tool in chosen]
                 if takes_none and takes_value:
                     mixed = takes_none[0], takes_value[0]
-                wanted, unwanted = takes_none, takes_value
-                if not is_flag:
-                    wanted, unwanted = unwanted, wanted
-                holds[is_flag] = bool(wanted) and not unwanted
+                right, wrong = (takes_none, takes_value) if is_flag else (takes_value, takes_none)
+                holds[is_flag] = bool(right) and not wrong
             if mixed and not any(holds.values()) and _is_given(name, args):
                 flag = "--" + name.replace("_", "-")
                 raise OrchUsage(
@@ -188,8 +190,8 @@ def _refuse_unselected(arguments: ToolArguments) -> None:
             names = ", ".join(tool.name for tool in takers)
             verb = "has" if len(takers) == 1 else "have"
             raise OrchUsage(
-                f"no selected tool has a parameter for --{name.replace('_', '-')}",
-                f"{names} {verb} one: add the tool to the targets, or remove the option",
+                f"no selected tool has the parameter --{name.replace('_', '-')}",
+                f"{names} {verb} it: add the tool to the targets, or remove the option",
             )
 
 

@@ -32,7 +32,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
         from click.shell_completion import CompletionItem
 
         from discover_orch.model.errors import OrchError
-        from discover_orch.render.history import started_text
+        from discover_orch.render.style import time_text
 
         context: Any = ctx.find_root().obj or Context()
         try:
@@ -42,7 +42,7 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
         runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_SHOWN]
         found = [(run, read_summary(root, run)) for run in runs]
         return [
-            CompletionItem(run, help=f"{started_text(one.started)} {one.status}")
+            CompletionItem(run, help=f"{time_text(one.started)} {one.status}")
             for run, one in found
             if one
         ]
@@ -119,7 +119,7 @@ def read_run(root: str, run: str) -> RunRecord:
         close = nearest(run, kept)
         meant = f"did you mean {close}? " if close else ""
         hint = f"{meant}orch history lists the recorded runs, {kept[-1]} to {kept[0]}"
-    raise UsageError(Problem(code="unknown-run", message=f'there is no run "{run}"', hint=hint))
+    raise UsageError(Problem(code="unknown-run", message=f"run {run} does not exist", hint=hint))
 
 
 def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) -> None:

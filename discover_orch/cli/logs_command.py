@@ -89,8 +89,8 @@ def _meant(
         raise UsageError(
             Problem(
                 code="several-tools",
-                message=f'"{one_line(word)}" names {len(found):,} tools, expected one',
-                hint=f"name one of: {shown}" + (", ..." if len(found) > 5 else ""),
+                message=f'"{one_line(word)}" matches {len(found):,} tools, expected one',
+                hint=f"use one of: {shown}" + (", ..." if len(found) > 5 else ""),
             )
         )
     return found[0]

@@ -50,14 +50,14 @@ if TYPE_CHECKING:
 @click.option(
     "--changed",
     is_flag=True,
-    help="Run only the stale tools among the targets, and those downstream.",
+    help="Run only stale targets, and the targets downstream of them.",
 )
 @click.option(
     "--resume",
     is_flag=False,
     flag_value="",
     metavar="[RUN]",
-    help="Continue the latest unfinished run, or the run with this number.",
+    help="Resume the latest run that failed or was stopped, or the run with this number.",
 )
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option

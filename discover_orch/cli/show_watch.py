@@ -23,26 +23,13 @@ from discover_orch.staleness.memory import Memory
 from discover_orch.watch.loop import WatchLoop
 from discover_orch.watch.watch_events import (
     CannotRun,
-    ChangesFound,
-    KeyAnswered,
-    NoMeaningfulChange,
     RunStarting,
     WatchEvent,
     WatchNote,
-    WatchWaiting,
 )
 
 #: Clears the screen, but not the lines that have scrolled off it.
 CLEAR = "\x1b[H\x1b[2J"
-WATCH_EVENTS = (
-    WatchWaiting,
-    ChangesFound,
-    NoMeaningfulChange,
-    CannotRun,
-    RunStarting,
-    WatchNote,
-    KeyAnswered,
-)
 #: Seconds between two checks of who has the terminal.
 CHECK = 0.25
 LONGEST = 4096
@@ -88,7 +75,7 @@ class _Writer:
         self._names: dict[str, str] = {}
 
     def write(self, one: WatchEvent | Event) -> None:
-        if isinstance(one, WATCH_EVENTS):
+        if isinstance(one, WatchEvent):
             self._write_watch_event(one)
         else:
             self._write_run_event(one)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--poll",
     is_flag=True,
-    help="Compare the files at intervals, instead of using file events of the system.",
+    help="Compare files at intervals, instead of using file events.",
 )
 @click.option(
     "--debounce",
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     "fail",
     "none",
     quiet="Show only changes, failures and summaries.",
-    verbose="Also show reasons, parameter values, notes and the imports made in advance.",
+    verbose="Also show reasons, parameter values, notes and preloaded modules.",
 )
 @common_options
 def command(
@@ -134,7 +134,7 @@ def _seconds(configured: Mapping[str, object]) -> float:
 
 
 def read_preload(configured: Mapping[str, object]) -> tuple[str, ...] | None:
-    """The modules to import in advance: None for all that the tools import, an empty tuple for none."""
+    """The modules to preload: None for all that the tools import, an empty tuple for none."""
     given = configured.get("preload", True)
     if isinstance(given, bool):
         return None if given else ()

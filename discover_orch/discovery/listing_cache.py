@@ -86,7 +86,7 @@ def _row(tool: Mapping[str, Any]) -> Row:
     options = (
         options_text(tool["params"])
         if tool["readable"]
-        else "(signature not readable: parameters through -p)"
+        else "(signature cannot be read: set parameters with -p)"
     )
     return [tool["name"], tool["doc"], tool["path"], options, *tool.get("sources", ())]
 

@@ -372,7 +372,7 @@ class LentTerminal:
             os.tcsetpgrp(self._fd, group)
         except (OSError, termios.error):
             os.close(self._fd)
-            raise OSError("no terminal to lend") from None
+            raise OSError("there is no terminal") from None
 
     def take_back(self) -> None:
         import termios

@@ -32,7 +32,7 @@ class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
 class ClaimedWorker(Struct, frozen=True, kw_only=True):
     """`worker` is None for a cold start. `sentence` says why, or what could not be imported, once for each reason.
 
-    `modules` are (module, seconds, error) of what was imported ahead.
+    `modules` are (module, seconds, what went wrong) of what was preloaded.
     """
 
     worker: Supervisor | None = None

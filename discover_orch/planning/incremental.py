@@ -253,7 +253,7 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
             Problem(
                 code="watch-run",
                 message=f"run {run} belongs to orch watch and cannot be resumed",
-                hint="to run what is stale: orch run --changed",
+                hint="run the stale tools with: orch run --changed",
             )
         )
     return record

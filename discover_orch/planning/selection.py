@@ -344,5 +344,5 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
     return Problem(
         code="empty",
         message=f"no tools in {', '.join(targets)}",
-        hint="orch list shows all stages and their tools",
+        hint="orch list shows all stages and tools",
     )

@@ -6,13 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.render.problems import exception_text
-from discover_orch.render.style import Style, arrow, clean, count, cut, duration, one_line, wrap
+from discover_orch.render.style import (
+    Style,
+    arrow,
+    clean,
+    column_width,
+    count,
+    cut,
+    duration,
+    last_drawn,
+    one_line,
+    time_text,
+    wrap,
+)
 from discover_orch.state.run_record import RecordedParam, RunDiff, RunRecord, ToolChange, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
-#: The widest column of names. A longer name only moves the text of its own line.
-MOST_COLUMNS = 40
 _KINDS = {
     "passed": "green",
     "failed": "error",
@@ -20,11 +30,6 @@ _KINDS = {
         ("interrupted", "killed", "cancelled", "running", "unknown", "rolled_back"), "yellow"
     ),
 }
-
-
-def started_text(started: str, *, has_seconds: bool = False) -> str:
-    """`2026-11-24 14:03`, from a time in ISO 8601."""
-    return one_line(started[: 19 if has_seconds else 16].replace("T", " ")) or "?"
 
 
 def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
@@ -58,7 +63,7 @@ def run_text(record: RunRecord, style: Style) -> str:
     status = _painted(record.status, style)
     out = [
         f"{style.paint(f'run {one_line(record.run)}', 'bold')}{watch}: {status}{took}"
-        f", started {started_text(record.started, has_seconds=True)}"
+        f", started {time_text(record.started, has_seconds=True)}"
     ]
     facts = [("targets", _targets(record)), ("tools", _counts(record.counts))]
     if record.exit_code:
@@ -77,8 +82,8 @@ def run_text(record: RunRecord, style: Style) -> str:
         facts.append(("database", one_line(record.database) + origin))
     out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
     given = {one.module: one.arguments for one in record.plan}
-    names = _name_width(record.tools)
-    statuses = max((len(one_line(_word(tool.status))) for tool in record.tools), default=0)
+    names = column_width(tool.name for tool in record.tools)
+    statuses = column_width(_word(tool.status) for tool in record.tools)
     for tool in record.tools:
         out += _tool_lines(tool, given.get(tool.module, {}), names, statuses, style)
     return "\n".join(out) + "\n"
@@ -113,7 +118,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     """The two runs, the tools added and removed, then for each tool its times and what changed."""
     out = [
         wrap(
-            f"{label} {one_line(run.run):<4} {started_text(run.started)}  {_painted(run.status, style)}"
+            f"{label} {one_line(run.run):<4} {time_text(run.started)}  {_painted(run.status, style)}"
             + ("" if run.duration is None else f"  {duration(run.duration)}")
             + f"  {_targets(run)}",
             style,
@@ -123,7 +128,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     ]
     out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
-    names = _name_width(found.tools)
+    names = column_width(tool.name for tool in found.tools)
     for tool in found.tools:
         name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
@@ -137,7 +142,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
 def log_heading(record: RunRecord, tool: ToolRecord) -> str:
     """The line above the output of a tool."""
     return (
-        f"run {one_line(record.run)}, {started_text(record.started)}: "
+        f"run {one_line(record.run)}, {time_text(record.started)}: "
         f"{one_line(tool.name)} {one_line(_word(tool.status))}"
     )
 
@@ -145,8 +150,7 @@ def log_heading(record: RunRecord, tool: ToolRecord) -> str:
 def log_text(data: bytes, style: Style) -> str:
     """Whole lines as a run shows them: cleaned, and of a line that was overwritten by `\\r` the last state."""
     lines = data.decode("utf-8", "surrogateescape").split("\n")
-    drawn = (([part for part in line.split("\r") if part] or [""])[-1] for line in lines)
-    return "\n".join(clean(line, style) for line in drawn)
+    return "\n".join(clean(last_drawn(line), style) for line in lines)
 
 
 def _run_row(record: RunRecord) -> dict[str, object]:
@@ -170,33 +174,22 @@ def _run_row(record: RunRecord) -> dict[str, object]:
 
 
 def _head(record: RunRecord) -> dict[str, object]:
-    return {
-        "run": record.run,
-        "started": record.started,
-        "status": record.status,
-        "duration": record.duration,
-    }
+    return _pick(record, "run", "started", "status", "duration")
 
 
 def _tool_row(tool: ToolRecord) -> dict[str, object]:
-    error = tool.error
+    error = tool.error and _pick(tool.error, "kind", "type", "message", "path", "line")
     return {
-        "name": tool.name,
-        "module": tool.module,
-        "status": tool.status,
-        "duration": tool.duration,
+        **_pick(tool, "name", "module", "status", "duration"),
         "metrics": dict(tool.metrics),
-        "error": error
-        and {
-            "kind": error.kind,
-            "type": error.type,
-            "message": error.message,
-            "path": error.path,
-            "line": error.line,
-        },
+        "error": error,
         "notes": list(tool.notes),
         "attempt": tool.attempt,
     }
+
+
+def _pick(value: object, *names: str) -> dict[str, object]:
+    return {name: getattr(value, name) for name in names}
 
 
 def _pair(old: object, new: object) -> dict[str, object]:
@@ -216,7 +209,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
         words.append("(watch)")
     return (
         one_line(record.run),
-        started_text(record.started),
+        time_text(record.started),
         one_line(record.status),
         "" if record.duration is None else duration(record.duration),
         _counts(record.counts),
@@ -289,10 +282,6 @@ def _changes(tool: ToolChange, style: Style) -> list[str]:
         was, now = ("default" if text is None else one_line(text) for text in (one.old, one.new))
         changes.append(f"{one_line(one.name)}: {was} {to} {now}")
     return changes
-
-
-def _name_width(tools: Sequence[ToolRecord | ToolChange]) -> int:
-    return min(MOST_COLUMNS, max((len(one_line(tool.name)) for tool in tools), default=0))
 
 
 def _targets(record: RunRecord) -> str:

@@ -13,11 +13,9 @@ from discover_orch.model.errors import problem_json
 from discover_orch.model.tool import MASK, Choice, Scalar, is_secret_name
 from discover_orch.planning.arguments import BoundArgument
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.render.style import Style, count, names_text, one_line, wrap
+from discover_orch.render.style import Style, column_width, count, names_text, one_line, wrap
 from discover_orch.staleness.fingerprint import Freshness
 
-#: The widest column of names. A longer name only moves the text of its own line.
-MOST_COLUMNS = 40
 MOST_FRESH = 20
 _UNKNOWN: Mapping[str, Freshness] = {}
 
@@ -36,8 +34,8 @@ def plan_text(
     names = [one_line(step.tool.name) for step in plan.steps]
     stages = [one_line(step.stage) for step in plan.steps]
     digits = len(str(len(names)))
-    width = min(MOST_COLUMNS, max(map(len, names)))
-    stage_width = min(MOST_COLUMNS, max(map(len, stages)))
+    width = column_width(names)
+    stage_width = column_width(stages)
     pad = " " * (digits + width + 6)
     for number, step in enumerate(plan.steps, start=1):
         name = style.paint(f"{names[number - 1]:<{width}}", "bold")

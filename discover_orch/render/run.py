@@ -27,6 +27,7 @@ from discover_orch.render.style import (
     count,
     cut,
     duration,
+    last_drawn,
     names_text,
     one_line,
     wrap,
@@ -123,7 +124,7 @@ class RunRenderer:
     def status(self, event: Ticked, report: Report) -> str:
         """The status line: the running tool, its time, and what is left."""
         if event.module is None:
-            text = f"closing {duration(event.seconds)}"
+            text = f"closing resources {duration(event.seconds)}"
         else:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
         if event.is_ending:
@@ -180,7 +181,7 @@ class RunRenderer:
         tail = lines.pop()
         if tail:
             lines.append(tail)
-        shown = [clean(_last_drawn(line), self._style) for line in lines]
+        shown = [clean(last_drawn(line), self._style) for line in lines]
         text = "".join(f"    {line}\n" if line else "\n" for line in shown)
         if self._shown.output == "live" and not self._shown.quiet:
             return text
@@ -254,9 +255,3 @@ class RunRenderer:
         text = one_line(exception_text(error.type, error.message, has_type=is_users))
         columns = len(f"FAILED {one_line(tool.name)} {one_line(place)}  ")
         return f"{line}  {cut(text, max(style.width - columns, 20), style)}"
-
-
-def _last_drawn(line: str) -> str:
-    """The last state of a line with carriage returns; one at its end belongs to the newline."""
-    parts = [part for part in line.split("\r") if part]
-    return parts[-1] if parts else ""

@@ -9,14 +9,20 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
-from discover_orch.render.style import Style, arrow, duration, one_line, wrap
+from discover_orch.render.style import (
+    Style,
+    arrow,
+    column_width,
+    duration,
+    one_line,
+    time_text,
+    wrap,
+)
 from discover_orch.staleness.fingerprint import Freshness
 from discover_orch.staleness.memory import ToolResult
 
 #: Runs that are shown for a single tool.
 LATEST = 5
-#: The widest column of names. A longer name only moves the text of its own line.
-MOST_COLUMNS = 40
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -32,7 +38,7 @@ class Row(Struct, frozen=True, kw_only=True):
 def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> str:
     """The tools by stage, one line each; `verbose` adds all reasons and the data flow."""
     out = []
-    width = _width(row.tool.name for row in rows)
+    width = column_width(row.tool.name for row in rows)
     for stage, members in groupby(rows, key=lambda row: row.stage):
         out.append(style.paint(one_line(stage), "cyan"))
         for row in members:
@@ -58,9 +64,9 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
 
 def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
     """The same if all tools are fresh, made from the stages and the names of their tools."""
-    out = []
     names = [name for _, members in stages for name in members]
-    width, state = _width(names), style.paint("fresh", "green")
+    width, state = column_width(names), style.paint("fresh", "green")
+    out = []
     for stage, members in stages:
         out.append(style.paint(one_line(stage), "cyan"))
         out += [_line(name, width, state, style) for name in members]
@@ -71,10 +77,6 @@ def all_fresh_text(count: int) -> str:
     """What `orch run --changed` shows if it has nothing to do."""
     tools = "the tool is" if count == 1 else f"all {count:,} tools are"
     return f"nothing to run: {tools} fresh\n"
-
-
-def _width(names: Iterable[str]) -> int:
-    return min(MOST_COLUMNS, max(len(one_line(name)) for name in names))
 
 
 def _line(name: str, width: int, text: str, style: Style) -> str:
@@ -101,10 +103,10 @@ def tool_text(
     ]
     if success is not None:
         if success.is_accepted:
-            out.append(f"accepted    {_when(success.at)}")
+            out.append(f"accepted    {time_text(success.at)}")
         else:
             took = duration(success.duration)
-            out.append(f"passed      run {success.run}, {_when(success.at)}, {took}")
+            out.append(f"passed      run {success.run}, {time_text(success.at)}, {took}")
         before = success.fingerprint.params
         for name in dict.fromkeys((*before, *params)):
             old, new = before.get(name), params.get(name)
@@ -119,7 +121,7 @@ def tool_text(
         label = "last runs" if number == 0 else ""
         took = "" if seconds is None else f"  {duration(seconds)}"
         how = one_line(status.replace("_", " "))
-        out.append(f"{label:<11} {one_line(run)}  {_when(started)}  {how}{took}")
+        out.append(f"{label:<11} {one_line(run)}  {time_text(started)}  {how}{took}")
     return "\n".join(wrap(line, style, " " * 12) for line in out) + "\n"
 
 
@@ -177,8 +179,4 @@ def _table(label: str, items: Sequence[str]) -> list[str]:
 
 def _given(texts: tuple[str, ...] | None) -> str:
     """The value of a parameter; None means that the default is used."""
-    return "default" if texts is None else one_line(", ".join(texts)) or "empty"
-
-
-def _when(at: str) -> str:
-    return one_line(at[:16].replace("T", " "))
+    return "default" if texts is None else one_line(", ".join(texts)) or '""'

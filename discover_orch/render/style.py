@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -78,6 +78,21 @@ def duration(seconds: float) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def time_text(time: str, *, has_seconds: bool = False) -> str:
+    """`2026-11-24 14:03`, from a time in ISO 8601; `?` if it is empty."""
+    return one_line(time[: 19 if has_seconds else 16].replace("T", " ")) or "?"
+
+
+def last_drawn(line: str) -> str:
+    """The last state of a line that carriage returns overwrite; one at its end belongs to the newline."""
+    return ([part for part in line.split("\r") if part] or [""])[-1]
+
+
+def column_width(texts: Iterable[str]) -> int:
+    """Columns for the names of a table. A name that is longer than 40 only moves the text of its own line."""
+    return min(40, max((len(one_line(text)) for text in texts), default=0))
 
 
 def wrap(line: str, style: Style, pad: str = "") -> str:

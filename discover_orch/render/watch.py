@@ -31,12 +31,12 @@ _MODES = {
 }
 KEYS_HINT = "Enter runs again, h shows help, q quits"
 KEYS = (
-    ("Enter", "run the last targets again"),
+    ("Enter", "run the last tools again"),
     ("a", "run all tools"),
     ("f", "run the failed tools, and all tools downstream"),
     ("c", "cancel the run"),
     ("s", "switch the scope: stage, tool, downstream"),
-    ("p", "pause or continue"),
+    ("p", "pause or resume"),
     ("q", "quit"),
     ("h", "show this help"),
 )
@@ -109,7 +109,7 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
             errors = [problem_json(problem) for problem in problems]
             return {"event": "broken", "errors": errors, "waiting": list(waiting)}
         case RunStarting(cold=cold) if cold:
-            hint = "orch check --watch shows what is imported in advance"
+            hint = "orch check --watch shows which modules are preloaded"
             return {"event": "notice", "message": cold, "hint": hint}
         case WatchNote(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
@@ -177,13 +177,13 @@ def _started(event: RunStarting, verbose: bool) -> list[str]:
             for name, seconds, wrong in event.imported
             if seconds >= SLOW or wrong
         ]
-        lines.append(f"imported in advance: {', '.join(rows) or 'no slow modules'}")
+        lines.append(f"preloaded: {', '.join(rows) or 'no slow modules'}")
     return lines
 
 
 def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
     if event.is_paused:
-        return style.paint("paused: changes wait (p continues, h shows help)", "cyan") + "\n"
+        return style.paint("paused: changes wait (p resumes, h shows help)", "cyan") + "\n"
     text = (
         f"watching {count(event.files, 'file')} for {count(event.tools, 'tool')}"
         f"{_BY_MODE.get(event.mode, '')} ({keys})"
@@ -248,7 +248,7 @@ def _limits(diagnosis: WatchDiagnostics) -> str:
 
 def _imports(diagnosis: WatchDiagnostics) -> list[str]:
     if not diagnosis.imports:
-        return ["no modules are imported in advance"]
+        return ["no modules are preloaded"]
     total = sum(seconds for _, seconds, _ in diagnosis.imports)
     slow = [row for row in diagnosis.imports if row[1] >= SLOW_IMPORT][:MOST_IMPORTS]
     named = ", ".join(f"{one_line(name)} {duration(seconds)}" for name, seconds, _ in slow)

@@ -33,9 +33,9 @@ _LONGEST_FILE = 1 << 14
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _SIGNS = {
-    ".gitignore": "# What orch remembers of this project; safe to delete.\n*\n",
+    ".gitignore": "# What orch knows about past runs of this project. Safe to delete.\n*\n",
     "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# A cache directory tag, by which backups leave this folder out: https://bford.info/cachedir/\n",
+    "# This tag tells backup programs to skip this folder: https://bford.info/cachedir/\n",
 }
 
 

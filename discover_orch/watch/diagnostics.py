@@ -1,6 +1,6 @@
 """How watching works on this machine: what `orch check --watch` shows.
 
-Subscribes for a moment as a watch would, and has a worker import ahead what the tools import, to measure how long that
+Subscribes for a moment as a watch would, and has a worker preload what the tools import, to measure how long that
 takes. Imports no module of the project, and runs no tool.
 """
 
@@ -142,8 +142,8 @@ def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], li
                 if isinstance(event, Preloaded):
                     return event.modules, _shadowed(event.shadowed)
                 if isinstance(event, WorkerDied):
-                    return (), [_warning(f"importing ahead ends the process: it {event.sentence}")]
-        return (), [_warning(f"importing ahead takes longer than {IMPORT_TIMEOUT:g} s")]
+                    return (), [_warning(f"preloading ends the process: it {event.sentence}")]
+        return (), [_warning(f"preloading takes longer than {IMPORT_TIMEOUT:g} s")]
     finally:
         discard_worker(worker)
 
@@ -152,7 +152,7 @@ def _shadowed(names: tuple[str, ...]) -> list[Problem]:
     if not names:
         return []
     return [
-        _warning(f"modules of the project have the names of installed ones: {', '.join(names)}")
+        _warning(f"modules of the project have the names of installed modules: {', '.join(names)}")
     ]
 
 
@@ -160,7 +160,7 @@ def _warning(message: str) -> Problem:
     return Problem(
         code="cold-start",
         message=message,
-        hint="every run is then a cold start; set preload in [tool.orch.watch] to the modules to import "
-        "ahead, or to false",
+        hint="every run is then a cold start; set preload in [tool.orch.watch] to the "
+        "modules to preload, or to false",
         severity="warning",
     )

@@ -31,14 +31,14 @@ class KeyCommands:
         key = key.strip().lower()
         match key:
             case "" | "r":
-                return self._run(key, schedule.latest or watched.targets, "what ran last")
+                return self._run(key, schedule.latest or watched.targets, "the last tools")
             case "a":
-                return self._run(key, watched.targets, "everything")
+                return self._run(key, watched.targets, "all tools")
             case "f":
                 failed = schedule.failed
                 downstream = watched.registry.downstream(failed) if failed else ()
                 tools = [module for module in watched.targets if module in downstream]
-                return self._run(key, tools, "what failed")
+                return self._run(key, tools, "the failed tools")
             case "c" if schedule.is_running:
                 return self._answer(key, "cancelling", "cancel")
             case "c":
@@ -54,7 +54,7 @@ class KeyCommands:
                 return self._answer(key, "paused: changes wait (p resumes)")
             case "q":
                 schedule.is_over = True
-                return self._answer(key, "bye", "interrupt") if schedule.is_running else []
+                return self._answer(key, "quitting", "interrupt") if schedule.is_running else []
             case "h" | "?":
                 return self._answer("h")
             case _:
@@ -68,7 +68,7 @@ class KeyCommands:
             return self._answer(key, "nothing can run until the problems above are fixed")
         if not wanted:
             return self._answer(key, "nothing has failed" if key == "f" else "nothing to run")
-        ready = schedule.enqueue(wanted, f"asked for: {what}")
+        ready = schedule.enqueue(wanted, f"requested: {what}")
         names = ", ".join(watched.waiting)
         waits = f"; waiting for a fix: {names}" if names else ""
         if not ready:

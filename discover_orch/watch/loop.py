@@ -59,7 +59,7 @@ LOCK_INTERVAL = 0.25
 
 
 class WatchOptions(Struct, frozen=True, kw_only=True):
-    """How a watch behaves. `preload` None: import ahead what the tools import; a tuple: these modules, perhaps none.
+    """How a watch behaves. `preload` None: preload what the tools import; a tuple: these modules, perhaps none.
 
     `debounce`: the shortest time in seconds between a save and its run. `queues`: a change never cancels a run."""
 
@@ -153,7 +153,7 @@ class WatchLoop:
             *watched.problems,
         )
         if options.runs_at_start:
-            self._schedule.enqueue(watched.targets, "everything that is watched")
+            self._schedule.enqueue(watched.targets, "all watched tools")
         self._outbox.add_problems(problems, watched.waiting)
         yield from self._outbox.drain()
 

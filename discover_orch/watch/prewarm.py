@@ -1,4 +1,4 @@
-"""The warm worker of a watch: what it imports ahead, and when newly installed packages make it stale.
+"""The warm worker of a watch: what it preloads, and when newly installed packages make it stale.
 
 Never delays a run, and reports nothing.
 """
@@ -17,7 +17,7 @@ from discover_orch.worker.protocol import Preload
 
 
 class Prewarmer:
-    """`preload` None: import ahead what the tools import; a tuple: these modules, perhaps none."""
+    """`preload` None: preload what the tools import; a tuple: these modules, perhaps none."""
 
     def __init__(self, watched: WatchedProject, preload: tuple[str, ...] | None) -> None:
         self._watched, self._preload = watched, preload

@@ -157,7 +157,7 @@ class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
             for name, _, wrong in self.modules
             if wrong and not wrong.startswith("ModuleNotFoundError")
         ]
-        return f"importing ahead failed: {', '.join(failed)}" if failed else ""
+        return f"preloading failed: {', '.join(failed)}" if failed else ""
 
 
 class Declined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -19,7 +19,7 @@ def test_errors_exit_4_with_the_healthy_rest_counted(project: Project, orch: Orc
     assert answer.code == 4
     assert "error: src/y.py:2: not valid Python" in answer.out
     assert "warning: src/z.py:1: has STAGE but no run()" in answer.out
-    assert answer.out.endswith("1 tool without errors, 1 error, 1 warning\n")
+    assert answer.out.endswith("1 error, 1 warning (1 tool without errors)\n")
     document = orch("check", "--json").json
     assert [one["path"] for one in document["errors"]] == ["src/y.py"]
     assert [one["path"] for one in document["warnings"]] == ["src/z.py"]
@@ -45,4 +45,4 @@ def test_a_module_that_a_tool_imports_and_that_cannot_be_read_is_a_doubt(
     assert answer.code == 0
     assert "src/lib/h.py:2: " in answer.out
     assert "(imported by a)" in answer.out
-    assert "1 tool without errors, 0 errors, 1 warning" in answer.out
+    assert "0 errors, 1 warning (1 tool without errors)" in answer.out

@@ -177,8 +177,8 @@ def test_a_run_whose_process_is_gone_was_killed(root: Path, orch: Orch) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["99"], 'there is no run "99"'),
-        (["1", "x"], 'there is no run "x"'),
+        (["99"], "run 99 does not exist"),
+        (["1", "x"], "run x does not exist"),
         (["1", "2", "3"], "expected at most two runs, got 3"),
         (["1", "-n", "2"], "--limit cannot be combined with a run"),
         (["--all", "-n", "2"], "--limit cannot be combined with --all"),

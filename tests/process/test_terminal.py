@@ -65,7 +65,7 @@ def tables(root: Path) -> list[str]:
         return [row[0] for row in conn.execute("select name from sqlite_master")]
 
 
-def test_a_silent_tool_is_told_of_and_the_line_leaves_nothing_behind(project: Project) -> None:
+def test_a_silent_tool_has_a_status_line_that_leaves_nothing_behind(project: Project) -> None:
     root = project({"src/a.py": SILENT, "src/b.py": NEXT})
     with on_terminal(root, "run") as orch:
         orch.wait_for(r"\r\x1b\[K    a 0\.\d\d s, 1 left to run")
@@ -78,7 +78,7 @@ def test_a_silent_tool_is_told_of_and_the_line_leaves_nothing_behind(project: Pr
     assert set(re.findall(r"\x1b[^A-Za-z]*[A-Za-z]", orch.text)) == {"\x1b[K"}
 
 
-def test_the_line_of_the_moment_never_wraps(project: Project) -> None:
+def test_the_status_line_never_wraps(project: Project) -> None:
     name = "very_long_name_" * 5
     root = project({f"src/{name}.py": SILENT, "src/b.py": NEXT})
     with on_terminal(root, "run", columns=40) as orch:
@@ -122,7 +122,7 @@ def test_rich_is_imported_only_when_a_tool_has_been_silent(project: Project) -> 
     (root / "go").touch()
     with on_terminal(root, "run", PYTHONPROFILEIMPORTTIME="1") as orch:
         assert orch.wait() == 0
-    assert "discover_orch.cli.status_line" in orch.text
+    assert "discover_orch.cli.console" in orch.text
     assert not re.search(r"\| +rich", orch.text)
     (root / "go").unlink()
     with on_terminal(root, "run", PYTHONPROFILEIMPORTTIME="1") as orch:
@@ -205,7 +205,7 @@ def test_a_shell_can_stop_it_continue_it_and_run_it_in_the_background(project: P
         shell.wait()
 
 
-def test_a_resource_that_takes_long_to_close_is_told_of(project: Project) -> None:
+def test_a_resource_that_takes_long_to_close_has_a_status_line(project: Project) -> None:
     root = project(
         {
             "orchconf.py": """

@@ -218,45 +218,11 @@ def test_ctrl_z_stops_it_and_fg_finds_what_was_saved_meanwhile(project: Project)
         shell.wait()
 
 
-CLEARS = re.compile(r"\x1b\[[0-3]?J|\x1bc|\x1b\[H")
-
-
-def test_the_screen_is_cleared_only_where_it_was_asked_for_and_never_the_scrollback(
-    project: Project,
-) -> None:
-    for words, clears in ((["watch"], False), (["watch", "--clear"], True)):
-        root = project(FILES)
-        with on_terminal(root, *words) as orch:
-            orch.wait_for("watching")
-            save(root / "src/a.py", tool_text(1))
-            orch.wait_for("1 passed in ")
-            orch.wait_for("watching")
-            orch.type("q\n")
-            assert orch.wait() == 0
-        assert bool(CLEARS.search(orch.text)) == clears
-        assert "\x1b[3J" not in orch.text
-        assert "\x1b[?1049h" not in orch.text
-
-
-def test_the_title_is_set_only_where_it_was_asked_for(project: Project) -> None:
-    for words, sets in (([], False), (["--title"], True)):
-        root = project(FILES)
-        with on_terminal(root, "watch", *words) as orch:
-            orch.wait_for("watching")
-            orch.type("q\n")
-            assert orch.wait() == 0
-        assert bool(re.search(r"\x1b\][02];", orch.text)) == sets
-
-
 FAILS = 'STAGE = "s"\ndef run(): 1 / 0\n'
 
 
-def without_titles(text: str) -> str:
-    return re.sub(r"\x1b\][^\x07\x1b]*(\x07|\x1b\\)", "", text)
-
-
-@pytest.mark.parametrize("words", [["--bell"], []])
-def test_the_bell_rings_for_a_failure_where_it_was_asked_for(
+@pytest.mark.parametrize("words", [[], ["--clear", "--bell", "--title"]])
+def test_the_screen_the_bell_and_the_title_are_touched_only_where_that_was_asked_for(
     project: Project, words: Sequence[str]
 ) -> None:
     root = project({**FILES, "src/a.py": FAILS})
@@ -264,20 +230,11 @@ def test_the_bell_rings_for_a_failure_where_it_was_asked_for(
         orch.wait_for("watching")
         orch.type("q\n")
         assert orch.wait() == 0
-    rings = without_titles(orch.text).count("\x07")
-    assert rings == len(words)
-
-
-def test_the_bell_does_not_ring_for_a_cancelled_run(project: Project) -> None:
-    root = project({**FILES, "src/a.py": GATE})
-    with on_terminal(root, "watch", "--bell") as orch:
-        orch.wait_for("begins")
-        orch.type("c\n")
-        orch.wait_for("cancelled")
-        orch.wait_for("watching")
-        assert "\x07" not in without_titles(orch.text)
-        orch.type("q\n")
-        assert orch.wait() == 0
+    titles = r"\x1b\]2;[^\x07]*\x07"
+    assert bool(re.search(titles, orch.text)) == bool(words)
+    assert re.sub(titles, "", orch.text).count("\x07") == (1 if words else 0)
+    assert bool(re.search(r"\x1b\[H\x1b\[2J", orch.text)) == bool(words)
+    assert not re.search(r"\x1b\[3J|\x1bc|\x1b\[\?1049h", orch.text)  # what has scrolled off stays
 
 
 # What is written

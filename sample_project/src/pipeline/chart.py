@@ -1,6 +1,6 @@
 """Draw culmens as a scatter chart: values in, SVG text out.
 
-Not a tool, as it has no STAGE. That `render` depends on it is known from the import.
+Not a tool: it has no STAGE. orch knows from the import that `render` depends on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class Scale:
 
 
 def draw(culmens: Sequence[Culmen], ratios: Mapping[str, float]) -> str:
-    """One mark a culmen, and for each species a line of its mean ratio of length to depth."""
+    """One mark per culmen, and for each species a line of its mean ratio of length to depth."""
     x = Scale.around([culmen.length for culmen in culmens], step=5, start=LEFT, end=RIGHT)
     y = Scale.around([culmen.depth for culmen in culmens], step=2, start=BOTTOM, end=TOP)
     means = ", ".join(f"{species} {ratio:.2f}" for species, ratio in ratios.items())

@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def run(conn: sqlite3.Connection, *, source: str = "data/penguins_raw.csv") -> dict[str, int]:
-    """Store the records as they came, as text, in the table `raw`.
+    """Store the records unchanged, as text, in the table `raw`.
 
     Args:
         conn: the database; orch commits what was written once the tool has succeeded.
@@ -54,7 +54,7 @@ def run(conn: sqlite3.Connection, *, source: str = "data/penguins_raw.csv") -> d
 
 
 def read_records(source: str) -> list[list[str]]:
-    """The cells of `COLUMNS`, row by row; ValueError if the file is not what it should be."""
+    """The cells of `COLUMNS`, row by row; ValueError if it is not a penguin file."""
     reader = csv.DictReader(io.StringIO(read_text(source), newline=""))
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
@@ -69,7 +69,7 @@ def read_records(source: str) -> list[list[str]]:
 
 
 def read_text(source: str) -> str:
-    """The text of a file or a URL; RuntimeError if it cannot be had."""
+    """The text of a file or a URL; RuntimeError if it cannot be read."""
     try:
         if urlsplit(source).scheme in {"http", "https", "file"}:
             with urlopen(source, timeout=30) as response:

@@ -63,7 +63,7 @@ def read_culmens(conn: sqlite3.Connection) -> list[Culmen]:
 def render_lede(groups: Sequence[Group]) -> str:
     """The sentence under the heading: how many penguins, from when to when, of which sex."""
     if not groups:
-        return "No rows: no penguin matches what was asked for."
+        return "No penguins match the parameters."
     sexes = Counter[str]()
     for group in groups:
         sexes[group.sex] += group.penguins

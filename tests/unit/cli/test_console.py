@@ -122,8 +122,8 @@ def test_characters_that_a_stream_cannot_hold_are_escaped(monkeypatch: pytest.Mo
     out = Stream(encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
     speaker = Console()
-    speaker.out("é \ud800 \u2717\n")
-    assert out.getvalue() == "\\xe9 \\ud800 \\u2717\n"
+    speaker.out("é \ud800 \u2717 →\n")
+    assert out.getvalue() == "\\xe9 \\ud800 \\u2717 ->\n"
     assert not speaker.out_style.unicode
 
 

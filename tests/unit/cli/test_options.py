@@ -73,12 +73,6 @@ def test_a_path_is_completed_by_the_shell() -> None:
     assert (item.value, item.type) == ("src/fe", "file")
 
 
-def test_another_project_can_be_meant(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_files(root, {"elsewhere/": ""})
-    monkeypatch.chdir(root / "elsewhere")
-    assert "fetch" in completed("", "..")
-
-
 @pytest.mark.parametrize("config", ["stages = [", "jobs = 'x'", "packages = ['nowhere']"])
 def test_a_broken_project_completes_nothing_and_says_nothing(
     root: Path, capfd: pytest.CaptureFixture[str], config: str
@@ -86,11 +80,6 @@ def test_a_broken_project_completes_nothing_and_says_nothing(
     write_files(root, {"orch.toml": config})
     assert completed("") == {}
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.usefixtures("root")
-def test_a_folder_that_is_not_there_completes_nothing() -> None:
-    assert completed("", "nowhere") == {}
 
 
 def test_a_deleted_current_folder_completes_nothing(

@@ -1,4 +1,4 @@
-"""What is written while a watch happens: a watch that is played, and streams that are looked at."""
+"""What is written during a watch: a scripted watch, and a console that records."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import json
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.cli import show_watch
 from discover_orch.cli.console import WIPE, Console, HungUp
 from discover_orch.cli.options import Context
 from discover_orch.cli.show_watch import CLEAR, show
@@ -54,14 +53,14 @@ CHANGED = ChangesFound(paths=("src/a.py",), tools=("a",), stages=("s",))
 
 
 class Terminal(io.StringIO):
-    """What a terminal was told."""
+    """A stream that looks like a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-class SpokenTo(Console):
-    """Keeps what was said to each stream, and in which order."""
+class RecordingConsole(Console):
+    """Keeps the text for each stream, and the order of the writes."""
 
     def __init__(self, *, on_terminal: bool = False, fails: type[OSError] | None = None) -> None:
         super().__init__("never")
@@ -97,7 +96,7 @@ def context_of(console: Console) -> Context:
 
 
 class PlayedWatching(WatchLoop):
-    """Gives what it was told to, and notes that it was closed."""
+    """Yields scripted events, and counts how often it is closed."""
 
     def __init__(self, root: Path, told: Sequence[WatchEvent | Event], code: int) -> None:
         super().__init__(WatchRequest(start=str(root), folder=None), WatchOptions(), {})
@@ -129,8 +128,8 @@ class Shows:
         on_terminal: bool = False,
         fails: type[OSError] | None = None,
         **more: Any,
-    ) -> tuple[int, SpokenTo, PlayedWatching]:
-        console = SpokenTo(on_terminal=on_terminal, fails=fails)
+    ) -> tuple[int, RecordingConsole, PlayedWatching]:
+        console = RecordingConsole(on_terminal=on_terminal, fails=fails)
         watching = PlayedWatching(self.root, told, code)
         return show(context_of(console), watching, replace(SHOWN, **more)), console, watching
 
@@ -181,14 +180,14 @@ def test_a_terminal_that_is_gone_ends_the_watch(shows: Shows) -> None:
 def test_a_pipe_that_nobody_reads_ends_it_too(shows: Shows) -> None:
     watching = PlayedWatching(shows.root, [WAITING, WAITING], 0)
     with pytest.raises(BrokenPipeError):
-        show(context_of(SpokenTo(fails=BrokenPipeError)), watching, SHOWN)
+        show(context_of(RecordingConsole(fails=BrokenPipeError)), watching, SHOWN)
     assert watching.closed == 1
 
 
 # Text.
 
 
-def test_moments_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
+def test_watch_events_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
     said = shows.said(
         WAITING,
         CHANGED,
@@ -203,7 +202,7 @@ def test_moments_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
     ]
 
 
-def test_a_run_stands_between_them_with_its_reason_at_the_end(shows: Shows) -> None:
+def test_a_run_is_shown_between_events_with_its_reason_at_the_end(shows: Shows) -> None:
     said = shows.said(CHANGED, *shows.run(), WAITING)
     lines = said.splitlines()
     assert lines[0].startswith("12:30:59 changed")
@@ -235,19 +234,19 @@ def test_problems_go_to_stderr_before_the_line_about_them(shows: Shows) -> None:
     assert console.order == ["err", "out"]
 
 
-def test_remarks_go_to_stderr(shows: Shows) -> None:
+def test_notes_go_to_stderr(shows: Shows) -> None:
     _, console, _ = shows.show(WatchNote(problem=replace(BROKEN, severity="warning")))
     assert console.complained == "warning: it is broken\n  hint: fix it\n"
     assert console.said == ""
 
 
-def test_imports_ahead_are_told_to_who_wants_to_know(shows: Shows) -> None:
+def test_imports_in_advance_are_shown_if_verbose(shows: Shows) -> None:
     run = list(shows.run(imported=(("pandas", 0.5, ""),)))
     assert "imported in advance" not in shows.said(*run)
-    assert "imported in advance: pandas 0.50 s\n" in shows.said(*run, verbose=True)
+    assert "preloaded: pandas 0.50 s\n" in shows.said(*run, verbose=True)
 
 
-def test_a_cold_start_is_told_in_passing(shows: Shows) -> None:
+def test_a_cold_start_is_shown(shows: Shows) -> None:
     said = shows.said(*shows.run(cold="cold start: the worker died"))
     assert said.startswith("cold start: the worker died\n")
 
@@ -259,7 +258,7 @@ def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
 
 
 @pytest.mark.parametrize(("output", "is_shown"), [("live", True), ("none", False)])
-def test_what_tools_print_is_shown_where_it_is_wanted(
+def test_output_of_tools_is_shown_unless_it_is_switched_off(
     shows: Shows, output: Any, is_shown: bool
 ) -> None:
     assert ("hello" in shows.said(*shows.run(), output=output)) == is_shown
@@ -268,7 +267,7 @@ def test_what_tools_print_is_shown_where_it_is_wanted(
 # A terminal.
 
 
-def test_the_line_of_the_moment_is_wiped_before_anything_else_is_written(shows: Shows) -> None:
+def test_the_status_line_is_cleared_before_anything_else_is_written(shows: Shows) -> None:
     run = list(shows.run())
     run[3:3] = [Ticked(module="src.a", seconds=1.5)]
     _, console, _ = shows.show(*run[:4], CHANGED, on_terminal=True)
@@ -302,7 +301,7 @@ def test_json_has_no_bell_on_a_terminal_either(shows: Shows) -> None:
     assert "\a" not in said
 
 
-def test_the_title_says_how_it_goes_and_is_put_back(shows: Shows) -> None:
+def test_the_title_shows_the_state_and_is_reset_at_the_end(shows: Shows) -> None:
     said = shows.said(*shows.run(), *shows.run("failed"), on_terminal=True, has_title=True)
     titles = [part.partition("\a")[0] for part in said.split("\x1b]2;")[1:]]
     assert titles == [
@@ -316,7 +315,7 @@ def test_the_title_says_how_it_goes_and_is_put_back(shows: Shows) -> None:
 # JSON.
 
 
-def test_json_is_one_object_a_line_for_moments_and_events(shows: Shows) -> None:
+def test_json_is_one_object_per_line_for_all_events(shows: Shows) -> None:
     _, console, _ = shows.show(
         CannotRun(problems=(BROKEN,)),
         CHANGED,
@@ -343,7 +342,7 @@ def test_json_has_the_exit_code_of_each_run(shows: Shows) -> None:
     assert codes == [1, 0]
 
 
-def test_what_no_tool_is_to_blame_for_goes_to_stderr_in_json_too(shows: Shows) -> None:
+def test_problems_of_the_run_itself_go_to_stderr_with_json_too(shows: Shows) -> None:
     run = list(shows.run())
     run[5:5] = [RunNote(problem=BROKEN)]
     _, console, _ = shows.show(*run, as_json=True)
@@ -368,8 +367,3 @@ def test_what_to_import_ahead_can_be_configured(
     configured: dict[str, object], modules: tuple[str, ...] | None
 ) -> None:
     assert read_preload(configured) == modules
-
-
-def test_every_kind_of_moment_is_shown_as_one() -> None:
-    kinds = cast(Any, WatchEvent).__args__
-    assert set(show_watch.WATCH_EVENTS) == set(kinds)

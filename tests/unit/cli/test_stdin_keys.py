@@ -177,15 +177,6 @@ os.waitpid(child, 0)
 )
 
 
-def test_keys_come_from_a_terminal_and_its_settings_stay_as_they_are(tmp_path: Path) -> None:
-    with on_terminal(tmp_path, "-c", FOREGROUND, program=sys.executable) as process:
-        process.wait_for("leader listens")
-        process.type("a\n")
-        process.wait_for("leader got <a>")
-        process.type("typo\x7f\x7f\x7f\x7fq\n")  # the terminal itself lets one correct a line
-        process.wait_for("leader got <q>")
-
-
 def test_in_the_background_of_a_terminal_nothing_is_read_until_it_is_the_foreground(
     tmp_path: Path,
 ) -> None:

@@ -169,7 +169,7 @@ def test_only_parameters_are_taken_out_of_what_was_parsed() -> None:
     ),
     st.sets(st.sampled_from(["--a", "--no-b", "--a_b", "--a-b"])),
 )
-def test_every_option_can_be_given_as_it_is_shown(
+def test_every_option_is_accepted_as_the_help_shows_it(
     pairs: list[tuple[str, Any]], taken: set[str]
 ) -> None:
     tools = [tool(make_param(name, kind)) for name, kind in pairs]

@@ -209,7 +209,7 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
     warm_worker.until_it_has_spoken()
     taken = warm_worker.claim(spec("bad", "nowhere"))
     wrong = "ZeroDivisionError: division by zero"
-    assert taken.sentence == f"importing ahead failed: bad ({wrong})"
+    assert taken.sentence == f"preloading failed: bad ({wrong})"
     assert [(name, wrong) for name, _, wrong in taken.modules] == [
         ("bad", wrong),
         ("nowhere", "ModuleNotFoundError: No module named 'nowhere'"),

@@ -56,7 +56,7 @@ def evil_run(number: str) -> RunRecord:
     )
 
 
-def test_no_text_of_users_commands_the_terminal() -> None:
+def test_text_of_users_cannot_control_the_terminal() -> None:
     one, other = evil_run("1"), evil_run("2" + EVIL)
     for style in (PLAIN, Style(colour=True)):
         for text in (

@@ -80,7 +80,7 @@ def test_stages_without_tools_are_not_shown_and_without_tools_nothing_is() -> No
     assert listing_text(document(empty=[]), WIDE) == ""
 
 
-def test_an_order_that_nobody_configured_is_told_where_there_is_one() -> None:
+def test_stages_that_are_not_in_the_configured_order_are_marked() -> None:
     two = document(tool("a"), tool("b"), one=["a"], two=["b"], configured=False)
     assert "order of the stages is not configured" in listing_text(two, WIDE)
     one = document(tool("a"), one=["a"], configured=False)
@@ -104,7 +104,7 @@ def test_verbose_names_what_was_passed_over_and_why() -> None:
 
 def test_a_signature_that_cannot_be_read_is_told() -> None:
     text = listing_text(document(tool("a", readable=False), one=["a"]), WIDE)
-    assert "parameters through -p" in text
+    assert "set parameters with -p" in text
 
 
 def test_text_of_the_users_is_cleaned() -> None:

@@ -59,7 +59,7 @@ def test_verbose_shows_where_each_value_comes_from() -> None:
     assert "hunter2" not in text
 
 
-def test_the_document_is_that_of_the_contract() -> None:
+def test_the_document_has_the_documented_keys() -> None:
     document = plan_document(*sample())
     assert set(document) == {"version", "tools", "warnings", "fresh"}
     fetch, parse = document["tools"]
@@ -90,7 +90,7 @@ STANDINGS = {
 }
 
 
-def test_each_step_says_where_it_stands() -> None:
+def test_each_step_shows_its_freshness() -> None:
     assert plan_text(*sample(), Style(), STANDINGS).splitlines()[1:] == [
         "  1  fetch  ingest  in stage ingest  fresh",
         "  2  parse  ingest  in stage ingest, after fetch  stale: src/a.py changed\\x07",
@@ -98,7 +98,7 @@ def test_each_step_says_where_it_stands() -> None:
     ]
 
 
-def test_a_reason_that_is_where_it_stands_is_told_once() -> None:
+def test_a_reason_that_is_the_freshness_is_shown_once() -> None:
     plan, registry = sample()
     step = replace(plan.steps[1], reason="x", after=())
     text = plan_text(replace(plan, steps=(step,)), registry, Style(), STANDINGS)

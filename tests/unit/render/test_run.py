@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from msgspec.structs import replace
 
@@ -17,7 +15,6 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolOutput,
     ToolStarted,
-    event_document,
 )
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.arguments import GivenParams
@@ -153,7 +150,7 @@ def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
     assert "hunter2" not in text
 
 
-def test_the_command_that_goes_on_is_told_where_something_did_not_pass() -> None:
+def test_the_command_to_resume_is_shown_if_something_did_not_pass() -> None:
     assert "  resume with: orch run\\x07\n" in show(BAD, again="orch run\x07")
     assert "resume with" not in show(BAD)
     end = RunFinished(status="passed", duration=1)
@@ -163,7 +160,7 @@ def test_the_command_that_goes_on_is_told_where_something_did_not_pass() -> None
     assert "resume with" not in show([*fresh, end], again="orch run")
 
 
-def test_a_plan_tells_how_it_came_about_and_counts_its_own_steps_alone() -> None:
+def test_a_plan_shows_its_intro_and_counts_only_its_own_steps() -> None:
     plan = make()
     plan = replace(plan, steps=plan.steps[1:], intro="2 of 3 are stale\x07")
     events: list[Event] = [
@@ -197,7 +194,7 @@ def test_a_failure_without_a_place_names_where_run_stands() -> None:
         assert last in text.splitlines()
 
 
-def test_output_of_tools_commands_no_terminal() -> None:
+def test_output_of_tools_cannot_control_the_terminal() -> None:
     def printed(text: str, style: Style) -> str:
         return show([ToolOutput(module="a", stream="stdout", text=text)], style=style)
 
@@ -256,69 +253,7 @@ def test_long_selections_are_echoed_shortened() -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
-# JSON.
-
-
-def documents(events: list[Event]) -> list[dict[str, object]]:
-    report = Report()
-    found = []
-    for event in events:
-        report.add(event)
-        document = event_document(event, {"a": "a", "b": "b", "c": "c"}, report)
-        if document is not None:
-            found.append(document)
-    return found
-
-
-def test_every_event_of_the_contract_is_one_object_with_its_keys() -> None:
-    found = documents(BAD)
-    assert [one["event"] for one in found] == [
-        "run_started",
-        *("tool_started", "tool_output", "tool_finished") * 2,
-        "tool_finished",
-        "run_finished",
-    ]
-    assert found[0] == {
-        "event": "run_started",
-        "run": "1",
-        "targets": ["full"],
-        "tools": ["a", "b", "c"],
-    }
-    assert found[2] == {
-        "event": "tool_output",
-        "name": "a",
-        "stream": "stdout",
-        "text": "from a\n",
-    }
-    keys = {"name", "status", "duration", "error", "metrics", "attempt"}
-    assert all(keys <= set(one) for one in found if one["event"] == "tool_finished")
-    assert found[-1]["exit_code"] == 1
-    assert found[-1]["counts"] == {"passed": 1, "failed": 1, "blocked": 1}
-    assert found[-1]["status"] == "failed"
-    assert json.loads(json.dumps(found)) == found
-
-
-def test_an_error_is_null_or_says_kind_type_message_path_and_line() -> None:
-    ends = [one["error"] for one in documents(BAD) if one["event"] == "tool_finished"]
-    assert ends == [
-        None,
-        {
-            "kind": "exception",
-            "type": "ValueError",
-            "message": "no\nsuch row",
-            "path": "src/b.py",
-            "line": 7,
-        },
-        None,
-    ]
-
-
-def test_what_only_a_terminal_cares_about_is_no_object() -> None:
-    problem = Problem(code="x", message="x")
-    assert documents([Ticked(module="a", seconds=1), RunNote(problem=problem)]) == []
-
-
-def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
+def test_a_note_is_shown_with_its_traceback() -> None:
     problem = Problem(code="x", message="http raised when it was closed", hint="mend it")
     event = RunNote(problem=problem, traceback="Traceback:\n\n  boom\x07\n")
     screen = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING)
@@ -327,13 +262,13 @@ def test_what_is_noticed_is_told_with_what_led_to_it() -> None:
     )
 
 
-def test_the_line_of_the_moment_says_what_runs_and_how_much_is_left() -> None:
+def test_the_status_line_says_what_runs_and_how_much_is_left() -> None:
     screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
     assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 left to run"
-    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing 2.00 s"
+    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing resources 2.00 s"
     ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)
     assert "waiting for it to end" in ending
 
 
-def test_a_passing_moment_is_no_line_of_the_log() -> None:
+def test_a_tick_prints_nothing() -> None:
     assert show([Ticked(module="a", seconds=1)]) == ""

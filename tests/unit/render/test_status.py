@@ -102,7 +102,7 @@ def test_all_about_one_tool() -> None:
         "--since 2024 → 2025",
         "--old x → default",
         "--same s",
-        "--new-one default → empty",
+        '--new-one default → ""',
         "reads table raw",
         "in.csv",
         "lists data/",
@@ -113,7 +113,7 @@ def test_all_about_one_tool() -> None:
         "src/b.py",
         "packages numpy 2.0",
         "last runs 4 2026-11-25 01:02 not run",
-        "3 passed 1.50 s",
+        "3 ? passed 1.50 s",
     ]
 
 
@@ -138,7 +138,7 @@ def test_of_many_things_the_first_few_are_told() -> None:
     assert lines[-1] == "database    also used in a way that cannot be observed"
 
 
-def test_nothing_from_outside_commands_the_terminal() -> None:
+def test_text_of_users_cannot_control_the_terminal() -> None:
     evil = "x\x1b]0;t\x07\ny"
     success = Success(
         run=3,

@@ -83,7 +83,7 @@ def test_failing_tools_have_a_line_of_their_own() -> None:
 
 
 def test_it_says_that_it_is_paused() -> None:
-    line = "paused: changes wait (p continues, h shows help)\n"
+    line = "paused: changes wait (p resumes, h shows help)\n"
     assert text(replace(WAITING, is_paused=True)) == line
 
 
@@ -197,10 +197,10 @@ def test_imports_in_advance_are_shown_if_verbose() -> None:
     )
     assert text(began) == ""
     assert text(began, verbose=True) == (
-        "imported in advance: pandas 0.38 s, bad 0.00 s (ValueError: no\\n)\n"
+        "preloaded: pandas 0.38 s, bad 0.00 s (ValueError: no\\n)\n"
     )
     quick = replace(began, imported=(("os", 0.0001, ""),))
-    assert text(quick, verbose=True) == "imported in advance: no slow modules\n"
+    assert text(quick, verbose=True) == "preloaded: no slow modules\n"
 
 
 def test_a_key_is_answered_by_its_sentence_or_by_all_keys() -> None:
@@ -211,7 +211,7 @@ def test_a_key_is_answered_by_its_sentence_or_by_all_keys() -> None:
 def test_the_help_names_each_key_on_a_line() -> None:
     first, *lines = help_text(PLAIN).splitlines()
     assert first == "keys (press Enter after each):"
-    assert lines[0] == "  Enter  run the last targets again"
+    assert lines[0] == "  Enter  run the last tools again"
     assert len(lines) == len(KEYS)
     assert all(len(line) <= 80 for line in lines)
     assert [line.split()[0] for line in lines] == ["Enter", *"afcspqh"]
@@ -231,7 +231,7 @@ def test_the_help_names_each_key_on_a_line() -> None:
         KeyAnswered(key="x", sentence=EVIL),
     ],
 )
-def test_names_from_outside_command_no_terminal(moment: WatchEvent) -> None:
+def test_names_cannot_control_the_terminal(moment: WatchEvent) -> None:
     shown = text(moment, verbose=True)
     assert CLEAN in shown
     assert not set(shown) & set("\x1b\x07\u202e\udcff")
@@ -313,7 +313,7 @@ def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
     assert document == {
         "event": "notice",
         "message": "cold start: the worker died",
-        "hint": "orch check --watch shows what is imported in advance",
+        "hint": "orch check --watch shows which modules are preloaded",
     }
 
 
@@ -403,7 +403,7 @@ def test_limits_that_nobody_knows() -> None:
 
 
 def test_without_imports_it_says_so() -> None:
-    assert lines(replace(OUTLOOK, imports=()))[-1] == "imports  no modules are imported in advance"
+    assert lines(replace(OUTLOOK, imports=()))[-1] == "imports  no modules are preloaded"
     quick = replace(OUTLOOK, imports=(("json", 0.001, ""),))
     assert lines(quick)[-1] == "imports  1 module before each run (0.00 s)"
 
@@ -423,7 +423,7 @@ def test_what_cannot_be_imported_has_a_line_of_its_own() -> None:
     ]
 
 
-def test_names_in_diagnostics_command_no_terminal() -> None:
+def test_names_in_diagnostics_cannot_control_the_terminal() -> None:
     evil = "x\x1b[2J\n\x07"
     diagnosis = replace(
         OUTLOOK, folders=(replace(SRC, path=evil),), imports=((evil, 1.0, evil), ("y", 1.0, evil))

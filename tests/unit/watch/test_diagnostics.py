@@ -122,7 +122,7 @@ def test_imports_that_end_the_process_are_a_warning(
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
     diagnosis = find(root, preload=("deadly",))
     (warning,) = diagnosis.warnings
-    assert warning.message == ("importing ahead ends the process: it exited with code 3")
+    assert warning.message == ("preloading ends the process: it exited with code 3")
     assert warning.severity == "warning"
     assert "preload" in warning.hint
     assert is_gone(pids[0])
@@ -135,7 +135,7 @@ def test_imports_that_never_end_are_a_warning(
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
     monkeypatch.setattr(diagnostics, "IMPORT_TIMEOUT", 0.1)
     (warning,) = find(root, preload=("endless",)).warnings
-    assert warning.message == "importing ahead takes longer than 0.1 s"
+    assert warning.message == "preloading takes longer than 0.1 s"
     assert is_gone(pids[0])
 
 
@@ -145,7 +145,7 @@ def test_a_module_of_the_project_with_the_name_of_an_installed_one_is_a_warning(
     root = project({**FILES, "lib/one.py": "import two\n", "lib/two.py": "", "two.py": ""})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
     (warning,) = find(root, preload=("one",)).warnings
-    assert warning.message == "modules of the project have the names of installed ones: two"
+    assert warning.message == "modules of the project have the names of installed modules: two"
 
 
 def test_it_leaves_no_descriptor(project: Project) -> None:

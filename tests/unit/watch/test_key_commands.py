@@ -14,9 +14,9 @@ def test_enter_runs_again_what_ran_last(watch: Watch, key: str) -> None:
     watched = watch()
     watched.save({"src/a.py": tool("a1")})
     watched.next_run()
-    assert answer(watched, key) == "running what ran last"
+    assert answer(watched, key) == "running the last tools"
     run = watched.next_run()
-    assert (run.tools, run.began.reason) == (("a",), "asked for: what ran last")
+    assert (run.tools, run.began.reason) == (("a",), "requested: the last tools")
 
 
 def test_enter_before_any_run_runs_everything(watch: Watch) -> None:
@@ -27,7 +27,7 @@ def test_enter_before_any_run_runs_everything(watch: Watch) -> None:
 
 def test_a_runs_everything(watch: Watch) -> None:
     watched = watch(runs_at_start=False)
-    assert answer(watched, "a") == "running everything"
+    assert answer(watched, "a") == "running all tools"
     assert watched.next_run().tools == ALL
 
 
@@ -35,7 +35,7 @@ def test_f_runs_what_failed_and_what_depends_on_it(watch: Watch) -> None:
     watched = watch({"src/b.py": tool(top="AFTER = 'a'", body="assert os.path.exists('go')")})
     assert watched.runs[0].ends["b"] == "failed"
     let_go(watched)
-    assert answer(watched, "f") == "running what failed"
+    assert answer(watched, "f") == "running the failed tools"
     run = watched.next_run()
     assert (run.tools, run.status) == (("b", "c", "sentinel"), "passed")
     assert answer(watched, "f") == "nothing has failed"
@@ -53,7 +53,7 @@ def test_c_cancels_the_run_and_nothing_takes_its_place(watch: Watch) -> None:
 
 def test_enter_during_a_run_starts_it_again(watch: Watch) -> None:
     watched = busy(watch)
-    assert answer(watched, "") == "cancelling, then running what ran last"
+    assert answer(watched, "") == "cancelling, then running the last tools"
     watched.until(RunFinished)
     let_go(watched)
     assert watched.next_run().tools == ALL
@@ -131,7 +131,7 @@ def test_a_key_says_who_waits_and_blocks_what_comes_after(watch: Watch) -> None:
     assert watched.next_run().tools == ("a",)
     watched.press("a")
     assert watched.until(KeyAnswered).sentence.startswith(
-        "running everything; waiting for a fix: b, c"
+        "running all tools; waiting for a fix: b, c"
     )
     assert watched.next_run().tools == ("a",)
     watched.save({"src/helper.py": FILES["src/helper.py"]})

@@ -19,7 +19,7 @@ def test_it_runs_everything_and_then_waits(watch: Watch) -> None:
     (first,) = watched.runs
     assert (first.tools, first.status) == (ALL, "passed")
     assert first.began.is_first
-    assert set(first.reasons.values()) == {"everything that is watched"}
+    assert set(first.reasons.values()) == {"all watched tools"}
     waiting = watched.seen[-1]
     assert isinstance(waiting, WatchWaiting)
     assert (waiting.tools, waiting.files, waiting.scope) == (4, 6, "tool")

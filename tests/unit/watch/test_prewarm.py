@@ -1,4 +1,4 @@
-"""The warm worker of a watch: what it imports ahead, and what is reported where it could not be used."""
+"""The warm worker of a watch: what it preloads, and what is reported where it could not be used."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:
     assert Preloaded(modules=()).sentence == Preloaded(modules=rows).sentence == ""
     bad = (*rows, ("c", 0.0, "ValueError: no"), ("d", 0.0, "SystemExit: 2"))
     assert Preloaded(modules=bad).sentence == (
-        "importing ahead failed: c (ValueError: no), d (SystemExit: 2)"
+        "preloading failed: c (ValueError: no), d (SystemExit: 2)"
     )
     shadowed = Preloaded(modules=bad, shadowed=("json", "utils"))
     assert shadowed.sentence == (
