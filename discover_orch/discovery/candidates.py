@@ -119,7 +119,7 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
     by_module: dict[str, list[str]] = {}
     for candidate in candidates:
         by_module.setdefault(candidate.module, []).append(candidate.facts.path)
-    told = []
+    checked = []
     for candidate in candidates:
         others = [path for path in by_module[candidate.module] if path != candidate.facts.path]
         if others:
@@ -130,8 +130,8 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
                 location=Location(path=candidate.facts.path),
             )
             candidate = replace(candidate, problems=(*candidate.problems, problem))
-        told.append(candidate)
-    return told
+        checked.append(candidate)
+    return checked
 
 
 def _no_run_problem(facts: ModuleFacts) -> Problem:
