@@ -111,7 +111,9 @@ class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports")
 
     module: str
     constants: Mapping[str, str | tuple[str | NameRef, ...] | None] = field(default_factory=dict)
-    enums: Mapping[str, tuple[tuple[str, str | int | None], ...]] = field(default_factory=dict)
+    enums: Mapping[str, tuple[tuple[str, str | int | bool | None], ...]] = field(
+        default_factory=dict
+    )
     aliases: Mapping[str, NameRef] = field(default_factory=dict)
     functions: Mapping[str, RunFacts] = field(default_factory=dict)
     types: Mapping[str, ParamType | EnumRef] = field(default_factory=dict)

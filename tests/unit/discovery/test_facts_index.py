@@ -117,7 +117,9 @@ exports = st.builds(
     constants=st.dictionaries(texts, st.none() | texts | words, max_size=3),
     enums=st.dictionaries(
         texts,
-        st.lists(st.tuples(texts, st.none() | texts | st.integers()), max_size=3).map(tuple),
+        st.lists(
+            st.tuples(texts, st.none() | texts | st.integers() | st.booleans()), max_size=3
+        ).map(tuple),
         max_size=3,
     ),
     aliases=st.dictionaries(texts, refs, max_size=3),
