@@ -50,7 +50,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     """How a tool ended. `duration` is in seconds, 0.0 if it did not start.
 
     `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
-    worker. `seen` is what the tool was observed to do, None if it did not end by itself. `early` is the part of it
+    worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
     that was done while those files were loaded and the resources `opened`; None if there was nothing.
     """
 
@@ -62,7 +62,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     loaded: Mapping[str, str] = field(default_factory=dict)
     seen: Observation | None = None
-    early: Observation | None = None
+    setup: Observation | None = None
     opened: tuple[str, ...] = ()
 
 

@@ -25,7 +25,7 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
         case ToolOutput(text=text):
             hidden = mask_text(text, secrets)
             return event if hidden == text else replace(event, text=hidden)
-        case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, early=early):
+        case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, setup=setup):
             return replace(
                 event,
                 error=_masked_failure(error, secrets) if error else None,
@@ -35,7 +35,7 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
                 },
                 notes=tuple(mask_text(note, secrets) for note in notes),
                 seen=seen and _without(seen, secrets),
-                early=early and _without(early, secrets),
+                setup=setup and _without(setup, secrets),
             )
         case RunNote(problem=problem, traceback=traceback):
             return replace(

@@ -58,16 +58,16 @@ class SuccessBuilder:
         ] = {}  # installed module → those loaded together with it
         self._owners: dict[str, tuple[str, ...]] = {}
         # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
-        self._early_of_files: dict[str, list[Observation]] = {}
-        self._early_of_resources: dict[str, list[Observation]] = {}
+        self._setup_of_files: dict[str, list[Observation]] = {}
+        self._setup_of_resources: dict[str, list[Observation]] = {}
 
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
-        if event.early is not None:
+        if event.setup is not None:
             for path in event.loaded:
-                self._early_of_files.setdefault(path, []).append(event.early)
+                self._setup_of_files.setdefault(path, []).append(event.setup)
             for name in event.opened:
-                self._early_of_resources.setdefault(name, []).append(event.early)
+                self._setup_of_resources.setdefault(name, []).append(event.setup)
 
     def mark_written(self, seen: Observation) -> None:
         self._written.update(seen.written)
@@ -79,10 +79,10 @@ class SuccessBuilder:
         number of the database."""
         tool, seen = step.tool, event.seen or Observation()
         code, modules, changed = self._code_as_run(tool, event.loaded)
-        early = self.find_early_observations(tool, code, event.early)
-        files, file_stats, patterns = self._files(tool, seen, early)
-        folders = self._folders(tool, seen, early)
-        missed = self._missed(tool, seen, early)
+        setup = self.find_setup_observations(tool, code, event.setup)
+        files, file_stats, patterns = self._files(tool, seen, setup)
+        folders = self._folders(tool, seen, setup)
+        missed = self._missed(tool, seen, setup)
         written = self._current.outputs(tool, seen.written)
         fingerprint = Fingerprint(
             code=code,
@@ -97,13 +97,13 @@ class SuccessBuilder:
             database=self._database(tool, epoch),
         )
         flow = Dataflow(
-            reads=_paths(seen, early, own={*seen.written}),
+            reads=_paths(seen, setup, own={*seen.written}),
             writes=seen.written,
-            tables_read=_tables(seen, early),
+            tables_read=_tables(seen, setup),
             tables_written=seen.tables_written,
             folders=tuple(folders),
             missed=missed,
-            is_unclear=seen.is_unclear or any(one.is_unclear for one in early),
+            is_unclear=seen.is_unclear or any(one.is_unclear for one in setup),
         )
         success = Success(
             run=0,
@@ -137,30 +137,30 @@ class SuccessBuilder:
             return None
         return DatabaseIdentity(name=self._current.database_name, epoch=epoch)
 
-    def find_early_observations(
+    def find_setup_observations(
         self, tool: Tool, code: Iterable[str], own: Observation | None
     ) -> list[Observation]:
         """What was observed when other tools loaded a file of this code or opened a resource of this tool; without
         `own`, which is the tool's own."""
         found: dict[int, Observation] = {}
-        if self._early_of_files:
+        if self._setup_of_files:
             for path in code:
-                for one in self._early_of_files.get(path, ()):
+                for one in self._setup_of_files.get(path, ()):
                     found[id(one)] = one
-        if self._early_of_resources and tool.resources:
+        if self._setup_of_resources and tool.resources:
             for name in all_resources(tool, self._current.registry):
-                for one in self._early_of_resources.get(name, ()):
+                for one in self._setup_of_resources.get(name, ()):
                     found[id(one)] = one
         found.pop(id(own), None)
         return [*found.values()]
 
     def _folders(
-        self, tool: Tool, seen: Observation, early: Iterable[Observation]
+        self, tool: Tool, seen: Observation, setup: Iterable[Observation]
     ) -> dict[str, str]:
-        """The names in the folders that it listed. Those that were listed early are read again, without what this tool
-        wrote itself; if they have changed, the tool used the earlier ones, which is unsure."""
+        """The names in the folders that it listed. Folders listed during setup are read again, without what this tool
+        wrote itself. If their names have changed, it is unknown which names the tool used."""
         found = dict(seen.listed)
-        for one in early:
+        for one in setup:
             file_hashes = FileHashes(self._root, seen.database or one.database)
             own = file_hashes.own(seen.written, tool.outputs)
             for folder, names in one.listed:
@@ -174,10 +174,10 @@ class SuccessBuilder:
         return found
 
     def _missed(
-        self, tool: Tool, seen: Observation, early: Iterable[Observation]
+        self, tool: Tool, seen: Observation, setup: Iterable[Observation]
     ) -> tuple[str, ...]:
         missed = dict.fromkeys(seen.missed)
-        for one in early:
+        for one in setup:
             own = {*seen.written, *seen.removed, *self._current.outputs(tool, ())}
             missed.update(dict.fromkeys(path for path in one.missed if path not in own))
         return tuple(missed)
@@ -205,10 +205,10 @@ class SuccessBuilder:
         return code, modules, changed
 
     def _files(
-        self, tool: Tool, seen: Observation, early: Iterable[Observation]
+        self, tool: Tool, seen: Observation, setup: Iterable[Observation]
     ) -> tuple[dict[str, str], dict[str, FileStat], dict[str, str]]:
         """Hashes and stats of the files that it read or declares to read, and what its globs match."""
-        if not (tool.inputs or seen.read or early):
+        if not (tool.inputs or seen.read or setup):
             return {}, {}, {}
         file_hashes = FileHashes(
             self._root, seen.database
@@ -226,7 +226,7 @@ class SuccessBuilder:
             files[path], kept = self._hash(path, stat, seen, last)
             if kept is not None:
                 file_stats[path] = kept
-        for one in early:
+        for one in setup:
             for path, size, changed, inode in one.read:
                 if path in own or files.get(path) in UNKNOWN:
                     continue
@@ -294,18 +294,18 @@ class SuccessBuilder:
 
 
 def _paths(
-    seen: Observation, early: Iterable[Observation], own: Collection[str]
+    seen: Observation, setup: Iterable[Observation], own: Collection[str]
 ) -> tuple[str, ...]:
-    """The files that were read by the tool or early, except `own`."""
+    """The files that were read by the tool or during setup, except `own`."""
     paths = dict.fromkeys(path for path, *_ in seen.read)
-    for one in early:
+    for one in setup:
         paths.update(dict.fromkeys(path for path, *_ in one.read if path not in own))
     return tuple(paths)
 
 
-def _tables(seen: Observation, early: Iterable[Observation]) -> tuple[str, ...]:
-    """Tables that were written early count as read: the later tools depend on them."""
+def _tables(seen: Observation, setup: Iterable[Observation]) -> tuple[str, ...]:
+    """Tables that were written during setup count as read: the later tools depend on them."""
     tables = {*seen.tables_read}
-    for one in early:
+    for one in setup:
         tables.update(one.tables_read, one.tables_written)
     return tuple(sorted(tables))

@@ -193,7 +193,7 @@ class Worker:
             status, error, metrics, notes = self._run_step(order)
             loaded = self._loader.drain_loaded()
             seen = self._observe(order, loaded)
-            early = self._observer.setup_observation() if self._observer is not None else None
+            setup = self._observer.setup_observation() if self._observer is not None else None
             opened = self._resources.drain_opened()
             self._channel.exit_if_closed()
             self._debugger.end_step()
@@ -210,8 +210,8 @@ class Worker:
                 notes=tuple(notes),
                 loaded=loaded,
                 seen=seen,
-                early=early,
-                opened=opened if early is not None else (),
+                setup=setup,
+                opened=opened if setup is not None else (),
             ),
             may_wait=True,
         )

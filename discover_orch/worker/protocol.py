@@ -118,7 +118,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
     `notes` are sentences for the user ("committed by itself"). `loaded` are the project modules that this
     step was the first to load: (module, path relative to the root, hash of the source bytes). `seen` is what
-    the tool did; None without `Prepare.observes`. `early` is the part of it that happened while modules were
+    the tool did; None without `Prepare.observes`. `setup` is the part of it that happened while modules were
     loaded and the resources `opened`, on which later steps of this worker depend too; None for nothing.
     """
 
@@ -130,7 +130,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     notes: tuple[str, ...] = ()
     loaded: tuple[tuple[str, str, str], ...] = ()
     seen: Observation | None = None
-    early: Observation | None = None
+    setup: Observation | None = None
     opened: tuple[str, ...] = ()
 
 

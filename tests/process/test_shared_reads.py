@@ -110,8 +110,8 @@ def test_a_tool_that_fails_as_it_is_loaded_has_loaded_for_others(
         first, second = worker.run("t1"), worker.run("t2", failures=1)
         worker.finish()
     assert (first.status, second.status) == ("failed", "passed")
-    assert [path for path, *_ in first.early.read] == ["cfg.json"]
-    assert second.early is None
+    assert [path for path, *_ in first.setup.read] == ["cfg.json"]
+    assert second.setup is None
 
 
 def test_nothing_is_early_where_nothing_was_heard_before_the_call(project: Project) -> None:
@@ -125,9 +125,9 @@ def test_nothing_is_early_where_nothing_was_heard_before_the_call(project: Proje
     with DrivenWorker(root, observes=True) as worker:
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
-    assert first.early is None
-    assert [path for path, *_ in second.early.read] == ["in.csv"]
-    assert (second.early.written, second.seen.written) == ((), ("x",))
+    assert first.setup is None
+    assert [path for path, *_ in second.setup.read] == ["in.csv"]
+    assert (second.setup.written, second.seen.written) == ((), ("x",))
 
 
 def test_a_resource_that_reads_a_file_hands_it_on(project: Project, orch: Orch) -> None:
@@ -200,7 +200,7 @@ def test_a_new_worker_loads_anew(project: Project, orch: Orch) -> None:
             ended = worker.run("t1")
             os.kill(worker.supervisor.pid, signal.SIGKILL)
             worker.until_over()
-        assert [path for path, *_ in ended.early.read] == ["cfg.json"]
+        assert [path for path, *_ in ended.setup.read] == ["cfg.json"]
 
 
 def test_a_database_that_shared_code_has_opened_is_looked_at_in_each_step(

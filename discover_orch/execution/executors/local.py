@@ -155,7 +155,7 @@ class LocalExecutor:
                     notes=event.notes,
                     loaded={path: content for _, path, content in event.loaded},
                     seen=event.seen,
-                    early=event.early,
+                    setup=event.setup,
                     opened=event.opened,
                 )
             case DebugStarted(step=step):

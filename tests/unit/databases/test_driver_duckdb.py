@@ -140,7 +140,7 @@ def test_a_failed_statement_of_duckdb_is_reported(duck: duckdb.DuckDBPyConnectio
     listener = attach(duck)
     with pytest.raises(duckdb.CatalogException):
         duck.execute("FROM absent")
-    assert (listener.texts, listener.others) == (["FROM absent"], ["failed"])
+    assert (listener.texts, listener.others) == (["FROM absent"], ["error"])
 
 
 def test_the_catalog_of_duckdb(duck: duckdb.DuckDBPyConnection) -> None:

@@ -608,11 +608,11 @@ def shared(root: Path) -> Path:
     return root
 
 
-def load(run: Run, early: Observation | None, **more: Any) -> Success:
+def load(run: Run, setup: Observation | None, **more: Any) -> Success:
     """`a` is the first that loads the module, and reads what the module reads."""
-    own = more.pop("own", early)
+    own = more.pop("own", setup)
     loaded = {"src/lib.py": run.hashes["src/lib.py"], "src/a.py": run.hashes["src/a.py"]}
-    return run.passes("a", own, early=early, loaded=loaded, **more)
+    return run.passes("a", own, setup=setup, loaded=loaded, **more)
 
 
 def test_another_text_that_one_tool_has_loaded_is_what_all_that_import_it_ran(shared: Path) -> None:
@@ -628,10 +628,10 @@ def test_another_text_that_one_tool_has_loaded_is_what_all_that_import_it_ran(sh
 
 def test_what_a_shared_module_read_counts_for_all_that_import_it(shared: Path) -> None:
     run = Run(shared)
-    early = seen(
+    setup = seen(
         shared, read=("in.csv",), listed=("src",), missed=("absent.csv",), tables_read=("t",)
     )
-    first = load(run, early)
+    first = load(run, setup)
     found = run.passes("b", Observation(tables_read=("own",)))
     assert found.fingerprint.files == first.fingerprint.files != {}
     assert found.file_stats == first.file_stats != {}
@@ -649,8 +649,8 @@ def test_what_a_resource_read_as_it_opened_counts_for_all_that_take_it(
     shared: Path, opened: str
 ) -> None:
     run = Run(shared)
-    early = seen(shared, read=("in.csv",))
-    run.passes("c", early, early=early, opened=(opened,))
+    setup = seen(shared, read=("in.csv",))
+    run.passes("c", setup, setup=setup, opened=(opened,))
     assert run.passes("d").fingerprint.files.keys() == {"in.csv"}
     assert run.passes("b").fingerprint.files == {}
 
@@ -659,8 +659,8 @@ def test_what_is_written_as_something_is_opened_is_read_by_the_later_ones_not_by
     shared: Path,
 ) -> None:
     run = Run(shared)
-    early = Observation(tables_written=("made",), written=("made.csv",), read=())
-    first = load(run, early)
+    setup = Observation(tables_written=("made",), written=("made.csv",), read=())
+    first = load(run, setup)
     assert (first.flow.tables_read, first.flow.tables_written) == ((), ("made",))
     second = run.passes("b")
     assert (second.flow.tables_read, second.flow.tables_written) == (("made",), ())
@@ -721,24 +721,26 @@ def test_a_file_that_changed_while_a_shared_module_read_it_is_unsure_for_all_tha
     assert run.passes("b", Observation(began=LATER)).fingerprint.files == {"in.csv": UNSURE}
 
 
-def listed_early(shared: Path, **more: Any) -> Run:
+def listed_in_setup(shared: Path, **more: Any) -> Run:
     run = Run(shared)
     write(shared, "data/x.csv")
     load(run, seen(shared, listed=("data",), **more))
     return run
 
 
-def test_a_folder_that_was_listed_early_and_has_other_names_by_now_is_unsure(shared: Path) -> None:
-    run = listed_early(shared)
+def test_a_folder_that_was_listed_in_setup_and_has_other_names_by_now_is_unsure(
+    shared: Path,
+) -> None:
+    run = listed_in_setup(shared)
     write(shared, "data/new.csv")
     assert run.passes("b").fingerprint.folders == {"data": UNSURE}
 
 
-def test_a_name_that_the_tool_or_who_listed_early_has_put_there_itself_is_no_other_one(
+def test_a_name_that_the_tool_or_who_listed_in_setup_has_put_there_itself_is_no_other_one(
     shared: Path,
 ) -> None:
     write(shared, "data/early.csv")
-    run = listed_early(shared, written=("data/early.csv",))
+    run = listed_in_setup(shared, written=("data/early.csv",))
     write(shared, "data/own.csv")
     sight = Observation(written=("data/own.csv",))
     expected = FileHashes(str(shared)).folder("data", ("data/own.csv",))
@@ -746,23 +748,23 @@ def test_a_name_that_the_tool_or_who_listed_early_has_put_there_itself_is_no_oth
 
 
 def test_what_a_tool_itself_saw_in_a_folder_goes_before_what_is_there_by_now(shared: Path) -> None:
-    run = listed_early(shared)
+    run = listed_in_setup(shared)
     sight = Observation(listed=(("data", "as it saw it"),))
     assert run.passes("b", sight).fingerprint.folders == {"data": "as it saw it"}
 
 
-def test_the_database_is_no_name_in_a_folder_that_was_listed_early(shared: Path) -> None:
-    run = listed_early(shared, database="data/orch.db")
+def test_the_database_is_no_name_in_a_folder_that_was_listed_in_setup(shared: Path) -> None:
+    run = listed_in_setup(shared, database="data/orch.db")
     write(shared, "data/orch.db")
     write(shared, "data/orch.db-wal")
     assert run.passes("b").fingerprint.folders["data"] != UNSURE
 
 
-def test_what_who_listed_early_put_there_himself_and_took_away_again_is_no_other_name(
+def test_what_who_listed_in_setup_put_there_himself_and_took_away_again_is_no_other_name(
     shared: Path,
 ) -> None:
     """He was told the names without his own, and `b` has one of its own there since."""
-    run = listed_early(shared, written=("data/early.csv",))
+    run = listed_in_setup(shared, written=("data/early.csv",))
     write(shared, "data/early.csv")
     names = FileHashes(str(shared)).folder("data", ())
     assert run.passes("b").fingerprint.folders == {"data": names}

@@ -125,7 +125,7 @@ finishes = st.builds(
     notes=texts,
     loaded=st.lists(st.tuples(anything, anything, anything), max_size=3).map(tuple),
     seen=st.none() | seens,
-    early=st.none() | seens,
+    setup=st.none() | seens,
     opened=texts,
 )
 
