@@ -48,7 +48,7 @@ def test_the_first_line_has_all_that_a_resume_needs(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool(run=run)})
     values = GivenParams(
         options={"since": ("2024",), "tags": ("x", "y"), "api_key": ("hunter22",)},
-        given=(
+        pairs=(
             KeyValue(tool=None, name="size", text="3"),
             KeyValue(tool="a", name="my_token", text="hunter23"),
         ),

@@ -150,7 +150,7 @@ def test_a_failed_run_goes_on_where_it_failed_also_when_it_fails_again(root: Pat
     record(root, FLOWS, plan=plan, ends={"d": "failed"})
     again = build_resumed_plan(root)
     assert (names(again), again.resumes) == (["d"], "2")
-    assert [step.tool.name for step in again.whole] == ["a", "c", "b", "d"]
+    assert [step.tool.name for step in again.all_steps] == ["a", "c", "b", "d"]
     record(root, FLOWS, plan=again)
     assert build_resumed_plan(root).steps == ()
     assert find_run_to_resume(str(root), None) is None

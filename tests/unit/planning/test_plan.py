@@ -46,7 +46,7 @@ def pairs(*texts: str) -> GivenParams:
         key, _, value = text.partition("=")
         tool, _, name = key.rpartition(".")
         found.append(KeyValue(tool=tool or None, name=name, text=value))
-    return GivenParams(given=tuple(found))
+    return GivenParams(pairs=tuple(found))
 
 
 def wrong(

@@ -148,8 +148,8 @@ def test_what_did_not_pass_is_left_in_the_order_of_that_run() -> None:
         ("b", "failed in run 7"),
         ("a", "blocked in run 7"),
     ]
-    assert [step.tool.name for step in plan.whole] == ["c", "b", "a"]
-    assert (plan.resumes, plan.words) == ("7", ("full",))
+    assert [step.tool.name for step in plan.all_steps] == ["c", "b", "a"]
+    assert (plan.resumes, plan.targets) == ("7", ("full",))
     assert plan.intro == "resuming run 7 (failed): 1 tool passed"
 
 
@@ -193,7 +193,7 @@ def test_a_tool_that_is_gone_is_left_out_and_told() -> None:
     (warning,) = plan.warnings
     assert warning.message.startswith("old is left out: it was in run 7")
     assert warning.severity == "warning"
-    assert len(plan.whole) == 3
+    assert len(plan.all_steps) == 3
 
 
 def test_a_tool_that_changed_its_stage_runs_for_the_one_that_it_has() -> None:
@@ -244,8 +244,8 @@ def test_a_tool_gets_what_it_had_though_the_configuration_says_otherwise_now() -
     "values",
     [
         GivenParams(options={"since": ("2025-01-01",)}),
-        GivenParams(given=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
-        GivenParams(given=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
     ],
 )
 def test_what_is_typed_now_goes_before(values: GivenParams) -> None:
@@ -278,9 +278,9 @@ def test_a_value_that_nobody_takes_is_refused() -> None:
     record = record_of(planned("a"))
     for values in (
         GivenParams(options={"size": ("3",)}),
-        GivenParams(given=(KeyValue(tool=None, name="size", text="3"),)),
-        GivenParams(given=(KeyValue(tool="other", name="since", text="2024-01-01"),)),
-        GivenParams(given=(KeyValue(tool="nobody", name="since", text="2024-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool=None, name="size", text="3"),)),
+        GivenParams(pairs=(KeyValue(tool="other", name="since", text="2024-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool="nobody", name="since", text="2024-01-01"),)),
     ):
         (message,) = refusals(record, registry, values)
         assert "size" in message or "since" in message
@@ -291,13 +291,13 @@ def test_an_option_is_never_swallowed_by_keyword_arguments() -> None:
     record = record_of(planned("a"))
     (message,) = refusals(record, registry, GivenParams(options={"size": ("3",)}))
     assert message == 'no tool of that run has a parameter "size"'
-    values = GivenParams(given=(KeyValue(tool=None, name="si-ze", text="3"),))
+    values = GivenParams(pairs=(KeyValue(tool=None, name="si-ze", text="3"),))
     assert passed(record, registry, values) == {"si_ze": (("3",), "extra")}
 
 
 def test_keyword_arguments_are_kept_and_may_be_given_anew() -> None:
     record = record_of(planned("a", extra={"x": "1", "y": "2"}))
-    values = GivenParams(given=(KeyValue(tool=None, name="y", text="3"),))
+    values = GivenParams(pairs=(KeyValue(tool=None, name="y", text="3"),))
     found = passed(record, takes(takes_extra=True), values)
     assert found == {"x": (("1",), "extra"), "y": (("3",), "extra")}
     assert passed(record, takes()) == {}  # it takes none any more
@@ -332,7 +332,7 @@ def test_a_secret_keyword_argument_is_needed_again() -> None:
     record = record_of(planned("a", secrets=("token",)))
     registry = takes(takes_extra=True)
     assert refusals(record, registry) == ["a needs token again: secrets are not stored"]
-    values = GivenParams(given=(KeyValue(tool=None, name="token", text="x"),))
+    values = GivenParams(pairs=(KeyValue(tool=None, name="token", text="x"),))
     assert passed(record, registry, values) == {"token": (("x",), "extra")}
 
 

@@ -164,9 +164,9 @@ def test_exclude_takes_away_any_kind_of_target() -> None:
 
 def test_the_word_that_chose_a_tool_first_is_remembered() -> None:
     selection = select(["parse", "ingest", "+enrich"], sample())
-    assert list(selection.because.values()) == ["parse", "ingest", "+enrich"]
-    assert selection.ways == {}
-    assert select(["+parse+"], sample()).ways == {
+    assert list(selection.chosen_by.values()) == ["parse", "ingest", "+enrich"]
+    assert selection.directions == {}
+    assert select(["+parse+"], sample()).directions == {
         "src.pipeline.fetch": "upstream",
         "src.pipeline.enrich": "downstream",
         "src.analysis.summarize": "downstream",
