@@ -153,7 +153,7 @@ def test_what_did_not_pass_is_left_in_the_order_of_that_run() -> None:
     assert plan.intro == "resuming run 7 (failed): 1 tool passed"
 
 
-def test_a_tool_that_nobody_knows_the_end_of_runs_again() -> None:
+def test_a_tool_with_an_unknown_outcome_runs_again() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "unknown"}, status="killed")
     plan = resumed(record, THREE).plan(FRESH)
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
@@ -168,7 +168,7 @@ def test_what_passed_before_that_run_need_not_run_and_what_failed_in_it_must() -
     assert names(resumed(record, THREE)) == ["b", "c"]
 
 
-def test_what_passed_and_is_stale_by_now_runs_again_and_is_named() -> None:
+def test_what_passed_and_is_stale_now_runs_again_and_is_named() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "passed", "c": "failed"})
     freshness = {**FRESH, "src.b": Freshness(module="src.b", reasons=("src/b.py changed", "x"))}
     plan = resumed(record, THREE).plan(freshness)
@@ -179,7 +179,7 @@ def test_what_passed_and_is_stale_by_now_runs_again_and_is_named() -> None:
     assert plan.intro.endswith(": 2 tools passed, stale again: b (src/b.py changed)")
 
 
-def test_where_nothing_is_left_that_is_said() -> None:
+def test_if_nothing_is_left_the_plan_says_so() -> None:
     record = record_of(*ABC, ends=dict.fromkeys("abc", "passed"))
     plan = resumed(record, THREE).plan(FRESH)
     assert plan.steps == ()
@@ -248,7 +248,7 @@ def test_a_tool_gets_what_it_had_though_the_configuration_says_otherwise_now() -
         GivenParams(pairs=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
     ],
 )
-def test_what_is_typed_now_goes_before(values: GivenParams) -> None:
+def test_a_value_typed_now_wins(values: GivenParams) -> None:
     record = record_of(planned("a", params=given_(since="2024-01-01")))
     assert passed(record, takes(SINCE), values)["since"][0] == ("2025-01-01",)
 
@@ -272,7 +272,7 @@ def test_an_old_value_that_the_type_of_today_does_not_take_is_refused() -> None:
     assert message.startswith("invalid --since for a: ")
 
 
-def test_a_value_that_nobody_takes_is_refused() -> None:
+def test_a_value_that_no_tool_takes_is_refused() -> None:
     other = make_facts("src.other", arguments=[make_argument("size", "int"), SINCE])
     registry = registry_of(make_facts("src.a", arguments=[SINCE]), other)
     record = record_of(planned("a"))
@@ -336,7 +336,7 @@ def test_a_secret_keyword_argument_is_needed_again() -> None:
     assert passed(record, registry, values) == {"token": (("x",), "extra")}
 
 
-def test_a_secret_that_the_tool_takes_no_more_is_not_asked_for() -> None:
+def test_a_secret_that_the_tool_no_longer_has_is_not_needed() -> None:
     assert passed(record_of(planned("a", secrets=("api_key",))), takes()) == {}
 
 
@@ -352,7 +352,7 @@ def test_a_parameter_that_is_new_and_has_no_default_is_asked_for() -> None:
     assert passed(record, registry, params={"since": "2024-01-01"})["since"][0] == ("2024-01-01",)
 
 
-def test_a_parameter_that_the_tool_has_no_more_is_left_out() -> None:
+def test_a_parameter_that_the_tool_no_longer_has_is_left_out() -> None:
     old = planned(
         "a", params=given_(since="2024-01-01", old="x"), extra={"y": "1"}, secrets=("key",)
     )
@@ -366,7 +366,7 @@ def test_a_parameter_that_the_tool_has_no_more_is_left_out() -> None:
     assert resumed(record_of(planned("a")), takes(SINCE)).plan({}).warnings == ()
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     registry = registry_of(
         make_facts("src.a", arguments=[SECRET]),
         make_facts("src.b", arguments=[make_argument("n", "int")]),
@@ -375,7 +375,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert len(refusals(record, registry, GivenParams(options={"m": ("1",)}))) == 3
 
 
-def test_what_a_tool_would_get_is_told_as_a_fingerprint_has_it() -> None:
+def test_params_are_given_as_a_fingerprint_has_them() -> None:
     registry = takes(SINCE, SECRET)
     record = record_of(planned("a", params=given_(since="2024-01-01"), secrets=("api_key",)))
     resumption = resumed(record, registry, GivenParams(options={"api_key": ("x",)}))
