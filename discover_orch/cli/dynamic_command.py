@@ -148,7 +148,7 @@ def read_values(arguments: ToolArguments) -> GivenParams:
     """The values given for parameters. Raises OrchUsage for a flag that no selected tool has."""
     values = GivenParams(
         options=arguments.options,
-        given=tuple(_pair(text) for text in arguments.pairs),
+        pairs=tuple(_pair(text) for text in arguments.pairs),
         folder=arguments.view.folder,
     )
     _refuse_unselected(arguments)

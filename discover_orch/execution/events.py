@@ -193,7 +193,7 @@ def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
     names = [tool.name for tool in plan.fresh]
     counts = {"fresh": len(names)} if names else {}
     return [
-        {"event": "run_started", "run": None, "targets": list(plan.words), "tools": names},
+        {"event": "run_started", "run": None, "targets": list(plan.targets), "tools": names},
         *(
             _finished_document(ToolFinished(module=tool.module, status="fresh"), tool.name)
             for tool in plan.fresh

@@ -87,7 +87,9 @@ class Recorder:
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        self._code = self._current.read_code(one.tool.module for one in (*plan.steps, *plan.whole))
+        self._code = self._current.read_code(
+            one.tool.module for one in (*plan.steps, *plan.all_steps)
+        )
         self._successes = SuccessBuilder(self._current, self._code, self._remembered)
 
     def record(self, event: Event) -> tuple[Problem, ...]:
@@ -170,12 +172,12 @@ class Recorder:
             "boot": read_boot(),
             "kind": self._kind,
             "modules": list(event.tools),
-            "plan": [self._plan_row(step) for step in plan.whole or plan.steps],
+            "plan": [self._plan_row(step) for step in plan.all_steps or plan.steps],
             "database": name,
             "database_origin": "orchconf.py" if has_own else self._project.database_origin,
             "resumes": plan.resumes or None,
             "passed_before": [
-                step.tool.module for step in plan.whole if step.tool.module not in self._steps
+                step.tool.module for step in plan.all_steps if step.tool.module not in self._steps
             ],
         }
 
@@ -185,7 +187,7 @@ class Recorder:
             "name": step.tool.name,
             "stage": step.stage,
             "params": {
-                bound.param.name: {"texts": list(bound.held), "origin": bound.origin}
+                bound.param.name: {"texts": list(bound.effective), "origin": bound.origin}
                 for bound in step.arguments
                 if not bound.param.is_secret
             },

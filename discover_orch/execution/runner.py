@@ -68,7 +68,7 @@ def run_steps(
     steps = {step.tool.module: step for step in plan.steps}
     stopwatch = _Stopwatch(clock)
     fresh = [tool.module for tool in plan.fresh]
-    yield RunStarted(run=run_id, targets=plan.words, tools=(*steps, *fresh))
+    yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh))
     for one in fresh:
         yield ToolFinished(module=one, status="fresh")
     while not (run.is_over and executor.is_idle):

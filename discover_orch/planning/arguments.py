@@ -30,13 +30,13 @@ class KeyValue(Struct, frozen=True, kw_only=True):
 
 
 class GivenParams(Struct, frozen=True, kw_only=True):
-    """All values on the command line. `options` are those given as `--name`, by parameter name; `given` are the `-p`.
+    """All values on the command line. `options` are those given as `--name`, by parameter name; `pairs` are the `-p`.
 
     `folder` is the absolute working folder: paths on the command line are relative to it.
     """
 
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    given: tuple[KeyValue, ...] = ()
+    pairs: tuple[KeyValue, ...] = ()
     folder: str = ""
 
 
@@ -48,13 +48,13 @@ class BoundArgument(Struct, frozen=True, kw_only=True):
     origin: str
 
     @property
-    def held(self) -> tuple[str, ...]:
+    def effective(self) -> tuple[str, ...]:
         """The texts that count: only the last one if the parameter takes one value and the option was repeated."""
         return self.texts if self.param.type.many else self.texts[-1:]
 
     @property
     def shown(self) -> str:
-        return MASK if self.param.is_secret else ", ".join(self.held)
+        return MASK if self.param.is_secret else ", ".join(self.effective)
 
 
 # Where a value comes from.
@@ -80,10 +80,10 @@ def _find_on_command_line(
     param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
 ) -> ParamDefault | None:
     """`-p tool.name=VALUE` wins over `--name VALUE`, and that over `-p name=VALUE`."""
-    pairs = [one for one in values.given if is_same_name(one.name, param.name)]
-    own = [one.text for one in pairs if one.tool and tool.module in names.find(one.tool)]
+    own_pairs = [one for one in values.pairs if is_same_name(one.name, param.name)]
+    own = [one.text for one in own_pairs if one.tool and tool.module in names.find(one.tool)]
     option = values.options.get(param.name)
-    shared = [one.text for one in pairs if one.tool is None]
+    shared = [one.text for one in own_pairs if one.tool is None]
     texts: Sequence[str]
     if own:
         texts, origin = own, f"-p {tool.name}.{param.name}"
@@ -186,7 +186,7 @@ def extra_arguments(tool: Tool, values: GivenParams, registry: Registry) -> dict
     """The values of `-p` that `**kwargs` of the tool takes."""
     return {
         one.name.replace("-", "_"): one.text
-        for one in values.given
+        for one in values.pairs
         if _is_for(one, tool, registry) and is_extra(tool, one.name)
     }
 
@@ -232,11 +232,11 @@ def _normalized(bound: BoundArgument, start: str) -> tuple[str, ...]:
     kind = bound.param.type.base
     if isinstance(kind, Scalar) and kind.kind not in ("str", "path"):
         try:
-            found = bound.param.convert(bound.held)
+            found = bound.param.convert(bound.effective)
         except ConvertError:
-            return bound.held
+            return bound.effective
         return tuple(str(one) for one in (found if isinstance(found, list) else [found]))
-    return tuple(text.removeprefix(start) for text in bound.held)
+    return tuple(text.removeprefix(start) for text in bound.effective)
 
 
 # Values that no tool takes.
@@ -244,7 +244,7 @@ def _normalized(bound: BoundArgument, start: str) -> tuple[str, ...]:
 
 def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
     """A problem for each `-p` that reaches none of the selected `tools`."""
-    found = (_check_used(one, tools, registry) for one in values.given)
+    found = (_check_used(one, tools, registry) for one in values.pairs)
     return [problem for problem in found if problem is not None]
 
 

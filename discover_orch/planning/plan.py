@@ -39,20 +39,20 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Ordered, decided work. `words` are the targets as typed; `fresh` are the selected tools that need not run, in
+    """Ordered, decided work. `targets` are the words as typed; `fresh` are the selected tools that need not run, in
     order. `intro` is a sentence on how the plan came about.
 
     `missing` has, by module, the required values that are not given, if they are not refused at once. In a plan that
-    resumes another run, `resumes` is the id of that run and `whole` has all its steps, those that passed included.
+    resumes another run, `resumes` is the id of that run and `all_steps` has all its steps, those that passed included.
     """
 
     steps: tuple[Step, ...] = ()
-    words: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     fresh: tuple[Tool, ...] = ()
     intro: str = ""
     resumes: str = ""
-    whole: tuple[Step, ...] = ()
+    all_steps: tuple[Step, ...] = ()
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     @property
@@ -115,7 +115,7 @@ def build_plan(
     if problems:
         raise UsageError(*problems)
     warnings = (*selection.warnings, *_order_warnings(selection.tools, registry))
-    return Plan(steps=tuple(steps), words=selection.words, warnings=warnings, missing=missing)
+    return Plan(steps=tuple(steps), targets=selection.targets, warnings=warnings, missing=missing)
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:
@@ -140,16 +140,16 @@ def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Proble
 
 
 def _stage_of(tool: Tool, selection: Selection, registry: Registry) -> str:
-    word = selection.because[tool.module].strip("+").removeprefix("stage:")
+    word = selection.chosen_by[tool.module].strip("+").removeprefix("stage:")
     return word if word in tool.stages else registry.stages[registry.rank[tool.module]].name
 
 
 def _reason(tool: Tool, selection: Selection, registry: Registry) -> str:
-    word = selection.because[tool.module]
+    word = selection.chosen_by[tool.module]
     core = word.strip("+")
     plain = core.removeprefix("stage:")
-    if tool.module in selection.ways:
-        return f"{selection.ways[tool.module]} of {plain.removeprefix('tool:')}"
+    if tool.module in selection.directions:
+        return f"{selection.directions[tool.module]} of {plain.removeprefix('tool:')}"
     if core == ALL_STAGES:
         return "all tools were selected"
     if plain in tool.stages:

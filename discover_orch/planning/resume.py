@@ -120,11 +120,11 @@ class Resumption:
         ]
         return Plan(
             steps=steps,
-            words=self.record.targets,
+            targets=self.record.targets,
             warnings=tuple(warnings),
             intro=self._intro(steps, freshness),
             resumes=self.record.run,
-            whole=self.steps,
+            all_steps=self.steps,
         )
 
     def _reason(self, step: Step, freshness: Mapping[str, Freshness]) -> str:

@@ -26,16 +26,16 @@ from discover_orch.model.errors import (
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """The selected tools by module, in order; `because` has the word that selected each.
+    """The selected tools by module, in order; `chosen_by` has the word that selected each.
 
-    `ways` has `upstream` or `downstream` for those that only a `+` added. `warnings` are about files that cannot be
-    read and that no word can mean.
+    `directions` has `upstream` or `downstream` for those that only a `+` added. `warnings` are about files that cannot
+    be read and that no word can mean.
     """
 
     tools: tuple[str, ...] = ()
-    because: Mapping[str, str] = field(default_factory=dict)
-    ways: Mapping[str, str] = field(default_factory=dict)
-    words: tuple[str, ...] = ()
+    chosen_by: Mapping[str, str] = field(default_factory=dict)
+    directions: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
@@ -59,11 +59,11 @@ def select(
     wanted = _Resolver(registry, place or TypedAt())
     unwanted = _Resolver(registry, place or TypedAt())
     chosen: dict[str, str] = {}
-    ways: dict[str, str] = {}
+    directions: dict[str, str] = {}
     for word in targets:
-        for module, way in wanted.resolve(word).items():
+        for module, direction in wanted.resolve(word).items():
             if module not in chosen:
-                chosen[module], ways[module] = word, way
+                chosen[module], directions[module] = word, direction
     dropped = {module for word in exclude for module in unwanted.resolve(word)}
     problems = [*wanted.problems, *unwanted.problems]
     if problems:
@@ -77,9 +77,9 @@ def select(
     others = [one for one in registry.broken if one.path not in blocking]
     return Selection(
         tools=tools,
-        because={module: chosen[module] for module in tools},
-        ways={module: ways[module] for module in tools if ways[module]},
-        words=targets,
+        chosen_by={module: chosen[module] for module in tools},
+        directions={module: directions[module] for module in tools if directions[module]},
+        targets=targets,
         warnings=tuple(replace(problem, severity="warning") for problem in _problems(others)),
     )
 
@@ -121,16 +121,16 @@ class _Resolver:
         self.maybe_broken: list[BrokenTool] = []
 
     def resolve(self, word: str, groups: tuple[str, ...] = ()) -> dict[str, str]:
-        """The modules that a word means, in the order that its kind asks for, each with its way: `upstream`,
+        """The modules that a word means, in the order that its kind asks for, each with its direction: `upstream`,
         `downstream` or "". `groups` are those that the word is a member of."""
         registry = self._registry
         core, is_upstream, is_downstream = word, word.startswith("+"), word.endswith("+")
         core = core[1:] if is_upstream else core
         core = core[:-1] if is_downstream and core else core
         found = self._resolve_core(core, word, groups)
-        ways = dict.fromkeys(found, "")
+        directions = dict.fromkeys(found, "")
         if not (is_upstream or is_downstream):
-            return ways
+            return directions
         # A broken file may be upstream of any tool in its stage or a later one, and downstream likewise.
         ranks = [registry.rank[module] for module in found]
         for one in registry.broken:
@@ -143,10 +143,10 @@ class _Resolver:
             ):
                 self.maybe_broken.append(one)
         if is_upstream:
-            ways = dict.fromkeys(registry.upstream(found), "upstream") | ways
+            directions = dict.fromkeys(registry.upstream(found), "upstream") | directions
         if is_downstream:
-            ways = dict.fromkeys(registry.downstream(found), "downstream") | ways
-        return {module: ways[module] for module in in_plan_order(ways, registry)}
+            directions = dict.fromkeys(registry.downstream(found), "downstream") | directions
+        return {module: directions[module] for module in in_plan_order(directions, registry)}
 
     def _resolve_core(self, core: str, word: str, groups: tuple[str, ...]) -> tuple[str, ...]:
         """What kind of word it is; `word` is the same with its `+`."""

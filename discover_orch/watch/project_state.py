@@ -110,7 +110,7 @@ class WatchedProject:
             for step in self.plan.steps
             if step.tool.module in reasons
         )
-        return Plan(steps=steps, words=self._request.words)
+        return Plan(steps=steps, targets=self._request.words)
 
     def apply_observed(self, wrote: Collection[str] = ()) -> None:
         """Use what tools were seen to do in a run that has ended: for their order, and for the files to watch.

@@ -54,7 +54,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
         except EmptyError as error:
             if is_first and not view.registry.broken:
                 raise
-            return WatchPlan(plan=Plan(words=self.words), problems=error.problems)
+            return WatchPlan(plan=Plan(targets=self.words), problems=error.problems)
         except UsageError as error:
             if is_first:
                 raise
@@ -86,7 +86,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
                 continue
             for module in some.tools:
                 chosen.setdefault(module, word)
-        return Selection(tools=tuple(chosen), because=chosen, words=self.words)
+        return Selection(tools=tuple(chosen), chosen_by=chosen, targets=self.words)
 
 
 def find_differences(

@@ -88,7 +88,7 @@ def record(
     made = plan or project_view.plan_targets(view, targets, values=values or GivenParams())
     recorder = Recorder(made, view.registry, view.project, kind=kind)
     modules = tuple(step.tool.module for step in made.steps)
-    told = [*recorder.record(RunStarted(run=recorder.run, targets=made.words, tools=modules))]
+    told = [*recorder.record(RunStarted(run=recorder.run, targets=made.targets, tools=modules))]
     has_failed = False
     try:
         for step in made.steps:

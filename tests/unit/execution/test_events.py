@@ -126,7 +126,7 @@ def test_what_only_a_terminal_cares_about_is_no_object(event: Event) -> None:
 
 def test_a_run_with_nothing_to_do_is_complete_all_the_same() -> None:
     fresh = (make_tool("src.a"), make_tool("src.b"))
-    begun, a, b, end = nothing_to_do_documents(Plan(words=("full",), fresh=fresh))
+    begun, a, b, end = nothing_to_do_documents(Plan(targets=("full",), fresh=fresh))
     assert (begun["event"], begun["targets"], begun["tools"]) == (
         "run_started",
         ["full"],

@@ -48,7 +48,7 @@ def test_the_first_line_has_all_that_a_resume_needs(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool(run=run)})
     values = GivenParams(
         options={"since": ("2024",), "tags": ("x", "y"), "api_key": ("hunter22",)},
-        given=(
+        pairs=(
             KeyValue(tool=None, name="size", text="3"),
             KeyValue(tool="a", name="my_token", text="hunter23"),
         ),
@@ -90,7 +90,7 @@ def test_each_tool_has_its_lines_and_the_run_its_end(root: Path) -> None:
     assert (found.status, found.counts) == ("passed", {"passed": 2})
 
 
-def test_the_code_of_a_step_is_told_by_its_meaning(root: Path) -> None:
+def test_the_journal_has_a_hash_of_the_code_of_each_step(root: Path) -> None:
     record(root)
     write(root, "src/a.py", tool() + "# a comment\n")
     record(root)
@@ -168,7 +168,7 @@ def test_the_number_of_a_run_is_above_all_that_is_remembered(root: Path) -> None
 # Code.
 
 
-def test_code_that_is_another_text_than_the_plan_knew_is_told_and_stale(root: Path) -> None:
+def test_code_that_changed_since_the_plan_is_reported_and_stale(root: Path) -> None:
     told = record(root, loaded={"a": {"src/a.py": "another text"}})
     (problem,) = told
     assert problem.message == "src/a.py changed after a was planned or while it ran"
@@ -199,7 +199,7 @@ def test_a_tool_whose_turn_never_came_is_not_written(root: Path, status: str) ->
     assert (root / ".orch/tools/src.a").read_bytes() == before
 
 
-def test_a_tool_that_crashed_and_told_nothing_is_kept_as_failed(root: Path) -> None:
+def test_a_tool_that_crashed_without_an_observation_is_remembered_as_failed(root: Path) -> None:
     recorder = begin(root)
     recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
     recorder.record(ToolStarted(module="src.a"))
@@ -237,7 +237,9 @@ def test_the_flow_of_a_file_that_is_broken_for_a_while_is_kept_and_of_one_that_i
 # Where nothing can be kept.
 
 
-def test_a_memory_that_is_removed_meanwhile_costs_the_history_and_is_told_once(root: Path) -> None:
+def test_a_folder_that_is_removed_during_the_run_costs_the_history_and_is_reported_once(
+    root: Path,
+) -> None:
     recorder = begin(root)
     told = [*recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))]
     shutil.rmtree(root / ".orch")
@@ -250,7 +252,7 @@ def test_a_memory_that_is_removed_meanwhile_costs_the_history_and_is_told_once(r
     assert stale(root) == {}
 
 
-def test_a_memory_that_may_not_be_written_costs_the_memory_and_is_told_once(root: Path) -> None:
+def test_a_folder_that_cannot_be_written_costs_the_memory_and_is_reported_once(root: Path) -> None:
     record(root)
     before = (root / ".orch/tools/src.a").read_bytes()
     for path in [root / ".orch", *(root / ".orch").rglob("*")]:

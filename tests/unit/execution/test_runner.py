@@ -241,7 +241,7 @@ def test_tools_run_in_the_order_of_the_plan() -> None:
     ]
 
 
-def test_the_next_step_is_handed_out_while_one_runs_and_no_more() -> None:
+def test_one_step_is_submitted_ahead_and_no_more() -> None:
     assert Run.AHEAD == 2
     assert Played().log == [
         *("submit a", "submit b", "begin a", "submit c", "begin b", "begin c", "finish"),
@@ -336,14 +336,14 @@ def test_without_orders_ahead_one_is_handed_out_at_a_time() -> None:
     ]
 
 
-def test_a_wish_to_be_woken_is_passed_on() -> None:
+def test_a_wake_request_becomes_an_event() -> None:
     assert "Resumed" in Played("a", wishes={2: ["wake"]}, silent={"a": 1}).told
 
 
 # Time.
 
 
-def test_silence_is_told_with_the_time_that_the_tool_has_taken() -> None:
+def test_a_silent_tool_ticks_with_the_time_it_has_taken() -> None:
     run = Played("a", silent={"a": 3})
     ticks = [one for one in run.told if one.startswith("tick")]
     assert ticks == [f"tick a {TICK:g}", f"tick a {2 * TICK:g}", f"tick a {3 * TICK:g}"]
@@ -378,7 +378,7 @@ def test_nothing_ticks_on_the_terminal_while_one_debugs() -> None:
     assert run.told == ["start", "a begins", "DebuggerOpened", "a passed", "run passed"]
 
 
-def test_a_pause_is_told_first_and_does_not_count() -> None:
+def test_a_pause_is_announced_first_and_does_not_count() -> None:
     run = Played("a", wishes={2: ["suspend"]}, silent={"a": 2})
     assert run.log == ["submit a", "begin a", "suspend", "pause", "resume", "finish"]
     assert run.told == [
@@ -397,7 +397,7 @@ def test_a_pause_is_taken_off_the_time_of_the_tool_that_it_fell_in() -> None:
     assert durations(run) == {"a": 0.0, "c": 0.25}
 
 
-def test_who_crashed_could_not_tell_its_time() -> None:
+def test_the_stopwatch_times_a_tool_that_crashed() -> None:
     run = Played("a", silent={"a": 4}, ends={"a": "failed"}, crashes="a")
     assert durations(run) == {"a": 4 * TICK}
     run = Played("a", silent={"a": 4}, ends={"a": "failed"})
@@ -446,7 +446,7 @@ def test_an_empty_plan_is_over_at_once() -> None:
     assert [_short(event) for event in events] == ["start", "run passed"]
 
 
-def test_an_order_is_told_before_it_goes_out() -> None:
+def test_an_order_is_announced_before_it_is_submitted() -> None:
     """Whoever keeps a journal then knows of each tool that may have begun, though nobody hears of it any more."""
     registry = make_registry(make_facts("a"))
     clock = Clock()
@@ -465,7 +465,7 @@ def test_an_order_is_told_before_it_goes_out() -> None:
     assert ordered == ["a", "b", "c"]
 
 
-def test_whoever_stops_listening_leaves_the_executor_to_its_owner() -> None:
+def test_closing_the_events_leaves_the_executor_to_its_owner() -> None:
     registry = make_registry(make_facts("a"))
     clock = Clock()
     executor = PlayedExecutor(clock, silent={"a": 3})

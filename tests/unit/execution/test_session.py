@@ -87,7 +87,7 @@ def test_a_stop_from_the_terminal_is_no_interrupt(signals: SignalHandlers) -> No
     assert signals.signal == signal.SIGINT
 
 
-def test_a_signal_wakes_whoever_waits_until_it_is_taken(signals: SignalHandlers) -> None:
+def test_a_signal_makes_wake_readable_until_it_is_drained(signals: SignalHandlers) -> None:
     with signals:
         assert not is_awake(signals)
         get(signal.SIGINT)
@@ -147,7 +147,7 @@ def test_closing_leaves_no_descriptor() -> None:
 # The bell.
 
 
-def test_a_bell_wakes_whoever_waits_and_wishes_nothing(signals: SignalHandlers) -> None:
+def test_wake_up_makes_wake_readable_and_requests_nothing(signals: SignalHandlers) -> None:
     assert not is_awake(signals)
     signals.wake_up()
     assert is_awake(signals)
@@ -156,7 +156,7 @@ def test_a_bell_wakes_whoever_waits_and_wishes_nothing(signals: SignalHandlers) 
     assert signals.signal == 0
 
 
-def test_a_bell_may_be_rung_from_any_thread_as_often_as_one_likes(signals: SignalHandlers) -> None:
+def test_wake_up_can_be_called_from_any_thread_any_number_of_times(signals: SignalHandlers) -> None:
     def wake_up() -> None:
         for _ in range(40_000):  # more than a pipe holds
             signals.wake_up()
@@ -230,7 +230,7 @@ def run():
 """
 
 
-def test_a_run_of_a_watch_has_the_environment_it_was_told_and_tells_what_was_written(
+def test_a_run_of_a_watch_has_its_environment_and_reports_what_was_written(
     project: MakeProject,
 ) -> None:
     root = project({"orch.toml": "", "src/a.py": WRITES, "src/helper.py": ""})
@@ -243,7 +243,9 @@ def test_a_run_of_a_watch_has_the_environment_it_was_told_and_tells_what_was_wri
     assert isinstance(events[-1], RunFinished)
 
 
-def test_a_run_of_a_watch_uses_the_spare_and_leaves_nothing_of_it(project: MakeProject) -> None:
+def test_a_run_of_a_watch_uses_the_warm_worker_and_leaves_nothing_of_it(
+    project: MakeProject,
+) -> None:
     root = project({"orch.toml": "", "src/a.py": WRITES.replace("sorted", "os.getpid() or ")})
     warm_worker = Supervisor.start()
     events = run_watched(root, warm_worker=warm_worker)
@@ -304,7 +306,7 @@ def prepare(registry: Registry, project: Project, **more: bool) -> Prepare:
     return session._prepare(registry, project, **flags)
 
 
-def test_a_worker_is_told_where_things_are_in_absolute_paths() -> None:
+def test_a_worker_gets_absolute_paths() -> None:
     project = make_project({"pythonpath": ["src", ".", "../common"], "transaction": "none"})
     assert prepare(make_registry(), project) == Prepare(
         root="/project",
@@ -315,7 +317,7 @@ def test_a_worker_is_told_where_things_are_in_absolute_paths() -> None:
     )
 
 
-def test_a_worker_is_told_what_the_user_asked_for() -> None:
+def test_a_worker_gets_the_options_of_the_user() -> None:
     for name, field in (
         ("is_raw", "raw_output"),
         ("post_mortem", "post_mortem"),
@@ -326,7 +328,7 @@ def test_a_worker_is_told_what_the_user_asked_for() -> None:
         assert [one for one, is_set in flags.items() if is_set] == [field]
 
 
-def test_a_worker_is_told_what_orchconf_offers_and_who_gives_to_whom() -> None:
+def test_a_worker_gets_the_resources_of_orchconf_and_what_they_need() -> None:
     conf = make_conf({"http": ("conn", "timeout"), "store": ("http", "retries")}, connection_line=3)
     told = prepare(make_registry(make_facts("a"), conf=conf), make_project())
     assert told.orchconf == "/project/orchconf.py"
@@ -334,7 +336,7 @@ def test_a_worker_is_told_what_orchconf_offers_and_who_gives_to_whom() -> None:
     assert told.resources == {"http": ("conn",), "store": ("http",)}
 
 
-def test_an_argument_with_a_default_is_given_where_somebody_offers_it() -> None:
+def test_a_resource_gets_an_argument_with_a_default_if_it_is_a_resource() -> None:
     needs = (("conn", True), ("other", True))
     conf = ConfFacts(
         path="orchconf.py", resources=(ResourceFacts(name="http", line=1, needs=needs),)
@@ -344,7 +346,7 @@ def test_an_argument_with_a_default_is_given_where_somebody_offers_it() -> None:
     assert not told.has_connection
 
 
-def test_a_database_of_the_command_line_goes_before_get_connection() -> None:
+def test_a_database_of_the_command_line_wins_over_get_connection() -> None:
     registry = make_registry(make_facts("a"), conf=make_conf(connection_line=3))
     project = make_project({"database": "sqlite://"})
     assert uses_get_connection(registry, project)

@@ -201,7 +201,7 @@ def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
     assert (hashed, stale(root)) == (["in.csv"], {})
 
 
-def test_a_file_that_could_not_be_asked_for_costs_no_more_than_freshness(root: Path) -> None:
+def test_a_file_without_a_stat_makes_the_tool_stale_and_breaks_nothing(root: Path) -> None:
     record(root, {"a": Observation(read=(("deep/x.csv", -1, 0, 0),))})
     assert stale(root)["a"] == ("deep/x.csv is missing",)
 
@@ -216,7 +216,7 @@ def test_a_file_that_may_not_be_read_is_fresh_until_it_may(root: Path) -> None:
         assert stale(root)["a"] == ("in.csv changed",)
 
 
-def test_folders_that_it_listed_are_told_by_their_names(root: Path) -> None:
+def test_folders_that_it_listed_are_compared_by_their_names(root: Path) -> None:
     write(root, "data/x.csv")
     write(root, "data/own.csv")
     sight = seen(root, listed=("data", "."), written=("data/own.csv",))
@@ -256,7 +256,7 @@ def declare(root: Path, **orch: object) -> None:
     write(root, "src/a.py", tool(ORCH=orch))
 
 
-def test_a_declared_file_counts_though_nobody_saw_it_read(root: Path) -> None:
+def test_a_declared_file_counts_without_being_observed(root: Path) -> None:
     declare(root, inputs=["in.csv", "./absent.csv"])
     record(root)
     assert "a" not in stale(root)
@@ -429,7 +429,7 @@ class Run:
         )
 
 
-def test_a_success_is_told_with_its_time_its_parameters_and_its_python(project: Project) -> None:
+def test_a_success_has_its_duration_parameters_and_python_version(project: Project) -> None:
     run = "def run(*, since: str = '', api_key: str = ''): pass"
     root = project({"orch.toml": "", "src/a.py": tool(run=run)})
     values = GivenParams(options={"since": ("2024",), "api_key": ("hunter22",)})
@@ -466,7 +466,7 @@ def test_the_data_flow_is_what_was_seen(root: Path) -> None:
     assert (flow.missed, flow.is_unclear) == (("absent.csv",), True)
 
 
-def test_what_is_declared_as_output_must_be_there_though_nobody_saw_it_written(root: Path) -> None:
+def test_a_declared_output_must_exist_without_being_observed(root: Path) -> None:
     declare(root, outputs=["native.bin", "out.csv"])
     found = Run(root).passes("a", Observation(written=("out.csv", "seen.csv")))
     assert found.fingerprint.written == ("out.csv", "seen.csv", "native.bin")
@@ -481,7 +481,7 @@ HTTP = "from discover_orch import resource\n@resource\ndef http(conn): return 1\
     ("run", "has_database"),
     [("def run(): pass", False), (CONN, True), ("def run(http): pass", True)],
 )
-def test_the_database_counts_for_who_takes_a_connection_itself_or_through_a_resource(
+def test_the_database_counts_for_tools_with_a_connection_of_their_own_or_of_a_resource(
     root: Path, run: str, has_database: bool
 ) -> None:
     write_files(root, {"src/a.py": tool(run=run), "orchconf.py": HTTP})
@@ -536,7 +536,7 @@ DOINGS = st.lists(st.tuples(st.sampled_from(["write", "read", "end"]), TEXTS), m
 
 @settings(max_examples=60, deadline=None)
 @given(doings=DOINGS)
-def test_a_hash_is_that_of_the_text_that_was_read_or_says_that_nobody_knows(
+def test_a_hash_is_that_of_the_text_that_was_read_or_unsure(
     doings: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Whatever is written, by whomever, between what tools read and their ends."""
@@ -655,7 +655,7 @@ def test_what_a_resource_read_as_it_opened_counts_for_all_that_take_it(
     assert run.passes("b").fingerprint.files == {}
 
 
-def test_what_is_written_as_something_is_opened_is_read_by_the_later_ones_not_by_who_opened_it(
+def test_tables_written_early_count_as_read_by_later_tools_only(
     shared: Path,
 ) -> None:
     run = Run(shared)
@@ -667,7 +667,7 @@ def test_what_is_written_as_something_is_opened_is_read_by_the_later_ones_not_by
     assert second.flow.writes == ()
 
 
-def test_what_nobody_could_see_as_a_module_was_loaded_makes_all_unclear_that_import_it(
+def test_an_unclear_early_observation_makes_all_importing_tools_unclear(
     shared: Path,
 ) -> None:
     run = Run(shared)
@@ -693,7 +693,7 @@ def test_a_file_that_a_tool_writes_itself_is_no_input_of_it_though_a_shared_modu
     assert (found.fingerprint.files, found.flow.reads) == ({}, ())
 
 
-def test_a_file_that_changed_after_a_shared_module_had_read_it_is_known_to_nobody_who_imports_it(
+def test_a_file_that_changed_after_a_shared_module_read_it_is_unsure_for_all_that_import_it(
     shared: Path,
 ) -> None:
     run = Run(shared)
@@ -728,15 +728,13 @@ def listed_in_setup(shared: Path, **more: Any) -> Run:
     return run
 
 
-def test_a_folder_that_was_listed_in_setup_and_has_other_names_by_now_is_unsure(
-    shared: Path,
-) -> None:
+def test_a_folder_that_was_listed_early_and_has_changed_since_is_unsure(shared: Path) -> None:
     run = listed_in_setup(shared)
     write(shared, "data/new.csv")
     assert run.passes("b").fingerprint.folders == {"data": UNSURE}
 
 
-def test_a_name_that_the_tool_or_who_listed_in_setup_has_put_there_itself_is_no_other_one(
+def test_names_written_by_the_tool_or_by_the_early_listing_do_not_count(
     shared: Path,
 ) -> None:
     write(shared, "data/early.csv")
@@ -747,7 +745,7 @@ def test_a_name_that_the_tool_or_who_listed_in_setup_has_put_there_itself_is_no_
     assert run.passes("b", sight).fingerprint.folders == {"data": expected}
 
 
-def test_what_a_tool_itself_saw_in_a_folder_goes_before_what_is_there_by_now(shared: Path) -> None:
+def test_a_tools_own_listing_of_a_folder_wins_over_the_current_one(shared: Path) -> None:
     run = listed_in_setup(shared)
     sight = Observation(listed=(("data", "as it saw it"),))
     assert run.passes("b", sight).fingerprint.folders == {"data": "as it saw it"}
@@ -760,7 +758,7 @@ def test_the_database_is_no_name_in_a_folder_that_was_listed_in_setup(shared: Pa
     assert run.passes("b").fingerprint.folders["data"] != UNSURE
 
 
-def test_what_who_listed_in_setup_put_there_himself_and_took_away_again_is_no_other_name(
+def test_a_name_that_the_early_listing_wrote_itself_does_not_count(
     shared: Path,
 ) -> None:
     """He was told the names without his own, and `b` has one of its own there since."""
@@ -780,7 +778,7 @@ def test_what_who_listed_in_setup_put_there_himself_and_took_away_again_is_no_ot
         (Observation(), ["absent.csv"], ()),
     ],
 )
-def test_a_file_that_was_missed_early_is_missed_but_by_who_makes_it(
+def test_a_file_that_was_missed_early_is_missed_except_by_the_tool_that_writes_it(
     shared: Path, sight: Observation, outputs: list[str], missed: tuple[str, ...]
 ) -> None:
     run = "import src.lib\ndef run(): pass"
@@ -822,9 +820,7 @@ def test_a_package_that_was_loaded_before_brings_all_that_came_with_it(
     assert run.passes("b").fingerprint.distributions == {"dist-alpha": "1.0", "dist-beta": "2.0"}
 
 
-def test_a_package_that_is_imported_and_that_nobody_has_loaded_counts_alone(
-    root: Path, site: Path
-) -> None:
+def test_an_imported_package_that_no_tool_has_loaded_counts_alone(root: Path, site: Path) -> None:
     run = Run(importing(root, b="gamma"))
     run.passes("a", Observation(third_party=("alpha", "beta")))
     assert run.passes("b").fingerprint.distributions == {"dist-gamma": "3.0"}
@@ -836,7 +832,7 @@ def test_a_tool_without_packages_rests_on_none(root: Path, site: Path) -> None:
     assert run.passes("b").fingerprint.distributions == {}
 
 
-def test_who_brings_a_module_is_asked_once_in_a_run(
+def test_the_owner_of_a_module_is_looked_up_once_in_a_run(
     root: Path, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -891,7 +887,7 @@ def test_what_was_left_in_another_database_is_forgotten(failing: Run) -> None:
     assert found == UncertainWrites(moment=(2, 0), tables=("u",), database=expected)
 
 
-def test_a_try_that_nobody_could_see_through_may_have_left_anything(failing: Run) -> None:
+def test_an_unclear_attempt_may_have_left_anything(failing: Run) -> None:
     found = failing.fails("a", Observation(is_unclear=True, has_committed=True))
     assert found is not None
     assert found.is_unclear

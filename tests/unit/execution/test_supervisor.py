@@ -48,7 +48,7 @@ def test_orders_to_a_worker_that_has_died_are_no_error(project: Project) -> None
         assert worker.supervisor.unanswered == (ahead,)
 
 
-def test_a_system_that_does_not_tell_of_ends_is_asked(
+def test_without_a_process_descriptor_the_worker_is_polled(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As macOS, which has neither of the two."""

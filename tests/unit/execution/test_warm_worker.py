@@ -1,4 +1,4 @@
-"""The spare: real workers, taken once. Each test waits for what the worker says or for its end."""
+"""The warm worker: real workers, taken once. Each test waits for what the worker says or for its end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from discover_orch.execution.warm_worker import (
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, StepFinished
 from tests.conftest import Project
-from tests.support.running import DEADLINE, is_gone
+from tests.support.running import DEADLINE, is_gone, wait_until
 
 
-class NotedSpare(WarmWorker):
+class NotedWorker(WarmWorker):
     """Tells which process waits, and whether it has spoken."""
 
     @property
@@ -43,22 +43,22 @@ class NotedSpare(WarmWorker):
 
     def until_it_has_spoken(self) -> None:
         messages = self.worker.filenos()[0]
-        assert select.select([messages], [], [], DEADLINE)[0], "the spare says nothing"
+        assert select.select([messages], [], [], DEADLINE)[0], "the warm worker says nothing"
 
     def until_it_is_dead(self) -> None:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
 
 @pytest.fixture
-def warm_worker() -> Iterator[NotedSpare]:
-    made = NotedSpare()
+def warm_worker() -> Iterator[NotedWorker]:
+    made = NotedWorker()
     yield made
     made.close()
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Callable[..., WarmWorkerSpec]:
-    """A wish for these modules, in a project without any."""
+    """A spec for these modules, in a project without any."""
 
     def make(
         *modules: str, installed: str = "now", pythonpath: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ def spec(tmp_path: Path) -> Callable[..., WarmWorkerSpec]:
     return make
 
 
-MakeWish = Callable[..., WarmWorkerSpec]
+MakeSpec = Callable[..., WarmWorkerSpec]
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def finish(worker: Supervisor) -> None:
     assert isinstance(events[-1], WorkerEnded | WorkerDied)
 
 
-def test_a_spare_has_its_imports_done_and_is_used_once(
-    warm_worker: NotedSpare, spec: MakeWish, tmp_path: Path
+def test_a_warm_worker_has_its_imports_done_and_is_used_once(
+    warm_worker: NotedWorker, spec: MakeSpec, tmp_path: Path
 ) -> None:
     (tmp_path / "tool.py").write_text(
         "import sys\nseen = 'decimal' in sys.modules\ndef run(): return {'seen': seen}\n"
@@ -117,14 +117,14 @@ def test_a_spare_has_its_imports_done_and_is_used_once(
     assert [one for one in events if isinstance(one, Closed)] == [Closed()]
 
 
-def test_without_a_spare_a_run_starts_cold_and_nothing_is_said(
-    warm_worker: NotedSpare, spec: MakeWish
+def test_without_a_warm_worker_there_is_a_cold_start_without_a_message(
+    warm_worker: NotedWorker, spec: MakeSpec
 ) -> None:
     assert warm_worker.claim(spec()) == ClaimedWorker()
 
 
-def test_a_spare_that_has_not_done_yet_is_taken_all_the_same(
-    warm_worker: NotedSpare, spec: MakeWish
+def test_a_warm_worker_that_has_not_done_yet_is_taken_all_the_same(
+    warm_worker: NotedWorker, spec: MakeSpec
 ) -> None:
     warm_worker.prepare(spec("decimal"))
     taken = warm_worker.claim(spec("decimal"))
@@ -134,15 +134,17 @@ def test_a_spare_that_has_not_done_yet_is_taken_all_the_same(
     finish(taken.worker)
 
 
-def test_the_same_wish_again_keeps_the_spare(warm_worker: NotedSpare, spec: MakeWish) -> None:
+def test_the_same_spec_again_keeps_the_warm_worker(
+    warm_worker: NotedWorker, spec: MakeSpec
+) -> None:
     warm_worker.prepare(spec("decimal"))
     before = warm_worker.pid
     warm_worker.prepare(spec("decimal"))
     assert warm_worker.pid == before
 
 
-def test_another_wish_makes_a_new_one_and_ends_the_old(
-    warm_worker: NotedSpare, spec: MakeWish
+def test_another_spec_starts_a_new_one_and_ends_the_old(
+    warm_worker: NotedWorker, spec: MakeSpec
 ) -> None:
     warm_worker.prepare(spec("decimal"))
     before = warm_worker.pid
@@ -154,8 +156,8 @@ def test_another_wish_makes_a_new_one_and_ends_the_old(
 # What fits.
 
 
-def changed(warm_worker: NotedSpare, had: WarmWorkerSpec, wanted: WarmWorkerSpec) -> str:
-    """Why a spare for one wish does not do for another; empty where it does."""
+def changed(warm_worker: NotedWorker, had: WarmWorkerSpec, wanted: WarmWorkerSpec) -> str:
+    """Why a warm worker for one spec does not do for another; empty where it does."""
     warm_worker.prepare(had)
     pid = warm_worker.pid
     taken = warm_worker.claim(wanted)
@@ -172,27 +174,27 @@ OTHER = f"{COLD}the imports of the tools have changed"
 CHANGED = f"{COLD}the installed packages have changed"
 
 
-def test_one_that_has_imported_less_fits(warm_worker: NotedSpare, spec: MakeWish) -> None:
+def test_one_that_has_imported_less_fits(warm_worker: NotedWorker, spec: MakeSpec) -> None:
     assert changed(warm_worker, spec("decimal"), spec("decimal", "fractions")) == ""
     assert changed(warm_worker, spec(), spec("decimal")) == ""
 
 
-def test_one_that_has_imported_more_does_not(warm_worker: NotedSpare, spec: MakeWish) -> None:
+def test_one_that_has_imported_more_does_not(warm_worker: NotedWorker, spec: MakeSpec) -> None:
     """It could hide that an import is missing."""
     assert changed(warm_worker, spec("decimal", "fractions"), spec("decimal")) == OTHER
 
 
-def test_other_installed_packages_do_not_fit(warm_worker: NotedSpare, spec: MakeWish) -> None:
+def test_other_installed_packages_do_not_fit(warm_worker: NotedWorker, spec: MakeSpec) -> None:
     assert changed(warm_worker, spec("decimal"), spec("decimal", installed="later")) == CHANGED
 
 
-def test_another_pythonpath_or_root_does_not_fit(warm_worker: NotedSpare, spec: MakeWish) -> None:
+def test_another_pythonpath_or_root_does_not_fit(warm_worker: NotedWorker, spec: MakeSpec) -> None:
     assert changed(warm_worker, spec(), spec(pythonpath=("/x",))) == OTHER
     elsewhere = replace(spec(), order=replace(spec().order, root="/"))
-    assert changed(NotedSpare(), spec(), elsewhere) == OTHER
+    assert changed(NotedWorker(), spec(), elsewhere) == OTHER
 
 
-def test_a_reason_is_told_once(warm_worker: NotedSpare, spec: MakeWish) -> None:
+def test_a_reason_is_given_once(warm_worker: NotedWorker, spec: MakeSpec) -> None:
     assert changed(warm_worker, spec(installed="1"), spec(installed="2")) == CHANGED
     assert changed(warm_worker, spec(installed="2"), spec(installed="3")) == ""
     assert not warm_worker.is_there
@@ -201,8 +203,8 @@ def test_a_reason_is_told_once(warm_worker: NotedSpare, spec: MakeWish) -> None:
 # What goes wrong.
 
 
-def test_imports_that_fail_are_told_and_the_spare_serves(
-    warm_worker: NotedSpare, spec: MakeWish, installed: Path
+def test_imports_that_fail_are_told_and_the_warm_worker_serves(
+    warm_worker: NotedWorker, spec: MakeSpec, installed: Path
 ) -> None:
     (installed / "bad.py").write_text("1 / 0\n")
     warm_worker.prepare(spec("bad", "nowhere"))
@@ -226,8 +228,8 @@ def test_imports_that_fail_are_told_and_the_spare_serves(
         ("os.kill(os.getpid(), 11)", "crashed with SIGSEGV"),
     ],
 )
-def test_a_spare_that_dies_of_its_imports_is_told_once_and_the_next_one_does_without_them(
-    warm_worker: NotedSpare, spec: MakeWish, installed: Path, code: str, end: str
+def test_a_warm_worker_that_dies_of_its_imports_is_told_once_and_the_next_one_does_without_them(
+    warm_worker: NotedWorker, spec: MakeSpec, installed: Path, code: str, end: str
 ) -> None:
     (installed / "deadly.py").write_text(f"import os\n{code}\n")
     warm_worker.prepare(spec("deadly"))
@@ -243,8 +245,8 @@ def test_a_spare_that_dies_of_its_imports_is_told_once_and_the_next_one_does_wit
     discard_worker(taken.worker)
 
 
-def test_a_spare_that_somebody_killed_costs_a_cold_start(
-    warm_worker: NotedSpare, spec: MakeWish
+def test_a_warm_worker_that_was_killed_costs_a_cold_start(
+    warm_worker: NotedWorker, spec: MakeSpec
 ) -> None:
     warm_worker.prepare(spec("decimal"))
     warm_worker.until_it_has_spoken()
@@ -259,7 +261,7 @@ def test_a_spare_that_somebody_killed_costs_a_cold_start(
 
 
 def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_use(
-    warm_worker: NotedSpare, spec: MakeWish, installed: Path, project: Project
+    warm_worker: NotedWorker, spec: MakeSpec, installed: Path, project: Project
 ) -> None:
     (installed / "one.py").write_text("import two\n")
     (installed / "two.py").write_text("")
@@ -277,7 +279,7 @@ def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_u
 
 
 def test_where_no_process_can_be_started_there_is_none(
-    warm_worker: NotedSpare, spec: MakeWish, monkeypatch: pytest.MonkeyPatch
+    warm_worker: NotedWorker, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> Supervisor:
         raise OSError("no more processes")
@@ -291,9 +293,9 @@ def test_where_no_process_can_be_started_there_is_none(
 # Its end.
 
 
-def test_closing_leaves_no_process_and_no_descriptor(spec: MakeWish) -> None:
+def test_closing_leaves_no_process_and_no_descriptor(spec: MakeSpec) -> None:
     before = sorted(os.listdir("/dev/fd"))
-    warm_worker = NotedSpare()
+    warm_worker = NotedWorker()
     warm_worker.close()
     warm_worker.prepare(spec("decimal"))
     pid = warm_worker.pid
@@ -304,29 +306,29 @@ def test_closing_leaves_no_process_and_no_descriptor(spec: MakeWish) -> None:
     assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
 
 
-def test_closing_ends_what_an_import_has_started(spec: MakeWish, installed: Path) -> None:
+def test_closing_ends_what_an_import_has_started(spec: MakeSpec, installed: Path) -> None:
     (installed / "starts.py").write_text(
         "import subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "open('child', 'w').write(str(child.pid))\n"
     )
-    warm_worker = NotedSpare()
+    warm_worker = NotedWorker()
     made = spec("starts")
     warm_worker.prepare(made)
     warm_worker.until_it_has_spoken()
     child = int((Path(made.order.root) / "child").read_text())
     warm_worker.close()
-    assert is_gone(child)
+    wait_until(lambda: is_gone(child), "the end of the child")
 
 
-def test_a_spare_in_the_middle_of_an_endless_import_can_be_closed(
-    spec: MakeWish, installed: Path
+def test_a_warm_worker_in_the_middle_of_an_endless_import_can_be_closed(
+    spec: MakeSpec, installed: Path
 ) -> None:
     (installed / "endless.py").write_text(
         "import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "os.mkfifo('gate')\nopen('gate')\n"
     )
-    warm_worker = NotedSpare()
+    warm_worker = NotedWorker()
     warm_worker.prepare(spec("endless"))
     pid = warm_worker.pid
     warm_worker.close()

@@ -77,7 +77,7 @@ def test_a_silent_worker_says_nothing(worker: Worker) -> None:
     assert worker.transcript.read(set()) == []
 
 
-def test_all_output_of_a_step_is_told_before_its_end(worker: Worker) -> None:
+def test_all_output_of_a_step_comes_before_its_end(worker: Worker) -> None:
     worker.say(BEGIN, END)
     worker.write("one\ntwo")
     assert worker.hear() == [BEGIN, out("one\n")]
@@ -85,7 +85,7 @@ def test_all_output_of_a_step_is_told_before_its_end(worker: Worker) -> None:
     assert worker.hear() == [out("two"), END]
 
 
-def test_output_is_told_as_it_comes(worker: Worker) -> None:
+def test_output_is_given_as_it_comes(worker: Worker) -> None:
     worker.say(BEGIN)
     assert worker.hear() == [BEGIN]
     worker.write("one\n")
@@ -141,7 +141,7 @@ def test_a_dead_worker_is_heard_to_the_end(worker: Worker) -> None:
     assert sorted(worker.left) == sorted(worker.reads)
 
 
-def test_what_was_written_before_the_terminal_is_asked_for_is_told_before(worker: Worker) -> None:
+def test_output_before_a_debugger_comes_before_it(worker: Worker) -> None:
     worker.say(StepStarted(step=0))
     worker.write("before\n")
     worker.say(DebugStarted(step=0))

@@ -31,7 +31,7 @@ def last_word(ending: WorkerExit, status: int | None) -> WorkerDied | WorkerEnde
     return ending.final_event(status, step=7, crash=CRASH, root="/project")
 
 
-def test_who_ends_though_nobody_told_it_to_has_died(ending: WorkerExit) -> None:
+def test_a_worker_that_ends_before_it_is_asked_to_has_died(ending: WorkerExit) -> None:
     died = last_word(ending, 3 << 8)
     assert isinstance(died, WorkerDied)
     assert (died.sentence, died.exit_code) == ("exited with code 3", 3)
@@ -40,21 +40,21 @@ def test_who_ends_though_nobody_told_it_to_has_died(ending: WorkerExit) -> None:
     assert 'File "src/a.py", line 3, in run' in died.traceback
 
 
-def test_who_was_killed_has_died_of_the_reason(ending: WorkerExit) -> None:
+def test_a_killed_worker_died_for_the_given_reason(ending: WorkerExit) -> None:
     ending.kill_reason = "did not stop"
     died = last_word(ending, 9)
     assert isinstance(died, WorkerDied)
     assert (died.sentence, died.exit_code, died.signal) == ("did not stop", None, "SIGKILL")
 
 
-def test_who_closes_and_ends_has_nothing_to_tell(ending: WorkerExit) -> None:
+def test_a_worker_that_closes_and_ends_reports_nothing(ending: WorkerExit) -> None:
     assert (ending.has_closed, ending.due(), ending.is_late(99.0)) == (False, None, False)
     ending.close(10.0, ("Thread-1",))
     assert (ending.has_closed, ending.due()) == (True, 10.0 + TIME_TO_END)
     assert last_word(ending, 0) == WorkerEnded()
 
 
-def test_who_is_late_is_killed_and_the_threads_are_named(ending: WorkerExit) -> None:
+def test_a_late_worker_is_killed_and_its_threads_are_named(ending: WorkerExit) -> None:
     ending.close(10.0, ("Thread-1",))
     assert not ending.is_late(10.0 + TIME_TO_END - 0.1)
     assert ending.is_late(10.0 + TIME_TO_END)
@@ -63,7 +63,7 @@ def test_who_is_late_is_killed_and_the_threads_are_named(ending: WorkerExit) -> 
     assert last_word(ending, 9) == WorkerEnded(sentence="did not end", threads=("Thread-1",))
 
 
-def test_who_crashes_after_it_has_closed_is_told_of(ending: WorkerExit) -> None:
+def test_a_crash_after_closing_is_reported(ending: WorkerExit) -> None:
     ending.close(10.0, ("Thread-1",))
     assert last_word(ending, 11) == WorkerEnded(sentence="crashed with SIGSEGV while it ended")
 

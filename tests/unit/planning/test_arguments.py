@@ -31,7 +31,7 @@ def value(
 ) -> ParamDefault | None:
     assert kind in ("str", "path")
     param = make_param("since", "path" if kind == "path" else "str", many=many)
-    values = GivenParams(options=options or {}, given=tuple(map(given, pairs)), folder=folder)
+    values = GivenParams(options=options or {}, pairs=tuple(map(given, pairs)), folder=folder)
     return find_value(param, PARSE, values, project or make_project(), NAMES)
 
 
@@ -78,7 +78,7 @@ def test_dashes_and_underscores_are_alike() -> None:
     assert not is_same_name("start", "start_date")
     tool = make_tool("src.parse", params=[make_param("start_date")])
     for text in ("start-date=x", "parse.start-date=x"):
-        values = GivenParams(given=(given(text),))
+        values = GivenParams(pairs=(given(text),))
         found = find_value(tool.params[0], tool, values, make_project(), NAMES)
         assert found is not None
         assert found.texts == ("x",)

@@ -17,7 +17,7 @@ def find_warnings(registry: Registry, table: Mapping[str, object] | None = None)
     return [f"{problem.location or '-'}: {problem.message}" for problem in found]
 
 
-def test_a_clean_project_has_no_doubts() -> None:
+def test_a_clean_project_has_no_warnings() -> None:
     registry = make_registry(
         make_facts("src.fetch", orch={"outputs": "raw"}, arguments=[make_argument("since")]),
         make_facts(
@@ -30,7 +30,7 @@ def test_a_clean_project_has_no_doubts() -> None:
     assert find_warnings(registry, table) == []
 
 
-def test_a_parameter_with_the_name_of_an_own_option_is_told() -> None:
+def test_a_parameter_with_the_name_of_an_own_option_is_reported() -> None:
     assert "output" in OWN_OPTIONS
     registry = make_registry(make_facts("a", arguments=[make_argument("output")]))
     assert find_warnings(registry) == [
@@ -38,7 +38,7 @@ def test_a_parameter_with_the_name_of_an_own_option_is_told() -> None:
     ]
 
 
-def test_a_flag_here_and_a_value_there_is_told_once() -> None:
+def test_a_flag_here_and_a_value_there_is_reported_once() -> None:
     registry = make_registry(
         make_facts("a", arguments=[make_argument("dry", "bool")]),
         make_facts("b", arguments=[make_argument("dry", "bool")]),
@@ -49,7 +49,7 @@ def test_a_flag_here_and_a_value_there_is_told_once() -> None:
     ]
 
 
-def test_a_module_that_hides_the_standard_library_is_told() -> None:
+def test_a_module_that_hides_the_standard_library_is_reported() -> None:
     assert find_warnings(make_registry(make_facts("platform"), make_facts("src.json"))) == [
         'platform.py:3: "platform" hides the standard library module platform'
     ]
@@ -63,7 +63,7 @@ def test_a_module_that_hides_the_standard_library_is_told() -> None:
         ({"parse": {"sinc": 1}}, 'src/parse.py:3: parse has no parameter "sinc", which the '),
     ],
 )
-def test_a_configured_parameter_that_nobody_takes_is_told(
+def test_a_configured_parameter_that_no_tool_has_is_a_warning(
     params: dict[str, object], start: str
 ) -> None:
     registry = make_registry(make_facts("src.parse", arguments=[make_argument("since")]))
@@ -71,7 +71,7 @@ def test_a_configured_parameter_that_nobody_takes_is_told(
     assert line.startswith(start)
 
 
-def test_parameters_of_an_ambiguous_word_are_told() -> None:
+def test_parameters_of_an_ambiguous_word_are_reported() -> None:
     facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
     assert find_warnings(make_registry(*facts), {"params": {"parse": {"x": 1}}}) == [
         "-: [tool.orch.params.parse] matches several tools"
@@ -86,12 +86,12 @@ def test_kwargs_take_what_p_gives_and_nothing_of_the_configuration() -> None:
     ]
 
 
-def test_parameters_of_a_tool_with_a_problem_are_no_doubt() -> None:
+def test_parameters_of_a_tool_with_a_problem_are_no_warning() -> None:
     registry = make_registry(make_facts("a", orch={"retrys": 1}))
     assert find_warnings(registry, {"params": {"a": {"x": 1}}}) == []
 
 
-def test_a_group_that_names_nothing_is_told() -> None:
+def test_a_group_that_names_nothing_is_reported() -> None:
     registry = make_registry(make_facts("a"), groups={"nightly": ["ingst", "a"]})
     assert find_warnings(registry) == [
         '-: group "nightly" contains "ingst", which is neither a stage nor a tool'

@@ -15,7 +15,7 @@ def seen(*facts: ModuleFacts, **flows: Dataflow) -> list[str]:
     return said(tuple(check_dataflow(build_registry(scan, make_project(), flows))))
 
 
-def test_a_file_that_is_read_before_it_is_written_is_told() -> None:
+def test_a_file_that_is_read_before_it_is_written_is_reported() -> None:
     facts = [
         make_facts("a", "one", orch={"inputs": "x.csv"}),
         make_facts("b", "two", orch={"outputs": "*.csv"}),
@@ -24,13 +24,13 @@ def test_a_file_that_is_read_before_it_is_written_is_told() -> None:
     assert line.startswith("a.py:3: a reads x.csv before b writes it")
 
 
-def test_files_that_two_update_in_place_are_told_once() -> None:
+def test_files_that_two_update_in_place_are_reported_once() -> None:
     both = {"inputs": "x", "outputs": "x"}
     (line,) = seen(make_facts("a", orch=both), make_facts("b", orch=both))
     assert line.startswith("b.py:3: a and b both update x, but their order is not declared")
 
 
-def test_a_file_that_one_tool_updates_in_place_is_no_doubt() -> None:
+def test_a_file_that_one_tool_updates_in_place_is_no_warning() -> None:
     assert seen(make_facts("a", orch={"inputs": "x", "outputs": "x"})) == []
 
 
@@ -46,7 +46,7 @@ def test_a_table_that_is_read_before_it_is_written_is_told_once_of_two_tools() -
     ]
 
 
-def test_what_a_tool_only_looked_for_or_listed_is_no_doubt() -> None:
+def test_what_a_tool_only_looked_for_or_listed_is_no_warning() -> None:
     assert (
         seen(
             make_facts("a", "one"),
@@ -83,7 +83,7 @@ def test_an_after_that_contradicts_the_data_over_a_third_tool_is_told_of_the_rea
     ]
 
 
-def test_data_that_goes_round_over_several_tools_is_told_where_it_is_cut() -> None:
+def test_a_data_cycle_over_several_tools_is_one_warning() -> None:
     assert seen(
         make_facts("a"),
         make_facts("b"),
@@ -97,7 +97,7 @@ def test_data_that_goes_round_over_several_tools_is_told_where_it_is_cut() -> No
     ]
 
 
-def test_a_tool_that_says_it_is_independent_and_is_not_is_told() -> None:
+def test_a_tool_that_says_it_is_independent_and_is_not_is_reported() -> None:
     flows = {"a": Dataflow(tables_read=("t",)), "b": Dataflow(tables_written=("t",))}
     assert seen(make_facts("a", after=()), make_facts("b"), **flows) == [
         "a.py:3: a has AFTER = (), but reads the table t, which b writes "
@@ -117,7 +117,7 @@ def test_a_tool_that_says_it_is_independent_and_is_not_is_told() -> None:
 UPDATE = Dataflow(tables_read=("records",), tables_written=("records",))
 
 
-def test_updates_of_one_table_whose_order_nobody_decided_are_one_doubt() -> None:
+def test_updates_of_one_table_in_undeclared_order_are_one_warning() -> None:
     facts = [make_facts(module) for module in "abc"]
     assert seen(*facts, a=UPDATE, b=UPDATE, c=UPDATE) == [
         "c.py:3: a, b and c all update the table records, but their order is not declared "
@@ -125,7 +125,7 @@ def test_updates_of_one_table_whose_order_nobody_decided_are_one_doubt() -> None
     ]
 
 
-def test_updates_of_one_table_are_no_doubt_where_after_a_stage_or_other_data_decides() -> None:
+def test_updates_of_one_table_are_no_warning_if_their_order_is_declared() -> None:
     assert seen(make_facts("a", after="b"), make_facts("b"), a=UPDATE, b=UPDATE) == []
     facts = (make_facts("a", "one"), make_facts("b", "two"))
     assert seen(*facts, a=UPDATE, b=UPDATE) == []
@@ -135,7 +135,7 @@ def test_updates_of_one_table_are_no_doubt_where_after_a_stage_or_other_data_dec
     assert seen(make_facts("a"), make_facts("b"), **flows) == []
 
 
-def test_a_table_with_several_writers_is_one_doubt_that_names_them() -> None:
+def test_a_table_with_several_writers_is_one_warning_that_names_them() -> None:
     facts = [make_facts(module) for module in "abcdefg"]
     write = Dataflow(tables_written=("log", "more"))
     assert seen(*facts[:2], a=write, b=write) == [
@@ -146,13 +146,13 @@ def test_a_table_with_several_writers_is_one_doubt_that_names_them() -> None:
     assert line.startswith("b.py:3: a, b, c, d and 3 others all write the table log and the table")
 
 
-def test_a_second_writer_that_reads_first_what_is_there_is_no_doubt() -> None:
+def test_a_second_writer_that_reads_the_table_first_is_no_warning() -> None:
     facts = [make_facts(module) for module in "ab"]
     assert seen(*facts, a=Dataflow(tables_written=("records",)), b=UPDATE) == []
     assert seen(*facts, a=UPDATE, b=Dataflow(tables_written=("records",))) == []  # b goes first
 
 
-def test_a_table_that_is_overwritten_after_an_update_is_told_once() -> None:
+def test_a_table_that_is_overwritten_after_an_update_is_reported_once() -> None:
     (line,) = seen(
         make_facts("a", "one"),
         make_facts("b", "two"),
@@ -162,7 +162,7 @@ def test_a_table_that_is_overwritten_after_an_update_is_told_once() -> None:
     assert line.startswith("a.py:3: a reads the table records before b writes it")
 
 
-def test_writers_of_a_folder_and_of_a_file_in_it_are_told() -> None:
+def test_writers_of_a_folder_and_of_a_file_in_it_are_reported() -> None:
     facts = [make_facts("a", orch={"outputs": "out"}), make_facts("b", orch={"outputs": "out/*"})]
     assert [line.partition(" (")[0] for line in seen(*facts)] == [
         "b.py:3: a and b both write out/*"

@@ -100,7 +100,7 @@ def test_steps_wait_for_none_that_do_not_run(root: Path) -> None:
     assert step.after == ()
 
 
-def test_downstream_of_what_is_stale_is_looked_for_within_the_targets_and_upstream_is_told(
+def test_downstream_runs_within_the_targets_only_and_stale_upstream_is_a_warning(
     root: Path,
 ) -> None:
     record(root, FLOWS)
@@ -136,7 +136,7 @@ def build_resumed_plan(
     return remaining(root, values).build_resumed_plan(find_run_to_resume(str(root), run))
 
 
-def test_where_no_run_was_broken_off_there_is_nothing_to_resume(root: Path) -> None:
+def test_if_every_run_finished_there_is_nothing_to_resume(root: Path) -> None:
     assert build_resumed_plan(root).intro.startswith("nothing to resume")
     record(root, FLOWS)
     plan = build_resumed_plan(root)
@@ -150,14 +150,14 @@ def test_a_failed_run_goes_on_where_it_failed_also_when_it_fails_again(root: Pat
     record(root, FLOWS, plan=plan, ends={"d": "failed"})
     again = build_resumed_plan(root)
     assert (names(again), again.resumes) == (["d"], "2")
-    assert [step.tool.name for step in again.whole] == ["a", "c", "b", "d"]
+    assert [step.tool.name for step in again.all_steps] == ["a", "c", "b", "d"]
     record(root, FLOWS, plan=again)
     assert build_resumed_plan(root).steps == ()
     assert find_run_to_resume(str(root), None) is None
     assert stale(root) == {}
 
 
-def test_a_run_that_was_killed_goes_on_with_the_tool_whose_end_nobody_knows(root: Path) -> None:
+def test_a_killed_run_resumes_with_the_tool_whose_outcome_is_unknown(root: Path) -> None:
     record(root, FLOWS, broken_off="c")
     assert names(build_resumed_plan(root)) == ["c", "b", "d"]
 
@@ -175,7 +175,7 @@ def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None
     assert "a (--since: 2024 → 2025)" in plan.intro
 
 
-def test_what_passed_and_is_stale_by_now_goes_first_with_what_is_downstream_of_it(
+def test_what_passed_and_is_stale_now_runs_first_with_its_downstream(
     root: Path,
 ) -> None:
     record(root, FLOWS, ends={"d": "failed"})
@@ -252,7 +252,7 @@ def test_accepting_takes_code_parameters_and_files_as_they_are_now(root: Path) -
     assert stale(root, values)["a"] == ("in.csv changed",)
 
 
-def test_accepting_a_tool_is_no_writing_and_makes_nobody_stale(root: Path) -> None:
+def test_accepting_a_tool_makes_no_other_tool_stale(root: Path) -> None:
     record(root, FLOWS)
     record(root, FLOWS, "d")
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
@@ -260,7 +260,7 @@ def test_accepting_a_tool_is_no_writing_and_makes_nobody_stale(root: Path) -> No
     assert stale(root) == {}
 
 
-def test_what_was_written_before_it_was_accepted_counts_no_more(root: Path) -> None:
+def test_what_was_written_before_accepting_no_longer_counts(root: Path) -> None:
     record(root, FLOWS)
     record(root, FLOWS, "a")
     assert stale(root)["b"] == ("table ta was rewritten by a (run 2)",)

@@ -46,7 +46,7 @@ def pairs(*texts: str) -> GivenParams:
         key, _, value = text.partition("=")
         tool, _, name = key.rpartition(".")
         found.append(KeyValue(tool=tool or None, name=name, text=value))
-    return GivenParams(given=tuple(found))
+    return GivenParams(pairs=tuple(found))
 
 
 def wrong(
@@ -132,7 +132,7 @@ def test_each_step_has_its_reason(targets: Sequence[str], expected: list[str]) -
     assert reasons(*targets) == expected
 
 
-def test_a_typed_order_against_after_stands_with_a_warning() -> None:
+def test_a_typed_order_wins_over_after_with_a_warning() -> None:
     plan = make_plan(sample(), "parse", "fetch")
     assert [one.tool.name for one in plan.steps] == ["parse", "fetch"]
     assert step(plan, "parse").after == ()
@@ -269,7 +269,7 @@ def test_kwargs_never_receive_a_resource() -> None:
         ),
     ],
 )
-def test_a_pair_that_reaches_nobody_is_an_error(targets: str, pair: str, line: str) -> None:
+def test_a_pair_that_no_selected_tool_takes_is_an_error(targets: str, pair: str, line: str) -> None:
     (found,) = wrong(targets, values=pairs(pair))
     assert found.startswith(line)
 
@@ -284,7 +284,7 @@ def test_a_pair_for_an_ambiguous_tool_lists_the_candidates() -> None:
 # Secrets.
 
 
-def test_a_secret_is_masked_and_known_to_whoever_shows_output() -> None:
+def test_secrets_are_masked_and_gathered_in_the_plan() -> None:
     arguments = [
         make_argument("api_token"),
         make_argument("password", default="from-source", default_source="'from-source'"),
@@ -298,7 +298,7 @@ def test_a_secret_is_masked_and_known_to_whoever_shows_output() -> None:
     assert set(plan.secrets) == {"long enough", "also long", "short", "from-source"}
 
 
-def test_a_secret_that_does_not_convert_is_not_told() -> None:
+def test_a_secret_that_does_not_convert_is_not_shown() -> None:
     registry = make_registry(make_facts("a", arguments=[make_argument("token", "int")]))
     (line,) = wrong(registry=registry, values=pairs("token=hunter2"))
     assert "hunter2" not in line

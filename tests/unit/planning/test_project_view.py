@@ -161,9 +161,7 @@ def test_errors_stand_beside_the_healthy_rest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["ingest"], ["fetch", "parse"], ["full"]])
-def test_a_file_that_cannot_be_read_hides_nothing_from_who_looks(
-    tmp_path: Path, words: list[str]
-) -> None:
+def test_a_file_that_cannot_be_read_hides_no_tool(tmp_path: Path, words: list[str]) -> None:
     view = at(tmp_path, FILES | BROKEN)
     assert {"src.fetch", "src.parse"} <= project_view.select_readable(view, words)
     assert "src.parse" not in project_view.select_readable(view, words, ["parse"])
@@ -176,7 +174,7 @@ def test_nothing_left_to_list_is_an_empty_document(tmp_path: Path) -> None:
     assert document["errors"]
 
 
-def test_doubts_are_warnings_and_what_needs_more_than_one_tool(tmp_path: Path) -> None:
+def test_check_adds_warnings_about_several_tools(tmp_path: Path) -> None:
     files = {
         "orch.toml": "stages = ['ingest', 'render']",
         "src/a.py": "STAGE = 'ingset'\nORCH = {'outputs': 'x'}\ndef run(): ...",

@@ -148,12 +148,12 @@ def test_what_did_not_pass_is_left_in_the_order_of_that_run() -> None:
         ("b", "failed in run 7"),
         ("a", "blocked in run 7"),
     ]
-    assert [step.tool.name for step in plan.whole] == ["c", "b", "a"]
-    assert (plan.resumes, plan.words) == ("7", ("full",))
+    assert [step.tool.name for step in plan.all_steps] == ["c", "b", "a"]
+    assert (plan.resumes, plan.targets) == ("7", ("full",))
     assert plan.intro == "resuming run 7 (failed): 1 tool passed"
 
 
-def test_a_tool_that_nobody_knows_the_end_of_runs_again() -> None:
+def test_a_tool_with_an_unknown_outcome_runs_again() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "unknown"}, status="killed")
     plan = resumed(record, THREE).plan(FRESH)
     assert [(step.tool.name, step.reason) for step in plan.steps] == [
@@ -168,7 +168,7 @@ def test_what_passed_before_that_run_need_not_run_and_what_failed_in_it_must() -
     assert names(resumed(record, THREE)) == ["b", "c"]
 
 
-def test_what_passed_and_is_stale_by_now_runs_again_and_is_named() -> None:
+def test_what_passed_and_is_stale_now_runs_again_and_is_named() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "passed", "c": "failed"})
     freshness = {**FRESH, "src.b": Freshness(module="src.b", reasons=("src/b.py changed", "x"))}
     plan = resumed(record, THREE).plan(freshness)
@@ -179,7 +179,7 @@ def test_what_passed_and_is_stale_by_now_runs_again_and_is_named() -> None:
     assert plan.intro.endswith(": 2 tools passed, stale again: b (src/b.py changed)")
 
 
-def test_where_nothing_is_left_that_is_said() -> None:
+def test_if_nothing_is_left_the_plan_says_so() -> None:
     record = record_of(*ABC, ends=dict.fromkeys("abc", "passed"))
     plan = resumed(record, THREE).plan(FRESH)
     assert plan.steps == ()
@@ -193,7 +193,7 @@ def test_a_tool_that_is_gone_is_left_out_and_told() -> None:
     (warning,) = plan.warnings
     assert warning.message.startswith("old is left out: it was in run 7")
     assert warning.severity == "warning"
-    assert len(plan.whole) == 3
+    assert len(plan.all_steps) == 3
 
 
 def test_a_tool_that_changed_its_stage_runs_for_the_one_that_it_has() -> None:
@@ -244,11 +244,11 @@ def test_a_tool_gets_what_it_had_though_the_configuration_says_otherwise_now() -
     "values",
     [
         GivenParams(options={"since": ("2025-01-01",)}),
-        GivenParams(given=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
-        GivenParams(given=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
     ],
 )
-def test_what_is_typed_now_goes_before(values: GivenParams) -> None:
+def test_a_value_typed_now_wins(values: GivenParams) -> None:
     record = record_of(planned("a", params=given_(since="2024-01-01")))
     assert passed(record, takes(SINCE), values)["since"][0] == ("2025-01-01",)
 
@@ -272,15 +272,15 @@ def test_an_old_value_that_the_type_of_today_does_not_take_is_refused() -> None:
     assert message.startswith("invalid --since for a: ")
 
 
-def test_a_value_that_nobody_takes_is_refused() -> None:
+def test_a_value_that_no_tool_takes_is_refused() -> None:
     other = make_facts("src.other", arguments=[make_argument("size", "int"), SINCE])
     registry = registry_of(make_facts("src.a", arguments=[SINCE]), other)
     record = record_of(planned("a"))
     for values in (
         GivenParams(options={"size": ("3",)}),
-        GivenParams(given=(KeyValue(tool=None, name="size", text="3"),)),
-        GivenParams(given=(KeyValue(tool="other", name="since", text="2024-01-01"),)),
-        GivenParams(given=(KeyValue(tool="nobody", name="since", text="2024-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool=None, name="size", text="3"),)),
+        GivenParams(pairs=(KeyValue(tool="other", name="since", text="2024-01-01"),)),
+        GivenParams(pairs=(KeyValue(tool="nobody", name="since", text="2024-01-01"),)),
     ):
         (message,) = refusals(record, registry, values)
         assert "size" in message or "since" in message
@@ -291,13 +291,13 @@ def test_an_option_is_never_swallowed_by_keyword_arguments() -> None:
     record = record_of(planned("a"))
     (message,) = refusals(record, registry, GivenParams(options={"size": ("3",)}))
     assert message == 'no tool of that run has a parameter "size"'
-    values = GivenParams(given=(KeyValue(tool=None, name="si-ze", text="3"),))
+    values = GivenParams(pairs=(KeyValue(tool=None, name="si-ze", text="3"),))
     assert passed(record, registry, values) == {"si_ze": (("3",), "extra")}
 
 
 def test_keyword_arguments_are_kept_and_may_be_given_anew() -> None:
     record = record_of(planned("a", extra={"x": "1", "y": "2"}))
-    values = GivenParams(given=(KeyValue(tool=None, name="y", text="3"),))
+    values = GivenParams(pairs=(KeyValue(tool=None, name="y", text="3"),))
     found = passed(record, takes(takes_extra=True), values)
     assert found == {"x": (("1",), "extra"), "y": (("3",), "extra")}
     assert passed(record, takes()) == {}  # it takes none any more
@@ -332,11 +332,11 @@ def test_a_secret_keyword_argument_is_needed_again() -> None:
     record = record_of(planned("a", secrets=("token",)))
     registry = takes(takes_extra=True)
     assert refusals(record, registry) == ["a needs token again: secrets are not stored"]
-    values = GivenParams(given=(KeyValue(tool=None, name="token", text="x"),))
+    values = GivenParams(pairs=(KeyValue(tool=None, name="token", text="x"),))
     assert passed(record, registry, values) == {"token": (("x",), "extra")}
 
 
-def test_a_secret_that_the_tool_takes_no_more_is_not_asked_for() -> None:
+def test_a_secret_that_the_tool_no_longer_has_is_not_needed() -> None:
     assert passed(record_of(planned("a", secrets=("api_key",))), takes()) == {}
 
 
@@ -352,7 +352,7 @@ def test_a_parameter_that_is_new_and_has_no_default_is_asked_for() -> None:
     assert passed(record, registry, params={"since": "2024-01-01"})["since"][0] == ("2024-01-01",)
 
 
-def test_a_parameter_that_the_tool_has_no_more_is_left_out() -> None:
+def test_a_parameter_that_the_tool_no_longer_has_is_left_out() -> None:
     old = planned(
         "a", params=given_(since="2024-01-01", old="x"), extra={"y": "1"}, secrets=("key",)
     )
@@ -366,7 +366,7 @@ def test_a_parameter_that_the_tool_has_no_more_is_left_out() -> None:
     assert resumed(record_of(planned("a")), takes(SINCE)).plan({}).warnings == ()
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     registry = registry_of(
         make_facts("src.a", arguments=[SECRET]),
         make_facts("src.b", arguments=[make_argument("n", "int")]),
@@ -375,7 +375,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert len(refusals(record, registry, GivenParams(options={"m": ("1",)}))) == 3
 
 
-def test_what_a_tool_would_get_is_told_as_a_fingerprint_has_it() -> None:
+def test_params_are_given_as_a_fingerprint_has_them() -> None:
     registry = takes(SINCE, SECRET)
     record = record_of(planned("a", params=given_(since="2024-01-01"), secrets=("api_key",)))
     resumption = resumed(record, registry, GivenParams(options={"api_key": ("x",)}))

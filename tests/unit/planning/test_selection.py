@@ -106,14 +106,14 @@ def test_each_form_of_a_target_means_its_tools(targets: str, tools: str) -> None
     assert chosen(targets) == tools
 
 
-def test_a_stage_goes_before_a_tool_of_its_name() -> None:
+def test_a_stage_wins_over_a_tool_of_its_name() -> None:
     registry = sample(make_facts("src.draw", "render"))
     assert chosen("render", registry) == "draw render"
     assert chosen("tool:render", registry) == "render"
     assert chosen("stage:render", registry) == "draw render"
 
 
-def test_a_group_goes_before_a_tool_and_is_expanded_in_the_order_written() -> None:
+def test_a_group_wins_over_a_tool_and_is_expanded_in_the_order_written() -> None:
     registry = sample(groups={"parse": ["render", "parse", "ingest"], "all": ["parse", "analyze"]})
     with pytest.raises(UsageError):  # it names itself
         chosen("parse", registry)
@@ -164,9 +164,9 @@ def test_exclude_takes_away_any_kind_of_target() -> None:
 
 def test_the_word_that_chose_a_tool_first_is_remembered() -> None:
     selection = select(["parse", "ingest", "+enrich"], sample())
-    assert list(selection.because.values()) == ["parse", "ingest", "+enrich"]
-    assert selection.ways == {}
-    assert select(["+parse+"], sample()).ways == {
+    assert list(selection.chosen_by.values()) == ["parse", "ingest", "+enrich"]
+    assert selection.directions == {}
+    assert select(["+parse+"], sample()).directions == {
         "src.pipeline.fetch": "upstream",
         "src.pipeline.enrich": "downstream",
         "src.analysis.summarize": "downstream",
@@ -243,7 +243,7 @@ def test_an_unknown_word_is_an_error_with_the_nearest_name(word: str, line: str)
     assert found.startswith(line)
 
 
-def test_all_that_is_wrong_is_told_at_once_and_nothing_chosen() -> None:
+def test_all_wrong_words_are_reported_together() -> None:
     assert len(wrong("ingest zzz yyy", exclude=["xxx"])) == 3
 
 
@@ -369,7 +369,7 @@ def test_a_tool_with_a_problem_is_refused_by_the_name_from_orch_too() -> None:
     assert goes_on("fetch", sample(bad))
 
 
-def test_a_cycle_is_told_once() -> None:
+def test_a_cycle_is_reported_once() -> None:
     registry = make_registry(
         make_facts("a", after="b"), make_facts("b", after="a"), make_facts("c")
     )
@@ -384,7 +384,7 @@ def test_a_problem_of_orchconf_concerns_every_run() -> None:
     assert refused("full", registry, exclude=["fetch"])
 
 
-def test_a_wrong_word_goes_before_a_broken_file() -> None:
+def test_a_wrong_word_is_reported_before_a_broken_file() -> None:
     assert wrong("full zzz", sample(make_broken("src.broken")))
 
 
@@ -396,7 +396,7 @@ def test_completion_offers_what_can_be_typed() -> None:
     ]
 
 
-def test_completion_offers_the_forcing_words_where_they_are_asked_for() -> None:
+def test_completion_offers_stage_and_tool_prefixes_on_demand() -> None:
     words = {word for word, _ in completions(sample(), forced=True)}
     assert {"stage:render", "tool:render", "stage:ingest", "tool:fetch"} <= words
     assert all(chosen(word) for word in words)

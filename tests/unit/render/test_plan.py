@@ -36,7 +36,7 @@ def sample() -> tuple[Plan, Registry]:
         KeyValue(tool="fetch", name="token", text="hunter2"),
     )
     options = {"since": ("2024-01-31",), "api_key": ("hunter2",), "tags": ("a", "b")}
-    values = GivenParams(options=options, given=given)
+    values = GivenParams(options=options, pairs=given)
     return make_plan(registry, "ingest", values=values), registry
 
 

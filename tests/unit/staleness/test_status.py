@@ -376,7 +376,7 @@ def test_a_parameter_that_would_be_another_one_now_is_a_reason(project: Project)
     assert stale(root, given) == {}
     assert stale(root, replace(given, options={**given.options, "api_key": ("other",)})) == {}
     assert stale(root) == {"a": ("--since: 2024 → default",)}
-    more = replace(given, given=(KeyValue(tool=None, name="si-ze", text="3"),))
+    more = replace(given, pairs=(KeyValue(tool=None, name="si-ze", text="3"),))
     assert stale(root, more) == {"a": ("--si-ze: default → 3",)}
     (root / "orch.toml").write_text("[params]\nsince = '2025'\n")
     assert stale(root) == {"a": ("--since: 2024 → 2025",)}

@@ -97,7 +97,7 @@ def test_when_the_last_tool_has_gone_the_plan_is_empty_and_that_a_problem(
 ) -> None:
     asked = Asked(project({"orch.toml": "", "src/a.py": tool()}))
     planned = asked.edit({}, gone="src/a.py")
-    assert planned.plan == Plan(words=())
+    assert planned.plan == Plan(targets=())
     assert planned.problems
 
 

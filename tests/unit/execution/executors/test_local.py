@@ -161,7 +161,7 @@ def failed(step: int) -> StepFinished:
 # Orders.
 
 
-def test_a_worker_that_stands_ready_is_prepared_at_once_and_used(staged: Staged) -> None:
+def test_a_worker_that_was_started_before_is_prepared_at_once_and_used(staged: Staged) -> None:
     stage = staged()
     assert stage.worker.sent == [PREPARE]
     stage.submit("a")
@@ -281,7 +281,7 @@ def test_output_before_the_first_step_is_that_of_the_tool_it_was_started_for(
     assert stage.hear(early) == [ToolOutput(module="a", stream="stderr", text="early\n")]
 
 
-def test_a_tool_that_is_debugged_gets_the_terminal_after_it_was_told(staged: Staged) -> None:
+def test_the_terminal_is_lent_after_the_debugger_was_announced(staged: Staged) -> None:
     stage = staged()
     stage.submit("a")
     stage.worker.will_say(StepStarted(step=0), DebugStarted(step=0))
@@ -383,7 +383,7 @@ def test_a_worker_that_dies_with_nothing_to_do_is_an_error_of_its_own(staged: St
 
 
 @pytest.mark.parametrize("prepare", [PREPARE, RAW])
-def test_a_step_that_no_worker_will_begin_any_more_has_failed(
+def test_a_step_whose_worker_died_before_it_started_has_failed(
     staged: Staged, prepare: Prepare
 ) -> None:
     stage = staged(prepare)
@@ -454,7 +454,7 @@ def test_a_worker_stops_and_goes_on_with_orch(staged: Staged) -> None:
 # Output to the terminal itself.
 
 
-def test_a_tool_that_writes_to_the_terminal_is_told_of_before_it_can(staged: Staged) -> None:
+def test_with_raw_output_a_tool_is_announced_before_it_starts(staged: Staged) -> None:
     stage = staged(RAW)
     stage.submit("a", "b")
     assert stage.worker.steps == []
