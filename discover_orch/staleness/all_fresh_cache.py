@@ -21,7 +21,8 @@ from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
 _KIND = "all-fresh 2"
-#: What orch remembers of tools and databases. And the index: whoever writes it has seen another tree.
+#: What orch remembers of tools and databases. And the index: a new one
+#: means that another tree was found.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
 
 

@@ -88,7 +88,7 @@ class CodeIndex:
         started = time.time_ns()
         outdated, changed = self._compare(modules, started)
         if outdated or changed:
-            self._read_anew(modules, outdated, changed, started)
+            self._read_again(modules, outdated, changed, started)
         files = self._files
         codes = {}
         for module in modules:
@@ -157,7 +157,7 @@ class CodeIndex:
             outdated |= self._users(gone) | self._users(moved, 1) | self._users(moved, 2)
         return outdated, changed
 
-    def _read_anew(
+    def _read_again(
         self, modules: Sequence[str], outdated: set[str], changed: set[str], started: int
     ) -> None:
         """Where a file imports something else than before, all modules that reach it are computed again, or forgotten
@@ -180,13 +180,13 @@ class CodeIndex:
                     self.has_changed = True
             done |= outdated
             read |= fresh
-            moved = [path for path in fresh if self._imports_otherwise(path, sources)]
+            moved = [path for path in fresh if self._has_other_imports(path, sources)]
             fresh = set()
             outdated = self._users(moved) - done
         for path in read:
             self._keep(path, self._read_file(path, sources, started))
 
-    def _imports_otherwise(self, path: str, sources: ImportGraph) -> bool:
+    def _has_other_imports(self, path: str, sources: ImportGraph) -> bool:
         """Whether the file may import something else than when it was last read."""
         file, source = self._files.get(path), sources.read(path)
         if file is None or (source is not None and source.hash == file[1]):
@@ -273,7 +273,7 @@ def _path(root: str) -> str:
 
 
 def _key(project: Project) -> list[object]:
-    """What decides, beside the files, what they mean and where imports lead."""
+    """What the kept hashes and imports depend on beside the files."""
     builtins = zlib.crc32(" ".join(sys.builtin_module_names).encode())
     return [__version__, *sys.version_info[:2], builtins, [*project.pythonpath]]
 

@@ -37,7 +37,7 @@ _HEADER = b"SQLite format 3\0"
 
 
 class DatabaseStat(Struct, frozen=True, kw_only=True):
-    """What tells one database file from another: inode, size, SQLite's counter of changes, and a hash of the header.
+    """What identifies a database file: inode, size, SQLite's counter of changes, and a hash of the header.
 
     DuckDB has no such counter; its header has an id of the database and does not change.
     """

@@ -25,7 +25,7 @@ from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.imports import DYNAMIC, read_imports, with_packages
 from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
-from discover_orch.staleness.affected import ImportReach
+from discover_orch.staleness.affected import ImportReach, folders_above
 
 #: Modules that do something when they are imported, or that a warm worker cannot use.
 NEVER_PRELOADED = frozenset(
@@ -192,11 +192,13 @@ class ImportGraph:
         if file is None:
             return ""
         facts = file.source.imports
-        marks = (
+        traits = (
             file.has_unread or not all(one.module for one in facts),
             file.data is not None and _DEPENDS_ON_ITS_NAME.search(file.data) is not None,
         )
-        return content_hash(repr((marks, sorted(set(_names_of(facts))))).encode("utf-8", "replace"))
+        return content_hash(
+            repr((traits, sorted(set(_names_of(facts))))).encode("utf-8", "replace")
+        )
 
     def has_other_names(self, path: str) -> bool:
         """Whether some module imports the file under another name, and its imports depend on the name. Then `edges`
@@ -286,8 +288,8 @@ class ImportGraph:
         return self._space.name(path) or (CONF_MODULE if path == CONF_FILE else "")
 
     def _imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
-        """Relative imports depend on the name by which a file is imported, and it can have two: `src.a`
-        and `a`, where both the root and `src` are in `pythonpath`."""
+        """The imports of a file when it is imported as `module`. Relative imports depend on that name, and a file can
+        have two: `src.a` and `a`, where both the root and `src` are in `pythonpath`."""
         file = self._file(path)
         if file is None:
             return ()
@@ -305,7 +307,7 @@ class ImportGraph:
         return others[module]
 
     def _locate(self, name: str) -> _Location:
-        """Where the import system would find the name, its packages first."""
+        """Where the import system finds the name; its packages first."""
         known = self._locations.get(name)
         if known is None:
             package, _, last = name.rpartition(".")
@@ -321,16 +323,16 @@ class ImportGraph:
             else:
                 places = self._entries
             is_sane = last and "/" not in last and "\0" not in last
-            known = self._look(last, places) if is_sane and places else _NOWHERE
+            known = self._search(last, places) if is_sane and places else _NOWHERE
             self._locations[name] = known
             for rest in (known.path, *known.places, *known.missing):
                 if rest is not None:
                     self._dependents.setdefault(rest, set()).add(name)
         return known
 
-    def _look(self, last: str, places: Iterable[str]) -> _Location:
-        """The rules of `FileFinder`: the first place that has a package or a module wins, in each the
-        package before the module; folders without `__init__` count only where none has either."""
+    def _search(self, last: str, places: Iterable[str]) -> _Location:
+        """Follows `importlib.machinery.FileFinder`: the first place with a package or a module counts, and in one
+        place the package; folders without `__init__` count only where no place has either."""
         missing: list[str] = []
         folders: list[str] = []
         absent: list[str] = []
@@ -408,19 +410,16 @@ class ImportGraph:
         return location is not None and location.path == path
 
     def _find_moved(self, path: str, exists: bool) -> set[str]:
-        """The names that are to be looked up again, now that the file is there, or is not; and theirs."""
+        """The names to look up again, since the file was added or removed, and those of their submodules."""
         found = set()
         for name in self._dependents.get(path, ()):
             location = self._locations[name]
             if (path in location.missing) if exists else (location.path == path):
                 found.add(name)
-        position = path.find("/")
-        while position >= 0:
-            folder = path[: position + 1]
+        for folder in folders_above(path):
             for name in self._dependents.get(folder, ()):
                 if (folder in self._locations[name].missing) == os.path.isdir(self._full(folder)):
                     found.add(name)
-            position = path.find("/", position + 1)
         if found:
             found |= {
                 name
@@ -435,7 +434,7 @@ class ImportGraph:
         return found
 
     def _forget(self, names: set[str]) -> None:
-        """What rests on these names, or on what the modules of these names import."""
+        """Forgets what depends on these names, or on what the modules of these names import."""
         self._module_imports = {
             module: step
             for module, step in self._module_imports.items()

@@ -92,6 +92,16 @@ def test_the_lock_of_a_killed_run_is_free_at_once_though_a_child_of_it_lives(
         wait_until(lambda: is_gone(child), "the end of the child")
 
 
+def test_on_a_file_system_without_locks_a_run_warns_once_and_goes_on(
+    project: Project, orch: Orch
+) -> None:
+    without = "import errno, fcntl\ndef refuse(*_): raise OSError(errno.ENOLCK, 'No locks available')\nfcntl.flock = refuse\n"
+    root = project({"orch.toml": "", "src/a.py": tool_text(7), "site/sitecustomize.py": without})
+    answer = orch("run", env={"PYTHONPATH": str(root / "site")})
+    assert (answer.code, "7\n" in answer.out) == (0, True)
+    assert answer.err.count("warning: the file system of .orch cannot lock files") == 1
+
+
 def test_commands_that_look_need_no_lock(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/a.py": HOLDS})
     with running(root, "run") as first:
