@@ -90,7 +90,7 @@ def _meant(
             Problem(
                 code="several-tools",
                 message=f'"{one_line(word)}" matches {len(found):,} tools, expected one',
-                hint=f"use one of: {shown}" + (", ..." if len(found) > 5 else ""),
+                hint=f"use one of {shown}" + (", ..." if len(found) > 5 else ""),
             )
         )
     return found[0]

@@ -76,7 +76,7 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
                     message=f'resource "{one.name}" requires "{need}", which is not defined',
                     hint=f'did you mean "{close}"?'
                     if close
-                    else f"define it with @resource, or use one of: {', '.join(offered)}",
+                    else f"define it with @resource, or use one of {', '.join(offered)}",
                     location=place,
                 )
             )

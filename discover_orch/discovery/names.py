@@ -73,7 +73,7 @@ def after_targets(
         return Problem(
             code="after-ambiguous",
             message=f'AFTER names "{word}", which is ambiguous',
-            hint="write one of: " + ", ".join(names.display[other] for other in found),
+            hint="use one of " + ", ".join(names.display[other] for other in found),
         )
     if plain is word and word in members:
         return tuple(other for other in members[word] if other != module)
@@ -85,7 +85,7 @@ def _nothing(word: str, candidates: Sequence[str]) -> Problem:
     return Problem(
         code="after-unknown",
         message=f'AFTER names "{word}", which is neither a tool nor a stage',
-        hint=f'did you mean "{close}"?' if close else "run `orch list` to see all names",
+        hint=f'did you mean "{close}"?' if close else "orch list shows all stages and tools",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.render.style import Style, one_line, wrap
+from discover_orch.render.style import Style, indent, one_line, wrap
 
 
 def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def graph_text(document: Mapping[str, Any], style: Style) -> str:
             name = one_line(tool["name"])
             after = "  after " + ", ".join(map(one_line, tool["after"])) if tool["after"] else ""
             line = style.paint(name, "bold") + style.paint(after, "dim")
-            pad = ("   " if is_last else bar) + " " * min(len(name) + 2, style.width // 2)
+            pad = ("   " if is_last else bar) + indent(len(name) + 2, style)
             out.append(wrap((last if is_last else down) + line, style, pad))
             rows = [("reads", f"table {name}") for name in tool["tables_read"]]
             rows += [("reads", path) for path in tool["reads"]]

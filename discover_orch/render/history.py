@@ -14,6 +14,7 @@ from discover_orch.render.style import (
     count,
     cut,
     duration,
+    indent,
     last_drawn,
     one_line,
     time_text,
@@ -132,7 +133,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     for tool in found.tools:
         name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
-        pad = " " * (names + 6)
+        pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
     if not (found.added or found.removed or any(tool.is_changed for tool in found.tools)):
         out.append("only the times changed")
@@ -236,7 +237,7 @@ def _tool_lines(
     took = "" if tool.duration is None else duration(tool.duration)
     name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
     shown = style.paint(word, kind) if kind else word
-    pad = " " * (names + 6)
+    pad = indent(names + 6, style)
     values = [
         f"{one_line(key)} = {one_line(one.shown)}  {style.paint(one_line(one.origin), 'dim')}"
         for key, one in given.items()

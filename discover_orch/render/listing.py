@@ -74,7 +74,8 @@ class _Lines:
         if self._is_wide:
             line = f"  {name:<{self._pad}}  {doc:<{self._doc}}  {details}"
         else:
-            doc = cut(doc, self._room, self._style)
+            room = self._style.width - max(self._pad, len(name)) - 4
+            doc = cut(doc, room, self._style)
             first = f"  {name:<{self._pad}}  {doc}" if doc else f"  {name}"
             if options and len(path) + len(options) + 2 > self._room:
                 details = self._broken(path, options)

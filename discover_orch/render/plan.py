@@ -13,7 +13,15 @@ from discover_orch.model.errors import problem_json
 from discover_orch.model.tool import MASK, Choice, Scalar, is_secret_name
 from discover_orch.planning.arguments import BoundArgument
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.render.style import Style, column_width, count, names_text, one_line, wrap
+from discover_orch.render.style import (
+    Style,
+    column_width,
+    count,
+    indent,
+    names_text,
+    one_line,
+    wrap,
+)
 from discover_orch.staleness.fingerprint import Freshness
 
 MOST_FRESH = 20
@@ -36,7 +44,7 @@ def plan_text(
     digits = len(str(len(names)))
     width = column_width(names)
     stage_width = column_width(stages)
-    pad = " " * (digits + width + 6)
+    pad = indent(digits + width + 6, style)
     for number, step in enumerate(plan.steps, start=1):
         name = style.paint(f"{names[number - 1]:<{width}}", "bold")
         reason = step.reason

@@ -14,6 +14,7 @@ from discover_orch.render.style import (
     arrow,
     column_width,
     duration,
+    indent,
     one_line,
     time_text,
     wrap,
@@ -47,7 +48,7 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
             state = _state(row.freshness, style)
             out.append(_line(row.tool.name, width, f"{state}  {one_line(first)}{others}", style))
             if verbose:
-                pad = " " * (width + 11)
+                pad = indent(width + 11, style)
                 out += [wrap(pad + one_line(reason), style, pad) for reason in more]
                 flow = [style.paint(line, "dim") for line in _flow(row.flow)]
                 out += [wrap(pad + line, style, pad + " " * 12) for line in flow]
@@ -81,7 +82,7 @@ def all_fresh_text(count: int) -> str:
 
 def _line(name: str, width: int, text: str, style: Style) -> str:
     line = f"  {style.paint(f'{one_line(name):<{width}}', 'bold')}  {text}".rstrip()
-    return wrap(line, style, " " * (width + 11))
+    return wrap(line, style, indent(width + 11, style))
 
 
 def tool_text(

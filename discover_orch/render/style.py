@@ -95,6 +95,11 @@ def column_width(texts: Iterable[str]) -> int:
     return min(40, max((len(one_line(text)) for text in texts), default=0))
 
 
+def indent(columns: int, style: Style) -> str:
+    """So many spaces, but at most a third of the screen, so that there is room behind long names."""
+    return " " * min(columns, style.width // 3)
+
+
 def wrap(line: str, style: Style, pad: str = "") -> str:
     """`line`, which may be painted, in lines of at most `style.width` columns. Each but the first begins with `pad`.
 

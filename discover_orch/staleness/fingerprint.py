@@ -86,7 +86,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
 def compare(then: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
     """The reasons why a tool is stale; the most important first."""
     if then.scheme != now.scheme:
-        return ("orch was upgraded, and compares tools in another way now",)
+        return ("orch was upgraded and now compares tools differently",)
     return (
         *_code(then, now),
         *_params(then.params, now.params),

@@ -222,7 +222,7 @@ def test_a_resource_that_takes_long_to_close_has_a_status_line(project: Project)
         }
     )
     with on_terminal(root, "run") as orch:
-        orch.wait_for(r"\r\x1b\[K    closing 0\.\d\d s")
+        orch.wait_for(r"\r\x1b\[K    closing resources 0\.\d\d s")
         (root / "go").touch()
         assert orch.wait() == 0
     assert shown(orch)[-2].startswith("1 passed in ")

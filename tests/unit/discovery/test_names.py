@@ -115,9 +115,9 @@ def test_a_tool_that_names_itself_waits_for_itself() -> None:
         ("fetsch", 'did you mean "fetch"?'),
         ("ingets", 'did you mean "ingest"?'),
         ("stage:ingets", 'did you mean "stage:ingest"?'),
-        ("stage:fetch", "run `orch list` to see all names"),
-        ("tool:ingest", "run `orch list` to see all names"),
-        ("", "run `orch list` to see all names"),
+        ("stage:fetch", "orch list shows all stages and tools"),
+        ("tool:ingest", "orch list shows all stages and tools"),
+        ("", "orch list shows all stages and tools"),
         ("stage:", ""),
         ("tool:", ""),
     ],
@@ -134,4 +134,4 @@ def test_after_that_is_ambiguous_lists_the_candidates() -> None:
     names = build_names([("src.a.parse", None), ("src.b.parse", None)])
     problem = after_targets("parse", "src.x", names, {})
     assert isinstance(problem, Problem)
-    assert problem.hint == "write one of: a.parse, b.parse"
+    assert problem.hint == "use one of a.parse, b.parse"

@@ -61,6 +61,15 @@ def test_where_it_does_not_fit_a_second_line_has_path_and_options() -> None:
     assert plain.isascii()
 
 
+def test_behind_a_long_name_the_description_ends_after_a_word() -> None:
+    name = "transform_all_measurements_into_records"
+    long = tool(
+        name, doc="Convert the text of each row into numbers, dates and names.", path="a.py"
+    )
+    line = listing_text(document(long, ingest=[name]), Style()).splitlines()[1]
+    assert line == f"  {name}  Convert the text of each row into…"
+
+
 def test_a_tool_of_several_stages_stands_in_each_and_counts_once() -> None:
     text = listing_text(document(tool("a"), one=["a"], two=["a"]), WIDE)
     assert text.count("src/a.py") == 2
