@@ -55,14 +55,14 @@ PARENT = """
 import sys
 from discover_orch.worker.protocol import Prepare, RunStep
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_reader import Output
+from discover_orch.execution.worker_reader import StepOutput
 root = sys.argv[1]
 worker = Supervisor.start()
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite://"))
 worker.send(RunStep(step=1, module="tool", name="tool", path="tool.py", extra={"way": "", "end": ""}))
 while True:
     for event in worker.events(60):
-        print(worker.pid if isinstance(event, Output) else event, flush=True)
+        print(worker.pid if isinstance(event, StepOutput) else event, flush=True)
 """
 
 
