@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -68,3 +69,15 @@ def test_the_map_names_every_package_and_only_modules_that_exist() -> None:
         if not any((ROOT / top / name).exists() for top in ("", "discover_orch"))
     ]
     assert gone == []
+
+
+def test_each_package_says_what_it_is_for_and_names_its_doors() -> None:
+    """The doors are those of the import contract."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    packages = sorted((ROOT / "discover_orch").glob("*/__init__.py"))
+    assert packages
+    for path in packages:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert 3 <= len(docstring.splitlines()) <= 10, path
+        doors = re.findall(rf"\*\* -> discover_orch\.{path.parent.name}\.(\w+)\"", text)
+        assert [door for door in doors if f"`{door}" not in docstring] == [], path
