@@ -179,23 +179,6 @@ def test_a_run_goes_on_without_one_of_its_streams(
     assert (root / "ran").exists()
 
 
-def test_a_full_disk_behind_stdout_is_told_in_a_sentence(project: Project) -> None:
-    root = project({"src/a.py": HELLO})
-    done = subprocess.run(
-        ["sh", "-c", f"'{sys.executable}' -m discover_orch run > /dev/full"],
-        cwd=root,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert "no space left" in done.stderr.lower()
-    assert "Traceback" not in done.stderr
-
-
 def test_warnings_go_to_stderr_and_results_to_stdout(project: Project, orch: Orch) -> None:
     project({"orch.toml": 'stages = ["t"]', "src/a.py": HELLO})
     answer = orch("run")

@@ -165,32 +165,7 @@ def test_a_closed_pipe_ends_quietly_even_at_the_last_flush(
     assert capsys.readouterr().err == ""
 
 
-def test_a_pipe_that_closes_while_a_command_writes_is_no_failed_tool(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def write(_: str) -> int:
-        raise BrokenPipeError
-
-    write_files(Path.cwd(), {"src/fetch.py": TOOL})
-    for words in (["list"], ["--help"], ["run", "--help"], ["run", "-n"]):
-        with monkeypatch.context() as patch:
-            patch.setattr(sys.stdout, "write", write)
-            assert run_command_line(words) == 141
-
-
 # Where a command stands.
-
-
-def test_the_project_and_the_colours_may_stand_before_the_command_or_behind_it(
-    capsys: Captured,
-) -> None:
-    write_files(Path.cwd(), {"p/src/fetch.py": TOOL})
-    told = []
-    for words in (["-C", "p", "list"], ["list", "-C", "p"], ["--project=p", "list"]):
-        assert run_command_line([*words, "--color", "always"]) == 0
-        told.append(capsys.readouterr().out)
-    assert told[0] == told[1] == told[2]
-    assert "\x1b[" in told[0]
 
 
 def test_exactly_the_listed_commands_exist() -> None:

@@ -246,11 +246,6 @@ def test_imports_in_advance_are_shown_if_verbose(shows: Shows) -> None:
     assert "preloaded: pandas 0.50 s\n" in shows.said(*run, verbose=True)
 
 
-def test_a_cold_start_is_shown(shows: Shows) -> None:
-    said = shows.said(*shows.run(cold="cold start: the worker died"))
-    assert said.startswith("cold start: the worker died\n")
-
-
 def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
     said = shows.said(CHANGED, *shows.run(), quiet=True)
     assert "changed src/a.py" in said
@@ -294,11 +289,7 @@ def test_the_bell_rings_when_a_run_has_failed_and_only_then(
     assert shows.said(*run, on_terminal=True, has_bell=True).count("\a") == rings
     assert "\a" not in shows.said(*run, on_terminal=True)
     assert "\a" not in shows.said(*run, has_bell=True)
-
-
-def test_json_has_no_bell_on_a_terminal_either(shows: Shows) -> None:
-    said = shows.said(*shows.run("failed"), on_terminal=True, has_bell=True, as_json=True)
-    assert "\a" not in said
+    assert "\a" not in shows.said(*run, on_terminal=True, has_bell=True, as_json=True)
 
 
 def test_the_title_shows_the_state_and_is_reset_at_the_end(shows: Shows) -> None:

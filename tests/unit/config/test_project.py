@@ -160,6 +160,12 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
             ' (write "local", or remove it)',
         ),
         ("tokens = {gpu = -1}", "tokens.gpu must be 0 or more, not -1 (write gpu = 1)"),
+        ("keep_runs = 1.0", "keep_runs must be a whole number, not a number (write keep_runs = 1)"),
+        (
+            "watch = {debounce = true}",
+            "watch.debounce must be a number, 0 or more, not true (write debounce = 0.5)",
+        ),
+        ("groups = []", 'groups must be a table, not a list (write groups = {name = "value"})'),
         ('strict = "yes"', "strict must be true or false, not a string (write strict = true)"),
         ("keep_runs = -1", "keep_runs must be 0 or more, not -1 (write keep_runs = 1)"),
         (
@@ -327,6 +333,7 @@ def test_a_flag_in_the_environment_is_true_false_1_or_0(text: str, value: bool) 
             "maybe",
             'ORCH_STRICT must be true or false, not "maybe" (write ORCH_STRICT=true)',
         ),
+        ("ORCH_JOBS", "1.5", 'ORCH_JOBS must be a whole number, not "1.5" (write ORCH_JOBS=1)'),
         ("ORCH_JOBS", "two", 'ORCH_JOBS must be a whole number, not "two" (write ORCH_JOBS=1)'),
         (
             "ORCH_GROUPS",

@@ -41,6 +41,7 @@ def duck() -> Iterator[duckdb.DuckDBPyConnection]:
         (lambda c: c.executemany("INSERT INTO u VALUES (?)", [[1]]), ["INSERT INTO u VALUES (?)"]),
         (lambda c: c.sql("FROM t"), ["FROM t"]),
         (lambda c: c.query("FROM t"), ["FROM t"]),
+        (lambda c: duckdb.sql("FROM t", connection=c), ["FROM t"]),
         (lambda c: [c.execute(one) for one in c.extract_statements("FROM t")], ["FROM t"]),
         (lambda c: c.table("t").filter("a IN (FROM u)"), ["SELECT a IN (FROM u)"]),
         (lambda c: c.table("t").aggregate("max(a)"), ["SELECT max(a)"]),

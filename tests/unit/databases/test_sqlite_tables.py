@@ -195,10 +195,6 @@ def test_what_the_tool_sets_on_its_connection_changes_nothing(look: Look) -> Non
     assert look("SELECT count(*) FROM t", "ALTER TABLE x RENAME TO y") == (["t"], ["x", "y"])
 
 
-def test_updates_in_place_are_resolved(look: Look) -> None:
-    assert look("UPDATE t SET b = a + 1 WHERE a > 0") == (["t"], ["t"])
-
-
 # The tool's own authorizer.
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -33,7 +32,7 @@ from discover_orch.source.facts import (
     UnknownType,
     has_secret,
 )
-from discover_orch.state.store import Index, open_index, write_index
+from discover_orch.state.store import Index
 
 texts = st.text(max_size=8)
 lines = st.integers(1, 10**6)
@@ -206,64 +205,3 @@ def test_a_text_of_another_shape_is_as_good_as_none(text: str) -> None:
 def test_a_file_whose_name_is_no_text_is_left_out_alone() -> None:
     odd = FileRecord(path="\udcff.py", signature="1", facts=None)
     assert again(MODULE, odd).files == {"a.py": MODULE}
-
-
-def test_numbers_of_any_size_come_back() -> None:
-    run = RunFacts(
-        line=1,
-        arguments=(
-            ArgumentFacts(
-                name="n",
-                line=1,
-                type=UnknownType(text="x"),
-                default=[10**30, -(2**70), 1e300, -0.0],
-                default_source="n",
-            ),
-        ),
-    )
-    facts = ModuleFacts(module="a", path="a.py", run=run)
-    record = FileRecord(path="a.py", signature="1", facts=facts)
-    assert repr(again(record).files["a.py"]) == repr(record)
-
-
-def test_another_pythonpath_knows_nothing(tmp_path: Path) -> None:
-    header = {"pythonpath": ["."]}
-    assert write_index(str(tmp_path), "1", header, {"facts": encode_facts([MODULE], [], {})})
-    index = open_index(str(tmp_path), "1")
-    assert read_known_facts(index, ["."]).files == {"a.py": MODULE}
-    assert read_known_facts(index, ["src"]) == KnownFacts()
-    assert read_known_facts(None, ["."]) == KnownFacts()
-
-
-SECRET = ArgumentFacts(
-    name="api_token",
-    line=1,
-    type=UnknownType(text="x"),
-    default="hunter22",
-    default_source="'hunter22'",
-)
-
-
-@pytest.mark.parametrize(
-    "one",
-    [
-        FileRecord(
-            path="a.py",
-            signature="1",
-            facts=ModuleFacts(module="a", path="a.py", run=RunFacts(line=1, arguments=(SECRET,))),
-        ),
-        ReferenceRecord(
-            key="a.py",
-            signature="1",
-            facts=Exports(module="a", functions={"f": RunFacts(line=1, arguments=(SECRET,))}),
-        ),
-        ReferenceRecord(
-            key="a.py",
-            signature="1",
-            facts=Exports(module="a", constants={"Keys.API_KEY": "hunter22"}),
-        ),
-    ],
-)
-def test_facts_with_a_secret_are_left_out(one: FileRecord | ReferenceRecord) -> None:
-    known = again(one)
-    assert (known.files, known.references) == ({}, {})

@@ -302,22 +302,6 @@ def test_another_pythonpath_forgets_all_since_modules_have_other_names(detector:
 
 
 @pytest.mark.parametrize(
-    "facts",
-    [
-        "",
-        '{"files": [], "references": 1, "stages": {}}',
-    ],
-)
-def test_facts_of_another_shape_are_as_good_as_none(detector: Eye, facts: str) -> None:
-    detector.write({"src/a.py": TOOL})
-    first = detector.look()
-    assert write_index(str(detector.root), "1", detector.snapshot.header, {"facts": facts})
-    detector.index = open_index(str(detector.root), "1")
-    assert detector.look() == first
-    assert detector.read == ["src/a.py"]
-
-
-@pytest.mark.parametrize(
     "files",
     [
         {"src/a.py": "STAGE = 'x'\ndef run(api_token='hunter22-hunter22'): 0"},

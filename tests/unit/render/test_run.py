@@ -134,15 +134,6 @@ def test_output_of_tools_is_shown_as_asked(output: Output, seen: list[str]) -> N
     assert [word for word in ("from a", "from b") if word in text] == seen
 
 
-def test_quiet_shows_only_failures_and_the_summary() -> None:
-    assert show(GOOD, quiet=True) == "1 passed in 0.60 s\n"
-    text = show(BAD, quiet=True)
-    assert text.startswith("failed b\n")
-    assert "from a" not in text
-    assert "from b" in text
-    assert text.endswith("1 failed, 1 passed, 1 blocked in 1.60 s\n")
-
-
 def test_verbose_shows_reasons_values_and_notes_but_no_secret() -> None:
     values = GivenParams(options={"token": ("hunter2",)})
     text = show(BAD, verbose=True, values=values)
@@ -194,15 +185,6 @@ def test_a_failure_without_a_place_names_where_run_stands() -> None:
         assert last in text.splitlines()
 
 
-def test_output_of_tools_cannot_control_the_terminal() -> None:
-    def printed(text: str, style: Style) -> str:
-        return show([ToolOutput(module="a", stream="stdout", text=text)], style=style)
-
-    hostile = "\x1b[2J\x1b[31mred\x07\n"
-    assert printed(hostile, Style()) == "    \\x1b[2Jred\\x07\n"
-    assert printed(hostile, Style(colour=True)) == "    \\x1b[2J\x1b[31mred\\x07\x1b[0m\n"
-
-
 def test_a_line_that_is_drawn_over_shows_what_it_came_to() -> None:
     text = "10 %\r50 %\r100 %\nnext\r\n\r\n"
     assert show([ToolOutput(module="a", stream="stdout", text=text)]) == "    100 %\n    next\n\n"
@@ -236,10 +218,6 @@ def test_the_exception_is_shown_whole_once_and_cut_to_a_line_in_the_summary() ->
         lines[-2] == "FAILED b src/b.py:7  ValueError: the row that is wrong that is wrong that is…"
     )
     assert len(lines[-2]) <= 80
-
-
-def test_without_unicode_the_marks_are_ascii() -> None:
-    assert show([*GOOD, *BAD], style=Style(unicode=False)).isascii()
 
 
 def test_long_selections_are_echoed_shortened() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.bindings import Binding, Bindings, absolute, names_in
+from discover_orch.source.bindings import Binding, Bindings, absolute
 from discover_orch.source.facts import NameRef
 
 
@@ -146,16 +146,6 @@ def test_a_type_statement_binds_its_name_where_python_knows_it() -> None:
     else:
         with pytest.raises(SyntaxError):
             bound("type x = int")
-
-
-@pytest.mark.parametrize(
-    ("target", "names"),
-    [("a", ["a"]), ("a, [b, (*c, d)]", ["a", "b", "c", "d"]), ("a.b, c[0], d", ["d"])],
-)
-def test_a_target_binds_names_at_any_depth_in_their_order(target: str, names: list[str]) -> None:
-    (node,) = ast.parse(f"{target} = x").body
-    assert isinstance(node, ast.Assign)
-    assert names_in(node.targets[0]) == names
 
 
 dotted = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)

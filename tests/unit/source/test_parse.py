@@ -108,14 +108,6 @@ def test_a_problem_says_what_is_wrong_at_its_line(data: bytes, said: str) -> Non
     assert told(data).startswith(said)
 
 
-@pytest.mark.parametrize("data", [b"x = (", b"\0", b"<<<<<<<\n", b"\xff", b"# coding: x-x\n"])
-def test_every_problem_says_how_to_mend_it(data: bytes) -> None:
-    problem = refused(data)
-    assert problem.hint
-    assert "\n" not in problem.message + problem.hint
-    assert problem.message.isprintable()
-
-
 def test_a_line_that_the_file_does_not_have_is_never_told() -> None:
     error = SyntaxError("odd", ("", 99, 1, "", None, None))
     assert str(build_problem(error, b"x = 1\ny = 2\n", "a.py").location) == "a.py:3"
@@ -134,22 +126,3 @@ def test_the_first_bad_line_is_that_of_the_statement_that_spoils_it(
     lines = [b"x = [", b"  1,", b"]  # one statement of three lines"] * good
     data = ending.join([*lines, b"BAD", *lines[: 3 * after]])
     assert first_bad_line(data, lambda before: b"BAD" not in before) == 3 * good + 1
-
-
-@given(st.binary(max_size=40) | st.text("x=()'\"#\n\r \t\\:defif", max_size=30).map(str.encode))
-def test_any_bytes_give_a_tree_or_one_problem_with_a_line_of_theirs(data: bytes) -> None:
-    with ignore_warnings():
-        try:
-            compile(data, "<module>", "exec", dont_inherit=True)
-            is_compiled = True
-        except PARSE_ERRORS:
-            is_compiled = False
-        try:
-            parse_strictly(data)
-        except PARSE_ERRORS as error:
-            assert not is_compiled
-            problem = build_problem(error, data, "a.py")
-            assert problem.location is not None
-            assert problem.location.line in range(1, len(data.splitlines()) + 2)
-        else:
-            assert is_compiled

@@ -132,53 +132,6 @@ def test_orch_remembers_the_line_of_each_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["{**x}", "{'a': 1e999}", "{'a': b'x'}", "{'a': {1}}", "{'a': -True}", "1", "x()"]
-)
-def test_orch_is_one_literal_dict(value: str) -> None:
-    facts = facts_of(f'STAGE = "a"\nx = {{}}\nORCH = {value}\n')
-    assert facts.orch is not None
-    assert facts.orch.problem
-    assert facts.orch.line == 3
-
-
-def test_stars_leave_a_name_to_the_modules_they_name() -> None:
-    facts = facts_of("from src.stages import *\nSTAGE = INGEST\n" + RUN)
-    assert facts.stage == Tag(line=2, words=(NameRef(name="src.pkg.tool.INGEST"),))
-    facts = facts_of("STAGE = INGEST\n" + RUN)
-    assert facts.stage is not None
-    assert "`INGEST` is not defined above" in facts.stage.problem
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ('STAGE = "a"\ndef f(:\n', 2),
-        ('STAGE = "a"\nx = 1\n  y = 2\n', 3),
-        ('STAGE = "a"\nif x:\nreturn\n', 3),
-        ('STAGE = "a"\nbreak\n', 2),
-        ('STAGE = "a"\nf(a=1, a=2)\n', 2),
-        ('STAGE = "a"\nx = *a\n', 2),
-        ('STAGE = "a"\n[x for *a in b]\n', 2),
-        ('STAGE = "a"\nlambda a, a: 1\n', 2),
-        ('STAGE = "a"\ndef f():\n    from x import *\n', 3),
-        ('STAGE = "a"\nfrom __future__ import division\n', 2),
-        ('STAGE = "a"\ntry:\n  x\nexcept:\n  y\nexcept E:\n  z\n', 4),
-        ('STAGE = "a"\nclass C:\n    def f(self, __x, _C__x): ...\n', 3),
-        ('STAGE = "a"\nx = 0777\n', 2),
-        ('STAGE = "a"\nx = "' + "\\N{no such}" + '"\n', 2),
-    ],
-)
-def test_what_python_refuses_is_one_problem_with_its_line(text: str, line: int) -> None:
-    with pytest.raises(SyntaxError):
-        compile(text, "x", "exec")
-    broken = broken_of(text)
-    assert broken.problem.location is not None
-    assert broken.problem.location.line == line
-    assert broken.problem.message.startswith("not valid Python: ")
-    assert broken.stages == ("a",)
-
-
-@pytest.mark.parametrize(
     "text",
     [
         'STAGE = "a"\nx = ' + "(" * 5000 + ")" * 5000,
@@ -209,13 +162,6 @@ def test_a_number_beyond_the_limit_of_digits_is_a_problem() -> None:
     assert facts.run is not None
     assert facts.run.arguments[0].default is None
     assert facts.run.arguments[0].default_source == "..."
-
-
-def test_a_conflict_is_named_as_one_at_its_marker() -> None:
-    text = 'X = 1\n<<<<<<< HEAD\nSTAGE = "a"\n=======\nSTAGE = "b"\n>>>>>>> topic\n'
-    broken = broken_of(text)
-    assert broken.problem.code == "conflict"
-    assert str(broken.problem.location) == "src/pkg/tool.py:2"
 
 
 def test_text_that_looks_like_a_tag_before_an_error_is_none() -> None:

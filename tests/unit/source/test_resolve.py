@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from discover_orch.model.tool import EnumChoice, ParamType, Scalar
-from discover_orch.source.facts import EnumRef, Exports, ModuleFacts, NameRef, Tag, UnknownType
+from discover_orch.source.facts import Exports, ModuleFacts, NameRef, Tag, UnknownType
 from discover_orch.source.read_module import read_module
 from discover_orch.source.resolve import read_exports, resolve_module
 
@@ -219,36 +219,7 @@ def test_exports() -> None:
     assert star.stars == ("src.stages", "src.other")
 
 
-@pytest.mark.parametrize(
-    ("body", "members"),
-    [
-        ("A = 'a'\n    B = A\n    C = X", {"A": "a", "B": "a", "C": "x"}),
-        ("A: str = 'a'\n    b: int\n    _c = 1\n    def d(self): ...", {"A": "a"}),
-        ("A = ('a', 1)\n    B = f()\n    C = -1", {"A": None, "B": None, "C": -1}),
-        ("def __new__(cls): ...\n    A = 'a'", {"A": None}),
-    ],
-)
-def test_members_of_an_enum(body: str, members: dict[str, object]) -> None:
-    text = f"from enum import Enum\nX = 'x'\nclass E(Enum):\n    {body}\n"
-    exports = read_exports(ast.parse(text), "m")
-    assert dict(exports.enums["E"]) == members
-
-
-def test_an_enum_may_have_a_base_of_its_own_module() -> None:
-    text = "import enum\nclass Base(enum.StrEnum): ...\nclass E(Base):\n    A = enum.auto()\n"
-    assert read_exports(ast.parse(text), "m").enums == {"Base": (), "E": (("A", "a"),)}
-
-
 def test_nothing_to_resolve_gives_the_same_facts() -> None:
     facts = read_module(b"STAGE = 'a'\ndef run(): ...\n", module="m", path="m.py")
     assert isinstance(facts, ModuleFacts)
     assert resolve_module(facts, lambda module: pytest.fail(module)) is facts
-
-
-def test_an_enum_of_another_module_stays_a_ref_until_resolved() -> None:
-    facts = read_module(
-        b"from a import E\nSTAGE = 'a'\ndef run(x: list[E]): ...\n", module="m", path="m.py"
-    )
-    assert isinstance(facts, ModuleFacts)
-    assert facts.run is not None
-    assert facts.run.arguments[0].type == EnumRef(ref=NameRef(name="a.E"), many=True)

@@ -148,6 +148,8 @@ def members(text: str) -> dict[str, object]:
         ("class E(Enum):\n    A = 'a'\n    x = enum.nonmember(1)\n    def f(self): 0", {"A": "a"}),
         ("class B(Enum):\n    def f(self): 0\nclass E(B):\n    A = 'a'", {"A": "a"}),
         ("class E(Enum):\n    A = 'a'\n    def __init__(self, x): 0", {"A": None}),
+        ("class E(Enum):\n    A = ('a', 1)\n    B = -1", {"A": None, "B": -1}),
+        ("class E(Enum):\n    def __new__(cls): ...\n    A = 'a'", {"A": None}),
         ("X = 'a'\nclass E(Enum):\n    A = X\n    B = Y\nY = 'b'", {"A": "a", "B": None}),
     ],
 )
