@@ -19,55 +19,6 @@ def errors(answer: Answer) -> list[str]:
     return [f"{one['path']}:{one['line']}: {one['message']}" for one in answer.json["errors"]]
 
 
-def test_a_module_with_a_stage_and_a_run_is_a_tool(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/plain.py": "STAGE = 'a'\ndef run(): ...\n",
-            "src/annotated.py": "STAGE: str = 'a'\nasync def run(): ...\n",
-            "src/several.py": "STAGE = ('a', 'b')\ndef run(): ...\n",
-            "src/listed.py": "STAGE = ['b']\nrun = lambda: None\n",
-            "src/imported.py": "from os import getcwd as run\nSTAGE = 'a'\n",
-            "src/last.py": "STAGE = 'x'\nSTAGE = 'a'\ndef run(): ...\n",
-            "src/enum_member.py": """
-                from src.kinds import Stage
-                STAGE = Stage.A
-                def run(): ...
-                """,
-            "src/constant.py": "import src.kinds\nSTAGE = src.kinds.B\ndef run(): ...\n",
-            "src/kinds.py": """
-                from enum import StrEnum
-                B = "b"
-                class Stage(StrEnum):
-                    A = "a"
-                """,
-            "src/package/__init__.py": "STAGE = 'b'\ndef run(): ...\n",
-        }
-    )
-    answer = orch("list", "--json")
-    assert answer.code == 0, answer.text
-    stages = {stage["name"]: stage["tools"] for stage in answer.json["stages"]}
-    assert stages == {
-        "a": ["annotated", "enum_member", "imported", "last", "plain", "several"],
-        "b": ["constant", "listed", "package", "several"],
-    }
-
-
-def test_text_in_strings_comments_functions_and_classes_never_counts(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/tool.py": TOOL,
-            "src/string.py": "TEXT = '''\nSTAGE = 'ingest'\n'''\ndef run(): ...\n",
-            "src/comment.py": "# STAGE = 'ingest'\ndef run(): ...\n",
-            "src/function.py": "def run():\n    STAGE = 'ingest'\n",
-            "src/klass.py": "class A:\n    STAGE = 'ingest'\ndef run(): ...\n",
-        }
-    )
-    answer = orch("list", "--json")
-    assert (answer.code, names(answer), answer.json["warnings"]) == (0, ["tool"], [])
-
-
 def test_stage_none_switches_a_tool_off_and_lists_it_as_disabled(
     project: Project, orch: Orch
 ) -> None:

@@ -39,22 +39,6 @@ def test_exit_code(project: Project, orch: Orch, words: str, code: int) -> None:
     assert "Traceback" not in answer.err
 
 
-def test_a_resource_that_raises_when_it_is_closed_is_1(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orchconf.py": """
-                from discover_orch import resource
-                @resource
-                def thing():
-                    yield 1
-                    raise ValueError
-            """,
-            "src/a.py": 'STAGE = "s"\ndef run(thing): pass\n',
-        }
-    )
-    assert orch("run").code == 1
-
-
 @pytest.mark.parametrize("configuration", ["stages = 5", "stagse = []", "stages = [", 'a = "'])
 def test_a_wrong_configuration_is_2_with_its_line(
     project: Project, orch: Orch, configuration: str
@@ -63,27 +47,3 @@ def test_a_wrong_configuration_is_2_with_its_line(
     answer = orch("run")
     assert (answer.code, answer.out) == (2, "")
     assert "orch.toml" in answer.err
-
-
-def test_a_discovery_error_that_the_run_could_reach_is_4_and_nothing_runs(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/a.py": 'STAGE = "s"\ndef run():\n    open("ran", "w")\n',
-            "src/b.py": 'STAGE = "s"\ndef run(:\n',
-            "src/c.py": 'STAGE = "t"\ndef run(): pass\n',
-        }
-    )
-    answer = orch("run", "s")
-    assert (answer.code, answer.out) == (4, "")
-    assert "error: src/b.py:2: " in answer.err
-    assert not (root / "ran").exists()
-    other = orch("run", "t")
-    assert other.code == 0, other.text
-    assert "warning: src/b.py:2: " in other.err
-
-
-def test_no_tool_at_all_is_5(project: Project, orch: Orch) -> None:
-    project({"src/plain.py": "x = 1\n"})
-    assert orch("run").code == 5

@@ -210,11 +210,3 @@ def test_the_command_that_goes_on_names_the_project(project: Project, orch: Orch
         assert "resume with: orch -C project run --resume\n" in answer.out
     project({"src/both.py": MENDED})
     assert orch("-C", "project", "run", "--resume", cwd=root.parent).code == 0
-
-
-def test_the_command_that_goes_on_names_secrets_and_not_their_values(
-    project: Project, orch: Orch
-) -> None:
-    project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str = "", n: int = 0): 1 / 0\n'})
-    answer = orch("run", "--api-key", "very-secret", "--n", "5")
-    assert "  resume with: orch run --resume --api-key VALUE\n" in answer.out

@@ -67,14 +67,6 @@ def test_a_secret_from_the_configuration_is_shown_nowhere(project: Project, orch
     assert_nowhere(answer, root)
 
 
-def test_a_dry_run_shows_no_secret(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": TELLS_ALL})
-    for words in ([], ["-v"], ["--json"]):
-        answer = orch("run", "-n", "--api-key", SECRET, *words)
-        assert answer.code == 0
-        assert_nowhere(answer, root)
-
-
 def test_a_short_secret_is_not_typed_out_either(project: Project, orch: Orch) -> None:
     project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str, n: int = 0): 1 / 0\n'})
     answer = orch("run", "--api-key", "s3", "-p", "api_key=s4", "--n", "5")

@@ -297,21 +297,6 @@ def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) 
     assert reasons(orch) == {}
 
 
-def test_create_table_if_not_exists_on_a_table_that_exists_is_no_write(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "orch.toml": 'stages = ["one", "two"]',
-            "src/a.py": "STAGE = 'one'\ndef run(conn): conn.execute('create table if not exists t (x)')\n",
-            "src/b.py": "STAGE = 'two'\ndef run(conn): conn.execute('select * from t').fetchall()\n",
-        }
-    )
-    assert orch("run").code == 0
-    assert orch("run", "a").code == 0
-    assert reasons(orch) == {}
-
-
 def test_folders_listed_and_files_missed_count(project: Project, orch: Orch) -> None:
     root = project(
         {

@@ -48,31 +48,6 @@ def test_every_word_that_can_be_a_target_is_offered_with_what_it_is() -> None:
     }
 
 
-@pytest.mark.usefixtures("root")
-def test_only_what_was_begun_is_offered() -> None:
-    assert [*completed("f")] == ["full", "fetch", "find"]
-    assert [*completed("fe")] == ["fetch"]
-    assert completed("x") == {}
-
-
-@pytest.mark.usefixtures("root")
-def test_a_plus_before_a_word_stays_there() -> None:
-    assert [*completed("+fi")] == ["+find"]
-
-
-@pytest.mark.usefixtures("root")
-def test_a_word_that_says_what_it_means_is_completed_as_such() -> None:
-    assert [*completed("tool:fe")] == ["tool:fetch"]
-    assert [*completed("stage:")] == ["stage:ingest"]
-
-
-@pytest.mark.usefixtures("root")
-def test_a_path_is_completed_by_the_shell() -> None:
-    ctx = click.Context(click.Command("run"), obj=Context())
-    (item,) = TARGETS.shell_complete(ctx, click.Argument(["targets"]), "src/fe")
-    assert (item.value, item.type) == ("src/fe", "file")
-
-
 @pytest.mark.parametrize("config", ["stages = [", "jobs = 'x'", "packages = ['nowhere']"])
 def test_a_broken_project_completes_nothing_and_says_nothing(
     root: Path, capfd: pytest.CaptureFixture[str], config: str

@@ -297,29 +297,6 @@ def test_a_file_that_is_a_table_is_no_file() -> None:
 
 # Names that were looked up elsewhere before.
 
-UNDO = Effect(rolls_back=True)
-
-
-@pytest.mark.parametrize(
-    ("effects", "is_unclear"),
-    [
-        ([MOVE, read("t")], False),
-        ([MOVE, MOVE, read("t")], False),
-        ([read("t"), MOVE], True),
-        ([write("t"), MOVE], True),
-        ([name_new_table("t"), MOVE], True),
-        ([MOVE, read("t"), MOVE], True),
-        ([MOVE, read("t"), UNDO], True),
-        ([MOVE, UNDO, read("t")], False),
-        ([read("t"), UNDO, read("t")], False),
-        ([Effect(), MOVE], False),
-    ],
-)
-def test_names_before_a_change_of_the_search_path_are_unclear(
-    effects: list[Effect], is_unclear: bool
-) -> None:
-    catalog = postgres("t")
-    assert resolve_effects(effects, catalog, catalog).is_unclear is is_unclear
 
 
 # The law: nothing that is named is lost.

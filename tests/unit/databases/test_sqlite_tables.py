@@ -341,11 +341,6 @@ def test_the_file_of_a_connection_is_found(tmp_path: Path) -> None:
     assert issubclass(Connection, sqlite3.Connection)
 
 
-def test_a_failed_create_is_no_write_of_the_next_step(look: Look) -> None:
-    assert look("CREATE TABLE IF NOT EXISTS t(a)") == ([], [])
-    assert look("DROP TABLE u", "CREATE TABLE u AS SELECT a FROM log") == (["log"], ["u"])
-
-
 SKIPPED = "CREATE TABLE IF NOT EXISTS t(a)"
 
 

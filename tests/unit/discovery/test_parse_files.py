@@ -181,47 +181,27 @@ def in_children(deed: Callable[[], None]) -> Callable[[], int]:
     return forked
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.usefixtures("forked")
-def test_the_share_of_a_child_that_is_killed_is_read_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = write_many(tmp_path)
-    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
-    monkeypatch.setattr(os, "fork", in_children(die))
-    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
-
-
-@pytest.mark.usefixtures("forked")
-def test_the_share_of_a_child_that_breaks_off_in_its_answer_is_read_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = write_many(tmp_path)
-    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
-
-    def halve() -> None:  # what a child writes is its whole answer less the end
-        whole = msgspec.msgpack.encode
-        monkeypatch.setattr(msgspec.msgpack, "encode", lambda facts: whole(facts)[:-10])
-
-    monkeypatch.setattr(os, "fork", in_children(halve))
-    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
-
-
-@pytest.mark.usefixtures("forked")
-def test_where_no_process_can_be_had_all_is_read_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["a killed child", "an answer that breaks off", "no process"])
+def test_the_share_of_a_child_that_fails_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     files = write_many(tmp_path)
     whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
     before = len(os.listdir("/dev/fd"))
 
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def halve() -> None:  # what a child writes is its whole answer less the end
+        encode = msgspec.msgpack.encode
+        monkeypatch.setattr(msgspec.msgpack, "encode", lambda facts: encode(facts)[:-10])
+
     def refused() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(os, "fork", refused)
+    forks = {"a killed child": in_children(die), "an answer that breaks off": in_children(halve)}
+    monkeypatch.setattr(os, "fork", forks.get(fault, refused))
     assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
     assert len(os.listdir("/dev/fd")) == before
 
