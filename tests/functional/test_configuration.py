@@ -78,17 +78,6 @@ def test_a_folder_that_is_not_there_gives_the_nearest(
             assert f"error: {said}" in answer.err
 
 
-def test_exclude_takes_gitignore_patterns(project: Project, orch: Orch) -> None:
-    paths = ("src/a.py", "src/old/b.py", "src/old/keep.py", "src/c_old.py")
-    project(
-        {**dict.fromkeys(paths, TOOL), "orch.toml": 'exclude = ["src/old/*", "!keep.py", "*_old*"]'}
-    )
-    assert [one["path"] for one in orch("list", "--json").json["tools"]] == [
-        "src/a.py",
-        "src/old/keep.py",
-    ]
-
-
 def test_settings_come_from_the_environment_over_the_file(project: Project, orch: Orch) -> None:
     project({"src/x.py": TOOL, "orch.toml": 'stages = ["other"]\n[params]\nsince = "file"\n'})
     set_ = {"ORCH_STAGES": "ingest,last", "ORCH_GROUPS": '{"g": ["x"]}', "ORCH_PARAM_SINCE": "env"}

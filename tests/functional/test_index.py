@@ -43,13 +43,6 @@ def test_every_change_of_the_tree_is_seen(project: Project, orch: Orch) -> None:
     assert "x" not in orch("list", "-v").out.split("not tools")[0]
 
 
-def test_the_folder_of_the_tools_may_be_made_later(project: Project, orch: Orch) -> None:
-    project({"orch.toml": "stages = ['ingest']"})
-    assert orch("list").code == 5
-    project({"src/a.py": TOOL})
-    assert names(orch) == ["a"]
-
-
 def test_orchconf_that_comes_and_goes_is_seen(project: Project, orch: Orch) -> None:
     root = project({"src/a.py": "STAGE = 's'\ndef run(http=None): ...\n"})
     assert "--http" in orch("list").out

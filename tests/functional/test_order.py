@@ -41,31 +41,6 @@ def test_stages_run_as_configured_and_the_others_as_after_asks_then_by_name(
     assert "a  (not in the configured order: stages = [...])\n" in listing
 
 
-def test_within_a_stage_the_smallest_module_path_that_is_ready_goes_next(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/a.py": tool("s", "d"),
-            "src/b.py": tool("s"),
-            "src/c.py": tool("s", ("a", "b")),
-            "src/d.py": tool("s"),
-        }
-    )
-    assert order(orch) == ["b", "d", "a", "c"]
-
-
-def test_declared_files_order_tools_of_a_stage(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": tool("s", inputs="data/*.csv"),
-            "src/b.py": tool("s", outputs=["data/raw.csv"]),
-        }
-    )
-    assert order(orch) == ["b", "a"]
-    assert "a" in order(orch, "b+")
-
-
 def refusal(orch: Orch, project: Project, files: Mapping[str, str]) -> str:
     project(files)
     answer = orch("list")

@@ -12,7 +12,6 @@ import click
 import pytest
 
 from discover_orch import __version__
-from discover_orch.cli import app as module
 from discover_orch.cli.app import StdoutClosed, app, run_command_line
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import (
@@ -166,17 +165,6 @@ def test_a_closed_pipe_ends_quietly_even_at_the_last_flush(
 
 
 # Where a command stands.
-
-
-def test_exactly_the_listed_commands_exist() -> None:
-    ctx = click.Context(app)
-    assert isinstance(app, click.Group)
-    assert app.list_commands(ctx) == list(module.COMMANDS)
-    for name in module.COMMANDS:
-        found = app.get_command(ctx, name)
-        assert found is not None
-        assert found.name == name
-    assert app.get_command(ctx, "nothing") is None
 
 
 def test_a_deleted_current_folder_is_replaced_by_a_dot(

@@ -252,13 +252,6 @@ def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
     assert "1 passed" in said
 
 
-@pytest.mark.parametrize(("output", "is_shown"), [("live", True), ("none", False)])
-def test_output_of_tools_is_shown_unless_it_is_switched_off(
-    shows: Shows, output: Any, is_shown: bool
-) -> None:
-    assert ("hello" in shows.said(*shows.run(), output=output)) == is_shown
-
-
 # A terminal.
 
 

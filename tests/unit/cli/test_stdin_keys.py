@@ -69,14 +69,17 @@ def test_a_line_is_a_key_and_rings(typed: Typed) -> None:
     assert typed.keys.drain() == []
 
 
-def test_enter_alone_is_a_key_too(typed: Typed) -> None:
-    typed.type(b"\n\n")
-    assert typed.until(2) == ["", ""]
-
-
-def test_several_lines_at_once_come_in_their_order(typed: Typed) -> None:
-    typed.type(b"p\ns\nq\n")
-    assert typed.until(3) == ["p", "s", "q"]
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        (b"\n\n", ["", ""]),  # Enter alone is a key too
+        (b"p\ns\nq\n", ["p", "s", "q"]),
+        (b"\xff\xc3\nq\n", ["\ufffd\ufffd", "q"]),
+    ],
+)
+def test_several_lines_come_in_their_order(typed: Typed, data: bytes, keys: list[str]) -> None:
+    typed.type(data)
+    assert typed.until(len(keys)) == keys
 
 
 def test_a_line_may_come_in_pieces(typed: Typed) -> None:
@@ -96,11 +99,6 @@ def test_what_ends_without_a_newline_is_no_key(typed: Typed) -> None:
 def test_the_end_of_the_input_is_the_end_of_keys_and_rings_for_nobody(typed: Typed) -> None:
     typed.close()
     assert (typed.keys.drain(), typed.rings) == ([], 0)
-
-
-def test_text_that_is_none_does_no_harm(typed: Typed) -> None:
-    typed.type(b"\xff\xc3\nq\n")
-    assert typed.until(2) == ["\ufffd\ufffd", "q"]
 
 
 def test_of_a_line_without_end_only_so_much_is_kept(typed: Typed) -> None:
@@ -155,7 +153,6 @@ def listen(who):
         for line in keys.drain():
             print(f"{who} got <{line}>", flush=True)
 """
-FOREGROUND = BEGIN + "listen('leader')\n"
 BACKGROUND = (
     BEGIN
     + """

@@ -298,7 +298,6 @@ def test_a_file_that_is_a_table_is_no_file() -> None:
 # Names that were looked up elsewhere before.
 
 
-
 # The law: nothing that is named is lost.
 
 NAME = st.sampled_from(["t", "u", "v", "s.t", "x", "public.u"])

@@ -15,7 +15,6 @@ from discover_orch.databases.transactions import (
     CannotOpen,
     find_hint,
     find_path,
-    open_sqlite,
     read_url,
 )
 from tests.support.permissions import bound_by_permissions
@@ -65,21 +64,6 @@ def test_any_other_url_raises_with_a_hint(url: str, message: str, hint: str) -> 
     assert message in str(told.value)
     assert hint in told.value.hint
     assert "secret" not in str(told.value) + told.value.hint
-
-
-def test_a_database_that_cannot_be_opened_is_named_with_its_path(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "text.db").write_text("no database, but long enough to be looked at " * 50)
-    for name, message, hint in (
-        ("missing/data.db", "does not exist", "mkdir -p"),
-        ("folder", "it is a folder", "name a file"),
-        ("text.db", "it is not a SQLite database", "another file"),
-    ):
-        with pytest.raises(CannotOpen) as told:
-            open_sqlite(str(tmp_path / name))
-        assert message in str(told.value)
-        assert str(tmp_path / name) in str(told.value)
-        assert hint in told.value.hint
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
@@ -107,13 +105,6 @@ def test_an_empty_project_and_a_missing_folder_are_no_trouble(detector: Eye) -> 
     assert detector.look() == Scan()
 
 
-def test_a_broken_file_hides_no_other(detector: Eye) -> None:
-    detector.write({"src/a.py": "STAGE = (", "src/b.py": TOOL})
-    found = detector.look()
-    assert [one.path for one in found.broken] == ["src/a.py"]
-    assert stages(found) == {"src.b": ("ingest",)}
-
-
 def test_a_constant_of_another_module_is_followed_even_out_of_the_scanned_folders(
     detector: Eye,
 ) -> None:
@@ -196,14 +187,6 @@ def test_excluding_does_not_limit_what_others_may_refer_to(detector: Eye) -> Non
         {"src/a.py": "from .names import X\nSTAGE = X\ndef run(): 0", "src/names.py": "X = 'x'"}
     )
     assert stages(detector.look()) == {"src.a": ("x",)}
-
-
-def test_near_misses_are_looked_for_only_by_a_wide_look(detector: Eye) -> None:
-    detector.write({"src/a.py": "def run(): 0", "src/b.py": TOOL})
-    assert detector.look().passed_over == ()
-    assert [(one.path, one.line) for one in detector.look(is_wide=True).passed_over] == [
-        ("src/a.py", 1)
-    ]
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
@@ -392,25 +375,3 @@ def test_the_scanned_folders_are_relative_to_the_root(tmp_path: Path) -> None:
 
 
 # Nothing that stands in a file makes a look fail.
-
-contents = st.one_of(
-    st.binary(max_size=60),
-    st.text("STAGE =()[]'\n:#\tdefrun", max_size=60).map(str.encode),
-    st.sampled_from([TOOL, "STAGE = x.y", "from . import STAGE", "import x\nSTAGE = x.A"]).map(
-        str.encode
-    ),
-)
-
-
-@given(st.dictionaries(st.sampled_from(["a", "b", "p/__init__", "p/a"]), contents, max_size=4))
-@settings(max_examples=60, deadline=None)
-def test_any_bytes_in_any_file_are_facts_or_problems(files: dict[str, bytes]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_files(root, {f"src/{name}.py": data for name, data in files.items()})
-        found, _ = scanner.scan(project_at(root, packages=["."]))
-        known = [one.path for one in found.modules] + [one.path for one in found.broken]
-        assert {*known} <= {f"src/{name}.py" for name in files}
-        assert len({*known}) == len(known)
-        for path in (one.path for one in found.modules):
-            assert b"STAGE" in files[os.path.relpath(path[:-3], "src")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -315,23 +314,6 @@ def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
         "message": "cold start: the worker died",
         "hint": "orch check --watch shows which modules are preloaded",
     }
-
-
-@pytest.mark.parametrize(
-    "moment",
-    [
-        WAITING,
-        replace(CHANGED, paths=(EVIL,), reasons={EVIL: EVIL}),
-        NoMeaningfulChange(paths=(EVIL,)),
-        CannotRun(problems=(BROKEN,)),
-        WatchNote(problem=BROKEN),
-        KeyAnswered(key=EVIL, sentence=EVIL),
-    ],
-)
-def test_every_document_is_one_line_that_says_which_event_it_is(moment: WatchEvent) -> None:
-    line = json.dumps(watch_event_document(moment))
-    assert "\n" not in line
-    assert "event" in json.loads(line)
 
 
 # Diagnostics.

@@ -1,7 +1,0 @@
-# expect: stage problem | run
-STAGE = "a"
-STAGE += "b"
-
-
-def run():
-    ...

@@ -1,8 +1,0 @@
-# expect: stage problem | run
-import os
-
-STAGE = os.environ["STAGE"]
-
-
-def run():
-    ...

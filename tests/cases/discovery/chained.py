@@ -1,6 +1,0 @@
-# expect: stage ingest | run
-KIND = STAGE = "ingest"
-
-
-def run():
-    ...

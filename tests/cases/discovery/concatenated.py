@@ -1,6 +1,0 @@
-# expect: stage ingest-raw | run
-STAGE = "ingest" + "-" + "raw"
-
-
-def run():
-    ...

@@ -1,8 +1,0 @@
-# expect: stage ingest | run
-FIRST = "ingest"
-STAGE = FIRST
-FIRST = "other"
-
-
-def run():
-    ...

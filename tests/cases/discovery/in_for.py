@@ -1,7 +1,0 @@
-# expect: stage problem | run
-for STAGE in ("a", "b"):
-    pass
-
-
-def run():
-    ...

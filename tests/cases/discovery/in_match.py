@@ -1,8 +1,0 @@
-# expect: stage problem | run
-match "a":
-    case STAGE:
-        pass
-
-
-def run():
-    ...

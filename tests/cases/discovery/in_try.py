@@ -1,9 +1,0 @@
-# expect: stage problem | run
-try:
-    STAGE = "ingest"
-finally:
-    pass
-
-
-def run():
-    ...

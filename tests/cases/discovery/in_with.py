@@ -1,7 +1,0 @@
-# expect: stage problem | run
-with open(__file__) as STAGE:
-    pass
-
-
-def run():
-    ...

@@ -1,6 +1,0 @@
-# expect: stage problem | run
-STAGE = ("a", ("b",))
-
-
-def run():
-    ...

@@ -1,6 +1,0 @@
-# expect: stage problem | run
-STAGE = 3
-
-
-def run():
-    ...

@@ -1,6 +1,0 @@
-# expect: stage problem | after problem | run
-STAGE, AFTER = "ingest", "x"
-
-
-def run():
-    ...

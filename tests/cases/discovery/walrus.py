@@ -1,6 +1,0 @@
-# expect: stage problem | run
-print(STAGE := "ingest")
-
-
-def run():
-    ...
