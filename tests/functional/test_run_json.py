@@ -89,14 +89,6 @@ def test_a_refused_run_is_complete_json_too(
     assert answer.err.startswith("error: ")
 
 
-def test_discovery_errors_are_complete_json_too(project: Project, orch: Orch) -> None:
-    project({"src/a.py": 'STAGE = "s"\ndef run(:\n'})
-    answer = orch("run", "--json")
-    assert answer.code == 4
-    (only,) = answer.events
-    assert (only["exit_code"], only["errors"][0]["path"]) == (4, "src/a.py")
-
-
 def test_warnings_and_closing_errors_stay_out_of_stdout(project: Project, orch: Orch) -> None:
     project(
         {

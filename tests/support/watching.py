@@ -159,11 +159,6 @@ class Watching:
     def press(self, key: str = "") -> None:
         os.write(self._keys, f"{key}\n".encode())
 
-    def close_keys(self) -> None:
-        """The other end of its standard input is closed."""
-        os.close(self._keys)
-        self._keys = -1
-
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 

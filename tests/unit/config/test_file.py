@@ -279,11 +279,6 @@ m = [{}]
     ]
 
 
-def test_a_warning_alone_is_returned(tmp_path: Path) -> None:
-    _, warnings = read_project(str(tmp_path), None, {"ORCH_STAEGS": "x"})
-    assert [problem.severity for problem in warnings] == ["warning"]
-
-
 # Packages.
 
 

@@ -81,79 +81,40 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
     [
         ("staegs = []", 'unknown setting "staegs" (did you mean "stages"?)'),
         ("keep-runs = 1", 'unknown setting "keep-runs" (did you mean "keep_runs"?)'),
-        (
-            "zzz = 1",
-            f'unknown setting "zzz" (the settings are {", ".join(KEYS)})',
-        ),
-        (
-            'packages = "src"',
-            'packages must be a list of strings, not a string (write packages = ["src"])',
-        ),
-        (
-            "stages = [1]",
-            'stages must be a list of strings, but contains a number (write stages = ["...", "..."])',
-        ),
-        (
-            'packages = [""]',
-            '"" in packages is not the name of a folder (write "." for the root itself)',
-        ),
-        (
-            'stages = ["ingest", "ingest"]',
-            'stage "ingest" is listed twice in stages (remove one of them)',
-        ),
+        ("zzz = 1", f'unknown setting "zzz" (the settings are {", ".join(KEYS)})'),
+        ('packages = "src"', 'packages must be a list of strings, not a string (write packages = ["src"])'),
+        ("stages = [1]", 'stages must be a list of strings, but contains a number (write stages = ["...", "..."])'),
+        ('packages = [""]', '"" in packages is not the name of a folder (write "." for the root itself)'),
+        ('stages = ["ingest", "ingest"]', 'stage "ingest" is listed twice in stages (remove one of them)'),
         (
             'stages = ["full"]',
             '"full" cannot be the name of a stage: it is the group of all stages'
             " (choose another name, here and in the tools)",
         ),
-        (
-            'stages = [" "]',
-            "stages contains an empty name (give it a name, or remove it)",
-        ),
+        ('stages = [" "]', "stages contains an empty name (give it a name, or remove it)"),
         ("groups = 1", 'groups must be a table, not a number (write groups = {name = "value"})'),
         (
             'groups = {nightly = "ingest"}',
             'groups.nightly must be a list of strings, not a string (write nightly = ["ingest"])',
         ),
-        (
-            'stages = ["a"]\ngroups = {a = []}',
-            'group "a" has the name of a stage (choose another name for the group)',
-        ),
+        ('stages = ["a"]\ngroups = {a = []}', 'group "a" has the name of a stage (choose another name for the group)'),
         (
             "groups = {full = []}",
             '"full" cannot be the name of a group: it is the group of all stages (choose another name)',
         ),
-        (
-            'groups = {"" = []}',
-            "groups contains a group with an empty name (give it a name, or remove it)",
-        ),
+        ('groups = {"" = []}', "groups contains a group with an empty name (give it a name, or remove it)"),
         ("database = 1", 'database must be a string, not a number (write database = "...")'),
-        (
-            'database = "my.db"',
-            'database must be a URL, not "my.db" (for a SQLite file, write "sqlite:///my.db")',
-        ),
+        ('database = "my.db"', 'database must be a URL, not "my.db" (for a SQLite file, write "sqlite:///my.db")'),
         (
             'database = "me:hidden@host"',
             'database must be a URL, not "me:***@host" (for a SQLite file, write "sqlite:///data.db")',
         ),
-        (
-            'transaction = "run"',
-            'transaction = "run" is not supported yet (write "tool" or "none")',
-        ),
-        (
-            'transaction = "tol"',
-            'transaction must be "tool" or "none", not "tol" (did you mean "tool"?)',
-        ),
-        (
-            "transaction = false",
-            'transaction must be "tool" or "none", not false (the default is "tool")',
-        ),
+        ('transaction = "run"', 'transaction = "run" is not supported yet (write "tool" or "none")'),
+        ('transaction = "tol"', 'transaction must be "tool" or "none", not "tol" (did you mean "tool"?)'),
+        ("transaction = false", 'transaction must be "tool" or "none", not false (the default is "tool")'),
         ("jobs = 0", "jobs must be 1 or more, not 0 (write jobs = 1)"),
         ("jobs = true", "jobs must be a whole number, not true (write jobs = 1)"),
-        (
-            "jobs = 4",
-            "jobs = 4 is not supported yet: tools run one after another (write 1, or remove it)",
-        ),
+        ("jobs = 4", "jobs = 4 is not supported yet: tools run one after another (write 1, or remove it)"),
         (
             'executor = "dask"',
             'executor = "dask" is not supported yet: tools run on this machine'
@@ -161,29 +122,17 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ),
         ("tokens = {gpu = -1}", "tokens.gpu must be 0 or more, not -1 (write gpu = 1)"),
         ("keep_runs = 1.0", "keep_runs must be a whole number, not a number (write keep_runs = 1)"),
-        (
-            "watch = {debounce = true}",
-            "watch.debounce must be a number, 0 or more, not true (write debounce = 0.5)",
-        ),
+        ("watch = {debounce = true}", "watch.debounce must be a number, 0 or more, not true (write debounce = 0.5)"),
         ("groups = []", 'groups must be a table, not a list (write groups = {name = "value"})'),
         ('strict = "yes"', "strict must be true or false, not a string (write strict = true)"),
         ("keep_runs = -1", "keep_runs must be 0 or more, not -1 (write keep_runs = 1)"),
-        (
-            "watch = {scop = 1}",
-            'unknown setting "scop" in watch (did you mean "scope"?)',
-        ),
+        ("watch = {scop = 1}", 'unknown setting "scop" in watch (did you mean "scope"?)'),
         (
             'watch = {on_busy = "queu"}',
             'watch.on_busy must be "restart" or "queue", not "queu" (did you mean "queue"?)',
         ),
-        (
-            "watch = {debounce = nan}",
-            "watch.debounce must be a number, 0 or more, not nan (write debounce = 0.5)",
-        ),
-        (
-            "params = 3",
-            'params must be a table, not a number (write params = {name = "value"})',
-        ),
+        ("watch = {debounce = nan}", "watch.debounce must be a number, 0 or more, not nan (write debounce = 0.5)"),
+        ("params = 3", 'params must be a table, not a number (write params = {name = "value"})'),
         (
             "params = {a = [[1]]}",
             "params.a must be a string, a number, true, false, a date, or a list of those"
@@ -198,12 +147,9 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
             'params = {"a b" = 1}',
             '"a b" cannot be the name of a parameter (write the name as in the signature of run())',
         ),
-        (
-            'params = {"" = {}}',
-            "params contains a table with an empty name (write the name of a tool)",
-        ),
+        ('params = {"" = {}}', "params contains a table with an empty name (write the name of a tool)"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_key_or_value_says_what_was_expected(toml: str, said: str) -> None:
     assert say(toml) == [said]
 
@@ -328,11 +274,7 @@ def test_a_flag_in_the_environment_is_true_false_1_or_0(text: str, value: bool) 
 @pytest.mark.parametrize(
     ("variable", "text", "said"),
     [
-        (
-            "ORCH_STRICT",
-            "maybe",
-            'ORCH_STRICT must be true or false, not "maybe" (write ORCH_STRICT=true)',
-        ),
+        ("ORCH_STRICT", "maybe", 'ORCH_STRICT must be true or false, not "maybe" (write ORCH_STRICT=true)'),
         ("ORCH_JOBS", "1.5", 'ORCH_JOBS must be a whole number, not "1.5" (write ORCH_JOBS=1)'),
         ("ORCH_JOBS", "two", 'ORCH_JOBS must be a whole number, not "two" (write ORCH_JOBS=1)'),
         (
@@ -341,16 +283,8 @@ def test_a_flag_in_the_environment_is_true_false_1_or_0(text: str, value: bool) 
             "ORCH_GROUPS is not valid JSON: Expecting value: line 1 column 1 (char 0)"
             """ (write ORCH_GROUPS='{"name": "value"}')""",
         ),
-        (
-            "ORCH_WATCH",
-            "[]",
-            """ORCH_WATCH must be a table, not a list (write ORCH_WATCH='{"name": "value"}')""",
-        ),
-        (
-            "ORCH_TOKENS",
-            '{"gpu": "one"}',
-            'ORCH_TOKENS.gpu must be a whole number, not a string (write "gpu": 1)',
-        ),
+        ("ORCH_WATCH", "[]", """ORCH_WATCH must be a table, not a list (write ORCH_WATCH='{"name": "value"}')"""),
+        ("ORCH_TOKENS", '{"gpu": "one"}', 'ORCH_TOKENS.gpu must be a whole number, not a string (write "gpu": 1)'),
         (
             "ORCH_PARAMS",
             '{"a": null}',
@@ -369,7 +303,7 @@ def test_a_flag_in_the_environment_is_true_false_1_or_0(text: str, value: bool) 
             " (choose another name, here and in the tools)",
         ),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_variable_is_named(variable: str, text: str, said: str) -> None:
     _, problems = read_all(**{variable: text})
     assert [f"{problem.message} ({problem.hint})" for problem in problems] == [said]

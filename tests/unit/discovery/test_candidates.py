@@ -35,14 +35,6 @@ def test_stage_and_run_make_a_draft() -> None:
     assert (candidate.problems, found.tag_warnings, found.passed_over) == ((), (), ())
 
 
-def test_stage_none_is_a_disabled_draft() -> None:
-    found = candidates(make_facts("src.fetch", None))
-    assert (found.enabled, [candidate.module for candidate in found.disabled]) == (
-        (),
-        ["src.fetch"],
-    )
-
-
 @pytest.mark.parametrize("problem", ["", "STAGE cannot be read"])
 def test_stage_without_run_is_no_tool_but_a_warning(problem: str) -> None:
     found = candidates(only_stage(problem))
@@ -51,10 +43,6 @@ def test_stage_without_run_is_no_tool_but_a_warning(problem: str) -> None:
         "src/settings.py:4: has STAGE but no run() (define run() at the top level, or rename the constant)"
     ]
     assert found.tag_warnings[0].severity == "warning"
-
-
-def test_under_strict_it_is_an_error() -> None:
-    assert candidates(only_stage(), strict=True).tag_warnings[0].severity == "error"
 
 
 def test_run_without_stage_is_passed_over_with_its_reason() -> None:
@@ -90,11 +78,6 @@ def test_a_tag_that_names_no_stage_is_an_error() -> None:
 def test_a_stage_that_could_not_be_typed_is_an_error(stage: str) -> None:
     (line,) = own_problems(make_facts("src.x", ("ingest", stage)))
     assert line.startswith(f'src/x.py:1: "{stage}" cannot be the name of a stage')
-
-
-def test_a_wrong_key_in_orch_is_an_error_of_the_draft() -> None:
-    (line,) = own_problems(make_facts("src.x", orch={"retrys": 1}))
-    assert line == 'src/x.py:4: unknown key "retrys" in ORCH (did you mean "retries"?)'
 
 
 def test_a_key_that_is_not_built_yet_is_a_warning_even_under_strict() -> None:

@@ -372,6 +372,3 @@ def test_the_scanned_folders_are_relative_to_the_root(tmp_path: Path) -> None:
     write_files(tmp_path, {"src/x": "", "lib/a/x": ""})
     assert scanned_folders(project_at(tmp_path)) == ["src"]
     assert scanned_folders(project_at(tmp_path, packages=[".", "lib.a"])) == ["", "lib/a"]
-
-
-# Nothing that stands in a file makes a look fail.

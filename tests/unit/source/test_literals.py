@@ -137,14 +137,6 @@ def test_a_long_sum_of_strings_is_no_deep_one() -> None:
     assert text_of(deep("right", 5000)) is None
 
 
-@given(st.lists(texts, min_size=1, max_size=6), st.booleans())
-def test_strings_joined_by_plus_are_one(parts: list[str], is_bracketed: bool) -> None:
-    joined = " + ".join(map(repr, parts))
-    if is_bracketed:
-        joined = f"'' + ({joined})"
-    assert text_of(expression(joined)) == "".join(parts)
-
-
 @pytest.mark.parametrize("text", ["1", "None", "b'x'", "'a' - 'b'", "'a' + 1", "f'{1}'", "x"])
 def test_anything_else_is_no_text(text: str) -> None:
     assert text_of(expression(text)) is None

@@ -1,7 +1,0 @@
-# expect: stage problem | run
-def STAGE():
-    ...
-
-
-def run():
-    ...

@@ -1,6 +1,0 @@
-# expect: stage ingest,analyze | run
-STAGE = ["ingest", "ana" "lyze"]
-
-
-def run():
-    ...
