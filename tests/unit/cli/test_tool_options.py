@@ -62,39 +62,30 @@ def refusal(tools: Iterable[Tool], words: str, **more: Any) -> str:
     return caught.value.format_message()
 
 
-def test_an_option_collects_texts_before_and_behind_the_targets() -> None:
-    tools = [tool(make_param("since", "date"), make_param("top", "int", many=True))]
-    assert parse(tools, "--top 1 analyze --since=nonsense --top x") == {
-        "since": ("nonsense",),
-        "top": ("1", "x"),
-    }
+MANY = tool(
+    *(make_param("since", "date"), make_param("top", "int", many=True), make_param("a")),
+    *(make_param("max_rows", "int"), make_param("dry_run", "bool")),
+    make_param("c", default_source=None),
+)
 
 
-def test_what_was_not_given_is_not_there() -> None:
-    tools = [tool(make_param("a"), make_param("b", "bool"), make_param("c", default_source=None))]
-    assert parse(tools, "") == {}
-
-
-def test_an_empty_text_was_given() -> None:
-    assert parse([tool(make_param("a"))], "--a=") == {"a": ("",)}
-
-
-def test_dashes_and_underscores_are_alike() -> None:
-    tools = [tool(make_param("max_rows", "int"), make_param("dry_run", "bool"))]
-    for words in ("--max-rows 3 --no-dry-run", "--max_rows 3 --no-dry_run"):
-        assert parse(tools, words) == {"max_rows": ("3",), "dry_run": ("false",)}
-
-
-def test_a_bool_is_a_flag_with_an_opposite() -> None:
-    tools = [tool(make_param("force", "bool"))]
-    assert parse(tools, "--force") == {"force": ("true",)}
-    assert parse(tools, "--no-force") == {"force": ("false",)}
-    assert parse(tools, "--force --no-force") == {"force": ("false",)}
-
-
-def test_several_tools_share_one_option() -> None:
-    tools = [tool(make_param("since", "date")), tool(make_param("since", "str"))]
-    assert parse(tools, "--since x") == {"since": ("x",)}
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("--top 1 analyze --since=nonsense --top x", {"since": ("nonsense",), "top": ("1", "x")}),
+        ("", {}),
+        ("--a=", {"a": ("",)}),
+        ("--max-rows 3 --no-dry-run", {"max_rows": ("3",), "dry_run": ("false",)}),
+        ("--max_rows 3 --no-dry_run", {"max_rows": ("3",), "dry_run": ("false",)}),
+        ("--dry-run", {"dry_run": ("true",)}),
+        ("--dry-run --no-dry-run", {"dry_run": ("false",)}),
+    ],
+)
+def test_options_are_texts_by_the_names_of_parameters(
+    words: str, values: dict[str, tuple[str, ...]]
+) -> None:
+    assert parse([MANY], words) == values
+    assert parse([MANY, tool(make_param("since", "str"))], words) == values
 
 
 def test_a_mistyped_option_is_refused() -> None:

@@ -73,11 +73,6 @@ def test_what_is_gone_or_no_regular_file_is_none(tmp_path: Path) -> None:
     assert read(tmp_path, *paths) == dict.fromkeys(paths)
 
 
-def test_what_python_refuses_is_one_problem_and_hides_nothing(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "STAGE = 'x'\n)", "b.py": TOOL, "c.py": b"STAGE = '\xff'"})
-    assert problem(tmp_path, "a.py") == "a.py:2 syntax: not valid Python: unmatched ')'"
-    assert problem(tmp_path, "c.py").startswith("c.py:1 encoding: ")
-    assert isinstance(read(tmp_path, "a.py", "b.py", "c.py")["b.py"], ModuleFacts)
 
 
 def test_an_unreadable_file_is_a_problem_that_names_the_reason(tmp_path: Path) -> None:
