@@ -73,8 +73,6 @@ def test_what_is_gone_or_no_regular_file_is_none(tmp_path: Path) -> None:
     assert read(tmp_path, *paths) == dict.fromkeys(paths)
 
 
-
-
 def test_an_unreadable_file_is_a_problem_that_names_the_reason(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": TOOL})
     (tmp_path / "a.py").chmod(0)
