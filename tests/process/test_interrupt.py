@@ -111,16 +111,6 @@ def test_a_second_signal_kills_what_does_not_stop(project: Project) -> None:
     assert is_gone(int((root / "pid").read_text()))
 
 
-def test_a_tool_that_ignores_the_interrupt_is_killed_after_a_while(project: Project) -> None:
-    root = project({"src/a.py": STUBBORN.replace(", counted", ""), "src/b.py": AFTER})
-    with running(root, "run") as orch:
-        orch.wait_for("it has written")
-        orch.send(signal.SIGINT)
-        assert orch.wait() == 130
-    assert "did not stop within 2 s of the interrupt and was killed" in orch.text
-    assert tables(root) == []
-
-
 def test_an_interrupt_that_python_has_not_noticed_is_seen_all_the_same(project: Project) -> None:
     """As when it comes just before a system call; here it goes to another thread."""
     root = project(

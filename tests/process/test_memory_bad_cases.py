@@ -202,23 +202,6 @@ def test_a_result_cut_at_any_length_is_an_older_result_or_none(pipeline: Path, o
         assert success.fingerprint.params == {"since": ("z",)}
 
 
-def test_a_torn_last_line_of_the_journal_is_no_line(pipeline: Path, orch: Orch) -> None:
-    events = pipeline / ".orch" / "runs" / "1" / "events.jsonl"
-    data = events.read_bytes()
-    # From the last line on: the run has no end then, and its writer is no more.
-    for length in sorted({*range(0, len(data), 97), len(data) - 1, len(data) - 10}):
-        events.write_bytes(data[:length])
-        answer = orch("history", "--json")
-        assert answer.code == 0, answer.text
-        for run in answer.json["runs"]:
-            assert run["status"] == "killed", length
-            for tool in run["tools"]:
-                assert tool["status"] in ("passed", "unknown", "not_run")
-    answer = orch("run", "--since", "x")
-    assert_well(answer, pipeline)
-    assert orch("history", "--json").json["runs"][0]["run"] == "2"
-
-
 @pytest.mark.parametrize("name", ["a file", "a link to nowhere", "a link to a file"])
 def test_something_else_stands_where_the_memory_should_be(
     name: str, project: Project, orch: Orch
@@ -478,14 +461,3 @@ def test_a_memory_that_is_removed_while_nobody_runs_is_only_lost(
     assert reasons(orch) == {"load": ["never ran"], "page": ["never ran"]}
     assert_well(orch("run", "--changed"), pipeline)
     assert reasons(orch) == {}
-
-
-def test_unfinished_files_of_a_killed_process_are_swept(pipeline: Path, orch: Orch) -> None:
-    left = [
-        pipeline / ".orch" / "index.999999999.tmp",
-        pipeline / ".orch" / "tools" / "999999999.tmp",
-    ]
-    for path in left:
-        path.write_text("half")
-    assert orch("run").code == 0
-    assert not any(path.exists() for path in left)

@@ -133,20 +133,6 @@ def test_a_tool_that_fails_or_is_rolled_back_has_been_seen_all_the_same(project:
     assert tables(seen) == (["fine"], ["new", "raw"])
 
 
-def test_threads_are_seen_and_forked_children_do_no_harm(project: Project) -> None:
-    body = """
-    one = threading.Thread(target=lambda: open('x', 'w').close())
-    one.start()
-    one.join()
-    child = os.fork()
-    if child == 0:
-        open('y', 'w').close()
-        os._exit(0)
-    os.waitpid(child, 0)
-    """
-    assert see(project({}), body).written == ("x",)
-
-
 def test_the_working_directory_of_one_tool_is_not_that_of_the_next(project: Project) -> None:
     root = project(
         {
@@ -273,21 +259,3 @@ def test_an_interrupt_among_many_statements_ends_the_tool(project: Project) -> N
 
 
 # Modules.
-
-
-def test_installed_modules_are_told_once_and_others_never(project: Project) -> None:
-    root = project(
-        {
-            "one.py": "import json, click.testing, helper\ndef run(): import pathspec\n",
-            "two.py": "import click, sqlite3\ndef run(): pass\n",
-            "helper.py": "",
-            "lib/site-packages/placed/__init__.py": "",
-            "three.py": "import placed, made\ndef run(): pass\n",
-            "made/part.py": "",
-        }
-    )
-    paths = (str(root), str(root / "lib" / "site-packages"))
-    one, two, three = watch(root, "one", "two", "three", pythonpath=paths)
-    assert {"click", "pathspec"} <= {*one.third_party}
-    assert not {"json", "helper", "one", "discover_orch"} & {*one.third_party}
-    assert (two.third_party, three.third_party) == ((), ("placed",))

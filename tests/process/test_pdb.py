@@ -111,14 +111,6 @@ def test_pdb_without_a_terminal_is_a_failure_like_any_other(project: Project) ->
     assert "FAILED a src/a.py:5  ValueError: no" in orch.text
 
 
-def test_breakpoint_without_a_terminal_fails_with_a_sentence(project: Project) -> None:
-    root = project({"src/a.py": STOPS})
-    with running(root, "run") as orch:
-        assert orch.wait() == 1
-    assert "FAILED a src/a.py:5  breakpoint() needs a terminal" in orch.text
-    assert "hint: run orch from a terminal" in orch.text
-
-
 def test_breakpoints_can_be_switched_off(project: Project, orch: Orch) -> None:
     project({"src/a.py": STOPS})
     answer = orch("run", env={"PYTHONBREAKPOINT": "0"})

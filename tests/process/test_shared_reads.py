@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -184,23 +182,6 @@ def test_a_resource_that_reads_a_table_hands_it_on(project: Project, orch: Orch)
     assert orch("run", "-q", "a").code == 0
     written = ["table t was rewritten by a (run 2)"]
     assert reasons(orch) == {"b": written, "c": written}
-
-
-def test_a_new_worker_loads_anew(project: Project, orch: Orch) -> None:
-    """The one before it has died: what it had loaded is no more."""
-    root = project(
-        {
-            "cfg.json": "1",
-            "cfg.py": "TEXT = open('cfg.json').read()\n",
-            "t1.py": "import cfg\ndef run(): pass\n",
-        }
-    )
-    for _ in range(2):
-        with DrivenWorker(root, observes=True) as worker:
-            ended = worker.run("t1")
-            os.kill(worker.supervisor.pid, signal.SIGKILL)
-            worker.until_over()
-        assert [path for path, *_ in ended.setup.read] == ["cfg.json"]
 
 
 def test_a_database_that_shared_code_has_opened_is_looked_at_in_each_step(

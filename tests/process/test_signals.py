@@ -328,30 +328,6 @@ def test_closing_is_counted_exactly_once_whenever_it_is_interrupted(
     assert closed == opened[::-1], log
 
 
-def test_signals_of_the_tools_own_do_not_reach_the_next(project: Project) -> None:
-    root = project(
-        {
-            "sets.py": """
-            import signal
-            def run():
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGUSR1, lambda *_: None)
-                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
-                signal.setitimer(signal.ITIMER_REAL, 0.2)
-            """,
-            "slow.py": SLOW,
-        }
-    )
-    with DrivenWorker(root) as worker:
-        worker.run("sets")
-        worker.send("slow")
-        worker.until_printed("ready")
-        time.sleep(0.3)  # the alarm would have ended it
-        worker.supervisor.interrupt()
-        assert worker.until(is_finished).status == "interrupted"
-        worker.finish()
-
-
 def test_the_worker_does_not_inherit_what_its_parent_ignores(project: Project) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

@@ -53,68 +53,6 @@ def test_a_tool_that_succeeds_is_committed_before_the_next_begins(project: Proje
     assert rows(root) == [1]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "conn.execute('INSERT INTO t VALUES (2)')",
-        "conn.execute('CREATE TABLE u (a)')",
-        "conn.cursor().executemany('INSERT INTO t VALUES (?)', [(2,), (3,)])",
-        "conn.execute('PRAGMA user_version = 9')",
-        "conn.execute('SAVEPOINT a')\nconn.execute('CREATE TABLE u (a)')\nconn.execute('RELEASE a')",
-        "conn.execute('BEGIN IMMEDIATE')\nconn.execute('INSERT INTO t VALUES (2)')",
-        "conn.rollback()\nconn.execute('CREATE TABLE u (a)')",
-        "with conn:\n    conn.execute('CREATE TABLE u (a)')\n    raise KeyError('in it')",
-        "import sqlite3\nclass C(sqlite3.Cursor): pass\nconn.cursor(C).execute('CREATE TABLE u (a)')",
-        "conn.isolation_level = 'EXCLUSIVE'\nconn.execute('CREATE TABLE u (a)')",
-    ],
-)
-def test_what_a_failed_tool_changed_is_rolled_back(project: Project, body: str) -> None:
-    root = project(
-        {
-            "first.py": tool(
-                "conn.execute('CREATE TABLE t (a)')\nconn.execute('INSERT INTO t VALUES (1)')"
-            ),
-            "bad.py": tool(body, fails=True),
-            "good.py": tool(body.replace("raise KeyError('in it')", "pass")),
-        }
-    )
-    before = None
-    with DrivenWorker(root) as worker:
-        worker.run("first", "conn")
-        before = dump(root)
-        ended = worker.run("bad", "conn")
-        assert (ended.status, ended.notes) == ("failed", ())
-        assert dump(root) == before
-        ended = worker.run("good", "conn")
-        assert ended.status == "passed", ended.error
-        worker.finish()
-    assert dump(root) != before
-
-
-def dump(root: Path) -> list[object]:
-    with closing(sqlite3.connect(root / "data.db")) as conn:
-        return [*conn.iterdump(), conn.execute("PRAGMA user_version").fetchone()]
-
-
-@pytest.mark.parametrize(
-    ("body", "note"),
-    [
-        ("conn.execute('CREATE TABLE t (a)')\nconn.commit()", "commit()"),
-        ("with conn:\n    conn.execute('CREATE TABLE t (a)')", "with conn:"),
-        ("conn.executescript('CREATE TABLE t (a);')", "executescript()"),
-        ("conn.execute('CREATE TABLE t (a)')\nconn.execute('COMMIT')", "COMMIT"),
-    ],
-)
-def test_a_tool_that_commits_by_itself_keeps_that_and_a_note_says_so(
-    project: Project, body: str, note: str
-) -> None:
-    root = project({"own.py": tool(f"{body}\nconn.execute('CREATE TABLE later (a)')", fails=True)})
-    (ended,) = run_all(root, "own")
-    assert ended.status == "failed"
-    assert ended.notes == (f"committed by itself ({note})",)
-    assert tables(root) == ["t"]  # what followed was begun again, and rolled back
-
-
 def test_nothing_is_noted_of_a_tool_that_leaves_it_to_orch(project: Project) -> None:
     root = project({"quiet.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.in_transaction")})
     (ended,) = run_all(root, "quiet")
@@ -155,21 +93,6 @@ def test_a_tool_finds_an_ordinary_connection(project: Project) -> None:
     )
     for ended in run_all(root, "look", "after"):
         assert ended.status == "passed", ended.error
-
-
-def test_isolation_level_none_leaves_the_tool_in_charge(project: Project) -> None:
-    root = project(
-        {
-            "own.py": tool(
-                "conn.isolation_level = None\nconn.execute('CREATE TABLE t (a)')", fails=True
-            ),
-            "next.py": tool("conn.execute('CREATE TABLE u (a)')", fails=True),
-        }
-    )
-    first, second = run_all(root, "own", "next")
-    assert "isolation_level" in first.notes[0]
-    assert second.notes == ()
-    assert tables(root) == ["t"]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="autocommit came with Python 3.12")

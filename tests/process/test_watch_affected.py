@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 
 import pytest
@@ -141,18 +140,6 @@ def test_a_helper_two_imports_deep_affects_exactly_its_importers(project: Projec
         assert watch.settle() == [], watch.story()
 
 
-def test_a_module_that_an_import_waited_for_affects_its_importers(project: Project) -> None:
-    root = project(
-        {"src/a.py": tool_text(top="from src.lib.late import X"), "src/b.py": tool_text(stage="t")}
-    )
-    with watching(root, "--scope", "tool") as watch:
-        assert watch.runs[0].ended["a"] == "failed"
-        project({"src/lib/late.py": "X = 1\n"})
-        run = watch.next_run()
-        assert (run.ended["a"], run.status) == ("passed", "passed")
-        assert watch.settle() == [], watch.story()
-
-
 # Tools that come, go and move
 
 
@@ -173,24 +160,6 @@ def test_a_deleted_tool_is_gone(project: Project) -> None:
         assert watch.settle() == [], watch.story()
         watch.press("a")
         assert watch.next_run().tools == ("a", "sentinel")
-
-
-def test_a_renamed_helper_makes_its_importers_fail_until_they_follow(project: Project) -> None:
-    root = project(
-        {
-            "src/a.py": tool_text(top="from src.lib.old import X"),
-            "src/b.py": tool_text(stage="t"),
-            "src/lib/old.py": "X = 1\n",
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        os.rename(root / "src/lib/old.py", root / "src/lib/new.py")
-        run = watch.next_run()
-        assert run.ended == {"a": "failed"}
-        assert run.errors["a"]["type"] == "ModuleNotFoundError"
-        save(root / "src/a.py", tool_text(top="from src.lib.new import X"))
-        assert watch.next_run().ended == {"a": "passed"}
-        assert watch.settle() == [], watch.story()
 
 
 # Broken modules
@@ -233,28 +202,6 @@ def test_a_changed_default_of_a_parameter_affects_its_tools(project: Project, co
 
 
 # Data
-
-
-def test_a_declared_input_changed_by_the_user_affects_its_tool(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "data/rates.csv": "1",
-            "src/a.py": tool_text(top='ORCH = {"inputs": "data/*.csv"}'),
-            "src/b.py": tool_text(),
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        save(root / "data/rates.csv", "2")
-        changed = watch.wait_for("changed")
-        assert (changed["paths"], changed["tools"]) == (["data/rates.csv"], ["a"])
-        assert changed["reasons"] == {"a": "data/rates.csv changed"}
-        assert watch.next_run().tools == ("a",)
-        (root / "data/rates.csv").touch()
-        save(root / "data/other.csv", "1")  # it matches, too
-        assert watch.next_run().tools == ("a",)
-        save(root / "data/other.txt", "1")
-        assert watch.settle() == [], watch.story()
 
 
 OUTPUTS = {
@@ -359,24 +306,6 @@ def test_a_generator_that_loops_is_stopped_with_a_notice(project: Project) -> No
         # It is the edge that rests, not the watch.
         bump(root, "src/use.py", 7)
         watch.until(lambda: watch.runs[-1].output.get("use") == "7\n", "the edit")
-
-
-def test_a_data_file_that_is_deleted_and_comes_back_is_read_again(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "data/in.csv": "1",
-            "src/a.py": tool_text(
-                top='ORCH = {"inputs": "data/in.csv"}', body="print(open('data/in.csv').read())"
-            ),
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        (root / "data/in.csv").unlink()
-        assert watch.next_run().ended == {"a": "failed"}
-        save(root / "data/in.csv", "2")
-        assert watch.next_run().output == {"a": "2\n0\n"}
-        assert watch.settle() == [], watch.story()
 
 
 def test_a_tool_that_interrupts_itself_does_not_end_the_watch(project: Project) -> None:

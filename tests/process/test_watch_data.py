@@ -67,32 +67,6 @@ def test_a_new_name_in_a_folder_that_a_tool_listed_affects_it(project: Project) 
         assert watch.settle() == [], watch.story()
 
 
-def test_a_name_that_was_seen_is_no_glob(project: Project) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "in/[ab].csv": "1",
-            "src/a.py": tool_text(body="open('in/[ab].csv').close()"),
-        }
-    )
-    with watching(root, *TOOL) as watch:
-        project({"in/a.csv": "1"})
-        assert watch.settle() == [], watch.story()
-        save(root / "in/[ab].csv", "2")
-        assert reasons(watch) == {"a": "in/[ab].csv changed"}
-        watch.next_run()
-
-
-def test_targets_limit_what_data_counts(project: Project) -> None:
-    reads = tool_text(body="open('in.csv').close()")
-    root = project({"orch.toml": "", "in.csv": "1", "src/a.py": reads, "src/b.py": tool_text()})
-    with watching(root, *TOOL):
-        pass
-    with watching(root, "b", "sentinel", *TOOL) as watch:
-        save(root / "in.csv", "2")
-        assert watch.settle() == [], watch.story()
-
-
 def test_downstream_follows_tables_and_files_as_soon_as_they_were_seen(project: Project) -> None:
     """Nothing is declared: before the first run every tool of a later stage is downstream."""
     makes = (

@@ -99,15 +99,6 @@ def test_a_signal_before_the_first_run_ends_it_too(project: Project) -> None:
 # kill -9
 
 
-def test_kill_9_while_waiting_leaves_no_process(project: Project) -> None:
-    root = project({"src/a.py": IDLE})
-    with watching(root) as watch:
-        wait_for_warm_worker(watch)
-        watch.send(signal.SIGKILL)
-        assert watch.wait() == -signal.SIGKILL
-        watch.assert_no_process_left()
-
-
 def test_kill_9_during_a_run_leaves_no_process_and_no_half_done_work(
     project: Project, orch: Orch
 ) -> None:

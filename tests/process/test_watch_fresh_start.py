@@ -154,18 +154,6 @@ def test_the_run_after_a_tool_that_ends_its_process_is_fine(project: Project, bo
             assert (run.status, run.output) == ("passed", {"a": f"{version + 1}\n"}), watch.story()
 
 
-def test_a_killed_warm_worker_costs_nothing_but_time(project: Project) -> None:
-    root = project({"src/a.py": tool_text(0)})
-    with watching(root, *TOOL) as watch:
-        for version in range(1, 4):
-            wait_until(lambda: bool(watch.processes() - {watch.pid}), "a warm worker")
-            for pid in watch.processes() - {watch.pid}:
-                os.kill(pid, 9)
-            save(root / "src/a.py", tool_text(version))
-            run = watch.next_run()
-            assert (run.status, run.output) == ("passed", {"a": f"{version}\n"}), watch.story()
-
-
 # Warm and cold (C15)
 
 PIECES = (

@@ -30,21 +30,6 @@ GATE = tool_text(
 # By a pipe
 
 
-@pytest.mark.parametrize("key", ["", "r"])
-def test_enter_and_r_run_again_what_the_last_change_affected(project: Project, key: str) -> None:
-    root = project(FILES)
-    with watching(root, *TOOL) as watch:
-        watch.press(key)
-        assert watch.next_run().tools == ("a", "b", "sentinel")  # before any change: all
-        save(root / "src/a.py", tool_text(1))
-        assert watch.next_run().tools == ("a",)
-        watch.press(key)
-        assert watch.next_run().tools == ("a",)
-        watch.press("a")
-        assert watch.next_run().tools == ("a", "b", "sentinel")
-        assert watch.settle() == [], watch.story()
-
-
 def test_c_cancels_and_waits(project: Project) -> None:
     root = project({**FILES, "src/a.py": GATE})
     with watching(root, *TOOL, waits=False) as watch:
@@ -58,17 +43,6 @@ def test_c_cancels_and_waits(project: Project) -> None:
         (root / "go").touch()
         watch.press("a")
         assert watch.next_run().ended["a"] == "passed"
-
-
-def test_an_edit_taken_back_while_it_pauses_runs_nothing(project: Project) -> None:
-    root = project(FILES)
-    with watching(root, *TOOL) as watch:
-        watch.press("p")
-        watch.wait_for("key", key="p")
-        save(root / "src/a.py", tool_text(1))
-        save(root / "src/a.py", tool_text(0))
-        watch.press("p")
-        assert watch.settle() == [], watch.story()
 
 
 def test_any_other_key_does_no_harm(project: Project) -> None:

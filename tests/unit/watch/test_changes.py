@@ -17,7 +17,6 @@ from discover_orch.watch.watch_events import (
     NoMeaningfulChange,
     RunStarting,
     Scope,
-    WatchNote,
     WatchWaiting,
 )
 from tests.conftest import Project
@@ -41,20 +40,6 @@ def test_a_save_runs_what_it_affects_and_says_why(watch: Watch) -> None:
     assert watched.settle() == []
 
 
-def test_the_new_text_is_what_runs(watch: Watch) -> None:
-    watched = watch()
-    for version in range(3):
-        watched.save({"src/a.py": tool(f"a{version + 1}")})
-        assert watched.next_run().output == f"a{version + 1}\n"
-
-
-def test_a_save_that_means_the_same_runs_nothing_and_is_reported(watch: Watch) -> None:
-    watched = watch()
-    watched.save({"src/a.py": tool("a0") + "# a comment\n"})
-    assert watched.until(NoMeaningfulChange).paths == ("src/a.py",)
-    assert watched.settle() == []
-
-
 @pytest.mark.parametrize(
     ("scope", "tools"),
     [("tool", ("b",)), ("stage", ("a", "b")), ("downstream", ("b", "c", "sentinel"))],
@@ -65,16 +50,6 @@ def test_the_scope_says_what_else_runs(watch: Watch, scope: Scope, tools: tuple[
     run = watched.next_run()
     assert run.tools == tools
     assert {run.reasons[one] for one in tools if one != "b"} <= {WITH_STAGE}
-
-
-def test_a_new_tool_runs_a_deleted_one_goes(watch: Watch) -> None:
-    watched = watch()
-    watched.save({"src/d.py": tool("d0")})
-    assert watched.next_run().tools == ("d",)
-    (watched.root / "src/d.py").unlink()
-    changed = watched.until(ChangesFound)
-    assert (changed.gone, changed.tools) == (("d",), ())
-    assert watched.settle() == []
 
 
 def test_a_broken_module_is_reported_once_and_its_tools_wait_for_the_fix(watch: Watch) -> None:
@@ -121,14 +96,6 @@ def test_what_is_broken_at_the_start_is_reported_and_the_rest_runs(watch: Watch)
     assert "a" in watched.next_run().tools
 
 
-def test_a_broken_configuration_is_reported_and_the_watch_continues(watch: Watch) -> None:
-    watched = watch()
-    watched.save({"orch.toml": "stages = [\n"})
-    assert watched.until(CannotRun).problems[0].location.path == "orch.toml"
-    watched.save({"orch.toml": FILES["orch.toml"]})
-    assert watched.settle() == []
-
-
 def test_a_folder_that_an_import_awaits_does_not_end_the_watch(watch: Watch) -> None:
     """`wanted` may be installed or not: a folder of that name at the root would come first."""
     tries = "try: import wanted\nexcept ImportError: pass"
@@ -138,18 +105,6 @@ def test_a_folder_that_an_import_awaits_does_not_end_the_watch(watch: Watch) -> 
 
 
 # What runs write.
-
-
-def test_data_that_a_tool_writes_sets_nothing_off(watch: Watch) -> None:
-    reads = "ORCH = {'inputs': 'out.csv'}"
-    writes = "open('out.csv', 'w').write(str(time.time()))"
-    watched = watch(
-        {"src/a.py": tool("a0", body=writes), "src/c.py": tool("c0", stage="t", top=reads)}
-    )
-    assert len(watched.runs) == 1
-    assert watched.settle() == []
-    watched.save({"out.csv": "by somebody else\n"})
-    assert watched.next_run().tools == ("c",)
 
 
 def test_a_module_that_a_tool_writes_counts_once(watch: Watch) -> None:
@@ -169,45 +124,7 @@ def test_a_module_that_a_tool_writes_counts_once(watch: Watch) -> None:
     assert watched.settle() == []
 
 
-def test_a_loop_is_reported_and_muted_until_the_user_saves_the_file(watch: Watch) -> None:
-    writes = "open('src/made.py', 'w').write(f'x = {time.time_ns()}\\n')"
-    watched = watch(
-        {
-            "src/a.py": tool("a0", top="from src import made", body=writes),
-            "src/made.py": "x = 0\n",
-        },
-        waits=False,
-    )
-    remark = watched.until(WatchNote)
-    assert remark.problem.code == "loop"
-    assert remark.problem.message.startswith("src/made.py ")
-    assert MOST_RUNS <= len(watched.runs) <= MOST_RUNS + 2
-    watched.settle()
-    assert watched.settle() == []
-    assert len(watched.all_of(WatchNote)) == 1
-    watched.save({"src/made.py": "x = 'by hand'\n"})
-    assert watched.until(ChangesFound).tools == ("a",)
-
-
 # Changes during a run.
-
-
-def test_the_running_tool_is_cancelled_and_unfinished_tools_run_again(watch: Watch) -> None:
-    watched = busy(watch)
-    let_go(watched)
-    (watched.root / "go").unlink()
-    watched.save({"src/helper.py": "x = 2\n"})
-    changed = watched.until(ChangesFound)
-    assert (changed.during_run, changed.action, changed.tools) == (True, "restart", ("b",))
-    watched.until(RunFinished)
-    let_go(watched)
-    run = watched.next_run()
-    assert watched.runs[0].status == "cancelled"
-    assert watched.runs[0].ends["a"] == "passed"
-    assert (run.tools, run.status) == (("b", "c", "sentinel"), "passed")
-    assert run.reasons["b"] == "src/helper.py changed"
-    assert run.reasons["c"] == "its run was cancelled"
-    assert watched.settle() == []
 
 
 def test_what_has_finished_runs_again_with_all_that_did_not(watch: Watch) -> None:
@@ -234,25 +151,6 @@ def test_a_change_of_a_waiting_tool_is_included_in_the_run(watch: Watch) -> None
     assert watched.settle() == []
 
 
-def test_a_run_that_is_not_affected_continues(watch: Watch) -> None:
-    watched = busy(watch)
-    watched.save({"src/other.py": "x = 1\n"})
-    changed = watched.until(ChangesFound)
-    assert (changed.tools, changed.action) == ((), "none")
-    let_go(watched)
-    watched.until_idle()
-    assert [one.status for one in watched.runs] == ["passed"]
-
-
-def test_a_new_tool_comes_behind_the_run(watch: Watch) -> None:
-    watched = busy(watch)
-    watched.save({"src/d.py": tool("d0", stage="t")})
-    assert watched.until(ChangesFound).action == "after"
-    let_go(watched)
-    watched.until_idle()
-    assert [one.tools for one in watched.runs] == [ALL, ("d",)]
-
-
 def test_a_waiting_tool_with_another_signature_is_planned_again(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"src/c.py": tool("c1", stage="t").replace("run()", "run(*, x: str = 'y')")})
@@ -262,28 +160,6 @@ def test_a_waiting_tool_with_another_signature_is_planned_again(watch: Watch) ->
     first, second = watched.runs
     assert (first.status, first.ends["b"], first.ends["c"]) == ("cancelled", "passed", "not_run")
     assert second.tools == ("c", "sentinel")
-
-
-def test_a_tool_that_must_not_be_cancelled_finishes_first(watch: Watch) -> None:
-    tag = "from src import helper\nAFTER = 'a'\nORCH = {'cancel': False}"
-    watched = busy(watch, {"src/b.py": gated("b0", top=tag)})
-    watched.save({"src/helper.py": "x = 2\n"})
-    assert watched.until(ChangesFound).action == "hold"
-    let_go(watched)
-    watched.until_idle()
-    first, second = watched.runs
-    assert (first.ends["b"], first.status) == ("passed", "cancelled")
-    assert second.tools == ("b", "c", "sentinel")
-
-
-def test_a_run_finishes_first_where_changes_queue(watch: Watch) -> None:
-    watched = busy(watch, queues=True)
-    watched.save({"src/helper.py": "x = 2\n"})
-    assert watched.until(ChangesFound).action == "after"
-    let_go(watched)
-    watched.until_idle()
-    first, second = watched.runs
-    assert (first.status, second.tools) == ("passed", ("b",))
 
 
 def test_a_save_that_means_the_same_disturbs_no_run(watch: Watch) -> None:

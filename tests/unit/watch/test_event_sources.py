@@ -29,10 +29,8 @@ from discover_orch.watch.event_sources import (
 from discover_orch.watch.files.debounce import (
     CANCELLED_WINDOW,
     COMPLETE,
-    GIT_CAP,
     GIT_CHECK,
     INCOMPLETE,
-    MISSING,
     Debouncer,
     EventKind,
     FileCheck,
@@ -202,16 +200,6 @@ def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
     assert listening.after(0.01) == []
 
 
-@pytest.mark.parametrize(("look", "window"), [("incomplete", INCOMPLETE), ("missing", MISSING)])
-def test_a_file_that_is_half_written_or_gone_waits_longer(
-    listening: Listening, look: FileCheck, window: float
-) -> None:
-    listening.saves("src/a.py", look)
-    assert listening.sources.poll_interval == near(window)
-    assert listening.after(window - 0.001) == []
-    assert listening.after(0.002) == calm("src/a.py")
-
-
 def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> None:
     listening.saves("src/a.py", "incomplete")
     listening.clock.now += 0.050
@@ -257,12 +245,6 @@ def test_a_folder_is_not_checked_and_asks_for_a_rescan(listening: Listening) -> 
     assert listening.after(0.1) == calm("src/new", is_rescan=True)
 
 
-def test_lost_events_ask_for_a_rescan(listening: Listening) -> None:
-    listening.watcher.says("lost", "")
-    listening.sources.drain()
-    assert listening.after(0.1) == calm(is_rescan=True)
-
-
 def test_paths_that_a_comparison_found_are_added(listening: Listening) -> None:
     listening.sources.add_changed(["src/a.py", "noise.log", "src/b.py"])
     assert listening.after(0.0) == []
@@ -280,14 +262,6 @@ def test_newer_saves_that_cancel_one_run_after_another_ask_for_patience(
     assert listening.after(0.002) == calm("src/a.py")
 
 
-def test_the_user_may_ask_for_longer_windows(tmp_path: Path) -> None:
-    patient = Listening(tmp_path, shortest=0.15)
-    patient.saves("src/a.py")
-    assert patient.after(0.14) == []
-    assert patient.after(0.02) == calm("src/a.py")
-    patient.signals.close()
-
-
 # git.
 
 
@@ -301,14 +275,6 @@ def test_while_git_holds_its_lock_nothing_is_due(listening: Listening) -> None:
     listening.saves("src/b.py")
     lock.unlink()
     assert listening.after(GIT_CHECK) == calm("src/a.py", "src/b.py")
-
-
-def test_a_lock_that_stays_is_waited_for_only_so_long(listening: Listening) -> None:
-    (listening.root / ".git").mkdir()
-    (listening.root / ".git/index.lock").touch()
-    listening.saves("src/a.py")
-    assert listening.after(GIT_CAP - 0.001) == []
-    assert listening.after(0.002) == calm("src/a.py")
 
 
 def test_after_a_git_command_everything_is_compared(listening: Listening) -> None:

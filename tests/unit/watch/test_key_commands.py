@@ -41,29 +41,12 @@ def test_f_runs_what_failed_and_what_depends_on_it(watch: Watch) -> None:
     assert answer(watched, "f") == "nothing has failed"
 
 
-def test_c_cancels_the_run_and_nothing_takes_its_place(watch: Watch) -> None:
-    watched = busy(watch)
-    assert answer(watched, "c") == "cancelling"
-    watched.until_idle()
-    (run,) = watched.runs
-    assert (run.status, run.ends["b"]) == ("cancelled", "cancelled")
-    assert answer(watched, "c") == "nothing is running"
-    assert watched.settle() == []
-
-
 def test_enter_during_a_run_starts_it_again(watch: Watch) -> None:
     watched = busy(watch)
     assert answer(watched, "") == "cancelling, then running the last tools"
     watched.until(RunFinished)
     let_go(watched)
     assert watched.next_run().tools == ALL
-
-
-def test_q_during_a_run_interrupts_it_and_ends_well(watch: Watch) -> None:
-    watched = busy(watch)
-    watched.press("q")
-    assert watched.end() == 0
-    assert watched.runs[0].status == "interrupted"
 
 
 def test_s_goes_through_the_scopes(watch: Watch) -> None:

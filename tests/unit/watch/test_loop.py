@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 
-import pytest
-
-from discover_orch.watch.watch_events import ChangesFound, WatchWaiting
+from discover_orch.watch.watch_events import WatchWaiting
 from tests.conftest import Project
 from tests.support.running import is_gone
 from tests.support.watched import ALL, FILES, Watch, Watched, gated, tool
@@ -31,39 +28,6 @@ def test_it_can_wait_for_the_first_change(watch: Watch) -> None:
     watched.save({"src/a.py": tool("a1")})
     run = watched.next_run()
     assert (run.tools, run.began.is_first) == (("a",), True)
-
-
-def test_targets_limit(watch: Watch) -> None:
-    watched = watch({}, "t", "zz")
-    assert watched.runs[0].tools == ("c", "sentinel")
-    watched.save({"src/a.py": tool("a1")})
-    changed = watched.until(ChangesFound)
-    assert (changed.paths, changed.tools) == (("src/a.py",), ())
-    assert watched.settle() == []
-
-
-def test_q_ends_it_well(watch: Watch) -> None:
-    watched = watch()
-    watched.press("q")
-    assert watched.end() == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_its_code(watch: Watch, number: signal.Signals) -> None:
-    watched = watch()
-    before = signal.getsignal(number)
-    os.kill(os.getpid(), number)
-    assert watched.end() == 128 + number
-    assert signal.getsignal(number) != before
-
-
-def test_a_signal_during_a_run_interrupts_it_and_ends_all(watch: Watch) -> None:
-    watched = watch({"src/a.py": gated()}, waits=False)
-    watched.until_printed("begins")
-    os.kill(os.getpid(), signal.SIGINT)
-    assert watched.end() == 130
-    (run,) = watched.runs
-    assert (run.status, run.ends["a"]) == ("interrupted", "interrupted")
 
 
 def test_no_process_and_no_descriptor_is_left(project: Project) -> None:

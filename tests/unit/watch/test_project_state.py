@@ -10,12 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.errors import ProjectError, UsageError
 from discover_orch.model.observation import Observation
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.file_hashes import read_file_stat
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch.project_state import ChangeImpact, ToolStructure, WatchedProject
+from discover_orch.watch.project_state import ChangeImpact, WatchedProject
 from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
 from tests.support.looked_at import BASE, CANARY, request_for, tool
@@ -147,11 +146,6 @@ def test_a_helper_outside_that_is_no_longer_imported_has_not_changed(project: Pr
     assert watched.find() == ChangeImpact()
 
 
-def test_what_a_tool_was_seen_to_load_affects_it(watched: Watched) -> None:
-    watched.watched.watch_set.note_loaded("src.c", ["src/c.py", "src/lib/other.py"])
-    assert watched.touches({"src/lib/other.py": "x = 2\n"}) == {"src.c": "src/lib/other.py changed"}
-
-
 def test_a_tool_with_an_import_that_cannot_be_read_is_affected_by_every_module_until_it_was_seen(
     project: Project,
 ) -> None:
@@ -198,11 +192,6 @@ def test_orchconf_affects_the_tools_that_take_a_resource(project: Project) -> No
     }
 
 
-def test_so_does_what_orchconf_imports(project: Project) -> None:
-    watched = with_conf(project)
-    assert set(watched.touches({"helpers/net.py": "x = 2\n"})) == {"src.a", "src.b"}
-
-
 def test_an_orchconf_that_goes_or_appears_affects_them_too(project: Project) -> None:
     files = {"orch.toml": "", "src/b.py": tool(takes="conn"), "src/c.py": tool()}
     watched = Watched(project({**files, "orchconf.py": "def get_connection(): pass\n"}))
@@ -230,12 +219,6 @@ PARAMS = {
     "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
     "src/b.py": tool(takes="conn, *, since: str = 'y'"),
 }
-
-
-def test_a_configuration_that_says_the_same_affects_nothing(project: Project) -> None:
-    watched = Watched(project(PARAMS))
-    finding = watched.change({"orch.toml": "# since\n" + PARAMS["orch.toml"]})
-    assert (finding.paths, finding.found) == (("orch.toml",), {})
 
 
 def test_a_broken_configuration_is_a_problem_and_nothing_is_accepted(project: Project) -> None:
@@ -267,15 +250,6 @@ def test_a_parameter_that_a_tool_does_not_have_is_a_problem_until_it_is_fixed(
     assert finding.found == {}
     assert "src.a" in watched.touches({"orch.toml": "[params.a]\nlimit = 4\n"})
     assert watched.find() == ChangeImpact()
-
-
-def test_the_first_reading_raises_as_a_run_would(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool()})
-    with pytest.raises(UsageError):
-        Watched(root, "nobody")
-    project({"orch.toml": "stages = 3\n"})
-    with pytest.raises(ProjectError):
-        Watched(root)
 
 
 def test_files_that_are_to_be_ignored_affect_nothing(project: Project) -> None:
@@ -384,13 +358,6 @@ def test_a_break_that_is_undone_affects_nothing(watched: Watched) -> None:
     assert watched.watched.targets == ("src.a", "src.b", "src.c")
 
 
-def test_a_broken_module_keeps_its_last_good_edges(watched: Watched) -> None:
-    watched.change({"src/lib/dates.py": "y = (\n"})
-    watched.change({"src/lib/deep.py": "x = 2\n"})
-    found = watched.touches({"src/lib/dates.py": "from src.lib.deep import x\n"})
-    assert found == {"src.a": "src/lib/deep.py changed"}
-
-
 def test_one_broken_tool_hides_no_other(watched: Watched) -> None:
     watched.change({"src/a.py": "STAGE = (\n"})
     assert set(watched.touches({"src/new.py": tool("t")})) == {"src.new"}
@@ -497,6 +464,17 @@ def test_a_constant_that_tools_take_their_stage_from_is_structural(project: Proj
     finding = watched.change({"src/names.py": "FIRST = 't'\n"})
     assert (finding.is_structural, set(finding.found)) == (True, {"src.a"})
     assert watched.watched.registry.tools["src.a"].stages == ("t",)
+
+
+def test_in_a_project_without_folders_every_new_module_is_structural(project: Project) -> None:
+    watched = Watched(project({"orch.toml": "packages = ['.']\n", "a.py": tool()}))
+    assert watched.looks_at({"new.py": "x = 1\n"})
+
+
+def test_without_an_index_every_change_is_structural(watched: Watched) -> None:
+    for path in (watched.root / ".orch").iterdir():
+        path.unlink()
+    assert watched.looks_at({"src/c.py": tool("t", body="return")})
 
 
 def test_after_a_structural_change_bodies_are_still_none(watched: Watched) -> None:
@@ -624,23 +602,6 @@ def test_a_file_that_changed_between_the_end_of_its_tool_and_that_of_the_run_aff
     assert watched.find() == ChangeImpact()
 
 
-def test_what_a_failed_tool_missed_affects_it(project: Project) -> None:
-    watched = Watched(project(FLOWS))
-    see(watched, "a", missed=("late.csv",), has_passed=False)
-    watched.watched.apply_observed()
-    assert watched.touches({"late.csv": ""}) == {"src.a": "late.csv now exists"}
-
-
-def test_the_database_is_not_an_input(project: Project) -> None:
-    inputs = tool(top="ORCH = {'inputs': 'in'}")
-    watched = Watched(project({**FLOWS, "src/a.py": inputs, "in/x.db": ""}))
-    watched.watched.observed_inputs.note_end(
-        "src.b", Observation(database="in/x.db"), has_passed=True
-    )
-    watched.watched.apply_observed()
-    assert watched.touches({"in/x.db": "2", "in/x.db-wal": ""}) == {}
-
-
 def test_nothing_new_costs_no_comparison(watched: Watched) -> None:
     see(watched, "a", "orch.toml")
     watched.watched.apply_observed()
@@ -648,48 +609,3 @@ def test_nothing_new_costs_no_comparison(watched: Watched) -> None:
     see(watched, "a", "orch.toml")
     watched.watched.apply_observed()
     assert watched.watched.view is before
-
-
-# Which edits may make other tools.
-
-
-class Known:
-    """A project that was read; `has_structural` edits modules of it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.structure = ToolStructure()
-        self.project = request_for(root).read_project({}).project
-
-    def read(self) -> None:
-        """Read the whole project again."""
-        self.project = request_for(self.root).read_project({}).project
-        self.structure.clear()
-
-    def has_structural(self, files: Mapping[str, str]) -> bool:
-        """Whether an edit may have made other tools."""
-        write_files(self.root, files)
-        has_changed = [self.structure.has_changed(path, self.project) for path in files]
-        assert not (self.root / "ran").exists()
-        return any(has_changed)
-
-
-@pytest.fixture
-def known(project: Project) -> Known:
-    return Known(project(BASE))
-
-
-def test_a_new_module_beside_the_scanned_folders_is_not_structural(known: Known) -> None:
-    assert not known.has_structural({"elsewhere/new.py": "x = 1\n"})
-
-
-def test_in_a_project_without_folders_every_new_module_is(project: Project) -> None:
-    known = Known(project({"orch.toml": "packages = ['.']\n", "a.py": tool()}))
-    assert known.has_structural({"new.py": "x = 1\n"})
-
-
-def test_without_an_index_every_change_is_structural(known: Known) -> None:
-    for path in (known.root / ".orch").iterdir():
-        path.unlink()
-    text = tool(top="from src.lib import dates", body="return 1")
-    assert known.has_structural({"src/a.py": text})

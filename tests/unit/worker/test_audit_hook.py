@@ -21,14 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from discover_orch.worker.audit_hook import (
     OWN_FOLDER,
     AuditHook,
     database_signature,
-    parent_folders,
 )
 from tests.support.forked import run_forked
 
@@ -80,71 +77,10 @@ def root(tmp_path: Path) -> Path:
 
 # What each doing is noted as.
 
-WRITTEN = {
-    "open('new', 'w')": ("new", False),
-    "open('new', 'x')": ("new", False),
-    "open('old', 'a')": ("old", True),
-    "open('old', 'r+')": ("old", True),
-    "open(b'old', 'w')": ("old", True),
-    "open(pathlib.Path('old'), 'w')": ("old", True),
-    "os.open('new', os.O_RDONLY | os.O_CREAT)": ("new", False),
-    "os.truncate('old', 0)": ("old", True),
-    "os.remove('old')": ("old", True),
-    "os.unlink('old')": ("old", True),
-    "os.symlink('absent', 'l'); os.remove('l')": ("l", False),
-}
-
-
-@pytest.mark.parametrize("code", WRITTEN)
-def test_a_file_that_is_changed_is_noted_with_whether_it_was_there(root: Path, code: str) -> None:
-    found = on_event(root, code)
-    name, was_there = WRITTEN[code]
-    assert found["changed"] == {name: was_there}
-    assert (found["opened"], found["listed"], found["connected"]) == ({}, {}, {})
-
-
-def test_whether_it_was_there_is_what_it_was_at_first(root: Path) -> None:
-    code = """
-    open('new', 'w').close(); os.remove('new'); open('new', 'w').close()
-    os.remove('old'); open('old', 'w').close(); os.truncate('old', 0)
-    """
-    assert on_event(root, code)["changed"] == {"new": False, "old": True}
-
 
 def test_a_link_that_leads_nowhere_was_there(root: Path) -> None:
     (root / "link").symlink_to("absent")
     assert on_event(root, "os.remove('link')")["changed"] == {"link": True}
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "open('old')",
-        "open(b'old')",
-        "open('old', 'rb')",
-        "open(pathlib.Path('old'))",
-        "os.open('old', os.O_RDONLY)",
-        "open(os.path.abspath('old'))",
-        "open('./old')",
-        "open('.//folder/../old')",
-        "os.chdir('folder'); open('../old')",
-        "open('old'); os.chdir('folder')",
-        "t = threading.Thread(target=open, args=('old',)); t.start(); t.join()",
-    ],
-)
-def test_a_file_that_is_opened_to_be_read_is_noted_by_its_shortest_name(
-    root: Path, code: str
-) -> None:
-    assert noted(root, code) == {"opened": ["old"]}
-
-
-def test_a_file_that_is_renamed_is_changed_by_both_names_and_placed_as_the_new_one(
-    root: Path,
-) -> None:
-    assert noted(root, "os.rename('old', 'new'); os.replace('other', 'new')") == {
-        "changed": {"old": True, "new": False, "other": True},
-        "link_targets": {"new": ""},
-    }
 
 
 def test_a_link_to_a_folder_that_is_renamed_is_a_file(root: Path) -> None:
@@ -154,57 +90,11 @@ def test_a_link_to_a_folder_that_is_renamed_is_a_file(root: Path) -> None:
     assert "folder_changes" not in found
 
 
-def test_links_are_noted_with_what_a_hard_one_is_of(root: Path) -> None:
-    assert noted(root, "os.link('old', 'hard'); os.symlink('old', 'soft')") == {
-        "changed": {"hard": False, "soft": False},
-        "link_targets": {"hard": "old", "soft": ""},
-    }
-
-
-def test_a_hard_link_that_is_renamed_is_still_one_of_the_same_file(root: Path) -> None:
-    found = on_event(root, "os.link('old', 'hard'); os.rename('hard', 'new')")
-    assert found["link_targets"] == {"new": "old"}
-
-
-@pytest.mark.parametrize("code", ["open('l', 'w')", "os.truncate('l', 0)"])
-def test_what_is_written_through_a_link_is_no_link_that_was_only_placed(
-    root: Path, code: str
-) -> None:
-    assert on_event(root, f"os.symlink('old', 'l'); {code}")["link_targets"] == {}
-
-
 def test_a_folder_that_is_made_is_passing_and_one_that_is_there_is_not(root: Path) -> None:
     code = "os.mkdir('made'); os.makedirs('folder', exist_ok=True); os.makedirs('folder/deep/er')"
     assert noted(root, code) == {
         "folder_changes": {"made": True, "folder/deep": True, "folder/deep/er": True}
     }
-
-
-def test_a_file_in_a_folder_that_the_tool_has_made_was_not_there_before_whoever_made_it(
-    root: Path,
-) -> None:
-    code = """
-    os.mkdir('made'); os.mkdir('made/sub')
-    if os.fork() == 0:  # a process of its own, which nobody hears
-        open('made/sub/x', 'w').close(); open('folder/y', 'w').close(); os._exit(0)
-    os.wait()
-    open('made/sub/x', 'w'); open('folder/y', 'w')
-    """
-    assert on_event(root, code)["changed"] == {"made/sub/x": False, "folder/y": True}
-
-
-def test_a_tree_that_is_removed_has_had_all_its_files(root: Path) -> None:
-    assert noted(root, "shutil.rmtree('folder')") == {
-        "changed": {"folder/a": True, "folder/sub/b": True},
-        "folder_changes": {"folder": False},
-    }
-
-
-def test_a_folder_that_was_made_and_then_removed_or_renamed_is_one_that_was_made(
-    root: Path,
-) -> None:
-    code = "os.mkdir('d'); shutil.rmtree('d'); os.mkdir('e'); os.rename('e', 'f')"
-    assert on_event(root, code)["folder_changes"] == {"d": True, "e": True}
 
 
 # What is none of the tool's doing.
@@ -261,16 +151,6 @@ def test_a_library_that_goes_down_by_open_folders_opens_nothing_here(root: Path)
     found = noted(root, "for _ in os.fwalk('folder'): pass")
     assert "sub" not in found.get("opened", [])
     assert noted(root, "os.open('sub', os.O_RDONLY)") == {"opened": ["sub"]}
-
-
-def test_what_imports_open_and_list_is_kept_apart(root: Path) -> None:
-    (root / "module.py").write_text("X = 1\n")
-    (root / "package").mkdir()
-    (root / "package" / "__init__.py").touch()
-    found = on_event(root, "sys.path.insert(0, os.getcwd()); import module, package")
-    imported = [one for one in found["imported"] if one.endswith(".py")]
-    assert imported == ["module.py", "package/__init__.py"]
-    assert (found["opened"], found["listed"]) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -390,23 +270,6 @@ def test_imports_are_nothing_that_was_done_and_are_forgotten_too(root: Path) -> 
     assert noted(root, code) == {}
 
 
-def test_it_goes_on_listening_after_it_has_settled_and_forgotten(root: Path) -> None:
-    code = "open('old'); heard.resolve_paths(); heard.clear(); open('other'); heard.resolve_paths(); open('old')"
-    assert noted(root, code) == {"opened": ["other", "old"]}
-
-
-def test_a_file_that_was_read_or_changed_keeps_its_place_wherever_the_tool_goes(root: Path) -> None:
-    code = """
-    open('here', 'w'); open('old'); os.chdir('folder')
-    open('there', 'w'); open('a'); os.chdir('sub')
-    open('deep', 'w'); open('b')
-    """
-    assert noted(root, code) == {
-        "opened": ["old", "folder/a", "folder/sub/b"],
-        "changed": {"here": False, "folder/there": False, "folder/sub/deep": False},
-    }
-
-
 def test_where_the_working_directory_is_gone_only_what_needs_it_is_lost(root: Path) -> None:
     code = f"""
     os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); heard.clear()
@@ -427,13 +290,6 @@ def test_one_event_that_makes_no_sense_does_not_keep_the_next_from_being_heard(r
 
 
 # Folders above.
-
-
-@settings(max_examples=100, deadline=None)
-@given(parts=st.lists(st.text("ab.", min_size=1, max_size=3), min_size=1, max_size=6))
-def test_the_folders_above_are_those_that_pathlib_knows(parts: list[str]) -> None:
-    path = "/" + "/".join(part.replace(".", "c") for part in parts)
-    assert list(parent_folders(path)) == [str(one) for one in Path(path).parents][:-1]
 
 
 # Spellings of one path.

@@ -110,15 +110,6 @@ def test_the_pipes_have_high_numbers_and_are_closed_in_child_processes(ends: End
 # Orders.
 
 
-def test_orders_come_in_order_and_then_none(ends: Ends) -> None:
-    ends.order(step(1), Finish())
-    ends.order(step(2))
-    ends.no_more()
-    received = [ends.channel.receive() for _ in range(4)]
-    assert received == [step(1), Finish(), step(2), None]
-    assert ends.channel.receive() is None
-
-
 def test_an_incomplete_last_order_is_dropped(ends: Ends) -> None:
     os.write(ends.orders, encode_order(step(1)) + encode_order(step(2))[:-1])
     ends.no_more()

@@ -70,6 +70,7 @@ def make(root: Path, *paths: str) -> None:
         "open('x', 'xb').close()",
         "os.close(os.open('x', os.O_WRONLY | os.O_CREAT))",
         "os.close(os.open(b'x', os.O_RDWR | os.O_CREAT))",
+        "os.close(os.open('x', os.O_RDONLY | os.O_CREAT))",
         "pathlib.Path('x').write_text('')",
         "open(pathlib.Path('x'), 'wb').close()",
         "pathlib.Path('x').touch()",
@@ -123,6 +124,7 @@ def test_a_file_that_is_renamed_is_removed_and_its_new_name_written(tmp_path: Pa
         "os.mkdir('d'); open('d/x', 'w').close(); shutil.rmtree('d')",
         "os.makedirs('d/e'); subprocess.run(['touch', 'd/e/x']); open('d/e/x').close(); os.listdir('d'); shutil.rmtree('d')",
         "with tempfile.TemporaryDirectory(dir='.') as d: open(d + '/x', 'w').close(); os.listdir(d)",
+        "os.symlink('absent', 'l'); os.remove('l')",
         "try: open('missing/x', 'w')\nexcept OSError: pass",
     ],
 )

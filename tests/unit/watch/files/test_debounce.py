@@ -225,33 +225,6 @@ def test_a_run_that_ended_after_a_pause_resets_the_windows() -> None:
     assert due(debouncer) == pytest.approx(COMPLETE)
 
 
-@pytest.mark.parametrize("length", [0.05, 0.3, 0.7, 1.1, 2.5])
-def test_saves_at_each_keystroke_start_few_runs_and_the_last_content_wins(length: float) -> None:
-    """Ten saves a second for five seconds, each run so many seconds long."""
-    debouncer = Debouncer()
-    saves = [number / 10 for number in range(50)]
-    starts: list[float] = []
-    running_until: float | None = None
-    last_taken = -1.0
-    for step in range(9_000):
-        now = step / 1000
-        while saves and saves[0] <= now:
-            debouncer.add(make_event("written", at=saves.pop(0)), "complete")
-        if running_until is not None and now >= running_until:
-            running_until = None
-            debouncer.note_run_end(was_cancelled=False)
-        if debouncer.due(now) == 0.0:
-            if running_until is not None:
-                debouncer.note_run_end(was_cancelled=True)
-            debouncer.drain(now)
-            last_taken = now
-            starts.append(now)
-            running_until = now + length
-    assert last_taken >= 4.9
-    if length > 0.1:  # shorter ones are never cancelled: each save is seen at once
-        assert len(starts) <= 6, starts
-
-
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(("hear", "hear", "hear", "take", "hold", "release", "cancel", "end")),
