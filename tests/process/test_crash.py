@@ -85,28 +85,6 @@ def run():
     assert all(path.read_text() == "" for path in root.glob("file*"))
 
 
-def test_the_worker_goes_on_after_a_tool_that_exits(project: Project) -> None:
-    root = project(
-        {
-            "exits.py": "import sys\ndef run(code: str = ''):\n    sys.exit(eval(code))\n",
-            "good.py": "def run(): return {'ok': True}\n",
-        }
-    )
-    with DrivenWorker(root) as worker:
-        for code, sentence in (
-            ("0", "sys.exit(0)"),
-            ("None", "sys.exit()"),
-            ("'no luck'", "no luck"),
-        ):
-            ended = worker.run("exits", code=code)
-            assert ended.status == "failed"
-            assert ended.error.kind == "exit"
-            assert sentence in ended.error.message
-            assert (ended.error.path, ended.error.line) == ("exits.py", 3)
-        assert worker.run("good").metrics == {"ok": True}
-        worker.finish()
-
-
 @pytest.mark.parametrize(
     "end", ["return", "raise ValueError('in the child')", "sys.exit(4)", "os._exit(0)"]
 )

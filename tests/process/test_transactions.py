@@ -53,12 +53,6 @@ def test_a_tool_that_succeeds_is_committed_before_the_next_begins(project: Proje
     assert rows(root) == [1]
 
 
-def test_nothing_is_noted_of_a_tool_that_leaves_it_to_orch(project: Project) -> None:
-    root = project({"quiet.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.in_transaction")})
-    (ended,) = run_all(root, "quiet")
-    assert (ended.status, ended.notes) == ("passed", ())
-
-
 def test_a_tool_finds_an_ordinary_connection(project: Project) -> None:
     root = project(
         {

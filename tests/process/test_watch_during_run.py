@@ -279,20 +279,12 @@ def assert_never_old_after_new(runs: list[Run]) -> None:
 
 
 @pytest.mark.parametrize("what", ["tool", "helper"])
+@pytest.mark.parametrize(
+    "count", [20, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
+)
 def test_saves_of_one_size_as_fast_as_possible_each_run_their_own_version(
-    project: Project, what: str
+    project: Project, what: str, count: int
 ) -> None:
-    save_fast(project, what, count=20)
-
-
-@pytest.mark.full
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("what", ["tool", "helper"])
-def test_200_saves_of_one_size_each_run_their_own_version(project: Project, what: str) -> None:
-    save_fast(project, what, count=200)
-
-
-def save_fast(project: Project, what: str, count: int) -> None:
     """As soon as one version has printed itself the next is written, within the same tick of a clock."""
     helper = "VERSION = {}\n"
     top = "from src.lib import VERSION as SEEN"

@@ -114,18 +114,12 @@ def test_kill_9_during_a_run_leaves_no_process_and_no_half_done_work(
     assert answer.code == 0, answer.text
 
 
-def test_kill_9_at_any_moment_leaves_no_process(project: Project) -> None:
-    kill_at_random(project, trials=8, seed=random.randrange(10**6))
-
-
-@pytest.mark.full
-@pytest.mark.timeout(1800)
-def test_300_kill_9_leave_no_process(project: Project) -> None:
-    kill_at_random(project, trials=300, seed=random.randrange(10**6))
-
-
-def kill_at_random(project: Project, trials: int, seed: int) -> None:
+@pytest.mark.parametrize(
+    "trials", [8, pytest.param(300, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+)
+def test_kill_9_at_any_moment_leaves_no_process(project: Project, trials: int) -> None:
     """From its start to some runs later, with a tool that has children of its own."""
+    seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
     body = "subprocess.Popen(['setsid', 'sleep', '86400'])\ntime.sleep(0.02)"

@@ -200,17 +200,11 @@ def script(chance: random.Random, number: int) -> str:
     return f'{IMPORTS}\nSTAGE = "s"\nROOT = os.getcwd()\ndef root():\n    return ROOT\ndef run(conn):\n    print({number})\n{lines}\n'
 
 
-def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch) -> None:
-    compare_warm_and_cold(project, orch, count=10, seed=random.randrange(10**6))
-
-
-@pytest.mark.full
-@pytest.mark.timeout(900)
-def test_200_scripts_warm_and_cold_give_the_same_results(project: Project, orch: Orch) -> None:
-    compare_warm_and_cold(project, orch, count=200, seed=random.randrange(10**6))
-
-
-def compare_warm_and_cold(project: Project, orch: Orch, count: int, seed: int) -> None:
+@pytest.mark.parametrize(
+    "count", [10, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
+)
+def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch, count: int) -> None:
+    seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
     lib = "def helper(text): return text.upper()\n"

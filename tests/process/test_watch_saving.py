@@ -62,18 +62,10 @@ def test_all_that_is_saved_at_once_is_one_run(project: Project) -> None:
         assert watch.settle() == [], watch.story()
 
 
+@pytest.mark.parametrize("seconds", [2, pytest.param(5, marks=pytest.mark.full)])
 def test_auto_save_on_each_keystroke_is_few_runs_and_the_last_content_wins(
-    project: Project,
+    project: Project, seconds: int
 ) -> None:
-    auto_save(project, seconds=2, at_most=6)
-
-
-@pytest.mark.full
-def test_five_seconds_of_auto_save_are_at_most_6_runs(project: Project) -> None:
-    auto_save(project, seconds=5, at_most=6)
-
-
-def auto_save(project: Project, seconds: int, at_most: int) -> None:
     """10 saves a second, of a tool that takes longer than from one to the next."""
     takes_long = {"top": "import time", "body": "time.sleep(0.3)"}
     root = project({"src/a.py": tool_text(0, **takes_long)})
@@ -85,7 +77,7 @@ def auto_save(project: Project, seconds: int, at_most: int) -> None:
         watch.until(lambda: watch.runs[-1].output.get("a") == last, "the last content")
         assert watch.runs[-1].status == "passed"
         runs = len(watch.runs) - 1
-        assert runs <= at_most, f"{runs} runs\n{watch.story()}"
+        assert runs <= 6, f"{runs} runs\n{watch.story()}"
 
 
 # What changes no meaning
@@ -96,17 +88,10 @@ def expect_unchanged(watch: Watching, path: str = "src/a.py") -> None:
     assert said["paths"] == [path]
 
 
-def test_500_saves_that_change_nothing_run_nothing(project: Project) -> None:
-    save_in_vain(project, times=500)
-
-
-@pytest.mark.full
-@pytest.mark.timeout(3600)
-def test_10000_saves_that_change_nothing_run_nothing(project: Project) -> None:
-    save_in_vain(project, times=10_000)
-
-
-def save_in_vain(project: Project, times: int) -> None:
+@pytest.mark.parametrize(
+    "times", [500, pytest.param(10_000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
+)
+def test_saves_that_change_nothing_run_nothing(project: Project, times: int) -> None:
     """Reading, touching, other permissions, the same bytes, a comment, another layout, and the first text again.
 
     All by rename: a busy machine may stop the test between the truncation of a file and its new content.
@@ -230,17 +215,11 @@ def git(root: Path, *words: str) -> None:
     subprocess.run([*GIT, *words], cwd=root, check=True, capture_output=True)
 
 
-def test_a_checkout_is_one_run(project: Project) -> None:
-    checkouts(project, files=100, count=4)
-
-
-@pytest.mark.full
-@pytest.mark.timeout(900)
-def test_50_checkouts_of_1000_files_are_50_runs(project: Project) -> None:
-    checkouts(project, files=1000, count=50)
-
-
-def checkouts(project: Project, files: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [(100, 4), pytest.param(1000, 50, marks=[pytest.mark.full, pytest.mark.timeout(900)])],
+)
+def test_each_checkout_is_one_run(project: Project, files: int, count: int) -> None:
     def branch(version: int) -> dict[str, str]:
         modules = {f"src/lib/m{i}.py": f"X = {i} + {version}\n" for i in range(files)}
         top = "\n".join(f"import src.lib.m{i}" for i in range(files))
@@ -359,18 +338,12 @@ STATIC = "found = []\n" + "".join(
 )
 
 
-def test_no_change_is_missed(project: Project) -> None:
-    change_at_random(project, operations=500, seed=random.randrange(10**6))
-
-
-@pytest.mark.full
-@pytest.mark.timeout(1800)
-def test_no_change_of_10000_is_missed(project: Project) -> None:
-    change_at_random(project, operations=10_000, seed=random.randrange(10**6))
-
-
-def change_at_random(project: Project, operations: int, seed: int) -> None:
+@pytest.mark.parametrize(
+    "operations", [500, pytest.param(10_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+)
+def test_no_change_is_missed(project: Project, operations: int) -> None:
     """After each handful the last run has seen what is on the disk."""
+    seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
     root = project(

@@ -29,3 +29,16 @@ BASE = {
     "src/lib/deep.py": "x = 1\n",
     "src/lib/other.py": "x = 1\n",
 }
+#: Tools with inputs and outputs, and tools with parameters.
+DATA = {
+    "orch.toml": "",
+    "src/a.py": tool(top="ORCH = {'inputs': ['in/*.csv', 'rates.json'], 'outputs': 'out/*'}"),
+    "src/b.py": tool(top="ORCH = {'inputs': 'in'}"),
+    "src/c.py": tool(),
+    "in/x.csv": "1\n",
+}
+PARAMS = {
+    "orch.toml": "[params.a]\nsince = '1'\n",
+    "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
+    "src/b.py": tool(takes="conn, *, since: str = 'y'"),
+}

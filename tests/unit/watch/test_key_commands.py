@@ -19,15 +19,12 @@ def test_enter_runs_again_what_ran_last(watch: Watch, key: str) -> None:
     assert (run.tools, run.began.reason) == (("a",), "requested: the last tools")
 
 
-def test_enter_before_any_run_runs_everything(watch: Watch) -> None:
+@pytest.mark.parametrize(
+    ("key", "sentence"), [("", "running the last tools"), ("a", "running all tools")]
+)
+def test_a_and_enter_before_any_run_run_everything(watch: Watch, key: str, sentence: str) -> None:
     watched = watch(runs_at_start=False)
-    watched.press("")
-    assert watched.next_run().tools == ALL
-
-
-def test_a_runs_everything(watch: Watch) -> None:
-    watched = watch(runs_at_start=False)
-    assert answer(watched, "a") == "running all tools"
+    assert answer(watched, key) == sentence
     assert watched.next_run().tools == ALL
 
 

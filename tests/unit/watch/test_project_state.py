@@ -17,7 +17,7 @@ from discover_orch.staleness.memory import Memory
 from discover_orch.watch.project_state import ChangeImpact, WatchedProject
 from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
-from tests.support.looked_at import BASE, CANARY, request_for, tool
+from tests.support.looked_at import BASE, CANARY, DATA, PARAMS, request_for, tool
 from tests.support.project_builder import write_files
 
 
@@ -214,13 +214,6 @@ def test_a_resource_that_goes_holds_everything_until_it_is_back(project: Project
 # The configuration.
 
 
-PARAMS = {
-    "orch.toml": "[params.a]\nsince = '1'\n",
-    "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
-    "src/b.py": tool(takes="conn, *, since: str = 'y'"),
-}
-
-
 def test_a_broken_configuration_is_a_problem_and_nothing_is_accepted(project: Project) -> None:
     watched = Watched(project(PARAMS))
     finding = watched.change({"orch.toml": "stages = [\n", "src/b.py": tool()})
@@ -402,15 +395,6 @@ def test_targets_limit(project: Project) -> None:
     finding = watched.change({"src/a.py": tool(body="return")})
     assert (finding.paths, finding.found) == (("src/a.py",), {})
     assert set(watched.touches({"src/new.py": tool("t"), "src/newer.py": tool("s")})) == {"src.new"}
-
-
-DATA = {
-    "orch.toml": "",
-    "src/a.py": tool(top="ORCH = {'inputs': ['in/*.csv', 'rates.json'], 'outputs': 'out/*'}"),
-    "src/b.py": tool(top="ORCH = {'inputs': 'in'}"),
-    "src/c.py": tool(),
-    "in/x.csv": "1\n",
-}
 
 
 def test_an_input_affects_the_tools_that_declare_it(project: Project) -> None:

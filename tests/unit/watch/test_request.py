@@ -11,7 +11,7 @@ from discover_orch.model.errors import EmptyError, ProjectError, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.watch.request import WatchPlan, find_differences
 from tests.conftest import Project
-from tests.support.looked_at import BASE, request_for, tool
+from tests.support.looked_at import BASE, PARAMS, request_for, tool
 from tests.support.project_builder import write_files
 
 
@@ -110,13 +110,6 @@ def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None
 
 
 # What the configuration means.
-
-
-PARAMS = {
-    "orch.toml": "[params.a]\nsince = '1'\n",
-    "src/a.py": tool(takes="*, since: str = 'x', limit: int = 3"),
-    "src/b.py": tool(takes="conn, *, since: str = 'y'"),
-}
 
 
 def test_a_parameter_of_the_configuration_affects_its_tool_with_a_sentence(

@@ -13,7 +13,7 @@ from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.watch.observed_inputs import ObservedInputs
 from discover_orch.watch.watch_set import WatchSet
 from tests.conftest import Project
-from tests.support.looked_at import BASE, request_for, tool
+from tests.support.looked_at import BASE, DATA, request_for, tool
 from tests.support.project_builder import write_files
 
 
@@ -126,15 +126,6 @@ def test_another_pythonpath_is_a_cold_start(surveyed: Surveyed) -> None:
 
 
 # What is watched.
-
-
-DATA = {
-    "orch.toml": "",
-    "src/a.py": tool(top="ORCH = {'inputs': ['in/*.csv', 'rates.json'], 'outputs': 'out/*'}"),
-    "src/b.py": tool(top="ORCH = {'inputs': 'in'}"),
-    "src/c.py": tool(),
-    "in/x.csv": "1\n",
-}
 
 
 def test_what_is_code_and_what_is_data(project: Project) -> None:

@@ -289,9 +289,6 @@ def test_one_event_that_makes_no_sense_does_not_keep_the_next_from_being_heard(r
     assert noted(root, code) == {"opened": ["old"]}
 
 
-# Folders above.
-
-
 # Spellings of one path.
 
 LAW = """

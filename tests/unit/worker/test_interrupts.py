@@ -71,15 +71,6 @@ def test_it_is_for_the_debugger_while_that_has_the_prompt(interrupts: Interrupts
     interrupts.raise_if_requested()
 
 
-def test_coroutines_are_awaited_in_one_loop(interrupts: Interrupts) -> None:
-    import asyncio
-
-    async def loop() -> int:
-        return id(asyncio.get_running_loop())
-
-    assert interrupts.call(loop) == interrupts.call(loop)
-
-
 def test_a_coroutine_is_interrupted(interrupts: Interrupts) -> None:
     log = []
 

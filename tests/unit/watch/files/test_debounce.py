@@ -78,12 +78,6 @@ def test_where_the_end_of_a_write_is_not_announced_each_file_has_a_longer_window
     assert due(debouncer) == pytest.approx(UNFINISHED)
 
 
-def test_nothing_is_due_without_events() -> None:
-    debouncer = Debouncer()
-    assert debouncer.due(5.0) is None
-    assert debouncer.drain(5.0) == Batch(paths=(), is_rescan=False)
-
-
 def test_a_save_by_rename_is_due_at_once_though_its_temporary_file_is_gone() -> None:
     debouncer = Debouncer()
     debouncer.add(make_event("created", "src/tmp.py"), "incomplete")
@@ -153,13 +147,6 @@ def test_lost_events_and_folders_ask_for_a_rescan() -> None:
         assert debouncer.drain(4.0).is_rescan, kind
     debouncer.add(make_event("deleted", "src/a.py", 5.0))
     assert not debouncer.drain(6.0).is_rescan
-
-
-def test_a_batch_has_paths_in_the_order_of_their_first_events() -> None:
-    debouncer = Debouncer()
-    for at, path in enumerate(("b", "a", "b", "c")):
-        debouncer.add(make_event("written", path, float(at)), "complete")
-    assert debouncer.drain(9.0) == Batch(paths=("b", "a", "c"), is_rescan=False)
 
 
 def test_while_git_is_busy_only_the_next_check_of_its_lock_is_due() -> None:
