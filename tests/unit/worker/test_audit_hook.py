@@ -97,6 +97,16 @@ def test_a_folder_that_is_made_is_passing_and_one_that_is_there_is_not(root: Pat
     }
 
 
+def test_a_folder_that_is_removed_or_renamed_was_there_unless_the_tool_made_it(root: Path) -> None:
+    (root / "there").mkdir()
+    code = """
+    shutil.rmtree('folder'); os.mkdir('folder'); os.rename('there', 'moved')
+    os.mkdir('d'); shutil.rmtree('d'); os.mkdir('e'); os.rename('e', 'f')
+    """
+    made = {"folder": False, "there": False, "d": True, "e": True}
+    assert on_event(root, code)["folder_changes"] == made
+
+
 # What is none of the tool's doing.
 
 

@@ -123,6 +123,7 @@ def test_a_file_that_is_renamed_is_removed_and_its_new_name_written(tmp_path: Pa
         "tempfile.NamedTemporaryFile(dir='.').close()",
         "os.mkdir('d'); open('d/x', 'w').close(); shutil.rmtree('d')",
         "os.makedirs('d/e'); subprocess.run(['touch', 'd/e/x']); open('d/e/x').close(); os.listdir('d'); shutil.rmtree('d')",
+        "os.mkdir('d'); subprocess.run(['sh', '-c', 'mkdir d/e; >d/e/x']); open('d/e/x', 'a').close(); shutil.rmtree('d')",
         "with tempfile.TemporaryDirectory(dir='.') as d: open(d + '/x', 'w').close(); os.listdir(d)",
         "os.symlink('absent', 'l'); os.remove('l')",
         "try: open('missing/x', 'w')\nexcept OSError: pass",
