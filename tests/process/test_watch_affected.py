@@ -306,6 +306,14 @@ def test_a_generator_that_loops_is_stopped_with_a_notice(project: Project) -> No
         # It is the edge that rests, not the watch.
         bump(root, "src/use.py", 7)
         watch.until(lambda: watch.runs[-1].output.get("use") == "7\n", "the edit")
+        watch.settle()
+        save(root / "src/made.py", "X = 'by hand'\n")
+        watch.wait_for_one(
+            lambda one: (
+                one["event"] == "changed" and one["paths"] == ["src/made.py"] and one["tools"]
+            ),
+            "the file that the user saved",
+        )
 
 
 def test_a_tool_that_interrupts_itself_does_not_end_the_watch(project: Project) -> None:
