@@ -181,26 +181,6 @@ def test_a_file_is_hashed_once_for_all_tools_that_read_it(
     assert stale(root) == {}
 
 
-def test_a_file_that_stands_as_at_the_last_success_is_not_hashed_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(root, "in.csv")
-    os.utime(path, (1_700_000_000, 1_700_000_000))  # long ago: its mark stands for it
-    record(root, {"a": seen(root, read=("in.csv",))})
-    hashed: list[str] = []
-
-    def hash_and_count(full: str, stat: FileStat) -> tuple[str, FileStat | None]:
-        hashed.append(os.path.relpath(full, root))
-        return hash_file(full, stat)
-
-    monkeypatch.setattr(success_fingerprint, "hash_file", hash_and_count)
-    record(root, {"a": seen(root, read=("in.csv",))})
-    assert (hashed, stale(root)) == ([], {})
-    write(root, "in.csv", "another")
-    record(root, {"a": seen(root, read=("in.csv",))})
-    assert (hashed, stale(root)) == (["in.csv"], {})
-
-
 def test_a_file_without_a_stat_makes_the_tool_stale_and_breaks_nothing(root: Path) -> None:
     record(root, {"a": Observation(read=(("deep/x.csv", -1, 0, 0),))})
     assert stale(root)["a"] == ("deep/x.csv is missing",)
@@ -284,16 +264,12 @@ def test_a_declared_glob_or_folder_counts_by_names_and_contents(root: Path, patt
     assert stale(root)["a"] == ("data/x.csv is missing", f"{pattern} now matches other files")
 
 
-def test_an_empty_folder_that_is_declared_and_filled_later_is_another_input(root: Path) -> None:
-    (root / "data").mkdir()
-    declare(root, inputs="data")
-    record(root)
-    assert "a" not in stale(root)
-    write(root, "data/x.csv")
-    assert stale(root)["a"] == ("data now matches other files",)
-
-
-def test_a_declared_input_that_becomes_a_folder_is_another_one(root: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_declared_folder_that_was_empty_or_missing_and_is_filled_is_another_input(
+    root: Path, is_there: bool
+) -> None:
+    if is_there:
+        (root / "data").mkdir()
     declare(root, inputs="data")
     record(root)
     assert "a" not in stale(root)

@@ -40,16 +40,6 @@ def chosen(*records: RunRecord) -> str | None:
     return None if found is None else found.run
 
 
-def test_a_run_that_was_resumed_to_success_is_done_with_its_whole_chain() -> None:
-    assert chosen(run(1, "failed"), run(2, "passed", 1)) is None
-    assert chosen(run(1, "failed"), run(2, "failed", 1)) == "2"
-    chain = [run(1, "killed"), run(2, "failed", 1), run(3, "interrupted", 2), run(4, "passed", 3)]
-    assert chosen(*chain) is None
-    assert chosen(*chain[:3]) == "3"
-    assert chosen(run(0, "failed"), *chain) == "0"
-    assert chosen(*chain, run(5, "failed")) == "5"
-
-
 STATUSES = st.sampled_from(["failed", "interrupted", "killed", "passed", "cancelled", "running"])
 
 
@@ -163,11 +153,6 @@ def test_a_tool_with_an_unknown_outcome_runs_again() -> None:
     assert plan.intro == "resuming run 7 (killed): 1 tool passed"
 
 
-def test_what_passed_before_that_run_need_not_run_and_what_failed_in_it_must() -> None:
-    record = record_of(*ABC, ends={"b": "failed"}, passed_before=("src.a",))
-    assert names(resumed(record, THREE)) == ["b", "c"]
-
-
 def test_what_passed_and_is_stale_now_runs_again_and_is_named() -> None:
     record = record_of(*ABC, ends={"a": "passed", "b": "passed", "c": "failed"})
     freshness = {**FRESH, "src.b": Freshness(module="src.b", reasons=("src/b.py changed", "x"))}
@@ -240,19 +225,6 @@ def test_a_tool_gets_what_it_had_though_the_configuration_says_otherwise_now() -
     assert passed(record_of(planned("a")), takes(SINCE), params={"since": "2025-01-01"}) == {}
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        GivenParams(options={"since": ("2025-01-01",)}),
-        GivenParams(pairs=(KeyValue(tool=None, name="since", text="2025-01-01"),)),
-        GivenParams(pairs=(KeyValue(tool="a", name="since", text="2025-01-01"),)),
-    ],
-)
-def test_a_value_typed_now_wins(values: GivenParams) -> None:
-    record = record_of(planned("a", params=given_(since="2024-01-01")))
-    assert passed(record, takes(SINCE), values)["since"][0] == ("2025-01-01",)
-
-
 def refusals(record: RunRecord, registry: Registry, values: GivenParams | None = None) -> list[str]:
     with pytest.raises(UsageError) as caught:
         resumed(record, registry, values)
@@ -311,11 +283,6 @@ def test_a_keyword_argument_that_is_a_resource_now_is_not_passed() -> None:
 
 
 SECRET = make_argument("api_key")
-
-
-def test_a_secret_is_needed_again_and_named() -> None:
-    record = record_of(planned("a", secrets=("api_key",)))
-    assert refusals(record, takes(SECRET)) == ["a needs api_key again: secrets are not stored"]
 
 
 def test_a_secret_may_come_from_the_command_line_the_environment_or_the_configuration() -> None:

@@ -368,13 +368,10 @@ def run(root: Path) -> Iterator[Recorder]:
     recorder.close()
 
 
-def test_it_is_void_as_soon_as_a_run_has_begun(root: Path, run: Recorder) -> None:
-    assert find(root) is None
-
-
 def test_it_is_not_kept_while_a_run_is_going_on_that_may_make_anything_stale(
     root: Path, run: Recorder
 ) -> None:
+    assert find(root) is None  # void as soon as the run has begun
     assert stale(root) == {}  # no turn has come yet
     keep(root)
     assert find(root) is None

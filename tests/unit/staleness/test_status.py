@@ -49,19 +49,6 @@ READS = Observation(tables_read=("t",), database="data.db")
 SIGHTS = {"a": UPDATES, "b": UPDATES, "c": READS}
 
 
-def test_before_the_first_run_nothing_ever_ran(updating: Path) -> None:
-    found = freshnesses(updating)
-    assert {one.last_ending for one in found.values()} == {"never"}
-    assert {one.sentences for one in found.values()} == {("never ran",)}
-
-
-def test_after_a_run_all_is_fresh_also_what_updates_in_place(updating: Path) -> None:
-    record(updating, SIGHTS)
-    assert stale(updating) == {}
-    record(updating, SIGHTS)
-    assert stale(updating) == {}
-
-
 def test_a_table_written_later_by_a_tool_before_makes_the_others_stale(updating: Path) -> None:
     record(updating, SIGHTS)
     record(updating, SIGHTS, "a")
@@ -108,32 +95,6 @@ def test_what_was_written_in_another_database_was_not_written_in_this_one(updati
     found = stale(updating, database="sqlite:///other.db")
     assert "a" not in found
     assert found["c"][0] == "database: sqlite:///data.db → sqlite:///other.db"
-
-
-def test_a_database_that_is_gone_or_another_makes_its_tools_stale(updating: Path) -> None:
-    record(updating, SIGHTS)
-    (updating / "data.db").unlink()
-    assert set(stale(updating).values()) == {("the database sqlite:///data.db is missing",)}
-    (updating / "data.db").write_bytes(database(1))
-    assert set(stale(updating).values()) == {("the database sqlite:///data.db was replaced",)}
-    record(updating, SIGHTS, "a")
-    found = stale(updating)
-    assert set(found) == {"b", "c"}
-    assert found["c"][0] == "the database sqlite:///data.db was replaced"
-    record(updating, SIGHTS)
-    assert stale(updating) == {}
-
-
-def test_a_swapped_file_is_another_database_and_a_copied_project_has_the_same(
-    updating: Path, tmp_path: Path
-) -> None:
-    record(updating, SIGHTS)
-    copy = Path(shutil.copytree(updating, tmp_path / "copy"))
-    assert stale(copy) == {}
-    other = updating / "other.db"
-    other.write_bytes(database(9, b"other"))
-    other.rename(updating / "data.db")
-    assert set(stale(updating).values()) == {("the database sqlite:///data.db was replaced",)}
 
 
 def test_a_copied_project_whose_first_run_is_killed_keeps_its_memory(
@@ -299,12 +260,6 @@ def test_a_tool_that_was_rolled_back_makes_no_other_stale_by_that(chain: Path) -
     }
     (chain / "src/a.py").write_text(tool(AFTER=(), run="def run(): return {}"))
     assert freshnesses(chain)["b"].state == "stale"
-
-
-def test_a_tool_that_is_marked_so_is_always_stale(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool(ORCH={"always": True})})
-    record(root)
-    assert stale(root) == {"a": ('"always" is set',)}
 
 
 def killed(root: Path, tools: tuple[str, ...] = ("a", "b"), begun: tuple[str, ...] = ("a",)) -> str:
