@@ -15,8 +15,7 @@ from discover_orch.planning.incremental import find_run_to_resume
 from discover_orch.planning.plan import Plan
 from tests.conftest import Project
 from tests.support.journals import whole_run
-from tests.support.permissions import run_bound
-from tests.support.recorded import database, record, remaining, result, seen, stale, view_of
+from tests.support.recorded import database, record, remaining, result, stale, view_of
 
 CONFIG = "[tool.orch]\nstages = ['one', 'two']\n"
 SINCE = "def run(*, since: str = ''): pass"
@@ -73,13 +72,6 @@ def test_before_the_first_run_everything_is_left(root: Path) -> None:
     assert plan.fresh == ()
 
 
-def test_where_all_is_fresh_nothing_is_left(root: Path) -> None:
-    record(root, FLOWS)
-    plan = keep_stale(root)
-    assert (plan.steps, plan.intro, plan.warnings) == ((), "", ())
-    assert [one.name for one in plan.fresh] == ["a", "c", "b", "d"]
-
-
 def test_what_is_stale_is_left_with_what_is_downstream_of_it(root: Path) -> None:
     record(root, FLOWS)
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
@@ -98,33 +90,6 @@ def test_steps_wait_for_none_that_do_not_run(root: Path) -> None:
     (root / "src/b.py").write_text(tool("two", AFTER=(), run=CHANGED))
     (step,) = keep_stale(root).steps
     assert step.after == ()
-
-
-def test_downstream_runs_within_the_targets_only_and_stale_upstream_is_a_warning(
-    root: Path,
-) -> None:
-    record(root, FLOWS)
-    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
-    plan = keep_stale(root, "b", "c")
-    assert names(plan) == []
-    (warning,) = plan.warnings
-    assert (
-        warning.message
-        == "a is upstream of the targets and stale, but does not run: src/a.py changed"
-    )
-    assert "+" in warning.hint
-    assert keep_stale(root, "c").warnings == ()
-    assert keep_stale(root, "+b").warnings == ()
-
-
-def test_parameters_are_compared_with_what_this_command_line_passes(root: Path) -> None:
-    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
-    given = GivenParams(options={"since": ("2024",)})
-    record(root, FLOWS, values=given)
-    assert names(keep_stale(root, values=given)) == []
-    assert names(keep_stale(root)) == ["a", "b"]
-    (step, _) = keep_stale(root).steps
-    assert step.reason == "--since: 2024 → default"
 
 
 # Going on with a run.
@@ -157,24 +122,6 @@ def test_a_failed_run_goes_on_where_it_failed_also_when_it_fails_again(root: Pat
     assert stale(root) == {}
 
 
-def test_a_killed_run_resumes_with_the_tool_whose_outcome_is_unknown(root: Path) -> None:
-    record(root, FLOWS, broken_off="c")
-    assert names(build_resumed_plan(root)) == ["c", "b", "d"]
-
-
-def test_it_has_the_parameters_of_that_run_for_staleness_too(root: Path) -> None:
-    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
-    (root / "src/b.py").write_text(tool("two", AFTER=(), run=SINCE))
-    values = GivenParams(options={"since": ("2024",)})
-    record(root, FLOWS, values=values, ends={"b": "failed"})
-    plan = build_resumed_plan(root)
-    assert names(plan) == ["b", "d"]
-    assert [bound.texts for bound in plan.steps[0].arguments] == [("2024",)]
-    plan = build_resumed_plan(root, values=GivenParams(options={"since": ("2025",)}))
-    assert names(plan) == ["a", "b", "d"]
-    assert "a (--since: 2024 → 2025)" in plan.intro
-
-
 def test_what_passed_and_is_stale_now_runs_first_with_its_downstream(
     root: Path,
 ) -> None:
@@ -185,18 +132,6 @@ def test_what_passed_and_is_stale_now_runs_first_with_its_downstream(
     assert "a (src/a.py changed); b (upstream a is stale (table ta))" in plan.intro
     record(root, FLOWS, plan=plan, ends={"a": "failed"})
     assert names(build_resumed_plan(root)) == ["a", "b", "d"]
-
-
-def test_a_run_can_be_named(root: Path) -> None:
-    record(root, FLOWS, ends={"b": "failed"})
-    record(root, FLOWS, ends={"c": "failed"})
-    plan = build_resumed_plan(root, "1")
-    assert [(step.tool.name, step.reason) for step in plan.steps] == [
-        ("c", "passed in run 1 but is stale: failed (run 2)"),
-        ("b", "failed in run 1"),
-        ("d", "not run in run 1"),
-    ]
-    assert build_resumed_plan(root).steps[0].reason == "failed in run 2"
 
 
 @pytest.mark.parametrize("run", ["3", "0", "x", "../1", "01", ""])
@@ -234,30 +169,6 @@ def test_what_is_accepted_is_fresh_though_it_never_ran(root: Path) -> None:
     assert result(root, "src.a").last.status == "accepted"
     (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
     assert stale(root)["a"] == ("src/a.py changed",)
-
-
-def test_accepting_takes_code_parameters_and_files_as_they_are_now(root: Path) -> None:
-    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE))
-    (root / "in.csv").write_text("x")
-    flows = {**FLOWS, "a": seen(root, read=("in.csv",), tables_written=("ta",))}
-    record(root, flows)
-    (root / "in.csv").write_text("yy")
-    (root / "src/a.py").write_text(tool(AFTER=(), run=SINCE.replace("pass", "return {}")))
-    values = GivenParams(options={"since": ("2024",)})
-    assert set(stale(root, values)) == {"a", "b"}
-    assert accept(root, "a", values=values)
-    assert stale(root, values) == {}
-    assert stale(root)["a"] == ("--since: 2024 → default",)
-    (root / "in.csv").write_text("zzz")
-    assert stale(root, values)["a"] == ("in.csv changed",)
-
-
-def test_accepting_a_tool_makes_no_other_tool_stale(root: Path) -> None:
-    record(root, FLOWS)
-    record(root, FLOWS, "d")
-    (root / "src/a.py").write_text(tool(AFTER=(), run=CHANGED))
-    assert accept(root, "a")
-    assert stale(root) == {}
 
 
 def test_what_was_written_before_accepting_no_longer_counts(root: Path) -> None:
@@ -307,16 +218,6 @@ def test_a_database_that_is_another_one_is_accepted_too(root: Path) -> None:
     assert stale(root) == {}
     record(root, FLOWS, "c", "d")
     assert stale(root) == {}
-
-
-def test_where_nothing_can_be_kept_that_is_known(root: Path) -> None:
-    record(root, FLOWS)
-    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    said = run_bound(lambda: repr(accept(root, "a")))
-    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
-        path.chmod(0o755)
-    assert said == "False"
 
 
 def test_looking_writes_no_result(root: Path) -> None:

@@ -199,15 +199,6 @@ def test_every_wrong_value_is_told_before_anything_starts() -> None:
     ]
 
 
-def test_a_required_parameter_that_is_missing_refuses_the_run() -> None:
-    need = make_argument("since", "date", default_source=None)
-    registry = make_registry(make_facts("a", arguments=[need]), make_facts("b"))
-    (line,) = wrong(registry=registry)
-    assert line.startswith("a.py:3: a requires --since (date) (add --since VALUE or -p since=VALUE")
-    assert make_plan(registry, "b").steps
-    assert make_plan(registry, project=make_project(ORCH_PARAM_SINCE="2024-01-31")).steps
-
-
 @pytest.mark.parametrize("texts", [[], ["2024-01-31", "2024-02-01"]])
 def test_a_list_in_the_configuration_is_no_value_for_a_single_parameter(texts: list[str]) -> None:
     (line,) = wrong("parse", project=make_project({"params": {"since": texts}}))

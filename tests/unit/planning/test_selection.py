@@ -128,12 +128,6 @@ def test_a_group_wins_over_a_tool_and_is_expanded_in_the_order_written() -> None
     assert chosen("tool:parse", fetching) == "parse"
 
 
-def test_a_file_is_relative_to_where_it_was_typed() -> None:
-    assert chosen("parse.py", folder="src/pipeline") == "parse"
-    assert chosen("../pipeline/parse.py", folder="src/analysis") == "parse"
-    assert chosen("src/pipeline/parse.py+", folder="") == "parse enrich summarize render"
-
-
 def test_a_file_in_a_group_is_relative_to_the_root() -> None:
     registry = sample(groups={"nightly": ["src/pipeline/parse.py"]})
     assert chosen("nightly", registry, folder="src/analysis") == "parse"
@@ -148,18 +142,6 @@ def test_a_glob_never_matches_a_stage() -> None:
 def test_the_name_from_orch_is_a_target() -> None:
     registry = sample(make_facts("src.load", "ingest", orch={"name": "load-all"}))
     assert chosen("load-all load", registry) == "load"
-
-
-def test_exclude_takes_away_any_kind_of_target() -> None:
-    for word, left in [
-        ("ingest", "enrich summarize render"),
-        ("parse", "fetch enrich summarize render"),
-        ("pipeline.*", "summarize"),
-        ("src/pipeline/fetch.py", "parse enrich summarize render"),
-        ("enrich+", "fetch parse"),
-    ]:
-        assert chosen("full", exclude=[word]) == left
-    assert chosen("ingest render", exclude=["parse", "render"]) == "fetch"
 
 
 def test_the_word_that_chose_a_tool_first_is_remembered() -> None:
@@ -241,10 +223,6 @@ def test_what_is_excluded_is_never_chosen_and_nothing_else_is_lost(
 def test_an_unknown_word_is_an_error_with_the_nearest_name(word: str, line: str) -> None:
     (found,) = wrong(word)
     assert found.startswith(line)
-
-
-def test_all_wrong_words_are_reported_together() -> None:
-    assert len(wrong("ingest zzz yyy", exclude=["xxx"])) == 3
 
 
 @pytest.mark.parametrize("orch", [None, {"retrys": 1}])

@@ -187,16 +187,6 @@ def test_an_edit_that_imports_the_same_parses_one_file(tmp_path: Path, parsed: l
     assert now["src.c"].meanings["lib/b.py"] != first["src.c"].meanings["lib/b.py"]
 
 
-def test_a_new_import_counts_for_all_that_reach_the_file_asked_for_or_not(tmp_path: Path) -> None:
-    write_files(tmp_path, {**FILES, "lib/e.py": ""})
-    settle(tmp_path)
-    project = project_at(tmp_path)
-    look(project, "src.a", "src.c")
-    (tmp_path / "lib/b.py").write_text("import lib.e")
-    assert [*look(project, "src.a")["src.a"].meanings] == ["lib/b.py", "lib/e.py", "src/a.py"]
-    assert [*look(project, "src.c")["src.c"].meanings] == ["lib/b.py", "lib/e.py", "src/c.py"]
-
-
 def test_one_memory_answers_several_times(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
     project = project_at(tmp_path)
