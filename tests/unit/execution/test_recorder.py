@@ -150,13 +150,6 @@ def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root
     assert len(journal.read_bytes()) > size
 
 
-def test_runs_beyond_those_that_are_kept_go(project: Project) -> None:
-    root = project({"orch.toml": "keep_runs = 2\n", "src/a.py": tool()})
-    for _ in range(4):
-        record(root)
-    assert find_runs(str(root)) == ["4", "3"]
-
-
 def test_the_number_of_a_run_is_above_all_that_is_remembered(root: Path) -> None:
     record(root)
     record(root)

@@ -369,10 +369,6 @@ def test_each_tool_has_its_own_time_and_so_has_the_closing() -> None:
     assert run.last.duration == 4 * TICK
 
 
-def test_a_run_without_silence_never_ticks() -> None:
-    assert not any(isinstance(event, Ticked) for event in Played().events)
-
-
 def test_nothing_ticks_on_the_terminal_while_one_debugs() -> None:
     run = Played("a", silent={"a": 3}, says={"a": [DebuggerOpened(module="a")]})
     assert run.told == ["start", "a begins", "DebuggerOpened", "a passed", "run passed"]

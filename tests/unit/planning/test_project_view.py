@@ -12,7 +12,7 @@ import pytest
 
 from discover_orch import __version__
 from discover_orch.discovery.listing_cache import is_unchanged, read_document, read_summary
-from discover_orch.model.errors import DiscoveryError, EmptyError, ProjectError, UsageError
+from discover_orch.model.errors import EmptyError, ProjectError, UsageError
 from discover_orch.model.tool import MASK
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.arguments import GivenParams
@@ -196,20 +196,6 @@ def test_a_plan_is_what_a_run_would_do(tmp_path: Path) -> None:
     assert [step.tool.name for step in steps] == ["render"]
     with pytest.raises(UsageError, match="since"):
         project_view.plan_targets(view, ["fetch"], values=GivenParams(options={"since": ("x",)}))
-
-
-def test_a_plan_that_a_broken_file_could_be_in_is_refused(tmp_path: Path) -> None:
-    view = at(tmp_path, FILES | BROKEN)
-    with pytest.raises(DiscoveryError):
-        project_view.plan_targets(view, ["ingest"])
-    assert [step.tool.name for step in project_view.plan_targets(view, ["render"]).steps] == [
-        "render"
-    ]
-
-
-def test_files_are_targets_relative_to_where_one_stands(tmp_path: Path) -> None:
-    view = at(tmp_path, folder="src")
-    assert project_view.select_targets(view, ["fetch.py"]).tools == ("src.fetch",)
 
 
 def test_another_database_wins_and_says_where_it_came_from(tmp_path: Path) -> None:
