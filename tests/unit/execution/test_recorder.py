@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from discover_orch.execution.events import RunStarted, ToolFinished, ToolOutput, ToolStarted
+from discover_orch.execution.events import RunStarted, ToolFinished, ToolStarted
 from discover_orch.execution.recorder import Recorder
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
 from discover_orch.planning.arguments import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.flows import read_flows
-from discover_orch.state.journal import find_log, find_runs, read_record, timestamp
+from discover_orch.state.journal import read_record, timestamp
 from discover_orch.state.process_identity import is_alive
 from tests.conftest import Project
-from tests.support.permissions import run_bound
 from tests.support.recorded import record, result, seen, stale, success, tool, view_of, write
 
 
@@ -107,20 +105,6 @@ def begin(root: Path) -> Recorder:
     return Recorder(project_view.plan_targets(view, ["a"]), view.registry, view.project)
 
 
-def test_what_a_tool_prints_is_in_its_log(root: Path) -> None:
-    recorder = begin(root)
-    recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))
-    recorder.record(ToolStarted(module="src.a"))
-    recorder.record(ToolOutput(module="src.a", stream="stdout", text="one\n"))
-    recorder.record(ToolOutput(module="src.a", stream="stderr", text="two\n"))
-    recorder.record(ToolFinished(module="src.a", status="passed"))
-    recorder.close()
-    path = find_log(str(root), "1", "src.a")
-    assert path is not None
-    assert Path(path).read_text() == "one\ntwo\n"
-    assert not any(one["event"] == "tool_output" for one in events(root))
-
-
 def test_a_run_that_never_began_leaves_no_end(root: Path) -> None:
     recorder = begin(root)
     recorder.close()
@@ -148,14 +132,6 @@ def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root
     recorder.close()
     assert wrote == [True]
     assert len(journal.read_bytes()) > size
-
-
-def test_the_number_of_a_run_is_above_all_that_is_remembered(root: Path) -> None:
-    record(root)
-    record(root)
-    shutil.rmtree(root / ".orch/runs")
-    record(root)
-    assert find_runs(str(root)) == ["3"]
 
 
 # Code.
@@ -225,42 +201,6 @@ def test_the_flow_of_a_file_that_is_broken_for_a_while_is_kept_and_of_one_that_i
     (root / "src/a.py").unlink()
     record(root, {}, "b")
     assert set(read_flows(str(root))) == {"src.b"}
-
-
-# Where nothing can be kept.
-
-
-def test_a_folder_that_is_removed_during_the_run_costs_the_history_and_is_reported_once(
-    root: Path,
-) -> None:
-    recorder = begin(root)
-    told = [*recorder.record(RunStarted(run=recorder.run, targets=(), tools=("src.a",)))]
-    shutil.rmtree(root / ".orch")
-    told += recorder.record(ToolStarted(module="src.a"))
-    told += recorder.record(ToolFinished(module="src.a", status="passed", seen=Observation()))
-    recorder.close()
-    assert [one.code for one in told] == ["memory"]
-    assert all(one.severity == "warning" for one in told)
-    record(root)
-    assert stale(root) == {}
-
-
-def test_a_folder_that_cannot_be_written_costs_the_memory_and_is_reported_once(root: Path) -> None:
-    record(root)
-    before = (root / ".orch/tools/src.a").read_bytes()
-    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    said = run_bound(lambda: repr([(one.code, one.severity) for one in record(root)]))
-    for path in [root / ".orch", *(root / ".orch").rglob("*")]:
-        path.chmod(0o755)
-    assert said == "[('memory', 'warning')]"
-    assert (root / ".orch/tools/src.a").read_bytes() == before
-
-
-def test_a_memory_that_is_a_file_costs_the_memory(root: Path) -> None:
-    shutil.rmtree(root / ".orch", ignore_errors=True)
-    (root / ".orch").write_text("")
-    assert [one.code for one in record(root)] == ["memory"]
 
 
 def test_times_have_their_offset() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +47,6 @@ def fingerprint(
 # Code.
 
 
-def test_the_code_of_a_tool_is_all_that_it_imports(root: Path) -> None:
-    found = fingerprint(root)
-    assert {"src/a.py", "src/helper.py"} <= found.code.keys()
-    assert found.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
-    (root / "src/helper.py").write_text("# a comment\nX = 1\n")
-    assert fingerprint(root).code == found.code
-    (root / "src/helper.py").write_text("X = 2\n")
-    now = fingerprint(root).code
-    assert {path for path in now if now[path] != found.code[path]} == {"src/helper.py"}
-
-
 def test_what_it_loaded_besides_is_its_code_as_long_as_it_is_there(root: Path) -> None:
     (root / "src/plugin.py").write_text("Y = 1\n")
     success = Success(run=1, modules=("src.plugin",))
@@ -66,19 +54,6 @@ def test_what_it_loaded_besides_is_its_code_as_long_as_it_is_there(root: Path) -
     assert "src/plugin.py" not in fingerprint(root).code
     (root / "src/plugin.py").unlink()
     assert "src/plugin.py" not in {k for k, v in fingerprint(root, success).code.items() if v}
-
-
-CONF = "from discover_orch import resource\n@resource\ndef http(): yield 1\n"
-
-
-def test_orchconf_is_code_of_the_tools_that_take_something_from_it_alone(root: Path) -> None:
-    (root / "orchconf.py").write_text(CONF)
-    assert "orchconf.py" not in fingerprint(root).code
-    (root / "orchconf.py").write_text(CONF + "def get_connection(): ...\n")
-    assert "orchconf.py" in fingerprint(root).code
-    (root / "orchconf.py").write_text(CONF)
-    (root / "src/a.py").write_text(TOOL.replace("conn", "http"))
-    assert "orchconf.py" in fingerprint(root).code
 
 
 def resources_of(*arguments: str, **needs: tuple[str, ...]) -> tuple[Any, Any]:

@@ -326,14 +326,3 @@ def test_a_memory_that_may_not_be_written_stays_as_it_was(tmp_path: Path) -> Non
     assert run_bound(write) == "True"
     assert memory.results(["src.a", "src.b"]) == {"src.a": make()}
     path_of(tmp_path).parent.chmod(0o755)
-
-
-def test_the_memory_comes_back_where_somebody_removed_it(tmp_path: Path) -> None:
-    memory = Memory(str(tmp_path))
-    memory.write(make())
-    for path in sorted((tmp_path / ".orch").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    (tmp_path / ".orch").rmdir()
-    memory.write(make(run="2"))
-    assert memory.results(["src.a"]) == {"src.a": make(run="2")}
-    assert (tmp_path / ".orch" / ".gitignore").exists()

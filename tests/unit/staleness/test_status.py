@@ -346,14 +346,6 @@ def test_a_tool_that_was_renamed_never_ran(chain: Path) -> None:
     assert stale(chain) == {"e": ("never ran",)}
 
 
-def test_a_memory_that_is_damaged_costs_what_it_held(chain: Path) -> None:
-    record(chain, flows(chain))
-    (chain / ".orch/tools/src.d").write_bytes(b"x\n")
-    assert stale(chain) == {"d": ("never ran",)}
-    shutil.rmtree(chain / ".orch")
-    assert set(stale(chain).values()) == {("never ran",)}
-
-
 def test_a_journal_that_cannot_be_read_is_no_run(chain: Path) -> None:
     record(chain, flows(chain))
     run = killed(chain)

@@ -250,42 +250,6 @@ def check_silent(journal: Journal) -> None:
     journal.close()
 
 
-def test_where_the_folder_is_a_file_the_run_goes_on(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).write_text("a file")
-    journal = begin_run(str(tmp_path), 3)
-    assert journal.run == "4"
-    check_silent(journal)
-    prune(str(tmp_path), 1)
-    assert find_runs(str(tmp_path)) == []
-    assert (tmp_path / FOLDER).read_text() == "a file"
-
-
-def test_where_the_folder_may_not_be_written_the_run_goes_on(tmp_path: Path) -> None:
-    whole_run(tmp_path)
-    runs = tmp_path / FOLDER / RUNS
-    os.chmod(runs, 0o500)
-
-    def try_it() -> str:
-        journal = begin_run(str(tmp_path))
-        check_silent(journal)
-        prune(str(tmp_path), 0)
-        return journal.run
-
-    assert run_bound(try_it) == "2"
-    os.chmod(runs, 0o700)
-
-
-def test_a_tool_that_removes_the_folder_costs_the_memory_alone(tmp_path: Path) -> None:
-    journal = begin_run(str(tmp_path))
-    journal.write(started("1"))
-    assert journal.problem is None
-    shutil.rmtree(tmp_path / FOLDER)
-    journal.log("src.fetch", "stdout", "text\n")
-    check_silent(journal)
-    assert not (tmp_path / FOLDER).exists()
-    prune(str(tmp_path), 1, "1")
-
-
 def test_a_full_disk_costs_the_memory_alone_and_leaves_whole_lines(tmp_path: Path) -> None:
     def fill() -> str:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))

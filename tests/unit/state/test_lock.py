@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import subprocess
 import sys
@@ -68,34 +66,3 @@ def test_a_child_process_does_not_inherit_it(tmp_path: Path) -> None:
         assert child.stdin is not None
         child.stdin.write(b"\n")
     other.release()
-
-
-def test_where_nothing_can_be_locked_there_is_no_lock(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).write_text("a file")
-    lock = ProjectLock(str(tmp_path))
-    assert lock.acquire() is None
-    lock.release()
-
-
-@pytest.fixture
-def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without locks, as some network file systems are."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-
-
-@pytest.mark.usefixtures("without_locks")
-def test_without_locks_runs_go_on_side_by_side_and_each_warns_once(tmp_path: Path) -> None:
-    one, other = ProjectLock(str(tmp_path)), ProjectLock(str(tmp_path))
-    for lock in (one, other):
-        assert lock.new_warnings() == ()
-        assert lock.acquire() is None
-        (warning,) = lock.new_warnings()
-        assert warning.severity == "warning"
-        assert warning.message == "the file system of .orch cannot lock files: No locks available"
-        lock.release()
-        assert lock.acquire() is None
-        assert lock.new_warnings() == ()

@@ -25,7 +25,6 @@ from discover_orch.state.store import (
     write_index,
     write_sealed,
 )
-from tests.support.permissions import run_bound
 
 HEADER = {"fingerprint": "abc", "folders": ["src"]}
 PARTS = {"tree": "src/a.py\0001 2 3\nsrc/\udcff.py\0004 5 6", "listing": '{"é": 1}', "empty": ""}
@@ -94,13 +93,6 @@ def test_a_folder_that_another_process_is_making_is_good(tmp_path: Path) -> None
     (tmp_path / FOLDER).mkdir()
     make_folder(str(tmp_path / FOLDER))
     assert write_index(str(tmp_path), "1.0", HEADER, PARTS)
-
-
-def test_where_nothing_can_be_written_only_the_memory_is_lost(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).write_text("a file")
-    assert not write_index(str(tmp_path), "1.0", HEADER, PARTS)
-    assert open_index(str(tmp_path), "1.0") is None
-    assert (tmp_path / FOLDER).read_text() == "a file"
 
 
 def test_an_index_that_is_a_folder_is_none_and_leaves_no_rubbish(tmp_path: Path) -> None:
@@ -216,17 +208,6 @@ def test_a_sealed_file_is_one_line(tmp_path: Path) -> None:
     assert data.index(b"\n") == len(data) - 1
 
 
-def test_a_sealed_file_that_was_cut_anywhere_is_none(tmp_path: Path) -> None:
-    path = sealed_file(tmp_path)
-    write_sealed(path, KIND, DOCUMENT)
-    data = Path(path).read_bytes()
-    for length in range(len(data)):
-        Path(path).write_bytes(data[:length])
-        assert read_sealed(path, KIND, Document) is None, length
-    Path(path).write_bytes(data)
-    assert read_sealed(path, KIND, Document) == DOCUMENT
-
-
 @given(data=st.data())
 def test_a_changed_byte_of_a_sealed_file_never_gives_another_document(
     root: Path, data: st.DataObject
@@ -309,29 +290,6 @@ def test_what_is_no_file_is_no_sealed_file(tmp_path: Path) -> None:
     os.mkfifo(path)
     assert read_sealed(path, KIND, Document) is None
     assert read_sealed(f"{tmp_path}/\0", KIND, Document) is None
-
-
-def test_where_the_folder_is_a_file_sealed_files_are_none(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).write_text("a file")
-    assert not write_sealed(sealed_file(tmp_path), KIND, {})
-    assert read_sealed(sealed_file(tmp_path), KIND, Document) is None
-    assert (tmp_path / FOLDER).read_text() == "a file"
-
-
-def test_a_sealed_file_that_may_not_be_read_is_none(tmp_path: Path) -> None:
-    path = sealed_file(tmp_path)
-    write_sealed(path, KIND, DOCUMENT)
-    os.chmod(path, 0)
-    assert run_bound(lambda: str(read_sealed(path, KIND, Document))) == "None"
-
-
-def test_a_sealed_file_in_a_folder_that_may_not_be_written_stays_as_it_was(tmp_path: Path) -> None:
-    path = sealed_file(tmp_path)
-    write_sealed(path, KIND, DOCUMENT)
-    os.chmod(os.path.dirname(path), 0o500)
-    assert run_bound(lambda: str(write_sealed(path, KIND, {}))) == "False"
-    assert read_sealed(path, KIND, Document) == DOCUMENT
-    os.chmod(os.path.dirname(path), 0o700)
 
 
 def test_a_name_that_no_file_can_have_is_cut_and_stays_its_own(tmp_path: Path) -> None:
