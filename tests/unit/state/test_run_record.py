@@ -216,19 +216,6 @@ def with_param(**params: str) -> tuple[RecordedStep, ...]:
     )
 
 
-def test_equal_runs_have_no_change() -> None:
-    found = compare_runs(run("1", tool("a")), run("2", tool("a")))
-    assert (found.added, found.removed) == ((), ())
-    assert [(one.name, one.is_changed) for one in found.tools] == [("a", False)]
-
-
-def test_tools_of_one_run_alone_are_added_and_removed() -> None:
-    found = compare_runs(run("1", tool("a"), tool("b")), run("2", tool("b"), tool("c")))
-    assert [one.name for one in found.removed] == ["a"]
-    assert [one.name for one in found.added] == ["c"]
-    assert [one.name for one in found.tools] == ["b"]
-
-
 def test_statuses_and_times_are_told_old_and_new() -> None:
     (found,) = compare_runs(run("1", tool("a")), run("2", tool("a", "failed", None))).tools
     assert (found.statuses, found.durations) == (("passed", "failed"), (1.0, None))
