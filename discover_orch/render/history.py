@@ -39,7 +39,7 @@ def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
 
 def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
     """A table of runs; `older` is the number of runs that are not in it."""
-    titles = ("run", "started", "status", "duration", "tools", "arguments")
+    titles = ("run", "started", "status", "duration", "tools", "targets")
     rows = [_row(record) for record in records]
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     # What does not fit goes on below the last column, or below "tools" if the last one is narrow.

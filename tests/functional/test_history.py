@@ -54,7 +54,7 @@ def test_the_table_has_the_newest_run_first(root: Path, orch: Orch) -> None:
     assert answer.code == 0, answer.text
     assert answer.err == ""
     assert answer.out.splitlines() == [
-        "run  started           status  duration    tools                arguments",
+        "run  started           status  duration    tools                targets",
         "  2  2026-11-24 14:03  failed  1 min 15 s  1 failed, 1 blocked  full (resumes 1)",
         f"{'(watch)':>50}",
         "  1  2026-11-24 14:03  passed  0.50 s      2 passed             ingest",
