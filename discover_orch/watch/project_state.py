@@ -164,8 +164,9 @@ class WatchedProject:
         structural = [path for path in whole if self._is_structural(path)]
         was_broken = self._is_config_broken
         before, old, old_plan = self.watch_set.reaches, self.view, self.plan
-        is_new = bool(structural) or was_broken
-        if is_new:  # the configuration may be fixed by now
+        # What was wrong may be fixed by now: the configuration, or a tool that an AFTER names and that is back.
+        is_new = bool(structural) or was_broken or bool(old.errors)
+        if is_new:
             try:
                 self.view = self._with_stored_flows(self._read_project())
                 self._planned = self._request.plan(self.view, old_plan)

@@ -593,3 +593,16 @@ def test_nothing_new_costs_no_comparison(watched: Watched) -> None:
     see(watched, "a", "orch.toml")
     watched.watched.apply_observed()
     assert watched.watched.view is before
+
+
+def test_a_tool_that_an_after_names_goes_for_a_moment_and_comes_back(project: Project) -> None:
+    fetch = "STAGE = 's'\ndef run(): return 1\n"
+    watched = Watched(
+        project(
+            {"src/fetch.py": fetch, "src/b.py": "STAGE = 's'\nAFTER = 'fetch'\ndef run(): ...\n"}
+        )
+    )
+    assert watched.change({}, gone="src/fetch.py").problems
+    back = watched.change({"src/fetch.py": fetch.replace("1", "2")})
+    assert (back.problems, set(back.found)) == ((), {"src.fetch", "src.b"})
+    assert set(watched.touches({"src/fetch.py": fetch})) == {"src.fetch"}
