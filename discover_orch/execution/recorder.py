@@ -50,10 +50,11 @@ from discover_orch.state.journal import (
     find_runs,
     has_ended,
     prune,
+    read_boot,
     read_record,
+    read_start,
     timestamp,
 )
-from discover_orch.state.process_identity import read_boot, read_start
 
 MOST_NAMES = 12
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.

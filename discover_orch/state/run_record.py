@@ -135,7 +135,7 @@ class RunDiff(Struct, frozen=True, kw_only=True):
 
 
 class WriterProcess(Struct, frozen=True, kw_only=True):
-    """The process that wrote a journal, as `process_identity` needs it."""
+    """The process that wrote a journal, as `journal.is_alive` needs it."""
 
     pid: int
     process: int | None = None
