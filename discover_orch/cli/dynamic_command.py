@@ -17,7 +17,7 @@ from discover_orch.cli.tool_options import ParamOption, help_rows, mixed_names, 
 from discover_orch.model.errors import OrchError, ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.arguments import (
+from discover_orch.planning.param_values import (
     MISSING,
     GivenParams,
     KeyValue,

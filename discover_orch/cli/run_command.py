@@ -23,7 +23,7 @@ from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, mas
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents
 from discover_orch.model.errors import ExitCode, OrchError, problem_json
-from discover_orch.model.tool import MASK
+from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -32,7 +32,7 @@ from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
-    from discover_orch.planning.arguments import GivenParams
+    from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.fingerprint import Freshness
     from discover_orch.state.lock import ProjectLock

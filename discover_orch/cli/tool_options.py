@@ -1,6 +1,6 @@
 """Command-line flags made from the parameters of tools: parsing, help and completion.
 
-The click options made here only collect texts. `planning.params` converts and checks them.
+The click options made here only collect texts. `planning.param_values` chooses and checks values.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch.cli.options import PREFIX
-from discover_orch.model.tool import Choice, EnumChoice, Param, ParamType, Scalar, Tool
+from discover_orch.model.parameter import Choice, EnumChoice, Param, ParamType, Scalar
+from discover_orch.model.tool import Tool
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:

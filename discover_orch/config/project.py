@@ -33,7 +33,7 @@ from discover_orch.config.validation import (
 )
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, nearest
-from discover_orch.model.tool import MASK
+from discover_orch.model.parameter import MASK
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"

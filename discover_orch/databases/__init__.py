@@ -2,5 +2,6 @@
 
 A database URL or a user's connection goes in. `transactions` gives the transaction that a tool runs in;
 `sqlite_tables` and `statement_log` give the names of the tables that a step read and wrote. Only `worker`
-imports this package, and only these three modules. It knows no tools and no project.
+imports this package, and only these three modules. It knows no tools and no project. A new driver is a module
+`driver_x`, named in `statement_log` (how it is heard) and `transactions` (how it commits).
 """

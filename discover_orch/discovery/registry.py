@@ -11,8 +11,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.arguments import conf_problems, split_arguments
 from discover_orch.discovery.candidates import UNLISTED_STAGE, Candidate, build_candidates
+from discover_orch.discovery.injection import conf_problems, split_arguments
 from discover_orch.discovery.names import ToolNames, build_names
 from discover_orch.discovery.ordering import (
     Stage,

@@ -28,7 +28,7 @@ from discover_orch.discovery.facts_index import (
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.tool import ParamType
+from discover_orch.model.parameter import ParamType
 from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from discover_orch.execution.events import Event, RunNote, ToolFinished, ToolOutput
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
-from discover_orch.model.tool import MASK
+from discover_orch.model.parameter import MASK
 
 #: The fields of an observation whose names come from the tool.
 _NAMES = ("read", "listed", "missed", "written", "removed", "tables_read", "tables_written")

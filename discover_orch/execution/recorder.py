@@ -30,7 +30,8 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.observation import Observation
-from discover_orch.model.tool import Tool, is_secret_name
+from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import GET_CONNECTION, CurrentState, takes_connection

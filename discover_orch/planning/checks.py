@@ -10,8 +10,8 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import Tool
-from discover_orch.planning.arguments import is_same_name
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow
+from discover_orch.planning.param_values import is_same_name
 
 #: Options of orch run: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(

@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.arguments import GivenParams, given_texts
+from discover_orch.planning.param_values import GivenParams, given_texts
 from discover_orch.planning.plan import Plan, step_texts
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh

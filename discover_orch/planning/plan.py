@@ -14,8 +14,9 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, UsageError
-from discover_orch.model.tool import Tool, is_secret_name
-from discover_orch.planning.arguments import (
+from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.tool import Tool
+from discover_orch.planning.param_values import (
     MISSING,
     BoundArgument,
     GivenParams,

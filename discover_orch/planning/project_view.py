@@ -21,9 +21,10 @@ from discover_orch.model.errors import (
     UsageError,
     problem_json,
 )
-from discover_orch.model.tool import MASK, Param, Tool
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.model.parameter import MASK, Param
+from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import check_registry
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, select
 

@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.arguments import (
+from discover_orch.planning.param_values import (
     BoundArgument,
     GivenParams,
     bind_arguments,

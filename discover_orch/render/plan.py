@@ -10,8 +10,8 @@ from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import problem_json
-from discover_orch.model.tool import MASK, Choice, Scalar, is_secret_name
-from discover_orch.planning.arguments import BoundArgument
+from discover_orch.model.parameter import MASK, Choice, Scalar, is_secret_name
+from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.style import (
     Style,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from discover_orch.model.errors import problem_json
 from discover_orch.render.style import Style, arrow, count, duration, names_text, one_line, wrap
-from discover_orch.watch.diagnostics import WatchDiagnostics, WatchedFolder
+from discover_orch.watch.self_check import WatchDiagnostics, WatchedFolder
 from discover_orch.watch.watch_events import (
     CannotRun,
     ChangesFound,

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from discover_orch.model.errors import Problem
-from discover_orch.model.tool import ParamType, is_secret_name
+from discover_orch.model.parameter import ParamType, is_secret_name
 
 
 class NameRef(Struct, frozen=True, kw_only=True, array_like=True):

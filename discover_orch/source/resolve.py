@@ -13,7 +13,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.tool import EnumChoice, ParamType
+from discover_orch.model.parameter import EnumChoice, ParamType
 from discover_orch.source.facts import (
     ArgumentFacts,
     EnumRef,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from discover_orch.model.tool import EnumChoice
+from discover_orch.model.parameter import EnumChoice
 from discover_orch.source.bindings import Binding, Bindings
 from discover_orch.source.facts import NameRef
 from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from discover_orch.model.errors import Failure
-from discover_orch.model.tool import MASK
+from discover_orch.model.parameter import MASK
 from discover_orch.state.store import decode_json
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
 from discover_orch.planning import project_reader
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, Step, build_plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import Selection, select

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
 from discover_orch.model.errors import Failure
-from discover_orch.model.tool import EnumMember, Param
+from discover_orch.model.parameter import EnumMember, Param
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep

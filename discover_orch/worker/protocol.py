@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
-from discover_orch.model.tool import ParamType
+from discover_orch.model.parameter import ParamType
 
 Stream = Literal["stdout", "stderr"]
 StepStatus = Literal["passed", "failed", "interrupted"]

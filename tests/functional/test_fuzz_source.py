@@ -27,7 +27,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.imports import read_imports
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 from discover_orch.execution import session
 from discover_orch.execution.events import ToolFinished, ToolOutput
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.incremental import RemainingWork, find_run_to_resume
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.state.journal import find_runs, read_record

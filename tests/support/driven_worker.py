@@ -11,7 +11,7 @@ from typing import Any
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_reader import StepOutput
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
-from discover_orch.model.tool import ParamType, Scalar
+from discover_orch.model.parameter import ParamType, Scalar
 from discover_orch.worker.protocol import (
     Closed,
     Finish,

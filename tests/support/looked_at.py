@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.watch.request import WatchRequest
 
 CANARY = "open('ran', 'w').close()\n"  # in every tool: looking must never run it

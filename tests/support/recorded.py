@@ -18,8 +18,8 @@ from discover_orch.execution.recorder import Recorder
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation, listing_hash
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.fingerprint import Freshness

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.tool import Param, ParamType, Scalar, ScalarKind, Tool
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.model.parameter import Param, ParamType, Scalar, ScalarKind
+from discover_orch.model.tool import Tool
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, select
 from discover_orch.source.facts import (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from discover_orch.execution.events import Event, RunFinished, ToolFinished, ToolOutput
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.watch.loop import WatchLoop, WatchOptions
 from discover_orch.watch.request import WatchRequest
 from discover_orch.watch.watch_events import (

@@ -19,7 +19,8 @@ from discover_orch.cli.tool_options import (
     mixed_names,
     param_options,
 )
-from discover_orch.model.tool import Choice, EnumChoice, Param, ParamType, Tool
+from discover_orch.model.parameter import Choice, EnumChoice, Param, ParamType
+from discover_orch.model.tool import Tool
 from tests.support.values import make_param, make_tool
 
 MODE = ParamType(base=Choice(values=("fast", "slow", 3)))

@@ -16,7 +16,7 @@ from discover_orch.discovery.facts_index import (
     read_known_facts,
 )
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.facts import (
     ArgumentFacts,
     BrokenModule,

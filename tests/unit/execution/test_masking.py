@@ -20,7 +20,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.masking import MIN_SECRET_LENGTH, mask_event, mask_text, secret_texts
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.tool import MASK
+from discover_orch.model.parameter import MASK
 
 SECRET = "hunter22-hunter22"
 SAID = f"it is {SECRET}!"

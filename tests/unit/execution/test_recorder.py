@@ -12,7 +12,7 @@ from discover_orch.execution.events import RunStarted, ToolFinished, ToolStarted
 from discover_orch.execution.recorder import Recorder
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.arguments import GivenParams, KeyValue
+from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import is_alive, read_record, timestamp

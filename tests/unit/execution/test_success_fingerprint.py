@@ -18,7 +18,7 @@ from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.success_fingerprint import CHANGED_SINCE, UNKNOWN, SuccessBuilder
 from discover_orch.model.observation import FileStat, Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness import installed_packages
 from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.file_hashes import FileHashes, hash_file, read_file_stat

@@ -10,8 +10,8 @@ import pytest
 from discover_orch.model.errors import UsageError
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.arguments import GivenParams
 from discover_orch.planning.incremental import find_run_to_resume
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from tests.conftest import Project
 from tests.support.journals import whole_run

@@ -9,8 +9,8 @@ import pytest
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import UsageError
-from discover_orch.model.tool import MASK
-from discover_orch.planning.arguments import GivenParams, KeyValue
+from discover_orch.model.parameter import MASK
+from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.plan import Plan, Step
 from tests.support.values import (
     make_argument,

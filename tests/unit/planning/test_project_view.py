@@ -13,9 +13,9 @@ import pytest
 from discover_orch import __version__
 from discover_orch.discovery.listing_cache import is_unchanged, read_document, read_summary
 from discover_orch.model.errors import EmptyError, ProjectError, UsageError
-from discover_orch.model.tool import MASK
+from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.state.store import open_index, write_index

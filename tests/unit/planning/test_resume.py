@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import DiscoveryError, UsageError
-from discover_orch.planning.arguments import GivenParams, KeyValue
+from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.source.facts import BrokenModule, ModuleFacts
 from discover_orch.staleness.fingerprint import Freshness

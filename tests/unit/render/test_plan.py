@@ -7,7 +7,7 @@ import json
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.planning.arguments import GivenParams, KeyValue
+from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.plan import Plan
 from discover_orch.render.plan import plan_document, plan_text
 from discover_orch.render.style import Style

@@ -17,7 +17,7 @@ from discover_orch.execution.events import (
     ToolStarted,
 )
 from discover_orch.model.errors import Failure, Problem
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.render.run import DisplayOptions, Output, RunHeader, RunRenderer
 from discover_orch.render.style import Style

@@ -18,7 +18,7 @@ from discover_orch.render.watch import (
     watch_event_document,
     watch_event_text,
 )
-from discover_orch.watch.diagnostics import Limits, WatchDiagnostics, WatchedFolder
+from discover_orch.watch.self_check import Limits, WatchDiagnostics, WatchedFolder
 from discover_orch.watch.watch_events import (
     CannotRun,
     ChangesFound,

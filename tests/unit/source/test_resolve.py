@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from discover_orch.model.tool import EnumChoice, ParamType, Scalar
+from discover_orch.model.parameter import EnumChoice, ParamType, Scalar
 from discover_orch.source.facts import Exports, ModuleFacts, NameRef, Tag, UnknownType
 from discover_orch.source.read_module import read_module
 from discover_orch.source.resolve import read_exports, resolve_module

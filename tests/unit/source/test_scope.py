@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.model.tool import EnumChoice
+from discover_orch.model.parameter import EnumChoice
 from discover_orch.source.facts import NameRef
 from discover_orch.source.scope import ModuleScope, Unreadable
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.facts import EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.scope import ModuleScope
 from discover_orch.source.signature import TypeFacts, read_function

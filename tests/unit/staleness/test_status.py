@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
-from discover_orch.planning.arguments import GivenParams, KeyValue
+from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.state.journal import begin_run, read_record
 from tests.conftest import Project
 from tests.support.journals import started, tool_started

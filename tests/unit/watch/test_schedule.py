@@ -10,7 +10,7 @@ import pytest
 
 from discover_orch.execution.events import ToolFinished, ToolStarted, ToolStatus
 from discover_orch.model.errors import Problem
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.watch.changes import REQUESTS
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.request import WatchRequest

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.model.tool import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.worker.protocol import DebugStarted, StepFinished, Terminal, WireArgument
 from tests.support.driven_worker import DrivenWorker
 

@@ -21,7 +21,7 @@ from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_reader import StepOutput
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.planning.arguments import BoundArgument
+from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Closed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from discover_orch.model import graph
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.model.tool import Param, ParamType
+from discover_orch.model.parameter import Param, ParamType
 from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts
 
 CONNECTION = "conn"

@@ -9,12 +9,12 @@ import pytest
 
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.planning.arguments import GivenParams
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch import diagnostics
-from discover_orch.watch.diagnostics import WatchDiagnostics, diagnose
+from discover_orch.watch import self_check
 from discover_orch.watch.project_state import WatchedProject
 from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.self_check import WatchDiagnostics, diagnose
 from tests.conftest import Project
 from tests.support.running import is_gone
 
@@ -40,7 +40,7 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pass
 
     monkeypatch.setattr(Noted, "start", start)
-    monkeypatch.setattr(diagnostics, "Supervisor", Noted)
+    monkeypatch.setattr(self_check, "Supervisor", Noted)
     return started
 
 
@@ -133,7 +133,7 @@ def test_imports_that_never_end_are_a_warning(
 ) -> None:
     root = project({**FILES, "lib/endless.py": "import os\nos.mkfifo('gate')\nopen('gate')\n"})
     monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
-    monkeypatch.setattr(diagnostics, "IMPORT_TIMEOUT", 0.1)
+    monkeypatch.setattr(self_check, "IMPORT_TIMEOUT", 0.1)
     (warning,) = find(root, preload=("endless",)).warnings
     assert warning.message == "preloading takes longer than 0.1 s"
     assert is_gone(pids[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discover_orch.discovery.arguments import conf_problems, offered_resources, split_arguments
+from discover_orch.discovery.injection import conf_problems, offered_resources, split_arguments
 from discover_orch.source.facts import ArgumentFacts, RunFacts, UnknownType
 from tests.support.values import make_argument, make_conf, make_type, said
 

@@ -15,7 +15,8 @@ from discover_orch.config.project import ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.model.tool import MASK, ConvertError, Param, Scalar, Tool, is_secret_name
+from discover_orch.model.parameter import MASK, ConvertError, Param, Scalar, is_secret_name
+from discover_orch.model.tool import Tool
 
 #: The code of the problem that a required value is not given.
 MISSING = "missing-parameter"

@@ -8,7 +8,7 @@ import pytest
 
 from discover_orch.config.project import ParamDefault, Project
 from discover_orch.discovery.names import build_names
-from discover_orch.planning.arguments import GivenParams, KeyValue, find_value, is_same_name
+from discover_orch.planning.param_values import GivenParams, KeyValue, find_value, is_same_name
 from tests.support.values import make_param, make_project, make_tool
 
 NAMES = build_names([("src.parse", None), ("src.fetch", None)])

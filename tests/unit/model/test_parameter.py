@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.model.tool import (
+from discover_orch.model.parameter import (
     Choice,
     ConvertError,
     EnumChoice,

@@ -1,0 +1,198 @@
+"""The parameters of `run()`: their types, and how a text from outside becomes a value of a type.
+
+No class of the user is imported: an Enum of the project is known by the names and values of its members.
+`Param.convert` is the only place that converts. A new type begins here and in `source/signature.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", "decimal", "uuid"]
+TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
+SECRET_LAST_WORDS = frozenset({"token", "secret", "password", "passwd"})
+#: Shown in place of a secret.
+MASK = "***"
+
+
+class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):
+    """One plain value."""
+
+    kind: ScalarKind
+
+
+class Choice(Struct, frozen=True, kw_only=True, array_like=True, tag="choice"):
+    """One of the values of a `Literal[...]`."""
+
+    values: tuple[str | int | bool, ...]
+
+
+class EnumChoice(Struct, frozen=True, kw_only=True, array_like=True, tag="enum"):
+    """A member of an Enum of the project; `members` are (name, text of its value) in source order."""
+
+    module: str
+    name: str
+    members: tuple[tuple[str, str], ...]
+
+
+class EnumMember(Struct, frozen=True, kw_only=True):
+    """An Enum member that only the worker can turn into the real one."""
+
+    module: str
+    enum: str
+    name: str
+
+
+class ParamType(Struct, frozen=True, kw_only=True, array_like=True, tag="type"):
+    """`base`; a list of it with `many`; None is allowed with `optional`."""
+
+    base: Scalar | Choice | EnumChoice
+    many: bool = False
+    optional: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        return self.base == Scalar(kind="bool") and not self.many
+
+    def __str__(self) -> str:
+        match self.base:
+            case Scalar(kind=kind):
+                text = str(kind)
+            case Choice(values=values):
+                text = "|".join(str(value) for value in values)
+            case EnumChoice(members=members):
+                text = "|".join(value for _, value in members)
+        return f"list[{text}]" if self.many else text
+
+
+class ConvertError(ValueError):
+    """A text does not fit the type; the message says what is wrong with it."""
+
+
+class Param(Struct, frozen=True, kw_only=True):
+    """A parameter of `run()`.
+
+    `default` is set only where the source has a literal that JSON can hold; `default_source` is the default as
+    written in the source, None for a required parameter.
+    """
+
+    name: str
+    type: ParamType
+    default: object = None
+    default_source: str | None = None
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.default_source is None
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_secret(self) -> bool:
+        return is_secret_name(self.name)
+
+    def convert(self, texts: Sequence[str]) -> object:
+        """The value that `run()` gets for the typed texts; raises ConvertError."""
+        if self.type.many:
+            return [_convert_one(self.type.base, text) for text in texts]
+        return _convert_one(self.type.base, texts[-1])
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the last word of the name is one for secrets, or the name is `key` or ends in `api_key`."""
+    lowered = name.lower().replace("-", "_")
+    return (
+        lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS
+        or lowered == "key"
+        or lowered.endswith("api_key")
+    )
+
+
+def _convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
+    match base:
+        case Scalar(kind=kind):
+            return _convert_scalar(kind, text)
+        case Choice(values=values):
+            for value in values:
+                if str(value) == text or (
+                    isinstance(value, bool) and str(value).lower() == text.lower()
+                ):
+                    return value
+            raise ConvertError(f"{text!r} is not one of {', '.join(map(str, values))}")
+        case EnumChoice(module=module, name=enum, members=members):
+            for name, value in members:
+                if text in (value, name):
+                    return EnumMember(module=module, enum=enum, name=name)
+            raise ConvertError(f"{text!r} is not one of {', '.join(value for _, value in members)}")
+
+
+def _convert_scalar(kind: ScalarKind, text: str) -> object:
+    if kind == "str":
+        return text
+    if kind == "path":
+        from pathlib import Path
+
+        return Path(text)
+    if kind == "bool":
+        lowered = text.lower()
+        if lowered in TRUE_WORDS:
+            return True
+        if lowered in FALSE_WORDS:
+            return False
+        raise ConvertError(f"{text!r} is not true or false")
+    if kind == "int":
+        if re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", text):
+            try:
+                return int(text)
+            except ValueError:  # beyond Python's limit of digits
+                pass
+        raise ConvertError(f"{_short(text)} is not a whole number")
+    if kind == "float":
+        try:
+            return float(text)
+        except ValueError:
+            raise ConvertError(f"{_short(text)} is not a number") from None
+    return _convert_library_type(kind, text)
+
+
+def _convert_library_type(kind: ScalarKind, text: str) -> object:
+    """Types whose modules are imported only when a value is converted."""
+    if kind == "date":
+        from datetime import date
+
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise ConvertError(f"{_short(text)} is not a date like 2024-01-31") from None
+    if kind == "datetime":
+        from datetime import datetime
+
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            raise ConvertError(f"{_short(text)} is not a time like 2024-01-31T12:00:00") from None
+    if kind == "decimal":
+        from decimal import Decimal, InvalidOperation
+
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            raise ConvertError(f"{_short(text)} is not a decimal number") from None
+    from uuid import UUID
+
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ConvertError(f"{_short(text)} is not a UUID") from None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
