@@ -68,6 +68,15 @@ def can_parse(data: bytes) -> bool:
     return True
 
 
+def can_compile(data: bytes) -> bool:
+    """Whether Python could import the bytes as a module."""
+    try:
+        parse_strictly(data)
+    except PARSE_ERRORS:
+        return False
+    return True
+
+
 def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
     """The problem of a file for which `parse` or `parse_strictly` raised `error`."""
     conflict = _CONFLICT.search(data)
@@ -95,6 +104,16 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
         message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
         hint = "fix the syntax error, or remove STAGE if this is not a tool"
         return _problem("syntax", message, hint, path, _clamp(line, data))
+    if isinstance(
+        error, UnicodeError
+    ):  # Python 3.13 and later encode docstrings when they compile them
+        return _problem(
+            "syntax",
+            "not valid Python: a docstring contains half of a surrogate pair",
+            r"remove the escape, such as \ud800, from the docstring",
+            path,
+            first_bad_line(data, can_compile),
+        )
     return _problem(
         "too-deep",
         "expressions or blocks are nested too deeply for Python",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -121,7 +122,18 @@ def test_the_first_line_of_the_module_goes_before_that_of_run() -> None:
     run = 'def run():\n    """Of run.\n\n    More."""\n'
     assert facts_of(f'"""\n  Of   the module.\n"""\nSTAGE = "a"\n{run}').doc == "Of the module."
     assert facts_of(f'STAGE = "a"\n{run}').doc == "Of run."
-    assert facts_of('"\\ud800 odd"\nSTAGE = "a"\n').doc == "? odd"
+
+
+def test_half_a_surrogate_pair_in_a_docstring_is_a_problem_where_python_says_so() -> None:
+    text = b'X = 1\n\ndef run():\n    "\\ud800 odd"\nSTAGE = "a"\n'
+    found = read_module(text, module="src.pkg.tool", path="src/pkg/tool.py")
+    if sys.version_info < (3, 13):
+        assert isinstance(found, ModuleFacts)
+        assert found.doc == "? odd"
+    else:
+        assert isinstance(found, BrokenModule)
+        assert str(found.problem.location) == "src/pkg/tool.py:3"
+        assert "surrogate" in found.problem.message
 
 
 def test_orch_remembers_the_line_of_each_key() -> None:
