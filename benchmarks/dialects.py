@@ -19,7 +19,8 @@ ORCH = Dialect(
     parts={
         "fetch": Parts('\nSTAGE = "report"\n'),
         "parse": Parts('\nSTAGE = "report"\nAFTER = "fetch"\n'),
-        "render": Parts('\nSTAGE = "report"\nAFTER = "parse"\n'),
+        "convert": Parts('\nSTAGE = "report"\nAFTER = "parse"\n'),
+        "render": Parts('\nSTAGE = "report"\nAFTER = "convert"\n'),
     },
     files=dict,
     changed=("orch", "run", "--changed", "--title", "{title}"),
@@ -58,6 +59,15 @@ def task_parse(raw: Path = ROOT / "fetch.done") -> Annotated[str, ROOT / "parse.
     return datetime.now().isoformat()
 """,
         ),
+        "convert": Parts(
+            imports=PYTASK_IMPORTS + "from src.config import ROOT\nfrom src.database import call",
+            tail="""
+
+def task_convert(records: Path = ROOT / "parse.done") -> Annotated[str, ROOT / "convert.done"]:
+    call(run)
+    return datetime.now().isoformat()
+""",
+        ),
         "render": Parts(
             imports="""\
 from pathlib import Path
@@ -69,7 +79,8 @@ from src.database import call""",
 
 def task_render(
     title: Annotated[str, PythonNode(value=TITLE, hash=True)],
-    records: Path = ROOT / "parse.done",
+    records: Path = ROOT / "convert.done",
+    style: Path = ROOT / "data" / "style.txt",
     report: Annotated[Path, Product] = ROOT / "report.html",
 ) -> None:
     call(run, title=title)
@@ -99,7 +110,7 @@ from pathlib import Path
 from doit import get_var
 from doit.tools import config_changed
 
-from src import fetch, parse, render
+from src import convert, fetch, parse, render
 from src.database import call
 
 TITLE = get_var("title", "{OLD_TITLE}")
@@ -125,10 +136,18 @@ def task_parse():
     }}
 
 
+def task_convert():
+    return {{
+        "actions": [(call, [convert.run]), (mark, ["convert.done"])],
+        "file_dep": ["parse.done", "src/convert.py"],
+        "targets": ["convert.done"],
+    }}
+
+
 def task_render():
     return {{
         "actions": [(call, [render.run], {{"title": TITLE}})],
-        "file_dep": ["parse.done", "src/render.py"],
+        "file_dep": ["convert.done", "data/style.txt", "src/render.py"],
         "targets": ["report.html"],
         "uptodate": [config_changed({{"title": TITLE}})],
     }}
@@ -147,10 +166,15 @@ DOIT = Dialect(
 
 SNAKEFILE = f"""\
 rule render:
-    input: "parse.done"
+    input: "convert.done", "data/style.txt"
     output: "report.html"
     params: title=config.get("title", "{OLD_TITLE}")
     script: "src/render.py"
+
+rule convert:
+    input: "parse.done"
+    output: touch("convert.done")
+    script: "src/convert.py"
 
 rule parse:
     input: "fetch.done"
@@ -169,6 +193,7 @@ SNAKEMAKE = Dialect(
             tail="\n\ncall(run, source=snakemake.input[0])\n",
         ),
         "parse": Parts(imports="from src.database import call", tail="\n\ncall(run)\n"),
+        "convert": Parts(imports="from src.database import call", tail="\n\ncall(run)\n"),
         "render": Parts(
             imports="from src.database import call",
             tail="\n\ncall(run, title=snakemake.params.title)\n",
@@ -205,14 +230,22 @@ def run(raw):
     records = [read_row(place, amount) for place, amount in raw.itertuples(index=False)]
     return pandas.DataFrame(records, columns=["place", "amount"])
 """,
+    "src/convert.py": """\
+from src.noting import note
+
+
+def run(records):
+    note("convert")
+    return records.assign(amount=records["amount"] * 100)
+""",
     "src/render.py": """\
 from src.noting import note
 
 
-def run(records, title):
+def run(converted, style, title):
     note("render")
-    lines = [f"<h1>{title}</h1>"]
-    for place, amount in records.itertuples(index=False):
+    lines = [f"<style>{style}</style><h1>{title}</h1>"]
+    for place, amount in converted.itertuples(index=False):
         lines.append(f"<p>{place}: {amount}</p>")
     return "\\n".join(lines)
 """,
@@ -231,6 +264,14 @@ records:
   table_name: records
   credentials: database
   save_args: {if_exists: replace, index: false}
+converted:
+  type: pandas.SQLTableDataset
+  table_name: converted
+  credentials: database
+  save_args: {if_exists: replace, index: false}
+style:
+  type: text.TextDataset
+  filepath: data/style.txt
 report:
   type: text.TextDataset
   filepath: report.html
@@ -238,7 +279,7 @@ report:
 REGISTRY = """\
 from kedro.pipeline import node, pipeline
 
-from src import fetch, parse, render
+from src import convert, fetch, parse, render
 
 
 def register_pipelines():
@@ -247,7 +288,10 @@ def register_pipelines():
             [
                 node(fetch.run, "readings", "raw", name="fetch"),
                 node(parse.run, "raw", "records", name="parse"),
-                node(render.run, ["records", "params:title"], "report", name="render"),
+                node(convert.run, "records", "converted", name="convert"),
+                node(
+                    render.run, ["converted", "style", "params:title"], "report", name="render"
+                ),
             ]
         )
     }
@@ -269,6 +313,7 @@ KEDRO = Dialect(
     distributions=("kedro", "kedro-datasets"),
     driver={},
     functions=KEDRO_MODULES,
+    is_in_place=False,
 )
 
 # ---- Dagster: assets; `unsynced.py` does what a person does in its web interface ----
@@ -279,7 +324,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from src import fetch, parse, render
+from src import convert, fetch, parse, render
 
 
 @dg.observable_source_asset
@@ -288,10 +333,18 @@ def readings():
     return dg.DataVersion(hashlib.sha256(content).hexdigest())
 
 
-defs = dg.Definitions(assets=[readings, fetch.fetch, parse.parse, render.render])
+@dg.observable_source_asset
+def style():
+    content = Path("data/style.txt").read_bytes()
+    return dg.DataVersion(hashlib.sha256(content).hexdigest())
+
+
+defs = dg.Definitions(
+    assets=[readings, style, fetch.fetch, parse.parse, convert.convert, render.render]
+)
 """
 DRIVER = '''\
-"""Observes the source, then materializes what is "unsynced" until nothing is; or what is named."""
+"""Observes the sources, then materializes what is "unsynced" until nothing is; or what is named."""
 
 import sys
 
@@ -300,16 +353,16 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.observe import observe
 from dagster._core.loader import LoadingContextForTest
 
-from definitions import defs, readings
+from definitions import defs, readings, style
 
 title, *names = sys.argv[1:]
-assets = {asset.key.to_user_string(): asset for asset in defs.assets if asset is not readings}
+assets = {asset.key.to_user_string(): asset for asset in defs.assets if asset not in (readings, style)}
 config = {"ops": {"render": {"config": {"title": title}}}}
 
 
 def materialize(chosen):
     done = dg.materialize(
-        [readings, *assets.values()],
+        [readings, style, *assets.values()],
         selection=chosen,
         instance=instance,
         run_config=config if "render" in chosen else None,
@@ -325,7 +378,7 @@ def unsynced():
 
 
 with dg.DagsterInstance.get() as instance:
-    observe([readings], instance=instance)
+    observe([readings, style], instance=instance)
     if names:
         materialize(names)
     else:
@@ -347,6 +400,9 @@ DAGSTER = Dialect(
         "parse": Parts(
             imports=DAGSTER_IMPORTS, tail=DAGSTER_ASSET.format(name="parse", deps='"fetch"')
         ),
+        "convert": Parts(
+            imports=DAGSTER_IMPORTS, tail=DAGSTER_ASSET.format(name="convert", deps='"parse"')
+        ),
         "render": Parts(
             imports=DAGSTER_IMPORTS,
             tail=f"""
@@ -355,7 +411,7 @@ class Heading(dg.Config):
     title: str = "{OLD_TITLE}"
 
 
-@dg.asset(deps=["parse"])
+@dg.asset(deps=["convert", "style"])
 def render(config: Heading):
     call(run, title=config.title)
 """,
@@ -369,6 +425,123 @@ def render(config: Heading):
     driver={"unsynced.py": DRIVER, "home/dagster.yaml": "telemetry:\n  enabled: false\n"},
 )
 
+# ---- SQLMesh: Python models, each of which returns the frame of its table; the CSV is a seed ----
+
+SQLMESH_MODULES: Mapping[str, str] = {
+    "models/fetch.py": """\
+from src.noting import note
+
+
+def run(context, **kwargs):
+    note("fetch")
+    return context.fetchdf(f"SELECT * FROM {context.resolve_table('db.readings')}")
+""",
+    "models/parse.py": """\
+import pandas
+
+from src.cells import read_row
+from src.noting import note
+
+
+def run(context, **kwargs):
+    note("parse")
+    raw = context.fetchdf(f"SELECT place, amount FROM {context.resolve_table('db.raw')}")
+    records = [read_row(place, amount) for place, amount in raw.itertuples(index=False)]
+    return pandas.DataFrame(records, columns=["place", "amount"])
+""",
+    "models/convert.py": """\
+from src.noting import note
+
+
+def run(context, **kwargs):
+    note("convert")
+    records = context.fetchdf(f"SELECT * FROM {context.resolve_table('db.records')}")
+    return records.assign(amount=records["amount"] * 100)
+""",
+    "models/render.py": """\
+import pandas
+
+from src.noting import note
+from src.style import read_style
+
+
+def run(context, **kwargs):
+    note("render")
+    lines = [f"<style>{read_style()}</style><h1>{context.var('title')}</h1>"]
+    converted = context.fetchdf(f"SELECT * FROM {context.resolve_table('db.converted')}")
+    for place, amount in converted.itertuples(index=False):
+        lines.append(f"<p>{place}: {amount}</p>")
+    with open("report.html", "w") as file:
+        file.write("\\n".join(lines))
+    return pandas.DataFrame({"text": lines})
+""",
+}
+SQLMESH_IMPORT = "from sqlmesh import model\n"
+SQLMESH_MODEL = """\
+@model(
+    "db.{table}",
+    kind="FULL",
+    columns={{{columns}}},
+    depends_on=["db.{upstream}"],
+)
+"""
+RAW, RECORDS = '"place": "text", "amount": "text"', '"place": "text", "amount": "double"'
+SQLMESH_CONFIG = f"""\
+gateways:
+  local:
+    connection:
+      type: duckdb
+      database: data.db
+default_gateway: local
+model_defaults:
+  dialect: duckdb
+  start: 2024-01-01
+variables:
+  title: {OLD_TITLE}
+"""
+SEED = """\
+MODEL (
+  name db.readings,
+  kind SEED (path '../data/readings.csv'),
+  columns (place TEXT, amount TEXT)
+);
+"""
+SQLMESH_OUTSIDE = """\
+import duckdb
+conn = duckdb.connect("data.db")
+(name,) = conn.execute(
+    "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+    "WHERE table_type = 'BASE TABLE' AND table_name LIKE 'db__raw__%'"
+).fetchone()
+conn.execute(f"UPDATE {name} SET amount = '9.999'")
+"""
+APPLY = ("sqlmesh", "plan", "--auto-apply", "--no-prompts")
+SQLMESH = Dialect(
+    parts={
+        task: Parts(
+            imports=SQLMESH_IMPORT,
+            head=SQLMESH_MODEL.format(table=table, columns=columns, upstream=upstream),
+        )
+        for task, table, columns, upstream in (
+            ("fetch", "raw", RAW, "readings"),
+            ("parse", "records", RECORDS, "raw"),
+            ("convert", "converted", RECORDS, "records"),
+            ("render", "report", '"text": "text"', "converted"),
+        )
+    },
+    files=lambda: {"config.yaml": SQLMESH_CONFIG, "models/readings.sql": SEED},
+    changed=APPLY,
+    everything=APPLY,  # in a new project
+    fetch_alone=(),  # a restatement runs what is downstream too, and takes up no changed file
+    distributions=("sqlmesh",),
+    driver={},
+    title_file="config.yaml",
+    folder="models",
+    functions=SQLMESH_MODULES,
+    is_in_place=False,
+    outside=SQLMESH_OUTSIDE,
+)
+
 DIALECTS: Mapping[str, Dialect] = {
     "orch": ORCH,
     "pytask": PYTASK,
@@ -376,4 +549,5 @@ DIALECTS: Mapping[str, Dialect] = {
     "Snakemake": SNAKEMAKE,
     "Kedro": KEDRO,
     "Dagster": DAGSTER,
+    "SQLMesh": SQLMESH,
 }

@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args in (["run", "--changed"], ["status"]):
+        if args in (["run", "--changed"], ["status"], ["status", "--exit-code"]):
             _answer_from_cache(ctx, args[0])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise OrchUsage(f'"{args[0]}" is not an orch command', _suggestion(ctx, args))

@@ -56,7 +56,7 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
 def _check_watch(context: Context, *, as_json: bool) -> int:
     from discover_orch.cli.watch_command import read_preload
     from discover_orch.render.watch import diagnostics_document, diagnostics_text
-    from discover_orch.watch.project_state import WatchedProject
+    from discover_orch.watch.project import WatchedProject
     from discover_orch.watch.request import WatchRequest
     from discover_orch.watch.self_check import diagnose
 

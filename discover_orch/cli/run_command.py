@@ -34,7 +34,7 @@ from discover_orch.staleness.current import GET_CONNECTION
 if TYPE_CHECKING:
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
-    from discover_orch.staleness.fingerprint import Freshness
+    from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
     from discover_orch.state.run_record import RunRecord
 

@@ -36,9 +36,19 @@ MOST_NAMED = 20
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show all reasons, and what each tool reads and writes."
 )
+@click.option(
+    "--exit-code", "has_exit_code", is_flag=True, help="Exit with 1 unless all tools are fresh."
+)
 @json_option
 @common_options
-def command(context: Context, arguments: ToolArguments, *, verbose: bool, as_json: bool) -> int:
+def command(
+    context: Context,
+    arguments: ToolArguments,
+    *,
+    verbose: bool,
+    has_exit_code: bool,
+    as_json: bool,
+) -> int:
     """Show which tools are fresh or stale, and why.
 
     Compares with what `orch run` would use for the same arguments. For a single tool, shows
@@ -70,17 +80,24 @@ def command(context: Context, arguments: ToolArguments, *, verbose: bool, as_jso
         or arguments.options
         or arguments.database is not None
     )
-    if rows and is_plain and all(row.freshness.is_fresh for row in rows):
+    is_all_fresh = all(row.freshness.is_fresh for row in rows)
+    if rows and is_plain and is_all_fresh:
         left.write_all_fresh(view.key)
     console = context.console
     if as_json:
         console.out(json.dumps(status_document(rows)) + "\n")
     elif len(rows) == 1 and arguments.targets:
-        params = left.params_of(rows[0].tool)
-        console.out(tool_text(rows[0], params, _last_runs(view, rows[0]), console.out_style))
+        tool = rows[0].tool
+        params, defaults = left.params_of(tool), left.defaults_of(tool)
+        console.out(
+            tool_text(rows[0], params, defaults, _last_runs(view, rows[0]), console.out_style)
+        )
     elif rows:
         console.out(status_text(rows, console.out_style, verbose=verbose))
-    return console.report(problems, has_tools=bool(view.registry.tools))
+    code = console.report(problems, has_tools=bool(view.registry.tools))
+    if code == ExitCode.OK and has_exit_code and not is_all_fresh:
+        return ExitCode.FAILED
+    return code
 
 
 def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float | None]]:

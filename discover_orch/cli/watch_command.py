@@ -21,7 +21,7 @@ from discover_orch.cli.options import (
 )
 from discover_orch.model.errors import OrchError, problem_json
 from discover_orch.render.problems import first_few
-from discover_orch.watch.watch_events import SCOPES, Scope
+from discover_orch.watch.events import SCOPES, Scope
 
 if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
-    help="What to run after a change: the affected stages, the affected tools, or the affected tools "
-    "and all tools downstream.  [default: stage]",
+    help="What to run after a change: the stale tools of the affected stages, all tools of these "
+    "stages, or only the tools whose own code or inputs changed.  [default: affected]",
 )
 @click.option(
     "--no-initial", is_flag=True, help="Do not run at the start: wait for the first change."
@@ -82,7 +82,7 @@ def command(
     title: bool,
     shown: DisplayOptions,
 ) -> int:
-    """Run the targets, then run again what a change affects.
+    """Run the targets, then run again what a change makes stale.
 
     A change is an edit to the code of a module, to a file that a tool declares as input or has been
     seen to read, to orchconf.py or to the configuration. Changes to comments or formatting run
@@ -96,7 +96,7 @@ def command(
     try:
         values = read_values(arguments)
         options = WatchOptions(
-            scope=cast(Scope, scope or configured.get("scope") or "stage"),
+            scope=cast(Scope, scope or configured.get("scope") or "affected"),
             queues=(on_busy or configured.get("on_busy")) == "queue",
             runs_at_start=not no_initial,
             must_poll=poll or bool(configured.get("poll")),

@@ -6,7 +6,9 @@ value of a parameter. Reads no file: `file` does.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -34,6 +36,7 @@ from discover_orch.config.validation import (
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.parameter import MASK
+from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
@@ -61,6 +64,9 @@ class Project(Struct, frozen=True, kw_only=True):
     was set (`pyproject.toml`, `ORCH_STAGES`); a key that is not in it has its default, and `database_origin` is
     `DATABASE_URL` or `default` then.
 
+    `external_writes` says whether the tools that read the SQLite database are stale when another program wrote to it:
+    "stale", or "ignore".
+
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
     """
@@ -75,6 +81,7 @@ class Project(Struct, frozen=True, kw_only=True):
     database: str = "sqlite:///data.db"
     database_origin: str = "default"
     transaction: str = "tool"
+    external_writes: str = "stale"
     jobs: int = 1
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
@@ -310,7 +317,7 @@ def _tokens(reader: SettingReader, given: RawSetting) -> dict[str, int]:
 
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
     rules: Mapping[str, Callable[[RawSetting], object]] = {
-        "scope": partial(word, words=("stage", "tool", "downstream")),
+        "scope": partial(word, words=("affected", "stage", "tool")),
         "debounce": seconds,
         "ignore": texts,
         "poll": flag,
@@ -404,6 +411,7 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "exclude": ("texts", lambda _, given: texts(given)),
     "database": ("text", _database),
     "transaction": ("text", _transaction),
+    "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", _jobs),
     "tokens": ("table", _tokens),
     "executor": ("text", _executor),
@@ -412,3 +420,17 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "keep_runs": ("count", lambda _, given: count(given)),
     "watch": ("table", _watch),
 }
+
+
+def module_folders(project: Project) -> tuple[str, ...]:
+    """The folders in which a worker finds modules of the project, in this order, relative to the root: `pythonpath`,
+    and what this interpreter and its environment add."""
+    packages = find_editable_packages(sys.modules, os.path.isdir)
+    others = (*find_project_folders(project.root, sys.path), *map(os.path.dirname, packages))
+    command = os.path.dirname(os.path.abspath(sys.argv[0]))  # the worker does not have it
+    shown = (
+        os.path.relpath(one, project.root).replace(os.sep, "/")
+        for one in others
+        if one.rstrip(os.sep) != command
+    )
+    return tuple(dict.fromkeys((*map(os.path.normpath, project.pythonpath), *shown)))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from discover_orch.databases.sql_effects import Effect, Name
+from discover_orch.databases.effect import Effect, Name
 
 #: (database, schema, name); the database is "" where a connection has only one.
 Table = tuple[str, str, str]
@@ -103,10 +104,18 @@ def _with_related(
 
 
 class TableEffects(Struct, frozen=True, kw_only=True):
-    """What a step read and wrote: display names of tables, and paths or globs as they were written."""
+    """What a step read and wrote: display names of tables, and paths or globs as they were written.
+
+    `changed`: those of `written` where it did not only insert rows. The rest as in `Observation`.
+    """
 
     read: frozenset[str] = frozenset()
     written: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
+    created: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
     files_read: tuple[str, ...] = ()
     files_written: tuple[str, ...] = ()
     is_unclear: bool = False
@@ -117,22 +126,39 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
 
     Temporary tables and the database's own tables are left out.
     """
-    created = {name for effect in effects for name in (*effect.temporary_created, *effect.created)}
+    created = {
+        name
+        for effect in effects
+        if not effect.has_failed
+        for name in (*effect.temporary_created, *effect.created)
+    }
     named = {name for effect in effects for name in effect.read}
     read = {table for name in named for table in _find(name, created, now, before)}
     read = _with_related(read, now.read_with)
     written = set().union(*(_find_written(effect, created, now, before) for effect in effects))
+    changed = set().union(
+        *(_find_written(_without_inserts(effect), created, now, before) for effect in effects)
+    )
     if any(effect.changes_names for effect in effects):  # dropped together with others
-        gone = before.tables - now.tables
-        written |= {table for table in gone if table[0] == now.current_schema[0]}
+        gone = {one for one in before.tables - now.tables if one[0] == now.current_schema[0]}
+        written, changed = written | gone, changed | gone
     files = [path for effect in effects for path in effect.files_read]
     files = [path for path in files if not now.find((path.lower(),))]
     files += [path for table in sorted(read) for path in now.files.get(table, ())]
     temporary = now.temporary | before.temporary
     calls_routine = any(now.routines.intersection(effect.called) for effect in effects)
+
+    def display_names(tables: Iterable[Table]) -> frozenset[str]:
+        return frozenset(now.display_name(table) for table in tables if table not in temporary)
+
     return TableEffects(
-        read=frozenset(now.display_name(table) for table in read - temporary),
-        written=frozenset(now.display_name(table) for table in written - temporary),
+        read=display_names(read),
+        written=display_names(written),
+        changed=display_names(changed),
+        missed=display_names(_find_missed(effects, created, now, before)),
+        created=display_names((written & now.tables) - before.tables),
+        dropped=display_names((written & before.tables) - now.tables),
+        kept=display_names(_find_kept(effects, now, before) - written),
         files_read=tuple(dict.fromkeys(files)),
         files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
         is_unclear=bool(
@@ -156,10 +182,45 @@ def _find_written(
         if effect.cascades:
             written = _with_related(written, now.truncated_with)
         written = _with_related(written, now.written_with)
-    for table in {now.name_new_table(name) for name in effect.created} & now.tables:
+    created_now = () if effect.has_failed else effect.created
+    for table in {now.name_new_table(name) for name in created_now} & now.tables:
         if not effect.if_not_exists or table not in before.tables:
             written.add(table)
     return written
+
+
+def _without_inserts(effect: Effect) -> Effect:
+    return replace(
+        effect, written=tuple(one for one in effect.written if one not in effect.inserted)
+    )
+
+
+def _find_kept(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[Table]:
+    """Tables whose creation was skipped, as they were there, and tables that got an index."""
+    kept = set()
+    for effect in effects:
+        if effect.if_not_exists or effect.has_failed:
+            kept |= {now.name_new_table(name) for name in effect.created} & before.tables
+        kept |= {table for name in effect.kept if (table := now.find(name))}
+    return kept
+
+
+def _find_missed(
+    effects: Sequence[Effect], created: Collection[Name], now: Catalog, before: Catalog
+) -> set[Table]:
+    """The tables that were named and are not there, neither now nor when the step began."""
+    missed = set()
+    made = {now.name_new_table(name) for name in created}
+    for effect in effects:
+        for name in (*effect.read, *effect.written, *effect.looked_up):
+            is_made = name in created or now.find_or_name(name) in made
+            is_known = is_made or _is_system(name) or _is_file(name)
+            if is_known or now.find(name) or before.find(name):
+                continue
+            is_sure = effect.has_failed or name in effect.looked_up
+            if is_sure or not (now.has_variables and len(name) == 1):
+                missed.add(now.find_or_name(name))
+    return missed
 
 
 def _find(
@@ -168,9 +229,7 @@ def _find(
     """The tables that this name may mean, now or when the step began."""
     found, earlier = now.find(name), before.find(name)
     if found is None and earlier is None:
-        is_irrelevant = name in temporary_created or _is_system(name) or _is_file(name)
-        is_variable = now.has_variables and len(name) == 1
-        return () if is_irrelevant or is_variable else (now.find_or_name(name),)
+        return ()
     if found not in now.temporary:
         candidates = [found or earlier]
     else:  # this temporary table may have hidden another one in the middle of the step

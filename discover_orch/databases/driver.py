@@ -10,7 +10,7 @@ import functools
 import sys
 
 from discover_orch.databases.catalog import Catalog
-from discover_orch.databases.sql_effects import Effect
+from discover_orch.databases.effect import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
         def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None: ...
         def on_commit(self) -> None: ...
-        def on_error(self) -> None:
-            """The latest call raised, so its statement had no effect."""
+        def on_error(self, *, is_statement: bool) -> None:
+            """The latest call raised. If it `is_statement`, it had run the latest statement, once."""
 
         def on_other_connection(self) -> None: ...
         def on_unknown(self) -> None:
@@ -66,7 +66,13 @@ class Driver:
         raise NotImplementedError
 
     def _wrap(
-        self, owner: Any, name: str, report: Callable[..., None], *, after: bool = False
+        self,
+        owner: Any,
+        name: str,
+        report: Callable[..., None],
+        *,
+        after: bool = False,
+        is_statement: bool = False,
     ) -> None:
         """Have `report` called with the listener and the arguments of each call, before it or after it."""
         original = vars(owner).get(name)
@@ -83,7 +89,7 @@ class Driver:
                 result = call() if is_plain else _call_from(sys._getframe(1), call)
             except BaseException:
                 if self.listener is not None:
-                    self.listener.on_error()
+                    self.listener.on_error(is_statement=is_statement)
                 raise
             if after:
                 self._notify(report, args, named)

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver import Driver
-from discover_orch.databases.sql_effects import Effect, read_statements
+from discover_orch.databases.effect import Effect
+from discover_orch.databases.sql_effects import read_statements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,13 +39,16 @@ class DuckdbDriver(Driver):
         connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
         self._query = connection.execute
         for name in ("execute", "executemany", "sql", "query", "from_query", "query_appender"):
-            self._wrap(connection, name, _on_query)
-            self._wrap(duckdb, name, _on_module_query)
+            is_statement = name in ("execute", "sql", "query", "from_query")
+            self._wrap(connection, name, _on_query, is_statement=is_statement)
+            self._wrap(duckdb, name, _on_module_query, is_statement=is_statement)
         for name in ("table", "view", "append", "appender"):
             kind = "written" if name.startswith("append") else "read"
             report = functools.partial(_on_table, kind)
-            self._wrap(connection, name, report)
-            self._wrap(duckdb, name, functools.partial(_without_self, report))
+            self._wrap(connection, name, report, is_statement=kind == "read")
+            self._wrap(
+                duckdb, name, functools.partial(_without_self, report), is_statement=kind == "read"
+            )
         for name in FILE_READERS:
             report = functools.partial(_on_file, is_written=False)
             self._wrap(connection, name, report)
@@ -178,6 +182,7 @@ def _on_table(kind: str, listener: Listener, owner: object, *args: Any, **named:
         Effect(
             read=(name,) if kind == "read" else (),
             written=(name,) if kind == "written" else (),
+            inserted=(name,) if kind == "written" else (),
             created=(name,) if kind == "made" else (),
             changes_names=kind == "made",
         )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 
 from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver import Driver
-from discover_orch.databases.sql_effects import BLANK
+from discover_orch.databases.effect import BLANK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class PsycopgDriver(Driver):
 
         for owner in (psycopg.Cursor, psycopg.ServerCursor, psycopg.ClientCursor):
             for name in ("execute", "executemany", "stream", "copy"):
-                self._wrap(owner, name, _on_query)
+                self._wrap(owner, name, _on_query, is_statement=name == "execute")
         self._wrap(psycopg.Connection, "commit", lambda listener, *_: listener.on_commit())
         self._wrap(
             psycopg.Connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK")
@@ -68,7 +69,7 @@ def _on_query(
     if conn is not listener.conn:
         is_same = _is_same_database(conn, listener.conn)
         listener.on_other_connection() if is_same else listener.on_unknown()
-    listener.on_statement(query if params is None else _PLACEHOLDER.sub(_fill, query))
+    listener.on_statement(query if params is None else _fill_in(query, params))
 
 
 def _on_transaction_end(
@@ -81,11 +82,25 @@ def _on_transaction_end(
         listener.on_commit()
 
 
-_PLACEHOLDER = re.compile(r"%(?:%|(?:\([^)]*\))?[sbt])")
+_PLACEHOLDER = re.compile(r"%(?:%|(?:\(([^)]*)\))?[sbt])")
+_LISTS_OF_TABLES = ("pg_class", "pg_tables", "pg_views", "information_schema")
 
 
-def _fill(found: re.Match[str]) -> str:
-    return "%" if found[0] == "%%" else f"'{BLANK}'"
+def _fill_in(query: str, params: Any) -> str:
+    """The query without its values, but with the names of tables that it asks the list of tables for."""
+    names = iter(()) if isinstance(params, Mapping) else iter(params)
+    has_names = any(one in query for one in _LISTS_OF_TABLES)
+
+    def fill(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%"
+        value = (
+            params.get(found[1]) if found[1] and isinstance(params, Mapping) else next(names, None)
+        )
+        is_name = has_names and isinstance(value, str) and not {"'", "\\"} & {*value}
+        return f"'{value if is_name else BLANK}'"
+
+    return _PLACEHOLDER.sub(fill, query)
 
 
 def _is_same_database(one: Any, other: Any) -> bool:

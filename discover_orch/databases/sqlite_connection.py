@@ -14,8 +14,10 @@ import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any, Literal
+
+    from discover_orch.databases.sqlite_statements import StatementNotes
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
@@ -27,21 +29,11 @@ NEEDS_NO_TRANSACTION = frozenset(
 )
 _FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*)", re.DOTALL)
 _COMMITS = frozenset(["COMMIT", "END"])
+SCRIPT = "SCRIPT"  # the word of a text with several statements
 # Numbers in the database file; setting one is a change like any other.
 _STORED_PRAGMA = re.compile(
     r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]", re.IGNORECASE
 )
-
-# SQLite copies `INSERT INTO a SELECT * FROM b` between tables of one shape page by page and does not report b
-# to its authorizer. So the text is searched for such tables.
-_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
-_NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
-_INSERTS = re.compile(r"\b(insert|replace)\b", re.IGNORECASE)
-_COPY = re.compile(
-    rf"\bselect\b{_GAP}(?:all\b{_GAP})?\*{_GAP}from\b{_GAP}\(*{_GAP}{_NAME}(?:{_GAP}\.{_GAP}{_NAME})?",
-    re.IGNORECASE | re.DOTALL,
-)
-
 
 # Bound once: a tool may execute millions of statements.
 _new_cursor = sqlite3.Connection.cursor
@@ -52,7 +44,7 @@ _authorize = sqlite3.Connection.set_authorizer
 @functools.lru_cache(maxsize=512)
 def find_keyword(sql: str) -> str:
     """The first keyword after comments, in capitals; "" where there is none, "STORE" for a stored pragma."""
-    found = _FIRST_WORD.match(sql)
+    found = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
     word = found[1].upper() if found else ""
     return "STORE" if word == "PRAGMA" and _STORED_PRAGMA.search(sql) else word
 
@@ -68,7 +60,7 @@ class Connection(sqlite3.Connection):
     _listener: Authorizer | None = None  # notes what is read and written, allows everything
     _user_authorizer: Authorizer | None = None  # the tool's own
     is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
-    copied: set[tuple[str | None, str]] | None = None  # tables copied whole; None: not noted
+    statements: StatementNotes | None = None  # is told the text of statements
 
     def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
         """Call `listener` too for each statement prepared from now on, cached ones included.
@@ -82,10 +74,11 @@ class Connection(sqlite3.Connection):
         else:
             _authorize(self, listener or user_authorizer)
 
-    def note_copies(self, sql: object) -> None:
-        """Note the tables that a statement copies; `sql` is whatever the tool passed."""
-        if self.copied is not None and isinstance(sql, str) and "*" in sql:
-            self.copied.update(find_copied(sql))
+    def note_text(self, sql: str, word: str, args: tuple[Any, ...]) -> None:
+        """A statement, which has this keyword, or with SCRIPT several of them, have been run."""
+        statements = self.statements
+        if statements is not None and statements.needs_text(sql, word):
+            statements.read_text(sql, word, args)
 
     def begin_step(self, managed: bool) -> None:
         """A tool starts. The transaction begins only with its first change."""
@@ -114,8 +107,7 @@ class Connection(sqlite3.Connection):
             self.set_authorizer(None)
         _execute(_new_cursor(self), "PRAGMA foreign_keys = ON")
 
-    def _begin(self, sql: str) -> None:
-        word = find_keyword(sql)
+    def _begin(self, word: str) -> None:
         level = self.isolation_level
         # With isolation_level None, or in the autocommit modes of Python 3.12, the tool has taken over.
         if word and word not in NEEDS_NO_TRANSACTION and level is not None and self._is_legacy():
@@ -136,6 +128,8 @@ class Connection(sqlite3.Connection):
             return _new_cursor(self, Cursor)
         if self.managed and not self.in_transaction and not _is_own_cursor(factory):
             self._begin("ANY")  # its statements do not come through `Cursor`: begin early
+        if self.statements is not None and not _is_own_cursor(factory):
+            self.statements.has_unseen_texts = True
         return _new_cursor(self, factory)
 
     def execute(self, sql: str, *args: Any) -> Any:
@@ -205,62 +199,50 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
-        conn.note_copies(sql)
+        word = find_keyword(sql)
         is_end = False
         if conn.managed:
             if not conn.in_transaction:
-                conn._begin(sql)
+                conn._begin(word)
             else:
-                is_end = find_keyword(sql) in _COMMITS
+                is_end = word in _COMMITS
         try:
             _execute(self, sql, *args)
         except sqlite3.DatabaseError as error:
             conn.raise_if_interrupted(error)
             raise
+        finally:
+            conn.note_text(sql, word, args)
         if is_end:
             conn._note_commit("COMMIT")
         return self
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
-        conn.note_copies(sql)
+        word = find_keyword(sql)
         if conn.managed and not conn.in_transaction:
-            conn._begin(sql)
+            conn._begin(word)
         try:
             super().executemany(sql, *args)
         except sqlite3.DatabaseError as error:
             conn.raise_if_interrupted(error)
             raise
+        finally:
+            conn.note_text(sql, word, args)
         return self
 
     def executescript(self, script: str) -> Cursor:
         """Like Python's: commits the open transaction, then each statement by itself."""
         conn: Connection = self.connection  # type: ignore[assignment]
-        conn.note_copies(script)
         conn._note_commit("executescript()")
         try:
             super().executescript(script)
         except sqlite3.DatabaseError as error:
             conn.raise_if_interrupted(error)
             raise
+        finally:
+            conn.note_text(script, SCRIPT, ())
         return self
-
-
-@functools.lru_cache(maxsize=512)
-def find_copied(sql: str) -> Sequence[tuple[str | None, str]]:
-    """The tables that a statement copies whole into others, as (database or None, table)."""
-    if not _INSERTS.search(sql):
-        return ()
-    return [
-        (_unquote(first), _unquote(second)) if second else (None, _unquote(first))
-        for first, second in _COPY.findall(sql)
-    ]
-
-
-def _unquote(name: str) -> str:
-    if name[0] in "\"`'[":
-        return name[1:-1].replace('""', '"')
-    return name
 
 
 def apply_settings(conn: sqlite3.Connection) -> None:

@@ -1,9 +1,10 @@
 """Which tables a tool read and wrote on a SQLite connection, as SQLite's authorizer reports.
 
-SQLite calls the authorizer when it prepares a statement, not when it runs one, so a statement that runs a
-million times costs nothing. Setting the authorizer again makes SQLite prepare cached statements again, so it is
-set before each tool. It allows everything. SQLite does not report a table of which a query uses only the
-columns that USING or NATURAL JOIN compares.
+Setting the authorizer again makes SQLite prepare cached statements again, so it is set before each tool. SQLite
+does not report a table of which a query uses only the columns that USING or NATURAL JOIN compares. On the user's
+own connection these are not seen, as the text of statements is not known there: a DROP ... IF EXISTS that finds
+nothing, a CREATE INDEX IF NOT EXISTS that finds one, and for which name the list of tables is asked. An insert
+into a table with unique columns counts there as one that may replace rows.
 """
 
 from __future__ import annotations
@@ -11,42 +12,22 @@ from __future__ import annotations
 import _sqlite3  # see `_find_callbacks`
 import gc
 import os
+import re
 import sqlite3
-from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from discover_orch.databases.sqlite_connection import Connection
+from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
+from discover_orch.databases.table_log import TableLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    Name = tuple[str | None, str]  # (database, table)
-    Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
+    from discover_orch.databases.sqlite_statements import Name
 
-READ = sqlite3.SQLITE_READ
-UPDATE = sqlite3.SQLITE_UPDATE
-ALTER_TABLE = sqlite3.SQLITE_ALTER_TABLE
-CREATE_INDEX = sqlite3.SQLITE_CREATE_INDEX
-TRANSACTION = sqlite3.SQLITE_TRANSACTION
-#: These create something else than a table: the creation of a table has ended.
-ENDS_CREATION = frozenset(
-    {
-        sqlite3.SQLITE_CREATE_TEMP_TABLE,
-        sqlite3.SQLITE_CREATE_TEMP_VIEW,
-        sqlite3.SQLITE_CREATE_TEMP_INDEX,
-        sqlite3.SQLITE_CREATE_TRIGGER,
-        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
-    }
-)
-ALLOWED = sqlite3.SQLITE_OK
-#: Reported for most statements, and about no table.
-IRRELEVANT = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, 33})  # 33: SQLITE_RECURSIVE
-CREATES = frozenset(
-    {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_VTABLE}
-)
-CHANGES = frozenset({sqlite3.SQLITE_INSERT, UPDATE, sqlite3.SQLITE_DELETE})
-DROPS = frozenset({sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_DROP_VTABLE})
 MAIN = "main"
 #: `temp` belongs to the connection; VACUUM copies into `vacuum_db`.
 TEMPORARY_SCHEMAS = frozenset({"temp", "vacuum_db"})
@@ -55,62 +36,24 @@ TABLE_FUNCTIONS = frozenset(
     {"json_each", "json_tree", "jsonb_each", "jsonb_tree", "generate_series"}
 )
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
+#: Tables where a plain INSERT may do more than insert rows.
+_RESOLVES_CONFLICTS = (
+    "SELECT name FROM {} WHERE sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%'"
+)
+#: Tables where INSERT OR REPLACE may do so.
+_IS_UNIQUE = (
+    "SELECT tbl_name FROM {} WHERE sql LIKE '%primary%key%' "
+    "OR type = 'index' AND (sql IS NULL OR sql LIKE '%unique%')"
+)
 
 # The methods of the base class: orch's own statements must not count as the tool's.
 _new_cursor = sqlite3.Connection.cursor
 _execute = sqlite3.Cursor.execute
 
 
-class TableUse(NamedTuple):
-    """The names of tables that were used, sorted; `is_unclear`: there may have been others."""
-
-    read: tuple[str, ...]
-    written: tuple[str, ...]
-    is_unclear: bool
-
-
-class TableLog:
-    """Which tables the steps of a worker use on one connection.
-
-    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`.
-    """
-
-    def __init__(self) -> None:
-        self._tables_read: set[str] = set()
-        self._tables_written: set[str] = set()
-        self._is_unclear = False
-
-    def begin_step(self) -> None:
-        """Called before the tool, while orch has no transaction open."""
-        raise NotImplementedError
-
-    def resolve(self) -> None:
-        """Find the tables, while the tool's transaction is as it left it."""
-        raise NotImplementedError
-
-    @property
-    def has_committed(self) -> bool:
-        """Whether the tool itself committed in this step; asked before orch commits."""
-        raise NotImplementedError
-
-    @property
-    def has_written(self) -> bool:
-        """Whether the resolved part of the step wrote to any table."""
-        raise NotImplementedError
-
-    def peek(self) -> TableUse:
-        """What was resolved since the last `drain`."""
-        return TableUse(
-            tuple(sorted(self._tables_read)), tuple(sorted(self._tables_written)), self._is_unclear
-        )
-
-    def drain(self) -> TableUse:
-        """What was resolved since the last call."""
-        use = self.peek()
-        self._tables_read.clear()
-        self._tables_written.clear()
-        self._is_unclear = False
-        return use
+#: Names that statements on any `sqlite3` connection have looked for in vain.
+_not_found: set[str] = set()
+_NOT_FOUND = re.compile(r"no such (?:table|view): (.+)", re.DOTALL)
 
 
 class SqliteTableLog(TableLog):
@@ -119,29 +62,22 @@ class SqliteTableLog(TableLog):
     def __init__(self, conn: sqlite3.Connection) -> None:
         super().__init__()
         self._conn = conn
-        self._read: set[Name] = set()
-        self._written: set[Name] = set()
-        self._altered: set[bool] = set()  # holds True once the names of tables may have changed
-        self._committed: set[bool] = set()  # holds True once a COMMIT was prepared
-        self._creating: list[Name] = []
-        self._authorizer = _make_authorizer(
-            self._read, self._written, self._altered, self._committed, self._creating
-        )
+        self._notes = StatementNotes()
+        self._authorizer = self._notes.authorize
         self._version: object = None
         self._names: frozenset[str] | None = None  # the tables of `main` when the step began
+        _listen_to_errors()
 
     def begin_step(self) -> None:
         conn = self._conn
-        self._read.clear()
-        self._written.clear()
-        self._altered.clear()
-        self._committed.clear()
-        self._creating.clear()
+        self._notes.clear()
+        _not_found.clear()
         try:
             is_unobserved = self._pause()
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
+            self._notes.clear()  # a plain connection still listens
             if isinstance(conn, Connection):
-                conn.copied = set()
+                conn.statements = self._notes
                 conn.set_listener(self._authorizer)
             elif is_unobserved:
                 sqlite3.Connection.set_authorizer(conn, self._authorizer)
@@ -151,25 +87,34 @@ class SqliteTableLog(TableLog):
             self._is_unclear = True
 
     def resolve(self) -> None:
+        notes = self._notes
+        notes.finish()
+        self._lists_tables |= notes.lists_tables
         try:
             if not isinstance(self._conn, Connection):
                 is_ours = self._authorizer in _find_callbacks(self._conn)
                 self._is_unclear = self._is_unclear or not is_ours
-            read, written = self._resolve_names()
+            found = self._resolve_names()
             if isinstance(self._conn, Connection):
                 self._conn.set_listener(None)
+                self._conn.statements = None
         except Exception:  # the connection is closed
-            read, written = self._read, self._written
-        self._tables_read.update(_display_name(*name) for name in read if _is_table(*name))
-        self._tables_written.update(_display_name(*name) for name in written if _is_table(*name))
+            found = _Found(read=notes.read, written=notes.written, changed=notes.written)
+        self._read |= _display_names(found.read)
+        self._written |= _display_names(found.written)
+        self._changed |= _display_names(found.changed)
+        self._missed |= found.missed
+        self._created |= found.created
+        self._dropped |= found.dropped
+        self._kept |= found.kept
 
     @property
     def has_committed(self) -> bool:
-        return bool(self._committed)
+        return self._notes.has_committed
 
     @property
     def has_written(self) -> bool:
-        return bool(self._tables_written)
+        return bool(self._written)
 
     def _pause(self) -> bool:
         """Stop listening; whether orch can query unobserved: the tool has set no trace and no authorizer."""
@@ -187,27 +132,87 @@ class SqliteTableLog(TableLog):
             self._names = _find_names(self._conn, "sqlite_master")
             self._version = version
 
-    def _resolve_names(self) -> tuple[set[Name], set[Name]]:
-        read, written = self._read.copy(), self._written.copy()
-        if isinstance(self._conn, Connection) and written and self._conn.copied:
-            read |= self._conn.copied
-        before = names = self._names
+    def _resolve_names(self) -> _Found:
+        notes = self._notes
+        read, written = notes.read.copy(), notes.written.copy()
+        before = now = self._names
+        looked_up = {*notes.looked_up, *_split_names(_not_found)}
         bare = {name for base, name in read if base is None}
-        if (self._altered or (bare and before is None)) and self._pause():
-            names = _find_names(self._conn, "sqlite_master")
-            if before is not None and self._altered:
-                # SQLite does not report the new name of a table. A table that came and went does not count.
-                written |= {(MAIN, name) for name in names - before}
-                known = before | names
-                read = {one for one in read if one[0] != MAIN or one[1].lower() in known}
-                written = {one for one in written if one[0] != MAIN or one[1].lower() in known}
+        has_altered = bool(notes.made) or notes.may_have_renamed
+        is_asking = has_altered or looked_up or (bare and before is None)
+        can_query = bool(is_asking or notes.written) and self._pause()
+        if is_asking:
+            now = _find_names(self._conn, "sqlite_master") if can_query else None
+        if before is not None and now is not None and has_altered:
+            # SQLite does not report the new name of a table. A table that came and went does not count.
+            written |= {(MAIN, name) for name in now - before}
+            known = before | now
+            read = {one for one in read if one[0] != MAIN or one[1].lower() in known}
+            written = {one for one in written if one[0] != MAIN or one[1].lower() in known}
         # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
         for name in bare:
             read.discard((None, name))
-            base = self._find_base(name.lower(), names)
+            self._lists_tables |= name.lower() in SCHEMA_TABLES
+            base = self._find_base(name.lower(), now)
             if base:
                 read.add((base, name))
-        return read, written
+        changed = notes.changed | (written - notes.written)
+        inserted = written - changed
+        changed |= self._find_replaceable(inserted) if can_query else inserted
+        made = [
+            (_display_name(*table), is_made) for table, is_made in notes.made if _is_table(*table)
+        ]
+        created, dropped = _compare_names(_display_names(written), made, before, now)
+        kept = {
+            one
+            for one in notes.kept
+            if before is None or one[0] != MAIN or one[1].lower() in before
+        }
+        return _Found(
+            read=read,
+            written=written,
+            changed=changed,
+            missed=self._find_missed(looked_up, now) - {name for name, _ in made},
+            created=created,
+            dropped=dropped,
+            kept=_display_names(kept),
+        )
+
+    def _find_missed(self, looked_up: set[Name], now: frozenset[str] | None) -> set[str]:
+        """The names of these tables that are not there."""
+        if looked_up and now is None:
+            self._lists_tables = True  # cannot ask
+            return set()
+        missed = set()
+        temporary = _find_names(self._conn, "sqlite_temp_master") if looked_up else ()
+        for base, name in looked_up:
+            if not _is_table(base, name) or (base is None and name.lower() in temporary):
+                continue
+            is_there = self._find_base(name.lower(), now) if base is None else self._has(base, name)
+            if not is_there:
+                missed.add(_display_name(base, name))
+        return missed
+
+    def _has(self, base: str, name: str) -> bool:
+        try:
+            return name.lower() in _find_names(self._conn, f"{_quote(base)}.sqlite_master")
+        except sqlite3.Error:  # there is no such database
+            return False
+
+    def _find_replaceable(self, tables: set[Name]) -> set[Name]:
+        """Those of these tables where the inserts of this step may have replaced rows."""
+        found = set()
+        for base in {base for base, _ in tables}:
+            list_of_tables = f"{_quote(base or MAIN)}.sqlite_master"
+            resolving = _find_names(self._conn, list_of_tables, _RESOLVES_CONFLICTS)
+            unread = {name for one, name in self._notes.unread if one == base}
+            if unread:
+                unique = _find_names(self._conn, list_of_tables, _IS_UNIQUE)
+                resolving |= unique & {name.lower() for name in unread}
+            found |= {
+                (one, name) for one, name in tables if one == base and name.lower() in resolving
+            }
+        return found
 
     def _find_base(self, name: str, main: frozenset[str] | None) -> str | None:
         """The database that has this table, in SQLite's order; None for a temporary table or a CTE."""
@@ -218,10 +223,7 @@ class SqliteTableLog(TableLog):
         if main is None or name in main:
             return MAIN
         for base in map(str, _ask(self._conn, "SELECT name FROM pragma_database_list")):
-            quoted = '"' + base.replace('"', '""') + '"'
-            if base not in (MAIN, "temp") and name in _find_names(
-                self._conn, f"{quoted}.sqlite_master"
-            ):
+            if base not in (MAIN, "temp") and self._has(base, name):
                 return base
         return None
 
@@ -249,56 +251,67 @@ def find_file(conn: Any) -> str:
     return ""
 
 
-def _make_authorizer(
-    read: set[Name],
-    written: set[Name],
-    altered: set[bool],
-    committed: set[bool],
-    creating: list[Name],
-) -> Authorizer:
-    """The authorizer, called several times for each prepared statement; it must not raise.
+class _Found(Struct, frozen=True, kw_only=True):
+    """What one step did to tables."""
 
-    `creating` is the table that the statement creates, if there is none of that name yet.
+    read: set[Name]
+    written: set[Name]
+    changed: set[Name]
+    missed: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
+
+
+def _compare_names(
+    written: set[str],
+    made: list[tuple[str, bool]],
+    before: frozenset[str] | None,
+    now: frozenset[str] | None,
+) -> tuple[set[str], set[str]]:
+    """Which of these tables were created, and which were dropped: by the names of tables before and after the step,
+    or by what the statements did where these are not known."""
+    first: dict[str, bool] = {}
+    last: dict[str, bool] = {}
+    for name, is_created in made:
+        first.setdefault(name, is_created)
+        last[name] = is_created
+    created, dropped = set(), set()
+    for name in written & {*first, *(now or ()), *(before or ())}:
+        is_main = "." not in name
+        is_new = name not in before if before is not None and is_main else first.get(name)
+        is_there = name in now if now is not None and is_main else last.get(name)
+        if is_new and is_there:
+            created.add(name)
+        elif is_new is False and is_there is False:
+            dropped.add(name)
+    return created, dropped
+
+
+def _listen_to_errors() -> None:
+    """Have the names collected that statements have looked for in vain.
+
+    SQLite does not report these to the authorizer, and the tool may catch the error.
     """
-    note_read = read.add
-    indexing: str | None = None
+    error = sqlite3.OperationalError
+    if "__init__" in vars(error):
+        return
+    init = error.__init__
 
-    def authorize(action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
-        nonlocal indexing
-        if action == READ:
-            if indexing != one:
-                note_read((base, one))
-            return ALLOWED
-        indexing = None
-        if action in IRRELEVANT:
-            return ALLOWED
-        if action in CHANGES:
-            if one[:7] != "sqlite_":
-                written.add((base, one))
-            elif creating and action == UPDATE and two == "type" and base == creating[0][0]:
-                # Reported only if the table does not exist yet: IF NOT EXISTS reports nothing more. DROP writes
-                # to the schema table too, but updates another column.
-                written.add(creating.pop())
-                altered.add(True)
-        elif action in CREATES:
-            creating[:] = ((base, one),)
-        elif action in ENDS_CREATION:
-            creating.clear()
-        elif action in DROPS:
-            written.add((base, one))
-            altered.add(True)
-        elif action == ALTER_TABLE:
-            written.add((one, two))
-            altered.add(True)
-        elif action == CREATE_INDEX:
-            indexing = two  # reads of the indexed columns do not count
-            if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
-                creating.clear()
-        elif action == TRANSACTION and one == "COMMIT":
-            committed.add(True)
-        return ALLOWED
+    def note(self: sqlite3.OperationalError, *args: object) -> None:
+        init(self, *args)
+        found = _NOT_FOUND.search(args[0]) if args and isinstance(args[0], str) else None
+        if found:
+            _not_found.add(found[1])
 
-    return authorize
+    error.__init__ = note  # type: ignore[method-assign, assignment]
+
+
+def _split_names(names: Iterable[str]) -> Iterator[Name]:
+    """SQLite names a table as `name` or `database.name`."""
+    for name in names:
+        base, dot, table = name.partition(".")
+        yield (base, table) if dot else (None, name)
 
 
 def _is_table(base: str | None, name: str) -> bool:
@@ -316,8 +329,18 @@ def _display_name(base: str | None, name: str) -> str:
     return shown if base is None or base.lower() == MAIN else f"{base.lower()}.{shown}"
 
 
-def _find_names(conn: sqlite3.Connection, schema: str) -> frozenset[str]:
-    return frozenset(name.lower() for name in _ask(conn, _NAMES.format(schema)))
+def _display_names(tables: Iterable[Name]) -> set[str]:
+    return {_display_name(*one) for one in tables if _is_table(*one)}
+
+
+def _find_names(
+    conn: sqlite3.Connection, list_of_tables: str, query: str = _NAMES
+) -> frozenset[str]:
+    return frozenset(name.lower() for name in _ask(conn, query.format(list_of_tables)))
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _ask(conn: sqlite3.Connection, sql: str) -> list[Any]:

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from discover_orch.databases.catalog import resolve_effects
 from discover_orch.databases.driver_duckdb import DuckdbDriver
 from discover_orch.databases.driver_psycopg import PsycopgDriver
-from discover_orch.databases.sql_effects import BLANK, Effect, read_statements
-from discover_orch.databases.sqlite_tables import TableLog
+from discover_orch.databases.effect import BLANK, Effect
+from discover_orch.databases.sql_effects import read_statements
+from discover_orch.databases.table_log import TableLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,12 +63,15 @@ class StatementLog(TableLog):
         self.file = _find_file(driver, conn)
         self._counts: dict[str, int] = {}  # how often each text, or shape, was executed
         self._characters = 0  # of these texts
-        self._method_effects: dict[Effect, None] = {}
+        self._method_effects: dict[Effect, int] = {}
+        self._failures: dict[str | Effect, int] = {}  # how often each of these raised
+        self._latest: str | Effect = ""
         self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
         self._has_unknown = self._has_error = self._uses_other_connection = False
         self._has_committed = self._has_written = self._has_changed_search_path = False
+        self._may_have_committed = False
         driver.attach(self)
 
     # The driver calls these, in any thread, while the tool waits.
@@ -76,6 +80,7 @@ class StatementLog(TableLog):
         counts = self._counts
         if text not in counts and (len(counts) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
+        self._latest = text
         if text in counts:
             counts[text] += 1
         elif len(counts) < MOST_STATEMENTS and self._characters + len(text) < MOST_CHARACTERS:
@@ -85,7 +90,8 @@ class StatementLog(TableLog):
             self._has_unknown = True
 
     def on_effect(self, effect: Effect, /) -> None:
-        self._method_effects[effect] = None
+        self._method_effects[effect] = self._method_effects.get(effect, 0) + 1
+        self._latest = effect
 
     def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
         found = [*_find_files(paths)]
@@ -94,8 +100,11 @@ class StatementLog(TableLog):
     def on_commit(self) -> None:
         self._has_committed = True
 
-    def on_error(self) -> None:
-        self._has_error = True
+    def on_error(self, *, is_statement: bool) -> None:
+        if is_statement:
+            self._failures[self._latest] = self._failures.get(self._latest, 0) + 1
+        else:
+            self._has_error = True
 
     def on_other_connection(self) -> None:
         self._uses_other_connection = True
@@ -108,9 +117,10 @@ class StatementLog(TableLog):
     def begin_step(self) -> None:
         self._counts.clear()
         self._method_effects.clear()
+        self._failures.clear()
         self._characters = 0
         self._has_unknown = self._has_error = self._uses_other_connection = False
-        self._has_committed = self._has_written = False
+        self._has_committed = self._has_written = self._may_have_committed = False
         self._before = self._read_catalog()
 
     def resolve(self) -> None:
@@ -119,12 +129,23 @@ class StatementLog(TableLog):
         try:
             self._resolve(self._read_effects())
         except Exception:  # must not fail the tool
-            self._is_unclear = True
+            self._note_unclear(True)
 
     def _read_effects(self) -> list[Effect]:
         """The effects of the step; what was executed several times in an unknown order is there twice."""
         parsed = {text: self._parse(text) for text in list(self._counts)}
-        effects = [*self._method_effects, *(one for found in parsed.values() for one in found)]
+        for text, count in self._failures.items():
+            # Of several statements in one text, those before the one that failed have been run.
+            if isinstance(text, str) and text in parsed:
+                if count == self._counts[text] and len(parsed[text]) == 1:
+                    parsed[text] = (_as_failed(parsed[text][0]),)
+                else:
+                    self._has_error = True
+        effects = [
+            _as_failed(one) if count == self._failures.get(one) else one
+            for one, count in self._method_effects.items()
+        ]
+        effects += (one for found in parsed.values() for one in found)
         changes = {
             text: [one for one in found if one.changes_search_path or one.rolls_back]
             for text, found in parsed.items()
@@ -137,35 +158,57 @@ class StatementLog(TableLog):
 
     def _resolve(self, effects: list[Effect]) -> None:
         self._has_committed |= any(one.commits for one in effects)
-        self._has_written = any(one.written or one.created for one in effects)
+        self._has_written = any(one.written or one.created for one in effects if not one.has_failed)
         self._has_changed_search_path |= any(one.changes_search_path for one in effects)
-        self._is_unclear |= self._has_unknown or any(one.is_unclear for one in effects)
+        # A statement that failed is undone with the transaction, whatever it did.
+        self._may_have_committed = self._has_unknown or any(
+            one.is_unclear for one in effects if not one.has_failed
+        )
+        self._is_unclear |= self._may_have_committed or any(one.is_unclear for one in effects)
         before = self._before
         has_changed_names = any(one.changes_names for one in effects)
         now = self._read_catalog() if has_changed_names or before is None else before
-        self._is_unclear |= now is None or before is None
+        if now is None and before is not None and (self._failures or self._has_error):
+            now = _add_created(
+                before, effects
+            )  # the transaction has failed and will be rolled back
+        self._note_unclear(now is None or before is None)
         if now is None:
             return
         before = before or now
-        self._is_unclear |= self._may_miss_tables(effects, now, before)
+        self._note_unclear(self._may_miss_tables(effects, now, before))
         used = resolve_effects(effects, now, before)
-        self._is_unclear |= used.is_unclear
-        self._tables_read.update(used.read)
-        self._tables_written.update(used.written)
+        self._note_unclear(used.is_unclear)
+        self._lists_tables |= any(one.lists_tables for one in effects)
+        self._read |= used.read
+        self._written |= used.written
+        self._changed |= used.changed
+        self._missed |= used.missed
+        self._created |= used.created
+        self._dropped |= used.dropped
+        self._kept |= used.kept
         self.on_files(used.files_read, is_written=False)
         self.on_files(used.files_written, is_written=True)
+
+    def _note_unclear(self, is_unclear: bool) -> None:
+        self._is_unclear |= is_unclear
+        self._may_have_committed |= is_unclear
 
     def _may_miss_tables(self, effects: list[Effect], now: Catalog, before: Catalog) -> bool:
         if self._uses_other_connection and (
             self._has_changed_search_path or now.temporary or before.temporary
         ):
             return True  # the other connection has a search path and temporary tables of its own
-        # The statement that failed may have named a table that does not exist.
+        # The call that failed may have named a table that does not exist.
         return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
 
     @property
     def has_committed(self) -> bool:
         return self._has_committed
+
+    @property
+    def may_have_committed(self) -> bool:
+        return self._has_committed or self._may_have_committed
 
     @property
     def has_written(self) -> bool:
@@ -193,6 +236,26 @@ def observe_statements(conn: Any, note_files: Files) -> StatementLog | None:
     if driver is None or find_spec("sqlglot") is None:
         return None
     return StatementLog(conn, driver, note_files)
+
+
+def _as_failed(effect: Effect) -> Effect:
+    """What is left of a statement that raised: its tables were looked at."""
+    return Effect(
+        read=(*effect.read, *effect.written),
+        created=effect.created,
+        looked_up=effect.looked_up,
+        lists_tables=effect.lists_tables,
+        files_read=effect.files_read,
+        called=effect.called,
+        commits=effect.commits,
+        is_unclear=effect.is_unclear,
+        has_failed=True,
+    )
+
+
+def _add_created(catalog: Catalog, effects: Iterable[Effect]) -> Catalog:
+    names = (name for one in effects if not one.has_failed for name in one.created)
+    return replace(catalog, tables=catalog.tables | {catalog.name_new_table(one) for one in names})
 
 
 def _are_all_tables(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:

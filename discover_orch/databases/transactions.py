@@ -11,6 +11,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
 
@@ -222,6 +223,13 @@ class OrchSqliteTransaction(Transaction):
 
     def is_closed(self) -> bool:
         return self.conn.is_closed
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            # As long as another program has the database open, closing does not write the log into the file. Then
+            # that program does it later, and it would look like a write of its own.
+            self.conn.execute("PRAGMA wal_checkpoint")
+        super().close()
 
 
 class UserSqliteTransaction(Transaction):

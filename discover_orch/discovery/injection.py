@@ -38,6 +38,7 @@ def split_arguments(
                     type=argument.type,
                     default=argument.default,
                     default_source=argument.default_source,
+                    default_texts=argument.default_texts,
                     help=argument.help,
                 )
             )

@@ -18,15 +18,28 @@ from discover_orch.source.facts import OrchTag
 #: The code of the warning about a key that is checked, so that a module may have it, but has no effect yet.
 NOT_BUILT_YET_CODE = "not-built-yet"
 
+#: The units of an age, in seconds.
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
 
 class OrchSettings(Struct, frozen=True, kw_only=True):
-    """What `ORCH` says, with defaults; `name` is None where the module gives the name."""
+    """What `ORCH` says, with defaults; `name` is None where the module gives the name.
+
+    `has_inputs` and `has_outputs`: the key is given, though its list may be empty. `max_age` is in seconds.
+    """
 
     name: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    has_inputs: bool = False
+    has_outputs: bool = False
     is_cancellable: bool = True
     is_always_stale: bool = False
+    is_repeatable: bool = False
+    max_age: float | None = None
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -73,8 +86,12 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         name=name if isinstance(name, str) else None,
         inputs=_paths(good.get("inputs")),
         outputs=_paths(good.get("outputs")),
+        has_inputs="inputs" in good,
+        has_outputs="outputs" in good,
         is_cancellable=good.get("cancel") is not False,
         is_always_stale=good.get("always") is True,
+        is_repeatable=good.get("repeatable") is True,
+        max_age=_age_in_seconds(good["max_age"]) if "max_age" in good else None,
     ), tuple(problems)
 
 
@@ -123,6 +140,14 @@ def _check_seconds(value: object, *, allows_zero: bool = True) -> str:
     return ""
 
 
+def _check_age(value: object) -> str:
+    seconds = _age_in_seconds(value)
+    if isinstance(value, bool) or seconds is None or not math.isfinite(seconds):
+        shown = repr(value) if isinstance(value, str) else _kind(value)
+        return f"must be an age or a number of seconds, not {shown}"
+    return "" if seconds > 0 else f"must be more than 0, not {value}"
+
+
 RULES = {
     "name": Rule(check=_check_name, example='"name": "fetch-raw"'),
     "inputs": Rule(check=_check_paths, example='"inputs": ["data/*.csv"], relative to the root'),
@@ -141,7 +166,17 @@ RULES = {
     "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}', has_effect=False),
     "cancel": Rule(check=_check_flag, example='"cancel": False'),
     "always": Rule(check=_check_flag, example='"always": True'),
+    "max_age": Rule(check=_check_age, example='"max_age": "1d", "6h", "30m", "45s" or seconds'),
+    "repeatable": Rule(check=_check_flag, example='"repeatable": True'),
 }
+
+
+def _age_in_seconds(value: object) -> float | None:
+    """The seconds of a number or of a text like `1d`, `6h`, `30m`, `45s`; None for anything else."""
+    if isinstance(value, int | float):
+        return float(value)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([dhms])", str(value), re.ASCII)
+    return float(found[1]) * _SECONDS[found[2]] if found else None
 
 
 def _is_whole(value: object) -> bool:

@@ -168,9 +168,10 @@ def find_cycles(
 
 
 def build_flow_edges(
-    flows: Mapping[str, Dataflow], before: Edges, rank: Mapping[str, int]
+    flows: Mapping[str, Dataflow], readers: Edges, before: Edges, rank: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
-    """The edges of the data flow, without those that contradict the order of stages or close a cycle.
+    """The edges that the order follows: `readers`, which are those of the data flow, without what contradicts the
+    order of stages or closes a cycle.
 
     Data orders all tools, also one with an `AFTER`. Where edges of data form a cycle, alone or with `AFTER`, edges of
     data are dropped: first those between tools that update the same thing in place, since each of them reads what the
@@ -178,7 +179,7 @@ def build_flow_edges(
     """
     kept = {
         module: tuple([other for other in others if rank[other] <= rank[module]])
-        for module, others in edges(flows).items()
+        for module, others in readers.items()
     }
     knots = _knots(kept, before, rank)
     for knot in knots:

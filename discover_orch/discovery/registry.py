@@ -25,7 +25,7 @@ from discover_orch.discovery.ordering import (
 )
 from discover_orch.model import graph
 from discover_orch.model.conventions import CONF_MODULE
-from discover_orch.model.dataflow import Dataflow, merge
+from discover_orch.model.dataflow import Dataflow, Written, edges, upstream
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
@@ -55,8 +55,11 @@ class Registry(Struct, frozen=True, kw_only=True):
     """The tools that exist, by module, and their order.
 
     `order` has every tool once, stage by stage, each in its first stage; `rank` is the index of that stage. `before`
-    are the edges of `AFTER`; `flows` is what each tool declares and was observed to read and write, `flow` the edges
-    that follow from it. `disabled` tools are in no stage. `names` has the broken tools too.
+    are the edges of `AFTER`, and `ordering` those of data that the order follows beside them.
+
+    `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were. `flow`
+    are the edges that follow from this and the order: to all earlier tools that write what a tool reads or writes.
+    `disabled` tools are in no stage. `names` has the broken tools too.
     """
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -66,8 +69,10 @@ class Registry(Struct, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()
     rank: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ordering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flows: Mapping[str, Dataflow] = field(default_factory=dict)
+    observed: frozenset[str] = frozenset()
     names: ToolNames = field(default_factory=lambda: ToolNames(words={}, display={}))
     broken: tuple[BrokenTool, ...] = ()
     warnings: tuple[Problem, ...] = ()
@@ -201,13 +206,15 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
     flows = {
         module: _dataflow_of(tool, observed.get(module)) for module, tool in registry.tools.items()
     }
-    flow = build_flow_edges(flows, registry.before, registry.rank)
+    written = Written(flows.values())
+    readers = edges(flows, written)
+    ordering = build_flow_edges(flows, readers, registry.before, registry.rank)
     stages = order_stages(
         [stage.name for stage in registry.stages],
         [stage.name for stage in registry.stages if stage.is_configured],
         {module: tool.stages for module, tool in registry.tools.items()},
         registry.before,
-        flow,
+        ordering,
     )
     order = tuple(
         module
@@ -215,7 +222,15 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
         for module in stage.tools
         if registry.rank[module] == number
     )
-    return replace(registry, stages=stages, order=order, flow=flow, flows=flows)
+    return replace(
+        registry,
+        stages=stages,
+        order=order,
+        ordering=ordering,
+        flow=upstream(order, flows, readers, written),
+        flows=flows,
+        observed=frozenset(observed),
+    )
 
 
 def _rank_tools(
@@ -317,16 +332,27 @@ def _build_tool(
         is_readable=run.is_readable,
         inputs=candidate.settings.inputs,
         outputs=candidate.settings.outputs,
+        has_inputs=candidate.settings.has_inputs,
+        has_outputs=candidate.settings.has_outputs,
         is_cancellable=candidate.settings.is_cancellable,
         is_always_stale=candidate.settings.is_always_stale,
+        is_repeatable=candidate.settings.is_repeatable,
+        max_age=candidate.settings.max_age,
     )
     return tool, problems
 
 
 def _dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
-    if not (tool.inputs or tool.outputs):
-        return NO_DATAFLOW if seen is None else seen
-    return merge(Dataflow(reads=tool.inputs, writes=tool.outputs), seen)
+    flow = NO_DATAFLOW if seen is None else seen
+    if not (tool.has_inputs or tool.has_outputs):
+        return flow
+    return replace(
+        flow,
+        inputs=tool.inputs,
+        outputs=tool.outputs,
+        has_inputs=tool.has_inputs,
+        has_outputs=tool.has_outputs,
+    )
 
 
 def uses_get_connection(registry: Registry, project: Project) -> bool:

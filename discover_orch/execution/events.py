@@ -6,6 +6,7 @@ One union, `Event`, has everything that can happen between `RunStarted` and `Run
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
@@ -164,10 +165,16 @@ class Report:
 def event_document(
     event: Event, names: Mapping[str, str], report: Report
 ) -> dict[str, object] | None:
-    """The event as an object of `--json` and of the journal. None for an event that only a terminal shows.
+    """The event as an object of `--json` and of the journal, with the time. None for an event that only a terminal
+    shows.
 
     `names` maps modules to the names of tools; `report` has counted `event` already.
     """
+    document = _document(event, names, report)
+    return None if document is None else document | {"time": _now()}
+
+
+def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[str, object] | None:
     match event:
         case RunStarted(run=run, targets=targets, tools=tools):
             return {
@@ -192,7 +199,7 @@ def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
     """The objects of a run that had nothing to do."""
     names = [tool.name for tool in plan.fresh]
     counts = {"fresh": len(names)} if names else {}
-    return [
+    documents: list[dict[str, object]] = [
         {"event": "run_started", "run": None, "targets": list(plan.targets), "tools": names},
         *(
             _finished_document(ToolFinished(module=tool.module, status="fresh"), tool.name)
@@ -200,6 +207,13 @@ def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
         ),
         _run_finished_document("passed", 0, counts, 0.0),
     ]
+    return [one | {"time": _now()} for one in documents]
+
+
+def _now() -> str:
+    """UTC: `2024-01-31T12:00:00.123456Z`."""
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"
 
 
 def _finished_document(event: ToolFinished, name: str) -> dict[str, object]:

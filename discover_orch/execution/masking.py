@@ -12,7 +12,19 @@ from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK
 
 #: The fields of an observation whose names come from the tool.
-_NAMES = ("read", "listed", "missed", "written", "removed", "tables_read", "tables_written")
+_NAMES = (
+    *(
+        "read",
+        "listed",
+        "missed",
+        "written",
+        "removed",
+        "tables_read",
+        "tables_written",
+        "tables_missed",
+    ),
+    *("tables_inserted", "tables_created", "tables_dropped", "tables_kept"),
+)
 #: Characters. Shorter texts would also match words that are no secrets.
 MIN_SECRET_LENGTH = 8
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
     Event,
     Report,
@@ -25,25 +26,37 @@ from discover_orch.execution.events import (
     ToolStarted,
     event_document,
 )
-from discover_orch.execution.success_fingerprint import SuccessBuilder
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import ExitCode, Location, Problem
-from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
-from discover_orch.staleness.current import GET_CONNECTION, CurrentState, takes_connection
-from discover_orch.staleness.file_hashes import read_database
-from discover_orch.staleness.memory import (
-    KnownDatabase,
+from discover_orch.staleness.current import (
+    GET_CONNECTION,
+    CurrentDatabase,
+    CurrentState,
+    takes_connection,
+)
+from discover_orch.staleness.database_file import read_database
+from discover_orch.staleness.fingerprint import (
+    ANY,
+    Key,
     LastOutcome,
-    Memory,
+    Seq,
     Success,
     ToolResult,
-    UncertainWrites,
+    Writer,
+    add_failure,
+    add_success,
+    cut_off,
+    end_of_run,
+    find_writers,
+    sequence,
+    used_files,
 )
+from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import (
     Journal,
@@ -73,26 +86,32 @@ class Recorder:
         *,
         kind: str = "run",
         code: CodeIndex | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`code` is the index of code that a watch keeps from one run to the next."""
+        """`code` is the index of code that a watch keeps from one run to the next; `environ` is what tools get."""
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
         self._steps = {step.tool.module: step for step in plan.steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
         self._names = {tool.module: tool.name for tool in tools}
         self._memory = Memory(project.root)
-        self._current = CurrentState(project, registry, self._memory, code=code)
-        self._database = _DatabaseRecord(self._current, self._memory)
+        self._current = CurrentState(project, registry, self._memory, code=code, environ=environ)
+        self._results = _Results(registry, self._memory)
+        self._database = _DatabaseRecord(self._current.database, self._memory, project.root)
         self._flows = _FlowRecord(project.root, registry, self._memory)
         self._report = Report()
         self._started = time.monotonic()
-        self._started_tools: set[str] = set()
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        self._code = self._current.read_code(
-            one.tool.module for one in (*plan.steps, *plan.all_steps)
-        )
-        self._successes = SuccessBuilder(self._current, self._code, self._remembered)
+        self._database.run = _number(self.run)
+        # A watch brings its code up to date while the run is in progress.
+        self._is_live = code is not None
+        self._code = {
+            **self._current.read_code(one.tool.module for one in (*plan.steps, *plan.all_steps))
+        }
+        self._attempts = AttemptReader(self._current, self._code, is_live=self._is_live)
+        self._count = 0  # starts and ends of tools
+        self._began: dict[str, Seq] = {}
 
     def record(self, event: Event) -> tuple[Problem, ...]:
         """Records the event; the problems that it brings about."""
@@ -103,9 +122,11 @@ class Recorder:
                 self._has_begun = True
                 self._journal.write(self._first_line(event))
             case ToolOrdered(module=module):
+                if self._is_live:
+                    self._code |= self._current.code.states(self._code)
                 self._journal.write({"event": "tool_ordered", "module": module})
             case ToolStarted(module=module):
-                self._started_tools.add(module)
+                self._began[module] = self._next_number()
                 self._write(event, module)
             case ToolOutput(module=module, stream=stream, text=text):
                 self._journal.log(module, stream, text)
@@ -124,13 +145,13 @@ class Recorder:
         not run, and the outcome of one that did not end is unknown."""
         if self._has_begun and not self._is_over:
             ended = {one.module for one in self._report.finished}
-            for module in self._steps.keys() - ended - self._started_tools:
+            for module in self._steps.keys() - ended - self._began.keys():
                 idle = ToolFinished(module=module, status="not_run")
                 self._report.add(idle)
                 self._write(idle, module)
             end = {
                 "event": "run_finished",
-                "status": "killed" if self._started_tools - ended else "interrupted",
+                "status": "killed" if self._began.keys() - ended else "interrupted",
                 "exit_code": int(ExitCode.INTERRUPTED),
                 "counts": dict(self._report.counts),
                 "duration": round(time.monotonic() - self._started, 6),
@@ -164,7 +185,7 @@ class Recorder:
         return event_document(event, self._names, self._report)
 
     def _first_line(self, event: RunStarted) -> dict[str, object]:
-        plan, name = self._plan, self._current.database_name
+        plan, name = self._plan, self._current.database.name
         has_own = name == GET_CONNECTION
         return {
             **(self._document(event) or {}),
@@ -207,14 +228,13 @@ class Recorder:
         is_open = bool(runs) and not has_ended(root, runs[0])
         record = read_record(root, runs[0]) if is_open else None
         if record is not None and record.status == "killed":
+            ended = end_of_run(_number(record.run), len(record.tools))
             for one in record.tools:
                 if one.status == "unknown":
-                    result = self._remembered(one.module)
-                    if result is not None and result.was_accepted_after(record.run):
-                        continue
-                    last = LastOutcome(run=record.run, status="unknown", at=record.started)
-                    kept = result or ToolResult(module=one.module, last=last)
-                    self._memory.write(replace(kept, last=last))
+                    result = self._results.find(one.module)
+                    if not result.was_accepted_after(record.run):
+                        last = LastOutcome(run=record.run, status="unknown", at=record.started)
+                        self._results.write(replace(cut_off(result, ended), last=last))
             passed = self._memory.results(
                 [one.module for one in record.tools if one.status == "passed"]
             )
@@ -227,43 +247,47 @@ class Recorder:
     # The tools.
 
     def _remember(self, event: ToolFinished, step: Step) -> list[Problem]:
-        module, seen = event.module, event.seen or Observation()
+        module, tool, results = event.module, step.tool, self._results
+        ended = self._next_number()
+        began = self._began.get(module, ended)
         last = LastOutcome(
             run=self.run, status=event.status, at=timestamp(), duration=event.duration
         )
-        moment = _number(self.run), len(self._report.finished)
-        epoch = self._database.epoch
+        before = results.find(module)
+        self._attempts.add_event(event)
         found: list[Problem] = []
-        success: Success | None
-        uncertain: UncertainWrites | None = None
-        self._successes.add_event(event)
-        self._database.note_use(seen.database, takes_connection(step.tool, self._registry))
-        if event.status == "passed":
-            success, changed = self._successes.build_success(event, step, epoch)
-            success = replace(success, run=moment[0], number=moment[1], at=last.at)
-            found = [_changed_since_planned(step.tool, path) for path in changed]
-            self._flows.add(module, success.flow)
+        if event.seen is None and event.status != "passed":
+            now = cut_off(before, ended)
         else:
-            old = self._remembered(module)
-            success = old.success if old else None
-            uncertain = self._successes.build_uncertain_writes(
-                step.tool, seen, moment, epoch, old.uncertain if old else None
-            )
+            used = event.seen.database if event.seen else ""
+            self._database.note_use(used, takes_connection(tool, self._registry))
+            attempt = self._attempts.read(event, step, began, ended, self._database.number, before)
+            if event.status == "passed":
+                success = replace(attempt.success, at=last.at)
+                now = add_success(
+                    before,
+                    success,
+                    attempt.writes,
+                    results.place(module),
+                    *results.find_writers(module, success, attempt.writes),
+                    is_repeatable=tool.is_repeatable,
+                )
+                found = [_changed_since_planned(tool, path) for path in attempt.changed]
+                self._flows.add(module, success.flow)
+            else:
+                now = add_failure(before, attempt.success.inputs, attempt.writes)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
-        self._memory.write(
-            ToolResult(module=module, last=last, success=success, uncertain=uncertain)
-        )
-        self._successes.mark_written(seen)
+        results.write(replace(now, last=last))
         return found
 
-    def _remembered(self, module: str) -> ToolResult | None:
-        return self._memory.results([module]).get(module)
+    def _next_number(self) -> Seq:
+        self._count += 1
+        return sequence(_number(self.run), self._count)
 
     # The end.
 
     def _finish(self, event: RunFinished) -> list[Problem]:
-        uses = any(takes_connection(step.tool, self._registry) for step in self._plan.steps)
-        if uses and self._report.finished:
+        if self._report.finished:
             self._database.save()
         found = self._flows.save()
         self._current.code.write()
@@ -275,24 +299,85 @@ class Recorder:
         return found
 
 
+class _Results:
+    """What is remembered of the tools, read where it is asked for."""
+
+    def __init__(self, registry: Registry, memory: Memory) -> None:
+        self._registry, self._memory = registry, memory
+        self._found: dict[str, ToolResult] = {}
+        self._places: dict[str, int] | None = None
+        self._users: dict[Key, set[str]] | None = None
+
+    def find(self, module: str) -> ToolResult:
+        if module not in self._found:
+            known = self._memory.results([module])
+            self._found[module] = known.get(module) or ToolResult(module=module)
+        return self._found[module]
+
+    def write(self, result: ToolResult) -> None:
+        self._found[result.module] = result
+        if self._users is not None:
+            self._note_use(result.module, result.writes)
+        self._memory.write(result)
+
+    def place(self, module: str) -> int:
+        """The place of the tool in the order of all."""
+        if self._places is None:
+            self._places = {one: place for place, one in enumerate(self._registry.order)}
+        return self._places[module]
+
+    def find_writers(
+        self, module: str, success: Success, writes: Iterable[Key]
+    ) -> tuple[dict[Key, Writer], list[ToolResult]]:
+        """Who wrote last what the tool used, and the tools before it that wrote any of it."""
+        place = self.place(module)
+        used = (*used_files(success.inputs), *success.tables, *writes)
+        modules = {module, *self._find_users(used)}
+        rows = [(self.place(one), self.find(one)) for one in modules]
+        return find_writers(rows), [one for where, one in rows if where < place]
+
+    def _find_users(self, keys: Iterable[Key]) -> Iterator[str]:
+        """The tools that may have written any of these, by the data flow of earlier successes and by this run."""
+        if self._users is None:
+            self._users = {}
+            for module, flow in self._registry.flows.items():
+                names = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
+                self._note_use(module, (f"file:{path}" for path in flow.files_written))
+                self._note_use(module, (f"table::{name}" for name in names))
+        for key in keys:
+            name = _without_number(key)
+            yield from self._users.get(name, ())
+            if name.startswith("table:"):
+                yield from self._users.get(f"table::{ANY}", ())
+                if name.endswith(f":{ANY}"):
+                    for other, modules in self._users.items():
+                        yield from modules if other.startswith("table:") else ()
+
+    def _note_use(self, module: str, keys: Iterable[Key]) -> None:
+        assert self._users is not None
+        for key in keys:
+            self._users.setdefault(_without_number(key), set()).add(module)
+
+
+def _without_number(key: Key) -> Key:
+    """The same key for a table of any database."""
+    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
+
+
 class _DatabaseRecord:
-    """Which database the run uses. `epoch` is its number: a new database file gets the next one."""
+    """Which database the run uses. `number` is its number: a new database gets the next one."""
 
-    def __init__(self, current: CurrentState, memory: Memory) -> None:
-        self._current, self._memory = current, memory
+    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
+        self._current, self._memory, self._root = current, memory, root
         self._is_noted = False
-        known = self._known
-        epoch = current.epoch
-        self.epoch = epoch if epoch > 0 else (known.epoch if known else 0) + 1
-
-    @property
-    def _known(self) -> KnownDatabase | None:
-        return self._current.databases.get(self._current.database_name)
+        self._was_written = current.was_written
+        self.run = 0
+        self.number = current.number if current.number > 0 else current.next_number
 
     def note_use(self, path: str, takes_connection: bool) -> None:
         """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
         run loses nothing."""
-        known = self._known
+        known = self._current.known
         found = path or (known.path if known else "")
         is_used = bool(path) or takes_connection
         if is_used and (not self._is_noted or known is None or known.path != found):
@@ -300,16 +385,19 @@ class _DatabaseRecord:
             self._save(found)
 
     def save(self) -> None:
-        known = self._known
-        self._save(known.path if known else "")
+        """Remembers the database as it is after the run."""
+        known = self._current.known
+        if known is not None:
+            self._save(known.path)
 
     def _save(self, path: str) -> None:
-        stat = read_database(self._current.project.root, path) if path else None
-        known = KnownDatabase(path=path, epoch=self.epoch, stat=stat)
-        databases = {**self._current.databases, self._current.database_name: known}
-        if databases != self._current.databases:
-            self._current.databases = databases
-            self._memory.write_databases(databases)
+        stat = read_database(self._root, path) if path else None
+        before = self._current.known
+        foreign_write = before.foreign_write if before else 0
+        if self._was_written:  # by another program, before this run
+            foreign_write = sequence(self.run, 0)
+        known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
+        self._current.remember(self._memory, known)
 
 
 class _FlowRecord:

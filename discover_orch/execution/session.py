@@ -81,7 +81,7 @@ def run_watched(
         environment=environment,
     )
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
-    recorder = Recorder(plan, registry, project, kind="watch", code=code)
+    recorder = Recorder(plan, registry, project, kind="watch", code=code, environ=environment)
     yield from _carry_out(plan, registry, project, executor, requests, 1, recorder)
 
 

@@ -114,6 +114,22 @@ class WarmWorker:
         return sentence
 
 
+class PackageDetector:
+    """Notices that packages were installed or removed. `installed` is what they were when that was noticed last."""
+
+    def __init__(self) -> None:
+        self.installed = self._candidate = read_installation()
+
+    def has_changed(self) -> bool:
+        """Whether they are others. Installing takes time, so two calls must see the same."""
+        now = read_installation()
+        has_changed = now != self.installed and now == self._candidate
+        if has_changed:
+            self.installed = now
+        self._candidate = now
+        return has_changed
+
+
 def read_installation() -> str:
     """A text that changes whenever a package is installed, upgraded or removed, or the interpreter is replaced."""
     found = []

@@ -1,7 +1,8 @@
 """What tools read and write, and the order between tools that follows from it.
 
-Two patterns meet where some file can match both. Where that is not certain they count as meeting, so that an edge is
-rather one too many than one too few. Compares names; reads no files.
+A path that was observed is that path and nothing else. A declared one may be a glob, and is also the file of exactly
+that name, since only the disk says which it is. Two patterns meet where some file can match both. Where that is not
+certain they count as meeting, so that an edge is rather one too many than one too few. Compares names; reads no files.
 """
 
 from __future__ import annotations
@@ -17,10 +18,24 @@ from discover_orch.model.conventions import GLOB_CHARACTERS
 
 
 class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The files and tables that a tool reads and writes. Paths are relative to the root; declared ones may be globs.
+    """The files and tables that a tool reads and writes. Paths are relative to the root.
 
-    Empty means that nothing is known, not that there is nothing. `folders` are those that were listed, "." for the
-    root; `missed` files were looked for and did not exist; `is_unclear`: statements could not be observed.
+    Observed. Empty means that nothing is known, not that there is nothing.
+
+    - `reads`, `writes`: files; `missed` files were looked for and did not exist; `folders` were listed, "." is the
+      root. `appended`: those of `writes` that it only opened to append to them. `removed` files were there before it.
+      They say what is downstream of what, and never change the order of tools.
+    - `tables_read`, `tables_written`; `tables_missed` were looked for in vain; `lists_tables`: it read the list of
+      tables.
+    - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
+      those that did not exist before it and do after it, and the other way round.
+    - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS where the table exists. They are
+      not in `tables_written`.
+    - `is_unclear`: statements could not be observed. `gaps`: why the rest is incomplete, as ends of the sentence
+      "orch cannot see everything: it ...".
+
+    Declared. `inputs` and `outputs`: files, folders and globs. `has_inputs`, `has_outputs`: they are given, and an
+    empty list says that there are none that orch cannot see.
     """
 
     reads: tuple[str, ...] = ()
@@ -29,32 +44,56 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tables_written: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
+    appended: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    tables_missed: tuple[str, ...] = ()
+    tables_inserted: tuple[str, ...] = ()
+    tables_created: tuple[str, ...] = ()
+    tables_dropped: tuple[str, ...] = ()
+    tables_kept: tuple[str, ...] = ()
+    lists_tables: bool = False
     is_unclear: bool = False
+    gaps: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    has_inputs: bool = False
+    has_outputs: bool = False
 
     @property
     def has_reads(self) -> bool:
-        """Whether what the tool reads counts as known."""
-        known = self.reads or self.tables_read or self.folders or self.missed
-        return bool(known) and not self.is_unclear
+        """Whether what the tool reads counts as known. No declaration makes up for statements that were not seen."""
+        files = self.reads or self.folders or self.missed or self.inputs
+        tables = self.tables_read or self.tables_missed or self.lists_tables
+        return bool(files or tables or self.has_inputs) and not self.is_unclear
 
     @property
     def has_writes(self) -> bool:
-        return bool(self.writes or self.tables_written) and not self.is_unclear
+        files = self.writes or self.removed or self.outputs
+        tables = self.tables_written or self.tables_kept
+        return bool(files or tables or self.has_outputs) and not self.is_unclear
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether something that the tool read or wrote may not have been observed."""
+        return bool(self.gaps) or self.is_unclear
+
+    @property
+    def files_read(self) -> tuple[str, ...]:
+        """Declared and observed ones, for display."""
+        return _union(self.inputs, self.reads)
+
+    @property
+    def files_written(self) -> tuple[str, ...]:
+        return _union(self.outputs, self.writes)
 
 
-def merge(declared: Dataflow, observed: Dataflow | None) -> Dataflow:
-    """Both together, each name once: a declaration adds to what was observed and takes nothing away."""
-    if observed is None:
-        return declared
-    return Dataflow(
-        reads=_union(declared.reads, observed.reads),
-        writes=_union(declared.writes, observed.writes),
-        tables_read=_union(declared.tables_read, observed.tables_read),
-        tables_written=_union(declared.tables_written, observed.tables_written),
-        folders=_union(declared.folders, observed.folders),
-        missed=_union(declared.missed, observed.missed),
-        is_unclear=declared.is_unclear or observed.is_unclear,
-    )
+def merge(one: Dataflow, other: Dataflow) -> Dataflow:
+    """All that either of them has, each name once."""
+    both: dict[str, object] = {}
+    for name in Dataflow.__struct_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        both[name] = mine or theirs if isinstance(mine, bool) else _union(mine, theirs)
+    return Dataflow(**both)  # type: ignore[arg-type]
 
 
 def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,15 +102,17 @@ def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*one, *other)))
 
 
-def edges(flows: Mapping[str, Dataflow]) -> dict[str, tuple[str, ...]]:
+def edges(
+    flows: Mapping[str, Dataflow], written: Written | None = None
+) -> dict[str, tuple[str, ...]]:
     """For each reader the other tools that write what it reads, in the order of `flows`.
 
     A tool reads what another writes where a file or glob that it reads, or a file that it missed, meets one that the
     other writes; where a table is the same; where the other writes directly into a folder that it listed. Near linear:
-    paths are looked up, and only globs are compared one by one.
+    paths are looked up, and only declared globs are compared one by one.
     """
     tools = list(flows)
-    written = _Written(flows.values())
+    written = written or Written(flows.values())
     if not written:
         return {}
     found = {}
@@ -83,23 +124,57 @@ def edges(flows: Mapping[str, Dataflow]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def upstream(
+    order: Sequence[str],
+    flows: Mapping[str, Dataflow],
+    readers: Mapping[str, tuple[str, ...]],
+    written: Written,
+) -> dict[str, tuple[str, ...]]:
+    """For each tool the earlier ones in this order that write what it reads or writes. `readers` are the `edges` of
+    these flows.
+
+    A second writer is downstream of the first, unless both only insert into the table, or only append to the file. Who
+    removes a file counts as one that writes it.
+    Who looked for a table in vain is downstream of who writes it, who read the list of tables of who creates or drops
+    one. What a tool keeps, it does not write.
+    """
+    removed = Written(Dataflow(writes=flow.removed) for flow in flows.values())
+    if not (written or removed):
+        return {}
+    place = {tool: number for number, tool in enumerate(order)}
+    places = [place[tool] for tool in flows]
+    found = {}
+    for here, tool in enumerate(order):
+        flow = flows[tool]
+        numbers = written.other_writers(flow)
+        if removed:
+            numbers |= removed.writers_for(flow) | removed.other_writers(flow)
+        others = {places[number] for number in numbers}
+        others.update([place[other] for other in readers.get(tool, ())])
+        if earlier := sorted([one for one in others if one < here]):
+            found[tool] = tuple([order[one] for one in earlier])
+    return found
+
+
 def without_updates(flow: Dataflow) -> Dataflow:
     """Without the reads of what the tool writes itself. Two tools that update the same table read each other."""
-    own = _Written([flow])
+    own = Written([flow])
     return replace(
         flow,
-        reads=tuple(path for path in flow.reads if not own.of_file(path)),
+        reads=tuple(path for path in flow.reads if not own.of_path(path)),
+        inputs=tuple(path for path in flow.inputs if not own.of_declared(path)),
         tables_read=tuple(name for name in flow.tables_read if name not in flow.tables_written),
         folders=tuple(folder for folder in flow.folders if not own.of_folder(folder)),
-        missed=tuple(path for path in flow.missed if not own.of_file(path)),
+        missed=tuple(path for path in flow.missed if not own.of_path(path)),
     )
 
 
 def shared(reader: Dataflow, writer: Dataflow) -> tuple[str, ...]:
     """The files and tables that one reads and the other writes, as parts of a sentence."""
-    written = _Written([writer])
+    written = Written([writer])
+    declared = tuple(path for path in reader.inputs if written.of_declared(path))
     return (
-        *(path for path in reader.reads if written.of_file(path)),
+        *_union(declared, tuple(path for path in reader.reads if written.of_path(path))),
         *(f"the table {name}" for name in reader.tables_read if name in writer.tables_written),
     )
 
@@ -134,23 +209,32 @@ def _can_lie_in(literal: str, folder: str) -> bool:
     return start.startswith(literal)
 
 
-class _Written:
+class Written:
     """Which flows, by number, write a path or table, so that a reader need not be compared with each writer."""
 
     def __init__(self, flows: Iterable[Dataflow]) -> None:
         self._tables: dict[str, list[int]] = {}
+        self._changed: dict[str, list[int]] = {}  # of the tables, those that do more than insert
+        self._appended: dict[str, list[int]] = {}
+        self._making: list[int] = []  # create or drop tables
         self._paths: dict[str, list[int]] = {}
         self._spelled: dict[str, list[int]] = {}
         self._globs: dict[str, list[tuple[str, int]]] = {}  # by the literal part
         for number, flow in enumerate(flows):
             for table in flow.tables_written:
                 self._tables.setdefault(table, []).append(number)
-            for path in flow.writes:
+                if table not in flow.tables_inserted:
+                    self._changed.setdefault(table, []).append(number)
+            for path in flow.appended:
+                self._appended.setdefault(path, []).append(number)
+            if flow.tables_created or flow.tables_dropped:
+                self._making.append(number)
+            for path in flow.outputs:
                 if _is_glob(path):
                     self._globs.setdefault(_literal_part(path), []).append((path, number))
-                else:
-                    self._spelled.setdefault(path, []).append(number)
-                    self._paths.setdefault(path.rstrip("/"), []).append(number)
+            for path in flow.files_written:
+                self._spelled.setdefault(path, []).append(number)
+                self._paths.setdefault(path.rstrip("/"), []).append(number)
         self._inside: dict[str, set[int]] = {}
         for path, numbers in self._paths.items():
             self._inside.setdefault(_folder_of(path), set()).update(numbers)
@@ -164,22 +248,47 @@ class _Written:
         self._matched: dict[str, set[int]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._tables or self._paths or self._globs)
+        return bool(self._tables or self._paths)
 
     def writers_for(self, flow: Dataflow) -> set[int]:
         found: set[int] = set()
         for table in flow.tables_read:
             found.update(self._tables.get(table, ()))
         for path in (*flow.reads, *flow.missed) if flow.missed else flow.reads:
-            found |= self.of_file(path)
+            found |= self.of_path(path)
+        for pattern in flow.inputs:
+            found |= self.of_declared(pattern)
         for folder in flow.folders:
             found |= self.of_folder(folder)
         return found
 
-    def of_file(self, path: str) -> set[int]:
-        return self._of_glob(path) if _is_glob(path) else self._of_path(path)
+    def other_writers(self, flow: Dataflow) -> set[int]:
+        """Those that write what this flow writes, and the tables that it looked for; itself may be among them."""
+        found: set[int] = set()
+        for table in flow.tables_written:
+            writers = self._changed if table in flow.tables_inserted else self._tables
+            found.update(writers.get(table, ()))
+        for table in flow.tables_missed:
+            found.update(self._tables.get(table, ()))
+        if flow.lists_tables:
+            found.update(self._making)
+        for path in flow.writes:
+            others = self.of_path(path)
+            found |= (
+                others.difference(self._appended.get(path, ())) if path in flow.appended else others
+            )
+        for path in flow.removed:
+            found |= self.of_path(path)
+        for pattern in flow.outputs:
+            if pattern not in flow.appended:
+                found |= self.of_declared(pattern)
+        return found
 
-    def _of_path(self, spelled: str) -> set[int]:
+    def of_declared(self, path: str) -> set[int]:
+        found = self.of_path(path)
+        return found | self._of_glob(path) if _is_glob(path) else found
+
+    def of_path(self, spelled: str) -> set[int]:
         """Those that write this file, something in this folder, or a whole folder that the file is in."""
         path = spelled.rstrip("/")
         found = self._of_holders(_folder_of(path))

@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
-from discover_orch.model.digest import short_hash
-
 #: Files and folders of Python, orch and other programs; they never count, wherever they stand in a path.
 NOISE = frozenset(
     {".orch", "__pycache__", "site-packages", "dist-packages"}
@@ -22,24 +20,60 @@ NOISY_ENDS = (".egg-info", ".dist-info")
 #: What SQLite and DuckDB put beside a database file while it is open.
 SIDE_FILES = ("-journal", "-wal", "-shm", ".wal")
 
-#: Size in bytes, time of change in ns, inode: while these stay the same, so does the content.
-FileStat = tuple[int, int, int]
+#: Size in bytes, mtime in ns, inode, ctime in ns: while these stay the same, so does the content. The mtime can be put
+#: back, the ctime cannot.
+FileStat = tuple[int, int, int, int]
 #: The path, and its `FileStat`.
-FileState = tuple[str, int, int, int]
+FileState = tuple[str, int, int, int, int]
+
+
+class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What happened inside a function that Python caches, or while a module was imported.
+
+    The next tool that needs it finds it done and reads nothing, so this counts for every tool whose code includes the
+    file at `path`. The other fields have the meaning that they have in `Observation`. `databases` are those of `read`
+    that SQLite opened: a tool that uses such a connection sees the database as it is, not as it was.
+    """
+
+    path: str
+    read: tuple[FileState, ...] = ()
+    listed: tuple[tuple[str, str], ...] = ()
+    missed: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    used_modules: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
 
 
 class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a tool was seen to do while it ran. Paths are relative to the root, with `/`; the root itself is ".".
 
     - `read`: regular files that it opened for reading and did not write itself, as they were at the end of the step;
-      size -1 where a file could not be asked. A database that it opened and that changed is both read and written.
-    - `listed`: (folder, `listing_hash`).
+      size -1 where a file could not be asked, or is among `removed`. A database that it opened and that changed is
+      both read and written.
+    - `listed`: (folder, `list_paths`), as it was at the end of the step.
     - `missed`: files that it tried to read, and that are not there at the end either.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
+    - `appended`: those of `written` that it only opened to append to them.
     - `removed`: files that were there before the step and that it removed.
+    - `tables_read`, `tables_written`: the tables that its statements read and wrote, in small letters; with the name
+      of the database or schema where that is not the main one. A table that it made and dropped does not count.
+    - `tables_missed`: tables that a statement looked for in vain, with IF EXISTS too, and that are not there at its
+      end either, less those that it made or dropped itself.
+    - `lists_tables`: it read the list of tables.
+    - `tables_inserted`: those of `tables_written` into which it only inserted new rows.
+    - `tables_created`, `tables_dropped`: those of `tables_written` that did not exist before it and do at its end, and
+      the other way round. A table that it renamed is both, under its two names.
+    - `tables_kept`: tables that it would have created if they had not been there, and those that only got or lost an
+      index: known writes that change no row. None of them is in `tables_written`.
     - `is_unclear`: it had a connection whose statements cannot be seen, or opened the project's database by itself.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite file of `conn`, relative where it is under the root.
+    - `environment`: variables that the project's own code asked for by name, set or not.
+    - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
+      packages that they are in, though it was not the first to load them.
+    - `cached`: the parts of this that later tools need too without repeating them, by the file that did them.
+    - `native_read`, `native_written`: files that only the kernel saw being read and written.
+    - `gaps`: why this is incomplete, as ends of the sentence "orch cannot see everything: it ...".
     - `third_party`: top-level names of installed modules that were loaded since the last report of this worker.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
@@ -49,19 +83,32 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     listed: tuple[tuple[str, str], ...] = ()
     missed: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
+    appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     tables_read: tuple[str, ...] = ()
     tables_written: tuple[str, ...] = ()
+    tables_missed: tuple[str, ...] = ()
+    tables_inserted: tuple[str, ...] = ()
+    tables_created: tuple[str, ...] = ()
+    tables_dropped: tuple[str, ...] = ()
+    tables_kept: tuple[str, ...] = ()
+    lists_tables: bool = False
     is_unclear: bool = False
     has_committed: bool = False
     database: str = ""
+    environment: tuple[str, ...] = ()
+    used_modules: tuple[str, ...] = ()
+    cached: tuple[CachedUse, ...] = ()
+    native_read: tuple[FileState, ...] = ()
+    native_written: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
     third_party: tuple[str, ...] = ()
     began: tuple[int, int] = (0, 0)
 
 
 def file_stat(found: os.stat_result) -> FileStat:
     """What stands for the content of a file."""
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
 def is_noise(name: str) -> bool:
@@ -69,32 +116,22 @@ def is_noise(name: str) -> bool:
     return name in NOISE or name.endswith(NOISY_ENDS)
 
 
-def names_hash(names: Iterable[str]) -> str:
-    """The hash of these names, in any order. A name that is not UTF-8 has lone surrogates."""
-    text = "\0".join(sorted(names))
-    return short_hash(text.encode("utf-8", "surrogatepass"))
+def list_paths(folder: str, names: Iterable[str], database_files: Collection[str]) -> str:
+    """The paths of the names in a folder, less noise and the files of databases, joined by null characters.
 
-
-def listing_hash(folder: str, names: Iterable[str], own: Collection[str]) -> str:
-    """The hash of the names in a folder, less noise, side files of databases, and the paths `own`.
-
-    `own` are what the tool wrote itself, and the project's database.
+    `database_files` are the project's database and its side files.
     """
     present = {*names}
     start = "" if folder == "." else folder + "/"
     kept = (
-        name
+        start + name
         for name in present
-        if start + name not in own
+        if start + name not in database_files
         and not is_noise(name)
-        and not _is_side_file(name, start, present, own)
+        and not _is_side_file(name, present)
     )
-    return names_hash(kept)
+    return "\0".join(sorted(kept)) or "\0"
 
 
-def _is_side_file(name: str, start: str, present: Collection[str], own: Collection[str]) -> bool:
-    for end in SIDE_FILES:
-        if name.endswith(end):
-            base = name[: -len(end)]
-            return base in present or start + base in own
-    return False
+def _is_side_file(name: str, present: Collection[str]) -> bool:
+    return any(name.endswith(end) and name[: -len(end)] in present for end in SIDE_FILES)

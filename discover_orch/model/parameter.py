@@ -39,6 +39,15 @@ class EnumChoice(Struct, frozen=True, kw_only=True, array_like=True, tag="enum")
     name: str
     members: tuple[tuple[str, str], ...]
 
+    def find_member(self, text: str) -> str | None:
+        """The name of the first member that has this value or this name."""
+        return next((name for name, value in self.members if text in (value, name)), None)
+
+    def text_of(self, member: str) -> str | None:
+        """What is typed for a member: its value, else its name. None where both mean another member."""
+        values = (value for name, value in self.members if name == member)
+        return next((text for text in (*values, member) if self.find_member(text) == member), None)
+
 
 class EnumMember(Struct, frozen=True, kw_only=True):
     """An Enum member that only the worker can turn into the real one."""
@@ -77,14 +86,16 @@ class ConvertError(ValueError):
 class Param(Struct, frozen=True, kw_only=True):
     """A parameter of `run()`.
 
-    `default` is set only where the source has a literal that JSON can hold; `default_source` is the default as
-    written in the source, None for a required parameter.
+    `default` is set only where the source has a literal that JSON can hold, or a `Path` of literals or a member of
+    an Enum, which are texts here. `default_source` is the default as written in the source, None for a required
+    parameter. `default_texts` are what one would type for a default that is made by a call, or is a member.
     """
 
     name: str
     type: ParamType
     default: object = None
     default_source: str | None = None
+    default_texts: tuple[str, ...] = ()
     help: str = ""
 
     @property
@@ -102,8 +113,8 @@ class Param(Struct, frozen=True, kw_only=True):
     def convert(self, texts: Sequence[str]) -> object:
         """The value that `run()` gets for the typed texts; raises ConvertError."""
         if self.type.many:
-            return [_convert_one(self.type.base, text) for text in texts]
-        return _convert_one(self.type.base, texts[-1])
+            return [convert_one(self.type.base, text) for text in texts]
+        return convert_one(self.type.base, texts[-1])
 
 
 def is_secret_name(name: str) -> bool:
@@ -116,7 +127,8 @@ def is_secret_name(name: str) -> bool:
     )
 
 
-def _convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
+def convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
+    """The value of one typed text; raises ConvertError."""
     match base:
         case Scalar(kind=kind):
             return _convert_scalar(kind, text)
@@ -128,9 +140,9 @@ def _convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
                     return value
             raise ConvertError(f"{text!r} is not one of {', '.join(map(str, values))}")
         case EnumChoice(module=module, name=enum, members=members):
-            for name, value in members:
-                if text in (value, name):
-                    return EnumMember(module=module, enum=enum, name=name)
+            found = base.find_member(text)
+            if found is not None:
+                return EnumMember(module=module, enum=enum, name=found)
             raise ConvertError(f"{text!r} is not one of {', '.join(value for _, value in members)}")
 
 

@@ -15,6 +15,9 @@ class Tool(Struct, frozen=True, kw_only=True):
     - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
     - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
       type that no option can have.
+    - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
+    - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
+      changes nothing.
     - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
     """
 
@@ -34,8 +37,12 @@ class Tool(Struct, frozen=True, kw_only=True):
     is_readable: bool = True
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    has_inputs: bool = False
+    has_outputs: bool = False
     is_cancellable: bool = True
     is_always_stale: bool = False
+    is_repeatable: bool = False
+    max_age: float | None = None
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

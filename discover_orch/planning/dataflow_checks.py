@@ -1,4 +1,5 @@
-"""Warnings about data flow: what is read before it is written, and what several tools write. They stop nothing.
+"""Warnings about data flow: what is read before it is written, what several tools write, and what orch cannot see.
+They stop nothing.
 
 Data flow is what tools declare and were observed to read and write. Tools that update one table in place are fine if
 their order is declared. Pure.
@@ -32,6 +33,7 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
     yield from _undecided_updates(registry, flows, order)
     yield from _two_writers(registry, flows, reported)
     yield from _not_independent(registry, flows)
+    yield from _unseen(registry)
 
 
 def _reads_before_writes(
@@ -42,12 +44,14 @@ def _reads_before_writes(
     for module, flow in flows.items():
         only_written[module] = replace(
             flow,
-            writes=_less(flow.writes, flow.reads),
+            writes=_less(flow.writes, flow.files_read),
+            outputs=_less(flow.outputs, flow.files_read),
             tables_written=_less(flow.tables_written, flow.tables_read),
         )
         only_read[module] = replace(
             flow,
-            reads=_less(flow.reads, flow.writes),
+            reads=_less(flow.reads, flow.files_written),
+            inputs=_less(flow.inputs, flow.files_written),
             tables_read=_less(flow.tables_read, flow.tables_written),
         )
     found: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -138,14 +142,16 @@ def _two_writers(
 
 
 def _reads(flows: Mapping[str, Dataflow]) -> dict[str, set[str]]:
-    return {module: {*flow.reads, *_tables(flow.tables_read)} for module, flow in flows.items()}
+    return {
+        module: {*flow.files_read, *_tables(flow.tables_read)} for module, flow in flows.items()
+    }
 
 
 def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
     """Files and tables by name, with the tools that write them."""
     found: dict[str, list[str]] = {}
     for module, flow in flows.items():
-        for thing in (*flow.writes, *_tables(flow.tables_written)):
+        for thing in (*flow.files_written, *_tables(flow.tables_written)):
             found.setdefault(thing, []).append(module)
     return found
 
@@ -154,12 +160,17 @@ def _overlaps(flows: Mapping[str, Dataflow]) -> dict[tuple[str, str], str]:
     """Two writers of files with different names: a glob or a folder, and a file that may be in it."""
     place = {module: number for number, module in enumerate(flows)}
     files = {
-        module: Dataflow(reads=flow.writes, writes=flow.writes) for module, flow in flows.items()
+        module: Dataflow(
+            reads=flow.writes, writes=flow.writes, inputs=flow.outputs, outputs=flow.outputs
+        )
+        for module, flow in flows.items()
     }
     found = {}
     for later, others in edges(files).items():
         for one in others:
-            if place[one] < place[later] and not set(flows[one].writes) & set(flows[later].writes):
+            if place[one] < place[later] and not set(flows[one].files_written) & set(
+                flows[later].files_written
+            ):
                 things = shared(files[later], files[one])
                 if not set(things) & set(shared(flows[later], flows[one])):
                     found[one, later] = things[0]
@@ -168,16 +179,16 @@ def _overlaps(flows: Mapping[str, Dataflow]) -> dict[tuple[str, str], str]:
 
 def _not_independent(registry: Registry, flows: Mapping[str, Dataflow]) -> Iterator[Problem]:
     """Tools with `AFTER = ()` that were observed to read what another tool of their stage writes."""
-    for module, others in registry.flow.items():
+    for module, others in registry.ordering.items():
         tool = registry.tools[module]
         if tool.after or not tool.has_after:
             continue
-        declared = Dataflow(reads=tool.inputs)
+        declared = Dataflow(inputs=tool.inputs)
         for other in others:
             if registry.rank[other] != registry.rank[module]:
                 continue
             things = shared(flows[module], flows[other])
-            if things and not shared(declared, Dataflow(writes=registry.tools[other].outputs)):
+            if things and not shared(declared, Dataflow(outputs=registry.tools[other].outputs)):
                 name = registry.tools[other].name
                 yield build_warning(
                     "after-against-data",
@@ -186,6 +197,37 @@ def _not_independent(registry: Registry, flows: Mapping[str, Dataflow]) -> Itera
                     tool,
                 )
                 break
+
+
+def _unseen(registry: Registry) -> Iterator[Problem]:
+    """Tools that have run and were not observed completely, and tools on which all later stages depend, since they are
+    not known to write anything. One that declares both inputs and outputs has said what orch cannot see."""
+    last = max(registry.rank.values(), default=0)
+    for module in registry.order:
+        tool, flow = registry.tools[module], registry.flows[module]
+        if module not in registry.observed:
+            continue
+        if flow.is_unclear:
+            yield build_warning(
+                "not-observed",
+                f"{tool.name} was not observed completely: it used the database in a way that orch cannot see",
+                "statements are seen on the connection that orch opens; name in AFTER what must come before it",
+                tool,
+            )
+        elif flow.gaps and not (tool.has_inputs and tool.has_outputs):
+            yield build_warning(
+                "not-observed",
+                f"{tool.name} was not observed completely: it {_listed([*flow.gaps])}",
+                'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing',
+                tool,
+            )
+        elif not flow.has_writes and registry.rank[module] < last:
+            yield build_warning(
+                "no-known-write",
+                f"{tool.name} is not known to write anything, so all later stages depend on it",
+                'declare "outputs": [] if it writes nothing',
+                tool,
+            )
 
 
 class _Order:
@@ -198,7 +240,7 @@ class _Order:
         self._edges = {
             module: [
                 other
-                for other in (*registry.before.get(module, ()), *registry.flow.get(module, ()))
+                for other in (*registry.before.get(module, ()), *registry.ordering.get(module, ()))
                 if rank[other] == rank[module]
             ]
             for module in registry.order

@@ -6,7 +6,7 @@ Reads what is remembered of the tools, and their files. Writes only what `accept
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -14,14 +14,27 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.param_values import GivenParams, given_texts
-from discover_orch.planning.plan import Plan, step_texts
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.param_versions import default_versions, param_versions
+from discover_orch.planning.plan import Plan, step_versions
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
-from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import Freshness
-from discover_orch.staleness.memory import LastOutcome, Memory, Success, ToolResult
-from discover_orch.staleness.status import compute_freshness
+from discover_orch.staleness.current import CurrentState, Params, takes_connection
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    Inputs,
+    Key,
+    LastOutcome,
+    Success,
+    ToolResult,
+    Write,
+    after_run,
+    move_tables,
+    run_of,
+)
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.status import Status
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -54,7 +67,6 @@ class RemainingWork:
         self,
         plan: Plan | None = None,
         *,
-        within: Collection[str] | None = None,
         params_of: Callable[[Tool], Params | None] | None = None,
     ) -> dict[str, Freshness]:
         """Of all tools, by module; those of `plan` with the values that it has for them."""
@@ -66,22 +78,26 @@ class RemainingWork:
                 return found
             step = steps.get(tool.module)
             if step is not None:
-                return step_texts(step, self._project.root)
+                return step_versions(step, self._project.root)
             return self.params_of(tool)
 
-        freshness = compute_freshness(self._current, params, within=within)
+        freshness = Status(self._current, params, self.defaults_of).freshness()
         self._current.code.write()
         return freshness
 
     def params_of(self, tool: Tool) -> Params:
         """What the command line would pass to a tool."""
-        return given_texts(tool, self._registry, self._project, self._values)
+        return param_versions(tool, self._registry, self._project, self._values)
+
+    def defaults_of(self, tool: Tool) -> Params:
+        """The default of each parameter, in the same form."""
+        return default_versions(tool, self._project.root)
 
     def keep_stale(self, plan: Plan) -> Plan:
         """The stale part of a plan, and what is downstream of it within the plan. Stale tools upstream of the plan do
         not run; a warning names them."""
         chosen = [step.tool.module for step in plan.steps]
-        freshness = self.freshness(plan, within=chosen)
+        freshness = self.freshness(plan)
         stale = {module for module in chosen if not freshness[module].is_fresh}
         steps = tuple(
             replace(
@@ -100,11 +116,7 @@ class RemainingWork:
             plan,
             steps=steps,
             fresh=fresh,
-            warnings=(
-                *plan.warnings,
-                *self._stale_upstream(chosen, freshness),
-                *self._applied_twice(stale),
-            ),
+            warnings=(*plan.warnings, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
         )
 
@@ -144,35 +156,6 @@ class RemainingWork:
             if module in above and freshness[module].reasons
         ]
 
-    def _applied_twice(self, stale: Collection[str]) -> list[Problem]:
-        """A warning for each tool that updates a table in place and would update it a second time, since the tool that
-        writes the table first is fresh."""
-        registry = self._registry
-        found = []
-        writers: dict[str, str] = {}  # table → the first tool that writes it and is fresh
-        for module in registry.order:
-            flow = registry.flows[module]
-            if module not in stale:
-                for table in flow.tables_written:
-                    writers.setdefault(table, module)
-                continue
-            updated = [
-                one for one in flow.tables_written if one in flow.tables_read and one in writers
-            ]
-            if updated:
-                table, name = updated[0], registry.display(module)
-                writer = registry.display(writers[table])
-                found.append(
-                    Problem(
-                        code="in-place",
-                        message=f"{name} updates the table {table} in place and will do so a second time: "
-                        f"{writer}, which writes the table first, is fresh and does not run",
-                        hint=f"to write the table anew: orch run {writer} {name}",
-                        severity="warning",
-                    )
-                )
-        return found
-
     def build_resumed_plan(self, record: RunRecord | None) -> Plan:
         """What the run did not finish; a plan without steps if there is nothing. Raises UsageError and
         DiscoveryError."""
@@ -181,9 +164,7 @@ class RemainingWork:
         resumption = Resumption(record, self._registry, self._project, self._values)
         if not resumption.passed:
             return resumption.plan({})
-        return resumption.plan(
-            self.freshness(params_of=resumption.params_of, within=resumption.passed)
-        )
+        return resumption.plan(self.freshness(params_of=resumption.params_of))
 
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
         """A warning for each tool that has never passed, so that its tables and files are unknown."""
@@ -202,29 +183,48 @@ class RemainingWork:
         """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
         present, memory = self._current, self._memory
         delete_all_fresh(self._project.root)
-        present.note_database(memory)
-        code = present.read_code(self._registry.order)
         runs = find_runs(self._project.root)
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
+        now = after_run(latest)
+        present.database.note_present(memory, now)
+        code = present.read_code(self._registry.order)
         for step in plan.steps:
             tool = step.tool
-            old = self.results.get(tool.module)
-            success = old.success if old else None
-            params = step_texts(step, self._project.root)
-            now, file_stats = present.fingerprint(tool, code, params, success)
+            result = self.results.get(tool.module) or ToolResult(module=tool.module)
+            if takes_connection(tool, self._registry):
+                result = move_tables(result, present.database.number)
+            params = step_versions(step, self._project.root)
+            inputs = present.inputs(tool, code, params, result)
             accepted = replace(
-                success or Success(run=0),
-                accepted=latest,
+                result.success or Success(asof=0, ended=0),
+                asof=now,
+                is_accepted=True,
                 at=timestamp(),
-                fingerprint=now,
-                file_stats=file_stats,
+                inputs=inputs,
+                marks=self._marks(inputs),
             )
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
-            left = old.uncertain if old else None
             memory.write(
-                ToolResult(module=tool.module, last=last, success=accepted, uncertain=left)
+                replace(result, last=last, success=accepted, writes=self._as_present(result))
             )
         return not memory.is_lost
+
+    def _as_present(self, result: ToolResult) -> dict[Key, Write]:
+        """The writes of the tool: what is missing now need not be there."""
+        return {
+            key: replace(write, is_checked=False) if self._current.mark(key) == ABSENT else write
+            for key, write in result.writes.items()
+        }
+
+    def _marks(self, inputs: Inputs) -> dict[Key, str]:
+        """The states that stand for the versions of these files."""
+        found = {}
+        for key in inputs.other:
+            if key.startswith("file:"):
+                _, mark = self._current.versions.file(key.partition(":")[2])
+                if mark:
+                    found[key] = mark
+        return found
 
 
 def _count_text(stale: int, chosen: int) -> str:
@@ -261,4 +261,5 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
 
 def _run(result: ToolResult) -> int:
     run = result.last.run
-    return max(int(run) if run.isdecimal() else 0, result.success.run if result.success else 0)
+    success = result.success
+    return max(int(run) if run.isdecimal() else 0, run_of(success.ended) if success else 0)

@@ -15,7 +15,7 @@ from discover_orch.config.project import ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.model.parameter import MASK, ConvertError, Param, Scalar, is_secret_name
+from discover_orch.model.parameter import MASK, ConvertError, Param, Scalar
 from discover_orch.model.tool import Tool
 
 #: The code of the problem that a required value is not given.
@@ -126,6 +126,18 @@ def _find_in_configuration(
 # The arguments of one tool.
 
 
+def find_arguments(
+    tool: Tool, registry: Registry, project: Project, values: GivenParams
+) -> list[BoundArgument]:
+    """The values that are given to a tool, valid or not."""
+    found = []
+    for param in tool.params:
+        setting = find_value(param, tool, values, project, registry.names)
+        if setting is not None:
+            found.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
+    return found
+
+
 def bind_arguments(
     tool: Tool, registry: Registry, project: Project, values: GivenParams, problems: list[Problem]
 ) -> tuple[BoundArgument, ...]:
@@ -196,48 +208,6 @@ def is_extra(tool: Tool, name: str) -> bool:
     """Whether `**kwargs` of the tool takes a parameter of this name."""
     named = (*tool.resources, *tool.never_passed, *(param.name for param in tool.params))
     return tool.takes_extra and not any(is_same_name(name, other) for other in named)
-
-
-# The arguments as a fingerprint keeps them.
-
-
-def given_texts(
-    tool: Tool, registry: Registry, project: Project, values: GivenParams
-) -> dict[str, tuple[str, ...]]:
-    """What a tool would get for its parameters, valid or not, as `fingerprint_texts` has it."""
-    bound = []
-    for param in tool.params:
-        setting = find_value(param, tool, values, project, registry.names)
-        if setting is not None:
-            bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
-    return fingerprint_texts(bound, extra_arguments(tool, values, registry), project.root)
-
-
-def fingerprint_texts(
-    arguments: Iterable[BoundArgument], extra: Mapping[str, str], root: str
-) -> dict[str, tuple[str, ...]]:
-    """The texts of each parameter that has a value, by name, without secrets. Paths below the root are relative to it,
-    so that a project can be moved."""
-    start = root.rstrip("/") + "/"
-    found = {
-        bound.param.name: _normalized(bound, start)
-        for bound in arguments
-        if not bound.param.is_secret
-    }
-    found.update({name: (text,) for name, text in extra.items() if not is_secret_name(name)})
-    return found
-
-
-def _normalized(bound: BoundArgument, start: str) -> tuple[str, ...]:
-    """Equal for texts that `run()` cannot tell apart: `1.0` and `1e0`, `true` and `yes`."""
-    kind = bound.param.type.base
-    if isinstance(kind, Scalar) and kind.kind not in ("str", "path"):
-        try:
-            found = bound.param.convert(bound.effective)
-        except ConvertError:
-            return bound.effective
-        return tuple(str(one) for one in (found if isinstance(found, list) else [found]))
-    return tuple(text.removeprefix(start) for text in bound.effective)
 
 
 # Values that no tool takes.

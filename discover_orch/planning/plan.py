@@ -23,8 +23,8 @@ from discover_orch.planning.param_values import (
     bind_arguments,
     extra_arguments,
     find_unused,
-    fingerprint_texts,
 )
+from discover_orch.planning.param_versions import argument_versions
 from discover_orch.planning.selection import Selection
 
 
@@ -63,17 +63,16 @@ class Plan(Struct, frozen=True, kw_only=True):
         for step in self.steps:
             found += [text for one in step.arguments if one.param.is_secret for text in one.texts]
             found += [text for name, text in step.extra.items() if is_secret_name(name)]
-            found += [
-                param.default
-                for param in step.tool.params
-                if param.is_secret and isinstance(param.default, str)
-            ]
+            for param in step.tool.params:
+                if param.is_secret:
+                    found += [param.default] if isinstance(param.default, str) else []
+                    found += param.default_texts
         return tuple(dict.fromkeys(found))
 
 
-def step_texts(step: Step, root: str) -> dict[str, tuple[str, ...]]:
-    """The values of a step as `fingerprint_texts` has them."""
-    return fingerprint_texts(step.arguments, step.extra, root)
+def step_versions(step: Step, root: str) -> dict[str, str]:
+    """The values of a step as `argument_versions` has them."""
+    return argument_versions(step.tool, step.arguments, step.extra, root)
 
 
 def build_plan(

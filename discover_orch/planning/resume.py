@@ -25,8 +25,8 @@ from discover_orch.planning.param_values import (
     keep_valid,
     missing_value,
 )
-from discover_orch.planning.plan import Plan, Step, step_texts
-from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.planning.plan import Plan, Step, step_versions
+from discover_orch.staleness.reasons import Freshness
 from discover_orch.state.run_record import RecordedStep, RunRecord
 
 BROKEN_OFF = ("failed", "interrupted", "killed")
@@ -86,10 +86,10 @@ class Resumption:
             if step.tool.module in ended_well or step.tool.module in record.passed_before
         )
 
-    def params_of(self, tool: Tool) -> Mapping[str, tuple[str, ...]] | None:
+    def params_of(self, tool: Tool) -> Mapping[str, str] | None:
         """What this run would pass to a tool, as a fingerprint has it; None if the tool is not in it."""
         step = self._by_module.get(tool.module)
-        return None if step is None else step_texts(step, self._root)
+        return None if step is None else step_versions(step, self._root)
 
     def plan(self, freshness: Mapping[str, Freshness]) -> Plan:
         """`freshness` is that of the tools that passed, with the values of `params_of`."""

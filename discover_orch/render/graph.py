@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from discover_orch.discovery.registry import Registry
@@ -12,7 +12,8 @@ from discover_orch.render.style import Style, indent, one_line, wrap
 def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
     """`{"version": 1, "stages": [{"name", "tools": [{"name", "module", "after", "inputs", "outputs", "reads",
     "writes", "tables_read", "tables_written"}]}]}`; `after` from `AFTER` and from data. `inputs` and `outputs` are
-    declared; `reads` and `writes` are all files that a tool declares or was seen to use."""
+    declared; `reads` and `writes` are all tables and files that a tool declares or was seen to use, as of
+    `used_documents`."""
     stages = []
     for stage in registry.stages:
         tools = [_tool(registry, module) for module in stage.tools if module in chosen]
@@ -36,15 +37,21 @@ def graph_text(document: Mapping[str, Any], style: Style) -> str:
             line = style.paint(name, "bold") + style.paint(after, "dim")
             pad = ("   " if is_last else bar) + indent(len(name) + 2, style)
             out.append(wrap((last if is_last else down) + line, style, pad))
-            rows = [("reads", f"table {name}") for name in tool["tables_read"]]
-            rows += [("reads", path) for path in tool["reads"]]
-            rows += [("writes", f"table {name}") for name in tool["tables_written"]]
-            rows += [("writes", path) for path in tool["writes"]]
+            rows = [
+                (verb, f"table {one['table']}" if "table" in one else one["file"])
+                for verb in ("reads", "writes")
+                for one in tool[verb]
+            ]
             for number, (verb, path) in enumerate(rows):
                 lead = "   " if is_last else bar
                 mark = last if number == len(rows) - 1 else down
                 out.append(f"{lead}{mark}{verb} {one_line(path)}")
     return "\n".join(out) + "\n" if out else ""
+
+
+def used_documents(files: Iterable[str], tables: Iterable[str]) -> list[dict[str, str]]:
+    """`[{"table": "raw"}, {"file": "data/x.csv"}]`: tables first."""
+    return [*({"table": name} for name in tables), *({"file": path} for path in files)]
 
 
 def _tool(registry: Registry, module: str) -> dict[str, Any]:
@@ -57,8 +64,8 @@ def _tool(registry: Registry, module: str) -> dict[str, Any]:
         "after": [registry.display(other) for other in before],
         "inputs": list(tool.inputs),
         "outputs": list(tool.outputs),
-        "reads": list(flow.reads),
-        "writes": list(flow.writes),
+        "reads": used_documents(flow.files_read, flow.tables_read),
+        "writes": used_documents(flow.files_written, flow.tables_written),
         "tables_read": list(flow.tables_read),
         "tables_written": list(flow.tables_written),
     }

@@ -22,7 +22,7 @@ from discover_orch.render.style import (
     one_line,
     wrap,
 )
-from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.reasons import Freshness
 
 MOST_FRESH = 20
 _UNKNOWN: Mapping[str, Freshness] = {}

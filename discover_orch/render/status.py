@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
+from discover_orch.render.graph import used_documents
 from discover_orch.render.style import (
     Style,
     arrow,
@@ -19,8 +20,8 @@ from discover_orch.render.style import (
     time_text,
     wrap,
 )
-from discover_orch.staleness.fingerprint import Freshness
-from discover_orch.staleness.memory import ToolResult
+from discover_orch.staleness.fingerprint import ToolResult, run_of
+from discover_orch.staleness.reasons import Freshness, param_text
 
 #: Runs that are shown for a single tool.
 LATEST = 5
@@ -87,7 +88,8 @@ def _line(name: str, width: int, text: str, style: Style) -> str:
 
 def tool_text(
     row: Row,
-    params: Mapping[str, tuple[str, ...]],
+    params: Mapping[str, str],
+    defaults: Mapping[str, str],
     runs: Sequence[tuple[str, str, str, float | None]],
     style: Style,
 ) -> str:
@@ -107,16 +109,17 @@ def tool_text(
             out.append(f"accepted    {time_text(success.at)}")
         else:
             took = duration(success.duration)
-            out.append(f"passed      run {success.run}, {time_text(success.at)}, {took}")
-        before = success.fingerprint.params
+            out.append(f"passed      run {run_of(success.ended)}, {time_text(success.at)}, {took}")
+        before = _of_kind("param", success.inputs.other)
         for name in dict.fromkeys((*before, *params)):
-            old, new = before.get(name), params.get(name)
-            shown = _given(new) if old == new else f"{_given(old)} {arrow(style)} {_given(new)}"
+            default = defaults.get(name)
+            old, new = (one_line(param_text(one.get(name), default)) for one in (before, params))
+            shown = new if old == new else f"{old} {arrow(style)} {new}"
             out.append(f"--{one_line(name.replace('_', '-')):<9} {shown}")
     out += _flow(row.flow)
     if success is not None:
-        out += _table("code", sorted(success.fingerprint.code))
-        installed = sorted(success.fingerprint.distributions.items())
+        out += _table("code", sorted(success.inputs.code))
+        installed = sorted(_of_kind("package", success.inputs.other).items())
         out += _table("packages", [f"{name} {version}" for name, version in installed])
     for number, (run, started, status, seconds) in enumerate(runs):
         label = "last runs" if number == 0 else ""
@@ -142,12 +145,12 @@ def _document(row: Row) -> dict[str, object]:
         "failed": freshness.last_ending == "failed",
         "unknown": freshness.last_ending == "unknown",
         "reasons": list(freshness.sentences),
-        "reads": [*flow.reads, *flow.tables_read],
-        "writes": [*flow.writes, *flow.tables_written],
+        "reads": used_documents(flow.files_read, flow.tables_read),
+        "writes": used_documents(flow.files_written, flow.tables_written),
         "tables_read": list(flow.tables_read),
         "tables_written": list(flow.tables_written),
         "is_unclear": flow.is_unclear,
-        "last_run": result.last.run if result else None,
+        "last_run": (result.last.run or None) if result else None,
         "last_status": result.last.status if result else None,
         "duration": success.duration if success else None,
     }
@@ -160,10 +163,12 @@ def _state(freshness: Freshness, style: Style) -> str:
 def _flow(flow: Dataflow) -> list[str]:
     """What the tool reads and writes."""
     lines = [
-        *_table("reads", [*(f"table {name}" for name in flow.tables_read), *flow.reads]),
+        *_table("reads", [*(f"table {name}" for name in flow.tables_read), *flow.files_read]),
         *_table("lists", [f"{one}/" for one in flow.folders]),
         *_table("looks for", flow.missed),
-        *_table("writes", [*(f"table {name}" for name in flow.tables_written), *flow.writes]),
+        *_table(
+            "writes", [*(f"table {name}" for name in flow.tables_written), *flow.files_written]
+        ),
     ]
     if flow.is_unclear:
         lines.append("database    also used in a way that cannot be observed")
@@ -178,6 +183,7 @@ def _table(label: str, items: Sequence[str]) -> list[str]:
     return [f"{label if number == 0 else '':<11} {item}" for number, item in enumerate(shown)]
 
 
-def _given(texts: tuple[str, ...] | None) -> str:
-    """The value of a parameter; None means that the default is used."""
-    return "default" if texts is None else one_line(", ".join(texts)) or '""'
+def _of_kind(kind: str, versions: Mapping[str, str]) -> dict[str, str]:
+    """The versions of the keys of one kind, by name."""
+    start = kind + ":"
+    return {key.removeprefix(start): one for key, one in versions.items() if key.startswith(start)}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from discover_orch.model.errors import problem_json
 from discover_orch.render.style import Style, arrow, count, duration, names_text, one_line, wrap
-from discover_orch.watch.self_check import WatchDiagnostics, WatchedFolder
-from discover_orch.watch.watch_events import (
+from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
     KeyAnswered,
@@ -15,6 +14,7 @@ from discover_orch.watch.watch_events import (
     WatchNote,
     WatchWaiting,
 )
+from discover_orch.watch.self_check import WatchDiagnostics, WatchedFolder
 
 #: Paths and tools that are named on one line.
 MOST = 3
@@ -35,7 +35,7 @@ KEYS = (
     ("a", "run all tools"),
     ("f", "run the failed tools, and all tools downstream"),
     ("c", "cancel the run"),
-    ("s", "switch the scope: stage, tool, downstream"),
+    ("s", "switch the scope: affected, stage, tool"),
     ("p", "pause or resume"),
     ("q", "quit"),
     ("h", "show this help"),
@@ -55,7 +55,8 @@ def watch_event_text(
         case WatchWaiting():
             return _waiting(event, style, KEYS_HINT if has_keys else "Ctrl-C quits")
         case ChangesFound():
-            return f"{style.paint(time, 'dim')} {_changed(event, style)}\n".lstrip()
+            line = f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
+            return wrap(line, style, " " * len(time)) + "\n"
         case NoMeaningfulChange(paths=paths):
             return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim") + "\n"
         case CannotRun(waiting=waiting):
@@ -97,6 +98,8 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
                 "paths": list(event.paths),
                 "tools": list(event.tools),
                 "stages": list(event.stages),
+                "stale": list(event.left),
+                "fresh": event.fresh,
                 "not_affected": event.not_affected,
                 "gone": list(event.gone),
                 "reasons": dict(event.reasons),
@@ -200,7 +203,7 @@ def _changed(event: ChangesFound, style: Style) -> str:
     if len(event.paths) > MOST:
         what = f"{len(event.paths):,} files changed"
     elif event.paths:
-        what = f"changed {names_text(event.paths, MOST)}"
+        what = f"{names_text(event.paths, MOST)} changed"
     else:
         what = one_line(next(iter(event.reasons.values()), "changed"))
     if event.is_switch:
@@ -208,19 +211,33 @@ def _changed(event: ChangesFound, style: Style) -> str:
     gone = f"; removed: {names_text(event.gone, MOST)}" if event.gone else ""
     if event.action == "none" and event.during_run and event.tools:
         return f"{what} {to} the current run will use it{gone}"
+    left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
     if not event.tools:
-        nothing = "waiting for a fix" if event.action == "wait" else "no watched tool is affected"
-        return f"{what} {to} {nothing}{gone}"
-    names = names_text(event.stages if len(event.tools) > 1 else event.tools, MOST)
-    text = f"{what} {to} {style.paint(names, 'bold')} ({count(len(event.tools), 'tool')})"
-    if event.not_affected:
-        text += f", {event.not_affected:,} not affected"
+        nothing = "waiting for a fix" if event.action == "wait" else "nothing to run"
+        if not event.left and event.action != "wait":
+            nothing = "no watched tool is affected"
+        return f"{what} {to} {nothing}{left}{gone}"
+    by_name = event.scope == "tool" or not event.stages
+    names = names_text(event.tools if by_name else event.stages, MOST)
     ends = {
         "restart": "; the current run is cancelled",
         "after": "; runs after the current run",
         "hold": "; runs when the current tool has ended",
     }
-    return text + ends.get(event.action, "") + gone
+    counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
+    return (
+        f"{what} {to} {style.paint(names, 'bold')}{counts}{left}{ends.get(event.action, '')}{gone}"
+    )
+
+
+def _counts(event: ChangesFound) -> str:
+    """Of the tools in the affected stages: how many are stale, and how many run though they are fresh."""
+    total = event.stale + event.fresh
+    if len(event.tools) > event.stale:
+        return f"{count(len(event.tools), 'tool')}, {event.stale:,} of them stale"
+    if not event.fresh:
+        return f"{count(event.stale, 'tool')} stale"
+    return f"{event.stale:,} of {count(total, 'tool')} stale, {event.fresh:,} fresh"
 
 
 def _data(diagnosis: WatchDiagnostics) -> str:

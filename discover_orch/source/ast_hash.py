@@ -21,8 +21,10 @@ _FORMAT = 2
 _LEFT_OUT = ("ctx", "type_comment")
 
 _TAG = "ORCH"
-#: The keys of `ORCH` that say how a tool is run, not what it does.
-OPERATIONAL = frozenset(("retries", "retry_delay", "timeout", "tokens", "cancel"))
+#: The keys of `ORCH` that say how or when a tool is run, not what it does.
+OPERATIONAL = frozenset(
+    ("retries", "retry_delay", "timeout", "tokens", "cancel", "always", "max_age", "repeatable")
+)
 
 
 def hash_module(tree: ast.Module) -> str:
@@ -31,7 +33,7 @@ def hash_module(tree: ast.Module) -> str:
 
 
 def hash_behaviour(tree: ast.Module) -> str:
-    """The hash of the module without the keys of `ORCH` that say how a tool is run."""
+    """The hash of the module without the keys of `ORCH` that say how or when a tool is run."""
     return hash_module(_without_operational(tree))
 
 

@@ -61,7 +61,8 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """One argument of `run()` or of a resource.
 
     `type` comes from the annotation, else from a literal default, else it is `str`. `default_source` is None where
-    there is no default.
+    there is no default. `default`, `default_source` and `default_texts` are those of `Param`; `default_refs` stands
+    for members of an Enum of another module.
     """
 
     name: str
@@ -71,6 +72,8 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
     default: object = None
     default_source: str | None = None
     help: str = ""
+    default_texts: tuple[str, ...] = ()
+    default_refs: tuple[NameRef, ...] = ()
 
 
 class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):

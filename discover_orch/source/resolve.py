@@ -25,7 +25,13 @@ from discover_orch.source.facts import (
     UnknownType,
 )
 from discover_orch.source.scope import ModuleScope, Unreadable, Value
-from discover_orch.source.signature import PLAIN_TYPES, TypeFacts, read_function, read_type
+from discover_orch.source.signature import (
+    PLAIN_TYPES,
+    TypeFacts,
+    read_function,
+    read_type,
+    shown_default,
+)
 
 Lookup = Callable[[str], Exports | None]
 
@@ -181,7 +187,31 @@ def _resolve_run(run: RunFacts, lookup: Lookup) -> RunFacts:
 def _resolve_argument(argument: ArgumentFacts, lookup: Lookup) -> ArgumentFacts:
     if not isinstance(argument.type, EnumRef):
         return argument
-    return replace(argument, type=_resolve_type(argument.type, lookup, MAX_STEPS))
+    kind = _resolve_type(argument.type, lookup, MAX_STEPS)
+    if not argument.default_refs:
+        return replace(argument, type=kind)
+    found = [_member_text(ref, kind, lookup) for ref in argument.default_refs]
+    texts = tuple(text for text in found if text is not None)
+    if len(texts) < len(found):
+        texts = ()
+    default = shown_default(kind, texts)
+    return replace(argument, type=kind, default=default, default_texts=texts, default_refs=())
+
+
+def _member_text(ref: NameRef, kind: TypeFacts, lookup: Lookup) -> str | None:
+    """What is typed for the member, if it is one of the Enum that is the type."""
+    owner, _, member = ref.name.rpartition(".")
+    if not isinstance(kind, ParamType) or not isinstance(kind.base, EnumChoice):
+        return None
+    try:
+        found = _resolve(owner, lookup, MAX_STEPS)
+    except _Unresolved:
+        return None
+    is_of_type = isinstance(found, _Enum) and (found.module, found.name) == (
+        kind.base.module,
+        kind.base.name,
+    )
+    return kind.base.text_of(member) if is_of_type else None
 
 
 def _resolve_type(kind: EnumRef, lookup: Lookup, steps: int) -> TypeFacts:

@@ -15,6 +15,7 @@ from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar,
 from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
+from discover_orch.source.made_defaults import items_of, typed_text
 
 SCALARS: dict[str, ScalarKind] = {
     "builtins.str": "str",
@@ -116,6 +117,11 @@ def _read_argument(
         kind = read_type(arg.annotation, names)
         if is_literal and value is None and not isinstance(kind, UnknownType):
             kind = replace(kind, optional=True)
+    texts: tuple[str, ...] = ()
+    refs: tuple[NameRef, ...] = ()
+    if default is not None and not is_literal and arg.annotation is not None:
+        texts, refs = _made_default(default, kind, names)
+        value = shown_default(kind, texts)
     return ArgumentFacts(
         name=arg.arg,
         line=arg.lineno,
@@ -124,7 +130,34 @@ def _read_argument(
         default=value,
         default_source=source,
         help=help_text,
+        default_texts=texts,
+        default_refs=refs,
     )
+
+
+def shown_default(kind: TypeFacts, texts: tuple[str, ...]) -> object:
+    """The default that JSON shows for these texts: those of paths and Enum members."""
+    if not texts or not isinstance(kind, ParamType):
+        return None
+    if kind.base != Scalar(kind="path") and not isinstance(kind.base, EnumChoice):
+        return None
+    return list(texts) if kind.many else texts[0]
+
+
+def _made_default(
+    default: ast.expr, kind: TypeFacts, names: TypeNames
+) -> tuple[tuple[str, ...], tuple[NameRef, ...]]:
+    """(texts, references to Enum members), of which one is empty; both are where a part cannot be read."""
+    if isinstance(kind, UnknownType):
+        return (), ()
+    items = items_of(default, is_many=kind.many)
+    if isinstance(kind, EnumRef):
+        members = [names.qualified(item) for item in items if isinstance(item, ast.Attribute)]
+        refs = tuple(NameRef(name=name) for name in members if name)
+        return (), refs if len(refs) == len(items) else ()
+    found = [typed_text(item, kind.base, names) for item in items]
+    texts = tuple(text for text in found if text is not None)
+    return texts if len(texts) == len(items) else (), ()
 
 
 def _type_of_default(value: object, *, is_literal: bool) -> ParamType:

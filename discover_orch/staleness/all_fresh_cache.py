@@ -17,10 +17,11 @@ from discover_orch import __version__
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.listing_cache import is_unchanged
 from discover_orch.discovery.tree import ABSENT, build_signature, is_racy
+from discover_orch.staleness.versions import Versions
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
-_KIND = "all-fresh 2"
+_KIND = "all-fresh 3"
 #: What orch remembers of tools and databases. And the index: a new one
 #: means that another tree was found.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
@@ -34,11 +35,12 @@ class CacheKey(Struct, frozen=True, kw_only=True):
     """What the freshness of all tools depends on, beside the scanned tree and the configuration.
 
     `present` are files and folders, `absent` are paths that are not there; relative to the root, or absolute.
-    `has_packages`: versions of installed packages count too.
+    `environment` has the versions of environment variables. `has_packages`: versions of installed packages count too.
     """
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
     has_packages: bool = False
 
 
@@ -47,6 +49,7 @@ class _Document(Struct, frozen=True, kw_only=True):
     stages: list[tuple[str, list[str]]]
     stamps: dict[str, str]
     absent: list[str]
+    environment: Mapping[str, str]
 
 
 def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
@@ -62,6 +65,9 @@ def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -
     if any(_stamp(os.path.join(root, path)) != stamp for path, stamp in kept.stamps.items()):
         return None
     if any(os.path.lexists(os.path.join(root, path)) for path in kept.absent):
+        return None
+    versions = Versions(root, environ=environ)
+    if any(versions.variable(name, was) != was for name, was in kept.environment.items()):
         return None
     return kept.stages
 
@@ -79,6 +85,7 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
         *cache_key.present,
         *(f"{FOLDER}/{RUNS}/{run}/{EVENTS}" for run in runs[:1]),
         *(one for one in _MEMORY if os.path.lexists(os.path.join(root, one))),
+        *_result_files(root),
     ]
     if cache_key.has_packages:
         paths += [os.path.abspath(one) for one in sys.path]
@@ -93,6 +100,7 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
         stages=[(name, [*tools]) for name, tools in stages],
         stamps=stamps,
         absent=list(dict.fromkeys(cache_key.absent)),
+        environment=cache_key.environment,
     )
     write_sealed(_path(root), _KIND, document)
 
@@ -100,6 +108,13 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
 def delete_all_fresh(root: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(_path(root))
+
+
+def _result_files(root: str) -> list[str]:
+    try:
+        return [f"{_MEMORY[0]}/{name}" for name in os.listdir(os.path.join(root, _MEMORY[0]))]
+    except OSError:
+        return []
 
 
 def _circumstances(root: str, key: str) -> list[object]:

@@ -17,7 +17,7 @@ from itertools import islice
 from msgspec import Struct
 
 from discover_orch import __version__
-from discover_orch.config.project import Project
+from discover_orch.config.project import Project, module_folders
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.staleness.import_graph import ImportGraph
 
-_KIND = "code 2"
+_KIND = "code 3"
 #: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
 #: When so many paths in one folder are asked for, listing the folder is faster than asking for each.
@@ -88,7 +88,12 @@ class CodeIndex:
         started = time.time_ns()
         outdated, changed = self._compare(modules, started)
         if outdated or changed:
-            self._read_again(modules, outdated, changed, started)
+            kept = () if self._sources is None else self._tools
+            self._read_again((*modules, *kept), outdated, changed, started)
+        return self.states(modules)
+
+    def states(self, modules: Iterable[str]) -> dict[str, CodeState]:
+        """The code of modules that were read before, as it was when it was last brought up to date."""
         files = self._files
         codes = {}
         for module in modules:
@@ -101,6 +106,42 @@ class CodeIndex:
                 has_unread=has_unread,
             )
         return codes
+
+    def refresh(self, paths: Iterable[str]) -> set[str]:
+        """Bring these files alone up to date, there or not. Returns the modules that have another code now, or may
+        have."""
+        from discover_orch.staleness.import_graph import folders_above
+
+        assert self._sources is not None
+        started = time.time_ns()
+        files, places = self._files, {*paths}
+        for path in paths:
+            self._sources.refresh(path)
+            places.update(folders_above(path))
+        there = self._find_there(places)
+        before = {path: files[path][2] for path in places & files.keys()}
+        gone = {*before} - there
+        changed = {path for path in before.keys() & there if self._has_changed(path)}
+        outdated = self._users(gone) | self._users(there - before.keys(), 1)
+        outdated |= self._users(places - there, 2)
+        if outdated or changed:
+            self._read_again((*self._tools,), outdated, changed, started)
+        for path in gone:
+            files.pop(path, None)  # so that it is looked up again if it comes back
+        others = [path for path in changed if files[path][2] != before[path]]
+        return outdated | self._users(others)
+
+    def is_new(self, module: str) -> bool:
+        """Whether it was not read yet."""
+        return module not in self._tools
+
+    def meaning(self, path: str) -> str | None:
+        """The hash of its syntax tree; None for a file that no module has reached."""
+        return self._files[path][2] if path in self._files else None
+
+    def _has_changed(self, path: str) -> bool:
+        source = self._sources.read(path) if self._sources else None
+        return source is None or source.hash != self._files[path][1]
 
     def write(self) -> bool:
         """Keeps what is new for the next command; False where it cannot be written.
@@ -275,7 +316,7 @@ def _path(root: str) -> str:
 def _key(project: Project) -> list[object]:
     """What the kept hashes and imports depend on beside the files."""
     builtins = zlib.crc32(" ".join(sys.builtin_module_names).encode())
-    return [__version__, *sys.version_info[:2], builtins, [*project.pythonpath]]
+    return [__version__, *sys.version_info[:2], builtins, [*module_folders(project)]]
 
 
 def _load(project: Project) -> tuple[dict[str, _File], dict[str, _Tool]]:

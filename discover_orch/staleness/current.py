@@ -1,32 +1,48 @@
-"""What tools depend on, as it is now: their code, parameters, files, database and packages.
+"""What tools depend on, as it is now: their code, parameters, files, database, environment and packages.
 
-`CurrentState.fingerprint` gives the present counterpart of a fingerprint of the last success. Reads and hashes files;
-writes nothing and imports nothing of the user's.
+`CurrentState.inputs` gives the present counterpart of what a success depended on. Reads and hashes files; writes
+nothing and imports nothing of the user's.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+
+from msgspec.structs import replace
 
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
-from discover_orch.model.observation import FileStat
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.file_hashes import FileHashes, read_database
-from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
-from discover_orch.staleness.memory import KnownDatabase, Memory, Success, ToolResult
+from discover_orch.staleness.database_file import read_database, read_tables
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    ANY,
+    EXISTS,
+    Inputs,
+    Key,
+    Seq,
+    Success,
+    ToolResult,
+)
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.versions import Versions
+from discover_orch.state.journal import find_runs, has_ended
 
 GET_CONNECTION = "get_connection()"
-UNKNOWN_EPOCH = -1
+#: The number of a database that exists and is not known yet, and of one that does not exist.
+UNKNOWN, MISSING = -1, 0
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 _CONN = "conn"
 
-Params = Mapping[str, tuple[str, ...]]
+#: The value of each parameter as text, by name.
+Params = Mapping[str, str]
 _NOTHING: Mapping[str, ToolResult] = {}
 _UNSIGNED: Mapping[str, str] = {}
 
@@ -42,25 +58,19 @@ class CurrentState:
         results: Mapping[str, ToolResult] = _NOTHING,
         signatures: Mapping[str, str] = _UNSIGNED,
         code: CodeIndex | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         """`results` are those of the tools that will be asked about; `signatures` as of `CodeIndex`; `code` is a
-        `CodeIndex` that is kept anyway."""
+        `CodeIndex` that is kept anyway; `environ` is the environment that tools get."""
         self.project, self.registry, self.results = project, registry, results
-        self.databases: Mapping[str, KnownDatabase] = memory.databases()
-        self.database_name = (
-            GET_CONNECTION
-            if uses_get_connection(registry, project)
-            else masked_url(project.database)
-        )
-        known = self.databases.get(self.database_name)
-        self.file_hashes = FileHashes(
-            project.root, known.path if known else file_of(project.database)
-        )
-        self._epoch: int | None = None
-        self._versions: Mapping[str, str] | None = None
+        self.database = CurrentDatabase(project, registry, memory)
+        self.versions = Versions(project.root, self.database.path, environ)
+        self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         self.code = CodeIndex(project, signatures) if code is None else code
         self._codes: Mapping[str, CodeState] = {}
+        #: What modules that cannot be read now meant when they last could be. Only a watch knows.
+        self.last_good: Mapping[str, str] = {}
 
     def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
         """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
@@ -80,7 +90,16 @@ class CurrentState:
         found: dict[str, str] = {}
         for one in self._parts(tool, code, more):
             found.update(one.meanings)
+        if self.last_good:
+            found |= {path: self.last_good[path] for path in found.keys() & self.last_good.keys()}
         return found
+
+    def modules_of(self, tool: Tool, more: Sequence[str] = ()) -> list[str]:
+        """The modules that its code starts from; `more` are those that it loads besides."""
+        modules = [tool.module, *more]
+        if tool.resources and takes_orchconf(tool, self.registry, self.project):
+            modules.append(CONF_MODULE)
+        return modules
 
     def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> dict[str, str]:
         """The hashes of the bytes of the same files."""
@@ -96,43 +115,52 @@ class CurrentState:
     def _parts(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str]
     ) -> list[CodeState]:
-        modules = [tool.module, *more]
-        if tool.resources and takes_orchconf(tool, self.registry, self.project):
-            modules.append(CONF_MODULE)
+        modules = self.modules_of(tool, more)
         return [code[module] for module in modules if module in code]
 
-    def fingerprint(
-        self, tool: Tool, code: Mapping[str, CodeState], params: Params, success: Success | None
-    ) -> tuple[Fingerprint, dict[str, FileStat]]:
-        """What all that `success` depended on is now, and the `FileStat` of each file that was hashed."""
-        then = success.fingerprint if success else Fingerprint()
-        known = success.file_stats if success else {}
-        file_stats = {}
-        files = {}
-        own = self.file_hashes.own(then.written, tool.outputs)
-        paths, patterns = self.file_hashes.declared(tool.inputs, own)
-        for path in dict.fromkeys((*then.files, *paths)):
-            files[path], stat = self.file_hashes.file(
-                path, then.files.get(path, ""), known.get(path)
-            )
-            if stat is not None:
-                file_stats[path] = stat
-        return Fingerprint(
-            code=self.code_of(tool, code, success.modules if success else ()),
-            python=self.python,
-            distributions=self.installed(then.distributions) if then.distributions else {},
-            params=params,
-            files=files,
-            folders={path: self.file_hashes.folder(path, own) for path in then.folders},
-            patterns=patterns,
-            missed=tuple(path for path in then.missed if not self.file_hashes.exists(path)),
-            written=tuple(path for path in self.outputs(tool, then.written) if self.is_there(path)),
-            database=self.database_of(tool),
-        ), file_stats
+    def inputs(
+        self,
+        tool: Tool,
+        code: Mapping[str, CodeState],
+        params: Params,
+        result: ToolResult | None,
+    ) -> Inputs:
+        """What all that the tool's last success depended on is now, and what a success now would depend on besides."""
+        success = result.success if result else None
+        other = self.surroundings(tool, params)
+        if success is not None:
+            for key, then in success.inputs.other.items():
+                kind, _, name = key.partition(":")
+                if kind in ("file", "folder", "env"):
+                    other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
+                elif kind == "package":
+                    other[key] = self.installed((name,)).get(name, ABSENT)
+        if tool.inputs:
+            own = result.writes if result else {}
+            for key in self.declared_inputs(tool, own):
+                other.setdefault(key, self.versions.version(key))
+        more = success.modules if success else ()
+        return Inputs(code=self.code_of(tool, code, more), other=other)
+
+    def surroundings(self, tool: Tool, params: Params) -> dict[Key, str]:
+        """The versions of its parameters, of Python, and of the database."""
+        other = {f"param:{name}": text for name, text in params.items()}
+        other["python"] = self.python
+        if takes_connection(tool, self.registry):
+            other["database"] = self.database.version
+        return other
+
+    def declared_inputs(self, tool: Tool, own: Mapping[Key, object]) -> Iterable[Key]:
+        """The keys of its declared inputs, without the files that it writes itself."""
+        return [key for key in self.versions.declared(tool.inputs) if key not in own]
+
+    def mark(self, key: Key) -> str:
+        """The present state of a file or a table."""
+        return self.database.mark(key) if key.startswith("table:") else self.versions.mark(key)
 
     def cache_key(self) -> CacheKey | None:
         """What the freshness of all tools depends on; None where names of files do not say it all."""
-        if self.database_name in IN_MEMORY or any(
+        if self.database.name in IN_MEMORY or any(
             GLOB_CHARACTERS & {*one}
             for tool in self.registry.tools.values()
             for one in (*tool.inputs, *tool.outputs)
@@ -140,99 +168,161 @@ class CurrentState:
             return None
         present: dict[str, None] = {}
         absent: dict[str, None] = {}
+        environment: dict[str, str] = {}
         has_packages = False
         for one in self._codes.values():
             present.update(dict.fromkeys(one.meanings))
             absent.update(dict.fromkeys(one.missing))
         for result in self.results.values():
-            if result.success is not None:
-                then = result.success.fingerprint
-                if then.patterns:  # also a folder, of which all below counts
+            if result.success is None:
+                continue
+            for key, version in result.success.inputs.other.items():
+                kind, _, path = key.partition(":")
+                if kind == "glob":
                     return None
-                for paths in (then.files, then.folders, then.written):
-                    present.update(dict.fromkeys(paths))
-                absent.update(dict.fromkeys(then.missed))
-                has_packages |= bool(then.distributions)
+                if kind == "env":
+                    environment[path] = version
+                if kind in ("file", "folder"):
+                    (present if version != ABSENT else absent)[path] = None
+                has_packages |= kind == "package"
+            for key, write in result.writes.items():
+                if key.startswith("file:"):
+                    (present if write.mark != ABSENT else absent)[key[5:]] = None
         for tool in self.registry.tools.values():
             present.update(dict.fromkeys((*tool.inputs, *tool.outputs)))
-        known = self.databases.get(self.database_name)
-        for path in (known.path if known else "", self._named_file()):
+        for path in (self.database.path, self.database.named_file):
             if path:
                 present[path] = None
-        return CacheKey(present=tuple(present), absent=tuple(absent), has_packages=has_packages)
-
-    def outputs(self, tool: Tool, written: Iterable[str]) -> tuple[str, ...]:
-        """What must exist after a success: the files that the tool wrote, and those that it declares."""
-        return tuple(dict.fromkeys((*written, *tool.outputs)))
-
-    def is_there(self, path: str) -> bool:
-        if GLOB_CHARACTERS & set(path):
-            return bool(self.file_hashes.matches(path))
-        return self.file_hashes.is_there(path)
-
-    def database_of(self, tool: Tool) -> DatabaseIdentity | None:
-        if not takes_connection(tool, self.registry):
-            return None
-        return DatabaseIdentity(name=self.database_name, epoch=self.epoch)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the present database: the known one, or the next one where another has taken its place.
-
-        0 where there is no database, and UNKNOWN_EPOCH where there is one that is not known yet.
-        """
-        if self._epoch is None:
-            self._epoch = self._find_epoch()
-        return self._epoch
-
-    def note_database(self, memory: Memory) -> None:
-        """Remembers the present database where none is known."""
-        if self.epoch == UNKNOWN_EPOCH:
-            path = file_of(self.project.database)
-            known = KnownDatabase(path=path, epoch=1, stat=read_database(self.project.root, path))
-            self.databases = {**self.databases, self.database_name: known}
-            memory.write_databases(self.databases)
-            self._epoch = 1
-
-    def _find_epoch(self) -> int:
-        known = self.databases.get(self.database_name)
-        if self.database_name in IN_MEMORY:
-            return 0
-        if known is None:
-            path = self._named_file()
-            return UNKNOWN_EPOCH if path and read_database(self.project.root, path) else 0
-        if not known.path:
-            return known.epoch
-        path = self._named_file() or known.path
-        stat = read_database(self.project.root, path)
-        if stat is None:
-            return 0
-        is_same = known.stat is not None and stat.is_same(known.stat)
-        return known.epoch + (not is_same or not self._is_at(path, known.path))
-
-    def _named_file(self) -> str:
-        """The file that the URL names, which may be a link to another database by now; "" where orch opens no file."""
-        return "" if self.database_name == GET_CONNECTION else file_of(self.project.database)
-
-    def _is_at(self, path: str, known: str) -> bool:
-        """Whether both paths lead to the same file."""
-        here, there = (
-            os.path.realpath(os.path.join(self.project.root, one)) for one in (path, known)
+        return CacheKey(
+            present=tuple(present),
+            absent=tuple(absent),
+            environment=environment,
+            has_packages=has_packages,
         )
-        return here == there
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
-        if self._versions is None:
+        """The versions of those of these distributions that are installed."""
+        if self._packages is None:
             from discover_orch.staleness.installed_packages import (
                 find_versions,  # few tools load any
             )
 
-            self._versions = find_versions(sys.path)
-        return {name: self._versions[name] for name in names if name in self._versions}
+            self._packages = find_versions(sys.path)
+        return {name: self._packages[name] for name in names if name in self._packages}
 
     def _success(self, module: str) -> Success | None:
         result = self.results.get(module)
         return None if result is None else result.success
+
+
+class CurrentDatabase:
+    """The database of the project at one time: which one it is, and whether another program has written to it."""
+
+    def __init__(self, project: Project, registry: Registry, memory: Memory) -> None:
+        self._root = project.root
+        self.all_known: Mapping[str, KnownDatabase] = memory.databases()
+        is_named = not uses_get_connection(registry, project)
+        self.name = masked_url(project.database) if is_named else GET_CONNECTION
+        #: The file that the URL names, which may be a link to another database by now; "" where orch opens no file.
+        self.named_file = file_of(project.database) if is_named else ""
+        self.path = self.known.path if self.known else file_of(project.database)
+        self._ignores_foreign = project.external_writes == "ignore"
+        self._number: int | None = None
+
+    @property
+    def known(self) -> KnownDatabase | None:
+        return self.all_known.get(self.name)
+
+    @property
+    def version(self) -> str:
+        return f"{self.number} {self.name}"
+
+    @property
+    def number(self) -> int:
+        """The number of the present database: the known one, or a new one where another has taken its place. MISSING
+        where there is no database, UNKNOWN where there is one that is not known yet."""
+        if self._number is None:
+            self._number = self._find_number()
+        return self._number
+
+    @property
+    def next_number(self) -> int:
+        return max((one.number for one in self.all_known.values()), default=0) + 1
+
+    def mark(self, key: Key) -> str:
+        """Whether a table exists. It does as it did after the last run, unless another program has written since."""
+        _, number, name = key.split(":", 2)
+        if number != str(self.number) or name in ("", ANY) or "." in name:
+            return EXISTS
+        tables = self._tables
+        return EXISTS if tables is None or name in tables else ABSENT
+
+    @cached_property
+    def _tables(self) -> frozenset[str] | None:
+        return read_tables(self._root, self.path) if self.was_written else None
+
+    @property
+    def foreign_write(self) -> float:
+        """When another program wrote to it last: infinite if no run has noticed that yet."""
+        if self._ignores_foreign or self.known is None:
+            return 0
+        return math.inf if self.was_written else self.known.foreign_write
+
+    @cached_property
+    def was_written(self) -> bool:
+        """Whether another program has written to it since the last run. What a killed run has written is its own."""
+        known = self.known
+        if known is None or known.stat is None or not known.path or self.number != known.number:
+            return False
+        found = read_database(self._root, known.path)
+        if found is None or not found.was_written_since(known.stat):
+            return False
+        runs = find_runs(self._root)
+        return not runs or has_ended(self._root, runs[0])
+
+    def remember(self, memory: Memory, known: KnownDatabase) -> None:
+        databases = {**self.all_known, self.name: known}
+        if databases != self.all_known:
+            self.all_known = databases
+            memory.write_databases(databases)
+
+    def note_present(self, memory: Memory, now: Seq) -> None:
+        """Remembers the present database where none is known, and that another program wrote to it before `now`."""
+        known = self.known
+        if self.number == UNKNOWN:
+            self._number = self.next_number
+            stat = read_database(self._root, self.named_file)
+            self.remember(
+                memory, KnownDatabase(path=self.named_file, number=self._number, stat=stat)
+            )
+        elif known is not None and self.number not in (known.number, MISSING):
+            path = self.named_file or known.path
+            stat = read_database(self._root, path)
+            self.remember(memory, KnownDatabase(path=path, number=self.number, stat=stat))
+        elif known is not None and self.was_written:
+            stat = read_database(self._root, known.path)
+            self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
+
+    def _find_number(self) -> int:
+        known = self.known
+        if self.name in IN_MEMORY:
+            return MISSING
+        if known is None:
+            has_file = self.named_file and read_database(self._root, self.named_file)
+            return UNKNOWN if has_file else MISSING
+        if not known.path:
+            return known.number
+        path = self.named_file or known.path
+        stat = read_database(self._root, path)
+        if stat is None:
+            return MISSING
+        is_same = known.stat is not None and stat.is_same(known.stat)
+        return known.number if is_same and self._is_at(path, known.path) else self.next_number
+
+    def _is_at(self, path: str, known: str) -> bool:
+        """Whether both paths lead to the same file."""
+        here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
+        return here == there
 
 
 def file_of(url: str) -> str:

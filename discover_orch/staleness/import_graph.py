@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project
+from discover_orch.config.project import Project, module_folders
 from discover_orch.discovery.parse_files import read_source
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.discovery.tree import ABSENT, signature_of
@@ -25,7 +25,6 @@ from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.imports import DYNAMIC, read_imports, with_packages
 from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
-from discover_orch.staleness.affected import ImportReach, folders_above
 
 #: Modules that do something when they are imported, or that a warm worker cannot use.
 NEVER_PRELOADED = frozenset(
@@ -44,6 +43,20 @@ _DEPENDS_ON_ITS_NAME = re.compile(
 )
 _TAG = b"ORCH"
 _WORDS = tuple(word.encode() for word in DYNAMIC)
+
+
+class ImportReach(Struct, frozen=True, kw_only=True):
+    """The files that a module imports, directly or not. Paths are relative to the root.
+
+    `paths` are project files that exist. `missing` are paths that would change what is imported if they appeared:
+    those of modules that the project does not have, and those that would be found first. One that ends in `/` is a
+    folder that does not exist: any file in it makes it a package. `has_unread`: some import could not be read, so that
+    any module may be imported.
+    """
+
+    paths: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
+    has_unread: bool = False
 
 
 class SourceFile(Struct, frozen=True, kw_only=True):
@@ -105,8 +118,8 @@ class ImportGraph:
     def __init__(self, project: Project) -> None:
         self._root = project.root
         self._space = PythonPath(project)
-        entries = [os.path.normpath(entry) for entry in project.pythonpath]
-        self._entries = tuple(dict.fromkeys("" if one == "." else one + "/" for one in entries))
+        entries = module_folders(project)
+        self._entries = tuple("" if one == "." else one + "/" for one in entries)
         self._files: dict[str, _File | None] = {}
         self._good: dict[str, _File] = {}
         self._signatures: dict[str, str] = {}
@@ -344,12 +357,19 @@ class ImportGraph:
             if is_folder and os.path.isfile(self._full(start)):
                 taken, inside = start, (base + "/",)
                 break
-            missing.append(start)
+            # Outside the root is only what is installed in editable form: who adds to that installs it.
+            is_outside = place.startswith("../")
+            if not is_outside:
+                missing.append(start)
             if os.path.isfile(self._full(path)):
                 taken = path
                 break
-            missing.append(path)
-            (folders if is_folder else absent).append(base + "/")
+            if not is_outside:
+                missing.append(path)
+            if is_folder:
+                folders.append(base + "/")
+            elif not is_outside:
+                absent.append(base + "/")
         else:
             return _Location(path=None, places=tuple(folders), missing=(*missing, *absent))
         return _Location(path=taken, places=inside, missing=tuple(missing))
@@ -451,6 +471,14 @@ def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[
     """Sorted paths for each module; a file that cannot be parsed ends its branch, and is named."""
     sources = ImportGraph(project)
     return {module: sorted(sources.reach([module]).paths) for module in modules}
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """`a/` and `a/b/` for `a/b/c`."""
+    position = path.find("/")
+    while position >= 0:
+        yield path[: position + 1]
+        position = path.find("/", position + 1)
 
 
 def _names_of(facts: Iterable[ImportFact]) -> Iterator[str]:

@@ -9,97 +9,35 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.observation import FileStat
-from discover_orch.staleness.file_hashes import DatabaseStat
-from discover_orch.staleness.fingerprint import DatabaseIdentity, Fingerprint
+from discover_orch.staleness.database_file import DatabaseStat
+from discover_orch.staleness.fingerprint import LastOutcome, Seq, ToolResult
 from discover_orch.state.flows import write_flows
-from discover_orch.state.store import FOLDER, append_sealed, file_name, read_sealed, write_sealed
+from discover_orch.state.store import (
+    FOLDER,
+    append_sealed,
+    file_name,
+    has_other_scheme,
+    read_sealed,
+    write_sealed,
+)
 
-_TOOL, _DATABASES = "tool 2", "databases 2"
-#: When something was done: the number of the run, and how many tools had ended in that run before.
-Moment = tuple[int, int]
-_AFTER_ALL_TOOLS = 1 << 40
-
-
-class LastOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a tool ended last. `run` is the id of the run; `status` a status word, or `accepted`; `at` the local time,
-    ISO 8601; `duration` in seconds."""
-
-    run: str
-    status: str
-    at: str = ""
-    duration: float = 0.0
-
-
-class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The last success of a tool.
-
-    `number` is how many tools had ended in that run before. `file_stats` are those of the files in the fingerprint: a
-    file that still has its own has not changed. `modules` are those that the tool loaded though no import in its
-    source names them. `flow` is what it was seen to read and write. `accepted` is None unless the tool was marked as
-    fresh without running: then it is the number of the latest run at that time, 0 before the first run.
-    """
-
-    run: int
-    number: int = 0
-    at: str = ""
-    duration: float = 0.0
-    accepted: int | None = None
-    fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    file_stats: Mapping[str, FileStat] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
-    flow: Dataflow = field(default_factory=Dataflow)
-
-    @property
-    def is_accepted(self) -> bool:
-        return self.accepted is not None
-
-    @property
-    def moment(self) -> Moment:
-        return self.run, self.number
-
-    @property
-    def valid_until(self) -> Moment:
-        """What another tool wrote after this moment makes the tool stale."""
-        if self.accepted is None:
-            return self.moment
-        return max(self.moment, (self.accepted, _AFTER_ALL_TOOLS))
-
-
-class UncertainWrites(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What attempts that failed since the last success may have left in the database, since the tool had committed by
-    itself. `moment` is that of the latest attempt; `is_unclear` as in `Dataflow`."""
-
-    moment: Moment
-    tables: tuple[str, ...] = ()
-    is_unclear: bool = False
-    database: DatabaseIdentity | None = None
-
-
-class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is remembered of one tool."""
-
-    module: str
-    last: LastOutcome
-    success: Success | None = None
-    uncertain: UncertainWrites | None = None
-
-    def was_accepted_after(self, run: str) -> bool:
-        """Whether the tool was marked as fresh during that run or later."""
-        last = self.last
-        return last.status == "accepted" and last.run.isdecimal() and int(last.run) >= int(run)
+#: In place of a status: the result was written by a version of orch that compared tools differently.
+UPGRADED = "upgraded"
+_TOOL, _DATABASES = "tool 3", "databases 4"
 
 
 class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `epoch` counts
-    how often another file has taken its place."""
+    """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `number` differs
+    for every database that this project has had. `foreign_write` is when another program was found to have written
+    to it."""
 
     path: str
-    epoch: int
+    number: int
     stat: DatabaseStat | None
+    foreign_write: Seq = 0
 
 
 class Memory:
@@ -117,6 +55,8 @@ class Memory:
             result = read_sealed(self._path(module), _TOOL, ToolResult)
             if result is not None and result.module == module:  # not a file that was renamed
                 found[module] = result
+            elif result is None and has_other_scheme(self._path(module), _TOOL):
+                found[module] = ToolResult(module=module, last=LastOutcome(status=UPGRADED))
         return found
 
     def durations(self, modules: Iterable[str]) -> dict[str, float]:
@@ -124,7 +64,7 @@ class Memory:
         return {
             module: result.success.duration
             for module, result in self.results(modules).items()
-            if result.success is not None and not result.success.is_accepted
+            if result.success is not None and result.success.ended
         }
 
     def write(self, result: ToolResult) -> None:

@@ -1,107 +1,274 @@
-"""Which tools are fresh, which are stale, and why.
+"""Which tools are fresh, which are stale, and why. Every command asks this, and nothing else decides it.
 
-A tool is stale for reasons of its own, or because a tool upstream of it is stale. Reads, never writes.
+A tool is stale for reasons of its own, or because of another tool that is stale: one upstream of it, or one downstream
+that needs what this tool wrote, as this tool left it. Reads, never writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
+from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import ANY_TABLE, Freshness, compare, written_later
-from discover_orch.staleness.memory import Moment, ToolResult
+from discover_orch.staleness.fingerprint import (
+    Key,
+    Reason,
+    Seq,
+    Success,
+    ToolResult,
+    Upstream,
+    compare,
+    cut_off,
+    end_of_run,
+    find_disturbed,
+    find_overwritten,
+    find_writers,
+)
+from discover_orch.staleness.memory import UPGRADED
+from discover_orch.staleness.reasons import Freshness, reason_sentence
 from discover_orch.state.journal import find_runs, has_ended, read_record
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
-#: Ends of a last run that leave nothing of it.
-ROLLED_BACK = ("failed", "interrupted", "cancelled")
+#: Ends of a last run after which nobody knows what the tool has written.
+CUT_OFF = ("unknown", "running", "cancelled", "interrupted")
 
 
-def compute_freshness(
-    present: CurrentState,
-    params_of: Callable[[Tool], Params],
-    *,
-    within: Collection[str] | None = None,
-) -> dict[str, Freshness]:
-    """The freshness of all tools, in the order of `full`; `params_of` gives what a tool would be called with now.
-
-    Only tools of `within`, those that are to run, make others stale; None means all tools. Then a tool of which only
-    the last attempt failed makes no other tool stale, since it was rolled back and the others use its last success.
-    """
-    registry = present.registry
-    own = _own_freshness(present, params_of)
-    chosen = frozenset(own) if within is None else frozenset(within)
-    started = [
-        module
-        for module, one in own.items()
-        if one.reasons and module in chosen and (within is not None or not one.has_only_failed)
-    ]
-    below = registry.downstream(started) if started else frozenset()
-    upstream_reasons = _UpstreamReasons(registry, below)
-    return {
-        module: replace(one, upstream=(upstream_reasons.reason(module),))
-        if module in below and module in chosen and not one.reasons
-        else one
-        for module, one in own.items()
-    }
+def no_defaults(_: Tool) -> Params:
+    return {}
 
 
-def _own_freshness(
-    present: CurrentState, params_of: Callable[[Tool], Params]
-) -> dict[str, Freshness]:
-    registry = present.registry
-    code = present.read_code(registry.order)
-    unended = _find_unended(present.project.root)
-    writers = _writers(present)
-    found = {}
-    for place, module in enumerate(registry.order):
-        tool, result = registry.tools[module], present.results.get(module)
-        last_ending, reasons = _ending_reasons(tool, result, unended.get(module))
-        success = result.success if result else None
-        if success is not None:
-            now, _ = present.fingerprint(tool, code, params_of(tool), success)
-            reasons += compare(success.fingerprint, now)
-            flow = success.flow
-            tables = (
-                *flow.tables_read,
-                *flow.tables_written,
-                *([ANY_TABLE] if flow.is_unclear else ()),
+class Status:
+    """The freshness of all tools of a project at one time."""
+
+    def __init__(
+        self,
+        present: CurrentState,
+        params_of: Callable[[Tool], Params],
+        defaults_of: Callable[[Tool], Params] = no_defaults,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`params_of` gives what a tool would be called with, `defaults_of` its defaults; `clock` the time in seconds
+        since 1970."""
+        registry = present.registry
+        self._defaults_of = defaults_of
+        self._clock = clock
+        self._present, self._registry, self._params_of = present, registry, params_of
+        self._results = [
+            present.results.get(module) or ToolResult(module=module) for module in registry.order
+        ]
+        self._place = {module: place for place, module in enumerate(registry.order)}
+        self._unended, cut_off_at = find_unended(present.project.root)
+        for place, module in enumerate(registry.order):
+            status, run = self._unended.get(module, ("", ""))
+            if status == "unknown" and not self._results[place].was_accepted_after(run):
+                # The next run will remember it so.
+                self._results[place] = cut_off(self._results[place], cut_off_at)
+        self._note_results()
+
+    def _note_results(self) -> None:
+        self._writers = find_writers(enumerate(self._results))
+        self._latest = _LatestSuccesses(self._registry, self._results)
+
+    def freshness(self) -> dict[str, Freshness]:
+        """The freshness of all tools, in the order of `full`."""
+        code = self._present.read_code(self._registry.order)
+        return self._with_others(
+            {module: self._judge(module, code) for module in self._registry.order}
+        )
+
+    def _judge(self, module: str, code: Mapping[str, CodeState]) -> Freshness:
+        """The tool's own reasons; `code` has that of all tools."""
+        tool, place = self._registry.tools[module], self._place[module]
+        result = self._results[place]
+        last_ending, sentences = _ending_reasons(result, self._unended.get(module))
+        reasons: list[Reason] = []
+        if result.success is not None:
+            reasons += compare(
+                result,
+                place,
+                self._present.inputs(tool, code, self._params_of(tool), result),
+                self._present.mark,
+                self._writers,
+                self._upstream(module, result.success.asof),
+                self._present.database.foreign_write,
             )
-            reasons += written_later(tables, success.valid_until, place, writers)
-        ended_badly = (
-            result is not None and success is not None and result.last.status in ROLLED_BACK
+        starts_nothing = not sentences and all(
+            reason.key == "database" and reason.seq for reason in reasons
         )
-        found[module] = Freshness(
+        sentences += _clock_reasons(tool, result.success, self._clock())
+        sentences += dict.fromkeys(
+            reason_sentence(reason, result, self._registry.display, self._defaults_of(tool))
+            for reason in reasons
+        )
+        return Freshness(
             module=module,
-            reasons=tuple(reasons),
+            reasons=tuple(sentences),
             last_ending=last_ending,
-            has_only_failed=ended_badly and len(reasons) == 1 and module not in unended,
+            starts_nothing=starts_nothing,
         )
+
+    def _with_others(self, own: Mapping[str, Freshness]) -> dict[str, Freshness]:
+        stale = [module for module, one in own.items() if one.reasons]
+        if not stale:
+            return {**own}
+        below, rebuilt = self._spread(stale)
+        return {
+            module: one
+            if one.reasons
+            else replace(one, reasons=(rebuilt[module],))
+            if module in rebuilt
+            else replace(one, upstream=(below[module],))
+            if module in below
+            else one
+            for module, one in own.items()
+        }
+
+    def spread(self, seeds: Iterable[str]) -> dict[str, str]:
+        """All tools that are stale because these are, each with a sentence; that of a seed is ""."""
+        below, rebuilt = self._spread(seeds)
+        return below | rebuilt
+
+    def _spread(self, seeds: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """The seeds and what is downstream of them, and the tools that must make anew what these need."""
+        below: dict[str, str] = dict.fromkeys(seeds, "")
+        rebuilt: dict[str, str] = {}
+        again = {*below}
+        while again:
+            found = self._registry.downstream((*below, *rebuilt))
+            reasons = _UpstreamReasons(self._registry, found)
+            added = {
+                module: reasons.reason(module)
+                for module in self._registry.order
+                if module in found and module not in below and module not in rebuilt
+            }
+            below |= added
+            above: dict[str, str] = {}
+            for module in self._registry.order:
+                if module in again or module in added:
+                    for other, key in self._find_overwritten(module).items():
+                        if other not in below and other not in rebuilt:
+                            above.setdefault(other, self._overwritten_sentence(other, key))
+            rebuilt |= above
+            again = {*above}
+        return below, rebuilt
+
+    def _find_overwritten(self, module: str) -> dict[str, Key]:
+        """The tools that must run before this one can run again, with what is no longer as they left it."""
+        place, registry = self._place[module], self._registry
+        result, earlier = self._results[place], registry.flow.get(module)
+        found: dict[str, Key] = {}
+        if earlier:
+            found = find_overwritten(
+                result,
+                place,
+                [(other, self._results[self._place[other]]) for other in earlier],
+                self._writers,
+                is_repeatable=registry.tools[module].is_repeatable,
+            )
+        status = self._unended.get(module, (result.last.status, ""))[0]
+        if result.success is None and status in CUT_OFF:
+            before = zip(registry.order[:place], self._results, strict=False)
+            found |= find_disturbed(before, self._writers, self._present.mark)
+        return found
+
+    def _overwritten_sentence(self, module: str, key: Key) -> str:
+        kind, _, name = key.partition(":")
+        shown = f"table {name.partition(':')[2]}" if kind == "table" else name
+        return f"{shown} is no longer as {self._registry.display(module)} left it"
+
+    def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
+        """The tools upstream that may have done something since `asof`."""
+        registry = self._registry
+        before = registry.before.get(module, ())
+        flow = registry.flow.get(module, ())
+        unknown = self._latest.find_unknown(module, asof)
+        for other in dict.fromkeys((*before, *flow, *unknown)):
+            result = self._results[self._place[other]]
+            is_observed = other not in before and other not in unknown
+            yield Upstream(other, result, is_observed)
+
+
+class _LatestSuccesses:
+    """Finds the tools that are upstream only because data flow is not known and that have succeeded since, without
+    asking each one."""
+
+    def __init__(self, registry: Registry, results: Iterable[ToolResult]) -> None:
+        self._registry = registry
+        self._ended = [one.success.ended if one.success else 0 for one in results]
+        ranks = max(registry.rank.values(), default=0) + 2
+        #: The latest success of a tool of an earlier stage: of any tool, and of one without a known write.
+        self._of_all, self._of_unsure = [0] * ranks, [0] * ranks
+        for module, ended in zip(registry.order, self._ended, strict=True):
+            rank = registry.rank[module] + 1
+            self._of_all[rank] = max(self._of_all[rank], ended)
+            if not registry.flows[module].has_writes:
+                self._of_unsure[rank] = max(self._of_unsure[rank], ended)
+        for line in (self._of_all, self._of_unsure):
+            for rank in range(1, ranks):
+                line[rank] = max(line[rank], line[rank - 1])
+
+    def find_unknown(self, module: str, asof: int) -> Collection[str]:
+        registry = self._registry
+        rank = registry.rank[module]
+        has_reads = registry.flows[module].has_reads
+        if (self._of_unsure if has_reads else self._of_all)[rank] <= asof:
+            return ()
+        return [
+            other
+            for other, ended in zip(registry.order, self._ended, strict=True)
+            if ended > asof
+            and registry.rank[other] < rank
+            and not (has_reads and registry.flows[other].has_writes)
+        ]
+
+
+def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tuple[str, list[str]]:
+    """How the last run of the tool ended, and the reason that follows from that. `unended` is the status and the run
+    where the last run has no end."""
+    if unended is not None and not result.was_accepted_after(unended[1]):
+        return unended[0], [_unended_reason(*unended)]
+    last = result.last
+    if not last.status or (last.status in WELL and result.success is None):
+        return "never", ["never ran"]
+    if last.status in WELL:
+        return "", []
+    if last.status == UPGRADED:
+        return "", ["orch was upgraded and cannot compare with the last success"]
+    if last.status in ("unknown", "running"):
+        return "unknown", [_unended_reason("unknown", last.run)]
+    ending = "failed" if last.status == "failed" else ""
+    return ending, [f"{last.status.replace('_', ' ')} (run {last.run})"]
+
+
+def _clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
+    """What follows from the time alone."""
+    found = ['"always" is set'] if tool.is_always_stale else []
+    expires = expires_at(tool, success)
+    if expires is not None and now >= expires:
+        found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")
     return found
 
 
-def _ending_reasons(
-    tool: Tool, result: ToolResult | None, unended: tuple[str, str] | None
-) -> tuple[str, list[str]]:
-    """How the last run of the tool ended, and the reasons that follow from that. `unended` is the status and the run
-    where the last run has no end."""
-    reasons = ['"always" is set'] if tool.is_always_stale else []
-    if unended is not None and not (result is not None and result.was_accepted_after(unended[1])):
-        return unended[0], [_unended_reason(*unended), *reasons]
-    if result is None or (result.last.status in WELL and result.success is None):
-        return "never", ["never ran", *reasons]
-    last = result.last
-    if last.status in WELL:
-        return "", reasons
-    if last.status in ("unknown", "running"):
-        return "unknown", [_unended_reason("unknown", last.run), *reasons]
-    ending = "failed" if last.status == "failed" else ""
-    return ending, [f"{last.status.replace('_', ' ')} (run {last.run})", *reasons]
+def expires_at(tool: Tool, success: Success | None) -> float | None:
+    """When the last success becomes too old, in seconds since 1970; None for never."""
+    if tool.max_age is None or success is None or not success.at:
+        return None
+    return datetime.fromisoformat(success.at).timestamp() + tool.max_age
+
+
+def _span(seconds: float) -> str:
+    """As a user writes it in `ORCH`: `1d`, `6h`, `30m`, `45s`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def _unended_reason(status: str, run: str) -> str:
@@ -110,50 +277,19 @@ def _unended_reason(status: str, run: str) -> str:
     return f"outcome unknown: run {run} was killed and may have committed"
 
 
-def _find_unended(root: str) -> dict[str, tuple[str, str]]:
-    """The tools without an end in the latest run, with their status and the run. What earlier runs left open is in the
-    results of the tools."""
+def find_unended(root: str) -> tuple[dict[str, tuple[str, str]], Seq]:
+    """The tools without an end in the latest run, with their status and the run, and when they were cut off. What
+    earlier runs left open is in the results of the tools."""
     runs = find_runs(root)
     record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
     if record is None or record.status not in ("killed", "running"):
-        return {}
-    return {
+        return {}, 0
+    unended = {
         one.module: (one.status, record.run)
         for one in record.tools
         if one.status in ("unknown", "running")
     }
-
-
-def _writers(present: CurrentState) -> dict[str, list[tuple[int, Moment, str]]]:
-    """For each table of the present database the tools that wrote it, the latest first: place, moment, name."""
-    found: dict[str, list[tuple[int, Moment, str]]] = {}
-    registry = present.registry
-    for place, module in enumerate(registry.order):
-        result = present.results.get(module)
-        for table, moment in _writes(result, present, registry.tools[module]) if result else ():
-            found.setdefault(table, []).append((place, moment, registry.display(module)))
-    for rows in found.values():
-        rows.sort(key=_latest_first)
-    return found
-
-
-def _writes(result: ToolResult, present: CurrentState, tool: Tool) -> Iterable[tuple[str, Moment]]:
-    """The tables that a tool wrote in the present database, and when it last did."""
-    found: dict[str, Moment] = {}
-    success, left = result.success, result.uncertain
-    if success is not None:
-        flow = success.flow
-        tables = (*flow.tables_written, *([ANY_TABLE] if flow.is_unclear else ()))
-        if tables and success.fingerprint.database == present.database_of(tool):
-            found.update(dict.fromkeys(tables, success.moment))
-    if left is not None and left.database == present.database_of(tool):
-        tables = (*left.tables, *([ANY_TABLE] if left.is_unclear else ()))
-        found.update(dict.fromkeys(tables, left.moment))
-    return found.items()
-
-
-def _latest_first(row: tuple[int, Moment, str]) -> tuple[int, int]:
-    return -row[1][0], -row[1][1]
+    return unended, end_of_run(int(record.run), len(record.tools))
 
 
 class _UpstreamReasons:
@@ -172,11 +308,13 @@ class _UpstreamReasons:
         the reads of this tool, are not known."""
         registry = self._registry
         flow = registry.flows[module]
-        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())):
+        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
             if other in self._below:
                 written, name = registry.flows[other], registry.display(other)
                 table = _shared(flow.tables_read, written.tables_written)
-                shared = f"table {table}" if table else _shared(flow.reads, written.writes)
+                shared = (
+                    f"table {table}" if table else _shared(flow.files_read, written.files_written)
+                )
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         first = self._first_unsure if flow.has_reads else self._first
         name = registry.display(first)

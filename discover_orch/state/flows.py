@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.state.store import FLOWS, FOLDER, read_sealed, write_sealed
 
-_KIND = "flow 2"
+_KIND = "flow 3"
 
 
 def read_flows(root: str) -> dict[str, Dataflow]:

@@ -23,7 +23,7 @@ FOLDER = ".orch"
 #: The file with the data flow of all tools; `flows` reads and writes it.
 FLOWS = "flow"
 #: Raised when the shape of any part of the index changes, or what a fact means.
-FORMAT = 2
+FORMAT = 4
 #: What the name of a file ends with until the file is whole; the id of the process that writes it stands before.
 UNFINISHED = ".tmp"
 LONGEST_NAME = 160
@@ -122,6 +122,18 @@ def read_sealed(path: str, kind: str, document_type: type[T]) -> T | None:
         return None
     whole = data.rpartition(b"\n")[0]  # without a line that a kill has torn off
     return _unseal(whole.rstrip(b"\n").rpartition(b"\n")[2] + b"\n", kind, document_type)
+
+
+def has_other_scheme(path: str, kind: str) -> bool:
+    """Whether the file holds a document of this name that another version of orch has written."""
+    try:
+        with open(path, "rb", buffering=0, opener=open_nonblocking) as file:
+            line = (file.read() or b"").rstrip(b"\n").rpartition(b"\n")[2]
+    except (OSError, ValueError):
+        return False
+    name, scheme = kind.encode().split(b" ")
+    words = line.split(b" ", 3)
+    return len(words) == 4 and words[1] == name and words[2].isdigit() and words[2] != scheme
 
 
 def write_sealed(path: str, kind: str, document: object) -> bool:

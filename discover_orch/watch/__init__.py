@@ -1,7 +1,7 @@
 """A watch: keeps the results of a project up to date while its files change.
 
 A request goes in; events of the watch and of its runs come out. `event_sources` waits for signals, keys and file
-events, `changes` decides what changed files mean, `schedule` says what runs next, and `loop` drives them all. Other
-packages import `loop` (a watch), `request` (what to watch), `watch_events` (what comes out), and `project_state` and
-`self_check` (how watching works on this machine).
+events, `project` has the status of the tools judged anew, `changes` says what is done about it, `schedule` what runs
+next, and `loop` drives them all. Other packages import `loop` (a watch), `request` (what to watch), `events` (what
+comes out), and `project` and `self_check` (how watching works on this machine).
 """

@@ -1,303 +1,172 @@
-"""Decides what a burst of changes means for a watch, reports it, and schedules the affected tools.
+"""What a watch does about changes: has them judged, schedules the tools that they make stale, and reports it.
 
-A change is judged in one place, whether a run is in progress or not: the affected tools decide both what is stopped
-and what is started. Not every change is the user's: tools write files, and other commands run tools.
+A change is handled in one way, whether a run is in progress or not. Not every change is the user's: tools write files,
+and other commands run tools.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from discover_orch.model.errors import Problem
-from discover_orch.state.journal import find_runs, read_record
-from discover_orch.state.lock import ProjectLock
-from discover_orch.watch.project_state import ChangeImpact, WatchedProject
-from discover_orch.watch.schedule import Schedule
-from discover_orch.watch.snapshot import read_head
-from discover_orch.watch.watch_events import Action, ChangesFound, Outbox
+from discover_orch.staleness.live_status import Change
+from discover_orch.watch.event_sources import read_head
+from discover_orch.watch.events import Action, ChangesFound, Outbox
+from discover_orch.watch.project import OtherRuns, WatchedProject
+from discover_orch.watch.schedule import Affected, Schedule
 
 #: From this number of changed files on a batch may be called a branch switch.
 SWITCH_FILES = 2
-#: After so many runs in a row that a file started by being written during the run before, it is muted.
-MOST_RUNS = 3
-#: The same for a module that no tool was seen to write: the user may save it at each keystroke. It is not muted,
-#: only reported, and no longer cancels runs.
-MOST_UNSEEN_RUNS = 10
 #: What an action asks of the run in progress.
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
 
 class ChangeHandler:
-    """Schedules on the `schedule` of a watch; `others` are runs of other commands."""
+    """Schedules on the `schedule` of a watch; `others` are runs of other commands. `postpone` is called with the paths
+    that cannot be judged now."""
 
     def __init__(
-        self, watched: WatchedProject, schedule: Schedule, outbox: Outbox, others: OtherRuns
+        self,
+        watched: WatchedProject,
+        schedule: Schedule,
+        outbox: Outbox,
+        others: OtherRuns,
+        postpone: Callable[[Iterable[str]], None],
     ) -> None:
         self._watched, self._schedule = watched, schedule
-        self._outbox, self._others = outbox, others
-        self._during_run: set[str] = set()  # changed while tools ran, and perhaps by them
-        self._written: set[str] = set()  # data that the latest run wrote
-        self._loops = FeedbackLoops()
+        self._outbox, self._others, self._postpone = outbox, others, postpone
         self._head = read_head(watched.view.project.root)
 
-    # A change.
-
     def handle(self, paths: Collection[str], *, is_rescan: bool = False) -> list[str]:
-        """Find out what a finished burst of events means, and schedule its tools. Returns requests to the run in
-        progress.
+        """A burst of events for these paths is over; with `is_rescan` others may have changed too. Returns requests to
+        the run in progress.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
-        more change, during that run.
-        """
-        watched, schedule, is_running = self._watched, self._schedule, self._schedule.is_running
-        snapshot = watched.snapshot
-        diff = snapshot.compare(paths) if is_rescan else snapshot.compare_paths(paths)
-        only_code = is_running or not self._accept_other_runs()
-        impact = watched.consider(only_code=only_code)
-        self._outbox.add_problems(impact.problems, watched.waiting)
-        for warning in impact.warnings:
-            self._outbox.add_note(warning)
-        if not impact.paths and not impact.found:
-            self._report_saved((*diff.paths, *diff.saved))
-            if not is_running:
-                self._during_run.difference_update(paths)
-            return self._hold_if_broken(impact)
-        found, action = self._decide(impact, is_running=is_running)
+        more change, during that run."""
+        watched = self._watched
+        found = watched.files.resolve(paths, is_rescan=is_rescan)
+        if not self._schedule.is_running:
+            found = self._without_data_of_others(found)
+        before = watched.view
+        change = watched.refresh(found)
+        if change.is_structural:
+            for warning in watched.new_warnings(before):
+                self._outbox.add_note(warning)
+        return self.act(change)
+
+    def act(self, change: Change) -> list[str]:
+        """Schedule and report what a change means. Returns requests to the run in progress."""
+        watched, schedule = self._watched, self._schedule
+        self.report_problems()
+        if not change.paths and not change.touched:
+            self._outbox.add_saved(change.saved, time.monotonic())
+            return self._hold_if_broken()
+        self._count_loops(change)
+        affected = schedule.affected(change, watched.status, watched.registry)
+        if change.touched and not affected.hit and self._is_muted(change):
+            return []
+        action = schedule.decide(affected, watched.registry)
+        causes = {key for module in affected.hit for key in change.causes.get(module, ())}
+        if action == "restart" and schedule.loops.must_not_cancel(causes):
+            action = "after"
         requests = REQUESTS.get(action, [])
-        if not is_running:
-            self._during_run.difference_update(paths, impact.paths)
-        if not found and self._loops.muted.issuperset(impact.paths):
-            return requests
         if requests:
             schedule.restarts = True
-        self._schedule_and_report(impact, found, action, is_running=is_running)
-        return list(requests) or self._hold_if_broken(impact)
-
-    def handle_installation(self) -> None:
-        """Packages were installed or removed: that may affect every tool."""
-        reason = "the installed packages changed"
-        watched = self._watched
-        tools = self._schedule.plan_next(dict.fromkeys(watched.targets, reason), "run")
-        names = tuple(map(watched.registry.display, tools))
-        self._outbox.add(
-            ChangesFound(
-                paths=(),
-                tools=names,
-                reasons=dict.fromkeys(names, reason),
-                stages=self._stages(tools),
-            )
-        )
-
-    def _decide(
-        self, impact: ChangeImpact, *, is_running: bool
-    ) -> tuple[Mapping[str, str], Action]:
-        """The affected tools, less those of muted files, and what to do."""
-        found, schedule = impact.found, self._schedule
-        action = schedule.decide(found, is_structural=impact.is_structural)
         if action != "none":
-            muted = self._find_muted(impact, is_running=is_running)
-            if muted:
-                found = {
-                    module: reason
-                    for module, reason in found.items()
-                    if impact.by.get(module) not in muted
-                }
-                action = schedule.decide(found, is_structural=impact.is_structural)
-            if action == "restart" and self._loops.must_not_cancel(impact.by.values()):
-                action = "after"
-        return found, action
+            schedule.enqueue_affected(affected, watched.status)
+        self._report(change, affected, action)
+        return requests or self._hold_if_broken()
 
-    def _schedule_and_report(
-        self, impact: ChangeImpact, found: Mapping[str, str], action: Action, *, is_running: bool
-    ) -> None:
+    def report_problems(self) -> None:
+        """Report what is wrong and was not before; from now on only what can run does."""
+        watched, schedule = self._watched, self._schedule
+        schedule.targets = watched.targets
+        schedule.is_blocked = bool(watched.problems)
+        self._outbox.add_problems(watched.all_problems, self.waiting)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The names of the watched tools that wait for a file to be fixed."""
         watched = self._watched
-        tools = self._schedule.plan_next(found, action)
-        head, self._head = self._head, read_head(watched.view.project.root)
-        self._outbox.add(
-            ChangesFound(
-                paths=impact.paths,
-                tools=tuple(map(watched.registry.display, tools)),
-                reasons={
-                    watched.registry.display(module): reason for module, reason in found.items()
-                },
-                stages=self._stages(tools),
-                not_affected=len(set(watched.targets).difference(tools)),
-                gone=impact.gone,
-                during_run=is_running,
-                action=_reported(action, tools, is_waiting=bool(impact.held or impact.problems)),
-                is_switch="" not in (head, self._head)
-                and head != self._head
-                and len(impact.paths) >= SWITCH_FILES,
-            )
+        held = self._schedule.held(watched.status, watched.registry)
+        return tuple(
+            watched.registry.display(module)
+            for module in watched.targets
+            if module in held or watched.status.is_held(module)
         )
 
-    def _hold_if_broken(self, impact: ChangeImpact) -> list[str]:
-        if not self._schedule.must_hold(impact.problems):
+    def key_of(self, path: str) -> str:
+        return f"{'code' if self._watched.is_code(path) else 'file'}:{path}"
+
+    def _without_data_of_others(self, paths: list[str]) -> list[str]:
+        """While another command runs tools, data waits for its end. What it has run is known then."""
+        code = [path for path in paths if self._watched.is_code(path)]
+        if len(code) == len(paths):
+            return paths
+        have_run = self._others.have_run()
+        if have_run is None:
+            self._postpone(set(paths).difference(code))
+            return code
+        if have_run:
+            paths = [*dict.fromkeys((*paths, *self._watched.note_run(of_others=True)))]
+        return paths
+
+    def _count_loops(self, change: Change) -> None:
+        """Mute files that start one run after another, each written during the run before."""
+        causes = {
+            key
+            for module, keys in change.causes.items()
+            if module in self._schedule.targets
+            for key in keys
+        }
+        saved = {*map(self.key_of, change.paths), *causes}
+        loops, is_running = self._schedule.loops, self._schedule.is_running
+        for key, times in loops.count(causes, saved, is_running=is_running):
+            path = key.partition(":")[2]
+            self._outbox.add_note(_loop_problem(path, times, is_muted=loops.is_muted([key])))
+
+    def _is_muted(self, change: Change) -> bool:
+        return all(map(self._schedule.loops.is_muted, change.causes.values()))
+
+    def _hold_if_broken(self) -> list[str]:
+        status = self._watched.status
+        if not status.broken or not self._schedule.must_hold(status):
             return []
         self._schedule.restarts = True
         return ["hold"]
 
-    def _accept_other_runs(self) -> bool:
-        """Accept what runs of other commands wrote. Returns whether data can be judged: not while one is in
-        progress."""
-        watched = self._watched
-        data = {
-            path for path in watched.snapshot.differing() if not watched.watch_set.is_code(path)
-        }
-        if not data:
-            return True
-        tools = self._others.find_tools()
-        if tools:
-            watched.apply_observed()
-            watched.snapshot.accept(
-                data & (watched.observed_inputs.find_writes(tools) | watched.find_outputs(tools))
-            )
-        return tools is not None
-
-    def _find_muted(self, impact: ChangeImpact, *, is_running: bool) -> set[str]:
-        """The paths that started one run after another, each written during the run before."""
-        if not is_running:
-            self._loops.note_saved(path for path in impact.paths if path not in self._during_run)
-        causes = {impact.by[module] for module in impact.found if module in impact.by}
-        suspects = {path for path in causes if is_running or path in self._during_run}
-        data = [path for path in suspects if not self._watched.watch_set.is_code(path)]
-        for path, times in self._loops.count(suspects, data=data):
-            is_muted = path in self._loops.muted
-            self._outbox.add_note(_loop_problem(path, times, is_muted=is_muted))
-        return causes & self._loops.muted
-
-    def _report_saved(self, paths: Collection[str]) -> None:
-        """Files that were saved without a change."""
-        quiet = (
-            self._watched.snapshot.differing().keys()
-            | self._loops.muted
-            | self._during_run
-            | self._written
-        )
-        saved = [path for path in dict.fromkeys(paths) if path not in quiet]
-        self._outbox.add_saved(saved, time.monotonic())
-
-    def _stages(self, tools: Collection[str]) -> tuple[str, ...]:
-        wanted, stages = set(tools), self._watched.registry.stages
-        return tuple(stage.name for stage in stages if wanted.intersection(stage.tools))
-
-    # After a run.
-
-    def finish_run(self, wrote: Collection[str], loaded: Mapping[str, str]) -> Collection[str]:
-        """A run ended: accept what it `wrote`, and schedule the tools that ran on half a file.
-
-        `loaded`: path → hash of what was loaded. Returns the paths that changed otherwise and must be judged.
-        """
+    def _report(self, change: Change, affected: Affected, action: Action) -> None:
         watched, schedule = self._watched, self._schedule
-        watched.snapshot.compare()
-        differing = set(watched.snapshot.differing()) - set(watched.snapshot.broken)
-        self._loops.note_written(wrote)
-        data = {path for path in differing if not watched.watch_set.is_code(path)}
-        self._written = data.intersection(wrote)
-        self._written |= watched.find_consumed(data - self._written)
-        watched.snapshot.accept(self._written)
-        self._during_run = differing - self._written
-        for module, reason in watched.watch_set.find_half_written(schedule.latest, loaded).items():
-            if not schedule.is_pending(module) and not differing & loaded.keys():
-                schedule.enqueue([module], reason, changed=[module])
-        if not schedule.has_next and not self._during_run:
-            self._loops.note_quiet()
-        return self._during_run
-
-
-class FeedbackLoops:
-    """Finds files that start one run after another because each run writes them again. Counts runs in a row."""
-
-    def __init__(self) -> None:
-        self.muted: set[str] = set()
-        self._runs: dict[str, int] = {}
-        self._written: set[str] = set()
-
-    def note_written(self, paths: Iterable[str]) -> None:
-        """Tools were seen to write these, or declare them as outputs."""
-        self._written.update(paths)
-
-    def note_saved(self, paths: Iterable[str]) -> None:
-        """These changed while nothing ran: the user saved them."""
-        for path in paths:
-            self._runs.pop(path, None)
-            self.muted.discard(path)
-
-    def note_quiet(self) -> None:
-        """A run ended, and started no other."""
-        self._runs.clear()
-
-    def count(self, paths: Collection[str], *, data: Collection[str] = ()) -> list[tuple[str, int]]:
-        """These changed during a run and would start another one; nobody saves those that are `data` many times a
-        second.
-
-        Returns (path, runs) for each that must be reported now.
-        """
-        reported = []
-        for path in sorted(set(paths) - self.muted):
-            runs = self._runs[path] = self._runs.get(path, 0) + 1
-            is_generated = path in self._written or path in data
-            if is_generated and runs > MOST_RUNS:
-                self.muted.add(path)
-            if runs == (MOST_RUNS if is_generated else MOST_UNSEEN_RUNS) + 1:
-                reported.append((path, runs - 1))
-        return reported
-
-    def must_not_cancel(self, paths: Collection[str]) -> bool:
-        """Whether each of these has cancelled so many runs that the next one may finish."""
-        return bool(paths) and all(self._runs.get(path, 0) > MOST_UNSEEN_RUNS for path in paths)
-
-
-class OtherRuns:
-    """Runs of other commands while the project is watched: what they write is not the user's change.
-
-    `is_waiting`: one of them was found to be in progress.
-    """
-
-    def __init__(self, root: str, lock: ProjectLock) -> None:
-        self._root, self._lock = root, lock
-        self._known = max(map(int, find_runs(root)), default=0)
-        self._own: set[str] = set()
-        self.is_waiting = False
-
-    def note_own(self, run: str) -> None:
-        """A run of the watch itself started."""
-        self._own.add(run)
-
-    def have_ended(self) -> bool:
-        """Whether the run that was found in progress has ended; true once."""
-        if not self.is_waiting or self._is_locked():
-            return False
-        self.is_waiting = False
-        return True
-
-    def find_tools(self) -> tuple[str, ...] | None:
-        """The tools that others have run since the last call; None while such a run is in progress. Not to be called
-        while the watch holds the lock."""
-        runs = [run for run in find_runs(self._root) if int(run) > self._known]
-        others = [run for run in runs if run not in self._own]
-        if others and self._is_locked():
-            self.is_waiting = True
-            return None
-        self._known = max(map(int, runs), default=self._known)
-        self._own.clear()
-        records = [read_record(self._root, run) for run in others]
-        tools = [tool for record in records if record is not None for tool in record.tools]
-        return tuple(dict.fromkeys(tool.module for tool in tools if tool.has_started))
-
-    def _is_locked(self) -> bool:
-        if self._lock.acquire() is not None:
-            return True
-        self._lock.release()
-        return False
-
-
-def _reported(action: Action, tools: Collection[str], *, is_waiting: bool) -> Action:
-    """The action, or `wait` or `none` where the change makes no tool run."""
-    if tools or action not in ("run", "after"):
-        return action
-    return "wait" if is_waiting else "none"
+        display, freshness = watched.registry.display, watched.status.freshness()
+        held = schedule.held(watched.status, watched.registry)
+        runs = [module for module in affected.runs if module not in held]
+        left = [*affected.left, *(module for module in affected.runs if module in held)]
+        if action == "none":
+            runs, left = [one for one in watched.targets if one in affected.below], []
+        stale = sum(not freshness[module].is_fresh for module in runs)
+        head, self._head = self._head, read_head(watched.view.project.root)
+        if not runs and action in ("run", "after"):
+            action = "wait" if held or watched.status.broken or watched.problems else "none"
+        self._outbox.add(
+            ChangesFound(
+                paths=change.paths,
+                tools=tuple(map(display, runs)),
+                reasons={display(module): why for module, why in affected.hit.items()},
+                stages=affected.stages,
+                stale=stale,
+                fresh=len(affected.fresh),
+                left=tuple(map(display, left)),
+                not_affected=len({*watched.targets}.difference(runs, left)),
+                gone=change.gone,
+                scope=schedule.scope,
+                during_run=schedule.is_running,
+                action=action,
+                is_switch="" not in (head, self._head)
+                and head != self._head
+                and len(change.paths) >= SWITCH_FILES,
+            )
+        )
 
 
 def _loop_problem(path: str, runs: int, *, is_muted: bool) -> Problem:

@@ -5,17 +5,18 @@ It decides when a burst of file events is over, and nothing about what the chang
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from msgspec import Struct
 
+from discover_orch.discovery.tree import signature_of
 from discover_orch.execution.session import SignalHandlers
 from discover_orch.model.errors import Problem
-from discover_orch.watch.files.debounce import Debouncer, FileCheck, FileEvent
-from discover_orch.watch.files.watcher import Watcher
-from discover_orch.watch.snapshot import SnapshotDiff, is_git_busy, read_index
+from discover_orch.watch.debounce import Debouncer, FileCheck, FileEvent
+from discover_orch.watch.file_events import Watcher
 
 #: Seconds that a run has to itself before anything else is done beside it.
 AFTER_START = 0.1
@@ -46,9 +47,11 @@ class ChangeDetector(Protocol):
 
     def check_file(self, path: str) -> FileCheck: ...
 
-    def compare(self, hinted: Collection[str] = ()) -> SnapshotDiff: ...
+    def find_changed(self) -> Mapping[str, str]:
+        """The paths that differ from when they were last judged, each with its present signature."""
 
-    def differing(self) -> Mapping[str, Problem | None]: ...
+    def has_event(self, path: str, signature: str) -> bool:
+        """Whether the system announces such a change."""
 
     def __len__(self) -> int: ...
 
@@ -80,14 +83,14 @@ SourceEvent = SignalReceived | KeyPressed | FilesChanged | WatchProblem
 
 
 class EventSources:
-    """Receives from the moment it is made; `detector` may return another one later."""
+    """Receives from the moment it is made."""
 
     def __init__(
         self,
         signals: SignalHandlers,
         watcher: Watcher,
         debouncer: Debouncer,
-        detector: Callable[[], ChangeDetector],
+        detector: ChangeDetector,
         *,
         keys: KeySource | None,
         root: str,
@@ -96,13 +99,16 @@ class EventSources:
         self._signals, self._watcher, self._debouncer = signals, watcher, debouncer
         self._detector, self._keys, self._root, self._clock = detector, keys, root, clock
         self._next_comparison = clock() + SHORTEST_INTERVAL
-        self._suspects: dict[str, None] = {}  # found without an event, perhaps still being written
+        #: Found without an event, perhaps still being written, each with its signature.
+        self._suspects: Mapping[str, str] = {}
         self._index = read_index(root)
         self._queued_since: float | None = None
         self._checks: dict[
             str, FileCheck
         ] = {}  # the first files of this burst, as of their last event
         self.relevant_events = 0
+        #: What a comparison does not report: the owner will judge it later.
+        self.postponed: set[str] = set()
 
     @property
     def wake(self) -> int:
@@ -182,7 +188,7 @@ class EventSources:
     def _is_rewritten(self, now: float) -> bool:
         """Whether a file that was complete is being written again just now: then it gets the time of an incomplete
         one."""
-        detector, is_rewritten = self._detector(), False
+        detector, is_rewritten = self._detector, False
         for path, check in self._checks.items():
             if check == "complete" and detector.check_file(path) == "incomplete":
                 self._checks[path] = "incomplete"
@@ -191,7 +197,7 @@ class EventSources:
         return is_rewritten
 
     def _add(self, event: FileEvent) -> None:
-        detector = self._detector()
+        detector = self._detector
         if event.kind == "lost":
             self._debouncer.add(event)
         elif detector.is_relevant(event.path, is_folder=event.is_folder):
@@ -203,16 +209,14 @@ class EventSources:
 
     def _compare(self) -> None:
         """Find the changes that no event announced."""
-        detector, started = self._detector(), self._clock()
+        detector, started = self._detector, self._clock()
         if self._debouncer.due(started) is None:  # else the comparison of the batch finds them
-            changed = detector.compare().paths
-            confirmed = [path for path in self._suspects if path not in changed]
-            self._suspects = dict.fromkeys(changed)
-            differing = detector.differing()
-            missed = [path for path in confirmed if path in differing]
+            found, postponed = detector.find_changed(), self.postponed
+            changed = {path: one for path, one in found.items() if path not in postponed}
+            missed = [path for path, one in self._suspects.items() if changed.get(path) == one]
+            self._suspects = {path: one for path, one in changed.items() if path not in missed}
             self.add_changed(missed)
-            # A file that only lost its permissions has a problem: no such events are subscribed to.
-            unannounced = [path for path in missed if differing[path] is None]
+            unannounced = [path for path in missed if detector.has_event(path, changed[path])]
             if unannounced:
                 self._watcher.note_missed(unannounced)
         now = self._clock()
@@ -220,3 +224,24 @@ class EventSources:
             self._watcher.interval(len(detector)), (now - started) / SHARE, SHORTEST_INTERVAL
         )
         self._next_comparison = now + (CONFIRM if self._suspects else interval)
+
+
+def read_head(root: str) -> str:
+    """What git has checked out, "" where there is no repository."""
+    try:
+        with open(os.path.join(root, ".git", "HEAD"), "rb") as file:
+            return file.read(256).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def read_index(root: str) -> str:
+    """Changes whenever git has changed the working tree; ABSENT where there is no repository."""
+    return signature_of(os.path.join(root, ".git", "index"))
+
+
+def is_git_busy(root: str) -> bool:
+    """Whether git holds its lock, or is in the middle of a rebase or a merge."""
+    inside = os.path.join(root, ".git")
+    names = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
+    return any(os.path.lexists(os.path.join(inside, name)) for name in names)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from discover_orch.watch.project_state import WatchedProject
+from discover_orch.watch.changes import ChangeHandler
+from discover_orch.watch.events import KeyAnswered, Outbox
+from discover_orch.watch.project import WatchedProject
 from discover_orch.watch.schedule import Schedule
-from discover_orch.watch.watch_events import KeyAnswered, Outbox
 
 
 class KeyCommands:
@@ -20,9 +21,10 @@ class KeyCommands:
         watched: WatchedProject,
         schedule: Schedule,
         outbox: Outbox,
+        changes: ChangeHandler,
         compare: Callable[[], list[str]],
     ) -> None:
-        self._watched, self._schedule = watched, schedule
+        self._watched, self._schedule, self._changes = watched, schedule, changes
         self._outbox, self._compare = outbox, compare
 
     def press(self, key: str) -> list[str]:
@@ -35,8 +37,7 @@ class KeyCommands:
             case "a":
                 return self._run(key, watched.targets, "all tools")
             case "f":
-                failed = schedule.failed
-                downstream = watched.registry.downstream(failed) if failed else ()
+                downstream = watched.registry.downstream(watched.failing)
                 tools = [module for module in watched.targets if module in downstream]
                 return self._run(key, tools, "the failed tools")
             case "c" if schedule.is_running:
@@ -68,10 +69,11 @@ class KeyCommands:
             return self._answer(key, "nothing can run until the problems above are fixed")
         if not wanted:
             return self._answer(key, "nothing has failed" if key == "f" else "nothing to run")
-        ready = schedule.enqueue(wanted, f"requested: {what}")
-        names = ", ".join(watched.waiting)
+        schedule.enqueue(wanted, f"requested: {what}", forced=True)
+        held = schedule.held(watched.status, watched.registry)
+        names = ", ".join(self._changes.waiting)
         waits = f"; waiting for a fix: {names}" if names else ""
-        if not ready:
+        if held.issuperset(wanted):
             return self._answer(key, f"nothing can run now{waits}")
         schedule.request_run()
         if not schedule.is_running:

@@ -1,7 +1,8 @@
 """The loop of a watch: waits for changes, and runs what they affect, one run after another.
 
-It only drives. What a change means is decided by `changes`, what a key does by `key_commands`, and what runs next by
-`schedule`. Yields the events of the watch and of its runs; prints nothing.
+It only drives. What a change means is decided by the status of the tools, what is done about it by `changes`, what a
+key does by `key_commands`, and what runs next by `schedule`. Yields the events of the watch and of its runs; prints
+nothing.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from discover_orch.execution.events import (
     RunNote,
     RunStarted,
     ToolFinished,
-    ToolStarted,
 )
 from discover_orch.execution.session import SignalHandlers
+from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock
-from discover_orch.watch.changes import ChangeHandler, OtherRuns
+from discover_orch.watch.changes import ChangeHandler
+from discover_orch.watch.debounce import Debouncer
 from discover_orch.watch.event_sources import (
     AFTER_START,
     EventSources,
@@ -37,14 +39,7 @@ from discover_orch.watch.event_sources import (
     SourceEvent,
     WatchProblem,
 )
-from discover_orch.watch.files.debounce import Debouncer
-from discover_orch.watch.files.watcher import Watcher
-from discover_orch.watch.key_commands import KeyCommands
-from discover_orch.watch.prewarm import Prewarmer
-from discover_orch.watch.project_state import WatchedProject
-from discover_orch.watch.request import WatchRequest
-from discover_orch.watch.schedule import WITH_STAGE, Schedule
-from discover_orch.watch.watch_events import (
+from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,
     RunStarting,
@@ -53,6 +48,12 @@ from discover_orch.watch.watch_events import (
     WatchNote,
     WatchWaiting,
 )
+from discover_orch.watch.file_events import Watcher
+from discover_orch.watch.key_commands import KeyCommands
+from discover_orch.watch.project import OtherRuns, WatchedProject
+from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.schedule import Schedule
+from discover_orch.worker.protocol import Preload
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
 LOCK_INTERVAL = 0.25
@@ -63,7 +64,7 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
 
     `debounce`: the shortest time in seconds between a save and its run. `queues`: a change never cancels a run."""
 
-    scope: Scope = "stage"
+    scope: Scope = "affected"
     queues: bool = False
     runs_at_start: bool = True
     must_poll: bool = False
@@ -85,17 +86,22 @@ class WatchLoop:
         self.watched = WatchedProject(request, environ)
         self._options, self._environ = options, environ
         self._outbox = Outbox()
-        self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
+        self._schedule = Schedule(options.scope, queues=options.queues)
+        self._schedule.targets = self.watched.targets
         self._lock = ProjectLock(self._root)
         self._others = OtherRuns(self._root, self._lock)
-        self._changes = ChangeHandler(self.watched, self._schedule, self._outbox, self._others)
-        self._keys = KeyCommands(
+        self._changes = ChangeHandler(
             self.watched,
             self._schedule,
             self._outbox,
-            lambda: self._handle_changes((), is_rescan=True),
+            self._others,
+            lambda paths: self._sources.postponed.update(paths),
         )
-        self._prewarmer = Prewarmer(self.watched, options.preload)
+        self._keys = KeyCommands(
+            self.watched, self._schedule, self._outbox, self._changes, self._rescan
+        )
+        self._packages = PackageDetector()
+        self._warm_worker = WarmWorker()
         self._run_started_at = 0.0
 
     @property
@@ -114,23 +120,23 @@ class WatchLoop:
             try:
                 yield from self._start(watcher, keys)
                 while not self._schedule.is_over:
-                    if self._schedule.must_run:
+                    if self._must_run:
                         yield from self._run()
                     else:
                         yield from self._wait()
             finally:
                 self._signals.cancel_alarm()
                 watcher.close()
-                self._prewarmer.close()
+                self._warm_worker.close()
                 self._signals.close()
         return 128 + self._signals.signal if self._signals.signal else 0
 
     def _start(self, watcher: Watcher, keys: KeySource | None) -> Iterator[WatchEvent]:
         """Subscribe first, and compare then, so that no save from now on is missed."""
         self._watcher = watcher
-        self._folders = self.watched.watch_set.folders
+        watched, options = self.watched, self._options
+        self._folders = watched.files.folders()
         watcher.watch(*self._folders)
-        options = self._options
         self._sources = EventSources(
             self._signals,
             watcher,
@@ -138,43 +144,36 @@ class WatchLoop:
                 announces_end=watcher.mode == "events" and sys.platform == "linux",
                 shortest=options.debounce,
             ),
-            lambda: self.watched.snapshot,
+            watched.files,
             keys=keys,
             root=self._root,
             clock=time.monotonic,
         )
-        self._sources.add_changed(self.watched.snapshot.compare().paths)
+        self._sources.add_changed([*watched.files.find_changed(), *watched.unjudged])
         for problem in watcher.drain_problems():
             yield WatchNote(problem=problem)
-        watched = self.watched
-        problems = (
-            *watched.view.errors,
-            *watched.snapshot.broken.values(),
-            *watched.problems,
-        )
         if options.runs_at_start:
-            self._schedule.enqueue(watched.targets, "all watched tools")
-        self._outbox.add_problems(problems, watched.waiting)
+            self._schedule.enqueue(watched.targets, "all watched tools", forced=True)
+        self._changes.report_problems()
         yield from self._outbox.drain()
 
     def _wait(self) -> Iterator[WatchEvent | Event]:
         """Wait until there is something to run, or the watch ends."""
-        schedule = self._schedule
-        self._prewarmer.prepare()
+        self._prepare_worker()
         self.watched.prepare()
         yield self._waiting()
         gc.collect()
         gc.freeze()
-        while not schedule.is_over and not schedule.must_run:
+        while not self._schedule.is_over and not self._must_run:
             waits = LOCK_INTERVAL if self._others.is_waiting else math.inf
             self._sources.wait(SAVED_PAUSE if self._outbox.has_saved else waits)
             if self._others.have_ended():
-                self._handle_changes((), is_rescan=True)
+                self._rescan()
             for event in self._sources.drain():
                 self._handle(event)
             self._outbox.report_saved(time.monotonic())
-            if self._prewarmer.has_new_packages():
-                self._changes.handle_installation()
+            if self._packages.has_changed():
+                self._changes.act(self.watched.note_installation())
             yield from self._outbox.drain()
 
     def _run(self) -> Iterator[WatchEvent | Event]:
@@ -188,7 +187,7 @@ class WatchLoop:
             self._sources.wait(LOCK_INTERVAL)
             for event in self._sources.drain():
                 self._handle(event)
-        if self._schedule.is_over or not self._schedule.must_run:
+        if self._schedule.is_over or not self._must_run:
             self._lock.release()
             return
         for problem in self._lock.new_warnings():
@@ -199,98 +198,89 @@ class WatchLoop:
             self._lock.release()
 
     def _run_pending(self) -> Iterator[WatchEvent | Event]:
-        reasons = self._schedule.drain()
-        plan = self.watched.plan_of(reasons)
+        watched, schedule = self.watched, self._schedule
+        reasons = schedule.start(watched.status, watched.registry)
+        plan = watched.plan_of(reasons)
         if not plan.steps:
             return
         order = tuple(step.tool.module for step in plan.steps)
-        registry = self.watched.registry
-        claimed = self._prewarmer.claim()
-        names = {module: registry.display(module) for module in order}
+        claimed = self._warm_worker.claim(self._spec())
+        names = {module: watched.registry.display(module) for module in order}
         yield RunStarting(
             plan=plan,
             names=names,
-            is_first=not self._schedule.latest,
-            reason=_shortened(list(reasons.values())),
+            is_first=not schedule.latest,
+            reason=_shortened(schedule.causes),
             imported=claimed.modules,
             cold=claimed.sentence,
         )
-        self._schedule.begin(order)
+        schedule.begin(order)
         self._run_started_at = time.monotonic()
-        self.watched.observed_inputs.start_run()
-        self.watched.snapshot.ignores_data = True
+        watched.files.skips_data = True
         self._sources.compare_soon()
-        wrote: set[str] = set()
-        loaded: dict[str, str] = {}
         events = session.run_watched(
             plan,
-            registry,
-            self.watched.view.project,
+            watched.registry,
+            watched.view.project,
             worker=claimed.worker,
             is_importing=claimed.is_importing,
             requests=self,
             environment=self._environ,
             all_frames=self._options.all_frames,
-            code=self.watched.watch_set.code,
+            code=watched.status.code,
         )
         try:
             for event in events:
-                self._follow(event, loaded)
-                if isinstance(event, ToolFinished) and event.seen is not None:
-                    wrote.update(event.seen.written, event.seen.removed)
+                self._follow(event)
                 match event:
-                    case RunNote(problem=Problem(code="cold-start") as problem):
-                        if self._prewarmer.is_new(problem.message):
+                    case RunNote(problem=Problem(code="cold-start", message=message) as problem):
+                        if self._warm_worker.unless_said(message):
                             yield WatchNote(problem=problem)
                     case Resumed():
                         pass
                     case _:
                         yield event
                 if isinstance(event, RunFinished):
-                    self._finish_run(event, wrote, loaded)
+                    self._finish_run(event)
                 yield from self._outbox.drain()
         finally:
             events.close()
-            self._schedule.progress = None
-            self.watched.snapshot.ignores_data = False
+            schedule.run = None
+            watched.files.skips_data = False
         yield from self._outbox.drain()
 
-    def _follow(self, event: Event, loaded: dict[str, str]) -> None:
-        """Record how far the run is, and what was observed of its tools."""
-        watched = self.watched
+    def _follow(self, event: Event) -> None:
+        """Record how far the run is, and how its tools ended."""
         self._schedule.follow(event)
         match event:
             case RunNote(problem=Problem(code="cold-start", message=message)):
                 if "the warm worker" in message:
-                    self._prewarmer.mark_fatal()
+                    self._warm_worker.mark_fatal(self._spec())
             case RunStarted(run=run):
                 self._others.note_own(run)
-            case ToolStarted(module=module):
-                watched.observed_inputs.note_start(module)
             case ToolFinished(module=module, status=status):
-                loaded.update(event.loaded)
-                if event.seen is not None:
-                    passed = status == "passed"
-                    watched.observed_inputs.note_end(module, event.seen, has_passed=passed)
-                self._prewarmer.prepare()
-                if status == "passed":
-                    is_unread = watched.watch_set.has_unread(module)
-                    watched.watch_set.note_loaded(module, loaded if is_unread else event.loaded)
+                if status not in ("blocked", "not_run"):
+                    self.watched.note_end(module)
+                self._prepare_worker()
             case _:
                 pass
 
-    def _finish_run(self, end: RunFinished, wrote: set[str], loaded: dict[str, str]) -> None:
-        """After a run: accept what it wrote itself, and schedule its unfinished tools."""
+    def _finish_run(self, end: RunFinished) -> None:
+        """After a run: what changed during it is judged, when it has come to rest; unfinished tools are scheduled."""
         watched, schedule = self.watched, self._schedule
         self._sources.note_run_end(was_cancelled=schedule.restarts)
         schedule.end(end.status)
         if end.status == "interrupted":
             return
-        wrote |= watched.find_outputs(schedule.latest)
-        watched.snapshot.ignores_data = False
-        watched.apply_observed(wrote)
+        watched.files.skips_data = False
+        found = [*watched.note_run(), *watched.files.find_changed()]
+        written = watched.find_outputs(schedule.latest)
+        key_of = self._changes.key_of
+        schedule.loops.note_end(map(key_of, written), map(key_of, found))
+        if not schedule.queue and not found:
+            schedule.loops.note_quiet()
         self._subscribe()
-        self._sources.add_changed(self._changes.finish_run(wrote, loaded))
+        self._sources.add_changed(found)
 
     # What interrupts a run.
 
@@ -315,7 +305,7 @@ class WatchLoop:
         for event in self._sources.drain():
             requests += self._handle(event)
         if time.monotonic() > self._run_started_at + AFTER_START:
-            self._prewarmer.prepare()
+            self._prepare_worker()
         if self._outbox:
             requests.append("wake")
         return requests
@@ -323,7 +313,8 @@ class WatchLoop:
     def _handle(self, event: SourceEvent) -> list[str]:
         """Handle one event; returns requests to the run in progress."""
         match event:
-            case FilesChanged() if self._schedule.is_paused:
+            case FilesChanged(paths=paths) if self._schedule.is_paused:
+                self._sources.postponed.update(paths)
                 return []
             case FilesChanged(paths=paths, is_rescan=is_rescan):
                 return self._handle_changes(paths, is_rescan=is_rescan)
@@ -342,30 +333,53 @@ class WatchLoop:
     def _handle_changes(self, paths: tuple[str, ...], *, is_rescan: bool = False) -> list[str]:
         """Handle changed files, and subscribe to the folders that count now."""
         requests = self._changes.handle(paths, is_rescan=is_rescan)
-        self._sources.add_changed(self.watched.watch_set.changed_meanwhile)
         self._subscribe()
         return requests
 
+    def _rescan(self) -> list[str]:
+        """Compare everything: something was left for later."""
+        self._sources.postponed.clear()
+        return self._handle_changes((), is_rescan=True)
+
     def _subscribe(self) -> None:
         """Subscribe to the folders that count now."""
-        folders = self.watched.watch_set.folders
+        folders = self.watched.files.folders()
         if folders != self._folders:
             self._folders = folders
             self._watcher.watch(*folders)
 
+    # The parts.
+
+    @property
+    def _must_run(self) -> bool:
+        return self._schedule.must_run(self.watched.status, self.watched.registry)
+
+    def _spec(self) -> WarmWorkerSpec:
+        """What the warm worker has to import: what the tools do, or what the user names."""
+        project, wanted = self.watched.view.project, self._options.preload
+        order = Preload(
+            root=project.root,
+            pythonpath=session.absolute_pythonpath(project),
+            modules=self.watched.preload()
+            if wanted is None
+            else tuple((name, ()) for name in wanted),
+        )
+        return WarmWorkerSpec(order=order, installed=self._packages.installed)
+
+    def _prepare_worker(self) -> None:
+        """Start a worker with the imports wanted now, unless there is one."""
+        self._warm_worker.prepare(self._spec())
+
     def _waiting(self) -> WatchWaiting:
+        watched = self.watched
         return WatchWaiting(
-            tools=len(self.watched.targets),
-            files=len(self.watched.snapshot),
-            folders=len(self.watched.watch_set.folders[0]),
+            tools=len(watched.targets),
+            files=len(watched.files),
+            folders=len(watched.files.folders()[0]),
             mode=self._watcher.mode,
             scope=self._schedule.scope,
             is_paused=self._schedule.is_paused,
-            failing=tuple(
-                self.watched.registry.display(module)
-                for module in self.watched.targets
-                if module in self._schedule.failed
-            ),
+            failing=tuple(map(watched.registry.display, watched.failing)),
         )
 
 
@@ -378,5 +392,5 @@ def _locked_problem(holder: LockHolder) -> Problem:
 
 
 def _shortened(reasons: list[str]) -> str:
-    different = list(dict.fromkeys(reason for reason in reasons if reason != WITH_STAGE)) or reasons
+    different = list(dict.fromkeys(reasons))
     return different[0] + (f" and {len(different) - 1} more" if len(different) > 1 else "")

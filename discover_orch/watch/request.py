@@ -1,7 +1,6 @@
 """What the user asked to watch, and the plan for it as the project is now.
 
-Of two plans it finds the tools whose configuration differs. A file that cannot be read, or a tool that is gone, takes
-nothing else away: only the first plan raises as a run would. Runs nothing, and knows no file events.
+A file that cannot be read, or a tool that is gone, takes nothing else away: only the first plan raises as a run would.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
 from discover_orch.planning import project_reader
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.plan import Plan, Step, build_plan
+from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import Selection, select
 
@@ -87,40 +86,3 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
             for module in some.tools:
                 chosen.setdefault(module, word)
         return Selection(tools=tuple(chosen), chosen_by=chosen, targets=self.words)
-
-
-def find_differences(
-    old: ProjectView, new: ProjectView, before: Plan, after: Plan
-) -> dict[str, str]:
-    """The tools whose configuration differs between two plans, each with its reason."""
-    was, now = old.project, new.project
-    config = now.config or was.config or "the configuration"
-    steps = {step.tool.module: step for step in before.steps}
-    found: dict[str, str] = {}
-    for step in after.steps:
-        module, known = step.tool.module, steps.get(step.tool.module)
-        if was.pythonpath != now.pythonpath:
-            found[module] = f"pythonpath changed in {config}"
-        elif known is not None and _arguments(step) != _arguments(known):
-            found[module] = _changed_parameter(known, step, config)
-        elif "conn" in step.tool.resources and (
-            (was.database, was.transaction) != (now.database, now.transaction)
-        ):
-            found[module] = f"the database changed in {config}"
-    return found
-
-
-def _arguments(step: Step) -> tuple[object, ...]:
-    return tuple((one.param.name, one.texts) for one in step.arguments), dict(step.extra)
-
-
-def _changed_parameter(before: Step, after: Step, config: str) -> str:
-    was = {one.param.name: one for one in before.arguments}
-    now = {one.param.name: one for one in after.arguments}
-    for name in dict.fromkeys((*was, *now)):
-        old, new = was.get(name), now.get(name)
-        if (old.texts if old else None) != (new.texts if new else None):
-            flag = "--" + name.replace("_", "-")
-            change = f"{old.shown if old else 'default'} → {new.shown if new else 'default'}"
-            return f"{flag}: {change} ({config})"
-    return f"its parameters changed in {config}"

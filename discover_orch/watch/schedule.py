@@ -1,16 +1,18 @@
-"""What a watch runs: the run in progress, the tools of the next one, and whether a change stops or starts anything.
+"""What a watch runs next, and what a change means for the run in progress.
 
-One decision serves both: what is not stopped needs no start. A tool that depends on a file which cannot be read
-is deferred until the file is fixed. Looks at no files, starts nothing and prints nothing.
+One set of tools decides both what a change stops and what it starts: those that it makes stale. Reads no files, starts
+nothing and prints nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
@@ -18,28 +20,74 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolStarted,
 )
-from discover_orch.model.errors import Problem
-from discover_orch.watch.project_state import WatchedProject
-from discover_orch.watch.watch_events import SCOPES, Action, Scope
+from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.reasons import Freshness
+from discover_orch.watch.events import SCOPES, Action, Scope
 
-WITH_STAGE = "its stage is affected"
+#: After so many runs in a row that a file started by being written during the run before, it is muted.
+MOST_RUNS = 3
+#: The same for a module that no tool was seen to write: the user may save it at each keystroke. It is not muted,
+#: only reported, and no longer cancels runs.
+MOST_UNSEEN_RUNS = 10
 
 
-class Progress(Struct, frozen=True, kw_only=True):
-    """How far the run is: the tools that wait for their turn, in order; those that finished; the running one."""
+class StatusNow(Protocol):
+    """What is asked of a `LiveStatus`."""
+
+    def freshness(self) -> Mapping[str, Freshness]: ...
+
+    def spread(self, seeds: Iterable[str]) -> Mapping[str, str]: ...
+
+    def is_held(self, module: str) -> bool: ...
+
+
+class Affected(Struct, frozen=True, kw_only=True):
+    """What a change means for the watched tools.
+
+    `hit` are those that it concerns itself, `below` all that it makes stale, each with a sentence; with the scope
+    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run. `fresh` are the
+    other tools of the affected `stages`.
+    """
+
+    hit: Mapping[str, str] = field(default_factory=dict)
+    below: Mapping[str, str] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    is_structural: bool = False
+
+
+class Queued(Struct, frozen=True, kw_only=True):
+    """A tool that is to run. `is_forced`: though it is fresh. `is_hit`: a change concerned it itself."""
+
+    why: str
+    is_forced: bool = False
+    is_hit: bool = False
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """How far the run is: the tools that wait for their turn, in order; those that finished; the current one."""
 
     waiting: tuple[str, ...] = ()
     finished: frozenset[str] = frozenset()
-    running: str | None = None
+    passed: frozenset[str] = frozenset()
+    current: str | None = None
     is_debugged: bool = False
 
-    def after(self, event: Event) -> Progress:
+    @property
+    def begun(self) -> frozenset[str]:
+        return self.finished | ({self.current} if self.current else frozenset())
+
+    def after(self, event: Event) -> Running:
         match event:
             case ToolStarted(module=module):
-                return replace(self, waiting=_without(self.waiting, module), running=module)
-            case ToolFinished(module=module):
-                return Progress(
-                    waiting=_without(self.waiting, module), finished=self.finished | {module}
+                return replace(self, waiting=_without(self.waiting, module), current=module)
+            case ToolFinished(module=module, status=status):
+                return Running(
+                    waiting=_without(self.waiting, module),
+                    finished=self.finished | {module},
+                    passed=self.passed | ({module} if status == "passed" else frozenset()),
                 )
             case DebuggerOpened():
                 return replace(self, is_debugged=True)
@@ -47,188 +95,238 @@ class Progress(Struct, frozen=True, kw_only=True):
                 return self
 
 
-def decide(
-    progress: Progress | None,
-    affected: Collection[str],
-    *,
-    is_structural: bool = False,
-    queues: bool = False,
-    can_cancel: bool = True,
-) -> Action:
-    """What to do about a change that affects these tools, during that run, or with None during no run.
-
-    `is_structural`: waiting tools may have other arguments now. `queues`: no run is cancelled for a change.
-    `can_cancel`: the running tool allows it.
-    """
-    if progress is None:
-        return "run"
-    wanted, waiting = set(affected), set(progress.waiting)
-    started = progress.finished | ({progress.running} if progress.running else set())
-    if not wanted & started:
-        if is_structural and wanted & waiting:
-            return "hold"
-        return "none" if wanted <= waiting else "after"
-    if queues or (progress.running is None and not progress.waiting):
-        return "after"
-    return "restart" if can_cancel and not progress.is_debugged else "hold"
-
-
 class Schedule:
-    """`progress` is None while nothing runs; `latest` are the tools of the run that started last.
+    """`targets` are the watched tools; `latest` are the tools of the run that started last.
 
-    `restarts`: the run in progress is stopped for a change or a key, and its unfinished tools run again.
+    `is_blocked`: nothing can run, as while the configuration cannot be read. `restarts`: the run in progress is
+    stopped for a change or a key, and its unfinished tools run again.
     """
 
-    def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
-        self._watched, self._queues = watched, queues
-        self._pending: dict[str, str] = {}  # the tools of the next run, each with its reason
-        self._failed: set[str] = set()  # when they last ran
-        self._owed: set[str] = set()  # scheduled in an earlier run that ended before their turn
-        self._passed: set[str] = set()  # in the run in progress
+    def __init__(self, scope: Scope, *, queues: bool = False) -> None:
+        """`queues`: no run is cancelled for a change."""
+        self._queues = queues
+        self._started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
         self.scope = scope
-        self.progress: Progress | None = None
+        self.loops = FeedbackLoops()
+        self.targets: tuple[str, ...] = ()
+        self.queue: dict[str, Queued] = {}
+        self.run: Running | None = None
         self.latest: tuple[str, ...] = ()
-        self.restarts = self.is_paused = self.is_over = False
+        self.restarts = self.is_paused = self.is_over = self.is_blocked = False
 
     @property
     def is_running(self) -> bool:
-        return self.progress is not None
+        return self.run is not None
 
-    @property
-    def must_run(self) -> bool:
-        return self.has_next and (self._is_requested or not self.is_paused)
+    # A change.
 
-    @property
-    def has_next(self) -> bool:
-        return bool(self._pending)
+    def affected(self, change: Change, status: StatusNow, registry: Registry) -> Affected:
+        """What the change makes stale, and what of it runs, by the scope and within the targets."""
+        targets, freshness = frozenset(self.targets), status.freshness()
+        hit = {
+            module: why
+            for module, why in change.touched.items()
+            if module in targets and not self.loops.is_muted(change.causes.get(module, ()))
+        }
+        reached = hit if self.scope == "tool" else status.spread(hit)
+        below = {module: why for module, why in reached.items() if module in targets}
+        stages = [stage for stage in registry.stages if not below.keys().isdisjoint(stage.tools)]
+        inside = targets.intersection(*[{one for stage in stages for one in stage.tools}])
+        stale = {module for module in targets if not freshness[module].is_fresh}
+        match self.scope:
+            case "tool":
+                wanted = {*hit}
+            case "stage":
+                wanted = {*inside}
+            case "affected":
+                wanted = self._must_run(stale, below, status) & inside
+        return Affected(
+            hit=hit,
+            below=below,
+            runs=tuple(module for module in self.targets if module in wanted),
+            left=tuple(module for module in self.targets if module in stale - wanted),
+            fresh=tuple(module for module in self.targets if module in inside - stale),
+            stages=tuple(stage.name for stage in stages),
+            is_structural=change.is_structural,
+        )
 
-    @property
-    def failed(self) -> frozenset[str]:
-        """The tools that failed when they last ran."""
-        return frozenset(self._failed)
+    def _must_run(self, stale: set[str], below: Iterable[str], status: StatusNow) -> set[str]:
+        """Those of these stale targets that are stale because of something in the targets that starts a run."""
+        roots = [
+            module
+            for module, one in status.freshness().items()
+            if one.reasons and module in stale and not one.starts_nothing
+        ]
+        return stale & (status.spread(roots).keys() | {*below})
 
-    # One run.
+    def decide(self, affected: Affected, registry: Registry) -> Action:
+        """What to do about the change. `hold` where waiting tools may have other arguments now."""
+        run = self.run
+        if run is None:
+            return "run"
+        wanted = {*affected.below}
+        if wanted.isdisjoint(run.begun):
+            if affected.is_structural and not wanted.isdisjoint(run.waiting):
+                return "hold"
+            return "none" if wanted.issubset(run.waiting) else "after"
+        if self._queues or (run.current is None and not run.waiting):
+            return "after"
+        tool = registry.tools.get(run.current or "")
+        can_cancel = tool is None or tool.is_cancellable
+        return "restart" if can_cancel and not run.is_debugged else "hold"
 
-    def drain(self) -> dict[str, str]:
-        """The tools of the run that is to start now, each with its reason."""
-        self._is_requested = False
-        pending, self._pending = self._pending, {}
-        return pending
+    def enqueue_affected(self, affected: Affected, status: StatusNow) -> None:
+        """The tools of the change run next. The newest reason counts."""
+        freshness = status.freshness()
+        for module in affected.runs:
+            known = self.queue.get(module, Queued(why=""))
+            why = affected.hit.get(module) or affected.below.get(module)
+            sentences = freshness[module].sentences
+            self.queue[module] = Queued(
+                why=why or (sentences[0] if sentences else "its stage is affected"),
+                is_forced=known.is_forced or self.scope == "stage",
+                is_hit=known.is_hit or module in affected.hit,
+            )
 
-    def begin(self, order: tuple[str, ...]) -> None:
-        """A run of these tools starts."""
-        self.latest = order
-        self.progress = Progress(waiting=order)
-        self.restarts = False
-        self._passed.clear()
-
-    def follow(self, event: Event) -> None:
-        """Record how far the run is, and how its tools end."""
-        assert self.progress is not None
-        self.progress = self.progress.after(event)
-        if not isinstance(event, ToolFinished):
-            return
-        module = event.module
-        self._failed.discard(module)
-        self._owed.discard(module)
-        if event.status == "passed":
-            self._passed.add(module)
-        elif event.status == "failed":
-            self._failed.add(module)
-        elif event.status in ("blocked", "not_run", "cancelled"):
-            self._owed.add(module)
-
-    def end(self, status: RunStatus) -> None:
-        """The run ended: if it was stopped for something else, its unfinished tools run next."""
-        self.progress = None
-        if status == "interrupted":
-            self.is_over = True  # by a signal or by q
-        if status != "cancelled":
-            return
-        if self.restarts:
-            for module in self.latest:
-                if module not in self._passed:
-                    self.enqueue([module], "its run was cancelled")
-        self._owed.difference_update(self.latest)  # a run that the user cancelled is not wanted
-
-    # What runs next.
-
-    def enqueue(
-        self, modules: Iterable[str], reason: str, *, changed: Collection[str] = ()
-    ) -> list[str]:
-        """Add tools to the next run; defer those that depend on a broken file, or are downstream of one that does.
-
-        A tool that has `changed` itself waits only for its own files. An earlier reason stays. Returns the tools
-        that can run.
-        """
-        blocked, ready = self._watched.blocked, []
+    def enqueue(self, modules: Iterable[str], why: str, *, forced: bool = False) -> None:
+        """Add tools to the next run. A reason that is there already stays."""
         for module in modules:
-            if self._watched.is_held(module) or (module in blocked and module not in changed):
-                self._watched.defer(module, reason)
-            else:
-                self._pending.setdefault(module, reason)
-                ready.append(module)
-        return ready
-
-    def plan_next(self, found: Mapping[str, str], action: Action) -> tuple[str, ...]:
-        """The tools that the change makes run; adds them to the next run, unless the run in progress includes the
-        change."""
-        watched = self._watched
-        if action == "none":
-            return tuple(module for module in watched.targets if module in found)
-        ready: list[str] = []
-        for module in watched.expand(found, self.scope):
-            self._pending.pop(module, None)  # the newest reason counts
-            ready += self.enqueue([module], found.get(module, WITH_STAGE), changed=found)
-        if ready:
-            self._add_owed()
-        return tuple(ready)
-
-    def _add_owed(self) -> None:
-        """Tools whose turn never came run next, unless what they need failed and is not run again."""
-        watched, still_failed = self._watched, self._failed - self._pending.keys()
-        blocked = watched.registry.downstream(still_failed) if still_failed else frozenset()
-        for module in watched.targets:
-            if module in self._owed - blocked and not watched.is_held(module):
-                self._pending.setdefault(module, "it did not run last time")
-
-    def is_pending(self, module: str) -> bool:
-        return module in self._pending
+            known = self.queue.get(module, Queued(why=why))
+            self.queue[module] = replace(known, is_forced=known.is_forced or forced)
 
     def request_run(self) -> None:
         """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
         included."""
         self._is_requested = self.restarts = True
 
+    # What waits.
+
+    def held(self, status: StatusNow, registry: Registry) -> frozenset[str]:
+        """The queued tools that wait for a file to be fixed: they import it, or they are downstream of a queued tool
+        that waits and were not changed themselves."""
+        if self.is_blocked:
+            return frozenset(self.queue)
+        own = {module for module in self.queue if status.is_held(module)}
+        below = registry.downstream(own) if own else frozenset()
+        return frozenset(
+            module
+            for module, queued in self.queue.items()
+            if module in own or (module in below and not queued.is_hit)
+        )
+
+    def must_run(self, status: StatusNow, registry: Registry) -> bool:
+        """Whether there is a tool to run now."""
+        if not self.queue or (self.is_paused and not self._is_requested):
+            return False
+        return not self.held(status, registry).issuperset(self.queue)
+
+    def must_hold(self, status: StatusNow) -> bool:
+        """Whether a tool that waits in the run in progress cannot be read now: then the run goes no further."""
+        return self.run is not None and any(map(status.is_held, self.run.waiting))
+
+    # One run.
+
+    def start(self, status: StatusNow, registry: Registry) -> dict[str, str]:
+        """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
+        fresh. Tools that are held stay in the queue."""
+        self._is_requested = False
+        held, freshness = self.held(status, registry), status.freshness()
+        self._started = {
+            module: queued
+            for module, queued in self.queue.items()
+            if module not in held
+            and module in freshness
+            and (queued.is_forced or not freshness[module].is_fresh)
+        }
+        self.queue = {module: self.queue[module] for module in self.queue if module in held}
+        return {module: queued.why for module, queued in self._started.items()}
+
+    @property
+    def causes(self) -> list[str]:
+        """Why the run that starts now does: the changes themselves, where there are any, say most."""
+        queued = self._started.values()
+        return [one.why for one in queued if one.is_hit] or [one.why for one in queued]
+
+    def begin(self, order: tuple[str, ...]) -> None:
+        """The run starts with these tools, in this order."""
+        self.latest = order
+        self.run = Running(waiting=order)
+        self.restarts = False
+
+    def follow(self, event: Event) -> None:
+        """Record how far the run is."""
+        if self.run is not None:
+            self.run = self.run.after(event)
+
+    def end(self, status: RunStatus) -> None:
+        """The run ended. If it was stopped for something else, its unfinished tools run next."""
+        run, self.run = self.run, None
+        if status == "interrupted":
+            self.is_over = True  # by a signal or by q
+        if status == "cancelled" and self.restarts and run is not None:
+            for module in self.latest:
+                known = self._started.get(module)
+                if known is not None and module not in run.passed:
+                    again = replace(known, why="its run was cancelled")
+                    self.queue.setdefault(module, again)
+
     def next_scope(self) -> Scope:
         """Change to the next scope."""
         self.scope = SCOPES[(SCOPES.index(self.scope) + 1) % len(SCOPES)]
         return self.scope
 
-    # The run in progress, and a change.
 
-    def decide(self, found: Collection[str], *, is_structural: bool) -> Action:
-        """What to do about a change that affects these tools."""
-        registry = self._watched.registry
-        affected = set(found)
-        if self.scope == "downstream":
-            affected |= registry.downstream(found) & set(self._watched.targets)
-        running = self.progress.running if self.progress else None
-        tool = registry.tools.get(running or "")
-        return decide(
-            self.progress,
-            affected,
-            is_structural=is_structural,
-            queues=self._queues,
-            can_cancel=tool is None or tool.is_cancellable,
-        )
+class FeedbackLoops:
+    """Finds files that start one run after another because each run writes them again. Counts runs in a row.
 
-    def must_hold(self, problems: Collection[Problem]) -> bool:
-        """Whether a waiting tool depends on a file that has just broken: then the run goes no further."""
-        if self.progress is None or not problems:
-            return False
-        return any(self._watched.is_held(module) for module in self.progress.waiting)
+    Files are known by their keys: `code:src/a.py`, `file:data/x.csv`."""
+
+    def __init__(self) -> None:
+        self.muted: set[str] = set()
+        self._runs: dict[str, int] = {}
+        self._written: set[str] = set()
+        self._during_run: set[str] = set()  # found changed during the latest run or after it
+
+    def is_muted(self, causes: Collection[str]) -> bool:
+        return bool(causes) and self.muted.issuperset(causes)
+
+    def note_end(self, written: Iterable[str], found: Iterable[str]) -> None:
+        """A run ended. Its tools were seen to write `written`; `found` changed during it in other ways."""
+        self._written.update(written)
+        self._during_run = {*found}
+
+    def note_quiet(self) -> None:
+        """A run started no other."""
+        self._runs.clear()
+
+    def count(
+        self, causes: Collection[str], saved: Collection[str], *, is_running: bool
+    ) -> list[tuple[str, int]]:
+        """A change with these causes starts a run; `saved` are the keys of all that changed.
+
+        What changed while nothing ran is saved by the user, and counts again. Returns (key, runs) for each cause that
+        must be reported now."""
+        if not is_running:
+            for key in {*saved} - self._during_run:
+                self._runs.pop(key, None)
+                self.muted.discard(key)
+        suspects = {*causes} if is_running else self._during_run.intersection(causes)
+        self._during_run -= {*saved}
+        reported = []
+        for key in sorted(suspects - self.muted):
+            runs = self._runs[key] = self._runs.get(key, 0) + 1
+            # Nobody saves data many times a second.
+            is_generated = key in self._written or not key.startswith("code:")
+            if is_generated and runs > MOST_RUNS:
+                self.muted.add(key)
+            if runs == (MOST_RUNS if is_generated else MOST_UNSEEN_RUNS) + 1:
+                reported.append((key, runs - 1))
+        return reported
+
+    def must_not_cancel(self, causes: Collection[str]) -> bool:
+        """Whether each of these has cancelled so many runs that the next one may finish."""
+        return bool(causes) and all(self._runs.get(key, 0) > MOST_UNSEEN_RUNS for key in causes)
 
 
 def _without(modules: tuple[str, ...], module: str) -> tuple[str, ...]:

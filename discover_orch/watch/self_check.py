@@ -16,9 +16,8 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import discard_worker
 from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.model.errors import Problem
-from discover_orch.watch.files.subscriptions import filesystem_of, sends_events
-from discover_orch.watch.files.watcher import Watcher
-from discover_orch.watch.project_state import WatchedProject
+from discover_orch.watch.file_events import Watcher, filesystem_of, sends_events
+from discover_orch.watch.project import WatchedProject
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Seconds after which the imports are given up.
@@ -71,16 +70,16 @@ def diagnose(
 ) -> WatchDiagnostics:
     """`preload` None: what the watched tools import; else these modules."""
     project = watched.view.project
-    deep, flat = watched.watch_set.folders
+    deep, flat = watched.files.folders()
     watcher = Watcher(project.root, lambda: None, must_poll=must_poll)
     try:
         watcher.watch(deep, flat)
         warnings = watcher.drain_problems()
-        mode, interval = watcher.mode, watcher.interval(len(watched.snapshot))
+        mode, interval = watcher.mode, watcher.interval(len(watched.files))
     finally:
         watcher.close()
     started = time.perf_counter()
-    watched.snapshot.compare()
+    watched.files.find_changed()
     look = time.perf_counter() - started
     wanted = watched.preload() if preload is None else tuple((name, ()) for name in preload)
     order = Preload(
@@ -89,7 +88,7 @@ def diagnose(
     imports, more = _try_imports(order)
     return WatchDiagnostics(
         folders=tuple(_folder(project.root, path, is_deep=path in deep) for path in (*deep, *flat)),
-        files=len(watched.snapshot),
+        files=len(watched.files),
         tools=len(watched.targets),
         mode=mode,
         look=look,
@@ -97,8 +96,8 @@ def diagnose(
         limits=read_limits(),
         imports=tuple(sorted(imports, key=lambda row: -row[1])),
         warnings=(*warnings, *more),
-        observed=watched.watch_set.observed[0],
-        listed=watched.watch_set.observed[1],
+        observed=len(watched.files.paths.data),
+        listed=len(watched.files.paths.listed),
     )
 
 

@@ -7,24 +7,35 @@ code, child processes and `exists()`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
-from discover_orch.model.observation import file_stat
+from discover_orch.model.observation import FileStat, file_stat
+from discover_orch.model.search_path import OWN_FOLDER
+from discover_orch.worker.observed_paths import (
+    find_files,
+    normalize_path,
+    parent_folders,
+    resolve_paths,
+)
+from discover_orch.worker.project_code import ProjectCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from types import FrameType
     from typing import Any
 
-    Signature = tuple[tuple[int, int, int] | None, ...]
+    from discover_orch.worker.native_files import NativeFiles
+
+    Signature = tuple[FileStat | None, ...]
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+APPEND_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 #: Files that Python itself opens most of the time: for these, the hook checks which code opens them.
 CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".zip", ".egg", ".whl")
-OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY = os.path.dirname(os.__file__)
+_GLOB = os.path.join(_LIBRARY, "glob.py")
 IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 #: Code that opens files to import modules or to show source lines.
 IMPORT_CODE = frozenset(
@@ -45,27 +56,42 @@ IMPORT_CODE = frozenset(
 FOLDER_WALKERS = frozenset(
     ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
 )
+CONNECTED = "opened a network connection"
+CHILD_EVENTS = (
+    *("subprocess.Popen", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.system"),
+    *("os.exec", "pty.spawn"),
+)
 _getframe = sys._getframe
 
 
 class AuditHook:
     """Notes paths from the moment it is made. All are absolute after `resolve_paths`."""
 
-    def __init__(self) -> None:
+    def __init__(self, project: ProjectCode, native: NativeFiles) -> None:
+        self._project = project
+        self._native = native
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
         self.changed: dict[str, bool] = {}  # path -> existed before
+        self.appended: dict[
+            str, None
+        ] = {}  # those of `changed` that were only opened to append to them
         self.link_targets: dict[str, str] = {}  # possible new link -> target of a hard link
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
         self.imported: dict[str, None] = {}  # files that the import system opened
         self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
+        self.shared: dict[
+            tuple[str, str], None
+        ] = {}  # file of code that runs once -> path opened or listed
+        self.gaps: dict[str, None] = {}  # what cannot be followed
         # As the tool wrote them, relative to the current working directory.
         self._opened: dict[str, None] = {}
         self._listed: dict[str, None] = {}
+        native.find_opened = self._find_opened
         self._cwd = ""  # the working directory with a slash; "" if it may have changed
-        self._notes: tuple[dict[str, Any], ...] = (
-            self.opened, self.listed, self.changed, self.link_targets, self.folder_changes, self.connected,
-            self._opened, self._listed,
+        self._notes: tuple[dict[Any, Any], ...] = (
+            self.opened, self.listed, self.changed, self.appended, self.link_targets, self.folder_changes,
+            self.connected, self.shared, self.gaps, self._opened, self._listed,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
 
@@ -89,11 +115,17 @@ class AuditHook:
             if noted:
                 paths = noted.copy()
                 noted.clear()
-                settled.update(_resolve_all(paths))
+                settled.update(resolve_paths(paths))
+
+    def _find_opened(self) -> Iterable[str]:
+        """The absolute paths of files opened for reading until now."""
+        return {**self.opened, **dict(resolve_paths(self._opened.copy()))}
 
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
         opened = self._opened
+        cached, importing = self._project.cached, self._project.importing
+        is_followed = self._native.is_followed
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
             "os.scandir": self._on_list,
@@ -106,6 +138,10 @@ class AuditHook:
             "os.chdir": self._on_chdir,
             "shutil.rmtree": self._on_rmtree,
             "sqlite3.connect": self._on_sqlite_connect,
+            "socket.connect": self._on_socket_connect,
+            "import": self._native.note_import,
+            "ctypes.dlopen": self._on_dlopen,
+            **dict.fromkeys(CHILD_EVENTS, self._native.note_child),
         }
 
         def on_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -120,6 +156,8 @@ class AuditHook:
                         and not path.endswith(CODE_SUFFIXES)
                     ):
                         opened[path] = None
+                        if cached or importing or is_followed:
+                            self._on_open_more(path, _getframe(1))
                     else:
                         self._on_open(path, mode, _getframe(1).f_code.co_filename)
                 elif event in others:
@@ -138,19 +176,46 @@ class AuditHook:
                 self.imported[path] = None
             return
         self._opened[path] = None
+        self._on_open_more(path, _getframe(2))
+
+    def _on_open_more(self, path: str, frame: FrameType) -> None:
+        """Needed only while there is code that runs once, or while the kernel's events are followed."""
+        self._share(path, frame)
+        if self._native.is_followed:
+            self._native.note_open()
+
+    def _share(self, path: str, frame: FrameType) -> None:
+        """Note the path for the code on the stack that does not open it again for the next tool."""
+        if self._project.has_sharers():
+            for file in self._project.find_sharers(frame):
+                self.shared[file, self._absolute(path)] = None
 
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
         path = self._absolute(given)
+        if self._native.is_followed:
+            self._native.note_open()
         if self.link_targets:
             self.link_targets.pop(path, None)  # if it is a link, its target is written
         if path not in self.changed:
             was_there = self._is_there(path)
-            if not (was_there and flags & os.O_EXCL):  # else it fails
-                self.changed[path] = was_there
+            if was_there and flags & os.O_EXCL:
+                return  # it fails
+            self.changed[path] = was_there
+            if flags & APPEND_FLAGS == os.O_APPEND | os.O_WRONLY:
+                self.appended[path] = None
+        elif self.appended and flags & APPEND_FLAGS != os.O_APPEND | os.O_WRONLY:
+            self.appended.pop(path, None)
 
     def _on_list(self, given: Any) -> None:
-        if given.__class__ is not int and not _is_import_code(_getframe(2).f_code.co_filename):
-            self._listed["." if given is None else os.fsdecode(given)] = None
+        frame: FrameType | None = _getframe(2)
+        if given.__class__ is int or _is_import_code(_getframe(2).f_code.co_filename):
+            return
+        while frame is not None and frame.f_code.co_filename == _GLOB:
+            frame = frame.f_back
+        if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
+            path = "." if given is None else os.fsdecode(given)
+            self._listed[path] = None
+            self._share(path, frame)
 
     def _on_truncate(self, given: Any, *_: object) -> None:
         if given.__class__ is not int:
@@ -169,7 +234,7 @@ class AuditHook:
         new = self._absolute(target) if target_folder == -1 else ""
         if old and os.path.isdir(old) and not os.path.islink(old):
             self.folder_changes.setdefault(old, False)
-            for path in _find_files(old):
+            for path in find_files(old):
                 self._note(path)
                 if new:
                     self._note(new + path[len(old) :])
@@ -207,7 +272,7 @@ class AuditHook:
         if folder is None:
             path = self._absolute(given)
             self.folder_changes.setdefault(path, False)
-            for one in _find_files(path):
+            for one in find_files(path):
                 self._note(one)
 
     def _on_chdir(self, _: object) -> None:
@@ -221,6 +286,22 @@ class AuditHook:
             path = os.path.realpath(path)
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
+            self._share(path, _getframe(2))
+
+    def _on_dlopen(self, _: object) -> None:
+        frame = _getframe(2)  # of ctypes, which also opens libraries for itself
+        opener = (
+            frame.f_code.co_filename if frame.f_back is None else frame.f_back.f_code.co_filename
+        )
+        if opener != frame.f_code.co_filename and not opener.startswith(OWN_FOLDER):
+            self._native.note_library()
+
+    def _on_socket_connect(self, connecting: Any, _: object) -> None:
+        import _socket  # is loaded, since there is a socket
+
+        families = _socket.AF_INET, _socket.AF_INET6
+        if connecting.family in families and not _is_opening_database(_getframe(2)):
+            self.gaps[CONNECTED] = None
 
     def _absolute(self, given: Any) -> str:
         """The absolute path, normalized."""
@@ -229,9 +310,11 @@ class AuditHook:
             if not self._cwd:
                 self._cwd = os.getcwd().rstrip(os.sep) + os.sep
             path = self._cwd + path
-        return _normalize(path)
+        return normalize_path(path)
 
     def _note(self, path: str) -> None:
+        if self.appended:
+            self.appended.pop(path, None)
         if path not in self.changed:
             self.changed[path] = self._is_there(path)
 
@@ -242,52 +325,18 @@ class AuditHook:
         )
 
 
-def parent_folders(path: str) -> Iterator[str]:
-    """The folders above an absolute path, the nearest first."""
-    while (end := path.rfind(os.sep)) > 0:
-        path = path[:end]
-        yield path
+def _is_opening_database(frame: FrameType | None) -> bool:
+    """Whether orch is opening `conn`, for which a driver may need the network."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "_open_connection" and code.co_filename.startswith(OWN_FOLDER):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_import_code(opener: str) -> bool:
     return opener in IMPORT_CODE or opener.startswith(OWN_FOLDER)
-
-
-def _resolve_all(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
-    start = ""
-    for path in paths:
-        if path[:1] != os.sep:
-            try:
-                start = start or os.getcwd().rstrip(os.sep) + os.sep
-            except OSError:  # the folder is gone, so nothing can be opened in it
-                continue
-            path = start + path
-        yield _normalize(path), None
-
-
-def _normalize(path: str) -> str:
-    if "/." not in path and "//" not in path and path[-1:] != "/":
-        return path
-    above = len(path) if path.endswith("/..") else path.rfind("/../") + 3
-    if above > 2:
-        with contextlib.suppress(ValueError):  # not a path
-            # `..` after a link to a folder: only the file system knows what that is.
-            path = os.path.realpath(path[:above]) + path[above:]
-    return os.sep + os.path.normpath(path).lstrip(os.sep)  # normpath keeps two leading slashes
-
-
-def _find_files(folder: str) -> list[str]:
-    """All files below a folder. Without `os.walk`, whose listings the hook would note."""
-    found: list[str] = []
-    waiting = [folder]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    (waiting if entry.is_dir(follow_symlinks=False) else found).append(entry.path)
-        except OSError:
-            continue
-    return found
 
 
 def _read_database_name(name: str) -> str:
@@ -308,7 +357,7 @@ def _read_database_name(name: str) -> str:
 
 def database_signature(path: str) -> Signature:
     """The stat of a database and of its write-ahead log; it differs once the database has changed."""
-    signature: list[tuple[int, int, int] | None] = []
+    signature: list[FileStat | None] = []
     for one in (path, path + "-wal"):
         try:
             found = os.stat(one)

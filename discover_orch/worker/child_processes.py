@@ -16,6 +16,8 @@ import time
 PR_SET_PDEATHSIG = 1  # numbers of <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
 IS_LINUX = sys.platform == "linux"
+#: What `describe_children` gives before there was any.
+NO_CHILDREN: tuple[object, ...] = ((0, 0, 0), set[int]())
 
 
 def become_subreaper() -> bool:
@@ -63,6 +65,19 @@ def find_children(pid: int) -> set[int]:
     except OSError:
         pass
     return found
+
+
+def describe_children(*, has_running: bool) -> tuple[object, ...]:
+    """Differs from the last one if a child of this process has ended since; with `has_running` also if one has
+    started.
+    """
+    import resource
+
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (
+        (ended.ru_minflt, ended.ru_majflt, ended.ru_nvcsw),
+        find_children(os.getpid()) if has_running else set[int](),
+    )
 
 
 def find_descendants(pid: int) -> set[int]:

@@ -31,6 +31,7 @@ from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader, preload
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.process_state import ProcessState
+from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import (
     INSIDE,
     Closed,
@@ -147,9 +148,14 @@ class Worker:
             os.environ.update(prepare.environment)
         os.environ[INSIDE] = prepare.root
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
-        self._observer = Observer(prepare.root, database) if prepare.observes else None
-        self._loader = Loader(prepare.root, prepare.pythonpath)
+        project = ProjectCode(prepare.root, prepare.pythonpath)
+        self._search_path = project.search_path  # until it is reported
+        self._loader = Loader(project)
         self._loader.install()
+        self._observer = None
+        if prepare.observes:
+            self._observer = Observer(project, database)
+            project.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._baseline = ProcessState(prepare.root, channel.messages_fd)
@@ -212,9 +218,12 @@ class Worker:
                 seen=seen,
                 setup=setup,
                 opened=opened if setup is not None else (),
+                search_path=self._search_path,
+                has_file_events=self._observer is not None and self._observer.has_file_events(),
             ),
             may_wait=True,
         )
+        self._search_path = ()
 
     def _observe(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
@@ -240,7 +249,10 @@ class Worker:
         """Run the tool and end its transaction, whatever happens."""
         has_returned = False
         try:
-            metrics = self._call_tool(order)
+            try:
+                metrics = self._call_tool(order)
+            finally:
+                self._baseline.restore_modules()
             has_returned = True
             self._exit_if_forked(0)
             if self._interrupts.was_raised:  # the tool caught the interrupt and returned

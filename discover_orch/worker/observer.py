@@ -14,20 +14,23 @@ import time
 from msgspec.structs import replace
 
 from discover_orch.model.observation import (
-    SIDE_FILES,
+    CachedUse,
     Observation,
     file_stat,
-    is_noise,
-    listing_hash,
+    list_paths,
 )
-from discover_orch.worker.audit_hook import AuditHook, database_signature, parent_folders
+from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.environment_reads import EnvironmentReads
+from discover_orch.worker.native_files import NativeFiles
+from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from discover_orch.model.observation import FileState
+    from discover_orch.worker.project_code import ProjectCode
 
 
 #: The clock of the kernel's time stamps, with steps of some milliseconds: CLOCK_REALTIME_COARSE, which `time`
@@ -38,14 +41,12 @@ _COARSE_CLOCK = 5 if sys.platform == "linux" else None
 class Observer:
     """Observes from the moment it is made. `begin_step` before each step, `finish_step` after it."""
 
-    def __init__(self, root: str, database: str = "") -> None:
-        self._prefixes = tuple(
-            dict.fromkeys(one.rstrip(os.sep) + os.sep for one in (root, os.path.realpath(root)))
-        )
-        self._database = ""
-        self._own: frozenset[str] = frozenset()  # the project's database and its side files
-        self._folders: dict[str, bool] = {}  # folder below the root -> is noise
-        self._audit = AuditHook()
+    def __init__(self, project: ProjectCode, database: str = "") -> None:
+        self._project = project
+        self._paths = ObservedPaths(project.root)
+        self._native = NativeFiles(self._paths)
+        self._audit = AuditHook(project, self._native)
+        self._environment = EnvironmentReads(project)
         self._began = (0, 0)
         self._setup: Observation | None = None
         self._setup_imports = 0  # files imported when `_setup` was made
@@ -56,6 +57,9 @@ class Observer:
     def begin_step(self) -> None:
         """Forget what happened before the step."""
         self._audit.clear()
+        self._native.begin_step()
+        self._environment.clear()
+        self._project.clear()
         self._setup = None
         self._setup_imports = 0
         for path in self._open_databases:
@@ -68,10 +72,8 @@ class Observer:
 
     def note_database(self, path: str) -> None:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
-        self._database = os.path.realpath(path)
-        self._audit.connected.pop(self._database, None)
-        shown = {self.relative_path(one) for one in (os.path.abspath(path), self._database)}
-        self._own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
+        self._paths.set_database(path)
+        self._audit.connected.pop(self._paths.database, None)
 
     def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
         """Note absolute paths of files that a database read and wrote: Python does not open these."""
@@ -81,7 +83,11 @@ class Observer:
 
     def has_foreign_connection(self) -> bool:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
-        return self._database in self._audit.connected
+        return self._paths.database in self._audit.connected
+
+    def has_file_events(self) -> bool:
+        """Whether the kernel tells of files that any process opens."""
+        return bool(self._native.is_followed)
 
     def mark_setup_done(self, **others: Any) -> None:
         """What happened since `begin_step` was setup: modules loaded and resources opened, which later steps
@@ -89,18 +95,17 @@ class Observer:
         """
         audit = self._audit
         self._setup_imports = len(audit.imported)
-        if not audit.is_empty() or others:
-            others["is_unclear"] = others.get("is_unclear", False) or self.has_foreign_connection()
-            self._open_databases.update(dict.fromkeys(audit.connected.copy()))
-            self._open_databases.pop(self._database, None)
-            try:
-                audit.resolve_paths()
-                others.update(self._inspect_disk(has_databases=False))
-            except Exception:  # as in `finish_step`
-                others["is_unclear"] = True
-            setup = Observation(began=self._began, **others)
-            is_empty = setup == Observation(began=self._began)  # all was noise, such as bytecode
-            self._setup = None if is_empty else setup
+        if self.has_foreign_connection():
+            others["is_unclear"] = True
+        self._open_databases.update(dict.fromkeys(audit.connected.copy()))
+        self._open_databases.pop(self._paths.database, None)
+        seen = self._inspect(has_databases=False)
+        if not seen and not others:
+            return
+        others.update(seen)
+        setup = Observation(began=self._began, **others)
+        is_empty = setup == Observation(began=self._began)  # all was noise, such as bytecode
+        self._setup = None if is_empty else setup
 
     def setup_observation(self) -> Observation | None:
         """What was observed of the setup of this step; None for nothing."""
@@ -112,12 +117,7 @@ class Observer:
         `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
         setup = self._find_foreign_imports(loaded) if self._audit.imported else ()
-        if not self._audit.is_empty():
-            try:
-                self._audit.resolve_paths()
-                others.update(self._inspect_disk())
-            except Exception:  # the tool must not look like one that reads nothing
-                others["is_unclear"] = True
+        others.update(self._inspect())
         if self.has_foreign_connection():
             others["is_unclear"] = others["has_committed"] = True
         seen = Observation(began=self._began, **others)
@@ -139,36 +139,99 @@ class Observer:
                 if cache != "__pycache__":
                     continue
                 name = name.partition(".")[0] + ".py"
-            shown = self.relative_path(f"{folder}{os.sep}{name}")
+            shown = self._paths.relative(f"{folder}{os.sep}{name}")
             if shown and shown not in loaded:
                 self._audit.opened[f"{folder}{os.sep}{name}"] = None
                 if number < self._setup_imports:
                     setup.add(shown)
         return setup
 
-    def _inspect_disk(self, *, has_databases: bool = True) -> dict[str, Any]:
-        written, removed, inodes = self._find_changed()
-        read, missed = self._find_read(written, inodes)
+    def _inspect(self, *, has_databases: bool = True) -> dict[str, Any]:
+        """What happened since `begin_step`, except in databases."""
+        audit, project, environment = self._audit, self._project, self._environment
+        seen: dict[str, Any] = {}
+        inodes: set[int] = set()
+        try:
+            if not audit.is_empty():
+                audit.resolve_paths()
+                seen.update(self._inspect_disk(inodes, has_databases=has_databases))
+            self._native.complete(
+                seen,
+                inodes=inodes,
+                databases={self._paths.relative(path) for path in audit.connected.copy()},
+                began=self._began[0],
+            )
+        except Exception:  # the tool must not look like one that reads nothing
+            seen["is_unclear"] = True
+        gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
+        if gaps:
+            seen["gaps"] = tuple(gaps)
+        if environment.names:
+            seen["environment"] = tuple(environment.names.copy())
+        if project.used_modules:
+            seen["used_modules"] = project.find_used_modules()
+        if audit.shared or environment.shared or project.shared_modules:
+            seen["cached"] = self._find_cached(seen)
+        return seen
+
+    def _find_cached(self, seen: Mapping[str, Any]) -> tuple[CachedUse, ...]:
+        """What was `seen`, by the file of the cached function or imported module that did it."""
+        paths, names, modules = (
+            _group(shared.copy())
+            for shared in (
+                self._audit.shared, self._environment.shared, self._project.shared_modules,
+            )
+        )  # fmt: skip
+        found = []
+        read = (*seen.get("read", ()), *seen.get("native_read", ()))
+        databases = frozenset(map(self._paths.relative, self._audit.connected.copy()))
+        for file in dict.fromkeys((*paths, *names, *modules)):
+            shown = {
+                "." if self._paths.is_root(path) else self._paths.relative(path)
+                for path in paths.get(file, ())
+            }
+            use = CachedUse(
+                path=file,
+                read=tuple(row for row in read if row[0] in shown),
+                listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
+                missed=tuple(one for one in seen.get("missed", ()) if one in shown),
+                environment=tuple(names.get(file, ())),
+                databases=tuple(sorted(shown & databases)),
+                used_modules=tuple(
+                    one for one in modules.get(file, ()) if one in self._project.modules
+                ),
+            )
+            if use != CachedUse(path=file):
+                found.append(use)
+        return tuple(found)
+
+    def _inspect_disk(self, inodes: set[int], *, has_databases: bool) -> dict[str, Any]:
+        """`inodes`, of files written, is filled."""
+        written, removed = self._find_changed(inodes)
+        read, missed = self._find_read(written, removed, inodes)
         if has_databases:
             self._compare_databases(read, missed, written)
-        listed = self._find_listed(missed, {*written, *self._own})
+        listed = self._find_listed(missed)
         return {
             "read": tuple(read.values()),
             "listed": tuple(listed.items()),
             "missed": tuple(one for one in missed if one not in removed and one not in written),
             "written": tuple(written),
+            "appended": tuple(path for path, is_appended in written.items() if is_appended),
             "removed": tuple(removed),
         }
 
-    def _find_changed(self) -> tuple[dict[str, None], dict[str, None], set[int]]:
-        """(written, removed, inodes written); paths through links also by their real names."""
-        written: dict[str, None] = {}
+    def _find_changed(self, inodes: set[int]) -> tuple[dict[str, bool], dict[str, None]]:
+        """(written, with whether it was only appended to; removed); paths through links also by their real names.
+        Adds the inodes that were written.
+        """
+        audit = self._audit
+        written: dict[str, bool] = {}
         removed: dict[str, None] = {}
-        inodes: set[int] = set()
         real_folders: dict[str, str] = {}
-        for path, was_there in self._audit.changed.copy().items():
-            shown = self.relative_path(path)
-            if self._is_noise(shown):
+        for path, was_there in audit.changed.copy().items():
+            shown = self._paths.relative(path)
+            if self._paths.is_noise(shown):
                 continue
             folder, _, name = path.rpartition(os.sep)
             if folder not in real_folders:
@@ -178,37 +241,44 @@ class Observer:
                 found = os.lstat(path)
             except OSError:
                 if was_there:
-                    removed.update({one: None for one in (shown, self.relative_path(real)) if one})
+                    removed.update(
+                        {one: None for one in (shown, self._paths.relative(real)) if one}
+                    )
                 continue
             if stat.S_ISDIR(found.st_mode):
                 continue
-            if stat.S_ISLNK(found.st_mode) and path not in self._audit.link_targets:
+            if stat.S_ISLNK(found.st_mode) and path not in audit.link_targets:
                 real = os.path.realpath(path)
             inodes.add(found.st_ino)
-            written[shown] = None
+            is_appended = path in audit.appended and path not in audit.opened
+            written[shown] = is_appended
             if (
                 real != path
                 and os.path.exists(path)
-                and not self._is_noise(self.relative_path(real))
+                and not self._paths.is_noise(self._paths.relative(real))
             ):
-                written[self.relative_path(real)] = None
-        return written, removed, inodes
+                real = self._paths.relative(real)
+                written[real] = is_appended and written.get(real, True)
+        return written, removed
 
     def _find_read(
-        self, written: dict[str, None], inodes: set[int]
+        self, written: dict[str, bool], removed: dict[str, None], inodes: set[int]
     ) -> tuple[dict[str, FileState], dict[str, None]]:
         read: dict[str, FileState] = {}
         missed: dict[str, None] = {}
         for path in self._audit.opened.copy():
-            shown = self.relative_path(path)
+            shown = self._paths.relative(path)
             if shown in written and path in self._audit.link_targets:  # a link that the tool made
                 path = self._audit.link_targets[path] or os.path.realpath(path)
-                shown = self.relative_path(path)
-            if not shown or shown in written or self._is_noise(shown):
+                shown = self._paths.relative(path)
+            if not shown or shown in written or self._paths.is_noise(shown):
                 continue
             try:
                 found = os.stat(path)
             except (FileNotFoundError, NotADirectoryError):
+                if shown in removed:  # whoever made it must run before this tool
+                    read[shown] = (shown, -1, 0, 0, 0)
+                    continue
                 is_made_up = shown[0] == "<" and shown[-1] == ">"  # the "file" of generated code
                 if (
                     path not in self._audit.changed
@@ -217,44 +287,45 @@ class Observer:
                 ):
                     missed[shown] = None
             except OSError:
-                read[shown] = (shown, -1, 0, 0)
+                read[shown] = (shown, -1, 0, 0, 0)
             except ValueError:  # not a path
                 continue
             else:
                 if not stat.S_ISREG(found.st_mode):
                     continue
-                if found.st_ino in inodes and self.relative_path(os.path.realpath(path)) in written:
+                if (
+                    found.st_ino in inodes
+                    and self._paths.relative(os.path.realpath(path)) in written
+                ):
                     continue  # a link to a file that the tool wrote
                 read[shown] = (shown, *file_stat(found))
         return read, missed
 
     def _compare_databases(
-        self, read: dict[str, FileState], missed: dict[str, None], written: dict[str, None]
+        self, read: dict[str, FileState], missed: dict[str, None], written: dict[str, bool]
     ) -> None:
         """SQLite databases that the tool opened: compare them, since Python does not open the files."""
         for path, before in self._audit.connected.copy().items():
-            shown = self.relative_path(path)
-            if path == self._database or self._is_noise(shown):
+            shown = self._paths.relative(path)
+            if path == self._paths.database or self._paths.is_noise(shown):
                 continue
             after = database_signature(path)
             if after[0] is None:
                 missed[shown] = None
                 continue
             if after != before:
-                written[shown] = None
+                written[shown] = False
             if before[0] is not None:
                 read[shown] = (shown, *after[0])
 
-    def _find_listed(self, missed: dict[str, None], own: set[str]) -> dict[str, str]:
+    def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
         listed = {}
         for path in self._audit.listed.copy():
-            folder = (
-                "." if path.rstrip(os.sep) + os.sep in self._prefixes else self.relative_path(path)
-            )
-            if not folder or (folder != "." and self._is_noise_folder(folder)):
+            folder = "." if self._paths.is_root(path) else self._paths.relative(path)
+            if not folder or (folder != "." and self._paths.is_noise_folder(folder)):
                 continue
             try:
-                listed[folder] = listing_hash(folder, os.listdir(path), own)
+                listed[folder] = list_paths(folder, os.listdir(path), self._paths.own)
             except FileNotFoundError:
                 if not self._is_in_changed_folder(path):
                     missed[folder] = None
@@ -264,34 +335,7 @@ class Observer:
 
     def relative_path(self, path: str) -> str:
         """The path relative to the root, with `/`; "" for a path outside the root."""
-        for home in self._prefixes:
-            if path.startswith(home):
-                shown = path[len(home) :]
-                return shown if os.sep == "/" else shown.replace(os.sep, "/")
-        return ""
-
-    def _is_noise(self, shown: str) -> bool:
-        folder, _, name = shown.rpartition("/")
-        return (
-            not name
-            or is_noise(name)
-            or shown in self._own
-            or (folder != "" and self._is_noise_folder(folder))
-        )
-
-    def _is_noise_folder(self, folder: str) -> bool:
-        """Whether the folder or one above it is noise, a virtual environment, or for temporary files."""
-        known = self._folders.get(folder)
-        if known is None:
-            above, _, name = folder.rpartition("/")
-            path = self._prefixes[0] + folder
-            known = self._folders[folder] = (
-                is_noise(name)
-                or (above != "" and self._is_noise_folder(above))
-                or os.path.exists(os.path.join(path, "pyvenv.cfg"))
-                or os.path.realpath(path) in (os.path.realpath(sys.prefix), _find_temporary())
-            )
-        return known
+        return self._paths.relative(path)
 
     def _is_in_changed_folder(self, path: str) -> bool:
         """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""
@@ -302,8 +346,8 @@ class Observer:
         )
 
 
-def _find_temporary() -> str:
-    """The folder of temporary files. Does not import `tempfile`, which takes 10 ms."""
-    tempfile = sys.modules.get("tempfile")
-    folder = getattr(tempfile, "tempdir", None) or os.environ.get("TMPDIR") or "/tmp"
-    return os.path.realpath(folder)
+def _group(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for first, second in pairs:
+        grouped.setdefault(first, []).append(second)
+    return grouped

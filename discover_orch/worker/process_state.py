@@ -1,6 +1,7 @@
 """Restores the state of the process after each tool: working directory, environment, signals, logging, warnings.
 
-Modules are not restored: the tools of a worker share them and their contents.
+Modules are not restored, since the tools of a worker share them and their contents. Only those that orch itself
+needs come back if a tool removes them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SIGNALS = (
     signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGQUIT,
     signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip
+#: Without these, Python itself raises.
+NEEDED_MODULES = frozenset(["builtins", "importlib", "os", "sys", "warnings"])
 
 
 class ProcessState:
@@ -28,6 +31,7 @@ class ProcessState:
 
     def __init__(self, root: str, crash_fd: int) -> None:
         self._root = root
+        self._modules = sys.modules.copy()
         self._crash_fd = crash_fd
         self._environ = os.environ
         self._variables = os.environ.copy()
@@ -64,6 +68,12 @@ class ProcessState:
             sys.modules["logging"].captureWarnings(False)
         self._warnings.__exit__(*details)
         _restore_logging(self._log)
+
+    def restore_modules(self) -> None:
+        """Put back the modules that were there at first, if the tool has cleared `sys.modules`."""
+        if not sys.modules.keys() >= NEEDED_MODULES:
+            for name, module in self._modules.items():
+                sys.modules.setdefault(name, module)
 
     def _restore_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -120,6 +120,9 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     step was the first to load: (module, path relative to the root, hash of the source bytes). `seen` is what
     the tool did; None without `Prepare.observes`. `setup` is the part of it that happened while modules were
     loaded and the resources `opened`, on which later steps of this worker depend too; None for nothing.
+    `search_path`, with the first step of a worker only: the absolute folders, in this order, in which Python finds
+    modules of the project and of packages installed in editable form. `has_file_events`: from now on the worker is
+    told of every file below the root that any process opens, the parent included, and takes it for the tool's.
     """
 
     step: int
@@ -132,6 +135,8 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     seen: Observation | None = None
     setup: Observation | None = None
     opened: tuple[str, ...] = ()
+    search_path: tuple[str, ...] = ()
+    has_file_events: bool = False
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
-    from discover_orch.databases.sqlite_tables import TableLog
+    from discover_orch.databases.table_log import TableLog, TableUse
     from discover_orch.worker.observer import Observer
 
     class UserCall(Protocol):
@@ -113,8 +113,10 @@ class _Connection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
-            is_unclear = tables.peek().is_unclear and not self.transaction.is_closed()
-            self.may_have_kept_writes |= tables.has_committed or is_unclear
+            is_open = not self.transaction.is_closed()
+            self.may_have_kept_writes |= tables.has_committed or (
+                is_open and tables.may_have_committed
+            )
         self.may_have_kept_writes |= self.transaction.may_have_kept_writes() or tables is None
         is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
         if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
@@ -127,7 +129,9 @@ class _Connection:
 
     def note_setup_writes(self) -> None:
         """Writes of a resource that has just been opened stay, whatever becomes of the step."""
-        self.may_have_kept_writes |= self.tables is not None and bool(self.tables.peek().written)
+        self.may_have_kept_writes |= self.tables is not None and bool(
+            self.tables.peek().tables_written
+        )
 
 
 class Resources:
@@ -182,14 +186,7 @@ class Resources:
         tables = self._connection.tables
         if tables is None or not self._opened:
             return {}
-        use = tables.peek()
-        if not any(use):
-            return {}
-        return {
-            "tables_read": use.read,
-            "tables_written": use.written,
-            "is_unclear": use.is_unclear,
-        }
+        return _list_fields(tables.peek())
 
     def drain_opened(self) -> tuple[str, ...]:
         """The resources opened since the last call."""
@@ -210,14 +207,10 @@ class Resources:
         use = connection.tables.drain() if connection.tables is not None else None
         if CONN not in used:
             return {"is_unclear": True, "has_committed": True} if used & self._foreign else {}
-        seen: dict[str, Any] = {
-            "tables_read": use.read if use else (),
-            "tables_written": use.written if use else (),
-        }
-        is_unclear = use is not None and use.is_unclear
-        if is_unclear or connection.is_unobserved() or used & self._foreign:
+        seen = _list_fields(use) if use is not None else {}
+        if connection.is_unobserved() or used & self._foreign:
             seen["is_unclear"] = True
-        if may_have_kept_writes and (seen["tables_written"] or "is_unclear" in seen):
+        if may_have_kept_writes and ("tables_written" in seen or "is_unclear" in seen):
             seen["has_committed"] = True
         if observer is not None and connection.file:
             seen["database"] = observer.relative_path(connection.file) or connection.file
@@ -350,6 +343,11 @@ class Resources:
         for one in reversed(gone):
             self._stack.remove(one)
             self._close_one(one)
+
+
+def _list_fields(use: TableUse) -> dict[str, Any]:
+    """The fields of an `Observation` that have these names, less those that say nothing."""
+    return {name: found for name in use.__struct_fields__ if (found := getattr(use, name))}
 
 
 def _is_waiting(generator: Any) -> bool:

@@ -76,8 +76,10 @@ def check_outputs(root: str, outputs: Iterable[str]) -> None:
 
 
 def _exists(root: str, path: str) -> bool:
+    if os.path.exists(os.path.join(root, path)):  # a file whose name has `[` in it, for example
+        return True
     if not GLOB_CHARACTERS & set(path):
-        return os.path.exists(os.path.join(root, path))
+        return False
     import glob  # few tools declare a glob
 
     return next(glob.iglob(path, root_dir=root, recursive=True), None) is not None

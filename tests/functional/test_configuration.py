@@ -105,3 +105,19 @@ def test_the_header_of_settings_masks_the_password_of_the_database(
         answer = orch("run", "-n", "-v", *words, env=env)
         assert f"database = postgresql://me:***@host/db  {origin}\n" in answer.out
         assert "hunter2" not in answer.out + answer.err
+
+
+def test_external_writes_is_stale_or_ignore_from_the_file_or_the_environment(
+    project: Project, orch: Orch
+) -> None:
+    project({"orch.toml": 'external_writes = "ignore"\n', "src/x.py": TOOL})
+    assert "  external_writes = ignore  orch.toml\n" in orch("run", "-n", "-v").out
+    from_environment = orch("run", "-n", "-v", env={"ORCH_EXTERNAL_WRITES": "stale"})
+    assert "  external_writes = stale  ORCH_EXTERNAL_WRITES\n" in from_environment.out
+    project({"orch.toml": 'external_writes = "ingore"\n'})
+    refused = orch("status")
+    assert refused.code == 2
+    assert (
+        'orch.toml:1: external_writes must be "stale" or "ignore", not "ingore"\n'
+        '  hint: did you mean "ignore"?\n'
+    ) in refused.err

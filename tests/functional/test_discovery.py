@@ -123,3 +123,27 @@ def test_a_constant_of_orchconf_gives_a_stage_at_every_look(project: Project, or
     project({"src/y.py": TOOL})
     answer = orch("list", "--json")
     assert (answer.code, names(answer)) == (0, ["x", "y"]), answer.text
+
+
+def test_a_wrong_age_or_mark_in_the_tag_is_an_error_on_its_line(
+    project: Project, orch: Orch
+) -> None:
+    tags = {
+        "a": '"max_age": "1 day"',
+        "b": '"max_age": 0',
+        "c": '"repeatable": "yes"',
+        "d": '"max_ages": "1d"',
+        "good": '"max_age": "1d", "repeatable": True, "inputs": [], "outputs": []',
+    }
+    project(
+        {f"src/{name}.py": f"{TOOL}ORCH = {{\n    {tag}}}\n" for name, tag in tags.items()},
+    )
+    answer = orch("list", "--json")
+    assert errors(answer) == [
+        "src/a.py:4: \"max_age\" in ORCH must be an age or a number of seconds, not '1 day'",
+        'src/b.py:4: "max_age" in ORCH must be more than 0, not 0',
+        'src/c.py:4: "repeatable" in ORCH must be True or False, not a string',
+        'src/d.py:4: unknown key "max_ages" in ORCH',
+    ]
+    assert names(answer) == ["good"]
+    assert 'for example "max_age": "1d", "6h", "30m", "45s" or seconds' in orch("check").out

@@ -31,9 +31,13 @@ def flows(orch: Orch) -> dict[str, tuple[list[str], list[str], bool]]:
     answer = orch("status", "--json")
     assert answer.code == 0, answer.text
     return {
-        one["name"]: (sorted(one["reads"]), sorted(one["writes"]), one["is_unclear"])
+        one["name"]: (names(one["reads"]), names(one["writes"]), one["is_unclear"])
         for one in answer.json["tools"]
     }
+
+
+def names(used: list[dict[str, str]]) -> list[str]:
+    return sorted(name for one in used for name in one.values())
 
 
 def rows(root: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -102,7 +106,23 @@ def test_a_tool_that_fails_leaves_nothing_behind(project: Project, orch: Orch) -
     assert rows(root, "select count(*) from raw") == [(2,)]
     assert rows(root, "select count(*) from duckdb_tables() where table_name = 'more'") == [(0,)]
     project({"src/parse.py": PIPELINE["src/parse.py"]})
-    assert reasons(orch).keys() == {"parse"}
+    assert reasons(orch).keys() == {"parse", "report"}
+
+
+@pytest.mark.parametrize("sql", ["from absent", "selec 1", "insert into raw values ('x', 'y')"])
+def test_a_tool_that_failed_with_an_sql_error_has_written_nothing(
+    project: Project, orch: Orch, sql: str
+) -> None:
+    root = project(PIPELINE)
+    assert orch("run").code == 0
+    failing = ("conn.execute('create table more (a int)')", f'conn.execute("{sql}")')
+    project({"src/parse.py": tool("s2", *failing)})
+    assert orch("run", "parse").code == 1
+    assert rows(root, "select count(*) from duckdb_tables() where table_name = 'more'") == [(0,)]
+    project({"src/parse.py": PIPELINE["src/parse.py"]})
+    assert reasons(orch)["parse"] == ["failed (run 2)"]
+    assert orch("accept", "parse").code == 0
+    assert reasons(orch) == {}
 
 
 def test_a_tool_that_commits_by_itself_keeps_that(project: Project, orch: Orch) -> None:

@@ -47,3 +47,23 @@ def test_a_wrong_configuration_is_2_with_its_line(
     answer = orch("run")
     assert (answer.code, answer.out) == (2, "")
     assert "orch.toml" in answer.err
+
+
+def test_status_exit_code_is_1_unless_all_selected_tools_are_fresh(
+    project: Project, orch: Orch
+) -> None:
+    project(FILES)
+    assert orch("status").code == 0
+    assert orch("status", "--exit-code").code == 1, "never ran"
+    assert orch("run").code == 1
+    assert orch("status", "good", "--exit-code").code == 0
+    assert orch("status", "good", "--limit", "2", "--exit-code").code == 1
+    answer = orch("status", "--exit-code", "--json")
+    assert answer.code == 1, "the other tool failed"
+    assert [tool["state"] == "fresh" for tool in answer.json["tools"]] == [True, False]
+    project({"src/fails.py": 'STAGE = "bad"\ndef run(): pass\n'})
+    assert orch("run").code == 0
+    for _ in range(2):  # the second answer may come from a cache
+        assert orch("status", "--exit-code").code == 0
+    project({"src/broken.py": 'STAGE = "good"\ndef run(:\n'})
+    assert orch("status", "--exit-code").code == 4

@@ -203,3 +203,26 @@ def test_the_command_that_goes_on_names_the_project(project: Project, orch: Orch
         assert "resume with: orch -C project run --resume\n" in answer.out
     project({"src/both.py": MENDED})
     assert orch("-C", "project", "run", "--resume", cwd=root.parent).code == 0
+
+
+def test_a_tool_that_clears_the_loaded_modules_harms_no_other(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/a.py": "import sys\nSTAGE = 's'\nORCH = {'outputs': ['*.txt']}\n"
+            "def run(conn):\n    open('x.txt', 'w').close()\n    sys.modules.clear()\n",
+            "src/b.py": "import json, os, warnings\nSTAGE = 's'\nAFTER = 'a'\n"
+            "def run(conn):\n    print(conn.execute('SELECT 1').fetchone(), os.getcwd())\n",
+        }
+    )
+    answer = orch("run", cwd=root)
+    assert (answer.code, "Traceback" in answer.text) == (0, False), answer.text
+
+
+def test_a_tool_that_removes_itself_while_it_is_loaded_is_told_so(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/a.py": "import sys\nSTAGE = 's'\nsys.modules.clear()\ndef run(): pass\n"})
+    answer = orch("run", cwd=root)
+    assert answer.code == 1
+    assert "src/a.py removes itself from sys.modules while it is loaded" in answer.text
+    assert "Traceback" not in answer.text

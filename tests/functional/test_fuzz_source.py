@@ -260,6 +260,8 @@ def check_signature(run: RunFacts, function: Any, real: dict[str, Any], text: st
         assert (argument.default_source is None) == (one.default is one.empty), text
         if argument.default is not None:
             assert argument.default == listed(one.default), text
+        for typed in argument.default_texts:
+            assert typed == listed(one.default), text
         if argument.default_source is not None:
             again = eval(argument.default_source, dict(real))
             assert again == one.default, text
@@ -276,6 +278,11 @@ def check_signature(run: RunFacts, function: Any, real: dict[str, Any], text: st
 
 
 def listed(value: Any) -> Any:
+    """As JSON has it: tuples as lists, members of an Enum and paths as one would type them."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, Path):
+        return str(value)
     return [listed(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 

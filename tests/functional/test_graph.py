@@ -34,6 +34,26 @@ def test_the_tree(project: Project, orch: Orch) -> None:
     assert "|- fetch\n" in plain
 
 
+def test_an_observed_path_is_no_glob_and_a_declared_one_is_also_the_file_of_that_name(
+    project: Project, orch: Orch
+) -> None:
+    make = "STAGE = 's'\ndef run():\n    open({!r}, 'w').close()\n"
+    project(
+        {
+            "orch.toml": "",
+            "src/make1.py": make.format("in [v2].csv"),
+            "src/make2.py": make.format("in v.csv"),
+            "src/use.py": "STAGE = 's'\nORCH = {'outputs': []}\ndef run(): open('in [v2].csv').close()\n",
+            "src/use_declared.py": "STAGE = 's'\nORCH = {'inputs': 'in [v2].csv'}\ndef run(): ...\n",
+        }
+    )
+    assert orch("run").code == 0
+    (stage,) = orch("graph", "--json").json["stages"]
+    after = {tool["name"]: tool["after"] for tool in stage["tools"]}
+    assert after["use"] == ["make1"]
+    assert after["use_declared"] == ["make1", "make2"]
+
+
 def test_targets_limit_it_and_json_says_the_same(project: Project, orch: Orch) -> None:
     project(PIPELINE)
     assert orch("graph", "render").out.startswith("render\n└─ draw")

@@ -144,7 +144,7 @@ class Histories(RuleBasedStateMachine):
     @rule(words=targets, since=since_values)
     def run_what_changed(self, words: tuple[str, ...], since: str | None) -> None:
         chosen = meant(words)
-        stale = self.model.stale(since, chosen)
+        stale = self.model.stale(since)
         steps = tuple(one for one in chosen if one in stale)
         view = self._look()
         plan = self._remaining(view, since).keep_stale(self._plan(words, since))

@@ -208,3 +208,57 @@ def test_a_secret_is_never_shown_and_never_written_to_disk(project: Project, orc
     for path in (root / ".orch").rglob("*"):
         if path.is_file():
             assert not any(secret in path.read_text("utf-8", "replace") for secret in secrets), path
+
+
+def test_list_shows_the_default_of_a_path_and_of_an_enum_as_a_value(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/kinds.py": """
+                from enum import Enum
+                class Color(Enum):
+                    RED = "red"
+                    BLUE = "blue"
+                """,
+            "src/one.py": """
+                from datetime import date
+                from enum import IntEnum
+                from pathlib import Path
+                from src import kinds
+                from src.kinds import Color
+                STAGE = "s"
+                HERE = Path(__file__).parent
+                class Level(IntEnum):
+                    LOW = 1
+                def run(
+                    out: Path = Path("data") / "out.csv",
+                    also: list[Path] = [Path("a"), Path("b/c")],
+                    near: Path = HERE / "x.csv",
+                    paint: Color = Color.BLUE,
+                    paints: list[kinds.Color] = [kinds.Color.RED, Color.BLUE],
+                    level: Level = Level.LOW,
+                    gone: Color = Color.GREEN,
+                    other: Color = Level.LOW,
+                    day: date = date(2024, 1, 31),
+                    api_key: Path = Path("secret"),
+                ): ...
+                """,
+        }
+    )
+    (tool,) = orch("list", "--json").json["tools"]
+    assert {one["name"]: one["default"] for one in tool["params"]} == {
+        "out": "data/out.csv",
+        "also": ["a", "b/c"],
+        "near": None,
+        "paint": "blue",
+        "paints": ["red", "blue"],
+        "level": "1",
+        "gone": None,
+        "other": None,
+        "day": None,
+        "api_key": None,
+    }
+    assert tool["params"][0]["default_source"] == "Path('data') / 'out.csv'"
+    plan = orch("run", "-n", "--json").json["tools"][0]["params"]
+    assert plan["paint"] == {"value": "blue", "origin": "default"}

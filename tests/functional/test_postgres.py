@@ -103,7 +103,7 @@ def test_tables_are_seen_and_the_reader_of_a_table_that_was_written_again_is_sta
     assert reasons(run) == {}
 
 
-def test_a_failed_tool_that_was_rolled_back_makes_nobody_stale(
+def test_a_failed_tool_that_was_rolled_back_has_written_nothing(
     project: Project, run: Callable[..., Answer]
 ) -> None:
     root = project(PIPELINE)
@@ -113,7 +113,26 @@ def test_a_failed_tool_that_was_rolled_back_makes_nobody_stale(
     path.write_text(text + "    raise ValueError('no')\n")
     assert run("run", "fetch").code == 1
     path.write_text(text)
-    assert reasons(run).keys() == {"fetch"}
+    assert reasons(run)["parse"] == ["upstream fetch is stale (table raw)"]
+
+
+@pytest.mark.parametrize(
+    "sql", ["select * from absent", "selec 1", "insert into good values ('x')"]
+)
+def test_a_tool_that_failed_with_an_sql_error_has_written_nothing(
+    project: Project, run: Callable[..., Answer], sql: str
+) -> None:
+    root = project(PIPELINE)
+    assert run("run").code == 0
+    path = root / "src" / "fetch.py"
+    text = path.read_text()
+    failing = f'    conn.execute("create table more (a int)")\n    conn.execute("""{sql}""")\n'
+    path.write_text(text + failing)
+    assert run("run", "fetch").code == 1
+    path.write_text(text)
+    assert reasons(run)["fetch"] == ["failed (run 2)"]
+    assert run("accept", "fetch").code == 0
+    assert reasons(run) == {}
 
 
 @pytest.mark.parametrize("commit", ["conn.commit()", 'conn.execute("commit")'])

@@ -219,10 +219,10 @@ def test_the_minor_version_of_python_counts(project: Project, orch: Orch) -> Non
     memory = Memory(str(root))
     result = memory.results(["src.a"])["src.a"]
     assert result.success is not None
-    now = result.success.fingerprint
-    success = replace(result.success, fingerprint=replace(now, python="3.7"))
-    memory.write(replace(result, success=success))
-    assert reasons(orch) == {"a": [f"Python: 3.7 → {now.python}"]}
+    inputs = result.success.inputs
+    old = replace(inputs, other={**inputs.other, "python": "3.7"})
+    memory.write(replace(result, success=replace(result.success, inputs=old)))
+    assert reasons(orch) == {"a": [f"Python: 3.7 → {inputs.other['python']}"]}
 
 
 def test_orchconf_counts_for_those_who_take_something_from_it(project: Project, orch: Orch) -> None:
@@ -249,6 +249,7 @@ def test_operational_keys_do_not_count(project: Project, orch: Orch) -> None:
     for tag in (
         "{'timeout': 50, 'retries': 3}",
         "{'retries': 1, 'retry_delay': 1, 'cancel': False, 'tokens': {}}",
+        "{'max_age': '400d', 'repeatable': True}",
         "{}",
     ):
         project({"src/a.py": tool.format(orch=tag)})
@@ -297,6 +298,40 @@ def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) 
     assert reasons(orch) == {}
 
 
+def test_create_table_if_not_exists_on_a_table_that_exists_is_a_known_write_that_changes_nothing(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": "stages = ['one', 'two']",
+            "in.txt": "1",
+            "src/a.py": """
+                STAGE = "one"
+                def run(conn): conn.execute("CREATE TABLE IF NOT EXISTS t(a)")
+                """,
+            "src/b.py": """
+                STAGE = "two"
+                def run(): open("out.txt", "w").write(open("in.txt").read())
+                """,
+            "src/c.py": """
+                STAGE = "two"
+                AFTER = "b"
+                def run(conn): conn.execute("SELECT count(*) FROM t")
+                """,
+        }
+    )
+    for _ in range(2):
+        assert orch("run").code == 0
+        assert reasons(orch) == {}
+    assert orch("run", "a").code == 0
+    assert reasons(orch) == {}
+    project({"src/a.py": "STAGE = 'one'\ndef run(conn): conn.execute('CREATE TABLE u(a)')\n"})
+    assert reasons(orch) == {
+        "a": ["src/a.py changed"],
+        "c": ["upstream a is stale (table t)"],
+    }
+
+
 def test_folders_listed_and_files_missed_count(project: Project, orch: Orch) -> None:
     root = project(
         {
@@ -323,7 +358,7 @@ def test_folders_listed_and_files_missed_count(project: Project, orch: Orch) -> 
     (root / "inbox" / "one.txt").write_text("another text")
     assert reasons(orch) == {}
     (root / "inbox" / "two.txt").touch()
-    assert reasons(orch) == {"a": ["the list of files in inbox/ changed"]}
+    assert reasons(orch) == {"a": ["inbox/two.txt now exists"]}
     (root / "inbox" / "two.txt").unlink()
     (root / "settings.ini").touch()
     assert reasons(orch) == {"b": ["settings.ini now exists"]}
@@ -348,10 +383,62 @@ def test_declared_inputs_and_outputs_add_to_what_is_observed(project: Project, o
     assert reasons(orch) == {"a": ["in/a.csv changed"]}
     assert orch("run").code == 0
     (root / "in" / "b.csv").write_text("3")
-    assert reasons(orch) == {"a": ["in/*.csv now matches other files"]}
+    assert reasons(orch) == {"a": ["in/b.csv now exists"]}
     assert orch("run").code == 0
     (root / "out.txt").unlink()
     assert reasons(orch) == {"a": ["out.txt is missing"]}
+
+
+def test_a_path_with_the_characters_of_a_glob_is_a_file_where_it_exists(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "data/in [v2].csv": "1",
+            "src/a.py": """
+                STAGE = "s"
+                ORCH = {"inputs": "data/in [v2].csv", "outputs": "out [2024].csv"}
+                def run(): open("out [2024].csv", "w").close()
+                """,
+            "src/b.py": """
+                STAGE = "s"
+                def run(): open("report [1].csv", "w").close()
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    (root / "data" / "in [v2].csv").write_text("2")
+    assert reasons(orch) == {"a": ["data/in [v2].csv changed"]}
+    assert orch("run").code == 0
+    (root / "out [2024].csv").unlink()
+    (root / "report [1].csv").unlink()
+    assert reasons(orch) == {
+        "a": ["out [2024].csv is missing"],
+        "b": ["report [1].csv is missing"],
+    }
+
+
+def test_a_linked_folder_below_an_input_counts(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "shared/a.csv": "1",
+            "in/own.csv": "1",
+            "src/a.py": """
+                STAGE = "s"
+                ORCH = {"inputs": "in", "outputs": []}
+                def run(): ...
+                """,
+        }
+    )
+    (root / "in" / "linked").symlink_to(root / "shared")
+    (root / "shared" / "back").symlink_to(root / "in")
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    (root / "shared" / "a.csv").write_text("2")
+    assert reasons(orch) == {"a": ["in/linked/a.csv changed"]}
 
 
 def test_a_tool_that_failed_is_stale_though_nothing_changed(project: Project, orch: Orch) -> None:
@@ -368,11 +455,11 @@ def test_a_tool_that_failed_is_stale_though_nothing_changed(project: Project, or
     answer = orch("status", "--json").json["tools"]
     assert [(one["state"], one["failed"], one["never"]) for one in answer] == [
         ("failed", True, False),
-        ("fresh", False, False),  # blocked: as it was
+        ("stale", False, False),
     ]
     assert [one["reasons"] for one in answer] == [
         ["failed (run 2)"],
-        [],
+        ["upstream a is stale"],
     ]
     assert (answer[0]["last_run"], answer[0]["last_status"]) == ("2", "failed")
     (root / "bad").rmdir()
@@ -470,3 +557,19 @@ def test_a_link_that_leads_to_another_database_makes_its_tools_stale(
     assert reasons(orch) == {}
     (root / "two.db").unlink()
     assert reasons(orch) == {"a": ["the database sqlite:///data.db is missing"]}
+
+
+def test_a_tag_that_says_when_a_tool_is_run_is_no_change_of_its_code(
+    project: Project, orch: Orch
+) -> None:
+    code = "STAGE = 's'\ndef run(): ...\n"
+    project({"src/a.py": f"{code}ORCH = {{'always': True}}\n", "src/b.py": code})
+    assert orch("run").code == 0
+    assert reasons(orch) == {"a": ['"always" is set']}
+    project(
+        {
+            "src/a.py": code,
+            "src/b.py": f"{code}ORCH = {{'max_age': '9d', 'repeatable': True}}\n",
+        }
+    )
+    assert reasons(orch) == {}

@@ -24,7 +24,7 @@ import pytest
 from discover_orch.planning import project_reader
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.reasons import Freshness
 from discover_orch.state.journal import find_runs, read_record
 from tests.support.project_builder import clean_environment, run_orch, write_files
 

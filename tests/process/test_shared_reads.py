@@ -32,7 +32,7 @@ def run_all(orch: Orch) -> None:
     ("read", "change", "reason"),
     [
         ("open('cfg.json').read()", "edit", "cfg.json changed"),
-        ("sorted(os.listdir('in'))", "add", "the list of files in in/ changed"),
+        ("sorted(os.listdir('in'))", "add", "in/b.csv now exists"),
         ("open('absent.json').read() if try_it() else None", "make", "absent.json now exists"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_database_that_shared_code_has_opened_is_looked_at_in_each_step(
     run_all(orch)
     run_all(orch)
     assert orch("run", "-q", "t1").code == 0
-    assert reasons(orch) == {"t2": ["other.db changed"]}
+    assert reasons(orch) == {"t2": ["other.db was rewritten by t1 (run 3)"]}
 
 
 def test_a_file_that_is_written_after_shared_code_has_read_it_leaves_the_others_stale(
@@ -222,7 +222,7 @@ def test_a_file_that_is_written_after_shared_code_has_read_it_leaves_the_others_
         }
     )
     assert orch("run", "-q").code == 0
-    assert reasons(orch) == {"t2": ["cfg.json changed"]}
+    assert reasons(orch) == {"t2": ["cfg.json was rewritten by t1 (run 1)"]}
     assert orch("run", "-q", "--changed").code == 0
     assert reasons(orch) == {}
 
@@ -239,8 +239,8 @@ def test_own_files_in_a_folder_that_shared_code_listed_do_not_count(
             "src/t2.py": tool("def run(): open('out/second', 'w').close()", "from src import cfg"),
         }
     )
-    assert orch("run", "-q").code == 0
-    assert reasons(orch) == {"t1": ["the list of files in out/ changed"]}
+    assert orch("run", "-q").code == 0  # from now on, `t2` comes first
+    assert reasons(orch) == {"t1": ["out/second was rewritten by t2 (run 1, after this tool)"]}
     run_all(orch)
     run_all(orch)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.support.editors import save
-from tests.support.watching import Event, Watching, tool_text, watching
+from tests.support.watching import ALL_IS_SEEN, Event, Watching, tool_text, watching
 
 TOOL = ("--scope", "tool")
 # s: a, b; t: c reads what a writes, d reads what b writes.
@@ -17,8 +17,8 @@ FLOW = {
     "orch.toml": 'stages = ["s", "t"]\n',
     "src/a.py": tool_text(0, top='ORCH = {"inputs": [], "outputs": "a.txt"}', body="open('a.txt', 'w').close()"),
     "src/b.py": tool_text(0, top='ORCH = {"inputs": [], "outputs": "b.txt"}', body="open('b.txt', 'w').close()"),
-    "src/c.py": tool_text(0, stage="t", top='ORCH = {"inputs": "a.txt"}', body="open('a.txt').close()"),
-    "src/d.py": tool_text(0, stage="t", top='ORCH = {"inputs": "b.txt"}', body="open('b.txt').close()"),
+    "src/c.py": tool_text(0, stage="t", top='ORCH = {"inputs": "a.txt", "outputs": []}', body="open('a.txt').close()"),
+    "src/d.py": tool_text(0, stage="t", top='ORCH = {"inputs": "b.txt", "outputs": []}', body="open('b.txt').close()"),
 }  # fmt: skip
 
 
@@ -43,12 +43,12 @@ def gone(watch: Watching, path: str) -> Event:
 @pytest.mark.parametrize(
     ("scope", "path", "tools"),
     [
-        ("stage", "src/a.py", ("a", "b")),
+        ("affected", "src/a.py", ("a", "c")),
+        ("affected", "src/b.py", ("b", "d")),
+        ("affected", "src/d.py", ("d",)),
+        ("stage", "src/a.py", ("a", "b", "c", "d")),
         ("stage", "src/d.py", ("c", "d")),
         ("tool", "src/a.py", ("a",)),
-        ("downstream", "src/a.py", ("a", "c")),
-        ("downstream", "src/b.py", ("b", "d")),
-        ("downstream", "src/d.py", ("d",)),
     ],
 )
 def test_a_scope_says_how_much_is_run(
@@ -61,12 +61,13 @@ def test_a_scope_says_how_much_is_run(
         changed = watch.wait_for("changed")
         assert (changed["paths"], changed["tools"]) == ([path], [*tools])
         assert (changed["action"], changed["during_run"]) == ("run", False)
-        assert changed["not_affected"] == 4 - len(tools)
+        left = ["c"] if scope == "tool" else []
+        assert (changed["stale"], changed["not_affected"]) == (left, 4 - len(tools) - len(left))
         assert watch.next_run().tools == tools
 
 
-def test_the_scope_is_stage_unless_it_is_configured(project: Project) -> None:
-    for table, scope in (("", "stage"), ('[watch]\nscope = "tool"\n', "tool")):
+def test_the_scope_is_affected_unless_it_is_configured(project: Project) -> None:
+    for table, scope in (("", "affected"), ('[watch]\nscope = "tool"\n', "tool")):
         root = project({**FLOW, "orch.toml": f'stages = ["s", "t"]\n{table}'})
         with watching(root, "--no-initial") as watch:
             assert watch.all_events("watching")[-1]["scope"] == scope
@@ -79,17 +80,17 @@ def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> Non
             bump(root, "src/d.py")
             bump(root, "src/a.py")
         run = watch.next_run()
-        assert run.tools == ("a", "b", "c", "d")
+        assert run.tools == ("a", "c", "d")
         assert watch.all_events("changed")[-1]["stages"] == ["s", "t"]
 
 
 def test_exclude_limits(project: Project) -> None:
-    root = project(FLOW)
+    root = project({**FLOW, "b.txt": ""})
     with watching(root, "--exclude", "b") as watch:
         assert "b" not in watch.runs[0].tools
         bump(root, "src/b.py")
         bump(root, "src/a.py")
-        assert watch.next_run().tools == ("a",)
+        assert watch.next_run().tools == ("a", "c")
 
 
 def test_no_initial_waits_for_the_first_change(project: Project) -> None:
@@ -98,12 +99,12 @@ def test_no_initial_waits_for_the_first_change(project: Project) -> None:
         assert [one["event"] for one in watch.events] == ["watching"]
         assert watch.settle() == [], watch.story()
         bump(root, "src/a.py")
-        assert watch.next_run().tools == ("a", "b")
+        assert watch.next_run().tools == ("a", "b", "c", "d")
 
 
 def test_parameters_of_the_command_line_are_given_to_every_run(project: Project) -> None:
     tool = 'STAGE = "s"\nVERSION = 0\ndef run(*, since: str, top: int = 3): print(since, top, VERSION)\n'
-    root = project({"src/a.py": tool})
+    root = project({"src/a.py": f"{ALL_IS_SEEN}\n{tool}"})
     with watching(root, "--since", "2024", "-p", "a.top=7") as watch:
         assert watch.runs[0].output["a"] == "2024 7 0\n"
         bump(root, "src/a.py")
@@ -251,7 +252,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize(
     ("what", "scope"),
-    [*zip(OUTPUTS, itertools.cycle(["stage", "tool", "downstream"]), strict=False)],
+    [*zip(OUTPUTS, itertools.cycle(["affected", "stage", "tool"]), strict=False)],
 )
 def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: str) -> None:
     writer, reader = OUTPUTS[what]
@@ -272,7 +273,7 @@ def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: st
 
 @pytest.mark.full
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scope", ["stage", "downstream"])
+@pytest.mark.parametrize("scope", ["affected", "stage"])
 @pytest.mark.parametrize("what", OUTPUTS)
 def test_for_a_minute_nothing_comes_of_what_runs_write(
     project: Project, what: str, scope: str

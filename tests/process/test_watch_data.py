@@ -89,7 +89,7 @@ def test_downstream_follows_tables_and_files_as_soon_as_they_were_seen(project: 
             "other.csv": "",
         }
     )
-    with watching(root, "one", "two", "--scope", "downstream") as watch:
+    with watching(root, "one", "two", "--scope", "affected") as watch:
         save(root / "in.csv", "2")
         assert watch.next_run().tools == ("a", "b", "d")
         save(root / "other.csv", "2")

@@ -60,7 +60,7 @@ class DrivenWorker:
 
     def send(
         self, module: str, *resources: str, path: str | None = None, failures: int | None = None,
-        extra: dict[str, str] | None = None, **arguments: str | WireArgument,
+        extra: dict[str, str] | None = None, outputs: tuple[str, ...] = (), **arguments: str | WireArgument,
     ) -> int:  # fmt: skip
         """Order a step; its number."""
         self._steps += 1
@@ -79,6 +79,7 @@ class DrivenWorker:
                     for name, one in arguments.items()
                 },
                 extra=extra or {},
+                outputs=outputs,
                 failures=supervisor.failures if failures is None else failures,
             )
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from discover_orch.databases.catalog import Catalog
-from discover_orch.databases.sql_effects import Effect
+from discover_orch.databases.effect import Effect
 from discover_orch.databases.statement_log import find_driver
 
 
@@ -32,7 +32,7 @@ class RecordingListener:
     def on_commit(self) -> None:
         self.others.append("commit")
 
-    def on_error(self) -> None:
+    def on_error(self, *, is_statement: bool) -> None:
         self.others.append("error")
 
     def on_other_connection(self) -> None:

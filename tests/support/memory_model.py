@@ -83,7 +83,8 @@ def deep_text(version: int) -> str:
 @dataclass(frozen=True)
 class Success:
     """What the last success of a tool rested on: `run` is when it ran, `taken` when it ran or was accepted.
-    `knows_flow`: it ran, and so was seen to read and write."""
+    `knows_flow`: it ran, and so was seen to read and write. `is_second_update`: it updated in place what it had already
+    updated."""
 
     run: int
     taken: int
@@ -93,6 +94,7 @@ class Success:
     wrote: bool  # whether a file of its own has to be there
     database: int | None
     knows_flow: bool
+    is_second_update: bool = False
 
 
 @dataclass
@@ -121,6 +123,9 @@ class Model:
     ends: dict[str, str] = field(default_factory=dict)
     successes: dict[str, Success] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
+    #: The database of the last run of `clean` that passed, and those whose table `cleaned` `mark` wrote last.
+    cleaned_in: int | None = None
+    marked: set[int | None] = field(default_factory=set)
     #: Tools of which it is known what they read and write: at the end of a run, or, where it was killed, from the
     #: beginning of the next one on.
     flows: set[str] = field(default_factory=set)
@@ -150,11 +155,8 @@ class Model:
 
     # Fresh or stale.
 
-    def own(self, since: str | None) -> set[str]:
-        """The tools that are stale for a reason of their own."""
-        return {tool for tool in TOOLS if self._is_stale(tool, since)}
-
     def _is_stale(self, tool: str, since: str | None) -> bool:
+        """Whether it is stale for a reason of its own."""
         return self.ends.get(tool) not in ("passed", "accepted") or self._has_changed(tool, since)
 
     def _has_changed(self, tool: str, since: str | None) -> bool:
@@ -169,30 +171,36 @@ class Model:
             return True
         if then.wrote and FILES_WRITTEN[tool] not in self.outputs:
             return True
-        return then.knows_flow and self._was_written_since(tool, then)
+        return then.is_second_update or self._ran_since(tool, then)
 
-    def _was_written_since(self, tool: str, then: Success) -> bool:
+    def _ran_since(self, tool: str, then: Success) -> bool:
+        """Whether a tool before it wrote its tables since, or one that may be upstream of it ran."""
         mine = {*TABLES_READ.get(tool, ()), *TABLES_WRITTEN.get(tool, ())}
         for other in TOOLS[: TOOLS.index(tool)]:
             success = self.successes.get(other)
-            if success is None or not success.knows_flow or success.run <= then.taken:
+            if success is None or success.run <= then.taken:
                 continue
-            if success.database == self.database and mine & {*TABLES_WRITTEN.get(other, ())}:
+            shares_table = bool(mine & {*TABLES_WRITTEN.get(other, ())})
+            if then.knows_flow and shares_table and success.database == self.database:
+                return True
+            if other in AFTER.get(tool, ()) or self._may_follow(tool, other):
                 return True
         return False
 
-    def stale(self, since: str | None, within: Collection[str] | None = None) -> set[str]:
-        """`within` are those that are to run. Where nothing is to run, a tool of which only the last try failed makes
-        no other stale: it was rolled back, and they rest on its success before that."""
-        own = self.own(since)
-        if within is not None:
-            return own | (self.downstream(own & set(within)) & set(within))
-        rolled_back = {
-            one
-            for one in own
-            if self.ends.get(one) == "failed" and not self._has_changed(one, since)
-        }
-        return own | self.downstream(own - rolled_back)
+    def stale(self, since: str | None, given: Collection[str] = TOOLS) -> set[str]:
+        """With this value for the tools that are `given` it."""
+        own = {tool for tool in TOOLS if self._is_stale(tool, since if tool in given else None)}
+        stale = own | self.downstream(own)
+        if "mark" in stale and self._must_clean_again():
+            stale |= {"clean"} | self.downstream(["clean"])
+        return stale
+
+    def _must_clean_again(self) -> bool:
+        """Whether `mark` would update what it has already updated."""
+        mark = self.successes.get("mark")
+        if mark is None or not (self.knows_flow("clean") and self.knows_flow("mark")):
+            return False
+        return self.cleaned_in is not None and self.cleaned_in in self.marked
 
     def knows_flow(self, tool: str) -> bool:
         return tool in self.flows
@@ -212,12 +220,15 @@ class Model:
         """Whether `tool` is directly downstream of `other`."""
         if other in AFTER.get(tool, ()):
             return True
-        is_later = STAGE[tool] > STAGE[other]
-        if is_later and not (self.knows_flow(tool) and self.knows_flow(other)):
+        if self._may_follow(tool, other):
             return True
         shared = {*TABLES_WRITTEN.get(other, ())} & {*TABLES_READ.get(tool, ())}
         both = self.knows_flow(tool) and self.knows_flow(other)
         return both and bool(shared) and TOOLS.index(other) < TOOLS.index(tool)
+
+    def _may_follow(self, tool: str, other: str) -> bool:
+        """Whether it comes in a later stage, and the data flow of one of them is not known."""
+        return STAGE[tool] > STAGE[other] and not (self.knows_flow(tool) and self.knows_flow(other))
 
     def word(self, tool: str) -> str:
         end = self.ends.get(tool)
@@ -272,7 +283,17 @@ class Model:
                 run.status = "failed"
                 break
             statuses[tool] = self.ends[tool] = "passed"
-            self.successes[tool] = replace(self.now(tool, since), run=number, taken=number)
+            self.successes[tool] = replace(
+                self.now(tool, since),
+                run=number,
+                taken=number,
+                is_second_update=tool == "mark" and self.database in self.marked,
+            )
+            if tool == "clean":
+                self.cleaned_in = self.database
+                self.marked.discard(self.database)
+            if tool == "mark":
+                self.marked.add(self.database)
             self.tables |= {*TABLES_WRITTEN.get(tool, ())}
             if tool in FILES_WRITTEN:
                 self.outputs.add(FILES_WRITTEN[tool])
@@ -319,8 +340,5 @@ class Model:
     def to_resume(self, run: Run) -> tuple[str, ...]:
         passed = {one for one, status in run.statuses.items() if status == "passed"}
         passed |= {*run.passed_before}
-        stale = self._stale_of(run, passed)
+        stale = self.stale(run.since, run.plan)
         return tuple(one for one in run.plan if one not in passed or one in stale)
-
-    def _stale_of(self, run: Run, passed: set[str]) -> set[str]:
-        return self.stale(run.since, passed) & passed

@@ -16,14 +16,15 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.recorder import Recorder
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import Observation, listing_hash
+from discover_orch.model.observation import Observation, file_stat, list_paths
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.fingerprint import Freshness
-from discover_orch.staleness.memory import Memory, Success, ToolResult
+from discover_orch.staleness.fingerprint import Success, ToolResult
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.reasons import Freshness
 
 NOTHING: Mapping[str, Any] = {}
 #: Long before any file of a test: what is older than that did not change while the tool ran.
@@ -64,9 +65,9 @@ def seen(
     states = []
     for path in read:
         found = (root / path).stat()
-        states.append((path, found.st_size, found.st_mtime_ns, found.st_ino))
-    own = {*more.get("written", ()), more.get("database", "")}
-    folders = [(one, listing_hash(one, os.listdir(root / one), own)) for one in listed]
+        states.append((path, *file_stat(found)))
+    database = more.get("database", "")
+    folders = [(one, list_paths(one, os.listdir(root / one), {database})) for one in listed]
     return Observation(read=tuple(states), listed=tuple(folders), **more)
 
 

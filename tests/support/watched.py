@@ -14,16 +14,17 @@ from typing import Any
 
 from discover_orch.execution.events import Event, RunFinished, ToolFinished, ToolOutput
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.watch.loop import WatchLoop, WatchOptions
-from discover_orch.watch.request import WatchRequest
-from discover_orch.watch.watch_events import (
+from discover_orch.watch.events import (
     KeyAnswered,
     RunStarting,
     Scope,
     WatchEvent,
     WatchWaiting,
 )
+from discover_orch.watch.loop import WatchLoop, WatchOptions
+from discover_orch.watch.request import WatchRequest
 from tests.support.project_builder import clean_environment
+from tests.support.watching import ALL_IS_SEEN
 
 DEADLINE = 60.0
 SENTINEL = "src/sentinel.py"
@@ -178,8 +179,10 @@ class Watched:
 
 
 def tool(says: str = "0", *, stage: str = "s", top: str = "", body: str = "") -> str:
-    """A tool that prints something after its `body`."""
-    lines = ["import os, time", top, f"STAGE = {stage!r}", "def run():"]
+    """A tool that prints something after its `body`. All that it reads and writes is seen, unless `top` has an `ORCH`
+    of its own."""
+    tag = "" if "ORCH =" in top else ALL_IS_SEEN
+    lines = ["import os, time", top, tag, f"STAGE = {stage!r}", "def run():"]
     lines += [f"    {line}" for line in body.splitlines()]
     return "\n".join([*lines, f"    print({says!r})", ""])
 

@@ -30,13 +30,17 @@ TIME_TO_GO = (
 )
 SENTINEL = "src/sentinel.py"
 MARK = "WATCH_TEST_MARK"  # in the environment of all that a watch starts
+#: A tool that only prints would else be downstream of all tools of earlier stages, since its data flow is unknown.
+ALL_IS_SEEN = 'ORCH = {"inputs": [], "outputs": []}'
 
 
 def tool_text(
     version: int | str = 0, *, stage: str = "s", top: str = "", takes: str = "", body: str = ""
 ) -> str:
-    """A tool that prints its version; `top` is put before `run`, and `body` into it, before the print."""
-    lines = [top, f'STAGE = "{stage}"', f"VERSION = {version}", f"def run({takes}):"]
+    """A tool that prints its version; `top` is put before `run`, and `body` into it, before the print. All that it
+    reads and writes is seen, unless `top` has an `ORCH` of its own."""
+    tag = "" if "ORCH =" in top else ALL_IS_SEEN
+    lines = [top, tag, f'STAGE = "{stage}"', f"VERSION = {version}", f"def run({takes}):"]
     lines += ["    " + line for line in body.splitlines()]
     return "\n".join([*lines, "    print(VERSION)", ""])
 

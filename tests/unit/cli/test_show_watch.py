@@ -32,9 +32,7 @@ from discover_orch.model.errors import ExitCode, Failure, Problem
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.render.run import DisplayOptions
-from discover_orch.watch.loop import WatchLoop, WatchOptions
-from discover_orch.watch.request import WatchRequest
-from discover_orch.watch.watch_events import (
+from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
     KeyAnswered,
@@ -44,12 +42,14 @@ from discover_orch.watch.watch_events import (
     WatchNote,
     WatchWaiting,
 )
+from discover_orch.watch.loop import WatchLoop, WatchOptions
+from discover_orch.watch.request import WatchRequest
 from tests.conftest import Project
 
 SHOWN = DisplayOptions()
 BROKEN = Problem(code="syntax", message="it is broken", hint="fix it")
 WAITING = WatchWaiting(tools=1, files=2, folders=1, mode="events", scope="stage")
-CHANGED = ChangesFound(paths=("src/a.py",), tools=("a",), stages=("s",))
+CHANGED = ChangesFound(paths=("src/a.py",), tools=("a",), stages=("s",), stale=1)
 
 
 class Terminal(io.StringIO):
@@ -160,7 +160,7 @@ def shows(project: Project) -> Shows:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(time, "strftime", lambda form: "12:30:59")
+    monkeypatch.setattr(time, "strftime", lambda form, *_: "12:30:59")
 
 
 # Its end.
@@ -196,7 +196,7 @@ def test_watch_events_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
     )
     assert said.splitlines() == [
         "watching 2 files for 1 tool (Enter runs again, h shows help, q quits)",
-        "12:30:59 changed src/a.py " + ("→" if "→" in said else "->") + " a (1 tool)",
+        "12:30:59 src/a.py changed " + ("→" if "→" in said else "->") + " s: 1 tool stale",
         "saved b.py: nothing to run",
         "no key",
     ]
@@ -205,7 +205,7 @@ def test_watch_events_are_lines_and_a_change_has_its_time(shows: Shows) -> None:
 def test_a_run_is_shown_between_events_with_its_reason_at_the_end(shows: Shows) -> None:
     said = shows.said(CHANGED, *shows.run(), WAITING)
     lines = said.splitlines()
-    assert lines[0].startswith("12:30:59 changed")
+    assert lines[0].startswith("12:30:59 src/a.py changed")
     assert any("hello" in line for line in lines)
     assert any("passed" in line and line.endswith("(why)") for line in lines)
     assert lines[-1].startswith("watching 2 files")
@@ -248,7 +248,7 @@ def test_imports_in_advance_are_shown_if_verbose(shows: Shows) -> None:
 
 def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
     said = shows.said(CHANGED, *shows.run(), quiet=True)
-    assert "changed src/a.py" in said
+    assert "src/a.py changed" in said
     assert "1 passed" in said
 
 

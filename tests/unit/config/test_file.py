@@ -272,8 +272,8 @@ m = [{}]
         "pyproject.toml:19: params.src.parse.m must be a string, a number, true, false, a date,"
         " or a list of those (put nested data into a file that the tool reads)",
         "pyproject.toml:8: strict must be true or false, not a number (write strict = true)",
-        'pyproject.toml:9: watch.scope must be "stage" or "tool" or "downstream", not "x"'
-        ' (the default is "stage")',
+        'pyproject.toml:9: watch.scope must be "affected" or "stage" or "tool", not "x"'
+        ' (the default is "affected")',
         'pyproject.toml:6: "scr" in packages is neither a folder nor a package under pythonpath'
         ' (did you mean "src"?)',
     ]

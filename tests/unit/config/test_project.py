@@ -50,6 +50,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         exclude = ["drafts/"]
         database = "postgresql://me@host/db"
         transaction = "none"
+        external_writes = "ignore"
         jobs = 1
         tokens = {gpu = 2}
         executor = "local"
@@ -66,6 +67,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         "pyproject.toml",
     )
     assert (project.transaction, project.tokens, project.strict) == ("none", {"gpu": 2}, True)
+    assert project.external_writes == "ignore"
     assert project.watch == {
         "scope": "tool",
         "debounce": 0.2,
@@ -112,6 +114,11 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ('transaction = "run"', 'transaction = "run" is not supported yet (write "tool" or "none")'),
         ('transaction = "tol"', 'transaction must be "tool" or "none", not "tol" (did you mean "tool"?)'),
         ("transaction = false", 'transaction must be "tool" or "none", not false (the default is "tool")'),
+        (
+            'external_writes = "ingore"',
+            'external_writes must be "stale" or "ignore", not "ingore" (did you mean "ignore"?)',
+        ),
+        ("external_writes = true", 'external_writes must be "stale" or "ignore", not true (the default is "stale")'),
         ("jobs = 0", "jobs must be 1 or more, not 0 (write jobs = 1)"),
         ("jobs = true", "jobs must be a whole number, not true (write jobs = 1)"),
         ("jobs = 4", "jobs = 4 is not supported yet: tools run one after another (write 1, or remove it)"),
@@ -250,8 +257,10 @@ def test_the_environment_goes_before_the_file_and_is_named_as_origin() -> None:
         ORCH_GROUPS='{"nightly": ["ingest"]}',
         ORCH_PARAMS='{"since": "2024-01-31", "parse": {"n": 3}}',
         ORCH_DATABASE="duckdb:///x.db",
+        ORCH_EXTERNAL_WRITES="ignore",
     )
     assert project.stages == ("ingest", "render")
+    assert project.external_writes == "ignore"
     assert project.strict is True
     assert project.keep_runs == 7
     assert project.groups == {"nightly": ("ingest",)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.databases.catalog import Catalog, Table, TableEffects, resolve_effects
-from discover_orch.databases.sql_effects import Effect, Name
+from discover_orch.databases.effect import Effect, Name
 
 
 def table(text: str) -> Table:
@@ -282,10 +282,78 @@ def test_the_databases_own_and_files_are_no_tables(name: str) -> None:
     assert touch(whole, now=postgres()) == ("", "")
 
 
-def test_an_unknown_name_is_a_table_in_postgresql_and_a_variable_in_duckdb() -> None:
-    assert touch(read("frame"), now=postgres("t")) == ("frame", "")
-    assert touch(read("frame"), now=duckdb("w.main.t")) == ("", "")
-    assert touch(read("s.gone"), now=duckdb("w.main.t")) == ("s.gone", "")
+def missed(*effects: Effect, now: Catalog, before: Catalog | None = None) -> str:
+    found = resolve_effects(effects, now, before or now)
+    return " ".join(sorted(found.missed))
+
+
+def test_an_unknown_name_is_missed_in_postgresql_and_a_variable_in_duckdb() -> None:
+    assert touch(read("frame"), now=postgres("t")) == ("", "")
+    assert missed(read("frame"), now=postgres("t")) == "frame"
+    assert missed(read("frame"), now=duckdb("w.main.t")) == ""
+    assert missed(read("s.gone"), now=duckdb("w.main.t")) == "s.gone"
+
+
+@pytest.mark.parametrize("catalog", [postgres("t"), duckdb("w.main.t")])
+def test_a_table_that_a_failed_statement_names_or_that_is_asked_for_is_missed(
+    catalog: Catalog,
+) -> None:
+    assert missed(read("gone", has_failed=True), now=catalog) == "gone"
+    assert missed(Effect(looked_up=names("gone t pg_class")), now=catalog) == "gone"
+    assert (
+        missed(name_new_table("gone", has_failed=True), read("gone", has_failed=True), now=catalog)
+        == "gone"
+    )
+    assert (
+        missed(name_new_table("gone"), read("public.gone", has_failed=True), now=postgres("t"))
+        == ""
+    )
+
+
+# How tables are written.
+
+
+@pytest.mark.parametrize(
+    ("effects", "changed"),
+    [
+        ([write("t", inserted=names("t"))], ""),
+        ([write("t", inserted=names("t")), write("t")], "t"),
+        ([write("t u", inserted=names("t"))], "u"),
+        ([write("p", inserted=names("p"))], ""),
+        ([name_new_table("t"), write("t", inserted=names("t"))], "t"),
+    ],
+)
+def test_tables_into_which_rows_are_only_inserted_are_not_changed(
+    effects: list[Effect], changed: str
+) -> None:
+    catalog = postgres("t u p q", written_with=links(p="q"))
+    found = resolve_effects(effects, catalog, catalog)
+    assert found.changed == {*changed.split()}
+    assert found.changed <= found.written
+
+
+@pytest.mark.parametrize(
+    ("effects", "before", "now", "created", "dropped", "kept"),
+    [
+        ([name_new_table("n")], "t", "t n", "n", "", ""),
+        ([drop("t")], "t u", "u", "", "t", ""),
+        ([drop("t")], "t v", "", "", "t v", ""),
+        ([write("t n", changes_names=True)], "t", "n", "n", "t", ""),
+        ([drop("t"), name_new_table("t")], "t", "t", "", "", ""),
+        ([name_new_table("t", if_not_exists=True)], "t", "t", "", "", "t"),
+        ([name_new_table("t", if_not_exists=True), write("t")], "t", "t", "", "", ""),
+        ([name_new_table("t", has_failed=True)], "t", "t", "", "", "t"),
+        ([Effect(kept=names("t"), changes_names=True)], "t", "t", "", "", "t"),
+        ([make_temporary("x")], "", "pg_temp_1.x", "", "", ""),
+    ],
+)
+def test_tables_that_are_created_dropped_or_kept(
+    effects: list[Effect], before: str, now: str, created: str, dropped: str, kept: str
+) -> None:
+    found = resolve_effects(effects, postgres(now), postgres(before))
+    assert found.created == {*created.split()}
+    assert found.dropped == {*dropped.split()}
+    assert found.kept == {*kept.split()}
 
 
 def test_a_file_that_is_a_table_is_no_file() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from discover_orch.databases.sql_effects import Effect
+from discover_orch.databases.effect import Effect
 from discover_orch.databases.statement_log import find_driver
 from tests.support.driver_listener import attach, read_catalog
 
@@ -68,7 +68,7 @@ T, U, N = ("t",), ("u",), ("n",)
         (lambda c: c.table("t"), Effect(read=(T,))),
         (lambda c: c.table('main."T"'), Effect(read=(("main", "t"),))),
         (lambda c: c.view("v"), Effect(read=(("v",),))),
-        (lambda c: c.sql("FROM t").insert_into("u"), Effect(written=(U,))),
+        (lambda c: c.sql("FROM t").insert_into("u"), Effect(written=(U,), inserted=(U,))),
         (lambda c: c.sql("FROM t").create("n"), Effect(created=(N,), changes_names=True)),
         (lambda c: c.sql("FROM t").to_table("n"), Effect(created=(N,), changes_names=True)),
         (lambda c: c.sql("FROM t").create_view("n"), Effect(created=(N,), changes_names=True)),

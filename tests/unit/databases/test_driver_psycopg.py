@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -10,7 +11,8 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from discover_orch.databases.statement_log import find_driver
+from discover_orch.databases.statement_log import find_driver, observe_statements
+from discover_orch.databases.table_log import TableUse
 from tests.support.driver_listener import attach, read_catalog
 
 
@@ -182,3 +184,61 @@ def test_reading_the_catalog_keeps_the_transaction(pg: psycopg.Connection) -> No
     with pytest.raises(LookupError):
         read_catalog(pg)
     assert status() == "INERROR"
+
+
+# How tables are used.
+
+HAS_TABLE = """
+SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class
+JOIN pg_catalog.pg_namespace ON pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace
+WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
+  AND pg_catalog.pg_class.relkind = ANY (ARRAY['r', 'p', 'f', 'v', 'm'])
+  AND pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid)
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        (["SELECT * FROM absent"], TableUse(tables_missed=("absent",))),
+        (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
+        (["DROP TABLE absent"], TableUse(tables_missed=("absent",))),
+        (["DROP TABLE IF EXISTS absent, s.absent"], TableUse(tables_missed=("absent", "s.absent"))),
+        (["ALTER TABLE IF EXISTS absent ADD COLUMN b int"], TableUse(tables_missed=("absent",))),
+        (["SELECT to_regclass('absent')"], TableUse(tables_missed=("absent",))),
+        (["SELECT to_regclass('public.t')"], TableUse()),
+        (["SELECT EXISTS (SELECT FROM information_schema.tables WHERE table_schema = 'public' AND table_name = 'absent')"], TableUse(tables_missed=("absent",))),
+        ([(HAS_TABLE, {"table_name": "absent"})], TableUse(tables_missed=("absent",))),
+        ([(HAS_TABLE, {"table_name": "t"})], TableUse()),
+        ([("SELECT 1 FROM pg_tables WHERE tablename = %s", ["absent"])], TableUse(tables_missed=("absent",))),
+        (["SELECT tablename FROM pg_tables"], TableUse(lists_tables=True)),
+        (["SELECT relname FROM pg_class WHERE relname LIKE 'raw%'"], TableUse(lists_tables=True)),
+        (["SELECT relname FROM pg_class WHERE relname = 'a' OR relname = 'b'"], TableUse(lists_tables=True)),
+        (["SELECT table_name FROM information_schema.columns"], TableUse(lists_tables=True)),
+        (["INSERT INTO u VALUES (1)"], TableUse(tables_written=("u",), tables_inserted=("u",))),
+        (["INSERT INTO u VALUES (1) ON CONFLICT DO NOTHING"], TableUse(tables_written=("u",))),
+        (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 1"], TableUse(tables_written=("u",))),
+        (["INSERT INTO u VALUES (1)", "TRUNCATE u"], TableUse(tables_written=("u",))),
+        (["CREATE TABLE n (a int)"], TableUse(tables_written=("n",), tables_created=("n",))),
+        (["SELECT * FROM n", "CREATE TABLE n (a int)", "DROP TABLE n"], TableUse()),
+        (["DROP TABLE u"], TableUse(tables_written=("u",), tables_dropped=("u",))),
+        (["ALTER TABLE u RENAME TO w"], TableUse(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),
+        (["CREATE TABLE IF NOT EXISTS t (a int)"], TableUse(tables_kept=("t",))),
+        (["CREATE TABLE t (a int)"], TableUse(tables_kept=("t",))),
+        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], TableUse(tables_kept=("t",))),
+        (["SELEC 1", "SELECT a FROM t"], TableUse(tables_read=("t",), is_unclear=True)),
+    ],
+)  # fmt: skip
+def test_how_tables_are_used_in_postgresql(
+    pg: psycopg.Connection, does: list[str | tuple[str, Any]], expected: TableUse
+) -> None:
+    statements = observe_statements(pg, lambda *_: None)
+    assert statements is not None
+    pg.execute("SELECT 1")  # so that each block below is a savepoint
+    statements.begin_step()
+    for one in does:
+        with suppress(psycopg.Error), pg.transaction():  # as a tool may do
+            text, *values = (one,) if isinstance(one, str) else one
+            pg.execute(text.encode(), *values)
+    statements.resolve()
+    assert statements.drain() == expected

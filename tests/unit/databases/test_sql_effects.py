@@ -14,7 +14,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from discover_orch.databases.sql_effects import LONGEST, UNCLEAR, Effect, read_statements
+from discover_orch.databases.effect import UNCLEAR, Effect
+from discover_orch.databases.sql_effects import LONGEST, read_statements
 from discover_orch.databases.sqlite_tables import SqliteTableLog
 from discover_orch.databases.transactions import open_sqlite
 
@@ -408,7 +409,8 @@ def test_sqlite_reads_and_writes_no_other_tables(frame: str, query: str) -> None
         except sqlite3.Error:  # a WITH that names itself, to SQLite
             assume(False)
         tables.resolve()
-        read, written, is_unclear = tables.drain()
+        use = tables.drain()
+        read, written, is_unclear = use.tables_read, use.tables_written, use.is_unclear
     assert not is_unclear
     seen_read, seen_written = tables_of(sql, "sqlite")
     assert {*read} <= seen_read

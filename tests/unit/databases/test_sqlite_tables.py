@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file, observe_sqlite
+from discover_orch.databases.table_log import TableUse
 from discover_orch.databases.transactions import open_sqlite
 
 SCHEMA = """
@@ -22,6 +23,8 @@ CREATE TABLE watched(a);
 CREATE TRIGGER g AFTER INSERT ON watched BEGIN INSERT INTO log VALUES (new.a); END;
 INSERT INTO t VALUES (1, 2);
 """
+
+READS_T_INSERTS_U = TableUse(tables_read=("t",), tables_written=("u",), tables_inserted=("u",))
 
 Seen = tuple[list[str], list[str]]
 Look = Callable[..., Seen]
@@ -38,6 +41,23 @@ def conn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Con
 
 
 @pytest.fixture
+def use(conn: sqlite3.Connection) -> Callable[..., TableUse]:
+    """Run these statements as a step, those in a tuple with values; an error of SQLite is caught, as a tool may do."""
+    tables = SqliteTableLog(conn)
+
+    def run(*statements: str | tuple[str, object]) -> TableUse:
+        tables.begin_step()
+        for one in statements:
+            with suppress(sqlite3.OperationalError):
+                conn.execute(*((one,) if isinstance(one, str) else one)).fetchall()
+        tables.resolve()
+        conn.commit()
+        return tables.drain()
+
+    return run
+
+
+@pytest.fixture
 def look(conn: sqlite3.Connection) -> Look:
     """Run these statements as a step; what it (read, wrote)."""
     tables = SqliteTableLog(conn)
@@ -51,9 +71,9 @@ def look(conn: sqlite3.Connection) -> Look:
                 conn.execute(one).fetchall()
         tables.resolve()
         conn.commit()
-        read, written, is_unclear = tables.drain()
-        assert not is_unclear
-        return [*read], [*written]
+        use = tables.drain()
+        assert not use.is_unclear
+        return [*use.tables_read], [*use.tables_written]
 
     return run
 
@@ -221,7 +241,7 @@ def test_an_authorizer_of_a_plain_connection_stays_and_makes_it_unclear(tmp_path
             with pytest.raises(sqlite3.DatabaseError):
                 conn.execute("SELECT * FROM log")
             tables.resolve()
-            assert tables.drain() == ((), (), True)
+            assert tables.drain() == TableUse(is_unclear=True)
 
 
 def test_one_that_the_tool_sets_on_a_plain_connection_makes_it_unclear(tmp_path: Path) -> None:
@@ -232,7 +252,7 @@ def test_one_that_the_tool_sets_on_a_plain_connection_makes_it_unclear(tmp_path:
         conn.execute("SELECT a FROM t")
         conn.set_authorizer(deny_log)
         tables.resolve()
-        assert tables.drain() == (("t",), (), True)
+        assert tables.drain() == TableUse(tables_read=("t",), is_unclear=True)
 
 
 def test_a_trace_of_the_tool_sees_no_statement_of_orch(tmp_path: Path) -> None:
@@ -251,7 +271,8 @@ def test_a_trace_of_the_tool_sees_no_statement_of_orch(tmp_path: Path) -> None:
                 "CREATE TABLE x(a)",
                 "SELECT count(*) FROM t",
             ]
-            assert tables.drain()[:2] == (("t",), ("x",))
+            use = tables.drain()
+            assert (use.tables_read, use.tables_written) == (("t",), ("x",))
 
 
 # At the edges.
@@ -266,10 +287,10 @@ def test_a_connection_that_the_tool_closed_keeps_its_notes(tmp_path: Path) -> No
     conn.execute("INSERT INTO u VALUES (1)")
     conn.close()
     tables.resolve()
-    assert tables.drain() == (("t",), ("u",), False)
+    assert tables.drain() == TableUse(tables_read=("t",), tables_written=("u",))
     tables.begin_step()
     tables.resolve()
-    assert tables.drain()[2]
+    assert tables.drain().is_unclear
 
 
 def test_reading_the_names_holds_no_lock_and_begins_no_transaction(tmp_path: Path) -> None:
@@ -295,7 +316,7 @@ def test_an_open_transaction_is_not_queried(tmp_path: Path) -> None:
         conn.execute("INSERT INTO u SELECT max(a) FROM t")  # it would fail on a snapshot of before
         conn.execute("SELECT count(*) FROM t")
         tables.resolve()
-        assert tables.drain() == (("t",), ("u",), False)
+        assert tables.drain() == READS_T_INSERTS_U
 
 
 def test_an_interrupt_while_a_statement_is_prepared_is_not_swallowed(tmp_path: Path) -> None:
@@ -408,7 +429,316 @@ def test_peek_shows_what_drain_returns(conn: sqlite3.Connection) -> None:
     tables = SqliteTableLog(conn)
     tables.begin_step()
     conn.execute("INSERT INTO u SELECT a FROM t")
-    assert tables.peek() == ((), (), False)
+    assert tables.peek() == TableUse()
     tables.resolve()
-    assert tables.peek() == tables.drain() == (("t",), ("u",), False)
-    assert tables.peek() == ((), (), False)
+    assert tables.peek() == tables.drain() == READS_T_INSERTS_U
+    assert tables.peek() == TableUse()
+
+
+# Tables that are not there.
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM absent",
+        "SELECT * FROM main.Absent",
+        "SELECT count(*) FROM t JOIN absent USING (a)",
+        "INSERT INTO absent VALUES (1)",
+        "UPDATE absent SET a = 1",
+        "DELETE FROM absent",
+        "DROP TABLE absent",
+        "DROP VIEW absent",
+        "ALTER TABLE absent RENAME TO other",
+        "CREATE INDEX i ON absent(a)",
+        "PRAGMA table_info(absent)",
+        "PRAGMA main.table_xinfo('absent')",
+        "SELECT * FROM pragma_table_info('absent')",
+        "PRAGMA table_list(absent)",
+    ],
+)
+def test_a_table_that_is_looked_for_in_vain_is_missed(
+    use: Callable[..., TableUse], sql: str
+) -> None:
+    assert use(sql).tables_missed == ("absent",)
+    assert use("CREATE TABLE absent(a)", sql).tables_missed == ()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["SELECT * FROM x", "CREATE TABLE x(a)"],
+        ["SELECT * FROM x", "CREATE TABLE x(a)", "DROP TABLE x"],
+        ["DROP TABLE IF EXISTS x", "CREATE TABLE x(a)", "INSERT INTO x VALUES (1)", "DROP TABLE x"],
+        ["DROP TABLE t", "SELECT * FROM t"],
+        ["SELECT * FROM x", "ALTER TABLE u RENAME TO x"],
+        ["CREATE TEMP TABLE x(a)", "PRAGMA table_info(x)"],
+        ["SELECT * FROM temp.x", "SELECT * FROM sqlite_stat1", "SELECT * FROM orch_ledger"],
+        ["PRAGMA table_info(t)", "PRAGMA table_info(v)", "DROP TABLE IF EXISTS t"],
+    ],
+)
+def test_a_table_that_is_there_or_that_the_tool_made_is_not_missed(
+    use: Callable[..., TableUse], statements: list[str]
+) -> None:
+    found = use(*statements)
+    assert (found.tables_missed, found.lists_tables) == ((), False)
+
+
+def test_if_exists_in_vain_is_a_look_too_where_texts_are_seen(
+    use: Callable[..., TableUse], conn: sqlite3.Connection
+) -> None:
+    expected = ("absent",) if isinstance(conn, Connection) else ()
+    assert use("DROP TABLE IF EXISTS absent").tables_missed == expected
+    assert use('drop /* old */ view if exists "main" . "Absent"').tables_missed == expected
+    assert use("DROP TABLE IF EXISTS t", "CREATE TABLE t(a)").tables_missed == ()
+
+
+def test_the_step_before_has_missed_its_own_tables(use: Callable[..., TableUse]) -> None:
+    assert use("SELECT * FROM absent").tables_missed == ("absent",)
+    assert use("SELECT * FROM t") == TableUse(tables_read=("t",))
+
+
+def test_an_error_of_sqlite_stays_what_it_is(conn: sqlite3.Connection) -> None:
+    SqliteTableLog(conn)
+    with pytest.raises(sqlite3.OperationalError, match=r"^no such table: absent$") as caught:
+        conn.execute("SELECT * FROM absent")
+    assert caught.value.args == ("no such table: absent",)
+    assert sqlite3.OperationalError("a", 1).args == ("a", 1)
+
+
+# The list of tables.
+
+
+@pytest.mark.parametrize(
+    ("statements", "is_listed"),
+    [
+        (["SELECT name FROM sqlite_master"], True),
+        (["SELECT count(*) FROM sqlite_schema"], True),
+        (["SELECT count(*) FROM Sqlite_Schema"], True),
+        (["SELECT name FROM sqlite_master WHERE name LIKE 'raw%'"], True),
+        (["SELECT name FROM sqlite_master", "CREATE TABLE x(a)"], True),
+        (["SELECT name FROM sqlite_master", "ALTER TABLE u RENAME TO w"], True),
+        (["CREATE TABLE x AS SELECT name FROM sqlite_master"], True),
+        (["INSERT INTO u SELECT name FROM sqlite_master"], True),
+        (["UPDATE u SET a = (SELECT count(*) FROM sqlite_master)"], True),
+        (["SELECT 1 WHERE EXISTS (SELECT 1 FROM sqlite_master)"], True),
+        (["WITH c AS (SELECT name FROM sqlite_master) SELECT * FROM c"], True),
+        (["DROP TABLE u", "SELECT name FROM sqlite_master"], True),
+        (["PRAGMA table_list"], True),
+        (["SELECT * FROM pragma_table_list"], True),
+        (["CREATE TABLE x(a UNIQUE)", "CREATE INDEX i ON x(a)", "DROP INDEX i", "DROP TABLE x"], False),
+        (["CREATE VIEW x AS SELECT * FROM t", "DROP VIEW x", "SELECT * FROM t"], False),
+        (["ALTER TABLE u RENAME TO w", "ALTER TABLE w ADD COLUMN c"], False),
+        (["ALTER TABLE t RENAME COLUMN b TO c", "SELECT c FROM t"], False),
+        (["ALTER TABLE t DROP COLUMN b", "SELECT a FROM t"], False),
+        (["DROP TRIGGER g", "CREATE TABLE IF NOT EXISTS t(a)"], False),
+        (["CREATE VIRTUAL TABLE f USING fts5(a)", "INSERT INTO f VALUES ('a')", "DROP TABLE f"], False),
+        (["VACUUM", "ANALYZE", "REINDEX", "PRAGMA table_info(t)", "SELECT * FROM t"], False),
+        (["SELECT name FROM sqlite_temp_master"], False),
+        (["CREATE TEMP TABLE x(a)", "DROP TABLE temp.x"], False),
+    ],
+)  # fmt: skip
+def test_who_reads_the_list_of_tables(
+    use: Callable[..., TableUse], statements: list[str], is_listed: bool
+) -> None:
+    assert use(*statements).lists_tables is is_listed
+    assert use("SELECT 1", "CREATE TABLE IF NOT EXISTS t(a)").lists_tables is False
+
+
+PANDAS = """
+    SELECT
+        name
+    FROM
+        sqlite_master
+    WHERE
+        type IN ('table', 'view')
+        AND name=?;
+    """
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (PANDAS, ["absent"]),
+        ("SELECT 1 FROM sqlite_master WHERE name = :name", {"name": "Absent"}),
+        ("select count(*) from main.sqlite_schema where type='table' and name='absent'", ()),
+        ("SELECT name, sql FROM sqlite_master WHERE tbl_name == ? AND type = 'table' LIMIT 1", ("absent",)),
+    ],
+)  # fmt: skip
+def test_who_asks_the_list_for_one_name_looks_for_that_table(
+    use: Callable[..., TableUse], conn: sqlite3.Connection, asked: tuple[str, object]
+) -> None:
+    found = use(asked)
+    if isinstance(conn, Connection):
+        assert (found.tables_missed, found.lists_tables) == (("absent",), False)
+    else:
+        assert (found.tables_missed, found.lists_tables) == ((), True)
+
+
+@pytest.mark.parametrize("is_own_cursor", [True, False])
+def test_each_name_counts_that_one_statement_is_run_with(
+    tmp_path: Path, is_own_cursor: bool
+) -> None:
+    class Cursor(sqlite3.Cursor):
+        pass
+
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        conn.executescript(SCHEMA)
+        tables = SqliteTableLog(conn)
+        tables.begin_step()
+        cursor = conn.cursor() if is_own_cursor else conn.cursor(Cursor)
+        for name in ("t", "x", "y", "z"):
+            cursor.execute(PANDAS, [name]).fetchall()
+        conn.execute("CREATE TABLE y(a)")
+        tables.resolve()
+        use = tables.drain()
+    assert use.tables_missed == (("x", "z") if is_own_cursor else ())
+    assert use.lists_tables is not is_own_cursor
+
+
+# How tables are written.
+
+
+@pytest.mark.parametrize(
+    ("statements", "inserted"),
+    [
+        (["INSERT INTO u VALUES (1)"], "u"),
+        (["INSERT INTO u SELECT replace('a', 'b', 'c') FROM t"], "u"),
+        (["INSERT INTO u VALUES (1)", "INSERT INTO log SELECT * FROM u"], "log u"),
+        (["INSERT INTO watched VALUES (1)"], "log watched"),  # and a trigger replaces rows of keyed
+        (["INSERT INTO u VALUES (1)", "DELETE FROM u WHERE a = 2"], ""),
+        (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 2"], ""),
+        (["INSERT INTO u VALUES (1)", "ALTER TABLE u ADD COLUMN b"], ""),
+        (["CREATE TABLE x(a)", "INSERT INTO x VALUES (1)"], ""),
+        (["DROP TABLE u"], ""),
+        (["INSERT OR REPLACE INTO keyed VALUES (1)"], ""),
+        (["INSERT OR IGNORE INTO keyed VALUES (1)"], ""),
+        (["REPLACE INTO keyed VALUES (1)"], ""),
+        (["INSERT INTO keyed VALUES (1) ON CONFLICT DO NOTHING"], ""),
+        (["INSERT INTO keyed VALUES (1) ON CONFLICT (k) DO UPDATE SET k = 2"], ""),
+        (["INSERT INTO resolving VALUES (1)"], ""),
+    ],
+)
+def test_tables_into_which_rows_are_only_inserted(
+    use: Callable[..., TableUse], conn: sqlite3.Connection, statements: list[str], inserted: str
+) -> None:
+    conn.execute("CREATE TABLE keyed(k INTEGER PRIMARY KEY)")
+    conn.execute("CREATE TABLE resolving(a UNIQUE ON CONFLICT REPLACE)")
+    conn.execute("CREATE VIRTUAL TABLE found USING fts5(a)")
+    conn.execute(
+        "CREATE TRIGGER upsert AFTER INSERT ON log BEGIN REPLACE INTO keyed VALUES (new.a); END"
+    )
+    assert use(*statements).tables_inserted == tuple(inserted.split())
+    assert "found" not in use("INSERT INTO found VALUES ('a')").tables_inserted
+
+
+@pytest.mark.parametrize(
+    "table", ["a INTEGER PRIMARY KEY", "a, b UNIQUE", "a); CREATE UNIQUE INDEX i ON k(a"]
+)
+def test_where_no_text_is_seen_an_insert_may_replace_rows_of_a_table_with_unique_columns(
+    use: Callable[..., TableUse], conn: sqlite3.Connection, table: str
+) -> None:
+    conn.executescript(f"CREATE TABLE k({table});")
+    is_own = isinstance(conn, Connection)
+    assert use("INSERT INTO k(a) VALUES (1)").tables_inserted == (("k",) if is_own else ())
+
+
+def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -> None:
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        conn.executescript(SCHEMA + "CREATE TABLE k(a UNIQUE);")
+        tables = SqliteTableLog(conn)
+
+        def drain() -> TableUse:
+            tables.resolve()
+            use = tables.drain()
+            tables.begin_step()
+            return use
+
+        tables.begin_step()
+        conn.executemany("INSERT INTO k VALUES (?)", [(1,), (2,)])
+        assert drain().tables_inserted == ("k",)
+        conn.executemany("INSERT OR REPLACE INTO k VALUES (?)", [(1,), (2,)])
+        assert drain().tables_inserted == ()
+        conn.executescript(
+            "DROP TABLE IF EXISTS absent; REPLACE INTO k VALUES (1); SELECT * FROM sqlite_master;"
+        )
+        use = drain()
+        assert (use.tables_missed, use.tables_inserted, use.lists_tables) == (("absent",), (), True)
+
+
+@pytest.mark.parametrize(
+    ("statements", "created", "dropped", "kept"),
+    [
+        (["CREATE TABLE x(a)"], "x", "", ""),
+        (["CREATE TABLE IF NOT EXISTS x(a)", "INSERT INTO x VALUES (1)"], "x", "", ""),
+        (["CREATE VIEW x AS SELECT * FROM t"], "x", "", ""),
+        (["CREATE TABLE x(a)", "ALTER TABLE x RENAME TO y"], "y", "", ""),
+        (["CREATE TABLE x(a)", "DROP TABLE x"], "", "", ""),
+        (["DROP TABLE t"], "", "t", ""),
+        (["DROP VIEW v"], "", "v", ""),
+        (["DROP TABLE t", "CREATE TABLE t(a)"], "", "", ""),
+        (["DROP TABLE t", "CREATE TABLE t(a)", "DROP TABLE t"], "", "t", ""),
+        (["ALTER TABLE t RENAME TO x"], "x", "t", ""),
+        (["ALTER TABLE t ADD COLUMN c"], "", "", ""),
+        (["INSERT INTO u VALUES (1)"], "", "", ""),
+        (["CREATE TABLE IF NOT EXISTS t(a)"], "", "", "t"),
+        (["CREATE TABLE IF NOT EXISTS t(a)", "CREATE TABLE IF NOT EXISTS u(a)"], "", "", "t u"),
+        (["CREATE TABLE t(a)"], "", "", "t"),  # the tool may catch the error
+        (["CREATE TABLE IF NOT EXISTS t(a)", "INSERT INTO t VALUES (1, 1)"], "", "", ""),
+        (["CREATE VIEW IF NOT EXISTS v AS SELECT 1"], "", "", "v"),
+        (["CREATE INDEX i ON t(a)"], "", "", "t"),
+        (["CREATE INDEX i ON t(a)", "DROP INDEX i"], "", "", "t"),
+        (["CREATE TABLE x(a UNIQUE)", "CREATE INDEX i ON x(a)"], "x", "", ""),
+        (["CREATE TEMP TABLE t(a)", "CREATE TEMP TABLE IF NOT EXISTS t(a)"], "", "", ""),
+        (["CREATE TABLE x(a, a)"], "", "", ""),
+        (["CREATE TABLE orch_ledger(a)", "INSERT INTO orch_ledger VALUES (1)", "ANALYZE"], "", "", ""),
+    ],
+)  # fmt: skip
+def test_tables_that_are_created_dropped_or_kept(
+    use: Callable[..., TableUse], statements: list[str], created: str, dropped: str, kept: str
+) -> None:
+    found = use(*statements)
+    assert found.tables_created == tuple(created.split())
+    assert found.tables_dropped == tuple(dropped.split())
+    assert found.tables_kept == tuple(kept.split())
+    assert {*found.tables_created, *found.tables_dropped} <= {*found.tables_written}
+    assert "orch_ledger" not in found.tables_written
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["CREATE INDEX IF NOT EXISTS i ON t(a)", 'create unique index if not exists main.i on "T" (a)'],
+)
+def test_an_index_that_is_there_keeps_its_table_where_texts_are_seen(
+    use: Callable[..., TableUse], conn: sqlite3.Connection, sql: str
+) -> None:
+    conn.execute("CREATE INDEX i ON t(a)")
+    expected = ("t",) if isinstance(conn, Connection) else ()
+    assert use(sql) == TableUse(tables_kept=expected)
+
+
+def test_tables_of_attached_databases_are_created_and_dropped_too(
+    use: Callable[..., TableUse], conn: sqlite3.Connection, tmp_path: Path
+) -> None:
+    conn.execute("ATTACH ? AS Side", (str(tmp_path / "side.db"),))
+    assert use("SELECT * FROM side.x").tables_missed == ("side.x",)
+    assert use("CREATE TABLE side.x(a)").tables_created == ("side.x",)
+    assert use("PRAGMA table_info(x)", "SELECT * FROM side.x").tables_missed == ()
+    assert use("INSERT INTO side.x VALUES (1)").tables_inserted == ("side.x",)
+    assert use("DROP TABLE side.x").tables_dropped == ("side.x",)
+
+
+def test_tables_are_created_and_dropped_though_the_names_of_before_are_unknown(
+    tmp_path: Path,
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
+        conn.executescript(SCHEMA + "BEGIN;")
+        tables = SqliteTableLog(conn)
+        tables.begin_step()  # within a transaction
+        conn.execute("DROP TABLE t")
+        conn.execute("CREATE TABLE x(a)")
+        conn.execute("CREATE TABLE y(a)")
+        conn.execute("DROP TABLE y")
+        tables.resolve()
+        use = tables.drain()
+    assert (use.tables_created, use.tables_dropped) == (("x",), ("t",))

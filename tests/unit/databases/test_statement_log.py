@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from discover_orch.databases.statement_log import (
     observe_statements,
     shape_of,
 )
+from discover_orch.databases.table_log import TableUse
 
 CATALOG = Catalog(
     tables=frozenset({("", "public", "t"), ("", "public", "u")}),
@@ -69,12 +71,16 @@ class Step:
     def _note(self, read: Iterable[str], written: Iterable[str]) -> None:
         self.files.append(([*read], [*written]))
 
-    def run(self, *does: str | Callable[[StatementLog], object]) -> Found:
+    def use(self, *does: str | Callable[[StatementLog], object]) -> TableUse:
         self.statements.begin_step()
         for one in does:
             self.statements.on_statement(one) if isinstance(one, str) else one(self.statements)
         self.statements.resolve()
         return self.statements.drain()
+
+    def run(self, *does: str | Callable[[StatementLog], object]) -> Found:
+        use = self.use(*does)
+        return use.tables_read, use.tables_written, use.is_unclear
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def aside(statements: StatementLog) -> None:
 
 def test_each_use_is_drained_once(step: Step) -> None:
     assert step.run("SELECT * FROM t", "INSERT INTO u SELECT * FROM t") == (("t",), ("u",), False)
-    assert step.statements.drain() == ((), (), False)
+    assert step.statements.drain() == TableUse()
     assert step.run() == ((), (), False)
 
 
@@ -138,7 +144,7 @@ def test_a_step_is_unclear_if_the_catalog_cannot_be_read(step: Step, is_first: b
         step.statements.on_statement("CREATE TABLE n (a int)")
         step.driver.catalog = answer
         step.statements.resolve()
-        assert step.statements.drain()[2]
+        assert step.statements.drain().is_unclear
     step.driver.catalog = CATALOG
     assert step.run("SELECT * FROM t") == (("t",), (), False)
 
@@ -188,7 +194,7 @@ def test_threads_may_send_statements_at_once(step: Step) -> None:
     for one in threads:
         one.join()
     step.statements.resolve()
-    assert step.statements.drain() == (("t",), (), False)
+    assert step.statements.drain() == TableUse(tables_read=("t",))
 
 
 # Where names are looked up.
@@ -230,11 +236,69 @@ def test_another_connection_has_a_search_path_and_temporary_tables_of_its_own(st
     assert not step.run("SELECT * FROM t")[2]
 
 
-def test_a_name_in_a_failed_statement_may_be_a_table(step: Step) -> None:
+def failing(*texts: str) -> Callable[[StatementLog], object]:
+    def run(statements: StatementLog) -> None:
+        for text in texts:
+            statements.on_statement(text)
+        statements.on_error(is_statement=True)
+
+    return run
+
+
+def test_a_name_that_only_a_failed_statement_names_is_missed(step: Step) -> None:
     step.driver.catalog = replace(CATALOG, has_variables=True)
-    assert step.run("SELECT * FROM frame, t") == (("t",), (), False)
-    assert step.run("SELECT * FROM frame, t", StatementLog.on_error)[2]
-    assert not step.run("SELECT * FROM t", StatementLog.on_error)[2]
+    assert step.use("SELECT * FROM frame, t") == TableUse(tables_read=("t",))
+    seen = TableUse(tables_read=("t",), tables_missed=("frame",))
+    assert step.use(failing("SELECT * FROM frame, t")) == seen
+    assert step.use(failing("SELECT 1; SELECT * FROM frame, t")).is_unclear
+    assert step.use(failing("SELECT * FROM frame", "SELECT * FROM frame")).is_unclear
+    assert not step.use("SELECT * FROM frame, t").is_unclear
+
+
+def test_a_call_that_is_no_statement_and_failed_may_have_named_a_table(step: Step) -> None:
+    def fail(statements: StatementLog) -> None:
+        statements.on_error(is_statement=False)
+
+    step.driver.catalog = replace(CATALOG, has_variables=True)
+    assert step.use("SELECT * FROM frame, t", fail).is_unclear
+    assert not step.use("SELECT * FROM t", fail).is_unclear
+
+
+def test_a_statement_that_failed_has_written_nothing(step: Step) -> None:
+    assert step.use(failing("INSERT INTO u VALUES (1)")) == TableUse(tables_read=("u",))
+    assert step.use(failing("CREATE TABLE t (a int)")) == TableUse(tables_kept=("t",))
+    assert step.use(
+        failing("INSERT INTO u VALUES (1)", "INSERT INTO u VALUES (1)")
+    ).tables_written == ("u",)
+
+
+def fail_with(answer: Exception, *texts: str) -> Callable[[StatementLog], object]:
+    """After these statements one fails, and the database cannot be asked in this transaction any more."""
+
+    def run(statements: StatementLog) -> None:
+        for text in texts:
+            statements.on_statement(text)
+        failing("SELEC 1")(statements)
+        statements._driver.catalog = answer  # type: ignore[attr-defined]
+
+    return run
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "duckdb"])
+def test_what_is_rolled_back_after_an_error_is_no_commit(step: Step, dialect: str) -> None:
+    step.driver.dialect = dialect
+    use = step.use(
+        fail_with(
+            RuntimeError("aborted"), "CREATE TABLE n (a int)", "INSERT INTO n SELECT a FROM t"
+        )
+    )
+    assert (use.tables_read, use.tables_written) == (("t",), ("n",))
+    assert not step.statements.may_have_committed
+    step.driver.catalog = CATALOG
+    step.use(failing("SELEC 1"), "COMMIT")
+    assert step.statements.may_have_committed
+    step.use(failing("SELEC 1"), "DO $$ BEGIN END $$")
+    assert step.statements.may_have_committed
 
 
 # On DuckDB.
@@ -253,12 +317,17 @@ class Duck:
         self.read.update(read)
         self.written.update(written)
 
-    def run(self, *does: str | Callable[[Any], object]) -> Found:
+    def use(self, *does: str | Callable[[Any], object]) -> TableUse:
         self.statements.begin_step()
         for one in does:
-            self.conn.execute(one) if isinstance(one, str) else one(self.conn)
+            with suppress(duckdb.Error):  # as a tool may do
+                self.conn.execute(one) if isinstance(one, str) else one(self.conn)
         self.statements.resolve()
         return self.statements.drain()
+
+    def run(self, *does: str | Callable[[Any], object]) -> Found:
+        use = self.use(*does)
+        return use.tables_read, use.tables_written, use.is_unclear
 
 
 @pytest.fixture
@@ -299,6 +368,38 @@ def test_uses_of_tables_in_duckdb(
     duck: Duck, does: list[str | Callable[[Any], object]], expected: Found
 ) -> None:
     assert duck.run(*does) == expected
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        (["FROM absent"], TableUse(tables_missed=("absent",))),
+        ([lambda c: c.table("absent")], TableUse(tables_missed=("absent",))),
+        (["DROP TABLE IF EXISTS absent"], TableUse(tables_missed=("absent",))),
+        (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
+        (["FROM absent", "CREATE TABLE absent AS FROM t"], TableUse(tables_read=("absent", "t"), tables_written=("absent",), tables_created=("absent",))),
+        (["DROP TABLE IF EXISTS t"], TableUse(tables_written=("t",), tables_dropped=("t",))),
+        (["ALTER TABLE t RENAME TO w"], TableUse(tables_written=("t", "w"), tables_created=("w",), tables_dropped=("t",))),
+        (["INSERT INTO t VALUES (1)"], TableUse(tables_written=("t",), tables_inserted=("t",))),
+        (["INSERT OR REPLACE INTO k VALUES (1)"], TableUse(tables_written=("k",))),
+        (["INSERT OR IGNORE INTO k VALUES (1)"], TableUse(tables_written=("k",))),
+        (["INSERT INTO t VALUES (1)", "DELETE FROM t"], TableUse(tables_written=("t",))),
+        (["CREATE TABLE IF NOT EXISTS t (a INTEGER)"], TableUse(tables_kept=("t",))),
+        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], TableUse(tables_kept=("t",))),
+        (["FROM duckdb_tables()"], TableUse(lists_tables=True)),
+        (["SHOW TABLES"], TableUse(lists_tables=True)),
+        (["SHOW ALL TABLES"], TableUse(lists_tables=True)),
+        (["PRAGMA show_tables"], TableUse(lists_tables=True)),
+        (["SELECT table_name FROM information_schema.tables"], TableUse(lists_tables=True)),
+        (["SELECT 1 FROM information_schema.tables WHERE table_name = 'absent'"], TableUse(tables_missed=("absent",))),
+        (["SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'"], TableUse()),
+    ],
+)  # fmt: skip
+def test_how_tables_are_used_in_duckdb(
+    duck: Duck, does: list[str | Callable[[Any], object]], expected: TableUse
+) -> None:
+    duck.conn.execute("CREATE TABLE k (a INTEGER PRIMARY KEY)")
+    assert duck.use(*does) == expected
 
 
 def test_a_table_keeps_its_name_from_step_to_step(duck: Duck) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from discover_orch.databases.transactions import (
     CannotOpen,
+    choose_transaction,
     find_hint,
     find_path,
+    open_sqlite,
     read_url,
 )
 from tests.support.permissions import bound_by_permissions
@@ -108,3 +110,20 @@ def test_a_write_to_a_read_only_database_gets_a_hint(tmp_path: Path) -> None:
 def test_only_a_url_of_a_file_has_a_path() -> None:
     assert find_path("sqlite:///data.db", "/project") == "/project/data.db"
     assert [find_path(url, "/project") for url in ("sqlite://", "mysql://h/d", "x")] == [""] * 3
+
+
+def test_at_the_end_the_log_is_in_the_file_though_another_program_has_it_open(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("CREATE TABLE t(a)")
+        conn = open_sqlite(str(path))
+        conn.execute("INSERT INTO t VALUES (1)")
+        conn.commit()
+        choose_transaction(conn, "tool").close()
+        at_the_end = path.read_bytes()
+        assert other.execute("SELECT a FROM t").fetchall() == [(1,)]
+    assert path.read_bytes() == at_the_end
+    assert not path.with_name("data.db-wal").exists()

@@ -47,13 +47,19 @@ def test_every_key_of_the_contract_is_accepted() -> None:
         tokens={"gpu": 1},
         cancel=False,
         always=True,
+        max_age="6h",
+        repeatable=True,
     )
     assert settings == OrchSettings(
         name="fetch-raw",
         inputs=("data/*.csv", "x"),
         outputs=("out/report.html",),
+        has_inputs=True,
+        has_outputs=True,
         is_cancellable=False,
         is_always_stale=True,
+        is_repeatable=True,
+        max_age=21600,
     )
     assert [one for one in problems if one.severity == "error"] == []
 
@@ -107,6 +113,17 @@ def test_a_tag_that_is_no_literal_dict_is_told_on_its_line() -> None:
         ("cancel", 0),
         ("cancel", "no"),
         ("always", None),
+        ("repeatable", 1),
+        ("max_age", 0),
+        ("max_age", "0s"),
+        ("max_age", -5),
+        ("max_age", True),
+        ("max_age", None),
+        ("max_age", math.inf),
+        ("max_age", "1 day"),
+        ("max_age", "60"),
+        ("max_age", "-1d"),
+        ("max_age", "١d"),
     ],
 )
 def test_a_value_of_a_wrong_type_or_sense_is_an_error(key: str, wrong: object) -> None:
@@ -129,6 +146,28 @@ def test_a_value_of_a_wrong_type_or_sense_is_an_error(key: str, wrong: object) -
 )
 def test_a_value_at_the_edge_of_its_sense_is_accepted(key: str, good: object) -> None:
     assert errors(**{key: good}) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("1d", 86400),
+        ("6h", 21600),
+        ("30m", 1800),
+        ("45s", 45),
+        ("1.5h", 5400),
+        (90, 90),
+        (0.5, 0.5),
+    ],
+)
+def test_an_age_is_a_number_of_seconds_or_has_a_unit(written: object, seconds: float) -> None:
+    assert read(max_age=written)[0].max_age == seconds
+
+
+def test_an_empty_list_of_inputs_or_outputs_is_given_and_a_missing_key_is_not() -> None:
+    settings, problems = read(inputs=[])
+    assert (settings.inputs, settings.has_inputs, settings.has_outputs) == ((), True, False)
+    assert problems == ()
 
 
 def test_one_wrong_key_does_not_cost_the_others() -> None:

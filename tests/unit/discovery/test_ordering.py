@@ -19,7 +19,7 @@ from discover_orch.discovery.ordering import (
     order_stages,
     read_after,
 )
-from discover_orch.model.dataflow import Dataflow, merge
+from discover_orch.model.dataflow import Dataflow, edges, merge
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
 from tests.support.values import Words, make_broken, make_facts, said
@@ -55,6 +55,12 @@ def cycles(*candidates: Candidate) -> list[tuple[str, Problem]]:
     names = build_names((one.module, None) for one in candidates)
     by_module = {one.module: one for one in candidates}
     return find_cycles(read(*candidates).edges, by_module, by_module, names)
+
+
+def build_edges(
+    flows: Mapping[str, Dataflow], before: Mapping[str, tuple[str, ...]], rank: Mapping[str, int]
+) -> dict[str, tuple[str, ...]]:
+    return build_flow_edges(flows, edges(flows), before, rank)
 
 
 def test_an_edge_for_each_tool_that_is_named_once() -> None:
@@ -143,16 +149,16 @@ def test_two_cycles_are_two_problems() -> None:
 def test_data_never_contradicts_after_or_the_stages() -> None:
     rank = {"a": 0, "b": 0, "c": 1}
     before = {"b": ("a",)}
-    assert build_flow_edges(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
+    assert build_edges(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
     both = flows_of({"a": ("c",), "c": ("a",)})
-    assert build_flow_edges(both, {}, rank) == {"a": (), "c": ("a",)}
+    assert build_edges(both, {}, rank) == {"a": (), "c": ("a",)}
 
 
 def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
     rank = dict.fromkeys("abc", 0)
     flows = flows_of({"a": ("c",), "b": ("c",)})
     before = {"a": (), "b": ("a",)}
-    kept = build_flow_edges(flows, before, rank)
+    kept = build_edges(flows, before, rank)
     assert kept == {"a": ("c",), "b": ("c",)}
     (stage,) = order_stages(("s",), (), dict.fromkeys("abc", ("s",)), before, kept)
     assert stage.tools == ("c", "a", "b")
@@ -161,14 +167,14 @@ def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
 def test_data_yields_where_it_and_after_go_round_in_a_circle_over_several_tools() -> None:
     rank = dict.fromkeys("abcd", 0)
     before = {"c": ("b",), "b": ("a",)}
-    kept = build_flow_edges(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
+    kept = build_edges(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
     assert kept == {"a": (), "c": (), "d": ()}
 
 
 def test_data_that_goes_round_in_a_circle_is_ignored_and_the_rest_of_it_kept() -> None:
     rank = dict.fromkeys("abcd", 0)
     flows = flows_of({"a": ("b",), "b": ("a",), "c": ("a",), "d": ("c",)})
-    assert build_flow_edges(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
+    assert build_edges(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
 
 
 def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
@@ -181,7 +187,7 @@ def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
         "d": Dataflow(tables_read=("notes",)),
     }
     rank = dict.fromkeys("abcd", 0)
-    assert build_flow_edges(flows, {}, rank) == {
+    assert build_edges(flows, {}, rank) == {
         "a": ("b",),
         "b": ("c",),
         "c": (),
@@ -191,14 +197,14 @@ def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
 
 def test_tools_of_different_stages_that_update_in_place_keep_their_edge() -> None:
     update = Dataflow(tables_read=("records",), tables_written=("records",))
-    kept = build_flow_edges({"a": update, "b": update}, {}, {"a": 0, "b": 1})
+    kept = build_edges({"a": update, "b": update}, {}, {"a": 0, "b": 1})
     assert kept == {"a": (), "b": ("a",)}
 
 
-def flows_of(edges: Mapping[str, Sequence[str]]) -> dict[str, Dataflow]:
+def flows_of(wanted: Mapping[str, Sequence[str]]) -> dict[str, Dataflow]:
     """Flows of which these edges follow: each tool writes a table of its name."""
     return {
-        module: Dataflow(tables_read=tuple(edges.get(module, ())), tables_written=(module,))
+        module: Dataflow(tables_read=tuple(wanted.get(module, ())), tables_written=(module,))
         for module in "abcdef"
     }
 
@@ -223,7 +229,7 @@ def test_whatever_the_data_an_order_exists_that_keeps_after(
         )[:1]
         for module in "abcdef"
     }
-    kept = build_flow_edges(flows_of(flow), before, rank)
+    kept = build_edges(flows_of(flow), before, rank)
     names = ("0", "1", "2")
     stages_of = {module: (str(rank[module]),) for module in "abcdef"}
     for stage in order_stages(names, (), stages_of, before, kept):

@@ -66,9 +66,35 @@ def test_what_tools_were_seen_to_do_orders_what_after_leaves_open() -> None:
     }
     registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
     assert registry.order == ("c", "b", "a")
-    assert registry.flow == {"a": ("b",), "c": ()}
-    assert registry.flows["c"] == Dataflow(tables_read=("t",), reads=("x", "y"))
+    assert registry.ordering == {"a": ("b",), "c": ()}
+    assert registry.flow == {"a": ("b",)}
+    assert registry.observed == seen.keys()
+    assert registry.flows["c"] == Dataflow(
+        tables_read=("t",), reads=("x", "y"), inputs=("x",), has_inputs=True
+    )
     assert registry.flows.keys() == registry.tools.keys()
+
+
+def test_a_second_writer_is_downstream_of_the_first_and_the_order_does_not_follow_from_that() -> (
+    None
+):
+    update = Dataflow(tables_read=("sales",), tables_written=("sales",))
+    facts = [make_facts("b"), make_facts("c", after="d"), make_facts("d"), make_facts("e", "next")]
+    seen = {"b": update, "c": update, "d": Dataflow(tables_written=("sales",)), "e": update}
+    registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
+    assert registry.order == ("d", "b", "c", "e")
+    assert registry.flow == {"b": ("d",), "c": ("d", "b"), "e": ("d", "b", "c")}
+    assert registry.downstream(["b"]) == {"b", "c", "e"}
+    assert registry.upstream(["c"]) == {"b", "c", "d"}
+
+
+def test_two_writers_of_a_stage_keep_the_order_of_their_paths() -> None:
+    seen = {name: Dataflow(tables_written=("t",), writes=("x",)) for name in "cab"}
+    facts = [make_facts(name) for name in "abc"]
+    registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
+    assert registry.order == ("a", "b", "c")
+    assert registry.ordering == {}
+    assert registry.flow == {"b": ("a",), "c": ("a", "b")}
 
 
 def test_a_tool_of_several_stages_is_in_each_and_in_the_whole_with_its_first() -> None:
@@ -100,6 +126,7 @@ def test_a_tool_says_what_its_module_says() -> None:
     assert (tool.stages, tool.after, tool.has_after) == (("ingest",), (), True)
     assert (tool.resources, [param.name for param in tool.params]) == (("conn",), ["since"])
     assert (tool.inputs, tool.outputs) == (("a",), ("b",))
+    assert (tool.has_inputs, tool.has_outputs) == (True, True)
     assert tool.takes_extra
     assert tool.is_always_stale
     assert not tool.is_cancellable
@@ -322,7 +349,7 @@ def test_what_can_be_reached_is_what_single_steps_lead_to(
 
 def test_a_database_that_nobody_could_watch_leaves_unknown_what_a_tool_reads_and_writes() -> None:
     facts = [make_facts("a", "one"), make_facts("b", "two"), make_facts("c", "three")]
-    sure = Dataflow(tables_read=("t",), tables_written=("u",))
+    sure = Dataflow(tables_read=("t",), tables_written=("u",), tables_inserted=("u",))
     seen = {"a": sure, "b": replace(sure, is_unclear=True), "c": sure}
     project = make_project({"stages": ["one", "two", "three"]})
     registry = build_registry(Scan(modules=tuple(facts)), project, seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 
 import pytest
 
@@ -37,6 +38,8 @@ def document(event: Event, report: Report | None = None) -> dict[str, object]:
     made = event_document(event, NAMES, report or Report())
     assert made is not None
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+    moment = datetime.fromisoformat(str(made.pop("time")))
+    assert abs(datetime.now(UTC) - moment).total_seconds() < 60
     return made
 
 
@@ -133,9 +136,9 @@ def test_a_run_with_nothing_to_do_is_complete_all_the_same() -> None:
         ["a", "b"],
     )
     assert [(one["name"], one["status"]) for one in (a, b)] == [("a", "fresh"), ("b", "fresh")]
-    assert set(a) == set(document(ToolFinished(module="src.a", status="passed")))
+    assert set(a) == {*document(ToolFinished(module="src.a", status="passed")), "time"}
     assert (end["status"], end["exit_code"], end["counts"]) == ("passed", 0, {"fresh": 2})
-    assert set(end) == set(document(RunFinished(status="passed", duration=0)))
+    assert set(end) == {*document(RunFinished(status="passed", duration=0)), "time"}
     assert [one["event"] for one in nothing_to_do_documents(Plan())] == [
         "run_started",
         "run_finished",

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from discover_orch.execution import warm_worker as warm_worker_module
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import (
     ClaimedWorker,
+    PackageDetector,
     WarmWorker,
     WarmWorkerSpec,
     discard_worker,
@@ -79,7 +81,7 @@ MakeSpec = Callable[..., WarmWorkerSpec]
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of packages that workers can import."""
-    folder = tmp_path / "packages"
+    folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return folder
@@ -356,3 +358,13 @@ def test_an_installation_is_the_same_until_something_is_installed(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     (tmp_path / "python").touch()
     assert str(tmp_path / "python") in read_installation()
+
+
+def test_an_installation_counts_when_it_is_seen_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter("aaabbcbbb")
+    monkeypatch.setattr(warm_worker_module, "read_installation", lambda: next(looks))
+    detector = PackageDetector()
+    assert [detector.has_changed() for _ in "aab"] == [False, False, False]
+    assert [detector.has_changed() for _ in "bc"] == [True, False]
+    assert detector.installed == "b"
+    assert [detector.has_changed() for _ in "bbb"] == [False, False, False]

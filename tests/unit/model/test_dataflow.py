@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow, edges, merge, shared, without_updates
+from discover_orch.model.dataflow import (
+    Dataflow,
+    Written,
+    edges,
+    merge,
+    shared,
+    upstream,
+    without_updates,
+)
 
 paths = st.lists(st.sampled_from(["a", "b", "a.csv", "ab"]), min_size=1, max_size=3).map("/".join)
 patterns = st.lists(
@@ -18,9 +27,10 @@ patterns = st.lists(
 ).map("/".join)
 
 
+@functools.cache
 def meet(one: str, other: str) -> bool:
     """Whether some file can match both patterns: then a tool that reads the one depends on one that writes the other."""
-    reader, writer = Dataflow(reads=(one,)), Dataflow(writes=(other,))
+    reader, writer = Dataflow(inputs=(one,)), Dataflow(outputs=(other,))
     return edges({"writer": writer, "reader": reader}) == {"reader": ("writer",)}
 
 
@@ -72,7 +82,7 @@ def test_a_reader_comes_after_every_writer_but_itself() -> None:
     flows = {
         "fetch": Dataflow(writes=("data/raw.csv",)),
         "more": Dataflow(writes=("data/more.csv",)),
-        "clean": Dataflow(reads=("data/*.csv",), writes=("data/clean.csv",)),
+        "clean": Dataflow(inputs=("data/*.csv",), writes=("data/clean.csv",)),
         "other": Dataflow(reads=("other",), writes=("elsewhere",)),
         "silent": Dataflow(),
     }
@@ -85,10 +95,32 @@ def test_a_reader_comes_after_every_writer_but_itself() -> None:
 def depends(reader: Dataflow, writer: Dataflow) -> bool:
     """The definition, one pair at a time."""
     return (
-        any(meet(one, path) for one in (*reader.reads, *reader.missed) for path in writer.writes)
+        any(
+            meet(literal(one) if is_seen else one, path)
+            for one, is_seen in read_paths(reader)
+            for path in written_paths(writer)
+        )
         or not set(reader.tables_read).isdisjoint(writer.tables_written)
-        or any(is_put_into(folder, path) for folder in reader.folders for path in writer.writes)
+        or any(
+            is_put_into(folder, path) for folder in reader.folders for path in written_paths(writer)
+        )
     )
+
+
+def read_paths(flow: Dataflow) -> list[tuple[str, bool]]:
+    return [
+        *((one, True) for one in (*flow.reads, *flow.missed)),
+        *((one, False) for one in flow.inputs),
+    ]
+
+
+def written_paths(flow: Dataflow) -> list[str]:
+    return [*map(literal, flow.writes), *flow.outputs]
+
+
+def literal(path: str) -> str:
+    """The same path without characters that a glob could have."""
+    return path.replace("*", "STAR").replace("?", "MARK").replace("[", "OPEN").replace("]", "CLOSE")
 
 
 def is_put_into(folder: str, path: str) -> bool:
@@ -116,16 +148,44 @@ def naive_edges(flows: dict[str, Dataflow]) -> dict[str, tuple[str, ...]]:
 
 spelled = st.one_of(paths, paths.map(lambda path: path + "/"), paths.map(lambda path: "/" + path))
 folders = st.one_of(st.just("."), st.just(""), paths)
-flows_of_tools = st.dictionaries(
-    st.sampled_from("abcdefg"),
+tables = st.lists(st.sampled_from("rst"), max_size=2).map(tuple)
+flow_fields = {
+    "reads": st.lists(spelled, max_size=2).map(tuple),
+    "writes": st.lists(spelled, max_size=2).map(tuple),
+    "inputs": st.lists(st.one_of(spelled, patterns), max_size=2).map(tuple),
+    "outputs": st.lists(st.one_of(spelled, patterns), max_size=2).map(tuple),
+    "tables_read": tables,
+    "tables_written": tables,
+    "folders": st.lists(folders, max_size=2).map(tuple),
+    "missed": st.lists(paths, max_size=2).map(tuple),
+}
+flows_of_tools = st.dictionaries(st.sampled_from("abcdefg"), st.builds(Dataflow, **flow_fields))
+
+
+def with_parts(flow: Dataflow, kind: int) -> Dataflow:
+    """The same flow, which does no more than add to the first table and file that it writes, makes or drops them."""
+    written = flow.tables_written[:1]
+    return replace(
+        flow,
+        appended=flow.writes[:1] if kind & 1 else (),
+        tables_inserted=written if kind & 2 else (),
+        tables_created=written if kind & 4 else (),
+        tables_dropped=written if kind & 8 else (),
+    )
+
+
+all_flows = st.dictionaries(
+    st.sampled_from("abcd"),
     st.builds(
-        Dataflow,
-        reads=st.lists(st.one_of(spelled, patterns), max_size=3).map(tuple),
-        writes=st.lists(st.one_of(spelled, patterns), max_size=3).map(tuple),
-        tables_read=st.lists(st.sampled_from("rst"), max_size=2).map(tuple),
-        tables_written=st.lists(st.sampled_from("rst"), max_size=2).map(tuple),
-        folders=st.lists(folders, max_size=2).map(tuple),
-        missed=st.lists(paths, max_size=2).map(tuple),
+        with_parts,
+        st.builds(
+            Dataflow,
+            **flow_fields,
+            tables_missed=tables,
+            tables_kept=tables,
+            lists_tables=st.booleans(),
+        ),
+        st.integers(0, 15),
     ),
 )
 
@@ -134,6 +194,106 @@ flows_of_tools = st.dictionaries(
 @given(flows_of_tools)
 def test_what_is_looked_up_is_what_asking_every_pair_would_find(flows: dict[str, Dataflow]) -> None:
     assert edges(flows) == naive_edges(flows)
+
+
+def comes_after(later: Dataflow, earlier: Dataflow) -> bool:
+    """The definition of what is upstream, one pair at a time."""
+    both_insert = {*later.tables_inserted} & {*earlier.tables_inserted}
+    both_append = {*later.appended} & {*earlier.appended}
+    rewritten = replace(
+        later,
+        folders=(),
+        missed=(),
+        tables_read=tuple({*later.tables_written} - both_insert) + later.tables_missed,
+    )
+    return (
+        depends(later, earlier)
+        or depends(replace(rewritten, reads=(), inputs=()), earlier)
+        or (later.lists_tables and bool(earlier.tables_created or earlier.tables_dropped))
+        or any(
+            meet(written, path)
+            for written in [
+                *(literal(one) for one in later.writes if one not in both_append),
+                *(one for one in later.outputs if one not in later.appended),
+            ]
+            for path in written_paths(earlier)
+        )
+    )
+
+
+@given(all_flows)
+def test_upstream_is_every_earlier_tool_that_writes_what_a_tool_reads_or_writes(
+    flows: dict[str, Dataflow],
+) -> None:
+    tools = sorted(flows)
+    expected = {
+        later: tuple(one for one in tools[:number] if comes_after(flows[later], flows[one]))
+        for number, later in enumerate(tools)
+    }
+    found = upstream(tools, flows, edges(flows), Written(flows.values()))
+    assert found == {later: others for later, others in expected.items() if others}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_upstream"),
+    [
+        (Dataflow(tables_written=("t",)), Dataflow(tables_written=("t",)), True),
+        (
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            False,
+        ),
+        (
+            Dataflow(tables_written=("t",)),
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            True,
+        ),
+        (
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            Dataflow(tables_written=("t",)),
+            True,
+        ),
+        (Dataflow(tables_written=("t",)), Dataflow(tables_kept=("t",)), False),
+        (Dataflow(tables_kept=("t",)), Dataflow(tables_written=("t",)), False),
+        (Dataflow(writes=("x",)), Dataflow(writes=("x",)), True),
+        (Dataflow(writes=("x",)), Dataflow(outputs=("x",)), True),
+        (Dataflow(outputs=("out",)), Dataflow(writes=("out/x",)), True),
+        (
+            Dataflow(writes=("log",), appended=("log",)),
+            Dataflow(writes=("log",), appended=("log",)),
+            False,
+        ),
+        (
+            Dataflow(outputs=("log",), writes=("log",), appended=("log",)),
+            Dataflow(outputs=("log",), writes=("log",), appended=("log",)),
+            False,
+        ),
+        (Dataflow(writes=("log",)), Dataflow(writes=("log",), appended=("log",)), True),
+        (Dataflow(tables_written=("t",)), Dataflow(tables_missed=("t",)), True),
+        (
+            Dataflow(tables_written=("t",), tables_created=("t",)),
+            Dataflow(lists_tables=True),
+            True,
+        ),
+        (
+            Dataflow(tables_written=("t",), tables_dropped=("t",)),
+            Dataflow(lists_tables=True),
+            True,
+        ),
+        (Dataflow(tables_written=("t",)), Dataflow(lists_tables=True), False),
+        (Dataflow(writes=("f",)), Dataflow(removed=("f",)), True),
+        (Dataflow(removed=("f",)), Dataflow(writes=("f",)), True),
+        (Dataflow(removed=("f",)), Dataflow(missed=("f",)), True),
+        (Dataflow(removed=("in/f",)), Dataflow(folders=("in",)), True),
+        (Dataflow(removed=("f",)), Dataflow(writes=("g",)), False),
+    ],
+)
+def test_a_second_writer_is_downstream_of_the_first_unless_both_only_add(
+    first: Dataflow, second: Dataflow, is_upstream: bool
+) -> None:
+    flows = {"a": second, "b": first}
+    found = upstream(("b", "a"), flows, edges(flows), Written(flows.values()))
+    assert found == ({"a": ("b",)} if is_upstream else {})
 
 
 @given(flows_of_tools)
@@ -147,9 +307,11 @@ def test_what_two_tools_share_is_told_exactly_where_one_reads_what_the_other_wri
 
 
 def test_what_two_tools_share_reads_as_in_a_sentence() -> None:
-    reader = Dataflow(reads=("data/*.csv", "x"), tables_read=("raw", "more"))
+    reader = Dataflow(
+        inputs=("data/*.csv",), reads=("data/a.csv", "x"), tables_read=("raw", "more")
+    )
     writer = Dataflow(writes=("data/a.csv",), tables_written=("raw",))
-    assert shared(reader, writer) == ("data/*.csv", "the table raw")
+    assert shared(reader, writer) == ("data/*.csv", "data/a.csv", "the table raw")
 
 
 @pytest.mark.parametrize(
@@ -157,10 +319,10 @@ def test_what_two_tools_share_reads_as_in_a_sentence() -> None:
     [
         (Dataflow(tables_read=("raw",)), Dataflow(tables_written=("raw",))),
         (Dataflow(folders=("data",)), Dataflow(writes=("data/a.csv",))),
-        (Dataflow(folders=("data",)), Dataflow(writes=("data/*.csv",))),
-        (Dataflow(folders=("data",)), Dataflow(writes=("data/",))),
+        (Dataflow(folders=("data",)), Dataflow(outputs=("data/*.csv",))),
+        (Dataflow(folders=("data",)), Dataflow(outputs=("data/",))),
         (Dataflow(folders=(".",)), Dataflow(writes=("a.csv",))),
-        (Dataflow(folders=(".",)), Dataflow(writes=("*.csv",))),
+        (Dataflow(folders=(".",)), Dataflow(outputs=("*.csv",))),
         (Dataflow(missed=("model.json",)), Dataflow(writes=("model.json",))),
     ],
 )
@@ -176,8 +338,8 @@ def test_a_tool_depends_on_who_writes_what_it_read_listed_or_missed(
         (Dataflow(tables_written=("raw",)), Dataflow(tables_written=("raw",))),
         (Dataflow(tables_read=("raw",)), Dataflow(writes=("raw",))),
         (Dataflow(folders=("data",)), Dataflow(writes=("data/deep/a.csv",))),
-        (Dataflow(folders=("data",)), Dataflow(writes=("data/deep/*.csv", "database"))),
-        (Dataflow(folders=(".",)), Dataflow(writes=("data/*.csv", "/tmp"))),
+        (Dataflow(folders=("data",)), Dataflow(outputs=("data/deep/*.csv", "database"))),
+        (Dataflow(folders=(".",)), Dataflow(outputs=("data/*.csv", "/tmp"))),
         (Dataflow(missed=("model.json",)), Dataflow(writes=("model.jsonl",))),
     ],
 )
@@ -185,29 +347,65 @@ def test_what_only_looks_alike_is_no_edge(reader: Dataflow, writer: Dataflow) ->
     assert edges({"a": reader, "b": writer}) == {}
 
 
+@pytest.mark.parametrize(
+    ("reader", "writer"),
+    [
+        (Dataflow(reads=("in [v2].csv",)), Dataflow(writes=("in v.csv",))),
+        (Dataflow(reads=("in v.csv",)), Dataflow(writes=("in [v2].csv",))),
+        (Dataflow(missed=("data/*",)), Dataflow(writes=("data/a",))),
+        (Dataflow(folders=("data*",)), Dataflow(writes=("data/a",))),
+        (Dataflow(folders=("data",)), Dataflow(writes=("data*/a",))),
+    ],
+)
+def test_an_observed_path_is_never_a_glob(reader: Dataflow, writer: Dataflow) -> None:
+    assert edges({"a": reader, "b": writer}) == {}
+
+
+@pytest.mark.parametrize("path", ["in [v2].csv", "data/what?.txt", "data/a*"])
+def test_a_declared_path_is_also_the_file_of_exactly_that_name(path: str) -> None:
+    for reader in (Dataflow(inputs=(path,)), Dataflow(reads=(path,))):
+        for writer in (Dataflow(outputs=(path,)), Dataflow(writes=(path,))):
+            assert edges({"a": reader, "b": writer}) == {"a": ("b",)}
+
+
 # What is known.
 
 
-@pytest.mark.parametrize("name", ["reads", "tables_read", "folders", "missed"])
+@pytest.mark.parametrize(
+    "name", ["reads", "tables_read", "folders", "missed", "tables_missed", "inputs"]
+)
 def test_a_read_of_any_kind_is_one_that_is_known(name: str) -> None:
     flow = Dataflow(**{name: ("x",)})  # type: ignore[arg-type]
     assert (flow.has_reads, flow.has_writes) == (True, False)
     assert not replace(flow, is_unclear=True).has_reads
 
 
-@pytest.mark.parametrize("name", ["writes", "tables_written"])
+@pytest.mark.parametrize("name", ["writes", "removed", "tables_written", "tables_kept", "outputs"])
 def test_a_write_of_any_kind_is_one_that_is_known(name: str) -> None:
     flow = Dataflow(**{name: ("x",)})  # type: ignore[arg-type]
     assert (flow.has_reads, flow.has_writes) == (False, True)
     assert not replace(flow, is_unclear=True).has_writes
 
 
-def test_what_is_declared_adds_to_what_was_seen() -> None:
-    declared = Dataflow(reads=("a", "b"), writes=("c",))
-    seen = Dataflow(reads=("b", "d"), tables_read=("t",), folders=(".",), is_unclear=True)
-    assert merge(declared, None) == declared
-    assert merge(Dataflow(), seen) == seen
-    assert merge(declared, seen) == Dataflow(
+def test_the_list_of_tables_is_a_known_read_and_an_empty_declaration_makes_known() -> None:
+    assert Dataflow(lists_tables=True).has_reads
+    empty = Dataflow(has_inputs=True)
+    assert (empty.has_reads, empty.has_writes) == (True, False)
+    empty = Dataflow(has_outputs=True)
+    assert (empty.has_reads, empty.has_writes) == (False, True)
+    assert not Dataflow(has_outputs=True, is_unclear=True).has_writes
+
+
+def test_files_are_shown_once_whether_declared_or_seen() -> None:
+    flow = Dataflow(inputs=("a*", "b"), reads=("b", "c"), outputs=("d",), writes=("d", "e"))
+    assert (flow.files_read, flow.files_written) == (("a*", "b", "c"), ("d", "e"))
+
+
+def test_two_flows_together_have_each_name_once() -> None:
+    one = Dataflow(reads=("a", "b"), writes=("c",))
+    other = Dataflow(reads=("b", "d"), tables_read=("t",), folders=(".",), is_unclear=True)
+    assert merge(Dataflow(), other) == merge(other, Dataflow()) == other
+    assert merge(one, other) == Dataflow(
         reads=("a", "b", "d"),
         writes=("c",),
         tables_read=("t",),
@@ -218,7 +416,8 @@ def test_what_is_declared_adds_to_what_was_seen() -> None:
 
 def test_what_a_tool_updates_in_place_can_be_left_out_of_what_it_reads() -> None:
     flow = Dataflow(
-        reads=("data/*.csv", "x.csv"),
+        inputs=("data/*.csv",),
+        reads=("data/a.csv", "x.csv"),
         writes=("data/a.csv", "model.json"),
         tables_read=("raw", "notes"),
         tables_written=("notes",),
@@ -226,7 +425,12 @@ def test_what_a_tool_updates_in_place_can_be_left_out_of_what_it_reads() -> None
         missed=("model.json", "other.json"),
     )
     assert without_updates(flow) == replace(
-        flow, reads=("x.csv",), tables_read=("raw",), folders=("more",), missed=("other.json",)
+        flow,
+        inputs=(),
+        reads=("x.csv",),
+        tables_read=("raw",),
+        folders=("more",),
+        missed=("other.json",),
     )
 
 

@@ -38,7 +38,7 @@ def test_a_table_that_is_read_before_it_is_written_is_told_once_of_two_tools() -
     assert seen(
         make_facts("a", "one", orch={"inputs": "raw.csv"}),
         make_facts("b", "two", orch={"outputs": "raw.csv"}),
-        a=Dataflow(tables_read=("raw", "more"), reads=("raw.csv",)),
+        a=Dataflow(tables_read=("raw", "more"), reads=("raw.csv",), writes=("out.csv",)),
         b=Dataflow(tables_written=("raw", "more"), writes=("raw.csv",)),
     ) == [
         "a.py:3: a reads raw.csv before b writes it (move a to a later stage or b to an earlier one; "
@@ -51,7 +51,7 @@ def test_what_a_tool_only_looked_for_or_listed_is_no_warning() -> None:
         seen(
             make_facts("a", "one"),
             make_facts("b", "two"),
-            a=Dataflow(missed=("model.json",), folders=(".",)),
+            a=Dataflow(missed=("model.json",), folders=(".",), writes=("data/out.csv",)),
             b=Dataflow(writes=("model.json",)),
         )
         == []
@@ -169,3 +169,36 @@ def test_writers_of_a_folder_and_of_a_file_in_it_are_reported() -> None:
     ]
     reads = make_facts("b", orch={"outputs": "out/x", "inputs": "out/x"})
     assert seen(facts[0], reads) == []
+
+
+# What orch cannot see.
+
+
+def test_a_tool_that_was_not_observed_completely_is_named_with_the_reasons() -> None:
+    gaps = ("started a child process", "opened a network connection")
+    flow = Dataflow(reads=("x",), writes=("y",), gaps=gaps)
+    assert seen(make_facts("a"), a=flow) == [
+        "a.py:3: a was not observed completely: it started a child process and opened a network connection"
+        ' (name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing)'
+    ]
+    assert len(seen(make_facts("a", orch={"inputs": "z"}), a=flow)) == 1
+    assert seen(make_facts("a", orch={"inputs": "z", "outputs": []}), a=flow) == []
+
+
+def test_statements_that_cannot_be_seen_are_no_matter_of_declared_files() -> None:
+    facts = make_facts("a", orch={"inputs": [], "outputs": []})
+    (line,) = seen(facts, a=Dataflow(is_unclear=True, gaps=("opened a network connection",)))
+    assert line.startswith(
+        "a.py:3: a was not observed completely: it used the database in a way that orch cannot see"
+    )
+
+
+def test_a_tool_that_is_not_known_to_write_is_told_where_later_stages_depend_on_it() -> None:
+    facts = make_facts("a", "one"), make_facts("b", "two")
+    reads = Dataflow(reads=("x",))
+    assert seen(*facts, a=reads, b=reads) == [
+        "a.py:3: a is not known to write anything, so all later stages depend on it"
+        ' (declare "outputs": [] if it writes nothing)'
+    ]
+    assert seen(*facts, b=reads) == []  # a has not run
+    assert seen(make_facts("a", "one", orch={"outputs": []}), facts[1], a=reads) == []

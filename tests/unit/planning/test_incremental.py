@@ -187,7 +187,7 @@ def test_a_failed_tool_can_be_accepted(root: Path) -> None:
     assert stale(root) == {}
     record(root, FLOWS, "d")
     found = result(root, "src.d")
-    assert (found.last.status, found.success and found.success.accepted) == ("passed", None)
+    assert (found.last.status, found.success and found.success.is_accepted) == ("passed", False)
 
 
 def test_a_declared_input_that_is_missing_is_accepted_until_it_comes(root: Path) -> None:
@@ -228,3 +228,30 @@ def test_looking_writes_no_result(root: Path) -> None:
     build_resumed_plan(root)
     stale(root)
     assert {p.name: p.read_bytes() for p in (root / ".orch/tools").iterdir()} == before
+
+
+def test_after_another_database_was_accepted_its_tables_count(root: Path) -> None:
+    for name in "ab":
+        (root / f"src/{name}.py").write_text(tool(AFTER=(), run="def run(conn): pass"))
+    (root / "data.db").write_bytes(database(5))
+    writes = Observation(database="data.db", tables_written=("t",))
+    reads = Observation(database="data.db", tables_read=("t",))
+    sights = {**FLOWS, "a": writes, "b": reads}
+    record(root, sights)
+    (root / "data.db").write_bytes(database(1))
+    assert accept(root)
+    assert stale(root) == {}
+    record(root, sights, "a")
+    assert stale(root)["b"] == ("table t was rewritten by a (run 2)",)
+
+
+def test_what_a_tool_that_was_accepted_after_a_kill_has_written_must_be_there(root: Path) -> None:
+    (root / "out.csv").write_text("x")
+    sights = {**FLOWS, "a": Observation(written=("out.csv",), tables_written=("ta",))}
+    record(root, sights)
+    record(root, sights, "a", broken_off="a")
+    record(root, sights, "d")  # which learns that nobody knows the end of `a`
+    assert accept(root)
+    assert stale(root) == {}
+    (root / "out.csv").unlink()
+    assert stale(root)["a"] == ("out.csv is missing",)

@@ -15,7 +15,7 @@ from discover_orch.model.errors import DiscoveryError, UsageError
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.resume import Resumption, find_resumable
 from discover_orch.source.facts import BrokenModule, ModuleFacts
-from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.reasons import Freshness
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 from tests.support.values import (
     make_argument,
@@ -346,5 +346,5 @@ def test_params_are_given_as_a_fingerprint_has_them() -> None:
     registry = takes(SINCE, SECRET)
     record = record_of(planned("a", params=given_(since="2024-01-01"), secrets=("api_key",)))
     resumption = resumed(record, registry, GivenParams(options={"api_key": ("x",)}))
-    assert resumption.params_of(registry.tools["src.a"]) == {"since": ("2024-01-01",)}
+    assert resumption.params_of(registry.tools["src.a"]) == {"since": "2024-01-01"}
     assert resumption.params_of(make_registry(make_facts("src.z")).tools["src.z"]) is None

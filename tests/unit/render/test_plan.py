@@ -11,7 +11,7 @@ from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.plan import Plan
 from discover_orch.render.plan import plan_document, plan_text
 from discover_orch.render.style import Style
-from discover_orch.staleness.fingerprint import Freshness
+from discover_orch.staleness.reasons import Freshness
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
 

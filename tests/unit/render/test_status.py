@@ -8,8 +8,14 @@ from typing import Any
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.render.status import Row, status_document, status_text, tool_text
 from discover_orch.render.style import Style
-from discover_orch.staleness.fingerprint import Fingerprint, Freshness
-from discover_orch.staleness.memory import LastOutcome, Success, ToolResult
+from discover_orch.staleness.fingerprint import (
+    Inputs,
+    LastOutcome,
+    Success,
+    ToolResult,
+    sequence,
+)
+from discover_orch.staleness.reasons import Freshness
 from tests.support.values import make_tool
 
 
@@ -33,7 +39,13 @@ def make(
 
 
 def ran(**more: Any) -> ToolResult:
-    success = Success(run=3, at="2026-11-24T14:03:22+01:00", duration=1.5, **more)
+    success = Success(
+        asof=sequence(3, 1),
+        ended=sequence(3, 2),
+        at="2026-11-24T14:03:22+01:00",
+        duration=1.5,
+        **more,
+    )
     return ToolResult(
         module="src.a", last=LastOutcome(run="4", status="failed", duration=9.0), success=success
     )
@@ -82,14 +94,21 @@ def test_verbose_tells_every_reason_and_the_data_flow_below_the_first_one() -> N
 
 
 def test_all_about_one_tool() -> None:
-    then = Fingerprint(
+    then = Inputs(
         code={"src/b.py": "1", "src/a.py": "1"},
-        params={"since": ("2024",), "old": ("x",), "same": ("s",)},
-        distributions={"numpy": "2.0"},
+        other={
+            "param:since": "2024",
+            "param:old": "x",
+            "param:same": "s",
+            "package:numpy": "2.0",
+            "file:in.csv": "1",
+        },
     )
-    row = make("a", "one", "two", result=ran(fingerprint=then), flow=FLOW)
+    row = make("a", "one", "two", result=ran(inputs=then), flow=FLOW)
     runs = [("4", "2026-11-25T01:02:03+01:00", "not_run", None), ("3", "", "passed", 1.5)]
-    text = tool_text(row, {"since": ("2025",), "new_one": (), "same": ("s",)}, runs, Style())
+    text = tool_text(
+        row, {"since": "2025", "old": "7", "new_one": "3", "same": "s"}, {"old": "7"}, runs, Style()
+    )
     assert [" ".join(line.split()) for line in text.splitlines()] == [
         "a stale",
         "one",
@@ -102,7 +121,7 @@ def test_all_about_one_tool() -> None:
         "--since 2024 → 2025",
         "--old x → default",
         "--same s",
-        '--new-one default → ""',
+        "--new-one not given → 3",
         "reads table raw",
         "in.csv",
         "lists data/",
@@ -118,21 +137,21 @@ def test_all_about_one_tool() -> None:
 
 
 def test_a_tool_that_never_ran_has_no_success_to_tell_of() -> None:
-    text = tool_text(make("a", "never ran", word="never"), {"since": ("x",)}, [], Style())
+    text = tool_text(make("a", "never ran", word="never"), {"since": "x"}, {}, [], Style())
     assert "never ran" in text
     assert "passed" not in text
     assert "--since" not in text
 
 
 def test_what_was_accepted_says_so_and_took_no_time() -> None:
-    text = tool_text(make("a", result=ran(accepted=7)), {}, [], Style())
+    text = tool_text(make("a", result=ran(is_accepted=True)), {}, {}, [], Style())
     assert "accepted    2026-11-24 14:03\n" in text
     assert "passed" not in text
 
 
 def test_of_many_things_the_first_few_are_told() -> None:
     flow = Dataflow(reads=tuple(f"f{number}" for number in range(1_010)), is_unclear=True)
-    lines = tool_text(make("a", flow=flow), {}, [], Style()).splitlines()
+    lines = tool_text(make("a", flow=flow), {}, {}, [], Style()).splitlines()
     assert sum(" f" in line for line in lines) == 9  # "file" is one of them
     assert "and 1,002 more" in lines[-2]
     assert lines[-1] == "database    also used in a way that cannot be observed"
@@ -141,11 +160,10 @@ def test_of_many_things_the_first_few_are_told() -> None:
 def test_text_of_users_cannot_control_the_terminal() -> None:
     evil = "x\x1b]0;t\x07\ny"
     success = Success(
-        run=3,
+        asof=0,
+        ended=0,
         at=evil,
-        fingerprint=Fingerprint(
-            code={evil: ""}, params={evil: (evil,)}, distributions={evil: evil}
-        ),
+        inputs=Inputs(code={evil: ""}, other={f"param:{evil}": evil, f"package:{evil}": evil}),
     )
     result = ToolResult(
         module=evil, last=LastOutcome(run=evil, status=evil, at=evil), success=success
@@ -153,7 +171,7 @@ def test_text_of_users_cannot_control_the_terminal() -> None:
     flow = Dataflow(reads=(evil,), tables_written=(evil,), folders=(evil,), missed=(evil,))
     row = make("a", evil, evil, result=result, flow=flow, stage=evil)
     style = Style()
-    text = tool_text(row, {evil: (evil,)}, [(evil, evil, evil, 1.0)], style)
+    text = tool_text(row, {evil: evil}, {}, [(evil, evil, evil, 1.0)], style)
     text += status_text([row], style, verbose=True)
     assert "\x1b" not in text
     assert "\x07" not in text
@@ -177,8 +195,8 @@ def test_the_document_has_all_keys_of_the_contract_for_any_tool() -> None:
     } <= set(fetch)  # fmt: skip
     assert (fetch["state"], fetch["reads"], fetch["writes"]) == (
         "fresh",
-        ["in.csv", "raw"],
-        ["out.csv", "records"],
+        [{"table": "raw"}, {"file": "in.csv"}],
+        [{"table": "records"}, {"file": "out.csv"}],
     )
     assert (fetch["last_run"], fetch["duration"]) == ("4", 1.5)
     assert (parse["state"], parse["never"], parse["last_run"]) == ("never", True, None)

@@ -18,8 +18,7 @@ from discover_orch.render.watch import (
     watch_event_document,
     watch_event_text,
 )
-from discover_orch.watch.self_check import Limits, WatchDiagnostics, WatchedFolder
-from discover_orch.watch.watch_events import (
+from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
     KeyAnswered,
@@ -29,6 +28,7 @@ from discover_orch.watch.watch_events import (
     WatchNote,
     WatchWaiting,
 )
+from discover_orch.watch.self_check import Limits, WatchDiagnostics, WatchedFolder
 
 PLAIN = Style(colour=False, unicode=True, width=80)
 ASCII = Style(colour=False, unicode=False, width=80)
@@ -47,6 +47,8 @@ CHANGED = ChangesFound(
     tools=("parse", "fetch", "enrich"),
     reasons={"parse": "src/parse.py changed"},
     stages=("ingest", "analyze"),
+    stale=3,
+    fresh=1,
     not_affected=12,
 )
 
@@ -90,52 +92,63 @@ def test_it_says_that_it_is_paused() -> None:
 
 
 def test_one_line_says_what_changed_and_what_it_affects() -> None:
-    line = "changed src/parse.py → ingest, analyze (3 tools), 12 not affected\n"
+    line = "src/parse.py changed → ingest, analyze: 3 of 4 tools stale, 1 fresh\n"
     assert text(CHANGED) == line
     assert len(line) <= 80
     assert text(CHANGED, time="12:30:59") == f"12:30:59 {line}"
 
 
 def test_a_terminal_without_such_characters_gets_none() -> None:
-    line = "changed src/parse.py -> ingest, analyze (3 tools), 12 not affected\n"
+    line = "src/parse.py changed -> ingest, analyze: 3 of 4 tools stale, 1 fresh\n"
     assert text(CHANGED, ASCII) == line
     assert line.isascii()
 
 
-def test_a_single_tool_is_named_itself() -> None:
-    one = replace(CHANGED, tools=("parse",), stages=("ingest",), not_affected=0)
-    assert text(one) == "changed src/parse.py → parse (1 tool)\n"
+def test_it_says_whether_fresh_tools_run_too() -> None:
+    every = replace(CHANGED, stages=("ingest",), fresh=0)
+    assert text(every) == "src/parse.py changed → ingest: 3 tools stale\n"
+    whole = replace(CHANGED, scope="stage", stages=("ingest",), stale=1, fresh=2)
+    assert text(whole) == "src/parse.py changed → ingest: 3 tools, 1 of them stale\n"
+
+
+def test_with_the_scope_tool_the_tools_are_named_and_what_is_stale_and_left() -> None:
+    one = replace(CHANGED, scope="tool", tools=("parse",), left=("enrich", "render"))
+    assert text(one) == (
+        "src/parse.py changed → parse (1 tool); stale, but not run: enrich, render\n"
+    )
 
 
 def test_of_several_files_three_are_named_and_of_many_the_number() -> None:
     few = replace(CHANGED, paths=("a.py", "b.py", "c.py"))
-    assert text(few).startswith("changed a.py, b.py, c.py → ")
+    assert text(few).startswith("a.py, b.py, c.py changed → ")
     many = replace(CHANGED, paths=tuple(f"{n}.py" for n in range(1500)))
     assert text(many).startswith("1,500 files changed → ingest")
     assert text(replace(many, is_switch=True)).startswith("1,500 files changed (branch switch) → ")
 
 
 def test_of_many_stages_the_first_are_named() -> None:
-    many = replace(CHANGED, stages=("a", "b", "c", "d", "e"), not_affected=0)
-    assert text(many) == "changed src/parse.py → a, b, c and 2 more (3 tools)\n"
+    many = replace(CHANGED, stages=("a", "b", "c", "d", "e"), fresh=0)
+    assert text(many) == "src/parse.py changed → a, b, c and 2 more: 3 tools stale\n"
 
 
 def test_without_a_file_the_reason_is_told() -> None:
-    moved = replace(CHANGED, paths=(), reasons={"parse": "the installed packages changed"})
-    assert text(moved).startswith("the installed packages changed → ingest, analyze")
+    moved = replace(CHANGED, paths=(), reasons={"parse": "pandas: 2.1 → 2.2"})
+    assert text(moved).startswith("pandas: 2.1 → 2.2 → ingest, analyze")
     assert text(replace(moved, reasons={})).startswith("changed → ")
 
 
-def test_it_says_when_nothing_is_affected() -> None:
+def test_it_says_when_nothing_is_affected_or_only_what_does_not_run() -> None:
     nothing = replace(CHANGED, tools=(), stages=())
-    assert text(nothing) == "changed src/parse.py → no watched tool is affected\n"
+    assert text(nothing) == "src/parse.py changed → no watched tool is affected\n"
     waits = replace(nothing, action="wait")
-    assert text(waits) == "changed src/parse.py → waiting for a fix\n"
+    assert text(waits) == "src/parse.py changed → waiting for a fix\n"
+    left = replace(nothing, left=("render",))
+    assert text(left) == "src/parse.py changed → nothing to run; stale, but not run: render\n"
 
 
 def test_removed_tools_are_named() -> None:
     gone = replace(CHANGED, gone=("parse", "old"))
-    assert text(gone).endswith(", 12 not affected; removed: parse, old\n")
+    assert text(gone).endswith(", 1 fresh; removed:\nparse, old\n")
     nothing = replace(gone, tools=(), stages=())
     assert text(nothing).endswith("no watched tool is affected; removed: parse, old\n")
 
@@ -143,19 +156,21 @@ def test_removed_tools_are_named() -> None:
 @pytest.mark.parametrize(
     ("action", "end"),
     [
-        ("run", "12 not affected\n"),
-        ("restart", "12 not affected; the current run is cancelled\n"),
-        ("after", "12 not affected; runs after the current run\n"),
-        ("hold", "12 not affected; runs when the current tool has ended\n"),
+        ("run", "1 fresh\n"),
+        ("restart", "1 fresh; the current run is cancelled\n"),
+        ("after", "1 fresh; runs after the current run\n"),
+        ("hold", "1 fresh; runs when the current tool has ended\n"),
     ],
 )
 def test_it_says_what_happens_to_the_current_run(action: Any, end: str) -> None:
-    assert text(replace(CHANGED, action=action, during_run=True)).endswith(end)
+    shown = text(replace(CHANGED, action=action, during_run=True))
+    assert shown.replace("\n", " ").endswith(end.replace("\n", " "))
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def test_a_change_that_the_current_run_will_use() -> None:
     none = replace(CHANGED, action="none", during_run=True)
-    assert text(none) == "changed src/parse.py → the current run will use it\n"
+    assert text(none) == "src/parse.py changed → the current run will use it\n"
 
 
 # Other moments.
@@ -242,8 +257,8 @@ def test_names_cannot_control_the_terminal(moment: WatchEvent) -> None:
 def test_colours_stand_around_whole_lines_or_names() -> None:
     assert text(WAITING, COLOUR).startswith("\x1b[36mwatching")
     assert text(WAITING, COLOUR).endswith("\x1b[0m\n")
-    assert "\x1b[1mingest, analyze\x1b[0m (3 tools)" in text(CHANGED, COLOUR)
-    assert text(CHANGED, COLOUR).startswith("changed ") or "\x1b[2m" in text(CHANGED, COLOUR)
+    assert "\x1b[1mingest, analyze\x1b[0m: 3 of 4 tools" in text(CHANGED, COLOUR)
+    assert "\x1b[2m" in text(CHANGED, COLOUR, time="12:30:59")
 
 
 # JSON.
@@ -267,6 +282,8 @@ def test_a_change_as_json() -> None:
         "paths": ["src/parse.py"],
         "tools": ["parse", "fetch", "enrich"],
         "stages": ["ingest", "analyze"],
+        "stale": [],
+        "fresh": 1,
         "not_affected": 12,
         "gone": [],
         "reasons": {"parse": "src/parse.py changed"},

@@ -148,10 +148,15 @@ def test_a_tree_may_be_deep_and_a_number_long() -> None:
     ("one", "other", "is_same"),
     [
         ("ORCH = {'retries': 1}", "ORCH = {'retries': 2}", True),
+        (
+            "ORCH = {'max_age': '1d'}",
+            "ORCH = {'max_age': '6h', 'repeatable': True, 'always': True}",
+            True,
+        ),
         ("ORCH = {'timeout': 1, 'name': 'a'}", "ORCH = {'name': 'a'}", True),
         ("ORCH = {'tokens': {'gpu': 1}, 'cancel': False, 'retry_delay': 3}", "", True),
         ("ORCH: dict = {'cancel': False}", "ORCH: dict = {}", True),
-        ("ORCH = {'always': True}", "ORCH = {}", False),
+        ("ORCH = {'always': True}", "ORCH = {}", True),
         ("ORCH = {'outputs': 'a'}", "ORCH = {'outputs': 'b'}", False),
         ("OTHER = {'retries': 1}", "OTHER = {'retries': 2}", False),
         ("def f():\n    ORCH = {'retries': 1}", "def f():\n    ORCH = {'retries': 2}", False),

@@ -194,3 +194,52 @@ def test_a_default_too_deep_to_be_written_is_dots() -> None:
     (argument,) = function(f"def run(x={'-' * 900}1): ...").arguments
     assert argument.default is None or argument.default == 1
     assert argument.default_source is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "shown", "texts"),
+    [
+        ("Path", "Path('x')", "x", ("x",)),
+        ("Path", "pathlib.Path('a', './b/')", "a/b", ("a/b",)),
+        ("Path", "Path()", ".", (".",)),
+        ("O[Path]", "Path('a') / 'b' / '..' / 'c'", "a/b/../c", ("a/b/../c",)),
+        ("Path", "Path('a') / name", None, ()),
+        ("Path", "Path('a', 3)", None, ()),
+        ("Path", "'a' / Path('b')", None, ()),
+        ("Path", "Path(__file__).parent", None, ()),
+        ("str", "Path('x')", None, ()),
+        ("Color", "Color.BLUE", "blue", ("blue",)),
+        ("Color", "Color.BLUE.value", None, ()),
+        ("Color", "Color.GREEN", None, ()),
+        ("Color", "Word.ONE", None, ()),
+        ("Level", "Level.HIGH", "HIGH", ("HIGH",)),
+        ("list[Color]", "[Color.RED]", ["red"], ("red",)),
+        ("list[Color]", "[Color.RED, name]", None, ()),
+        ("list[Color]", "Color.RED", None, ()),
+        ("list[Path]", "(Path('a'), Path('b'))", ["a", "b"], ("a", "b")),
+        ("date", "date(2024, 1, 31)", None, ("2024-01-31",)),
+        ("date", "date(2024, 1)", None, ()),
+        ("date", "date(2024, 1, True)", None, ()),
+        ("date", "date(year=2024, month=1, day=31)", None, ()),
+        ("date", "date.today()", None, ()),
+        ("dt.datetime", "dt.datetime(2024, 1, 31, 9)", None, ("2024-01-31T09:00:00",)),
+        ("dt.datetime", "dt.datetime(2024, 1, 31, 9, 5, 6, 7)", None, ()),
+        ("decimal.Decimal", "decimal.Decimal('1.50')", None, ("1.50",)),
+        ("decimal.Decimal", "decimal.Decimal(2)", None, ("2",)),
+        ("decimal.Decimal", "decimal.Decimal(0.1)", None, ()),
+        ("uuid.UUID", "uuid.UUID('x')", None, ("x",)),
+    ],
+)
+def test_default_that_is_made_from_literals(
+    kind: str, default: str, shown: object, texts: tuple[str, ...]
+) -> None:
+    (argument,) = function(f"def run(x: {kind} = {default}): ...").arguments
+    assert (argument.default, argument.default_texts) == (shown, texts)
+    assert argument.default_refs == ()
+
+
+def test_a_member_of_an_enum_of_another_module_is_a_reference() -> None:
+    one, many = function("def run(x: M = M.A, y: list[M] = [M.A, M.B]): ...").arguments
+    assert one.default_refs == (NameRef(name="src.kinds.Mode.A"),)
+    assert [ref.name for ref in many.default_refs] == ["src.kinds.Mode.A", "src.kinds.Mode.B"]
+    assert (one.default, one.default_texts) == (None, ())

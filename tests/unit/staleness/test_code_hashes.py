@@ -319,13 +319,13 @@ def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
 
 
 def document_in(raw: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(raw.partition(b" 2 ")[2])
+    document: dict[str, Any] = json.loads(raw.partition(b" 3 ")[2])
     return document
 
 
 def damaged(raw: bytes) -> list[bytes]:
     def sealed(document: object) -> bytes:
-        line = b"code 2 " + json.dumps(document).encode() + b"\n"
+        line = b"code 3 " + json.dumps(document).encode() + b"\n"
         return b"%08x %s" % (zlib.crc32(line), line)
 
     document = document_in(raw)

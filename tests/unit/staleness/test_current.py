@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from discover_orch.staleness.current import CurrentState, takes_connection, takes_orchconf
-from discover_orch.staleness.file_hashes import FileHashes, read_database
-from discover_orch.staleness.fingerprint import GONE, DatabaseIdentity, Fingerprint
-from discover_orch.staleness.memory import KnownDatabase, LastOutcome, Memory, Success, ToolResult
+from discover_orch.staleness.current import (
+    MISSING,
+    UNKNOWN,
+    CurrentState,
+    takes_connection,
+    takes_orchconf,
+)
+from discover_orch.staleness.database_file import read_database
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    Inputs,
+    Key,
+    LastOutcome,
+    Success,
+    ToolResult,
+    Write,
+)
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.versions import Versions, read_mark
 from tests.conftest import Project
 from tests.support.recorded import database, view_of
 from tests.support.values import make_argument, make_conf, make_facts, make_project, make_registry
@@ -30,18 +46,22 @@ def look(root: Path, *results: ToolResult) -> CurrentState:
     return CurrentState(view.project, view.registry, Memory(str(root)), known)
 
 
-def remembered(success: Success, module: str = "src.a") -> ToolResult:
-    return ToolResult(module=module, last=LastOutcome(run="1", status="passed"), success=success)
+def succeeded(inputs: Mapping[Key, str] = {}, **more: Any) -> Success:
+    return Success(asof=1, ended=2, inputs=Inputs(other=inputs), **more)
 
 
-def fingerprint(
-    root: Path, success: Success | None = None, **params: tuple[str, ...]
-) -> Fingerprint:
-    present = look(root, *([remembered(success)] if success else []))
+def inputs(
+    root: Path, success: Success | None = None, writes: Mapping[Key, Write] = {}, **params: str
+) -> Inputs:
+    result = ToolResult(
+        module="src.a",
+        last=LastOutcome(run="1", status="passed"),
+        success=success,
+        writes=writes,
+    )
+    present = look(root, result)
     tool = present.registry.tools["src.a"]
-    found, file_stats = present.fingerprint(tool, present.read_code(["src.a"]), params, success)
-    assert file_stats.keys() <= found.files.keys()
-    return found
+    return present.inputs(tool, present.read_code(["src.a"]), params, result)
 
 
 # Code.
@@ -49,11 +69,11 @@ def fingerprint(
 
 def test_what_it_loaded_besides_is_its_code_as_long_as_it_is_there(root: Path) -> None:
     (root / "src/plugin.py").write_text("Y = 1\n")
-    success = Success(run=1, modules=("src.plugin",))
-    assert "src/plugin.py" in fingerprint(root, success).code
-    assert "src/plugin.py" not in fingerprint(root).code
+    success = succeeded(modules=("src.plugin",))
+    assert "src/plugin.py" in inputs(root, success).code
+    assert "src/plugin.py" not in inputs(root).code
     (root / "src/plugin.py").unlink()
-    assert "src/plugin.py" not in {k for k, v in fingerprint(root, success).code.items() if v}
+    assert "src/plugin.py" not in {k for k, v in inputs(root, success).code.items() if v}
 
 
 def resources_of(*arguments: str, **needs: tuple[str, ...]) -> tuple[Any, Any]:
@@ -85,117 +105,124 @@ def test_a_tool_takes_the_connection_itself_or_through_a_resource() -> None:
 
 def know(root: Path, name: str = "sqlite:///data.db", **how: Any) -> None:
     Memory(str(root)).write_databases(
-        {name: KnownDatabase(**{"path": "", "epoch": 4, "stat": None, **how})}
+        {name: KnownDatabase(**{"path": "", "number": 4, "stat": None, **how})}
     )
 
 
-def epoch(root: Path) -> int:
-    return look(root).epoch
+def number(root: Path) -> int:
+    return look(root).database.number
 
 
-def test_a_database_that_nobody_knows_has_no_number(root: Path) -> None:
-    assert epoch(root) == 0
-    assert fingerprint(root).database == DatabaseIdentity(name="sqlite:///data.db", epoch=0)
+def test_a_database_that_no_run_used_has_no_number_yet(root: Path) -> None:
+    assert number(root) == MISSING
+    assert inputs(root).other["database"] == f"{MISSING} sqlite:///data.db"
+    (root / "data.db").write_bytes(database(5))
+    assert number(root) == UNKNOWN
 
 
 def test_a_database_has_its_number_until_it_is_another_one(root: Path) -> None:
     path = root / "data.db"
     path.write_bytes(database(5))
     know(root, path="data.db", stat=read_database(str(root), "data.db"))
-    assert epoch(root) == 4
+    assert number(root) == 4
     path.unlink()
-    assert epoch(root) == 0
+    assert number(root) == MISSING
     path.write_bytes(database(1))
-    assert epoch(root) == 5
+    assert number(root) == 5
 
 
 def test_a_database_that_is_no_file_is_always_the_same(root: Path) -> None:
     know(root)
-    assert epoch(root) == 4
+    assert number(root) == 4
+    (root / "data.db").write_bytes(database(1))
     know(root, name="postgresql://h/d")
-    assert epoch(root) == 0
+    assert number(root) == UNKNOWN
 
 
 def test_a_database_in_memory_is_always_another(root: Path) -> None:
     (root / "orch.toml").write_text('database = "sqlite://"\n')
     know(root, name="sqlite://")
-    assert epoch(root) == 0
+    assert number(root) == MISSING
 
 
 def test_the_password_of_a_database_is_no_part_of_its_name(root: Path) -> None:
     (root / "orch.toml").write_text('database = "postgresql://me:hunter22@h/d"\n')
-    assert "hunter22" not in look(root).database_name
-    assert look(root).database_name.startswith("postgresql://me")
+    assert "hunter22" not in look(root).database.name
+    assert look(root).database.name.startswith("postgresql://me")
 
 
 def test_a_connection_of_orchconf_is_named_after_its_function(root: Path) -> None:
     (root / "orchconf.py").write_text("def get_connection(): ...\n")
-    assert look(root).database_name == "get_connection()"
+    assert look(root).database.name == "get_connection()"
 
 
 def test_a_tool_without_connection_has_no_database(root: Path) -> None:
     (root / "src/a.py").write_text(TOOL.replace("conn", ""))
-    assert fingerprint(root).database is None
+    assert "database" not in inputs(root).other
 
 
 def test_a_damaged_memory_of_databases_is_none(root: Path) -> None:
     know(root)
     (root / ".orch/databases").write_bytes(b"x")
-    assert epoch(root) == 0
+    assert number(root) == MISSING
 
 
-# Files, folders, names.
+# Files, folders, packages.
 
 
 def test_it_is_asked_for_what_the_last_success_rested_on(root: Path) -> None:
-    for name in ("in.csv", "data/x", "out.csv", "there"):
+    for name in ("in.csv", "data/x", "there"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
-    file_hashes = FileHashes(str(root))
-    then = Fingerprint(
-        files={"in.csv": "1", "gone.csv": "2"},
-        folders={"data": "1", "absent": "2"},
-        missed=("there", "still missing"),
-        written=("out.csv", "removed.csv"),
-        distributions={"no-such-distribution": "1"},
-    )
-    found = fingerprint(root, Success(run=1, fingerprint=then), since=("x",))
-    assert found.files == {"in.csv": file_hashes.file("in.csv")[0], "gone.csv": GONE}
-    assert found.folders == {"data": file_hashes.folder("data", ()), "absent": GONE}
-    assert found.missed == ("still missing",)
-    assert found.written == ("out.csv",)
-    assert found.distributions == {}
-    assert found.params == {"since": ("x",)}
+    then = {
+        "file:in.csv": "1",
+        "file:gone.csv": "2",
+        "folder:data": "data/a",
+        "folder:absent": "absent/b",
+        "file:there": ABSENT,
+        "file:still missing": ABSENT,
+        "package:no-such-distribution": "1",
+        "package:pytest": "0",
+        "env:NO_SUCH_VARIABLE": "1",
+        "param:other": "y",
+    }
+    content = Versions(str(root)).file("in.csv")[0]
+    found = dict(inputs(root, succeeded(then), since="x").other)
+    assert found.pop("python").startswith("3.")
+    assert found.pop("database") == "0 sqlite:///data.db"
+    assert found == {
+        "file:in.csv": content,
+        "file:gone.csv": ABSENT,
+        "folder:data": "data/x",
+        "folder:absent": ABSENT,
+        "file:there": content,
+        "file:still missing": ABSENT,
+        "package:no-such-distribution": ABSENT,
+        "package:pytest": pytest.__version__,
+        "env:NO_SUCH_VARIABLE": ABSENT,
+        "param:since": "x",
+    }
 
 
 def test_a_file_with_the_mark_that_is_known_is_not_read(root: Path) -> None:
     path = root / "in.csv"
     path.write_text("x")
     os.utime(path, ns=(1, 1))
-    _, stat = FileHashes(str(root)).file("in.csv")
-    assert stat is not None
-    then = Fingerprint(files={"in.csv": "as it was"})
-    known = Success(run=1, fingerprint=then, file_stats={"in.csv": stat})
-    assert fingerprint(root, known).files == {"in.csv": "as it was"}
-    assert fingerprint(root, Success(run=1, fingerprint=then)).files["in.csv"] != "as it was"
+    then = {"file:in.csv": "as it was"}
+    known = succeeded(then, marks={"file:in.csv": read_mark(str(path))})
+    assert inputs(root, known).other["file:in.csv"] == "as it was"
+    assert inputs(root, succeeded(then)).other["file:in.csv"] != "as it was"
 
 
-def test_what_is_installed_has_its_version(root: Path) -> None:
-    then = Fingerprint(distributions={"pytest": "0", "no-such-distribution": "1"})
-    found = fingerprint(root, Success(run=1, fingerprint=then)).distributions
-    assert found == {"pytest": pytest.__version__}
-
-
-def test_declared_inputs_and_outputs_count_without_any_success(root: Path) -> None:
+def test_declared_inputs_count_without_any_success(root: Path) -> None:
     (root / "data").mkdir()
     (root / "data/x.csv").write_text("x")
-    (root / "data/out.csv").write_text("x")
-    tags = "ORCH = {'inputs': ['data/*.csv', 'absent.csv'], 'outputs': ['data/out.csv', 'no/*']}\n"
+    (root / "data/own.csv").write_text("x")
+    tags = "ORCH = {'inputs': ['data/*.csv', 'absent.csv']}\n"
     (root / "src/a.py").write_text(tags + TOOL)
-    found = fingerprint(root)
-    assert found.files == {
-        "data/x.csv": FileHashes(str(root)).file("data/x.csv")[0],
-        "absent.csv": GONE,
+    found = inputs(root, writes={"file:data/own.csv": Write(1)}).other
+    assert {key: found[key] for key in found if key.startswith(("file:", "glob:"))} == {
+        "file:data/x.csv": Versions(str(root)).file("data/x.csv")[0],
+        "file:absent.csv": ABSENT,
+        "glob:data/*.csv": "data/own.csv\0data/x.csv",
     }
-    assert found.patterns.keys() == {"data/*.csv"}
-    assert found.written == ("data/out.csv",)

@@ -11,8 +11,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
-from discover_orch.staleness.affected import ImportReach
-from discover_orch.staleness.import_graph import ImportGraph, project_sources
+from discover_orch.staleness.import_graph import ImportGraph, ImportReach, project_sources
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 

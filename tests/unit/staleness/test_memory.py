@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.file_hashes import DatabaseStat
-from discover_orch.staleness.fingerprint import SCHEME, DatabaseIdentity, Fingerprint
-from discover_orch.staleness.memory import (
-    KnownDatabase,
+from discover_orch.staleness.database_file import DatabaseStat
+from discover_orch.staleness.fingerprint import (
+    Inputs,
     LastOutcome,
-    Memory,
     Success,
     ToolResult,
-    UncertainWrites,
+    Write,
+    sequence,
 )
+from discover_orch.staleness.memory import _TOOL, UPGRADED, KnownDatabase, Memory
 from discover_orch.state.flows import read_flows
 from discover_orch.state.store import flows_stamp, write_sealed
 from tests.support.permissions import run_bound
@@ -34,13 +35,13 @@ def make(module: str = "src.a", run: str = "1", **more: Any) -> ToolResult:
 
 WHOLE = make(
     success=Success(
-        run=1,
-        fingerprint=Fingerprint(
-            files={"in.csv": "1"}, database=DatabaseIdentity(name="sqlite:///data.db", epoch=1)
-        ),
-        file_stats={"in.csv": (1, 2, 3)},
+        asof=sequence(1, 1),
+        ended=sequence(1, 2),
+        inputs=Inputs(code={"src/a.py": "1"}, other={"file:in.csv": "1"}),
+        marks={"file:in.csv": "1 2 3 4"},
         flow=Dataflow(reads=("in.csv",), tables_written=("raw",)),
-    )
+    ),
+    writes={"table:1:raw": Write(sequence(1, 2), "+")},
 )
 
 
@@ -87,8 +88,8 @@ def test_times_that_a_tool_took_are_of_its_successes_not_of_what_was_accepted(
     tmp_path: Path,
 ) -> None:
     memory = Memory(str(tmp_path))
-    memory.write(make("a", success=Success(run=1, duration=2.5)))
-    memory.write(make("b", success=Success(run=1, duration=2.5, accepted=1)))
+    memory.write(make("a", success=Success(asof=1, ended=2, duration=2.5)))
+    memory.write(make("b", success=Success(asof=1, ended=0, is_accepted=True)))
     memory.write(make("c"))
     assert memory.durations("abc") == {"a": 2.5}
 
@@ -108,55 +109,28 @@ FLOWS = st.builds(
     missed=LISTS,
     is_unclear=st.booleans(),
 )
-FINGERPRINTS = st.builds(
-    Fingerprint,
-    code=TABLES,
-    python=TEXTS,
-    distributions=TABLES,
-    params=st.dictionaries(TEXTS, LISTS, max_size=3),
-    files=TABLES,
-    folders=TABLES,
-    patterns=TABLES,
-    missed=LISTS,
-    written=LISTS,
-    database=st.none() | st.builds(DatabaseIdentity, name=TEXTS, epoch=NUMBERS),
-    scheme=st.integers(1, 9),
-)
-
-
-@st.composite
-def successes(draw: st.DrawFn) -> Success:
-    one = draw(FINGERPRINTS)
-    file_stats = draw(
-        st.dictionaries(st.sampled_from([*one.files]), st.tuples(NUMBERS, NUMBERS, NUMBERS))
-        if one.files
-        else st.just({})
-    )
-    return Success(
-        run=draw(NUMBERS),
-        at=draw(TEXTS),
-        duration=draw(SECONDS),
-        accepted=draw(st.none() | NUMBERS),
-        fingerprint=one,
-        file_stats=file_stats,
-        modules=draw(LISTS),
-        flow=draw(FLOWS),
-    )
-
-
+INPUTS = st.builds(Inputs, code=TABLES, other=TABLES)
 RESULTS = st.builds(
     ToolResult,
     module=st.just("src.a"),
     last=st.builds(LastOutcome, run=TEXTS, status=TEXTS, at=TEXTS, duration=SECONDS),
-    success=st.none() | successes(),
-    uncertain=st.none()
+    success=st.none()
     | st.builds(
-        UncertainWrites,
-        moment=st.tuples(NUMBERS, NUMBERS),
+        Success,
+        asof=NUMBERS,
+        ended=NUMBERS,
+        inputs=INPUTS,
         tables=LISTS,
-        is_unclear=st.booleans(),
-        database=st.none() | st.builds(DatabaseIdentity, name=TEXTS, epoch=NUMBERS),
+        is_whole=st.booleans(),
+        is_accepted=st.booleans(),
+        at=TEXTS,
+        duration=SECONDS,
+        marks=TABLES,
+        modules=LISTS,
+        flow=FLOWS,
     ),
+    writes=st.dictionaries(TEXTS, st.builds(Write, NUMBERS, TEXTS, st.booleans()), max_size=3),
+    tried=INPUTS,
 )
 
 
@@ -170,12 +144,12 @@ def test_a_result_comes_back_as_it_was(
 
 
 def test_what_is_empty_takes_no_room(tmp_path: Path) -> None:
-    Memory(str(tmp_path)).write(make(success=Success(run=1)))
-    text = path_of(tmp_path).read_text().partition(" 2 ")[2]
-    assert json.loads(text) == {
+    Memory(str(tmp_path)).write(make(success=Success(asof=1, ended=2)))
+    text = path_of(tmp_path).read_text().partition("{")[1:]
+    assert json.loads("".join(text)) == {
         "module": "src.a",
         "last": {"run": "1", "status": "passed"},
-        "success": {"run": 1, "fingerprint": {"scheme": SCHEME}, "flow": {}},
+        "success": {"asof": 1, "ended": 2},
     }
 
 
@@ -185,28 +159,19 @@ LAST = {"run": "1", "status": "passed"}
 @pytest.mark.parametrize(
     "document",
     [
-        {"module": "src.a"},
+        {"module": 1},
         {"module": "src.a", "last": ["1", "passed"]},
         {"module": "src.a", "last": LAST, "success": []},
-        {"module": "src.a", "last": LAST, "success": {"run": "1"}},
-        {"module": "src.a", "last": LAST, "success": {"run": 1, "flow": {"reads": "in.csv"}}},
-        {"module": "src.a", "last": LAST, "uncertain": {"tables": ["raw"]}},
+        {"module": "src.a", "last": LAST, "success": {"asof": 1}},
+        {"module": "src.a", "last": LAST, "success": {"asof": 1, "ended": 2, "tables": "raw"}},
+        {"module": "src.a", "last": LAST, "writes": {"file:out.csv": "1"}},
     ],
 )
 def test_a_result_of_another_shape_is_none(tmp_path: Path, document: object) -> None:
-    write_sealed(str(path_of(tmp_path)), "tool 2", document)
+    write_sealed(str(path_of(tmp_path)), _TOOL, document)
     assert Memory(str(tmp_path)).results(["src.a"]) == {}
-    write_sealed(str(path_of(tmp_path)), "tool 2", {"module": "src.a", "last": LAST})
+    write_sealed(str(path_of(tmp_path)), _TOOL, {"module": "src.a", "last": LAST})
     assert Memory(str(tmp_path)).results(["src.a"]) == {"src.a": make()}
-
-
-def test_what_was_accepted_is_compared_with_writes_after_the_latest_run() -> None:
-    ran = Success(run=3)
-    assert (ran.is_accepted, ran.valid_until) == (False, (3, 0))
-    assert Success(run=3, number=2).valid_until == (3, 2) < Success(run=3, accepted=3).valid_until
-    accepted = Success(run=3, accepted=7)
-    assert (accepted.is_accepted, accepted.run, accepted.valid_until[0]) == (True, 3, 7)
-    assert Success(run=0, accepted=0).is_accepted
 
 
 @pytest.mark.parametrize(
@@ -230,7 +195,7 @@ def damaged(good: bytes) -> Iterator[bytes]:
     yield b""
     yield b"\n"
     yield good[: len(good) // 2]
-    yield good.replace(b" 2 {", b" 3 {")
+    yield re.sub(rb" \d+ {", b" 999 {", good)
     yield b"00000000 {}\n"
     yield b"\xff" * 100
     yield b"[" * 5000 + b"\n"
@@ -239,7 +204,7 @@ def damaged(good: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("name", ["tools/src.a", "databases", "flow"])
 def test_a_damaged_file_costs_what_it_held(tmp_path: Path, name: str) -> None:
     memory = Memory(str(tmp_path))
-    known = {"x": KnownDatabase(path="", epoch=1, stat=None)}
+    known = {"x": KnownDatabase(path="", number=1, stat=None)}
 
     def fill() -> None:
         memory.write(WHOLE)
@@ -251,11 +216,22 @@ def test_a_damaged_file_costs_what_it_held(tmp_path: Path, name: str) -> None:
     good = path.read_bytes()
     for data in damaged(good):
         path.write_bytes(data)
-        found = [memory.results(["src.a"]), memory.databases(), read_flows(str(tmp_path))]
+        successes = [one.success for one in memory.results(["src.a"]).values() if one.success]
+        found = [successes, memory.databases(), read_flows(str(tmp_path))]
         assert [bool(one) for one in found].count(False) == 1
         fill()
         assert not memory.is_lost
         assert memory.results(["src.a"]) == {"src.a": WHOLE}
+
+
+def test_a_result_of_another_version_of_orch_is_known_to_be_one(tmp_path: Path) -> None:
+    memory, path = Memory(str(tmp_path)), path_of(tmp_path)
+    memory.write(WHOLE)
+    good = path.read_bytes()
+    path.write_bytes(re.sub(rb" \d+ {", b" 999 {", good))
+    assert memory.results(["src.a"])["src.a"].last.status == UPGRADED
+    path.write_bytes(good[: len(good) // 2])
+    assert memory.results(["src.a"]) == {}
 
 
 @given(
@@ -264,15 +240,22 @@ def test_a_damaged_file_costs_what_it_held(tmp_path: Path, name: str) -> None:
         st.builds(
             KnownDatabase,
             path=st.text(max_size=5),
-            epoch=st.integers(0, 99),
+            number=st.integers(0, 99),
             stat=st.none()
             | st.builds(
                 DatabaseStat,
                 inode=st.integers(0, 1 << 63),
+                birth=st.text(max_size=5),
                 size=st.integers(0, 1 << 40),
+                mtime_ns=st.integers(0, 1 << 62),
+                ctime_ns=st.integers(0, 1 << 62),
                 counter=st.integers(0, 1 << 32),
                 header=st.text(max_size=5),
+                content=st.text(max_size=5),
+                wal_size=st.integers(0, 1 << 40),
+                wal_mtime_ns=st.integers(0, 1 << 62),
             ),
+            foreign_write=st.integers(0, 1 << 62),
         ),
     )
 )

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.events import RunFinished
+from discover_orch.execution.events import RunFinished, ToolFinished
 from discover_orch.state.journal import begin_run
 from discover_orch.state.lock import ProjectLock
-from discover_orch.watch.changes import MOST_RUNS, MOST_UNSEEN_RUNS, FeedbackLoops, OtherRuns
-from discover_orch.watch.schedule import WITH_STAGE
-from discover_orch.watch.watch_events import (
+from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
     NoMeaningfulChange,
@@ -19,6 +17,7 @@ from discover_orch.watch.watch_events import (
     Scope,
     WatchWaiting,
 )
+from discover_orch.watch.project import OtherRuns
 from tests.conftest import Project
 from tests.support.journals import started, tool_started, whole_run
 from tests.support.watched import ALL, FILES, Watch, answer, busy, gated, let_go, tool
@@ -42,14 +41,14 @@ def test_a_save_runs_what_it_affects_and_says_why(watch: Watch) -> None:
 
 @pytest.mark.parametrize(
     ("scope", "tools"),
-    [("tool", ("b",)), ("stage", ("a", "b")), ("downstream", ("b", "c", "sentinel"))],
+    [("tool", ("b",)), ("stage", ("a", "b")), ("affected", ("b",))],
 )
 def test_the_scope_says_what_else_runs(watch: Watch, scope: Scope, tools: tuple[str, ...]) -> None:
     watched = watch(scope=scope)
     watched.save({"src/helper.py": "x = 2\n"})
     run = watched.next_run()
     assert run.tools == tools
-    assert {run.reasons[one] for one in tools if one != "b"} <= {WITH_STAGE}
+    assert {run.reasons[one] for one in tools if one != "b"} <= {"its stage is affected"}
 
 
 def test_a_broken_module_is_reported_once_and_its_tools_wait_for_the_fix(watch: Watch) -> None:
@@ -97,10 +96,12 @@ def test_what_is_broken_at_the_start_is_reported_and_the_rest_runs(watch: Watch)
 
 
 def test_a_folder_that_an_import_awaits_does_not_end_the_watch(watch: Watch) -> None:
-    """`wanted` may be installed or not: a folder of that name at the root would come first."""
+    """`wanted` may be installed or not: a module of that name at the root would come first."""
     tries = "try: import wanted\nexcept ImportError: pass"
     watched = watch({"src/a.py": tool("a0", top=tries)})
     (watched.root / "wanted").mkdir()
+    assert watched.settle() == []
+    watched.save({"wanted/__init__.py": ""})
     assert watched.next_run().tools == ("a",)
 
 
@@ -195,62 +196,11 @@ def test_a_waiting_tool_whose_helper_breaks_does_not_stay_failed_when_the_break_
     let_go(watched)
     watched.until(RunFinished)
     watched.save({"src/late.py": "x = 1\n"})
-    watched.until(RunFinished)
+    watched.until(ToolFinished, lambda one: one.module == "src.c" and one.status == "passed")
     watched.until(WatchWaiting)
     assert watched.settle() == []
     last = {name: end for run in watched.runs for name, end in run.ends.items()}
     assert last["c"] == "passed"
-
-
-# Files that start one run after another.
-
-
-def test_a_file_that_tools_write_is_muted_after_a_few_runs_and_reported_once() -> None:
-    loops = FeedbackLoops()
-    loops.note_written(["made.py"])
-    reported = [loops.count(["made.py"]) for _ in range(MOST_RUNS + 3)]
-    assert reported == [[]] * MOST_RUNS + [[("made.py", MOST_RUNS)]] + [[]] * 2
-    assert loops.muted == {"made.py"}
-
-
-def test_data_that_no_tool_was_seen_to_write_is_muted_too() -> None:
-    loops = FeedbackLoops()
-    for _ in range(MOST_RUNS + 1):
-        loops.count(["x.parquet"], data=["x.parquet"])
-    assert loops.muted == {"x.parquet"}
-
-
-def test_a_module_that_no_tool_was_seen_to_write_is_never_muted_but_reported_and_no_longer_cancels() -> (
-    None
-):
-    loops = FeedbackLoops()
-    reported = []
-    for _ in range(MOST_UNSEEN_RUNS + 5):
-        reported += loops.count(["a.py"])
-    assert reported == [("a.py", MOST_UNSEEN_RUNS)]
-    assert loops.muted == set()
-    assert loops.must_not_cancel(["a.py"])
-    assert not loops.must_not_cancel(["a.py", "b.py"])
-    assert not loops.must_not_cancel([])
-
-
-def test_a_save_between_two_runs_starts_the_count_again_and_makes_it_count() -> None:
-    loops = FeedbackLoops()
-    loops.note_written(["made.py"])
-    for _ in range(MOST_RUNS + 1):
-        loops.count(["made.py"])
-    loops.note_saved(["made.py"])
-    assert loops.muted == set()
-    assert loops.count(["made.py"]) == []
-
-
-def test_a_run_that_sets_off_no_other_starts_the_count_again() -> None:
-    loops = FeedbackLoops()
-    loops.note_written(["made.py"])
-    for _ in range(10 * MOST_RUNS):
-        loops.count(["made.py"])
-        loops.note_quiet()
-    assert loops.muted == set()
 
 
 # Runs of other commands.
@@ -267,20 +217,20 @@ def others(root: Path) -> OtherRuns:
     return OtherRuns(str(root), ProjectLock(str(root)))
 
 
-def test_the_tools_that_others_have_run_are_found_once(root: Path, others: OtherRuns) -> None:
-    assert others.find_tools() == ()
+def test_that_others_have_run_tools_is_found_once(root: Path, others: OtherRuns) -> None:
+    assert others.have_run() is False
     whole_run(root, ["fetch"])
-    whole_run(root, ["parse", "fetch", "late"], ends={"late": {"status": "not_run"}})
-    assert set(others.find_tools() or ()) == {"src.fetch", "src.parse"}
-    assert others.find_tools() == ()
+    whole_run(root, ["parse", "fetch"])
+    assert others.have_run() is True
+    assert others.have_run() is False
 
 
 def test_runs_of_the_watch_itself_are_left_out(root: Path, others: OtherRuns) -> None:
     whole_run(root, ["fetch"])
     others.note_own(whole_run(root, ["parse"]))
-    assert others.find_tools() == ("src.fetch",)
+    assert others.have_run() is True
     others.note_own(whole_run(root, ["parse"]))
-    assert others.find_tools() == ()
+    assert others.have_run() is False
 
 
 def test_a_run_in_progress_is_waiting(root: Path, others: OtherRuns) -> None:
@@ -288,18 +238,18 @@ def test_a_run_in_progress_is_waiting(root: Path, others: OtherRuns) -> None:
     assert lock.acquire() is None
     journal.write(started(journal.run, ["fetch"]))
     journal.write(tool_started("fetch"))
-    assert others.find_tools() is None
+    assert others.have_run() is None
     assert others.is_waiting
     assert not others.have_ended()
     lock.release()
     assert others.have_ended()
     assert not others.have_ended()
-    assert others.find_tools() == ("src.fetch",)
+    assert others.have_run() is True
     journal.close()
 
 
 def test_without_another_run_the_lock_is_not_tried(root: Path, others: OtherRuns) -> None:
     lock = ProjectLock(str(root))
     assert lock.acquire() is None
-    assert others.find_tools() == ()
+    assert others.have_run() is False
     lock.release()

@@ -12,6 +12,16 @@ import pytest
 
 from discover_orch.execution.session import SignalHandlers
 from discover_orch.model.errors import Problem
+from discover_orch.watch.debounce import (
+    CANCELLED_WINDOW,
+    COMPLETE,
+    GIT_CHECK,
+    INCOMPLETE,
+    Debouncer,
+    EventKind,
+    FileCheck,
+    FileEvent,
+)
 from discover_orch.watch.event_sources import (
     AFTER_START,
     CONFIRM,
@@ -25,19 +35,10 @@ from discover_orch.watch.event_sources import (
     SignalReceived,
     SourceEvent,
     WatchProblem,
+    is_git_busy,
+    read_head,
 )
-from discover_orch.watch.files.debounce import (
-    CANCELLED_WINDOW,
-    COMPLETE,
-    GIT_CHECK,
-    INCOMPLETE,
-    Debouncer,
-    EventKind,
-    FileCheck,
-    FileEvent,
-)
-from discover_orch.watch.files.watcher import Mode, Watcher
-from discover_orch.watch.snapshot import SnapshotDiff
+from discover_orch.watch.file_events import Mode, Watcher
 
 LIMITED = Problem(code="watch-limit", message="too many", severity="warning")
 
@@ -89,13 +90,13 @@ class ScriptedWatcher(Watcher):
 
 
 class ScriptedDetector:
-    """Looks at files that are not there: `looks` says what each path is worth."""
+    """Looks at files that are not there: `looks` says what each path is worth, `changed` what differs."""
 
     def __init__(self) -> None:
         self.looks: dict[str, FileCheck] = {}
         self.judged: list[str] = []
-        self.changed: tuple[str, ...] = ()
-        self.differs: dict[str, Problem | None] = {}
+        self.changed: dict[str, str] = {}
+        self.silent: set[str] = set()  # the system sends no event for these
         self.looked = 0
         self.takes = 0.0  # seconds that a look takes
         self.clock: Clock | None = None
@@ -110,17 +111,14 @@ class ScriptedDetector:
         self.judged.append(path)
         return self.looks.get(path, "complete")
 
-    def compare(self, hinted: Collection[str] = ()) -> SnapshotDiff:
-        assert not hinted
+    def find_changed(self) -> dict[str, str]:
         self.looked += 1
         if self.clock is not None:
             self.clock.now += self.takes
-        found, self.changed = self.changed, ()
-        self.differs |= dict.fromkeys(found)
-        return SnapshotDiff(paths=found)
+        return {**self.changed}
 
-    def differing(self) -> dict[str, Problem | None]:
-        return self.differs
+    def has_event(self, path: str, signature: str) -> bool:
+        return path not in self.silent
 
 
 class TypedKeys:
@@ -149,7 +147,7 @@ class Listening:
             self.signals,
             self.watcher,
             Debouncer(shortest=shortest),
-            lambda: self.detector,
+            self.detector,
             keys=self.keys,
             root=str(root),
             clock=self.clock,
@@ -297,7 +295,7 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
 def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
     listening: Listening,
 ) -> None:
-    listening.detector.changed = ("src/a.py",)
+    listening.detector.changed = {"src/a.py": "1"}
     assert listening.after(SHORTEST_INTERVAL) == []
     assert listening.sources.poll_interval == near(CONFIRM)
     assert listening.after(CONFIRM) == []
@@ -308,22 +306,33 @@ def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
 def test_a_file_that_changes_between_comparisons_is_still_being_written(
     listening: Listening,
 ) -> None:
-    listening.detector.changed = ("src/a.py",)
-    listening.after(SHORTEST_INTERVAL)
-    listening.detector.changed = ("src/a.py",)
-    assert listening.after(CONFIRM) == []
+    for signature in ("1", "2"):
+        listening.detector.changed = {"src/a.py": signature}
+        assert listening.after(SHORTEST_INTERVAL) == []
     assert (listening.watcher.missed, listening.sources.relevant_events) == ([], 0)
     listening.after(CONFIRM)
     assert (listening.watcher.missed, listening.sources.relevant_events) == ([("src/a.py",)], 1)
 
 
 def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> None:
-    listening.detector.changed = ("src/a.py",)
+    listening.detector.changed = {"src/a.py": "1"}
     listening.after(SHORTEST_INTERVAL)
-    listening.detector.differs.clear()  # its event came, and a run is about it
+    listening.detector.changed = {}  # its event came, and it was judged
     listening.after(CONFIRM)
     assert listening.watcher.missed == []
     assert listening.after(0.1) == []
+
+
+def test_what_is_postponed_is_not_reported_until_its_time_has_come(listening: Listening) -> None:
+    listening.detector.changed = {"src/a.py": "1"}
+    listening.sources.postponed.add("src/a.py")
+    listening.after(SHORTEST_INTERVAL)
+    assert listening.after(3.0) == listening.after(0.1) == []
+    assert listening.watcher.missed == []
+    listening.sources.postponed.clear()
+    listening.after(3.0)
+    listening.after(CONFIRM)
+    assert listening.after(0.06) == calm("src/a.py")
 
 
 def test_comparisons_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
@@ -348,12 +357,11 @@ def test_a_comparison_that_finds_nothing_reports_nothing_missed(listening: Liste
     assert (listening.detector.looked, listening.watcher.missed) == (1, [])
 
 
-def test_a_change_that_is_a_problem_was_not_missed(listening: Listening) -> None:
+def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Listening) -> None:
     """No events are subscribed to for permissions."""
-    listening.detector.differs["src/a.py"] = LIMITED
-    listening.detector.changed = ("src/a.py", "src/b.py")
+    listening.detector.silent.add("src/a.py")
+    listening.detector.changed = {"src/a.py": "1", "src/b.py": "1"}
     listening.after(SHORTEST_INTERVAL)
-    listening.detector.differs["src/a.py"] = LIMITED
     listening.after(CONFIRM)
     assert listening.watcher.missed == [("src/b.py",)]
 
@@ -369,7 +377,7 @@ def test_during_a_burst_nothing_is_compared(
 ) -> None:
     listening.clock.now += SHORTEST_INTERVAL - 0.001
     listening.saves("src/a.py", "incomplete")
-    listening.detector.changed = ("src/b.py",)
+    listening.detector.changed = {"src/b.py": "1"}
     listening.after(0.002)
     assert (listening.detector.looked, listening.watcher.missed) == (0, [])
 
@@ -415,7 +423,7 @@ def test_it_waits_without_keys(tmp_path: Path) -> None:
         signals,
         ScriptedWatcher(clock),
         Debouncer(),
-        ScriptedDetector,
+        ScriptedDetector(),
         keys=None,
         root=str(tmp_path),
         clock=clock,
@@ -443,3 +451,24 @@ def test_it_waits_no_longer_than_the_given_time(listening: Listening) -> None:
     listening.watcher.pause = 3600.0
     listening.after(SHORTEST_INTERVAL)
     listening.sources.wait(0.001)
+
+
+# git, by its files.
+
+
+@pytest.mark.parametrize("name", ["index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD"])
+def test_git_is_busy_while_it_holds_its_lock_or_merges_or_rebases(
+    tmp_path: Path, name: str
+) -> None:
+    assert not is_git_busy(str(tmp_path))
+    (tmp_path / ".git").mkdir()
+    assert not is_git_busy(str(tmp_path))
+    (tmp_path / ".git" / name).touch()
+    assert is_git_busy(str(tmp_path))
+
+
+def test_what_git_has_checked_out(tmp_path: Path) -> None:
+    assert read_head(str(tmp_path)) == ""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    assert read_head(str(tmp_path)) == "ref: refs/heads/main\n"

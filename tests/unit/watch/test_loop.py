@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import select
+import signal
 
-from discover_orch.watch.watch_events import WatchWaiting
+from discover_orch.watch.events import WatchWaiting
 from tests.conftest import Project
 from tests.support.running import is_gone
-from tests.support.watched import ALL, FILES, Watch, Watched, gated, tool
+from tests.support.watched import ALL, DEADLINE, FILES, Watch, Watched, gated, tool
 
 
 def test_it_runs_everything_and_then_waits(watch: Watch) -> None:
@@ -35,7 +37,7 @@ def test_no_process_and_no_descriptor_is_left(project: Project) -> None:
     before = sorted(os.listdir("/dev/fd"))
     watched = Watched(root, preload=("decimal",))
     watched.until_idle()
-    warm_worker = watched.watching._prewarmer._warm_worker._worker
+    warm_worker = watched.watching._warm_worker._worker
     assert warm_worker is not None
     watched.close()
     assert is_gone(warm_worker.pid)
@@ -50,3 +52,46 @@ def test_closed_in_the_middle_of_a_run_it_leaves_none_either(project: Project) -
     pid = int(watched.runs[-1].output.split()[-1])
     watched.close()
     assert is_gone(pid)
+
+
+# The warm worker.
+
+
+def test_it_imports_what_the_tools_do_or_what_the_user_names(watch: Watch) -> None:
+    files = {"src/a.py": tool("a0", top="import decimal")}
+    for preload, wanted in ((None, ("decimal", ())), (("json",), ("json", ()))):
+        watched = watch(files, preload=preload, waits=False)
+        order = watched.watching._spec().order
+        assert wanted in order.modules
+        assert order.root == str(watched.root)
+        watched.close()
+    assert watch(files, preload=()).watching._spec().order.modules == ()
+
+
+def test_each_run_after_the_first_uses_the_warm_worker(watch: Watch) -> None:
+    watched = watch({"src/a.py": tool("a0", top="import decimal")}, preload=None)
+    assert watched.runs[0].began.imported == ()
+    warm_worker = watched.watching._warm_worker._worker
+    assert warm_worker is not None
+    _wait_for_its_word(warm_worker.filenos()[0])
+    watched.save({"src/a.py": tool("a1", top="import decimal")})
+    run = watched.next_run()
+    assert "decimal" in [name for name, _, _ in run.began.imported]
+    assert (run.began.cold, run.output) == ("", "a1\n")
+
+
+def test_after_a_killed_warm_worker_the_run_is_a_cold_start_and_says_so(watch: Watch) -> None:
+    watched = watch(preload=("decimal",))
+    warm_worker = watched.watching._warm_worker._worker
+    assert warm_worker is not None
+    _wait_for_its_word(warm_worker.filenos()[0])
+    os.kill(warm_worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, warm_worker.pid, os.WEXITED | os.WNOWAIT)
+    watched.save({"src/a.py": tool("a1")})
+    run = watched.next_run()
+    assert (run.status, run.output) == ("passed", "a1\n")
+    assert "the warm worker was killed by SIGKILL" in run.began.cold
+
+
+def _wait_for_its_word(fd: int) -> None:
+    assert select.select([fd], [], [], DEADLINE)[0]

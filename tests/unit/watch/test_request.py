@@ -9,7 +9,7 @@ import pytest
 
 from discover_orch.model.errors import EmptyError, ProjectError, UsageError
 from discover_orch.planning.plan import Plan
-from discover_orch.watch.request import WatchPlan, find_differences
+from discover_orch.watch.request import WatchPlan
 from tests.conftest import Project
 from tests.support.looked_at import BASE, PARAMS, request_for, tool
 from tests.support.project_builder import write_files
@@ -36,12 +36,6 @@ class Asked:
         self.planned = self.request.plan(self.view, self.planned.plan)
         assert not (self.root / "ran").exists()
         return self.planned
-
-    def touches(self, files: Mapping[str, str]) -> dict[str, str]:
-        """The tools for which an edit of the configuration means something, each with its sentence."""
-        old, before = self.view, self.planned.plan
-        after = self.edit(files).plan
-        return find_differences(old, self.view, before, after)
 
 
 # The plan.
@@ -109,53 +103,8 @@ def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None
     assert len(planned.problems) == 1
 
 
-# What the configuration means.
-
-
-def test_a_parameter_of_the_configuration_affects_its_tool_with_a_sentence(
-    project: Project,
-) -> None:
-    asked = Asked(project(PARAMS))
-    assert asked.touches({"orch.toml": "[params.a]\nsince = '2'\n"}) == {
-        "src.a": "--since: 1 → 2 (orch.toml)"
-    }
-    assert asked.touches({"orch.toml": ""}) == {"src.a": "--since: 2 → default (orch.toml)"}
-    assert asked.touches({"orch.toml": "[params.b]\nsince = '3'\n"}) == {
-        "src.b": "--since: default → 3 (orch.toml)"
-    }
-
-
-def test_a_secret_is_not_shown(project: Project) -> None:
-    files = {
-        "orch.toml": "[params]\napi_token = 'abc1'\n",
-        "src/a.py": tool(takes="*, api_token='x'"),
-    }
-    asked = Asked(project(files))
-    (sentence,) = asked.touches({"orch.toml": "[params]\napi_token = 'abc2'\n"}).values()
-    assert "abc" not in sentence
-
-
-def test_another_database_affects_the_tools_that_take_the_connection(project: Project) -> None:
-    asked = Asked(project(PARAMS))
-    text = PARAMS["orch.toml"]
-    assert asked.touches({"orch.toml": "database = 'sqlite:///other.db'\n" + text}) == {
-        "src.b": "the database changed in orch.toml"
-    }
-    text = "database = 'sqlite:///other.db'\ntransaction = 'none'\n" + text
-    assert set(asked.touches({"orch.toml": text})) == {"src.b"}
-
-
 def test_a_database_of_the_command_line_stays(project: Project) -> None:
     asked = Asked(project(PARAMS), database="sqlite:///mine.db")
     assert asked.view.project.database == "sqlite:///mine.db"
-    text = "database = 'sqlite:///other.db'\n" + PARAMS["orch.toml"]
-    assert asked.touches({"orch.toml": text}) == {}
+    asked.edit({"orch.toml": "database = 'sqlite:///other.db'\n" + PARAMS["orch.toml"]})
     assert asked.view.project.database == "sqlite:///mine.db"
-
-
-def test_another_pythonpath_means_something_for_every_tool(project: Project) -> None:
-    asked = Asked(project(PARAMS))
-    text = "pythonpath = ['.', 'lib']\n" + PARAMS["orch.toml"]
-    assert asked.touches({"orch.toml": text, "lib/x.py": ""}) == dict.fromkeys(
-        ("src.a", "src.b"), "pythonpath changed in orch.toml"
-    )

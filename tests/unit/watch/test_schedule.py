@@ -1,248 +1,399 @@
-"""What runs next in a watch, and what becomes of the run in progress."""
+"""What a watch runs next, and what a change means for the run in progress: values in, values out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
-from discover_orch.execution.events import ToolFinished, ToolStarted, ToolStatus
-from discover_orch.model.errors import Problem
-from discover_orch.planning.param_values import GivenParams
-from discover_orch.watch.changes import REQUESTS
-from discover_orch.watch.project_state import WatchedProject
-from discover_orch.watch.request import WatchRequest
-from discover_orch.watch.schedule import Progress, Schedule
-from tests.conftest import Project
-from tests.support.watched import ALL, FILES, SENTINEL, Watch, tool
+from discover_orch.discovery.registry import Registry
+from discover_orch.execution.events import (
+    DebuggerOpened,
+    Event,
+    ToolFinished,
+    ToolStarted,
+    ToolStatus,
+)
+from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.reasons import Freshness
+from discover_orch.watch.events import Scope
+from discover_orch.watch.schedule import (
+    MOST_RUNS,
+    MOST_UNSEEN_RUNS,
+    Affected,
+    FeedbackLoops,
+    Schedule,
+)
+from tests.support.values import make_facts, make_registry
 
-# What a failure owes.
-
-
-def test_tools_whose_turn_never_came_run_when_the_failure_is_fixed(watch: Watch) -> None:
-    watched = watch({"src/a.py": tool("a0", body="raise ValueError")})
-    (first,) = watched.runs
-    assert (first.ends["a"], first.ends["b"]) == ("failed", "blocked")
-    assert first.ends["c"] in ("blocked", "not_run")
-    watched.save({"src/a.py": tool("a1")})
-    run = watched.next_run()
-    assert (run.tools, run.status) == (ALL, "passed")
-    assert run.reasons["b"] == "it did not run last time"
-    assert watched.settle() == []
+# Stage one: a and b, which is downstream of a; stage two: c, downstream of b; stage three: d, which is alone.
 
 
-def test_what_needs_the_failure_waits_while_it_is_not_run_again(watch: Watch) -> None:
-    """c and b are owed, but b is behind the failure."""
-    free = "AFTER = ()\nORCH = {'inputs': 'none', 'outputs': 'nothing'}"
-    watched = watch(
-        {
-            "orch.toml": "",
-            "src/a.py": tool("a0", top=free, body="raise ValueError"),
-            "src/b.py": tool("b0", top=free.replace("()", "'a'")),
-            "src/c.py": tool("c0", top=free),
-            SENTINEL: tool("sentinel", stage="zz", top=free),
+class StatusByHand:
+    """Tools that a test has called stale or held; what is downstream follows from the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.reasons: dict[str, str] = {}
+        self.broken: set[str] = set()
+        self.idle: set[str] = set()  # stale, but that starts nothing
+
+    def freshness(self) -> Mapping[str, Freshness]:
+        stale = self.spread(self.reasons)
+        return {
+            module: Freshness(
+                module=module,
+                reasons=(self.reasons[module],) if module in self.reasons else (),
+                upstream=("upstream is stale",) if module in stale else (),
+                starts_nothing=module in self.idle,
+            )
+            for module in self.registry.order
         }
-    )
-    assert watched.runs[0].ends["b"] == "blocked"
-    assert watched.runs[0].ends["c"] == "not_run"
-    watched.save({"src/c.py": tool("c1", top=free)})
-    assert watched.next_run().tools == ("c", "sentinel")
+
+    def spread(self, seeds: Iterable[str]) -> dict[str, str]:
+        chosen = [*seeds]
+        below = self.registry.downstream(chosen) if chosen else frozenset()
+        return {
+            module: self.reasons.get(module, "upstream is stale")
+            for module in self.registry.order
+            if module in below
+        }
+
+    def is_held(self, module: str) -> bool:
+        return module in self.broken
+
+
+class Scheduled:
+    """A schedule of all four tools, and the status that it asks."""
+
+    def __init__(self, scope: Scope = "affected", *, queues: bool = False) -> None:
+        self.registry = make_registry(
+            make_facts("src.a", "one", orch={"outputs": ["a.txt"], "inputs": ["in"]}),
+            make_facts("src.b", "one", orch={"inputs": ["a.txt"], "outputs": ["b.txt"]}),
+            make_facts("src.c", "two", orch={"inputs": ["b.txt"], "outputs": ["c.txt"]}),
+            make_facts("src.d", "three", orch={"inputs": ["other"], "outputs": ["d.txt"]}),
+            stages=["one", "two", "three"],
+        )
+        self.status = StatusByHand(self.registry)
+        self.schedule = Schedule(scope, queues=queues)
+        self.schedule.targets = self.registry.order
+
+    def touch(self, names: str, **more: Any) -> Affected:
+        """These tools are stale because of a change from outside."""
+        touched = {f"src.{name}": f"{name} changed" for name in names.split()}
+        self.status.reasons |= touched
+        change = Change(
+            touched=touched,
+            causes={module: (f"code:{module}",) for module in touched},
+            **more,
+        )
+        return self.schedule.affected(change, self.status, self.registry)
+
+    def decide(self, names: str, **more: Any) -> str:
+        return self.schedule.decide(self.touch(names, **more), self.registry)
+
+    def begin(self, finished: str = "", current: str = "", waiting: str = "") -> None:
+        """A run of these tools is so far."""
+        names = [*finished.split(), *current.split(), *waiting.split()]
+        self.schedule.enqueue([f"src.{name}" for name in names], "requested", forced=True)
+        self.schedule.start(self.status, self.registry)
+        self.schedule.begin(tuple(f"src.{name}" for name in names))
+        for name in finished.split():
+            self.finish(name)
+        if current:
+            self.schedule.follow(ToolStarted(module=f"src.{current}"))
+
+    def finish(self, name: str, status: ToolStatus = "passed") -> None:
+        self.follow(ToolStarted(module=f"src.{name}"))
+        self.follow(ToolFinished(module=f"src.{name}", status=status))
+        if status == "passed":
+            self.status.reasons.pop(f"src.{name}", None)
+
+    def follow(self, event: Event) -> None:
+        self.schedule.follow(event)
+
+    def start(self) -> str:
+        return short(self.schedule.start(self.status, self.registry))
+
+    def must_run(self) -> bool:
+        return self.schedule.must_run(self.status, self.registry)
+
+
+def short(modules: Iterable[str]) -> str:
+    return " ".join(module.removeprefix("src.") for module in modules)
+
+
+# Scopes and targets.
+
+
+@pytest.mark.parametrize(
+    ("scope", "touched", "runs", "left", "fresh", "stages"),
+    [
+        ("affected", "a", "a b c", "", "", "one two"),
+        ("affected", "b", "b c", "", "a", "one two"),
+        ("affected", "d", "d", "", "", "three"),
+        ("affected", "", "", "", "", ""),
+        ("stage", "b", "a b c", "", "a", "one two"),
+        ("stage", "c", "c", "", "", "two"),
+        ("tool", "a", "a", "b c", "", "one"),
+        ("tool", "a c", "a c", "b", "", "one two"),
+    ],
+)
+def test_the_scope_says_how_much_of_what_is_stale_runs(
+    scope: Scope, touched: str, runs: str, left: str, fresh: str, stages: str
+) -> None:
+    found = Scheduled(scope).touch(touched)
+    assert (short(found.runs), short(found.left), short(found.fresh)) == (runs, left, fresh)
+    assert found.stages == tuple(stages.split())
+
+
+def test_what_was_stale_before_runs_with_its_stage_and_is_named_elsewhere() -> None:
+    made = Scheduled()
+    made.status.reasons = {"src.d": "failed"}
+    assert short(made.touch("c").left) == "d"
+    made.status.reasons |= {"src.a": "failed"}
+    assert short(made.touch("b").runs) == "a b c"
+
+
+def test_what_is_always_stale_runs_only_where_the_change_reaches_it() -> None:
+    made = Scheduled()
+    made.status.reasons, made.status.idle = {"src.a": '"always" is set'}, {"src.a"}
+    assert (short(made.touch("b").runs), short(made.touch("b").left)) == ("b c", "a")
+    assert short(made.touch("a").runs) == "a b c"
+
+
+@pytest.mark.parametrize("scope", ["affected", "stage", "tool"])
+def test_targets_limit_and_a_change_outside_them_runs_nothing(scope: Scope) -> None:
+    made = Scheduled(scope)
+    made.schedule.targets = ("src.b", "src.d")
+    found = made.touch("a")
+    assert (found.hit, found.runs, short(found.left)) == ({}, (), "b")
+    assert short(made.touch("b").runs) == "b"
 
 
 # What a change means for the run in progress.
 
 
-class Deciding:
-    """A schedule in whose run a has finished, b runs and c waits, unless the arguments say otherwise."""
-
-    def __init__(self, root: Path, **options: Any) -> None:
-        request = WatchRequest(start=str(root), folder=None, values=GivenParams(folder=str(root)))
-        self.schedule = Schedule(WatchedProject(request, {}), **{"scope": "tool", **options})
-
-    def decide(
-        self,
-        found: str,
-        *,
-        finished: str = "a",
-        running: str = "b",
-        waiting: str = "c sentinel",
-        is_structural: bool = False,
-        is_debugged: bool = False,
-    ) -> Decision:
-        self.schedule.progress = Progress(
-            waiting=tuple(f"src.{one}" for one in waiting.split()),
-            finished=frozenset(f"src.{one}" for one in finished.split()),
-            running=f"src.{running}" if running else None,
-            is_debugged=is_debugged,
-        )
-        reasons = {f"src.{one}": "why" for one in found.split()}
-        action = self.schedule.decide(reasons, is_structural=is_structural)
-        return REQUESTS.get(action, []), action
-
-
-Decision = tuple[list[str], str]
-NOTHING: Decision = ([], "none")
-AFTER: Decision = ([], "after")
-HOLD = (["hold"], "hold")
-RESTART = (["cancel"], "restart")
-
-
-@pytest.fixture
-def deciding(project: Project) -> Callable[..., Deciding]:
-    def make(files: Mapping[str, str] | None = None, **options: Any) -> Deciding:
-        return Deciding(project({**FILES, **(files or {})}), **options)
-
-    return make
-
-
-def test_without_a_run_a_change_runs(deciding: Callable[..., Deciding]) -> None:
-    assert deciding().schedule.decide(["src.a"], is_structural=False) == "run"
-
-
 @pytest.mark.parametrize(
-    ("found", "more", "decision"),
+    ("touched", "more", "action"),
     [
-        ("", {}, NOTHING),
-        ("c", {}, NOTHING),
-        ("c sentinel", {}, NOTHING),
-        ("c", {"is_structural": True}, HOLD),
-        ("", {"is_structural": True}, NOTHING),
-        ("new", {}, AFTER),
-        ("new", {"is_structural": True}, AFTER),
-        ("new c", {}, AFTER),
-        ("a", {}, RESTART),
-        ("b", {}, RESTART),
-        ("a c", {"is_structural": True}, RESTART),
-        ("b", {"is_debugged": True}, HOLD),
-        ("c", {"is_debugged": True}, NOTHING),
-        ("a", {"finished": "a b", "running": "", "waiting": "c"}, RESTART),
-        ("a", {"finished": "a b c sentinel", "running": "", "waiting": ""}, AFTER),
-        ("a", {"finished": "", "running": "", "waiting": "a b c sentinel"}, NOTHING),
+        ("", {}, "none"),
+        ("c", {}, "none"),
+        ("c", {"is_structural": True}, "hold"),
+        ("", {"is_structural": True}, "none"),
+        ("d", {}, "after"),
+        ("c d", {}, "after"),
+        ("b", {}, "restart"),
+        ("a", {}, "restart"),
+        ("a d", {"is_structural": True}, "restart"),
     ],
 )
-def test_what_a_change_means_for_a_run(
-    deciding: Callable[..., Deciding],
-    found: str,
-    more: dict[str, Any],
-    decision: Decision,
+def test_only_a_change_that_makes_begun_work_stale_stops_the_run(
+    touched: str, more: dict[str, Any], action: str
 ) -> None:
-    assert deciding().decide(found, **more) == decision
+    made = Scheduled()
+    made.begin(finished="a", current="b", waiting="c")
+    assert made.decide(touched, **more) == action
 
 
-@pytest.mark.parametrize(
-    ("found", "decision"), [("a", AFTER), ("b", AFTER), ("c", NOTHING), ("new", AFTER)]
-)
-def test_where_changes_queue_no_run_is_cancelled(
-    deciding: Callable[..., Deciding], found: str, decision: Decision
-) -> None:
-    assert deciding(queues=True).decide(found) == decision
+def test_a_change_upstream_of_what_has_begun_stops_it_unless_the_scope_is_tool() -> None:
+    actions: dict[Scope, str] = {"affected": "restart", "stage": "restart", "tool": "after"}
+    for scope, action in actions.items():
+        made = Scheduled(scope)
+        made.begin(finished="", current="b", waiting="c")
+        assert made.decide("a") == action
 
 
-def test_a_tool_that_must_not_be_cancelled_is_waited_for_whatever_it_is_that_changed(
-    deciding: Callable[..., Deciding],
-) -> None:
-    made = deciding({"src/b.py": tool(top="ORCH = {'cancel': False}")})
-    assert made.decide("b") == made.decide("a") == HOLD
+def test_without_a_run_a_change_runs() -> None:
+    assert Scheduled().decide("a") == "run"
 
 
-def test_with_the_scope_downstream_what_is_downstream_is_concerned_too(
-    deciding: Callable[..., Deciding],
-) -> None:
-    more: dict[str, Any] = {"finished": "b", "running": "c", "waiting": "a sentinel"}
-    assert deciding().decide("a", **more) == NOTHING
-    assert deciding(scope="downstream").decide("a", **more) == RESTART
+def test_a_run_may_be_finished_first() -> None:
+    made = Scheduled(queues=True)
+    made.begin(finished="a", current="b", waiting="c")
+    assert made.decide("b") == "after"
 
 
-# From one run to the next.
+def test_a_tool_in_the_debugger_is_not_cancelled() -> None:
+    made = Scheduled()
+    made.begin(finished="a", current="b", waiting="c")
+    made.follow(DebuggerOpened(module="src.b"))
+    assert made.decide("b") == "hold"
 
 
-@pytest.fixture
-def schedule(deciding: Callable[..., Deciding]) -> Schedule:
-    return deciding().schedule
+def test_a_run_that_is_about_to_end_is_not_cancelled() -> None:
+    made = Scheduled()
+    made.begin(finished="a b")
+    assert made.decide("a") == "after"
 
 
-A, B, C = ("src.a", "src.b", "src.c")
+# What runs next.
 
 
-def finish(schedule: Schedule, module: str, status: ToolStatus = "passed") -> None:
-    schedule.follow(ToolStarted(module=module))
-    schedule.follow(ToolFinished(module=module, status=status))
+def test_what_became_fresh_meanwhile_does_not_run_unless_it_was_asked_for() -> None:
+    made = Scheduled()
+    made.schedule.enqueue_affected(made.touch("c"), made.status)
+    made.schedule.enqueue(["src.d"], "requested", forced=True)
+    made.status.reasons.clear()
+    assert made.start() == "d"
+    assert not made.must_run()
 
 
-def test_a_run_takes_the_pending_tools(schedule: Schedule) -> None:
-    assert (schedule.has_next, schedule.must_run) == (False, False)
-    assert schedule.enqueue([A, C], "why") == [A, C]
-    assert schedule.must_run
-    assert (schedule.is_pending(A), schedule.is_pending(B)) == (True, False)
-    assert schedule.drain() == {A: "why", C: "why"}
-    assert (schedule.has_next, schedule.is_running) == (False, False)
-    schedule.begin((A, C))
-    assert (schedule.is_running, schedule.latest) == (True, (A, C))
-    schedule.end("passed")
-    assert (schedule.is_running, schedule.has_next, schedule.is_over) == (False, False, False)
+def test_a_tool_that_is_gone_is_dropped() -> None:
+    made = Scheduled()
+    made.schedule.enqueue(["src.gone"], "requested", forced=True)
+    assert made.start() == ""
 
 
-def test_in_a_pause_only_what_a_key_asks_for_runs(schedule: Schedule) -> None:
-    schedule.is_paused = True
-    schedule.enqueue([A], "why")
-    assert not schedule.must_run
-    schedule.request_run()
-    assert schedule.must_run
-    schedule.drain()
-    schedule.enqueue([A], "why")
-    assert not schedule.must_run
+def test_the_newest_reason_of_a_change_counts_and_says_what_it_was() -> None:
+    made = Scheduled()
+    made.schedule.enqueue(["src.b"], "requested", forced=True)
+    made.schedule.enqueue_affected(made.touch("b"), made.status)
+    reasons = made.schedule.start(made.status, made.registry)
+    assert reasons == {"src.b": "b changed", "src.c": "upstream is stale"}
+    assert made.schedule.causes == ["b changed"]
+    made = Scheduled("stage")
+    made.schedule.enqueue_affected(made.touch("b"), made.status)
+    assert made.schedule.queue["src.a"].why == "its stage is affected"
+    assert made.start() == "a b c"
 
 
-def test_the_unfinished_tools_of_a_stopped_run_run_again(schedule: Schedule) -> None:
-    schedule.begin((A, B, C))
-    finish(schedule, A)
-    schedule.restarts = True
-    schedule.end("cancelled")
-    assert schedule.drain() == dict.fromkeys((B, C), "its run was cancelled")
+def test_the_unfinished_tools_of_a_run_that_made_way_run_again() -> None:
+    made = Scheduled()
+    made.begin(finished="a", current="b", waiting="c")
+    made.schedule.restarts = True
+    made.finish("b", "cancelled")
+    made.schedule.end("cancelled")
+    reasons = made.schedule.start(made.status, made.registry)
+    assert reasons == dict.fromkeys(("src.b", "src.c"), "its run was cancelled")
 
 
-def test_a_run_that_the_user_cancelled_is_not_repeated(schedule: Schedule) -> None:
-    schedule.begin((A, B))
-    finish(schedule, A)
-    schedule.follow(ToolFinished(module=B, status="not_run"))
-    schedule.end("cancelled")
-    assert not schedule.has_next
-    assert schedule.plan_next({A: "why"}, "run") == (A,)
-    assert schedule.drain() == {A: "why"}
+def test_a_run_that_the_user_cancelled_is_not_repeated() -> None:
+    made = Scheduled()
+    made.begin(finished="a", current="b", waiting="c")
+    made.schedule.end("cancelled")
+    assert not made.must_run()
 
 
-def test_a_run_that_was_interrupted_ends_all(schedule: Schedule) -> None:
-    schedule.begin((A, B))
-    schedule.end("interrupted")
-    assert (schedule.is_over, schedule.has_next) == (True, False)
+def test_a_run_that_was_interrupted_ends_all() -> None:
+    made = Scheduled()
+    made.begin(current="a")
+    made.schedule.end("interrupted")
+    assert made.schedule.is_over
+    assert not made.schedule.queue
 
 
-def test_it_knows_what_failed(schedule: Schedule) -> None:
-    schedule.begin((A, B))
-    finish(schedule, A, "failed")
-    finish(schedule, B)
-    assert schedule.failed == {A}
-    finish(schedule, A)
-    assert schedule.failed == frozenset()
+def test_in_a_pause_only_what_a_key_asks_for_runs() -> None:
+    made = Scheduled()
+    made.schedule.is_paused = True
+    made.schedule.enqueue(["src.a"], "requested", forced=True)
+    assert not made.must_run()
+    made.schedule.request_run()
+    assert made.must_run()
+    made.start()
+    made.schedule.enqueue(["src.a"], "requested", forced=True)
+    assert not made.must_run()
 
 
-def test_the_newest_reason_counts(schedule: Schedule) -> None:
-    schedule.enqueue([A], "first")
-    assert schedule.plan_next({A: "second"}, "after") == (A,)
-    assert schedule.plan_next({C: "third"}, "none") == (C,)
-    assert schedule.drain() == {A: "second"}
+# What waits for a fix.
 
 
-def test_a_tool_that_depends_on_a_broken_file_is_deferred_and_holds_the_run(
-    project: Project,
-) -> None:
-    made = Deciding(project({**FILES, "src/helper.py": "x = (\n"})).schedule
-    assert made.enqueue([A, B], "why") == [A]
-    problems = [Problem(code="syntax", message="bad")]
-    assert not made.must_hold(problems)
-    made.begin((A, B))
-    assert (made.must_hold(problems), made.must_hold([])) == (True, False)
-    made.begin((A,))
-    assert not made.must_hold(problems)
+def test_a_tool_that_imports_a_broken_file_and_what_is_downstream_wait_for_the_fix() -> None:
+    made = Scheduled()
+    made.status.broken = {"src.b"}
+    made.schedule.enqueue_affected(made.touch("a"), made.status)
+    assert made.start() == "a"
+    assert short(made.schedule.queue) == "b c"
+    assert not made.must_run()
+    made.status.broken.clear()
+    assert made.must_run()
+    assert made.start() == "b c"
+
+
+def test_what_was_changed_itself_does_not_wait_for_what_is_upstream() -> None:
+    made = Scheduled()
+    made.status.broken = {"src.b"}
+    made.schedule.enqueue_affected(made.touch("a c"), made.status)
+    assert made.start() == "a c"
+
+
+def test_nothing_runs_while_the_configuration_cannot_be_read() -> None:
+    made = Scheduled()
+    made.schedule.is_blocked = True
+    made.schedule.enqueue(["src.a"], "requested", forced=True)
+    assert not made.must_run()
+
+
+def test_a_waiting_tool_that_breaks_holds_the_run() -> None:
+    made = Scheduled()
+    made.begin(finished="a", current="b", waiting="c")
+    made.status.broken = {"src.b"}
+    assert not made.schedule.must_hold(made.status)
+    made.status.broken = {"src.c"}
+    assert made.schedule.must_hold(made.status)
+
+
+# Files that start one run after another.
+
+MADE = "code:src/made.py"
+
+
+def loop(loops: FeedbackLoops, key: str, *, written: bool, times: int) -> list[tuple[str, int]]:
+    """The run before this change had changed the file, and so on."""
+    reported = []
+    for _ in range(times):
+        loops.note_end([key] if written else [], [key])
+        reported += loops.count([key], [key], is_running=False)
+    return reported
+
+
+def test_a_file_that_tools_write_is_muted_after_a_few_runs_and_reported_once() -> None:
+    loops = FeedbackLoops()
+    assert loop(loops, MADE, written=True, times=MOST_RUNS) == []
+    assert not loops.is_muted([MADE])
+    assert loop(loops, MADE, written=True, times=3) == [(MADE, MOST_RUNS)]
+    assert loops.is_muted([MADE])
+    assert not loops.is_muted([])
+    assert not loops.is_muted([MADE, "code:src/a.py"])
+
+
+def test_a_muted_file_starts_nothing() -> None:
+    made = Scheduled()
+    loop(made.schedule.loops, "code:src.a", written=True, times=MOST_RUNS + 1)
+    assert short(made.touch("a d").runs) == "d"
+
+
+def test_data_that_no_tool_was_seen_to_write_is_muted_too() -> None:
+    loops = FeedbackLoops()
+    loop(loops, "file:x.parquet", written=False, times=MOST_RUNS + 1)
+    assert loops.is_muted(["file:x.parquet"])
+
+
+def test_a_module_that_no_tool_was_seen_to_write_is_reported_and_no_longer_cancels() -> None:
+    loops = FeedbackLoops()
+    reported = []
+    for _ in range(MOST_UNSEEN_RUNS + 5):
+        reported += loops.count([MADE], [MADE], is_running=True)
+    assert reported == [(MADE, MOST_UNSEEN_RUNS)]
+    assert not loops.is_muted([MADE])
+    assert loops.must_not_cancel([MADE])
+    assert not loops.must_not_cancel([MADE, "code:src/a.py"])
+    assert not loops.must_not_cancel([])
+
+
+def test_a_save_between_two_runs_starts_the_count_again_and_makes_it_count() -> None:
+    loops = FeedbackLoops()
+    loop(loops, MADE, written=True, times=MOST_RUNS + 1)
+    assert loops.is_muted([MADE])
+    loops.count([], [MADE], is_running=False)
+    assert not loops.is_muted([MADE])
+    assert loop(loops, MADE, written=True, times=MOST_RUNS) == []
+
+
+def test_a_run_that_sets_off_no_other_starts_the_count_again() -> None:
+    loops = FeedbackLoops()
+    for _ in range(10 * MOST_RUNS):
+        loop(loops, MADE, written=True, times=1)
+        loops.note_quiet()
+    assert loops.muted == set()

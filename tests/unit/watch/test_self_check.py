@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.dataflow import Dataflow
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.staleness.memory import Memory
 from discover_orch.watch import self_check
-from discover_orch.watch.project_state import WatchedProject
+from discover_orch.watch.project import WatchedProject
 from discover_orch.watch.request import WatchRequest
 from discover_orch.watch.self_check import WatchDiagnostics, diagnose
-from tests.conftest import Project
+from tests.conftest import Orch, Project
 from tests.support.running import is_gone
 
 TOOL = "{top}\nSTAGE = 's'\nopen('ran', 'w').close()\ndef run(): pass\n"
@@ -67,14 +65,16 @@ def test_it_says_what_is_watched_and_how(project: Project) -> None:
     assert diagnosis.warnings == ()
 
 
-def test_it_counts_the_data_that_tools_were_seen_to_read(project: Project) -> None:
-    root = project({**FILES, "in.csv": "", "in/x.csv": ""})
-    flow = Dataflow(reads=("in.csv", "in/x.csv"), missed=("late.csv",), folders=("in",))
-    (root / ".orch").mkdir()
-    Memory(str(root)).write_flows({"src.a": flow, "src.gone": flow})
+def test_it_counts_the_data_that_tools_were_seen_to_read(project: Project, orch: Orch) -> None:
+    reads = (
+        "open('in.csv'); open('in/x.csv'); os.listdir('in'); os.path.exists('x') or os.stat('in')"
+    )
+    text = f"import os\nSTAGE = 's'\nORCH = {{'inputs': 'late.csv'}}\ndef run(): {reads}\n"
+    root = project({"orch.toml": "", "src/a.py": text, "in.csv": "", "in/x.csv": ""})
+    assert orch("run").code == 0
     diagnosis = find(root)
     assert (diagnosis.observed, diagnosis.listed) == (3, 1)
-    assert diagnosis.files == 5
+    assert diagnosis.files == 4
 
 
 def test_polling_can_be_asked_for(project: Project) -> None:
@@ -107,8 +107,14 @@ def test_others_can_be_named_or_none(project: Project) -> None:
 
 
 def test_the_slowest_come_first(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = project({**FILES, "lib/slow.py": "import time; time.sleep(0.05)\n", "lib/quick.py": ""})
-    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    root = project(
+        {
+            **FILES,
+            "site-packages/slow.py": "import time; time.sleep(0.05)\n",
+            "site-packages/quick.py": "",
+        }
+    )
+    monkeypatch.setenv("PYTHONPATH", str(root / "site-packages"))
     assert [name for name, _, _ in find(root, preload=("quick", "slow")).imports] == [
         "slow",
         "quick",
@@ -118,8 +124,8 @@ def test_the_slowest_come_first(project: Project, monkeypatch: pytest.MonkeyPatc
 def test_imports_that_end_the_process_are_a_warning(
     project: Project, pids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = project({**FILES, "lib/deadly.py": "import os; os._exit(3)\n"})
-    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    root = project({**FILES, "site-packages/deadly.py": "import os; os._exit(3)\n"})
+    monkeypatch.setenv("PYTHONPATH", str(root / "site-packages"))
     diagnosis = find(root, preload=("deadly",))
     (warning,) = diagnosis.warnings
     assert warning.message == ("preloading ends the process: it exited with code 3")
@@ -131,8 +137,10 @@ def test_imports_that_end_the_process_are_a_warning(
 def test_imports_that_never_end_are_a_warning(
     project: Project, pids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = project({**FILES, "lib/endless.py": "import os\nos.mkfifo('gate')\nopen('gate')\n"})
-    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    root = project(
+        {**FILES, "site-packages/endless.py": "import os\nos.mkfifo('gate')\nopen('gate')\n"}
+    )
+    monkeypatch.setenv("PYTHONPATH", str(root / "site-packages"))
     monkeypatch.setattr(self_check, "IMPORT_TIMEOUT", 0.1)
     (warning,) = find(root, preload=("endless",)).warnings
     assert warning.message == "preloading takes longer than 0.1 s"
@@ -142,8 +150,10 @@ def test_imports_that_never_end_are_a_warning(
 def test_a_module_of_the_project_with_the_name_of_an_installed_one_is_a_warning(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = project({**FILES, "lib/one.py": "import two\n", "lib/two.py": "", "two.py": ""})
-    monkeypatch.setenv("PYTHONPATH", str(root / "lib"))
+    root = project(
+        {**FILES, "site-packages/one.py": "import two\n", "site-packages/two.py": "", "two.py": ""}
+    )
+    monkeypatch.setenv("PYTHONPATH", str(root / "site-packages"))
     (warning,) = find(root, preload=("one",)).warnings
     assert warning.message == "modules of the project have the names of installed modules: two"
 

@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
-from discover_orch.worker.audit_hook import (
-    OWN_FOLDER,
-    AuditHook,
-    database_signature,
-)
+from discover_orch.model.search_path import OWN_FOLDER
+from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.native_files import NativeFiles
+from discover_orch.worker.observed_paths import ObservedPaths
+from discover_orch.worker.project_code import ProjectCode
 from tests.support.forked import run_forked
 
 #: What the code of a test has at hand.
@@ -47,7 +47,9 @@ def on_event(root: Path, code: str) -> dict[str, dict[str, Any]]:
         os.chdir(root)
         sys.dont_write_bytecode = True
         warnings.simplefilter("ignore")  # what is left open is told with its line, which is read
-        heard = AuditHook()
+        heard = AuditHook(
+            ProjectCode(str(root), [str(root)]), NativeFiles(ObservedPaths(str(root)))
+        )
         exec(program, {**TOOL, "heard": heard})
         heard.resolve_paths()
         return json.dumps({name: getattr(heard, name) for name in NAMES})

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from discover_orch.model.digest import content_hash
-from discover_orch.worker.loader import ImportProblem, Loader, ProjectLoader
+from discover_orch.worker.loader import ImportProblem, Loader
+from discover_orch.worker.project_code import ProjectCode
+from discover_orch.worker.project_imports import ProjectLoader
 from tests.support.project_builder import clean_environment
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
@@ -37,9 +39,8 @@ def _fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def install(root: Path, *pythonpath: str) -> Loader:
-    loader = Loader(
-        str(root), [str(root / one) if one else str(root) for one in pythonpath or ("",)]
-    )
+    folders = [str(root / one) if one else str(root) for one in pythonpath or ("",)]
+    loader = Loader(ProjectCode(str(root), folders))
     loader.install()
     return loader
 
@@ -158,7 +159,7 @@ def test_a_pythonpath_entry_outside_the_root_counts(project: Project, tmp_path: 
     root = project({"tool.py": "import beside"})
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/beside.py").write_text("")
-    loader = Loader(str(root), [str(root), str(tmp_path / "lib")])
+    loader = Loader(ProjectCode(str(root), [str(root), str(tmp_path / "lib")]))
     loader.install()
     loader.load_tool("tool", "tool.py")
     assert [path for _, path, _ in loader.drain_loaded()] == ["tool.py", "../lib/beside.py"]
@@ -311,7 +312,7 @@ with open(out, "w") as file:
 
 
 class Preloaded:
-    """What came of importing these modules, all of them installed in `lib`."""
+    """What came of importing these modules, all of them installed in `site-packages`."""
 
     def __init__(
         self,
@@ -319,6 +320,7 @@ class Preloaded:
         *modules: str | tuple[str, Sequence[str]],
         pythonpath: Collection[str] = (),
         root: str = "",
+        editable: str = "",
     ) -> None:
         wanted = [(one, ()) if isinstance(one, str) else one for one in modules]
         out = project / "answer.json"
@@ -328,7 +330,15 @@ class Preloaded:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, told],
             cwd="/",
-            env=clean_environment(PYTHONPATH=os.pathsep.join([package, str(project / "lib")])),
+            env=clean_environment(
+                PYTHONPATH=os.pathsep.join(
+                    [
+                        package,
+                        str(project / "site-packages"),
+                        *([str(project / editable)] if editable else []),
+                    ]
+                )
+            ),
             capture_output=True,
             text=True,
             timeout=30,
@@ -348,7 +358,13 @@ class Preloaded:
 
 
 def test_modules_are_imported_in_order_each_with_its_time(project: Project) -> None:
-    root = project({"lib/one.py": "", "lib/two/__init__.py": "", "lib/two/sub.py": ""})
+    root = project(
+        {
+            "site-packages/one.py": "",
+            "site-packages/two/__init__.py": "",
+            "site-packages/two/sub.py": "",
+        }
+    )
     told = Preloaded(root, "two.sub", "one", "json")
     assert told.rows == {"two.sub": "", "one": "", "json": ""}
     assert told.order == ["two.sub", "one", "json"]
@@ -357,7 +373,13 @@ def test_modules_are_imported_in_order_each_with_its_time(project: Project) -> N
 
 
 def test_names_of_a_from_import_that_are_modules_are_imported_too(project: Project) -> None:
-    root = project({"lib/pack/__init__.py": "X = 1\n", "lib/pack/sub.py": "", "lib/pack/no.py": ""})
+    root = project(
+        {
+            "site-packages/pack/__init__.py": "X = 1\n",
+            "site-packages/pack/sub.py": "",
+            "site-packages/pack/no.py": "",
+        }
+    )
     told = Preloaded(root, ("pack", ["sub", "X", "absent"]))
     assert told.rows == {"pack": ""}
     assert "pack.sub" in told.modules
@@ -373,7 +395,7 @@ def test_output_of_imports_ahead_is_dropped(project: Project) -> None:
         os.write(2, b"hello")
         os.system("echo hello")
     """
-    told = Preloaded(project({"lib/loud.py": loud}), "loud")
+    told = Preloaded(project({"site-packages/loud.py": loud}), "loud")
     assert told.rows == {"loud": ""}
     assert "hello" not in told.out + told.err
 
@@ -381,7 +403,7 @@ def test_output_of_imports_ahead_is_dropped(project: Project) -> None:
 def test_afterwards_the_output_is_captured_again_even_where_an_import_failed(
     project: Project,
 ) -> None:
-    told = Preloaded(project({"lib/bad.py": "1 / 0\n"}), "bad")
+    told = Preloaded(project({"site-packages/bad.py": "1 / 0\n"}), "bad")
     assert told.calls == 1
     assert told.out.endswith("captured again\n")
 
@@ -389,12 +411,12 @@ def test_afterwards_the_output_is_captured_again_even_where_an_import_failed(
 def test_an_import_that_raises_or_exits_is_a_row_with_its_problem(project: Project) -> None:
     root = project(
         {
-            "lib/raises.py": "raise ValueError('no')\n",
-            "lib/exits.py": "import sys\nsys.exit('usage')\n",
-            "lib/stops.py": "raise KeyboardInterrupt\n",
-            "lib/broken.py": "x = (\n",
-            "lib/long.py": "raise ValueError('x' * 999)\n",
-            "lib/good.py": "",
+            "site-packages/raises.py": "raise ValueError('no')\n",
+            "site-packages/exits.py": "import sys\nsys.exit('usage')\n",
+            "site-packages/stops.py": "raise KeyboardInterrupt\n",
+            "site-packages/broken.py": "x = (\n",
+            "site-packages/long.py": "raise ValueError('x' * 999)\n",
+            "site-packages/good.py": "",
         }
     )
     told = Preloaded(root, "raises", "exits", "stops", "broken", "absent", "long", "good")
@@ -408,14 +430,14 @@ def test_an_import_that_raises_or_exits_is_a_row_with_its_problem(project: Proje
 
 
 def test_imports_happen_in_the_root_and_it_stays_the_working_directory(project: Project) -> None:
-    root = project({"lib/where.py": "import os\nopen('here', 'w').close()\n"})
+    root = project({"site-packages/where.py": "import os\nopen('here', 'w').close()\n"})
     told = Preloaded(root, "where")
     assert (root / "here").exists()
     assert told.cwd == str(root)
 
 
 def test_a_root_that_is_gone_imports_nothing(project: Project) -> None:
-    root = project({"lib/one.py": ""})
+    root = project({"site-packages/one.py": ""})
     told = Preloaded(root, "one", root=str(root / "gone"))
     assert told.rows == {}
     assert "one" not in told.modules
@@ -433,16 +455,37 @@ def test_pythonpath_is_not_put_on_the_path_of_imports(project: Project) -> None:
 
 def test_a_module_that_the_project_would_have_given_is_told(project: Project) -> None:
     root = project(
-        {"lib/one.py": "import two\n", "lib/two.py": "", "src/two.py": "", "src/three.py": ""}
+        {
+            "site-packages/one.py": "import two\n",
+            "site-packages/two.py": "",
+            "src/two.py": "",
+            "src/three.py": "",
+        }
     )
     assert Preloaded(root, "one", pythonpath=["src", "nowhere"]).shadowed == ("two",)
 
 
 def test_so_is_a_package_and_a_folder_without_init(project: Project) -> None:
-    root = project({"lib/one.py": "", "lib/two.py": "", "src/one/__init__.py": "", "two/x.txt": ""})
+    root = project(
+        {
+            "site-packages/one.py": "",
+            "site-packages/two.py": "",
+            "src/one/__init__.py": "",
+            "two/x.txt": "",
+        }
+    )
     assert Preloaded(root, "one", "two", pythonpath=["src", "."]).shadowed == ("one", "two")
 
 
 def test_modules_imported_before_are_not_shadowed(project: Project) -> None:
-    root = project({"src/os.py": "", "src/json.py": "", "lib/one.py": ""})
+    root = project({"src/os.py": "", "src/json.py": "", "site-packages/one.py": ""})
     assert Preloaded(root, "one", "json", pythonpath=["src"]).shadowed == ()
+
+
+def test_an_editable_package_is_not_imported_ahead(project: Project) -> None:
+    root = project(
+        {"src/mine.py": "", "site-packages/one.py": "", "site-packages/two.py": "import mine\n"}
+    )
+    told = Preloaded(root, "one", "mine", "two", editable="src")
+    assert told.rows == {"one": "", "two": ""}
+    assert told.shadowed == ("mine",)

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from discover_orch.model.observation import Observation, listing_hash
+from discover_orch.model.observation import Observation, file_stat, list_paths
 from discover_orch.worker.protocol import StepFinished, decode_message
 from tests.support.project_builder import clean_environment
 
 BEGIN = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
 from discover_orch.worker.observer import Observer
+from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import StepFinished, encode_message
-observer = Observer({root!r}, {database!r})
+observer = Observer(ProjectCode({root!r}, [{root!r}]), {database!r})
 observer.begin_step()
 """
 END = """
@@ -146,7 +147,8 @@ def test_what_was_there_and_is_taken_away_is_removed_also_when_it_was_written_or
     """
     seen = observe(tmp_path, code)
     assert sorted(seen.removed) == ["a", "b", "c", "d/e", "d/f/g"]
-    assert (seen.written, seen.missed, seen.read) == ((), (), ())
+    assert (seen.written, seen.missed) == ((), ())
+    assert seen.read == (("c", -1, 0, 0, 0),)
 
 
 def test_a_folder_that_is_renamed_takes_its_files_along(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_file_that_is_read_is_told_with_its_state(tmp_path: Path, code: str) -
     make(tmp_path, "old", "sub/x", "module.py")
     seen = observe(tmp_path, code)
     found = (tmp_path / "old").stat()
-    assert seen.read == (("old", found.st_size, found.st_mtime_ns, found.st_ino),)
+    assert seen.read == (("old", *file_stat(found)),)
     assert (seen.missed, seen.written, seen.listed) == ((), (), ())
 
 
@@ -300,7 +302,7 @@ def test_what_is_missed_at_first_and_then_made_is_written(tmp_path: Path) -> Non
 def test_a_folder_that_is_listed_is_told_with_its_names(tmp_path: Path, code: str) -> None:
     make(tmp_path, "in/a", "in/b")
     seen = observe(tmp_path, code)
-    assert seen.listed == (("in", listing_hash("in", ["a", "b"], ())),)
+    assert seen.listed == (("in", list_paths("in", ["a", "b"], ())),)
 
 
 def test_the_root_is_a_dot_and_its_noise_is_left_out(tmp_path: Path) -> None:
@@ -308,7 +310,7 @@ def test_the_root_is_a_dot_and_its_noise_is_left_out(tmp_path: Path) -> None:
     database = str(tmp_path / "data.db")
     code = "os.listdir(); os.listdir('.orch'); open('.git/x').close(); open('.orch/x').close(); open('y', 'w').close()"
     seen = observe(tmp_path, code, database=database)
-    assert seen.listed == ((".", listing_hash(".", ["a"], ())),)
+    assert seen.listed == ((".", list_paths(".", ["a", "y"], ())),)
     assert (seen.read, seen.written) == ((), ("y",))
 
 
@@ -487,7 +489,7 @@ for seed in range(500):
     changed = {one for one in after if before.get(one) != after[one]}
     assert changed <= {*seen.written} <= after.keys(), told
     read, missed = {path for path, *_ in seen.read}, {*seen.missed}
-    assert read <= asked & after.keys() - {*seen.written}, told
+    assert read <= asked & {*after, *seen.removed} - {*seen.written}, told
     assert missed <= asked - after.keys() - before.keys(), told
     assert asked - {*seen.written} - {*seen.removed} <= read | missed | (asked - before.keys() - after.keys()), told
 observer.begin_step()
@@ -607,7 +609,7 @@ def test_the_setup_holds_what_happened_until_then(tmp_path: Path) -> None:
     found = early(tmp_path, code)
     assert found is not None
     assert read(found) == ["old"]
-    assert found.listed == (("folder", listing_hash("folder", ["x"], ())),)
+    assert found.listed == (("folder", list_paths("folder", ["x"], ())),)
     assert (found.missed, found.written) == (("absent",), ("made",))
     assert found.began[1] > 0
 
@@ -651,3 +653,78 @@ def test_a_database_opened_in_the_setup_is_compared_in_the_next_step(tmp_path: P
     body = "other.execute('INSERT INTO t VALUES (1)'); other.commit()"
     seen = observe(tmp_path, code.format(body))
     assert seen.written == ("other.db",)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_appended"),
+    [
+        ("open('log', 'a').close()", True),
+        ("open('log', 'ab').close(); open('log', 'a').close()", True),
+        ("os.close(os.open('log', os.O_WRONLY | os.O_APPEND | os.O_CREAT))", True),
+        ("pathlib.Path('log').open('a').close()", True),
+        ("os.chdir('folder'); open('../log', 'a').close()", True),
+        ("open('log', 'w').close(); open('log', 'a').close()", False),
+        ("open('log', 'a').close(); open('log', 'w').close()", False),
+        ("open('log', 'a').close(); open('log', 'r+').close()", False),
+        ("open('log', 'a').close(); os.truncate('log', 0)", False),
+        ("open('log', 'a').close(); open('log').close()", False),
+        ("open('log', 'a').close(); os.remove('log'); open('log', 'a').close()", False),
+        ("open('log', 'a+').close()", False),
+        ("open('new', 'a').close(); os.replace('new', 'log')", False),
+    ],
+)
+def test_a_file_that_is_only_opened_to_append_to_it_is_told_apart(
+    tmp_path: Path, code: str, is_appended: bool
+) -> None:
+    make(tmp_path, "log", "folder/x")
+    seen = observe(tmp_path, code)
+    assert seen.written == ("log",)
+    assert seen.appended == (("log",) if is_appended else ())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "subprocess.run(['true'])",
+        "os.system('true')",
+        "os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)",
+        "pid = os.fork()\nif not pid: os._exit(0)\nos.waitpid(pid, 0)",
+    ],
+)
+def test_a_child_process_is_a_gap(tmp_path: Path, code: str) -> None:
+    assert observe(tmp_path, code).gaps == ("started a child process",)
+
+
+@pytest.mark.parametrize(
+    ("code", "gaps"),
+    [
+        (
+            "socket.create_connection(server.getsockname()).close()",
+            ("opened a network connection",),
+        ),
+        ("socket.socket().connect_ex(server.getsockname())", ("opened a network connection",)),
+        ("local = socket.socket(socket.AF_UNIX); local.connect_ex('no')", ()),
+    ],
+)
+def test_a_network_connection_is_a_gap(tmp_path: Path, code: str, gaps: tuple[str, ...]) -> None:
+    start = "import socket; server = socket.create_server(('127.0.0.1', 0))\n"
+    assert observe(tmp_path, start + code).gaps == gaps
+
+
+def test_a_gap_ends_with_its_step(tmp_path: Path) -> None:
+    code = "subprocess.run(['true']); observer.finish_step(); observer.begin_step(); open('x', 'w').close()"
+    seen = observe(tmp_path, code)
+    assert (seen.written, seen.gaps) == (("x",), ())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no inotify")
+def test_a_library_that_was_loaded_before_is_followed_from_the_start(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    make(tmp_path, "in.csv")
+    again = f"observer = Observer(ProjectCode({str(tmp_path)!r}, [])); observer.begin_step()"
+    code = f"""
+    import duckdb
+    {again}
+    duckdb.sql("SELECT * FROM 'in.csv'").fetchall()
+    """
+    assert [path for path, *_ in observe(tmp_path, code).native_read] == ["in.csv"]

@@ -1,0 +1,295 @@
+"""What SQLite reports about statements when it prepares them, and what only their text says.
+
+SQLite calls the authorizer when it prepares a statement, not when it runs one, so a statement that runs a
+million times costs nothing. It does not report a table that IF EXISTS or IF NOT EXISTS finds or misses, how a
+conflict is resolved, and values. orch's own connection passes the text for these. On other connections the
+text is not known.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sqlite3
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    Name = tuple[str | None, str]  # (database, table)
+
+READ = sqlite3.SQLITE_READ
+SELECT = sqlite3.SQLITE_SELECT
+FUNCTION = sqlite3.SQLITE_FUNCTION
+PRAGMA = sqlite3.SQLITE_PRAGMA
+INSERT = sqlite3.SQLITE_INSERT
+UPDATE = sqlite3.SQLITE_UPDATE
+ALTER_TABLE = sqlite3.SQLITE_ALTER_TABLE
+ATTACH = sqlite3.SQLITE_ATTACH
+TRANSACTION = sqlite3.SQLITE_TRANSACTION
+#: These create something else than a table: the creation of a table has ended.
+ENDS_CREATION = frozenset(
+    {
+        sqlite3.SQLITE_CREATE_TEMP_TABLE,
+        sqlite3.SQLITE_CREATE_TEMP_VIEW,
+        sqlite3.SQLITE_CREATE_TEMP_INDEX,
+        sqlite3.SQLITE_CREATE_TRIGGER,
+        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+    }
+)
+ALLOWED = sqlite3.SQLITE_OK
+CREATES = frozenset(
+    {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_VTABLE}
+)
+CREATE_INDEX = sqlite3.SQLITE_CREATE_INDEX
+DROP_INDEX = sqlite3.SQLITE_DROP_INDEX
+CHANGES = frozenset({INSERT, UPDATE, sqlite3.SQLITE_DELETE})
+DROPS = frozenset({sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_DROP_VTABLE})
+#: The list of tables. SQLite reports the name as it was written only where it does not report the database.
+SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
+#: These ask about the one table that they are given.
+TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_key_list"})
+#: SQLite calls these itself, in ALTER TABLE.
+_ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
+VACUUM = "vacuum_db"  # the database that VACUUM copies into
+#: The first words of statements, or of scripts, whose text says more than the authorizer.
+_DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
+
+_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
+_NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
+_PLACE = rf"{_NAME}(?:{_GAP}\.{_GAP}{_NAME})?"
+
+
+def _words(text: str) -> str:
+    return rf"\b{_GAP}".join(text.split()) + rf"\b{_GAP}"
+
+
+_FLAGS = re.IGNORECASE | re.DOTALL
+# SQLite copies `INSERT INTO a SELECT * FROM b` between tables of one shape page by page and does not report b
+# to its authorizer. So the text is searched for such tables.
+_INSERTS = re.compile(r"\b(insert|replace)\b", _FLAGS)
+_COPY = re.compile(
+    rf"\bselect\b{_GAP}(?:all\b{_GAP})?\*{_GAP}from\b{_GAP}\(*{_GAP}{_PLACE}", _FLAGS
+)
+#: REPLACE INTO, INSERT OR IGNORE, ON CONFLICT; not the function `replace(...)`.
+_CONFLICT = re.compile(
+    rf"\breplace\b(?!{_GAP}\()|\bor{_GAP}\b(?:ignore|abort|fail|rollback)\b|\bon{_GAP}\bconflict\b",
+    _FLAGS,
+)
+_DROP_IF_EXISTS = re.compile(
+    rf"\bdrop\b{_GAP}(?:table|view)\b{_GAP}{_words('if exists')}{_PLACE}", _FLAGS
+)
+_INDEX_IF_NOT_EXISTS = re.compile(
+    rf"\bcreate\b{_GAP}(?:unique\b{_GAP})?index\b{_GAP}{_words('if not exists')}{_PLACE}{_GAP}\bon\b{_GAP}{_NAME}",
+    _FLAGS,
+)
+_VIRTUAL_IF_NOT_EXISTS = re.compile(
+    rf"\bcreate\b{_GAP}{_words('virtual table if not exists')}{_PLACE}", _FLAGS
+)
+_OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
+#: Asks the list of tables for one name.
+_LOOKUP = re.compile(
+    r"\s*select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+(?:main\.)?sqlite_(?:master|schema)\s+"
+    rf"where\s+(?:{_OF_TYPE}\s+and\s+)?(?:tbl_)?name\s*(?:==?|\bis\b)\s*(\?1?|:\w+|'[^']*')"
+    rf"(?:\s+and\s+{_OF_TYPE})?(?:\s+limit\s+\d+)?[\s;]*",
+    _FLAGS,
+)
+
+
+class StatementNotes:
+    """What the statements of one step do to tables. `authorize` is the authorizer.
+
+    - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
+      has not been read, or by triggers, so that they may replace rows.
+    - `made`: (table, whether it was created or dropped), in this order.
+    - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
+    - `looked_up`: tables that were asked for by name; they may be there.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.read: set[Name] = set()
+        self.written: set[Name] = set()
+        self.changed: set[Name] = set()
+        self.unread: set[Name] = set()
+        self._inserting: set[Name] = set()  # by the statement
+        self.made: list[tuple[Name, bool]] = []
+        self.kept: set[Name] = set()
+        self.looked_up: set[Name] = set()
+        self.lists_tables = False
+        self.has_committed = False
+        self.may_have_renamed = False  # tables may have other names
+        #: Statements that ask for one table, by their text; they are prepared once and run with several names.
+        self.lookups: dict[str, str] = {}
+        self.is_waiting = False  # for the text of the statement that was prepared last
+        self.has_unseen_texts = False  # the tool has cursors of a class of its own
+        self._creating: Name | None = None  # by the statement, if there is none of that name yet
+        self._indexing: str | None = None
+        self._reads_list = False  # the statement reads the list of tables
+        self._is_internal = False  # the statement is one that SQLite makes for itself
+        self._is_vacuum = False
+
+    def authorize(self, action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
+        """Called several times for each prepared statement. Allows everything; must not raise."""
+        if action == READ:
+            if one in SCHEMA_TABLES:
+                self._note_list()
+            elif self._indexing != one:
+                self.read.add((base, one))
+            return ALLOWED
+        self._indexing = None
+        if action == SELECT:
+            self._settle_list()
+            self._is_internal, self._is_vacuum = self._is_vacuum, False
+        elif action == FUNCTION:
+            if two.startswith(_ALTERING):
+                self._is_internal, self._reads_list = True, False
+        elif action in CHANGES:
+            self._note_change(action, one, two, base, inner)
+        else:
+            self._note_other(action, one, two, base)
+        return ALLOWED
+
+    def _note_list(self) -> None:
+        if not self._is_internal:
+            self._reads_list = self.is_waiting = True
+
+    def _settle_list(self) -> None:
+        """Another SELECT begins: the one before it, or around it, was no lookup of one name."""
+        self.lists_tables |= self._reads_list
+        self._reads_list = False
+
+    def _note_change(
+        self, action: int, one: str, two: str | None, base: str | None, inner: str | None
+    ) -> None:
+        if one[:7] != "sqlite_":
+            self._is_internal = False
+            self.written.add((base, one))
+            if action == INSERT:
+                (self.unread if inner else self._inserting).add((base, one))
+                self.is_waiting = True
+            else:
+                self.changed.add((base, one))
+            return
+        self._is_internal = True
+        if base == VACUUM:
+            self._is_vacuum, self._reads_list = True, False
+        creating = self._creating
+        if creating is not None and action == UPDATE and two == "type" and base == creating[0]:
+            # Reported only if the table does not exist yet: IF NOT EXISTS reports nothing more. DROP writes
+            # to the schema table too, but updates another column.
+            self._note_made(creating, is_created=True)
+            self._creating = None
+
+    def _note_other(self, action: int, one: Any, two: Any, base: str | None) -> None:
+        if action in CREATES:
+            self._end_creation()
+            self._creating = base, one
+            self._is_internal = False
+        elif action in ENDS_CREATION:
+            self._end_creation()
+        elif action in DROPS:
+            self._note_made((base, one), is_created=False)
+        elif action == ALTER_TABLE:
+            self._settle_list()
+            self._is_internal = self.may_have_renamed = True
+            self.written.add((one, two))
+            self.changed.add((one, two))
+        elif action == CREATE_INDEX:
+            self._indexing = two  # reads of the indexed columns do not count
+            if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
+                self._end_creation()
+                self.kept.add((base, two))
+        elif action == DROP_INDEX:
+            self.kept.add((base, two))
+        elif action == PRAGMA:
+            if one == "table_list" and not two:
+                self.lists_tables = True
+            elif two and (one in TABLE_PRAGMAS or one == "table_list"):
+                self.looked_up.add((base, two))
+        elif action == ATTACH:
+            self._settle_list()
+        elif action == TRANSACTION and one == "COMMIT":
+            self.has_committed = True
+
+    def _end_creation(self) -> None:
+        """The statement before this one created no table: it was there."""
+        if self._creating is not None:
+            self.kept.add(self._creating)
+            self._creating = None
+
+    def _note_made(self, table: Name, *, is_created: bool) -> None:
+        self.written.add(table)
+        self.changed.add(table)
+        self.made.append((table, is_created))
+
+    def read_text(self, sql: str, word: str, args: Sequence[Any]) -> None:
+        """A statement, or a script, has been run; `word` is the result of `find_keyword`, or "SCRIPT"."""
+        if self.has_unseen_texts:
+            return
+        if self._inserting:
+            if _CONFLICT.search(sql):
+                self.changed |= self._inserting
+            if "*" in sql:
+                self.read.update(find_copied(sql))
+            self._inserting.clear()
+        if self._reads_list:
+            self._reads_list = False
+            found = _LOOKUP.fullmatch(sql)
+            if found:
+                self.lookups[sql] = found[1]
+            else:
+                self.lists_tables = True
+        if sql in self.lookups:
+            self._note_lookup(self.lookups[sql], args)
+        if word in _DDL:
+            self._read_ddl(sql)
+        self._is_internal = self.is_waiting = False
+
+    def needs_text(self, sql: str, word: str) -> bool:
+        return self.is_waiting or word in _DDL or sql in self.lookups
+
+    def _note_lookup(self, given: str, args: Sequence[Any]) -> None:
+        name: object = given[1:-1]
+        if given[0] != "'":
+            values: Any = args[0] if args else ()
+            try:
+                name = values[given[1:]] if isinstance(values, dict) else values[0]
+            except (LookupError, TypeError):  # the statement has failed
+                return
+        if isinstance(name, str):
+            self.looked_up.add((None, name))
+        else:
+            self.lists_tables = True
+
+    def _read_ddl(self, sql: str) -> None:
+        self.looked_up.update(_find_names(_DROP_IF_EXISTS, sql))
+        self.kept.update(_find_names(_VIRTUAL_IF_NOT_EXISTS, sql))
+        for base, index, table in _INDEX_IF_NOT_EXISTS.findall(sql):
+            self.kept.add((_unquote(base) if index else None, _unquote(table)))
+
+    def finish(self) -> None:
+        """The step has ended."""
+        self._end_creation()
+        self._settle_list()
+        self.unread |= self._inserting
+
+
+@functools.lru_cache(maxsize=512)
+def find_copied(sql: str) -> tuple[Name, ...]:
+    """The tables that a statement copies whole into others, as (database or None, table)."""
+    return tuple(_find_names(_COPY, sql)) if _INSERTS.search(sql) else ()
+
+
+def _find_names(pattern: re.Pattern[str], sql: str) -> Iterator[Name]:
+    for first, second in pattern.findall(sql):
+        yield (_unquote(first), _unquote(second)) if second else (None, _unquote(first))
+
+
+def _unquote(name: str) -> str:
+    if name[0] in "\"`'[":
+        return name[1:-1].replace('""', '"')
+    return name

@@ -1,0 +1,99 @@
+"""What the steps of a worker do to tables on one connection: the part that all kinds of databases share."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+#: Tables that orch and the databases keep for themselves. They never count.
+OWN_TABLE = "orch_ledger"
+SYSTEM_PREFIX = "sqlite_"
+
+
+class TableUse(Struct, frozen=True, kw_only=True):
+    """The names of tables that were used, sorted; the fields mean what those of `Observation` mean."""
+
+    tables_read: tuple[str, ...] = ()
+    tables_written: tuple[str, ...] = ()
+    tables_missed: tuple[str, ...] = ()
+    tables_inserted: tuple[str, ...] = ()
+    tables_created: tuple[str, ...] = ()
+    tables_dropped: tuple[str, ...] = ()
+    tables_kept: tuple[str, ...] = ()
+    lists_tables: bool = False
+    is_unclear: bool = False
+
+
+class TableLog:
+    """Which tables the steps of a worker use on one connection.
+
+    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`.
+    """
+
+    def __init__(self) -> None:
+        self._read: set[str] = set()
+        self._written: set[str] = set()
+        self._changed: set[str] = set()  # written in another way than by inserting rows
+        self._missed: set[str] = set()
+        self._created: set[str] = set()
+        self._dropped: set[str] = set()
+        self._kept: set[str] = set()
+        self._lists_tables = False
+        self._is_unclear = False
+
+    def begin_step(self) -> None:
+        """Called before the tool, while orch has no transaction open."""
+        raise NotImplementedError
+
+    def resolve(self) -> None:
+        """Find the tables, while the tool's transaction is as it left it."""
+        raise NotImplementedError
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether the tool itself committed in this step; asked before orch commits."""
+        raise NotImplementedError
+
+    @property
+    def may_have_committed(self) -> bool:
+        """Whether the tool committed, or did something unclear that may have. Asked after `resolve`."""
+        return self.has_committed or self._is_unclear
+
+    @property
+    def has_written(self) -> bool:
+        """Whether the resolved part of the step wrote to any table."""
+        raise NotImplementedError
+
+    def peek(self) -> TableUse:
+        """What was resolved since the last `drain`."""
+        written = {one for one in self._written if is_counted(one)}
+        return TableUse(
+            tables_read=_sorted(self._read),
+            tables_written=_sorted(written),
+            tables_missed=_sorted(self._missed - written),
+            tables_inserted=_sorted(written - self._changed),
+            tables_created=_sorted(written & self._created - self._dropped),
+            tables_dropped=_sorted(written & self._dropped - self._created),
+            tables_kept=_sorted(self._kept - written),
+            lists_tables=self._lists_tables,
+            is_unclear=self._is_unclear,
+        )
+
+    def drain(self) -> TableUse:
+        """What was resolved since the last call."""
+        use = self.peek()
+        for names in (self._read, self._written, self._changed, self._missed):
+            names.clear()
+        for names in (self._created, self._dropped, self._kept):
+            names.clear()
+        self._lists_tables = self._is_unclear = False
+        return use
+
+
+def is_counted(table: str) -> bool:
+    """Whether a table of this display name is the user's."""
+    name = table.rpartition(".")[2]
+    return name != OWN_TABLE and not name.startswith(SYSTEM_PREFIX)
+
+
+def _sorted(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(filter(is_counted, names)))

@@ -1,0 +1,424 @@
+"""What an attempt of a tool depended on and what it left: its code as it ran, the files that it read as they were,
+packages, tables, and what it wrote.
+
+Built from what the worker observed and what the plan knew of the code. What changed while the tool ran is marked as
+unsure, so that the tool is stale again. Reads and hashes files, writes none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.discovery.scanner import PythonPath
+from discover_orch.execution.events import ToolFinished
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.observation import CachedUse, Observation
+from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Step, step_versions
+from discover_orch.staleness.code_hashes import CodeState
+from discover_orch.staleness.current import CurrentState, all_resources
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    ANY,
+    EXISTS,
+    UNSURE,
+    Inputs,
+    Key,
+    Seq,
+    Success,
+    ToolResult,
+    Write,
+)
+from discover_orch.staleness.versions import (
+    Versions,
+    file_mark,
+    hash_file,
+    mark_text,
+    read_mark,
+    stat_file,
+)
+
+#: Something that happens once in a worker, and when the step of the tool began that did it.
+_Cached = tuple[CachedUse, tuple[int, int]]
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """What an attempt depended on and wrote, and the files of its code that differ from what the plan knew."""
+
+    success: Success
+    writes: Mapping[Key, Write]
+    changed: tuple[str, ...] = ()
+
+
+class AttemptReader:
+    """For the tools of one run. In the order in which they end, call `add_event` for each, then `read`."""
+
+    def __init__(
+        self, present: CurrentState, code: Mapping[str, CodeState], *, is_live: bool = False
+    ) -> None:
+        """`is_live`: a watch learns of changes during the run, so a tool that has loaded what is there now depends on
+        that."""
+        self._is_live = is_live
+        self._current, self._code, self._root = present, code, present.project.root
+        self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
+        self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
+        self._written: set[str] = set()  # files written by the tools that have ended
+        self._brought: dict[
+            str, frozenset[str]
+        ] = {}  # installed module → those loaded together with it
+        self._owners: dict[str, tuple[str, ...]] = {}
+        # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
+        self._setup_of_files: dict[str, list[Observation]] = {}
+        self._setup_of_resources: dict[str, list[Observation]] = {}
+        # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
+        self._cached: dict[str, list[_Cached]] = {}
+
+    def add_event(self, event: ToolFinished) -> None:
+        self._loaded.update(event.loaded)
+        if event.seen is not None:
+            written = {*event.seen.written, *event.seen.native_written, *event.seen.removed}
+            for use in event.seen.cached:
+                known = _without_states(use, written.difference(use.databases))
+                self._cached.setdefault(use.path, []).append((known, event.seen.began))
+        if event.setup is not None:
+            for path in event.loaded:
+                self._setup_of_files.setdefault(path, []).append(event.setup)
+            for name in event.opened:
+                self._setup_of_resources.setdefault(name, []).append(event.setup)
+
+    def read(
+        self,
+        event: ToolFinished,
+        step: Step,
+        began: Seq,
+        ended: Seq,
+        database: int,
+        before: ToolResult,
+    ) -> Attempt:
+        """`database` is the number of the database, `before` what was remembered of the tool."""
+        tool, seen = step.tool, event.seen or Observation()
+        code, modules, changed = self._code_as_run(tool, event.loaded, seen)
+        setup = self._find_setup_observations(tool, code, event.setup)
+        cached = [_without_used(one, seen) for path in code for one in self._cached.get(path, ())]
+        has_passed = event.status == "passed"
+        writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
+        made = _made_before(seen, database, before)
+        writes |= made
+        files, marks = self._files(tool, seen, [*setup, *cached], before, writes)
+        missed = _missed(seen, setup, writes)
+        folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
+        other = {
+            **self._current.surroundings(tool, step_versions(step, self._root)),
+            **{f"file:{path}": ABSENT for path in _missed(seen, [*setup, *cached], writes)},
+            **files,
+            **{f"folder:{folder}": paths for one in cached for folder, paths in one.listed},
+            **{f"folder:{folder}": paths for folder, paths in folders.items()},
+            **self._packages(tool, seen),
+            **{
+                f"env:{name}": self._current.versions.variable(name)
+                for one in (*setup, *cached, seen)
+                for name in one.environment
+                if not is_secret_name(name)
+            },
+        }
+        if "database" in other:
+            other["database"] = f"{database} {self._current.database.name}"
+        is_unclear = seen.is_unclear or any(one.is_unclear for one in setup)
+        tables = _tables(seen, setup)
+        names = (*tables, *_tables_missed(seen, setup), *([ANY] if is_unclear else ()))
+        flow = Dataflow(
+            reads=_paths(seen, setup, own={*seen.written}),
+            writes=seen.written,
+            tables_read=tables,
+            tables_written=tuple(dict.fromkeys((*seen.tables_written, *map(_table_of, made)))),
+            folders=tuple(folders),
+            missed=missed,
+            appended=seen.appended,
+            removed=seen.removed,
+            tables_missed=tuple(name for name in _tables_missed(seen, setup) if name),
+            tables_inserted=seen.tables_inserted,
+            tables_created=seen.tables_created,
+            tables_dropped=seen.tables_dropped,
+            tables_kept=seen.tables_kept,
+            lists_tables=any(one.lists_tables for one in (seen, *setup)),
+            is_unclear=is_unclear,
+            gaps=seen.gaps,
+        )
+        success = Success(
+            asof=began,
+            ended=ended,
+            inputs=Inputs(code=code, other=other),
+            tables=tuple(f"table:{database}:{name}" for name in names),
+            is_whole=not (is_unclear or seen.gaps),
+            duration=event.duration,
+            marks=marks,
+            modules=modules,
+            flow=flow,
+        )
+        self._written.update((*seen.written, *seen.native_written))
+        return Attempt(success=success, writes=writes, changed=tuple(changed))
+
+    def _writes(
+        self, tool: Tool, seen: Observation, ended: Seq, database: int, *, has_passed: bool
+    ) -> dict[Key, Write]:
+        """What stays of what the tool wrote."""
+        found: dict[Key, Write] = {}
+        appended = frozenset(seen.appended)
+        for path in (*seen.native_written, *seen.written):
+            mark = read_mark(os.path.join(self._root, path))
+            is_checked = path not in appended and path not in seen.native_written
+            found[f"file:{path}"] = Write(ended, mark, is_checked, path in appended)
+        for path in seen.removed:
+            found[f"file:{path}"] = Write(ended, ABSENT)
+        if has_passed or seen.has_committed:
+            names = [*seen.tables_written, *([ANY] if seen.is_unclear else ())]
+            if seen.tables_created or seen.tables_dropped:
+                names.append("")  # the list of tables
+            for name in names:
+                mark = ABSENT if name in seen.tables_dropped else EXISTS
+                found[f"table:{database}:{name}"] = Write(
+                    ended, mark, only_adds=name in seen.tables_inserted
+                )
+        if has_passed and tool.outputs:
+            versions = Versions(self._root)
+            for key in versions.declared(tool.outputs):
+                found[key] = Write(ended, versions.mark(key))
+        return found
+
+    def _find_setup_observations(
+        self, tool: Tool, code: Iterable[str], own: Observation | None
+    ) -> list[Observation]:
+        """What was observed when other tools loaded a file of this code or opened a resource of this tool; without
+        `own`, which is the tool's own."""
+        found: dict[int, Observation] = {}
+        if self._setup_of_files:
+            for path in code:
+                for one in self._setup_of_files.get(path, ()):
+                    found[id(one)] = one
+        if self._setup_of_resources and tool.resources:
+            for name in all_resources(tool, self._current.registry):
+                for one in self._setup_of_resources.get(name, ()):
+                    found[id(one)] = one
+        found.pop(id(own), None)
+        return [*found.values()]
+
+    def _code_as_run(
+        self, tool: Tool, loaded: Mapping[str, str], seen: Observation
+    ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
+        """The hashes of its code, modules that it loaded without an import statement, and files that were loaded with
+        another text than the plan knew."""
+        code = self._current.code_of(tool, self._code)
+        hashes = self._current.hashes_of(tool, self._code)
+        modules: tuple[str, ...] = ()
+        extra = [path for path in loaded if path not in code]
+        if extra or seen.used_modules:
+            space = PythonPath(self._current.project)
+            named = (name for path in extra if (name := space.name(path)))
+            modules = tuple(dict.fromkeys((*named, *seen.used_modules)))
+            for one in self._current.code.read(modules).values():
+                code |= one.meanings
+                hashes |= one.hashes
+        changed = [
+            path for path, content in hashes.items() if self._loaded.get(path, content) != content
+        ]
+        if changed and self._is_live:
+            now = self._current.code.read((tool.module, *modules))
+            known = {path: one for state in now.values() for path, one in state.hashes.items()}
+            same = [path for path in changed if known.get(path) == self._loaded[path]]
+            meanings = self._current.code_of(tool, now, modules)
+            code |= {path: meanings[path] for path in same if path in meanings}
+            changed = [path for path in changed if path not in same]
+        for path in changed:
+            code[path] = UNSURE
+        return code, modules, changed
+
+    def _files(
+        self,
+        tool: Tool,
+        seen: Observation,
+        setup: Iterable[Observation],
+        before: ToolResult,
+        own: Collection[Key],
+    ) -> tuple[dict[Key, str], dict[Key, str]]:
+        """The versions and marks of the files that it read or declares to read, and what its globs match. `own` is
+        what it wrote."""
+        versions: dict[Key, str] = {}
+        marks: dict[Key, str] = {}
+        if tool.inputs:  # as it is now: earlier tools have written
+            now = Versions(self._root, seen.database)
+            for key in now.declared(tool.inputs):
+                if key.startswith("glob:"):
+                    versions[key] = now.version(key)
+                elif key not in own:
+                    self._add_file(key, None, seen, before, versions, marks)
+        for one in (seen, *setup):
+            for path, *stat in (*one.native_read, *one.read):
+                key = f"file:{path}"
+                if key not in own and versions.get(key) != UNSURE:
+                    self._add_file(key, mark_text(stat), one, before, versions, marks)
+        return versions, marks
+
+    def _add_file(
+        self,
+        key: Key,
+        mark: str | None,
+        seen: Observation,
+        before: ToolResult,
+        versions: dict[Key, str],
+        marks: dict[Key, str],
+    ) -> None:
+        """Adds the version of the file as the tool read it, and its mark if that stands for the version. `mark` is its
+        state when the tool had ended, None for a file that the tool was not seen to read."""
+        versions[key], known = self._read_file(key, mark, seen, before)
+        marks.pop(key, None)
+        if known:
+            marks[key] = known
+
+    def _read_file(
+        self, key: Key, mark: str | None, seen: Observation, before: ToolResult
+    ) -> tuple[str, str]:
+        path = key.partition(":")[2]
+        full = os.path.join(self._root, path)
+        found = stat_file(full)
+        current = None if found is None else file_mark(found)
+        last = before.success
+        if mark is not None and current != mark:
+            return self._version_of_state(key, mark, seen, last), ""
+        if found is None or current is None:
+            return ABSENT, ""
+        if self._changed_meanwhile(path, found.st_ctime_ns, seen):
+            content, known = hash_file(full, found)
+            # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
+            # again.
+            is_same = last is not None and content == last.inputs.other.get(key)
+            return (content, known) if is_same else (UNSURE, "")
+        hashed = self._hashed.get(path)
+        if hashed is not None and hashed[0] == current:
+            return hashed[1], current
+        if last is not None and last.marks.get(key) == current:
+            return last.inputs.other[key], current
+        content, known = hash_file(full, found)
+        if not known:
+            if mark is not None and read_mark(full) != mark:
+                return self._version_of_state(key, mark, seen, last), ""
+            return content, ""
+        self._hashed[path] = known, content
+        return content, known
+
+    def _version_of_state(
+        self, key: Key, mark: str, seen: Observation, last: Success | None
+    ) -> str:
+        """The version of a file that had this state when the tool ended, and has another one now, as where the next
+        tool has rewritten or removed it. Where the content is not known any more, the state stands for it: it differs
+        from every content, and who made the difference is found out when they are compared."""
+        path = key.partition(":")[2]
+        changed = int(mark.rpartition(" ")[2])
+        has_times = changed > 0 and seen.began[0] > 0
+        if not has_times or self._changed_meanwhile(path, changed, seen):
+            return UNSURE
+        hashed = self._hashed.get(path)
+        if hashed is not None and hashed[0] == mark:
+            return hashed[1]
+        is_known = last is not None and last.marks.get(key) == mark
+        return last.inputs.other[key] if last is not None and is_known else mark
+
+    def _changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
+        """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with
+        steps of some milliseconds, so files that an earlier tool wrote just before are compared with a finer one."""
+        coarse, fine = seen.began
+        if not coarse:  # unknown
+            return False
+        return changed > (fine if path in self._written else coarse)
+
+    def _packages(self, tool: Tool, seen: Observation) -> dict[Key, str]:
+        """The distributions of installed modules that it loaded, or that it imports and another tool loaded before."""
+        together = frozenset(seen.third_party)
+        self._brought.update(dict.fromkeys(seen.third_party, together))
+        names = set(together)
+        for name in self._current.third_party_of(tool, self._code):
+            names |= self._brought.get(name, frozenset((name,)))
+        if not names:
+            return {}
+        from discover_orch.staleness.installed_packages import find_owners  # few tools load any
+
+        unknown = [name for name in names if name not in self._owners]
+        if unknown:
+            self._owners |= dict.fromkeys(unknown, ())
+            self._owners |= find_owners(unknown, sys.path)
+        owners = sorted({owner for name in names for owner in self._owners[name]})
+        installed = self._current.installed(owners)
+        return {f"package:{name}": version for name, version in installed.items()}
+
+
+def _without_states(use: CachedUse, written: Collection[str]) -> CachedUse:
+    """The same without the states of files that the tool wrote itself: it is not known what it read before."""
+    read = tuple((row[0], -1, 0, 0, 0) if row[0] in written else row for row in use.read)
+    return replace(use, read=read)
+
+
+def _without_used(cached: _Cached, seen: Observation) -> Observation:
+    """What was cached as an observation of its own, without the databases that the tool of `seen` used itself."""
+    use, began = cached
+    used = {*(path for path, *_ in seen.read), *seen.written}.intersection(use.databases)
+    return Observation(
+        read=tuple(row for row in use.read if row[0] not in used),
+        listed=use.listed,
+        missed=use.missed,
+        environment=use.environment,
+        began=began,
+    )
+
+
+def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:
+    """The tables that the tool made in an earlier run and would have made now: writes without a new number."""
+    keys = (f"table:{database}:{name}" for name in seen.tables_kept)
+    return {
+        key: write
+        for key in keys
+        if (write := before.writes.get(key)) is not None and write.mark != ABSENT
+    }
+
+
+def _table_of(key: Key) -> str:
+    return key.split(":", 2)[2]
+
+
+def _missed(
+    seen: Observation, setup: Iterable[Observation], own: Collection[Key]
+) -> tuple[str, ...]:
+    missed = dict.fromkeys(seen.missed)
+    for one in setup:
+        missed.update(dict.fromkeys(path for path in one.missed if f"file:{path}" not in own))
+    return tuple(missed)
+
+
+def _paths(
+    seen: Observation, setup: Iterable[Observation], own: Collection[str]
+) -> tuple[str, ...]:
+    """The files that were read by the tool or during setup, except `own`."""
+    paths = dict.fromkeys(path for path, *_ in seen.read)
+    for one in setup:
+        paths.update(dict.fromkeys(path for path, *_ in one.read if path not in own))
+    return tuple(paths)
+
+
+def _tables(seen: Observation, setup: Iterable[Observation]) -> tuple[str, ...]:
+    """Tables that were written during setup count as read: the later tools depend on them."""
+    tables = {*seen.tables_read}
+    for one in setup:
+        tables.update(one.tables_read, one.tables_written)
+    return tuple(sorted(tables))
+
+
+def _tables_missed(seen: Observation, setup: Iterable[Observation]) -> Iterator[str]:
+    """Tables that were looked for in vain; "" for the list of tables."""
+    for one in (seen, *setup):
+        yield from one.tables_missed
+        if one.lists_tables:
+            yield ""

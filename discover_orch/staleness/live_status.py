@@ -1,0 +1,477 @@
+"""The status of the tools of a project, kept up to date while files change and tools run.
+
+A `Status` answers once; this one is told which paths have changed, and looks again only at what rests on them. It also
+says which tools a change from outside the pipeline concerns: those that are stale now, and depend on something that
+differs from what they last acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from msgspec import Struct, field
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.errors import Problem
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.code_hashes import CodeIndex, CodeState
+from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    EXISTS,
+    UNSURE,
+    Inputs,
+    Key,
+    Reason,
+    ToolResult,
+    compare_code,
+    differences,
+)
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.reasons import Freshness, reason_sentence
+from discover_orch.staleness.status import Status, no_defaults
+from discover_orch.staleness.versions import meets_input
+
+_FILES = ("file:", "folder:", "glob:")
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a refresh found.
+
+    `touched` are the stale tools that a change from outside the pipeline concerns, each with a sentence; `causes` are
+    the keys of what changed for each of them. `paths` changed in meaning, came or went; `saved` did not. `gone` are
+    the names of tools that no longer exist. `is_structural`: there may be other tools, in another order or with
+    other arguments.
+    """
+
+    touched: Mapping[str, str] = field(default_factory=dict)
+    causes: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    is_structural: bool = False
+
+
+class Paths(Struct, frozen=True, kw_only=True):
+    """Modules, there or not (a folder ends in `/`); files, there or not; folders whose names count; globs."""
+
+    code: frozenset[str] = frozenset()
+    data: frozenset[str] = frozenset()
+    listed: frozenset[str] = frozenset()
+    globs: tuple[str, ...] = ()
+
+
+class LiveStatus(Status):
+    """`broken` are the modules that cannot be read now, with their problems: until they can, they count as they last
+    could be."""
+
+    def __init__(
+        self,
+        project: Project,
+        registry: Registry,
+        params_of: Callable[[Tool], Params],
+        sources: ImportGraph,
+        environ: Mapping[str, str],
+        defaults_of: Callable[[Tool], Params] = no_defaults,
+    ) -> None:
+        self._memory, self._environ = Memory(project.root), environ
+        self._defaults_of = defaults_of
+        self.sources = sources
+        self.code = CodeIndex(project, sources=sources)
+        self.broken: dict[str, Problem] = {}
+        self._good: dict[str, str] = {}  # of broken modules: what they meant last
+        self._remembered = self._memory.results(registry.order)
+        self._meanings: dict[str, str] = {}  # of modules that no tool reaches
+        self._baseline: dict[str, Inputs] = {}  # of each tool: what it last acted on
+        self._own: dict[str, Freshness] = {}
+        self._dirty: set[str] = set()
+        self._all_are_dirty = True
+        self._answer: dict[str, Freshness] | None = None
+        self._paths: Paths | None = None
+        self._has_new_results = False
+        self._is_new = True  # what the index has kept may be out of date
+        self._set_up(project, registry, params_of)
+        for module in registry.order:
+            self._baseline[module] = self._find_inputs(module)
+
+    def _set_up(
+        self, project: Project, registry: Registry, params_of: Callable[[Tool], Params]
+    ) -> None:
+        present = CurrentState(
+            project,
+            registry,
+            self._memory,
+            self._remembered,
+            code=self.code,
+            environ=self._environ,
+        )
+        present.last_good = self._good
+        super().__init__(present, params_of, self._defaults_of)
+        self._rests: dict[
+            str, frozenset[Key]
+        ] = {}  # files that each tool depends on or has written
+        self._all_are_dirty, self._answer, self._paths = True, None, None
+        self._names = {module: self._names_of(module) for module in registry.order}
+        names = {name for some in self._names.values() for name in some}
+        self.code.read(sorted(names if self._is_new else filter(self.code.is_new, names)))
+        self._codes: dict[str, CodeState] = self.code.states(names)
+        self._is_new = False
+        self._find_broken()
+
+    # The answer.
+
+    def freshness(self) -> dict[str, Freshness]:
+        if self._answer is None:
+            self._judge_all()
+            self._answer = self._with_others(self._own)
+        return self._answer
+
+    def spread(self, seeds: Iterable[str]) -> dict[str, str]:
+        self._settle_results()
+        return super().spread(seeds)
+
+    def _settle_results(self) -> None:
+        """Find who wrote what last, after tools have ended."""
+        if self._has_new_results:
+            self._note_results()
+            self._has_new_results = False
+
+    def _judge_all(self) -> None:
+        """Judge the tools again that something may have changed for."""
+        self._settle_results()
+        if self._all_are_dirty:
+            self._own.clear()
+            self._dirty.update(self._registry.order)
+            self._codes = self.code.states(self._codes)
+        if self._dirty:
+            self._own |= {module: self._judge(module, self._codes) for module in self._dirty}
+            self._own = {module: self._own[module] for module in self._registry.order}
+        self._dirty.clear()
+        self._all_are_dirty = False
+
+    def is_held(self, module: str) -> bool:
+        """Whether its code has a file that cannot be read now."""
+        if not self.broken:
+            return False
+        parts = [self._codes[name] for name in self._names.get(module, ())]
+        return any(not one.meanings.keys().isdisjoint(self.broken) for one in parts)
+
+    # What is watched for it.
+
+    def paths(self) -> Paths:
+        """What the answer depends on."""
+        if self._paths is None:
+            code: set[str] = set()
+            for one in self._codes.values():
+                code.update(one.meanings, one.missing)
+            named: dict[str, set[str]] = {kind: set() for kind in _FILES}
+            for key in {key for module in self._registry.order for key in self._rests_on(module)}:
+                kind, colon, path = key.partition(":")
+                named[kind + colon].add(path)
+            data, folders, globs = named.values()
+            self._paths = Paths(
+                code=frozenset(code),
+                data=frozenset(data),
+                listed=frozenset(folders),
+                globs=tuple(sorted(globs)),
+            )
+        return self._paths
+
+    def find_differing(self, paths: Collection[str]) -> list[str]:
+        """Those of these files, and of these folders with a `/`, that differ from what a tool last acted on."""
+        self._present.versions.forget(paths)
+        wanted = {f"folder:{path[:-1]}" if path[-1:] == "/" else f"file:{path}" for path in paths}
+        found: dict[str, None] = {}
+        for module in self._registry.order:
+            success = self._result(module).success
+            marks = success.marks if success else {}
+            then = self._baseline[module].other
+            for key in wanted & self._rests_on(module) & then.keys():
+                now = self._present.versions.version(key, then[key], marks.get(key, ABSENT))
+                if now != then[key]:
+                    found[key.partition(":")[2]] = None
+        return [*found]
+
+    def written(self, module: str) -> list[str]:
+        """The files that the tool wrote or removed at last."""
+        return [key[5:] for key in self._result(module).writes if key.startswith("file:")]
+
+    # What has changed.
+
+    def refresh(self, paths: Collection[str]) -> Change:
+        """These may have changed: judge what rests on them."""
+        if not paths:
+            return Change()
+        self._settle_results()
+        before = {path: self._meaning(path) for path in paths if _is_code(path)}
+        concerned = self._refresh_code(before)
+        changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
+        outside = self._refresh_data(paths, concerned)
+        self._dirty |= concerned
+        self._answer = None
+        if not self._all_are_dirty:
+            self._judge_all()
+        code = {f"code:{path}" for path in changed}
+        touched, causes = {}, {}
+        for module in self._registry.order:
+            if module not in concerned:
+                continue
+            reasons = [*self._outside_reasons(module, code, outside)]
+            self._baseline[module] = self._find_inputs(module)
+            if reasons and self._is_stale(module):
+                touched[module] = self._sentence(module, reasons[0])
+                causes[module] = tuple(reason.key for reason in reasons)
+        found = dict.fromkeys(changed)
+        found |= {key.partition(":")[2]: None for keys in causes.values() for key in keys}
+        quiet = found.keys() | self.broken.keys()
+        return Change(
+            touched=touched,
+            causes=causes,
+            paths=tuple(path for path in found if not path.endswith("/")),
+            saved=tuple(
+                path
+                for path in paths
+                if path not in quiet
+                and (path in before or f"file:{path}" in outside)
+                and self._is_used(path)
+            ),
+        )
+
+    def renew(
+        self,
+        project: Project,
+        registry: Registry,
+        params_of: Callable[[Tool], Params],
+        sources: ImportGraph,
+    ) -> Change:
+        """There are other tools, or another order or configuration. Touches new tools, and those that are stale now
+        and were fresh, or for which the configuration differs."""
+        were = self.freshness()
+        if sources is not self.sources:
+            self.sources = sources
+            self.code = CodeIndex(project, sources=sources)
+            self._is_new = True
+        self._remembered |= self._memory.results(
+            [module for module in registry.order if module not in self._remembered]
+        )
+        self._set_up(project, registry, params_of)
+        touched, causes = {}, {}
+        for module, one in self.freshness().items():
+            now, then = self._find_inputs(module), self._baseline.get(module)
+            keys = () if then is None else tuple(_other_settings(then, now))
+            self._baseline.setdefault(module, now)
+            was_stale = module in were and not were[module].is_fresh
+            if one.reasons and (keys or not was_stale):
+                touched[module] = one.reasons[-1 if keys else 0]
+                causes[module] = keys or (f"code:{registry.tools[module].path}",)
+                self._baseline[module] = now
+        return Change(touched=touched, causes=causes, is_structural=True)
+
+    def set_order(self, registry: Registry) -> None:
+        """The same tools, in the order that follows from what they were seen to do."""
+        self._set_up(self._present.project, registry, self._params_of)
+
+    def note(self, module: str) -> list[str]:
+        """A tool has just ended. Returns the files that it wrote or removed and that are as it left them."""
+        result = self._memory.results([module]).get(module)
+        if result is None or module not in self._place:
+            return []
+        return self._note(result)
+
+    def reload(self) -> list[str]:
+        """Other commands have run tools. Returns the files that are as these tools left them."""
+        now = self._memory.results(self._registry.order)
+        return [
+            path
+            for module, result in now.items()
+            if result != self._remembered.get(module)
+            for path in self._note(result)
+        ]
+
+    def _note(self, result: ToolResult) -> list[str]:
+        module, success = result.module, result.success
+        self._remembered[module] = result
+        self._results[self._place[module]] = result
+        self._unended.pop(module, None)
+        if success is not None and result.last.status == "passed":
+            self._baseline[module] = success.inputs
+        elif result.last.status == "failed" and result.tried.code:
+            self._baseline[module] = result.tried
+        used = [*result.writes, *(success.inputs.other if success else ()), *result.tried.other]
+        self._present.versions.forget(_paths_of(used))
+        names = self._names[module] = self._names_of(module)
+        if unknown := [one for one in names if one not in self._codes]:
+            self._codes |= self.code.read(unknown)
+        self._rests.pop(module, None)
+        self._all_are_dirty, self._answer, self._paths = True, None, None
+        self._has_new_results = True
+        return [
+            key[5:]
+            for key, write in result.writes.items()
+            if key.startswith("file:") and self._present.mark(key) == write.mark
+        ]
+
+    # Parts.
+
+    def _refresh_code(self, before: Mapping[str, str | None]) -> set[str]:
+        """The tools that these modules concern, each given with what it meant before."""
+        modules = self.code.refresh(before)
+        for path, meaning in before.items():
+            source = self.sources.read(path) if path.endswith(".py") else None
+            if source is not None and source.problem is not None:
+                self.broken[path] = source.problem
+                if meaning:
+                    self._good[path] = meaning
+                continue
+            self.broken.pop(path, None)
+            self._good.pop(path, None)
+            if source is not None and self.code.meaning(path) is None:
+                self._meanings[path] = source.effect
+            else:
+                self._meanings.pop(path, None)
+        concerned = {
+            module for module, names in self._names.items() if not modules.isdisjoint(names)
+        }
+        for path in before:
+            now = self._meaning(path)
+            concerned.update(
+                module
+                for module in self._registry.order
+                if self._baseline[module].code.get(path, now) != now
+            )
+        if before:
+            concerned |= self._find_all_users()
+        states = self.code.states({name for one in concerned for name in self._names[one]})
+        if any(
+            one.meanings.keys() != self._codes[name].meanings.keys()
+            or one.missing != self._codes[name].missing
+            for name, one in states.items()
+        ):
+            self._paths = None
+        self._codes |= states
+        return concerned
+
+    def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
+        """Adds the tools that these files concern; returns the keys of the files that were changed by somebody
+        else."""
+        self._present.versions.forget(paths)
+        keys = {f"file:{path}" for path in paths}
+        outside = {key for key in keys if not self._is_by_pipeline(key)}
+        keys |= {f"folder:{path.rstrip('/').rpartition('/')[0] or '.'}" for path in paths}
+        keys |= {f"folder:{path.rstrip('/')}" for path in paths}
+        for module in self._registry.order:
+            rests = self._rests_on(module)
+            if not rests.isdisjoint(keys) or any(
+                key.startswith("glob:") and any(meets_input(path, (key[5:],)) for path in paths)
+                for key in rests
+            ):
+                concerned.add(module)
+                self._rests.pop(module, None)
+                self._paths = None
+        return outside
+
+    def _outside_reasons(self, module: str, code: set[Key], outside: set[Key]) -> Iterator[Reason]:
+        """What differs from what the tool last acted on, and was changed by somebody else."""
+        then, now = self._baseline[module], self._find_inputs(module)
+        yield from compare_code(then.code, now.code)
+        for key, old, new in differences(then.other, now.other):
+            if key in outside or (key[:5] == "file:" and not self._is_by_pipeline(key)):
+                yield Reason(key, then=old, now=new)
+        for key, write in self._result(module).writes.items():
+            must_exist = write.is_checked and write.mark not in (ABSENT, UNSURE)
+            if key in outside and must_exist and self._present.mark(key) == ABSENT:
+                yield Reason(key, then=EXISTS, now=ABSENT)
+        if code and module in self._find_all_users():
+            yield from (Reason(key, then="", now=EXISTS) for key in sorted(code))
+
+    def _is_by_pipeline(self, key: Key) -> bool:
+        """Whether the file is as a tool left it, or a tool that was cut off may have left it."""
+        writer = self._writers.get(key)
+        return writer is not None and writer.write.mark in (UNSURE, self._present.mark(key))
+
+    def _is_stale(self, module: str) -> bool:
+        self._judge_all()
+        return bool(self._own[module].reasons)
+
+    def _find_inputs(self, module: str) -> Inputs:
+        """The present versions of all that the tool depends on, or did at a failed attempt."""
+        tool, result = self._registry.tools[module], self._result(module)
+        now = self._present.inputs(tool, self._codes, self._params_of(tool), result)
+        other = {**now.other}
+        for key, then in result.tried.other.items():
+            if key not in other and key.startswith(_FILES):
+                other[key] = self._present.versions.version(key, then)
+        return Inputs(code=now.code, other=other)
+
+    def _rests_on(self, module: str) -> frozenset[Key]:
+        """The keys of the files that the tool depends on, and that must exist while it is fresh."""
+        found = self._rests.get(module)
+        if found is None:
+            result = self._result(module)
+            success = result.success
+            keys = [*self._present.declared_inputs(self._registry.tools[module], result.writes)]
+            keys += success.inputs.other if success else ()
+            keys += result.tried.other
+            keys += (key for key, write in result.writes.items() if write.is_checked)
+            found = self._rests[module] = frozenset(key for key in keys if key.startswith(_FILES))
+        return found
+
+    def _find_all_users(self) -> set[str]:
+        """The tools that may import any module, and were not seen yet which ones they do."""
+        unread = {name for name, one in self._codes.items() if one.has_unread}
+        return {
+            module
+            for module, names in (self._names.items() if unread else ())
+            if not unread.isdisjoint(names) and self._result(module).success is None
+        }
+
+    def _result(self, module: str) -> ToolResult:
+        return self._results[self._place[module]]
+
+    def _names_of(self, module: str) -> tuple[str, ...]:
+        """The modules that the code of the tool starts from."""
+        success = self._result(module).success
+        more = success.modules if success else ()
+        return tuple(self._present.modules_of(self._registry.tools[module], more))
+
+    def _meaning(self, path: str) -> str | None:
+        """What a module means, or meant when it last could be read; None where there is none."""
+        meaning = self.code.meaning(path)
+        return self._good.get(path, self._meanings.get(path) if meaning is None else meaning)
+
+    def _find_broken(self) -> None:
+        """Modules of the tools that could not be read."""
+        for one in self._codes.values():
+            for path, meaning in one.meanings.items():
+                if not meaning and path not in self.broken:
+                    source = self.sources.read(path)
+                    if source is not None and source.problem is not None:
+                        self.broken[path] = source.problem
+
+    def _is_used(self, path: str) -> bool:
+        if path.endswith(".py") and self._meaning(path) is not None:
+            return True
+        return any(f"file:{path}" in self._rests_on(module) for module in self._registry.order)
+
+    def _sentence(self, module: str, reason: Reason) -> str:
+        defaults = self._defaults_of(self._registry.tools[module])
+        return reason_sentence(reason, self._result(module), self._registry.display, defaults)
+
+
+def _is_code(path: str) -> bool:
+    return path.endswith((".py", "/"))
+
+
+def _other_settings(then: Inputs, now: Inputs) -> Iterator[Key]:
+    """The keys of what is configured or installed, and differs. Which database it is may be due to a run."""
+    for key, old, new in differences(then.other, now.other):
+        if not key.startswith(_FILES) and (
+            key != "database" or (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
+        ):
+            yield key
+
+
+def _paths_of(keys: Iterable[Key]) -> Iterator[str]:
+    return (key.partition(":")[2] for key in keys if key.startswith(_FILES))

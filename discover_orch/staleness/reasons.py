@@ -1,0 +1,160 @@
+"""Why tools are stale, as sentences for the user, and the freshness of a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    ANY,
+    OUT_OF_ORDER,
+    UNSURE,
+    Reason,
+    ToolResult,
+    run_of,
+)
+
+_NOTHING: Mapping[str, str] = {}
+_OUT_OF_ORDER = "had already been changed by this tool or a later one when this tool used it"
+
+
+class Freshness(Struct, frozen=True, kw_only=True):
+    """Whether a tool is fresh, and why not. `reasons` are its own; `upstream` has one sentence about another tool that
+    is stale, where that is the only reason.
+
+    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `starts_nothing`: its own reasons are
+    only such as start no run of a watch: "always", and writes by other programs.
+    """
+
+    module: str
+    reasons: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
+    last_ending: str = ""
+    starts_nothing: bool = False
+
+    @property
+    def state(self) -> str:
+        """`fresh`, `stale`, or how the last run of the tool ended: `never`, `failed`, `unknown`."""
+        if self.is_fresh:
+            return "fresh"
+        return self.last_ending if self.last_ending in ("never", "failed", "unknown") else "stale"
+
+    @property
+    def is_fresh(self) -> bool:
+        return not self.reasons and not self.upstream
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return (*self.reasons, *self.upstream)
+
+
+def reason_sentence(
+    reason: Reason,
+    result: ToolResult,
+    name_of: Callable[[str], str],
+    defaults: Mapping[str, str] = _NOTHING,
+) -> str:
+    """`result` is that of the tool that is stale; `name_of` gives the name of a module; `defaults` are the values of
+    its parameters where they are not given."""
+    kind, _, name = reason.key.partition(":")
+    match kind:
+        case "code":
+            return _code_sentence(name, reason)
+        case "file":
+            return _file_sentence(name, reason, result, name_of)
+        case "folder":
+            shown = "the project folder" if name == "." else f"{name}/"
+            return f"the list of files in {shown} changed"
+        case "glob":
+            return f"{name} now matches other files"
+        case "table":
+            return _table_sentence(name.partition(":")[2], reason, result, name_of)
+        case "param":
+            default = defaults.get(name)
+            then, now = param_text(reason.then, default), param_text(reason.now, default)
+            return f"--{name.replace('_', '-')}: {then} → {now}"
+        case "env":
+            return f"the environment variable {name} changed"
+        case "package":
+            if not reason.now:
+                return f"{name} {reason.then} is no longer installed"
+            return f"{name}: {reason.then} → {reason.now}"
+        case "python":
+            return f"Python: {reason.then} → {reason.now}"
+        case "database":
+            return _database_sentence(reason)
+        case _:
+            return f"{name_of(reason.by)} ran after this tool ({_when(reason, result)})"
+
+
+def _code_sentence(path: str, reason: Reason) -> str:
+    if reason.now is None:
+        return f"{path} is no longer imported"
+    if reason.then is None:
+        return f"{path} is now imported"
+    return f"{path} changed" + (" while the tool ran" if reason.then == UNSURE else "")
+
+
+def _file_sentence(
+    path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    if reason.then == OUT_OF_ORDER:
+        return f"{path} {_OUT_OF_ORDER}"
+    if reason.then == UNSURE:
+        return f"{path} changed while the tool ran"
+    if reason.now == ABSENT:
+        by = f": {name_of(reason.by)} removed it" if reason.by else ""
+        return f"{path} is missing{by}"
+    if reason.by:
+        return f"{path} was rewritten by {name_of(reason.by)} ({_when(reason, result)})"
+    return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
+
+
+def _table_sentence(
+    table: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    if reason.then == OUT_OF_ORDER:
+        return f"table {table} {_OUT_OF_ORDER}"
+    if not reason.by:
+        return f"table {table} is missing"
+    name, when = name_of(reason.by), _when(reason, result)
+    if not table:
+        return f"{name} changed which tables exist ({when})"
+    if table == ANY:
+        return f"{name} used the database in a way that cannot be observed ({when})"
+    return f"table {table} was rewritten by {name} ({when})"
+
+
+def _database_sentence(reason: Reason) -> str:
+    """Versions are "number name"; number 0 is a database that does not exist."""
+    if reason.seq:
+        return (
+            'another program wrote to the database (to ignore that, set external_writes = "ignore", or mark the '
+            "tools as fresh with orch accept)"
+        )
+    before, old = (reason.then or "").split(" ", 1) if reason.then else ("", "")
+    number, new = (reason.now or "").split(" ", 1) if reason.now else ("", "")
+    if not old or not new:
+        return "the tool uses the database in another way"
+    if old != new:
+        return f"database: {old} → {new}"
+    name = f"of {new}" if new.endswith("()") else new
+    if number == "0":
+        return f"the database {name} is missing"
+    return f"the database {name} {'now exists' if before == '0' else 'was replaced'}"
+
+
+def _when(reason: Reason, result: ToolResult) -> str:
+    run = run_of(reason.seq)
+    own = result.success.ended if result.success else 0
+    is_after = run == run_of(own) and reason.seq > own
+    return f"run {run}, after this tool" if is_after else f"run {run}"
+
+
+def param_text(value: str | None, default: str | None) -> str:
+    """The value of a parameter as it is shown; None where it is not given and has no default."""
+    if value is None:
+        return "not given"
+    return "default" if value == default else value

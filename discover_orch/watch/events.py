@@ -1,0 +1,176 @@
+"""What a watch reports between its runs: values that `render` shows, and the queue that they wait in.
+
+Pure. The events of the runs themselves are those of `execution.run_state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from msgspec import Struct, field
+
+from discover_orch.model.errors import Problem
+from discover_orch.planning.plan import Plan
+
+Scope = Literal["affected", "stage", "tool"]
+SCOPES: tuple[Scope, ...] = ("affected", "stage", "tool")
+#: What is done about a change. `run`: its tools run now. `none`: the run in progress includes it. `restart`: that
+#: run is cancelled, and its unfinished tools run with the change. `after`: its tools run after that run. `hold`: the
+#: running tool may finish, then as `restart`. `wait`: nothing runs before a file is fixed.
+Action = Literal["run", "none", "restart", "after", "hold", "wait"]
+
+#: Seconds without a save after which files that were saved without a change are reported, all in one line.
+SAVED_PAUSE = 0.3
+
+
+class WatchWaiting(Struct, frozen=True, kw_only=True):
+    """The watch waits for changes: from now on every save is noticed. `files` are watched, for `tools` tools.
+
+    `failing` are the names of the tools that failed when they last ran.
+    """
+
+    tools: int
+    files: int
+    folders: int
+    mode: str
+    scope: Scope
+    is_paused: bool = False
+    failing: tuple[str, ...] = ()
+
+
+class ChangesFound(Struct, frozen=True, kw_only=True):
+    """Files that changed in meaning, appeared or disappeared. `tools` are the names of those to run, with `reasons`.
+
+    `stages` are the affected ones: `stale` is the number of stale tools among `tools`, `fresh` that of the other tools
+    of these stages. `left` are the names of stale tools that do not run; `not_affected` is the number of tools that
+    are fresh and do not run. `gone` are the names of tools that no longer exist.
+    """
+
+    paths: tuple[str, ...]
+    tools: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
+    stale: int = 0
+    fresh: int = 0
+    left: tuple[str, ...] = ()
+    not_affected: int = 0
+    gone: tuple[str, ...] = ()
+    scope: Scope = "affected"
+    during_run: bool = False
+    action: Action = "run"
+    is_switch: bool = False
+
+
+class NoMeaningfulChange(Struct, frozen=True, kw_only=True):
+    """Files that were saved and mean the same as when their tools last ran."""
+
+    paths: tuple[str, ...]
+
+
+class CannotRun(Struct, frozen=True, kw_only=True):
+    """What cannot be read or run; `waiting` are the names of tools that wait for the fix."""
+
+    problems: tuple[Problem, ...]
+    waiting: tuple[str, ...] = ()
+
+
+class RunStarting(Struct, frozen=True, kw_only=True):
+    """A run is about to start: its plan, and why, in a few words.
+
+    `imported` is what the warm worker imported: (module, seconds, error). `cold` says, once, why it did not.
+    """
+
+    plan: Plan
+    names: Mapping[str, str]
+    is_first: bool
+    reason: str = ""
+    imported: tuple[tuple[str, float, str], ...] = ()
+    cold: str = ""
+
+
+class WatchNote(Struct, frozen=True, kw_only=True):
+    """A message for the user that is not the failure of a tool."""
+
+    problem: Problem
+
+
+class KeyAnswered(Struct, frozen=True, kw_only=True):
+    """A key was pressed: a sentence about what it did; none for the help on keys."""
+
+    key: str
+    sentence: str = ""
+
+
+WatchEvent = (
+    WatchWaiting
+    | ChangesFound
+    | NoMeaningfulChange
+    | CannotRun
+    | RunStarting
+    | WatchNote
+    | KeyAnswered
+)
+
+
+class Outbox:
+    """The events that the loop has not reported yet. Reports each problem once until it is fixed."""
+
+    def __init__(self) -> None:
+        self._queue: list[WatchEvent] = []
+        self._reported: set[Problem] = set()  # and not fixed
+        self._saved: dict[str, None] = {}
+        self._saved_at = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether saved files wait to be reported together."""
+        return bool(self._saved)
+
+    def drain(self) -> list[WatchEvent]:
+        queue, self._queue = self._queue, []
+        return queue
+
+    def add(self, event: WatchEvent) -> None:
+        """After whatever was saved before it."""
+        self.flush_saved()
+        self._queue.append(event)
+
+    def add_note(self, problem: Problem) -> None:
+        self.add(WatchNote(problem=problem))
+
+    def add_problems(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
+        """All problems that there are now; the new ones are reported."""
+        current = _one_per_place(problems)
+        new = [problem for problem in current if problem not in self._reported]
+        self._reported = set(current)
+        if new:
+            self.add(CannotRun(problems=tuple(new), waiting=waiting))
+
+    def add_saved(self, paths: Collection[str], now: float) -> None:
+        """Files that were saved without a change: a formatter saves many, one after another."""
+        if paths:
+            self._saved |= dict.fromkeys(paths)
+            self._saved_at = now
+
+    def report_saved(self, now: float) -> None:
+        """Report the saved files, if nothing was saved for a while."""
+        if now > self._saved_at + SAVED_PAUSE:
+            self.flush_saved()
+
+    def flush_saved(self) -> None:
+        if self._saved:
+            self._queue.append(NoMeaningfulChange(paths=tuple(self._saved)))
+            self._saved.clear()
+
+
+def _one_per_place(problems: Collection[Problem]) -> list[Problem]:
+    """A broken tool is found by the scan and by the watch."""
+    found: dict[object, Problem] = {}
+    for problem in problems:
+        place = problem.location
+        found.setdefault((place.path, place.line) if place else problem, problem)
+    return list(found.values())

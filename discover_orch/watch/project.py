@@ -1,0 +1,314 @@
+"""The project that is watched: its tools and their plan, its files, and the status of its tools, all kept up to date.
+
+It reads the project as every command does (through `planning.project_view`), and never runs user code. What a change
+means is decided by the status; here it is only found out whether the tools, their order or their arguments have to be
+read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec.structs import replace
+
+from discover_orch import __version__
+from discover_orch.config.file import OWN_FILE, SHARED_FILE
+from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
+from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.discovery.scanner import PythonPath, scanned_folders
+from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.errors import OrchError, Problem
+from discover_orch.model.tool import Tool
+from discover_orch.planning.param_versions import default_versions, param_versions
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.current import Params
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.live_status import Change, LiveStatus
+from discover_orch.staleness.versions import find_data
+from discover_orch.state.flows import read_flows
+from discover_orch.state.journal import find_runs
+from discover_orch.state.lock import ProjectLock
+from discover_orch.state.store import open_index
+from discover_orch.watch.request import WatchPlan, WatchRequest
+from discover_orch.watch.watched_files import WatchedFiles, WatchedPaths
+
+CONFIG_FILES = (OWN_FILE, SHARED_FILE)
+
+
+class WatchedProject:
+    """Making it raises ProjectError and UsageError; later such errors are problems of a `Change`."""
+
+    def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
+        self._request, self._environ = request, environ
+        self.view = request.read_project(environ)
+        self._planned = request.plan(self.view)
+        self._known: KnownFacts | None = None  # what the index says of each module
+        self._is_config_broken = False
+        project = self.view.project
+        sources = ImportGraph(project)
+        self.files = WatchedFiles(project.root, sources)
+        self.files.configure(self._scanned_paths())  # before the status reads them
+        self.status = LiveStatus(
+            project, self.registry, self._params_of, sources, environ, self._defaults_of
+        )
+        #: What changed while the status was made.
+        self.unjudged = self._configure()
+
+    # What there is.
+
+    @property
+    def registry(self) -> Registry:
+        return self.view.registry
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of everything that is watched."""
+        return self._planned.plan
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why there is no plan."""
+        return self._planned.problems
+
+    @property
+    def all_problems(self) -> tuple[Problem, ...]:
+        return (
+            *self.problems,
+            *self._planned.strays,
+            *self.view.errors,
+            *self.status.broken.values(),
+        )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The watched tools, in the order in which they run."""
+        return tuple(step.tool.module for step in self.plan.steps)
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """The watched tools that failed when they last ran."""
+        freshness = self.status.freshness()
+        return tuple(module for module in self.targets if freshness[module].state == "failed")
+
+    def preload(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The third-party imports of the watched tools: (module, names of its `from`)."""
+        return self.status.sources.third_party(self.targets)
+
+    def plan_of(self, reasons: Mapping[str, str]) -> Plan:
+        """The part of the plan with these tools, in its order."""
+        steps = tuple(
+            replace(
+                step,
+                reason=reasons[step.tool.module],
+                after=tuple(one for one in step.after if one in reasons),
+            )
+            for step in self.plan.steps
+            if step.tool.module in reasons
+        )
+        return Plan(steps=steps, targets=self._request.words)
+
+    def is_code(self, path: str) -> bool:
+        """Whether it is source or configuration, not data."""
+        return path in CONFIG_FILES or path[-1:] == "/" or self.files.is_module(path)
+
+    # What has changed.
+
+    def refresh(self, paths: Collection[str]) -> Change:
+        """Judge these as they are now. Where they change which tools there are, or their arguments, the project is
+        read again."""
+        self.files.note(paths)
+        change = self.status.refresh(paths)
+        was_broken = self._is_config_broken
+        # What was wrong may be fixed by now: the configuration, or a tool that an AFTER names and that is back.
+        can_fix = (was_broken or self.view.errors) and any(map(self.is_code, change.paths))
+        if can_fix or any(map(self._is_structural, paths)):
+            change = merge(change, self._read_again(paths))
+        new = self._configure()
+        return merge(change, self.status.refresh(new)) if new else change
+
+    def note_end(self, module: str) -> None:
+        """A tool has just ended. Data that is as the tool left it is no change of the user's."""
+        self._note_written(self.status.note(module))
+
+    def note_installation(self) -> Change:
+        """Packages were installed or removed."""
+        return self._renew(self.status.sources)
+
+    def find_outputs(self, modules: Collection[str]) -> set[str]:
+        """The files that these tools were seen to write or declare as outputs."""
+        tools = [self.registry.tools[module] for module in modules if module in self.registry.tools]
+        found = {path for tool in tools for path in self.status.written(tool.module)}
+        return found.union(
+            *(find_data(self.view.project.root, one) for tool in tools for one in tool.outputs)
+        )
+
+    def note_run(self, *, of_others: bool = False) -> list[str]:
+        """A run has ended, perhaps `of_others`. Returns paths that may have changed since its tools read them."""
+        if of_others:
+            self._note_written(self.status.reload())
+        registry = with_observed(self.registry, read_flows(self.view.project.root))
+        if registry.flows != self.registry.flows and not self._is_config_broken:
+            self.view = replace(self.view, registry=registry)
+            self._planned = self._request.plan(self.view, self.plan)
+            self.status.set_order(registry)
+        return self._configure()
+
+    def _note_written(self, paths: Collection[str]) -> None:
+        self.files.note([path for path in paths if not self.is_code(path)])
+
+    def _renew(self, sources: ImportGraph) -> Change:
+        return self.status.renew(self.view.project, self.registry, self._params_of, sources)
+
+    def _read_again(self, paths: Collection[str]) -> Change:
+        """The whole project."""
+        old, plan = self.view, self.plan
+        config = tuple(path for path in paths if path in CONFIG_FILES)
+        try:
+            self.view = self._request.read_project(self._environ)
+            self._planned = self._request.plan(self.view, plan)
+        except OrchError as error:
+            self.view, self._is_config_broken = old, True
+            self._planned = WatchPlan(plan=plan, problems=error.problems)
+            return Change(paths=config, is_structural=True)
+        self._known, self._is_config_broken = None, False
+        change = Change(paths=config, is_structural=True)
+        if not self.problems:
+            sources = self.status.sources
+            if self.view.project.pythonpath != old.project.pythonpath:
+                sources = ImportGraph(self.view.project)
+                self.files.sources = sources
+            change = merge(change, self._renew(sources))
+        broken = {one.module for one in self.registry.broken}
+        gone = [
+            tool.name
+            for module, tool in old.registry.tools.items()
+            if module not in self.registry.tools and module not in broken
+        ]
+        return replace(change, gone=tuple(sorted(gone)))
+
+    def new_warnings(self, before: ProjectView) -> tuple[Problem, ...]:
+        known = set(before.warnings)
+        return tuple(warning for warning in self.view.warnings if warning not in known)
+
+    def _is_structural(self, path: str) -> bool:
+        """Whether the tools or what the command line offers may have changed, and not only code."""
+        if path in (CONF_FILE, *CONFIG_FILES) or path[-1:] == "/":
+            return True
+        if not self.files.is_module(path) or path in self.status.broken:
+            return False
+        if not self.files.exists(path):
+            return True
+        known, project = self._load_known(), self.view.project
+        if path in known.references:
+            return True
+        if path not in known.files:
+            return any(not one or path.startswith(one + "/") for one in scanned_folders(project))
+        from discover_orch.discovery import parse_files
+
+        ((_, facts),) = parse_files.read_files(
+            project.root, [(path, PythonPath(project).name(path))]
+        )
+        return facts != known.files[path].facts
+
+    def _load_known(self) -> KnownFacts:
+        """What the index says. Without an index every change is structural."""
+        if self._known is None:
+            project = self.view.project
+            index = open_index(project.root, __version__)
+            self._known = read_known_facts(index, project.pythonpath)
+        return self._known
+
+    def prepare(self) -> None:
+        """Prepare what the next change will need, while nothing is to be done."""
+        self._load_known()
+        self.status.freshness()
+
+    def _params_of(self, tool: Tool) -> Params:
+        return param_versions(tool, self.registry, self.view.project, self._request.values)
+
+    def _defaults_of(self, tool: Tool) -> Params:
+        return default_versions(tool, self.view.project.root)
+
+    # What is watched.
+
+    def _scanned_paths(self) -> WatchedPaths:
+        project = self.view.project
+        ignored = project.watch.get("ignore")
+        return WatchedPaths(
+            scanned=tuple(scanned_folders(project)),
+            entries=project.pythonpath,
+            code=frozenset((CONF_FILE, *CONFIG_FILES)),
+            excluded=project.exclude,
+            ignored=tuple(map(str, ignored)) if isinstance(ignored, tuple | list) else (),
+        )
+
+    def _configure(self) -> list[str]:
+        """Watch what counts now. Returns what is new and has changed since it was judged."""
+        paths, scanned = self.status.paths(), self._scanned_paths()
+        new = self.files.configure(
+            replace(
+                scanned,
+                code=scanned.code | paths.code,
+                data=paths.data,
+                listed=paths.listed,
+                globs=paths.globs,
+            )
+        )
+        return self.status.find_differing(new) if new else []
+
+
+class OtherRuns:
+    """Runs of other commands while the project is watched. `is_waiting`: one of them was found to be in progress."""
+
+    def __init__(self, root: str, lock: ProjectLock) -> None:
+        self._root, self._lock = root, lock
+        self._known = max(map(int, find_runs(root)), default=0)
+        self._own: set[str] = set()
+        self.is_waiting = False
+
+    def note_own(self, run: str) -> None:
+        """A run of the watch itself started."""
+        self._own.add(run)
+
+    def have_ended(self) -> bool:
+        """Whether the run that was found in progress has ended; true once."""
+        if not self.is_waiting or self._is_locked():
+            return False
+        self.is_waiting = False
+        return True
+
+    def have_run(self) -> bool | None:
+        """Whether others have run tools since the last call; None while such a run is in progress. Not to be called
+        while the watch holds the lock."""
+        runs = [run for run in find_runs(self._root) if int(run) > self._known]
+        others = [run for run in runs if run not in self._own]
+        if others and self._is_locked():
+            self.is_waiting = True
+            return None
+        self._known = max(map(int, runs), default=self._known)
+        self._own.clear()
+        return bool(others)
+
+    def _is_locked(self) -> bool:
+        if self._lock.acquire() is not None:
+            return True
+        self._lock.release()
+        return False
+
+
+def merge(one: Change, other: Change) -> Change:
+    """Both, one after the other."""
+    return Change(
+        touched={**one.touched, **other.touched},
+        causes={
+            module: tuple(
+                dict.fromkeys((*one.causes.get(module, ()), *other.causes.get(module, ())))
+            )
+            for module in {**one.causes, **other.causes}
+        },
+        paths=tuple(dict.fromkeys((*one.paths, *other.paths))),
+        saved=tuple(dict.fromkeys((*one.saved, *other.saved))),
+        gone=(*one.gone, *other.gone),
+        is_structural=one.is_structural or other.is_structural,
+    )

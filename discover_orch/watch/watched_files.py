@@ -1,0 +1,351 @@
+"""The files that count for a watch, as they were when the status last judged them, and which of them differ now.
+
+A file differs if its signature does. What a difference means is not known here: that is the matter of the status. No
+tools are known here either.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from msgspec import Struct
+
+from discover_orch.discovery.tree import (
+    ABSENT,
+    build_signature,
+    is_racy,
+    read_tree,
+    signature_of,
+)
+from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.digest import content_hash
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.versions import find_data, meets_input
+from discover_orch.watch.debounce import FileCheck
+
+#: In place of a signature: a folder, or anything else that is no regular file.
+EXISTS = "+"
+#: Data files with more bytes are not read to find out whether they changed within one tick of the clock.
+MOST_READ = 1 << 26
+#: More folders than this below a common one are subscribed to through that one.
+MANY_FOLDERS = 16
+
+
+class WatchedPaths(Struct, frozen=True, kw_only=True):
+    """What counts: all modules below the `scanned` folders; `code`, which are other modules, there or not (one that
+    ends in `/` is a folder); `data` files, there or not; the names in the `listed` folders; what the `globs` match.
+
+    `entries` are folders in which a module may appear. `excluded` and `ignored` are gitignore patterns: of what is not
+    searched for modules, and of what never counts."""
+
+    scanned: tuple[str, ...] = ()
+    code: frozenset[str] = frozenset()
+    data: frozenset[str] = frozenset()
+    listed: frozenset[str] = frozenset()
+    globs: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+class WatchedFiles:
+    """Watches nothing until `configure`. Paths are relative to the root, with `/`."""
+
+    def __init__(self, root: str, sources: ImportGraph) -> None:
+        self._root, self.sources = root, sources
+        self.paths = WatchedPaths()
+        self._is_excluded: Callable[[str], bool] | None = None
+        self._is_ignored: Callable[[str], bool] | None = None
+        self._excluded: set[str] = set()
+        self._folders: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        self._seen: dict[str, str] = {}  # path → signature
+        self._data: set[str] = set()
+        self._names: dict[str, frozenset[str]] = {}  # listed folder → the names in it
+        self._folder_signatures: dict[str, str] = {}
+        #: What may change again without a new signature, with a hash of what it had.
+        self._racy: dict[str, str] = {}
+        self.skips_data = False  # during a run: what it does to data counts when it has ended
+
+    def __len__(self) -> int:
+        return sum(signature != ABSENT for signature in self._seen.values())
+
+    def configure(self, paths: WatchedPaths) -> list[str]:
+        """Watch these from now on. Returns those that are new here: they may have changed since they were judged."""
+        if paths == self.paths:
+            return []
+        was_scanned = self.paths.scanned if self._seen else None
+        if paths.excluded != self.paths.excluded:
+            self._is_excluded = _matcher(paths.excluded)
+        if paths.ignored != self.paths.ignored:
+            self._is_ignored = _matcher(paths.ignored)
+        self.paths, self._folders = paths, None
+        self._excluded = set()
+        now = self._read_signatures()
+        for folder in [folder for folder in self._names if folder not in paths.listed]:
+            del self._names[folder]
+            self._folder_signatures.pop(folder, None)
+        new_folders = [folder for folder in sorted(paths.listed) if folder not in self._names]
+        for folder in new_folders:
+            self._names[folder] = frozenset(self._list(folder))
+        # A module in a folder that was searched before is not new here: it has just appeared.
+        new = [
+            path
+            for path in now
+            if path not in self._seen
+            and not (was_scanned == paths.scanned and self._is_in_scanned(path))
+        ]
+        self._note(new, now)
+        for path in self._seen.keys() - now.keys():
+            if not self._is_file(path) and not meets_input(path, paths.globs):
+                del self._seen[path]
+                self._racy.pop(path, None)
+        return [*new, *(f"{folder}/" for folder in new_folders)] if was_scanned is not None else []
+
+    def find_changed(self) -> dict[str, str]:
+        """The paths that differ from when they were last noted, each with its present signature."""
+        now, seen = self._read_signatures(), self._seen
+        found = {path: one for path, one in now.items() if seen.get(path, ABSENT) != one}
+        for path in seen.keys() - now.keys():
+            if seen[path] != ABSENT:
+                found[path] = ABSENT
+        for path, content in [*self._racy.items()]:
+            if path not in found and not (self.skips_data and path in self._data):
+                if self._read_hash(path) != content:
+                    found[path] = f"?{now.get(path, ABSENT)}"
+                elif not is_racy(now.get(path, ABSENT), time.time_ns()):
+                    del self._racy[path]
+        if not self.skips_data:
+            found |= self._find_names()
+        if self._is_ignored is None:
+            return found
+        return {path: one for path, one in found.items() if not self._is_ignored(path)}
+
+    def resolve(self, hinted: Collection[str], *, is_rescan: bool = False) -> list[str]:
+        """What must be judged after events for these paths: themselves, where each is a known file that exists;
+        otherwise, and with `is_rescan`, also all else that differs."""
+        if not is_rescan and all(self._is_known_file(path) for path in hinted):
+            return [*hinted]
+        return sorted({*self.find_changed(), *self._seen.keys() & {*hinted}})
+
+    def note(self, paths: Collection[str]) -> None:
+        """These, which were found to differ or resolved, are about to be judged as they are now."""
+        names = {path for path in paths if path not in self._seen and not self._is_file(path)}
+        self._note(paths, {path: self._sign(path) for path in paths if path not in names})
+
+    def _note(self, paths: Iterable[str], now: dict[str, str]) -> None:
+        started = time.time_ns()
+        for path in paths:
+            self._racy.pop(path, None)
+            if path in now:
+                self._seen[path] = now[path]
+                if now[path] not in (ABSENT, EXISTS) and is_racy(now[path], started):
+                    self._racy[path] = self._read_hash(path)
+            folder, name = split(path)
+            if folder in self._names:
+                is_there = os.path.lexists(os.path.join(self._root, path))
+                names = self._names[folder] - {name}
+                self._names[folder] = names | {name} if is_there else names
+
+    # What an event is worth.
+
+    def is_relevant(self, path: str, *, is_folder: bool) -> bool:
+        """Whether an event for this path can mean that something differs."""
+        if self._is_ignored is not None and self._is_ignored(path):
+            return False
+        if path in self._seen:
+            return not (self.skips_data and path in self._data)
+        if not self.skips_data and self._has_other_name(path):
+            return True
+        if is_folder:
+            below = path + "/"
+            if below in self._seen or any(one.startswith(below) for one in self._seen):
+                return True
+            starts = [start for one in self.paths.globs if (start := fixed_part(one))]
+            return any(is_below(path, folder) for folder in (*self.paths.scanned, *starts))
+        if path.endswith(".py") and self._is_in_scanned(path):
+            return True
+        return not self.skips_data and meets_input(path, self.paths.globs)
+
+    def check_file(self, path: str) -> FileCheck:
+        """A quick check of a path that an event named: `complete`, `incomplete` (a module that is empty or does not
+        parse) or `missing`."""
+        if not self.is_module(path):
+            return "complete" if os.path.exists(os.path.join(self._root, path)) else "missing"
+        source = self.sources.refresh(path)
+        if source is None:
+            return "missing"
+        if source.problem is not None:
+            return "incomplete"
+        data = self.sources.data(path) or b""
+        was_empty = self._seen.get(path, ABSENT).split(" ")[1:2] == [str(len(data))]
+        return "complete" if data.strip() or was_empty else "incomplete"
+
+    def has_event(self, path: str, signature: str) -> bool:
+        """Whether the system announces the change to this signature: not where only the permissions changed."""
+        return self._seen.get(path, ABSENT).split(" ")[:3] != signature.split(" ")[:3]
+
+    def exists(self, path: str) -> bool:
+        """Whether it existed when it was last noted."""
+        return self._seen.get(path, ABSENT) != ABSENT
+
+    def is_module(self, path: str) -> bool:
+        return path.endswith(".py") and path not in self._data
+
+    def folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The folders to subscribe to: with everything below them, and alone."""
+        if self._folders is None:
+            self._folders = self._find_folders()
+        return self._folders
+
+    def _find_folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        paths = self.paths
+        deep = [*paths.scanned]
+        deep += [path.split("/", 1)[0] for path in paths.code if "/" in path.rstrip("/")]
+        flat = ["", *(os.path.normpath(entry) for entry in paths.entries)]
+        by_top: dict[str, set[str]] = {}
+        for folder in {path.rpartition("/")[0] for path in paths.data} | paths.listed:
+            by_top.setdefault(folder.split("/", 1)[0], set()).add(folder)
+        for group in by_top.values():
+            if len(group) > MANY_FOLDERS:
+                deep.append(os.path.commonpath(sorted(group)))
+            else:
+                flat += sorted(group)
+        for pattern in paths.globs:
+            start = fixed_part(pattern)
+            rest = os.path.normpath(pattern)[len(start) :].strip("/")
+            is_folder = os.path.isdir(os.path.join(self._root, start))
+            if "/" in rest or "**" in rest or (not rest and is_folder):
+                deep.append(start)
+            else:
+                flat.append(start if rest else start.rpartition("/")[0])
+        tops = tuple(dict.fromkeys(deep))
+        deep = [one for one in tops if not any(one != top and is_below(one, top) for top in tops)]
+        flat = ["" if one == "." else one for one in flat]
+        return tuple(deep), tuple(one for one in dict.fromkeys(flat) if one not in deep)
+
+    # The disk.
+
+    def _read_signatures(self) -> dict[str, str]:
+        plain = [path for path in self.paths.code if path[-1:] != "/"]
+        tree = read_tree(
+            self._root,
+            self.paths.scanned,
+            excluded=self._excluded,
+            is_excluded=self._is_excluded,
+            extras=[path for path in plain if path not in self._data],
+        )
+        self._excluded |= tree.excluded
+        found = tree.signatures
+        for path in self.paths.code:
+            if path[-1:] == "/":
+                found[path] = self._sign(path)
+        if self.skips_data:
+            found |= {path: self._seen[path] for path in self._data if path in self._seen}
+            return found
+        matched = {path for one in self.paths.globs for path in find_data(self._root, one)}
+        self._data = (matched | self.paths.data).difference(found)
+        for path in self._data:
+            found[path] = self._sign(path)
+        return found
+
+    def _sign(self, path: str) -> str:
+        full = os.path.join(self._root, path)
+        if path[-1:] == "/":
+            return EXISTS if os.path.isdir(full) else ABSENT
+        signature = signature_of(full)
+        if signature == ABSENT and path in self._data and os.path.exists(full):
+            return EXISTS
+        return signature
+
+    def _read_hash(self, path: str) -> str:
+        try:
+            with open(os.path.join(self._root, path), "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                return content_hash(file.readall()) if size <= MOST_READ else ""
+        except (OSError, ValueError):
+            return ""
+
+    def _find_names(self) -> dict[str, str]:
+        """The names that appeared in or disappeared from listed folders. A folder is listed only where its own
+        signature has changed."""
+        found = {}
+        for folder, known in self._names.items():
+            started = time.time_ns()
+            signature = _sign_folder(os.path.join(self._root, folder))
+            if signature == self._folder_signatures.get(folder):
+                continue
+            is_sure = signature == ABSENT or not is_racy(signature, started)
+            names = frozenset(self._list(folder))
+            if is_sure and names == known:
+                self._folder_signatures[folder] = signature
+            for name in names ^ known:
+                path = name if folder == "." else f"{folder}/{name}"
+                if path not in self._seen:
+                    found[path] = EXISTS if name in names else ABSENT
+        return found
+
+    def _list(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(os.path.join(self._root, folder))
+        except OSError:
+            return []
+
+    def _has_other_name(self, path: str) -> bool:
+        """Whether the name appeared in a listed folder, or disappeared from it."""
+        folder, name = split(path)
+        names = self._names.get(folder)
+        if names is None:
+            return False
+        return os.path.lexists(os.path.join(self._root, path)) != (name in names)
+
+    def _is_known_file(self, path: str) -> bool:
+        known = self._seen.get(path, ABSENT)
+        return known != ABSENT and path[-1:] != "/" and self._sign(path) != ABSENT
+
+    def _is_file(self, path: str) -> bool:
+        """Whether what is in the file counts, and not its name alone."""
+        if path in self.paths.code or path in self._data:
+            return True
+        return path.endswith(".py") and self._is_in_scanned(path)
+
+    def _is_in_scanned(self, path: str) -> bool:
+        return any(is_below(path, folder) for folder in self.paths.scanned)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The folder of a path, "." for the root, and its name there."""
+    folder, _, name = path.rpartition("/")
+    return folder or ".", name
+
+
+def fixed_part(pattern: str) -> str:
+    """The part of a pattern before its first wildcard: `data` of `data/*.csv`, all of `data/raw`."""
+    parts = os.path.normpath(pattern).replace(os.sep, "/").split("/")
+    fixed: list[str] = []
+    for part in parts:
+        if GLOB_CHARACTERS & set(part):
+            break
+        fixed.append(part)
+    return "/".join(fixed)
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether the path is the folder, or inside it; everything is inside the root."""
+    return not folder or path == folder or path.startswith(folder + "/")
+
+
+def _sign_folder(full: str) -> str:
+    try:
+        return build_signature(os.stat(full))
+    except OSError:
+        return ABSENT
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
+    if not patterns:
+        return None
+    import pathspec  # only where there are patterns: it takes as long as a small scan
+
+    return pathspec.GitIgnoreSpec.from_lines(patterns).match_file

@@ -1,0 +1,233 @@
+"""Completes what Python's audit events show with the kernel's file events, which also show native code and children.
+
+Following all folders of a project takes time, so it begins when a tool first loads an extension module that is not of
+the standard library, or starts a process. It then lasts as long as the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+
+from discover_orch.model.observation import SIDE_FILES, file_stat
+from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
+from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
+from discover_orch.worker.file_events import CREATED, MOVED, READ, FileEvents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from typing import Any
+
+    from discover_orch.model.observation import FileState
+    from discover_orch.worker.observed_paths import ObservedPaths
+
+STARTED_CHILD = "started a child process"
+NO_EVENTS = "loaded an extension module without file events"
+#: Extension modules that orch itself loads.
+OWN_EXTENSIONS = frozenset(["msgspec", "sqlglotc"])
+#: Modules of the standard library that open files without an audit event, or start processes without one.
+NATIVE_MODULES = frozenset(
+    ["_dbm", "_gdbm", "multiprocessing.popen_spawn_posix", "multiprocessing.popen_forkserver"]
+)
+SPAWNER = "_posixsubprocess"  # the module that starts processes
+SKIPPED_FOLDERS = frozenset(["node_modules"])
+SOURCE_SUFFIXES = (".py", ".pyc", ".pyi")
+#: Files that editors make beside the one that is saved.
+EDITOR_FILE = r"~$|\.sw[a-z]$|^\.#|^#.*#$|^4913$|^\.goutputstream-|___jb_(?:tmp|old)___$"
+OPENED_BETWEEN_DRAINS = 4096  # the kernel queues 16,384 events
+
+
+class NativeFiles:
+    """`begin_step` before each step; `complete` after it."""
+
+    def __init__(self, paths: ObservedPaths) -> None:
+        self._paths = paths
+        self._events: FileEvents | None = None
+        self._is_unavailable = False
+        self._is_loaded = False  # native code that can open files is in this process
+        self._has_child = False  # in this step
+        self._children = NO_CHILDREN
+        if SPAWNER in sys.modules:  # a warm worker may have had some
+            self._children = _describe_children()
+        self.is_followed: list[bool] = []  # empty until the kernel's events are followed
+        self._opened = 0  # files that Python has opened since the last drain
+        self._opened_before: set[str] = set()  # in this step, before the events were followed
+        self.find_opened: Callable[[], Iterable[str]] = tuple  # set by who knows
+        if any(map(_is_foreign_extension, [*sys.modules.values()])):
+            self.note_library()
+
+    def begin_step(self) -> None:
+        """Forget what happened before."""
+        self._has_child = False
+        self._opened_before.clear()
+        if self._events is not None:
+            self._events.clear()
+            self._check()
+
+    def note_import(self, name: str, file: object = None, *_: object) -> None:
+        """A module is about to be imported; `file` is that of an extension module."""
+        if name in NATIVE_MODULES or (isinstance(file, str) and is_foreign_library(name, file)):
+            self.note_library()
+
+    def note_library(self) -> None:
+        """Native code that can open files is about to be loaded, and stays."""
+        self._is_loaded = True
+        self._follow()
+
+    def note_child(self, *_: object) -> None:
+        """A process is about to be started."""
+        self._has_child = True
+        self._follow()
+
+    def note_open(self) -> None:
+        """Python opens a file. The kernel queues an event for each, until there is no more room."""
+        self._opened += 1
+        if self._opened >= OPENED_BETWEEN_DRAINS:
+            self._opened = 0
+            self._drain()
+
+    def find_gaps(self) -> list[str]:
+        """What cannot be known of this step. Call it after `complete`."""
+        gaps = []
+        if self._has_child:
+            gaps.append(STARTED_CHILD)
+        if self._is_loaded and self._events is None:
+            gaps.append(NO_EVENTS)
+        if self._events is not None and (self._is_loaded or self._has_child):
+            gaps += self._events.gaps
+        return gaps
+
+    def complete(
+        self,
+        seen: dict[str, Any],
+        *,
+        inodes: Collection[int],
+        databases: Collection[str],
+        began: int,
+    ) -> None:
+        """Add to the fields of an `Observation`. `inodes`: of files that the step wrote; `databases`: that it opened
+        itself; `began`: when it began, by the clock of files.
+        """
+        self._find_unnoted_children()
+        if self._is_loaded or self._has_child:
+            self._drain()
+        if self._events is None or not (self._is_loaded or self._has_child):
+            return
+        rows: dict[str, FileState] = {row[0]: row for row in seen.get("read", ())}
+        inodes = {*inodes, *(row[3] for row in rows.values())}
+        native_read: dict[str, FileState] = {}
+        native_written: dict[str, None] = {}
+        for shown, found, is_read, is_written in self._find_files(began):
+            if shown in databases or shown in seen.get("written", ()):
+                continue
+            if found.st_ino not in inodes:
+                if is_read:
+                    native_read[shown] = (shown, *file_stat(found))
+                if is_written:
+                    native_written[shown] = None
+            elif shown in rows and is_written:
+                native_written[shown] = None
+                if not is_read:  # Python read what native code or a child had made
+                    native_read[shown] = rows.pop(shown)
+        made = {
+            self._paths.relative(path) for path, one in self._events.files.items() if one & CREATED
+        }
+        seen["read"] = tuple(rows.values())
+        seen["native_read"] = tuple(native_read.values())
+        seen["native_written"] = tuple(native_written)
+        if "removed" in seen:  # what is made and gone within the step is nothing
+            gone = made.intersection(seen["removed"])
+            seen["removed"] = tuple(one for one in seen["removed"] if one not in gone)
+            seen["read"] = tuple(row for row in seen["read"] if row[0] not in gone)
+
+    def _find_files(self, began: int) -> Iterator[tuple[str, os.stat_result, bool, bool]]:
+        """Files that were opened since `began`: (path relative to the root, state, was read before it was written,
+        was written).
+        """
+        files = {} if self._events is None else self._events.files.copy()
+        for path, happened in files.items():
+            shown = self._paths.relative(path)
+            if self._is_left_out(shown):
+                continue
+            try:
+                found = os.stat(path)
+            except (OSError, ValueError):
+                continue
+            if stat.S_ISREG(found.st_mode):
+                # A file that was only opened for reading and writing, by SQLite for example, keeps its time.
+                is_written = happened & (CREATED | MOVED) != 0 or (
+                    happened != READ and found.st_ctime_ns >= began
+                )
+                is_read = happened & READ != 0 or shown in self._opened_before or not is_written
+                yield shown, found, is_read, is_written
+
+    def _find_unnoted_children(self) -> None:
+        """`multiprocessing` and native code start processes without an audit event."""
+        if self._is_loaded or self._has_child or SPAWNER in sys.modules:
+            children = _describe_children()
+            if children != self._children:
+                self._children = children
+                self._has_child = True
+
+    def _is_left_out(self, shown: str) -> bool:
+        name = shown.rpartition("/")[2]
+        return (
+            name.endswith((*SOURCE_SUFFIXES, *SIDE_FILES))
+            or re.search(EDITOR_FILE, name) is not None
+            or self._paths.is_noise(shown)
+        )
+
+    def _is_skipped(self, path: str) -> bool:
+        shown = self._paths.relative(path)
+        return os.path.basename(path) in SKIPPED_FOLDERS or (
+            shown != "" and self._paths.is_noise_folder(shown)
+        )
+
+    def _follow(self) -> None:
+        if self._events is None and not self._is_unavailable:
+            try:
+                self._opened_before.update(map(self._paths.relative, self.find_opened()))
+                self._events = FileEvents(self._paths.root, self._is_skipped)
+            except Exception:
+                self._is_unavailable = True
+            else:
+                self.is_followed.append(True)
+
+    def _drain(self) -> None:
+        if self._events is not None:
+            self._events.drain()
+            self._check()
+
+    def _check(self) -> None:
+        if self._events is not None and self._events.is_closed:
+            self._events = None
+            self._is_unavailable = True
+            self.is_followed.clear()
+
+
+def _describe_children() -> tuple[object, ...]:
+    return describe_children(has_running="multiprocessing" in sys.modules)
+
+
+def is_foreign_library(name: str, file: str) -> bool:
+    """Whether this is an extension module that belongs neither to Python nor to orch."""
+    is_standard = file.startswith(STANDARD_LIBRARY) and not any(part in file for part in INSTALLED)
+    return not (
+        is_standard
+        or name.partition(".")[0] in OWN_EXTENSIONS
+        or name.endswith(
+            "__mypyc"
+        )  # compiled Python, such as the parser of SQL: it opens files as Python does
+    )
+
+
+def _is_foreign_extension(module: object) -> bool:
+    try:
+        file, name = module.__file__, module.__name__  # type: ignore[attr-defined]
+        return file.endswith(tuple(EXTENSION_SUFFIXES)) and is_foreign_library(name, file)
+    except Exception:  # `sys.modules` can hold any object
+        return False

@@ -1,0 +1,122 @@
+"""Which files of a project count as what a tool read or wrote, and how their paths are shown."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from discover_orch.model.observation import SIDE_FILES, is_noise
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class ObservedPaths:
+    """Left out are files outside the root, the project's database, and noise: caches, virtual environments,
+    temporary files.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._starts = tuple(
+            dict.fromkeys(one.rstrip(os.sep) + os.sep for one in (root, os.path.realpath(root)))
+        )
+        self.database = ""  # its real path
+        self.own: frozenset[str] = frozenset()  # the project's database and its side files
+        self._folders: dict[str, bool] = {}  # folder below the root -> is noise
+
+    def set_database(self, path: str) -> None:
+        """`path` is the file of the project's database."""
+        self.database = os.path.realpath(path)
+        shown = {self.relative(one) for one in (os.path.abspath(path), self.database)}
+        self.own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
+
+    def relative(self, path: str) -> str:
+        """An absolute path relative to the root, with `/`; "" for the root itself and a path outside."""
+        for start in self._starts:
+            if path.startswith(start):
+                shown = path[len(start) :]
+                return shown if os.sep == "/" else shown.replace(os.sep, "/")
+        return ""
+
+    def is_root(self, path: str) -> bool:
+        return path.rstrip(os.sep) + os.sep in self._starts
+
+    def is_noise(self, shown: str) -> bool:
+        """Whether a file of this path relative to the root does not count."""
+        folder, _, name = shown.rpartition("/")
+        return (
+            not name
+            or is_noise(name)
+            or shown in self.own
+            or (folder != "" and self.is_noise_folder(folder))
+        )
+
+    def is_noise_folder(self, folder: str) -> bool:
+        """Whether the folder or one above it is noise, a virtual environment, or for temporary files."""
+        known = self._folders.get(folder)
+        if known is None:
+            above, _, name = folder.rpartition("/")
+            path = self._starts[0] + folder
+            known = self._folders[folder] = (
+                is_noise(name)
+                or (above != "" and self.is_noise_folder(above))
+                or os.path.exists(os.path.join(path, "pyvenv.cfg"))
+                or os.path.realpath(path) in (os.path.realpath(sys.prefix), _find_temporary())
+            )
+        return known
+
+
+def _find_temporary() -> str:
+    """The folder of temporary files. Does not import `tempfile`, which takes 10 ms."""
+    tempfile = sys.modules.get("tempfile")
+    folder = getattr(tempfile, "tempdir", None) or os.environ.get("TMPDIR") or "/tmp"
+    return os.path.realpath(folder)
+
+
+def parent_folders(path: str) -> Iterator[str]:
+    """The folders above an absolute path, the nearest first."""
+    while (end := path.rfind(os.sep)) > 0:
+        path = path[:end]
+        yield path
+
+
+def resolve_paths(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
+    """These paths as keys of a dictionary, absolute and normalized."""
+    start = ""
+    for path in paths:
+        if path[:1] != os.sep:
+            try:
+                start = start or os.getcwd().rstrip(os.sep) + os.sep
+            except OSError:  # the folder is gone, so nothing can be opened in it
+                continue
+            path = start + path
+        yield normalize_path(path), None
+
+
+def normalize_path(path: str) -> str:
+    """An absolute path without `.` and `..`, which follows links only where it must."""
+    if "/." not in path and "//" not in path and path[-1:] != "/":
+        return path
+    above = len(path) if path.endswith("/..") else path.rfind("/../") + 3
+    if above > 2:
+        with contextlib.suppress(ValueError):  # not a path
+            # `..` after a link to a folder: only the file system knows what that is.
+            path = os.path.realpath(path[:above]) + path[above:]
+    return os.sep + os.path.normpath(path).lstrip(os.sep)  # normpath keeps two leading slashes
+
+
+def find_files(folder: str) -> list[str]:
+    """All files below a folder. Without `os.walk`, whose listings the hook would note."""
+    found: list[str] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    (waiting if entry.is_dir(follow_symlinks=False) else found).append(entry.path)
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,165 @@
+"""How the import system loads modules of the project: from the source bytes at that moment, and with a record.
+
+Bytecode in `__pycache__` is used only if it carries the hash of these bytes (PEP 552); a time stamp would miss a
+second save within a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import marshal
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from types import CodeType, ModuleType
+from typing import Any
+
+from discover_orch.model.search_path import EDITABLE
+from discover_orch.worker.project_code import ProjectCode
+
+HASH_CHECKED = 0b11  # flags of PEP 552: hash-based and always checked
+HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
+EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
+COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
+Record = Callable[[str, str, bytes], None]  # called with a module, its path and its source
+
+
+def make_path_hook(project: ProjectCode, record: Record) -> Callable[[str], ProjectFinder]:
+    """The path hook: a finder for a folder of the project; ImportError for any other path."""
+
+    def make_loader(name: str, path: str) -> ProjectLoader:
+        return ProjectLoader(name, path, record)
+
+    def make_finder(path: str) -> ProjectFinder:
+        if not project.includes(path) or not os.path.isdir(path):
+            raise ImportError("not a folder of the project", path=path)
+        return ProjectFinder(
+            path,
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (make_loader, SOURCE_SUFFIXES),  # type: ignore[arg-type]
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+    return make_finder
+
+
+class ProjectFinder(FileFinder):
+    """Searches again in a folder that has just changed: its time stamp may be too coarse to show that."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, target)
+        if spec is None:
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(self.path).st_mtime < COARSEST_TIME_STAMP:
+                    self.invalidate_caches()
+                    spec = super().find_spec(fullname, target)
+        return spec
+
+
+class EditableFinder:
+    """Finds what setuptools' finders of editable packages find, and has it loaded as a module of the project."""
+
+    def __init__(self, project: ProjectCode, record: Record) -> None:
+        self._finders: list[Any] = [
+            one for one in sys.meta_path if getattr(one, "__module__", "").startswith(EDITABLE)
+        ]
+        self._project = project
+        self._record = record
+
+    def install(self) -> None:
+        if self._finders:
+            sys.meta_path.insert(sys.meta_path.index(self._finders[0]), self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        for finder in self._finders:
+            spec: ModuleSpec | None = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                file = spec.origin or ""
+                if type(spec.loader) is SourceFileLoader and self._project.includes(file):
+                    spec.loader = ProjectLoader(fullname, file, self._record)
+                return spec
+        return None
+
+
+class ProjectLoader(SourceFileLoader):
+    """Loads a module from its current source bytes."""
+
+    def __init__(self, fullname: str, path: str, record: Record) -> None:
+        super().__init__(fullname, path)
+        self._record = record
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.path
+        source = self.get_data(path)
+        if not source:
+            source = _read_again(path) or source
+        key = importlib.util.source_hash(source)
+        try:
+            cached = importlib.util.cache_from_source(path)
+        except NotImplementedError:  # the interpreter keeps no bytecode
+            cached = None
+        code = None if cached is None else _read_bytecode(cached, path, HEADER + key)
+        if code is None:
+            code = self.source_to_code(source, path)
+            if cached is not None and not sys.dont_write_bytecode:
+                _write_bytecode(cached, HEADER + key + marshal.dumps(code))
+        self._record(fullname, path, source)
+        return code
+
+
+def _read_again(path: str) -> bytes:
+    """Wait a moment for the content of an empty file that was just saved: many editors empty it first."""
+    until = time.monotonic() + EMPTY_FILE_WAIT
+    source = b""
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_TIME_STAMP:
+            return source
+        while not source and time.monotonic() < until:
+            time.sleep(EMPTY_FILE_WAIT / 10)
+            with open(path, "rb", buffering=0) as file:
+                source = file.read()
+    return source
+
+
+def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
+    """The code of a bytecode file with this header; None for any other file."""
+    try:
+        with open(cached, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError:
+        return None
+    if data[:16] != header:
+        return None
+    try:
+        code = marshal.loads(memoryview(data)[16:])
+    except (ValueError, EOFError, TypeError):
+        return None
+    # After the project was moved, the code has the old path: compile again.
+    return code if isinstance(code, CodeType) and code.co_filename == path else None
+
+
+def _write_bytecode(cached: str, data: bytes) -> None:
+    """Replace the bytecode file atomically. If that fails, the next load compiles again."""
+    made = f"{cached}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(cached), exist_ok=True)
+        with open(made, "wb") as file:
+            file.write(data)
+        os.replace(made, cached)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(made)

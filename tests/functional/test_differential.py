@@ -1,0 +1,39 @@
+"""Random pipelines with random histories: after `run --changed` a project is as one that was run from scratch.
+
+`tests/support/worlds.py` has what a pipeline can consist of, `tests/support/histories.py` what can happen to it. A
+failure is shown as the smallest script of commands that was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from tests.support.differential import first_failure
+
+FULL, CHUNKS = 5000, 50
+
+
+def check(seeds: Iterable[int]) -> None:
+    told = first_failure(seeds)
+    assert not told, told
+
+
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_10_histories() -> None:
+    check(range(10))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_60_histories() -> None:
+    check(range(10, 70))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("start", range(1000, 1000 + FULL, FULL // CHUNKS))
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_5000_histories(
+    start: int,
+) -> None:
+    check(range(start, start + FULL // CHUNKS))

@@ -1,0 +1,344 @@
+"""Fresh work is never called stale for nothing: what used to run again without need, one case a test."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.functional.test_never_stale_fresh import (
+    SCRATCH,
+    edit,
+    migrate,
+    run_all,
+    run_changed,
+    write_from_outside,
+)
+from tests.support.remembered import ran, reasons
+
+# ---- paths and globs ----
+
+
+@pytest.mark.parametrize("tag", ["", 'ORCH = {"outputs": ["out/report [2024].csv"]}'])
+def test_a_path_with_the_characters_of_a_glob_is_a_path(
+    tag: str, project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "out/": "",
+            "src/a.py": f"STAGE = 's'\n{tag}\ndef run():\n    open('out/report [2024].csv', 'w').close()\n",
+        }
+    )
+    run_all(orch)
+    (root / "out/report [2024].csv").unlink()
+    assert run_changed(orch) == ["a"]
+
+
+def test_the_check_of_declared_outputs_is_no_listing_of_the_tool(
+    project: Project, orch: Orch
+) -> None:
+    """Else the tools would be on a cycle, or `a` would come after `b`."""
+    write = "STAGE = 's'\n{tag}\ndef run():\n    open('out/{name}.csv', 'w').close()\n"
+    project(
+        {
+            "out/": "",
+            "src/a.py": write.format(name="a", tag='ORCH = {"outputs": ["out/a*.csv"]}'),
+            "src/b.py": write.format(name="b", tag=""),
+        }
+    )
+    run_all(orch)
+    run_all(orch)
+    assert orch("list", "--json").json["stages"][0]["tools"] == ["a", "b"]
+    tools = {tool["name"]: tool for tool in orch("status", "--json").json["tools"]}
+    assert tools["a"]["reads"] == []
+
+
+# ---- failures ----
+
+
+@pytest.mark.parametrize("database", ["postgres", "duckdb"])
+def test_a_statement_that_fails_makes_no_other_tool_stale(
+    database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if database == "postgres" else "w.duckdb"
+    driver = "psycopg" if database == "postgres" else "duckdb"
+    make = """
+        STAGE = "s"
+        def run(conn):
+            conn.execute("CREATE TABLE IF NOT EXISTS {name} (x int)")
+            conn.execute("DELETE FROM {name}")
+            conn.execute("INSERT INTO {name} VALUES (1)")
+        """
+    root = project(
+        {
+            "orchconf.py": f"import {driver}\ndef get_connection(): return {driver}.connect({url!r})\n",
+            "src/a.py": make.format(name="t"),
+            "src/b.py": make.format(name="u"),
+        }
+    )
+    run_all(orch)
+    before = (root / "src/a.py").read_text()
+    (root / "src/a.py").write_text(before + '    conn.execute("INSERT INTO nothing VALUES (1)")\n')
+    assert orch("run", "a").code == 1
+    assert [*reasons(orch)] == ["a"]
+    (root / "src/a.py").write_text(before)
+    assert run_changed(orch) == ["a"]
+
+
+def test_after_a_failure_the_counts_of_status_and_changed_are_the_same(
+    project: Project, orch: Orch
+) -> None:
+    tool = "STAGE = 's'\nAFTER = {after}\ndef run():\n    open('{name}.txt', 'w').close()\n"
+    root = project(
+        {
+            "src/a.py": tool.format(name="a", after="()"),
+            "src/b.py": tool.format(name="b", after="'a'"),
+            "src/c.py": tool.format(name="c", after="()"),
+        }
+    )
+    run_all(orch)
+    before = (root / "src/a.py").read_text()
+    (root / "src/a.py").write_text(before + "    raise ValueError\n")
+    assert orch("run", "--changed").code == 1
+    stale = [*reasons(orch)]
+    assert stale == ["a", "b"]
+    dry = orch("run", "--changed", "-n", "--json").json
+    assert [tool["name"] for tool in dry["tools"]] == stale
+
+
+# ---- what later tools do to what earlier ones made ----
+
+
+def test_a_table_that_a_later_tool_drops_is_not_missing(project: Project, orch: Orch) -> None:
+    project(SCRATCH)
+    run_all(orch)
+    run_all(orch)
+
+
+def test_a_temporary_file_that_a_later_tool_removes_is_not_missing(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": "STAGE = 's'\ndef run():\n    open('tmp.csv', 'w').write('1')\n",
+            "src/b.py": """
+                import os
+                STAGE = "s"
+                def run():
+                    open("b.txt", "w").write(open("tmp.csv").read())
+                    os.remove("tmp.csv")
+                """,
+        }
+    )
+    run_all(orch)
+    edit(root, "b")
+    assert run_changed(orch) == ["a", "b"]
+
+
+def test_a_log_that_tools_append_to_settles_and_may_be_missing(
+    project: Project, orch: Orch
+) -> None:
+    tool = "STAGE = 's'\ndef run():\n    open('run.log', 'a').write('{name}')\n"
+    root = project({f"src/{name}.py": tool.format(name=name) for name in "abc"})
+    run_all(orch)
+    (root / "run.log").unlink()
+    assert reasons(orch) == {}
+    edit(root, "a")
+    assert run_changed(orch) == ["a"]
+
+
+def test_what_a_later_tool_writes_into_a_listed_folder_does_not_count(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]\n',
+            "in/x.txt": "1",
+            "src/a.py": "import os\nSTAGE = 'one'\ndef run():\n    open('a.txt', 'w').write(str(len(os.listdir('in'))))\n",
+            "src/b.py": "STAGE = 'two'\ndef run():\n    open('in/made.txt', 'w').close()\n",
+        }
+    )
+    run_all(orch)
+    (root / "in/y.txt").touch()
+    assert "a" in run_changed(orch)
+
+
+# ---- what tools say about themselves ----
+
+
+def test_a_tool_without_inputs_is_not_downstream_of_everything(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two", "three"]\n',
+            "src/a.py": "STAGE = 'one'\ndef run():\n    open('a.txt', 'w').close()\n",
+            "src/b.py": "STAGE = 'two'\nORCH = {'inputs': [], 'outputs': []}\ndef run(): print('b')\n",
+            "src/c.py": "STAGE = 'three'\nORCH = {'inputs': []}\ndef run():\n    open('c.txt', 'w').close()\n",
+        }
+    )
+    run_all(orch)
+    edit(root, "a")
+    assert run_changed(orch) == ["a"]
+    edit(root, "b")
+    assert run_changed(orch) == ["b"]
+
+
+def test_a_value_that_was_typed_is_compared_as_a_value(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                from enum import Enum
+                from pathlib import Path
+                STAGE = "s"
+                class Unit(Enum):
+                    FAHRENHEIT = "fahrenheit"
+                    CELSIUS = "celsius"
+                def run(*, title: str = "Seattle", unit: Unit = Unit.FAHRENHEIT, source: Path = Path("x")):
+                    open("a.txt", "w").write(title)
+                """
+        }
+    )
+    run_all(orch)
+    for words in (
+        ("--title", "Seattle"),
+        ("--unit", "FAHRENHEIT"),
+        ("--unit", "fahrenheit"),
+        ("--source", "x"),
+    ):
+        assert reasons(orch, *words) == {}, words
+    (reason,) = reasons(orch, "--title", "Oslo")["a"]
+    assert reason.startswith("--title: ")
+    assert reason.endswith(" → Oslo")
+    assert orch("run", "--title", "Oslo").code == 0
+    (reason,) = reasons(orch)["a"]
+    assert reason.startswith("--title: Oslo → ")
+
+
+def test_a_tool_is_stale_when_its_success_is_older_than_max_age(
+    project: Project, orch: Orch
+) -> None:
+    tool = "STAGE = 's'\nORCH = {{'max_age': {age!r}}}\ndef run():\n    open('{name}.txt', 'w').close()\n"
+    project(
+        {
+            "src/a.py": tool.format(name="a", age=0.2),
+            "src/b.py": tool.format(name="b", age="1d"),
+            "src/c.py": tool.format(name="c", age="30m"),
+        }
+    )
+    assert orch("run").code == 0
+    deadline = time.monotonic() + 10
+    while not (stale := reasons(orch)):
+        assert time.monotonic() < deadline
+    assert [*stale] == ["a"]
+    assert ran(orch("run", "--changed", "--json")) == ["a"]
+
+
+def test_writes_of_other_programs_can_be_ignored(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": 'external_writes = "ignore"\n',
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    open("a.txt", "w").write(str(conn.execute("SELECT x FROM raw").fetchall()))
+                """,
+        }
+    )
+    migrate(root)
+    run_all(orch)
+    write_from_outside(root)
+    assert reasons(orch) == {}
+
+
+def test_accept_settles_what_another_program_wrote(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    open("a.txt", "w").write(str(conn.execute("SELECT x FROM raw").fetchall()))
+                """
+        }
+    )
+    migrate(root)
+    run_all(orch)
+    write_from_outside(root)
+    assert [*reasons(orch)] == ["a"]
+    assert orch("accept", "a").code == 0
+    assert reasons(orch) == {}
+
+
+# ---- how it is told ----
+
+
+def test_status_can_tell_by_its_exit_code(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
+    assert orch("status", "--exit-code").code == 1
+    assert orch("status").code == 0
+    run_all(orch)
+    assert orch("status", "--exit-code").code == 0
+    edit(root, "a")
+    assert orch("status", "--exit-code").code == 1
+
+
+def test_tables_and_files_are_told_apart(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "raw": "1",
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS raw (x)")
+                    conn.execute("DELETE FROM raw")
+                    conn.execute("INSERT INTO raw VALUES (?)", (open("raw").read(),))
+                """,
+        }
+    )
+    run_all(orch)
+    (tool,) = orch("status", "--json").json["tools"]
+    assert {"file": "raw"} in tool["reads"]
+    assert tool["writes"] == [{"table": "raw"}]
+
+
+def test_events_have_times(project: Project, orch: Orch) -> None:
+    project({"src/a.py": "STAGE = 's'\ndef run(): print('hello')\n"})
+    events = orch("run", "--json").events
+    times = [event["time"] for event in events]
+    assert times == sorted(times)
+    assert all(moment.endswith(("Z", "+00:00")) for moment in times)
+
+
+def test_a_file_that_a_tool_renames_counts_under_its_new_name(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import os
+                STAGE = "s"
+                def run():
+                    open("a.tmp", "w").write("1")
+                    os.replace("a.tmp", "a.txt")
+                """
+        }
+    )
+    run_all(orch)
+    os.remove(root / "a.txt")
+    assert run_changed(orch) == ["a"]
+
+
+def test_content_stops_the_wave_between_tools_that_exchange_files(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": "STAGE = 's'\ndef run():\n    open('a.txt', 'w').write('1')\n",
+            "src/b.py": "STAGE = 's'\nAFTER = 'a'\ndef run():\n    open('b.txt', 'w').write(open('a.txt').read())\n",
+        }
+    )
+    run_all(orch)
+    edit(root, "a")
+    assert orch("run", "a").code == 0
+    assert reasons(orch) == {}

@@ -1,0 +1,788 @@
+"""Stale work is never called fresh: what used to slip through, one case a test, as a user would meet it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import clean_environment
+from tests.support.remembered import change, ran, reasons, rows
+
+needs_kernel_events = pytest.mark.skipif(
+    sys.platform != "linux", reason="files of native readers are seen on Linux only"
+)
+
+
+def run_all(orch: Orch, **how: object) -> None:
+    answer = orch("run", **how)
+    assert answer.code == 0, answer.text
+    assert reasons(orch, **how) == {}
+
+
+def run_changed(orch: Orch, **how: object) -> list[str]:
+    """The tools that `run --changed` ran, after which nothing is stale."""
+    answer = orch("run", "--changed", "--json", **how)
+    assert answer.code == 0, answer.text
+    assert reasons(orch, **how) == {}
+    return ran(answer)
+
+
+def settle(orch: Orch) -> None:
+    """What one tool writes and another reads unseen may be found out by a second run."""
+    assert orch("run").code == 0
+    run_changed(orch)
+
+
+def edit(root: Path, tool: str) -> None:
+    """Change what its code means, and nothing that it does."""
+    with (root / "src" / f"{tool}.py").open("a") as file:
+        file.write("X = 1\n")
+
+
+# ---- AFTER, where what is exchanged cannot be seen ----
+
+MAKERS = {
+    "a_native_library": """
+        import duckdb
+        STAGE = "s"
+        def run():
+            duckdb.sql("copy (select 1 as x) to 'mid.parquet'")
+        """,
+    "a_child_process": """
+        import subprocess
+        STAGE = "s"
+        def run():
+            subprocess.run("echo 1 > mid.parquet", shell=True, check=True)
+        """,
+}
+USE = """
+    STAGE = "s"
+    AFTER = "make"
+    def run():
+        open("used.txt", "w").write(str(len(open("mid.parquet", "rb").read())))
+    """
+
+
+@pytest.mark.parametrize("how", MAKERS)
+def test_who_comes_after_a_tool_that_ran_alone_is_stale(
+    how: str, project: Project, orch: Orch
+) -> None:
+    root = project({"src/make.py": MAKERS[how], "src/use.py": USE})
+    settle(orch)
+    change(root / "src/make.py", " 1 ", " 2 ")
+    assert orch("run", "make").code == 0
+    assert [*reasons(orch)] == ["use"]
+    assert run_changed(orch) == ["use"]
+
+
+@pytest.mark.parametrize("how", MAKERS)
+def test_who_comes_after_a_tool_is_stale_when_the_run_was_killed_between_them(
+    how: str, project: Project, orch: Orch
+) -> None:
+    between = """
+        import glob, os, signal, time
+        STAGE = "s"
+        AFTER = "make"
+        def run():
+            while os.path.exists("../kill"):  # until orch has heard of the end of `make`
+                newest = max(glob.glob(".orch/runs/*/events.jsonl"), key=os.path.getctime)
+                if any("tool_finished" in line and "make" in line for line in open(newest)):
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    signal.pause()
+                time.sleep(0.01)
+            open("then.txt", "w").close()
+        """
+    root = project({"src/make.py": MAKERS[how], "src/then.py": between, "src/use.py": USE})
+    settle(orch)
+    change(root / "src/make.py", " 1 ", " 2 ")
+    (root / "../kill").touch()
+    assert orch("run", "--changed").code == -signal.SIGKILL
+    (root / "../kill").unlink()
+    assert [*reasons(orch)] == ["then", "use"]
+    assert run_changed(orch) == ["then", "use"]
+
+
+# ---- a table or file that several tools write ----
+
+LOADS = {
+    "src/load_2023.py": """
+        STAGE = "load"
+        AMOUNT = 1
+        def run(conn):
+            conn.execute("DROP TABLE IF EXISTS sales")
+            conn.execute("CREATE TABLE sales (year, amount)")
+            conn.execute("INSERT INTO sales VALUES (2023, ?)", (AMOUNT,))
+        """,
+    "src/load_2024.py": """
+        STAGE = "load"
+        AMOUNT = 10
+        def run(conn):
+            conn.execute("INSERT INTO sales VALUES (2024, ?)", (AMOUNT,))
+        """,
+    "src/report.py": """
+        STAGE = "show"
+        def run(conn):
+            conn.execute("CREATE TABLE IF NOT EXISTS total (x)")
+            conn.execute("DELETE FROM total")
+            conn.execute("INSERT INTO total SELECT sum(amount) FROM sales")
+        """,
+    "orch.toml": 'stages = ["load", "show"]\n',
+}
+
+
+def test_what_a_killed_second_writer_may_have_changed_is_made_anew(
+    project: Project, orch: Orch
+) -> None:
+    second = """
+        import glob, os, signal, time
+        STAGE = "t"
+        def run():
+            while os.path.exists("../kill"):  # until orch has heard of the end of `first`
+                newest = max(glob.glob(".orch/runs/*/events.jsonl"), key=os.path.getctime)
+                if any("tool_finished" in line and "first" in line for line in open(newest)):
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    signal.pause()
+                time.sleep(0.01)
+            open("both.txt", "a").write("2")
+        """
+    first = "STAGE = 's'\ndef run():\n    open('both.txt', 'w').write('1')\n"
+    root = project({"src/first.py": first, "src/second.py": second})
+    settle(orch)
+    edit(root, "first")
+    (root / "../kill").touch()
+    assert orch("run", "--changed").code == -signal.SIGKILL
+    (root / "../kill").unlink()
+    assert run_changed(orch) == ["first", "second"]
+    assert (root / "both.txt").read_text() == "12"
+
+
+def test_a_second_writer_comes_after_the_first(project: Project, orch: Orch) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    change(root / "src/load_2023.py", "AMOUNT = 1\n", "AMOUNT = 2\n")
+    assert run_changed(orch) == ["load_2023", "load_2024", "report"]
+    assert rows(root, "SELECT x FROM total") == [(12,)]
+
+
+def test_a_table_is_rebuilt_from_its_first_writer(project: Project, orch: Orch) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    change(root / "src/load_2024.py", "AMOUNT = 10\n", "AMOUNT = 20\n")
+    assert run_changed(orch) == ["load_2023", "load_2024", "report"]
+    assert rows(root, "SELECT x FROM total") == [(21,)]
+
+
+def test_an_update_in_place_does_not_compound(project: Project, orch: Orch) -> None:
+    raised = """
+        STAGE = "load"
+        FACTOR = 2
+        def run(conn):
+            conn.execute("UPDATE sales SET amount = amount * ?", (FACTOR,))
+        """
+    root = project({**LOADS, "src/raised.py": raised})
+    run_all(orch)
+    change(root / "src/raised.py", "FACTOR = 2", "FACTOR = 3")
+    assert run_changed(orch) == ["load_2023", "load_2024", "raised", "report"]
+    assert rows(root, "SELECT x FROM total") == [(33,)]
+
+
+def test_a_repeatable_tool_runs_again_on_its_own_result(project: Project, orch: Orch) -> None:
+    own = """
+        STAGE = "load"
+        ORCH = {"repeatable": True}
+        AMOUNT = 10
+        def run(conn):
+            conn.execute("DELETE FROM sales WHERE year = 2024")
+            conn.execute("INSERT INTO sales VALUES (2024, ?)", (AMOUNT,))
+        """
+    root = project({**LOADS, "src/load_2024.py": own})
+    run_all(orch)
+    change(root / "src/load_2024.py", "AMOUNT = 10\n", "AMOUNT = 20\n")
+    assert run_changed(orch) == ["load_2024", "report"]
+    assert rows(root, "SELECT x FROM total") == [(21,)]
+
+
+def test_two_tools_that_only_insert_are_not_downstream_of_each_other(
+    project: Project, orch: Orch
+) -> None:
+    insert = """
+        STAGE = "load"
+        def run(conn):
+            conn.execute("INSERT INTO seen VALUES (1)")
+        """
+    root = project({"src/a.py": insert, "src/b.py": insert})
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        conn.execute("CREATE TABLE seen (x)")
+    run_all(orch)
+    edit(root, "a")
+    assert run_changed(orch) == ["a"]
+
+
+FILE_WRITERS = {
+    "src/aug.py": """
+        from pathlib import Path
+        STAGE = "s"
+        AFTER = "mk"
+        ADDED = "aug"
+        def run():
+            Path("report.json").write_text(Path("report.json").read_text() + ADDED)
+        """,
+    "src/mk.py": """
+        from pathlib import Path
+        STAGE = "s"
+        MADE = "mk"
+        def run():
+            Path("report.json").write_text(MADE)
+        """,
+}
+
+
+def test_a_file_that_a_second_tool_rewrites_keeps_what_it_adds(
+    project: Project, orch: Orch
+) -> None:
+    root = project(FILE_WRITERS)
+    run_all(orch)
+    change(root / "src/mk.py", '"mk"', '"mk2 "')
+    assert run_changed(orch) == ["mk", "aug"]
+    assert (root / "report.json").read_text() == "mk2 aug"
+
+
+def test_a_file_is_rebuilt_from_its_first_writer(project: Project, orch: Orch) -> None:
+    root = project(FILE_WRITERS)
+    run_all(orch)
+    change(root / "src/aug.py", 'ADDED = "aug"', 'ADDED = "aug2"')
+    assert run_changed(orch) == ["mk", "aug"]
+    assert (root / "report.json").read_text() == "mkaug2"
+
+
+def test_tools_that_open_a_database_by_themselves_are_rebuilt_as_files_are(
+    project: Project, orch: Orch
+) -> None:
+    legacy = """
+        import sqlite3
+        STAGE = "s"
+        {after}
+        AMOUNT = 1
+        def run():
+            conn = sqlite3.connect("app.db")
+            with conn:
+                {statements}
+            conn.close()
+        """
+    first = legacy.format(
+        after="",
+        statements='conn.execute("DROP TABLE IF EXISTS t"); conn.execute("CREATE TABLE t (x)")',
+    )
+    second = legacy.format(
+        after='AFTER = "first"',
+        statements='conn.execute("INSERT INTO t VALUES (?)", (AMOUNT,))',
+    )
+    root = project({"src/first.py": first, "src/second.py": second})
+    run_all(orch)
+    change(root / "src/second.py", "AMOUNT = 1", "AMOUNT = 2")
+    assert run_changed(orch) == ["first", "second"]
+    assert rows(root, "SELECT x FROM t", "app.db") == [(2,)]
+
+
+# ---- code ----
+
+IMPORTER = """
+    from {package}.utils import X
+    STAGE = "s"
+    def run():
+        open("{name}.txt", "w").write(str(X))
+    """
+
+
+def test_an_import_is_resolved_by_the_path_that_the_worker_used(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/myproj/__init__.py": "",
+            "src/myproj/utils.py": "X = 1\n",
+            "src/one.py": IMPORTER.format(package="myproj", name="one"),
+            "src/two.py": IMPORTER.format(package="myproj", name="two"),
+        }
+    )
+    path = os.pathsep.join([str(root / "src"), clean_environment()["PYTHONPATH"]])
+    how = {"env": {"PYTHONPATH": path}}
+    run_all(orch, **how)
+    (root / "src/myproj/utils.py").write_text("X = 2\n")
+    assert run_changed(orch, **how) == ["one", "two"]
+
+
+def test_an_editable_package_outside_the_root_counts(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    project(
+        {
+            "orch.toml": "",
+            "src/one.py": IMPORTER.format(package="shared", name="one"),
+            "src/two.py": IMPORTER.format(package="shared", name="two"),
+        }
+    )
+    python = make_environment_with(tmp_path / "shared_project", tmp_path / "venv")
+    how = {"prefix": (python,), "env": {"PYTHONPATH": ""}}
+    run_all(orch, **how)
+    (tmp_path / "shared_project/shared/utils.py").write_text("X = 2\n")
+    assert run_changed(orch, **how) == ["one", "two"]
+
+
+def make_environment_with(package: Path, folder: Path) -> str:
+    """A new package, and a command that runs what follows with a Python in which it is installed as editable."""
+    (package / "shared").mkdir(parents=True)
+    (package / "shared/__init__.py").touch()
+    (package / "shared/utils.py").write_text("X = 1\n")
+    site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    info = site / "shared-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shared\nVersion: 1.0\n")
+    (info / "RECORD").write_text("shared.pth,,\nshared-1.0.dist-info/METADATA,,\n")
+    (info / "direct_url.json").write_text(
+        f'{{"dir_info": {{"editable": true}}, "url": "{package.as_uri()}"}}'
+    )
+    (site / "shared.pth").write_text(f"{package}\n")
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    repository = str(Path(__file__).parents[2])
+    (site / "ours.pth").write_text("\n".join([*ours, repository]) + "\n")
+    (folder / "bin").mkdir()
+    (folder / "pyvenv.cfg").write_text(
+        f"home = {os.path.dirname(os.path.realpath(sys.executable))}\n"
+        "include-system-site-packages = false\n"
+    )
+    python = folder / "bin/python"
+    python.symlink_to(os.path.realpath(sys.executable))
+    start = folder / "bin/start"
+    start.write_text(f'#!/bin/sh\nshift\nexec "{python}" "$@"\n')  # in place of the tests' Python
+    start.chmod(0o755)
+    return str(start)
+
+
+def test_what_a_cached_function_reads_counts_for_every_tool_with_its_module(
+    project: Project, orch: Orch
+) -> None:
+    use = """
+        from src.lib.tax import rates
+        STAGE = "s"
+        def run():
+            open("{name}.txt", "w").write(rates())
+        """
+    root = project(
+        {
+            "data/rates.csv": "1\n",
+            "src/lib/__init__.py": "",
+            "src/lib/tax.py": """
+                from functools import lru_cache
+                @lru_cache
+                def rates():
+                    with open("data/rates.csv") as file:
+                        return file.read()
+                """,
+            "src/one.py": use.format(name="one"),
+            "src/two.py": use.format(name="two"),
+        }
+    )
+    run_all(orch)
+    (root / "data/rates.csv").write_text("2\n")
+    assert run_changed(orch) == ["one", "two"]
+    assert (root / "two.txt").read_text() == "2\n"
+
+
+def test_what_a_module_reads_at_import_inside_run_counts_for_every_tool(
+    project: Project, orch: Orch
+) -> None:
+    use = """
+        STAGE = "s"
+        def run():
+            from src.lib.tax import RATES
+            open("{name}.txt", "w").write(RATES)
+        """
+    root = project(
+        {
+            "data/rates.csv": "1\n",
+            "src/lib/__init__.py": "",
+            "src/lib/tax.py": 'RATES = open("data/rates.csv").read()\n',
+            "src/one.py": use.format(name="one"),
+            "src/two.py": use.format(name="two"),
+        }
+    )
+    run_all(orch)
+    (root / "data/rates.csv").write_text("2\n")
+    assert run_changed(orch) == ["one", "two"]
+
+
+def test_a_plugin_that_two_tools_load_by_name_counts_for_both(project: Project, orch: Orch) -> None:
+    use = """
+        from importlib import import_module
+        STAGE = "s"
+        def run():
+            name = "csv"
+            open("{name}.txt", "w").write(str(import_module(f"src.plugins.{{name}}_plugin").X))
+        """
+    root = project(
+        {
+            "src/plugins/__init__.py": "",
+            "src/plugins/csv_plugin.py": "X = 1\n",
+            "src/one.py": use.format(name="one"),
+            "src/two.py": use.format(name="two"),
+        }
+    )
+    run_all(orch)
+    (root / "src/plugins/csv_plugin.py").write_text("X = 2\n")
+    assert run_changed(orch) == ["one", "two"]
+
+
+# ---- environment and database ----
+
+
+def test_another_database_by_an_environment_variable_makes_its_tools_stale(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orchconf.py": """
+                import os, sqlite3
+                def get_connection():
+                    return sqlite3.connect(os.environ.get("DB_FILE", "dev.db"))
+                """,
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
+                """,
+        }
+    )
+    run_all(orch)
+    assert [*reasons(orch, env={"DB_FILE": "prod.db"})] == ["a"]
+    assert run_changed(orch, env={"DB_FILE": "prod.db"}) == ["a"]
+    assert rows(root, "SELECT name FROM sqlite_master", "prod.db") == [("t",)]
+
+
+def test_an_environment_variable_that_a_tool_reads_counts(project: Project, orch: Orch) -> None:
+    read = """
+        import os
+        STAGE = "s"
+        def run():
+            open("{name}.txt", "w").write(os.environ.get("{variable}", "none"))
+        """
+    project(
+        {
+            "src/a.py": read.format(name="a", variable="REGION"),
+            "src/b.py": read.format(name="b", variable="API_TOKEN"),
+        }
+    )
+    run_all(orch)
+    assert [*reasons(orch, env={"REGION": "eu"})] == ["a"]
+    assert run_changed(orch, env={"REGION": "eu"}) == ["a"]
+    assert reasons(orch, env={"REGION": "eu", "API_TOKEN": "1234567890"}) == {}
+
+
+READ_RAW = """
+    STAGE = "s"
+    def run(conn):
+        conn.execute("CREATE TABLE IF NOT EXISTS copied (x)")
+        conn.execute("DELETE FROM copied")
+        conn.execute("INSERT INTO copied SELECT x FROM raw")
+    """
+
+
+def test_a_database_that_was_removed_and_made_anew_is_another_one(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/a.py": READ_RAW})
+    migrate(root)
+    run_all(orch)
+    (root / "data.db").unlink()
+    migrate(root)
+    assert run_changed(orch) == ["a"]
+
+
+def migrate(root: Path) -> None:
+    """As a migration does it: many commits, so that the counter of the file is not lower than before."""
+    with closing(sqlite3.connect(root / "data.db", isolation_level=None)) as conn:
+        for number in range(30):
+            conn.execute(f"CREATE TABLE migration{number} (x)")
+        conn.execute("CREATE TABLE raw (x)")
+
+
+def write_from_outside(root: Path) -> None:
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        conn.execute("INSERT INTO raw VALUES (2)")
+        conn.commit()
+
+
+def test_what_another_program_writes_to_the_database_makes_its_readers_stale(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/a.py": READ_RAW, "src/b.py": "STAGE = 's'\ndef run(): pass\n"})
+    migrate(root)
+    run_all(orch)
+    write_from_outside(root)
+    stale = reasons(orch)
+    assert [*stale] == ["a"]
+    assert 'external_writes = "ignore"' in stale["a"][0]
+    assert "orch accept" in stale["a"][0]
+    assert run_changed(orch) == ["a"]
+    assert rows(root, "SELECT x FROM copied") == [(2,)]
+
+
+def test_a_tool_that_lists_the_tables_is_stale_when_there_is_another(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["make", "list"]\n',
+            "src/lists.py": """
+                STAGE = "list"
+                def run(conn):
+                    found = conn.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall()
+                    open("tables.txt", "w").write(str(found))
+                """,
+            "src/makes.py": """
+                STAGE = "make"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
+                """,
+        }
+    )
+    run_all(orch)
+    new = 'STAGE = "make"\ndef run(conn):\n    conn.execute("CREATE TABLE IF NOT EXISTS u (x)")\n'
+    project({"src/new.py": new})
+    assert run_changed(orch) == ["new", "lists"]
+    assert "u" in (root / "tables.txt").read_text()
+
+
+def test_a_tool_that_tried_a_table_in_vain_is_stale_when_it_is_there(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["make", "use"]\n',
+            "src/uses.py": """
+                import sqlite3
+                STAGE = "use"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS found (x)")
+                    conn.execute("DELETE FROM found")
+                    try:
+                        conn.execute("INSERT INTO found SELECT x FROM extra")
+                    except sqlite3.OperationalError:
+                        pass
+                """,
+            "src/other.py": "STAGE = 'make'\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\n",
+        }
+    )
+    run_all(orch)
+    new = """
+        STAGE = "make"
+        def run(conn):
+            conn.execute("CREATE TABLE extra AS SELECT 1 AS x")
+        """
+    project({"src/new.py": new})
+    assert "uses" in run_changed(orch)
+    assert rows(root, "SELECT x FROM found") == [(1,)]
+
+
+SCRATCH = {
+    "src/a_make.py": """
+        STAGE = "s"
+        def run(conn):
+            conn.execute("CREATE TABLE scratch AS SELECT 1 AS x")
+        """,
+    "src/b_use.py": """
+        STAGE = "s"
+        def run(conn):
+            conn.execute("CREATE TABLE IF NOT EXISTS kept (x)")
+            conn.execute("INSERT INTO kept SELECT x FROM scratch")
+            conn.execute("DROP TABLE scratch")
+        """,
+}
+
+
+def test_a_table_that_a_later_tool_drops_is_made_again_when_that_tool_is_stale(
+    project: Project, orch: Orch
+) -> None:
+    root = project(SCRATCH)
+    run_all(orch)
+    edit(root, "b_use")
+    assert run_changed(orch) == ["a_make", "b_use"]
+
+
+# ---- files that Python does not open ----
+
+NATIVE_READS = {
+    "a_native_library": """
+        import duckdb
+        text = str(duckdb.sql("select * from 'data/in.csv'").fetchall())
+        """,
+    "a_child_process": """
+        import subprocess
+        text = subprocess.run(["cat", "data/in.csv"], capture_output=True, check=True).stdout.decode()
+        """,
+    "a_process_pool": """
+        from concurrent.futures import ProcessPoolExecutor
+        from src.lib.reading import read
+        with ProcessPoolExecutor(1) as pool:
+            text = pool.submit(read, "data/in.csv").result()
+        """,
+}
+
+
+@needs_kernel_events
+@pytest.mark.parametrize("how", NATIVE_READS)
+def test_a_file_that_python_does_not_open_counts_by_its_content(
+    how: str, project: Project, orch: Orch
+) -> None:
+    lines = [line.strip() for line in NATIVE_READS[how].strip().splitlines()]
+    body = "".join(f"    {'    ' * (line.startswith('text = pool'))}{line}\n" for line in lines)
+    root = project(
+        {
+            "data/in.csv": "x\n1\n",
+            "src/lib/__init__.py": "",
+            "src/lib/reading.py": "def read(name):\n    return open(name).read()\n",
+            "src/a.py": f"STAGE = 's'\ndef run():\n{body}    open('a.txt', 'w').write(text)\n",
+            "src/b.py": "STAGE = 's'\ndef run():\n    open('b.txt', 'w').write('b')\n",
+        }
+    )
+    run_all(orch)
+    run_all(
+        orch
+    )  # in the first, orch hashes the file while `b` runs, and the kernel tells of that too
+    (root / "data/in.csv").touch()
+    assert reasons(orch) == {}
+    (root / "data/in.csv").write_text("x\n2\n")
+    assert [*(found := reasons(orch))] == ["a"], found
+    assert run_changed(orch) == ["a"]
+    assert "2" in (root / "a.txt").read_text()
+
+
+def test_check_names_tools_that_could_not_be_observed_completely(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/make.py": MAKERS["a_child_process"], "src/use.py": USE})
+    settle(orch)
+    answer = orch("check")
+    (line,) = [line for line in answer.out.splitlines() if "make" in line and "process" in line]
+    assert "use" not in line.split()
+
+
+# ---- files ----
+
+
+def test_a_file_of_the_same_size_and_time_but_another_content_is_seen(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "data.txt": "one",
+            "src/a.py": "STAGE = 's'\ndef run():\n    open('a.txt', 'w').write(open('data.txt').read())\n",
+        }
+    )
+    run_all(orch)
+    before = (root / "data.txt").stat()
+    (root / "data.txt").write_text("two")
+    os.utime(root / "data.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run_changed(orch) == ["a"]
+
+
+def test_a_declared_input_that_exists_is_no_glob(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "data/in [v2].csv": "1\n",
+            "src/a.py": "STAGE = 's'\nORCH = {'inputs': ['data/in [v2].csv']}\ndef run():\n    open('a.txt', 'w').close()\n",
+        }
+    )
+    run_all(orch)
+    (root / "data/in [v2].csv").write_text("2\n")
+    assert run_changed(orch) == ["a"]
+
+
+def test_a_linked_folder_below_a_declared_input_is_followed(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/one.csv").write_text("1\n")
+    root = project(
+        {
+            "data/": "",
+            "src/a.py": "STAGE = 's'\nORCH = {'inputs': ['data/**/*.csv']}\ndef run():\n    open('a.txt', 'w').close()\n",
+        }
+    )
+    (root / "data/linked").symlink_to(tmp_path / "store")
+    run_all(orch)
+    (tmp_path / "store/one.csv").write_text("2\n")
+    assert run_changed(orch) == ["a"]
+
+
+# ---- one answer ----
+
+
+def test_after_a_failure_status_and_changed_agree(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["make", "use"]\n',
+            "src/a.py": """
+                import os
+                STAGE = "make"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
+                    if os.path.exists("../fail"):
+                        raise ValueError("told to fail")
+                    conn.execute("INSERT INTO t VALUES (1)")
+                """,
+            "src/b.py": """
+                STAGE = "use"
+                def run(conn):
+                    open("b.txt", "w").write(str(conn.execute("SELECT x FROM t").fetchall()))
+                """,
+        }
+    )
+    run_all(orch)
+    (root / "../fail").touch()
+    assert orch("run", "a").code == 1
+    (root / "../fail").unlink()
+    assert [*reasons(orch)] == ["a", "b"]
+    dry = orch("run", "--changed", "-n", "--json").json
+    assert [tool["name"] for tool in dry["tools"]] == ["a", "b"]
+    resumed = orch("run", "--resume", "-n", "--json").json
+    assert [tool["name"] for tool in resumed["tools"]] == ["a"]
+    assert run_changed(orch) == ["a", "b"]
+
+
+def test_three_loaders_in_one_stage_run_only_where_their_file_changed(
+    project: Project, orch: Orch
+) -> None:
+    load = """
+        STAGE = "load"
+        def run(conn):
+            conn.execute("CREATE TABLE IF NOT EXISTS {name} (x)")
+            conn.execute("DELETE FROM {name}")
+            conn.execute("INSERT INTO {name} VALUES (?)", (open("{name}.csv").read(),))
+        """
+    names = ("authors", "books", "loans")
+    show = """
+        STAGE = "show"
+        def run(conn):
+            open("{name}_page.txt", "w").write(str(conn.execute("SELECT x FROM {name}").fetchall()))
+        """
+    root = project(
+        {
+            "orch.toml": 'stages = ["load", "show"]\n',
+            **{f"{name}.csv": "1\n" for name in names},
+            **{f"src/load_{name}.py": load.format(name=name) for name in names},
+            **{f"src/show_{name}.py": show.format(name=name) for name in names},
+        }
+    )
+    run_all(orch)
+    (root / "books.csv").write_text("2\n")
+    assert run_changed(orch) == ["load_books", "show_books"]
+    assert "2" in (root / "books_page.txt").read_text()

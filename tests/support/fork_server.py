@@ -1,0 +1,109 @@
+"""`orch` in forks of one process that has everything imported: a command starts in milliseconds.
+
+Each command is still a process of its own, with its own environment, output and exit code, and can be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.project_builder import Answer, clean_environment
+
+SERVER = """
+import importlib, json, os, pkgutil, sys
+import discover_orch
+for each in pkgutil.walk_packages(discover_orch.__path__, "discover_orch."):
+    if "dask" not in each.name and not each.name.endswith(("__main__", "worker.main")):
+        importlib.import_module(each.name)
+from discover_orch.__main__ import main
+replies = os.fdopen(os.dup(1), "w", buffering=1)
+for line in sys.stdin.buffer:
+    words, folder, environment, out, err = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            for fd, path in ((0, os.devnull), (1, out), (2, err)):
+                flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+                os.dup2(os.open(path, flags), fd)
+            os.close(replies.fileno())
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv = ["orch", *words]
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    replies.write(f"{pid}\\n")
+    replies.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n")
+"""
+
+
+class ForkServer:
+    """Commands run one at a time."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="orch-forks-")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", SERVER],
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def __enter__(self) -> ForkServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self._folder.cleanup()
+
+    def run(
+        self,
+        root: Path,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        meanwhile: Callable[[int], None] | None = None,
+    ) -> Answer:
+        """`meanwhile` is called with the process id while the command runs, and may end it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
+        environment = clean_environment(**(env or {}))
+        order = [words, str(root), environment, str(out), str(err)]
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        pid = int(self._process.stdout.readline())
+        if meanwhile is not None:
+            meanwhile(pid)
+        code = int(self._process.stdout.readline())
+        return Answer(code, out.read_text(), err.read_text())
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process of the server has ended, though the server may not have waited for it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return not os.path.exists(f"/proc/{pid}")

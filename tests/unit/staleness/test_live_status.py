@@ -1,0 +1,293 @@
+"""The status that a watch keeps: it is the same as a new one after every change, and says what a change concerns."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from discover_orch.planning import project_reader
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.staleness.live_status import Change
+from discover_orch.watch.project import WatchedProject
+from tests.conftest import Orch, Project
+from tests.support.looked_at import CANARY, request_for
+from tests.support.project_builder import write_files
+
+LIB = "src/lib.py"
+FILES = {
+    "orch.toml": "stages = ['s', 't']\n",
+    "in.csv": "1",
+    "box/one": "",
+    LIB: "x = 1\n",
+    "src/a.py": "from src import lib\nSTAGE = 's'\ndef run(): open('a.txt', 'w').write(open('in.csv').read())\n",
+    "src/b.py": "import os\nSTAGE = 's'\nORCH = {'outputs': []}\ndef run(): os.listdir('box')\n",
+    "src/c.py": "STAGE = 't'\nORCH = {'outputs': []}\ndef run(): open('a.txt').read()\n",
+    "src/d.py": "STAGE = 't'\nORCH = {'inputs': 'raw/*.csv', 'outputs': []}\ndef run(*, since: str = 'x'): pass\n",
+}  # fmt: skip
+
+
+class Live:
+    """A project that is watched, and its status."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.watched = WatchedProject(request_for(root), {})
+        self.refresh(*self.watched.unjudged)
+
+    def save(self, files: Mapping[str, str | None]) -> Change:
+        """What it means that these files are saved; None removes one."""
+        for name, text in files.items():
+            if text is None:
+                (self.root / name).unlink()
+            else:
+                write_files(self.root, {name: text})
+        return self.refresh(*files)
+
+    def refresh(self, *paths: str) -> Change:
+        return self.watched.refresh(self.watched.files.resolve(paths, is_rescan=True))
+
+    def note(self, *names: str) -> Change:
+        """These tools have just ended. What it means that files have changed meanwhile."""
+        for name in names:
+            self.watched.note_end(f"src.{name}")
+        return self.refresh(*self.watched.note_run())
+
+    @property
+    def states(self) -> dict[str, tuple[str, ...]]:
+        """The sentences of each stale tool."""
+        return {
+            module.removeprefix("src."): one.sentences
+            for module, one in self.watched.status.freshness().items()
+            if not one.is_fresh
+        }
+
+
+def names(change: Change) -> dict[str, str]:
+    return {module.removeprefix("src."): why for module, why in change.touched.items()}
+
+
+@pytest.fixture
+def live(project: Project, orch: Orch) -> Live:
+    """All tools have just succeeded."""
+    root = project(FILES)
+    assert orch("run").code == 0
+    made = Live(root)
+    assert made.states == {}
+    return made
+
+
+# What a change concerns.
+
+
+def test_a_tool_is_touched_by_what_it_imports_reads_misses_and_lists(live: Live) -> None:
+    assert names(live.save({LIB: "x = 2\n"})) == {"a": "src/lib.py changed"}
+    assert names(live.save({"in.csv": "2"})) == {"a": "in.csv changed"}
+    assert names(live.save({"box/two": ""})) == {"b": "box/two now exists"}
+    assert names(live.save({"box/two": None})) == {}  # as at the success
+    assert names(live.save({"box/one": None})) == {"b": "box/one is missing"}
+    assert names(live.save({"raw/x.csv": "1"})) == {"d": "raw/x.csv now exists"}
+    assert names(live.save({"box/one": "other"})) == {}
+
+
+def test_what_is_downstream_is_stale_and_not_touched(live: Live) -> None:
+    assert names(live.save({"in.csv": "2"})) == {"a": "in.csv changed"}
+    assert live.states == {
+        "a": ("in.csv changed",),
+        "c": ("upstream a is stale (a.txt)",),
+    }
+
+
+def test_a_change_without_meaning_or_taken_back_touches_nobody(live: Live) -> None:
+    change = live.save({LIB: "x = 1  # one\n", "in.csv": "1"})
+    assert (names(change), change.paths) == ({}, ())
+    assert set(change.saved) == {LIB, "in.csv"}
+    live.save({LIB: "x = 2\n"})
+    change = live.save({LIB: "x = 1\n"})
+    assert (names(change), change.paths) == ({}, (LIB,))
+    assert live.states == {}
+
+
+def test_the_same_change_touches_once(live: Live) -> None:
+    assert names(live.save({LIB: "x = 2\n"})) == {"a": "src/lib.py changed"}
+    assert names(live.refresh(LIB)) == {}
+    assert names(live.save({LIB: "x = 2  # two\n"})) == {}
+    assert "a" in live.states
+
+
+def test_a_module_that_nobody_imports_changes_and_concerns_nobody(live: Live) -> None:
+    live.save({"src/other.py": "y = 1\n"})
+    assert live.save({"src/other.py": "y = 1  # one\n"}).saved == ("src/other.py",)
+    change = live.save({"src/other.py": "y = 2\n"})
+    assert (change.paths, change.touched) == (("src/other.py",), {})
+
+
+def test_a_module_that_cannot_be_read_counts_as_it_last_could_be(live: Live) -> None:
+    status = live.watched.status
+    assert names(live.save({LIB: "x = (\n"})) == {}
+    assert ([*status.broken], live.states) == ([LIB], {})
+    assert [name for name in "abcd" if status.is_held(f"src.{name}")] == ["a"]
+    assert names(live.save({LIB: "x = 1\n"})) == {}
+    assert not status.broken
+    live.save({LIB: "x = (\n"})
+    assert names(live.save({LIB: "x = 3\n"})) == {"a": "src/lib.py changed"}
+
+
+def test_an_output_that_is_deleted_touches_its_maker(live: Live) -> None:
+    touched = names(live.save({"a.txt": None}))
+    assert touched == dict.fromkeys("ac", "a.txt is missing")
+
+
+def test_a_file_that_is_overwritten_by_hand_touches_its_readers(live: Live) -> None:
+    assert names(live.save({"a.txt": "by hand"})) == {"c": "a.txt changed"}
+
+
+# Tools that end.
+
+
+def test_what_tools_write_touches_nobody(live: Live, orch: Orch) -> None:
+    live.save({"in.csv": "2"})
+    assert orch("run", "a").code == 0
+    live.note("a")
+    assert live.states == {"c": ("a.txt was rewritten by a (run 2)",)}
+    assert live.watched.files.find_changed() == {}
+    assert names(live.refresh("a.txt")) == {}
+    assert orch("run", "c").code == 0
+    live.note("c")
+    assert live.states == {}
+
+
+def test_what_was_saved_while_its_tool_ran_touches_it(live: Live, orch: Orch) -> None:
+    live.save({"in.csv": "2"})
+    assert orch("run", "a").code == 0
+    write_files(live.root, {"in.csv": "3"})
+    assert names(live.note("a")) == {"a": "in.csv changed"}
+
+
+def test_what_a_failed_tool_has_read_counts_from_then_on(project: Project, orch: Orch) -> None:
+    reads = "STAGE = 's'\ndef run(): assert open('in.csv').read() == '2'\n"
+    root = project({"orch.toml": "", "in.csv": "1", "src/a.py": reads})
+    assert orch("run").code == 1
+    live = Live(root)
+    assert names(live.save({"in.csv": "2"})) == {"a": "in.csv changed"}
+    assert orch("run").code == 0
+    live.note("a")
+    assert live.states == {}
+
+
+def test_runs_of_other_commands_are_read(live: Live, orch: Orch) -> None:
+    live.save({LIB: "x = 2\n"})
+    assert orch("run", "--changed").code == 0
+    live.watched.note_run(of_others=True)
+    assert live.states == {}
+
+
+# Other tools, another configuration.
+
+
+def test_a_new_tool_is_touched_and_one_that_comes_back_only_if_it_is_stale(live: Live) -> None:
+    text = FILES["src/c.py"]
+    assert names(live.save({"src/e.py": text})) == {"e": "never ran"}
+    change = live.save({"src/c.py": None})
+    assert (change.gone, change.is_structural) == (("c",), True)
+    assert "src.c" not in live.watched.targets
+    assert names(live.save({"src/c.py": text})) == {}
+    live.save({"src/c.py": None})
+    assert list(names(live.save({"src/c.py": f"{text}y = 1\n"}))) == ["c"]
+
+
+def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
+    config = FILES["orch.toml"]
+    change = live.save({"orch.toml": f"{config}[params.d]\nsince = '2'\n"})
+    assert names(change) == {"d": "--since: default → 2"}
+    assert names(live.save({"orch.toml": f"{config}[params.d]\nsince = '2' # 2\n"})) == {}
+    assert names(live.save({"orch.toml": config})) == {}
+    assert live.states == {}
+
+
+def test_a_configuration_that_cannot_be_read_is_a_problem_until_it_can(live: Live) -> None:
+    live.save({"orch.toml": "stages = [\n"})
+    assert live.watched.problems
+    live.save({"orch.toml": FILES["orch.toml"]})
+    assert not live.watched.problems
+    assert live.states == {}
+
+
+def test_a_tool_that_cannot_be_read_keeps_its_place(live: Live) -> None:
+    live.save({"src/a.py": "STAGE = (\n"})
+    assert "src.a" in live.watched.targets
+    assert live.watched.status.is_held("src.a")
+    assert names(live.save({"src/a.py": FILES["src/a.py"]})) == {}
+
+
+def test_nothing_of_the_users_is_run(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": f"{CANARY}STAGE = 's'\ndef run(): pass\n"})
+    live = Live(root)
+    live.save({"src/a.py": f"{CANARY}STAGE = 't'\ndef run(): pass\n"})
+    assert not (root / "ran").exists()
+
+
+# It is the same as a new one.
+
+TEXTS: Mapping[str, tuple[str | None, ...]] = {
+    "in.csv": ("1", "2", "3", None),
+    "box/one": ("", None),
+    "box/two": ("", None),
+    "raw/x.csv": ("1", "2", None),
+    "raw/y.csv": ("1", None),
+    "a.txt": ("1", "by hand", None),
+    LIB: ("x = 1\n", "x = 2\n", "x = 1  # one\n", "from src import more\n", None),
+    "src/more.py": ("y = 1\n", "y = 2\n", None),
+    "src/e.py": ("STAGE = 't'\nimport src.more\ndef run(): pass\n", None),
+    "src/d.py": (FILES["src/d.py"], FILES["src/d.py"].replace("'x'", "'y'")),
+    "orch.toml": (FILES["orch.toml"], f"{FILES['orch.toml']}[params.d]\nsince = '2'\n"),
+}
+
+
+def fresh_answer(root: Path) -> dict[str, tuple[str, ...]]:
+    """What `orch status` says."""
+    view = project_reader.read_project(str(root), str(root), {})
+    work = RemainingWork(view.project, view.registry, GivenParams(folder=str(root)))
+    return {
+        module.removeprefix("src."): one.sentences
+        for module, one in work.freshness().items()
+        if not one.is_fresh
+    }
+
+
+def step(live: Live, chance: random.Random, orch: Orch) -> str:
+    """Something happens: files are saved, or tools run."""
+    if chance.random() < 0.3:
+        words = chance.choice([(), ("--changed",), ("a",), ("c",), ("d", "b")])
+        orch("run", *words)
+        live.note(*"abcde")
+        return f"run {words}"
+    name = chance.choice([*TEXTS])
+    text = chance.choice(TEXTS[name])
+    path = live.root / name
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_files(live.root, {name: text})
+        os.utime(path, ns=(time.time_ns(), time.time_ns()))
+    live.refresh(name)
+    return f"{name} = {text!r}"
+
+
+@pytest.mark.parametrize("seeds", [4, pytest.param(200, marks=pytest.mark.full)])
+def test_after_each_step_of_a_random_history_it_says_what_a_new_status_does(
+    project: Callable[..., Path], orch: Orch, seeds: int
+) -> None:
+    for _ in range(seeds):
+        seed = random.randrange(10**6)
+        chance = random.Random(seed)
+        root = project(FILES)
+        live, story = Live(root), [f"seed {seed}"]
+        for _ in range(12):
+            story.append(step(live, chance, orch))
+            assert live.states == fresh_answer(root), "\n".join(story)

@@ -1,0 +1,117 @@
+"""Every reason is a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    EXISTS,
+    OUT_OF_ORDER,
+    UNSURE,
+    Reason,
+    Success,
+    ToolResult,
+    sequence,
+)
+from discover_orch.staleness.reasons import Freshness, reason_sentence
+
+#: The tool itself succeeded in run 3.
+ME = ToolResult(module="src.me", success=Success(asof=sequence(3, 1), ended=sequence(3, 2)))
+SAME_RUN, LATER = sequence(3, 4), sequence(5, 2)
+
+
+def difference(key: str, then: str | None, now: str | None, by: str = "", seq: int = 0) -> Reason:
+    return Reason(key, by=by, seq=seq, then=then, now=now)
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        (difference("code:src/a.py", "1", "2"), "src/a.py changed"),
+        (difference("code:src/a.py", UNSURE, "2"), "src/a.py changed while the tool ran"),
+        (difference("code:src/a.py", "1", None), "src/a.py is no longer imported"),
+        (difference("code:src/a.py", None, "1"), "src/a.py is now imported"),
+        (difference("python", "3.11", "3.12"), "Python: 3.11 → 3.12"),
+        (difference("package:numpy", "1.26", "2.0"), "numpy: 1.26 → 2.0"),
+        (difference("package:numpy", "1.26", ABSENT), "numpy 1.26 is no longer installed"),
+        (difference("param:since", "2024-01-01", "2020-01-01"), "--since: 2024-01-01 → default"),
+        (difference("param:max_size", None, "3"), "--max-size: not given → 3"),
+        (difference("env:REGION", "1", "2"), "the environment variable REGION changed"),
+        (difference("file:in.csv", "1", "2"), "in.csv changed"),
+        (difference("file:in.csv", "1", ABSENT), "in.csv is missing"),
+        (difference("file:in.csv", ABSENT, "1"), "in.csv now exists"),
+        (difference("file:in.csv", UNSURE, "1"), "in.csv changed while the tool ran"),
+        (
+            difference("file:in.csv", OUT_OF_ORDER, "1", "src.first", LATER),
+            "in.csv had already been changed by this tool or a later one when this tool used it",
+        ),
+        (
+            difference("file:in.csv", "1", "2", "src.first", LATER),
+            "in.csv was rewritten by first (run 5)",
+        ),
+        (
+            difference("file:in.csv", EXISTS, ABSENT, "src.first", LATER),
+            "in.csv is missing: first removed it",
+        ),
+        (difference("folder:.", UNSURE, ""), "the list of files in the project folder changed"),
+        (difference("folder:in", UNSURE, ""), "the list of files in in/ changed"),
+        (difference("glob:in/*", "in/a", None), "in/* now matches other files"),
+        (difference("table:1:raw", EXISTS, ABSENT), "table raw is missing"),
+        (
+            Reason("table:1:raw", by="src.first", seq=LATER),
+            "table raw was rewritten by first (run 5)",
+        ),
+        (
+            Reason("table:1:raw", by="src.first", seq=SAME_RUN),
+            "table raw was rewritten by first (run 3, after this tool)",
+        ),
+        (
+            difference("table:1:raw", OUT_OF_ORDER, None),
+            "table raw had already been changed by this tool or a later one when this tool used it",
+        ),
+        (
+            Reason("table:1:*", by="src.first", seq=LATER),
+            "first used the database in a way that cannot be observed (run 5)",
+        ),
+        (
+            Reason("table:1:", by="src.first", seq=LATER),
+            "first changed which tables exist (run 5)",
+        ),
+        (
+            Reason("tool:src.first", by="src.first", seq=LATER),
+            "first ran after this tool (run 5)",
+        ),
+        (difference("database", "1 x.db", "0 x.db"), "the database x.db is missing"),
+        (difference("database", "1 x.db", "2 x.db"), "the database x.db was replaced"),
+        (difference("database", "0 x.db", "2 x.db"), "the database x.db now exists"),
+        (difference("database", "1 x.db", "1 y.db"), "database: x.db → y.db"),
+        (
+            difference("database", "1 get_connection()", "2 get_connection()"),
+            "the database of get_connection() was replaced",
+        ),
+        (difference("database", None, "1 x.db"), "the tool uses the database in another way"),
+    ],
+)
+def test_every_reason_has_its_own_sentence(reason: Reason, sentence: str) -> None:
+    defaults = {"since": "2020-01-01"}
+    found = reason_sentence(reason, ME, lambda module: module.removeprefix("src."), defaults)
+    assert found == sentence
+
+
+def test_a_write_of_another_program_says_how_to_ignore_it() -> None:
+    sentence = reason_sentence(Reason("database", seq=1), ME, str)
+    assert sentence.startswith("another program wrote to the database")
+    assert 'external_writes = "ignore"' in sentence
+    assert "orch accept" in sentence
+
+
+def test_a_tool_with_a_reason_is_stale_and_one_that_waits_is_too() -> None:
+    assert Freshness(module="a").is_fresh
+    assert not Freshness(module="a", reasons=("x",)).is_fresh
+    waits = Freshness(module="a", upstream=("y",))
+    assert not waits.is_fresh
+    assert waits.sentences == ("y",)
+    assert (waits.state, Freshness(module="a", last_ending="never").state) == ("stale", "fresh")
+    assert Freshness(module="a", reasons=("x",), last_ending="failed").state == "failed"
+    assert Freshness(module="a", reasons=("x",), last_ending="running").state == "stale"
