@@ -129,33 +129,16 @@ class AttemptReader:
         }
         if "database" in other:
             other["database"] = f"{database} {self._current.database.name}"
-        is_unclear = seen.is_unclear or any(one.is_unclear for one in setup)
-        tables = _tables(seen, setup)
-        names = (*tables, *_tables_missed(seen, setup), *([ANY] if is_unclear else ()))
-        flow = Dataflow(
-            reads=_paths(seen, setup, own={*seen.written}),
-            writes=seen.written,
-            tables_read=tables,
-            tables_written=tuple(dict.fromkeys((*seen.tables_written, *map(_table_of, made)))),
-            folders=tuple(folders),
-            missed=missed,
-            appended=seen.appended,
-            removed=seen.removed,
-            tables_missed=tuple(name for name in _tables_missed(seen, setup) if name),
-            tables_inserted=seen.tables_inserted,
-            tables_created=seen.tables_created,
-            tables_dropped=seen.tables_dropped,
-            tables_kept=seen.tables_kept,
-            lists_tables=any(one.lists_tables for one in (seen, *setup)),
-            is_unclear=is_unclear,
-            gaps=seen.gaps,
-        )
+        flow = _build_flow(seen, setup, missed, tuple(folders), map(_table_of, made))
+        names = [*flow.tables_read, *_tables_missed(seen, setup)]
+        if flow.is_unclear:
+            names.append(ANY)
         success = Success(
             asof=began,
             ended=ended,
             inputs=Inputs(code=code, other=other),
             tables=tuple(f"table:{database}:{name}" for name in names),
-            is_whole=not (is_unclear or seen.gaps),
+            is_whole=not (flow.is_unclear or seen.gaps),
             duration=event.duration,
             marks=marks,
             modules=modules,
@@ -372,6 +355,34 @@ def _without_used(cached: _Cached, seen: Observation) -> Observation:
         missed=use.missed,
         environment=use.environment,
         began=began,
+    )
+
+
+def _build_flow(
+    seen: Observation,
+    setup: Collection[Observation],
+    missed: tuple[str, ...],
+    folders: tuple[str, ...],
+    made: Iterable[str],
+) -> Dataflow:
+    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before."""
+    return Dataflow(
+        reads=_paths(seen, setup, own={*seen.written}),
+        writes=seen.written,
+        tables_read=_tables(seen, setup),
+        tables_written=tuple(dict.fromkeys((*seen.tables_written, *made))),
+        folders=folders,
+        missed=missed,
+        appended=seen.appended,
+        removed=seen.removed,
+        tables_missed=tuple(name for name in _tables_missed(seen, setup) if name),
+        tables_inserted=seen.tables_inserted,
+        tables_created=seen.tables_created,
+        tables_dropped=seen.tables_dropped,
+        tables_kept=seen.tables_kept,
+        lists_tables=any(one.lists_tables for one in (seen, *setup)),
+        is_unclear=seen.is_unclear or any(one.is_unclear for one in setup),
+        gaps=seen.gaps,
     )
 
 

@@ -73,11 +73,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return bool(files or tables or self.has_outputs) and not self.is_unclear
 
     @property
-    def has_gaps(self) -> bool:
-        """Whether something that the tool read or wrote may not have been observed."""
-        return bool(self.gaps) or self.is_unclear
-
-    @property
     def files_read(self) -> tuple[str, ...]:
         """Declared and observed ones, for display."""
         return _union(self.inputs, self.reads)
@@ -85,15 +80,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def files_written(self) -> tuple[str, ...]:
         return _union(self.outputs, self.writes)
-
-
-def merge(one: Dataflow, other: Dataflow) -> Dataflow:
-    """All that either of them has, each name once."""
-    both: dict[str, object] = {}
-    for name in Dataflow.__struct_fields__:
-        mine, theirs = getattr(one, name), getattr(other, name)
-        both[name] = mine or theirs if isinstance(mine, bool) else _union(mine, theirs)
-    return Dataflow(**both)  # type: ignore[arg-type]
 
 
 def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, step_versions
-from discover_orch.planning.resume import Resumption, find_resumable
+from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
 from discover_orch.staleness.current import CurrentState, Params, takes_connection
 from discover_orch.staleness.fingerprint import (
@@ -191,7 +191,7 @@ class RemainingWork:
         for step in plan.steps:
             tool = step.tool
             result = self.results.get(tool.module) or ToolResult(module=tool.module)
-            if takes_connection(tool, self._registry):
+            if takes_connection(tool, self._registry) and present.database.number > 0:
                 result = move_tables(result, present.database.number)
             params = step_versions(step, self._project.root)
             inputs = present.inputs(tool, code, params, result)
@@ -237,7 +237,7 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
     runs = find_runs(root)
     if run is None:
         summaries = (record for one in runs if (record := read_summary(root, one)) is not None)
-        found = find_resumable(summaries)
+        found = find_resumable(summaries, lambda one: _is_overtaken(root, one))
         return None if found is None else read_record(root, found.run)
     record = read_record(root, run) if run in runs else None
     if record is None:
@@ -257,6 +257,16 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
             )
         )
     return record
+
+
+def _is_overtaken(root: str, run: str) -> bool:
+    """Whether all tools that the run left have run or been accepted since."""
+    record = read_record(root, run)
+    left = [one.module for one in record.tools if one.status not in ENDED_WELL] if record else []
+    results = Memory(root).results(left)
+    return bool(left) and all(
+        module in results and _run(results[module]) > int(run) for module in left
+    )
 
 
 def _run(result: ToolResult) -> int:

@@ -6,7 +6,7 @@ runs again. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -33,9 +33,11 @@ BROKEN_OFF = ("failed", "interrupted", "killed")
 ENDED_WELL = ("passed", "fresh")
 
 
-def find_resumable(records: Iterable[RunRecord]) -> RunRecord | None:
-    """The latest run that did not finish and has not been resumed with success; `records` are newest first. Runs of a
-    watch cannot be resumed."""
+def find_resumable(
+    records: Iterable[RunRecord], is_overtaken: Callable[[str], bool] = lambda _: False
+) -> RunRecord | None:
+    """The latest run that did not finish, has not been resumed with success, and was not overtaken by later runs of
+    the same tools; `records` are newest first. Runs of a watch cannot be resumed."""
     done: set[str] = set()
     for record in records:
         is_complete = record.status == "passed" or _has_nothing_left(record)
@@ -43,7 +45,8 @@ def find_resumable(records: Iterable[RunRecord]) -> RunRecord | None:
             done.add(record.resumes)
         if is_complete or record.run in done:
             continue
-        if record.kind == "run" and record.status in BROKEN_OFF:
+        is_broken_off = record.kind == "run" and record.status in BROKEN_OFF
+        if is_broken_off and not is_overtaken(record.run):
             return record
     return None
 

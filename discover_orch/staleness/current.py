@@ -160,11 +160,12 @@ class CurrentState:
 
     def cache_key(self) -> CacheKey | None:
         """What the freshness of all tools depends on; None where names of files do not say it all."""
-        if self.database.name in IN_MEMORY or any(
-            GLOB_CHARACTERS & {*one}
-            for tool in self.registry.tools.values()
-            for one in (*tool.inputs, *tool.outputs)
-        ):
+        tools = self.registry.tools.values()
+        has_globs = any(
+            GLOB_CHARACTERS & {*one} for tool in tools for one in (*tool.inputs, *tool.outputs)
+        )
+        depends_on_time = any(tool.max_age is not None for tool in tools)
+        if self.database.name in IN_MEMORY or has_globs or depends_on_time:
             return None
         present: dict[str, None] = {}
         absent: dict[str, None] = {}

@@ -418,12 +418,16 @@ def find_out_of_order(
     if not moved:
         return []
     made = {
-        key
-        for one in earlier
-        for key in shared_keys(read, writes, one.writes)
-        if find_write(key, one.writes)[1]
+        key for one in earlier for key in shared_keys(read, writes, one.writes) if makes(key, one)
     }
     return [key for key in moved if key in made]
+
+
+def makes(key: Key, result: ToolResult) -> bool:
+    """Whether the tool writes this when it runs: its last success did, or an attempt since. One that only kept a table
+    as it was cannot make it anew."""
+    _, seq = find_write(key, result.writes)
+    return seq > 0 and (result.success is None or seq >= result.success.ended)
 
 
 def find_overwritten(
@@ -445,7 +449,7 @@ def find_overwritten(
     for module, other in earlier:
         for key in shared_keys(read, result.writes, other.writes):
             written, seq = find_write(key, other.writes)
-            if not seq or is_table_list(key):
+            if is_table_list(key) or not makes(key, other):
                 continue
             writer = find_writer(key, writers)
             is_moved = (
@@ -454,7 +458,9 @@ def find_overwritten(
                 and writer.write.seq > seq
                 and not (writer.place == place and is_repeatable)
             )
-            if is_moved or inputs.other.get(key) == OUT_OF_ORDER:
+            # Unless the other tool has made it anew since.
+            was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
+            if is_moved or was_moved:
                 found[module] = written
                 break
     return found

@@ -86,7 +86,7 @@ def reason_sentence(
         case "database":
             return _database_sentence(reason)
         case _:
-            return f"{name_of(reason.by)} ran after this tool ({_when(reason, result)})"
+            return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
 
 
 def _code_sentence(path: str, reason: Reason) -> str:
@@ -116,7 +116,7 @@ def _table_sentence(
     table: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
 ) -> str:
     if reason.then == OUT_OF_ORDER:
-        return f"table {table} {_OUT_OF_ORDER}"
+        return f"{'the database' if table == ANY else f'table {table}'} {_OUT_OF_ORDER}"
     if not reason.by:
         return f"table {table} is missing"
     name, when = name_of(reason.by), _when(reason, result)

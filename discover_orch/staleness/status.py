@@ -17,6 +17,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
+    ANY,
     Key,
     Reason,
     Seq,
@@ -162,7 +163,11 @@ class Status:
     def _find_overwritten(self, module: str) -> dict[str, Key]:
         """The tools that must run before this one can run again, with what is no longer as they left it."""
         place, registry = self._place[module], self._registry
-        result, earlier = self._results[place], registry.flow.get(module)
+        result = self._results[place]
+        status = self._unended.get(module, (result.last.status, ""))[0]
+        # What a failed attempt or an unseen statement has written is in no data flow.
+        is_unclear = registry.flows[module].is_unclear or status not in WELL
+        earlier = registry.order[:place] if is_unclear else registry.flow.get(module, ())
         found: dict[str, Key] = {}
         if earlier:
             found = find_overwritten(
@@ -172,7 +177,6 @@ class Status:
                 self._writers,
                 is_repeatable=registry.tools[module].is_repeatable,
             )
-        status = self._unended.get(module, (result.last.status, ""))[0]
         if result.success is None and status in CUT_OFF:
             before = zip(registry.order[:place], self._results, strict=False)
             found |= find_disturbed(before, self._writers, self._present.mark)
@@ -180,7 +184,8 @@ class Status:
 
     def _overwritten_sentence(self, module: str, key: Key) -> str:
         kind, _, name = key.partition(":")
-        shown = f"table {name.partition(':')[2]}" if kind == "table" else name
+        table = name.partition(":")[2]
+        shown = name if kind != "table" else "the database" if table == ANY else f"table {table}"
         return f"{shown} is no longer as {self._registry.display(module)} left it"
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:

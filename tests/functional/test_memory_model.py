@@ -227,7 +227,8 @@ class Histories(RuleBasedStateMachine):
     def a_resume_would_run_what_the_model_says(self) -> None:
         run = self.model.resumable()
         steps = [step.tool.name for step in self._resumed().steps]
-        assert steps == (list(self.model.to_resume(run)) if run else [])
+        expected = list(self.model.to_resume(run)) if run else []
+        assert steps == expected, (steps, expected, run, self._resumed().intro, self.model.runs)
 
     # The product.
 

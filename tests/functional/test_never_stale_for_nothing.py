@@ -342,3 +342,32 @@ def test_content_stops_the_wave_between_tools_that_exchange_files(
     edit(root, "a")
     assert orch("run", "a").code == 0
     assert reasons(orch) == {}
+
+
+def test_a_full_run_settles_beside_a_tool_that_opens_the_database_by_itself(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": "stages = ['a', 'b', 'c']\n",
+            "src/a.py": """
+                STAGE = "a"
+                def run(conn):
+                    conn.execute("drop table if exists t")
+                    conn.execute("create table t as select 1 x")
+                    conn.execute("create view if not exists v as select x from t")
+                """,
+            "src/b.py": "STAGE = 'b'\ndef run(conn): conn.execute('select * from v').fetchall()\n",
+            "src/own.py": """
+                import sqlite3
+                STAGE = "c"
+                def run():
+                    conn = sqlite3.connect("data.db")
+                    conn.execute("select * from t").fetchall()
+                    conn.close()
+                """,
+        }
+    )
+    for _ in range(3):
+        assert orch("run").code == 0
+        assert reasons(orch) == {}

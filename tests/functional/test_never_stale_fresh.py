@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -786,3 +787,69 @@ def test_three_loaders_in_one_stage_run_only_where_their_file_changed(
     (root / "books.csv").write_text("2\n")
     assert run_changed(orch) == ["load_books", "show_books"]
     assert "2" in (root / "books_page.txt").read_text()
+
+
+def test_what_a_tool_that_has_never_succeeded_left_in_a_file_is_made_anew(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "stages = ['a', 'b']\n",
+            "src/a.py": "STAGE = 'a'\ndef run(): open('a.txt', 'w').write('1')\n",
+            "src/b.py": """
+                import os
+                STAGE = "b"
+                def run():
+                    with open("a.txt", "a") as file:
+                        file.write("+")
+                    assert not os.path.exists("boom")
+                """,
+            "boom": "",
+        }
+    )
+    assert orch("run").code == 1
+    (root / "boom").unlink()
+    assert run_changed(orch) == ["a", "b"]
+    assert (root / "a.txt").read_text() == "1+"
+
+
+def test_a_database_that_a_tool_opened_by_itself_is_rebuilt_from_its_first_writer(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "stages = ['a', 'b', 'c']\n",
+            "src/a.py": """
+                STAGE = "a"
+                def run(conn):
+                    conn.execute("create table if not exists raw (x)")
+                    conn.execute("delete from raw")
+                """,
+            "src/b.py": """
+                import sqlite3
+                STAGE = "b"
+                def run():
+                    conn = sqlite3.connect("data.db")
+                    conn.execute("insert into raw values (7)")
+                    conn.commit()
+                    conn.close()
+                """,
+            "src/c.py": "STAGE = 'c'\ndef run(conn): conn.execute('select * from raw').fetchall()\n",
+        }
+    )
+    run_all(orch)
+    change(root / "src/b.py", "(7)", "(8)")
+    assert run_changed(orch) == ["a", "b", "c"]
+    assert rows(root, "select x from raw") == [(8,)]
+
+
+def test_a_success_gets_too_old_though_all_was_fresh_a_moment_ago(
+    project: Project, orch: Orch
+) -> None:
+    project({"orch.toml": "", "src/a.py": "STAGE = 's'\nORCH = {'max_age': 1}\ndef run(): pass\n"})
+    assert orch("run").code == 0
+    deadline = time.monotonic() + 10
+    while "fresh\n" in orch("status").out.splitlines(keepends=True)[1]:
+        assert time.monotonic() < deadline
+    assert reasons(orch) == {"a": ["the last success is older than 1s (max_age)"]}
+    assert "1 passed" in orch("run", "--changed").out

@@ -289,3 +289,19 @@ def test_the_run_that_is_being_resumed_may_have_been_a_run_of_what_changed(
     answer = orch("run", "--resume", "--json")
     assert answer.code == 0, answer.text
     assert ran(answer) == ["t4", "t5"]
+
+
+def test_a_run_whose_tools_have_run_again_since_is_not_resumed(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": "import os\nSTAGE = 's'\ndef run(*, n: int = 1): assert not os.path.exists('bad')\n",
+            "bad": "",
+        }
+    )
+    assert orch("run", "--n", "9").code == 1
+    (root / "bad").unlink()
+    assert orch("run").code == 0
+    assert orch("run", "--resume").out.startswith("nothing to resume")

@@ -333,9 +333,26 @@ class Model:
         for run in reversed(self.runs):
             if run.resumes is not None and (run.status == "passed" or run.number in done):
                 done.add(run.resumes)
-            if run.status in ("failed", "killed") and run.number not in done:
+            is_open = run.status in ("failed", "killed") and run.number not in done
+            if is_open and not self._is_overtaken(run):
                 return run
         return None
+
+    def _is_overtaken(self, run: Run) -> bool:
+        """Whether all tools that it left have run or been accepted since."""
+        left = [one for one, status in run.statuses.items() if status != "passed"]
+        return bool(left) and all(self._last(one) > run.number for one in left)
+
+    def _last(self, tool: str) -> int:
+        """The latest run of which something is remembered of the tool. That it was killed is noticed by the next."""
+        numbers = [
+            run.number
+            for run in self.runs
+            if run.statuses.get(tool) in ("passed", "failed")
+            or (run.statuses.get(tool) == "unknown" and run is not self.runs[-1])
+        ]
+        success = self.successes.get(tool)
+        return max([0, *numbers, *([success.taken] if success else [])])
 
     def to_resume(self, run: Run) -> tuple[str, ...]:
         passed = {one for one, status in run.statuses.items() if status == "passed"}

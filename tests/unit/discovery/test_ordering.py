@@ -19,7 +19,7 @@ from discover_orch.discovery.ordering import (
     order_stages,
     read_after,
 )
-from discover_orch.model.dataflow import Dataflow, edges, merge
+from discover_orch.model.dataflow import Dataflow, edges
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
 from tests.support.values import Words, make_broken, make_facts, said
@@ -179,11 +179,10 @@ def test_data_that_goes_round_in_a_circle_is_ignored_and_the_rest_of_it_kept() -
 
 def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
     """Each of the three notes in one table what it has done, so that each reads what the others write."""
-    update = Dataflow(tables_read=("notes",), tables_written=("notes",))
     flows = {
-        "a": merge(Dataflow(tables_read=("clean",)), update),
-        "b": merge(Dataflow(tables_read=("raw",), tables_written=("clean",)), update),
-        "c": merge(Dataflow(tables_written=("raw",)), update),
+        "a": Dataflow(tables_read=("clean", "notes"), tables_written=("notes",)),
+        "b": Dataflow(tables_read=("raw", "notes"), tables_written=("clean", "notes")),
+        "c": Dataflow(tables_read=("notes",), tables_written=("raw", "notes")),
         "d": Dataflow(tables_read=("notes",)),
     }
     rank = dict.fromkeys("abcd", 0)

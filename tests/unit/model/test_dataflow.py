@@ -15,7 +15,6 @@ from discover_orch.model.dataflow import (
     Dataflow,
     Written,
     edges,
-    merge,
     shared,
     upstream,
     without_updates,
@@ -399,19 +398,6 @@ def test_the_list_of_tables_is_a_known_read_and_an_empty_declaration_makes_known
 def test_files_are_shown_once_whether_declared_or_seen() -> None:
     flow = Dataflow(inputs=("a*", "b"), reads=("b", "c"), outputs=("d",), writes=("d", "e"))
     assert (flow.files_read, flow.files_written) == (("a*", "b", "c"), ("d", "e"))
-
-
-def test_two_flows_together_have_each_name_once() -> None:
-    one = Dataflow(reads=("a", "b"), writes=("c",))
-    other = Dataflow(reads=("b", "d"), tables_read=("t",), folders=(".",), is_unclear=True)
-    assert merge(Dataflow(), other) == merge(other, Dataflow()) == other
-    assert merge(one, other) == Dataflow(
-        reads=("a", "b", "d"),
-        writes=("c",),
-        tables_read=("t",),
-        folders=(".",),
-        is_unclear=True,
-    )
 
 
 def test_what_a_tool_updates_in_place_can_be_left_out_of_what_it_reads() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import build_registry
-from discover_orch.model.dataflow import Dataflow, merge
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.planning.dataflow_checks import check_dataflow
 from discover_orch.source.facts import ModuleFacts, Scan
 from tests.support.values import make_facts, make_project, said
@@ -129,9 +131,9 @@ def test_updates_of_one_table_are_no_warning_if_their_order_is_declared() -> Non
     assert seen(make_facts("a", after="b"), make_facts("b"), a=UPDATE, b=UPDATE) == []
     facts = (make_facts("a", "one"), make_facts("b", "two"))
     assert seen(*facts, a=UPDATE, b=UPDATE) == []
-    raw = Dataflow(tables_read=("raw",))
-    more = Dataflow(tables_written=("raw",))
-    flows = {"a": merge(raw, UPDATE), "b": merge(more, UPDATE)}
+    reads = replace(UPDATE, tables_read=(*UPDATE.tables_read, "raw"))
+    writes = replace(UPDATE, tables_written=(*UPDATE.tables_written, "raw"))
+    flows = {"a": reads, "b": writes}
     assert seen(make_facts("a"), make_facts("b"), **flows) == []
 
 
