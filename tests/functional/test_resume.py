@@ -90,11 +90,11 @@ def test_a_run_by_its_id(five: Path, orch: Orch) -> None:
     assert answer.code == 0, answer.text
     # Runs 2 and 3 had other parameters: what passed in run 1 is stale.
     assert metrics(answer)["t5"] == {"since": "1", "limit": 0, "wide": False}
-    # The latest that was broken off and has not been resumed is another one.
-    again = orch("run", "--resume", "--json")
+    # The tools that run 2 left have run since. It is resumed only by its number.
+    assert "nothing to resume" in orch("run", "--resume").out
+    again = orch("run", "--resume", "2", "--json")
     assert again.events[0]["event"] == "run_started"
     assert metrics(again)["t5"] == {"since": "2", "limit": 0, "wide": False}
-    assert "nothing to resume" in orch("run", "--resume").out
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",), ("-n",), ("-n", "--json")])
