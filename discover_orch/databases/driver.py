@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Listener(Protocol):
-        """Is told what the tool does on `conn`, and on other connections of the same driver."""
+        """Receives what the tool does on `conn`, and on other connections of the same driver."""
 
         conn: Any
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    """Base of the drivers. `listener` is told of all calls, or None."""
+    """Base of the drivers. `listener`, if there is one, receives all calls."""
 
     dialect = ""
     reads_caller_variables = False  # DuckDB looks for unknown names among the caller's variables
@@ -48,7 +48,7 @@ class Driver:
         self._is_wrapped = False
 
     def attach(self, listener: Listener) -> None:
-        """Tell this listener from now on, and no other."""
+        """Send all calls to this listener from now on, and to no other."""
         self.listener = listener
         if not self._is_wrapped:
             self._is_wrapped = True

@@ -60,7 +60,7 @@ class Connection(sqlite3.Connection):
     _listener: Authorizer | None = None  # notes what is read and written, allows everything
     _user_authorizer: Authorizer | None = None  # the tool's own
     is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
-    statements: StatementNotes | None = None  # is told the text of statements
+    statements: StatementNotes | None = None  # receives the text of statements
 
     def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
         """Call `listener` too for each statement prepared from now on, cached ones included.

@@ -55,7 +55,7 @@ _PSYCOPG, _DUCKDB = PsycopgDriver(), DuckdbDriver()
 
 
 class StatementLog(TableLog):
-    """`note_files` is told of the files that statements read and wrote. `file` is the database file, or ""."""
+    """`note_files` receives the files that statements read and wrote. `file` is the database file, or ""."""
 
     def __init__(self, conn: Any, driver: Driver, note_files: Files) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ _FS_IOC_GETVERSION, _STATX_BTIME, _AT_EMPTY_PATH = 0x80087601, 0x800, 0x1000
 class DatabaseStat(Struct, frozen=True, kw_only=True):
     """What is known of a database file without opening it as a database.
 
-    - `birth` is another text for another file of the same inode, or "" where the file system does not tell: a
+    - `birth` is another text for another file of the same inode, or "" where the file system has none: a
       system gives the inode of a removed file to a new one.
     - `counter` is SQLite's counter of changes. DuckDB has none; its header has an id of the database.
     - `header` and `content` are hashes; `content` is a sample of a large file.
@@ -130,7 +130,7 @@ def read_tables(root: str, path: str) -> frozenset[str] | None:
     options = _choose_options(full, before)
     found = _query_tables(full, options) if options else None
     if found is not None and "immutable" in options:
-        # Read without locks: it counts only if nobody has written meanwhile.
+        # Read without locks: it counts only if the file was not written meanwhile.
         after = read_database(root, path)
         if after is None or after.was_written_since(before):
             return None

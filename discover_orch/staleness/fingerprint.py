@@ -17,8 +17,8 @@ from discover_orch.model.dataflow import Dataflow
 
 #: In place of a version or a mark: there is no such thing, or it was removed.
 ABSENT = ""
-#: Equal to nothing, itself included: it changed while the tool ran. As a mark: the writer was cut off, and nobody
-#: knows what it left.
+#: Equal to nothing, itself included: it changed while the tool ran. As a mark: the writer was cut off, and what it
+#: left is unknown.
 UNSURE = "?"
 #: The same for what the tool used out of order: a later tool had changed it, so a run from scratch would have given
 #: something else.
@@ -373,7 +373,7 @@ def add_failure(before: ToolResult, inputs: Inputs, writes: Mapping[Key, Write])
 
 
 def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
-    """What is remembered of a tool that was killed or cancelled: nobody knows what is in the files that it writes."""
+    """What is remembered of a tool that was killed or cancelled: what is in its files is unknown."""
     writes = {
         key: Write(ended, UNSURE, write.is_checked, write.only_adds)
         if key.startswith("file:")
@@ -469,8 +469,8 @@ def find_overwritten(
 def find_disturbed(
     earlier: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
 ) -> dict[str, Key]:
-    """The tools of `earlier` that must run again before a tool that was cut off in its first attempt, of which nobody
-    knows what it writes: those with a file that is not as its last writer left it."""
+    """The tools of `earlier` that must run again before a tool that was cut off in its first attempt, so that it
+    is unknown what it writes: those with a file that is not as its last writer left it."""
     found: dict[str, Key] = {}
     for module, result in earlier:
         for key in result.writes:

@@ -1,8 +1,8 @@
 """The status of the tools of a project, kept up to date while files change and tools run.
 
-A `Status` answers once; this one is told which paths have changed, and looks again only at what rests on them. It also
-says which tools a change from outside the pipeline concerns: those that are stale now, and depend on something that
-differs from what they last acted on.
+A `Status` answers once; this one receives the paths that have changed, and looks again only at what rests on them.
+It also says which tools a change from outside the pipeline concerns: those that are stale now, and depend on something
+that differs from what they last acted on.
 """
 
 from __future__ import annotations
@@ -373,7 +373,7 @@ class LiveStatus(Status):
         return outside
 
     def _outside_reasons(self, module: str, code: set[Key], outside: set[Key]) -> Iterator[Reason]:
-        """What differs from what the tool last acted on, and was changed by somebody else."""
+        """What differs from what the tool last acted on, and was not changed by a tool."""
         then, now = self._baseline[module], self._find_inputs(module)
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):

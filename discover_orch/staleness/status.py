@@ -37,7 +37,7 @@ from discover_orch.state.journal import find_runs, has_ended, read_record
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
-#: Ends of a last run after which nobody knows what the tool has written.
+#: Ends of a last run after which it is unknown what the tool has written.
 CUT_OFF = ("unknown", "running", "cancelled", "interrupted")
 
 
