@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import signal
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -36,11 +37,13 @@ class Interrupts:
         self._shielded: object = None  # identifies the running shielded call
         self._overdue: object = None  # the shielded call whose time is over
         self._runner: Any = None
+        self._unraisable_hook: Callable[[Any], Any] = sys.unraisablehook
 
     def install(self) -> None:
         """Handle SIGINT from now on; the parent started this process with SIGINT blocked."""
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGCONT, _ignore)  # wakes a system call, so that a SIGINT is seen
+        self._unraisable_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
@@ -88,6 +91,9 @@ class Interrupts:
             raise KeyboardInterrupt
         self.is_requested = True
         self._requested_at = self._requested_at or time.monotonic()
+        if frame is not None and frame.f_code is _UNRAISABLE_CODE:
+            self._interrupt_later()
+            return
         # In these frames the user's code has just returned: too late to interrupt it.
         if frame is not None and frame.f_code in _CALLING_CODE:
             return
@@ -96,6 +102,16 @@ class Interrupts:
             raise KeyboardInterrupt
         if self._shielded is not None:
             self._schedule_overdue()
+
+    def _raise_again(self, unraisable: Any, /) -> None:
+        """Python drops an exception in `__del__` or in a callback of a weak reference, as imports have them."""
+        if self.was_raised and unraisable.exc_type is KeyboardInterrupt:
+            self._interrupt_later()
+        else:
+            self._unraisable_hook(unraisable)
+
+    def _interrupt_later(self) -> None:
+        _thread.start_new_thread(signal.pthread_kill, (self._main, signal.SIGINT))
 
     def _schedule_overdue(self) -> None:
         """Interrupt the shielded call when its time is over."""
@@ -135,4 +151,5 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 
+_UNRAISABLE_CODE = Interrupts._raise_again.__code__
 _CALLING_CODE = (Interrupts.call.__code__, Interrupts.shield.__code__)

@@ -134,6 +134,33 @@ def test_an_interrupt_that_python_has_not_noticed_is_seen_all_the_same(project: 
     assert "was killed" not in orch.text
 
 
+def test_an_interrupt_that_comes_where_python_drops_exceptions_is_not_lost(
+    project: Project,
+) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import time
+                STAGE = "s"
+                class Resource:
+                    def __del__(self):
+                        print("it is deleted")
+                        time.sleep(60)
+                def run():
+                    Resource()
+                    time.sleep(60)
+            """
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("it is deleted")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert "1 interrupted in " in orch.text
+    assert "was killed" not in orch.text
+    assert "ignored" not in orch.text
+
+
 def test_a_tool_that_swallows_the_interrupt_has_not_passed(project: Project) -> None:
     root = project(
         {
