@@ -59,6 +59,13 @@ if TYPE_CHECKING:
     metavar="[RUN]",
     help="Resume the latest run that failed or was stopped, or the run with this number.",
 )
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first tool that fails.")
+@click.option(
+    "--maxfail",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop when N tools have failed.",
+)
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option
 @display_options(
@@ -77,6 +84,8 @@ def command(
     dry_run: bool,
     changed: bool,
     resume: str | None,
+    exitfirst: bool,
+    maxfail: int | None,
     pdb: bool,
     wait: bool,
     shown: DisplayOptions,
@@ -124,6 +133,7 @@ def command(
             plan,
             shown=shown,
             post_mortem=pdb,
+            max_failures=1 if exitfirst else maxfail,
             resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:

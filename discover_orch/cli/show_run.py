@@ -38,6 +38,7 @@ def run_and_show(
     *,
     shown: DisplayOptions,
     post_mortem: bool,
+    max_failures: int | None,
     resume_command: str,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
@@ -50,6 +51,7 @@ def run_and_show(
         view.project,
         is_raw=is_raw,
         post_mortem=post_mortem,
+        max_failures=max_failures,
         all_frames=shown.verbose,
         interpreter=None if is_raw else context.claim_interpreter(),
     )

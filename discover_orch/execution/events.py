@@ -35,6 +35,12 @@ class ToolOrdered(Struct, frozen=True, kw_only=True):
     module: str
 
 
+class ToolDeclined(Struct, frozen=True, kw_only=True):
+    """The step was ordered and has not started, since the one before it failed. It may be ordered again."""
+
+    module: str
+
+
 class ToolStarted(Struct, frozen=True, kw_only=True):
     module: str
 
@@ -52,7 +58,8 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
 
     `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
-    that was done while those files were loaded and the resources `opened`; None if there was nothing.
+    that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
+    the tool whose failure blocked this one.
     """
 
     module: str
@@ -65,6 +72,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     seen: Observation | None = None
     setup: Observation | None = None
     opened: tuple[str, ...] = ()
+    blocked_by: str = ""
 
 
 class RunNote(Struct, frozen=True, kw_only=True):
@@ -110,6 +118,7 @@ class DebuggerOpened(Struct, frozen=True, kw_only=True):
 Event = (
     RunStarted
     | ToolOrdered
+    | ToolDeclined
     | ToolStarted
     | ToolOutput
     | ToolFinished
@@ -188,7 +197,7 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
         case ToolOutput(module=module, stream=stream, text=text):
             return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
         case ToolFinished():
-            return _finished_document(event, names[event.module])
+            return _finished_document(event, names)
         case RunFinished(status=status, duration=seconds):
             return _run_finished_document(status, report.exit_code, report.counts, seconds)
         case _:
@@ -197,12 +206,13 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
 
 def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
     """The objects of a run that had nothing to do."""
-    names = [tool.name for tool in plan.fresh]
+    plan_names = {tool.module: tool.name for tool in plan.fresh}
+    names = list(plan_names.values())
     counts = {"fresh": len(names)} if names else {}
     documents: list[dict[str, object]] = [
         {"event": "run_started", "run": None, "targets": list(plan.targets), "tools": names},
         *(
-            _finished_document(ToolFinished(module=tool.module, status="fresh"), tool.name)
+            _finished_document(ToolFinished(module=tool.module, status="fresh"), plan_names)
             for tool in plan.fresh
         ),
         _run_finished_document("passed", 0, counts, 0.0),
@@ -216,11 +226,11 @@ def _now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"
 
 
-def _finished_document(event: ToolFinished, name: str) -> dict[str, object]:
+def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:
     error = event.error
     return {
         "event": "tool_finished",
-        "name": name,
+        "name": names[event.module],
         "status": event.status,
         "duration": round(event.duration, 6),
         "error": error
@@ -234,7 +244,7 @@ def _finished_document(event: ToolFinished, name: str) -> dict[str, object]:
         "metrics": {name: _json_number(value) for name, value in event.metrics.items()},
         "attempt": 1,  # a tool runs once; readers of the documents may rely on the key
         "notes": list(event.notes),
-    }
+    } | ({"blocked_by": names[event.blocked_by]} if event.blocked_by else {})
 
 
 def _run_finished_document(

@@ -50,6 +50,7 @@ from discover_orch.staleness.fingerprint import (
     Writer,
     add_failure,
     add_success,
+    compare_code,
     cut_off,
     end_of_run,
     find_writers,
@@ -139,6 +140,14 @@ class Recorder:
             case _:
                 pass
         return (*found, *self._find_loss())
+
+    def has_known_flow(self, tool: Tool) -> bool:
+        """Whether a success of its present code was observed completely."""
+        success = self._results.find(tool.module).success
+        if success is None or not success.is_whole:
+            return False
+        code = self._current.code_of(tool, self._code, success.modules)
+        return not any(compare_code(success.inputs.code, code))
 
     def close(self) -> None:
         """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did

@@ -6,29 +6,48 @@ the clock: times come with the events.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunNote, RunStatus, ToolFinished
+from discover_orch.execution.events import Event, RunNote, RunStatus, ToolDeclined, ToolFinished
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 
 class Run:
     """One run of a plan, step after step.
 
-    A run stops at its first failure. What is downstream of it is blocked, the rest is not run. A step can be
-    submitted while the one before it runs; the executor drops it if that one fails. With `ahead` 1 no step is
-    submitted ahead, so that a run can be stopped between two tools.
+    A tool that fails blocks every tool that depends on it, and the run goes on with the others until `max_failures`
+    tools have failed. A tool that declares neither what it runs after nor what it reads and writes may depend on the
+    failed one without orch knowing it, unless `has_known_flow`. Then it is blocked too.
+
+    A step can be submitted while the one before it runs; the executor declines it if that one fails. With `ahead` 1 no
+    step is submitted ahead, so that a run can be stopped between two tools.
     """
 
     AHEAD = 2
 
-    def __init__(self, plan: Plan, registry: Registry, *, ahead: int = AHEAD) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        *,
+        has_known_flow: Callable[[Tool], bool],
+        ahead: int = AHEAD,
+        max_failures: int | None = None,
+    ) -> None:
         self._ahead = ahead
-        self._modules = [step.tool.module for step in plan.steps]
+        self._max_failures = max_failures
+        self._has_known_flow = has_known_flow
         self._registry = registry
-        self._submitted = 0
-        self._has_failed = False
+        self._modules = tuple(step.tool.module for step in plan.steps)
+        self._waiting = deque(self._modules)
+        self._submitted: list[str] = []
+        self._is_declining = False  # what was submitted ahead of a failure has not come back yet
+        self._failures = 0
         self._has_errors = False  # outside any tool
         self.finished: dict[str, ToolFinished] = {}
         self.is_interrupted = False
@@ -36,13 +55,12 @@ class Run:
 
     def ready(self) -> str | None:
         """The tool to submit now, or None if there is none (yet, or ever)."""
-        if self.is_over or self._submitted - len(self.finished) >= self._ahead:
-            return None
-        return self._modules[self._submitted] if self._submitted < len(self._modules) else None
+        is_full = self._is_declining or len(self._submitted) >= self._ahead
+        return None if self._is_stopped or is_full or not self._waiting else self._waiting[0]
 
     def mark_submitted(self, module: str) -> None:
         assert module == self.ready()
-        self._submitted += 1
+        self._submitted.append(self._waiting.popleft())
 
     def interrupt(self) -> None:
         self.is_interrupted = True
@@ -60,23 +78,56 @@ class Run:
     @property
     def is_over(self) -> bool:
         """No further step may start."""
-        is_stopped = self.is_interrupted or self._is_cancelled or self._has_failed
-        return is_stopped or len(self.finished) == len(self._modules)
+        return self._is_stopped or not (self._waiting or self._submitted)
+
+    @property
+    def _is_stopped(self) -> bool:
+        has_enough = self._max_failures is not None and self._failures >= self._max_failures
+        return self.is_interrupted or self._is_cancelled or has_enough
 
     def apply(self, event: Event) -> None:
         if isinstance(event, ToolFinished):
             self.finished[event.module] = event
-            self._has_failed |= event.status == "failed"
+            if event.module in self._submitted:
+                self._submitted.remove(event.module)
+            self._failures += event.status == "failed"
+            self._is_declining |= event.status == "failed"
             self.is_interrupted |= event.status == "interrupted"
+        elif isinstance(event, ToolDeclined):
+            self._submitted.remove(event.module)
+            if event.module not in self.finished:  # else it is blocked
+                self._waiting.appendleft(event.module)
         elif isinstance(event, RunNote):
             self._has_errors |= event.problem.severity == "error"
+        self._is_declining &= bool(self._submitted)
+
+    def drain_blocked(self, event: Event) -> list[ToolFinished]:
+        """The ends of the tools that this event blocks, which will not start. They count as applied."""
+        if not isinstance(event, ToolFinished) or event.status != "failed":
+            return []
+        later = [one for one in self._modules if one not in self.finished]
+        unsure = [one for one in later if self._may_depend_unseen(one)]
+        below = self._registry.downstream((event.module, *unsure)).union(unsure)
+        blocked = [
+            ToolFinished(module=one, status="blocked", blocked_by=event.module)
+            for one in later
+            if one in below
+        ]
+        for one in blocked:
+            self.finished[one.module] = one
+            if one.module in self._waiting:  # else it was submitted, and will be declined
+                self._waiting.remove(one.module)
+        return blocked
+
+    def _may_depend_unseen(self, module: str) -> bool:
+        tool = self._registry.tools[module]
+        is_declared = tool.has_after or tool.has_inputs or tool.has_outputs
+        return not is_declared and not self._has_known_flow(tool)
 
     def unstarted(self) -> list[ToolFinished]:
-        """An end for each tool that did not start."""
-        failed = [one.module for one in self.finished.values() if one.status == "failed"]
-        below = self._registry.downstream(failed) if failed else frozenset()
+        """An end for each tool that did not start and is not blocked."""
         return [
-            ToolFinished(module=module, status="blocked" if module in below else "not_run")
+            ToolFinished(module=module, status="not_run")
             for module in self._modules
             if module not in self.finished
         ]
@@ -86,6 +137,6 @@ class Run:
         if self.is_interrupted:
             return "interrupted"
         passed = [one for one in self.finished.values() if one.status == "passed"]
-        if self._is_cancelled and not self._has_failed and len(passed) < len(self._modules):
+        if self._is_cancelled and not self._failures and len(passed) < len(self._modules):
             return "cancelled"
-        return "failed" if self._has_failed or self._has_errors else "passed"
+        return "failed" if self._failures or self._has_errors else "passed"

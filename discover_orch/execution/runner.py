@@ -25,6 +25,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 #: Seconds without an event after which `Ticked` says how long the running tool has taken.
@@ -61,10 +62,12 @@ def run_steps(
     *,
     run_id: str,
     clock: Callable[[], float],
+    has_known_flow: Callable[[Tool], bool],
     ahead: int = Run.AHEAD,
+    max_failures: int | None = None,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last."""
-    run = Run(plan, registry, ahead=ahead)
+    run = Run(plan, registry, has_known_flow=has_known_flow, ahead=ahead, max_failures=max_failures)
     steps = {step.tool.module: step for step in plan.steps}
     stopwatch = _Stopwatch(clock)
     fresh = [tool.module for tool in plan.fresh]
@@ -94,6 +97,7 @@ def _next_events(
         timed = run.classify(stopwatch.time(event))
         run.apply(timed)
         yield timed
+        yield from run.drain_blocked(timed)
     for request in requests.drain():
         happened = True
         if request == "interrupt":

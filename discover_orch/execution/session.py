@@ -22,7 +22,6 @@ from discover_orch.execution.events import Event, RunFinished, RunNote
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, run_steps
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.errors import BlockedInterrupt
@@ -44,6 +43,7 @@ def run_plan(
     is_raw: bool = False,
     post_mortem: bool = False,
     all_frames: bool = False,
+    max_failures: int | None = None,
     interpreter: Interpreter | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
@@ -57,7 +57,17 @@ def run_plan(
         with signals:
             executor = LocalExecutor(prepare, worker)
             recorder = Recorder(plan, registry, project)
-            yield from _carry_out(plan, registry, project, executor, signals, Run.AHEAD, recorder)
+            events = run_steps(
+                plan,
+                registry,
+                executor,
+                signals,
+                run_id=recorder.run,
+                clock=time.monotonic,
+                has_known_flow=recorder.has_known_flow,
+                max_failures=max_failures,
+            )
+            yield from _carry_out(events, plan, project, executor, signals, recorder)
     finally:
         signals.close()
 
@@ -82,7 +92,17 @@ def run_watched(
     )
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
     recorder = Recorder(plan, registry, project, kind="watch", code=code, environ=environment)
-    yield from _carry_out(plan, registry, project, executor, requests, 1, recorder)
+    events = run_steps(
+        plan,
+        registry,
+        executor,
+        requests,
+        run_id=recorder.run,
+        clock=time.monotonic,
+        has_known_flow=recorder.has_known_flow,
+        ahead=1,
+    )
+    yield from _carry_out(events, plan, project, executor, requests, recorder)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:
@@ -92,27 +112,18 @@ def absolute_pythonpath(project: Project) -> tuple[str, ...]:
 
 
 def _carry_out(
+    events: Iterator[Event],
     plan: Plan,
-    registry: Registry,
     project: Project,
     executor: LocalExecutor,
     requests: RunRequests,
-    ahead: int,
     recorder: Recorder,
 ) -> Iterator[Event]:
-    """All events with their secrets masked, each recorded before it is yielded. However it ends, the executor is over
-    afterwards."""
+    """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
+    executor is over afterwards."""
     hidden = secret_texts((*plan.secrets, *url_secrets(project.database)))
     try:
-        for event in run_steps(
-            plan,
-            registry,
-            executor,
-            requests,
-            run_id=recorder.run,
-            clock=time.monotonic,
-            ahead=ahead,
-        ):
+        for event in events:
             masked = mask_event(event, hidden)
             notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
             if isinstance(masked, RunFinished):

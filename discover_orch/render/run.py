@@ -36,6 +36,8 @@ from discover_orch.render.style import (
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.
 MOST_NAMED = 20
+#: Blocked tools that are named in the summary, for each failed tool.
+MOST_BLOCKED = 8
 _STATUS_COLOURS = {
     "failed": "error",
     "interrupted": "yellow",
@@ -222,6 +224,7 @@ class RunRenderer:
     def _summary(self, report: Report) -> str:
         style = self._style
         lines = [self._failed_line(one) for one in report.failures]
+        lines += self._blocked_lines(report)
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
         if self._resume_command and has_left:
             lines.append(f"  resume with: {one_line(self._resume_command)}")
@@ -239,6 +242,22 @@ class RunRenderer:
         reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""
         lines.append(f"{', '.join(parts)} in {duration(report.duration)}{reason}")
         return "\n".join(lines) + "\n"
+
+    def _blocked_lines(self, report: Report) -> list[str]:
+        """For each failed tool, the tools that did not run because of it."""
+        blocked: dict[str, list[str]] = {}
+        for one in report.finished:
+            if one.blocked_by:
+                name = self._steps[one.module].tool.name
+                blocked.setdefault(one.blocked_by, []).append(name)
+        return [
+            wrap(
+                f"  blocked by {one_line(self._steps[by].tool.name)}: {names_text(names, MOST_BLOCKED)}",
+                self._style,
+                "    ",
+            )
+            for by, names in blocked.items()
+        ]
 
     def _failed_line(self, one: ToolFinished) -> str:
         """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it."""

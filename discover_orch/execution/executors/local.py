@@ -6,12 +6,13 @@ if there is more to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
+    ToolDeclined,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -24,6 +25,7 @@ from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Closed,
     DebugStarted,
+    Declined,
     Finish,
     Preloaded,
     Prepare,
@@ -94,9 +96,8 @@ class LocalExecutor:
 
     def _can_start(self, worker: Supervisor) -> bool:
         """Whether an order waits that the worker would not decline."""
-        if worker.is_over or self._is_interrupted or self._is_importing or not self._waiting:
-            return False
-        return self._waiting[0].failures == worker.failures
+        is_held = worker.is_over or self._is_interrupted or self._is_importing
+        return bool(self._waiting) and not is_held
 
     @property
     def _is_busy(self) -> bool:
@@ -158,6 +159,12 @@ class LocalExecutor:
                     setup=event.setup,
                     opened=event.opened,
                 )
+                if event.status == "failed":  # the worker would decline them
+                    waiting = [order.step for order in self._waiting]
+                    self._waiting.clear()
+                    yield from self._decline(waiting)
+            case Declined(step=step):
+                yield from self._decline([step])
             case DebugStarted(step=step):
                 yield DebuggerOpened(module=self._module(step))
                 worker.lend_terminal()
@@ -181,8 +188,7 @@ class LocalExecutor:
             yield from self._end_preload(message, worker, is_usable=False)
             return
         if number is None:
-            waiting = [*worker.unanswered, *(order.step for order in self._waiting)]
-            self._waiting.clear()
+            waiting = self._drain_unstarted(worker)
             hint = "resources of orchconf.py may not have been closed"
             if self._is_interrupted:
                 return
@@ -191,7 +197,10 @@ class LocalExecutor:
                 yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
                 return
             number = waiting[0]  # no worker will start it
+            unstarted = waiting[1:]
             sentence = f"the worker process {sentence} before the tool started"
+        else:
+            unstarted = self._drain_unstarted(worker)
         failure = Failure(
             kind="crash",
             type=event.signal or "crash",
@@ -206,6 +215,18 @@ class LocalExecutor:
             status="interrupted" if self._is_interrupted else "failed",
             error=failure,
         )
+        yield from self._decline(unstarted)
+
+    def _drain_unstarted(self, worker: Supervisor) -> list[int]:
+        """The steps that a dead worker did not start."""
+        unstarted = [*worker.unanswered, *(order.step for order in self._waiting)]
+        self._waiting.clear()
+        return unstarted
+
+    def _decline(self, steps: Iterable[int]) -> Iterator[Event]:
+        if not self._is_interrupted:
+            for step in steps:
+                yield ToolDeclined(module=self._module(step))
 
     def _end_preload(
         self, sentence: str, worker: Supervisor, *, is_usable: bool

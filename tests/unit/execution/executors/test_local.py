@@ -11,6 +11,7 @@ from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
+    ToolDeclined,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -352,6 +353,7 @@ def test_a_worker_that_dies_is_a_failed_tool_and_a_new_one_takes_over(staged: St
                 traceback="t",
             ),
         ),
+        ToolDeclined(module="b"),
     ]
     assert stage.executor.is_idle
     stage.submit("b")
@@ -388,8 +390,9 @@ def test_a_step_whose_worker_died_before_it_started_has_failed(
 ) -> None:
     stage = staged(prepare)
     stage.submit("a", "b")
-    (*_, event) = stage.hear(WorkerDied(sentence="exited with code 7", exit_code=7))
+    *_, event, declined = stage.hear(WorkerDied(sentence="exited with code 7", exit_code=7))
     assert isinstance(event, ToolFinished)
+    assert declined == ToolDeclined(module="b")
     assert (event.module, event.status) == ("a", "failed")
     assert event.error is not None
     assert (event.error.kind, event.error.message) == (
