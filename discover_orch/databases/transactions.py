@@ -384,6 +384,20 @@ def find_driver_connection(conn: Any) -> Any:
         return conn
 
 
+def cancel_statement(conn: Any) -> None:
+    """End the statement that the driver's connection `conn` runs in another thread, where the driver can."""
+    for name in (
+        "interrupt",
+        "cancel_safe",
+        "cancel",
+    ):  # sqlite3 and DuckDB, psycopg 3.2, psycopg before
+        cancel: Any = _read_attribute(conn, name, None)
+        if cancel is not None:
+            with suppress(Exception):  # it runs none, or is closed
+                cancel()
+            return
+
+
 def _is_autocommit(conn: Any) -> bool:
     if isinstance(conn, sqlite3.Connection):
         mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way

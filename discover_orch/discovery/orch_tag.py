@@ -22,13 +22,10 @@ NOT_BUILT_YET_CODE = "not-built-yet"
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
 class OrchSettings(Struct, frozen=True, kw_only=True):
     """What `ORCH` says, with defaults; `name` is None where the module gives the name.
 
-    `has_inputs` and `has_outputs`: the key is given, though its list may be empty. `max_age` is in seconds.
+    `has_inputs` and `has_outputs`: the key is given, though its list may be empty. Times are in seconds.
     """
 
     name: str | None = None
@@ -40,6 +37,9 @@ class OrchSettings(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
     is_repeatable: bool = False
     max_age: float | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    timeout: float | None = None
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -81,7 +81,8 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
             if not rule.has_effect:
                 message = f'"{key}" in ORCH has no effect in this version'
                 add(NOT_BUILT_YET_CODE, message, "", line, "warning")
-    name = good.get("name")
+    name, timeout = good.get("name"), good.get("timeout")
+    retries, delay = good.get("retries"), good.get("retry_delay")
     return OrchSettings(
         name=name if isinstance(name, str) else None,
         inputs=_paths(good.get("inputs")),
@@ -92,6 +93,9 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         is_always_stale=good.get("always") is True,
         is_repeatable=good.get("repeatable") is True,
         max_age=_age_in_seconds(good["max_age"]) if "max_age" in good else None,
+        retries=retries if isinstance(retries, int) else 0,
+        retry_delay=float(delay) if isinstance(delay, int | float) else 1.0,
+        timeout=float(timeout) if isinstance(timeout, int | float) else None,
     ), tuple(problems)
 
 
@@ -154,14 +158,11 @@ RULES = {
     "outputs": Rule(
         check=_check_paths, example='"outputs": "output/report.html", relative to the root'
     ),
-    "retries": Rule(check=_check_retries, example='"retries": 3', has_effect=False),
-    "retry_delay": Rule(
-        check=_check_seconds, example='"retry_delay": 0.5, in seconds', has_effect=False
-    ),
+    "retries": Rule(check=_check_retries, example='"retries": 3'),
+    "retry_delay": Rule(check=_check_seconds, example='"retry_delay": 0.5, in seconds'),
     "timeout": Rule(
         check=partial(_check_seconds, allows_zero=False),
         example='"timeout": 60, in seconds',
-        has_effect=False,
     ),
     "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}', has_effect=False),
     "cancel": Rule(check=_check_flag, example='"cancel": False'),

@@ -338,6 +338,9 @@ def _build_tool(
         is_always_stale=candidate.settings.is_always_stale,
         is_repeatable=candidate.settings.is_repeatable,
         max_age=candidate.settings.max_age,
+        retries=candidate.settings.retries,
+        retry_delay=candidate.settings.retry_delay,
+        timeout=candidate.settings.timeout,
     )
     return tool, problems
 

@@ -59,7 +59,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
     that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
-    the tool whose failure blocked this one.
+    the tool whose failure blocked this one. `attempt` counts from 1.
     """
 
     module: str
@@ -73,6 +73,14 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     setup: Observation | None = None
     opened: tuple[str, ...] = ()
     blocked_by: str = ""
+    attempt: int = 1
+
+
+class ToolRetried(Struct, frozen=True, kw_only=True):
+    """An attempt failed, as `end` says, and the next one starts in `delay` seconds."""
+
+    end: ToolFinished
+    delay: float
 
 
 class RunNote(Struct, frozen=True, kw_only=True):
@@ -122,6 +130,7 @@ Event = (
     | ToolStarted
     | ToolOutput
     | ToolFinished
+    | ToolRetried
     | RunNote
     | Ticked
     | Suspended
@@ -198,6 +207,15 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
             return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
         case ToolFinished():
             return _finished_document(event, names)
+        case ToolRetried(end=end, delay=delay):
+            return {
+                "event": "tool_retried",
+                "name": names[end.module],
+                "attempt": end.attempt,
+                "duration": round(end.duration, 6),
+                "error": _error_document(end.error),
+                "delay": round(delay, 6),
+            }
         case RunFinished(status=status, duration=seconds):
             return _run_finished_document(status, report.exit_code, report.counts, seconds)
         case _:
@@ -227,24 +245,28 @@ def _now() -> str:
 
 
 def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:
-    error = event.error
     return {
         "event": "tool_finished",
         "name": names[event.module],
         "status": event.status,
         "duration": round(event.duration, 6),
-        "error": error
-        and {
-            "kind": error.kind,
-            "type": error.type,
-            "message": error.message,
-            "path": error.path,
-            "line": error.line,
-        },
+        "error": _error_document(event.error),
         "metrics": {name: _json_number(value) for name, value in event.metrics.items()},
-        "attempt": 1,  # a tool runs once; readers of the documents may rely on the key
+        "attempt": event.attempt,
         "notes": list(event.notes),
     } | ({"blocked_by": names[event.blocked_by]} if event.blocked_by else {})
+
+
+def _error_document(error: Failure | None) -> dict[str, object] | None:
+    if error is None:
+        return None
+    return {
+        "kind": error.kind,
+        "type": error.type,
+        "message": error.message,
+        "path": error.path,
+        "line": error.line,
+    }
 
 
 def _run_finished_document(

@@ -23,6 +23,7 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolOrdered,
     ToolOutput,
+    ToolRetried,
     ToolStarted,
     event_document,
 )
@@ -135,6 +136,9 @@ class Recorder:
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
                 self._write(event, module)
+            case ToolRetried(end=end):
+                found += self._remember(end, self._steps[end.module])
+                self._write(event, end.module)
             case RunFinished():
                 found += self._finish(event)
             case _:

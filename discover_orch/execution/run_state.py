@@ -1,18 +1,27 @@
 """A run as a state machine: what is ready, what has ended, and why the rest did not start.
 
 `ready()` says which step may start and `apply(event)` records what happened. It never calls a tool and never reads
-the clock: times come with the events.
+the clock: it is told the time.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunNote, RunStatus, ToolDeclined, ToolFinished
+from discover_orch.execution.events import (
+    Event,
+    RunNote,
+    RunStatus,
+    ToolDeclined,
+    ToolFinished,
+    ToolRetried,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
@@ -24,11 +33,15 @@ class Run:
     tools have failed. A tool that declares neither what it runs after nor what it reads and writes may depend on the
     failed one without orch knowing it, unless `has_known_flow`. Then it is blocked too.
 
+    A tool with `retries` is tried again first. The delay doubles with each attempt, up to `LONGEST_DELAY`, and is
+    multiplied by a random number of 0.75 to 1.25, so that what many clients retry at a server is spread over time.
+
     A step can be submitted while the one before it runs; the executor declines it if that one fails. With `ahead` 1 no
     step is submitted ahead, so that a run can be stopped between two tools.
     """
 
     AHEAD = 2
+    LONGEST_DELAY = 300.0  # seconds, unless the first delay is longer
 
     def __init__(
         self,
@@ -38,12 +51,19 @@ class Run:
         has_known_flow: Callable[[Tool], bool],
         ahead: int = AHEAD,
         max_failures: int | None = None,
+        has_retries: bool = True,
+        random: Callable[[], float] = lambda: 0.5,
     ) -> None:
+        """`random` returns numbers from 0 to 1."""
         self._ahead = ahead
+        self._has_retries, self._random = has_retries, random
+        self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
+        self._retry_at = 0.0
         self._max_failures = max_failures
         self._has_known_flow = has_known_flow
         self._registry = registry
         self._modules = tuple(step.tool.module for step in plan.steps)
+        self._places = {module: place for place, module in enumerate(self._modules)}
         self._waiting = deque(self._modules)
         self._submitted: list[str] = []
         self._is_declining = False  # what was submitted ahead of a failure has not come back yet
@@ -53,10 +73,16 @@ class Run:
         self.is_interrupted = False
         self._is_cancelled = False
 
-    def ready(self) -> str | None:
+    def ready(self, now: float = math.inf) -> str | None:
         """The tool to submit now, or None if there is none (yet, or ever)."""
         is_full = self._is_declining or len(self._submitted) >= self._ahead
-        return None if self._is_stopped or is_full or not self._waiting else self._waiting[0]
+        if self._is_stopped or is_full or now < self._retry_at or not self._waiting:
+            return None
+        return self._waiting[0]
+
+    def wait_time(self, now: float) -> float:
+        """Seconds until a tool is tried again; infinite if none is."""
+        return self._retry_at - now if self._retry_at > now else math.inf
 
     def mark_submitted(self, module: str) -> None:
         assert module == self.ready()
@@ -70,9 +96,22 @@ class Run:
         self._is_cancelled = True
 
     def classify(self, event: Event) -> Event:
-        """The event with its final status: a tool that was interrupted to cancel the run is `cancelled`."""
-        if self._is_cancelled and not self.is_interrupted and isinstance(event, ToolFinished):
+        """The event with its final status: a tool that was interrupted to cancel the run is `cancelled`, and one that
+        failed and may be tried again is `ToolRetried`."""
+        if not isinstance(event, ToolFinished):
+            return event
+        earlier = self._attempts.get(event.module)
+        if earlier is not None:
+            event = replace(event, attempt=earlier.attempt + 1)
+        if self.is_interrupted:
+            return event
+        if self._is_cancelled:
             return replace(event, status="cancelled") if event.status == "interrupted" else event
+        tool = self._registry.tools[event.module]
+        if event.status == "failed" and self._has_retries and event.attempt <= tool.retries:
+            longest = max(self.LONGEST_DELAY, tool.retry_delay)
+            delay = min(tool.retry_delay * 2.0 ** min(event.attempt - 1, 60), longest)
+            return ToolRetried(end=event, delay=delay * (0.75 + self._random() / 2))
         return event
 
     @property
@@ -85,8 +124,15 @@ class Run:
         has_enough = self._max_failures is not None and self._failures >= self._max_failures
         return self.is_interrupted or self._is_cancelled or has_enough
 
-    def apply(self, event: Event) -> None:
-        if isinstance(event, ToolFinished):
+    def apply(self, event: Event, now: float = 0.0) -> None:
+        if isinstance(event, ToolRetried):
+            module = event.end.module
+            self._attempts[module] = event.end
+            self._retry_at = now + event.delay
+            self._submitted.remove(module)
+            self._is_declining = True
+            self._put_back(module)
+        elif isinstance(event, ToolFinished):
             self.finished[event.module] = event
             if event.module in self._submitted:
                 self._submitted.remove(event.module)
@@ -96,10 +142,17 @@ class Run:
         elif isinstance(event, ToolDeclined):
             self._submitted.remove(event.module)
             if event.module not in self.finished:  # else it is blocked
-                self._waiting.appendleft(event.module)
+                self._put_back(event.module)
         elif isinstance(event, RunNote):
             self._has_errors |= event.problem.severity == "error"
         self._is_declining &= bool(self._submitted)
+
+    def _put_back(self, module: str) -> None:
+        place = self._places[module]
+        before = sum(
+            self._places[one] < place for one in itertools.islice(self._waiting, self._ahead)
+        )
+        self._waiting.insert(before, module)
 
     def drain_blocked(self, event: Event) -> list[ToolFinished]:
         """The ends of the tools that this event blocks, which will not start. They count as applied."""
@@ -125,9 +178,9 @@ class Run:
         return not is_declared and not self._has_known_flow(tool)
 
     def unstarted(self) -> list[ToolFinished]:
-        """An end for each tool that did not start and is not blocked."""
+        """An end for each tool that did not start and is not blocked. One that was to be tried again has failed."""
         return [
-            ToolFinished(module=module, status="not_run")
+            self._attempts.get(module, ToolFinished(module=module, status="not_run"))
             for module in self._modules
             if module not in self.finished
         ]

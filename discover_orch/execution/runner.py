@@ -65,9 +65,19 @@ def run_steps(
     has_known_flow: Callable[[Tool], bool],
     ahead: int = Run.AHEAD,
     max_failures: int | None = None,
+    has_retries: bool = True,
+    random: Callable[[], float] = lambda: 0.5,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last."""
-    run = Run(plan, registry, has_known_flow=has_known_flow, ahead=ahead, max_failures=max_failures)
+    run = Run(
+        plan,
+        registry,
+        has_known_flow=has_known_flow,
+        ahead=ahead,
+        max_failures=max_failures,
+        has_retries=has_retries,
+        random=random,
+    )
     steps = {step.tool.module: step for step in plan.steps}
     stopwatch = _Stopwatch(clock)
     fresh = [tool.module for tool in plan.fresh]
@@ -75,12 +85,14 @@ def run_steps(
     for one in fresh:
         yield ToolFinished(module=one, status="fresh")
     while not (run.is_over and executor.is_idle):
-        while (module := run.ready()) is not None:
+        while (module := run.ready(clock())) is not None:
             yield ToolOrdered(module=module)
             executor.submit(steps[module])
             run.mark_submitted(module)
         yield from _next_events(run, executor, requests, stopwatch)
-    yield from run.unstarted()
+    for end in run.unstarted():
+        run.apply(end)
+        yield end
     executor.finish()
     stopwatch.begin(None)
     while not executor.is_over:
@@ -92,10 +104,11 @@ def _next_events(
     run: Run, executor: Executor, requests: RunRequests, stopwatch: _Stopwatch
 ) -> Iterator[Event]:
     happened = False
-    for event in executor.events(min(TICK, requests.poll_interval), requests.wake):
+    wait = min(TICK, requests.poll_interval, run.wait_time(stopwatch.now))
+    for event in executor.events(wait, requests.wake):
         happened = True
         timed = run.classify(stopwatch.time(event))
-        run.apply(timed)
+        run.apply(timed, stopwatch.now)
         yield timed
         yield from run.drain_blocked(timed)
     for request in requests.drain():
@@ -147,7 +160,7 @@ class _Stopwatch:
                 self.begin(module)
             case ToolFinished():
                 self.is_running = False
-                if event.error is not None and event.error.kind == "crash":
+                if not event.duration and event.error and event.error.kind in ("crash", "timeout"):
                     return replace(event, duration=self.seconds)  # a dead worker reports none
                 paused = self._paused - self._paused_before
                 return replace(event, duration=max(0.0, event.duration - paused))
@@ -161,6 +174,10 @@ class _Stopwatch:
         before = self._clock()
         pause()
         self._paused += self._clock() - before
+
+    @property
+    def now(self) -> float:
+        return self._clock()
 
     @property
     def seconds(self) -> float:

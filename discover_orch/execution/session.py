@@ -66,6 +66,8 @@ def run_plan(
                 clock=time.monotonic,
                 has_known_flow=recorder.has_known_flow,
                 max_failures=max_failures,
+                has_retries=not post_mortem,
+                random=_random,
             )
             yield from _carry_out(events, plan, project, executor, signals, recorder)
     finally:
@@ -101,8 +103,15 @@ def run_watched(
         clock=time.monotonic,
         has_known_flow=recorder.has_known_flow,
         ahead=1,
+        random=_random,
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
+
+
+def _random() -> float:
+    import random  # takes 2 ms, and few runs need it
+
+    return random.random()
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:

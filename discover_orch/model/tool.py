@@ -18,6 +18,8 @@ class Tool(Struct, frozen=True, kw_only=True):
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
       changes nothing.
+    - `retries`: how often it is tried again after a failure, the first time after about `retry_delay` seconds.
+    - `timeout`: seconds after which it is stopped and has failed.
     - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
     """
 
@@ -43,6 +45,9 @@ class Tool(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
     is_repeatable: bool = False
     max_age: float | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    timeout: float | None = None
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

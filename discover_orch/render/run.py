@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     Ticked,
     ToolFinished,
     ToolOutput,
+    ToolRetried,
     ToolStarted,
 )
 from discover_orch.model.errors import Failure
@@ -110,6 +111,8 @@ class RunRenderer:
                 return self._printed(event)
             case ToolFinished():
                 return self._end(event)
+            case ToolRetried():
+                return self._retry(event)
             case RunFinished():
                 return self._summary(report)
             case _:
@@ -213,10 +216,28 @@ class RunRenderer:
             text = f"{style.paint('failed', 'error')} {name}\n"
         return text + printed + (self._failure(name, event.error) if event.error else "")
 
+    def _retry(self, event: ToolRetried) -> str:
+        style, end = self._style, event.end
+        tool = self._steps[end.module].tool
+        error = end.error
+        mark = style.paint(style.mark("↻", "RETRY"), "yellow")
+        next_one = f"attempt {end.attempt + 1} of {tool.retries + 1} in {duration(event.delay)}"
+        line = f"    {mark} {duration(end.duration)}  {next_one}"
+        if self._shown.quiet:
+            line = f"retrying {one_line(tool.name)}: {next_one}"
+        if error is None:
+            return f"{line}\n"
+        place = f"{error.path}:{error.line}  " if error.path and error.line else ""
+        has_type = error.kind == "exception" and bool(error.traceback)
+        said = one_line(place + exception_text(error.type, error.message, has_type=has_type))
+        return f"{line}\n      {cut(said, style.width - 6, style)}\n"
+
     def _failure(self, name: str, error: Failure) -> str:
         style = self._style
         rule = style.mark("─", "-") * max(4, style.width - len(name) - 6)
         body = clean(error.traceback or error.message).rstrip("\n")
+        if error.kind == "timeout" and error.traceback:
+            body += f"\n{one_line(error.message)}"
         hint = f"\n{style.paint('hint:', 'cyan')} {one_line(error.hint)}" if error.hint else ""
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"

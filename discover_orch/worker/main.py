@@ -169,6 +169,7 @@ class Worker:
             call=interrupts.shield,
             observer=self._observer,
             is_interrupted=lambda: interrupts.was_raised,
+            cancel_with=interrupts.cancel_with,
         )
 
     def serve(self) -> None:

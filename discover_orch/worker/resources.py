@@ -8,12 +8,14 @@ connection. This module knows no steps and no order of tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
 from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
     Transaction,
     WritesLost,
+    cancel_statement,
     choose_transaction,
     find_driver_connection,
     open_sqlite,
@@ -151,7 +153,10 @@ class Resources:
         call: UserCall,
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
+        cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
     ) -> None:
+        """`cancel_with` is given what cancels the running statement of `conn`, from any thread."""
+        self._cancel_with = cancel_with
         self._root = root
         self._database = database
         self._needs = needs
@@ -277,6 +282,7 @@ class Resources:
                 self._stack.remove(opened)
                 raise
         self._connection.attach(value)
+        self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
         return value
 
     def _open_one(

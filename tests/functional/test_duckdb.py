@@ -247,3 +247,20 @@ def test_a_tool_that_closes_its_connection_on_what_it_wrote_has_failed(
     assert answer.code == is_lost, answer.text
     lost = "closed its connection before its writes were committed" in answer.out
     assert lost == is_lost, answer.text
+
+
+def test_a_query_is_cancelled_at_the_timeout(project: Project, orch: Orch) -> None:
+    slow = tool(
+        "s1", "conn.sql('select sum(i * j) from range(10000000) a(i), range(10000000) b(j)').show()"
+    )
+    root = project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": CONF,
+            "src/a.py": f'ORCH = {{"timeout": 0.5}}\n{slow}',
+        }
+    )
+    answer = orch("run")
+    assert "  ran into its timeout of 0.5 s\n" in answer.out, answer.text
+    assert "killed" not in answer.out
+    assert rows(root, "show tables") == []

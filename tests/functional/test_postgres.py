@@ -356,3 +356,25 @@ def test_without_sqlglot_the_tool_depends_on_all_before_it(
     assert flows(run)["parse"] == ([], [], True)
     assert run("run", "fetch").code == 0
     assert {"parse", "report"} <= reasons(run).keys()
+
+
+def test_a_query_is_cancelled_at_the_timeout(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    slow = tool(
+        "s1", "conn.execute('create table t (x int)')", "conn.execute('select pg_sleep(60)')"
+    )
+    project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": CONF,
+            "src/a.py": f'ORCH = {{"timeout": 0.5}}\n{slow}',
+        }
+    )
+    answer = run("run")
+    assert "  ran into its timeout of 0.5 s\n" in answer.out, answer.text
+    assert "killed" not in answer.out
+    with psycopg.connect(postgres) as conn:
+        found = conn.execute("select query from pg_stat_activity where query like '%pg_sleep(60)'")
+        assert found.fetchall() == []
+        assert conn.execute("select to_regclass('t')").fetchone() == (None,)

@@ -83,7 +83,7 @@ def test_a_stage_that_could_not_be_typed_is_an_error(stage: str) -> None:
 def test_a_key_that_is_not_built_yet_is_a_warning_even_under_strict() -> None:
     for strict in (False, True):
         (near_miss,) = candidates(
-            make_facts("src.x", orch={"retries": 1}), strict=strict
+            make_facts("src.x", orch={"tokens": {"gpu": 1}}), strict=strict
         ).tag_warnings
         assert (near_miss.code, near_miss.severity) == ("not-built-yet", "warning")
 

@@ -60,6 +60,9 @@ def test_every_key_of_the_contract_is_accepted() -> None:
         is_always_stale=True,
         is_repeatable=True,
         max_age=21600,
+        retries=3,
+        retry_delay=0.5,
+        timeout=60,
     )
     assert [one for one in problems if one.severity == "error"] == []
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     RunNote,
     ToolDeclined,
     ToolFinished,
     ToolOutput,
+    ToolRetried,
     ToolStarted,
     ToolStatus,
 )
@@ -196,3 +199,57 @@ def test_a_failure_in_a_cancelled_run_is_a_failure() -> None:
     run.cancel()
     assert finish(run, first, "failed")
     assert run.status == "failed"
+
+
+# Tried again.
+
+
+def fail(run: Run, now: float = 0.0) -> ToolRetried | ToolFinished:
+    """The end of the next tool, which fails."""
+    end = run.classify(ToolFinished(module=start(run), status="failed"))
+    run.apply(end, now)
+    assert isinstance(end, ToolRetried | ToolFinished)
+    return end
+
+
+def trying(retries: int, delay: float = 10.0) -> Run:
+    orch: dict[str, object] = {"retries": retries, "retry_delay": delay}
+    return begin(registry=make_registry(make_facts("a", orch=orch), make_facts("b")), known="ab")
+
+
+def test_a_tool_is_tried_again_when_its_delay_is_over() -> None:
+    run = trying(retries=1)
+    end = fail(run, now=100.0)
+    assert isinstance(end, ToolRetried)
+    assert (run.ready(109.9), run.wait_time(109.0), run.is_over) == (None, 1.0, False)
+    assert (run.ready(110.0), run.wait_time(110.0)) == ("a", math.inf)
+    last = run.classify(ToolFinished(module=start(run), status="passed"))
+    assert last == ToolFinished(module="a", status="passed", attempt=2)
+
+
+def test_the_delay_doubles_up_to_its_limit() -> None:
+    run = trying(retries=2000, delay=1.0)
+    delays = []
+    for _ in range(1100):
+        end = fail(run)
+        assert isinstance(end, ToolRetried)
+        delays.append(end.delay)
+    assert delays[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert max(delays) == Run.LONGEST_DELAY
+
+
+def test_a_run_that_ends_between_two_attempts_says_how_the_last_one_failed() -> None:
+    run = trying(retries=1)
+    end = fail(run)
+    assert isinstance(end, ToolRetried)
+    run.interrupt()
+    assert run.unstarted() == [end.end, ToolFinished(module="b", status="not_run")]
+
+
+def test_what_was_submitted_ahead_comes_after_the_tool_that_is_tried_again() -> None:
+    run = trying(retries=1, delay=0.0)
+    first = start(run)
+    run.mark_submitted("b")
+    run.apply(run.classify(ToolFinished(module=first, status="failed")))
+    run.apply(ToolDeclined(module="b"))
+    assert go_on(run) == ["a", "b"]
