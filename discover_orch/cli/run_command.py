@@ -22,14 +22,15 @@ from discover_orch.cli.options import (
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents
-from discover_orch.model.errors import ExitCode, OrchError, problem_json
+from discover_orch.model.errors import ExitCode, OrchError, UsageError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.parallel import check_tokens
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
-from discover_orch.staleness.current import GET_CONNECTION
+from discover_orch.staleness.current import GET_CONNECTION, IN_MEMORY, takes_connection
 
 if TYPE_CHECKING:
     from discover_orch.planning.param_values import GivenParams
@@ -66,6 +67,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Stop when N tools have failed.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run up to N tools at the same time, each in a worker process.",
+)
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option
 @display_options(
@@ -86,6 +93,7 @@ def command(
     resume: str | None,
     exitfirst: bool,
     maxfail: int | None,
+    jobs: int | None,
     pdb: bool,
     wait: bool,
     shown: DisplayOptions,
@@ -134,6 +142,7 @@ def command(
             shown=shown,
             post_mortem=pdb,
             max_failures=1 if exitfirst else maxfail,
+            jobs=_count_jobs(view, plan, jobs, shown, has_debugger=pdb),
             resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:
@@ -176,6 +185,34 @@ def _what_is_left(
         if is_all and arguments.database is None and not said:
             left.write_all_fresh(view.key)
     return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
+
+
+def _count_jobs(
+    view: ProjectView, plan: Plan, jobs: int | None, shown: DisplayOptions, *, has_debugger: bool
+) -> int:
+    """The number of workers. A debugger and raw output need the terminal for one of them."""
+    if has_debugger or shown.output == "raw":
+        option = "--pdb" if has_debugger else "--output raw"
+        if jobs is not None and jobs > 1:
+            message = (
+                f"--jobs cannot be combined with {option}: only one tool can have the terminal"
+            )
+            raise OrchUsage(message, "leave one of them out")
+        return 1
+    tools = [step.tool for step in plan.steps]
+    problems = check_tokens(tools, view.project.tokens)
+    if problems:
+        raise UsageError(*problems)
+    jobs = view.project.jobs if jobs is None else jobs
+    uses_memory = view.project.database in IN_MEMORY and not uses_get_connection(
+        view.registry, view.project
+    )
+    if jobs > 1 and uses_memory and any(takes_connection(one, view.registry) for one in tools):
+        raise OrchUsage(
+            "several workers cannot share a database in memory",
+            "run with --jobs 1, or give the database a file: sqlite:///data.db",
+        )
+    return jobs
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:

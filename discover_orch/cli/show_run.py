@@ -39,6 +39,7 @@ def run_and_show(
     shown: DisplayOptions,
     post_mortem: bool,
     max_failures: int | None,
+    jobs: int,
     resume_command: str,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
@@ -52,6 +53,7 @@ def run_and_show(
         is_raw=is_raw,
         post_mortem=post_mortem,
         max_failures=max_failures,
+        jobs=jobs,
         all_frames=shown.verbose,
         interpreter=None if is_raw else context.claim_interpreter(),
     )
@@ -62,6 +64,7 @@ def run_and_show(
         shown,
         heading=heading(view),
         resume_command=resume_command,
+        workers=min(jobs, len(plan.steps)),
         expected=lambda: Memory(view.project.root).durations(names),
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from discover_orch.model.errors import Location, Problem, Severity, nearest
+from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.source.facts import OrchTag
-
-#: The code of the warning about a key that is checked, so that a module may have it, but has no effect yet.
-NOT_BUILT_YET_CODE = "not-built-yet"
 
 #: The units of an age, in seconds.
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -40,6 +37,7 @@ class OrchSettings(Struct, frozen=True, kw_only=True):
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -47,7 +45,6 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     check: Callable[[object], str]
     example: str
-    has_effect: bool = True
 
 
 def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[Problem, ...]]:
@@ -56,11 +53,9 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         return OrchSettings(), ()
     problems: list[Problem] = []
 
-    def add(code: str, message: str, hint: str, line: int, severity: Severity = "error") -> None:
+    def add(code: str, message: str, hint: str, line: int) -> None:
         place = Location(path=path, line=line)
-        problems.append(
-            Problem(code=code, message=message, hint=hint, location=place, severity=severity)
-        )
+        problems.append(Problem(code=code, message=message, hint=hint, location=place))
 
     if tag.problem:
         hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'
@@ -78,10 +73,8 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
             add("orch-value", f'"{key}" in ORCH {wrong}', f"for example {rule.example}", line)
         else:
             good[key] = value
-            if not rule.has_effect:
-                message = f'"{key}" in ORCH has no effect in this version'
-                add(NOT_BUILT_YET_CODE, message, "", line, "warning")
     name, timeout = good.get("name"), good.get("timeout")
+    tokens = good.get("tokens")
     retries, delay = good.get("retries"), good.get("retry_delay")
     return OrchSettings(
         name=name if isinstance(name, str) else None,
@@ -96,6 +89,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         retries=retries if isinstance(retries, int) else 0,
         retry_delay=float(delay) if isinstance(delay, int | float) else 1.0,
         timeout=float(timeout) if isinstance(timeout, int | float) else None,
+        tokens=tokens if isinstance(tokens, dict) else {},
     ), tuple(problems)
 
 
@@ -164,7 +158,7 @@ RULES = {
         check=partial(_check_seconds, allows_zero=False),
         example='"timeout": 60, in seconds',
     ),
-    "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}', has_effect=False),
+    "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}'),
     "cancel": Rule(check=_check_flag, example='"cancel": False'),
     "always": Rule(check=_check_flag, example='"always": True'),
     "max_age": Rule(check=_check_age, example='"max_age": "1d", "6h", "30m", "45s" or seconds'),

@@ -341,6 +341,7 @@ def _build_tool(
         retries=candidate.settings.retries,
         retry_delay=candidate.settings.retry_delay,
         timeout=candidate.settings.timeout,
+        tokens=candidate.settings.tokens,
     )
     return tool, problems
 

@@ -101,11 +101,13 @@ class RunFinished(Struct, frozen=True, kw_only=True):
 class Ticked(Struct, frozen=True, kw_only=True):
     """Nothing happened for a moment: `module` has been running for `seconds`.
 
-    `module` is None while resources are closed. `is_ending`: the interrupt has been passed on.
+    `module` is None while resources are closed. `others` are running too, and started later. `is_ending`: the
+    interrupt has been passed on.
     """
 
     module: str | None
     seconds: float
+    others: tuple[str, ...] = ()
     is_ending: bool = False
 
 

@@ -27,6 +27,7 @@ from discover_orch.execution.events import (
     ToolStarted,
     event_document,
 )
+from discover_orch.execution.overlaps import Overlaps
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import ExitCode, Location, Problem
@@ -87,6 +88,7 @@ class Recorder:
         project: Project,
         *,
         kind: str = "run",
+        is_parallel: bool = False,
         code: CodeIndex | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
@@ -101,6 +103,8 @@ class Recorder:
         self._database = _DatabaseRecord(self._current.database, self._memory, project.root)
         self._flows = _FlowRecord(project.root, registry, self._memory)
         self._report = Report()
+        self._is_parallel = is_parallel
+        self._overlaps = Overlaps()
         self._started = time.monotonic()
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
@@ -127,12 +131,17 @@ class Recorder:
                 if self._is_live:
                     self._code |= self._current.code.states(self._code)
                 self._journal.write({"event": "tool_ordered", "module": module})
+                if self._is_parallel:  # of what several workers report, the order is not known
+                    self._began[module] = self._next_number()
+                    self._overlaps.begin(module)
             case ToolStarted(module=module):
-                self._began[module] = self._next_number()
+                if not self._is_parallel:
+                    self._began[module] = self._next_number()
                 self._write(event, module)
             case ToolOutput(module=module, stream=stream, text=text):
                 self._journal.log(module, stream, text)
             case ToolFinished(module=module):
+                self._overlaps.end(module)
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
                 self._write(event, module)
@@ -287,6 +296,7 @@ class Recorder:
                 )
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
                 self._flows.add(module, success.flow)
+                self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
@@ -302,7 +312,7 @@ class Recorder:
     def _finish(self, event: RunFinished) -> list[Problem]:
         if self._report.finished:
             self._database.save()
-        found = self._flows.save()
+        found = [*self._overlaps.find_conflicts(self._names), *self._flows.save()]
         self._current.code.write()
         document = self._document(event)
         if document is not None:

@@ -6,9 +6,7 @@ the clock: it is told the time.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -22,12 +20,13 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolRetried,
 )
+from discover_orch.execution.step_queue import OneByOne, StepQueue
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 
 class Run:
-    """One run of a plan, step after step.
+    """One run of a plan: one step after another, or side by side as its `queue` allows.
 
     A tool that fails blocks every tool that depends on it, and the run goes on with the others until `max_failures`
     tools have failed. A tool that declares neither what it runs after nor what it reads and writes may depend on the
@@ -36,8 +35,8 @@ class Run:
     A tool with `retries` is tried again first. The delay doubles with each attempt, up to `LONGEST_DELAY`, and is
     multiplied by a random number of 0.75 to 1.25, so that what many clients retry at a server is spread over time.
 
-    A step can be submitted while the one before it runs; the executor declines it if that one fails. With `ahead` 1 no
-    step is submitted ahead, so that a run can be stopped between two tools.
+    One after another, a step can be submitted while the one before it runs. If that one fails, the executor declines
+    it. With `at_once` 1 no step is submitted ahead, so that a run can be stopped between two tools.
     """
 
     AHEAD = 2
@@ -49,22 +48,22 @@ class Run:
         registry: Registry,
         *,
         has_known_flow: Callable[[Tool], bool],
-        ahead: int = AHEAD,
+        at_once: int = AHEAD,
+        queue: StepQueue | None = None,
         max_failures: int | None = None,
         has_retries: bool = True,
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """`random` returns numbers from 0 to 1."""
-        self._ahead = ahead
+        """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1."""
+        self._at_once = at_once
         self._has_retries, self._random = has_retries, random
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
-        self._retry_at = 0.0
         self._max_failures = max_failures
         self._has_known_flow = has_known_flow
         self._registry = registry
         self._modules = tuple(step.tool.module for step in plan.steps)
-        self._places = {module: place for place, module in enumerate(self._modules)}
-        self._waiting = deque(self._modules)
+        self._queue = OneByOne(self._modules) if queue is None else queue
+        self._submits_ahead = isinstance(self._queue, OneByOne)
         self._submitted: list[str] = []
         self._is_declining = False  # what was submitted ahead of a failure has not come back yet
         self._failures = 0
@@ -75,18 +74,16 @@ class Run:
 
     def ready(self, now: float = math.inf) -> str | None:
         """The tool to submit now, or None if there is none (yet, or ever)."""
-        is_full = self._is_declining or len(self._submitted) >= self._ahead
-        if self._is_stopped or is_full or now < self._retry_at or not self._waiting:
-            return None
-        return self._waiting[0]
+        is_full = self._is_declining or len(self._submitted) >= self._at_once
+        return None if self._is_stopped or is_full else self._queue.next(now)
 
     def wait_time(self, now: float) -> float:
         """Seconds until a tool is tried again; infinite if none is."""
-        return self._retry_at - now if self._retry_at > now else math.inf
+        return self._queue.wait_time(now)
 
     def mark_submitted(self, module: str) -> None:
-        assert module == self.ready()
-        self._submitted.append(self._waiting.popleft())
+        self._queue.take(module)
+        self._submitted.append(module)
 
     def interrupt(self) -> None:
         self.is_interrupted = True
@@ -117,7 +114,7 @@ class Run:
     @property
     def is_over(self) -> bool:
         """No further step may start."""
-        return self._is_stopped or not (self._waiting or self._submitted)
+        return self._is_stopped or not (self._queue or self._submitted)
 
     @property
     def _is_stopped(self) -> bool:
@@ -128,37 +125,31 @@ class Run:
         if isinstance(event, ToolRetried):
             module = event.end.module
             self._attempts[module] = event.end
-            self._retry_at = now + event.delay
             self._submitted.remove(module)
-            self._is_declining = True
-            self._put_back(module)
+            self._queue.put_back(module, now + event.delay)
+            self._is_declining = self._submits_ahead
         elif isinstance(event, ToolFinished):
             self.finished[event.module] = event
             if event.module in self._submitted:
                 self._submitted.remove(event.module)
+            self._queue.end(event.module)
             self._failures += event.status == "failed"
-            self._is_declining |= event.status == "failed"
+            self._is_declining |= event.status == "failed" and self._submits_ahead
             self.is_interrupted |= event.status == "interrupted"
         elif isinstance(event, ToolDeclined):
             self._submitted.remove(event.module)
             if event.module not in self.finished:  # else it is blocked
-                self._put_back(event.module)
+                self._queue.put_back(event.module)
         elif isinstance(event, RunNote):
             self._has_errors |= event.problem.severity == "error"
         self._is_declining &= bool(self._submitted)
-
-    def _put_back(self, module: str) -> None:
-        place = self._places[module]
-        before = sum(
-            self._places[one] < place for one in itertools.islice(self._waiting, self._ahead)
-        )
-        self._waiting.insert(before, module)
 
     def drain_blocked(self, event: Event) -> list[ToolFinished]:
         """The ends of the tools that this event blocks, which will not start. They count as applied."""
         if not isinstance(event, ToolFinished) or event.status != "failed":
             return []
-        later = [one for one in self._modules if one not in self.finished]
+        running = () if self._submits_ahead else self._submitted
+        later = [one for one in self._modules if one not in self.finished and one not in running]
         unsure = [one for one in later if self._may_depend_unseen(one)]
         below = self._registry.downstream((event.module, *unsure)).union(unsure)
         blocked = [
@@ -168,8 +159,7 @@ class Run:
         ]
         for one in blocked:
             self.finished[one.module] = one
-            if one.module in self._waiting:  # else it was submitted, and will be declined
-                self._waiting.remove(one.module)
+            self._queue.end(one.module)
         return blocked
 
     def _may_depend_unseen(self, module: str) -> bool:

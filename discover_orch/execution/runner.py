@@ -25,6 +25,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
+from discover_orch.execution.step_queue import StepQueue
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
@@ -63,7 +64,8 @@ def run_steps(
     run_id: str,
     clock: Callable[[], float],
     has_known_flow: Callable[[Tool], bool],
-    ahead: int = Run.AHEAD,
+    at_once: int = Run.AHEAD,
+    queue: StepQueue | None = None,
     max_failures: int | None = None,
     has_retries: bool = True,
     random: Callable[[], float] = lambda: 0.5,
@@ -73,7 +75,8 @@ def run_steps(
         plan,
         registry,
         has_known_flow=has_known_flow,
-        ahead=ahead,
+        at_once=at_once,
+        queue=queue,
         max_failures=max_failures,
         has_retries=has_retries,
         random=random,
@@ -133,7 +136,10 @@ def _next_events(
             executor.resume()
     if not happened and stopwatch.is_running and stopwatch.silence > 0.9 * TICK:
         yield Ticked(
-            module=stopwatch.module, seconds=stopwatch.seconds, is_ending=run.is_interrupted
+            module=stopwatch.module,
+            seconds=stopwatch.seconds,
+            others=stopwatch.others,
+            is_ending=run.is_interrupted,
         )
 
 
@@ -142,15 +148,18 @@ class _Stopwatch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._start = self._since = self._heard = clock()
-        self._paused = self._paused_before = 0.0
-        self.module: str | None = None
-        self.is_running = False
+        self._start = self._heard = clock()
+        self._paused = 0.0
+        self._running: dict[
+            str | None, tuple[float, float]
+        ] = {}  # since when, and the pauses before
+        self._is_stopped = False
 
     def begin(self, module: str | None) -> None:
-        self.module, self.is_running = module, True
-        self._since = self._heard = self._clock()
-        self._paused_before = self._paused
+        """A tool starts, or with None the closing of resources."""
+        self._heard = self._clock()
+        self._running[module] = self._heard, self._paused
+        self._is_stopped = False
 
     def time(self, event: Event) -> Event:
         """The event with its duration, if only this stopwatch knows it."""
@@ -158,14 +167,15 @@ class _Stopwatch:
         match event:
             case ToolStarted(module=module):
                 self.begin(module)
-            case ToolFinished():
-                self.is_running = False
+            case ToolFinished(module=module):
+                seconds = self._seconds(module)
+                _, paused_before = self._running.pop(module, (0.0, self._paused))
                 if not event.duration and event.error and event.error.kind in ("crash", "timeout"):
-                    return replace(event, duration=self.seconds)  # a dead worker reports none
-                paused = self._paused - self._paused_before
+                    return replace(event, duration=seconds)  # a dead worker reports none
+                paused = self._paused - paused_before
                 return replace(event, duration=max(0.0, event.duration - paused))
             case DebuggerOpened():
-                self.is_running = False
+                self._is_stopped = True
             case _:
                 pass
         return event
@@ -180,8 +190,27 @@ class _Stopwatch:
         return self._clock()
 
     @property
+    def is_running(self) -> bool:
+        return bool(self._running) and not self._is_stopped
+
+    @property
+    def module(self) -> str | None:
+        """What has been running longest."""
+        return next(iter(self._running), None)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(one for one in [*self._running][1:] if one is not None)
+
+    @property
     def seconds(self) -> float:
-        return self._clock() - self._since - (self._paused - self._paused_before)
+        return self._seconds(self.module)
+
+    def _seconds(self, module: str | None) -> float:
+        if module not in self._running:
+            return 0.0
+        since, paused_before = self._running[module]
+        return self._clock() - since - (self._paused - paused_before)
 
     @property
     def silence(self) -> float:

@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,18 +20,26 @@ from discover_orch.config.project import Project, url_secrets
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event, RunFinished, RunNote
 from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, run_steps
+from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.errors import BlockedInterrupt
+from discover_orch.model.errors import BlockedInterrupt, Problem
+from discover_orch.model.tool import Tool
+from discover_orch.planning.parallel import NO_DATAFLOW, find_waits
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.staleness.current import takes_connection
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 #: Seconds until a signal that was not drained ends whatever blocks the process, and until a second signal does.
 FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
+#: The token of the SQLite database: which tool may write to it.
+WRITES = "(writes to SQLite)"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,19 +52,29 @@ def run_plan(
     post_mortem: bool = False,
     all_frames: bool = False,
     max_failures: int | None = None,
+    jobs: int = 1,
     interpreter: Interpreter | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal."""
+    jobs = min(jobs, len(plan.steps))
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
+    prepare = replace(prepare, is_one_of_several=jobs > 1)
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
     signals = SignalHandlers()
     try:
         with signals:
-            executor = LocalExecutor(prepare, worker)
-            recorder = Recorder(plan, registry, project)
+            first = LocalExecutor(prepare, worker)
+            executor: LocalExecutor | WorkerPool = first
+            recorder = Recorder(plan, registry, project, is_parallel=jobs > 1)
+            queue = None
+            if jobs > 1:
+                executor = WorkerPool(first, lambda: LocalExecutor(prepare), jobs)
+                queue = build_queue(plan, registry, project, recorder.has_known_flow)
+                if not can_overlap(build_queue(plan, registry, project, recorder.has_known_flow)):
+                    yield RunNote(problem=_nothing_to_overlap(project))
             events = run_steps(
                 plan,
                 registry,
@@ -65,6 +83,8 @@ def run_plan(
                 run_id=recorder.run,
                 clock=time.monotonic,
                 has_known_flow=recorder.has_known_flow,
+                at_once=jobs if queue else Run.AHEAD,
+                queue=queue,
                 max_failures=max_failures,
                 has_retries=not post_mortem,
                 random=_random,
@@ -102,7 +122,7 @@ def run_watched(
         run_id=recorder.run,
         clock=time.monotonic,
         has_known_flow=recorder.has_known_flow,
-        ahead=1,
+        at_once=1,
         random=_random,
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
@@ -112,6 +132,39 @@ def _random() -> float:
     import random  # takes 2 ms, and few runs need it
 
     return random.random()
+
+
+def build_queue(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> SideBySide:
+    """The steps as they may run side by side. Only one tool at a time may write to a SQLite database."""
+    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
+    waits = find_waits(plan.steps, registry, counts_as_declared)
+    tools = [step.tool for step in plan.steps]
+    needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
+    if is_sqlite(registry, project):
+        for tool in tools:
+            flow = registry.flows.get(tool.module, NO_DATAFLOW)
+            is_reader = not flow.tables_written and has_known_flow(tool)
+            if takes_connection(tool, registry) and not is_reader:
+                needs[tool.module] = {**tool.tokens, WRITES: 1}
+    return SideBySide([tool.module for tool in tools], waits, needs, {**project.tokens, WRITES: 1})
+
+
+def _nothing_to_overlap(project: Project) -> Problem:
+    hint = "add AFTER = () to tools that do not depend on others of their stage"
+    if project.parallel == "declared":
+        hint += ', or set parallel = "observed"'
+    return Problem(
+        code="nothing-to-overlap",
+        message="no two of these tools may run at the same time, so more than one worker is of no use",
+        hint=hint,
+        severity="warning",
+    )
+
+
+def is_sqlite(registry: Registry, project: Project) -> bool:
+    return project.database.startswith("sqlite:") and not uses_get_connection(registry, project)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:
@@ -124,7 +177,7 @@ def _carry_out(
     events: Iterator[Event],
     plan: Plan,
     project: Project,
-    executor: LocalExecutor,
+    executor: LocalExecutor | WorkerPool,
     requests: RunRequests,
     recorder: Recorder,
 ) -> Iterator[Event]:

@@ -8,6 +8,7 @@ thing that a run needs, so it imports little: no `subprocess`, no `selectors`.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -225,10 +226,8 @@ class Supervisor:
 
     def _wait(self, now: float, deadline: float | None, wake: int | None) -> set[int] | None:
         """The descriptors that can be read; None if it is only `wake`."""
-        until = [at for at in (deadline, self._next_deadline(now)) if at is not None]
-        if self._pipes.pidfd < 0:
-            until.append(now + POLL_INTERVAL)
-        wait = max(0.0, min(until) - now) * 1000 + 0.5 if until else None
+        until = min(math.inf if deadline is None else deadline, self.next_deadline(now))
+        wait = None if until == math.inf else max(0.0, until - now) * 1000 + 0.5
         ready = set()
         if self._expects_messages and (wait is None or wait > OUTPUT_DELAY) and not self._unsent:
             ready = _poll(self._message_poll, OUTPUT_DELAY, wake)
@@ -237,11 +236,11 @@ class Supervisor:
         self._expects_messages = self._pipes.messages in ready
         return None if ready == {wake} else ready
 
-    def _next_deadline(self, now: float) -> float | None:
-        """When something must be done even if nothing arrives."""
-        if self._exit.has_closed:
-            return self._exit.due()
-        return self._stop_signals.due()
+    def next_deadline(self, now: float) -> float:
+        """When something must be done even if nothing arrives; infinite if nothing is due."""
+        due = self._exit.due() if self._exit.has_closed else self._stop_signals.due()
+        due = math.inf if due is None else due
+        return due if self._pipes.pidfd >= 0 else min(due, now + POLL_INTERVAL)
 
     def _send_due_signals(self, now: float) -> None:
         if self._exit.has_closed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Mapping
+
+from msgspec import Struct, field
 
 from discover_orch.model.parameter import Param
 
@@ -19,7 +21,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
       changes nothing.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay` seconds.
-    - `timeout`: seconds after which it is stopped and has failed.
+    - `timeout`: seconds after which it is stopped and has failed. `tokens`: those that it holds while it runs.
     - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
     """
 
@@ -48,6 +50,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

@@ -16,7 +16,7 @@ from discover_orch.planning.param_values import is_same_name
 #: Options of orch run: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
-    | {"database", "exclude", "param", "color", "project", "help"}
+    | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
 )
 
 

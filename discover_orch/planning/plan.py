@@ -29,10 +29,12 @@ from discover_orch.planning.selection import Selection
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan."""
+    """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
+    all steps of the `group` before it have ended: tools of one stage, selected by one word."""
 
     tool: Tool
     stage: str
+    group: int = 0
     after: tuple[str, ...] = ()
     reason: str = ""
     arguments: tuple[BoundArgument, ...] = ()
@@ -88,6 +90,7 @@ def build_plan(
     tools = [registry.tools[module] for module in selection.tools]
     problems = find_unused(values, tools, registry)
     position = {tool.module: index for index, tool in enumerate(tools)}
+    groups = _groups_of(selection, registry)
     steps = []
     missing: dict[str, tuple[Problem, ...]] = {}
     for tool in tools:
@@ -102,6 +105,7 @@ def build_plan(
             Step(
                 tool=tool,
                 stage=_stage_of(tool, selection, registry),
+                group=groups[tool.module],
                 after=tuple(
                     other
                     for other in before
@@ -137,6 +141,16 @@ def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Proble
             if position.get(other, -1) > position[module]
         ]
     return found
+
+
+def _groups_of(selection: Selection, registry: Registry) -> dict[str, int]:
+    groups: dict[str, int] = {}
+    group, before = 0, None
+    for module in selection.tools:
+        part = selection.chosen_by[module], registry.rank[module]
+        group += part != before
+        groups[module], before = group, part
+    return groups
 
 
 def _stage_of(tool: Tool, selection: Selection, registry: Registry) -> str:

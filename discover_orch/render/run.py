@@ -86,10 +86,14 @@ class RunRenderer:
         heading: RunHeader | None,
         resume_command: str = "",
         reason: str = "",
+        workers: int = 1,
         expected: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """`resume_command` is shown if a tool does not pass, and `reason`, why this runs, in the summary. `expected`
-        returns the seconds that tools took before; it is called once, when the status line is first shown."""
+        returns the seconds that tools took before; it is called once, when the status line is first shown. With
+        several `workers`, what a tool prints is shown as one block when it ends."""
+        self._workers = workers
+        self._is_parallel = workers > 1
         self._expected = expected
         self._seconds: Mapping[str, float] | None = None
         self._intro = plan.intro
@@ -97,7 +101,7 @@ class RunRenderer:
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, shown, heading
         self._resume_command, self._reason = resume_command, reason
-        self._kept: list[str] = []
+        self._kept: dict[str, list[str]] = {}  # what tools printed, to be shown when they end
 
     def text(self, event: Event, report: Report) -> str:
         match event:
@@ -105,14 +109,14 @@ class RunRenderer:
                 heading = None if self._shown.quiet else self._heading
                 return "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
-                self._kept = []
-                return "" if self._shown.quiet else self._begin(module)
+                self._kept[module] = []
+                return "" if self._shown.quiet or self._is_parallel else self._begin(module)
             case ToolOutput():
                 return self._printed(event)
             case ToolFinished():
-                return self._end(event)
-            case ToolRetried():
-                return self._retry(event)
+                return self._block(event.module) + self._end(event)
+            case ToolRetried(end=end):
+                return self._block(end.module) + self._retry(event)
             case RunFinished():
                 return self._summary(report)
             case _:
@@ -135,7 +139,10 @@ class RunRenderer:
         if event.is_ending:
             return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
         ended = {one.module for one in report.finished}
-        waiting = [one for one in self._steps if one not in ended and one != event.module]
+        running = (event.module, *event.others)
+        waiting = [one for one in self._steps if one not in ended and one not in running]
+        if event.others:
+            text += "".join(f", {self._steps[one].tool.name}" for one in event.others)
         if event.module is not None and waiting:
             text += f", {len(waiting):,} left to run"
         return f"    {text}{self._time_left(event, waiting)}"
@@ -167,7 +174,8 @@ class RunRenderer:
             lines.append(one_line(self._intro))
         names = [step.tool.name for step in self._steps.values()]
         named = names_text(names, MOST_NAMED)
-        lines.append(wrap(f"running {count(len(names), 'tool')}: {named}", style, "  "))
+        workers = f" with {self._workers} workers" if self._workers > 1 else ""
+        lines.append(wrap(f"running {count(len(names), 'tool')}{workers}: {named}", style, "  "))
         return "\n".join(lines) + "\n"
 
     def _begin(self, module: str) -> str:
@@ -188,11 +196,20 @@ class RunRenderer:
             lines.append(tail)
         shown = [clean(last_drawn(line), self._style) for line in lines]
         text = "".join(f"    {line}\n" if line else "\n" for line in shown)
-        if self._shown.output == "live" and not self._shown.quiet:
+        is_live = self._shown.output == "live" and not self._shown.quiet
+        if is_live and not self._is_parallel:
             return text
-        if self._shown.output == "fail" or self._shown.quiet:
-            self._kept.append(text)
+        if is_live or self._shown.output == "fail" or self._shown.quiet:
+            self._kept.setdefault(event.module, []).append(text)
         return ""
+
+    def _block(self, module: str) -> str:
+        """The first line of a tool that ran beside others, and what it printed."""
+        if not self._is_parallel or self._shown.quiet or module not in self._kept:
+            return ""
+        printed = self._kept[module] if self._shown.output == "live" else []
+        self._kept[module] = self._kept[module] if not printed else []
+        return self._begin(module) + "".join(printed)
 
     def _end(self, event: ToolFinished) -> str:
         if event.status in ("blocked", "not_run", "fresh"):
@@ -211,7 +228,8 @@ class RunRenderer:
         text += "".join(f"      {one_line(note)}\n" for note in notes)
         if event.status != "failed":
             return "" if self._shown.quiet else text
-        printed = "".join(self._kept) if self._shown.output != "none" else ""
+        kept = self._kept.get(event.module, [])
+        printed = "".join(kept) if self._shown.output != "none" else ""
         if self._shown.quiet:
             text = f"{style.paint('failed', 'error')} {name}\n"
         return text + printed + (self._failure(name, event.error) if event.error else "")

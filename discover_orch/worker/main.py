@@ -170,6 +170,7 @@ class Worker:
             observer=self._observer,
             is_interrupted=lambda: interrupts.was_raised,
             cancel_with=interrupts.cancel_with,
+            is_one_of_several=prepare.is_one_of_several,
         )
 
     def serve(self) -> None:

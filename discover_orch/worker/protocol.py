@@ -61,7 +61,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The order before all steps: what holds for each of them. Paths are absolute.
 
     `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
-    worker's own, which may be older. With `observes`, each step reports what the tool did.
+    worker's own, which may be older. With `observes`, each step reports what the tool did. `is_one_of_several`: other
+    workers use the same database.
     """
 
     root: str
@@ -70,6 +71,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     transaction: str = "tool"
     orchconf: str | None = None
     has_connection: bool = False
+    is_one_of_several: bool = False
     resources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     raw_output: bool = False
     post_mortem: bool = False

@@ -154,9 +154,12 @@ class Resources:
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
         cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
+        is_one_of_several: bool = False,
     ) -> None:
-        """`cancel_with` is given what cancels the running statement of `conn`, from any thread."""
+        """`cancel_with` is given what cancels the running statement of `conn`, from any thread.
+        `is_one_of_several`: other workers use the same database."""
         self._cancel_with = cancel_with
+        self._is_one_of_several = is_one_of_several
         self._root = root
         self._database = database
         self._needs = needs
@@ -278,6 +281,8 @@ class Resources:
             self._opened.append(CONN)
             try:
                 value = opened.value = open_sqlite(read_url(self._database, self._root))
+                if self._is_one_of_several:  # so that tools can read while one writes
+                    value.execute("PRAGMA journal_mode = WAL")
             except BaseException:
                 self._stack.remove(opened)
                 raise

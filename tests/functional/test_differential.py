@@ -15,8 +15,8 @@ from tests.support.differential import first_failure
 FULL, CHUNKS = 5000, 50
 
 
-def check(seeds: Iterable[int]) -> None:
-    told = first_failure(seeds)
+def check(seeds: Iterable[int], jobs: int = 1) -> None:
+    told = first_failure(seeds, jobs=jobs)
     assert not told, told
 
 
@@ -28,6 +28,12 @@ def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_10_histo
 @pytest.mark.timeout(1200)
 def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_60_histories() -> None:
     check(range(10, 70))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_four_workers_give_the_result_of_one_in_30_histories() -> None:
+    check(range(70, 100), jobs=4)
 
 
 @pytest.mark.full

@@ -106,7 +106,7 @@ def test_the_readme_names_only_options_that_exist(help_texts: dict[str, str]) ->
 def test_the_reference_has_exactly_the_settings_that_exist() -> None:
     text = section("Configuration")
     named = {word for row in first_column(text) for word in re.findall(r"`(\w+)`", row)}
-    reserved = {"jobs", "executor", "tokens"}
+    reserved = {"executor"}
     assert all(f"`{name}`" in text or f"`{name} = " in text for name in reserved)
     of_watch = {"scope", "on_busy", "debounce", "ignore", "poll", "preload"}
     assert named == set(SETTINGS) - reserved | of_watch

@@ -48,6 +48,7 @@ class Play:
     history: History
     server: ForkServer
     folder: Path
+    jobs: int = 1  # but one for the copy that is run from scratch
     state: State = field(default_factory=State)
     scratch: dict[str, dict[str, Any]] = field(default_factory=dict)
     tells: Callable[[str], None] = lambda _: None
@@ -110,7 +111,10 @@ class Play:
     ) -> Answer:
         if self._takes_since() and self.state.since and "--resume" not in words:
             words = (*words, "--since", self.state.since)
-        return self.server.run(root, *words, env=self.state.variables, meanwhile=meanwhile)
+        env = self.state.variables
+        if root == self.root and self.jobs > 1:
+            env = env | {"ORCH_JOBS": str(self.jobs), "ORCH_PARALLEL": "observed"}
+        return self.server.run(root, *words, env=env, meanwhile=meanwhile)
 
     def _takes_since(self) -> bool:
         return any(op.kind == "param" for op in self.history.world.ops())
@@ -214,6 +218,8 @@ class Play:
         would_run, before = self._agree()
         reasons = {name: before[name]["reasons"] for name in would_run}
         started = self._run_changed()
+        if self.jobs > 1:  # side by side, they start in another order
+            started, would_run = sorted(started), sorted(would_run)
         if started != would_run:
             raise Wrong("run --changed and -n differ", f"said {would_run}, ran {started}")
         again, after = self._agree()
@@ -287,18 +293,18 @@ def kill_when_held(pid: int, held: Path) -> None:
 # ---- running many, and shrinking what fails ----
 
 
-def failure(history: History, server: ForkServer) -> Wrong | None:
+def failure(history: History, server: ForkServer, jobs: int = 1) -> Wrong | None:
     """What orch did wrong in this history."""
     with tempfile.TemporaryDirectory(prefix="orch-world-") as folder:
         try:
-            Play(history, server, Path(folder)).go()
+            Play(history, server, Path(folder), jobs).go()
         except Wrong as error:
             return error
     return None
 
 
 def shrink(
-    history: History, told: Wrong, server: ForkServer, seconds: float = 60.0
+    history: History, told: Wrong, server: ForkServer, jobs: int, seconds: float = 60.0
 ) -> tuple[History, Wrong]:
     """A smaller history in which the same promise is broken, and how."""
     deadline = time.monotonic() + seconds
@@ -309,7 +315,7 @@ def shrink(
             if time.monotonic() > deadline:
                 break
             try:
-                found = failure(candidate, server)
+                found = failure(candidate, server, jobs)
             except (IllFormed, KeyError, IndexError):
                 continue
             if found is not None and found.promise == told.promise:
@@ -318,14 +324,14 @@ def shrink(
     return history, told
 
 
-def first_failure(seeds: Iterable[int], kinds: Collection[str] = ALL) -> str:
+def first_failure(seeds: Iterable[int], kinds: Collection[str] = ALL, jobs: int = 1) -> str:
     """What went wrong with the first seed that fails, with the smallest history found; "" for nothing."""
     with ForkServer() as server:
         for seed in seeds:
             history = random_history(seed, kinds)
-            told = failure(history, server)
+            told = failure(history, server, jobs)
             if told is not None:
-                small, told = shrink(history, told, server)
+                small, told = shrink(history, told, server, jobs)
                 notes = " ".join(told.__notes__)
                 return f"seed {seed}: {notes}: {told}\n\n{script(small)}\n{small}"
     return ""

@@ -7,6 +7,7 @@ another worker is started.
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections.abc import Iterable, Iterator
@@ -101,6 +102,17 @@ class LocalExecutor:
             self._deadline = None
             self._timed_out = self._worker.running
             self._worker.interrupt()
+
+    def filenos(self) -> tuple[int, ...]:
+        """Descriptors that are readable when `events` has something."""
+        return () if self._worker is None or self._worker.is_over else self._worker.filenos()
+
+    def next_deadline(self, now: float) -> float:
+        """When `events` must be called even if nothing is readable: a time as `time.monotonic` gives it."""
+        deadline = math.inf if self._deadline is None else self._deadline
+        if self._worker is None or self._worker.is_over:
+            return deadline
+        return min(deadline, self._worker.next_deadline(now))
 
     def _start_waiting(self, worker: Supervisor) -> Iterator[Event]:
         """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""

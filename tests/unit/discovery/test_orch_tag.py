@@ -63,6 +63,7 @@ def test_every_key_of_the_contract_is_accepted() -> None:
         retries=3,
         retry_delay=0.5,
         timeout=60,
+        tokens={"gpu": 1},
     )
     assert [one for one in problems if one.severity == "error"] == []
 

@@ -193,7 +193,7 @@ class Played:
                 run_id="41",
                 clock=clock,
                 has_known_flow=lambda _: True,
-                ahead=ahead,
+                at_once=ahead,
             )
         )
         self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
