@@ -90,6 +90,7 @@ class Recorder:
     ) -> None:
         """`code` is the index of code that a watch keeps from one run to the next; `environ` is what tools get."""
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
+        self.environ = environ
         self._steps = {step.tool.module: step for step in plan.steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
         self._names = {tool.module: tool.name for tool in tools}

@@ -26,6 +26,7 @@ from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, run_steps
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.errors import BlockedInterrupt
+from discover_orch.model.parameter import is_secret_name
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.worker.protocol import Prepare
@@ -91,6 +92,13 @@ def absolute_pythonpath(project: Project) -> tuple[str, ...]:
     )
 
 
+def _secret_variables(environ: Mapping[str, str], root: str) -> list[str]:
+    """The values of secret environment variables. The path of a file, as in GOOGLE_APPLICATION_CREDENTIALS, is no
+    secret: hidden, it would be missing among the files that a tool reads."""
+    found = [text for name, text in environ.items() if is_secret_name(name)]
+    return [text for text in found if not os.path.exists(os.path.join(root, text))]
+
+
 def _carry_out(
     plan: Plan,
     registry: Registry,
@@ -102,7 +110,8 @@ def _carry_out(
 ) -> Iterator[Event]:
     """All events with their secrets masked, each recorded before it is yielded. However it ends, the executor is over
     afterwards."""
-    hidden = secret_texts((*plan.secrets, *url_secrets(project.database)))
+    variables = _secret_variables(recorder.environ, project.root)
+    hidden = secret_texts((*plan.secrets, *url_secrets(project.database), *variables))
     try:
         for event in run_steps(
             plan,

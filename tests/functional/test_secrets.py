@@ -59,6 +59,35 @@ def test_a_secret_parameter_is_used_and_shown_nowhere(
     assert_nowhere(answer, root)
 
 
+def test_an_environment_variable_with_the_name_of_a_secret_is_shown_nowhere(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import os
+                STAGE = "s"
+                def run():
+                    for name in ("aws_secret_access_key", "SORT_KEY", "APP_CREDENTIALS"):
+                        print(name, os.environ[name])
+            """,
+            "keys/app.json": "{}",
+        }
+    )
+    answer = orch(
+        "run",
+        env={
+            "aws_secret_access_key": SECRET,
+            "SORT_KEY": "created_at",
+            "APP_CREDENTIALS": "keys/app.json",
+        },
+    )
+    assert "aws_secret_access_key ***" in answer.out
+    assert "SORT_KEY created_at" in answer.out
+    assert "APP_CREDENTIALS keys/app.json" in answer.out  # the path of a file is no secret
+    assert_nowhere(answer, root)
+
+
 def test_a_secret_from_the_configuration_is_shown_nowhere(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": f'[params]\napi_key = "{SECRET}"\n', "src/a.py": TELLS_ALL})
     answer = orch("run", "-v", "--user", "fail")
