@@ -18,6 +18,15 @@ def split_arguments(
     resources: list[str] = []
     params: list[Param] = []
     problems: list[Problem] = []
+    if run.yield_line:
+        problems.append(
+            Problem(
+                code="yield",
+                message="run() contains yield, so calling it would execute nothing",
+                hint="do the work without yield, or move it into another function and use up its result in run()",
+                location=Location(path=path, line=run.yield_line),
+            )
+        )
     for argument in run.arguments:
         if argument.is_positional_only:
             if argument.default_source is None:

@@ -330,6 +330,7 @@ def _build_tool(
         never_passed=tuple([one.name for one in run.arguments if one.name not in given]),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
+        ignored_return=run.ignored_return,
         inputs=candidate.settings.inputs,
         outputs=candidate.settings.outputs,
         has_inputs=candidate.settings.has_inputs,

@@ -18,6 +18,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
       changes nothing.
+    - `ignored_return`: the line and the kind of what `run()` returns, where that is neither None nor a mapping.
     - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
     """
 
@@ -35,6 +36,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     never_passed: tuple[str, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
+    ignored_return: tuple[int, str] | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     has_inputs: bool = False

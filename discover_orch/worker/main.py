@@ -45,7 +45,12 @@ from discover_orch.worker.protocol import (
     StepStarted,
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
-from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
+from discover_orch.worker.tool_results import (
+    MissingOutput,
+    check_outputs,
+    note_ignored,
+    read_metrics,
+)
 from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
@@ -250,7 +255,7 @@ class Worker:
         has_returned = False
         try:
             try:
-                metrics = self._call_tool(order)
+                metrics, ignored = self._call_tool(order)
             finally:
                 self._baseline.restore_modules()
             has_returned = True
@@ -259,7 +264,7 @@ class Worker:
                 raise KeyboardInterrupt
             if order.outputs:
                 check_outputs(self._root, order.outputs)
-            notes = self._resources.end_transaction(keep=True)
+            notes = [*ignored, *self._resources.end_transaction(keep=True)]
         except BaseException as error:
             self._exit_if_forked(1, error)
             status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"
@@ -269,7 +274,8 @@ class Worker:
             return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
 
-    def _call_tool(self, order: RunStep) -> Mapping[str, object]:
+    def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
+        """The metrics that the tool returned, and notes for the user."""
         call = self._interrupts.call
         module = call(self._loader.load_tool, order.module, order.path)
         run = getattr(module, "run", None)
@@ -286,7 +292,9 @@ class Worker:
         self._mark_setup_done()
         self._resources.begin_transaction(order.resources)
         first = [named.pop(name) for name in _positional_only(run) if name in named]
-        return read_metrics(call(run, *first, **named))
+        returned = call(run, *first, **named)
+        metrics = read_metrics(returned)
+        return metrics, note_ignored(returned, metrics)
 
     def _roll_back(self) -> list[str]:
         try:

@@ -147,3 +147,47 @@ def test_a_wrong_age_or_mark_in_the_tag_is_an_error_on_its_line(
     ]
     assert names(answer) == ["good"]
     assert 'for example "max_age": "1d", "6h", "30m", "45s" or seconds' in orch("check").out
+
+
+def test_a_run_that_yields_is_an_error_since_calling_it_would_execute_nothing(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    for n in range(3):
+                        yield n
+            """,
+            "src/b.py": "STAGE = 's'\nasync def run():\n    yield 1\n",
+            "src/lib/rows.py": "def run():\n    yield 1\n",
+            "src/c.py": "from src.lib.rows import run\nSTAGE = 's'\n",
+            "src/fine.py": "STAGE = 's'\ndef run(): [*map(lambda: (yield), ())]\n",
+        }
+    )
+    answer = orch("list")
+    assert answer.code == 4
+    for place in ("src/a.py:5", "src/b.py:3", "src/c.py:1"):
+        assert f"error: {place}: run() contains yield, so calling it would execute nothing" in (
+            answer.err
+        )
+    assert answer.err.count("error:") == 3
+    assert orch("run").code == 4
+    assert orch("run", "fine").code == 0
+
+
+def test_a_positional_only_argument_without_a_default_is_an_error_where_run_stands(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/lib/loads.py": "\n\n\n\ndef load(conn, /, since=None): ...\n",
+            "src/a.py": "from src.lib.loads import load as run\nSTAGE = 's'\n",
+            "src/b.py": "STAGE = 's'\ndef run(limit=3, /, *, since=None): ...\n",
+        }
+    )
+    answer = orch("list")
+    assert answer.code == 4
+    assert 'error: src/a.py:1: argument "conn" of run() is positional-only' in answer.err
+    assert answer.err.count("error:") == 1
