@@ -12,7 +12,13 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.candidates import UNLISTED_STAGE, Candidate, build_candidates
-from discover_orch.discovery.injection import conf_problems, split_arguments
+from discover_orch.discovery.injection import (
+    class_folder,
+    conf_problems,
+    find_meant_resource,
+    offered_resources,
+    split_arguments,
+)
 from discover_orch.discovery.names import ToolNames, build_names
 from discover_orch.discovery.ordering import (
     Stage,
@@ -89,6 +95,10 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     def display(self, module: str) -> str:
         return self.names.display.get(module, module)
+
+    def find_meant_resource(self, name: str) -> str:
+        """A hint that names the resource which a parameter of this name was probably meant to be; or ""."""
+        return find_meant_resource(name, offered_resources(self.conf))
 
     def upstream(self, starts: Iterable[str]) -> frozenset[str]:
         """The starts and all tools that must run before them.
@@ -328,6 +338,7 @@ def _build_tool(
         params=params,
         resources=resources,
         never_passed=tuple([one.name for one in run.arguments if one.name not in given]),
+        class_folder=next(filter(None, map(class_folder, run.arguments)), ""),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
         ignored_return=run.ignored_return,

@@ -112,12 +112,12 @@ class EmptyError(OrchError):
     exit_code = ExitCode.EMPTY
 
 
-def nearest(word: str, candidates: object) -> str | None:
-    """The candidate that `word` was most likely meant to be; None below a similarity of 0.6, difflib's default."""
+def nearest(word: str, candidates: object, *, similarity: float = 0.6) -> str | None:
+    """The candidate that `word` was most likely meant to be; None below this similarity. The default is difflib's."""
     import difflib
 
     names = [str(name) for name in candidates]  # type: ignore[attr-defined]
-    found = difflib.get_close_matches(word, names, n=1)
+    found = difflib.get_close_matches(word, names, n=1, cutoff=similarity)
     return found[0] if found else None
 
 

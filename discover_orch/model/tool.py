@@ -14,7 +14,8 @@ class Tool(Struct, frozen=True, kw_only=True):
       name in `ORCH`.
     - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
     - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
-      type that no option can have.
+      type that no option can have. `class_folder`: the folder of such a type, if it is in a package installed in
+      editable form and not in `pythonpath`.
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
       changes nothing.
@@ -34,6 +35,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
     never_passed: tuple[str, ...] = ()
+    class_folder: str = ""
     takes_extra: bool = False
     is_readable: bool = True
     ignored_return: tuple[int, str] | None = None

@@ -52,11 +52,16 @@ def _own_options(registry: Registry) -> Iterator[Problem]:
 def _unknown_types(registry: Registry) -> Iterator[Problem]:
     """Parameters whose type is not supported. No listing shows them."""
     for tool in registry.tools.values():
+        hint = (
+            "run() always gets the default; annotate it with a supported type to make it an option"
+        )
+        if tool.class_folder:
+            hint += f'; if it is an Enum, add "{tool.class_folder}" to pythonpath'
         for name in tool.never_passed:
             yield build_warning(
                 "withheld",
                 f"parameter {name} of {tool.name} cannot be set: its type is not supported",
-                "run() always gets the default; annotate it with a supported type to make it an option",
+                hint,
                 tool,
             )
 

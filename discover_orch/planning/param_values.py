@@ -148,7 +148,7 @@ def bind_arguments(
         if setting is not None:
             bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
         elif param.required:
-            problems.append(missing_value(tool, param))
+            problems.append(missing_value(tool, param, registry))
     return keep_valid(tool, bound, problems)
 
 
@@ -166,13 +166,14 @@ def keep_valid(
     return tuple(valid)
 
 
-def missing_value(tool: Tool, param: Param) -> Problem:
-    """The problem that a parameter without a default has no value."""
+def missing_value(tool: Tool, param: Param, registry: Registry) -> Problem:
+    """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
+    hint = f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in [tool.orch.params]"
+    meant = registry.find_meant_resource(param.name)
     return Problem(
         code=MISSING,
         message=f"{tool.name} requires {param.flag} ({param.type})",
-        hint=f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in "
-        "[tool.orch.params]",
+        hint=f"{meant} Otherwise {hint}" if meant else hint,
         location=Location(path=tool.path, line=tool.line),
     )
 
