@@ -19,8 +19,11 @@ _SIMILARITY = 0.75
 def split_arguments(
     run: RunFacts, conf: ConfFacts | None, path: str
 ) -> tuple[tuple[str, ...], tuple[Param, ...], tuple[Problem, ...]]:
-    """(resources, parameters, problems), each in the order of the signature."""
+    """(resources, parameters, problems), each in the order of the signature. One that cannot be read may ask for any
+    resource."""
     offered = offered_resources(conf)
+    if not run.is_readable:
+        return offered, (), ()
     resources: list[str] = []
     params: list[Param] = []
     problems: list[Problem] = []

@@ -20,7 +20,8 @@ class Tool(Struct, frozen=True, kw_only=True):
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
       changes nothing.
     - `ignored_return`: the line and the kind of what `run()` returns, where that is neither None nor a mapping.
-    - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
+    - `is_readable` is False where the signature cannot be read from the source: then `params` is empty, and
+      `resources` are all that it may ask for.
     """
 
     module: str

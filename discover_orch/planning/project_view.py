@@ -205,7 +205,7 @@ def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
         "after": [registry.display(module) for module in tool.after],
         "disabled": tool.disabled,
         "params": [_param_row(param) for param in tool.params],
-        "resources": list(tool.resources),
+        "resources": list(tool.resources) if tool.is_readable else [],
         "readable": tool.is_readable,
     }
 

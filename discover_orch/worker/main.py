@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from types import AsyncGeneratorType, GeneratorType
 
 from msgspec.structs import replace
 
@@ -148,6 +149,7 @@ class Worker:
         self._conf_error: BaseException | None = None
         self._failures = 0
         self._is_set_up = False  # the modules and resources of the step are there
+        self._asked_for: tuple[str, ...] = ()  # the resources of the step
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
@@ -198,12 +200,13 @@ class Worker:
         self._interrupts.was_raised = False
         self._debugger.begin_step(order.step)
         self._is_set_up = False
+        self._asked_for = order.resources if order.is_readable else ()
         if self._observer is not None:
             self._observer.begin_step()
         with self._baseline:
             status, error, metrics, notes = self._run_step(order)
             loaded = self._loader.drain_loaded()
-            seen = self._observe(order, loaded)
+            seen = self._observe(loaded)
             setup = self._observer.setup_observation() if self._observer is not None else None
             opened = self._resources.drain_opened()
             self._channel.exit_if_closed()
@@ -230,7 +233,7 @@ class Worker:
         )
         self._search_path = ()
 
-    def _observe(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
+    def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
         if self._observer is None:
             return None
@@ -239,7 +242,7 @@ class Worker:
         return self._observer.finish_step(
             loaded={path for _, path, _ in loaded},
             third_party=self._loader.drain_third_party(),
-            **self._resources.drain_tables(order.resources),
+            **self._resources.drain_tables(self._asked_for),
         )
 
     def _mark_setup_done(self) -> None:
@@ -285,14 +288,27 @@ class Worker:
                 "define run() at the top level of the module",
             )
         named: dict[str, Any] = dict(order.extra)
+        if order.is_readable:
+            positional_only = _positional_only(run)
+        else:
+            from discover_orch.worker.real_signature import RealSignature
+
+            signature = call(RealSignature, run)
+            self._asked_for = signature.select_resources(order.resources)
+            named = call(signature.convert, order.extra, self._asked_for)
+            positional_only = signature.positional_only
         if order.arguments:
             named.update(call(_convert, order))
-        named.update(self._resources.open(order.resources))
+        named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
-        self._resources.begin_transaction(order.resources)
-        first = [named.pop(name) for name in _positional_only(run) if name in named]
+        self._resources.begin_transaction(self._asked_for)
+        first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)
+        if isinstance(returned, (GeneratorType, AsyncGeneratorType)):
+            from discover_orch.worker.real_signature import refuse_generator
+
+            refuse_generator(run, returned)
         metrics = read_metrics(returned)
         return metrics, note_ignored(returned, metrics)
 

@@ -79,7 +79,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Run one tool. Its `outputs` must exist when it has ended.
+    """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
+    gets those of the `resources` that it really asks for.
 
     The parent may send this while another step runs. `failures` is the number of failed steps of this
     worker that the parent knew of (`Supervisor.failures`). If there are more by the time the worker reads
@@ -93,6 +94,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     arguments: Mapping[str, WireArgument] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
+    is_readable: bool = True
     outputs: tuple[str, ...] = ()
     failures: int = 0
 

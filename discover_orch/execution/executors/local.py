@@ -242,6 +242,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         },
         extra=step.extra,
         resources=step.tool.resources,
+        is_readable=step.tool.is_readable,
         outputs=step.tool.outputs,
         failures=failures,
     )
