@@ -6,7 +6,9 @@ and the stages with their tools in the order of the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,6 +21,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.source.facts import BrokenModule
 
 Edges = Mapping[str, tuple[str, ...]]
+NOTHING: Mapping[str, Any] = {}
 #: A module, and what is wrong with its `AFTER`.
 ToolProblem = tuple[str, Problem]
 
@@ -39,33 +42,82 @@ class AfterEdges(Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...] = ()
 
 
-def build_stages(
-    stages_of: Mapping[str, Sequence[str]],
-    after: Mapping[str, tuple[str, ...]],
-    configured: tuple[str, ...],
-) -> tuple[str, ...]:
-    """The names of the stages in order: configured ones first, then the others by the `AFTER` of their tools, then by
-    name. A configured stage without tools is kept.
-    """
-    unlisted = {stage for stages in stages_of.values() for stage in stages}.difference(configured)
-    before: dict[str, set[str]] = {}
-    for module, others in after.items():
-        for other in others:
-            for stage in stages_of.get(module, ()):
-                before.setdefault(stage, set()).update(
-                    earlier
-                    for earlier in stages_of.get(other, ())
-                    if earlier not in stages_of[module]
-                )
-    left = sorted(unlisted)
+class StageOrder(Struct, frozen=True, kw_only=True):
+    """The names of the stages in order. `by_name` are the pairs of neighbours that only their names order."""
+
+    names: tuple[str, ...] = ()
+    by_name: tuple[tuple[str, str], ...] = ()
+
+
+def build_stage_edges(
+    stages_of: Mapping[str, Sequence[str]], after: Edges, configured: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """For each stage that is not configured those that must come before it, by the `AFTER` of its tools."""
+    before = _lift(after, stages_of, configured)
     while True:
         try:
-            return (*configured, *graph.order(left, before))
+            graph.order(before, before)
         except graph.CycleError as error:
             # Two stages that wait for each other: the name decides, and an `AFTER` that then names a tool of a later
             # stage is a problem of its own.
-            for stage in error.cycle:
-                before[stage] = before.get(stage, set()).difference(error.cycle)
+            cycle = sorted({*error.cycle})
+            for number, stage in enumerate(cycle):
+                others = (one for one in before.get(stage, ()) if one not in cycle)
+                before[stage] = (*others, *cycle[max(0, number - 1) : number])
+        else:
+            return before
+
+
+def build_stages(
+    unlisted: Collection[str],
+    configured: tuple[str, ...],
+    before: Edges,
+    stages_of: Mapping[str, Sequence[str]] = NOTHING,
+    flows: Mapping[str, Dataflow] = NOTHING,
+    readers: Edges = NOTHING,
+) -> StageOrder:
+    """Configured stages come first; the others follow as `before` requires, which are the `build_stage_edges`, then as
+    data flow requires, then by name.
+
+    `readers` are the edges of the data flow between tools. Those that contradict `before` or form a cycle of stages do
+    not count, as in `build_flow_edges`.
+    """
+    flow = _lift(readers, stages_of, configured) if len(unlisted) > 1 else {}
+    rank = dict.fromkeys(unlisted, 0)
+    knots = _knots(flow, before, rank)
+    if knots:
+        one_way = edges({module: without_updates(one) for module, one in flows.items()})
+        for knot in knots:
+            _drop_within(knot, flow, _lift(one_way, stages_of, configured))
+        for knot in _knots(flow, before, rank):
+            _drop_within(knot, flow, {})
+    both = {stage: (*before.get(stage, ()), *flow.get(stage, ())) for stage in unlisted}
+    names = graph.order(unlisted, both)
+    has_tools = {stage for stages in stages_of.values() for stage in stages}
+    by_name = [
+        (one, following)
+        for one, following in itertools.pairwise(filter(has_tools.__contains__, names))
+        if one not in both[following]
+    ]
+    return StageOrder(names=(*configured, *names), by_name=tuple(by_name))
+
+
+def _lift(
+    tools: Edges, stages_of: Mapping[str, Sequence[str]], configured: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Edges between tools as edges between their stages that are not configured."""
+    lifted: dict[str, dict[str, None]] = {}
+    for module, others in tools.items():
+        own = stages_of.get(module, ())
+        for other in others:
+            found = [one for one in stages_of.get(other, ()) if one not in own]
+            for stage in own if found else ():
+                if stage not in configured:
+                    lifted.setdefault(stage, {}).update(dict.fromkeys(found))
+    return {
+        stage: tuple(one for one in others if one not in configured)
+        for stage, others in lifted.items()
+    }
 
 
 def read_after(

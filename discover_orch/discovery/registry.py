@@ -23,6 +23,7 @@ from discover_orch.discovery.names import ToolNames, build_names
 from discover_orch.discovery.ordering import (
     Stage,
     build_flow_edges,
+    build_stage_edges,
     build_stages,
     find_cycles,
     find_later_stages,
@@ -61,7 +62,9 @@ class Registry(Struct, frozen=True, kw_only=True):
     """The tools that exist, by module, and their order.
 
     `order` has every tool once, stage by stage, each in its first stage; `rank` is the index of that stage. `before`
-    are the edges of `AFTER`, and `ordering` those of data that the order follows beside them.
+    are the edges of `AFTER`, and `ordering` those of data that the order follows beside them. `stages_before` are the
+    edges of `AFTER` between stages that are not configured; `by_name` are neighbours among these that only their names
+    order.
 
     `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were. `flow`
     are the edges that follow from this and the order: to all earlier tools that write what a tool reads or writes.
@@ -76,6 +79,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     rank: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ordering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stages_before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_name: tuple[tuple[str, str], ...] = ()
     flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flows: Mapping[str, Dataflow] = field(default_factory=dict)
     observed: frozenset[str] = frozenset()
@@ -165,7 +170,10 @@ def build_registry(
     )
     after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
     stages_of = {module: candidate.stages for module, candidate in enabled.items()}
-    stage_names = build_stages(stages_of, after.edges, project.stages)
+    stages_before = build_stage_edges(stages_of, after.edges, project.stages)
+    all_stages = {stage for stages in stages_of.values() for stage in stages}
+    unlisted = all_stages.difference(project.stages)
+    stage_names = build_stages(unlisted, project.stages, stages_before).names
     rank = _rank_tools(stages_of, stage_names)
 
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}
@@ -193,7 +201,7 @@ def build_registry(
             Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
         ),
         groups=project.groups,
-        rank={module: rank[module] for module in tools},
+        stages_before=stages_before,
         before={
             module: tuple(other for other in others if other in tools)
             for module, others in after.edges.items()
@@ -218,25 +226,26 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
     }
     written = Written(flows.values())
     readers = edges(flows, written)
-    ordering = build_flow_edges(flows, readers, registry.before, registry.rank)
-    stages = order_stages(
-        [stage.name for stage in registry.stages],
-        [stage.name for stage in registry.stages if stage.is_configured],
-        {module: tool.stages for module, tool in registry.tools.items()},
-        registry.before,
-        ordering,
-    )
+    configured = tuple(stage.name for stage in registry.stages if stage.is_configured)
+    stages_of = {module: tool.stages for module, tool in registry.tools.items()}
+    unlisted = [stage.name for stage in registry.stages if not stage.is_configured]
+    found = build_stages(unlisted, configured, registry.stages_before, stages_of, flows, readers)
+    rank = _rank_tools(stages_of, found.names)
+    ordering = build_flow_edges(flows, readers, registry.before, rank)
+    stages = order_stages(found.names, configured, stages_of, registry.before, ordering)
     order = tuple(
         module
         for number, stage in enumerate(stages)
         for module in stage.tools
-        if registry.rank[module] == number
+        if rank[module] == number
     )
     return replace(
         registry,
         stages=stages,
         order=order,
+        rank=rank,
         ordering=ordering,
+        by_name=found.by_name,
         flow=upstream(order, flows, readers, written),
         flows=flows,
         observed=frozenset(observed),

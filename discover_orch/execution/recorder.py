@@ -420,7 +420,7 @@ class _FlowRecord:
             self._memory.write_flows({**self._before, **flows})
 
     def save(self) -> list[Problem]:
-        """A warning for each stage whose order changes."""
+        """A warning for each stage whose order changes, and for the order of the stages."""
         before = read_flows(self._root) if self._before is None else self._before
         # A tool that cannot be read may be fixed later.
         kept = {*self._registry.tools, *(one.module for one in self._registry.broken)}
@@ -429,19 +429,26 @@ class _FlowRecord:
             return []
         self._memory.write_flows(now)
         old, new = self._registry, with_observed(self._registry, now)
-        return [
-            _reordered([new.display(module) for module in stage.tools], stage.name)
-            for stage, was in zip(new.stages, old.stages, strict=True)
-            if stage.tools != was.tools
+        was = {stage.name: stage.tools for stage in old.stages}
+        found = [
+            _reordered(
+                f"stage {stage.name} now runs", [*map(new.display, stage.tools)], "its", "AFTER"
+            )
+            for stage in new.stages
+            if stage.tools != was[stage.name]
         ]
+        stages = [stage.name for stage in new.stages]
+        if stages != [*was]:
+            found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
+        return found
 
 
-def _reordered(names: list[str], stage: str) -> Problem:
+def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:
     shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
     return Problem(
         code="reordered",
-        message=f"stage {stage} now runs in the order {shown}, because of the data that its tools read and write",
-        hint="to fix the order, declare it with AFTER",
+        message=f"{what} in the order {shown}, because of the data that {whose} tools read and write",
+        hint=f"to fix the order, declare it with {declared_with}",
         severity="warning",
     )
 

@@ -10,7 +10,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.tool import Tool
-from discover_orch.planning.dataflow_checks import build_warning, check_dataflow
+from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import is_same_name
 
 #: Options of orch run: a parameter of the same name can only be set with -p.
@@ -35,6 +35,23 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     ):
         found.extend(part)
     return tuple(found)
+
+
+def check_stage_order(
+    registry: Registry, project: Project, pairs: Iterable[tuple[str, str]]
+) -> tuple[Problem, ...]:
+    """One warning that nothing but their names orders these stages, which are some of `Registry.by_name`."""
+    stages = [*dict.fromkeys(stage for pair in pairs for stage in pair)]
+    if not stages:
+        return ()
+    line = ", ".join(f'"{stage.name}"' for stage in registry.stages)
+    return (
+        build_warning(
+            "stages-by-name",
+            f"stages {listed(stages)} run in alphabetical order, since nothing says which comes first",
+            f"add stages = [{line}] to {project.config or 'orch.toml'}, in the right order",
+        ),
+    )
 
 
 def _own_options(registry: Registry) -> Iterator[Problem]:

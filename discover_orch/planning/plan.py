@@ -16,6 +16,7 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
+from discover_orch.planning.checks import check_stage_order
 from discover_orch.planning.param_values import (
     MISSING,
     BoundArgument,
@@ -114,8 +115,26 @@ def build_plan(
         )
     if problems:
         raise UsageError(*problems)
-    warnings = (*selection.warnings, *_order_warnings(selection.tools, registry))
+    warnings = (
+        *selection.warnings,
+        *check_stage_order(registry, project, _stages_by_name(selection, registry)),
+        *_order_warnings(selection.tools, registry),
+    )
     return Plan(steps=tuple(steps), targets=selection.targets, warnings=warnings, missing=missing)
+
+
+def _stages_by_name(selection: Selection, registry: Registry) -> list[tuple[str, str]]:
+    """Stages that their names order, both with tools that one word has chosen: the user has typed no order of them."""
+    words: dict[str, set[str]] = {}
+    if registry.by_name:
+        for module, word in selection.chosen_by.items():
+            for stage in registry.tools[module].stages:
+                words.setdefault(stage, set()).add(word)
+    return [
+        (one, following)
+        for one, following in registry.by_name
+        if words.get(one, set()) & words.get(following, set())
+    ]
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:

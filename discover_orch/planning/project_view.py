@@ -23,7 +23,7 @@ from discover_orch.model.errors import (
 )
 from discover_orch.model.parameter import MASK, Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import check_registry
+from discover_orch.planning.checks import check_registry, check_stage_order
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, select
@@ -111,7 +111,16 @@ def _select_each(healthy: ProjectView, words: Sequence[str]) -> frozenset[str]:
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """All warnings of `orch check`: those of the listing, imported modules that cannot be read, and doubts about
     several tools together."""
-    return (*view.warnings, *_check_imports(view), *check_registry(view.registry, view.project))
+    return (
+        *view.warnings,
+        *_check_stage_order(view),
+        *_check_imports(view),
+        *check_registry(view.registry, view.project),
+    )
+
+
+def _check_stage_order(view: ProjectView) -> tuple[Problem, ...]:
+    return check_stage_order(view.registry, view.project, view.registry.by_name)
 
 
 def _check_imports(view: ProjectView) -> list[Problem]:
@@ -179,7 +188,9 @@ def listing_document(
         ],
         "tools": rows,
         "errors": [problem_json(problem) for problem in view.errors],
-        "warnings": [problem_json(problem) for problem in view.warnings],
+        "warnings": [
+            problem_json(problem) for problem in (*view.warnings, *_check_stage_order(view))
+        ],
     }
     if with_passed_over:
         document["passed_over"] = [

@@ -43,9 +43,6 @@ def listing_text(
     if shown:
         names = {row[0] for _, _, rows in stages for row in rows}  # a tool may be in several stages
         out += ["", _total(len(names), len(stages), len(off))]
-        if not is_ordered and len(stages) > 1:
-            note = "the order of the stages is not configured: set stages = [...]"
-            out.append(style.paint(note, "dim"))
     return "\n".join(out) + "\n" if out else ""
 
 
