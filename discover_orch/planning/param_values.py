@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.config.project import ParamDefault, Project
+from discover_orch.config.project import VARIABLE_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem, nearest
@@ -178,6 +178,21 @@ def missing_value(tool: Tool, param: Param, registry: Registry) -> Problem:
     )
 
 
+def find_commas(bound: BoundArgument) -> str:
+    """How to give several values, where one value of a list has commas and is probably meant to be several; or ""."""
+    if not bound.param.type.many or bound.origin.startswith(VARIABLE_PREFIX):
+        return ""
+    found = next((text for text in bound.texts if "," in text.strip(",")), None)
+    if found is None:
+        return ""
+    values = ["A", "B"] if bound.param.is_secret else found.replace(",", " ").split()[:2]
+    if not bound.origin.startswith("-"):
+        listed = ", ".join(f'"{value}"' for value in values)
+        return f"for several values, write a list: {bound.param.name} = [{listed}]"
+    flag = f"{bound.origin}=" if bound.origin.startswith("-p") else f"{bound.origin} "
+    return f"for several values, repeat the option: {' '.join(flag + value for value in values)}"
+
+
 def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
     param = bound.param
     is_typed = bound.origin.startswith("-")  # the last one counts if an option is repeated
@@ -190,7 +205,8 @@ def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
         return Problem(
             code="wrong-type",
             message=f"invalid {param.flag} for {tool.name}: {text}",
-            hint=f"its type in run() is {param.type}; the value comes from {bound.origin}",
+            hint=find_commas(bound)
+            or f"its type in run() is {param.type}; the value comes from {bound.origin}",
             location=Location(path=tool.path, line=tool.line),
         )
     return None

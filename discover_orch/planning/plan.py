@@ -6,7 +6,7 @@ line that is only partly valid. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
@@ -23,6 +23,7 @@ from discover_orch.planning.param_values import (
     GivenParams,
     bind_arguments,
     extra_arguments,
+    find_commas,
     find_unused,
 )
 from discover_orch.planning.param_versions import argument_versions
@@ -119,6 +120,7 @@ def build_plan(
         *selection.warnings,
         *check_stage_order(registry, project, _stages_by_name(selection, registry)),
         *_order_warnings(selection.tools, registry),
+        *_comma_warnings(steps),
     )
     return Plan(steps=tuple(steps), targets=selection.targets, warnings=warnings, missing=missing)
 
@@ -135,6 +137,22 @@ def _stages_by_name(selection: Selection, registry: Registry) -> list[tuple[str,
         for one, following in registry.by_name
         if words.get(one, set()) & words.get(following, set())
     ]
+
+
+def _comma_warnings(steps: Iterable[Step]) -> list[Problem]:
+    """A warning for each parameter that takes a list and gets one value with commas."""
+    found: dict[str, Problem] = {}
+    for step in steps:
+        for bound in step.arguments:
+            hint = find_commas(bound)
+            if hint:
+                found[bound.param.name] = Problem(
+                    code="commas",
+                    message=f"{bound.param.flag} gets one value with commas: {bound.shown}",
+                    hint=hint,
+                    severity="warning",
+                )
+    return [*found.values()]
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:

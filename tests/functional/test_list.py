@@ -42,7 +42,7 @@ def test_it_shows_tools_by_stage_with_what_they_take(project: Project, orch: Orc
         "          src/fetch.py  --source STR*  --limit INT  --force\n"
         "analyze\n"
         "  sum_up  Sum up.\n"
-        "          src/sum_up.py  --many LIST[STR]\n"
+        "          src/sum_up.py  --many STR ...\n"
         "disabled\n"
         "  old\n"
         "          src/old.py\n"

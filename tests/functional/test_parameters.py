@@ -343,3 +343,32 @@ def test_an_enum_of_an_editable_package_becomes_a_type_by_pythonpath(
 
     project({"orch.toml": f'pythonpath = [".", {folder}]\n', "src/a.py": source})
     assert "Color.RED" in orch("run", "-p", "color=r", **how).out
+
+
+def test_one_value_with_commas_for_a_list_is_said_once_with_the_way_to_give_several(
+    project: Project, orch: Orch
+) -> None:
+    tool = "STAGE = 's'\ndef run(symbols: list[str] = [], *, n: list[int] = []): print(symbols)\n"
+    project({"src/a.py": tool, "src/b.py": tool})
+    flags = "for several values, repeat the option: --symbols AAPL --symbols GOOG"
+    for words, hint in (
+        (["--symbols", "AAPL,GOOG,MSFT"], flags),
+        (["-p", "symbols=AAPL, GOOG"], "repeat the option: -p symbols=AAPL -p symbols=GOOG"),
+    ):
+        answer = orch("run", *words)
+        assert answer.code == 0
+        said = " ".join(answer.err.split())
+        assert said.count("warning: --symbols gets one value with commas: AAPL,") == 1
+        assert hint in said
+    refused = orch("run", "--n", "1,2")
+    assert refused.code == 2
+    assert "for several values, repeat the option: --n 1 --n 2" in refused.err
+    assert "gets one value" not in orch("run", "--symbols", "AAPL", "--symbols", "GOOG").text
+    assert "gets one value" not in orch("run", env={"ORCH_PARAM_SYMBOLS": "AAPL,GOOG"}).text
+    assert "['AAPL', 'GOOG']" in orch("run", env={"ORCH_PARAM_SYMBOLS": "AAPL,GOOG"}).out
+    help_text = orch("run", "--help").out
+    assert "--symbols STR ..." in help_text
+    assert "--n INT ..." in help_text
+    assert "--symbols STR ...  --n INT ..." in orch("list").out
+    project({"orch.toml": 'params = {symbols = "AAPL,GOOG"}\n'})
+    assert 'write a list: symbols = ["AAPL", "GOOG"]' in orch("run").err
