@@ -29,7 +29,7 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
         _flag_or_value(registry),
         _hidden_stdlib(registry),
         check_dataflow(registry),
-        _unknown_configuration(registry, project),
+        _unused_variables(registry, project),
         _group_members(registry),
         _unused_stages(registry, project),
     ):
@@ -129,16 +129,9 @@ def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
             )
 
 
-def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Problem]:
-    """Parameters, in files and in the environment, that no tool has. `**kwargs` takes only values of `-p`."""
-    names = {param.name for tool in registry.tools.values() for param in tool.params}
-    for name in project.params:
-        if not any(is_same_name(name, other) for other in names):
-            yield build_warning(
-                "unused-param",
-                f'no tool has a parameter "{name}", which the configuration sets',
-                _near(name, names),
-            )
+def _unused_variables(registry: Registry, project: Project) -> Iterator[Problem]:
+    """Parameters that no tool has and the environment sets, which may be meant for another project."""
+    names = _param_names(registry)
     for name, setting in project.env_params.items():
         if not any(name == other.lower() for other in names):
             yield build_warning(
@@ -146,32 +139,41 @@ def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Pro
                 f"no tool has the parameter that {setting.origin} sets",
                 _near(name, names),
             )
+
+
+def find_unused_params(
+    registry: Registry, project: Project
+) -> Iterator[tuple[tuple[str, ...], Problem]]:
+    """Parameters that the configuration sets and no tool has, each with its key. `**kwargs` takes only values of `-p`.
+
+    A tool that cannot be read may have any of them.
+    """
+    names = _param_names(registry)
+    for name in project.params if not registry.broken else ():
+        if not any(is_same_name(name, other) for other in names):
+            message = f'no tool has a parameter "{name}"'
+            yield (name,), build_warning("unused-param", message, _near(name, names))
     for word, table in project.tool_params.items():
         found = registry.names.find(word)
         if not found:
-            yield build_warning(
-                "unused-param",
-                f"[tool.orch.params.{word}] does not name a tool",
-                _near(word, registry.names.words),
-            )
+            message = f"[tool.orch.params.{word}] does not name a tool"
+            yield (word,), build_warning("unused-param", message, _near(word, registry.names.words))
         elif len(found) > 1:
-            yield build_warning(
-                "ambiguous",
-                f"[tool.orch.params.{word}] matches several tools",
-                "use one of " + ", ".join(registry.display(module) for module in found),
-            )
-        if len(found) != 1 or found[0] not in registry.tools:
-            continue
-        tool = registry.tools[found[0]]
-        own = [param.name for param in tool.params]
-        for name in table:
-            if not any(is_same_name(name, other) for other in own):
-                yield build_warning(
-                    "unused-param",
-                    f'{tool.name} has no parameter "{name}", which the configuration sets',
-                    _near(name, own),
-                    tool,
-                )
+            message = f"[tool.orch.params.{word}] matches several tools"
+            hint = "use one of " + ", ".join(registry.display(module) for module in found)
+            yield (word,), build_warning("ambiguous", message, hint)
+        elif found[0] in registry.tools:
+            tool = registry.tools[found[0]]
+            own = [param.name for param in tool.params]
+            for name in table:
+                if not any(is_same_name(name, other) for other in own):
+                    message = f'{tool.name} has no parameter "{name}"'
+                    yield (word, name), build_warning("unused-param", message, _near(name, own))
+
+
+def _param_names(registry: Registry) -> set[str]:
+    tools = (*registry.tools.values(), *registry.disabled)
+    return {param.name for tool in tools for param in tool.params}
 
 
 def _near(

@@ -18,6 +18,7 @@ from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
     Problem,
+    ProjectError,
     UsageError,
     problem_json,
 )
@@ -32,8 +33,8 @@ from discover_orch.planning.selection import Selection, TypedAt, select
 class ProjectView(Struct, frozen=True, kw_only=True):
     """Configuration, tools, and where the user stands: `place`, and `folder`, which is absolute.
 
-    `config_warnings` are about the configuration. `key` changes whenever the configuration does; `signatures` are
-    those of the scanned files.
+    `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `key` changes
+    whenever the configuration does; `signatures` are those of the scanned files.
     """
 
     project: Project
@@ -41,13 +42,14 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     place: TypedAt
     folder: str
     config_warnings: tuple[Problem, ...] = ()
+    config_errors: tuple[Problem, ...] = ()
     key: str = ""
     signatures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """Every discovery error once: a cycle is a problem of every tool in it."""
-        return self.registry.errors
+        """Those of the configuration, and every discovery error once: a cycle is a problem of every tool in it."""
+        return (*self.config_errors, *self.registry.errors)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -66,7 +68,10 @@ def plan_targets(
     values: GivenParams | None = None,
     is_partial: bool = False,
 ) -> Plan:
-    """What `orch run` would do; `is_partial` as in `build_plan`. Raises UsageError, DiscoveryError, EmptyError."""
+    """What `orch run` would do; `is_partial` as in `build_plan`. Raises OrchErrors: ProjectError for `config_errors`,
+    UsageError, DiscoveryError, EmptyError."""
+    if view.config_errors:
+        raise ProjectError(*view.config_errors)
     selection = select_targets(view, words, exclude)
     given = values or GivenParams(folder=view.folder)
     return build_plan(selection, view.registry, view.project, given, is_partial=is_partial)

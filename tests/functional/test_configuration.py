@@ -121,3 +121,37 @@ def test_external_writes_is_stale_or_ignore_from_the_file_or_the_environment(
         'orch.toml:1: external_writes must be "stale" or "ignore", not "ingore"\n'
         '  hint: did you mean "ignore"?\n'
     ) in refused.err
+
+
+def test_a_parameter_that_no_tool_has_is_a_warning_and_an_error_under_strict(
+    project: Project, orch: Orch
+) -> None:
+    files = {
+        "src/parse.py": "STAGE = 's'\ndef run(*, start_date: str = '', n: int = 1): print(n)\n",
+        "pyproject.toml": """
+            [tool.orch]
+            strict = false
+            [tool.orch.params]
+            start-dat = "2024-01-01"
+            n = 2
+            [tool.orch.params.parse]
+            m = 3
+        """,
+    }
+    project(files)
+    first = 'pyproject.toml:5: no tool has a parameter "start_dat"'
+    second = 'pyproject.toml:8: parse has no parameter "m"'
+    for words in (["list"], ["check"], ["run"]):
+        answer = orch(*words)
+        assert (answer.code, answer.text.count(first)) == (0, 1), answer.text
+    assert len(orch("list", "--json").json["warnings"]) == 2
+    said = orch("list").err
+    assert f'warning: {first}\n  hint: did you mean "start_date"?' in said
+    assert f"warning: {second}" in said
+
+    project({"pyproject.toml": files["pyproject.toml"].replace("strict = false", "strict = true")})
+    for words, code in ((["list"], 4), (["check"], 4), (["run"], 2), (["run", "-n"], 2)):
+        answer = orch(*words)
+        assert answer.code == code, answer.text
+        assert f"error: {first}" in answer.text
+        assert f"error: {second}" in answer.text
