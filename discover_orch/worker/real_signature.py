@@ -70,7 +70,7 @@ class RealSignature:
             if name not in self._named and not self._takes_extra:
                 raise SignatureProblem(
                     f'run() has no parameter "{name}" (from -p)',
-                    f"if it is for other tools, use --{name.replace('_', '-')} or -p TOOL.{name}=VALUE",
+                    f"if it is for another tool, use -p TOOL.{name}=VALUE",
                 )
         return {name: self._convert_one(name, text) for name, text in texts.items()}
 

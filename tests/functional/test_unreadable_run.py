@@ -98,7 +98,7 @@ def test_what_a_partial_has_bound_stays(project: Project, orch: Orch) -> None:
             "run = (lambda f: f)(lambda day=1: 1)",
             ["-p", "dya=2"],
             'run() has no parameter "dya" (from -p)',
-            "or -p TOOL.dya=VALUE",
+            "use -p TOOL.dya=VALUE",
         ),
         (
             "def load(n: 'int'): ...\nrun = (lambda f: f)(load)",
