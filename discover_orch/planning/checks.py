@@ -13,6 +13,8 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import is_same_name
 
+#: The code of the warning that only their names order some stages.
+STAGES_BY_NAME = "stages-by-name"
 #: Options of orch run: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
@@ -47,7 +49,7 @@ def check_stage_order(
     line = ", ".join(f'"{stage.name}"' for stage in registry.stages)
     return (
         build_warning(
-            "stages-by-name",
+            STAGES_BY_NAME,
             f"stages {listed(stages)} run in alphabetical order, since nothing says which comes first",
             f"add stages = [{line}] to {project.config or 'orch.toml'}, in the right order",
         ),
@@ -149,9 +151,11 @@ def find_unused_params(
     A tool that cannot be read may have any of them.
     """
     names = _param_names(registry)
-    for name in project.params if not registry.broken else ():
+    for name, setting in project.params.items() if not registry.broken else ():
         if not any(is_same_name(name, other) for other in names):
+            is_in_file = setting.origin == project.config
             message = f'no tool has a parameter "{name}"'
+            message += "" if is_in_file else f", which {setting.origin} sets"
             yield (name,), build_warning("unused-param", message, _near(name, names))
     for word, table in project.tool_params.items():
         found = registry.names.find(word)

@@ -150,7 +150,13 @@ def test_a_parameter_that_no_tool_has_is_a_warning_and_an_error_under_strict(
     assert f"warning: {second}" in said
 
     project({"pyproject.toml": files["pyproject.toml"].replace("strict = false", "strict = true")})
-    for words, code in ((["list"], 4), (["check"], 4), (["run"], 2), (["run", "-n"], 2)):
+    for words, code in (
+        (["list"], 4),
+        (["check"], 4),
+        (["run"], 2),
+        (["run", "-n"], 2),
+        (["watch"], 2),
+    ):
         answer = orch(*words)
         assert answer.code == code, answer.text
         assert f"error: {first}" in answer.text

@@ -94,7 +94,11 @@ def test_an_order_of_stages_that_only_their_names_decide_is_said_with_the_line_t
     assert orch("run").code == 1  # no such table: w
     for words in (["run", "-n", "load", "agg"], ["run", "-n", "load"], ["status"]):
         assert BY_NAME not in orch(*words).text
-    project({"orch.toml": 'stages = ["load", "agg"]\n'})
+    assert orch("run", "load", "agg").code == 0
+    project({"src/c.py": "STAGE = 'other'\ndef run(): ...\n"})
+    assert "alphabetical" in orch("run", "--changed").text
+    assert "alphabetical" not in orch("run", "--changed").text  # nothing is to run
+    project({"orch.toml": 'stages = ["load", "agg", "other"]\n'})
     for words in (["list"], ["check"], ["run"]):
         assert "alphabetical" not in orch(*words).text
     assert orch("status", "--exit-code").code == 0
