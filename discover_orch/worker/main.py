@@ -17,13 +17,17 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from types import AsyncGeneratorType, GeneratorType
 
 from msgspec.structs import replace
 
 from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
 from discover_orch.model.errors import Failure
-from discover_orch.model.parameter import EnumMember, Param
+from discover_orch.worker.arguments import (
+    RealSignature,
+    convert_arguments,
+    find_positional_only,
+    refuse_generator,
+)
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
@@ -289,26 +293,21 @@ class Worker:
             )
         named: dict[str, Any] = dict(order.extra)
         if order.is_readable:
-            positional_only = _positional_only(run)
+            positional_only = find_positional_only(run)
         else:
-            from discover_orch.worker.real_signature import RealSignature
-
             signature = call(RealSignature, run)
             self._asked_for = signature.select_resources(order.resources)
             named = call(signature.convert, order.extra, self._asked_for)
             positional_only = signature.positional_only
         if order.arguments:
-            named.update(call(_convert, order))
+            named.update(call(convert_arguments, order.arguments))
         named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
         self._resources.begin_transaction(self._asked_for)
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)
-        if isinstance(returned, (GeneratorType, AsyncGeneratorType)):
-            from discover_orch.worker.real_signature import refuse_generator
-
-            refuse_generator(run, returned)
+        refuse_generator(run, returned)
         metrics = read_metrics(returned)
         return metrics, note_ignored(returned, metrics)
 
@@ -374,33 +373,6 @@ class Worker:
             errors.append(replace(failure, message=message, hint=""))
         if is_asked:
             self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
-
-
-def _convert(order: RunStep) -> dict[str, object]:
-    """The arguments of `run()` with their types. Imports the module of an Enum."""
-    converted: dict[str, object] = {}
-    for name, argument in order.arguments.items():
-        param = Param(name=name, type=argument.type)
-        one = param.convert(argument.texts)
-        if isinstance(one, list):
-            converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]
-        else:
-            converted[name] = _find_member(one) if isinstance(one, EnumMember) else one
-    return converted
-
-
-def _find_member(member: Any) -> object:
-    import importlib
-
-    found: Any = importlib.import_module(member.module)
-    for part in member.enum.split("."):
-        found = getattr(found, part)
-    return found[member.name]
-
-
-def _positional_only(run: Any) -> tuple[str, ...]:
-    code = getattr(run, "__code__", None)
-    return () if code is None else code.co_varnames[: code.co_posonlyargcount]
 
 
 def _find_threads() -> tuple[str, ...]:

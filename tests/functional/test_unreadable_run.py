@@ -20,8 +20,9 @@ CONF = """
 LOAD = """
     from functools import partial
     STAGE = "s"
-    def load(table, conn, *, limit: int = 3, clock):
+    def load(table, conn, *, limit: int = 3, part=0.5, name="x", clock):
         conn.execute(f"CREATE TABLE {table} (n)")
+        assert (limit, part, name) == (5, 0.25, "7")
         return {"limit": limit, "clock": clock}
     run = partial(load, "raw")
 """
@@ -33,11 +34,12 @@ def test_conn_and_resources_are_injected_by_the_real_signature(
     project({"src/a.py": LOAD, "orchconf.py": CONF})
     assert "(signature cannot be read: set parameters with -p)" in orch("list").out
     assert orch("list", "--json").json["tools"][0]["resources"] == []
-    answer = orch("run", "-p", "limit=5")
+    values = ("-p", "limit=5", "-p", "part=0.25", "-p", "name=7")
+    answer = orch("run", *values)
     assert answer.code == 0, answer.text
     assert "limit=5  clock=noon" in answer.out
     assert "clock closed" in answer.text
-    reads = orch("status", "--json", "-p", "limit=5").json["tools"][0]
+    reads = orch("status", "--json", *values).json["tools"][0]
     assert (reads["state"], reads["writes"]) == ("fresh", [{"table": "raw"}])
 
 

@@ -1,25 +1,32 @@
-"""What a `run` asks for whose signature cannot be read from the source: `partial(...)`, an object that can be called,
-a method. Told from the real object, after its module was loaded.
+"""What `run()` is called with: typed values, and what it asks for where the source does not show its signature.
 
-Imported only where it is needed, since `inspect` takes several milliseconds.
+`run = partial(...)`, an object that can be called and a method have such a signature. It is told from the real object,
+after its module was loaded.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
+import importlib
 from collections.abc import Callable, Collection, Mapping
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from discover_orch.model.parameter import (
     ConvertError,
+    EnumMember,
+    Param,
     Scalar,
     ScalarKind,
     convert_one,
     is_secret_name,
 )
 from discover_orch.worker.loader import ImportProblem
+from discover_orch.worker.protocol import WireArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import inspect
 
 _KINDS: Mapping[str, ScalarKind] = {
     "int": "int",
@@ -37,16 +44,37 @@ class SignatureProblem(ImportProblem):
     """A tool cannot be called, or a call executes nothing."""
 
 
+def convert_arguments(arguments: Mapping[str, WireArgument]) -> dict[str, object]:
+    """The arguments of `run()` with their types. Imports the module of an Enum."""
+    converted: dict[str, object] = {}
+    for name, argument in arguments.items():
+        param = Param(name=name, type=argument.type)
+        one = param.convert(argument.texts)
+        if isinstance(one, list):
+            converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]
+        else:
+            converted[name] = _find_member(one) if isinstance(one, EnumMember) else one
+    return converted
+
+
+def find_positional_only(run: Any) -> tuple[str, ...]:
+    """The names of a function's arguments that can only be given by position."""
+    code = getattr(run, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_posonlyargcount]
+
+
 class RealSignature:
     """The parameters of a callable. One without a signature, such as some built-in functions, has none."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
+        import inspect  # takes several milliseconds, and most tools do not need it
+
         try:
             found = [*inspect.signature(run).parameters.values()]
             self._takes_extra = any(one.kind is one.VAR_KEYWORD for one in found)
         except (TypeError, ValueError):
             found, self._takes_extra = [], True
-        self._named = {
+        self._named: dict[str, inspect.Parameter] = {
             one.name: one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
         }
         self._bound = _bound_by_partial(run)
@@ -61,8 +89,8 @@ class RealSignature:
         return tuple(name for name, one in found if one.kind is one.POSITIONAL_ONLY)
 
     def convert(self, texts: Mapping[str, str], resources: Collection[str]) -> dict[str, object]:
-        """The values of `-p` by its annotations; a text where there is no plain one. Raises SignatureProblem for what
-        is missing, what it does not take, and what does not fit."""
+        """The values of `-p` by its annotations and defaults; a text where these are no plain types. Raises
+        SignatureProblem for what is missing, what it does not take, and what does not fit."""
         for name, one in self._named.items():
             if one.default is one.empty and name not in texts and name not in resources:
                 raise SignatureProblem(f'run() requires "{name}", which is not given', _fix(name))
@@ -75,8 +103,11 @@ class RealSignature:
         return {name: self._convert_one(name, text) for name, text in texts.items()}
 
     def _convert_one(self, name: str, text: str) -> object:
-        annotation = self._named[name].annotation if name in self._named else ""
-        word = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+        one = self._named.get(name)
+        if one is None:
+            return text
+        hint = type(one.default) if one.annotation is one.empty else one.annotation
+        word = hint if isinstance(hint, str) else getattr(hint, "__name__", "")
         kind = _KINDS.get(word.rpartition(".")[2])
         if kind is None:
             return text
@@ -103,6 +134,13 @@ def refuse_generator(run: Callable[..., Any], returned: object) -> None:
             "run() contains yield, so calling it executed nothing",
             "do the work without yield, or in another function whose result run() uses up",
         )
+
+
+def _find_member(member: EnumMember) -> object:
+    found: Any = importlib.import_module(member.module)
+    for part in member.enum.split("."):
+        found = getattr(found, part)
+    return found[member.name]
 
 
 def _bound_by_partial(run: object) -> set[str]:
