@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -21,7 +20,6 @@ from discover_orch.model.errors import Problem
 from discover_orch.source.facts import BrokenModule
 
 Edges = Mapping[str, tuple[str, ...]]
-NOTHING: Mapping[str, Any] = {}
 #: A module, and what is wrong with its `AFTER`.
 ToolProblem = tuple[str, Problem]
 
@@ -72,9 +70,9 @@ def build_stages(
     unlisted: Collection[str],
     configured: tuple[str, ...],
     before: Edges,
-    stages_of: Mapping[str, Sequence[str]] = NOTHING,
-    flows: Mapping[str, Dataflow] = NOTHING,
-    readers: Edges = NOTHING,
+    stages_of: Mapping[str, Sequence[str]],
+    flows: Mapping[str, Dataflow],
+    readers: Edges,
 ) -> StageOrder:
     """Configured stages come first; the others follow as `before` requires, which are the `build_stage_edges`, then as
     data flow requires, then by name.
@@ -110,14 +108,11 @@ def _lift(
     for module, others in tools.items():
         own = stages_of.get(module, ())
         for other in others:
-            found = [one for one in stages_of.get(other, ()) if one not in own]
-            for stage in own if found else ():
+            earlier = [one for one in stages_of.get(other, ()) if one not in (*own, *configured)]
+            for stage in own:
                 if stage not in configured:
-                    lifted.setdefault(stage, {}).update(dict.fromkeys(found))
-    return {
-        stage: tuple(one for one in others if one not in configured)
-        for stage, others in lifted.items()
-    }
+                    lifted.setdefault(stage, {}).update(dict.fromkeys(earlier))
+    return {stage: tuple(others) for stage, others in lifted.items()}
 
 
 def read_after(

@@ -171,9 +171,8 @@ def build_registry(
     after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
     stages_of = {module: candidate.stages for module, candidate in enabled.items()}
     stages_before = build_stage_edges(stages_of, after.edges, project.stages)
-    all_stages = {stage for stages in stages_of.values() for stage in stages}
-    unlisted = all_stages.difference(project.stages)
-    stage_names = build_stages(unlisted, project.stages, stages_before).names
+    unlisted = {one for stages in stages_of.values() for one in stages}.difference(project.stages)
+    stage_names = (*project.stages, *graph.order(unlisted, stages_before))
     rank = _rank_tools(stages_of, stage_names)
 
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}

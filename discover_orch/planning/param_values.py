@@ -7,6 +7,7 @@ The command line wins over the environment, the environment over the configurati
 from __future__ import annotations
 
 import os.path
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
@@ -182,15 +183,18 @@ def find_commas(bound: BoundArgument) -> str:
     """How to give several values, where one value of a list has commas and is probably meant to be several; or ""."""
     if not bound.param.type.many or bound.origin.startswith(VARIABLE_PREFIX):
         return ""
-    found = next((text for text in bound.texts if "," in text.strip(",")), None)
-    if found is None:
+    split = [[part.strip() for part in text.split(",") if part.strip()] for text in bound.texts]
+    values = next((parts[:2] for parts in split if len(parts) > 1), None)
+    if values is None:
         return ""
-    values = ["A", "B"] if bound.param.is_secret else found.replace(",", " ").split()[:2]
+    if bound.param.is_secret:
+        values = ["VALUE", "VALUE"]
     if not bound.origin.startswith("-"):
         listed = ", ".join(f'"{value}"' for value in values)
         return f"for several values, write a list: {bound.param.name} = [{listed}]"
     flag = f"{bound.origin}=" if bound.origin.startswith("-p") else f"{bound.origin} "
-    return f"for several values, repeat the option: {' '.join(flag + value for value in values)}"
+    again = " ".join(flag + shlex.quote(value) for value in values)
+    return f"for several values, repeat the option: {again}"
 
 
 def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
