@@ -47,6 +47,15 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class ToolProgress(Struct, frozen=True, kw_only=True):
+    """The lines that the tool is redrawing, such as progress bars, as they are now; empty if there are none any more.
+    Their last state comes as `ToolOutput`. The tool has been running for `seconds`."""
+
+    module: str
+    text: str
+    seconds: float = 0.0
+
+
 class ToolFinished(Struct, frozen=True, kw_only=True):
     """How a tool ended. `duration` is in seconds, 0.0 if it did not start.
 
@@ -112,6 +121,7 @@ Event = (
     | ToolOrdered
     | ToolStarted
     | ToolOutput
+    | ToolProgress
     | ToolFinished
     | RunNote
     | Ticked

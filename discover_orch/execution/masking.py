@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Event, RunNote, ToolFinished, ToolOutput
+from discover_orch.execution.events import Event, RunNote, ToolFinished, ToolOutput, ToolProgress
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK
@@ -34,7 +34,7 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
     if not secrets:
         return event
     match event:
-        case ToolOutput(text=text):
+        case ToolOutput(text=text) | ToolProgress(text=text):
             hidden = mask_text(text, secrets)
             return event if hidden == text else replace(event, text=hidden)
         case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, setup=setup):

@@ -21,6 +21,7 @@ from discover_orch.execution.events import (
     Ticked,
     ToolFinished,
     ToolOrdered,
+    ToolProgress,
     ToolStarted,
 )
 from discover_orch.execution.executors import Executor
@@ -147,6 +148,8 @@ class _Stopwatch:
                     return replace(event, duration=self.seconds)  # a dead worker reports none
                 paused = self._paused - self._paused_before
                 return replace(event, duration=max(0.0, event.duration - paused))
+            case ToolProgress():
+                return replace(event, seconds=self.seconds)
             case DebuggerOpened():
                 self.is_running = False
             case _:

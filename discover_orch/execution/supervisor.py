@@ -15,7 +15,12 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
-from discover_orch.execution.worker_reader import StepOutput, WorkerReader
+from discover_orch.execution.worker_reader import (
+    StepOutput,
+    StepProgress,
+    WorkerReader,
+    WorkerSaid,
+)
 from discover_orch.execution.worker_shutdown import (
     TIME_TO_END,
     StopSignals,
@@ -59,7 +64,7 @@ OUTPUT_DELAY = 5
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
 
-WorkerEvent = Message | StepOutput | WorkerDied | WorkerEnded
+WorkerEvent = WorkerSaid | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
 _alive: set[int] = set()  # workers of this process, which are not orphans
@@ -167,8 +172,10 @@ class Supervisor:
             if ready is None:
                 break
             found = self._collect(ready)
-            if found or (deadline is not None and time.monotonic() >= deadline):
+            if found:
                 return found
+            if deadline is not None and time.monotonic() >= deadline:
+                return [*self._reader.settle()]
         return []
 
     def interrupt(self) -> None:
@@ -279,9 +286,9 @@ class Supervisor:
             self._clean_up(found)
         return found
 
-    def _track_all(self, said: list[Message | StepOutput], found: list[WorkerEvent]) -> None:
+    def _track_all(self, said: list[WorkerSaid], found: list[WorkerEvent]) -> None:
         for one in said:
-            if not isinstance(one, StepOutput):
+            if not isinstance(one, StepOutput | StepProgress):
                 self._track(one)
         found += said
 

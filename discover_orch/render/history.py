@@ -15,7 +15,6 @@ from discover_orch.render.style import (
     cut,
     duration,
     indent,
-    last_drawn,
     one_line,
     time_text,
     wrap,
@@ -149,9 +148,8 @@ def log_heading(record: RunRecord, tool: ToolRecord) -> str:
 
 
 def log_text(data: bytes, style: Style) -> str:
-    """Whole lines as a run shows them: cleaned, and of a line that was overwritten by `\\r` the last state."""
-    lines = data.decode("utf-8", "surrogateescape").split("\n")
-    return "\n".join(clean(last_drawn(line), style) for line in lines)
+    """Whole lines as a run shows them: cleaned."""
+    return clean(data.decode("utf-8", "surrogateescape"), style)
 
 
 def _run_row(record: RunRecord) -> dict[str, object]:

@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     Ticked,
     ToolFinished,
     ToolOutput,
+    ToolProgress,
     ToolStarted,
 )
 from discover_orch.model.errors import Failure
@@ -27,7 +28,6 @@ from discover_orch.render.style import (
     count,
     cut,
     duration,
-    last_drawn,
     names_text,
     one_line,
     wrap,
@@ -95,6 +95,12 @@ class RunRenderer:
         self._style, self._shown, self._heading = style, shown, heading
         self._resume_command, self._reason = resume_command, reason
         self._kept: list[str] = []
+        self._progress = ""
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether the status line shows lines that the tool is redrawing."""
+        return bool(self._progress)
 
     def text(self, event: Event, report: Report) -> str:
         match event:
@@ -102,7 +108,7 @@ class RunRenderer:
                 heading = None if self._shown.quiet else self._heading
                 return "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
-                self._kept = []
+                self._kept, self._progress = [], ""
                 return "" if self._shown.quiet else self._begin(module)
             case ToolOutput():
                 return self._printed(event)
@@ -121,21 +127,26 @@ class RunRenderer:
             text += "".join(f"  {line}\n" if line else "\n" for line in lines)
         return text
 
-    def status(self, event: Ticked, report: Report) -> str:
-        """The status line: the running tool, its time, and what is left."""
+    def note_progress(self, event: ToolProgress) -> None:
+        """`event` is shown in the status line from now on."""
+        self._progress = event.text if self._is_live else ""
+
+    def status(self, event: Ticked | ToolProgress, report: Report) -> str:
+        """The status line: the lines that the tool is redrawing, the running tool, its time, and what is left."""
         if event.module is None:
             text = f"closing resources {duration(event.seconds)}"
         else:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
-        if event.is_ending:
+        if isinstance(event, Ticked) and event.is_ending:
             return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
         ended = {one.module for one in report.finished}
         waiting = [one for one in self._steps if one not in ended and one != event.module]
         if event.module is not None and waiting:
             text += f", {len(waiting):,} left to run"
-        return f"    {text}{self._time_left(event, waiting)}"
+        text += self._time_left(event, waiting)
+        return f"    {self._progress}  ({text})" if self._progress else f"    {text}"
 
-    def _time_left(self, event: Ticked, waiting: Sequence[str]) -> str:
+    def _time_left(self, event: Ticked | ToolProgress, waiting: Sequence[str]) -> str:
         """An estimate from past runs; empty if one of the tools has never passed."""
         if self._seconds is None:
             self._seconds = self._expected()
@@ -181,15 +192,20 @@ class RunRenderer:
         tail = lines.pop()
         if tail:
             lines.append(tail)
-        shown = [clean(last_drawn(line), self._style) for line in lines]
+        shown = [clean(line, self._style) for line in lines]
         text = "".join(f"    {line}\n" if line else "\n" for line in shown)
-        if self._shown.output == "live" and not self._shown.quiet:
+        if self._is_live:
             return text
         if self._shown.output == "fail" or self._shown.quiet:
             self._kept.append(text)
         return ""
 
+    @property
+    def _is_live(self) -> bool:
+        return self._shown.output == "live" and not self._shown.quiet
+
     def _end(self, event: ToolFinished) -> str:
+        self._progress = ""
         if event.status in ("blocked", "not_run", "fresh"):
             return ""
         style, name = self._style, one_line(self._steps[event.module].tool.name)

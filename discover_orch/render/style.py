@@ -85,11 +85,6 @@ def time_text(time: str, *, has_seconds: bool = False) -> str:
     return one_line(time[: 19 if has_seconds else 16].replace("T", " ")) or "?"
 
 
-def last_drawn(line: str) -> str:
-    """The last state of a line that carriage returns overwrite; one at its end belongs to the newline."""
-    return ([part for part in line.split("\r") if part] or [""])[-1]
-
-
 def column_width(texts: Iterable[str]) -> int:
     """Columns for the names of a table. A name that is longer than 40 only moves the text of its own line."""
     return min(40, max((len(one_line(text)) for text in texts), default=0))

@@ -14,10 +14,11 @@ from discover_orch.execution.events import (
     RunNote,
     ToolFinished,
     ToolOutput,
+    ToolProgress,
     ToolStarted,
 )
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_reader import StepOutput
+from discover_orch.execution.worker_reader import StepOutput, StepProgress
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Step
@@ -142,6 +143,8 @@ class LocalExecutor:
                 step = self._last_started if number is None else number
                 if step < len(self._steps):
                     yield ToolOutput(module=self._module(step), stream=stream, text=text)
+            case StepProgress(step=step, text=text):
+                yield ToolProgress(module=self._module(step), text=text)
             case StepFinished():
                 yield ToolFinished(
                     module=self._module(event.step),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from discover_orch.execution.worker_reader import StepOutput, WorkerReader
+from discover_orch.execution.worker_reader import StepOutput, WorkerReader, WorkerSaid
 from discover_orch.worker.protocol import (
     DebugStarted,
     Message,
@@ -44,7 +44,7 @@ class Worker:
         for fd in self.writes[1:]:
             os.write(fd, f"{MARK}{step}\n".encode())
 
-    def hear(self) -> list[Message | StepOutput]:
+    def hear(self) -> list[WorkerSaid]:
         return self.transcript.read(set(self.reads))
 
     def end(self) -> None:

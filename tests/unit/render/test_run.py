@@ -185,11 +185,6 @@ def test_a_failure_without_a_place_names_where_run_stands() -> None:
         assert last in text.splitlines()
 
 
-def test_a_line_that_is_drawn_over_shows_what_it_came_to() -> None:
-    text = "10 %\r50 %\r100 %\nnext\r\n\r\n"
-    assert show([ToolOutput(module="a", stream="stdout", text=text)]) == "    100 %\n    next\n\n"
-
-
 def test_text_in_errors_and_metrics_is_cleaned() -> None:
     error = Failure(
         kind="exception", type="E\x07", message="m\x07", traceback="t\x1b[2J", hint="h\x07"
