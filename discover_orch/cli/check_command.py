@@ -8,7 +8,7 @@ import os
 import click
 
 from discover_orch.cli.options import Context, common_options, json_option
-from discover_orch.model.errors import NO_TOOLS, ExitCode, problem_json
+from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
@@ -48,7 +48,7 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
     if errors or (view.project.strict and warnings):
         return ExitCode.DISCOVERY
     if not tools:
-        console.problems([NO_TOOLS])
+        console.problems([view.registry.no_tools])
         return ExitCode.EMPTY
     return ExitCode.OK
 

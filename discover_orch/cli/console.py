@@ -54,14 +54,17 @@ class Console:
     def problems(self, problems: Iterable[Problem]) -> None:
         self.err(problems_text(problems, self.err_style))
 
-    def report(self, problems: Sequence[Problem], *, has_tools: bool) -> ExitCode:
-        """Shows the problems of a project. Returns the exit code of a command that only reads it."""
+    def report(
+        self, problems: Sequence[Problem], *, has_tools: bool, no_tools: Problem = NO_TOOLS
+    ) -> ExitCode:
+        """Shows the problems of a project, `no_tools` if it has none. Returns the exit code of a command that only
+        reads it."""
         self.problems(problems)
         if any(problem.severity == "error" for problem in problems):
             return ExitCode.DISCOVERY
         if has_tools:
             return ExitCode.OK
-        self.problems([NO_TOOLS])
+        self.problems([no_tools])
         return ExitCode.EMPTY
 
     @property

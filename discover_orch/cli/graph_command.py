@@ -42,4 +42,5 @@ def command(
     return console.report(
         (*view.errors, *view.warnings),
         has_tools=bool(view.registry.tools),
+        no_tools=view.registry.no_tools,
     )

@@ -26,7 +26,7 @@ from discover_orch.discovery.ordering import (
 from discover_orch.model import graph
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.dataflow import Dataflow, Written, edges, upstream
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
@@ -78,6 +78,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     conf: ConfFacts | None = None
+    no_tools: Problem = NO_TOOLS  # what is said if there are none
 
     @property
     def errors(self) -> tuple[Problem, ...]:

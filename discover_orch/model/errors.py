@@ -122,10 +122,10 @@ def nearest(word: str, candidates: object) -> str | None:
 
 
 class BlockedInterrupt(BaseException):
-    """A signal that ends the process came while a write was blocked, since nobody reads the other end of a pipe.
+    """A signal that ends the process came while a write to a pipe was blocked.
 
-    `number` is the number of the signal. It is no Exception and no KeyboardInterrupt, since their handlers would write
-    again.
+    The reader of the pipe has stopped reading, so this is neither an Exception nor a KeyboardInterrupt: their handlers
+    would write again. `number` is the number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -133,9 +133,21 @@ class BlockedInterrupt(BaseException):
         self.number = number
 
 
+_TOOL = 'a module under src (or the configured packages) with STAGE = "..." and a run() function'
 NO_TOOLS = Problem(
     code="no-tools",
     message="no tools found",
-    hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() function; '
-    "orch list -v shows the modules that are not tools, and why",
+    hint=f"a tool is {_TOOL}; orch list -v shows the modules that are not tools, and why",
 )
+#: The same where the modules that are not tools have been shown.
+NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a tool is {_TOOL}")
+
+
+def no_source(root: str, config: str) -> Problem:
+    """There is no folder to scan. `config` is the file that can name another one."""
+    return Problem(
+        code="no-source",
+        message=f"no tools found: there is no folder src in {root}",
+        hint='create src, and in it a module with STAGE = "..." and a run() function; '
+        f'for another folder, set packages = ["FOLDER"] in {config}',
+    )

@@ -18,7 +18,7 @@ from discover_orch.discovery.facts_index import ScanIndex
 from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
 from discover_orch.discovery.registry import build_registry
 from discover_orch.discovery.scanner import scan
-from discover_orch.model.errors import Location, Problem, ProjectError, UsageError
+from discover_orch.model.errors import Location, Problem, ProjectError, UsageError, no_source
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt
 from discover_orch.state.flows import read_flows
@@ -42,6 +42,8 @@ def read_project(
     key = config_key(found, data, environ) + flows_stamp(root)
     result, snapshot = scan(project, index, key=key, is_wide=is_wide)
     registry = build_registry(result, project, read_flows(root))
+    if project.packages and not snapshot.header["folders"]:
+        registry = replace(registry, no_tools=no_source(root, project.config or "orch.toml"))
     view = ProjectView(
         project=project,
         registry=registry,

@@ -14,11 +14,23 @@ def test_nothing_configured_is_fine_and_so_is_a_missing_src(project: Project, or
     for words in (("list",), ("run",), ("run", "-n"), ("graph",), ("check",), ("list", "--json")):
         answer = orch(*words)
         assert answer.code == 5, words
-        assert "error: no tools found\n" in answer.err
+        assert f"error: no tools found: there is no folder src in {root}\n" in answer.err
+        assert "create src, and in it a module" in answer.err
     assert list(root.iterdir()) == [], "nothing of orch's lies around in a folder without a project"
     assert orch("list", "--json").json["tools"] == []
     project({"src/x.py": TOOL})
     assert orch("list").code == 0
+
+
+def test_list_verbose_does_not_send_to_itself_for_the_reasons_that_it_shows(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/x.py": "def run(): ...\n"})
+    assert "orch list -v shows the modules that are not tools, and why" in orch("list").err
+    shown = orch("list", "-v")
+    assert (shown.code, shown.out.split()[:3]) == (5, ["not", "tools", "src/x.py:1"])
+    assert "error: no tools found\n  hint: a tool is a module under src" in shown.err
+    assert "list -v" not in shown.err
 
 
 def test_the_root_is_the_nearest_folder_upwards_with_a_configuration(
