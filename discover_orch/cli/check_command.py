@@ -39,7 +39,8 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
         }
         console.out(json.dumps(document) + "\n")
     else:
-        console.out(problems_text((*errors, *warnings), console.out_style))
+        text = problems_text((*errors, *warnings), console.out_style, most_places=len(warnings))
+        console.out(text)
         if errors or warnings:
             found = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
             console.out(f"{found} ({count(tools, 'tool')} without errors)\n")
