@@ -42,7 +42,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what, where, and how to fix it.
 
     `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `message` is one line
-    without the place; `hint` says how to fix it, or is empty.
+    without the place; `hint` says how to fix it, or is empty; `source` is the text of the line where that helps.
     """
 
     code: str
@@ -50,6 +50,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     hint: str = ""
     location: Location | None = None
     severity: Severity = "error"
+    source: str = ""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -71,15 +72,17 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 def problem_json(problem: Problem) -> dict[str, object]:
-    """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`."""
+    """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`, and `"source"` if it has
+    one."""
     place = problem.location
-    return {
+    document: dict[str, object] = {
         "path": place.path if place else None,
         "line": place.line if place else None,
         "message": problem.message,
         "hint": problem.hint,
         "code": problem.code,
     }
+    return document | {"source": problem.source} if problem.source else document
 
 
 class OrchError(Exception):

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, Problem, Severity
-from discover_orch.render.style import Style, names_text, one_line
+from discover_orch.render.style import Style, cut, names_text, one_line
 
 ERROR: Severity = "error"
 WARNING: Severity = "warning"
@@ -23,6 +23,9 @@ def problem_text(problem: Problem, style: Style) -> str:
     kind = "error" if problem.severity == "error" else "yellow"
     label = style.paint(f"{problem.severity}:", kind)
     text = f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}"
+    if problem.source:
+        source = one_line(problem.source)
+        text += f"\n    {cut(source, style.width - 4, style, is_prose=False)}"
     if problem.hint:
         text += f"\n  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}"
     return text
@@ -84,6 +87,7 @@ def problems_of(document: Mapping[str, Any]) -> list[Problem]:
             hint=row["hint"],
             location=Location(path=row["path"], line=row["line"]) if row["path"] else None,
             severity=severity,
+            source=row.get("source", ""),
         )
         for severity in (ERROR, WARNING)
         for row in document[f"{severity}s"]

@@ -115,13 +115,14 @@ def wrap(line: str, style: Style, pad: str = "") -> str:
     return out
 
 
-def cut(text: str, room: int, style: Style) -> str:
-    """The words of `text` that fit into `room` columns, with `…` for the rest. A long first word is cut."""
+def cut(text: str, room: int, style: Style, *, is_prose: bool = True) -> str:
+    """What of `text` fits into `room` columns, with `…` for the rest; of prose whole words, unless the first is too
+    long."""
     if len(text) <= room:
         return text
     mark = style.mark("…", "...")
     kept = text[: max(room - len(mark), 1)]
-    if text[len(kept)] != " ":
+    if is_prose and text[len(kept)] != " ":
         kept = kept.rpartition(" ")[0].rstrip() or kept
     return kept.rstrip() + mark
 

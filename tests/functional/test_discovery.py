@@ -6,6 +6,7 @@ import os
 
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
+from tests.support.running import running
 
 TOOL = "STAGE = 'ingest'\ndef run(): ...\n"
 
@@ -90,8 +91,26 @@ def test_each_broken_file_is_one_line_and_hides_nothing(project: Project, orch: 
         "src/syntax.py:2",
     ]
     assert all(one["hint"] for one in answer.json["errors"])
-    assert len(answer.err.splitlines()) == 2 * len(told)
+    sources = [one["source"] for one in answer.json["errors"] if "source" in one]
+    assert len(sources) == 3
+    assert len(answer.err.splitlines()) == 2 * len(told) + len(sources)
     assert "Traceback" not in answer.err
+
+
+def test_a_syntax_error_is_shown_with_the_text_of_its_line(project: Project, orch: Orch) -> None:
+    line = f'x = "\x1b[2J" 1; print("{"a long line " * 20}")'
+    root = project({"orch.toml": "", "src/a.py": f"STAGE = 's'\ndef run():\n    {line}\n"})
+    text = 'error: src/a.py:3: not valid Python: invalid syntax\n    x = "\\x1b[2J" 1; print('
+    for words in (("list",), ("check",), ("run",), ("run", "-n"), ("status",)):
+        shown = orch(*words)
+        assert shown.code == 4
+        assert text in shown.text
+        assert max(map(len, shown.text.splitlines()[1:2])) <= 80
+    assert orch("list", "--json").json["errors"][0]["source"] == line
+    assert orch("run", "--json").events[-1]["errors"][0]["source"] == line
+    assert "…\n  hint: fix the syntax error" in orch("list").err
+    with running(root, "watch", "--no-initial") as watch:
+        watch.wait_for(r'invalid syntax\n    x = "\\x1b\[2J" 1; print\(.*…\n  hint')
 
 
 def test_odd_names_of_files_are_shown_escaped(project: Project, orch: Orch) -> None:
