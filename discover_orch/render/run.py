@@ -32,6 +32,7 @@ from discover_orch.render.style import (
     one_line,
     wrap,
 )
+from discover_orch.state.journal import UNRECORDED
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.
@@ -121,6 +122,8 @@ class RunRenderer:
 
     def notice(self, event: RunNote, style: Style) -> str:
         """A problem of the run itself, for stderr, whose `style` may differ."""
+        if event.problem.code == UNRECORDED:
+            self._resume_command = ""  # there is no recorded plan
         text = problem_text(event.problem, style) + "\n"
         if event.traceback:
             lines = clean(event.traceback, style).rstrip("\n").split("\n")
