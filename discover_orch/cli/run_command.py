@@ -21,7 +21,7 @@ from discover_orch.cli.options import (
 )
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import nothing_to_do_documents
+from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
 from discover_orch.model.errors import ExitCode, OrchError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
@@ -128,7 +128,8 @@ def command(
         )
     except OrchError as error:
         if shown.as_json:
-            context.console.out(_error_document(error, dry_run=dry_run) + "\n")
+            for document in _error_documents(error, arguments, dry_run=dry_run):
+                context.console.out(json.dumps(document) + "\n")
         raise
     finally:
         if lock is not None:
@@ -244,18 +245,11 @@ def _show_plan(
     return ExitCode.OK
 
 
-def _error_document(error: OrchError, *, dry_run: bool) -> str:
+def _error_documents(
+    error: OrchError, arguments: ToolArguments, *, dry_run: bool
+) -> list[dict[str, object]]:
     """Complete JSON for stdout, although nothing ran."""
-    problems = [problem_json(problem) for problem in error.problems]
-    if dry_run:
-        return json.dumps({"version": 1, "tools": [], "warnings": [], "errors": problems})
-    return json.dumps(
-        {
-            "event": "run_finished",
-            "run": None,
-            "status": "failed",
-            "exit_code": int(error.exit_code),
-            "counts": {},
-            "errors": problems,
-        }
-    )
+    if not dry_run:
+        return refused_run_documents(arguments.targets, error.problems, int(error.exit_code))
+    errors = [problem_json(problem) for problem in error.problems]
+    return [{"version": 1, "tools": [], "warnings": [], "errors": errors}]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct, field
 
-from discover_orch.model.errors import ExitCode, Failure, Problem
+from discover_orch.model.errors import ExitCode, Failure, Problem, problem_json
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 
@@ -218,6 +218,24 @@ def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
         _run_finished_document("passed", 0, counts, 0.0),
     ]
     return [one | {"time": _now()} for one in documents]
+
+
+def refused_run_documents(
+    targets: Sequence[str], problems: Sequence[Problem], exit_code: int
+) -> list[dict[str, object]]:
+    """The objects of a run that was refused, with the problems among those of its end."""
+    end = _run_finished_document("failed", exit_code, {}, 0.0)
+    errors = [problem_json(problem) for problem in problems]
+    return [
+        {
+            "event": "run_started",
+            "run": None,
+            "targets": list(targets),
+            "tools": [],
+            "time": _now(),
+        },
+        {**end, "run": None, "errors": errors, "time": _now()},
+    ]
 
 
 def _now() -> str:
