@@ -472,3 +472,22 @@ def test_what_git_has_checked_out(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main\n")
     assert read_head(str(tmp_path)) == "ref: refs/heads/main\n"
+
+
+def test_the_state_of_git_is_found_from_a_folder_inside_and_from_a_linked_worktree(
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "main/.git/worktrees/linked"
+    (state / "rebase-merge").mkdir(parents=True)
+    (tmp_path / "main/.git/HEAD").write_text("one")
+    (tmp_path / "main/a/b").mkdir(parents=True)
+    (state / "HEAD").write_text("two")
+    (tmp_path / "linked").mkdir()
+    for named in (str(state), "../main/.git/worktrees/linked"):
+        (tmp_path / "linked/.git").write_text(f"gitdir: {named}\n")
+        assert read_head(str(tmp_path / "linked")) == "two"
+        assert is_git_busy(str(tmp_path / "linked"))
+    assert read_head(str(tmp_path / "main/a/b")) == "one"
+    assert not is_git_busy(str(tmp_path / "main/a/b"))
+    (tmp_path / "linked/.git").write_text("no git")
+    assert read_head(str(tmp_path / "linked")) == ""
