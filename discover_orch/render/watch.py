@@ -102,6 +102,7 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
                 "fresh": event.fresh,
                 "not_affected": event.not_affected,
                 "gone": list(event.gone),
+                "deleted": list(event.deleted),
                 "reasons": dict(event.reasons),
                 "during_run": event.during_run,
                 "action": event.action,
@@ -200,12 +201,7 @@ def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
 
 def _changed(event: ChangesFound, style: Style) -> str:
     to = arrow(style)
-    if len(event.paths) > MOST:
-        what = f"{len(event.paths):,} files changed"
-    elif event.paths:
-        what = f"{names_text(event.paths, MOST)} changed"
-    else:
-        what = one_line(next(iter(event.reasons.values()), "changed"))
+    what = _what_changed(event)
     if event.is_switch:
         what += " (branch switch)"
     gone = f"; removed: {names_text(event.gone, MOST)}" if event.gone else ""
@@ -228,6 +224,18 @@ def _changed(event: ChangesFound, style: Style) -> str:
     return (
         f"{what} {to} {style.paint(names, 'bold')}{counts}{left}{ends.get(event.action, '')}{gone}"
     )
+
+
+def _what_changed(event: ChangesFound) -> str:
+    if not event.paths:
+        return one_line(next(iter(event.reasons.values()), "changed"))
+    kept = [path for path in event.paths if path not in event.deleted]
+    if len(event.paths) > MOST:
+        return f"{len(event.paths):,} files {'changed' if kept else 'were deleted'}"
+    was = "was" if len(event.deleted) == 1 else "were"
+    parts = [f"{names_text(kept, MOST)} changed"] if kept else []
+    parts += [f"{names_text(event.deleted, MOST)} {was} deleted"] if event.deleted else []
+    return ", ".join(parts)
 
 
 def _counts(event: ChangesFound) -> str:

@@ -6,6 +6,7 @@ and other commands run tools.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -159,6 +160,11 @@ class ChangeHandler:
                 left=tuple(map(display, left)),
                 not_affected=len({*watched.targets}.difference(runs, left)),
                 gone=change.gone,
+                deleted=tuple(
+                    path
+                    for path in change.paths
+                    if not os.path.lexists(os.path.join(watched.view.project.root, path))
+                ),
                 scope=schedule.scope,
                 during_run=schedule.is_running,
                 action=action,

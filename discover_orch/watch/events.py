@@ -44,7 +44,8 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
 
     `stages` are the affected ones: `stale` is the number of stale tools among `tools`, `fresh` that of the other tools
     of these stages. `left` are the names of stale tools that do not run; `not_affected` is the number of tools that
-    are fresh and do not run. `gone` are the names of tools that no longer exist.
+    are fresh and do not run. `gone` are the names of tools that no longer exist, `deleted` those of `paths` that do
+    not.
     """
 
     paths: tuple[str, ...]
@@ -56,6 +57,7 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     left: tuple[str, ...] = ()
     not_affected: int = 0
     gone: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
     scope: Scope = "affected"
     during_run: bool = False
     action: Action = "run"

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import save
+from tests.support.running import running
 from tests.support.watching import Watching, tool_text, watching
 
 TOOL = ("--scope", "tool")
@@ -45,6 +46,16 @@ def test_a_file_that_a_tool_missed_affects_it_when_it_is_there(project: Project)
         assert reasons(watch) == {"a": "config.json is missing"}
         assert watch.next_run().output == {"a": "none\n0\n"}
         assert watch.settle() == [], watch.story()
+
+
+def test_an_output_that_is_deleted_is_said_to_be_deleted(project: Project) -> None:
+    tool = "STAGE = 's'\ndef run(): open('report.txt', 'w').close()\n"
+    root = project({"orch.toml": "", "src/a.py": tool})
+    with running(root, "watch") as watch:
+        watch.wait_for(r"watching \d files")
+        (root / "report.txt").unlink()
+        watch.wait_for(r"\d report.txt was deleted → s: 1 tool stale\n")
+        watch.wait_for(r"1 passed in .*  \(report.txt is missing\)")
 
 
 def test_a_new_name_in_a_folder_that_a_tool_listed_affects_it(project: Project) -> None:
