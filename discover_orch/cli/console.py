@@ -148,7 +148,12 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 def _style(stream: TextIO | None, colour: str, width: int) -> Style:
     encoding = (getattr(stream, "encoding", None) or "ascii").lower()
-    return Style(colour=_has_colour(stream, colour), unicode="utf" in encoding, width=width)
+    return Style(
+        colour=_has_colour(stream, colour),
+        unicode="utf" in encoding,
+        width=width,
+        is_terminal=_is_terminal(stream),
+    )
 
 
 def _has_colour(stream: TextIO | None, colour: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, Problem, Severity
-from discover_orch.render.style import Style, cut, names_text, one_line
+from discover_orch.render.style import Style, cut, names_text, one_line, wrap_prose
 
 ERROR: Severity = "error"
 WARNING: Severity = "warning"
@@ -22,12 +22,16 @@ def problem_text(problem: Problem, style: Style) -> str:
     where = f"{one_line(str(problem.location))}: " if problem.location else ""
     kind = "error" if problem.severity == "error" else "yellow"
     label = style.paint(f"{problem.severity}:", kind)
-    text = f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}"
+    text = wrap_prose(
+        f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}", style, "    "
+    )
     if problem.source:
         source = one_line(problem.source)
         text += f"\n    {cut(source, style.width - 4, style, is_prose=False)}"
     if problem.hint:
-        text += f"\n  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}"
+        text += "\n" + wrap_prose(
+            f"  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}", style, "    "
+        )
     return text
 
 

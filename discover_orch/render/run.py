@@ -31,12 +31,15 @@ from discover_orch.render.style import (
     names_text,
     one_line,
     wrap,
+    wrap_prose,
 )
 from discover_orch.state.journal import UNRECORDED
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.
 MOST_NAMED = 20
+#: Columns behind name and place of a failed tool; where there are fewer, the exception has a line of its own.
+LEAST_ROOM = 20
 _STATUS_COLOURS = {
     "failed": "error",
     "interrupted": "yellow",
@@ -177,7 +180,7 @@ class RunRenderer:
         names = [step.tool.name for step in self._steps.values()]
         named = names_text(names, MOST_NAMED)
         lines.append(wrap(f"running {count(len(names), 'tool')}: {named}", style, "  "))
-        return "\n".join(lines) + "\n"
+        return "".join(wrap_prose(line, style, "  ") + "\n" for line in lines)
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style
@@ -187,7 +190,7 @@ class RunRenderer:
         if self._shown.verbose:
             values = [f"{one_line(b.param.name)}={one_line(b.shown)}" for b in step.arguments]
             line += style.paint(f"  {one_line(step.reason)}  {' '.join(values)}".rstrip(), "dim")
-        return line + "\n"
+        return wrap_prose(line, style, "      ") + "\n"
 
     def _printed(self, event: ToolOutput) -> str:
         """The lines of a tool, indented; of a line that was overwritten by `\\r`, its last state."""
@@ -218,11 +221,11 @@ class RunRenderer:
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
         facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
         line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}{word}"
-        text = line.rstrip() + "\n"
+        text = wrap(line.rstrip(), style, "      ") + "\n"
         notes = list(event.notes) if self._shown.verbose or event.status == "failed" else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":
             notes.append(event.error.message)
-        text += "".join(f"      {one_line(note)}\n" for note in notes)
+        text += "".join(wrap(f"      {one_line(note)}", style, "      ") + "\n" for note in notes)
         if event.status != "failed":
             return "" if self._shown.quiet else text
         printed = "".join(self._kept) if self._shown.output != "none" else ""
@@ -256,7 +259,8 @@ class RunRenderer:
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
         reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""
-        lines.append(f"{', '.join(parts)} in {duration(report.duration)}{reason}")
+        line = f"{', '.join(parts)} in {duration(report.duration)}{reason}"
+        lines.append(wrap_prose(line, style, "  "))
         return "\n".join(lines) + "\n"
 
     def _failed_line(self, one: ToolFinished) -> str:
@@ -272,5 +276,7 @@ class RunRenderer:
         # A problem that orch found is a sentence and needs no type.
         is_users = error.kind == "exception" and bool(error.traceback)
         text = one_line(exception_text(error.type, error.message, has_type=is_users))
-        columns = len(f"FAILED {one_line(tool.name)} {one_line(place)}  ")
-        return f"{line}  {cut(text, max(style.width - columns, 20), style)}"
+        room = style.width - len(f"FAILED {one_line(tool.name)} {one_line(place)}  ")
+        if room < LEAST_ROOM:
+            return f"{wrap(line, style, '  ')}\n  {cut(text, style.width - 2, style)}"
+        return f"{line}  {cut(text, room, style)}"

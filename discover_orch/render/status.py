@@ -13,6 +13,7 @@ from discover_orch.render.graph import folded_files, used_documents
 from discover_orch.render.style import (
     Style,
     arrow,
+    column,
     column_width,
     duration,
     indent,
@@ -42,7 +43,7 @@ class Row(Struct, frozen=True, kw_only=True):
 def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> str:
     """The tools by stage, one line each; `verbose` adds all reasons and the data flow."""
     out = []
-    width = column_width(row.tool.name for row in rows)
+    width = column_width((row.tool.name for row in rows), style)
     for stage, members in groupby(rows, key=lambda row: row.stage):
         out.append(style.paint(one_line(stage), "cyan"))
         for row in members:
@@ -69,7 +70,7 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
 def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
     """The same if all tools are fresh, made from the stages and the names of their tools."""
     names = [name for _, members in stages for name in members]
-    width, state = column_width(names), style.paint("fresh", "green")
+    width, state = column_width(names, style), style.paint("fresh", "green")
     out = []
     for stage, members in stages:
         out.append(style.paint(one_line(stage), "cyan"))
@@ -84,7 +85,7 @@ def all_fresh_text(count: int) -> str:
 
 
 def _line(name: str, width: int, text: str, style: Style) -> str:
-    line = f"  {style.paint(f'{one_line(name):<{width}}', 'bold')}  {text}".rstrip()
+    line = f"  {style.paint(column(name, width, style), 'bold')}  {text}".rstrip()
     return wrap(line, style, indent(width + 11, style))
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from discover_orch.model.errors import problem_json
-from discover_orch.render.style import Style, arrow, count, duration, names_text, one_line, wrap
+from discover_orch.render.style import (
+    Style,
+    arrow,
+    count,
+    duration,
+    names_text,
+    one_line,
+    wrap,
+    wrap_prose,
+)
 from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
@@ -51,14 +60,22 @@ def watch_event_text(
     has_keys: bool = True,
 ) -> str:
     """The lines for stdout, or an empty text. Problems are not among them: they go to stderr."""
+    text = _event_text(event, style, verbose=verbose, time=time, has_keys=has_keys)
+    if isinstance(event, ChangesFound):
+        return wrap(text, style, " " * len(time)) + "\n"
+    return "".join(wrap_prose(line, style, "  ") + "\n" for line in text.splitlines())
+
+
+def _event_text(
+    event: WatchEvent, style: Style, *, verbose: bool, time: str, has_keys: bool
+) -> str:
     match event:
         case WatchWaiting():
             return _waiting(event, style, KEYS_HINT if has_keys else "Ctrl-C quits")
         case ChangesFound():
-            line = f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
-            return wrap(line, style, " " * len(time)) + "\n"
+            return f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
         case NoMeaningfulChange(paths=paths):
-            return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim") + "\n"
+            return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim")
         case CannotRun(waiting=waiting):
             text = "waiting for a fix"
             if waiting:

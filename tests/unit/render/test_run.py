@@ -215,6 +215,18 @@ def test_the_exception_is_shown_whole_once_and_cut_to_a_line_in_the_summary() ->
     assert len(lines[-2]) <= 80
 
 
+def test_behind_a_long_place_the_exception_has_a_line_of_its_own() -> None:
+    path = f"src/{'deep/' * 9}b.py"
+    error = Failure(
+        kind="exception", type="KeyError", message="x " * 99, path=path, line=7, traceback="T"
+    )
+    end = ToolFinished(module="b", status="failed", error=error)
+    lines = show([end, RunFinished(status="failed", duration=1)]).splitlines()
+    assert lines[-3] == f"FAILED b {path}:7"
+    assert lines[-2].startswith("  KeyError: x x ")
+    assert len(lines[-2]) <= 80
+
+
 def test_long_selections_are_echoed_shortened() -> None:
     registry = make_registry(*(make_facts(f"t{number:02}") for number in range(30)))
     plan = make_plan(registry)
