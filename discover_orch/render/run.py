@@ -178,9 +178,9 @@ class RunRenderer:
         if self._intro:
             lines.append(one_line(self._intro))
         names = [step.tool.name for step in self._steps.values()]
-        named = names_text(names, MOST_NAMED)
-        lines.append(wrap(f"running {count(len(names), 'tool')}: {named}", style, "  "))
-        return "".join(wrap_prose(line, style, "  ") + "\n" for line in lines)
+        running = f"running {count(len(names), 'tool')}: {names_text(names, MOST_NAMED)}"
+        shown = [wrap_prose(line, style, "  ") for line in lines]
+        return "\n".join((*shown, wrap(running, style, "  "))) + "\n"
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style

@@ -61,6 +61,7 @@ def test_the_lines_of_a_run_fit_and_break_no_word(
     words = shown.text.split()
     assert {f"{name}={value}" for name, value in METRICS.items()} <= set(words)
     assert f"{LONG}," in words
+    assert "\n\n" not in own
 
 
 def test_in_a_pipe_a_problem_is_one_line_and_names_keep_their_ends(
