@@ -59,8 +59,8 @@ class RedrawnLines:
 
     @property
     def state(self) -> str:
-        """The lines that are held back, as they are now, on one line."""
-        return "  ".join(one.text.strip() for one in self._lines if not one.is_blank)
+        """The lines that are held back, as they are now."""
+        return "\n".join(one.text.strip() for one in self._lines if not one.is_blank)
 
     def feed(self, text: str) -> str:
         """The text that will not be redrawn any more."""

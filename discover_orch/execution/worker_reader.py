@@ -121,7 +121,7 @@ class WorkerReader:
         ended = {stream.ended_steps for stream in self._streams}
         current = self._started[min(ended)] if min(ended) < len(self._started) else None
         is_ending = len(ended) > 1 or any(stream.has_ended_step for stream in self._streams)
-        state = "" if is_ending else "  ".join(filter(None, (s.lines.state for s in self._streams)))
+        state = "" if is_ending else "\n".join(filter(None, (s.lines.state for s in self._streams)))
         if current is not None and state != (shown if step == current else ""):
             found.append(StepProgress(step=current, text=state))
         self._progress = current, state

@@ -27,6 +27,7 @@ from discover_orch.render.style import (
     clean,
     count,
     cut,
+    cut_name,
     duration,
     names_text,
     one_line,
@@ -150,7 +151,17 @@ class RunRenderer:
         if event.module is not None and waiting:
             text += f", {len(waiting):,} left to run"
         text += self._time_left(event, waiting)
-        return f"    {self._progress}  ({text})" if self._progress else f"    {text}"
+        return f"    {self._bars(f'  ({text})')}" if self._progress else f"    {text}"
+
+    def _bars(self, behind: str) -> str:
+        """The lines that are redrawn, beside each other, and what stands `behind` them. Where they do not fit, each is
+        cut in its middle, where it has a bar."""
+        lines = [one_line(line) for line in self._progress.split("\n")]
+        room = self._style.width - len(f"    {behind} ")
+        if len("  ".join(lines)) > room:
+            share = max(room // len(lines) - 2, LEAST_ROOM)
+            lines = [cut_name(line, share, self._style) for line in lines]
+        return "  ".join(lines) + behind
 
     def _time_left(self, event: Ticked | ToolProgress, waiting: Sequence[str]) -> str:
         """An estimate from past runs; empty if one of the tools has never passed."""

@@ -135,6 +135,31 @@ def test_a_terminal_shows_the_state_of_a_bar_in_the_status_line_and_its_last_one
     assert log(root).count("loading") == 1
 
 
+def test_of_several_bars_each_shows_its_ends_where_they_do_not_fit(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": """
+                import os, time
+                from tqdm import tqdm
+                STAGE = "s"
+                def run():
+                    outer = tqdm(total=10, desc="outer")
+                    inner = tqdm(total=10, desc="inner")
+                    while not os.path.exists("go"):
+                        outer.refresh()
+                        inner.refresh()
+                        time.sleep(0.01)
+                """,
+        }
+    )
+    with on_terminal(root, "run") as orch:
+        orch.wait_for(r"\r\x1b\[K    outer:   0%\|.*….*?\?it/s\]  inner:   0%.*….*\?it/s\]  \(a ")
+        (root / "go").touch()
+        assert orch.wait() == 0, orch.text
+    assert max(len(line) for line in re.split(r"\n|\r\x1b\[K", orch.text)) <= 80
+
+
 @pytest.mark.parametrize("words", [["--output", "none"], ["-q"], ["--output", "fail"]])
 def test_no_bar_is_shown_where_output_is_not(project: Project, words: list[str]) -> None:
     root = project({"orch.toml": "", "src/a.py": WAITS})

@@ -71,7 +71,7 @@ def test_ordinary_lines_come_at_once_and_those_that_are_redrawn_when_they_are_le
 def test_a_bar_that_has_ended_is_released_by_the_next_one() -> None:
     lines = RedrawnLines()
     assert lines.feed("\rfirst 9%\n\rsecond 0%") == ""
-    assert lines.state == "first 9%  second 0%"
+    assert lines.state == "first 9%\nsecond 0%"
     assert lines.feed("\rsecond 1%") == "first 9%\n"
     assert lines.state == "second 1%"
 
