@@ -15,8 +15,8 @@ MOST_LINES = 50
 #: Characters of a line; a longer one is passed on in pieces.
 LONGEST_LINE = 1 << 20
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
-_CONTROL = r"\r|\n|\x1b\[(?:\?25[hl]|(\d*)([ABEFGJK]))"
-_TORN_CONTROL = r"\x1b(?:\[(?:\?2?5?|\d*))?$"
+_CONTROL = r"\r|\n|\x1b\[(?:\?25[hl]|(\d{0,4})([ABEFGJK]))"
+_TORN_CONTROL = r"\x1b(?:\[(?:\?2?5?|\d{0,4}))?$"
 _REDRAWING = r"\r(?!\n)|\x1b\[\?25l"
 
 
@@ -114,7 +114,7 @@ class RedrawnLines:
                 left, self._unused = text[at:] + self._unused, ""
                 return left
         self._write(text[at:])
-        found.append(self._release_drawn_below())
+        found.append(self._release_left())
         if len(self._lines[self._cursor].text) > LONGEST_LINE:
             found.append(self._release(len(self._lines)))
         return ""
@@ -157,7 +157,7 @@ class RedrawnLines:
             self._go_to_start()
         if letter in ("J", "K") and (self._is_at_start or control[1] == "2"):
             self._lines[self._cursor].text = ""
-        return self._release_drawn_below()
+        return self._release_left()
 
     def _go_to_start(self) -> None:
         line = self._lines[self._cursor]
@@ -176,18 +176,20 @@ class RedrawnLines:
             return self._release(len(self._lines))
         self._move_down(1)
         self._is_at_start, self._has_returned = bool(self._lines[self._cursor].text), False
-        return self._release(max(0, len(self._lines) - MOST_LINES))
+        return self._release_left()
 
     def _move_down(self, count: int) -> None:
         self._cursor += count
         while len(self._lines) <= self._cursor:
             self._lines.append(_Line())
 
-    def _release_drawn_below(self) -> str:
-        """The lines that the cursor did not come back to while lines below them were drawn twice."""
-        if not self._cursor or self._lines[0].draws < 2:
-            return ""
-        return self._release(sum(one.draws >= 2 for one in self._lines[: self._cursor]))
+    def _release_left(self) -> str:
+        """The lines that the cursor did not come back to while lines below them were drawn twice, and those that are
+        too far up."""
+        left = 0
+        if self._cursor and self._lines[0].draws > 1:
+            left = sum(one.draws > 1 for one in self._lines[: self._cursor])
+        return self._release(max(left, len(self._lines) - MOST_LINES))
 
     def _release(self, count: int) -> str:
         """The last state of the first `count` lines, which are not held back any more."""

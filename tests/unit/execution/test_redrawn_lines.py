@@ -93,6 +93,10 @@ def test_what_never_ends_is_not_held_back_for_ever() -> None:
     found = "".join(lines.feed(f"{HIDE if n == 0 else ''}line {n}\n") for n in range(1000))
     assert found.count("\n") >= 1000 - MOST_LINES
     lines = RedrawnLines()
+    lines.feed("\r1" + "\x1b[50B" * 1000 + "\r2")
+    assert len(lines.state) < MOST_LINES
+    assert last_states(f"\rx\x1b[{'9' * 9999}A\n") == f"x\x1b[{'9' * 9999}A\n"
+    lines = RedrawnLines()
     lines.feed("\r")
     found = "".join(lines.feed("x" * 1000) for _ in range(2 * LONGEST_LINE // 1000))
     assert len(found) + len(lines.flush()) >= 2 * LONGEST_LINE - 1000
