@@ -75,9 +75,9 @@ class WorkerReader:
             if stream.fd in ready:
                 self._read_stream(stream)
                 is_new = True
+        self._settle_left_lines()
         if is_new or self._messages in ready or is_dead:
             self._read_messages()
-        self._settle_left_lines()
         found: list[WorkerSaid] = []
         if self._progress[1]:  # before its last state is output
             self._emit_progress(found)
@@ -90,8 +90,9 @@ class WorkerReader:
         found: list[WorkerSaid] = []
         for stream in self._streams:
             stream.settle()
-            stream.emit(self._started, None, found)
         self._emit_progress(found)
+        for stream in self._streams:
+            stream.emit(self._started, None, found)
         return found
 
     def read_rest(self) -> list[WorkerSaid]:
