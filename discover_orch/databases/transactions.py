@@ -1,19 +1,26 @@
 """Database URLs, and the transaction that a tool runs in.
 
-orch has full control of its own SQLite connection. On a connection from `get_connection()` it does what the
-driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others, and nothing in
-autocommit mode, where every statement is its own transaction.
+A `sqlite3` connection is adopted: its transaction belongs to orch. On any other connection from `get_connection()`
+orch does what the driver allows: `commit()` and `rollback()`, and nothing in autocommit mode, where every statement
+is its own transaction.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
+from discover_orch.databases.sqlite_connection import (
+    BUSY_TIMEOUT,
+    Connection,
+    adopt,
+    apply_settings,
+)
+from discover_orch.databases.sqlite_transaction import OrdinaryConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,10 +89,32 @@ def find_path(url: str, root: str) -> str:
     return "" if path == IN_MEMORY else path
 
 
+_connect = sqlite3.connect
+_FACTORY = 5  # its place among the arguments of `sqlite3.connect`
+
+
+@functools.wraps(_connect)
+def connect(*args: Any, **named: Any) -> sqlite3.Connection:
+    """`sqlite3.connect`, for connections that orch can adopt. They are ordinary until then."""
+    if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
+        named["factory"] = OrdinaryConnection
+    made: sqlite3.Connection = _connect(*args, **named)
+    return made
+
+
+CONNECT_CODE = connect.__code__  # type: ignore[attr-defined]
+
+
+def install_connect() -> None:
+    """Put `connect` in the place of `sqlite3.connect`."""
+    sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
+
+
 def open_sqlite(path: str) -> Connection:
     """A connection that has read the file; raises CannotOpen."""
     try:
-        conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT, factory=Connection)
+        conn = _connect(path, timeout=BUSY_TIMEOUT, factory=Connection)
+        conn.is_opened_by_orch = True
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from None
     try:
@@ -176,64 +205,81 @@ class Transaction:
             close()
 
 
-class OrchSqliteTransaction(Transaction):
-    """On orch's own connection."""
+class SqliteTransaction(Transaction):
+    """On a `sqlite3` connection of orch or of the user, also inside a `Connection` of SQLAlchemy.
 
-    conn: Connection
+    `driver` is the `sqlite3` connection. What the tool commits is final only when orch commits.
+    """
 
-    def __init__(self, conn: Connection, managed: bool) -> None:
+    def __init__(self, conn: Any, driver: Connection, *, managed: bool) -> None:
         super().__init__(conn)
-        self.managed = managed
+        self._driver = driver
+        self._wants_control = managed
 
     def begin(self) -> None:
-        self.conn.begin_step(self.managed)
+        driver = find_driver_connection(self.conn)
+        if driver is not self._driver and isinstance(driver, sqlite3.Connection):
+            self._driver = adopt(driver) or self._driver  # SQLAlchemy has opened it anew
+        self._driver.begin_step(self._wants_control and not _is_autocommit(self._driver))
 
     def end(self, keep: bool) -> list[str]:
-        conn = self.conn
-        if not self.managed:
-            return []
-        notes = [f"committed by itself ({how})" for how in sorted(conn.own_commits)]
-        if conn.is_closed:
-            conn.managed = False
-            if keep and conn.has_lost_writes:
-                raise WritesLost("closed its connection before its writes were committed")
-            return [*notes, "closed its connection; a new one is opened for the next tool"]
-        if conn.isolation_level is None:
-            notes.append("set isolation_level = None, so orch cannot roll back its statements")
+        driver = self._driver
+        if not driver.managed:
+            is_autocommit = self._wants_control and not driver.is_closed
+            return [AUTOCOMMIT_NOTE] if is_autocommit else []
         try:
-            conn.end_step(keep)
-        except sqlite3.Error:
-            conn.rollback()
+            self._end_outer(keep)
+            if keep:
+                self._refuse_lost_writes()
+        except BaseException:
+            driver.end_step(keep=False)
             raise
+        else:
+            driver.end_step(keep)
         finally:
-            if not conn.in_transaction:
-                conn.reset()
-        return notes
+            if driver.is_closed:
+                driver.close_at_last()
+            elif driver.is_opened_by_orch:
+                driver.reset()
+        if self.is_closed():
+            return ["closed its connection; a new one is opened for the next tool"]
+        return []
+
+    def _end_outer(self, keep: bool) -> None:
+        """SQLAlchemy's connection must know that its transaction has ended."""
+        if self.conn is not self._driver and not self.is_closed():
+            finish = getattr(self.conn, "commit" if keep else "rollback", None)
+            if finish is not None:
+                finish()
+
+    def _refuse_lost_writes(self) -> None:
+        reason = self._driver.note_lost()
+        if reason:
+            raise WritesLost(
+                "SQLite ended the transaction before the tool had ended, so what the tool had written until then "
+                f"is lost; the reason was: {reason}"
+            )
+        if self._driver.has_lost_writes:
+            raise WritesLost("closed its connection before its writes were committed")
 
     def may_have_kept_writes(self) -> bool:
-        conn = self.conn
-        if conn.is_closed:
-            return bool(conn.own_commits) or not conn.has_lost_writes
-        return (
-            not self.managed
-            or bool(conn.own_commits)
-            or conn.isolation_level is None
-            or getattr(conn, "autocommit", -1) != -1
-        )
+        return not self._driver.managed
 
     def is_closed(self) -> bool:
-        return self.conn.is_closed
+        if self._driver.is_closed:
+            return True
+        return self.conn is not self._driver and super().is_closed()
 
     def close(self) -> None:
         with suppress(sqlite3.Error):
             # As long as another program has the database open, closing does not write the log into the file. Then
             # that program does it later, and it would look like a write of its own.
-            self.conn.execute("PRAGMA wal_checkpoint")
+            self._driver.execute("PRAGMA wal_checkpoint")
         super().close()
 
 
 class UserSqliteTransaction(Transaction):
-    """On a `sqlite3` connection from `get_connection()`: begun before the tool, whatever it does."""
+    """On a `sqlite3` connection that cannot be adopted: begun before the tool, whatever it does."""
 
     conn: sqlite3.Connection
     _begun = False
@@ -361,8 +407,10 @@ AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits no
 
 def choose_transaction(conn: Any, mode: str) -> Transaction:
     """The transactions of this connection; `mode` is "tool" or "none"."""
-    if isinstance(conn, Connection):
-        return OrchSqliteTransaction(conn, managed=mode != "none")
+    inner = find_driver_connection(conn)
+    driver = adopt(inner) if isinstance(inner, sqlite3.Connection) else None
+    if driver is not None:
+        return SqliteTransaction(conn, driver, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
     if isinstance(conn, sqlite3.Connection):
@@ -370,7 +418,7 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
         return DuckdbTransaction(conn, conn)
-    return DriverTransaction(conn, find_driver_connection(conn))
+    return DriverTransaction(conn, inner)
 
 
 def find_driver_connection(conn: Any) -> Any:

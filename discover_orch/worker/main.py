@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
+from discover_orch.databases.transactions import CannotOpen, find_hint, find_path, install_connect
 from discover_orch.model.errors import Failure
 from discover_orch.model.parameter import EnumMember, Param
 from discover_orch.worker.capture import Capture
@@ -70,6 +70,7 @@ def main() -> None:
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
+    install_connect()  # before any module of others takes `connect` from `sqlite3`
     for name in COMMON_IMPORTS:
         if channel.is_idle():
             __import__(name)
