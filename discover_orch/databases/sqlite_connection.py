@@ -50,6 +50,8 @@ _executemany = sqlite3.Cursor.executemany
 class Connection(TransactionalConnection):
     """A connection for the tool: the methods that it calls."""
 
+    has_own_cursor = False  # a class of the user's overrides `cursor`
+
     @property
     def in_transaction(self) -> bool:
         is_real: bool = is_really_open(self)  # raises where the connection is closed
@@ -109,7 +111,8 @@ class Connection(TransactionalConnection):
         return cursor
 
     def execute(self, sql: str, *args: Any) -> Any:
-        return self.cursor().execute(sql, *args)
+        cursor = self.cursor() if self.has_own_cursor else new_cursor(self, Cursor)
+        return cursor.execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> Any:
         return self.cursor().executemany(sql, *args)
@@ -230,19 +233,23 @@ class Cursor(sqlite3.Cursor):
     def execute(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
         statement = read_statement(sql)
+        kind = statement.kind
         begun = NOTHING
         try:
-            if conn.managed and statement.kind is not READS:
-                if statement.kind in CONTROLS:
+            if conn.managed and kind is not READS:
+                if kind in CONTROLS:
                     conn.control(self, sql, statement)
                     return self
-                begun = conn.before_statement(statement)
+                # Most statements follow others in the same transaction.
+                if not (kind is CHANGES and conn.is_under_way and is_really_open(conn)):
+                    begun = conn.before_statement(statement)
             execute(self, sql, *args)
         except Exception as error:
             conn.after_error(error, sql, begun)
             raise
         finally:
-            conn.note_text(sql, statement.word, args)
+            if conn.statements is not None:
+                conn.note_text(sql, statement.word, args)
         if begun:
             conn.after_statement(begun)
         return self
@@ -330,7 +337,11 @@ def mix(kind: Any, base: Any) -> Any:
         return kind
     if issubclass(base, kind):
         return base
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    names = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "has_own_cursor": getattr(kind, "cursor", None) is not sqlite3.Connection.cursor,
+    }
     return type(kind.__name__, (kind, base), names)
 
 

@@ -76,6 +76,7 @@ class TransactionalConnection(OrdinaryConnection):
     has_committed = False  # the tool's latest transaction, or one before it
     _level: str | None = ""
     _autocommit: bool | int = LEGACY
+    is_under_way = False  # a transaction of the tool's that has written
     _is_open = False  # a transaction of the tool's
     _is_begun = False  # the real transaction
     _has_written = False  # in the real transaction
@@ -241,7 +242,8 @@ class TransactionalConnection(OrdinaryConnection):
         self._end_own()
 
     def _end_own(self) -> None:
-        self._is_open = self._has_savepoint = self._is_begun_by_savepoint = False
+        self._is_open = self.is_under_way = False
+        self._has_savepoint = self._is_begun_by_savepoint = False
         self._names = ()
 
     # The tool's transaction.
@@ -292,7 +294,7 @@ class TransactionalConnection(OrdinaryConnection):
             self._check_setting(statement)
             return NOTHING
         if self._is_open and is_really_open(self):
-            self._has_written = True
+            self._has_written = self.is_under_way = True
             return NOTHING
         with self._lock:
             self._sync(None)
