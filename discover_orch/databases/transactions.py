@@ -20,7 +20,7 @@ from discover_orch.databases.sqlite_connection import (
     adopt,
     apply_settings,
 )
-from discover_orch.databases.sqlite_transaction import OrdinaryConnection
+from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,6 +177,9 @@ class Transaction:
     def __init__(self, conn: Any) -> None:
         self.conn = conn
 
+    def attach(self) -> None:
+        """Called once, when the connection has been opened."""
+
     def begin(self) -> None:
         """Called before each tool."""
 
@@ -215,12 +218,20 @@ class SqliteTransaction(Transaction):
         super().__init__(conn)
         self._driver = driver
         self._wants_control = managed
+        self._has_found_open = False  # a tool that commits by itself has left a transaction open
+
+    def attach(self) -> None:
+        """What `get_connection()` has written stays, whatever becomes of the tools."""
+        if self._wants_control and self._driver.in_transaction:
+            self._driver.commit()
 
     def begin(self) -> None:
         driver = find_driver_connection(self.conn)
         if driver is not self._driver and isinstance(driver, sqlite3.Connection):
             self._driver = adopt(driver) or self._driver  # SQLAlchemy has opened it anew
-        self._driver.begin_step(self._wants_control and not _is_autocommit(self._driver))
+        is_managed = self._wants_control and not _is_autocommit(self._driver)
+        self._has_found_open = is_managed and _is_left_open(self._driver)
+        self._driver.begin_step(is_managed)
 
     def end(self, keep: bool) -> list[str]:
         driver = self._driver
@@ -241,9 +252,10 @@ class SqliteTransaction(Transaction):
                 driver.close_at_last()
             elif driver.is_opened_by_orch:
                 driver.reset()
+        notes = [LEFT_OPEN_NOTE] if self._has_found_open else []
         if self.is_closed():
-            return ["closed its connection; a new one is opened for the next tool"]
-        return []
+            notes.append("closed its connection; a new one is opened for the next tool")
+        return notes
 
     def _end_outer(self, keep: bool) -> None:
         """SQLAlchemy's connection must know that its transaction has ended."""
@@ -402,6 +414,9 @@ class DuckdbTransaction(DriverTransaction):
             ) from None
 
 
+LEFT_OPEN_NOTE = (
+    'before it, orch rolled back what a tool with the transaction "none" had not committed'
+)
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
 
 
@@ -430,6 +445,11 @@ def find_driver_connection(conn: Any) -> Any:
         return getattr(pooled, "driver_connection", None) or conn
     except Exception:  # the connection is closed
         return conn
+
+
+def _is_left_open(conn: Connection) -> bool:
+    """Whether a transaction is open. One with `autocommit` off has always one open, which may be empty."""
+    return conn.in_transaction and getattr(conn, "autocommit", LEGACY) == LEGACY
 
 
 def _is_autocommit(conn: Any) -> bool:

@@ -40,6 +40,7 @@ class OrchSettings(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
     is_repeatable: bool = False
     max_age: float | None = None
+    commits_by_itself: bool = False
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         is_always_stale=good.get("always") is True,
         is_repeatable=good.get("repeatable") is True,
         max_age=_age_in_seconds(good["max_age"]) if "max_age" in good else None,
+        commits_by_itself="transaction" in good,
     ), tuple(problems)
 
 
@@ -115,6 +117,10 @@ def _check_paths(value: object) -> str:
 
 def _check_flag(value: object) -> str:
     return "" if isinstance(value, bool) else f"must be True or False, not {_kind(value)}"
+
+
+def _check_transaction(value: object) -> str:
+    return "" if value == "none" else f'can only be "none", not {value!r}'
 
 
 def _check_tokens(value: object) -> str:
@@ -168,6 +174,7 @@ RULES = {
     "always": Rule(check=_check_flag, example='"always": True'),
     "max_age": Rule(check=_check_age, example='"max_age": "1d", "6h", "30m", "45s" or seconds'),
     "repeatable": Rule(check=_check_flag, example='"repeatable": True'),
+    "transaction": Rule(check=_check_transaction, example='"transaction": "none"'),
 }
 
 

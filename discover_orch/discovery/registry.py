@@ -338,6 +338,7 @@ def _build_tool(
         is_always_stale=candidate.settings.is_always_stale,
         is_repeatable=candidate.settings.is_repeatable,
         max_age=candidate.settings.max_age,
+        commits_by_itself=candidate.settings.commits_by_itself,
     )
     return tool, problems
 

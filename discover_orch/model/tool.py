@@ -17,7 +17,7 @@ class Tool(Struct, frozen=True, kw_only=True):
       type that no option can have.
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
-      changes nothing.
+      changes nothing. `commits_by_itself`: orch neither commits nor rolls back.
     - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
     """
 
@@ -43,6 +43,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
     is_repeatable: bool = False
     max_age: float | None = None
+    commits_by_itself: bool = False
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

@@ -285,7 +285,9 @@ class Worker:
         named.update(self._resources.open(order.resources))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
-        self._resources.begin_transaction(order.resources)
+        self._resources.begin_transaction(
+            order.resources, commits_by_itself=order.commits_by_itself
+        )
         first = [named.pop(name) for name in _positional_only(run) if name in named]
         return read_metrics(call(run, *first, **named))
 

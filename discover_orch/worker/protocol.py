@@ -94,6 +94,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     extra: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    commits_by_itself: bool = False
     failures: int = 0
 
 

@@ -61,6 +61,7 @@ class _Connection:
         self, mode: str, observer: Observer | None, is_interrupted: Callable[[], bool] | None
     ) -> None:
         self._mode = mode
+        self._by_mode: dict[str, Transaction] = {}
         self._observer = observer
         self._is_interrupted = is_interrupted
         self.transaction: Transaction | None = None
@@ -68,11 +69,13 @@ class _Connection:
         self.file = ""
         self.may_have_kept_writes = False
         self._is_sqlite = False
-        self._is_begun = False
+        self._is_begun = self._commits_by_itself = False
 
     def attach(self, conn: Any) -> None:
         """A new connection has been opened."""
-        self.transaction = choose_transaction(conn, self._mode)
+        self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
+        self.transaction = self._by_mode[self._mode]
+        self.transaction.attach()
         if self._observer is not None:
             self._observe(find_driver_connection(conn), self._observer)
 
@@ -98,10 +101,13 @@ class _Connection:
         transaction = self.transaction
         return self.tables is None and transaction is not None and transaction.conn is not None
 
-    def begin(self) -> None:
+    def begin(self, *, commits_by_itself: bool) -> None:
         if self.transaction is not None:
+            mode = "none" if commits_by_itself else self._mode
+            self.transaction = self._by_mode[mode]
             if self.tables is not None:
                 self.tables.begin_step()
+            self._commits_by_itself = mode == "none"
             self.transaction.begin()
             self._is_begun = True
 
@@ -123,7 +129,7 @@ class _Connection:
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
         notes = self.transaction.end(keep)
-        if has_committed and not notes and self._mode != "none":
+        if has_committed and not notes and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
 
@@ -172,10 +178,10 @@ class Resources:
             self._drop_closed_connection()
         return {name: self._value(name, ()) for name in names}
 
-    def begin_transaction(self, names: Iterable[str]) -> None:
+    def begin_transaction(self, names: Iterable[str], *, commits_by_itself: bool = False) -> None:
         """Begin the transaction of a step that uses these resources."""
         if self._uses_conn(names):
-            self._connection.begin()
+            self._connection.begin(commits_by_itself=commits_by_itself)
 
     def end_transaction(self, keep: bool) -> list[str]:
         """Commit or roll back; notes for the user. What it raises fails the tool."""

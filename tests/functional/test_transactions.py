@@ -139,3 +139,39 @@ def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(
     assert f"hint: {hint}" in answer.out
     assert "Traceback" not in answer.out
     assert "FAILED a src/a.py" in answer.out
+
+
+def test_a_tool_that_commits_by_itself_has_an_ordinary_connection(
+    project: Project, orch: Orch
+) -> None:
+    body = [CREATE, INSERT, "conn.commit()", "conn.execute('vacuum')", INSERT]
+    alone = 'ORCH = {"transaction": "none"}\n'
+    root = project(
+        {
+            "src/a.py": alone + tool(*body),
+            "src/b.py": tool(INSERT, "conn.commit()", FAIL),
+            "src/c.py": alone + tool(INSERT, "conn.commit()", INSERT, FAIL),
+        }
+    )
+    answer = orch("run", "a")
+    assert answer.code == 0, answer.text
+    assert tables(root) == {"t": 1}
+    assert orch("run", "b").code == 1
+    assert tables(root) == {"t": 1}
+    assert orch("run", "c").code == 1
+    assert tables(root) == {"t": 2}
+
+
+def test_what_such_a_tool_leaves_open_is_rolled_back_before_the_next(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": 'ORCH = {"transaction": "none"}\n' + tool(CREATE, INSERT),
+            "src/b.py": tool(INSERT, INSERT),
+        }
+    )
+    answer = orch("run", "-v")
+    assert answer.code == 0, answer.text
+    assert "orch rolled back what a tool" in answer.out
+    assert tables(root) == {"t": 2}

@@ -243,6 +243,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         extra=step.extra,
         resources=step.tool.resources,
         outputs=step.tool.outputs,
+        commits_by_itself=step.tool.commits_by_itself,
         failures=failures,
     )
 
