@@ -127,6 +127,10 @@ class TransactionalConnection(OrdinaryConnection):
             self._forget_transaction()
             self._give_back()
 
+    def has_uncommitted_writes(self) -> bool:
+        """Whether `end_step` would commit anything."""
+        return self.managed and self._has_written
+
     def note_lost(self) -> str:
         """Why SQLite rolled back what the tool had written, or ""."""
         self._sync(None)

@@ -187,6 +187,10 @@ class Transaction:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
 
+    def has_uncommitted_writes(self) -> bool | None:
+        """Whether `end` would commit anything; None if that cannot be told. Asked before `end`."""
+        return False
+
     def may_have_kept_writes(self) -> bool:
         """Whether writes of the tool may stay in the database if it fails. Asked before `end`.
 
@@ -273,6 +277,9 @@ class SqliteTransaction(Transaction):
             )
         if self._driver.has_lost_writes:
             raise WritesLost("closed its connection before its writes were committed")
+
+    def has_uncommitted_writes(self) -> bool | None:
+        return self._driver.has_uncommitted_writes()
 
     def may_have_kept_writes(self) -> bool:
         return not self._driver.managed
@@ -365,6 +372,9 @@ class DriverTransaction(Transaction):
                     rollback()
             raise
         return []
+
+    def has_uncommitted_writes(self) -> bool | None:
+        return None
 
     def may_have_kept_writes(self) -> bool:
         # Within SQLAlchemy, `sqlite3` begins no transaction for DDL.

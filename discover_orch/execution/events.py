@@ -17,7 +17,11 @@ from discover_orch.model.errors import ExitCode, Failure, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 
-ToolStatus = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled", "fresh"]
+ToolStatus = Literal[
+    "passed", "failed", "unknown", "blocked", "not_run", "interrupted", "cancelled", "fresh"
+]
+#: The tool did not succeed, as far as is known.
+FAILED = frozenset({"failed", "unknown"})
 RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
 
 
@@ -145,7 +149,7 @@ class Report:
 
     @property
     def failures(self) -> tuple[ToolFinished, ...]:
-        return tuple(one for one in self.finished if one.status == "failed")
+        return tuple(one for one in self.finished if one.status in FAILED)
 
     @property
     def counts(self) -> Mapping[str, int]:

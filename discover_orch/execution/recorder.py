@@ -72,7 +72,7 @@ from discover_orch.state.journal import (
 
 MOST_NAMES = 12
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
-TRIED = ("passed", "failed", "interrupted", "cancelled")
+TRIED = ("passed", "failed", "unknown", "interrupted", "cancelled")
 
 
 class Recorder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunNote, RunStatus, ToolFinished
+from discover_orch.execution.events import FAILED, Event, RunNote, RunStatus, ToolFinished
 from discover_orch.planning.plan import Plan
 
 
@@ -66,14 +66,14 @@ class Run:
     def apply(self, event: Event) -> None:
         if isinstance(event, ToolFinished):
             self.finished[event.module] = event
-            self._has_failed |= event.status == "failed"
+            self._has_failed |= event.status in FAILED
             self.is_interrupted |= event.status == "interrupted"
         elif isinstance(event, RunNote):
             self._has_errors |= event.problem.severity == "error"
 
     def unstarted(self) -> list[ToolFinished]:
         """An end for each tool that did not start."""
-        failed = [one.module for one in self.finished.values() if one.status == "failed"]
+        failed = [one.module for one in self.finished.values() if one.status in FAILED]
         below = self._registry.downstream(failed) if failed else frozenset()
         return [
             ToolFinished(module=module, status="blocked" if module in below else "not_run")

@@ -34,6 +34,7 @@ from discover_orch.worker.child_processes import (
 )
 from discover_orch.worker.protocol import (
     Closed,
+    Committing,
     DebugEnded,
     Declined,
     Greet,
@@ -80,6 +81,7 @@ class Supervisor:
         self._root = ""
         self._unsent = b""
         self._running: int | None = None
+        self.committing: int | None = None  # the step whose commit has begun
         self._unanswered: dict[int, None] = {}
         self._stop_signals = StopSignals()
         self._exit = WorkerExit()
@@ -290,8 +292,10 @@ class Supervisor:
             case StepStarted(step=step):
                 self._running = step
                 self._unanswered.pop(step, None)
+            case Committing(step=step):
+                self.committing = step
             case StepFinished(status=status):
-                self._running = None
+                self._running = self.committing = None
                 self.failures += status == "failed"
             case Declined(step=step):
                 self._unanswered.pop(step, None)

@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from discover_orch.execution.events import (
+    FAILED,
     Event,
     Report,
     RunFinished,
@@ -38,6 +39,7 @@ Output = Literal["live", "fail", "none", "raw"]
 MOST_NAMED = 20
 _STATUS_COLOURS = {
     "failed": "error",
+    "unknown": "error",
     "interrupted": "yellow",
     "cancelled": "yellow",
     "passed": "green",
@@ -196,15 +198,16 @@ class RunRenderer:
         mark, kind, word = {
             "passed": (style.mark("✓", "ok"), "green", ""),
             "failed": (style.mark("✗", "FAILED"), "error", ""),
+            "unknown": (style.mark("✗", "UNKNOWN"), "error", "unknown"),
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
         facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
         line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}{word}"
         text = line.rstrip() + "\n"
-        notes = list(event.notes) if self._shown.verbose or event.status == "failed" else []
+        notes = list(event.notes) if self._shown.verbose or event.status in FAILED else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":
             notes.append(event.error.message)
         text += "".join(f"      {one_line(note)}\n" for note in notes)
-        if event.status != "failed":
+        if event.status not in FAILED:
             return "" if self._shown.quiet else text
         printed = "".join(self._kept) if self._shown.output != "none" else ""
         if self._shown.quiet:
@@ -247,11 +250,12 @@ class RunRenderer:
         place = f"{tool.path}:{tool.line}"
         if error and error.path:
             place = f"{error.path}:{error.line}" if error.line else error.path
-        line = f"{style.paint('FAILED', 'error')} {one_line(tool.name)} {one_line(place)}"
+        word = "UNKNOWN" if one.status == "unknown" else "FAILED"
+        line = f"{style.paint(word, 'error')} {one_line(tool.name)} {one_line(place)}"
         if error is None:
             return line
         # A problem that orch found is a sentence and needs no type.
         is_users = error.kind == "exception" and bool(error.traceback)
         text = one_line(exception_text(error.type, error.message, has_type=is_users))
-        columns = len(f"FAILED {one_line(tool.name)} {one_line(place)}  ")
+        columns = len(f"{word} {one_line(tool.name)} {one_line(place)}  ")
         return f"{line}  {cut(text, max(style.width - columns, 20), style)}"

@@ -35,6 +35,7 @@ from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import (
     INSIDE,
     Closed,
+    Committing,
     Declined,
     Finish,
     Greet,
@@ -260,7 +261,9 @@ class Worker:
                 raise KeyboardInterrupt
             if order.outputs:
                 check_outputs(self._root, order.outputs)
-            notes = self._resources.end_transaction(keep=True)
+            notes = self._resources.end_transaction(
+                keep=True, before_commit=lambda: self._channel.send(Committing(step=order.step))
+            )
         except BaseException as error:
             self._exit_if_forked(1, error)
             status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"

@@ -114,6 +114,13 @@ class StepStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tru
     step: int
 
 
+class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The worker is about to commit what this step has written. If it dies before `StepFinished`, the commit may have
+    happened."""
+
+    step: int
+
+
 class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The step has ended and its transaction with it; `duration` in seconds.
 
@@ -192,7 +199,16 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 Order = Greet | Preload | Prepare | RunStep | Terminal | Finish
-Message = Preloaded | StepStarted | StepFinished | Declined | DebugStarted | DebugEnded | Closed
+Message = (
+    Preloaded
+    | StepStarted
+    | Committing
+    | StepFinished
+    | Declined
+    | DebugStarted
+    | DebugEnded
+    | Closed
+)
 
 #: How the line of a `RunStep` begins, so that it can be recognised without decoding it.
 RUN_STEP_PREFIX = b'{"type":"RunStep"'

@@ -111,7 +111,7 @@ class _Connection:
             self.transaction.begin()
             self._is_begun = True
 
-    def end(self, keep: bool) -> list[str]:
+    def end(self, keep: bool, before_commit: Callable[[], None] | None = None) -> list[str]:
         """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
         if self.transaction is None or not self._is_begun:
             return []
@@ -128,10 +128,19 @@ class _Connection:
         if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
+        if keep and before_commit is not None and self._has_uncommitted_writes():
+            before_commit()
         notes = self.transaction.end(keep)
         if has_committed and not notes and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
+
+    def _has_uncommitted_writes(self) -> bool:
+        """Whether the commit that follows makes anything final, as far as that can be told."""
+        has_writes = self.transaction is not None and self.transaction.has_uncommitted_writes()
+        if has_writes is not None:
+            return has_writes
+        return self.tables is None or self.tables.has_written or self.tables.may_have_committed
 
     def note_setup_writes(self) -> None:
         """Writes of a resource that has just been opened stay, whatever becomes of the step."""
@@ -183,9 +192,14 @@ class Resources:
         if self._uses_conn(names):
             self._connection.begin(commits_by_itself=commits_by_itself)
 
-    def end_transaction(self, keep: bool) -> list[str]:
-        """Commit or roll back; notes for the user. What it raises fails the tool."""
-        return self._connection.end(keep)
+    def end_transaction(
+        self, keep: bool, before_commit: Callable[[], None] | None = None
+    ) -> list[str]:
+        """Commit or roll back; notes for the user. What it raises fails the tool.
+
+        `before_commit` is called before a commit that makes writes final.
+        """
+        return self._connection.end(keep, before_commit)
 
     def observe_setup(self) -> Mapping[str, Any]:
         """The part of an `Observation` that opening resources caused; empty where they used no tables."""

@@ -175,3 +175,38 @@ def test_what_such_a_tool_leaves_open_is_rolled_back_before_the_next(
     assert answer.code == 0, answer.text
     assert "orch rolled back what a tool" in answer.out
     assert tables(root) == {"t": 2}
+
+
+@pytest.mark.parametrize(("at", "content"), [("COMMIT", {}), ("SELECT type", {"t": 1})])
+def test_a_tool_that_is_killed_while_it_commits_is_unknown(
+    project: Project, orch: Orch, at: str, content: dict[str, int]
+) -> None:
+    kill = (
+        f'conn.set_trace_callback(lambda sql: sql.startswith("{at}") and os.kill(os.getpid(), 9))'
+    )
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 'z']\n",
+            "src/a.py": tool("conn.execute('create table if not exists t (x)')", INSERT, kill),
+            "src/b.py": "STAGE = 'z'\nAFTER = 'a'\ndef run(): pass\n",
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 1
+    assert tables(root) == content
+    assert "UNKNOWN a src/a.py" in answer.out
+    assert "what it wrote may be in the database" in answer.out
+    assert "1 unknown, 1 blocked" in answer.out
+    assert "unknown" in orch("history", "1").out
+    assert "outcome unknown: run 1" in orch("status", "a").out
+    project({"src/a.py": tool("conn.execute('create table if not exists t (x)')", INSERT)})
+    answer = orch("run", "--resume")
+    assert (answer.code, "2 passed" in answer.out) == (0, True), answer.text
+
+
+def test_a_tool_that_is_killed_with_nothing_to_commit_has_failed(
+    project: Project, orch: Orch
+) -> None:
+    kill = 'conn.set_trace_callback(lambda sql: os.kill(os.getpid(), 9) if "temp" in sql else None)'
+    project({"src/a.py": tool("conn.execute('select 1')", kill)})
+    assert "1 failed" in orch("run").out

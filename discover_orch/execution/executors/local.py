@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
@@ -201,6 +203,14 @@ class LocalExecutor:
             traceback=event.traceback,
             hint=hint,
         )
+        if number == worker.committing:
+            message = f"{sentence} while it was committed: what it wrote may be in the database"
+            yield ToolFinished(
+                module=self._module(number),
+                status="unknown",
+                error=replace(failure, message=message),
+            )
+            return
         yield ToolFinished(
             module=self._module(number),
             status="interrupted" if self._is_interrupted else "failed",
