@@ -22,6 +22,7 @@ from discover_orch.cli.options import (
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents
+from discover_orch.model.database_url import CannotOpen, read_database_url
 from discover_orch.model.errors import ExitCode, OrchError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
@@ -29,7 +30,7 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
-from discover_orch.staleness.current import GET_CONNECTION
+from discover_orch.staleness.current import GET_CONNECTION, takes_connection
 
 if TYPE_CHECKING:
     from discover_orch.planning.param_values import GivenParams
@@ -114,6 +115,7 @@ def command(
             )
         if not plan.steps:
             return _show_nothing_left(context, plan, as_json=shown.as_json, dry_run=dry_run)
+        _refuse_database(view, plan)
         if dry_run:
             return _show_plan(context, view, plan, freshness, shown)
         from discover_orch.cli.show_run import run_and_show
@@ -166,6 +168,16 @@ def _what_is_left(
         if is_all and arguments.database is None and not said:
             left.write_all_fresh(view.key)
     return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
+
+
+def _refuse_database(view: ProjectView, plan: Plan) -> None:
+    """A URL that orch cannot open is refused before the first tool, if one of them takes `conn`."""
+    takes_conn = any(takes_connection(step.tool, view.registry) for step in plan.steps)
+    if takes_conn and not uses_get_connection(view.registry, view.project):
+        try:
+            read_database_url(view.project.database)
+        except CannotOpen as error:
+            raise OrchUsage(str(error), error.hint) from None
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:

@@ -11,7 +11,6 @@ import functools
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 
 from discover_orch.databases.sqlite_connection import (
@@ -21,22 +20,11 @@ from discover_orch.databases.sqlite_connection import (
     apply_settings,
 )
 from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
+from discover_orch.model.database_url import IN_MEMORY, CannotOpen, find_file, read_database_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
-KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
-IN_MEMORY = ":memory:"
-
-
-class CannotOpen(Exception):
-    """The database cannot be used; `hint` says how to fix that."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class WritesLost(Exception):
@@ -47,46 +35,10 @@ class WritesLost(Exception):
 TRANSACTION_FAILED = 3
 
 
-def read_url(url: str, root: str) -> str:
-    """The path of a URL's SQLite file, or `:memory:`; raises CannotOpen for any other URL."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        raise CannotOpen(
-            f"{url!r} is not a database URL", "write sqlite:///data.db for the file data.db"
-        )
-    if scheme in EXTRAS:
-        extra = EXTRAS[scheme]
-        raise CannotOpen(
-            f"orch does not open {scheme}:// databases itself",
-            "open it in get_connection() of orchconf.py; to install a driver: "
-            f'pip install "discover-orch[{extra}]"',
-        )
-    if scheme != "sqlite":
-        from discover_orch.model.errors import nearest
-
-        near = nearest(scheme, KNOWN_SCHEMES)
-        question = f"did you mean {near}://? " if near else ""
-        known = ", ".join(f"{name}://" for name in KNOWN_SCHEMES)
-        raise CannotOpen(
-            f"unknown kind of database: {scheme}://",
-            f"{question}known: {known}; open any other database in get_connection() of orchconf.py",
-        )
-    if rest in ("", "/", "/" + IN_MEMORY):
-        return IN_MEMORY
-    if not rest.startswith("/"):
-        raise CannotOpen(
-            f"sqlite://{rest} names a server, but SQLite has no server", f"write sqlite:///{rest}"
-        )
-    return os.path.join(root, rest[1:])
-
-
 def find_path(url: str, root: str) -> str:
     """The path of a URL's SQLite file; "" for a database in memory and for any other URL."""
-    try:
-        path = read_url(url, root)
-    except CannotOpen:
-        return ""
-    return "" if path == IN_MEMORY else path
+    file = find_file(url)
+    return os.path.join(root, file) if file else ""
 
 
 _connect = sqlite3.connect
@@ -110,10 +62,17 @@ def install_connect() -> None:
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
 
 
-def open_sqlite(path: str) -> Connection:
+def open_url(url: str, root: str) -> Connection:
+    """A connection to the database of this URL; raises CannotOpen."""
+    parts = read_database_url(url)
+    return open_sqlite(os.path.join(root, parts.path) if parts.path else IN_MEMORY, parts.query)
+
+
+def open_sqlite(path: str, query: str = "") -> Connection:
     """A connection that has read the file; raises CannotOpen."""
     try:
-        conn = _connect(path, timeout=BUSY_TIMEOUT, factory=Connection)
+        name = f"file:{_quote_path(path)}?{query}" if query else path
+        conn = _connect(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
         conn.is_opened_by_orch = True
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from None
@@ -124,6 +83,13 @@ def open_sqlite(path: str) -> Connection:
         conn.close()
         raise _cannot_open(path, error) from None
     return conn
+
+
+def _quote_path(path: str) -> str:
+    """For SQLite's URI."""
+    for one in "%?#":
+        path = path.replace(one, f"%{ord(one):02x}")
+    return path
 
 
 def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
@@ -137,6 +103,10 @@ def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
         return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {path}")
     if not os.path.exists(path) and not os.access(folder, os.W_OK):
         return CannotOpen(f"{what}: no permission to write in {folder}", f"chmod u+w {folder}")
+    if not os.path.exists(path) and path != IN_MEMORY:
+        return CannotOpen(
+            f"{what}: it does not exist", "run the tool that makes it, or remove mode="
+        )
     if "not a database" in str(error):
         hint = "name another file in the database URL, or move this file away"
         return CannotOpen(f"{what}: it is not a SQLite database", hint)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
+from discover_orch.model.database_url import find_file, is_in_memory
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
@@ -38,7 +39,6 @@ from discover_orch.state.journal import find_runs, has_ended
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.
 UNKNOWN, MISSING = -1, 0
-IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 _CONN = "conn"
 
 #: The value of each parameter as text, by name.
@@ -165,7 +165,7 @@ class CurrentState:
             GLOB_CHARACTERS & {*one} for tool in tools for one in (*tool.inputs, *tool.outputs)
         )
         depends_on_time = any(tool.max_age is not None for tool in tools)
-        if self.database.name in IN_MEMORY or has_globs or depends_on_time:
+        if is_in_memory(self.database.name) or has_globs or depends_on_time:
             return None
         present: dict[str, None] = {}
         absent: dict[str, None] = {}
@@ -225,8 +225,8 @@ class CurrentDatabase:
         is_named = not uses_get_connection(registry, project)
         self.name = masked_url(project.database) if is_named else GET_CONNECTION
         #: The file that the URL names, which may be a link to another database by now; "" where orch opens no file.
-        self.named_file = file_of(project.database) if is_named else ""
-        self.path = self.known.path if self.known else file_of(project.database)
+        self.named_file = find_file(project.database) if is_named else ""
+        self.path = self.known.path if self.known else find_file(project.database)
         self._ignores_foreign = project.external_writes == "ignore"
         self._number: int | None = None
 
@@ -306,7 +306,7 @@ class CurrentDatabase:
 
     def _find_number(self) -> int:
         known = self.known
-        if self.name in IN_MEMORY:
+        if is_in_memory(self.name):
             return MISSING
         if known is None:
             has_file = self.named_file and read_database(self._root, self.named_file)
@@ -324,12 +324,6 @@ class CurrentDatabase:
         """Whether both paths lead to the same file."""
         here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
         return here == there
-
-
-def file_of(url: str) -> str:
-    """The path of the SQLite file of a URL, relative to the root or absolute; "" for other databases."""
-    path = url.removeprefix("sqlite:///")
-    return "" if path == url or url in IN_MEMORY else path
 
 
 def takes_connection(tool: Tool, registry: Registry) -> bool:

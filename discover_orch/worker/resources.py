@@ -16,8 +16,7 @@ from discover_orch.databases.transactions import (
     WritesLost,
     choose_transaction,
     find_driver_connection,
-    open_sqlite,
-    read_url,
+    open_url,
 )
 
 TYPE_CHECKING = False
@@ -292,7 +291,7 @@ class Resources:
             self._stack.append(opened)
             self._opened.append(CONN)
             try:
-                value = opened.value = open_sqlite(read_url(self._database, self._root))
+                value = opened.value = open_url(self._database, self._root)
             except BaseException:
                 self._stack.remove(opened)
                 raise

@@ -121,12 +121,7 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
         ("sqlite:///no/such/x.db", "the folder {root}/no/such does not exist", "mkdir -p"),
         ("sqlite:///src", "it is a folder", "name a file in that folder"),
         ("sqlite:///no.db", "it is not a SQLite database", "name another file"),
-        (
-            "postgresql://h/db",
-            "orch does not open postgresql:// databases itself",
-            "open it in get_connection()",
-        ),
-        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
+        ("sqlite:///new.db?mode=rw", "it does not exist", "run the tool that makes it"),
     ],
 )
 def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(
@@ -210,3 +205,53 @@ def test_a_tool_that_is_killed_with_nothing_to_commit_has_failed(
     kill = 'conn.set_trace_callback(lambda sql: os.kill(os.getpid(), 9) if "temp" in sql else None)'
     project({"src/a.py": tool("conn.execute('select 1')", kill)})
     assert "1 failed" in orch("run").out
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        (
+            "postgresql://u:secret@h/db",
+            "orch does not open postgresql:// databases itself",
+            "open it in get_connection()",
+        ),
+        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
+        ("sqlite:///x.db?mod=ro", "unknown parameter 'mod' in a SQLite URL", "did you mean mode?"),
+    ],
+)
+def test_a_url_that_orch_cannot_open_is_refused_before_the_first_tool(
+    project: Project, orch: Orch, url: str, message: str, hint: str
+) -> None:
+    free = "STAGE = 's'\ndef run(): print('ran')\n"
+    root = project(
+        {"orch.toml": f"database = '{url}'\n", "src/a.py": free, "src/b.py": tool(CREATE)}
+    )
+    for words in ([], ["--dry-run"], ["b"]):
+        answer = orch("run", *words)
+        assert answer.code == 2
+        assert message in answer.err
+        assert hint in answer.err
+        assert "secret" not in answer.text
+        assert "ran" not in answer.out
+    assert orch("run", "a").code == 0  # takes no connection
+    assert orch("run", "--database", "sqlite:///x.db").code == 0
+    project(
+        {"orchconf.py": "import sqlite3\ndef get_connection(): return sqlite3.connect('y.db')\n"}
+    )
+    assert orch("run").code == 0
+    assert tables(root, "x.db") == tables(root, "y.db")
+
+
+def test_a_database_can_be_opened_for_reading_alone(project: Project, orch: Orch) -> None:
+    url = "sqlite:///data.db?mode=ro"
+    root = project(
+        {"src/a.py": tool(CREATE, INSERT), "src/b.py": tool("conn.execute('select * from t')")}
+    )
+    assert orch("run").code == 0
+    answer = orch("run", "b", "--database", url)
+    assert answer.code == 0, answer.text
+    project({"src/b.py": tool(INSERT)})
+    answer = orch("run", "b", "--database", url)
+    assert answer.code == 1
+    assert "readonly database" in answer.out
+    assert sorted(one.name for one in root.iterdir() if "db" in one.name) == ["data.db"]
