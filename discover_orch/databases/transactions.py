@@ -113,8 +113,9 @@ def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
     return CannotOpen(f"{what}: {error}", find_hint(error))
 
 
-def find_hint(error: BaseException) -> str:
-    """How to fix an error that a database driver raised, or ""."""
+def find_hint(error: BaseException, holds_lock: bool = False) -> str:
+    """How to fix an error that a database driver raised, or "". `holds_lock`: orch has not committed yet what the tool
+    has."""
     is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
     if is_duckdb and "transaction within a transaction" in str(error):
         return (
@@ -128,6 +129,11 @@ def find_hint(error: BaseException) -> str:
         return (
             "run the tool that creates this table first: name it in AFTER, "
             "or run everything upstream with orch run +TOOL"
+        )
+    if "locked" in text and holds_lock:
+        return (
+            "conn has locked the database until the tool ends, also where the tool has committed: use conn for this "
+            'too, or write ORCH = {"transaction": "none"} in the tool'
         )
     if "locked" in text:
         return (
@@ -156,6 +162,14 @@ class Transaction:
     def end(self, keep: bool) -> list[str]:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
+
+    def can_roll_back(self) -> bool:
+        """Whether the kind of connection has what it takes."""
+        return True
+
+    def has_deferred_commits(self) -> bool:
+        """Whether the tool has committed and orch has not. Asked before `end`."""
+        return False
 
     def has_uncommitted_writes(self) -> bool | None:
         """Whether `end` would commit anything; None if that cannot be told. Asked before `end`."""
@@ -247,6 +261,9 @@ class SqliteTransaction(Transaction):
             )
         if self._driver.has_lost_writes:
             raise WritesLost("closed its connection before its writes were committed")
+
+    def has_deferred_commits(self) -> bool:
+        return self._driver.managed and self._driver.has_committed
 
     def has_uncommitted_writes(self) -> bool | None:
         return self._driver.has_uncommitted_writes()
@@ -342,6 +359,9 @@ class DriverTransaction(Transaction):
                     rollback()
             raise
         return []
+
+    def can_roll_back(self) -> bool:
+        return hasattr(self.conn, "rollback") and hasattr(self.conn, "commit")
 
     def has_uncommitted_writes(self) -> bool | None:
         return None

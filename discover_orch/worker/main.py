@@ -45,6 +45,7 @@ from discover_orch.worker.protocol import (
     RunStep,
     StepFinished,
     StepStarted,
+    Warned,
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
 from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
@@ -172,6 +173,7 @@ class Worker:
             call=interrupts.shield,
             observer=self._observer,
             is_interrupted=lambda: interrupts.was_raised,
+            warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
         )
 
     def serve(self) -> None:
@@ -311,7 +313,9 @@ class Worker:
                 traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        hint = find_hint(error) or self._loader.find_import_hint(error)
+        hint = find_hint(error, self._resources.holds_lock()) or self._loader.find_import_hint(
+            error
+        )
         if has_returned:
             hint = hint or "raised when orch committed, after run() had returned"
         failure = describe_exception(error, self._root, hint, all_frames=self._all_frames)

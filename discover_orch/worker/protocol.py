@@ -114,6 +114,13 @@ class StepStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tru
     step: int
 
 
+class Warned(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Something that the user should know about the run, said once."""
+
+    message: str
+    hint: str = ""
+
+
 class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The worker is about to commit what this step has written. If it dies before `StepFinished`, the commit may have
     happened."""
@@ -202,6 +209,7 @@ Order = Greet | Preload | Prepare | RunStep | Terminal | Finish
 Message = (
     Preloaded
     | StepStarted
+    | Warned
     | Committing
     | StepFinished
     | Declined

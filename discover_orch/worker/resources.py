@@ -57,9 +57,15 @@ class _Connection:
     """
 
     def __init__(
-        self, mode: str, observer: Observer | None, is_interrupted: Callable[[], bool] | None
+        self,
+        mode: str,
+        observer: Observer | None,
+        is_interrupted: Callable[[], bool] | None,
+        warn: Callable[[str, str], None],
     ) -> None:
         self._mode = mode
+        self._warn = warn
+        self._warnings: set[str] = set()  # that were given
         self._by_mode: dict[str, Transaction] = {}
         self._observer = observer
         self._is_interrupted = is_interrupted
@@ -75,6 +81,12 @@ class _Connection:
         self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
         self.transaction = self._by_mode[self._mode]
         self.transaction.attach()
+        if not self.transaction.can_roll_back():
+            self._warn_once(
+                f"conn is {_article(type(conn).__name__)}, which has no commit() and rollback(): what a tool writes "
+                "stays even if the tool fails",
+                "return a connection from get_connection(), such as engine.connect()",
+            )
         if self._observer is not None:
             self._observe(find_driver_connection(conn), self._observer)
 
@@ -91,6 +103,11 @@ class _Connection:
             self.file = statements.file if statements is not None else ""
         if self.file:
             observer.note_database(self.file)
+
+    def _warn_once(self, message: str, hint: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
+            self._warn(message, hint)
 
     def is_closed(self) -> bool:
         """Whether there was a connection and somebody closed it."""
@@ -127,12 +144,24 @@ class _Connection:
         if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
+        self._warn_of_second_connection()
         if keep and before_commit is not None and self._has_uncommitted_writes():
             before_commit()
         notes = self.transaction.end(keep)
         if has_committed and not notes and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
+
+    def _warn_of_second_connection(self) -> None:
+        transaction, observer = self.transaction, self._observer
+        if transaction is None or observer is None or not transaction.has_deferred_commits():
+            return
+        if observer.has_foreign_connection():
+            self._warn_once(
+                "a tool opened a second connection to the database that it writes to with conn: until the tool has "
+                "ended, the second one does not see what conn has committed, and cannot write",
+                'use conn for both, or write ORCH = {"transaction": "none"} in the tool',
+            )
 
     def _has_uncommitted_writes(self) -> bool:
         """Whether the commit that follows makes anything final, as far as that can be told."""
@@ -165,6 +194,7 @@ class Resources:
         call: UserCall,
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
+        warn: Callable[[str, str], None] = lambda message, hint: None,
     ) -> None:
         self._root = root
         self._database = database
@@ -173,7 +203,7 @@ class Resources:
         self._load_conf = load_conf
         self._call = call
         self._observer = observer
-        self._connection = _Connection(transaction, observer, is_interrupted)
+        self._connection = _Connection(transaction, observer, is_interrupted, warn)
         self._foreign: set[str] = set()  # have a connection of their own to the same database
         self._stack: list[_OpenResource] = []  # in the order of opening
         self._opened: list[str] = []  # in this step
@@ -199,6 +229,11 @@ class Resources:
         `before_commit` is called before a commit that makes writes final.
         """
         return self._connection.end(keep, before_commit)
+
+    def holds_lock(self) -> bool:
+        """Whether the database is locked for other connections only because orch has not committed yet."""
+        transaction = self._connection.transaction
+        return transaction is not None and transaction.has_deferred_commits()
 
     def observe_setup(self) -> Mapping[str, Any]:
         """The part of an `Observation` that opening resources caused; empty where they used no tables."""
@@ -367,6 +402,10 @@ class Resources:
 def _list_fields(use: TableUse) -> dict[str, Any]:
     """The fields of an `Observation` that have these names, less those that say nothing."""
     return {name: found for name in use.__struct_fields__ if (found := getattr(use, name))}
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
 
 
 def _is_waiting(generator: Any) -> bool:

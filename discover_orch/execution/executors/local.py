@@ -32,6 +32,7 @@ from discover_orch.worker.protocol import (
     RunStep,
     StepFinished,
     StepStarted,
+    Warned,
     WireArgument,
 )
 
@@ -160,6 +161,9 @@ class LocalExecutor:
                     setup=event.setup,
                     opened=event.opened,
                 )
+            case Warned(message=message, hint=hint):
+                problem = Problem(code="conn", message=message, hint=hint, severity="warning")
+                yield RunNote(problem=problem)
             case DebugStarted(step=step):
                 yield DebuggerOpened(module=self._module(step))
                 worker.lend_terminal()
