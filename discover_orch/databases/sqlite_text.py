@@ -14,35 +14,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FLAGS = re.DOTALL | re.IGNORECASE
+# All but the first pattern are compiled when they are first used: a run without statements does not wait for that.
 _BLANK = r"\s|\ufeff|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)"
 _GAP = rf"(?:{_BLANK})*+"
 _FIRST_WORD = re.compile(rf"(?:;|{_BLANK})*+([a-zA-Z]*)", re.DOTALL)
 #: Before these, and before these alone, Python begins a transaction. A `;` before the word hides it from Python.
-_BEGINS = re.compile(
-    r"(?:[ \t\f\n\r]|--[^\n]*\n|/\*.*?\*/)*+(?:INSERT|UPDATE|DELETE|REPLACE)(?![a-zA-Z])",
-    re.DOTALL | re.IGNORECASE,
-)
+_BEGINS = r"(?:[ \t\f\n\r]|--[^\n]*\n|/\*.*?\*/)*+(?:INSERT|UPDATE|DELETE|REPLACE)(?![a-zA-Z])"
 # Numbers in the database file; setting one is a change like any other.
-_STORED_PRAGMA = re.compile(
-    r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]", re.IGNORECASE
-)
+_STORED_PRAGMA = r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]"
 #: SQLite ignores these inside a transaction, or refuses them.
-_SETTING = re.compile(
-    r"\bPRAGMA\s+(?:\w+\.)?(foreign_keys|journal_mode)\s*[=(]\s*[\"']?(\w+)", re.IGNORECASE
-)
-_CHANGING_WORD = re.compile(r"\b(?:insert|update|delete|replace)\b", re.IGNORECASE)
+_SETTING = r"\bPRAGMA\s+(?:\w+\.)?(foreign_keys|journal_mode)\s*[=(]\s*[\"']?(\w+)"
+_CHANGING_WORD = r"\b(?:insert|update|delete|replace)\b"
 _NAME = r"""(?:"(?:[^"]|"")+"|'(?:[^']|'')+'|`(?:[^`]|``)+`|\[[^\]]+\]|[^\s;"'`\[(),]+)"""
-_SAVEPOINT = re.compile(
-    rf"""
-    (?:(SAVEPOINT)\b|(RELEASE)\b{_GAP}(?:SAVEPOINT\b)?|(ROLLBACK)\b{_GAP}(?:TRANSACTION\b{_GAP})?TO\b{_GAP}(?:SAVEPOINT\b)?)
-    {_GAP}({_NAME})
-    """,
-    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+_SAVEPOINT = (
+    rf"(?:(SAVEPOINT)\b|(RELEASE)\b{_GAP}(?:SAVEPOINT\b)?"
+    rf"|(ROLLBACK)\b{_GAP}(?:TRANSACTION\b{_GAP})?TO\b{_GAP}(?:SAVEPOINT\b)?){_GAP}({_NAME})"
 )
-_PART = re.compile(
-    r"""'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|--[^\n]*|/\*.*?(?:\*/|$)|;""",
-    re.DOTALL,
-)
+_PART = r"""'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|--[^\n]*|/\*.*?(?:\*/|$)|;"""
 
 READS = "reads"  # nothing that a rollback could undo
 CHANGES = "changes"
@@ -73,25 +62,25 @@ def read_statement(sql: str) -> Statement:
     word = found[1].upper() if found else ""
     if word in _READING:
         return _read_pragma(sql) if word == "PRAGMA" else Statement(word, READS)
-    if word == "WITH" and not _CHANGING_WORD.search(sql):
+    if word == "WITH" and not re.search(_CHANGING_WORD, sql, _FLAGS):
         return Statement(word, READS)
     if word == "VACUUM":
         return Statement(word, SETS, name=word)
     if word in ("BEGIN", "COMMIT", "END"):
         return Statement(word, COMMIT if word == "END" else word)
     if word in ("SAVEPOINT", "RELEASE", "ROLLBACK"):
-        named = _SAVEPOINT.match(sql, found.start(1) if found else 0)
+        named = re.match(_SAVEPOINT, sql[found.start(1) if found else 0 :], _FLAGS)
         if named is None:
             return Statement(word, word)
         kind = ROLLBACK_TO if named[3] else word
         return Statement(word, kind, name=_read_name(named[4]))
-    return Statement(word, CHANGES, begins=_BEGINS.match(sql) is not None)
+    return Statement(word, CHANGES, begins=re.match(_BEGINS, sql, _FLAGS) is not None)
 
 
 def split_script(script: str) -> Iterator[str]:
     """The statements of a script, each with its semicolon; what follows the last one too."""
     start = 0
-    for part in _PART.finditer(script):
+    for part in re.finditer(_PART, script, _FLAGS):
         if part[0] == ";" and sqlite3.complete_statement(script[start : part.end()]):
             yield script[start : part.end()]
             start = part.end()
@@ -101,9 +90,9 @@ def split_script(script: str) -> Iterator[str]:
 
 def _read_pragma(sql: str) -> Statement:
     """A stored pragma has the word "STORE"."""
-    if _STORED_PRAGMA.search(sql):
+    if re.search(_STORED_PRAGMA, sql, _FLAGS):
         return Statement("STORE", CHANGES)
-    found = _SETTING.search(sql)
+    found = re.search(_SETTING, sql, _FLAGS)
     if found is None:
         return Statement("PRAGMA", READS)
     return Statement("PRAGMA", SETS, name=found[1].lower(), value=found[2].lower())

@@ -9,7 +9,7 @@ the first statement that can change something.
 from __future__ import annotations
 
 import _thread
-import secrets
+import os
 import sqlite3
 from contextlib import suppress
 
@@ -102,7 +102,7 @@ class TransactionalConnection(OrdinaryConnection):
         self.lost = ""
         self._lock = _thread.RLock()
         # SQLite allows quotes in names, and nobody guesses this one.
-        self._savepoint = f'"orch {secrets.token_hex(8)}"'
+        self._savepoint = f'"orch {os.urandom(8).hex()}"'
         self._settings = self._level, self._autocommit = level_of(self), autocommit_of(self)
         if self._autocommit != LEGACY:
             set_autocommit(self, LEGACY)
