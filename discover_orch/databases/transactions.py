@@ -13,6 +13,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+from discover_orch.databases.driver_transaction import (
+    AUTOCOMMIT_NOTE,
+    DriverTransaction,
+    is_autocommit,
+)
+from discover_orch.databases.driver_transaction import Transaction as Transaction
+from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
 
 TYPE_CHECKING = False
@@ -30,14 +37,6 @@ class CannotOpen(Exception):
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
-
-
-class WritesLost(Exception):
-    """The tool returned without an error, but its writes are lost."""
-
-
-#: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
-TRANSACTION_FAILED = 3
 
 
 def read_url(url: str, root: str) -> str:
@@ -142,40 +141,6 @@ def find_hint(error: BaseException) -> str:
     return ""
 
 
-class Transaction:
-    """What orch does with a connection around each tool. This base class does nothing."""
-
-    def __init__(self, conn: Any) -> None:
-        self.conn = conn
-
-    def begin(self) -> None:
-        """Called before each tool."""
-
-    def end(self, keep: bool) -> list[str]:
-        """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
-        return []
-
-    def may_have_kept_writes(self) -> bool:
-        """Whether writes of the tool may stay in the database if it fails. Asked before `end`.
-
-        Commits that the log of tables has seen do not count here.
-        """
-        return self.conn is not None
-
-    def is_closed(self) -> bool:
-        """Whether the connection is closed, as far as the driver tells."""
-        return bool(_read_attribute(self.conn, "closed", False))
-
-    def has_lost_writes_by_closing(self) -> bool:
-        """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
-        return False
-
-    def close(self) -> None:
-        close = getattr(self.conn, "close", None)
-        if close is not None:
-            close()
-
-
 class OrchSqliteTransaction(Transaction):
     """On orch's own connection."""
 
@@ -240,14 +205,14 @@ class UserSqliteTransaction(Transaction):
 
     def begin(self) -> None:
         self._begun = False
-        if not _is_autocommit(self.conn) and not self.conn.in_transaction:
+        if not is_autocommit(self.conn) and not self.conn.in_transaction:
             self.conn.execute(f"BEGIN {self.conn.isolation_level or ''}")
             self._begun = True
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
             return ["closed its connection; uncommitted writes are lost"]
-        if _is_autocommit(self.conn):
+        if is_autocommit(self.conn):
             return [AUTOCOMMIT_NOTE]
         notes = []
         if self._begun and keep and not self.conn.in_transaction:
@@ -260,7 +225,7 @@ class UserSqliteTransaction(Transaction):
         return notes
 
     def may_have_kept_writes(self) -> bool:
-        return not self.is_closed() and _is_autocommit(self.conn)
+        return not self.is_closed() and is_autocommit(self.conn)
 
     def has_lost_writes_by_closing(self) -> bool:
         return self._begun and self.is_closed()
@@ -271,52 +236,6 @@ class UserSqliteTransaction(Transaction):
         except sqlite3.ProgrammingError as error:
             return "closed" in str(error)
         return False
-
-
-class DriverTransaction(Transaction):
-    """On a connection of any other driver (PEP 249): the driver begins the transaction, orch ends it.
-
-    `inner` is the driver's own connection where `conn` is one of a library such as SQLAlchemy.
-    """
-
-    def __init__(self, conn: Any, inner: Any) -> None:
-        super().__init__(conn)
-        self._inner = inner
-
-    def end(self, keep: bool) -> list[str]:
-        if self.is_closed():
-            return ["closed its connection; uncommitted writes are lost"]
-        if self._is_autocommit():
-            return [AUTOCOMMIT_NOTE]
-        finish = getattr(self.conn, "commit" if keep else "rollback", None)
-        if finish is None:
-            return []
-        info = _read_attribute(self._inner, "info", None)
-        if keep and _read_attribute(info, "transaction_status", None) == TRANSACTION_FAILED:
-            self.conn.rollback()
-            raise WritesLost(
-                "continued after a failed statement, so PostgreSQL discards all its writes; "
-                "put statements that may fail in a block `with conn.transaction():`"
-            )
-        try:
-            finish()
-        except Exception:
-            if keep:
-                rollback = getattr(self.conn, "rollback", None)
-                if rollback is not None:
-                    rollback()
-            raise
-        return []
-
-    def may_have_kept_writes(self) -> bool:
-        # Within SQLAlchemy, `sqlite3` begins no transaction for DDL.
-        return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
-
-    def has_lost_writes_by_closing(self) -> bool:
-        return self.is_closed() and not self.may_have_kept_writes()
-
-    def _is_autocommit(self) -> bool:
-        return _is_autocommit(self.conn) or _is_autocommit(self._inner)
 
 
 class DuckdbTransaction(DriverTransaction):
@@ -356,9 +275,6 @@ class DuckdbTransaction(DriverTransaction):
             ) from None
 
 
-AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
-
-
 def choose_transaction(conn: Any, mode: str) -> Transaction:
     """The transactions of this connection; `mode` is "tool" or "none"."""
     if isinstance(conn, Connection):
@@ -382,18 +298,3 @@ def find_driver_connection(conn: Any) -> Any:
         return getattr(pooled, "driver_connection", None) or conn
     except Exception:  # the connection is closed
         return conn
-
-
-def _is_autocommit(conn: Any) -> bool:
-    if isinstance(conn, sqlite3.Connection):
-        mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way
-        return mode is True or (mode == -1 and conn.isolation_level is None)
-    return _read_attribute(conn, "autocommit", False) is True
-
-
-def _read_attribute(conn: Any, name: str, default: object) -> object:
-    """An attribute of a driver's object, which may raise anything."""
-    try:
-        return getattr(conn, name, default)
-    except Exception:
-        return default
