@@ -66,7 +66,7 @@ class DuckdbDriver(Driver):
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
             self._wrap(relation, name, functools.partial(_on_expressions, before))
-        self._wrap(connection, "commit", lambda listener, *_: listener.on_commit())
+        self._wrap(connection, "commit", lambda listener, conn: listener.on_commit(conn))
         self._wrap(connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK"))
 
     def _rows(self, conn: Any, sql: str) -> list[tuple[Any, ...]]:

@@ -18,7 +18,12 @@ class WritesLost(Exception):
 
 
 class Transaction:
-    """What orch does with a connection around each tool. This base class does nothing."""
+    """What orch does with a connection around each tool. This base class does nothing.
+
+    `defers_commits`: the tool's commits become final only in `end`. Known after `begin`.
+    """
+
+    defers_commits = False
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn
@@ -29,6 +34,9 @@ class Transaction:
     def end(self, keep: bool) -> list[str]:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
+
+    def drop_temporary_tables(self) -> None:
+        """Drop those that the tool has made. Called after `end`."""
 
     def may_have_kept_writes(self) -> bool:
         """Whether writes of the tool may stay in the database if it fails. Asked before `end`.

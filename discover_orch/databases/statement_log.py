@@ -97,8 +97,8 @@ class StatementLog(TableLog):
         found = [*_find_files(paths)]
         self._note_files([] if is_written else found, found if is_written else [])
 
-    def on_commit(self) -> None:
-        self._has_committed = True
+    def on_commit(self, conn: Any, /) -> None:
+        self._has_committed |= conn is not self.conn or not self.defers_commits
 
     def on_error(self, *, is_statement: bool) -> None:
         if is_statement:
@@ -157,7 +157,8 @@ class StatementLog(TableLog):
         return effects
 
     def _resolve(self, effects: list[Effect]) -> None:
-        self._has_committed |= any(one.commits for one in effects)
+        if not self._are_all_commits_deferred():
+            self._has_committed |= any(one.commits for one in effects)
         self._has_written = any(one.written or one.created for one in effects if not one.has_failed)
         self._has_changed_search_path |= any(one.changes_search_path for one in effects)
         # A statement that failed is undone with the transaction, whatever it did.
@@ -208,7 +209,11 @@ class StatementLog(TableLog):
 
     @property
     def may_have_committed(self) -> bool:
-        return self._has_committed or self._may_have_committed
+        may_have = self._may_have_committed and not self._are_all_commits_deferred()
+        return self._has_committed or may_have
+
+    def _are_all_commits_deferred(self) -> bool:
+        return self.defers_commits and not self._uses_other_connection
 
     @property
     def has_written(self) -> bool:

@@ -1,7 +1,7 @@
 """Database URLs, and the transaction that a tool runs in.
 
-orch has full control of its own SQLite connection. On a connection from `get_connection()` it does what the
-driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others, and nothing in
+orch has full control of its own SQLite connection, and of psycopg's. On others from `get_connection()` it does what
+the driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others, and nothing in
 autocommit mode, where every statement is its own transaction.
 """
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
 KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
 IN_MEMORY = ":memory:"
+#: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
+NEEDS_NO_TRANSACTION = ("25001", "2D000")
 
 
 class CannotOpen(Exception):
@@ -120,6 +122,11 @@ def find_hint(error: BaseException) -> str:
         return (
             "orch has already begun a transaction for this tool: remove BEGIN, "
             'or set transaction = "none"'
+        )
+    if getattr(getattr(error, "orig", error), "sqlstate", None) in NEEDS_NO_TRANSACTION:
+        return (
+            "orch keeps one transaction open from the tool's first write to its end: do this "
+            'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'
         )
     if not issubclass(type(error), sqlite3.OperationalError):
         return ""
@@ -286,7 +293,12 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
         return DuckdbTransaction(conn, conn)
-    return DriverTransaction(conn, find_driver_connection(conn))
+    inner, psycopg = find_driver_connection(conn), sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(inner, psycopg.Connection):
+        from discover_orch.databases.psycopg_transaction import PsycopgTransaction
+
+        return PsycopgTransaction(conn, inner)
+    return DriverTransaction(conn, inner)
 
 
 def find_driver_connection(conn: Any) -> Any:

@@ -104,6 +104,8 @@ class _Connection:
                 self.tables.begin_step()
             self.transaction.begin()
             self._is_begun = True
+            if self.tables is not None:
+                self.tables.defers_commits = self.transaction.defers_commits
 
     def end(self, keep: bool) -> list[str]:
         """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
@@ -120,12 +122,17 @@ class _Connection:
         self.may_have_kept_writes |= self.transaction.may_have_kept_writes() or tables is None
         is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
         if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
+            self.transaction.end(keep=False)
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
         notes = self.transaction.end(keep)
         if has_committed and not notes and self._mode != "none":
             return ["committed by itself"]
         return notes
+
+    def drop_temporary_tables(self) -> None:
+        if self.transaction is not None:
+            self.transaction.drop_temporary_tables()
 
     def note_setup_writes(self) -> None:
         """Writes of a resource that has just been opened stay, whatever becomes of the step."""
@@ -179,7 +186,10 @@ class Resources:
 
     def end_transaction(self, keep: bool) -> list[str]:
         """Commit or roll back; notes for the user. What it raises fails the tool."""
-        return self._connection.end(keep)
+        try:
+            return self._connection.end(keep)
+        finally:
+            self._connection.drop_temporary_tables()
 
     def observe_setup(self) -> Mapping[str, Any]:
         """The part of an `Observation` that opening resources caused; empty where they used no tables."""
@@ -258,9 +268,9 @@ class Resources:
         try:
             value = self._open_one(name, function, arguments)
         except BaseException:
-            self.end_transaction(keep=False)
+            self._connection.end(keep=False)
             raise
-        self.end_transaction(keep=True)
+        self._connection.end(keep=True)
         self._connection.note_setup_writes()
         return value
 

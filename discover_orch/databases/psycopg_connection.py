@@ -1,0 +1,419 @@
+"""psycopg 3: a connection on which a tool's commits become final when orch says so.
+
+The tool's COMMIT sets a savepoint, and its
+ROLLBACK returns to it; everything else looks to the tool as it would without orch. As long as nothing is written,
+COMMIT and ROLLBACK are real, so that the tool can still do what does not work in a transaction.
+
+psycopg sends its BEGIN, COMMIT and ROLLBACK through `_exec_command`, and begins a transaction in `_start_query`.
+These and the check before a setting changes are overridden; all versions since 3.1 have them.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+
+from discover_orch.databases.transaction_texts import find_transaction_parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from psycopg.abc import PQGen
+
+    from discover_orch.databases.transaction_texts import Part
+
+IDLE, INTRANS, INERROR = (
+    TransactionStatus.IDLE,
+    TransactionStatus.INTRANS,
+    TransactionStatus.INERROR,
+)
+
+HAS_WRITTEN = b"SELECT txid_current_if_assigned() IS NOT NULL"
+#: The transaction, and each savepoint in which something was written, holds a lock on its own number.
+HAS_WRITTEN_SINCE_SAVEPOINT = (
+    b"SELECT count(*) > 1 FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' "
+    b"AND pid = pg_backend_pid() AND mode = 'ExclusiveLock' AND granted"
+)
+NO_TWO_PHASES = (
+    "a transaction that orch ends cannot be prepared for a two-phase commit; "
+    'set ORCH = {"transaction": "none"}'
+)
+ENDED = "the database has ended the tool's transaction, with what the tool had committed"
+
+
+class State:
+    """Where the tool is within orch's transaction."""
+
+    def __init__(self) -> None:
+        # Nobody can guess the name, so no savepoint of the tool can hide this one.
+        self.savepoint = b"orch_" + secrets.token_hex(8).encode()
+        self.is_open = False  # the tool has begun a transaction
+        self.has_savepoint = False  # orch's is set
+        self.has_commits = (
+            False  # the tool has committed something, and the savepoint stands behind it
+        )
+        self.is_used = False
+        self.is_closed = False  # the tool has closed the connection
+        self.has_lost_writes = False  # it did so before it committed
+        self.ran_outside = False  # a statement ran that works in no transaction
+
+
+class DeferringConnection(psycopg.Connection[Any]):
+    """The class that an open connection gets while a tool runs."""
+
+    orch: State
+
+    @property
+    def tool_status(self) -> TransactionStatus:
+        """The status of the transaction as the tool knows it."""
+        if self.orch.is_closed:
+            return TransactionStatus.UNKNOWN
+        status = TransactionStatus(self.pgconn.transaction_status)
+        return IDLE if status in (INTRANS, INERROR) and not self.orch.is_open else status
+
+    # What the tool sees.
+
+    @property
+    def closed(self) -> bool:
+        return self.orch.is_closed or super().closed
+
+    @property
+    def info(self) -> psycopg.ConnectionInfo:
+        view: Any = _PgconnView(self)
+        return psycopg.ConnectionInfo(view)
+
+    def close(self) -> None:
+        """Undo what was not committed. The real connection stays open until orch has ended the transaction."""
+        state = self.orch
+        if self.closed:
+            return
+        if self.pgconn.transaction_status not in (IDLE, INTRANS, INERROR):
+            state.has_lost_writes = True
+            super().close()
+            return
+        if state.is_open:
+            state.has_lost_writes = self.run(self._has_open_writes())
+            self.run(self._roll_back())
+        state.is_closed = True
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        with self.statement(), super().pipeline() as pipeline:
+            yield pipeline
+
+    def tpc_begin(self, xid: Any) -> None:
+        raise psycopg.NotSupportedError(NO_TWO_PHASES)
+
+    # What psycopg does before a statement and at the ends of a transaction.
+
+    def _check_connection_ok(self) -> None:
+        if self.orch.is_closed:
+            raise psycopg.OperationalError("the connection is closed")
+        super()._check_connection_ok()
+
+    def _check_intrans_gen(self, attribute: str) -> PQGen[None]:
+        self._check_connection_ok()
+        if self.tool_status != IDLE:
+            yield from super()._check_intrans_gen(attribute)
+
+    def _start_query(self) -> PQGen[None]:
+        self._check_connection_ok()
+        self.orch.is_used = True
+        if not self._autocommit and self.tool_status == IDLE:
+            yield from self._begin(self._get_tx_start_command())
+            if self._pipeline:
+                yield from self._pipeline._sync_gen()
+
+    def _commit_gen(self) -> PQGen[None]:
+        self._check_connection_ok()
+        yield from super()._commit_gen()
+
+    def _rollback_gen(self) -> PQGen[None]:
+        self._check_connection_ok()
+        yield from super()._rollback_gen()
+
+    def _exec_command(self, command: Any, *args: Any, **named: Any) -> PQGen[Any]:
+        self._check_connection_ok()
+        if isinstance(command, bytes) and command.startswith(b"BEGIN"):
+            yield from self._begin(command)
+        elif command == b"COMMIT":
+            yield from self._commit()
+        elif command == b"ROLLBACK":
+            yield from self._roll_back()
+        else:
+            text = _read_text(self, command)
+            if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO")):
+                if not self.orch.is_open:
+                    raise _needs_transaction(text)
+                yield from self._set_savepoint()
+            return (yield from super()._exec_command(command, *args, **named))
+        return None
+
+    def _set_savepoint(self) -> PQGen[None]:
+        """Below those of the tool, which have to end with its transaction."""
+        state = self.orch
+        if state.is_open and not state.has_savepoint and self.pgconn.transaction_status != INERROR:
+            yield from super()._exec_command(b"SAVEPOINT " + state.savepoint)
+            state.has_savepoint = True
+
+    def _begin(self, command: bytes) -> PQGen[None]:
+        state = self.orch
+        if self.pgconn.transaction_status == INERROR and not state.is_open:
+            state.is_open = True  # a statement in autocommit mode has failed
+            yield from self._roll_back()
+        if self.pgconn.transaction_status == IDLE:
+            if state.has_commits:
+                raise psycopg.OperationalError(ENDED)
+            yield from super()._exec_command(command)
+        elif modes := command.removeprefix(b"BEGIN").partition(b"NOT DEFERRABLE")[0].strip():
+            # PostgreSQL accepts those that orch's transaction already has, and refuses others.
+            yield from super()._exec_command(b"SET TRANSACTION " + modes)
+        state.is_open = True
+
+    def _commit(self) -> PQGen[None]:
+        state = self.orch
+        if not state.is_open:
+            return
+        if self._pipeline:
+            yield from self._pipeline._sync_gen()
+        status = self.pgconn.transaction_status
+        if status == INERROR:
+            yield from self._roll_back()
+        elif status == INTRANS:
+            is_deferred = state.has_commits or self._pipeline or (yield from self._ask(HAS_WRITTEN))
+            if not is_deferred:
+                yield from super()._exec_command(b"COMMIT")
+                state.is_open = state.has_savepoint = False
+                return
+            if state.has_savepoint:
+                yield from super()._exec_command(b"RELEASE SAVEPOINT " + state.savepoint)
+            yield from super()._exec_command(b"SAVEPOINT " + state.savepoint)
+            state.has_savepoint = state.has_commits = True
+        state.is_open = False
+
+    def _roll_back(self) -> PQGen[None]:
+        state = self.orch
+        if not state.is_open:
+            return
+        if state.has_commits:
+            yield from super()._exec_command(b"ROLLBACK TO SAVEPOINT " + state.savepoint)
+        else:
+            if self.pgconn.transaction_status != IDLE:
+                yield from super()._exec_command(b"ROLLBACK")
+            state.has_savepoint = False
+        state.is_open = False
+
+    def _ask(self, query: bytes) -> PQGen[bool]:
+        result = yield from super()._exec_command(query)
+        return result is not None and result.get_value(0, 0) == b"t"
+
+    def _has_open_writes(self) -> PQGen[bool]:
+        if self.pgconn.transaction_status != INTRANS:
+            return True  # after an error it cannot be asked
+        has_commits = self.orch.has_commits
+        return (yield from self._ask(HAS_WRITTEN_SINCE_SAVEPOINT if has_commits else HAS_WRITTEN))
+
+    # What orch does.
+
+    def run(self, steps: PQGen[Any]) -> Any:
+        with self.lock:
+            return self.wait(steps)
+
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        """A block that is a transaction of its own in autocommit mode."""
+        if not self.is_alone():
+            yield
+            return
+        self.run(self._begin(b"BEGIN"))
+        try:
+            yield
+        finally:
+            if self.pgconn.status == ConnStatus.OK:
+                self.run(self._commit())
+
+    def is_alone(self) -> bool:
+        """Whether the next statement is a transaction of its own."""
+        return self._autocommit and not (self.orch.is_open or self._pipeline or self.closed)
+
+    def execute_part(self, call: Callable[[], object]) -> None:
+        """Call what executes statements that do not concern the transaction."""
+        is_alone = self.is_alone()
+        try:
+            with self.statement():
+                call()
+        except psycopg.errors.ActiveSqlTransaction:
+            if not is_alone or self.orch.has_commits:
+                raise
+            self.orch.ran_outside = True
+            call()  # it works in no transaction, and nothing was written in this one
+
+    def execute_parts(
+        self, cursor: Any, parts: Iterable[Part], execute: Callable[[str], object]
+    ) -> None:
+        """Carry out a text with a BEGIN, a COMMIT or the like, as the server does: after a COMMIT it begins none."""
+        results: list[Any] = []
+        self.run(cursor._start_query())
+        was_autocommit, self._autocommit = self._autocommit, True
+        try:
+            for part in parts:
+                call = functools.partial(execute, part.text)
+                if not part.kind:
+                    self.execute_part(call)
+                elif not self._end_or_begin(part):
+                    call()
+                else:
+                    cursor._reset()
+                    cursor._results[:] = [self.pgconn.make_empty_result(ExecStatus.COMMAND_OK)]
+                results += cursor._results
+        finally:
+            self._autocommit = was_autocommit
+        cursor._results[:] = results
+        if results:
+            cursor._select_current_result(0)
+
+    def _end_or_begin(self, part: Part) -> bool:
+        """Whether it was done; else the statement means the same to the server."""
+        if part.kind == "prepare":
+            raise psycopg.NotSupportedError(NO_TWO_PHASES)
+        is_alone = self.is_alone()
+        if is_alone and (part.kind == "savepoint" or part.is_chained):
+            raise _needs_transaction(part.text.strip())
+        if part.kind == "savepoint" or (part.kind == "begin" and not is_alone):
+            self.run(self._set_savepoint())
+            return False
+        self.run(self._change_transaction(part))
+        return True
+
+    def _change_transaction(self, part: Part) -> PQGen[None]:
+        if part.kind == "begin":
+            yield from self._begin(b"BEGIN " + part.rest.encode())
+            return
+        if part.kind == "commit":
+            yield from self._commit()
+        else:
+            yield from self._roll_back()
+            self._prepared.clear()
+            yield from self._prepared.maintain_gen(self)
+        if part.is_chained:
+            yield from self._begin(b"BEGIN")
+
+
+class _PgconnView:
+    """libpq's connection, with the status of the tool's transaction."""
+
+    def __init__(self, conn: DeferringConnection) -> None:
+        self._conn = conn
+
+    @property
+    def status(self) -> int:
+        return ConnStatus.BAD if self._conn.closed else self._conn.pgconn.status
+
+    @property
+    def transaction_status(self) -> int:
+        return self._conn.tool_status
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn.pgconn, name)
+
+
+@functools.cache
+def find_deferring_class(kind: type) -> type:
+    """Deferring connections of this class. They have its name, since the tool does not care."""
+    own = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (DeferringConnection, kind), own)
+
+
+# Cursors have no part in the connection's class, so their methods are wrapped, once for all connections.
+
+
+@functools.cache
+def wrap_methods() -> None:
+    execute, executemany = psycopg.Cursor.execute, psycopg.Cursor.executemany
+    declare = psycopg.ServerCursor.execute
+    stream, copy = psycopg.Cursor.stream, psycopg.Cursor.copy
+    enter = psycopg.Transaction.__enter__
+
+    @functools.wraps(execute)
+    def new_execute(cursor: Any, query: Any, params: Any = None, *args: Any, **named: Any) -> Any:
+        conn = cursor.connection
+        if not isinstance(conn, DeferringConnection):
+            return execute(cursor, query, params, *args, **named)
+        parts = find_transaction_parts(_read_text(cursor, query))
+        if parts:
+            conn.execute_parts(
+                cursor, parts, lambda one: execute(cursor, one, params, *args, **named)
+            )
+        else:
+            conn.execute_part(lambda: execute(cursor, query, params, *args, **named))
+        return cursor
+
+    @functools.wraps(declare)
+    def new_declare(cursor: Any, *args: Any, **named: Any) -> Any:
+        conn = cursor.connection
+        if isinstance(conn, DeferringConnection) and conn.is_alone() and not cursor.withhold:
+            raise _needs_transaction("DECLARE CURSOR")
+        with _statement(cursor):
+            return declare(cursor, *args, **named)
+
+    @functools.wraps(executemany)
+    def new_executemany(cursor: Any, query: Any, *args: Any, **named: Any) -> None:
+        with _statement(cursor, query):
+            executemany(cursor, query, *args, **named)
+
+    @functools.wraps(stream)
+    def new_stream(cursor: Any, query: Any, *args: Any, **named: Any) -> Any:
+        with _statement(cursor, query):
+            yield from stream(cursor, query, *args, **named)
+
+    @contextmanager
+    @functools.wraps(copy)
+    def new_copy(cursor: Any, *args: Any, **named: Any) -> Iterator[Any]:
+        with _statement(cursor), copy(cursor, *args, **named) as rows:
+            yield rows
+
+    @functools.wraps(enter)
+    def new_enter(transaction: Any) -> Any:
+        if isinstance(transaction.connection, DeferringConnection):
+            # Its status decides whether the block is a transaction or a savepoint.
+            transaction.pgconn = _PgconnView(transaction.connection)
+        return enter(transaction)
+
+    cursor_class: Any = psycopg.Cursor
+    cursor_class.execute, cursor_class.executemany = new_execute, new_executemany
+    cursor_class.stream, cursor_class.copy = new_stream, new_copy
+    server_cursor_class: Any = psycopg.ServerCursor
+    server_cursor_class.execute = new_declare
+    transaction_class: Any = psycopg.Transaction
+    transaction_class.__enter__ = new_enter
+
+
+def _needs_transaction(what: str) -> psycopg.Error:
+    return psycopg.errors.NoActiveSqlTransaction(f"{what} can only be used in transaction blocks")
+
+
+@contextmanager
+def _statement(cursor: Any, query: Any = "") -> Iterator[None]:
+    conn = cursor.connection
+    if not isinstance(conn, DeferringConnection):
+        yield
+        return
+    if query and find_transaction_parts(_read_text(cursor, query)):
+        raise psycopg.ProgrammingError("orch takes BEGIN, COMMIT and the like in execute() only")
+    with conn.statement():
+        yield
+
+
+def _read_text(cursor: Any, query: Any) -> str:
+    if isinstance(query, str):
+        return query
+    if isinstance(query, bytes):
+        return query.decode(errors="replace")
+    as_string = getattr(query, "as_string", None)
+    return as_string(cursor) if as_string is not None else ""
