@@ -40,6 +40,7 @@ HAS_WRITTEN_SINCE_SAVEPOINT = (
     b"SELECT count(*) > 1 FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' "
     b"AND pid = pg_backend_pid() AND mode = 'ExclusiveLock' AND granted"
 )
+OPEN_CURSORS = b"SELECT quote_ident(name) FROM pg_catalog.pg_cursors WHERE NOT is_holdable"
 NO_TWO_PHASES = (
     "a transaction that orch ends cannot be prepared for a two-phase commit; "
     'set ORCH = {"transaction": "none"}'
@@ -55,9 +56,8 @@ class State:
         self.savepoint = b"orch_" + secrets.token_hex(8).encode()
         self.is_open = False  # the tool has begun a transaction
         self.has_savepoint = False  # orch's is set
-        self.has_commits = (
-            False  # the tool has committed something, and the savepoint stands behind it
-        )
+        self.has_commits = False  # the tool has committed, and the savepoint stands behind that
+        self.has_cursors = False  # of the server, which a commit has to close
         self.is_used = False
         self.is_closed = False  # the tool has closed the connection
         self.has_lost_writes = False  # it did so before it committed
@@ -171,7 +171,7 @@ class DeferringConnection(psycopg.Connection[Any]):
             if state.has_commits:
                 raise psycopg.OperationalError(ENDED)
             yield from super()._exec_command(command)
-        elif modes := command.removeprefix(b"BEGIN").partition(b"NOT DEFERRABLE")[0].strip():
+        elif modes := command.removeprefix(b"BEGIN").partition(b"NOT DEFERRABLE")[0].strip(b" ,"):
             # PostgreSQL accepts those that orch's transaction already has, and refuses others.
             yield from super()._exec_command(b"SET TRANSACTION " + modes)
         state.is_open = True
@@ -191,6 +191,8 @@ class DeferringConnection(psycopg.Connection[Any]):
                 yield from super()._exec_command(b"COMMIT")
                 state.is_open = state.has_savepoint = False
                 return
+            if state.has_cursors and not self._pipeline:
+                yield from self._close_cursors()
             if state.has_savepoint:
                 yield from super()._exec_command(b"RELEASE SAVEPOINT " + state.savepoint)
             yield from super()._exec_command(b"SAVEPOINT " + state.savepoint)
@@ -208,6 +210,12 @@ class DeferringConnection(psycopg.Connection[Any]):
                 yield from super()._exec_command(b"ROLLBACK")
             state.has_savepoint = False
         state.is_open = False
+
+    def _close_cursors(self) -> PQGen[None]:
+        result: Any = yield from super()._exec_command(OPEN_CURSORS)
+        for row in range(result.ntuples):
+            yield from super()._exec_command(b"CLOSE " + result.get_value(row, 0))
+        self.orch.has_cursors = False
 
     def _ask(self, query: bytes) -> PQGen[bool]:
         result = yield from super()._exec_command(query)
@@ -285,8 +293,9 @@ class DeferringConnection(psycopg.Connection[Any]):
         is_alone = self.is_alone()
         if is_alone and (part.kind == "savepoint" or part.is_chained):
             raise _needs_transaction(part.text.strip())
-        if part.kind == "savepoint" or (part.kind == "begin" and not is_alone):
+        if part.kind == "savepoint":
             self.run(self._set_savepoint())
+        if part.kind == "savepoint" or (part.kind == "begin" and not is_alone):
             return False
         self.run(self._change_transaction(part))
         return True
@@ -357,8 +366,10 @@ def wrap_methods() -> None:
     @functools.wraps(declare)
     def new_declare(cursor: Any, *args: Any, **named: Any) -> Any:
         conn = cursor.connection
-        if isinstance(conn, DeferringConnection) and conn.is_alone() and not cursor.withhold:
-            raise _needs_transaction("DECLARE CURSOR")
+        if isinstance(conn, DeferringConnection) and not cursor.withhold:
+            if conn.is_alone():
+                raise _needs_transaction("DECLARE CURSOR")
+            conn.orch.has_cursors = True
         with _statement(cursor):
             return declare(cursor, *args, **named)
 

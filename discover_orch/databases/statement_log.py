@@ -69,7 +69,7 @@ class StatementLog(TableLog):
         self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
-        self._has_unknown = self._has_error = self._uses_other_connection = False
+        self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._has_changed_search_path = False
         self._may_have_committed = False
         driver.attach(self)
@@ -107,7 +107,7 @@ class StatementLog(TableLog):
             self._has_error = True
 
     def on_other_connection(self) -> None:
-        self._uses_other_connection = True
+        self.uses_other_connection = True
 
     def on_unknown(self) -> None:
         self._has_unknown = True
@@ -119,7 +119,7 @@ class StatementLog(TableLog):
         self._method_effects.clear()
         self._failures.clear()
         self._characters = 0
-        self._has_unknown = self._has_error = self._uses_other_connection = False
+        self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._may_have_committed = False
         self._before = self._read_catalog()
 
@@ -196,7 +196,7 @@ class StatementLog(TableLog):
         self._may_have_committed |= is_unclear
 
     def _may_miss_tables(self, effects: list[Effect], now: Catalog, before: Catalog) -> bool:
-        if self._uses_other_connection and (
+        if self.uses_other_connection and (
             self._has_changed_search_path or now.temporary or before.temporary
         ):
             return True  # the other connection has a search path and temporary tables of its own
@@ -213,7 +213,7 @@ class StatementLog(TableLog):
         return self._has_committed or may_have
 
     def _are_all_commits_deferred(self) -> bool:
-        return self.defers_commits and not self._uses_other_connection
+        return self.defers_commits and not self.uses_other_connection
 
     @property
     def has_written(self) -> bool:

@@ -31,6 +31,7 @@ class TableLog:
     """
 
     defers_commits = False
+    uses_other_connection = False  # to the same database, in this step
 
     def __init__(self) -> None:
         self._read: set[str] = set()

@@ -31,6 +31,7 @@ KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
 IN_MEMORY = ":memory:"
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
+LOCK_TIMEOUT = "55P03"
 
 
 class CannotOpen(Exception):
@@ -123,7 +124,13 @@ def find_hint(error: BaseException) -> str:
             "orch has already begun a transaction for this tool: remove BEGIN, "
             'or set transaction = "none"'
         )
-    if getattr(getattr(error, "orig", error), "sqlstate", None) in NEEDS_NO_TRANSACTION:
+    code = getattr(getattr(error, "orig", error), "sqlstate", None)
+    if code == LOCK_TIMEOUT:
+        return (
+            "another transaction has the lock; what a tool writes on conn is locked until the tool ends, "
+            "also for a second connection of its own"
+        )
+    if code in NEEDS_NO_TRANSACTION:
         return (
             "orch keeps one transaction open from the tool's first write to its end: do this "
             'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 
 CONN = "conn"
+SECOND_CONNECTION = (
+    "used a second connection to the database: what that one commits stays, and it sees nothing of what the tool "
+    "writes on conn"
+)
 
 
 class ResourceProblem(Exception):
@@ -125,6 +129,9 @@ class _Connection:
             self.transaction.end(keep=False)
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
+        is_second = tables is not None and tables.uses_other_connection
+        if is_second and self.transaction.defers_commits:
+            return [SECOND_CONNECTION, *self.transaction.end(keep)]
         notes = self.transaction.end(keep)
         if has_committed and not notes and self._mode != "none":
             return ["committed by itself"]

@@ -317,6 +317,24 @@ raise ValueError
     (root / "src" / "a.py").write_text("import os\n" + tool(body))
     answer = run("run", "a", "-v")
     assert answer.code == 1
-    assert "committed by itself" in answer.out
+    assert "used a second connection to the database" in answer.out
     assert rows(postgres) == [0, 5, 9]
     assert "table kept was rewritten by a (run 2)" in reasons(run)["b"]
+
+
+def test_a_second_connection_that_waits_for_the_first_is_told_why(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    body = """
+conn.execute("update kept set a = 1")
+conn.commit()
+with psycopg.connect(os.environ["URL"], options="-clock_timeout=50ms") as other:
+    other.execute("update kept set a = 2")
+"""
+    project({"orchconf.py": PSYCOPG, "src/a.py": "import os\n" + tool(body)})
+    answer = run("run")
+    assert answer.code == 1
+    assert "locked until the tool ends, also for a second connection" in " ".join(
+        answer.out.split()
+    )
+    assert rows(postgres) == [0]

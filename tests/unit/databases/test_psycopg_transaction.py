@@ -22,6 +22,9 @@ class Session:
     def __init__(self, conn: psycopg.Connection) -> None:
         self.conn = conn
         self.blocks: list[AbstractContextManager[object]] = []
+        self.cursors: list[
+            psycopg.ServerCursor[Any]
+        ] = []  # psycopg warns if they are left to the garbage
 
     def do(self, operation: Operation) -> tuple[object, ...]:
         """What the tool sees of this operation, and of the connection afterwards."""
@@ -32,6 +35,12 @@ class Session:
             seen = type(error).__name__, getattr(error, "sqlstate", "")
         status = conn.info.transaction_status.name
         return seen, status, conn.autocommit, conn.closed
+
+    def close(self) -> None:
+        for cursor in self.cursors:
+            with suppress(psycopg.Error):
+                cursor.close()
+        self.conn.close()
 
     def enter_block(self, force_rollback: bool = False) -> None:
         block = self.conn.transaction(force_rollback=force_rollback)
@@ -79,6 +88,17 @@ def fetch_from_server(session: Session) -> object:
         return cursor.fetchall()
 
 
+def leave_cursor_open(session: Session) -> object:
+    cursor = session.conn.cursor(name="open")
+    session.cursors.append(cursor)
+    cursor.execute("SELECT a FROM t ORDER BY 1")
+    return cursor.fetchone()
+
+
+def fetch_from_open_cursor(session: Session) -> object:
+    return session.conn.execute("FETCH 1 FROM open").fetchall()
+
+
 def use_pipeline(session: Session) -> object:
     with session.conn.pipeline():
         one = session.conn.execute("INSERT INTO t VALUES (6) RETURNING a")
@@ -110,6 +130,8 @@ OPERATIONS: dict[str, Operation] = {
     "copy": copy_rows,
     "stream": stream_rows,
     "server cursor": fetch_from_server,
+    "open cursor": leave_cursor_open,
+    "fetch from open cursor": fetch_from_open_cursor,
     "pipeline": use_pipeline,
     "commit()": lambda session: session.conn.commit(),
     "rollback()": lambda session: session.conn.rollback(),
@@ -158,11 +180,14 @@ def check_program(
     for _, admin in databases:
         admin.execute("DROP TABLE IF EXISTS t, u; CREATE TABLE t (a int PRIMARY KEY)")
     before = rows(our_admin)
-    with closing(psycopg.connect(ours)) as our_conn, closing(psycopg.connect(plain)) as plain_conn:
+    with (
+        closing(Session(psycopg.connect(ours))) as us,
+        closing(Session(psycopg.connect(plain))) as them,
+    ):
+        our_conn, plain_conn = us.conn, them.conn
         transaction = choose_transaction(our_conn, "tool")
         assert isinstance(transaction, PsycopgTransaction)
         transaction.begin()
-        us, them = Session(our_conn), Session(plain_conn)
         try:
             for name in program:
                 operation = OPERATIONS[name]
