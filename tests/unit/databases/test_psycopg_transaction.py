@@ -79,7 +79,9 @@ def copy_rows(session: Session) -> None:
 
 
 def stream_rows(session: Session) -> object:
-    return [*session.conn.cursor().stream("SELECT a FROM t ORDER BY 1")]
+    found = [*session.conn.cursor().stream("SELECT a FROM t ORDER BY 1")]
+    session.conn.execute("SELECT 1")  # psycopg's next pipeline would still get single rows
+    return found
 
 
 def fetch_from_server(session: Session) -> object:
