@@ -6,7 +6,12 @@ from contextlib import suppress
 
 import psycopg
 
-from discover_orch.databases.driver_transaction import DriverTransaction, WritesLost, is_autocommit
+from discover_orch.databases.driver_transaction import (
+    CLOSED_NOTE,
+    DriverTransaction,
+    WritesLost,
+    is_autocommit,
+)
 from discover_orch.databases.psycopg_connection import (
     IDLE,
     INERROR,
@@ -26,7 +31,6 @@ TEMPORARY_TABLES = (
     b"FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace "
     b"WHERE relnamespace = pg_my_temp_schema() AND relkind IN ('r', 'p', 'v')"
 )
-CLOSED_NOTE = "closed its connection; a new one is opened for the next tool"
 FAILED = (
     "continued after a failed statement, so PostgreSQL discards all its writes; "
     "put statements that may fail in a block `with conn.transaction():`"

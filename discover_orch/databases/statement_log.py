@@ -209,8 +209,9 @@ class StatementLog(TableLog):
 
     @property
     def may_have_committed(self) -> bool:
-        may_have = self._may_have_committed and not self._are_all_commits_deferred()
-        return self._has_committed or may_have
+        if self._has_committed or self.uses_other_connection:  # that may be in autocommit mode
+            return True
+        return self._may_have_committed and not self.defers_commits
 
     def _are_all_commits_deferred(self) -> bool:
         return self.defers_commits and not self.uses_other_connection

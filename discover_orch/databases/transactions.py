@@ -32,6 +32,7 @@ IN_MEMORY = ":memory:"
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
 LOCK_TIMEOUT = "55P03"
+NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "transaction is aborted")
 
 
 class CannotOpen(Exception):
@@ -119,10 +120,10 @@ def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
 def find_hint(error: BaseException) -> str:
     """How to fix an error that a database driver raised, or ""."""
     is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
-    if is_duckdb and "transaction within a transaction" in str(error):
+    if is_duckdb and any(one in str(error) for one in NEEDS_NO_DUCKDB_TRANSACTION):
         return (
-            "orch has already begun a transaction for this tool: remove BEGIN, "
-            'or set transaction = "none"'
+            "orch keeps one transaction open from the tool's first write to its end: do this "
+            'before, or set ORCH = {"transaction": "none"}'
         )
     code = getattr(getattr(error, "orig", error), "sqlstate", None)
     if code == LOCK_TIMEOUT:
@@ -252,43 +253,6 @@ class UserSqliteTransaction(Transaction):
         return False
 
 
-class DuckdbTransaction(DriverTransaction):
-    """DuckDB is in autocommit mode until a transaction is begun, and no attribute says so."""
-
-    def begin(self) -> None:
-        self.conn.begin()
-
-    def end(self, keep: bool) -> list[str]:
-        if keep and not self.is_closed():
-            self._refuse_aborted()
-        try:
-            return super().end(keep)
-        except Exception as error:
-            if "no transaction is active" in str(error):  # the tool ended it
-                return []
-            raise
-
-    def is_closed(self) -> bool:
-        try:
-            self.conn.extract_statements("")  # runs nothing and keeps the current result
-        except Exception as error:
-            return "closed" in str(error)
-        return False
-
-    def _refuse_aborted(self) -> None:
-        """After an error, COMMIT would be a ROLLBACK without saying so."""
-        try:
-            self.conn.get_table_names("SELECT 1")  # uses the transaction, keeps the current result
-        except Exception as error:
-            if "aborted" not in str(error):
-                return
-            self.conn.rollback()
-            raise WritesLost(
-                "continued after a failed statement, so DuckDB discards all its writes; "
-                "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
-            ) from None
-
-
 def choose_transaction(conn: Any, mode: str) -> Transaction:
     """The transactions of this connection; `mode` is "tool" or "none"."""
     if isinstance(conn, Connection):
@@ -299,7 +263,9 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
         return UserSqliteTransaction(conn)
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
-        return DuckdbTransaction(conn, conn)
+        from discover_orch.databases.duckdb_transaction import DuckdbTransaction
+
+        return DuckdbTransaction(conn)
     inner, psycopg = find_driver_connection(conn), sys.modules.get("psycopg")
     if psycopg is not None and isinstance(inner, psycopg.Connection):
         from discover_orch.databases.psycopg_transaction import PsycopgTransaction
