@@ -307,9 +307,9 @@ class DeferringConnection(psycopg.Connection[Any]):
         if part.kind == "commit":
             yield from self._commit()
         else:
+            if not self._num_transactions:
+                yield from super()._rollback_gen()  # it also forgets prepared statements
             yield from self._roll_back()
-            self._prepared.clear()
-            yield from self._prepared.maintain_gen(self)
         if part.is_chained:
             yield from self._begin(b"BEGIN")
 
