@@ -40,7 +40,7 @@ HAS_WRITTEN_SINCE_SAVEPOINT = (
     b"SELECT count(*) > 1 FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' "
     b"AND pid = pg_backend_pid() AND mode = 'ExclusiveLock' AND granted"
 )
-OPEN_CURSORS = b"SELECT quote_ident(name) FROM pg_catalog.pg_cursors WHERE NOT is_holdable"
+OPEN_CURSORS = b"SELECT name FROM pg_catalog.pg_cursors WHERE NOT is_holdable"
 NO_TWO_PHASES = (
     "a transaction that orch ends cannot be prepared for a two-phase commit; "
     'set ORCH = {"transaction": "none"}'
@@ -58,6 +58,7 @@ class State:
         self.has_savepoint = False  # orch's is set
         self.has_commits = False  # the tool has committed, and the savepoint stands behind that
         self.has_cursors = False  # of the server, which a commit has to close
+        self.closed_cursors: set[str] = set()  # quoted names of those that it has closed
         self.is_used = False
         self.is_closed = False  # the tool has closed the connection
         self.has_lost_writes = False  # it did so before it committed
@@ -148,6 +149,8 @@ class DeferringConnection(psycopg.Connection[Any]):
             yield from self._roll_back()
         else:
             text = _read_text(self, command)
+            if text.removeprefix("CLOSE ") in self.orch.closed_cursors:
+                return None  # the tool's commit has closed it
             if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO")):
                 if not self.orch.is_open:
                     raise _needs_transaction(text)
@@ -214,7 +217,9 @@ class DeferringConnection(psycopg.Connection[Any]):
     def _close_cursors(self) -> PQGen[None]:
         result: Any = yield from super()._exec_command(OPEN_CURSORS)
         for row in range(result.ntuples):
-            yield from super()._exec_command(b"CLOSE " + result.get_value(row, 0))
+            name = _quote(result.get_value(row, 0).decode(), self)
+            yield from super()._exec_command(b"CLOSE " + name.encode())
+            self.orch.closed_cursors.add(name)
         self.orch.has_cursors = False
 
     def _ask(self, query: bytes) -> PQGen[bool]:
@@ -307,7 +312,7 @@ class DeferringConnection(psycopg.Connection[Any]):
         if part.kind == "commit":
             yield from self._commit()
         else:
-            if not self._num_transactions:
+            if self._prepared._names and not self._num_transactions:
                 yield from super()._rollback_gen()  # it also forgets prepared statements
             yield from self._roll_back()
         if part.is_chained:
@@ -370,6 +375,7 @@ def wrap_methods() -> None:
             if conn.is_alone():
                 raise _needs_transaction("DECLARE CURSOR")
             conn.orch.has_cursors = True
+            conn.orch.closed_cursors.discard(_quote(cursor.name, conn))
         with _statement(cursor):
             return declare(cursor, *args, **named)
 
@@ -419,6 +425,10 @@ def _statement(cursor: Any, query: Any = "") -> Iterator[None]:
         raise psycopg.ProgrammingError("orch takes BEGIN, COMMIT and the like in execute() only")
     with conn.statement():
         yield
+
+
+def _quote(name: str, conn: psycopg.Connection[Any]) -> str:
+    return psycopg.sql.Identifier(name).as_string(conn)
 
 
 def _read_text(cursor: Any, query: Any) -> str:

@@ -37,10 +37,9 @@ class Session:
         return seen, status, conn.autocommit, conn.closed
 
     def close(self) -> None:
-        for cursor in self.cursors:
-            with suppress(psycopg.Error):
-                cursor.close()
         self.conn.close()
+        for cursor in self.cursors:
+            cursor.close()
 
     def enter_block(self, force_rollback: bool = False) -> None:
         block = self.conn.transaction(force_rollback=force_rollback)
@@ -97,6 +96,11 @@ def leave_cursor_open(session: Session) -> object:
     return cursor.fetchone()
 
 
+def close_cursor(session: Session) -> None:
+    if session.cursors:
+        session.cursors[-1].close()
+
+
 def fetch_from_open_cursor(session: Session) -> object:
     return session.conn.execute("FETCH 1 FROM open").fetchall()
 
@@ -133,6 +137,7 @@ OPERATIONS: dict[str, Operation] = {
     "stream": stream_rows,
     "server cursor": fetch_from_server,
     "open cursor": leave_cursor_open,
+    "close cursor": close_cursor,
     "fetch from open cursor": fetch_from_open_cursor,
     "pipeline": use_pipeline,
     "commit()": lambda session: session.conn.commit(),
