@@ -83,9 +83,18 @@ class _Deferral:
             self.is_begun = True
         self.has_writes = True
 
-    def note_statement(self, text: str) -> None:
-        if not self.has_writes and self._may_write(text):
+    def attempt(self, call: Callable[[], Any], text: str | None = None) -> Any:
+        """Call what may write; if the first that does fails, nothing was written. `text` is a statement."""
+        was_begun = self.is_begun
+        if not self.has_writes and (text is None or self._may_write(text)):
             self.note_write()
+        try:
+            return call()
+        except BaseException:
+            if self.is_begun and not was_begun and is_aborted(self.conn):
+                _rollback(self.conn)
+                self.is_begun = self.has_writes = False
+            raise
 
     def _may_write(self, text: str) -> bool:
         if _CHECKPOINT.match(text):
@@ -206,30 +215,27 @@ def _run_statement(
     text = query if isinstance(query, str) else query.query
     parts = find_transaction_parts(text)
     if not parts:
-        deferral.note_statement(text)
-        return call(query, *args, **named)
+        return deferral.attempt(lambda: call(query, *args, **named), text)
     result = deferral.conn if name in ("execute", "executemany") else None
     for part in parts:
         if part.kind in ("begin", "commit", "rollback"):
             deferral.carry_out(part)
         else:
-            deferral.note_statement(part.text)
-            result = call(part.text, *args, **named)
+            result = deferral.attempt(functools.partial(call, part.text, *args, **named), part.text)
     return result
 
 
 def _run_write(deferral: _Deferral, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
     deferral.check_open()
-    deferral.note_write()
-    return call(*args, **named)
+    return deferral.attempt(lambda: call(*args, **named))
 
 
 def _run_relation_write(
     deferral: _Deferral, call: Callable[..., Any], *args: Any, **named: Any
 ) -> Any:
-    if not deferral.is_closed:
-        deferral.note_write()  # no relation says whose it is
-    return call(*args, **named)
+    if deferral.is_closed:
+        return call(*args, **named)
+    return deferral.attempt(lambda: call(*args, **named))  # no relation says whose it is
 
 
 def _run_end(name: str, deferral: _Deferral, call: object) -> Any:

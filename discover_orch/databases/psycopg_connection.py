@@ -149,7 +149,7 @@ class DeferringConnection(psycopg.Connection[Any]):
             yield from self._roll_back()
         else:
             text = _read_text(self, command)
-            if text.removeprefix("CLOSE ") in self.orch.closed_cursors:
+            if text.removeprefix("CLOSE ") in self.orch.closed_cursors and not self.orch.is_open:
                 return None  # the tool's commit has closed it
             if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO")):
                 if not self.orch.is_open:
