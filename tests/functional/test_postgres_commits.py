@@ -285,6 +285,23 @@ time.sleep(60)
     assert rows(postgres) == [0]
 
 
+def test_an_interrupt_leaves_nothing_that_was_committed(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    body = """
+conn.execute("insert into kept values (1)")
+conn.commit()
+print("it sleeps", flush=True)
+conn.execute("select pg_sleep(60)")
+"""
+    root = project({"orchconf.py": PSYCOPG, "src/a.py": tool(body)})
+    with running(root, "run", URL=postgres) as orch:
+        orch.wait_for("it sleeps")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert rows(postgres) == [0]
+
+
 def test_each_tool_finds_no_temporary_tables_and_the_settings_that_the_user_chose(
     project: Project, run: Callable[..., Answer]
 ) -> None:
