@@ -1,8 +1,8 @@
 """psycopg 3: a connection on which a tool's commits become final when orch says so.
 
-The tool's COMMIT sets a savepoint, and its
-ROLLBACK returns to it; everything else looks to the tool as it would without orch. As long as nothing is written,
-COMMIT and ROLLBACK are real, so that the tool can still do what does not work in a transaction.
+The tool's COMMIT sets a savepoint, and its ROLLBACK returns to it. Everything else looks to the tool as it would
+without orch. As long as nothing is written, COMMIT and ROLLBACK are real, so that the tool can still do what does not
+work in a transaction.
 
 psycopg sends its BEGIN, COMMIT and ROLLBACK through `_exec_command`, and begins a transaction in `_start_query`.
 These and the check before a setting changes are overridden; all versions since 3.1 have them.
@@ -17,8 +17,6 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
-
-from discover_orch.databases.transaction_texts import find_transaction_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ class DeferringConnection(psycopg.Connection[Any]):
 
     @property
     def info(self) -> psycopg.ConnectionInfo:
-        view: Any = _PgconnView(self)
+        view: Any = PgconnView(self)
         return psycopg.ConnectionInfo(view)
 
     def close(self) -> None:
@@ -148,12 +146,12 @@ class DeferringConnection(psycopg.Connection[Any]):
         elif command == b"ROLLBACK":
             yield from self._roll_back()
         else:
-            text = _read_text(self, command)
+            text = read_text(self, command)
             if text.removeprefix("CLOSE ") in self.orch.closed_cursors and not self.orch.is_open:
                 return None  # the tool's commit has closed it
             if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO")):
                 if not self.orch.is_open:
-                    raise _needs_transaction(text)
+                    raise needs_transaction(text)
                 yield from self._set_savepoint()
             return (yield from super()._exec_command(command, *args, **named))
         return None
@@ -217,7 +215,7 @@ class DeferringConnection(psycopg.Connection[Any]):
     def _close_cursors(self) -> PQGen[None]:
         result: Any = yield from super()._exec_command(OPEN_CURSORS)
         for row in range(result.ntuples):
-            name = _quote(result.get_value(row, 0).decode(), self)
+            name = quote(result.get_value(row, 0).decode(), self)
             yield from super()._exec_command(b"CLOSE " + name.encode())
             self.orch.closed_cursors.add(name)
         self.orch.has_cursors = False
@@ -297,7 +295,7 @@ class DeferringConnection(psycopg.Connection[Any]):
             raise psycopg.NotSupportedError(NO_TWO_PHASES)
         is_alone = self.is_alone()
         if is_alone and (part.kind == "savepoint" or part.is_chained):
-            raise _needs_transaction(part.text.strip())
+            raise needs_transaction(part.text.strip())
         if part.kind == "savepoint":
             self.run(self._set_savepoint())
         if part.kind == "savepoint" or (part.kind == "begin" and not is_alone):
@@ -319,7 +317,7 @@ class DeferringConnection(psycopg.Connection[Any]):
             yield from self._begin(b"BEGIN")
 
 
-class _PgconnView:
+class PgconnView:
     """libpq's connection, with the status of the tool's transaction."""
 
     def __init__(self, conn: DeferringConnection) -> None:
@@ -344,94 +342,15 @@ def find_deferring_class(kind: type) -> type:
     return type(kind.__name__, (DeferringConnection, kind), own)
 
 
-# Cursors have no part in the connection's class, so their methods are wrapped, once for all connections.
-
-
-@functools.cache
-def wrap_methods() -> None:
-    execute, executemany = psycopg.Cursor.execute, psycopg.Cursor.executemany
-    declare = psycopg.ServerCursor.execute
-    stream, copy = psycopg.Cursor.stream, psycopg.Cursor.copy
-    enter = psycopg.Transaction.__enter__
-
-    @functools.wraps(execute)
-    def new_execute(cursor: Any, query: Any, params: Any = None, *args: Any, **named: Any) -> Any:
-        conn = cursor.connection
-        if not isinstance(conn, DeferringConnection):
-            return execute(cursor, query, params, *args, **named)
-        parts = find_transaction_parts(_read_text(cursor, query))
-        if parts:
-            conn.execute_parts(
-                cursor, parts, lambda one: execute(cursor, one, params, *args, **named)
-            )
-        else:
-            conn.execute_part(lambda: execute(cursor, query, params, *args, **named))
-        return cursor
-
-    @functools.wraps(declare)
-    def new_declare(cursor: Any, *args: Any, **named: Any) -> Any:
-        conn = cursor.connection
-        if isinstance(conn, DeferringConnection) and not cursor.withhold:
-            if conn.is_alone():
-                raise _needs_transaction("DECLARE CURSOR")
-            conn.orch.has_cursors = True
-            conn.orch.closed_cursors.discard(_quote(cursor.name, conn))
-        with _statement(cursor):
-            return declare(cursor, *args, **named)
-
-    @functools.wraps(executemany)
-    def new_executemany(cursor: Any, query: Any, *args: Any, **named: Any) -> None:
-        with _statement(cursor, query):
-            executemany(cursor, query, *args, **named)
-
-    @functools.wraps(stream)
-    def new_stream(cursor: Any, query: Any, *args: Any, **named: Any) -> Any:
-        with _statement(cursor, query):
-            yield from stream(cursor, query, *args, **named)
-
-    @contextmanager
-    @functools.wraps(copy)
-    def new_copy(cursor: Any, *args: Any, **named: Any) -> Iterator[Any]:
-        with _statement(cursor), copy(cursor, *args, **named) as rows:
-            yield rows
-
-    @functools.wraps(enter)
-    def new_enter(transaction: Any) -> Any:
-        if isinstance(transaction.connection, DeferringConnection):
-            # Its status decides whether the block is a transaction or a savepoint.
-            transaction.pgconn = _PgconnView(transaction.connection)
-        return enter(transaction)
-
-    cursor_class: Any = psycopg.Cursor
-    cursor_class.execute, cursor_class.executemany = new_execute, new_executemany
-    cursor_class.stream, cursor_class.copy = new_stream, new_copy
-    server_cursor_class: Any = psycopg.ServerCursor
-    server_cursor_class.execute = new_declare
-    transaction_class: Any = psycopg.Transaction
-    transaction_class.__enter__ = new_enter
-
-
-def _needs_transaction(what: str) -> psycopg.Error:
+def needs_transaction(what: str) -> psycopg.Error:
     return psycopg.errors.NoActiveSqlTransaction(f"{what} can only be used in transaction blocks")
 
 
-@contextmanager
-def _statement(cursor: Any, query: Any = "") -> Iterator[None]:
-    conn = cursor.connection
-    if not isinstance(conn, DeferringConnection):
-        yield
-        return
-    if query and find_transaction_parts(_read_text(cursor, query)):
-        raise psycopg.ProgrammingError("orch takes BEGIN, COMMIT and the like in execute() only")
-    with conn.statement():
-        yield
-
-
-def _quote(name: str, conn: psycopg.Connection[Any]) -> str:
+def quote(name: str, conn: psycopg.Connection[Any]) -> str:
     return psycopg.sql.Identifier(name).as_string(conn)
 
 
-def _read_text(cursor: Any, query: Any) -> str:
+def read_text(cursor: Any, query: Any) -> str:
     if isinstance(query, str):
         return query
     if isinstance(query, bytes):

@@ -18,8 +18,8 @@ from discover_orch.databases.psycopg_connection import (
     INTRANS,
     State,
     find_deferring_class,
-    wrap_methods,
 )
+from discover_orch.databases.psycopg_cursors import wrap_methods
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
