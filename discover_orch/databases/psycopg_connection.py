@@ -64,23 +64,26 @@ class State:
 
 
 class DeferringConnection(psycopg.Connection[Any]):
-    """The class that an open connection gets while a tool runs."""
+    """The class that an open connection gets while a tool runs.
 
-    orch: State
+    All that it adds has `orch` in its name, because the connection's own class may be one of the user's.
+    """
+
+    orch_state: State
 
     @property
-    def tool_status(self) -> TransactionStatus:
+    def orch_tool_status(self) -> TransactionStatus:
         """The status of the transaction as the tool knows it."""
-        if self.orch.is_closed:
+        if self.orch_state.is_closed:
             return TransactionStatus.UNKNOWN
         status = TransactionStatus(self.pgconn.transaction_status)
-        return IDLE if status in (INTRANS, INERROR) and not self.orch.is_open else status
+        return IDLE if status in (INTRANS, INERROR) and not self.orch_state.is_open else status
 
     # What the tool sees.
 
     @property
     def closed(self) -> bool:
-        return self.orch.is_closed or super().closed
+        return self.orch_state.is_closed or super().closed
 
     @property
     def info(self) -> psycopg.ConnectionInfo:
@@ -89,7 +92,7 @@ class DeferringConnection(psycopg.Connection[Any]):
 
     def close(self) -> None:
         """Undo what was not committed. The real connection stays open until orch has ended the transaction."""
-        state = self.orch
+        state = self.orch_state
         if self.closed:
             return
         if self.pgconn.transaction_status not in (IDLE, INTRANS, INERROR):
@@ -97,13 +100,13 @@ class DeferringConnection(psycopg.Connection[Any]):
             super().close()
             return
         if state.is_open:
-            state.has_lost_writes = self.run(self._has_open_writes())
-            self.run(self._roll_back())
+            state.has_lost_writes = self.orch_run(self._orch_has_open_writes())
+            self.orch_run(self._orch_roll_back())
         state.is_closed = True
 
     @contextmanager
     def pipeline(self) -> Iterator[psycopg.Pipeline]:
-        with self.statement(), super().pipeline() as pipeline:
+        with self.orch_statement(), super().pipeline() as pipeline:
             yield pipeline
 
     def tpc_begin(self, xid: Any) -> None:
@@ -112,20 +115,20 @@ class DeferringConnection(psycopg.Connection[Any]):
     # What psycopg does before a statement and at the ends of a transaction.
 
     def _check_connection_ok(self) -> None:
-        if self.orch.is_closed:
+        if self.orch_state.is_closed:
             raise psycopg.OperationalError("the connection is closed")
         super()._check_connection_ok()
 
     def _check_intrans_gen(self, attribute: str) -> PQGen[None]:
         self._check_connection_ok()
-        if self.tool_status != IDLE:
+        if self.orch_tool_status != IDLE:
             yield from super()._check_intrans_gen(attribute)
 
     def _start_query(self) -> PQGen[None]:
         self._check_connection_ok()
-        self.orch.is_used = True
-        if not self._autocommit and self.tool_status == IDLE:
-            yield from self._begin(self._get_tx_start_command())
+        self.orch_state.is_used = True
+        if not self._autocommit and self.orch_tool_status == IDLE:
+            yield from self._orch_begin(self._get_tx_start_command())
             if self._pipeline:
                 yield from self._pipeline._sync_gen()
 
@@ -140,34 +143,37 @@ class DeferringConnection(psycopg.Connection[Any]):
     def _exec_command(self, command: Any, *args: Any, **named: Any) -> PQGen[Any]:
         self._check_connection_ok()
         if isinstance(command, bytes) and command.startswith(b"BEGIN"):
-            yield from self._begin(command)
+            yield from self._orch_begin(command)
         elif command == b"COMMIT":
-            yield from self._commit()
+            yield from self._orch_commit()
         elif command == b"ROLLBACK":
-            yield from self._roll_back()
+            yield from self._orch_roll_back()
         else:
             text = read_text(self, command)
-            if text.removeprefix("CLOSE ") in self.orch.closed_cursors and not self.orch.is_open:
+            if (
+                text.removeprefix("CLOSE ") in self.orch_state.closed_cursors
+                and not self.orch_state.is_open
+            ):
                 return None  # the tool's commit has closed it
             if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO")):
-                if not self.orch.is_open:
+                if not self.orch_state.is_open:
                     raise needs_transaction(text)
-                yield from self._set_savepoint()
+                yield from self._orch_set_savepoint()
             return (yield from super()._exec_command(command, *args, **named))
         return None
 
-    def _set_savepoint(self) -> PQGen[None]:
+    def _orch_set_savepoint(self) -> PQGen[None]:
         """Below those of the tool, which have to end with its transaction."""
-        state = self.orch
+        state = self.orch_state
         if state.is_open and not state.has_savepoint and self.pgconn.transaction_status != INERROR:
             yield from super()._exec_command(b"SAVEPOINT " + state.savepoint)
             state.has_savepoint = True
 
-    def _begin(self, command: bytes) -> PQGen[None]:
-        state = self.orch
+    def _orch_begin(self, command: bytes) -> PQGen[None]:
+        state = self.orch_state
         if self.pgconn.transaction_status == INERROR and not state.is_open:
             state.is_open = True  # a statement in autocommit mode has failed
-            yield from self._roll_back()
+            yield from self._orch_roll_back()
         if self.pgconn.transaction_status == IDLE:
             if state.has_commits:
                 raise psycopg.OperationalError(ENDED)
@@ -177,31 +183,33 @@ class DeferringConnection(psycopg.Connection[Any]):
             yield from super()._exec_command(b"SET TRANSACTION " + modes)
         state.is_open = True
 
-    def _commit(self) -> PQGen[None]:
-        state = self.orch
+    def _orch_commit(self) -> PQGen[None]:
+        state = self.orch_state
         if not state.is_open:
             return
         if self._pipeline:
             yield from self._pipeline._sync_gen()
         status = self.pgconn.transaction_status
         if status == INERROR:
-            yield from self._roll_back()
+            yield from self._orch_roll_back()
         elif status == INTRANS:
-            is_deferred = state.has_commits or self._pipeline or (yield from self._ask(HAS_WRITTEN))
+            is_deferred = (
+                state.has_commits or self._pipeline or (yield from self._orch_ask(HAS_WRITTEN))
+            )
             if not is_deferred:
                 yield from super()._exec_command(b"COMMIT")
                 state.is_open = state.has_savepoint = False
                 return
             if state.has_cursors and not self._pipeline:
-                yield from self._close_cursors()
+                yield from self._orch_close_cursors()
             if state.has_savepoint:
                 yield from super()._exec_command(b"RELEASE SAVEPOINT " + state.savepoint)
             yield from super()._exec_command(b"SAVEPOINT " + state.savepoint)
             state.has_savepoint = state.has_commits = True
         state.is_open = False
 
-    def _roll_back(self) -> PQGen[None]:
-        state = self.orch
+    def _orch_roll_back(self) -> PQGen[None]:
+        state = self.orch_state
         if not state.is_open:
             return
         if state.has_commits:
@@ -212,72 +220,74 @@ class DeferringConnection(psycopg.Connection[Any]):
             state.has_savepoint = False
         state.is_open = False
 
-    def _close_cursors(self) -> PQGen[None]:
+    def _orch_close_cursors(self) -> PQGen[None]:
         result: Any = yield from super()._exec_command(OPEN_CURSORS)
         for row in range(result.ntuples):
             name = quote(result.get_value(row, 0).decode(), self)
             yield from super()._exec_command(b"CLOSE " + name.encode())
-            self.orch.closed_cursors.add(name)
-        self.orch.has_cursors = False
+            self.orch_state.closed_cursors.add(name)
+        self.orch_state.has_cursors = False
 
-    def _ask(self, query: bytes) -> PQGen[bool]:
+    def _orch_ask(self, query: bytes) -> PQGen[bool]:
         result = yield from super()._exec_command(query)
         return result is not None and result.get_value(0, 0) == b"t"
 
-    def _has_open_writes(self) -> PQGen[bool]:
+    def _orch_has_open_writes(self) -> PQGen[bool]:
         if self.pgconn.transaction_status != INTRANS:
             return True  # after an error it cannot be asked
-        has_commits = self.orch.has_commits
-        return (yield from self._ask(HAS_WRITTEN_SINCE_SAVEPOINT if has_commits else HAS_WRITTEN))
+        has_commits = self.orch_state.has_commits
+        return (
+            yield from self._orch_ask(HAS_WRITTEN_SINCE_SAVEPOINT if has_commits else HAS_WRITTEN)
+        )
 
     # What orch does.
 
-    def run(self, steps: PQGen[Any]) -> Any:
+    def orch_run(self, steps: PQGen[Any]) -> Any:
         with self.lock:
             return self.wait(steps)
 
     @contextmanager
-    def statement(self) -> Iterator[None]:
+    def orch_statement(self) -> Iterator[None]:
         """A block that is a transaction of its own in autocommit mode."""
-        if not self.is_alone():
+        if not self.orch_is_alone():
             yield
             return
-        self.run(self._begin(b"BEGIN"))
+        self.orch_run(self._orch_begin(b"BEGIN"))
         try:
             yield
         finally:
             if self.pgconn.status == ConnStatus.OK:
-                self.run(self._commit())
+                self.orch_run(self._orch_commit())
 
-    def is_alone(self) -> bool:
+    def orch_is_alone(self) -> bool:
         """Whether the next statement is a transaction of its own."""
-        return self._autocommit and not (self.orch.is_open or self._pipeline or self.closed)
+        return self._autocommit and not (self.orch_state.is_open or self._pipeline or self.closed)
 
-    def execute_part(self, call: Callable[[], object]) -> None:
+    def orch_execute(self, call: Callable[[], object]) -> None:
         """Call what executes statements that do not concern the transaction."""
-        is_alone = self.is_alone()
+        is_alone = self.orch_is_alone()
         try:
-            with self.statement():
+            with self.orch_statement():
                 call()
         except psycopg.errors.ActiveSqlTransaction:
-            if not is_alone or self.orch.has_commits:
+            if not is_alone or self.orch_state.has_commits:
                 raise
-            self.orch.ran_outside = True
+            self.orch_state.ran_outside = True
             call()  # it works in no transaction, and nothing was written in this one
 
-    def execute_parts(
+    def orch_execute_parts(
         self, cursor: Any, parts: Iterable[Part], execute: Callable[[str], object]
     ) -> None:
         """Carry out a text with a BEGIN, a COMMIT or the like, as the server does: after a COMMIT it begins none."""
         results: list[Any] = []
-        self.run(cursor._start_query())
+        self.orch_run(cursor._start_query())
         was_autocommit, self._autocommit = self._autocommit, True
         try:
             for part in parts:
                 call = functools.partial(execute, part.text)
                 if not part.kind:
-                    self.execute_part(call)
-                elif not self._end_or_begin(part):
+                    self.orch_execute(call)
+                elif not self._orch_end_or_begin(part):
                     call()
                 else:
                     cursor._reset()
@@ -289,32 +299,32 @@ class DeferringConnection(psycopg.Connection[Any]):
         if results:
             cursor._select_current_result(0)
 
-    def _end_or_begin(self, part: Part) -> bool:
+    def _orch_end_or_begin(self, part: Part) -> bool:
         """Whether it was done; else the statement means the same to the server."""
         if part.kind == "prepare":
             raise psycopg.NotSupportedError(NO_TWO_PHASES)
-        is_alone = self.is_alone()
+        is_alone = self.orch_is_alone()
         if is_alone and (part.kind == "savepoint" or part.is_chained):
             raise needs_transaction(part.text.strip())
         if part.kind == "savepoint":
-            self.run(self._set_savepoint())
+            self.orch_run(self._orch_set_savepoint())
         if part.kind == "savepoint" or (part.kind == "begin" and not is_alone):
             return False
-        self.run(self._change_transaction(part))
+        self.orch_run(self._orch_change_transaction(part))
         return True
 
-    def _change_transaction(self, part: Part) -> PQGen[None]:
+    def _orch_change_transaction(self, part: Part) -> PQGen[None]:
         if part.kind == "begin":
-            yield from self._begin(b"BEGIN " + part.rest.encode())
+            yield from self._orch_begin(b"BEGIN " + part.rest.encode())
             return
         if part.kind == "commit":
-            yield from self._commit()
+            yield from self._orch_commit()
         else:
             if self._prepared._names and not self._num_transactions:
                 yield from super()._rollback_gen()  # it also forgets prepared statements
-            yield from self._roll_back()
+            yield from self._orch_roll_back()
         if part.is_chained:
-            yield from self._begin(b"BEGIN")
+            yield from self._orch_begin(b"BEGIN")
 
 
 class PgconnView:
@@ -329,7 +339,7 @@ class PgconnView:
 
     @property
     def transaction_status(self) -> int:
-        return self._conn.tool_status
+        return self._conn.orch_tool_status
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._conn.pgconn, name)

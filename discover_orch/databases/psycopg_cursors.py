@@ -39,21 +39,21 @@ def wrap_methods() -> None:
             return execute(cursor, query, params, *args, **named)
         parts = find_transaction_parts(read_text(cursor, query))
         if parts:
-            conn.execute_parts(
+            conn.orch_execute_parts(
                 cursor, parts, lambda one: execute(cursor, one, params, *args, **named)
             )
         else:
-            conn.execute_part(lambda: execute(cursor, query, params, *args, **named))
+            conn.orch_execute(lambda: execute(cursor, query, params, *args, **named))
         return cursor
 
     @functools.wraps(declare)
     def new_declare(cursor: Any, *args: Any, **named: Any) -> Any:
         conn = cursor.connection
         if isinstance(conn, DeferringConnection) and not cursor.withhold:
-            if conn.is_alone():
+            if conn.orch_is_alone():
                 raise needs_transaction("DECLARE CURSOR")
-            conn.orch.has_cursors = True
-            conn.orch.closed_cursors.discard(quote(cursor.name, conn))
+            conn.orch_state.has_cursors = True
+            conn.orch_state.closed_cursors.discard(quote(cursor.name, conn))
         with _statement(cursor):
             return declare(cursor, *args, **named)
 
@@ -97,5 +97,5 @@ def _statement(cursor: Any, query: Any = "") -> Iterator[None]:
         return
     if query and find_transaction_parts(read_text(cursor, query)):
         raise psycopg.ProgrammingError("orch takes BEGIN, COMMIT and the like in execute() only")
-    with conn.statement():
+    with conn.orch_statement():
         yield

@@ -55,19 +55,19 @@ class PsycopgTransaction(DriverTransaction):
             return
         self._temporary = self._find_temporary()
         self.defers_commits = True
-        conn.orch = State()
-        conn.orch.is_open = conn.pgconn.transaction_status in (INTRANS, INERROR)
+        conn.orch_state = State()
+        conn.orch_state.is_open = conn.pgconn.transaction_status in (INTRANS, INERROR)
         conn.__class__ = find_deferring_class(self._class)
 
     def end(self, keep: bool) -> list[str]:
         if not self.defers_commits:
             return super().end(keep)
-        conn, state = self._inner, self._inner.orch
+        conn, state = self._inner, self._inner.orch_state
         lost = self._find_loss() if keep else ""
         if keep and not lost and conn.pgconn.transaction_status == INERROR:
-            conn.run(conn._begin(b"BEGIN"))  # returns to the savepoint
+            conn.orch_run(conn._orch_begin(b"BEGIN"))  # returns to the savepoint
         conn.__class__, self.defers_commits = self._class, False
-        del conn.orch
+        del conn.orch_state
         self._is_used = state.is_used
         if state.is_closed:
             conn._num_transactions = 0  # blocks that the tool entered afterwards failed
@@ -86,27 +86,31 @@ class PsycopgTransaction(DriverTransaction):
     def may_have_kept_writes(self) -> bool:
         if not self.defers_commits:
             return super().may_have_kept_writes()
-        return bool(self._inner.orch.ran_outside)
+        state = self._inner.orch_state
+        return bool(state.ran_outside or self._has_ended(state))
 
     def has_lost_writes_by_closing(self) -> bool:
         if not self.defers_commits:
             return super().has_lost_writes_by_closing()
-        return bool(self._inner.orch.has_lost_writes)
+        return bool(self._inner.orch_state.has_lost_writes)
 
     def is_closed(self) -> bool:
         return super().is_closed() or bool(self._inner.closed)
 
     def _find_loss(self) -> str:
         """Why what the tool wrote cannot be committed, or ""."""
-        conn, state = self._inner, self._inner.orch
+        conn, state = self._inner, self._inner.orch_state
         status = conn.pgconn.transaction_status
         if conn.broken:
             return "lost its connection to the database, and with it everything it wrote"
         if status == INERROR and state.is_open:
             return FAILED
-        if status == IDLE and state.has_commits:
-            return "ended orch's transaction behind its back"
+        if self._has_ended(state):
+            return "ended orch's transaction without psycopg: what it had written until then stays"
         return ""
+
+    def _has_ended(self, state: State) -> bool:
+        return state.has_commits and self._inner.pgconn.transaction_status == IDLE
 
     def _finish(self, keep: bool) -> None:
         """Commit or roll back, really."""

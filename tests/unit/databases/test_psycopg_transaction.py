@@ -243,3 +243,54 @@ def test_so_it_is_in_many_more_programs(
     databases: list[tuple[str, psycopg.Connection]], program: list[str], keep: bool
 ) -> None:
     check_program(databases, program, keep)
+
+
+class OwnConnection(psycopg.Connection[Any]):
+    """A class of the user's, with methods that orch must not hide."""
+
+    __slots__ = ("commits",)
+
+    def run(self, query: str) -> list[Any]:
+        return self.execute(query.encode()).fetchall()
+
+    def commit(self) -> None:
+        self.commits = 1
+        super().commit()
+
+
+def test_a_connection_of_a_class_of_the_user_s_keeps_its_class_and_methods(
+    databases: list[tuple[str, psycopg.Connection]],
+) -> None:
+    url, admin = databases[0]
+    admin.execute("DROP TABLE IF EXISTS t, u; CREATE TABLE t (a int PRIMARY KEY)")
+    with closing(OwnConnection.connect(url)) as conn:
+        transaction = choose_transaction(conn, "tool")
+        transaction.begin()
+        assert isinstance(conn, OwnConnection)
+        assert "OwnConnection [IDLE]" in repr(conn)
+        assert conn.run("INSERT INTO t VALUES (1) RETURNING a") == [(1,)]
+        conn.commit()
+        assert (conn.commits, rows(admin)) == (1, [("t",)])
+        transaction.end(keep=True)
+        assert rows(admin) == [("t", (1,))]
+        assert type(conn) is OwnConnection
+
+
+def test_a_tool_that_commits_without_psycopg_has_failed_and_may_have_left_something(
+    databases: list[tuple[str, psycopg.Connection]],
+) -> None:
+    url, admin = databases[0]
+    admin.execute("DROP TABLE IF EXISTS t, u; CREATE TABLE t (a int PRIMARY KEY)")
+    with closing(psycopg.connect(url)) as conn:
+        transaction = choose_transaction(conn, "tool")
+        transaction.begin()
+        conn.execute("INSERT INTO t VALUES (1)")
+        conn.commit()
+        assert not transaction.may_have_kept_writes()
+        conn.pgconn.exec_(b"COMMIT")
+        with pytest.raises(psycopg.OperationalError, match="has ended the tool's transaction"):
+            conn.execute("INSERT INTO t VALUES (2)")
+        assert transaction.may_have_kept_writes()
+        with pytest.raises(WritesLost, match="without psycopg"):
+            transaction.end(keep=True)
+        assert rows(admin) == [("t", (1,))]
