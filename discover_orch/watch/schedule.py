@@ -67,11 +67,13 @@ class Queued(Struct, frozen=True, kw_only=True):
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """How far the run is: the tools that wait for their turn, in order; those that finished; the current one."""
+    """How far the run is: the tools that wait for their turn, in order; those that finished; the current one.
+    `not_run` are tools that were not reached because another one failed that is not upstream of them."""
 
     waiting: tuple[str, ...] = ()
     finished: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
+    not_run: frozenset[str] = frozenset()
     current: str | None = None
     is_debugged: bool = False
 
@@ -88,6 +90,7 @@ class Running(Struct, frozen=True, kw_only=True):
                     waiting=_without(self.waiting, module),
                     finished=self.finished | {module},
                     passed=self.passed | ({module} if status == "passed" else frozenset()),
+                    not_run=self.not_run | ({module} if status == "not_run" else frozenset()),
                 )
             case DebuggerOpened():
                 return replace(self, is_debugged=True)
@@ -107,6 +110,9 @@ class Schedule:
         self._queues = queues
         self._started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
+        self._left: frozenset[str] = (
+            frozenset()
+        )  # not reached by a failed run: run with the next one
         self.scope = scope
         self.loops = FeedbackLoops()
         self.targets: tuple[str, ...] = ()
@@ -129,8 +135,8 @@ class Schedule:
             for module, why in change.touched.items()
             if module in targets and not self.loops.is_muted(change.causes.get(module, ()))
         }
-        reached = hit if self.scope == "tool" else status.spread(hit)
-        below = {module: why for module, why in reached.items() if module in targets}
+        spread = hit if self.scope == "tool" else status.spread(hit)
+        below = {module: why for module, why in spread.items() if module in targets}
         stages = [stage for stage in registry.stages if not below.keys().isdisjoint(stage.tools)]
         inside = targets.intersection(*[{one for stage in stages for one in stage.tools}])
         stale = {module for module in targets if not freshness[module].is_fresh}
@@ -141,6 +147,8 @@ class Schedule:
                 wanted = {*inside}
             case "affected":
                 wanted = self._must_run(stale, below, status) & inside
+        if wanted:
+            wanted |= stale & self._left
         return Affected(
             hit=hit,
             below=below,
@@ -199,6 +207,7 @@ class Schedule:
         """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
         included."""
         self._is_requested = self.restarts = True
+        self.enqueue(self._left, "not run when another tool failed")
 
     # What waits.
 
@@ -240,6 +249,7 @@ class Schedule:
             and (queued.is_forced or not freshness[module].is_fresh)
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
+        self._left = frozenset()
         return {module: queued.why for module, queued in self._started.items()}
 
     @property
@@ -270,6 +280,8 @@ class Schedule:
                 if known is not None and module not in run.passed:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
+        elif run is not None:
+            self._left = run.not_run
 
     def next_scope(self) -> Scope:
         """Change to the next scope."""

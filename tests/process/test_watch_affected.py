@@ -84,6 +84,25 @@ def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> Non
         assert watch.all_events("changed")[-1]["stages"] == ["s", "t"]
 
 
+@pytest.mark.parametrize("scope", ["affected", "tool"])
+def test_what_a_failed_run_did_not_reach_runs_with_the_next_one(
+    project: Project, scope: str
+) -> None:
+    stages = {"a": "s", "b": "t", "c": "u"}
+    files = {f"src/{name}.py": tool_text(stage=stage) for name, stage in stages.items()}
+    root = project({"orch.toml": 'stages = ["s", "t", "u"]\n', **files})
+    with watching(root, "s", "t", "u", "--scope", scope) as watch:
+        with watch.held():
+            save(root / "src/a.py", tool_text(1, body="raise OSError"))
+            bump(root, "src/b.py")
+        assert watch.next_run().ended == {"a": "failed", "b": "not_run"}
+        bump(root, "src/c.py")
+        watch.wait_for("changed", tools=["b", "c"], stale=["a"])
+        assert watch.next_run().ended == {"b": "passed", "c": "passed"}
+        bump(root, "src/c.py", 2)
+        assert watch.next_run().tools == ("c",)
+
+
 def test_exclude_limits(project: Project) -> None:
     root = project({**FLOW, "b.txt": ""})
     with watching(root, "--exclude", "b") as watch:

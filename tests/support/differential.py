@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 from tests.support.fork_server import ForkServer, has_ended
 from tests.support.histories import History, Step, change, random_history, script, smaller
 from tests.support.project_builder import Answer
-from tests.support.worlds import ALL, State, world_files
+from tests.support.worlds import State, world_files
 
 DEADLINE = 60.0
 
@@ -226,11 +226,14 @@ class Play:
             if again:
                 still = {name: after[name]["reasons"] for name in again}
                 raise Wrong("stale after run --changed twice", still)
+        self._compare_with_scratch(f"it had run {reasons}")
+
+    def _compare_with_scratch(self, story: str) -> None:
         found, expected = self._data(self.root), self._from_scratch()
         if found != expected:
             keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
             told = {key: (found.get(key), expected.get(key)) for key in keys}
-            raise Wrong("not as from scratch", f"(found, expected) {told}; it had run {reasons}")
+            raise Wrong("not as from scratch", f"(found, expected) {told}; {story}")
 
     def _run_changed(self) -> list[str]:
         answer = self._orch("run", "--changed", "--json")
@@ -287,18 +290,28 @@ def kill_when_held(pid: int, held: Path) -> None:
 # ---- running many, and shrinking what fails ----
 
 
-def failure(history: History, server: ForkServer) -> Wrong | None:
+#: Makes the history of a seed.
+Maker = Callable[[int], History]
+
+
+def failure(history: History, server: ForkServer, play: type[Play] = Play) -> Wrong | None:
     """What orch did wrong in this history."""
     with tempfile.TemporaryDirectory(prefix="orch-world-") as folder:
         try:
-            Play(history, server, Path(folder)).go()
+            play(history, server, Path(folder)).go()
         except Wrong as error:
             return error
+        except AssertionError as error:  # waited in vain
+            return Wrong("no answer", error)
     return None
 
 
 def shrink(
-    history: History, told: Wrong, server: ForkServer, seconds: float = 60.0
+    history: History,
+    told: Wrong,
+    server: ForkServer,
+    play: type[Play] = Play,
+    seconds: float = 60.0,
 ) -> tuple[History, Wrong]:
     """A smaller history in which the same promise is broken, and how."""
     deadline = time.monotonic() + seconds
@@ -309,7 +322,7 @@ def shrink(
             if time.monotonic() > deadline:
                 break
             try:
-                found = failure(candidate, server)
+                found = failure(candidate, server, play)
             except (IllFormed, KeyError, IndexError):
                 continue
             if found is not None and found.promise == told.promise:
@@ -318,14 +331,16 @@ def shrink(
     return history, told
 
 
-def first_failure(seeds: Iterable[int], kinds: Collection[str] = ALL) -> str:
+def first_failure(
+    seeds: Iterable[int], make: Maker = random_history, play: type[Play] = Play
+) -> str:
     """What went wrong with the first seed that fails, with the smallest history found; "" for nothing."""
     with ForkServer() as server:
         for seed in seeds:
-            history = random_history(seed, kinds)
-            told = failure(history, server)
+            history = make(seed)
+            told = failure(history, server, play)
             if told is not None:
-                small, told = shrink(history, told, server)
-                notes = " ".join(told.__notes__)
+                small, told = shrink(history, told, server, play)
+                notes = " ".join(getattr(told, "__notes__", ()))
                 return f"seed {seed}: {notes}: {told}\n\n{script(small)}\n{small}"
     return ""
