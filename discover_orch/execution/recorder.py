@@ -37,6 +37,7 @@ from discover_orch.staleness.current import (
     GET_CONNECTION,
     CurrentDatabase,
     CurrentState,
+    find_gone,
     takes_connection,
 )
 from discover_orch.staleness.database_file import read_database
@@ -52,6 +53,7 @@ from discover_orch.staleness.fingerprint import (
     add_success,
     cut_off,
     end_of_run,
+    find_left_behind,
     find_writers,
     sequence,
     used_files,
@@ -418,12 +420,19 @@ class _FlowRecord:
             self._before = read_flows(self._root)
             self._memory.write_flows({**self._before, **flows})
 
+    def _find_left(self) -> Iterator[str]:
+        """Tools that no longer exist, and whose writes are still there, though a tool of now could make them anew."""
+        gone = self._memory.results(find_gone(self._registry)).values()
+        order = self._registry.order
+        known = self._memory.results(order if gone else ())
+        found = find_left_behind(gone, [known[one] for one in order if one in known])
+        return (reason.by for reasons in found.values() for reason in reasons)
+
     def save(self) -> list[Problem]:
         """A warning for each stage whose order changes."""
         before = read_flows(self._root) if self._before is None else self._before
-        # A tool that cannot be read may be fixed later.
-        kept = {*self._registry.tools, *(one.module for one in self._registry.broken)}
-        now = {one: flow for one, flow in {**before, **self._flows}.items() if one in kept}
+        gone = set(find_gone(self._registry)) - {*self._find_left()}
+        now = {one: flow for one, flow in {**before, **self._flows}.items() if one not in gone}
         if now == before:
             return []
         self._memory.write_flows(now)

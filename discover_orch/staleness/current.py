@@ -63,6 +63,8 @@ class CurrentState:
         """`results` are those of the tools that will be asked about; `signatures` as of `CodeIndex`; `code` is a
         `CodeIndex` that is kept anyway; `environ` is the environment that tools get."""
         self.project, self.registry, self.results = project, registry, results
+        #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
+        self.gone = tuple(memory.results(find_gone(registry)).values())
         self.database = CurrentDatabase(project, registry, memory)
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
@@ -324,6 +326,12 @@ class CurrentDatabase:
         """Whether both paths lead to the same file."""
         here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
         return here == there
+
+
+def find_gone(registry: Registry) -> list[str]:
+    """The tools that were observed and exist no longer. One that cannot be read may be fixed later."""
+    known = registry.tools.keys() | {one.module for one in registry.broken}
+    return sorted(registry.observed - known)
 
 
 def file_of(url: str) -> str:

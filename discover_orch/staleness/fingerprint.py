@@ -8,7 +8,7 @@ it left, so that a change by the user differs from one by the pipeline. Pure: re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -135,13 +135,15 @@ class Upstream(Struct, frozen=True):
 
 class Reason(Struct, frozen=True):
     """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
-    else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key."""
+    else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key.
+    `is_by_gone`: `by` is no tool any more."""
 
     key: Key
     by: str = ""
     seq: Seq = 0
     then: str | None = None
     now: str | None = None
+    is_by_gone: bool = False
 
 
 #: Finds the present state of a file, as a mark; ABSENT where there is none.
@@ -316,11 +318,13 @@ def shared_keys(
 ) -> Iterator[Key]:
     """What one tool has read, and what it wrote, without what both tools only add to and the list of tables."""
     yield from read
-    for key, write in own.items():
-        other = theirs.get(key)
-        only_adds = write.only_adds and other is not None and other.only_adds
-        if not only_adds and not is_table_list(key):
+    for key in own:
+        if not _only_add(key, own, theirs) and not is_table_list(key):
             yield key
+
+
+def _only_add(key: Key, one: Mapping[Key, Write], other: Mapping[Key, Write]) -> bool:
+    return key in one and key in other and one[key].only_adds and other[key].only_adds
 
 
 def used_files(inputs: Inputs) -> Iterator[Key]:
@@ -478,6 +482,30 @@ def find_disturbed(
             if is_file and writers[key].write.mark != mark_of(key):
                 found[module] = key
                 break
+    return found
+
+
+def find_left_behind(
+    gone: Iterable[ToolResult], results: Sequence[ToolResult]
+) -> dict[str, list[Reason]]:
+    """The tools that must run again because of tools that no longer exist: the first writer of what one of these has
+    written after it. `results` are in the order of all tools."""
+    found: dict[str, list[Reason]] = {}
+    for other in gone:
+        for key, write in other.writes.items():
+            if is_table_list(key):
+                continue
+            first = next(
+                (
+                    one
+                    for one in results
+                    if makes(key, one) and not _only_add(key, one.writes, other.writes)
+                ),
+                None,
+            )
+            if first is not None and find_write(key, first.writes)[1] < write.seq:
+                reason = Reason(key, by=other.module, seq=write.seq, is_by_gone=True)
+                found.setdefault(first.module, []).append(reason)
     return found
 
 

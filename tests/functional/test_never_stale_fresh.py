@@ -180,6 +180,51 @@ def test_a_table_is_rebuilt_from_its_first_writer(project: Project, orch: Orch) 
     assert rows(root, "SELECT x FROM total") == [(21,)]
 
 
+def test_what_a_tool_that_is_gone_has_added_is_made_without_it(
+    project: Project, orch: Orch
+) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    (root / "src/load_2024.py").unlink()
+    left = "table sales still has what src.load_2024 wrote, which is no longer a tool"
+    assert reasons(orch) == {
+        "load_2023": [left],
+        "report": ["upstream load_2023 is stale (table sales)"],
+    }
+    assert orch("run", "report").code == 0
+    assert reasons(orch)["load_2023"] == [left]
+    assert run_changed(orch) == ["load_2023", "report"]
+    assert rows(root, "SELECT x FROM total") == [(1,)]
+
+
+@pytest.mark.parametrize("how", ["renamed", "disabled"])
+def test_rows_of_a_tool_that_was_renamed_are_not_there_twice(
+    project: Project, orch: Orch, how: str
+) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    old, new = root / "src/load_2024.py", root / "src/load_24.py"
+    new.write_text(old.read_text())
+    if how == "renamed":
+        old.unlink()
+    else:
+        change(old, 'STAGE = "load"', "STAGE = None")
+    run_changed(orch)
+    assert rows(root, "SELECT x FROM total") == [(11,)]
+
+
+def test_a_file_is_made_without_what_a_tool_that_is_gone_has_added(
+    project: Project, orch: Orch
+) -> None:
+    first = "STAGE = 's'\ndef run():\n    open('both.txt', 'w').write('1')\n"
+    second = "STAGE = 't'\ndef run():\n    open('both.txt', 'a').write('2')\n"
+    root = project({"src/first.py": first, "src/second.py": second})
+    settle(orch)
+    (root / "src/second.py").unlink()
+    assert run_changed(orch) == ["first"]
+    assert (root / "both.txt").read_text() == "1"
+
+
 def test_an_update_in_place_does_not_compound(project: Project, orch: Orch) -> None:
     raised = """
         STAGE = "load"
