@@ -164,6 +164,12 @@ class WatchPlay(Play):
         deadline = time.monotonic() + COMPARED
         while True:
             self._settle()
-            stale, status = self._agree()
-            if not stale or time.monotonic() > deadline:
+            is_last = time.monotonic() > deadline
+            try:
+                stale, status = self._agree()
+            except Wrong:  # a run has started between two commands
+                if is_last:
+                    raise
+                continue
+            if not stale or is_last:
                 return stale, status
