@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -42,6 +43,7 @@ from discover_orch.staleness.current import (
 )
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
+    ABSENT,
     ANY,
     Key,
     LastOutcome,
@@ -54,6 +56,7 @@ from discover_orch.staleness.fingerprint import (
     cut_off,
     end_of_run,
     find_left_behind,
+    find_removed,
     find_writers,
     sequence,
     used_files,
@@ -333,10 +336,20 @@ class _Results:
     ) -> tuple[dict[Key, Writer], list[ToolResult]]:
         """Who wrote last what the tool used, and the tools before it that wrote any of it."""
         place = self.place(module)
+        removed = [
+            f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed
+        ]
+        removed += [key for key, one in self.find(module).writes.items() if one.mark == ABSENT]
         used = (*used_files(success.inputs), *success.tables, *writes)
+        used += tuple(find_removed(success.inputs, removed))
         modules = {module, *self._find_users(used)}
         rows = [(self.place(one), self.find(one)) for one in modules]
         return find_writers(rows), [one for where, one in rows if where < place]
+
+    @cached_property
+    def _removed(self) -> list[Key]:
+        """Files that tools were seen to remove."""
+        return [f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed]
 
     def _find_users(self, keys: Iterable[Key]) -> Iterator[str]:
         """The tools that may have written any of these, by the data flow of earlier successes and by this run."""
@@ -344,7 +357,9 @@ class _Results:
             self._users = {}
             for module, flow in self._registry.flows.items():
                 names = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
-                self._note_use(module, (f"file:{path}" for path in flow.files_written))
+                self._note_use(
+                    module, (f"file:{path}" for path in (*flow.files_written, *flow.removed))
+                )
                 self._note_use(module, (f"table::{name}" for name in names))
         for key in keys:
             name = _without_number(key)

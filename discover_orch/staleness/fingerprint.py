@@ -336,6 +336,17 @@ def used_files(inputs: Inputs) -> Iterator[Key]:
             yield from (f"file:{path}" for path in paths_in(version))
 
 
+def find_removed(inputs: Inputs, removed: Iterable[Key]) -> list[Key]:
+    """Those of these removed files that would be in a folder that the tool listed."""
+    return [
+        key
+        for key in removed
+        if key.startswith("file:")
+        and f"folder:{key[5:].rpartition('/')[0] or '.'}" in inputs.other
+        and key not in inputs.other
+    ]
+
+
 # What an attempt leaves in the memory.
 
 
@@ -351,7 +362,10 @@ def add_success(
 ) -> ToolResult:
     """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
     `earlier` are the tools before it."""
-    read = (*used_files(success.inputs), *success.tables)
+    removed = find_removed(
+        success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
+    )
+    read = (*used_files(success.inputs), *removed, *success.tables)
     moved = find_out_of_order(read, writes, place, writers, earlier, is_repeatable=is_repeatable)
     kept = {
         key: replace(write, is_checked=False)

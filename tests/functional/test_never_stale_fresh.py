@@ -225,6 +225,34 @@ def test_a_file_is_made_without_what_a_tool_that_is_gone_has_added(
     assert (root / "both.txt").read_text() == "1"
 
 
+def test_a_tool_that_empties_the_folder_that_it_lists_is_stale_when_it_ran_alone(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "in/": "",
+            "src/fill.py": "STAGE = 's'\ndef run():\n    open('in/a.txt', 'w').write('1')\n",
+            "src/empty.py": """
+                import os
+                STAGE = "t"
+                def run():
+                    names = sorted(os.listdir("in"))
+                    for name in names:
+                        os.remove(f"in/{name}")
+                    open("names.txt", "w").write(repr(names))
+                """,
+        }
+    )
+    run_all(orch)
+    for _ in range(2):
+        assert orch("run", "empty").code == 0
+        assert (root / "names.txt").read_text() == "[]"
+        assert list(reasons(orch)) == ["fill", "empty"]
+    assert run_changed(orch) == ["fill", "empty"]
+    assert (root / "names.txt").read_text() == "['a.txt']"
+
+
 def test_an_update_in_place_does_not_compound(project: Project, orch: Orch) -> None:
     raised = """
         STAGE = "load"
