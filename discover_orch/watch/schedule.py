@@ -45,14 +45,16 @@ class Affected(Struct, frozen=True, kw_only=True):
     """What a change means for the watched tools.
 
     `hit` are those that it concerns itself, `below` all that it makes stale, each with a sentence; with the scope
-    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run. `fresh` are the
-    other tools of the affected `stages`.
+    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run, and `stays` are
+    stale after the run, because a tool upstream of them does not run. `fresh` are the other tools of the affected
+    `stages`.
     """
 
     hit: Mapping[str, str] = field(default_factory=dict)
     below: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    stays: frozenset[str] = frozenset()
     fresh: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     is_structural: bool = False
@@ -154,6 +156,7 @@ class Schedule:
             below=below,
             runs=tuple(module for module in self.targets if module in wanted),
             left=tuple(module for module in self.targets if module in stale - wanted),
+            stays=self._find_staying(wanted, status),
             fresh=tuple(module for module in self.targets if module in inside - stale),
             stages=tuple(stage.name for stage in stages),
             is_structural=change.is_structural,
@@ -167,6 +170,15 @@ class Schedule:
             if one.reasons and module in stale and not one.starts_nothing
         ]
         return stale & (status.spread(roots).keys() | {*below})
+
+    def _find_staying(self, wanted: Collection[str], status: StatusNow) -> frozenset[str]:
+        """Those of these tools that are stale after their run because of something that does not run."""
+        roots = [
+            module
+            for module, one in status.freshness().items()
+            if one.reasons and module not in wanted
+        ]
+        return frozenset(status.spread(roots).keys() & wanted) if roots and wanted else frozenset()
 
     def decide(self, affected: Affected, registry: Registry) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
@@ -240,6 +252,7 @@ class Schedule:
         """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
         fresh. Tools that are held stay in the queue."""
         self._is_requested = False
+        self._add_what_was_disturbed(status)
         held, freshness = self.held(status, registry), status.freshness()
         self._started = {
             module: queued
@@ -251,6 +264,16 @@ class Schedule:
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
         self._left = frozenset()
         return {module: queued.why for module, queued in self._started.items()}
+
+    def _add_what_was_disturbed(self, status: StatusNow) -> None:
+        """A tool that was stopped may have changed what it needs from others: they run again, too."""
+        if self.scope == "tool" or not self.queue:
+            return
+        freshness = status.freshness()
+        stale = [one for one in self.queue if one in freshness and not freshness[one].is_fresh]
+        for module, why in status.spread(stale).items():
+            if why and module in self.targets and module not in self.queue:
+                self.queue[module] = Queued(why=why)
 
     @property
     def causes(self) -> list[str]:
@@ -280,7 +303,7 @@ class Schedule:
                 if known is not None and module not in run.passed:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
-        elif run is not None:
+        elif status == "failed" and run is not None:
             self._left = run.not_run
 
     def next_scope(self) -> Scope:

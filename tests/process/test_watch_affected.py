@@ -200,6 +200,24 @@ def test_a_syntax_error_is_shown_with_its_line_and_runs_nothing(project: Project
             assert watch.settle() == [], watch.story()
 
 
+def test_what_waited_for_a_fix_is_announced_also_where_the_file_is_as_it_was(
+    project: Project,
+) -> None:
+    root = project(DEEP)
+    with watching(root, "s", "t") as watch:
+        path = root / "src/lib/two.py"
+        good = path.read_text()
+        save(path, "def run(:\n")
+        watch.wait_for("broken")
+        watch.press("a")
+        assert watch.next_run().tools == ("b",)
+        save(path, good)
+        changed = watch.wait_for("changed")
+        assert (changed["paths"], changed["tools"]) == (["src/lib/two.py"], ["a", "c"])
+        assert watch.next_run().tools == ("a", "c")
+        assert watch.all_events("unchanged") == []
+
+
 # Configuration and resources
 
 

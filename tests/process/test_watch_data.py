@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -207,6 +209,27 @@ def test_the_database_is_not_an_input(project: Project, database: str) -> None:
 
 
 # What is remembered of runs of a watch.
+
+
+def test_a_tool_that_runs_below_one_that_another_program_made_stale_is_named(
+    project: Project,
+) -> None:
+    fills = "conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\nopen('f.txt', 'w').close()"
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "src/a.py": tool_text(takes="conn", body=f"{fills}\nconn.execute('SELECT x FROM t')"),
+            "src/b.py": tool_text(stage="t", body="open('f.txt').close()"),
+        }
+    )
+    with watching(root, "s", "t") as watch:
+        with closing(sqlite3.connect(root / "data.db")) as conn:
+            conn.execute("INSERT INTO t VALUES (1)")
+            conn.commit()
+        save(root / "src/b.py", tool_text(1, stage="t", body="open('f.txt').close()"))
+        changed = watch.wait_for("changed")
+        assert (changed["tools"], changed["stale"], changed["stays_stale"]) == (["b"], ["a"], ["b"])
+        assert watch.next_run().tools == ("b",)
 
 
 def test_its_runs_are_in_the_history(project: Project, orch: Orch) -> None:

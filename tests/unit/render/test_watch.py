@@ -146,6 +146,12 @@ def test_it_says_when_nothing_is_affected_or_only_what_does_not_run() -> None:
     assert text(left) == "src/parse.py changed → nothing to run; stale, but not run: render\n"
 
 
+def test_tools_that_are_stale_after_their_run_are_named() -> None:
+    one = replace(CHANGED, left=("fetch",), stays=("parse",))
+    line = " ".join(text(one).split())
+    assert line.endswith("; stale, but not run: fetch; stale after it: parse")
+
+
 def test_removed_tools_are_named() -> None:
     gone = replace(CHANGED, gone=("parse", "old"))
     assert text(gone).endswith(", 1 fresh; removed:\nparse, old\n")
@@ -284,6 +290,7 @@ def test_a_change_as_json() -> None:
         "stages": ["ingest", "analyze"],
         "stale": [],
         "fresh": 1,
+        "stays_stale": [],
         "not_affected": 12,
         "gone": [],
         "reasons": {"parse": "src/parse.py changed"},
