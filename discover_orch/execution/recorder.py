@@ -34,6 +34,9 @@ from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.staleness.compare import (
+    find_left_behind,
+)
 from discover_orch.staleness.current import (
     GET_CONNECTION,
     CurrentDatabase,
@@ -55,7 +58,6 @@ from discover_orch.staleness.fingerprint import (
     add_success,
     cut_off,
     end_of_run,
-    find_left_behind,
     find_removed,
     find_writers,
     sequence,

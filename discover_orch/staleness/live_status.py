@@ -16,6 +16,11 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
+from discover_orch.staleness.compare import (
+    Reason,
+    compare_code,
+    differences,
+)
 from discover_orch.staleness.current import CurrentDatabase, CurrentState, Params
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -23,10 +28,7 @@ from discover_orch.staleness.fingerprint import (
     UNSURE,
     Inputs,
     Key,
-    Reason,
     ToolResult,
-    compare_code,
-    differences,
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory

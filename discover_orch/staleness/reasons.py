@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from discover_orch.staleness.compare import (
+    Reason,
+)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     ANY,
     OUT_OF_ORDER,
     UNSURE,
-    Reason,
     ToolResult,
     run_of,
 )

@@ -15,20 +15,22 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_hashes import CodeState
-from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import (
-    Key,
+from discover_orch.staleness.compare import (
     Reason,
-    Seq,
-    Success,
-    ToolResult,
     Upstream,
     compare,
-    cut_off,
-    end_of_run,
     find_disturbed,
     find_left_behind,
     find_overwritten,
+)
+from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.fingerprint import (
+    Key,
+    Seq,
+    Success,
+    ToolResult,
+    cut_off,
+    end_of_run,
     find_writers,
 )
 from discover_orch.staleness.memory import UPGRADED
