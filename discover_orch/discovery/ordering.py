@@ -32,9 +32,10 @@ class Stage(Struct, frozen=True, kw_only=True):
 
 
 class AfterEdges(Struct, frozen=True, kw_only=True):
-    """What the `AFTER` tags say: `edges` from each tool that has one, problems, and warnings."""
+    """What the `AFTER` tags say: `edges` from each tool that has one, `to_broken` files apart; problems, warnings."""
 
     edges: Edges = field(default_factory=dict)
+    to_broken: Edges = field(default_factory=dict)
     problems: tuple[ToolProblem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
@@ -80,6 +81,7 @@ def read_after(
     broken_names = build_names((one.module, None) for one in broken)
     broken_stages = {stage for one in broken for stage in one.stages}
     edges: dict[str, tuple[str, ...]] = {}
+    to_broken: dict[str, tuple[str, ...]] = {}
     problems: list[ToolProblem] = []
     warnings: list[Problem] = []
     for candidate in candidates:
@@ -87,12 +89,14 @@ def read_after(
         if tag is None:
             continue
         found: list[str] = []
+        unread: list[str] = []
         if tag.problem:
             problem = Problem(code="after-tag", message=tag.problem, hint=TAG_FORMS, location=place)
             problems.append((candidate.module, problem))
         for word in tag.words:
             if not isinstance(word, str):
                 continue
+            unread += [one.module for one in broken if word.removeprefix("stage:") in one.stages]
             targets = after_targets(word, candidate.module, names, members)
             if not isinstance(targets, Problem):
                 found.extend(targets)
@@ -106,13 +110,16 @@ def read_after(
                         severity="warning",
                     )
                 )
-            elif not (
-                broken_names.find(word.removeprefix("tool:"))
-                or word.removeprefix("stage:") in broken_stages
-            ):
+            elif named := broken_names.find(word.removeprefix("tool:")):
+                unread += named
+            elif word.removeprefix("stage:") not in broken_stages:
                 problems.append((candidate.module, replace(targets, location=place)))
         edges[candidate.module] = tuple(dict.fromkeys(found))
-    return AfterEdges(edges=edges, problems=tuple(problems), warnings=tuple(warnings))
+        if unread:
+            to_broken[candidate.module] = tuple(dict.fromkeys(unread))
+    return AfterEdges(
+        edges=edges, to_broken=to_broken, problems=tuple(problems), warnings=tuple(warnings)
+    )
 
 
 def find_later_stages(

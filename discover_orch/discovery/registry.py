@@ -59,7 +59,8 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were. `flow`
     are the edges that follow from this and the order: to all earlier tools that write what a tool reads or writes.
-    `disabled` tools are in no stage. `names` has the broken tools too.
+    `disabled` tools are in no stage. `names` has the broken tools too. `after_broken` are the broken tools that an
+    `AFTER` names, and `below_broken` has for each tool one that was upstream of it when it could be read.
     """
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -75,6 +76,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     observed: frozenset[str] = frozenset()
     names: ToolNames = field(default_factory=lambda: ToolNames(words={}, display={}))
     broken: tuple[BrokenTool, ...] = ()
+    after_broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    below_broken: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     conf: ConfFacts | None = None
@@ -191,6 +194,11 @@ def build_registry(
         },
         names=names,
         broken=broken,
+        after_broken={
+            module: (*after.to_broken.get(module, ()), *sorted(broken_modules.intersection(others)))
+            for module, others in after.edges.items()
+            if module in tools
+        },
         warnings=(
             *(one for one in candidates.tag_warnings if one.severity == "warning"),
             *after.warnings,
@@ -230,7 +238,24 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
         flow=upstream(order, flows, readers, written),
         flows=flows,
         observed=frozenset(observed),
+        below_broken=_find_below_broken(registry, flows, observed) if registry.broken else {},
     )
+
+
+def _find_below_broken(
+    registry: Registry, flows: Mapping[str, Dataflow], observed: Mapping[str, Dataflow]
+) -> dict[str, str]:
+    """By `AFTER`, and by the data that a broken tool was seen to write when it could be read."""
+    found = {module: others[0] for module, others in registry.after_broken.items() if others}
+    ranks = {stage.name: rank for rank, stage in enumerate(registry.stages)}
+    for one in registry.broken:
+        first = min((ranks[stage] for stage in one.stages if stage in ranks), default=0)
+        written = Written([observed.get(one.module, NO_DATAFLOW)])
+        for module, flow in flows.items():
+            is_reader = registry.rank[module] >= first and written.writers_for(flow)
+            if is_reader or (registry.rank[module] > first and written.other_writers(flow)):
+                found.setdefault(module, one.module)
+    return found
 
 
 def _rank_tools(

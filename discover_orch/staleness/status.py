@@ -107,6 +107,8 @@ class Status:
         starts_nothing = not sentences and all(
             reason.key == "database" and reason.seq for reason in reasons
         )
+        if broken := self._registry.below_broken.get(module):
+            sentences.append(f"upstream {self._registry.display(broken)} cannot be read")
         sentences += _clock_reasons(tool, result.success, self._clock())
         sentences += dict.fromkeys(
             reason_sentence(reason, result, self._registry.display, self._defaults_of(tool))

@@ -253,6 +253,32 @@ def test_a_tool_that_empties_the_folder_that_it_lists_is_stale_when_it_ran_alone
     assert (root / "names.txt").read_text() == "['a.txt']"
 
 
+def test_what_is_downstream_of_a_file_that_cannot_be_read_is_stale(
+    project: Project, orch: Orch
+) -> None:
+    nothing = 'ORCH = {"inputs": [], "outputs": []}\ndef run():\n    pass\n'
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "src/make.py": "STAGE = 's'\ndef run():\n    open('f.txt', 'w').write('1')\n",
+            "src/other.py": f"STAGE = 's'\n{nothing}",
+            "src/read.py": "STAGE = 't'\ndef run():\n    open('f.txt').read()\n",
+            "src/after.py": f"STAGE = 't'\nAFTER = 'make'\n{nothing}",
+            "src/free.py": f"STAGE = 't'\n{nothing}",
+        }
+    )
+    run_all(orch)
+    good = (root / "src/make.py").read_text()
+    (root / "src/make.py").write_text(good + "def run(:\n")
+    answer = orch("status", "--json")
+    stale = {one["name"]: one["reasons"] for one in answer.json["tools"] if one["state"] != "fresh"}
+    unread = ["upstream src.make cannot be read"]
+    assert stale == {"read": unread, "after": unread}
+    assert ran(orch("run", "--changed", "read", "free", "--json")) == ["read"]
+    (root / "src/make.py").write_text(good)
+    assert reasons(orch) == {}
+
+
 def test_an_update_in_place_does_not_compound(project: Project, orch: Orch) -> None:
     raised = """
         STAGE = "load"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,12 +105,10 @@ def test_a_disabled_tool_in_after_is_a_warning() -> None:
         ]
 
 
-def test_a_broken_file_and_its_stage_can_be_named() -> None:
-    after = read(
-        tool("a", after=("fetch", "tool:fetch", "ingest", "stage:ingest")),
-        broken={"src.fetch": "ingest"},
-    )
-    assert after == AfterEdges(edges={"a": ()})
+@pytest.mark.parametrize("word", ["fetch", "tool:fetch", "ingest", "stage:ingest"])
+def test_a_broken_file_and_its_stage_can_be_named(word: str) -> None:
+    after = read(tool("a", after=word), broken={"src.fetch": "ingest"})
+    assert after == AfterEdges(edges={"a": ()}, to_broken={"a": ("src.fetch",)})
 
 
 def test_a_configured_stage_without_tools_can_be_named() -> None:
