@@ -263,7 +263,11 @@ def find_left_behind(
                 ),
                 None,
             )
-            if first is not None and find_write(key, first.writes)[1] < write.seq:
+            if first is None:
+                continue
+            success = first.success
+            accepted = success.asof if success and success.is_accepted else 0
+            if max(accepted, find_write(key, first.writes)[1]) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, is_by_gone=True)
                 found.setdefault(first.module, []).append(reason)
     return found

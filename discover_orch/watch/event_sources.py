@@ -106,7 +106,6 @@ class EventSources:
         self._checks: dict[
             str, FileCheck
         ] = {}  # the first files of this burst, as of their last event
-        self.relevant_events = 0
         #: What a comparison does not report: the owner will judge it later.
         self.postponed: set[str] = set()
 
@@ -201,7 +200,6 @@ class EventSources:
         if event.kind == "lost":
             self._debouncer.add(event)
         elif detector.is_relevant(event.path, is_folder=event.is_folder):
-            self.relevant_events += 1
             check = None if event.is_folder else detector.check_file(event.path)
             if check is not None and len(self._checks) < MOST_RECHECKED:
                 self._checks[event.path] = check

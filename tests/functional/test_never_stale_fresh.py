@@ -197,6 +197,16 @@ def test_what_a_tool_that_is_gone_has_added_is_made_without_it(
     assert rows(root, "SELECT x FROM total") == [(1,)]
 
 
+def test_what_a_tool_that_is_gone_has_added_can_be_accepted(project: Project, orch: Orch) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    (root / "src/load_2024.py").unlink()
+    assert orch("accept", "load_2023", "report").code == 0
+    assert reasons(orch) == {}
+    run_changed(orch)
+    assert rows(root, "SELECT x FROM total") == [(11,)]
+
+
 @pytest.mark.parametrize("how", ["renamed", "disabled"])
 def test_rows_of_a_tool_that_was_renamed_are_not_there_twice(
     project: Project, orch: Orch, how: str

@@ -93,7 +93,8 @@ class Play:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_text() != text:
                 path.write_text(text)
-        for name in self.history.world.inputs():
+        tools = (f"src/{tool.name}.py" for tool in self.history.world.tools)
+        for name in (*self.history.world.inputs(), *tools):
             if name not in files:
                 (root / name).unlink(missing_ok=True)
 
@@ -113,20 +114,24 @@ class Play:
         return self.server.run(root, *words, env=self.state.variables, meanwhile=meanwhile)
 
     def _takes_since(self) -> bool:
-        return any(op.kind == "param" for op in self.history.world.ops())
+        return bool(self._takers())
+
+    def _takers(self) -> set[str]:
+        """The tools with a parameter."""
+        return {
+            tool.name
+            for tool in self.history.world.tools
+            if tool.name not in self.state.deleted and "param" in {op.kind for op in tool.ops}
+        }
 
     def _run(self, step: Step) -> None:
         words = {"run": ("run", *step.words), "changed": ("run", "--changed")}
         given = [*words.get(step.kind, ("run", "--resume")), "--json"]
-        if step.kind == "run" and self._takes_since() and self.state.since and step.words:
-            takers = {
-                tool.name
-                for tool in self.history.world.tools
-                if "param" in {op.kind for op in tool.ops}
-            }
-            if not takers & {*step.words}:
-                self._run_without(given, step)
-                return
+        takers = self._takers()
+        is_partial = step.kind == "run" and step.words
+        if is_partial and self.state.since and takers and not takers & {*step.words}:
+            self._run_without(given, step)
+            return
         answer = self._with_end(step, lambda meanwhile: self._orch(*given, meanwhile=meanwhile))
         self._expect_end(answer, step)
 
