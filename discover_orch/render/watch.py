@@ -99,7 +99,7 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
                 "tools": list(event.tools),
                 "stages": list(event.stages),
                 "stale": list(event.left),
-                "stays_stale": list(event.stays),
+                "stays_stale": list(event.stays_stale),
                 "fresh": event.fresh,
                 "not_affected": event.not_affected,
                 "gone": list(event.gone),
@@ -213,8 +213,8 @@ def _changed(event: ChangesFound, style: Style) -> str:
     if event.action == "none" and event.during_run and event.tools:
         return f"{what} {to} the current run will use it{gone}"
     left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
-    if event.stays:
-        left += f"; stale after it: {names_text(event.stays, MOST)}"
+    if event.stays_stale:
+        left += f"; stale after it: {names_text(event.stays_stale, MOST)}"
     if not event.tools:
         nothing = "waiting for a fix" if event.action == "wait" else "nothing to run"
         if not event.left and event.action != "wait":

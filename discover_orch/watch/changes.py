@@ -167,7 +167,9 @@ class ChangeHandler:
                 stale=stale,
                 fresh=len(affected.fresh),
                 left=tuple(map(display, left)),
-                stays=tuple(display(module) for module in runs if module in affected.stays),
+                stays_stale=tuple(
+                    display(module) for module in runs if module in affected.stays_stale
+                ),
                 not_affected=len({*watched.targets}.difference(runs, left)),
                 gone=change.gone,
                 scope=schedule.scope,

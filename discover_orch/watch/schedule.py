@@ -45,16 +45,16 @@ class Affected(Struct, frozen=True, kw_only=True):
     """What a change means for the watched tools.
 
     `hit` are those that it concerns itself, `below` all that it makes stale, each with a sentence; with the scope
-    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run, and `stays` are
-    stale after the run, because a tool upstream of them does not run. `fresh` are the other tools of the affected
-    `stages`.
+    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run; `stays_stale`
+    are those of `runs` that are stale after it, because a tool upstream of them does not run. `fresh` are the other
+    tools of the affected `stages`.
     """
 
     hit: Mapping[str, str] = field(default_factory=dict)
     below: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
-    stays: frozenset[str] = frozenset()
+    stays_stale: frozenset[str] = frozenset()
     fresh: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     is_structural: bool = False
@@ -112,9 +112,7 @@ class Schedule:
         self._queues = queues
         self._started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
-        self._left: frozenset[str] = (
-            frozenset()
-        )  # not reached by a failed run: run with the next one
+        self._unreached = frozenset[str]()  # stale, and not reached by the last run, which failed
         self.scope = scope
         self.loops = FeedbackLoops()
         self.targets: tuple[str, ...] = ()
@@ -150,13 +148,13 @@ class Schedule:
             case "affected":
                 wanted = self._must_run(stale, below, status) & inside
         if wanted:
-            wanted |= stale & self._left
+            wanted |= stale & self._unreached
         return Affected(
             hit=hit,
             below=below,
             runs=tuple(module for module in self.targets if module in wanted),
             left=tuple(module for module in self.targets if module in stale - wanted),
-            stays=self._find_staying(wanted, status),
+            stays_stale=self._find_staying(wanted, status),
             fresh=tuple(module for module in self.targets if module in inside - stale),
             stages=tuple(stage.name for stage in stages),
             is_structural=change.is_structural,
@@ -219,7 +217,7 @@ class Schedule:
         """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
         included."""
         self._is_requested = self.restarts = True
-        self.enqueue(self._left, "not run when another tool failed")
+        self.enqueue(self._unreached, "not run when another tool failed")
 
     # What waits.
 
@@ -262,7 +260,7 @@ class Schedule:
             and (queued.is_forced or not freshness[module].is_fresh)
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
-        self._left = frozenset()
+        self._unreached = frozenset()
         return {module: queued.why for module, queued in self._started.items()}
 
     def _add_what_was_disturbed(self, status: StatusNow) -> None:
@@ -304,7 +302,7 @@ class Schedule:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
         elif status == "failed" and run is not None:
-            self._left = run.not_run
+            self._unreached = run.not_run
 
     def next_scope(self) -> Scope:
         """Change to the next scope."""

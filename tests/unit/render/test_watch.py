@@ -147,7 +147,7 @@ def test_it_says_when_nothing_is_affected_or_only_what_does_not_run() -> None:
 
 
 def test_tools_that_are_stale_after_their_run_are_named() -> None:
-    one = replace(CHANGED, left=("fetch",), stays=("parse",))
+    one = replace(CHANGED, left=("fetch",), stays_stale=("parse",))
     line = " ".join(text(one).split())
     assert line.endswith("; stale, but not run: fetch; stale after it: parse")
 
