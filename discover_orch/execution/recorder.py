@@ -109,6 +109,7 @@ class Recorder:
         match event:
             case RunStarted():
                 self._has_begun = True
+                self._database.note_start()
                 self._journal.write(self._first_line(event))
             case ToolOrdered(module=module):
                 if self._is_live:

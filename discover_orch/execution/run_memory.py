@@ -119,6 +119,11 @@ class DatabaseRecord:
         self.run = 0
         self.number = current.number if current.number > 0 else current.next_number
 
+    def note_start(self) -> None:
+        """Saves that another program has written before this run, so that a killed run does not lose it."""
+        if self._was_written:
+            self.save()
+
     def note_use(self, path: str, takes_connection: bool) -> None:
         """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
         run loses nothing."""

@@ -66,10 +66,12 @@ def compare(
     writers: Mapping[Key, Writer],
     upstream: Iterable[Upstream],
     foreign_write: float = 0,
+    *,
+    ignores_foreign: bool = False,
 ) -> Iterator[Reason]:
     """The reasons why a tool that has succeeded is stale. `place` is its place in the order of all tools, `now` has
     what its inputs are now, `writers` who wrote each key last. `foreign_write` is when another program wrote to the
-    database."""
+    database; where that is ignored, only tables that are missing count."""
     success = result.success
     if success is None:
         return
@@ -80,8 +82,8 @@ def compare(
         reason = judge(place, key, then, current, mark_of, writers)
         if reason is not None:
             yield reason
-    yield from _missing(result, success, mark_of, writers)
-    if foreign_write > success.asof and success.tables:
+    yield from _missing(result, mark_of, writers, foreign_write)
+    if foreign_write > success.asof and success.tables and not ignores_foreign:
         yield Reason("database", seq=1)
     read: tuple[Key, ...] | None = None
     for other in upstream:
@@ -159,13 +161,15 @@ def judge(
 
 
 def _missing(
-    result: ToolResult, success: Success, mark_of: MarkOf, writers: Mapping[Key, Writer]
+    result: ToolResult, mark_of: MarkOf, writers: Mapping[Key, Writer], foreign_write: float
 ) -> Iterator[Reason]:
-    """What the success wrote and is gone. What a later tool removed is not missing."""
+    """What the success wrote and is gone. What a later tool removed is not missing. A table is looked for only where
+    another program has written since."""
     for key, write in result.writes.items():
         if (
             write.is_checked
             and write.mark != ABSENT
+            and (write.seq < foreign_write or not key.startswith("table:"))
             and mark_of(key) == ABSENT
             and not (key in writers and writers[key].write.mark == ABSENT)
         ):

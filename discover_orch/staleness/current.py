@@ -229,7 +229,7 @@ class CurrentDatabase:
         #: The file that the URL names, which may be a link to another database by now; "" where orch opens no file.
         self.named_file = file_of(project.database) if is_named else ""
         self.path = self.known.path if self.known else file_of(project.database)
-        self._ignores_foreign = project.external_writes == "ignore"
+        self.ignores_foreign = project.external_writes == "ignore"
         self._number: int | None = None
 
     @property
@@ -253,7 +253,7 @@ class CurrentDatabase:
         return max((one.number for one in self.all_known.values()), default=0) + 1
 
     def mark(self, key: Key) -> str:
-        """Whether a table exists. It does as it did after the last run, unless another program has written since."""
+        """Whether a table exists."""
         _, number, name = key.split(":", 2)
         if number != str(self.number) or name in ("", ANY) or "." in name:
             return EXISTS
@@ -262,12 +262,12 @@ class CurrentDatabase:
 
     @cached_property
     def _tables(self) -> frozenset[str] | None:
-        return read_tables(self._root, self.path) if self.was_written else None
+        return read_tables(self._root, self.path)
 
     @property
     def foreign_write(self) -> float:
         """When another program wrote to it last: infinite if no run has noticed that yet."""
-        if self._ignores_foreign or self.known is None:
+        if self.known is None:
             return 0
         return math.inf if self.was_written else self.known.foreign_write
 

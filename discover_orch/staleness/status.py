@@ -102,6 +102,7 @@ class Status:
                 self._writers,
                 self._upstream(module, result.success.asof),
                 self._present.database.foreign_write,
+                ignores_foreign=self._present.database.ignores_foreign,
             )
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(

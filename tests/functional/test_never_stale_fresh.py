@@ -645,6 +645,48 @@ def test_what_another_program_writes_to_the_database_makes_its_readers_stale(
     assert rows(root, "SELECT x FROM copied") == [(2,)]
 
 
+@pytest.mark.parametrize("end", ["ends", "is_killed"])
+def test_what_another_program_wrote_before_a_run_is_not_forgotten_by_it(
+    project: Project, orch: Orch, end: str
+) -> None:
+    nothing = 'ORCH = {"inputs": [], "outputs": []}\n'
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "src/make.py": f"""
+                STAGE = "s"
+                {nothing}
+                def run(conn):
+                    conn.execute("DROP TABLE IF EXISTS raw")
+                    conn.execute("CREATE TABLE raw (x)")
+                """,
+            "src/read.py": """
+                STAGE = "t"
+                def run(conn):
+                    print(conn.execute("SELECT x FROM raw").fetchall())
+                """,
+            "src/other.py": f"""
+                import os, signal
+                STAGE = "t"
+                {nothing}
+                def run():
+                    if os.path.exists("../kill"):
+                        os.kill(os.getppid(), signal.SIGKILL)
+                """,
+        }
+    )
+    run_all(orch)
+    rows(root, "DROP TABLE raw")
+    if end == "is_killed":
+        (root / "../kill").touch()
+    assert orch("run", "other").code == (0 if end == "ends" else -signal.SIGKILL)
+    (root / "../kill").unlink(missing_ok=True)
+    stale = reasons(orch)
+    assert stale["make"] == ["table raw is missing"]
+    assert "another program wrote to the database" in stale["read"][0]
+    assert {"make", "read"} <= {*run_changed(orch)}
+
+
 def test_a_tool_that_lists_the_tables_is_stale_when_there_is_another(
     project: Project, orch: Orch
 ) -> None:
