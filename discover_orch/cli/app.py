@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
+#: Words that mean a command and are not listed.
+ALIASES = {"ls": "list"}
 _PLACES = {"accept": ("status_command", "accept_command")}
 
 
@@ -64,6 +66,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        args = [ALIASES.get(args[0], args[0]), *args[1:]]
         if args in (["run", "--changed"], ["status"], ["status", "--exit-code"]):
             _answer_from_cache(ctx, args[0])
         if args[0] not in COMMANDS and not args[0].startswith("-"):

@@ -8,7 +8,7 @@ import os
 import click
 
 from discover_orch.cli.options import Context, common_options, json_option
-from discover_orch.model.errors import NO_TOOLS, ExitCode, problem_json
+from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
@@ -39,7 +39,8 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
         }
         console.out(json.dumps(document) + "\n")
     else:
-        console.out(problems_text((*errors, *warnings), console.out_style))
+        text = problems_text((*errors, *warnings), console.out_style, most_places=len(warnings))
+        console.out(text)
         if errors or warnings:
             found = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
             console.out(f"{found} ({count(tools, 'tool')} without errors)\n")
@@ -48,7 +49,7 @@ def command(context: Context, about_watch: bool, as_json: bool) -> int:
     if errors or (view.project.strict and warnings):
         return ExitCode.DISCOVERY
     if not tools:
-        console.problems([NO_TOOLS])
+        console.problems([view.registry.no_tools])
         return ExitCode.EMPTY
     return ExitCode.OK
 

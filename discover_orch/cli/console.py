@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -18,6 +19,8 @@ from discover_orch.render.style import Style, one_line
 
 #: Moves to the start of the line and clears it.
 WIPE = "\r\x1b[K"
+#: Seconds between two states of a progress bar that are shown.
+OFTEN = 0.1
 
 
 class HungUp(BrokenPipeError):
@@ -51,14 +54,17 @@ class Console:
     def problems(self, problems: Iterable[Problem]) -> None:
         self.err(problems_text(problems, self.err_style))
 
-    def report(self, problems: Sequence[Problem], *, has_tools: bool) -> ExitCode:
-        """Shows the problems of a project. Returns the exit code of a command that only reads it."""
+    def report(
+        self, problems: Sequence[Problem], *, has_tools: bool, no_tools: Problem = NO_TOOLS
+    ) -> ExitCode:
+        """Shows the problems of a project, `no_tools` if it has none. Returns the exit code of a command that only
+        reads it."""
         self.problems(problems)
         if any(problem.severity == "error" for problem in problems):
             return ExitCode.DISCOVERY
         if has_tools:
             return ExitCode.OK
-        self.problems([NO_TOOLS])
+        self.problems([no_tools])
         return ExitCode.EMPTY
 
     @property
@@ -79,10 +85,18 @@ class StatusLine:
     def __init__(self, stream: TextIO | None, style: Style) -> None:
         self._stream, self._style = stream, style
         self._is_drawn = False
+        self._drawn_at = 0.0
+        self.text = ""  # what it shows
+
+    def show_often(self, text: str) -> None:
+        """Shows `text`, unless another was shown a moment ago."""
+        if time.monotonic() - self._drawn_at >= OFTEN:
+            self.show(text)
 
     def show(self, text: str) -> None:
-        if self._stream is None:
+        if self._stream is None or not text:
             return
+        self.text, self._drawn_at = text, time.monotonic()
         from rich.cells import cell_len, set_cell_size
 
         encoding = self._stream.encoding or "utf-8"
@@ -94,6 +108,7 @@ class StatusLine:
         self._is_drawn = self._stream is not None
 
     def hide(self) -> None:
+        self.text = ""
         if self._is_drawn:
             self._is_drawn = False
             self._write(WIPE)
@@ -133,7 +148,12 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 def _style(stream: TextIO | None, colour: str, width: int) -> Style:
     encoding = (getattr(stream, "encoding", None) or "ascii").lower()
-    return Style(colour=_has_colour(stream, colour), unicode="utf" in encoding, width=width)
+    return Style(
+        colour=_has_colour(stream, colour),
+        unicode="utf" in encoding,
+        width=width,
+        is_terminal=_is_terminal(stream),
+    )
 
 
 def _has_colour(stream: TextIO | None, colour: str) -> bool:

@@ -22,11 +22,16 @@ from discover_orch.render.graph import graph_document, graph_text
 @click.command("graph", short_help="Show stages and tools as a tree.")
 @targets_argument
 @exclude_option
+@click.option("-v", "--verbose", is_flag=True, help="Name every file, also where there are many.")
 @json_option
 @common_options
 @click.pass_obj
 def command(
-    context: Context, targets: tuple[str, ...], exclude: tuple[str, ...], as_json: bool
+    context: Context,
+    targets: tuple[str, ...],
+    exclude: tuple[str, ...],
+    verbose: bool,
+    as_json: bool,
 ) -> int:
     """Show stages and tools in order, with what each tool runs after, reads and writes."""
     view = project_reader.read_project(context.start, context.folder, os.environ)
@@ -38,8 +43,12 @@ def command(
             console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
     document = graph_document(view.registry, chosen)
-    console.out(json.dumps(document) + "\n" if as_json else graph_text(document, console.out_style))
+    if as_json:
+        console.out(json.dumps(document) + "\n")
+    else:
+        console.out(graph_text(document, console.out_style, verbose=verbose))
     return console.report(
         (*view.errors, *view.warnings),
         has_tools=bool(view.registry.tools),
+        no_tools=view.registry.no_tools,
     )

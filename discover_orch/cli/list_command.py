@@ -27,7 +27,7 @@ from discover_orch.discovery.listing_cache import (
     read_document,
     read_summary,
 )
-from discover_orch.model.errors import EmptyError
+from discover_orch.model.errors import NO_TOOLS, NO_TOOLS_AT_ALL, EmptyError, Problem
 from discover_orch.render.listing import listing_text
 from discover_orch.render.problems import problems_of
 from discover_orch.state.store import flows_stamp, open_index
@@ -63,7 +63,7 @@ def command(
         if kept is not None:
             text, summary = kept
             console.out(text)
-            return _report(context, summary)
+            return _report(context, summary, NO_TOOLS)
 
     from discover_orch.planning import project_reader, project_view
 
@@ -81,7 +81,10 @@ def command(
         console.out(json.dumps(document) + "\n")
     else:
         console.out(listing_text(summary, console.out_style, verbose=verbose))
-    return _report(context, summary)
+    no_tools = view.registry.no_tools
+    if verbose and no_tools == NO_TOOLS:
+        no_tools = NO_TOOLS_AT_ALL
+    return _report(context, summary, no_tools)
 
 
 def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | None:
@@ -102,9 +105,9 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     return None if document is None else (document + "\n", summary)
 
 
-def _report(context: Context, summary: ListingSummary) -> int:
+def _report(context: Context, summary: ListingSummary, no_tools: Problem) -> int:
     """Shows the problems and returns the exit code."""
     problems = problems_of(summary) if summary["errors"] or summary["warnings"] else []
     return context.console.report(
-        problems, has_tools=bool(summary["stages"] or summary["disabled"])
+        problems, has_tools=bool(summary["stages"] or summary["disabled"]), no_tools=no_tools
     )

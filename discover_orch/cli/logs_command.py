@@ -9,7 +9,7 @@ import sys
 import click
 
 from discover_orch.cli.history_command import RUN, read_run
-from discover_orch.cli.options import TARGETS, Context, common_options, json_option
+from discover_orch.cli.options import TOOL, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.render.history import log_heading, log_text
@@ -19,7 +19,7 @@ from discover_orch.state.run_record import RunRecord, ToolRecord
 
 
 @click.command("logs", short_help="Show what a tool printed.")
-@click.argument("tool", type=TARGETS)
+@click.argument("tool", type=TOOL)
 @click.option(
     "--run", "run", type=RUN, metavar="RUN", help="Show this run instead of the latest one."
 )

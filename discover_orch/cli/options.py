@@ -70,9 +70,12 @@ class ToolArguments(Struct, frozen=True, kw_only=True):
 
 
 class TargetType(click.ParamType):  # type: ignore[type-arg]
-    """A stage, tool, group, file or glob. `planning.selection` decides what it means."""
+    """A stage, tool, group, file or glob, or a tool alone. `planning.selection` decides what it means."""
 
     name = "target"
+
+    def __init__(self, *, is_tool: bool = False) -> None:
+        self._is_tool = is_tool
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -94,13 +97,19 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
         plus = "+" if incomplete.startswith("+") else ""
         start = incomplete.removeprefix("+")
         found: dict[str, str] = {}
-        for word, what in selection.completions(view.registry, forced=":" in start):
+        tools = [
+            (view.registry.display(one), view.registry.tools[one].doc)
+            for one in view.registry.order
+        ]
+        words = selection.completions(view.registry, forced=":" in start)
+        for word, what in tools if self._is_tool else words:
             if word.startswith(start):
                 found.setdefault(plus + word, what)
         return [CompletionItem(word, help=what) for word, what in found.items()]
 
 
 TARGETS = TargetType()
+TOOL = TargetType(is_tool=True)
 
 targets_argument = click.argument("targets", nargs=-1, type=TARGETS)
 exclude_option = click.option(

@@ -21,15 +21,17 @@ from discover_orch.cli.options import (
 )
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import nothing_to_do_documents
-from discover_orch.model.errors import ExitCode, OrchError, problem_json
+from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
+from discover_orch.model.database_url import CannotOpen, is_in_memory, read_database_url
+from discover_orch.model.errors import ExitCode, OrchError, UsageError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.parallel import check_tokens
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
-from discover_orch.staleness.current import GET_CONNECTION
+from discover_orch.staleness.current import GET_CONNECTION, takes_connection
 
 if TYPE_CHECKING:
     from discover_orch.planning.param_values import GivenParams
@@ -59,6 +61,19 @@ if TYPE_CHECKING:
     metavar="[RUN]",
     help="Resume the latest run that failed or was stopped, or the run with this number.",
 )
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first tool that fails.")
+@click.option(
+    "--maxfail",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop when N tools have failed.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run up to N tools at the same time, each in a worker process.",
+)
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option
 @display_options(
@@ -77,6 +92,9 @@ def command(
     dry_run: bool,
     changed: bool,
     resume: str | None,
+    exitfirst: bool,
+    maxfail: int | None,
+    jobs: int | None,
     pdb: bool,
     wait: bool,
     shown: DisplayOptions,
@@ -114,6 +132,7 @@ def command(
             )
         if not plan.steps:
             return _show_nothing_left(context, plan, as_json=shown.as_json, dry_run=dry_run)
+        _refuse_database(view, plan)
         if dry_run:
             return _show_plan(context, view, plan, freshness, shown)
         from discover_orch.cli.show_run import run_and_show
@@ -124,11 +143,14 @@ def command(
             plan,
             shown=shown,
             post_mortem=pdb,
+            max_failures=1 if exitfirst else maxfail,
+            jobs=_count_jobs(view, plan, jobs, shown, has_debugger=pdb),
             resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:
         if shown.as_json:
-            context.console.out(_error_document(error, dry_run=dry_run) + "\n")
+            for document in _error_documents(error, arguments, dry_run=dry_run):
+                context.console.out(json.dumps(document) + "\n")
         raise
     finally:
         if lock is not None:
@@ -166,6 +188,44 @@ def _what_is_left(
         if is_all and arguments.database is None and not said:
             left.write_all_fresh(view.key)
     return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
+
+
+def _count_jobs(
+    view: ProjectView, plan: Plan, jobs: int | None, shown: DisplayOptions, *, has_debugger: bool
+) -> int:
+    """The number of workers. A debugger and raw output need the terminal for one of them."""
+    if has_debugger or shown.output == "raw":
+        option = "--pdb" if has_debugger else "--output raw"
+        if jobs is not None and jobs > 1:
+            message = (
+                f"--jobs cannot be combined with {option}: only one tool can have the terminal"
+            )
+            raise OrchUsage(message, "leave one of them out")
+        return 1
+    tools = [step.tool for step in plan.steps]
+    problems = check_tokens(tools, view.project.tokens)
+    if problems:
+        raise UsageError(*problems)
+    jobs = view.project.jobs if jobs is None else jobs
+    uses_memory = is_in_memory(view.project.database) and not uses_get_connection(
+        view.registry, view.project
+    )
+    if jobs > 1 and uses_memory and any(takes_connection(one, view.registry) for one in tools):
+        raise OrchUsage(
+            "several workers cannot share a database in memory",
+            "run with --jobs 1, or give the database a file: sqlite:///data.db",
+        )
+    return jobs
+
+
+def _refuse_database(view: ProjectView, plan: Plan) -> None:
+    """A URL that orch cannot open is refused before the first tool, if one of them takes `conn`."""
+    takes_conn = any(takes_connection(step.tool, view.registry) for step in plan.steps)
+    if takes_conn and not uses_get_connection(view.registry, view.project):
+        try:
+            read_database_url(view.project.database)
+        except CannotOpen as error:
+            raise OrchUsage(str(error), error.hint) from None
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:
@@ -244,18 +304,11 @@ def _show_plan(
     return ExitCode.OK
 
 
-def _error_document(error: OrchError, *, dry_run: bool) -> str:
+def _error_documents(
+    error: OrchError, arguments: ToolArguments, *, dry_run: bool
+) -> list[dict[str, object]]:
     """Complete JSON for stdout, although nothing ran."""
-    problems = [problem_json(problem) for problem in error.problems]
-    if dry_run:
-        return json.dumps({"version": 1, "tools": [], "warnings": [], "errors": problems})
-    return json.dumps(
-        {
-            "event": "run_finished",
-            "run": None,
-            "status": "failed",
-            "exit_code": int(error.exit_code),
-            "counts": {},
-            "errors": problems,
-        }
-    )
+    if not dry_run:
+        return refused_run_documents(arguments.targets, error.problems, int(error.exit_code))
+    errors = [problem_json(problem) for problem in error.problems]
+    return [{"version": 1, "tools": [], "warnings": [], "errors": errors}]

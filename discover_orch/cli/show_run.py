@@ -18,6 +18,7 @@ from discover_orch.execution.events import (
     RunNote,
     Suspended,
     Ticked,
+    ToolProgress,
     event_document,
 )
 from discover_orch.model.conventions import CONF_FILE
@@ -30,6 +31,9 @@ from discover_orch.staleness.memory import Memory
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
 
+#: Seconds for which a tool has no status line, so that a short run does not import what that needs.
+QUICK = 0.3
+
 
 def run_and_show(
     context: Context,
@@ -38,6 +42,8 @@ def run_and_show(
     *,
     shown: DisplayOptions,
     post_mortem: bool,
+    max_failures: int | None,
+    jobs: int,
     resume_command: str,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
@@ -50,6 +56,8 @@ def run_and_show(
         view.project,
         is_raw=is_raw,
         post_mortem=post_mortem,
+        max_failures=max_failures,
+        jobs=jobs,
         all_frames=shown.verbose,
         interpreter=None if is_raw else context.claim_interpreter(),
     )
@@ -117,6 +125,10 @@ def write_text(
     match event:
         case Ticked():
             status.show(renderer.status(event, report))
+        case ToolProgress():
+            renderer.note_progress(event)
+            if event.seconds > QUICK:
+                status.show_often(renderer.status(event, report))
         case RunNote():
             status.hide()
             console.err(renderer.notice(event, console.err_style))
@@ -125,8 +137,11 @@ def write_text(
         case _:
             text = renderer.text(event, report)
             if text:
+                shown = status.text
                 status.hide()
                 console.out(text)
+                if renderer.has_progress:
+                    status.show(shown)
 
 
 def heading(view: ProjectView) -> RunHeader:

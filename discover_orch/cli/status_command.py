@@ -94,7 +94,9 @@ def command(
         )
     elif rows:
         console.out(status_text(rows, console.out_style, verbose=verbose))
-    code = console.report(problems, has_tools=bool(view.registry.tools))
+    code = console.report(
+        problems, has_tools=bool(view.registry.tools), no_tools=view.registry.no_tools
+    )
     if code == ExitCode.OK and has_exit_code and not is_all_fresh:
         return ExitCode.FAILED
     return code

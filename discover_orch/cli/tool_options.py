@@ -136,7 +136,8 @@ def help_rows(tool: Tool, taken: set[str]) -> list[tuple[str, str]]:
 
 def _metavar(param: Param) -> str:
     words = choices(param)
-    return one_line("[" + "|".join(words) + "]") if words else str(param.type.base.kind).upper()  # type: ignore[union-attr]
+    text = one_line("[" + "|".join(words) + "]") if words else str(param.type.base.kind).upper()  # type: ignore[union-attr]
+    return f"{text} ..." if param.type.many else text
 
 
 def _default(param: Param) -> str:

@@ -121,6 +121,15 @@ def resolve_packages(project: Project) -> tuple[str, ...]:
     return folders
 
 
+def find_line(project: Project, keys: KeyPath) -> int | None:
+    """The line of a setting of the file; None where the file does not set it. Dashes and underscores are alike."""
+    wanted = [key.replace("-", "_") for key in keys]
+    for path, line in _read_lines(project).items():
+        if [key.replace("-", "_") for key in path] == wanted:
+            return line
+    return None
+
+
 # The file.
 
 

@@ -65,7 +65,8 @@ class Project(Struct, frozen=True, kw_only=True):
     `DATABASE_URL` or `default` then.
 
     `external_writes` says whether the tools that read the SQLite database are stale when another program wrote to it:
-    "stale", or "ignore".
+    "stale", or "ignore". `jobs` is the number of workers, and `parallel` says which tools may run side by side: those
+    that are "declared" to be independent, or also those "observed" to be.
 
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
@@ -83,6 +84,7 @@ class Project(Struct, frozen=True, kw_only=True):
     transaction: str = "tool"
     external_writes: str = "stale"
     jobs: int = 1
+    parallel: str = "declared"
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
     params: Mapping[str, ParamDefault] = field(default_factory=dict)
@@ -293,14 +295,6 @@ def _transaction(_: SettingReader, given: RawSetting) -> str:
     return word(given, ("tool", "none"))
 
 
-def _jobs(_: SettingReader, given: RawSetting) -> int:
-    jobs = count(given, least=1)
-    if jobs > 1:
-        message = f"{given.name} = {shown(jobs)} is not supported yet: tools run one after another"
-        raise InvalidSetting(given, message, "write 1, or remove it", "not-built")
-    return jobs
-
-
 def _executor(_: SettingReader, given: RawSetting) -> str:
     executor = text(given)
     if executor != "local":
@@ -412,7 +406,8 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "database": ("text", _database),
     "transaction": ("text", _transaction),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
-    "jobs": ("count", _jobs),
+    "jobs": ("count", lambda _, given: count(given, least=1)),
+    "parallel": ("text", lambda _, given: word(given, ("declared", "observed"))),
     "tokens": ("table", _tokens),
     "executor": ("text", _executor),
     "params": ("table", _params),

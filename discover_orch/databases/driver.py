@@ -28,7 +28,7 @@ if TYPE_CHECKING:
             """A method did what a statement would have done."""
 
         def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None: ...
-        def on_commit(self) -> None: ...
+        def on_commit(self, conn: Any, /) -> None: ...
         def on_error(self, *, is_statement: bool) -> None:
             """The latest call raised. If it `is_statement`, it had run the latest statement, once."""
 
@@ -86,7 +86,7 @@ class Driver:
                 self._notify(report, args, named)
             try:
                 is_plain = not self.reads_caller_variables
-                result = call() if is_plain else _call_from(sys._getframe(1), call)
+                result = call() if is_plain else call_from(sys._getframe(1), call)
             except BaseException:
                 if self.listener is not None:
                     self.listener.on_error(is_statement=is_statement)
@@ -111,6 +111,6 @@ class Driver:
 _CALL = compile("__orch_call__()", __file__, "eval")
 
 
-def _call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
+def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
     """Call with the caller's variables in scope, as if orch had not wrapped the method."""
     return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})

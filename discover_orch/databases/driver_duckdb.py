@@ -66,7 +66,9 @@ class DuckdbDriver(Driver):
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
             self._wrap(relation, name, functools.partial(_on_expressions, before))
-        self._wrap(connection, "commit", lambda listener, *_: listener.on_commit())
+        for name in ("cursor", "duplicate"):  # another connection, despite its name
+            self._wrap(connection, name, lambda listener, *_: listener.on_other_connection())
+        self._wrap(connection, "commit", lambda listener, conn: listener.on_commit(conn))
         self._wrap(connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK"))
 
     def _rows(self, conn: Any, sql: str) -> list[tuple[Any, ...]]:

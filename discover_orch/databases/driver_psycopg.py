@@ -32,7 +32,7 @@ class PsycopgDriver(Driver):
         for owner in (psycopg.Cursor, psycopg.ServerCursor, psycopg.ClientCursor):
             for name in ("execute", "executemany", "stream", "copy"):
                 self._wrap(owner, name, _on_query, is_statement=name == "execute")
-        self._wrap(psycopg.Connection, "commit", lambda listener, *_: listener.on_commit())
+        self._wrap(psycopg.Connection, "commit", lambda listener, conn: listener.on_commit(conn))
         self._wrap(
             psycopg.Connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK")
         )
@@ -67,8 +67,9 @@ def _on_query(
         query = query.as_string(cursor)
     conn = cursor.connection
     if conn is not listener.conn:
-        is_same = _is_same_database(conn, listener.conn)
-        listener.on_other_connection() if is_same else listener.on_unknown()
+        listener.on_other_connection()
+        if not _is_same_database(conn, listener.conn):
+            listener.on_unknown()
     listener.on_statement(query if params is None else _fill_in(query, params))
 
 
@@ -79,7 +80,7 @@ def _on_transaction_end(
     if kind is not None:
         listener.on_statement("ROLLBACK")
     elif transaction.connection.info.transaction_status == idle:
-        listener.on_commit()
+        listener.on_commit(transaction.connection)
 
 
 _PLACEHOLDER = re.compile(r"%(?:%|(?:\(([^)]*)\))?[sbt])")

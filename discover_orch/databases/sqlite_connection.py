@@ -1,197 +1,230 @@
-"""orch's own SQLite connection: an ordinary connection for the tool, in a transaction that orch ends.
+"""A SQLite connection for a tool. What the tool commits is final only when orch commits.
 
-Python begins no transaction for `CREATE TABLE` and the like, so a failed tool would leave them behind. This
-connection begins one just before the first statement that can change something, as Python does for INSERT.
-Until then, statements that do not work in a transaction (VACUUM, PRAGMA foreign_keys, the tool's own BEGIN)
-work. It notes when the tool itself commits.
+Towards the tool it behaves as a connection of `sqlite3` does; `sqlite_transaction` says how. An ordinary connection
+becomes one of this kind by `adopt`.
 """
 
 from __future__ import annotations
 
 import functools
-import re
+import gc
 import sqlite3
+
+from discover_orch.databases.sqlite_text import (
+    BEGIN,
+    CHANGES,
+    COMMIT,
+    CONTROLS,
+    READS,
+    ROLLBACK,
+    Statement,
+    read_statement,
+    split_script,
+)
+from discover_orch.databases.sqlite_transaction import (
+    CLOSED,
+    LEGACY,
+    NOTHING,
+    OUTSIDE,
+    TransactionalConnection,
+    autocommit_of,
+    execute,
+    is_really_open,
+    level_of,
+    new_cursor,
+    set_autocommit,
+    set_level,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Literal
 
-    from discover_orch.databases.sqlite_statements import StatementNotes
-
-    Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
+    from discover_orch.databases.sqlite_transaction import Authorizer
 
 BUSY_TIMEOUT = 5.0  # seconds
-# These change nothing that a rollback could undo, or begin or end a transaction themselves.
-NEEDS_NO_TRANSACTION = frozenset(
-    {"SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH"}
-    | {"BEGIN", "COMMIT", "END", "ROLLBACK", "RELEASE"}
-)
-_FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*([a-zA-Z]*)", re.DOTALL)
-_COMMITS = frozenset(["COMMIT", "END"])
 SCRIPT = "SCRIPT"  # the word of a text with several statements
-# Numbers in the database file; setting one is a change like any other.
-_STORED_PRAGMA = re.compile(
-    r"\bPRAGMA\s+(?:\w+\.)?(?:user_version|application_id|schema_version)\s*[=(]", re.IGNORECASE
-)
-
-# Bound once: a tool may execute millions of statements.
-_new_cursor = sqlite3.Connection.cursor
-_execute = sqlite3.Cursor.execute
-_authorize = sqlite3.Connection.set_authorizer
+_executemany = sqlite3.Cursor.executemany
 
 
-@functools.lru_cache(maxsize=512)
-def find_keyword(sql: str) -> str:
-    """The first keyword after comments, in capitals; "" where there is none, "STORE" for a stored pragma."""
-    found = _FIRST_WORD.match(sql) if isinstance(sql, str) else None
-    word = found[1].upper() if found else ""
-    return "STORE" if word == "PRAGMA" and _STORED_PRAGMA.search(sql) else word
+class Connection(TransactionalConnection):
+    """A connection for the tool: the methods that it calls."""
 
+    has_own_cursor = False  # a class of the user's overrides `cursor`
 
-class Connection(sqlite3.Connection):
-    """With `managed` False (`transaction = "none"`), an ordinary connection."""
+    @property
+    def in_transaction(self) -> bool:
+        is_real: bool = is_really_open(self)  # raises where the connection is closed
+        if not self.managed:
+            return is_real
+        self._sync(None)
+        return self._is_open
 
-    managed = False
-    own_commits: set[str]  # the tool's calls that committed: "commit()", "executescript()"
-    is_closed = False
-    has_lost_writes = False  # the tool closed it with uncommitted changes
-    _changes_before = 0
-    _listener: Authorizer | None = None  # notes what is read and written, allows everything
-    _user_authorizer: Authorizer | None = None  # the tool's own
-    is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
-    statements: StatementNotes | None = None  # receives the text of statements
+    @property
+    def isolation_level(self) -> Any:
+        level = level_of(self)  # raises where the connection is closed
+        return self._level if self.managed else level
 
-    def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
-        """Call `listener` too for each statement prepared from now on, cached ones included.
-
-        With `is_exclusive` the tool's own authorizer is not called: for queries of orch itself.
-        """
-        self._listener = listener
-        user_authorizer = None if is_exclusive else self._user_authorizer
-        if listener is not None and user_authorizer is not None:
-            _authorize(self, lambda *asked: listener(*asked) or user_authorizer(*asked))
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        if not self.managed:
+            set_level(self, level)
+        elif level is None:
+            self._level = None
+            Connection.commit(self)
         else:
-            _authorize(self, listener or user_authorizer)
+            set_level(self, level)  # refuses what is no level
+            self._level = level_of(self)
 
-    def note_text(self, sql: str, word: str, args: tuple[Any, ...]) -> None:
-        """A statement, which has this keyword, or with SCRIPT several of them, have been run."""
-        statements = self.statements
-        if statements is not None and statements.needs_text(sql, word):
-            statements.read_text(sql, word, args)
+    if hasattr(sqlite3.Connection, "autocommit"):
 
-    def begin_step(self, managed: bool) -> None:
-        """A tool starts. The transaction begins only with its first change."""
-        self.managed = managed
-        self.own_commits = set()
+        @property
+        def autocommit(self) -> bool | int:
+            return self._autocommit if self.managed else autocommit_of(self)
 
-    def end_step(self, keep: bool) -> None:
-        """Commit or roll back; raises sqlite3.Error where a commit is refused."""
-        self.managed = False
-        if self.in_transaction:
-            if keep:
-                super().commit()
-            else:
-                super().rollback()
-
-    def reset(self) -> None:
-        """Undo the settings that a tool may have changed; only outside a transaction."""
-        if not self._is_legacy():
-            self.autocommit = -1
-        level: str | None = self.isolation_level
-        if level != "":
-            self.isolation_level = ""  # type: ignore[assignment]
-        self.row_factory = None
-        self.text_factory = str
-        if self._user_authorizer is not None:
-            self.set_authorizer(None)
-        _execute(_new_cursor(self), "PRAGMA foreign_keys = ON")
-
-    def _begin(self, word: str) -> None:
-        level = self.isolation_level
-        # With isolation_level None, or in the autocommit modes of Python 3.12, the tool has taken over.
-        if word and word not in NEEDS_NO_TRANSACTION and level is not None and self._is_legacy():
-            self._changes_before = self.total_changes
-            super().execute(f"BEGIN {level}")
-
-    def _is_legacy(self) -> bool:
-        return getattr(self, "autocommit", -1) == -1
-
-    def _note_commit(self, what: str) -> None:
-        if self.managed:
-            self.own_commits.add(what)
-
-    # The methods that a tool calls.
+        @autocommit.setter
+        def autocommit(self, mode: bool | int) -> None:
+            if not self.managed:
+                set_autocommit(self, mode)
+                return
+            if mode is not True and mode is not False and mode != LEGACY:
+                set_autocommit(self, mode)  # raises
+            self._sync(None)
+            if mode is False and not self._is_open:
+                self._open(BEGIN)
+            elif mode is True and self._is_open:
+                self._commit()
+            self._autocommit = mode
 
     def cursor(self, factory: Any = None) -> Any:
         if factory is None:
-            return _new_cursor(self, Cursor)
-        if self.managed and not self.in_transaction and not _is_own_cursor(factory):
-            self._begin("ANY")  # its statements do not come through `Cursor`: begin early
-        if self.statements is not None and not _is_own_cursor(factory):
-            self.statements.has_unseen_texts = True
-        return _new_cursor(self, factory)
+            return new_cursor(self, Cursor)
+        if isinstance(factory, type) and issubclass(factory, sqlite3.Cursor):
+            return new_cursor(self, mix(factory, Cursor))
+        cursor = new_cursor(self, factory)
+        if not isinstance(cursor, Cursor):
+            if self.statements is not None:
+                self.statements.has_unseen_texts = True
+            if self.managed and not self._is_open:
+                self._open(BEGIN)  # its statements do not come through `Cursor`: begin early
+                self._has_written = True
+        return cursor
 
     def execute(self, sql: str, *args: Any) -> Any:
-        return _new_cursor(self, Cursor).execute(sql, *args)
+        cursor = self.cursor() if self.has_own_cursor else new_cursor(self, Cursor)
+        return cursor.execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> Any:
-        return _new_cursor(self, Cursor).executemany(sql, *args)
+        return self.cursor().executemany(sql, *args)
 
     def executescript(self, script: str) -> Any:
-        return _new_cursor(self, Cursor).executescript(script)
+        return self.cursor().executescript(script)
 
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
         self._user_authorizer = authorizer_callback
         self.set_listener(self._listener)
 
-    def raise_if_interrupted(self, error: sqlite3.DatabaseError) -> None:
-        """SQLite swallows an interrupt inside `listener` and refuses the statement: raise it here."""
-        is_interrupted = self.is_interrupted
-        is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
-        if (
-            self._listener is not None
-            and is_refused
-            and is_interrupted is not None
-            and is_interrupted()
-        ):
-            raise KeyboardInterrupt from None
-
     def commit(self) -> None:
-        if self.in_transaction:
+        if self.managed:
+            self._end_by_method(COMMIT)
+        else:
             super().commit()
-            self._note_commit("commit()")
+
+    def rollback(self) -> None:
+        if self.managed:
+            self._end_by_method(ROLLBACK)
+        else:
+            super().rollback()
+
+    def _end_by_method(self, kind: str) -> None:
+        self._refuse_closed()
+        new_cursor(self)  # raises in a wrong thread
+        if self._autocommit is True:
+            return
+        with self._lock:
+            self._sync(None)
+            if self._autocommit is False:
+                self._need_open(kind)
+            if self._is_open:
+                self._commit() if kind == COMMIT else self._rollback()
+            if self._autocommit is False:
+                self._open(BEGIN)
 
     def __exit__(self, *details: Any) -> Literal[False]:
-        was_open = self.in_transaction
-        super().__exit__(*details)
-        if was_open and details[0] is None:
-            self._note_commit("with conn:")
+        if not self.managed:
+            super().__exit__(*details)
+        elif self._autocommit is not True:
+            if details[0] is not None:
+                Connection.rollback(self)
+                return False
+            try:
+                Connection.commit(self)
+            except BaseException:
+                Connection.rollback(self)
+                raise
         return False
 
     def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
-        if self.managed and not readonly and not self.in_transaction:
-            self._begin("ANY")
-        return super().blobopen(*args, readonly=readonly, **kwargs)
+        if not self.managed or readonly:
+            return super().blobopen(*args, readonly=readonly, **kwargs)
+        begun = self.before_statement(Statement("", CHANGES))
+        try:
+            blob = super().blobopen(*args, readonly=readonly, **kwargs)
+        except Exception as error:
+            self.after_error(error, "", begun)
+            raise
+        self.after_statement(begun)
+        return blob
+
+    def backup(self, *args: Any, **kwargs: Any) -> None:
+        """Python's own waits forever for the end of the transaction that its connection has open."""
+        if self.managed:
+            self._sync(None)
+            self._drop_unused()
+            if self._is_begun and self._has_written:
+                raise sqlite3.OperationalError(f"backup() does not work now: {OUTSIDE}")
+        super().backup(*args, **kwargs)
 
     def close(self) -> None:
-        if not self.is_closed:
-            if self.managed and self.in_transaction:
-                self.has_lost_writes = self._has_changes()
+        """Roll back what is not committed. What is committed stays, in the real transaction, for orch to end."""
+        if not self.managed:
             self.is_closed = True
-        super().close()
+            super().close()
+            return
+        new_cursor(self)  # raises in a wrong thread
+        self._sync(None)
+        if self._is_open:
+            self.has_lost_writes = self._roll_back_changes()
+        for one in gc.get_referrers(self):
+            if isinstance(one, sqlite3.Cursor | sqlite3.Blob):
+                one.close()
+        self.is_closed = True
+        kind: Any = type(self)
+        self.__class__ = mix(ClosedConnection, kind)
 
-    def _has_changes(self) -> bool:
-        """Whether the open transaction changed anything. Rolls back, to see whether the schema changed."""
-        if self.total_changes != self._changes_before:
-            return True
+    def _roll_back_changes(self) -> bool:
+        """Whether there were any."""
+        changes = self.total_changes - self._changes_when_opened
         before = self._schema_version()
-        super().rollback()
-        return before != self._schema_version()
+        self._rollback()
+        return changes > 0 or before != self._schema_version()
 
     def _schema_version(self) -> object:
-        rows: list[Any] = super().cursor().execute("PRAGMA schema_version").fetchall()
-        return tuple(rows[0])
+        cursor = new_cursor(self)
+        cursor.row_factory = None
+        return execute(cursor, "PRAGMA schema_version").fetchone()
+
+
+class ClosedConnection(Connection):
+    """A connection that the tool has closed: it raises what a closed one raises."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name[0] != "_" and name in vars(sqlite3.Connection) and name != "close":
+            raise sqlite3.ProgrammingError(CLOSED)
+        return super().__getattribute__(name)
+
+    def close(self) -> None:
+        """A second time."""
 
 
 class Cursor(sqlite3.Cursor):
@@ -199,57 +232,120 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
-        word = find_keyword(sql)
-        is_end = False
-        if conn.managed:
-            if not conn.in_transaction:
-                conn._begin(word)
-            else:
-                is_end = word in _COMMITS
+        statement = read_statement(sql)
+        kind = statement.kind
+        begun = NOTHING
         try:
-            _execute(self, sql, *args)
-        except sqlite3.DatabaseError as error:
-            conn.raise_if_interrupted(error)
+            if conn.managed and kind is not READS:
+                if kind in CONTROLS:
+                    conn.control(self, sql, statement)
+                    return self
+                # Most statements follow others in the same transaction.
+                if not (kind is CHANGES and conn.is_under_way and is_really_open(conn)):
+                    begun = conn.before_statement(statement)
+            execute(self, sql, *args)
+        except Exception as error:
+            conn.after_error(error, sql, begun)
             raise
         finally:
-            conn.note_text(sql, word, args)
-        if is_end:
-            conn._note_commit("COMMIT")
+            if conn.statements is not None:
+                conn.note_text(sql, statement.word, args)
+        if begun:
+            conn.after_statement(begun)
         return self
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
-        word = find_keyword(sql)
-        if conn.managed and not conn.in_transaction:
-            conn._begin(word)
+        statement = read_statement(sql)
+        begun = NOTHING
+        is_kept = conn.managed and statement.begins  # Python refuses all others
         try:
-            super().executemany(sql, *args)
-        except sqlite3.DatabaseError as error:
-            conn.raise_if_interrupted(error)
+            if is_kept:
+                begun = conn.before_many(statement)
+            try:
+                _executemany(self, sql, *args)
+            finally:
+                if is_kept:
+                    conn.after_many()
+        except Exception as error:
+            conn.after_error(error, sql, begun)
             raise
         finally:
-            conn.note_text(sql, word, args)
+            conn.note_text(sql, statement.word, args)
         return self
 
     def executescript(self, script: str) -> Cursor:
-        """Like Python's: commits the open transaction, then each statement by itself."""
+        """Like Python's: commits the open transaction, then runs statements without beginning any."""
         conn: Connection = self.connection  # type: ignore[assignment]
-        conn._note_commit("executescript()")
+        if not conn.managed or not isinstance(script, str):
+            return self._execute_real_script(script)
+        if conn._autocommit == LEGACY:
+            Connection.commit(conn)
+        cursor = new_cursor(conn, Cursor)
+        cursor.row_factory = None
+        for one in split_script(script):
+            cursor._execute_in_script(one)
+        return self
+
+    def _execute_real_script(self, script: str) -> Cursor:
+        conn: Connection = self.connection  # type: ignore[assignment]
         try:
             super().executescript(script)
-        except sqlite3.DatabaseError as error:
+        except Exception as error:
             conn.raise_if_interrupted(error)
             raise
         finally:
             conn.note_text(script, SCRIPT, ())
         return self
 
+    def _execute_in_script(self, sql: str) -> None:
+        conn: Connection = self.connection  # type: ignore[assignment]
+        statement = read_statement(sql)
+        begun = NOTHING
+        try:
+            if statement.kind in CONTROLS:
+                conn.control(self, sql, statement)
+                return
+            if statement.kind is not READS:
+                begun = conn.before_statement(statement, is_script=True)
+            execute(self, sql)
+            for _ in self:
+                pass
+        except Exception as error:
+            conn.after_error(error, sql, begun)
+            raise
+        finally:
+            conn.note_text(sql, statement.word, ())
+        conn.after_statement(begun)
+
+
+def adopt(conn: Any) -> Connection | None:
+    """This very connection, as a `Connection`; None where that cannot be."""
+    kind: Any = type(conn)
+    try:
+        conn.__class__ = mix(kind, Connection)
+    except TypeError:
+        return None
+    adopted: Connection = conn
+    return adopted
+
+
+@functools.cache
+def mix(kind: Any, base: Any) -> Any:
+    """A class of the user's, with the methods of one of orch's below its own."""
+    if issubclass(kind, base):
+        return kind
+    if issubclass(base, kind):
+        return base
+    names = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "has_own_cursor": getattr(kind, "cursor", None) is not sqlite3.Connection.cursor,
+    }
+    return type(kind.__name__, (kind, base), names)
+
 
 def apply_settings(conn: sqlite3.Connection) -> None:
     """The settings of every connection of orch: check foreign keys, wait for locks."""
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
-
-
-def _is_own_cursor(factory: object) -> bool:
-    return isinstance(factory, type) and issubclass(factory, Cursor)

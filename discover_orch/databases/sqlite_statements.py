@@ -2,7 +2,7 @@
 
 SQLite calls the authorizer when it prepares a statement, not when it runs one, so a statement that runs a
 million times costs nothing. It does not report a table that IF EXISTS or IF NOT EXISTS finds or misses, how a
-conflict is resolved, and values. orch's own connection passes the text for these. On other connections the
+conflict is resolved, and values. A connection that orch has adopted passes the text for these. On others the
 text is not known.
 """
 

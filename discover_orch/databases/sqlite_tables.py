@@ -1,10 +1,10 @@
 """Which tables a tool read and wrote on a SQLite connection, as SQLite's authorizer reports.
 
 Setting the authorizer again makes SQLite prepare cached statements again, so it is set before each tool. SQLite
-does not report a table of which a query uses only the columns that USING or NATURAL JOIN compares. On the user's
-own connection these are not seen, as the text of statements is not known there: a DROP ... IF EXISTS that finds
-nothing, a CREATE INDEX IF NOT EXISTS that finds one, and for which name the list of tables is asked. An insert
-into a table with unique columns counts there as one that may replace rows.
+does not report a table of which a query uses only the columns that USING or NATURAL JOIN compares. On a connection
+that cannot be adopted, the text of statements is not known, so these are not seen: a DROP ... IF EXISTS that finds
+nothing, a CREATE INDEX IF NOT EXISTS that finds one, and for which name the list of tables is asked. An insert into
+a table with unique columns counts there as one that may replace rows.
 """
 
 from __future__ import annotations

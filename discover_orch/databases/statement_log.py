@@ -69,7 +69,7 @@ class StatementLog(TableLog):
         self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
-        self._has_unknown = self._has_error = self._uses_other_connection = False
+        self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._has_changed_search_path = False
         self._may_have_committed = False
         driver.attach(self)
@@ -97,8 +97,8 @@ class StatementLog(TableLog):
         found = [*_find_files(paths)]
         self._note_files([] if is_written else found, found if is_written else [])
 
-    def on_commit(self) -> None:
-        self._has_committed = True
+    def on_commit(self, conn: Any, /) -> None:
+        self._has_committed |= conn is not self.conn or not self.defers_commits
 
     def on_error(self, *, is_statement: bool) -> None:
         if is_statement:
@@ -107,7 +107,7 @@ class StatementLog(TableLog):
             self._has_error = True
 
     def on_other_connection(self) -> None:
-        self._uses_other_connection = True
+        self.uses_other_connection = True
 
     def on_unknown(self) -> None:
         self._has_unknown = True
@@ -119,7 +119,7 @@ class StatementLog(TableLog):
         self._method_effects.clear()
         self._failures.clear()
         self._characters = 0
-        self._has_unknown = self._has_error = self._uses_other_connection = False
+        self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._may_have_committed = False
         self._before = self._read_catalog()
 
@@ -157,7 +157,8 @@ class StatementLog(TableLog):
         return effects
 
     def _resolve(self, effects: list[Effect]) -> None:
-        self._has_committed |= any(one.commits for one in effects)
+        if not self._are_all_commits_deferred():
+            self._has_committed |= any(one.commits for one in effects)
         self._has_written = any(one.written or one.created for one in effects if not one.has_failed)
         self._has_changed_search_path |= any(one.changes_search_path for one in effects)
         # A statement that failed is undone with the transaction, whatever it did.
@@ -195,7 +196,7 @@ class StatementLog(TableLog):
         self._may_have_committed |= is_unclear
 
     def _may_miss_tables(self, effects: list[Effect], now: Catalog, before: Catalog) -> bool:
-        if self._uses_other_connection and (
+        if self.uses_other_connection and (
             self._has_changed_search_path or now.temporary or before.temporary
         ):
             return True  # the other connection has a search path and temporary tables of its own
@@ -208,7 +209,12 @@ class StatementLog(TableLog):
 
     @property
     def may_have_committed(self) -> bool:
-        return self._has_committed or self._may_have_committed
+        if self._has_committed or self.uses_other_connection:  # that may be in autocommit mode
+            return True
+        return self._may_have_committed and not self.defers_commits
+
+    def _are_all_commits_deferred(self) -> bool:
+        return self.defers_commits and not self.uses_other_connection
 
     @property
     def has_written(self) -> bool:

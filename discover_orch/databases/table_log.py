@@ -26,8 +26,12 @@ class TableUse(Struct, frozen=True, kw_only=True):
 class TableLog:
     """Which tables the steps of a worker use on one connection.
 
-    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`.
+    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`. `defers_commits`: the
+    tool's commits on the connection are not final, so they do not count.
     """
+
+    defers_commits = False
+    uses_other_connection = False  # to the same database, in this step
 
     def __init__(self) -> None:
         self._read: set[str] = set()

@@ -1,91 +1,86 @@
 """Database URLs, and the transaction that a tool runs in.
 
-orch has full control of its own SQLite connection. On a connection from `get_connection()` it does what the
-driver allows: an explicit BEGIN on `sqlite3`, `commit()` and `rollback()` on all others, and nothing in
+The transaction belongs to orch on connections of `sqlite3`, which are adopted, of psycopg and of DuckDB. On any other
+connection from `get_connection()` orch does what the driver allows: `commit()` and `rollback()`, and nothing in
 autocommit mode, where every statement is its own transaction.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
+from discover_orch.databases.driver_transaction import (
+    AUTOCOMMIT_NOTE,
+    CLOSED_NOTE,
+    DriverTransaction,
+    is_autocommit,
+    read_attribute,
+)
+from discover_orch.databases.driver_transaction import Transaction as Transaction
+from discover_orch.databases.driver_transaction import WritesLost as WritesLost
+from discover_orch.databases.sqlite_connection import (
+    BUSY_TIMEOUT,
+    Connection,
+    adopt,
+    apply_settings,
+)
+from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
+from discover_orch.model.database_url import IN_MEMORY, CannotOpen, find_file, read_database_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
-KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
-IN_MEMORY = ":memory:"
 
-
-class CannotOpen(Exception):
-    """The database cannot be used; `hint` says how to fix that."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class WritesLost(Exception):
-    """The tool returned without an error, but its writes are lost."""
-
-
-#: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
-TRANSACTION_FAILED = 3
-
-
-def read_url(url: str, root: str) -> str:
-    """The path of a URL's SQLite file, or `:memory:`; raises CannotOpen for any other URL."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        raise CannotOpen(
-            f"{url!r} is not a database URL", "write sqlite:///data.db for the file data.db"
-        )
-    if scheme in EXTRAS:
-        extra = EXTRAS[scheme]
-        raise CannotOpen(
-            f"orch does not open {scheme}:// databases itself",
-            "open it in get_connection() of orchconf.py; to install a driver: "
-            f'pip install "discover-orch[{extra}]"',
-        )
-    if scheme != "sqlite":
-        from discover_orch.model.errors import nearest
-
-        near = nearest(scheme, KNOWN_SCHEMES)
-        question = f"did you mean {near}://? " if near else ""
-        known = ", ".join(f"{name}://" for name in KNOWN_SCHEMES)
-        raise CannotOpen(
-            f"unknown kind of database: {scheme}://",
-            f"{question}known: {known}; open any other database in get_connection() of orchconf.py",
-        )
-    if rest in ("", "/", "/" + IN_MEMORY):
-        return IN_MEMORY
-    if not rest.startswith("/"):
-        raise CannotOpen(
-            f"sqlite://{rest} names a server, but SQLite has no server", f"write sqlite:///{rest}"
-        )
-    return os.path.join(root, rest[1:])
+#: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
+NEEDS_NO_TRANSACTION = ("25001", "2D000")
+LOCK_TIMEOUT = "55P03"
+NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "transaction is aborted")
 
 
 def find_path(url: str, root: str) -> str:
     """The path of a URL's SQLite file; "" for a database in memory and for any other URL."""
-    try:
-        path = read_url(url, root)
-    except CannotOpen:
-        return ""
-    return "" if path == IN_MEMORY else path
+    file = find_file(url)
+    return os.path.join(root, file) if file else ""
 
 
-def open_sqlite(path: str) -> Connection:
+_connect = sqlite3.connect
+_FACTORY = 5  # its place among the arguments of `sqlite3.connect`
+
+
+@functools.wraps(_connect)
+def connect(*args: Any, **named: Any) -> sqlite3.Connection:
+    """`sqlite3.connect`, for connections that orch can adopt. They are ordinary until then."""
+    if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
+        named["factory"] = OrdinaryConnection
+    made: sqlite3.Connection = _connect(*args, **named)
+    return made
+
+
+CONNECT_CODE = connect.__code__  # type: ignore[attr-defined]
+
+
+def install_connect() -> None:
+    """Put `connect` in the place of `sqlite3.connect`."""
+    sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
+
+
+def open_url(url: str, root: str) -> Connection:
+    """A connection to the database of this URL; raises CannotOpen."""
+    parts = read_database_url(url)
+    return open_sqlite(os.path.join(root, parts.path) if parts.path else IN_MEMORY, parts.query)
+
+
+def open_sqlite(path: str, query: str = "") -> Connection:
     """A connection that has read the file; raises CannotOpen."""
     try:
-        conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT, factory=Connection)
+        name = f"file:{_quote_path(path)}?{query}" if query else path
+        conn = _connect(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
+        conn.is_opened_by_orch = True
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from None
     try:
@@ -95,6 +90,19 @@ def open_sqlite(path: str) -> Connection:
         conn.close()
         raise _cannot_open(path, error) from None
     return conn
+
+
+def _quote_path(path: str) -> str:
+    """For SQLite's URI."""
+    for one in "%?#":
+        path = path.replace(one, f"%{ord(one):02x}")
+    return path
+
+
+def allow_reading_beside_a_writer(conn: Connection) -> None:
+    """Several workers use the database. The setting stays in the file."""
+    with suppress(sqlite3.OperationalError):  # it is opened for reading, or another program uses it
+        conn.execute("PRAGMA journal_mode = WAL")
 
 
 def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
@@ -108,19 +116,35 @@ def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
         return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {path}")
     if not os.path.exists(path) and not os.access(folder, os.W_OK):
         return CannotOpen(f"{what}: no permission to write in {folder}", f"chmod u+w {folder}")
+    if not os.path.exists(path) and path != IN_MEMORY:
+        return CannotOpen(
+            f"{what}: it does not exist", "run the tool that makes it, or remove mode="
+        )
     if "not a database" in str(error):
         hint = "name another file in the database URL, or move this file away"
         return CannotOpen(f"{what}: it is not a SQLite database", hint)
     return CannotOpen(f"{what}: {error}", find_hint(error))
 
 
-def find_hint(error: BaseException) -> str:
-    """How to fix an error that a database driver raised, or ""."""
+def find_hint(error: BaseException, holds_lock: bool = False) -> str:
+    """How to fix an error that a database driver raised, or "". `holds_lock`: orch has not committed yet what the tool
+    has."""
     is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
-    if is_duckdb and "transaction within a transaction" in str(error):
+    if is_duckdb and any(one in str(error) for one in NEEDS_NO_DUCKDB_TRANSACTION):
         return (
-            "orch has already begun a transaction for this tool: remove BEGIN, "
-            'or set transaction = "none"'
+            "orch keeps one transaction open from the tool's first write to its end: do this "
+            'before, or set ORCH = {"transaction": "none"}'
+        )
+    code = read_attribute(read_attribute(error, "orig", error), "sqlstate", None)
+    if code == LOCK_TIMEOUT:
+        return (
+            "another transaction has the lock; what a tool writes on conn is locked until the tool ends, "
+            "also for a second connection of its own"
+        )
+    if code in NEEDS_NO_TRANSACTION:
+        return (
+            "orch keeps one transaction open from the tool's first write to its end: do this "
+            'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'
         )
     if not issubclass(type(error), sqlite3.OperationalError):
         return ""
@@ -129,6 +153,11 @@ def find_hint(error: BaseException) -> str:
         return (
             "run the tool that creates this table first: name it in AFTER, "
             "or run everything upstream with orch run +TOOL"
+        )
+    if "locked" in text and holds_lock:
+        return (
+            "conn has locked the database until the tool ends, also where the tool has committed: use conn for this "
+            'too, or write ORCH = {"transaction": "none"} in the tool'
         )
     if "locked" in text:
         return (
@@ -142,112 +171,110 @@ def find_hint(error: BaseException) -> str:
     return ""
 
 
-class Transaction:
-    """What orch does with a connection around each tool. This base class does nothing."""
+class SqliteTransaction(Transaction):
+    """On a `sqlite3` connection of orch or of the user, also inside a `Connection` of SQLAlchemy.
 
-    def __init__(self, conn: Any) -> None:
-        self.conn = conn
+    `driver` is the `sqlite3` connection. What the tool commits is final only when orch commits.
+    """
 
-    def begin(self) -> None:
-        """Called before each tool."""
-
-    def end(self, keep: bool) -> list[str]:
-        """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
-        return []
-
-    def may_have_kept_writes(self) -> bool:
-        """Whether writes of the tool may stay in the database if it fails. Asked before `end`.
-
-        Commits that the log of tables has seen do not count here.
-        """
-        return self.conn is not None
-
-    def is_closed(self) -> bool:
-        """Whether the connection is closed, as far as the driver tells."""
-        return bool(_read_attribute(self.conn, "closed", False))
-
-    def has_lost_writes_by_closing(self) -> bool:
-        """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
-        return False
-
-    def close(self) -> None:
-        close = getattr(self.conn, "close", None)
-        if close is not None:
-            close()
-
-
-class OrchSqliteTransaction(Transaction):
-    """On orch's own connection."""
-
-    conn: Connection
-
-    def __init__(self, conn: Connection, managed: bool) -> None:
+    def __init__(self, conn: Any, driver: Connection, *, managed: bool) -> None:
         super().__init__(conn)
-        self.managed = managed
+        self._driver = driver
+        self._wants_control = managed
+        self._has_found_open = False  # a tool that commits by itself has left a transaction open
+
+    def attach(self) -> None:
+        """What `get_connection()` has written stays, whatever becomes of the tools."""
+        if self._wants_control and self._driver.in_transaction:
+            self._driver.commit()
 
     def begin(self) -> None:
-        self.conn.begin_step(self.managed)
+        driver = find_driver_connection(self.conn)
+        if driver is not self._driver and isinstance(driver, sqlite3.Connection):
+            self._driver = adopt(driver) or self._driver  # SQLAlchemy has opened it anew
+        is_managed = self._wants_control and not is_autocommit(self._driver)
+        self._has_found_open = is_managed and _is_left_open(self._driver)
+        self._driver.begin_step(is_managed)
 
     def end(self, keep: bool) -> list[str]:
-        conn = self.conn
-        if not self.managed:
-            return []
-        notes = [f"committed by itself ({how})" for how in sorted(conn.own_commits)]
-        if conn.is_closed:
-            conn.managed = False
-            if keep and conn.has_lost_writes:
-                raise WritesLost("closed its connection before its writes were committed")
-            return [*notes, "closed its connection; a new one is opened for the next tool"]
-        if conn.isolation_level is None:
-            notes.append("set isolation_level = None, so orch cannot roll back its statements")
+        driver = self._driver
+        if not driver.managed:
+            is_autocommit = self._wants_control and not driver.is_closed
+            return [AUTOCOMMIT_NOTE] if is_autocommit else []
         try:
-            conn.end_step(keep)
-        except sqlite3.Error:
-            conn.rollback()
+            self._end_outer(keep)
+            if keep:
+                self._refuse_lost_writes()
+        except BaseException:
+            driver.end_step(keep=False)
             raise
+        else:
+            driver.end_step(keep)
         finally:
-            if not conn.in_transaction:
-                conn.reset()
+            if driver.is_closed:
+                driver.close_at_last()
+            elif driver.is_opened_by_orch:
+                driver.reset()
+        notes = [LEFT_OPEN_NOTE] if self._has_found_open else []
+        if self.is_closed():
+            notes.append(CLOSED_NOTE)
         return notes
 
+    def _end_outer(self, keep: bool) -> None:
+        """SQLAlchemy's connection must know that its transaction has ended."""
+        if self.conn is not self._driver and not self.is_closed():
+            finish = getattr(self.conn, "commit" if keep else "rollback", None)
+            if finish is not None:
+                finish()
+
+    def _refuse_lost_writes(self) -> None:
+        reason = self._driver.note_lost()
+        if reason:
+            raise WritesLost(
+                "SQLite ended the transaction before the tool had ended, so what the tool had written until then "
+                f"is lost; the reason was: {reason}"
+            )
+        if self._driver.has_lost_writes:
+            raise WritesLost("closed its connection before its writes were committed")
+
+    def has_deferred_commits(self) -> bool:
+        return self._driver.managed and self._driver.has_committed
+
+    def has_uncommitted_writes(self) -> bool | None:
+        return self._driver.has_uncommitted_writes()
+
     def may_have_kept_writes(self) -> bool:
-        conn = self.conn
-        if conn.is_closed:
-            return bool(conn.own_commits) or not conn.has_lost_writes
-        return (
-            not self.managed
-            or bool(conn.own_commits)
-            or conn.isolation_level is None
-            or getattr(conn, "autocommit", -1) != -1
-        )
+        return not self._driver.managed
 
     def is_closed(self) -> bool:
-        return self.conn.is_closed
+        if self._driver.is_closed:
+            return True
+        return self.conn is not self._driver and super().is_closed()
 
     def close(self) -> None:
         with suppress(sqlite3.Error):
             # As long as another program has the database open, closing does not write the log into the file. Then
             # that program does it later, and it would look like a write of its own.
-            self.conn.execute("PRAGMA wal_checkpoint")
+            self._driver.execute("PRAGMA wal_checkpoint")
         super().close()
 
 
 class UserSqliteTransaction(Transaction):
-    """On a `sqlite3` connection from `get_connection()`: begun before the tool, whatever it does."""
+    """On a `sqlite3` connection that cannot be adopted: begun before the tool, whatever it does."""
 
     conn: sqlite3.Connection
     _begun = False
 
     def begin(self) -> None:
         self._begun = False
-        if not _is_autocommit(self.conn) and not self.conn.in_transaction:
+        if not is_autocommit(self.conn) and not self.conn.in_transaction:
             self.conn.execute(f"BEGIN {self.conn.isolation_level or ''}")
             self._begun = True
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
             return ["closed its connection; uncommitted writes are lost"]
-        if _is_autocommit(self.conn):
+        if is_autocommit(self.conn):
             return [AUTOCOMMIT_NOTE]
         notes = []
         if self._begun and keep and not self.conn.in_transaction:
@@ -260,7 +287,7 @@ class UserSqliteTransaction(Transaction):
         return notes
 
     def may_have_kept_writes(self) -> bool:
-        return not self.is_closed() and _is_autocommit(self.conn)
+        return not self.is_closed() and is_autocommit(self.conn)
 
     def has_lost_writes_by_closing(self) -> bool:
         return self._begun and self.is_closed()
@@ -273,104 +300,32 @@ class UserSqliteTransaction(Transaction):
         return False
 
 
-class DriverTransaction(Transaction):
-    """On a connection of any other driver (PEP 249): the driver begins the transaction, orch ends it.
-
-    `inner` is the driver's own connection where `conn` is one of a library such as SQLAlchemy.
-    """
-
-    def __init__(self, conn: Any, inner: Any) -> None:
-        super().__init__(conn)
-        self._inner = inner
-
-    def end(self, keep: bool) -> list[str]:
-        if self.is_closed():
-            return ["closed its connection; uncommitted writes are lost"]
-        if self._is_autocommit():
-            return [AUTOCOMMIT_NOTE]
-        finish = getattr(self.conn, "commit" if keep else "rollback", None)
-        if finish is None:
-            return []
-        info = _read_attribute(self._inner, "info", None)
-        if keep and _read_attribute(info, "transaction_status", None) == TRANSACTION_FAILED:
-            self.conn.rollback()
-            raise WritesLost(
-                "continued after a failed statement, so PostgreSQL discards all its writes; "
-                "put statements that may fail in a block `with conn.transaction():`"
-            )
-        try:
-            finish()
-        except Exception:
-            if keep:
-                rollback = getattr(self.conn, "rollback", None)
-                if rollback is not None:
-                    rollback()
-            raise
-        return []
-
-    def may_have_kept_writes(self) -> bool:
-        # Within SQLAlchemy, `sqlite3` begins no transaction for DDL.
-        return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
-
-    def has_lost_writes_by_closing(self) -> bool:
-        return self.is_closed() and not self.may_have_kept_writes()
-
-    def _is_autocommit(self) -> bool:
-        return _is_autocommit(self.conn) or _is_autocommit(self._inner)
-
-
-class DuckdbTransaction(DriverTransaction):
-    """DuckDB is in autocommit mode until a transaction is begun, and no attribute says so."""
-
-    def begin(self) -> None:
-        self.conn.begin()
-
-    def end(self, keep: bool) -> list[str]:
-        if keep and not self.is_closed():
-            self._refuse_aborted()
-        try:
-            return super().end(keep)
-        except Exception as error:
-            if "no transaction is active" in str(error):  # the tool ended it
-                return []
-            raise
-
-    def is_closed(self) -> bool:
-        try:
-            self.conn.extract_statements("")  # runs nothing and keeps the current result
-        except Exception as error:
-            return "closed" in str(error)
-        return False
-
-    def _refuse_aborted(self) -> None:
-        """After an error, COMMIT would be a ROLLBACK without saying so."""
-        try:
-            self.conn.get_table_names("SELECT 1")  # uses the transaction, keeps the current result
-        except Exception as error:
-            if "aborted" not in str(error):
-                return
-            self.conn.rollback()
-            raise WritesLost(
-                "continued after a failed statement, so DuckDB discards all its writes; "
-                "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
-            ) from None
-
-
-AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
+LEFT_OPEN_NOTE = (
+    'before it, orch rolled back what a tool with the transaction "none" had not committed'
+)
 
 
 def choose_transaction(conn: Any, mode: str) -> Transaction:
     """The transactions of this connection; `mode` is "tool" or "none"."""
-    if isinstance(conn, Connection):
-        return OrchSqliteTransaction(conn, managed=mode != "none")
+    inner = find_driver_connection(conn)
+    driver = adopt(inner) if isinstance(inner, sqlite3.Connection) else None
+    if driver is not None:
+        return SqliteTransaction(conn, driver, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
     if isinstance(conn, sqlite3.Connection):
         return UserSqliteTransaction(conn)
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
-        return DuckdbTransaction(conn, conn)
-    return DriverTransaction(conn, find_driver_connection(conn))
+        from discover_orch.databases.duckdb_transaction import DuckdbTransaction
+
+        return DuckdbTransaction(conn)
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(inner, psycopg.Connection):
+        from discover_orch.databases.psycopg_transaction import PsycopgTransaction
+
+        return PsycopgTransaction(conn, inner)
+    return DriverTransaction(conn, inner)
 
 
 def find_driver_connection(conn: Any) -> Any:
@@ -384,16 +339,17 @@ def find_driver_connection(conn: Any) -> Any:
         return conn
 
 
-def _is_autocommit(conn: Any) -> bool:
-    if isinstance(conn, sqlite3.Connection):
-        mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way
-        return mode is True or (mode == -1 and conn.isolation_level is None)
-    return _read_attribute(conn, "autocommit", False) is True
+def cancel_statement(conn: Any) -> None:
+    """End the statement that the driver's connection `conn` runs in another thread, where the driver can."""
+    # sqlite3 and DuckDB, psycopg 3.2, psycopg before
+    for name in ("interrupt", "cancel_safe", "cancel"):
+        cancel: Any = read_attribute(conn, name, None)
+        if cancel is not None:
+            with suppress(Exception):  # it runs none, or is closed
+                cancel()
+            return
 
 
-def _read_attribute(conn: Any, name: str, default: object) -> object:
-    """An attribute of a driver's object, which may raise anything."""
-    try:
-        return getattr(conn, name, default)
-    except Exception:
-        return default
+def _is_left_open(conn: Connection) -> bool:
+    """Whether a transaction is open. One with `autocommit` off has always one open, which may be empty."""
+    return conn.in_transaction and getattr(conn, "autocommit", LEGACY) == LEGACY

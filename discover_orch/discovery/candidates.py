@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.names import is_stage_word
-from discover_orch.discovery.orch_tag import NOT_BUILT_YET_CODE, OrchSettings, read_settings
+from discover_orch.discovery.orch_tag import OrchSettings, read_settings
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
@@ -170,7 +170,5 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
 
 
 def _apply_strict(near_miss: Problem, project: Project) -> Problem:
-    """With `strict` a warning is an error, but not one about what orch does not support yet."""
-    if project.strict and near_miss.code != NOT_BUILT_YET_CODE:
-        return replace(near_miss, severity="error")
-    return near_miss
+    """With `strict` a warning is an error."""
+    return replace(near_miss, severity="error") if project.strict else near_miss

@@ -5,19 +5,37 @@ from __future__ import annotations
 from discover_orch.model import graph
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.parameter import Param, ParamType
-from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts
+from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts, UnknownType
 
 CONNECTION = "conn"
+#: What a connection is often called elsewhere.
+_OTHER_NAMES = frozenset(
+    {"connection", "con", "cnx", "db", "database", "dbconn", "db_conn", "db_connection"}
+)
+#: Of a parameter and the resource that was meant by it. A `count` is no misspelled `conn`.
+_SIMILARITY = 0.75
 
 
 def split_arguments(
     run: RunFacts, conf: ConfFacts | None, path: str
 ) -> tuple[tuple[str, ...], tuple[Param, ...], tuple[Problem, ...]]:
-    """(resources, parameters, problems), each in the order of the signature."""
+    """(resources, parameters, problems), each in the order of the signature. One that cannot be read may ask for any
+    resource."""
     offered = offered_resources(conf)
+    if not run.is_readable:
+        return offered, (), ()
     resources: list[str] = []
     params: list[Param] = []
     problems: list[Problem] = []
+    if run.yield_line:
+        problems.append(
+            Problem(
+                code="yield",
+                message="run() contains yield, so calling it would execute nothing",
+                hint="do the work without yield, or move it into another function and use up its result in run()",
+                location=Location(path=path, line=run.yield_line),
+            )
+        )
     for argument in run.arguments:
         if argument.is_positional_only:
             if argument.default_source is None:
@@ -46,6 +64,17 @@ def split_arguments(
             place = Location(path=path, line=argument.line)
             problems.append(_unknown_argument(argument, offered, place))
     return tuple(resources), tuple(params), tuple(problems)
+
+
+def find_meant_resource(name: str, offered: tuple[str, ...]) -> str:
+    """A hint that names the resource which an argument of this name was probably meant to be; or ""."""
+    if name.lower() in _OTHER_NAMES:
+        close: str | None = CONNECTION
+    else:
+        close = nearest(name, offered, similarity=_SIMILARITY)
+    if close == CONNECTION:
+        return f'did you mean "{CONNECTION}", the database connection?'
+    return f'did you mean the resource "{close}"?' if close else ""
 
 
 def offered_resources(conf: ConfFacts | None) -> tuple[str, ...]:
@@ -101,13 +130,26 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
 def _unknown_argument(
     argument: ArgumentFacts, offered: tuple[str, ...], place: Location
 ) -> Problem:
-    close = nearest(argument.name, offered)
-    kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
+    annotation = argument.type.text if isinstance(argument.type, UnknownType) else ""
+    folder = class_folder(argument)
+    if folder:
+        instead = (
+            f'if {annotation} is an Enum, add "{folder}" to pythonpath, so that orch can read it'
+        )
+    else:
+        kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
+        instead = (
+            f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}"
+        )
+    meant = CONNECTION if annotation.endswith("Connection") else argument.name
     return Problem(
         code="unknown-argument",
         message=f'argument "{argument.name}" of run() is neither a resource nor of a supported type',
-        hint=f'did you mean the resource "{close}"?'
-        if close
-        else f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}",
+        hint=find_meant_resource(meant, offered) or instead,
         location=place,
     )
+
+
+def class_folder(argument: ArgumentFacts) -> str:
+    """The folder of its type that is not in `pythonpath`; or ""."""
+    return argument.type.folder if isinstance(argument.type, UnknownType) else ""

@@ -73,12 +73,15 @@ def build_summary(document: Mapping[str, Any]) -> ListingSummary:
 
 
 def options_text(params: Sequence[Mapping[str, Any]]) -> str:
-    """`--since DATE  --limit INT*`; a star marks those that are required."""
+    """`--since DATE  --limit INT*  --tags STR ...`; a star marks those that are required."""
     parts = []
     for param in params:
         flag = "--" + param["name"].replace("_", "-")
-        value = "" if param["type"] == "bool" else f" {_placeholder(param['type'])}"
-        parts.append(flag + value + ("*" if param["required"] else ""))
+        kind: str = param["type"]
+        is_many = kind.startswith("list[")
+        kind = kind[5:-1] if is_many else kind
+        value = "" if kind == "bool" and not is_many else f" {_placeholder(kind)}"
+        parts.append(flag + value + "*" * param["required"] + " ..." * is_many)
     return "  ".join(parts)
 
 
@@ -92,5 +95,5 @@ def _row(tool: Mapping[str, Any]) -> Row:
 
 
 def _placeholder(kind: str) -> str:
-    """`DATE`, `LIST[STR]`; the words of a choice as they are typed."""
+    """`DATE`; the words of a choice as they are typed."""
     return kind if "|" in kind else kind.upper()

@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from discover_orch.model.errors import Location, Problem, Severity, nearest
+from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.source.facts import OrchTag
 
-#: The code of the warning about a key that is checked, so that a module may have it, but has no effect yet.
-NOT_BUILT_YET_CODE = "not-built-yet"
-
 #: The units of an age, in seconds.
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 class OrchSettings(Struct, frozen=True, kw_only=True):
     """What `ORCH` says, with defaults; `name` is None where the module gives the name.
 
-    `has_inputs` and `has_outputs`: the key is given, though its list may be empty. `max_age` is in seconds.
+    `has_inputs` and `has_outputs`: the key is given, though its list may be empty. Times are in seconds.
     """
 
     name: str | None = None
@@ -40,6 +34,11 @@ class OrchSettings(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
     is_repeatable: bool = False
     max_age: float | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    timeout: float | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    commits_by_itself: bool = False
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -47,7 +46,6 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     check: Callable[[object], str]
     example: str
-    has_effect: bool = True
 
 
 def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[Problem, ...]]:
@@ -56,11 +54,9 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         return OrchSettings(), ()
     problems: list[Problem] = []
 
-    def add(code: str, message: str, hint: str, line: int, severity: Severity = "error") -> None:
+    def add(code: str, message: str, hint: str, line: int) -> None:
         place = Location(path=path, line=line)
-        problems.append(
-            Problem(code=code, message=message, hint=hint, location=place, severity=severity)
-        )
+        problems.append(Problem(code=code, message=message, hint=hint, location=place))
 
     if tag.problem:
         hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'
@@ -78,10 +74,9 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
             add("orch-value", f'"{key}" in ORCH {wrong}', f"for example {rule.example}", line)
         else:
             good[key] = value
-            if not rule.has_effect:
-                message = f'"{key}" in ORCH has no effect in this version'
-                add(NOT_BUILT_YET_CODE, message, "", line, "warning")
-    name = good.get("name")
+    name, timeout = good.get("name"), good.get("timeout")
+    tokens = good.get("tokens")
+    retries, delay = good.get("retries"), good.get("retry_delay")
     return OrchSettings(
         name=name if isinstance(name, str) else None,
         inputs=_paths(good.get("inputs")),
@@ -92,6 +87,11 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
         is_always_stale=good.get("always") is True,
         is_repeatable=good.get("repeatable") is True,
         max_age=_age_in_seconds(good["max_age"]) if "max_age" in good else None,
+        retries=retries if isinstance(retries, int) else 0,
+        retry_delay=float(delay) if isinstance(delay, int | float) else 1.0,
+        timeout=float(timeout) if isinstance(timeout, int | float) else None,
+        tokens=tokens if isinstance(tokens, dict) else {},
+        commits_by_itself="transaction" in good,
     ), tuple(problems)
 
 
@@ -115,6 +115,10 @@ def _check_paths(value: object) -> str:
 
 def _check_flag(value: object) -> str:
     return "" if isinstance(value, bool) else f"must be True or False, not {_kind(value)}"
+
+
+def _check_transaction(value: object) -> str:
+    return "" if value == "none" else f'can only be "none", not {value!r}'
 
 
 def _check_tokens(value: object) -> str:
@@ -154,20 +158,18 @@ RULES = {
     "outputs": Rule(
         check=_check_paths, example='"outputs": "output/report.html", relative to the root'
     ),
-    "retries": Rule(check=_check_retries, example='"retries": 3', has_effect=False),
-    "retry_delay": Rule(
-        check=_check_seconds, example='"retry_delay": 0.5, in seconds', has_effect=False
-    ),
+    "retries": Rule(check=_check_retries, example='"retries": 3'),
+    "retry_delay": Rule(check=_check_seconds, example='"retry_delay": 0.5, in seconds'),
     "timeout": Rule(
         check=partial(_check_seconds, allows_zero=False),
         example='"timeout": 60, in seconds',
-        has_effect=False,
     ),
-    "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}', has_effect=False),
+    "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}'),
     "cancel": Rule(check=_check_flag, example='"cancel": False'),
     "always": Rule(check=_check_flag, example='"always": True'),
     "max_age": Rule(check=_check_age, example='"max_age": "1d", "6h", "30m", "45s" or seconds'),
     "repeatable": Rule(check=_check_flag, example='"repeatable": True'),
+    "transaction": Rule(check=_check_transaction, example='"transaction": "none"'),
 }
 
 

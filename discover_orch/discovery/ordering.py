@@ -6,7 +6,8 @@ and the stages with their tools in the order of the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -32,40 +33,87 @@ class Stage(Struct, frozen=True, kw_only=True):
 
 
 class AfterEdges(Struct, frozen=True, kw_only=True):
-    """What the `AFTER` tags say: `edges` from each tool that has one, problems, and warnings."""
+    """What the `AFTER` tags say: `edges` from each tool that has one, `to_broken` files apart; problems, warnings."""
 
     edges: Edges = field(default_factory=dict)
+    to_broken: Edges = field(default_factory=dict)
     problems: tuple[ToolProblem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
-def build_stages(
-    stages_of: Mapping[str, Sequence[str]],
-    after: Mapping[str, tuple[str, ...]],
-    configured: tuple[str, ...],
-) -> tuple[str, ...]:
-    """The names of the stages in order: configured ones first, then the others by the `AFTER` of their tools, then by
-    name. A configured stage without tools is kept.
-    """
-    unlisted = {stage for stages in stages_of.values() for stage in stages}.difference(configured)
-    before: dict[str, set[str]] = {}
-    for module, others in after.items():
-        for other in others:
-            for stage in stages_of.get(module, ()):
-                before.setdefault(stage, set()).update(
-                    earlier
-                    for earlier in stages_of.get(other, ())
-                    if earlier not in stages_of[module]
-                )
-    left = sorted(unlisted)
+class StageOrder(Struct, frozen=True, kw_only=True):
+    """The names of the stages in order. `by_name` are the pairs of neighbours that only their names order."""
+
+    names: tuple[str, ...] = ()
+    by_name: tuple[tuple[str, str], ...] = ()
+
+
+def build_stage_edges(
+    stages_of: Mapping[str, Sequence[str]], after: Edges, configured: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """For each stage that is not configured those that must come before it, by the `AFTER` of its tools."""
+    before = _lift(after, stages_of, configured)
     while True:
         try:
-            return (*configured, *graph.order(left, before))
+            graph.order(before, before)
         except graph.CycleError as error:
             # Two stages that wait for each other: the name decides, and an `AFTER` that then names a tool of a later
             # stage is a problem of its own.
-            for stage in error.cycle:
-                before[stage] = before.get(stage, set()).difference(error.cycle)
+            cycle = sorted({*error.cycle})
+            for number, stage in enumerate(cycle):
+                others = (one for one in before.get(stage, ()) if one not in cycle)
+                before[stage] = (*others, *cycle[max(0, number - 1) : number])
+        else:
+            return before
+
+
+def build_stages(
+    unlisted: Collection[str],
+    configured: tuple[str, ...],
+    before: Edges,
+    stages_of: Mapping[str, Sequence[str]],
+    flows: Mapping[str, Dataflow],
+    readers: Edges,
+) -> StageOrder:
+    """Configured stages come first; the others follow as `before` requires, which are the `build_stage_edges`, then as
+    data flow requires, then by name.
+
+    `readers` are the edges of the data flow between tools. Those that contradict `before` or form a cycle of stages do
+    not count, as in `build_flow_edges`.
+    """
+    flow = _lift(readers, stages_of, configured) if len(unlisted) > 1 else {}
+    rank = dict.fromkeys(unlisted, 0)
+    knots = _knots(flow, before, rank)
+    if knots:
+        one_way = edges({module: without_updates(one) for module, one in flows.items()})
+        for knot in knots:
+            _drop_within(knot, flow, _lift(one_way, stages_of, configured))
+        for knot in _knots(flow, before, rank):
+            _drop_within(knot, flow, {})
+    both = {stage: (*before.get(stage, ()), *flow.get(stage, ())) for stage in unlisted}
+    names = graph.order(unlisted, both)
+    has_tools = {stage for stages in stages_of.values() for stage in stages}
+    by_name = [
+        (one, following)
+        for one, following in itertools.pairwise(filter(has_tools.__contains__, names))
+        if one not in both[following]
+    ]
+    return StageOrder(names=(*configured, *names), by_name=tuple(by_name))
+
+
+def _lift(
+    tools: Edges, stages_of: Mapping[str, Sequence[str]], configured: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Edges between tools as edges between their stages that are not configured."""
+    lifted: dict[str, dict[str, None]] = {}
+    for module, others in tools.items():
+        own = stages_of.get(module, ())
+        for other in others:
+            earlier = [one for one in stages_of.get(other, ()) if one not in (*own, *configured)]
+            for stage in own:
+                if stage not in configured:
+                    lifted.setdefault(stage, {}).update(dict.fromkeys(earlier))
+    return {stage: tuple(others) for stage, others in lifted.items()}
 
 
 def read_after(
@@ -80,6 +128,7 @@ def read_after(
     broken_names = build_names((one.module, None) for one in broken)
     broken_stages = {stage for one in broken for stage in one.stages}
     edges: dict[str, tuple[str, ...]] = {}
+    to_broken: dict[str, tuple[str, ...]] = {}
     problems: list[ToolProblem] = []
     warnings: list[Problem] = []
     for candidate in candidates:
@@ -87,12 +136,14 @@ def read_after(
         if tag is None:
             continue
         found: list[str] = []
+        unread: list[str] = []
         if tag.problem:
             problem = Problem(code="after-tag", message=tag.problem, hint=TAG_FORMS, location=place)
             problems.append((candidate.module, problem))
         for word in tag.words:
             if not isinstance(word, str):
                 continue
+            unread += [one.module for one in broken if word.removeprefix("stage:") in one.stages]
             targets = after_targets(word, candidate.module, names, members)
             if not isinstance(targets, Problem):
                 found.extend(targets)
@@ -106,13 +157,16 @@ def read_after(
                         severity="warning",
                     )
                 )
-            elif not (
-                broken_names.find(word.removeprefix("tool:"))
-                or word.removeprefix("stage:") in broken_stages
-            ):
+            elif named := broken_names.find(word.removeprefix("tool:")):
+                unread += named
+            elif word.removeprefix("stage:") not in broken_stages:
                 problems.append((candidate.module, replace(targets, location=place)))
         edges[candidate.module] = tuple(dict.fromkeys(found))
-    return AfterEdges(edges=edges, problems=tuple(problems), warnings=tuple(warnings))
+        if unread:
+            to_broken[candidate.module] = tuple(dict.fromkeys(unread))
+    return AfterEdges(
+        edges=edges, to_broken=to_broken, problems=tuple(problems), warnings=tuple(warnings)
+    )
 
 
 def find_later_stages(

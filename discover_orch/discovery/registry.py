@@ -12,11 +12,18 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.candidates import UNLISTED_STAGE, Candidate, build_candidates
-from discover_orch.discovery.injection import conf_problems, split_arguments
+from discover_orch.discovery.injection import (
+    class_folder,
+    conf_problems,
+    find_meant_resource,
+    offered_resources,
+    split_arguments,
+)
 from discover_orch.discovery.names import ToolNames, build_names
 from discover_orch.discovery.ordering import (
     Stage,
     build_flow_edges,
+    build_stage_edges,
     build_stages,
     find_cycles,
     find_later_stages,
@@ -26,7 +33,7 @@ from discover_orch.discovery.ordering import (
 from discover_orch.model import graph
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.dataflow import Dataflow, Written, edges, upstream
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
@@ -55,11 +62,14 @@ class Registry(Struct, frozen=True, kw_only=True):
     """The tools that exist, by module, and their order.
 
     `order` has every tool once, stage by stage, each in its first stage; `rank` is the index of that stage. `before`
-    are the edges of `AFTER`, and `ordering` those of data that the order follows beside them.
+    are the edges of `AFTER`, and `ordering` those of data that the order follows beside them. `stages_before` are the
+    edges of `AFTER` between stages that are not configured; `by_name` are neighbours among these that only their names
+    order.
 
     `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were. `flow`
     are the edges that follow from this and the order: to all earlier tools that write what a tool reads or writes.
-    `disabled` tools are in no stage. `names` has the broken tools too.
+    `disabled` tools are in no stage. `names` has the broken tools too. `after_broken` are the broken tools that an
+    `AFTER` names, and `below_broken` has for each tool one that was upstream of it when it could be read.
     """
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -70,14 +80,19 @@ class Registry(Struct, frozen=True, kw_only=True):
     rank: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ordering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stages_before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_name: tuple[tuple[str, str], ...] = ()
     flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flows: Mapping[str, Dataflow] = field(default_factory=dict)
     observed: frozenset[str] = frozenset()
     names: ToolNames = field(default_factory=lambda: ToolNames(words={}, display={}))
     broken: tuple[BrokenTool, ...] = ()
+    after_broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    below_broken: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     conf: ConfFacts | None = None
+    no_tools: Problem = NO_TOOLS  # what is said if there are none
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -89,6 +104,10 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     def display(self, module: str) -> str:
         return self.names.display.get(module, module)
+
+    def find_meant_resource(self, name: str) -> str:
+        """A hint that names the resource which a parameter of this name was probably meant to be; or ""."""
+        return find_meant_resource(name, offered_resources(self.conf))
 
     def upstream(self, starts: Iterable[str]) -> frozenset[str]:
         """The starts and all tools that must run before them.
@@ -155,7 +174,9 @@ def build_registry(
     )
     after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
     stages_of = {module: candidate.stages for module, candidate in enabled.items()}
-    stage_names = build_stages(stages_of, after.edges, project.stages)
+    stages_before = build_stage_edges(stages_of, after.edges, project.stages)
+    unlisted = {one for stages in stages_of.values() for one in stages}.difference(project.stages)
+    stage_names = (*project.stages, *graph.order(unlisted, stages_before))
     rank = _rank_tools(stages_of, stage_names)
 
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}
@@ -183,7 +204,7 @@ def build_registry(
             Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
         ),
         groups=project.groups,
-        rank={module: rank[module] for module in tools},
+        stages_before=stages_before,
         before={
             module: tuple(other for other in others if other in tools)
             for module, others in after.edges.items()
@@ -191,6 +212,11 @@ def build_registry(
         },
         names=names,
         broken=broken,
+        after_broken={
+            module: (*after.to_broken.get(module, ()), *sorted(broken_modules.intersection(others)))
+            for module, others in after.edges.items()
+            if module in tools
+        },
         warnings=(
             *(one for one in candidates.tag_warnings if one.severity == "warning"),
             *after.warnings,
@@ -208,29 +234,43 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
     }
     written = Written(flows.values())
     readers = edges(flows, written)
-    ordering = build_flow_edges(flows, readers, registry.before, registry.rank)
-    stages = order_stages(
-        [stage.name for stage in registry.stages],
-        [stage.name for stage in registry.stages if stage.is_configured],
-        {module: tool.stages for module, tool in registry.tools.items()},
-        registry.before,
-        ordering,
-    )
+    configured = tuple(stage.name for stage in registry.stages if stage.is_configured)
+    stages_of = {module: tool.stages for module, tool in registry.tools.items()}
+    unlisted = [stage.name for stage in registry.stages if not stage.is_configured]
+    found = build_stages(unlisted, configured, registry.stages_before, stages_of, flows, readers)
+    rank = _rank_tools(stages_of, found.names)
+    ordering = build_flow_edges(flows, readers, registry.before, rank)
+    stages = order_stages(found.names, configured, stages_of, registry.before, ordering)
     order = tuple(
         module
         for number, stage in enumerate(stages)
         for module in stage.tools
-        if registry.rank[module] == number
+        if rank[module] == number
     )
+    ordered = replace(registry, stages=stages, rank=rank, flows=flows)
     return replace(
-        registry,
-        stages=stages,
+        ordered,
         order=order,
         ordering=ordering,
+        by_name=found.by_name,
         flow=upstream(order, flows, readers, written),
-        flows=flows,
         observed=frozenset(observed),
+        below_broken=_find_below_broken(ordered, observed) if registry.broken else {},
     )
+
+
+def _find_below_broken(registry: Registry, observed: Mapping[str, Dataflow]) -> dict[str, str]:
+    """By `AFTER`, and by the data that a broken tool was seen to write when it could be read."""
+    found = {module: others[0] for module, others in registry.after_broken.items() if others}
+    ranks = {stage.name: rank for rank, stage in enumerate(registry.stages)}
+    for one in registry.broken:
+        first = min((ranks[stage] for stage in one.stages if stage in ranks), default=0)
+        written = Written([observed.get(one.module, NO_DATAFLOW)])
+        for module, flow in registry.flows.items():
+            is_reader = registry.rank[module] >= first and written.writers_for(flow)
+            if is_reader or (registry.rank[module] > first and written.other_writers(flow)):
+                found.setdefault(module, one.module)
+    return found
 
 
 def _rank_tools(
@@ -328,8 +368,10 @@ def _build_tool(
         params=params,
         resources=resources,
         never_passed=tuple([one.name for one in run.arguments if one.name not in given]),
+        class_folder=next(filter(None, map(class_folder, run.arguments)), ""),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
+        ignored_return=run.ignored_return,
         inputs=candidate.settings.inputs,
         outputs=candidate.settings.outputs,
         has_inputs=candidate.settings.has_inputs,
@@ -338,6 +380,11 @@ def _build_tool(
         is_always_stale=candidate.settings.is_always_stale,
         is_repeatable=candidate.settings.is_repeatable,
         max_age=candidate.settings.max_age,
+        retries=candidate.settings.retries,
+        retry_delay=candidate.settings.retry_delay,
+        timeout=candidate.settings.timeout,
+        tokens=candidate.settings.tokens,
+        commits_by_itself=candidate.settings.commits_by_itself,
     )
     return tool, problems
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
-from discover_orch.config.project import Project
+from discover_orch.config.project import Project, module_folders
 from discover_orch.discovery.facts_index import (
     FileFacts,
     FileRecord,
@@ -59,7 +60,7 @@ def scan(
     tree = read_tree(project.root, folders, is_excluded=_build_matcher(project.exclude))
     python_path = PythonPath(project)
     files = _read_all(project.root, tree, known, python_path)
-    references = _References(project.root, tree, known, python_path)
+    references = _References(project, tree, known, python_path)
     modules: list[ModuleFacts] = []
     broken: list[BrokenModule] = []
     problems = list(_folder_problems(tree))
@@ -165,8 +166,11 @@ def _read_all(
 class _References:
     """Reads what facts refer to: modules for their constants, and `orchconf.py`."""
 
-    def __init__(self, root: str, tree: Tree, known: KnownFacts, python_path: PythonPath) -> None:
-        self._root, self._tree, self._known, self._python_path = root, tree, known, python_path
+    def __init__(
+        self, project: Project, tree: Tree, known: KnownFacts, python_path: PythonPath
+    ) -> None:
+        self._project, self._root, self._tree = project, project.root, tree
+        self._known, self._python_path = known, python_path
         self.facts: dict[str, ReferencedFacts] = {}
         #: Signatures of the files outside the scanned folders that were asked for.
         self.extras: dict[str, str] = {}
@@ -178,7 +182,36 @@ class _References:
             return facts
         from discover_orch.source.resolve import resolve_module
 
-        return resolve_module(facts, self.exports)
+        return self._with_folders(resolve_module(facts, self.exports))
+
+    def _with_folders(self, facts: ModuleFacts) -> ModuleFacts:
+        """The facts with the folders of classes that are in packages installed in editable form."""
+        run = facts.run
+        if run is None or not any(isinstance(one.type, UnknownType) for one in run.arguments):
+            return facts
+        arguments = tuple(
+            replace(one, type=replace(one.type, folder=self._find_folder(one.type.text)))
+            if isinstance(one.type, UnknownType)
+            else one
+            for one in run.arguments
+        )
+        return replace(facts, run=replace(run, arguments=arguments))
+
+    def _find_folder(self, name: str) -> str:
+        """The folder outside `pythonpath` that has the top-level module of this name; "" where none has."""
+        top = name.partition(".")[0]
+        if top == name or not top.isidentifier():
+            return ""
+        for folder in self._other_folders:
+            place = os.path.join(self._root, folder, top)
+            if os.path.isdir(place) or os.path.isfile(f"{place}.py"):
+                return folder
+        return ""
+
+    @cached_property
+    def _other_folders(self) -> list[str]:
+        configured = {*map(os.path.normpath, self._project.pythonpath)}
+        return [one for one in module_folders(self._project) if one not in configured]
 
     def exports(self, module: str) -> Exports | None:
         """What others can refer to in the module; None where the project has no module of that name."""

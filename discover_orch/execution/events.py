@@ -8,29 +8,41 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct, field
 
-from discover_orch.model.errors import ExitCode, Failure, Problem
+from discover_orch.model.errors import ExitCode, Failure, Problem, problem_json
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 
-ToolStatus = Literal["passed", "failed", "blocked", "not_run", "interrupted", "cancelled", "fresh"]
+ToolStatus = Literal[
+    "passed", "failed", "unknown", "blocked", "not_run", "interrupted", "cancelled", "fresh"
+]
+#: The tool did not succeed, as far as is known.
+FAILED = frozenset({"failed", "unknown"})
 RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
 
 
 class RunStarted(Struct, frozen=True, kw_only=True):
-    """`run` is its id, `targets` are the words as typed, `tools` the modules in order."""
+    """`run` is its id, `targets` are the words as typed, `tools` the modules in order. With several `workers`, tools
+    run side by side."""
 
     run: str
     targets: tuple[str, ...]
     tools: tuple[str, ...]
+    workers: int = 1
 
 
 class ToolOrdered(Struct, frozen=True, kw_only=True):
     """The step was sent to the executor; another tool may still run. It can start before `ToolStarted` is read."""
+
+    module: str
+
+
+class ToolDeclined(Struct, frozen=True, kw_only=True):
+    """The step was ordered and has not started, since the one before it failed. It may be ordered again."""
 
     module: str
 
@@ -47,12 +59,23 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class ToolProgress(Struct, frozen=True, kw_only=True):
+    """The lines that the tool is redrawing, such as progress bars, as they are now; empty if there are none any more.
+    Their last state comes as `ToolOutput`. The tool has been running for `seconds`, and `others` beside it."""
+
+    module: str
+    text: str
+    seconds: float = 0.0
+    others: tuple[str, ...] = ()
+
+
 class ToolFinished(Struct, frozen=True, kw_only=True):
     """How a tool ended. `duration` is in seconds, 0.0 if it did not start.
 
     `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
-    that was done while those files were loaded and the resources `opened`; None if there was nothing.
+    that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
+    the tool whose failure blocked this one. `attempt` counts from 1.
     """
 
     module: str
@@ -65,6 +88,15 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     seen: Observation | None = None
     setup: Observation | None = None
     opened: tuple[str, ...] = ()
+    blocked_by: str = ""
+    attempt: int = 1
+
+
+class ToolRetried(Struct, frozen=True, kw_only=True):
+    """An attempt failed, as `end` says, and the next one starts in `delay` seconds."""
+
+    end: ToolFinished
+    delay: float
 
 
 class RunNote(Struct, frozen=True, kw_only=True):
@@ -85,11 +117,13 @@ class RunFinished(Struct, frozen=True, kw_only=True):
 class Ticked(Struct, frozen=True, kw_only=True):
     """Nothing happened for a moment: `module` has been running for `seconds`.
 
-    `module` is None while resources are closed. `is_ending`: the interrupt has been passed on.
+    `module` is None while resources are closed. `others` are running too, and started later. `is_ending`: the
+    interrupt has been passed on.
     """
 
     module: str | None
     seconds: float
+    others: tuple[str, ...] = ()
     is_ending: bool = False
 
 
@@ -110,9 +144,12 @@ class DebuggerOpened(Struct, frozen=True, kw_only=True):
 Event = (
     RunStarted
     | ToolOrdered
+    | ToolDeclined
     | ToolStarted
     | ToolOutput
+    | ToolProgress
     | ToolFinished
+    | ToolRetried
     | RunNote
     | Ticked
     | Suspended
@@ -145,7 +182,7 @@ class Report:
 
     @property
     def failures(self) -> tuple[ToolFinished, ...]:
-        return tuple(one for one in self.finished if one.status == "failed")
+        return tuple(one for one in self.finished if one.status in FAILED)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -188,7 +225,16 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
         case ToolOutput(module=module, stream=stream, text=text):
             return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
         case ToolFinished():
-            return _finished_document(event, names[event.module])
+            return _finished_document(event, names)
+        case ToolRetried(end=end, delay=delay):
+            return {
+                "event": "tool_retried",
+                "name": names[end.module],
+                "attempt": end.attempt,
+                "duration": round(end.duration, 6),
+                "error": _error_document(end.error),
+                "delay": round(delay, 6),
+            }
         case RunFinished(status=status, duration=seconds):
             return _run_finished_document(status, report.exit_code, report.counts, seconds)
         case _:
@@ -197,17 +243,36 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
 
 def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
     """The objects of a run that had nothing to do."""
-    names = [tool.name for tool in plan.fresh]
+    plan_names = {tool.module: tool.name for tool in plan.fresh}
+    names = list(plan_names.values())
     counts = {"fresh": len(names)} if names else {}
     documents: list[dict[str, object]] = [
         {"event": "run_started", "run": None, "targets": list(plan.targets), "tools": names},
         *(
-            _finished_document(ToolFinished(module=tool.module, status="fresh"), tool.name)
+            _finished_document(ToolFinished(module=tool.module, status="fresh"), plan_names)
             for tool in plan.fresh
         ),
         _run_finished_document("passed", 0, counts, 0.0),
     ]
     return [one | {"time": _now()} for one in documents]
+
+
+def refused_run_documents(
+    targets: Sequence[str], problems: Sequence[Problem], exit_code: int
+) -> list[dict[str, object]]:
+    """The objects of a run that was refused, with the problems among those of its end."""
+    end = _run_finished_document("failed", exit_code, {}, 0.0)
+    errors = [problem_json(problem) for problem in problems]
+    return [
+        {
+            "event": "run_started",
+            "run": None,
+            "targets": list(targets),
+            "tools": [],
+            "time": _now(),
+        },
+        {**end, "run": None, "errors": errors, "time": _now()},
+    ]
 
 
 def _now() -> str:
@@ -216,24 +281,28 @@ def _now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"
 
 
-def _finished_document(event: ToolFinished, name: str) -> dict[str, object]:
-    error = event.error
+def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:
     return {
         "event": "tool_finished",
-        "name": name,
+        "name": names[event.module],
         "status": event.status,
         "duration": round(event.duration, 6),
-        "error": error
-        and {
-            "kind": error.kind,
-            "type": error.type,
-            "message": error.message,
-            "path": error.path,
-            "line": error.line,
-        },
+        "error": _error_document(event.error),
         "metrics": {name: _json_number(value) for name, value in event.metrics.items()},
-        "attempt": 1,  # a tool runs once; readers of the documents may rely on the key
+        "attempt": event.attempt,
         "notes": list(event.notes),
+    } | ({"blocked_by": names[event.blocked_by]} if event.blocked_by else {})
+
+
+def _error_document(error: Failure | None) -> dict[str, object] | None:
+    if error is None:
+        return None
+    return {
+        "kind": error.kind,
+        "type": error.type,
+        "message": error.message,
+        "path": error.path,
+        "line": error.line,
     }
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Event, RunNote, ToolFinished, ToolOutput
+from discover_orch.execution.events import (
+    Event,
+    RunNote,
+    ToolFinished,
+    ToolOutput,
+    ToolProgress,
+    ToolRetried,
+)
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK
@@ -34,21 +41,13 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
     if not secrets:
         return event
     match event:
-        case ToolOutput(text=text):
+        case ToolOutput(text=text) | ToolProgress(text=text):
             hidden = mask_text(text, secrets)
             return event if hidden == text else replace(event, text=hidden)
-        case ToolFinished(error=error, metrics=metrics, notes=notes, seen=seen, setup=setup):
-            return replace(
-                event,
-                error=_masked_failure(error, secrets) if error else None,
-                metrics={
-                    mask_text(name, secrets): _masked_metric(one, secrets)
-                    for name, one in metrics.items()
-                },
-                notes=tuple(mask_text(note, secrets) for note in notes),
-                seen=seen and _without(seen, secrets),
-                setup=setup and _without(setup, secrets),
-            )
+        case ToolFinished():
+            return _masked_end(event, secrets)
+        case ToolRetried(end=end):
+            return replace(event, end=_masked_end(end, secrets))
         case RunNote(problem=problem, traceback=traceback):
             return replace(
                 event,
@@ -61,6 +60,20 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
             )
         case _:
             return event
+
+
+def _masked_end(end: ToolFinished, secrets: Sequence[str]) -> ToolFinished:
+    return replace(
+        end,
+        error=_masked_failure(end.error, secrets) if end.error else None,
+        metrics={
+            mask_text(name, secrets): _masked_metric(one, secrets)
+            for name, one in end.metrics.items()
+        },
+        notes=tuple(mask_text(note, secrets) for note in end.notes),
+        seen=end.seen and _without(end.seen, secrets),
+        setup=end.setup and _without(end.setup, secrets),
+    )
 
 
 def secret_texts(secrets: Iterable[str]) -> tuple[str, ...]:

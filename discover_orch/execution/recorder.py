@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.discovery.registry import Registry
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
     Event,
@@ -23,41 +23,34 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolOrdered,
     ToolOutput,
+    ToolRetried,
     ToolStarted,
     event_document,
 )
-from discover_orch.model.dataflow import Dataflow
+from discover_orch.execution.overlaps import Overlaps
+from discover_orch.execution.run_memory import DatabaseRecord, FlowRecord, ResultRecord
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.current import (
     GET_CONNECTION,
-    CurrentDatabase,
     CurrentState,
     takes_connection,
 )
-from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
-    ANY,
-    Key,
     LastOutcome,
     Seq,
-    Success,
-    ToolResult,
-    Writer,
     add_failure,
     add_success,
     cut_off,
     end_of_run,
-    find_writers,
     sequence,
-    used_files,
 )
-from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.state.flows import read_flows
+from discover_orch.staleness.memory import Memory
 from discover_orch.state.journal import (
     Journal,
     begin_run,
@@ -70,9 +63,8 @@ from discover_orch.state.journal import (
     timestamp,
 )
 
-MOST_NAMES = 12
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
-TRIED = ("passed", "failed", "interrupted", "cancelled")
+TRIED = ("passed", "failed", "unknown", "interrupted", "cancelled")
 
 
 class Recorder:
@@ -90,15 +82,18 @@ class Recorder:
     ) -> None:
         """`code` is the index of code that a watch keeps from one run to the next; `environ` is what tools get."""
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
+        self.environ = environ
         self._steps = {step.tool.module: step for step in plan.steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
         self._names = {tool.module: tool.name for tool in tools}
         self._memory = Memory(project.root)
         self._current = CurrentState(project, registry, self._memory, code=code, environ=environ)
-        self._results = _Results(registry, self._memory)
-        self._database = _DatabaseRecord(self._current.database, self._memory, project.root)
-        self._flows = _FlowRecord(project.root, registry, self._memory)
+        self._results = ResultRecord(registry, self._memory)
+        self._database = DatabaseRecord(self._current.database, self._memory, project.root)
+        self._flows = FlowRecord(project.root, registry, self._memory)
         self._report = Report()
+        self._is_parallel = False
+        self._overlaps = Overlaps()
         self._started = time.monotonic()
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
@@ -118,27 +113,49 @@ class Recorder:
         self._report.add(event)
         found: list[Problem] = []
         match event:
-            case RunStarted():
+            case RunStarted(workers=workers):
                 self._has_begun = True
+                self._is_parallel = workers > 1
+                self._database.note_start()
                 self._journal.write(self._first_line(event))
             case ToolOrdered(module=module):
-                if self._is_live:
-                    self._code |= self._current.code.states(self._code)
+                self._update_code()
                 self._journal.write({"event": "tool_ordered", "module": module})
+                if self._is_parallel:  # of what several workers report, the order is not known
+                    self._began[module] = self._next_number()
+                    self._overlaps.begin(module)
             case ToolStarted(module=module):
-                self._began[module] = self._next_number()
+                if not self._is_parallel:
+                    self._began[module] = self._next_number()
                 self._write(event, module)
             case ToolOutput(module=module, stream=stream, text=text):
                 self._journal.log(module, stream, text)
             case ToolFinished(module=module):
+                self._overlaps.end(module)
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
                 self._write(event, module)
+            case ToolRetried(end=end):
+                found += self._remember(end, self._steps[end.module])
+                self._write(event, end.module)
             case RunFinished():
                 found += self._finish(event)
             case _:
                 pass
         return (*found, *self._find_loss())
+
+    def has_known_flow(self, tool: Tool) -> bool:
+        """Whether a success of its present code was observed completely."""
+        success = self._results.find(tool.module).success
+        if success is None or not success.is_whole:
+            return False
+        self._update_code()
+        code = self._current.code_of(tool, self._code, success.modules)
+        return not any(compare_code(success.inputs.code, code))
+
+    def _update_code(self) -> None:
+        if self._is_live:
+            self._code |= self._current.code.states(self._code)
 
     def close(self) -> None:
         """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did
@@ -274,6 +291,7 @@ class Recorder:
                 )
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
                 self._flows.add(module, success.flow)
+                self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
@@ -289,7 +307,7 @@ class Recorder:
     def _finish(self, event: RunFinished) -> list[Problem]:
         if self._report.finished:
             self._database.save()
-        found = self._flows.save()
+        found = [*self._overlaps.find_conflicts(self._names), *self._flows.save()]
         self._current.code.write()
         document = self._document(event)
         if document is not None:
@@ -297,152 +315,6 @@ class Recorder:
         self._is_over = True
         prune(self._project.root, self._project.keep_runs, self.run)
         return found
-
-
-class _Results:
-    """What is remembered of the tools, read where it is asked for."""
-
-    def __init__(self, registry: Registry, memory: Memory) -> None:
-        self._registry, self._memory = registry, memory
-        self._found: dict[str, ToolResult] = {}
-        self._places: dict[str, int] | None = None
-        self._users: dict[Key, set[str]] | None = None
-
-    def find(self, module: str) -> ToolResult:
-        if module not in self._found:
-            known = self._memory.results([module])
-            self._found[module] = known.get(module) or ToolResult(module=module)
-        return self._found[module]
-
-    def write(self, result: ToolResult) -> None:
-        self._found[result.module] = result
-        if self._users is not None:
-            self._note_use(result.module, result.writes)
-        self._memory.write(result)
-
-    def place(self, module: str) -> int:
-        """The place of the tool in the order of all."""
-        if self._places is None:
-            self._places = {one: place for place, one in enumerate(self._registry.order)}
-        return self._places[module]
-
-    def find_writers(
-        self, module: str, success: Success, writes: Iterable[Key]
-    ) -> tuple[dict[Key, Writer], list[ToolResult]]:
-        """Who wrote last what the tool used, and the tools before it that wrote any of it."""
-        place = self.place(module)
-        used = (*used_files(success.inputs), *success.tables, *writes)
-        modules = {module, *self._find_users(used)}
-        rows = [(self.place(one), self.find(one)) for one in modules]
-        return find_writers(rows), [one for where, one in rows if where < place]
-
-    def _find_users(self, keys: Iterable[Key]) -> Iterator[str]:
-        """The tools that may have written any of these, by the data flow of earlier successes and by this run."""
-        if self._users is None:
-            self._users = {}
-            for module, flow in self._registry.flows.items():
-                names = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
-                self._note_use(module, (f"file:{path}" for path in flow.files_written))
-                self._note_use(module, (f"table::{name}" for name in names))
-        for key in keys:
-            name = _without_number(key)
-            yield from self._users.get(name, ())
-            if name.startswith("table:"):
-                yield from self._users.get(f"table::{ANY}", ())
-                if name.endswith(f":{ANY}"):
-                    for other, modules in self._users.items():
-                        yield from modules if other.startswith("table:") else ()
-
-    def _note_use(self, module: str, keys: Iterable[Key]) -> None:
-        assert self._users is not None
-        for key in keys:
-            self._users.setdefault(_without_number(key), set()).add(module)
-
-
-def _without_number(key: Key) -> Key:
-    """The same key for a table of any database."""
-    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
-
-
-class _DatabaseRecord:
-    """Which database the run uses. `number` is its number: a new database gets the next one."""
-
-    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
-        self._current, self._memory, self._root = current, memory, root
-        self._is_noted = False
-        self._was_written = current.was_written
-        self.run = 0
-        self.number = current.number if current.number > 0 else current.next_number
-
-    def note_use(self, path: str, takes_connection: bool) -> None:
-        """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
-        run loses nothing."""
-        known = self._current.known
-        found = path or (known.path if known else "")
-        is_used = bool(path) or takes_connection
-        if is_used and (not self._is_noted or known is None or known.path != found):
-            self._is_noted = True
-            self._save(found)
-
-    def save(self) -> None:
-        """Remembers the database as it is after the run."""
-        known = self._current.known
-        if known is not None:
-            self._save(known.path)
-
-    def _save(self, path: str) -> None:
-        stat = read_database(self._root, path) if path else None
-        before = self._current.known
-        foreign_write = before.foreign_write if before else 0
-        if self._was_written:  # by another program, before this run
-            foreign_write = sequence(self.run, 0)
-        known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
-        self._current.remember(self._memory, known)
-
-
-class _FlowRecord:
-    """The data flow of the tools that passed, saved at the end of the run."""
-
-    def __init__(self, root: str, registry: Registry, memory: Memory) -> None:
-        self._root, self._registry, self._memory = root, registry, memory
-        self._flows: dict[str, Dataflow] = {}
-        self._before: dict[str, Dataflow] | None = None  # as it was before `restore`
-
-    def add(self, module: str, flow: Dataflow) -> None:
-        self._flows[module] = flow
-
-    def restore(self, flows: Mapping[str, Dataflow]) -> None:
-        """Saves what a killed run could not save."""
-        self._flows.update(flows)
-        if flows:
-            self._before = read_flows(self._root)
-            self._memory.write_flows({**self._before, **flows})
-
-    def save(self) -> list[Problem]:
-        """A warning for each stage whose order changes."""
-        before = read_flows(self._root) if self._before is None else self._before
-        # A tool that cannot be read may be fixed later.
-        kept = {*self._registry.tools, *(one.module for one in self._registry.broken)}
-        now = {one: flow for one, flow in {**before, **self._flows}.items() if one in kept}
-        if now == before:
-            return []
-        self._memory.write_flows(now)
-        old, new = self._registry, with_observed(self._registry, now)
-        return [
-            _reordered([new.display(module) for module in stage.tools], stage.name)
-            for stage, was in zip(new.stages, old.stages, strict=True)
-            if stage.tools != was.tools
-        ]
-
-
-def _reordered(names: list[str], stage: str) -> Problem:
-    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-    return Problem(
-        code="reordered",
-        message=f"stage {stage} now runs in the order {shown}, because of the data that its tools read and write",
-        hint="to fix the order, declare it with AFTER",
-        severity="warning",
-    )
 
 
 def _changed_since_planned(tool: Tool, path: str) -> Problem:

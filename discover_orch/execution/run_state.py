@@ -1,48 +1,90 @@
 """A run as a state machine: what is ready, what has ended, and why the rest did not start.
 
 `ready()` says which step may start and `apply(event)` records what happened. It never calls a tool and never reads
-the clock: times come with the events.
+the clock: it is told the time.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunNote, RunStatus, ToolFinished
+from discover_orch.execution.events import (
+    FAILED,
+    Event,
+    RunNote,
+    RunStatus,
+    ToolDeclined,
+    ToolFinished,
+    ToolRetried,
+)
+from discover_orch.execution.step_queue import OneByOne, StepQueue
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 
 class Run:
-    """One run of a plan, step after step.
+    """One run of a plan: one step after another, or side by side as its `queue` allows.
 
-    A run stops at its first failure. What is downstream of it is blocked, the rest is not run. A step can be
-    submitted while the one before it runs; the executor drops it if that one fails. With `ahead` 1 no step is
-    submitted ahead, so that a run can be stopped between two tools.
+    A tool that fails blocks every tool that depends on it, and the run goes on with the others until `max_failures`
+    tools have failed. A tool that declares neither what it runs after nor what it reads and writes may depend on the
+    failed one without orch knowing it, unless `has_known_flow`. Then it is blocked too.
+
+    A tool with `retries` is tried again first. The delay doubles with each attempt, up to `LONGEST_DELAY`, and is
+    multiplied by a random number of 0.75 to 1.25, so that what many clients retry at a server is spread over time.
+
+    One after another, a step can be submitted while the one before it runs. If that one fails, the executor declines
+    it. With `at_once` 1 no step is submitted ahead, so that a run can be stopped between two tools.
     """
 
     AHEAD = 2
+    LONGEST_DELAY = 300.0  # seconds, unless the first delay is longer
 
-    def __init__(self, plan: Plan, registry: Registry, *, ahead: int = AHEAD) -> None:
-        self._ahead = ahead
-        self._modules = [step.tool.module for step in plan.steps]
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        *,
+        has_known_flow: Callable[[Tool], bool],
+        at_once: int = AHEAD,
+        queue: StepQueue | None = None,
+        max_failures: int | None = None,
+        has_retries: bool = True,
+        random: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1."""
+        self._at_once = at_once
+        self._has_retries, self._random = has_retries, random
+        self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
+        self._max_failures = max_failures
+        self._has_known_flow = has_known_flow
         self._registry = registry
-        self._submitted = 0
-        self._has_failed = False
+        self._modules = tuple(step.tool.module for step in plan.steps)
+        self._queue = OneByOne(self._modules) if queue is None else queue
+        self._submits_ahead = isinstance(self._queue, OneByOne)
+        self._submitted: list[str] = []
+        self._is_declining = False  # what was submitted ahead of a failure has not come back yet
+        self._failures = 0
         self._has_errors = False  # outside any tool
         self.finished: dict[str, ToolFinished] = {}
         self.is_interrupted = False
         self._is_cancelled = False
 
-    def ready(self) -> str | None:
+    def ready(self, now: float = math.inf) -> str | None:
         """The tool to submit now, or None if there is none (yet, or ever)."""
-        if self.is_over or self._submitted - len(self.finished) >= self._ahead:
-            return None
-        return self._modules[self._submitted] if self._submitted < len(self._modules) else None
+        is_full = self._is_declining or len(self._submitted) >= self._at_once
+        return None if self._is_stopped or is_full else self._queue.next(now)
+
+    def wait_time(self, now: float) -> float:
+        """Seconds until a tool is tried again; infinite if none is."""
+        return self._queue.wait_time(now)
 
     def mark_submitted(self, module: str) -> None:
-        assert module == self.ready()
-        self._submitted += 1
+        self._queue.take(module)
+        self._submitted.append(module)
 
     def interrupt(self) -> None:
         self.is_interrupted = True
@@ -52,31 +94,84 @@ class Run:
         self._is_cancelled = True
 
     def classify(self, event: Event) -> Event:
-        """The event with its final status: a tool that was interrupted to cancel the run is `cancelled`."""
-        if self._is_cancelled and not self.is_interrupted and isinstance(event, ToolFinished):
+        """The event with its final status: a tool that was interrupted to cancel the run is `cancelled`, and one that
+        failed and may be tried again is `ToolRetried`."""
+        if not isinstance(event, ToolFinished):
+            return event
+        earlier = self._attempts.get(event.module)
+        if earlier is not None:
+            event = replace(event, attempt=earlier.attempt + 1)
+        if self.is_interrupted:
+            return event
+        if self._is_cancelled:
             return replace(event, status="cancelled") if event.status == "interrupted" else event
+        tool = self._registry.tools[event.module]
+        if event.status == "failed" and self._has_retries and event.attempt <= tool.retries:
+            longest = max(self.LONGEST_DELAY, tool.retry_delay)
+            delay = min(tool.retry_delay * 2.0 ** min(event.attempt - 1, 60), longest)
+            return ToolRetried(end=event, delay=delay * (0.75 + self._random() / 2))
         return event
 
     @property
     def is_over(self) -> bool:
         """No further step may start."""
-        is_stopped = self.is_interrupted or self._is_cancelled or self._has_failed
-        return is_stopped or len(self.finished) == len(self._modules)
+        return self._is_stopped or not (self._queue or self._submitted)
 
-    def apply(self, event: Event) -> None:
-        if isinstance(event, ToolFinished):
+    @property
+    def _is_stopped(self) -> bool:
+        has_enough = self._max_failures is not None and self._failures >= self._max_failures
+        return self.is_interrupted or self._is_cancelled or has_enough
+
+    def apply(self, event: Event, now: float = 0.0) -> None:
+        if isinstance(event, ToolRetried):
+            module = event.end.module
+            self._attempts[module] = event.end
+            self._submitted.remove(module)
+            self._queue.put_back(module, now + event.delay)
+            self._is_declining = self._submits_ahead
+        elif isinstance(event, ToolFinished):
             self.finished[event.module] = event
-            self._has_failed |= event.status == "failed"
+            if event.module in self._submitted:
+                self._submitted.remove(event.module)
+            self._queue.end(event.module)
+            self._failures += event.status in FAILED
+            self._is_declining |= event.status in FAILED and self._submits_ahead
             self.is_interrupted |= event.status == "interrupted"
+        elif isinstance(event, ToolDeclined):
+            self._submitted.remove(event.module)
+            if event.module not in self.finished:  # else it is blocked
+                self._queue.put_back(event.module)
         elif isinstance(event, RunNote):
             self._has_errors |= event.problem.severity == "error"
+        self._is_declining &= bool(self._submitted)
+
+    def drain_blocked(self, event: Event) -> list[ToolFinished]:
+        """The ends of the tools that this event blocks, which will not start. They count as applied."""
+        if not isinstance(event, ToolFinished) or event.status not in FAILED:
+            return []
+        running = () if self._submits_ahead else self._submitted
+        later = [one for one in self._modules if one not in self.finished and one not in running]
+        unsure = [one for one in later if self._may_depend_unseen(one)]
+        below = self._registry.downstream((event.module, *unsure)).union(unsure)
+        blocked = [
+            ToolFinished(module=one, status="blocked", blocked_by=event.module)
+            for one in later
+            if one in below
+        ]
+        for one in blocked:
+            self.finished[one.module] = one
+            self._queue.end(one.module)
+        return blocked
+
+    def _may_depend_unseen(self, module: str) -> bool:
+        tool = self._registry.tools[module]
+        is_declared = tool.has_after or tool.has_inputs or tool.has_outputs
+        return not is_declared and not self._has_known_flow(tool)
 
     def unstarted(self) -> list[ToolFinished]:
-        """An end for each tool that did not start."""
-        failed = [one.module for one in self.finished.values() if one.status == "failed"]
-        below = self._registry.downstream(failed) if failed else frozenset()
+        """An end for each tool that did not start and is not blocked. One that was to be tried again has failed."""
         return [
-            ToolFinished(module=module, status="blocked" if module in below else "not_run")
+            self._attempts.get(module, ToolFinished(module=module, status="not_run"))
             for module in self._modules
             if module not in self.finished
         ]
@@ -86,6 +181,6 @@ class Run:
         if self.is_interrupted:
             return "interrupted"
         passed = [one for one in self.finished.values() if one.status == "passed"]
-        if self._is_cancelled and not self._has_failed and len(passed) < len(self._modules):
+        if self._is_cancelled and not self._failures and len(passed) < len(self._modules):
             return "cancelled"
-        return "failed" if self._has_failed or self._has_errors else "passed"
+        return "failed" if self._failures or self._has_errors else "passed"

@@ -21,10 +21,13 @@ from discover_orch.execution.events import (
     Ticked,
     ToolFinished,
     ToolOrdered,
+    ToolProgress,
     ToolStarted,
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
+from discover_orch.execution.step_queue import StepQueue
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 #: Seconds without an event after which `Ticked` says how long the running tool has taken.
@@ -61,23 +64,40 @@ def run_steps(
     *,
     run_id: str,
     clock: Callable[[], float],
-    ahead: int = Run.AHEAD,
+    has_known_flow: Callable[[Tool], bool],
+    at_once: int = Run.AHEAD,
+    queue: StepQueue | None = None,
+    max_failures: int | None = None,
+    has_retries: bool = True,
+    random: Callable[[], float] = lambda: 0.5,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last."""
-    run = Run(plan, registry, ahead=ahead)
+    run = Run(
+        plan,
+        registry,
+        has_known_flow=has_known_flow,
+        at_once=at_once,
+        queue=queue,
+        max_failures=max_failures,
+        has_retries=has_retries,
+        random=random,
+    )
     steps = {step.tool.module: step for step in plan.steps}
     stopwatch = _Stopwatch(clock)
     fresh = [tool.module for tool in plan.fresh]
-    yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh))
+    workers = 1 if queue is None else at_once
+    yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)
     for one in fresh:
         yield ToolFinished(module=one, status="fresh")
     while not (run.is_over and executor.is_idle):
-        while (module := run.ready()) is not None:
+        while (module := run.ready(clock())) is not None:
             yield ToolOrdered(module=module)
             executor.submit(steps[module])
             run.mark_submitted(module)
         yield from _next_events(run, executor, requests, stopwatch)
-    yield from run.unstarted()
+    for end in run.unstarted():
+        run.apply(end)
+        yield end
     executor.finish()
     stopwatch.begin(None)
     while not executor.is_over:
@@ -89,11 +109,13 @@ def _next_events(
     run: Run, executor: Executor, requests: RunRequests, stopwatch: _Stopwatch
 ) -> Iterator[Event]:
     happened = False
-    for event in executor.events(min(TICK, requests.poll_interval), requests.wake):
+    wait = min(TICK, requests.poll_interval, run.wait_time(stopwatch.now))
+    for event in executor.events(wait, requests.wake):
         happened = True
         timed = run.classify(stopwatch.time(event))
-        run.apply(timed)
+        run.apply(timed, stopwatch.now)
         yield timed
+        yield from run.drain_blocked(timed)
     for request in requests.drain():
         happened = True
         if request == "interrupt":
@@ -116,7 +138,10 @@ def _next_events(
             executor.resume()
     if not happened and stopwatch.is_running and stopwatch.silence > 0.9 * TICK:
         yield Ticked(
-            module=stopwatch.module, seconds=stopwatch.seconds, is_ending=run.is_interrupted
+            module=stopwatch.module,
+            seconds=stopwatch.seconds,
+            others=stopwatch.others,
+            is_ending=run.is_interrupted,
         )
 
 
@@ -125,15 +150,18 @@ class _Stopwatch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._start = self._since = self._heard = clock()
-        self._paused = self._paused_before = 0.0
-        self.module: str | None = None
-        self.is_running = False
+        self._start = self._heard = clock()
+        self._paused = 0.0
+        self._running: dict[
+            str | None, tuple[float, float]
+        ] = {}  # since when, and the pauses before
+        self._is_stopped = False
 
     def begin(self, module: str | None) -> None:
-        self.module, self.is_running = module, True
-        self._since = self._heard = self._clock()
-        self._paused_before = self._paused
+        """A tool starts, or with None the closing of resources."""
+        self._heard = self._clock()
+        self._running[module] = self._heard, self._paused
+        self._is_stopped = False
 
     def time(self, event: Event) -> Event:
         """The event with its duration, if only this stopwatch knows it."""
@@ -141,14 +169,18 @@ class _Stopwatch:
         match event:
             case ToolStarted(module=module):
                 self.begin(module)
-            case ToolFinished():
-                self.is_running = False
-                if event.error is not None and event.error.kind == "crash":
-                    return replace(event, duration=self.seconds)  # a dead worker reports none
-                paused = self._paused - self._paused_before
+            case ToolFinished(module=module):
+                seconds = self._seconds(module)
+                _, paused_before = self._running.pop(module, (0.0, self._paused))
+                if not event.duration and event.error and event.error.kind in ("crash", "timeout"):
+                    return replace(event, duration=seconds)  # a dead worker reports none
+                paused = self._paused - paused_before
                 return replace(event, duration=max(0.0, event.duration - paused))
+            case ToolProgress(module=module):
+                others = tuple(one for one in self._running if one not in (module, None))
+                return replace(event, seconds=self._seconds(module), others=others)
             case DebuggerOpened():
-                self.is_running = False
+                self._is_stopped = True
             case _:
                 pass
         return event
@@ -159,8 +191,31 @@ class _Stopwatch:
         self._paused += self._clock() - before
 
     @property
+    def now(self) -> float:
+        return self._clock()
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self._running) and not self._is_stopped
+
+    @property
+    def module(self) -> str | None:
+        """What has been running longest."""
+        return next(iter(self._running), None)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(one for one in [*self._running][1:] if one is not None)
+
+    @property
     def seconds(self) -> float:
-        return self._clock() - self._since - (self._paused - self._paused_before)
+        return self._seconds(self.module)
+
+    def _seconds(self, module: str | None) -> float:
+        if module not in self._running:
+            return 0.0
+        since, paused_before = self._running[module]
+        return self._clock() - since - (self._paused - paused_before)
 
     @property
     def silence(self) -> float:

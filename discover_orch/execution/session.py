@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,19 +20,27 @@ from discover_orch.config.project import Project, url_secrets
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event, RunFinished, RunNote
 from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, run_steps
+from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.errors import BlockedInterrupt
+from discover_orch.model.errors import BlockedInterrupt, Problem
+from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.tool import Tool
+from discover_orch.planning.parallel import NO_DATAFLOW, find_waits
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeIndex
+from discover_orch.staleness.current import takes_connection
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 #: Seconds until a signal that was not drained ends whatever blocks the process, and until a second signal does.
 FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
+#: The token of the SQLite database: which tool may write to it.
+WRITES = "(writes to SQLite)"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,6 +52,8 @@ def run_plan(
     is_raw: bool = False,
     post_mortem: bool = False,
     all_frames: bool = False,
+    max_failures: int | None = None,
+    jobs: int = 1,
     interpreter: Interpreter | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
@@ -55,11 +65,48 @@ def run_plan(
     signals = SignalHandlers()
     try:
         with signals:
-            executor = LocalExecutor(prepare, worker)
+            executor: LocalExecutor | WorkerPool | None = None
+            if jobs == 1:  # the worker gets ready while the recorder reads the code
+                executor = LocalExecutor(prepare, worker)
             recorder = Recorder(plan, registry, project)
-            yield from _carry_out(plan, registry, project, executor, signals, Run.AHEAD, recorder)
+            queue = None
+            if jobs > 1:
+                queue = build_queue(plan, registry, project, recorder.has_known_flow)
+            if queue is not None:
+                executor = _start_pool(prepare, worker, jobs)
+            elif executor is None:
+                executor = LocalExecutor(prepare, worker)
+            events = run_steps(
+                plan,
+                registry,
+                executor,
+                signals,
+                run_id=recorder.run,
+                clock=time.monotonic,
+                has_known_flow=recorder.has_known_flow,
+                at_once=min(jobs, len(plan.steps)) if queue is not None else Run.AHEAD,
+                queue=queue,
+                max_failures=max_failures,
+                has_retries=not post_mortem,
+                random=_random,
+            )
+            if jobs > 1 and queue is None:
+                events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
+            yield from _carry_out(events, plan, project, executor, signals, recorder)
     finally:
         signals.close()
+
+
+def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:
+    """`note` behind the first event."""
+    yield next(events)
+    yield note
+    yield from events
+
+
+def _start_pool(prepare: Prepare, worker: Supervisor | None, jobs: int) -> WorkerPool:
+    shared = replace(prepare, is_one_of_several=True)
+    return WorkerPool(LocalExecutor(shared, worker), lambda: LocalExecutor(shared), jobs)
 
 
 def run_watched(
@@ -82,7 +129,61 @@ def run_watched(
     )
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
     recorder = Recorder(plan, registry, project, kind="watch", code=code, environ=environment)
-    yield from _carry_out(plan, registry, project, executor, requests, 1, recorder)
+    events = run_steps(
+        plan,
+        registry,
+        executor,
+        requests,
+        run_id=recorder.run,
+        clock=time.monotonic,
+        has_known_flow=recorder.has_known_flow,
+        at_once=1,
+        random=_random,
+    )
+    yield from _carry_out(events, plan, project, executor, requests, recorder)
+
+
+def _random() -> float:
+    import random  # takes 2 ms, and few runs need it
+
+    return random.random()
+
+
+def build_queue(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> SideBySide | None:
+    """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
+    SQLite database."""
+    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
+    waits = find_waits(plan.steps, registry, counts_as_declared)
+    tools = [step.tool for step in plan.steps]
+    needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
+    if is_sqlite(registry, project):
+        for tool in tools:
+            flow = registry.flows.get(tool.module, NO_DATAFLOW)
+            is_reader = not flow.tables_written and has_known_flow(tool)
+            if takes_connection(tool, registry) and not is_reader:
+                needs[tool.module] = {**tool.tokens, WRITES: 1}
+    modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}
+    if not can_overlap(SideBySide(modules, waits, needs, tokens)):
+        return None
+    return SideBySide(modules, waits, needs, tokens)
+
+
+def _nothing_to_overlap(project: Project) -> Problem:
+    hint = "add AFTER = () to tools that do not depend on others of their stage"
+    if project.parallel == "declared":
+        hint += ', or set parallel = "observed"'
+    return Problem(
+        code="nothing-to-overlap",
+        message="no two of these tools may run at the same time, so more than one worker is of no use",
+        hint=hint,
+        severity="warning",
+    )
+
+
+def is_sqlite(registry: Registry, project: Project) -> bool:
+    return project.database.startswith("sqlite:") and not uses_get_connection(registry, project)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:
@@ -91,28 +192,27 @@ def absolute_pythonpath(project: Project) -> tuple[str, ...]:
     )
 
 
+def _secret_variables(environ: Mapping[str, str], root: str) -> list[str]:
+    """The values of secret environment variables. The path of a file, as in GOOGLE_APPLICATION_CREDENTIALS, is no
+    secret: hidden, it would be missing among the files that a tool reads."""
+    found = [text for name, text in environ.items() if is_secret_name(name)]
+    return [text for text in found if not os.path.exists(os.path.join(root, text))]
+
+
 def _carry_out(
+    events: Iterator[Event],
     plan: Plan,
-    registry: Registry,
     project: Project,
-    executor: LocalExecutor,
+    executor: LocalExecutor | WorkerPool,
     requests: RunRequests,
-    ahead: int,
     recorder: Recorder,
 ) -> Iterator[Event]:
-    """All events with their secrets masked, each recorded before it is yielded. However it ends, the executor is over
-    afterwards."""
-    hidden = secret_texts((*plan.secrets, *url_secrets(project.database)))
+    """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
+    executor is over afterwards."""
+    variables = _secret_variables(recorder.environ, project.root)
+    hidden = secret_texts((*plan.secrets, *url_secrets(project.database), *variables))
     try:
-        for event in run_steps(
-            plan,
-            registry,
-            executor,
-            requests,
-            run_id=recorder.run,
-            clock=time.monotonic,
-            ahead=ahead,
-        ):
+        for event in events:
             masked = mask_event(event, hidden)
             notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
             if isinstance(masked, RunFinished):

@@ -8,6 +8,7 @@ thing that a run needs, so it imports little: no `subprocess`, no `selectors`.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -15,7 +16,12 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
-from discover_orch.execution.worker_reader import StepOutput, WorkerReader
+from discover_orch.execution.worker_reader import (
+    StepOutput,
+    StepProgress,
+    WorkerReader,
+    WorkerSaid,
+)
 from discover_orch.execution.worker_shutdown import (
     TIME_TO_END,
     StopSignals,
@@ -34,6 +40,7 @@ from discover_orch.worker.child_processes import (
 )
 from discover_orch.worker.protocol import (
     Closed,
+    Committing,
     DebugEnded,
     Declined,
     Greet,
@@ -59,7 +66,7 @@ OUTPUT_DELAY = 5
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
 
-WorkerEvent = Message | StepOutput | WorkerDied | WorkerEnded
+WorkerEvent = WorkerSaid | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
 _alive: set[int] = set()  # workers of this process, which are not orphans
@@ -80,6 +87,7 @@ class Supervisor:
         self._root = ""
         self._unsent = b""
         self._running: int | None = None
+        self.committing: int | None = None  # the step whose commit has begun
         self._unanswered: dict[int, None] = {}
         self._stop_signals = StopSignals()
         self._exit = WorkerExit()
@@ -167,8 +175,10 @@ class Supervisor:
             if ready is None:
                 break
             found = self._collect(ready)
-            if found or (deadline is not None and time.monotonic() >= deadline):
+            if found:
                 return found
+            if deadline is not None and time.monotonic() >= deadline:
+                return [*self._reader.settle()]
         return []
 
     def interrupt(self) -> None:
@@ -225,10 +235,8 @@ class Supervisor:
 
     def _wait(self, now: float, deadline: float | None, wake: int | None) -> set[int] | None:
         """The descriptors that can be read; None if it is only `wake`."""
-        until = [at for at in (deadline, self._next_deadline(now)) if at is not None]
-        if self._pipes.pidfd < 0:
-            until.append(now + POLL_INTERVAL)
-        wait = max(0.0, min(until) - now) * 1000 + 0.5 if until else None
+        until = min(math.inf if deadline is None else deadline, self.next_deadline(now))
+        wait = None if until == math.inf else max(0.0, until - now) * 1000 + 0.5
         ready = set()
         if self._expects_messages and (wait is None or wait > OUTPUT_DELAY) and not self._unsent:
             ready = _poll(self._message_poll, OUTPUT_DELAY, wake)
@@ -237,11 +245,11 @@ class Supervisor:
         self._expects_messages = self._pipes.messages in ready
         return None if ready == {wake} else ready
 
-    def _next_deadline(self, now: float) -> float | None:
-        """When something must be done even if nothing arrives."""
-        if self._exit.has_closed:
-            return self._exit.due()
-        return self._stop_signals.due()
+    def next_deadline(self, now: float) -> float:
+        """When something must be done even if nothing arrives; infinite if nothing is due."""
+        due = self._exit.due() if self._exit.has_closed else self._stop_signals.due()
+        due = math.inf if due is None else due
+        return due if self._pipes.pidfd >= 0 else min(due, now + POLL_INTERVAL)
 
     def _send_due_signals(self, now: float) -> None:
         if self._exit.has_closed:
@@ -279,9 +287,9 @@ class Supervisor:
             self._clean_up(found)
         return found
 
-    def _track_all(self, said: list[Message | StepOutput], found: list[WorkerEvent]) -> None:
+    def _track_all(self, said: list[WorkerSaid], found: list[WorkerEvent]) -> None:
         for one in said:
-            if not isinstance(one, StepOutput):
+            if not isinstance(one, StepOutput | StepProgress):
                 self._track(one)
         found += said
 
@@ -290,8 +298,10 @@ class Supervisor:
             case StepStarted(step=step):
                 self._running = step
                 self._unanswered.pop(step, None)
+            case Committing(step=step):
+                self.committing = step
             case StepFinished(status=status):
-                self._running = None
+                self._running = self.committing = None
                 self.failures += status == "failed"
             case Declined(step=step):
                 self._unanswered.pop(step, None)

@@ -1,5 +1,7 @@
 """Reads what a worker says, in true order: its messages, and all output of a step before the end of that step.
 
+Of a line that is redrawn, such as a progress bar, only the last state is output; until then it is a `StepProgress`.
+
 It never waits, and knows of a step only that it starts and ends. A line that is no message is kept as a crash report.
 It imports little, since every run needs it at its start.
 """
@@ -10,6 +12,7 @@ import os
 
 from msgspec import Struct
 
+from discover_orch.execution.redrawn_lines import RedrawnLines
 from discover_orch.worker.capture import Splitter
 from discover_orch.worker.protocol import (
     DebugStarted,
@@ -38,6 +41,13 @@ class StepOutput(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class StepProgress(Struct, frozen=True, kw_only=True):
+    """The lines that a step is redrawing, such as progress bars, as they are now; empty if there are none any more."""
+
+    step: int
+    text: str
+
+
 class WorkerReader:
     """Reads one worker. Descriptors are -1 if there is none; the outputs carry `mark`, which is empty if they are not
     captured. `stop_polling` is called with a descriptor that has reached its end."""
@@ -51,24 +61,41 @@ class WorkerReader:
         self._unread = b""
         self._held: list[Message] = []  # messages that wait for the output before them
         self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
+        self._progress: tuple[int | None, str] = (None, "")  # what was emitted last
         self._started: list[int] = []  # steps in the order in which they began
         self._positions: dict[int, int] = {}  # the place of each in that order
 
-    def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message | StepOutput]:
+    def read(self, ready: set[int], *, is_dead: bool = False) -> list[WorkerSaid]:
         """Everything whose order is known by now; `ready` are the descriptors that can be read."""
+        # A progress bar that ends stands above what was then printed to the other stream.
+        self._streams.sort(key=lambda stream: not stream.lines.is_open)
         # Output first: the worker writes that a step starts before its output, so that message is read too.
         is_new = False
         for stream in self._streams:
             if stream.fd in ready:
                 self._read_stream(stream)
                 is_new = True
+        self._settle_left_lines()
         if is_new or self._messages in ready or is_dead:
             self._read_messages()
-        found: list[Message | StepOutput] = []
+        found: list[WorkerSaid] = []
+        if self._progress[1]:  # before its last state is output
+            self._emit_progress(found)
         self._emit_in_order(found)
+        self._emit_progress(found)
         return found
 
-    def read_rest(self) -> list[Message | StepOutput]:
+    def settle(self) -> list[WorkerSaid]:
+        """Nothing came for a while: lines that the cursor has left will not be redrawn any more."""
+        found: list[WorkerSaid] = []
+        for stream in self._streams:
+            stream.settle()
+        self._emit_progress(found)
+        for stream in self._streams:
+            stream.emit(self._started, None, found)
+        return found
+
+    def read_rest(self) -> list[WorkerSaid]:
         """The rest of what a dead worker wrote."""
         for stream in self._streams:
             self._read_all(stream)
@@ -76,13 +103,31 @@ class WorkerReader:
         while self._read_messages():
             pass
         self.crash += self._unread.decode("utf-8", "replace")
-        found: list[Message | StepOutput] = []
+        found: list[WorkerSaid] = []
         self._emit_in_order(found)
         for stream in self._streams:
             stream.emit(self._started, len(self._started), found)
         return found
 
-    def _emit_in_order(self, found: list[Message | StepOutput]) -> None:
+    def _settle_left_lines(self) -> None:
+        """A tool that prints to one stream has left a progress bar that has ended on the other."""
+        for stream, other in (self._streams, self._streams[::-1]):
+            if stream.lines.is_open and other.pending:
+                self._read_stream(stream)  # its newline, or the way back to a line above
+                stream.settle()
+
+    def _emit_progress(self, found: list[WorkerSaid]) -> None:
+        """What the running step is redrawing, if that has changed."""
+        step, shown = self._progress
+        ended = {stream.ended_steps for stream in self._streams}
+        current = self._started[min(ended)] if min(ended) < len(self._started) else None
+        is_ending = len(ended) > 1 or any(stream.has_ended_step for stream in self._streams)
+        state = "" if is_ending else "\n".join(filter(None, (s.lines.state for s in self._streams)))
+        if current is not None and state != (shown if step == current else ""):
+            found.append(StepProgress(step=current, text=state))
+        self._progress = current, state
+
+    def _emit_in_order(self, found: list[WorkerSaid]) -> None:
         """Adds messages in their order to `found`, the end of a step after all output of that step."""
         while True:
             while self._held and self._emit_message(self._held[0], found):
@@ -95,7 +140,7 @@ class WorkerReader:
             for stream in self._streams:
                 stream.emit(self._started, None, found)
 
-    def _emit_message(self, message: Message, found: list[Message | StepOutput]) -> bool:
+    def _emit_message(self, message: Message, found: list[WorkerSaid]) -> bool:
         """Adds it to `found`, unless output that belongs before it is missing."""
         if isinstance(message, StepFinished) and not self._is_raw:
             position = self._positions[message.step]
@@ -126,7 +171,7 @@ class WorkerReader:
             self._stop_polling(stream.fd)
             stream.end()
         elif data is not None:
-            stream.pending += stream.splitter.feed(data)
+            stream.feed(data)
         return data is not None
 
     def _read_messages(self) -> bool:
@@ -155,18 +200,32 @@ class OutputStream:
     def __init__(self, name: StreamName, fd: int, mark: str) -> None:
         self.name = name
         self.fd = fd
-        self.splitter = Splitter(mark)
+        self.lines = RedrawnLines()
         self.pending: list[str | int] = []
+        self._splitter = Splitter(mark)
         self.ended_steps = 0  # each step ends with one mark
         self.is_over = fd < 0
+
+    def feed(self, data: bytes) -> None:
+        for one in self._splitter.feed(data, has_open_line=self.lines.is_open):
+            if isinstance(one, str):
+                self._add(self.lines.feed(one))
+            else:
+                self._add(self.lines.flush())
+                self.pending.append(one)
+
+    def settle(self) -> None:
+        self._add(self.lines.settle())
+
+    @property
+    def has_ended_step(self) -> bool:
+        return any(isinstance(one, int) for one in self.pending)
 
     def is_ahead(self, started: list[int]) -> bool:
         """Whether there is text of a step whose start was not read yet."""
         return bool(self.pending) and self.ended_steps >= len(started)
 
-    def emit(
-        self, started: list[int], until: int | None, found: list[Message | StepOutput]
-    ) -> None:
+    def emit(self, started: list[int], until: int | None, found: list[WorkerSaid]) -> None:
         """Adds text to `found` up to the end of the step at position `until`, or up to the next mark."""
         while self.pending:
             one = self.pending[0]
@@ -184,9 +243,15 @@ class OutputStream:
     def end(self) -> None:
         """Nothing more will be read."""
         self.is_over = True
-        rest = self.splitter.flush()
-        if rest:
-            self.pending.append(rest)
+        self._add(self.lines.feed(self._splitter.flush()))
+        self._add(self.lines.flush())
+
+    def _add(self, text: str) -> None:
+        if text:
+            self.pending.append(text)
+
+
+WorkerSaid = Message | StepOutput | StepProgress
 
 
 def _read(fd: int) -> bytes | None:

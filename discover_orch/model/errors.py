@@ -42,7 +42,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what, where, and how to fix it.
 
     `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `message` is one line
-    without the place; `hint` says how to fix it, or is empty.
+    without the place; `hint` says how to fix it, or is empty; `source` is the text of the line where that helps.
     """
 
     code: str
@@ -50,6 +50,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     hint: str = ""
     location: Location | None = None
     severity: Severity = "error"
+    source: str = ""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -71,15 +72,17 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 def problem_json(problem: Problem) -> dict[str, object]:
-    """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`."""
+    """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`, and `"source"` if it has
+    one."""
     place = problem.location
-    return {
+    document: dict[str, object] = {
         "path": place.path if place else None,
         "line": place.line if place else None,
         "message": problem.message,
         "hint": problem.hint,
         "code": problem.code,
     }
+    return document | {"source": problem.source} if problem.source else document
 
 
 class OrchError(Exception):
@@ -112,20 +115,20 @@ class EmptyError(OrchError):
     exit_code = ExitCode.EMPTY
 
 
-def nearest(word: str, candidates: object) -> str | None:
-    """The candidate that `word` was most likely meant to be; None below a similarity of 0.6, difflib's default."""
+def nearest(word: str, candidates: object, *, similarity: float = 0.6) -> str | None:
+    """The candidate that `word` was most likely meant to be; None below this similarity. The default is difflib's."""
     import difflib
 
     names = [str(name) for name in candidates]  # type: ignore[attr-defined]
-    found = difflib.get_close_matches(word, names, n=1)
+    found = difflib.get_close_matches(word, names, n=1, cutoff=similarity)
     return found[0] if found else None
 
 
 class BlockedInterrupt(BaseException):
-    """A signal that ends the process came while a write was blocked, since nobody reads the other end of a pipe.
+    """A signal that ends the process came while a write to a pipe was blocked.
 
-    `number` is the number of the signal. It is no Exception and no KeyboardInterrupt, since their handlers would write
-    again.
+    The reader of the pipe has stopped reading, so this is neither an Exception nor a KeyboardInterrupt: their handlers
+    would write again. `number` is the number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -133,9 +136,21 @@ class BlockedInterrupt(BaseException):
         self.number = number
 
 
+_TOOL = 'a module under src (or the configured packages) with STAGE = "..." and a run() function'
 NO_TOOLS = Problem(
     code="no-tools",
     message="no tools found",
-    hint='a tool is a module under src (or the configured packages) with STAGE = "..." and a run() function; '
-    "orch list -v shows the modules that are not tools, and why",
+    hint=f"a tool is {_TOOL}; orch list -v shows the modules that are not tools, and why",
 )
+#: The same where the modules that are not tools have been shown.
+NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a tool is {_TOOL}")
+
+
+def no_source(root: str, config: str) -> Problem:
+    """There is no folder to scan. `config` is the file that can name another one."""
+    return Problem(
+        code="no-source",
+        message=f"no tools found: there is no folder src in {root}",
+        hint='create src, and in it a module with STAGE = "..." and a run() function; '
+        f'for another folder, set packages = ["FOLDER"] in {config}',
+    )

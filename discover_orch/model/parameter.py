@@ -15,7 +15,10 @@ from msgspec import Struct
 ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", "decimal", "uuid"]
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
-SECRET_LAST_WORDS = frozenset({"token", "secret", "password", "passwd"})
+SECRET_LAST_WORDS = frozenset(
+    {"token", "secret", "password", "passwd", "passphrase", "credentials"}
+)
+SECRET_ENDS = ("api_key", "secret_key", "access_key", "private_key")
 #: Shown in place of a secret.
 MASK = "***"
 
@@ -118,13 +121,9 @@ class Param(Struct, frozen=True, kw_only=True):
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether the last word of the name is one for secrets, or the name is `key` or ends in `api_key`."""
+    """Whether a parameter or an environment variable of this name, in any case, holds a secret."""
     lowered = name.lower().replace("-", "_")
-    return (
-        lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS
-        or lowered == "key"
-        or lowered.endswith("api_key")
-    )
+    return lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS or lowered.endswith(SECRET_ENDS)
 
 
 def convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:

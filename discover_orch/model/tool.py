@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Mapping
+
+from msgspec import Struct, field
 
 from discover_orch.model.parameter import Param
 
@@ -14,11 +16,16 @@ class Tool(Struct, frozen=True, kw_only=True):
       name in `ORCH`.
     - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
     - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
-      type that no option can have.
+      type that no option can have. `class_folder`: the folder of such a type, if it is in a package installed in
+      editable form and not in `pythonpath`.
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
     - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
-      changes nothing.
-    - `params` is empty and `is_readable` is False where the signature cannot be read from the source.
+      changes nothing. `commits_by_itself`: orch neither commits nor rolls back.
+    - `retries`: how often it is tried again after a failure, the first time after about `retry_delay` seconds.
+    - `timeout`: seconds after which it is stopped and has failed. `tokens`: those that it holds while it runs.
+    - `ignored_return`: the line and the kind of what `run()` returns, where that is neither None nor a mapping.
+    - `is_readable` is False where the signature cannot be read from the source: then `params` is empty, and
+      `resources` are all that it may ask for.
     """
 
     module: str
@@ -33,8 +40,10 @@ class Tool(Struct, frozen=True, kw_only=True):
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
     never_passed: tuple[str, ...] = ()
+    class_folder: str = ""
     takes_extra: bool = False
     is_readable: bool = True
+    ignored_return: tuple[int, str] | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     has_inputs: bool = False
@@ -43,6 +52,11 @@ class Tool(Struct, frozen=True, kw_only=True):
     is_always_stale: bool = False
     is_repeatable: bool = False
     max_age: float | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    timeout: float | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    commits_by_itself: bool = False
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

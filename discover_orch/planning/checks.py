@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
-from discover_orch.model.errors import Problem, nearest
+from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.tool import Tool
-from discover_orch.planning.dataflow_checks import build_warning, check_dataflow
+from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import is_same_name
 
+#: The code of the warning that only their names order some stages.
+STAGES_BY_NAME = "stages-by-name"
 #: Options of orch run: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
-    | {"database", "exclude", "param", "color", "project", "help"}
+    | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
 )
 
 
@@ -25,15 +27,33 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     for part in (
         _own_options(registry),
         _unknown_types(registry),
+        _ignored_returns(registry),
         _flag_or_value(registry),
         _hidden_stdlib(registry),
         check_dataflow(registry),
-        _unknown_configuration(registry, project),
+        _unused_variables(registry, project),
         _group_members(registry),
         _unused_stages(registry, project),
     ):
         found.extend(part)
     return tuple(found)
+
+
+def check_stage_order(
+    registry: Registry, project: Project, pairs: Iterable[tuple[str, str]]
+) -> tuple[Problem, ...]:
+    """One warning that nothing but their names orders these stages, which are some of `Registry.by_name`."""
+    stages = [*dict.fromkeys(stage for pair in pairs for stage in pair)]
+    if not stages:
+        return ()
+    line = ", ".join(f'"{stage.name}"' for stage in registry.stages)
+    return (
+        build_warning(
+            STAGES_BY_NAME,
+            f"stages {listed(stages)} run in alphabetical order, since nothing says which comes first",
+            f"add stages = [{line}] to {project.config or 'orch.toml'}, in the right order",
+        ),
+    )
 
 
 def _own_options(registry: Registry) -> Iterator[Problem]:
@@ -51,12 +71,30 @@ def _own_options(registry: Registry) -> Iterator[Problem]:
 def _unknown_types(registry: Registry) -> Iterator[Problem]:
     """Parameters whose type is not supported. No listing shows them."""
     for tool in registry.tools.values():
+        hint = (
+            "run() always gets the default; annotate it with a supported type to make it an option"
+        )
+        if tool.class_folder:
+            hint += f'; if it is an Enum, add "{tool.class_folder}" to pythonpath'
         for name in tool.never_passed:
             yield build_warning(
                 "withheld",
                 f"parameter {name} of {tool.name} cannot be set: its type is not supported",
-                "run() always gets the default; annotate it with a supported type to make it an option",
+                hint,
                 tool,
+            )
+
+
+def _ignored_returns(registry: Registry) -> Iterator[Problem]:
+    for tool in registry.tools.values():
+        if tool.ignored_return is not None:
+            line, kind = tool.ignored_return
+            yield Problem(
+                code="ignored-return",
+                message=f"run() returns {kind}, which is ignored",
+                hint='return nothing, or a mapping of scalars such as {"rows": 344}, which the history shows',
+                location=Location(path=tool.path, line=line),
+                severity="warning",
             )
 
 
@@ -93,16 +131,9 @@ def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
             )
 
 
-def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Problem]:
-    """Parameters, in files and in the environment, that no tool has. `**kwargs` takes only values of `-p`."""
-    names = {param.name for tool in registry.tools.values() for param in tool.params}
-    for name in project.params:
-        if not any(is_same_name(name, other) for other in names):
-            yield build_warning(
-                "unused-param",
-                f'no tool has a parameter "{name}", which the configuration sets',
-                _near(name, names),
-            )
+def _unused_variables(registry: Registry, project: Project) -> Iterator[Problem]:
+    """Parameters that no tool has and the environment sets, which may be meant for another project."""
+    names = _param_names(registry)
     for name, setting in project.env_params.items():
         if not any(name == other.lower() for other in names):
             yield build_warning(
@@ -110,32 +141,43 @@ def _unknown_configuration(registry: Registry, project: Project) -> Iterator[Pro
                 f"no tool has the parameter that {setting.origin} sets",
                 _near(name, names),
             )
+
+
+def find_unused_params(
+    registry: Registry, project: Project
+) -> Iterator[tuple[tuple[str, ...], Problem]]:
+    """Parameters that the configuration sets and no tool has, each with its key. `**kwargs` takes only values of `-p`.
+
+    A tool that cannot be read may have any of them.
+    """
+    names = _param_names(registry)
+    for name, setting in project.params.items() if not registry.broken else ():
+        if not any(is_same_name(name, other) for other in names):
+            is_in_file = setting.origin == project.config
+            message = f'no tool has a parameter "{name}"'
+            message += "" if is_in_file else f", which {setting.origin} sets"
+            yield (name,), build_warning("unused-param", message, _near(name, names))
     for word, table in project.tool_params.items():
         found = registry.names.find(word)
         if not found:
-            yield build_warning(
-                "unused-param",
-                f"[tool.orch.params.{word}] does not name a tool",
-                _near(word, registry.names.words),
-            )
+            message = f"[tool.orch.params.{word}] does not name a tool"
+            yield (word,), build_warning("unused-param", message, _near(word, registry.names.words))
         elif len(found) > 1:
-            yield build_warning(
-                "ambiguous",
-                f"[tool.orch.params.{word}] matches several tools",
-                "use one of " + ", ".join(registry.display(module) for module in found),
-            )
-        if len(found) != 1 or found[0] not in registry.tools:
-            continue
-        tool = registry.tools[found[0]]
-        own = [param.name for param in tool.params]
-        for name in table:
-            if not any(is_same_name(name, other) for other in own):
-                yield build_warning(
-                    "unused-param",
-                    f'{tool.name} has no parameter "{name}", which the configuration sets',
-                    _near(name, own),
-                    tool,
-                )
+            message = f"[tool.orch.params.{word}] matches several tools"
+            hint = "use one of " + ", ".join(registry.display(module) for module in found)
+            yield (word,), build_warning("ambiguous", message, hint)
+        elif found[0] in registry.tools:
+            tool = registry.tools[found[0]]
+            own = [param.name for param in tool.params]
+            for name in table:
+                if not any(is_same_name(name, other) for other in own):
+                    message = f'{tool.name} has no parameter "{name}"'
+                    yield (word, name), build_warning("unused-param", message, _near(name, own))
+
+
+def _param_names(registry: Registry) -> set[str]:
+    tools = (*registry.tools.values(), *registry.disabled)
+    return {param.name for tool in tools for param in tool.params}
 
 
 def _near(

@@ -80,7 +80,7 @@ def _undecided_updates(
         names = [registry.tools[one].name for one in group]
         yield build_warning(
             "undecided-updates",
-            f"{_listed(names)} {_both(names)} update {_listed(things)}, but their order is not declared",
+            f"{listed(names)} {_both(names)} update {listed(things)}, but their order is not declared",
             f'declare which runs first, for example with AFTER = "{names[0]}"',
             registry.tools[group[-1]],
         )
@@ -135,7 +135,7 @@ def _two_writers(
         names = [registry.tools[one].name for one in group]
         yield build_warning(
             "two-writers",
-            f"{_listed(names)} {_both(names)} write {_listed(things)}",
+            f"{listed(names)} {_both(names)} write {listed(things)}",
             "fine if each adds to it; otherwise let each write its own",
             registry.tools[writer],
         )
@@ -217,7 +217,7 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
         elif flow.gaps and not (tool.has_inputs and tool.has_outputs):
             yield build_warning(
                 "not-observed",
-                f"{tool.name} was not observed completely: it {_listed([*flow.gaps])}",
+                f"{tool.name} was not observed completely: it {listed([*flow.gaps])}",
                 'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing',
                 tool,
             )
@@ -274,7 +274,7 @@ def _both(names: list[str]) -> str:
     return "both" if len(names) == 2 else "all"
 
 
-def _listed(words: list[str], most: int = 5) -> str:
+def listed(words: list[str], most: int = 5) -> str:
     """`a, b and c`; at most `most` of them."""
     if len(words) > most:
         return f"{', '.join(words[: most - 1])} and {len(words) - most + 1} others"

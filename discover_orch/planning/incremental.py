@@ -14,6 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
+from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, step_versions
@@ -112,11 +113,12 @@ class RemainingWork:
         if absent:
             raise UsageError(*absent)
         fresh = tuple(step.tool for step in plan.steps if step.tool.module not in stale)
+        said = [one for one in plan.warnings if steps or one.code != STAGES_BY_NAME]
         return replace(
             plan,
             steps=steps,
             fresh=fresh,
-            warnings=(*plan.warnings, *self._stale_upstream(chosen, freshness)),
+            warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
         )
 

@@ -7,11 +7,12 @@ The command line wins over the environment, the environment over the configurati
 from __future__ import annotations
 
 import os.path
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.config.project import ParamDefault, Project
+from discover_orch.config.project import VARIABLE_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem, nearest
@@ -148,7 +149,7 @@ def bind_arguments(
         if setting is not None:
             bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
         elif param.required:
-            problems.append(missing_value(tool, param))
+            problems.append(missing_value(tool, param, registry))
     return keep_valid(tool, bound, problems)
 
 
@@ -166,15 +167,34 @@ def keep_valid(
     return tuple(valid)
 
 
-def missing_value(tool: Tool, param: Param) -> Problem:
-    """The problem that a parameter without a default has no value."""
+def missing_value(tool: Tool, param: Param, registry: Registry) -> Problem:
+    """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
+    hint = f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in [tool.orch.params]"
+    meant = registry.find_meant_resource(param.name)
     return Problem(
         code=MISSING,
         message=f"{tool.name} requires {param.flag} ({param.type})",
-        hint=f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in "
-        "[tool.orch.params]",
+        hint=f"{meant} Otherwise {hint}" if meant else hint,
         location=Location(path=tool.path, line=tool.line),
     )
+
+
+def find_commas(bound: BoundArgument) -> str:
+    """How to give several values, where one value of a list has commas and is probably meant to be several; or ""."""
+    if not bound.param.type.many or bound.origin.startswith(VARIABLE_PREFIX):
+        return ""
+    split = [[part.strip() for part in text.split(",") if part.strip()] for text in bound.texts]
+    values = next((parts[:2] for parts in split if len(parts) > 1), None)
+    if values is None:
+        return ""
+    if bound.param.is_secret:
+        values = ["VALUE", "VALUE"]
+    if not bound.origin.startswith("-"):
+        listed = ", ".join(f'"{value}"' for value in values)
+        return f"for several values, write a list: {bound.param.name} = [{listed}]"
+    flag = f"{bound.origin}=" if bound.origin.startswith("-p") else f"{bound.origin} "
+    again = " ".join(flag + shlex.quote(value) for value in values)
+    return f"for several values, repeat the option: {again}"
 
 
 def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
@@ -189,7 +209,8 @@ def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
         return Problem(
             code="wrong-type",
             message=f"invalid {param.flag} for {tool.name}: {text}",
-            hint=f"its type in run() is {param.type}; the value comes from {bound.origin}",
+            hint=find_commas(bound)
+            or f"its type in run() is {param.type}; the value comes from {bound.origin}",
             location=Location(path=tool.path, line=tool.line),
         )
     return None

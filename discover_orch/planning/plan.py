@@ -6,7 +6,7 @@ line that is only partly valid. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
@@ -16,12 +16,14 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
+from discover_orch.planning.checks import check_stage_order
 from discover_orch.planning.param_values import (
     MISSING,
     BoundArgument,
     GivenParams,
     bind_arguments,
     extra_arguments,
+    find_commas,
     find_unused,
 )
 from discover_orch.planning.param_versions import argument_versions
@@ -29,10 +31,12 @@ from discover_orch.planning.selection import Selection
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan."""
+    """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
+    all steps of the `group` before it have ended: tools of one stage, selected by one word."""
 
     tool: Tool
     stage: str
+    group: int = 0
     after: tuple[str, ...] = ()
     reason: str = ""
     arguments: tuple[BoundArgument, ...] = ()
@@ -88,6 +92,7 @@ def build_plan(
     tools = [registry.tools[module] for module in selection.tools]
     problems = find_unused(values, tools, registry)
     position = {tool.module: index for index, tool in enumerate(tools)}
+    groups = _groups_of(selection, registry)
     steps = []
     missing: dict[str, tuple[Problem, ...]] = {}
     for tool in tools:
@@ -102,6 +107,7 @@ def build_plan(
             Step(
                 tool=tool,
                 stage=_stage_of(tool, selection, registry),
+                group=groups[tool.module],
                 after=tuple(
                     other
                     for other in before
@@ -114,8 +120,43 @@ def build_plan(
         )
     if problems:
         raise UsageError(*problems)
-    warnings = (*selection.warnings, *_order_warnings(selection.tools, registry))
+    warnings = (
+        *selection.warnings,
+        *check_stage_order(registry, project, _stages_by_name(selection, registry)),
+        *_order_warnings(selection.tools, registry),
+        *_comma_warnings(steps),
+    )
     return Plan(steps=tuple(steps), targets=selection.targets, warnings=warnings, missing=missing)
+
+
+def _stages_by_name(selection: Selection, registry: Registry) -> list[tuple[str, str]]:
+    """Stages that their names order, both with tools that one word has chosen: the user has typed no order of them."""
+    words: dict[str, set[str]] = {}
+    if registry.by_name:
+        for module, word in selection.chosen_by.items():
+            for stage in registry.tools[module].stages:
+                words.setdefault(stage, set()).add(word)
+    return [
+        (one, following)
+        for one, following in registry.by_name
+        if words.get(one, set()) & words.get(following, set())
+    ]
+
+
+def _comma_warnings(steps: Iterable[Step]) -> list[Problem]:
+    """A warning for each parameter that takes a list and gets one value with commas."""
+    found: dict[str, Problem] = {}
+    for step in steps:
+        for bound in step.arguments:
+            hint = find_commas(bound)
+            if hint:
+                found[bound.param.name] = Problem(
+                    code="commas",
+                    message=f"{bound.param.flag} gets one value with commas: {bound.shown}",
+                    hint=hint,
+                    severity="warning",
+                )
+    return [*found.values()]
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:
@@ -137,6 +178,16 @@ def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Proble
             if position.get(other, -1) > position[module]
         ]
     return found
+
+
+def _groups_of(selection: Selection, registry: Registry) -> dict[str, int]:
+    groups: dict[str, int] = {}
+    group, before = 0, None
+    for module in selection.tools:
+        part = selection.chosen_by[module], registry.rank[module]
+        group += part != before
+        groups[module], before = group, part
+    return groups
 
 
 def _stage_of(tool: Tool, selection: Selection, registry: Registry) -> str:

@@ -12,13 +12,27 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.config.file import build_project, config_key, find_root, read_config_bytes
-from discover_orch.config.project import masked_url
+from discover_orch.config.file import (
+    build_project,
+    config_key,
+    find_line,
+    find_root,
+    read_config_bytes,
+)
+from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.facts_index import ScanIndex
 from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
-from discover_orch.discovery.registry import build_registry
+from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import scan
-from discover_orch.model.errors import Location, Problem, ProjectError, UsageError
+from discover_orch.model.errors import (
+    Location,
+    Problem,
+    ProjectError,
+    Severity,
+    UsageError,
+    no_source,
+)
+from discover_orch.planning.checks import find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt
 from discover_orch.state.flows import read_flows
@@ -42,12 +56,16 @@ def read_project(
     key = config_key(found, data, environ) + flows_stamp(root)
     result, snapshot = scan(project, index, key=key, is_wide=is_wide)
     registry = build_registry(result, project, read_flows(root))
+    if project.packages and not snapshot.header["folders"]:
+        registry = replace(registry, no_tools=no_source(root, project.config or "orch.toml"))
+    unused = _find_unused_params(registry, project)
     view = ProjectView(
         project=project,
         registry=registry,
         place=TypedAt(root=root, folder=_relative(start, root)),
         folder=os.path.abspath(start),
-        config_warnings=warnings,
+        config_warnings=warnings if project.strict else (*warnings, *unused),
+        config_errors=unused if project.strict else (),
         key=key,
         signatures=snapshot.signatures,
     )
@@ -78,6 +96,17 @@ def with_database(view: ProjectView, url: str) -> ProjectView:
     origins = {**view.project.origins, "database": "--database"}
     project = replace(view.project, database=url, database_origin="--database", origins=origins)
     return replace(view, project=project)
+
+
+def _find_unused_params(registry: Registry, project: Project) -> tuple[Problem, ...]:
+    """Parameters that the configuration sets and no tool has: warnings, or errors with `strict`."""
+    severity: Severity = "error" if project.strict else "warning"
+    found = []
+    for keys, problem in find_unused_params(registry, project):
+        line = find_line(project, ("params", *keys))
+        place = None if line is None else Location(path=project.config or "", line=line)
+        found.append(replace(problem, location=place, severity=severity))
+    return tuple(found)
 
 
 def _check_group_names(view: ProjectView) -> None:

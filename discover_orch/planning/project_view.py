@@ -18,12 +18,13 @@ from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
     Problem,
+    ProjectError,
     UsageError,
     problem_json,
 )
 from discover_orch.model.parameter import MASK, Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import check_registry
+from discover_orch.planning.checks import check_registry, check_stage_order
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, select
@@ -32,8 +33,8 @@ from discover_orch.planning.selection import Selection, TypedAt, select
 class ProjectView(Struct, frozen=True, kw_only=True):
     """Configuration, tools, and where the user stands: `place`, and `folder`, which is absolute.
 
-    `config_warnings` are about the configuration. `key` changes whenever the configuration does; `signatures` are
-    those of the scanned files.
+    `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `key` changes
+    whenever the configuration does; `signatures` are those of the scanned files.
     """
 
     project: Project
@@ -41,13 +42,14 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     place: TypedAt
     folder: str
     config_warnings: tuple[Problem, ...] = ()
+    config_errors: tuple[Problem, ...] = ()
     key: str = ""
     signatures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """Every discovery error once: a cycle is a problem of every tool in it."""
-        return self.registry.errors
+        """Those of the configuration, and every discovery error once: a cycle is a problem of every tool in it."""
+        return (*self.config_errors, *self.registry.errors)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -66,7 +68,10 @@ def plan_targets(
     values: GivenParams | None = None,
     is_partial: bool = False,
 ) -> Plan:
-    """What `orch run` would do; `is_partial` as in `build_plan`. Raises UsageError, DiscoveryError, EmptyError."""
+    """What `orch run` would do; `is_partial` as in `build_plan`. Raises OrchErrors: ProjectError for `config_errors`,
+    UsageError, DiscoveryError, EmptyError."""
+    if view.config_errors:
+        raise ProjectError(*view.config_errors)
     selection = select_targets(view, words, exclude)
     given = values or GivenParams(folder=view.folder)
     return build_plan(selection, view.registry, view.project, given, is_partial=is_partial)
@@ -111,7 +116,16 @@ def _select_each(healthy: ProjectView, words: Sequence[str]) -> frozenset[str]:
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """All warnings of `orch check`: those of the listing, imported modules that cannot be read, and doubts about
     several tools together."""
-    return (*view.warnings, *_check_imports(view), *check_registry(view.registry, view.project))
+    return (
+        *view.warnings,
+        *_check_stage_order(view),
+        *_check_imports(view),
+        *check_registry(view.registry, view.project),
+    )
+
+
+def _check_stage_order(view: ProjectView) -> tuple[Problem, ...]:
+    return check_stage_order(view.registry, view.project, view.registry.by_name)
 
 
 def _check_imports(view: ProjectView) -> list[Problem]:
@@ -179,7 +193,9 @@ def listing_document(
         ],
         "tools": rows,
         "errors": [problem_json(problem) for problem in view.errors],
-        "warnings": [problem_json(problem) for problem in view.warnings],
+        "warnings": [
+            problem_json(problem) for problem in (*view.warnings, *_check_stage_order(view))
+        ],
     }
     if with_passed_over:
         document["passed_over"] = [
@@ -205,7 +221,7 @@ def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
         "after": [registry.display(module) for module in tool.after],
         "disabled": tool.disabled,
         "params": [_param_row(param) for param in tool.params],
-        "resources": list(tool.resources),
+        "resources": list(tool.resources) if tool.is_readable else [],
         "readable": tool.is_readable,
     }
 

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.errors import DiscoveryError, Problem, UsageError
+from discover_orch.model import graph
+from discover_orch.model.errors import DiscoveryError, OrchError, Problem, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import (
     BoundArgument,
@@ -26,6 +27,7 @@ from discover_orch.planning.param_values import (
     missing_value,
 )
 from discover_orch.planning.plan import Plan, Step, step_versions
+from discover_orch.planning.selection import select
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.state.run_record import RecordedStep, RunRecord
 
@@ -65,7 +67,7 @@ class Resumption:
     ) -> None:
         self.record, self._root = record, project.root
         _refuse_broken(record, registry)
-        planned = [one for one in record.plan if one.module in registry.tools]
+        planned = _in_order(record, registry)
         self._gone = [one.name for one in record.plan if one.module not in registry.tools]
         typed = replace(project, params={}, env_params={}, tool_params={})
         problems: list[Problem] = []
@@ -153,6 +155,27 @@ class Resumption:
         return text
 
 
+def _in_order(record: RunRecord, registry: Registry) -> list[RecordedStep]:
+    """The steps in the order of that run, except where an `AFTER` of now contradicts it. As in a new run, the order of
+    tools that different words have chosen was typed, and stands."""
+    planned = {one.module: one for one in record.plan if one.module in registry.tools}
+    try:
+        chosen_by = select(record.targets, replace(registry, broken=())).chosen_by
+    except OrchError:  # a word that means nothing any more
+        chosen_by = {}
+    key = {module: f"{number:09}" for number, module in enumerate(planned)}
+    before = {
+        key[module]: [
+            key[other]
+            for other in registry.before.get(module, ())
+            if other in key and chosen_by.get(module) == chosen_by.get(other)
+        ]
+        for module in planned
+    }
+    steps = [*planned.values()]
+    return [steps[int(one)] for one in graph.order(before, before)]
+
+
 def _refuse_broken(record: RunRecord, registry: Registry) -> None:
     planned = {one.module for one in record.plan}
     problems = [
@@ -197,7 +220,7 @@ def _step(
         elif name in planned.secrets:
             problems.append(_secret_needed(tool, name, is_param=True))
         elif param.required:  # the parameter is new
-            problems.append(missing_value(tool, param))
+            problems.append(missing_value(tool, param, registry))
     extra = {**planned.extra, **extra_arguments(tool, values, registry)}
     extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
     for name in planned.secrets:

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import BrokenTool, Registry
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import (
-    NO_TOOLS,
     DiscoveryError,
     EmptyError,
     Location,
@@ -340,7 +339,7 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
             code="empty", message="no tools left to run", hint="--exclude removed all of them"
         )
     if not registry.tools:
-        return NO_TOOLS
+        return registry.no_tools
     return Problem(
         code="empty",
         message=f"no tools in {', '.join(targets)}",

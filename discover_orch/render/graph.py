@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import posixpath
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.render.style import Style, indent, one_line, wrap
+from discover_orch.render.style import Style, count, indent, one_line, wrap
+
+#: Files of one kind in one folder that are named one by one.
+MOST_ALIKE = 4
+#: Lines for files that a tool reads, and as many for those that it writes.
+MOST_FILES = 12
 
 
 def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
@@ -22,7 +28,8 @@ def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any
     return {"version": 1, "stages": stages}
 
 
-def graph_text(document: Mapping[str, Any], style: Style) -> str:
+def graph_text(document: Mapping[str, Any], style: Style, *, verbose: bool = False) -> str:
+    """The tree; `verbose` names every file."""
     out: list[str] = []
     down, last, bar = (
         style.mark(*pair) for pair in (("├─ ", "|- "), ("└─ ", "`- "), ("│  ", "|  "))
@@ -38,15 +45,40 @@ def graph_text(document: Mapping[str, Any], style: Style) -> str:
             pad = ("   " if is_last else bar) + indent(len(name) + 2, style)
             out.append(wrap((last if is_last else down) + line, style, pad))
             rows = [
-                (verb, f"table {one['table']}" if "table" in one else one["file"])
+                f"{verb} {one_line(what)}"
                 for verb in ("reads", "writes")
-                for one in tool[verb]
+                for what in _used_texts(tool[verb], verbose=verbose)
             ]
-            for number, (verb, path) in enumerate(rows):
+            for number, row in enumerate(rows):
                 lead = "   " if is_last else bar
                 mark = last if number == len(rows) - 1 else down
-                out.append(f"{lead}{mark}{verb} {one_line(path)}")
+                out.append(wrap(lead + mark + row, style, lead + "      "))
     return "\n".join(out) + "\n" if out else ""
+
+
+def _used_texts(used: Sequence[Mapping[str, str]], *, verbose: bool) -> list[str]:
+    tables = [f"table {one['table']}" for one in used if "table" in one]
+    files = [one["file"] for one in used if "file" in one]
+    return [*tables, *(files if verbose else folded_files(files, MOST_FILES))]
+
+
+def folded_files(files: Sequence[str], most: int) -> list[str]:
+    """The paths, with `data/*.csv (120 files)` for many files of one kind in one folder; of more than `most` such
+    texts the first ones, and `and 12 more files`."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for path in files:
+        folder, name = posixpath.split(path)
+        kinds.setdefault((folder, posixpath.splitext(name)[1]), []).append(path)
+    shown: list[tuple[str, int]] = []
+    for (folder, ending), paths in kinds.items():
+        if len(paths) > MOST_ALIKE:
+            pattern = posixpath.join(folder, f"*{ending}")
+            shown.append((f"{pattern} ({count(len(paths), 'file')})", len(paths)))
+        else:
+            shown += [(path, 1) for path in paths]
+    rest = sum(number for _, number in shown[most:])
+    more = [f"and {count(rest, 'more file')}"] if rest else []
+    return [*(text for text, _ in shown[:most]), *more]
 
 
 def used_documents(files: Iterable[str], tables: Iterable[str]) -> list[dict[str, str]]:

@@ -10,12 +10,13 @@ from discover_orch.render.style import (
     Style,
     arrow,
     clean,
+    column,
     column_width,
     count,
     cut,
+    cut_name,
     duration,
     indent,
-    last_drawn,
     one_line,
     time_text,
     wrap,
@@ -44,7 +45,12 @@ def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> 
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     # What does not fit goes on below the last column, or below "tools" if the last one is narrow.
     last = sum(widths[:-1]) + 2 * len(widths[:-1])
-    pad = " " * (last if last <= style.width - 20 else last - widths[-2] - 2)
+    last = last if last <= style.width - 20 else last - widths[-2] - 2
+    pad, room = " " * last, style.width - last
+    rows = [
+        (*row[:-1], " ".join(cut_name(word, room, style) for word in row[-1].split(" ")))
+        for row in rows
+    ]
     out = [wrap(style.paint(_line(titles, widths), "dim"), style, pad)]
     for record, row in zip(records, rows, strict=True):
         painted = list(row)
@@ -83,8 +89,8 @@ def run_text(record: RunRecord, style: Style) -> str:
         facts.append(("database", one_line(record.database) + origin))
     out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
     given = {one.module: one.arguments for one in record.plan}
-    names = column_width(tool.name for tool in record.tools)
-    statuses = column_width(_word(tool.status) for tool in record.tools)
+    names = column_width((tool.name for tool in record.tools), style)
+    statuses = column_width((_word(tool.status) for tool in record.tools), style)
     for tool in record.tools:
         out += _tool_lines(tool, given.get(tool.module, {}), names, statuses, style)
     return "\n".join(out) + "\n"
@@ -129,9 +135,9 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     ]
     out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
-    names = column_width(tool.name for tool in found.tools)
+    names = column_width((tool.name for tool in found.tools), style)
     for tool in found.tools:
-        name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
+        name = style.paint(column(tool.name, names, style), "bold")
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
         pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
@@ -149,9 +155,8 @@ def log_heading(record: RunRecord, tool: ToolRecord) -> str:
 
 
 def log_text(data: bytes, style: Style) -> str:
-    """Whole lines as a run shows them: cleaned, and of a line that was overwritten by `\\r` the last state."""
-    lines = data.decode("utf-8", "surrogateescape").split("\n")
-    return "\n".join(clean(last_drawn(line), style) for line in lines)
+    """Whole lines as a run shows them: cleaned."""
+    return clean(data.decode("utf-8", "surrogateescape"), style)
 
 
 def _run_row(record: RunRecord) -> dict[str, object]:
@@ -235,7 +240,7 @@ def _tool_lines(
     if tool.error:
         facts.append(_error(tool))
     took = "" if tool.duration is None else duration(tool.duration)
-    name = style.paint(f"{one_line(tool.name):<{names}}", "bold")
+    name = style.paint(column(tool.name, names, style), "bold")
     shown = style.paint(word, kind) if kind else word
     pad = indent(names + 6, style)
     values = [

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from discover_orch.discovery.listing_cache import ListingSummary, Row
-from discover_orch.render.style import Style, count, cut, one_line, wrap
+from discover_orch.render.style import Style, count, cut, cut_name, one_line, wrap
 
 
 def listing_text(
@@ -32,7 +32,7 @@ def listing_text(
         title = style.paint(one_line(name), "stage")
         if is_ordered and not is_configured:
             title += style.paint("  (not in the configured order: stages = [...])", "dim")
-        out.append(title)
+        out.append(wrap(title, style, "  "))
         out += [lines.text(row) for row in rows]
     if off:
         out.append(style.paint("disabled", "stage"))
@@ -43,9 +43,6 @@ def listing_text(
     if shown:
         names = {row[0] for _, _, rows in stages for row in rows}  # a tool may be in several stages
         out += ["", _total(len(names), len(stages), len(off))]
-        if not is_ordered and len(stages) > 1:
-            note = "the order of the stages is not configured: set stages = [...]"
-            out.append(style.paint(note, "dim"))
     return "\n".join(out) + "\n" if out else ""
 
 
@@ -63,6 +60,7 @@ class _Lines:
         details = max([len(row[2]) + len(row[3]) + 2 for row in rows], default=0)
         self._is_wide = name + doc + details + 6 <= style.width
         self._pad = name if self._is_wide else min(name, 24)
+        self._name = name if self._is_wide else min(name, style.width // 2)
         self._doc = doc
         self._room = style.width - self._pad - 4
 
@@ -74,24 +72,26 @@ class _Lines:
         if self._is_wide:
             line = f"  {name:<{self._pad}}  {doc:<{self._doc}}  {details}"
         else:
+            name = cut_name(name, self._name if doc else self._style.width - 2, self._style)
             room = self._style.width - max(self._pad, len(name)) - 4
             doc = cut(doc, room, self._style)
             first = f"  {name:<{self._pad}}  {doc}" if doc else f"  {name}"
-            if options and len(path) + len(options) + 2 > self._room:
+            if len(path) + len(options) + 2 > self._room:
                 details = self._broken(path, options)
             line = f"{first}\n  {'':<{self._pad}}  {details}"
         return line if len(row) == 4 else line + self._sources(row[4:])
 
     def _broken(self, path: str, options: str) -> str:
         """Path and options on several lines, at most as wide as the screen if the words allow it."""
-        lines, line = [path], ""
-        for option in options.split("  "):
+        lines, line = [cut_name(path, self._room, self._style)], ""
+        for option in options.split("  ") if options else ():
             if line and len(line) + 2 + len(option) > self._room:
                 lines.append(line)
                 line = option
             else:
                 line = f"{line}  {option}" if line else option
-        painted = [self._style.paint(one, "dim") for one in [*lines, line]]
+        lines += [line] if line else []
+        painted = [self._style.paint(one, "dim") for one in lines]
         return f"\n  {'':<{self._pad}}  ".join(painted)
 
     def _sources(self, paths: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.style import (
     Style,
+    column,
     column_width,
     count,
     indent,
@@ -39,20 +40,19 @@ def plan_text(
     """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values."""
     out = [one_line(plan.intro)] if plan.intro else []
     out.append(f"would run {count(len(plan.steps), 'tool')}, in this order:")
-    names = [one_line(step.tool.name) for step in plan.steps]
-    stages = [one_line(step.stage) for step in plan.steps]
+    names = [step.tool.name for step in plan.steps]
+    stages = [step.stage for step in plan.steps]
     digits = len(str(len(names)))
-    width = column_width(names)
-    stage_width = column_width(stages)
+    width = column_width(names, style)
+    stage_width = column_width(stages, style, share=4)
     pad = indent(digits + width + 6, style)
     for number, step in enumerate(plan.steps, start=1):
-        name = style.paint(f"{names[number - 1]:<{width}}", "bold")
+        name = style.paint(column(step.tool.name, width, style), "bold")
+        stage = column(step.stage, stage_width, style)
         reason = step.reason
         if step.after:
             reason += ", after " + ", ".join(registry.display(other) for other in step.after)
-        line = f"  {number:>{digits}}  {name}  {stages[number - 1]:<{stage_width}}  " + style.paint(
-            one_line(reason), "dim"
-        )
+        line = f"  {number:>{digits}}  {name}  {stage}  " + style.paint(one_line(reason), "dim")
         state = freshness.get(step.tool.module)
         if state is not None and not any(one in step.reason for one in state.sentences):
             line += "  " + freshness_text(state, style)

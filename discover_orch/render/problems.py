@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from discover_orch.model.errors import Location, Problem, Severity
-from discover_orch.render.style import Style, one_line
+from discover_orch.render.style import Style, cut, names_text, one_line, wrap_prose
 
 ERROR: Severity = "error"
 WARNING: Severity = "warning"
 MOST_SHOWN = 5
+#: Places that are named beside the first one of a warning that has several.
+MOST_PLACES = 5
 
 
 def problem_text(problem: Problem, style: Style) -> str:
@@ -18,28 +22,56 @@ def problem_text(problem: Problem, style: Style) -> str:
     where = f"{one_line(str(problem.location))}: " if problem.location else ""
     kind = "error" if problem.severity == "error" else "yellow"
     label = style.paint(f"{problem.severity}:", kind)
-    text = f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}"
+    text = wrap_prose(
+        f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}", style, "    "
+    )
+    if problem.source:
+        source = one_line(problem.source)
+        text += f"\n    {cut(source, style.width - 4, style, is_prose=False)}"
     if problem.hint:
-        text += f"\n  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}"
+        text += "\n" + wrap_prose(
+            f"  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}", style, "    "
+        )
     return text
 
 
-def problems_text(problems: Iterable[Problem], style: Style) -> str:
-    return "".join(problem_text(problem, style) + "\n" for problem in problems)
+def problems_text(problems: Iterable[Problem], style: Style, most_places: int = MOST_PLACES) -> str:
+    """Each problem once; warnings that differ only in their places are folded."""
+    return "".join(problem_text(one, style) + "\n" for one in folded(problems, most_places))
 
 
-def first_few(problems: Sequence[Problem]) -> list[Problem]:
-    """The first problems and how many more there are, so that warnings do not hide the run below them."""
-    if len(problems) <= MOST_SHOWN:
-        return list(problems)
-    left = len(problems) - MOST_SHOWN + 1
+def folded(problems: Iterable[Problem], most_places: int = MOST_PLACES) -> list[Problem]:
+    """The problems with one warning for all that say the same: it names its first place, and up to `most_places` of
+    the others."""
+    groups: dict[Problem, list[Problem]] = {}
+    for one in problems:
+        key = replace(one, location=None) if one.severity == WARNING and one.location else one
+        group = groups.setdefault(key, [])
+        if one not in group:
+            group.append(one)
+    return [_with_places(group, most_places) for group in groups.values()]
+
+
+def _with_places(group: Sequence[Problem], most_places: int) -> Problem:
+    first, *others = group
+    if not others:
+        return first
+    places = names_text([str(one.location) for one in others], most_places)
+    return replace(first, message=f"{first.message} (also {places})")
+
+
+def first_few(problems: Iterable[Problem]) -> list[Problem]:
+    """The first warnings and how many more there are, so that they do not hide the run below them."""
+    found = folded(problems)
+    if len(found) <= MOST_SHOWN:
+        return found
     rest = Problem(
         code="more",
-        message=f"{left} more warnings",
+        message=f"{len(found) - MOST_SHOWN + 1} more warnings",
         hint="orch check shows them all",
         severity=WARNING,
     )
-    return [*problems[: MOST_SHOWN - 1], rest]
+    return [*found[: MOST_SHOWN - 1], rest]
 
 
 def exception_text(type_name: str, message: str, *, has_type: bool) -> str:
@@ -59,6 +91,7 @@ def problems_of(document: Mapping[str, Any]) -> list[Problem]:
             hint=row["hint"],
             location=Location(path=row["path"], line=row["line"]) if row["path"] else None,
             severity=severity,
+            source=row.get("source", ""),
         )
         for severity in (ERROR, WARNING)
         for row in document[f"{severity}s"]

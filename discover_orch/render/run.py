@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from discover_orch.execution.events import (
+    FAILED,
     Event,
     Report,
     RunFinished,
@@ -16,6 +17,8 @@ from discover_orch.execution.events import (
     Ticked,
     ToolFinished,
     ToolOutput,
+    ToolProgress,
+    ToolRetried,
     ToolStarted,
 )
 from discover_orch.model.errors import Failure
@@ -26,18 +29,25 @@ from discover_orch.render.style import (
     clean,
     count,
     cut,
+    cut_name,
     duration,
-    last_drawn,
     names_text,
     one_line,
     wrap,
+    wrap_prose,
 )
+from discover_orch.state.journal import UNRECORDED
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.
 MOST_NAMED = 20
+#: Blocked tools that are named in the summary, for each failed tool.
+MOST_BLOCKED = 8
+#: Columns behind name and place of a failed tool; where there are fewer, the exception has a line of its own.
+LEAST_ROOM = 20
 _STATUS_COLOURS = {
     "failed": "error",
+    "unknown": "error",
     "interrupted": "yellow",
     "cancelled": "yellow",
     "passed": "green",
@@ -87,6 +97,7 @@ class RunRenderer:
     ) -> None:
         """`resume_command` is shown if a tool does not pass, and `reason`, why this runs, in the summary. `expected`
         returns the seconds that tools took before; it is called once, when the status line is first shown."""
+        self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._expected = expected
         self._seconds: Mapping[str, float] | None = None
         self._intro = plan.intro
@@ -94,20 +105,29 @@ class RunRenderer:
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, shown, heading
         self._resume_command, self._reason = resume_command, reason
-        self._kept: list[str] = []
+        self._kept: dict[str, list[str]] = {}  # what tools printed, to be shown when they end
+        self._progress: dict[str, str] = {}  # the lines that running tools are redrawing
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether the status line shows lines that a tool is redrawing."""
+        return any(self._progress.values())
 
     def text(self, event: Event, report: Report) -> str:
         match event:
-            case RunStarted():
+            case RunStarted(workers=workers):
+                self._is_parallel = workers > 1
                 heading = None if self._shown.quiet else self._heading
                 return "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
-                self._kept = []
-                return "" if self._shown.quiet else self._begin(module)
+                self._kept[module] = []
+                return "" if self._shown.quiet or self._is_parallel else self._begin(module)
             case ToolOutput():
                 return self._printed(event)
             case ToolFinished():
-                return self._end(event)
+                return self._block(event.module) + self._end(event)
+            case ToolRetried(end=end):
+                return self._block(end.module) + self._retry(event)
             case RunFinished():
                 return self._summary(report)
             case _:
@@ -115,27 +135,48 @@ class RunRenderer:
 
     def notice(self, event: RunNote, style: Style) -> str:
         """A problem of the run itself, for stderr, whose `style` may differ."""
+        if event.problem.code == UNRECORDED:
+            self._resume_command = ""  # there is no recorded plan
         text = problem_text(event.problem, style) + "\n"
         if event.traceback:
             lines = clean(event.traceback, style).rstrip("\n").split("\n")
             text += "".join(f"  {line}\n" if line else "\n" for line in lines)
         return text
 
-    def status(self, event: Ticked, report: Report) -> str:
-        """The status line: the running tool, its time, and what is left."""
+    def note_progress(self, event: ToolProgress) -> None:
+        """`event` is shown in the status line from now on."""
+        self._progress[event.module] = event.text if self._is_live else ""
+
+    def status(self, event: Ticked | ToolProgress, report: Report) -> str:
+        """The status line: the lines that the tool is redrawing, the running tool, its time, and what is left."""
         if event.module is None:
             text = f"closing resources {duration(event.seconds)}"
         else:
             text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
-        if event.is_ending:
+        if isinstance(event, Ticked) and event.is_ending:
             return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
         ended = {one.module for one in report.finished}
-        waiting = [one for one in self._steps if one not in ended and one != event.module]
+        running = (event.module, *event.others)
+        waiting = [one for one in self._steps if one not in ended and one not in running]
+        if event.others:
+            text += "".join(f", {self._steps[one].tool.name}" for one in event.others)
         if event.module is not None and waiting:
             text += f", {len(waiting):,} left to run"
-        return f"    {text}{self._time_left(event, waiting)}"
+        text += self._time_left(event, waiting)
+        return f"    {self._bars(f'  ({text})')}" if self.has_progress else f"    {text}"
 
-    def _time_left(self, event: Ticked, waiting: Sequence[str]) -> str:
+    def _bars(self, behind: str) -> str:
+        """The lines that are redrawn, beside each other, and what stands `behind` them. Where they do not fit, each is
+        cut in its middle, where it has a bar."""
+        texts = [text for text in self._progress.values() if text]
+        lines = [one_line(line) for text in texts for line in text.split("\n")]
+        room = self._style.width - len(f"    {behind} ")
+        if len("  ".join(lines)) > room:
+            share = max(room // len(lines) - 2, LEAST_ROOM)
+            lines = [cut_name(line, share, self._style) for line in lines]
+        return "  ".join(lines) + behind
+
+    def _time_left(self, event: Ticked | ToolProgress, waiting: Sequence[str]) -> str:
         """An estimate from past runs; empty if one of the tools has never passed."""
         if self._seconds is None:
             self._seconds = self._expected()
@@ -161,9 +202,11 @@ class RunRenderer:
         if self._intro:
             lines.append(one_line(self._intro))
         names = [step.tool.name for step in self._steps.values()]
+        workers = f" with {event.workers} workers" if event.workers > 1 else ""
         named = names_text(names, MOST_NAMED)
-        lines.append(wrap(f"running {count(len(names), 'tool')}: {named}", style, "  "))
-        return "\n".join(lines) + "\n"
+        running = f"running {count(len(names), 'tool')}{workers}: {named}"
+        shown = [wrap_prose(line, style, "  ") for line in lines]
+        return "\n".join((*shown, wrap(running, style, "  "))) + "\n"
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style
@@ -173,7 +216,7 @@ class RunRenderer:
         if self._shown.verbose:
             values = [f"{one_line(b.param.name)}={one_line(b.shown)}" for b in step.arguments]
             line += style.paint(f"  {one_line(step.reason)}  {' '.join(values)}".rstrip(), "dim")
-        return line + "\n"
+        return wrap_prose(line, style, "      ") + "\n"
 
     def _printed(self, event: ToolOutput) -> str:
         """The lines of a tool, indented; of a line that was overwritten by `\\r`, its last state."""
@@ -181,40 +224,73 @@ class RunRenderer:
         tail = lines.pop()
         if tail:
             lines.append(tail)
-        shown = [clean(last_drawn(line), self._style) for line in lines]
+        shown = [clean(line, self._style) for line in lines]
         text = "".join(f"    {line}\n" if line else "\n" for line in shown)
-        if self._shown.output == "live" and not self._shown.quiet:
+        if self._is_live and not self._is_parallel:
             return text
-        if self._shown.output == "fail" or self._shown.quiet:
-            self._kept.append(text)
+        if self._is_live or self._shown.output == "fail" or self._shown.quiet:
+            self._kept.setdefault(event.module, []).append(text)
         return ""
 
+    @property
+    def _is_live(self) -> bool:
+        return self._shown.output == "live" and not self._shown.quiet
+
+    def _block(self, module: str) -> str:
+        """The first line of a tool that ran beside others, and what it printed."""
+        if not self._is_parallel or self._shown.quiet or module not in self._kept:
+            return ""
+        printed = self._kept[module] if self._shown.output == "live" else []
+        self._kept[module] = self._kept[module] if not printed else []
+        return self._begin(module) + "".join(printed)
+
     def _end(self, event: ToolFinished) -> str:
+        self._progress.pop(event.module, None)
         if event.status in ("blocked", "not_run", "fresh"):
             return ""
         style, name = self._style, one_line(self._steps[event.module].tool.name)
         mark, kind, word = {
             "passed": (style.mark("✓", "ok"), "green", ""),
             "failed": (style.mark("✗", "FAILED"), "error", ""),
+            "unknown": (style.mark("✗", "UNKNOWN"), "error", "unknown"),
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
         facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
         line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}{word}"
-        text = line.rstrip() + "\n"
-        notes = list(event.notes) if self._shown.verbose or event.status == "failed" else []
+        text = wrap(line.rstrip(), style, "      ") + "\n"
+        notes = list(event.notes) if self._shown.verbose or event.status in FAILED else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":
             notes.append(event.error.message)
-        text += "".join(f"      {one_line(note)}\n" for note in notes)
-        if event.status != "failed":
+        text += "".join(wrap(f"      {one_line(note)}", style, "      ") + "\n" for note in notes)
+        if event.status not in FAILED:
             return "" if self._shown.quiet else text
-        printed = "".join(self._kept) if self._shown.output != "none" else ""
+        kept = self._kept.get(event.module, [])
+        printed = "".join(kept) if self._shown.output != "none" else ""
         if self._shown.quiet:
             text = f"{style.paint('failed', 'error')} {name}\n"
         return text + printed + (self._failure(name, event.error) if event.error else "")
+
+    def _retry(self, event: ToolRetried) -> str:
+        style, end = self._style, event.end
+        tool = self._steps[end.module].tool
+        error = end.error
+        mark = style.paint(style.mark("↻", "RETRY"), "yellow")
+        next_one = f"attempt {end.attempt + 1} of {tool.retries + 1} in {duration(event.delay)}"
+        line = f"    {mark} {duration(end.duration)}  {next_one}"
+        if self._shown.quiet:
+            line = f"retrying {one_line(tool.name)}: {next_one}"
+        if error is None:
+            return f"{line}\n"
+        place = f"{error.path}:{error.line}  " if error.path and error.line else ""
+        has_type = error.kind == "exception" and bool(error.traceback)
+        said = one_line(place + exception_text(error.type, error.message, has_type=has_type))
+        return f"{line}\n      {cut(said, style.width - 6, style)}\n"
 
     def _failure(self, name: str, error: Failure) -> str:
         style = self._style
         rule = style.mark("─", "-") * max(4, style.width - len(name) - 6)
         body = clean(error.traceback or error.message).rstrip("\n")
+        if error.kind == "timeout" and error.traceback:
+            body += f"\n{one_line(error.message)}"
         hint = f"\n{style.paint('hint:', 'cyan')} {one_line(error.hint)}" if error.hint else ""
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
@@ -222,6 +298,7 @@ class RunRenderer:
     def _summary(self, report: Report) -> str:
         style = self._style
         lines = [self._failed_line(one) for one in report.failures]
+        lines += self._blocked_lines(report)
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
         if self._resume_command and has_left:
             lines.append(f"  resume with: {one_line(self._resume_command)}")
@@ -237,8 +314,25 @@ class RunRenderer:
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
         reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""
-        lines.append(f"{', '.join(parts)} in {duration(report.duration)}{reason}")
+        line = f"{', '.join(parts)} in {duration(report.duration)}{reason}"
+        lines.append(wrap_prose(line, style, "  "))
         return "\n".join(lines) + "\n"
+
+    def _blocked_lines(self, report: Report) -> list[str]:
+        """For each failed tool, the tools that did not run because of it."""
+        blocked: dict[str, list[str]] = {}
+        for one in report.finished:
+            if one.blocked_by:
+                name = self._steps[one.module].tool.name
+                blocked.setdefault(one.blocked_by, []).append(name)
+        return [
+            wrap(
+                f"  blocked by {one_line(self._steps[by].tool.name)}: {names_text(names, MOST_BLOCKED)}",
+                self._style,
+                "    ",
+            )
+            for by, names in blocked.items()
+        ]
 
     def _failed_line(self, one: ToolFinished) -> str:
         """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it."""
@@ -247,11 +341,14 @@ class RunRenderer:
         place = f"{tool.path}:{tool.line}"
         if error and error.path:
             place = f"{error.path}:{error.line}" if error.line else error.path
-        line = f"{style.paint('FAILED', 'error')} {one_line(tool.name)} {one_line(place)}"
+        word = "UNKNOWN" if one.status == "unknown" else "FAILED"
+        line = f"{style.paint(word, 'error')} {one_line(tool.name)} {one_line(place)}"
         if error is None:
             return line
         # A problem that orch found is a sentence and needs no type.
         is_users = error.kind == "exception" and bool(error.traceback)
         text = one_line(exception_text(error.type, error.message, has_type=is_users))
-        columns = len(f"FAILED {one_line(tool.name)} {one_line(place)}  ")
-        return f"{line}  {cut(text, max(style.width - columns, 20), style)}"
+        room = style.width - len(f"{word} {one_line(tool.name)} {one_line(place)}  ")
+        if room < LEAST_ROOM:
+            return f"{wrap(line, style, '  ')}\n  {cut(text, style.width - 2, style)}"
+        return f"{line}  {cut(text, room, style)}"

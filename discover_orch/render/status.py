@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import Tool
-from discover_orch.render.graph import used_documents
+from discover_orch.render.graph import folded_files, used_documents
 from discover_orch.render.style import (
     Style,
     arrow,
+    column,
     column_width,
     duration,
     indent,
@@ -25,6 +26,8 @@ from discover_orch.staleness.reasons import Freshness, param_text
 
 #: Runs that are shown for a single tool.
 LATEST = 5
+#: Things of one kind that are named, such as the tables that a tool reads.
+MOST = 8
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -40,7 +43,7 @@ class Row(Struct, frozen=True, kw_only=True):
 def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> str:
     """The tools by stage, one line each; `verbose` adds all reasons and the data flow."""
     out = []
-    width = column_width(row.tool.name for row in rows)
+    width = column_width((row.tool.name for row in rows), style)
     for stage, members in groupby(rows, key=lambda row: row.stage):
         out.append(style.paint(one_line(stage), "cyan"))
         for row in members:
@@ -51,7 +54,7 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
             if verbose:
                 pad = indent(width + 11, style)
                 out += [wrap(pad + one_line(reason), style, pad) for reason in more]
-                flow = [style.paint(line, "dim") for line in _flow(row.flow)]
+                flow = [style.paint(line, "dim") for line in _flow(row.flow, row.result)]
                 out += [wrap(pad + line, style, pad + " " * 12) for line in flow]
     fresh = sum(row.freshness.is_fresh for row in rows)
     parts = [
@@ -67,7 +70,7 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
 def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
     """The same if all tools are fresh, made from the stages and the names of their tools."""
     names = [name for _, members in stages for name in members]
-    width, state = column_width(names), style.paint("fresh", "green")
+    width, state = column_width(names, style), style.paint("fresh", "green")
     out = []
     for stage, members in stages:
         out.append(style.paint(one_line(stage), "cyan"))
@@ -82,7 +85,7 @@ def all_fresh_text(count: int) -> str:
 
 
 def _line(name: str, width: int, text: str, style: Style) -> str:
-    line = f"  {style.paint(f'{one_line(name):<{width}}', 'bold')}  {text}".rstrip()
+    line = f"  {style.paint(column(name, width, style), 'bold')}  {text}".rstrip()
     return wrap(line, style, indent(width + 11, style))
 
 
@@ -116,11 +119,12 @@ def tool_text(
             old, new = (one_line(param_text(one.get(name), default)) for one in (before, params))
             shown = new if old == new else f"{old} {arrow(style)} {new}"
             out.append(f"--{one_line(name.replace('_', '-')):<9} {shown}")
-    out += _flow(row.flow)
+    out += _flow(row.flow, result)
     if success is not None:
-        out += _table("code", sorted(success.inputs.code))
+        out += _table("environment", _few(sorted(_of_kind("env", success.inputs.other))))
+        out += _table("code", _few(sorted(success.inputs.code)))
         installed = sorted(_of_kind("package", success.inputs.other).items())
-        out += _table("packages", [f"{name} {version}" for name, version in installed])
+        out += _table("packages", _few([f"{name} {version}" for name, version in installed]))
     for number, (run, started, status, seconds) in enumerate(runs):
         label = "last runs" if number == 0 else ""
         took = "" if seconds is None else f"  {duration(seconds)}"
@@ -160,27 +164,54 @@ def _state(freshness: Freshness, style: Style) -> str:
     return style.paint("fresh", "green") if freshness.is_fresh else style.paint("stale", "yellow")
 
 
-def _flow(flow: Dataflow) -> list[str]:
+def _flow(flow: Dataflow, result: ToolResult | None) -> list[str]:
     """What the tool reads and writes."""
+    read, written = _files_of_others(flow, result)
+    tables_read, tables_written = _tables(flow.tables_read), _tables(flow.tables_written)
     lines = [
-        *_table("reads", [*(f"table {name}" for name in flow.tables_read), *flow.files_read]),
-        *_table("lists", [f"{one}/" for one in flow.folders]),
-        *_table("looks for", flow.missed),
-        *_table(
-            "writes", [*(f"table {name}" for name in flow.tables_written), *flow.files_written]
-        ),
+        *_table("reads", [*tables_read, *folded_files(flow.files_read, MOST), *read]),
+        *_table("lists", _few([f"{one}/" for one in flow.folders])),
+        *_table("looks for", folded_files(flow.missed, MOST)),
+        *_table("writes", [*tables_written, *folded_files(flow.files_written, MOST), *written]),
     ]
     if flow.is_unclear:
         lines.append("database    also used in a way that cannot be observed")
     return lines
 
 
+def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[str], list[str]]:
+    """The files that only the system saw being read and written, so that they are not in the data flow."""
+    if result is None or result.success is None:
+        return [], []
+    other = result.success.inputs.other
+    matched = {path for paths in _of_kind("glob", other).values() for path in paths.split("\0")}
+    known = matched.union(flow.files_read, flow.files_written, flow.missed, flow.removed)
+    read = {path for path, version in _of_kind("file", other).items() if version}
+    written = {key.removeprefix("file:") for key in result.writes if key.startswith("file:")}
+    first, second = (
+        [
+            f"{text} (by a library or a child process)"
+            for text in folded_files(sorted(paths - known), MOST)
+        ]
+        for paths in (read, written)
+    )
+    return first, second
+
+
+def _tables(names: Sequence[str]) -> list[str]:
+    return _few([f"table {name}" for name in names])
+
+
+def _few(items: Sequence[str]) -> list[str]:
+    more = [f"and {len(items) - MOST:,} more"] if len(items) > MOST else []
+    return [*items[:MOST], *more]
+
+
 def _table(label: str, items: Sequence[str]) -> list[str]:
-    """The first few items, one per line."""
-    shown = [one_line(item) for item in items[:8]]
-    if len(items) > len(shown):
-        shown.append(f"and {len(items) - len(shown):,} more")
-    return [f"{label if number == 0 else '':<11} {item}" for number, item in enumerate(shown)]
+    """The items, one per line."""
+    return [
+        f"{label if number == 0 else '':<11} {one_line(item)}" for number, item in enumerate(items)
+    ]
 
 
 def _of_kind(kind: str, versions: Mapping[str, str]) -> dict[str, str]:

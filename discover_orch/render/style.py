@@ -36,6 +36,7 @@ class Style(Struct, frozen=True, kw_only=True):
     colour: bool = False
     unicode: bool = True
     width: int = 80
+    is_terminal: bool = False
 
     def paint(self, text: str, kind: str) -> str:
         """`text`, which must be clean, in the colour of `kind`."""
@@ -85,14 +86,14 @@ def time_text(time: str, *, has_seconds: bool = False) -> str:
     return one_line(time[: 19 if has_seconds else 16].replace("T", " ")) or "?"
 
 
-def last_drawn(line: str) -> str:
-    """The last state of a line that carriage returns overwrite; one at its end belongs to the newline."""
-    return ([part for part in line.split("\r") if part] or [""])[-1]
+def column_width(texts: Iterable[str], style: Style, share: int = 2) -> int:
+    """Columns for the names of a table: those of the longest, but at most one `share`th of the screen."""
+    return min(style.width // share, max((len(one_line(text)) for text in texts), default=0))
 
 
-def column_width(texts: Iterable[str]) -> int:
-    """Columns for the names of a table. A name that is longer than 40 only moves the text of its own line."""
-    return min(40, max((len(one_line(text)) for text in texts), default=0))
+def column(name: str, width: int, style: Style) -> str:
+    """`name` cleaned and as wide as its column. A longer one is cut."""
+    return f"{cut_name(one_line(name), width, style):<{width}}"
 
 
 def indent(columns: int, style: Style) -> str:
@@ -120,15 +121,30 @@ def wrap(line: str, style: Style, pad: str = "") -> str:
     return out
 
 
-def cut(text: str, room: int, style: Style) -> str:
-    """The words of `text` that fit into `room` columns, with `…` for the rest. A long first word is cut."""
+def wrap_prose(line: str, style: Style, pad: str = "") -> str:
+    """`line` wrapped on a terminal. Elsewhere it stays one line, so that programs can search in it."""
+    return wrap(line, style, pad) if style.is_terminal else line
+
+
+def cut(text: str, room: int, style: Style, *, is_prose: bool = True) -> str:
+    """What of `text` fits into `room` columns, with `…` for the rest; of prose whole words, unless the first is too
+    long."""
     if len(text) <= room:
         return text
     mark = style.mark("…", "...")
     kept = text[: max(room - len(mark), 1)]
-    if text[len(kept)] != " ":
+    if is_prose and text[len(kept)] != " ":
         kept = kept.rpartition(" ")[0].rstrip() or kept
     return kept.rstrip() + mark
+
+
+def cut_name(name: str, room: int, style: Style) -> str:
+    """`name` with `…` in its middle if it does not fit: long names often differ at their ends."""
+    if len(name) <= room:
+        return name
+    mark = style.mark("…", "...")
+    tail = max(room - len(mark), 2) // 2
+    return name[: max(room - len(mark), 2) - tail] + mark + name[-tail:]
 
 
 def arrow(style: Style) -> str:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from discover_orch.model.errors import problem_json
-from discover_orch.render.style import Style, arrow, count, duration, names_text, one_line, wrap
+from discover_orch.render.style import (
+    Style,
+    arrow,
+    count,
+    duration,
+    names_text,
+    one_line,
+    wrap,
+    wrap_prose,
+)
 from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
@@ -51,14 +60,22 @@ def watch_event_text(
     has_keys: bool = True,
 ) -> str:
     """The lines for stdout, or an empty text. Problems are not among them: they go to stderr."""
+    text = _event_text(event, style, verbose=verbose, time=time, has_keys=has_keys)
+    if isinstance(event, ChangesFound):
+        return wrap(text, style, " " * len(time)) + "\n"
+    return "".join(wrap_prose(line, style, "  ") + "\n" for line in text.splitlines())
+
+
+def _event_text(
+    event: WatchEvent, style: Style, *, verbose: bool, time: str, has_keys: bool
+) -> str:
     match event:
         case WatchWaiting():
             return _waiting(event, style, KEYS_HINT if has_keys else "Ctrl-C quits")
         case ChangesFound():
-            line = f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
-            return wrap(line, style, " " * len(time)) + "\n"
+            return f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
         case NoMeaningfulChange(paths=paths):
-            return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim") + "\n"
+            return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim")
         case CannotRun(waiting=waiting):
             text = "waiting for a fix"
             if waiting:
@@ -99,9 +116,11 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
                 "tools": list(event.tools),
                 "stages": list(event.stages),
                 "stale": list(event.left),
+                "stays_stale": list(event.stays_stale),
                 "fresh": event.fresh,
                 "not_affected": event.not_affected,
                 "gone": list(event.gone),
+                "deleted": list(event.deleted),
                 "reasons": dict(event.reasons),
                 "during_run": event.during_run,
                 "action": event.action,
@@ -200,18 +219,15 @@ def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
 
 def _changed(event: ChangesFound, style: Style) -> str:
     to = arrow(style)
-    if len(event.paths) > MOST:
-        what = f"{len(event.paths):,} files changed"
-    elif event.paths:
-        what = f"{names_text(event.paths, MOST)} changed"
-    else:
-        what = one_line(next(iter(event.reasons.values()), "changed"))
+    what = _what_changed(event)
     if event.is_switch:
         what += " (branch switch)"
     gone = f"; removed: {names_text(event.gone, MOST)}" if event.gone else ""
     if event.action == "none" and event.during_run and event.tools:
         return f"{what} {to} the current run will use it{gone}"
     left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
+    if event.stays_stale:
+        left += f"; stale after it: {names_text(event.stays_stale, MOST)}"
     if not event.tools:
         nothing = "waiting for a fix" if event.action == "wait" else "nothing to run"
         if not event.left and event.action != "wait":
@@ -228,6 +244,18 @@ def _changed(event: ChangesFound, style: Style) -> str:
     return (
         f"{what} {to} {style.paint(names, 'bold')}{counts}{left}{ends.get(event.action, '')}{gone}"
     )
+
+
+def _what_changed(event: ChangesFound) -> str:
+    if not event.paths:
+        return one_line(next(iter(event.reasons.values()), "changed"))
+    kept = [path for path in event.paths if path not in event.deleted]
+    if len(event.paths) > MOST:
+        return f"{len(event.paths):,} files {'changed' if kept else 'were deleted'}"
+    was = "was" if len(event.deleted) == 1 else "were"
+    parts = [f"{names_text(kept, MOST)} changed"] if kept else []
+    parts += [f"{names_text(event.deleted, MOST)} {was} deleted"] if event.deleted else []
+    return ", ".join(parts)
 
 
 def _counts(event: ChangesFound) -> str:

@@ -52,9 +52,14 @@ class EnumRef(Struct, frozen=True, kw_only=True, array_like=True, tag="ref"):
 
 
 class UnknownType(Struct, frozen=True, kw_only=True, array_like=True, tag="unknown"):
-    """An annotation that is not a supported type, as written."""
+    """An annotation that is not a supported type: as written, or the absolute name of a class of another module.
+
+    `folder`, relative to the root, holds that module, which is installed in editable form: it would be read there if
+    the folder were in `pythonpath`.
+    """
 
     text: str
+    folder: str = ""
 
 
 class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
@@ -79,7 +84,9 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
 class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """A top-level function. `ref` is set where it is imported from, or an alias in, another module.
 
-    `is_readable` is False where its signature cannot be read, for example `run = partial(...)`.
+    `is_readable` is False where its signature cannot be read, for example `run = partial(...)`. `yield_line` is 0
+    where a call runs the function and does not only make a generator; `ignored_return` is the line and the kind of a
+    returned value that is neither None nor a mapping.
     """
 
     line: int
@@ -88,6 +95,8 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     arguments: tuple[ArgumentFacts, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
+    yield_line: int = 0
+    ignored_return: tuple[int, str] | None = None
 
 
 class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):

@@ -27,6 +27,7 @@ PARSE_ERRORS = (
 )
 TOP_LINE = re.compile(rb"^(?![ \t\f\r\n#)\]}]|$)", re.MULTILINE)  # where a statement may begin
 MAX_TRIES = 24
+LONGEST_SOURCE = 500  # characters of a line in a problem
 
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$", re.MULTILINE)
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
@@ -98,12 +99,13 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
             "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>",
             path,
             _line_at(data, conflict.start()),
+            data,
         )
     if isinstance(error, SyntaxError):
         line = error.lineno or first_bad_line(data)
         message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
         hint = "fix the syntax error, or remove STAGE if this is not a tool"
-        return _problem("syntax", message, hint, path, _clamp(line, data))
+        return _problem("syntax", message, hint, path, _clamp(line, data), data)
     if isinstance(
         error, UnicodeError
     ):  # Python 3.13 and later encode docstrings when they compile them
@@ -168,9 +170,18 @@ def _read_cookie(data: bytes) -> tuple[str | None, int]:
     return None, 1
 
 
-def _problem(code: str, message: str, hint: str, path: str, line: int) -> Problem:
+def _problem(
+    code: str, message: str, hint: str, path: str, line: int, data: bytes = b""
+) -> Problem:
+    """`data` is given where the text of the line helps."""
+    line = max(1, line)
+    texts = data.splitlines()[line - 1 : line]  # at LF, CRLF and a lone CR, as Python does
     return Problem(
-        code=code, message=message, hint=hint, location=Location(path=path, line=max(1, line))
+        code=code,
+        message=message,
+        hint=hint,
+        location=Location(path=path, line=line),
+        source=texts[0].decode("utf-8", "replace").strip()[:LONGEST_SOURCE] if texts else "",
     )
 
 

@@ -101,7 +101,7 @@ def _read_facts(
 ) -> ModuleFacts:
     scope = ModuleScope(tree, module, is_package, has_walrus=b":=" in data)
     doc = first_line(docstring_of(tree.body))
-    run, function, miss, miss_line = _read_run(scope)
+    run, function, miss, miss_line = _read_run(scope, has_yield=b"yield" in data)
     if function is not None and not doc:
         doc = first_line(docstring_of(function.body))
     stage = None
@@ -196,7 +196,9 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NO_FUNCTIONS = (ast.ClassDef, ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)
 
 
-def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, str, int]:
+def _read_run(
+    scope: ModuleScope, *, has_yield: bool
+) -> tuple[RunFacts | None, _Function | None, str, int]:
     """(facts of `run`, its `def` if it is in this module, why it is not a function, the line of that)."""
     binding = scope.last("run")
     if binding is None:
@@ -217,7 +219,8 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
             return RunFacts(line=first.line, ref=node), None, "", 1
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             function = None if isinstance(node, ast.Lambda) else node
-            return replace(read_function(node, scope), line=first.line), function, "", 1
+            facts = read_function(node, scope, has_yield=has_yield)
+            return replace(facts, line=first.line), function, "", 1
         if isinstance(node, _NO_FUNCTIONS):
             kind = "class" if isinstance(node, ast.ClassDef) else "value"
             return None, None, f"run is a {kind}, not a function", first.line

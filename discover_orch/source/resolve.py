@@ -177,11 +177,24 @@ def _resolve_run(run: RunFacts, lookup: Lookup) -> RunFacts:
             found = None
         if not isinstance(found, RunFacts):
             return replace(run, is_readable=False)
-        run = replace(found, line=run.line, ref=None)
+        run = _seen_from(run.line, found)
     if any(isinstance(argument.type, EnumRef) for argument in run.arguments):
         arguments = tuple(_resolve_argument(argument, lookup) for argument in run.arguments)
         run = replace(run, arguments=arguments)
     return run
+
+
+def _seen_from(line: int, run: RunFacts) -> RunFacts:
+    """A function of another module, with the line that names it here: its own lines are of another file."""
+    ignored = run.ignored_return
+    return replace(
+        run,
+        line=line,
+        ref=None,
+        arguments=tuple(replace(argument, line=line) for argument in run.arguments),
+        yield_line=line if run.yield_line else 0,
+        ignored_return=None if ignored is None else (line, ignored[1]),
+    )
 
 
 def _resolve_argument(argument: ArgumentFacts, lookup: Lookup) -> ArgumentFacts:

@@ -16,6 +16,7 @@ from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
 from discover_orch.source.made_defaults import items_of, typed_text
+from discover_orch.source.returns import find_ignored_return, find_yield
 
 SCALARS: dict[str, ScalarKind] = {
     "builtins.str": "str",
@@ -53,9 +54,13 @@ class TypeNames(Protocol):
 
 
 def read_function(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, names: TypeNames
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
+    names: TypeNames,
+    *,
+    has_yield: bool = True,
 ) -> RunFacts:
-    """The facts of a function; `*args` is left out, since arguments are passed by name."""
+    """The facts of a function; `*args` is left out, since arguments are passed by name. What a decorated function
+    gives is not known. `has_yield` is False where the module has no `yield`, since looking for one is slow."""
     spec = node.args
     help_texts: dict[str, str] = {}
     if not isinstance(node, ast.Lambda) and (spec.args or spec.kwonlyargs or spec.posonlyargs):
@@ -75,11 +80,15 @@ def read_function(
         )
         for number, (arg, default) in enumerate(pairs)
     )
+    is_plain = isinstance(node, ast.Lambda) or not node.decorator_list
+    yield_line = (find_yield(node) or 0) if is_plain and has_yield else 0
     return RunFacts(
         line=node.lineno,
         is_async=isinstance(node, ast.AsyncFunctionDef),
         arguments=arguments,
         takes_extra=spec.kwarg is not None,
+        yield_line=yield_line,
+        ignored_return=find_ignored_return(node, names) if is_plain and not yield_line else None,
     )
 
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project, masked_url
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
+from discover_orch.model.database_url import find_file, is_in_memory
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
@@ -38,7 +39,6 @@ from discover_orch.state.journal import find_runs, has_ended
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.
 UNKNOWN, MISSING = -1, 0
-IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 _CONN = "conn"
 
 #: The value of each parameter as text, by name.
@@ -63,6 +63,8 @@ class CurrentState:
         """`results` are those of the tools that will be asked about; `signatures` as of `CodeIndex`; `code` is a
         `CodeIndex` that is kept anyway; `environ` is the environment that tools get."""
         self.project, self.registry, self.results = project, registry, results
+        #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
+        self.gone = tuple(memory.results(find_gone(registry)).values())
         self.database = CurrentDatabase(project, registry, memory)
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
@@ -165,7 +167,7 @@ class CurrentState:
             GLOB_CHARACTERS & {*one} for tool in tools for one in (*tool.inputs, *tool.outputs)
         )
         depends_on_time = any(tool.max_age is not None for tool in tools)
-        if self.database.name in IN_MEMORY or has_globs or depends_on_time:
+        if is_in_memory(self.database.name) or has_globs or depends_on_time:
             return None
         present: dict[str, None] = {}
         absent: dict[str, None] = {}
@@ -225,9 +227,9 @@ class CurrentDatabase:
         is_named = not uses_get_connection(registry, project)
         self.name = masked_url(project.database) if is_named else GET_CONNECTION
         #: The file that the URL names, which may be a link to another database by now; "" where orch opens no file.
-        self.named_file = file_of(project.database) if is_named else ""
-        self.path = self.known.path if self.known else file_of(project.database)
-        self._ignores_foreign = project.external_writes == "ignore"
+        self.named_file = find_file(project.database) if is_named else ""
+        self.path = self.known.path if self.known else find_file(project.database)
+        self.ignores_foreign = project.external_writes == "ignore"
         self._number: int | None = None
 
     @property
@@ -251,7 +253,7 @@ class CurrentDatabase:
         return max((one.number for one in self.all_known.values()), default=0) + 1
 
     def mark(self, key: Key) -> str:
-        """Whether a table exists. It does as it did after the last run, unless another program has written since."""
+        """Whether a table exists."""
         _, number, name = key.split(":", 2)
         if number != str(self.number) or name in ("", ANY) or "." in name:
             return EXISTS
@@ -260,12 +262,12 @@ class CurrentDatabase:
 
     @cached_property
     def _tables(self) -> frozenset[str] | None:
-        return read_tables(self._root, self.path) if self.was_written else None
+        return read_tables(self._root, self.path)
 
     @property
     def foreign_write(self) -> float:
         """When another program wrote to it last: infinite if no run has noticed that yet."""
-        if self._ignores_foreign or self.known is None:
+        if self.known is None:
             return 0
         return math.inf if self.was_written else self.known.foreign_write
 
@@ -306,7 +308,7 @@ class CurrentDatabase:
 
     def _find_number(self) -> int:
         known = self.known
-        if self.name in IN_MEMORY:
+        if is_in_memory(self.name):
             return MISSING
         if known is None:
             has_file = self.named_file and read_database(self._root, self.named_file)
@@ -326,10 +328,10 @@ class CurrentDatabase:
         return here == there
 
 
-def file_of(url: str) -> str:
-    """The path of the SQLite file of a URL, relative to the root or absolute; "" for other databases."""
-    path = url.removeprefix("sqlite:///")
-    return "" if path == url or url in IN_MEMORY else path
+def find_gone(registry: Registry) -> list[str]:
+    """The tools that were observed and exist no longer. One that cannot be read may be fixed later."""
+    known = registry.tools.keys() | {one.module for one in registry.broken}
+    return sorted(registry.observed - known)
 
 
 def takes_connection(tool: Tool, registry: Registry) -> bool:

@@ -1,4 +1,4 @@
-"""What the last success of a tool depended on, and whether that still holds.
+"""What is remembered of the last success of a tool: what it depended on, and what it wrote.
 
 Whatever a tool can depend on has a key, and most keys have a version: a text that differs where the thing differs. A
 success stores the version of each key. Tables have no version that is cheap to read, so for them, and for "this tool
@@ -8,7 +8,7 @@ it left, so that a change by the user differs from one by the pipeline. Pure: re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,7 +23,8 @@ UNSURE = "?"
 #: The same for what the tool used out of order: a later tool had changed it, so a run from scratch would have given
 #: something else.
 OUT_OF_ORDER = "!"
-_UNKNOWN = frozenset((UNSURE, OUT_OF_ORDER))
+#: Versions that equal nothing.
+UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 #: The mark of what is there but has no state that could be compared, as a table.
 EXISTS = "+"
 #: In the key of a table, in place of its name: the tool used tables that cannot be observed.
@@ -124,115 +125,9 @@ class Writer(Struct, frozen=True):
     write: Write
 
 
-class Upstream(Struct, frozen=True):
-    """A tool that comes before another one; `is_observed` if only observed data flow says so, not `AFTER`, and not a
-    data flow that is unknown."""
-
-    module: str
-    result: ToolResult
-    is_observed: bool
-
-
-class Reason(Struct, frozen=True):
-    """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
-    else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key."""
-
-    key: Key
-    by: str = ""
-    seq: Seq = 0
-    then: str | None = None
-    now: str | None = None
-
-
-#: Finds the present state of a file, as a mark; ABSENT where there is none.
-MarkOf = Callable[[Key], str]
-
-
-def compare(
-    result: ToolResult,
-    place: int,
-    now: Inputs,
-    mark_of: MarkOf,
-    writers: Mapping[Key, Writer],
-    upstream: Iterable[Upstream],
-    foreign_write: float = 0,
-) -> Iterator[Reason]:
-    """The reasons why a tool that has succeeded is stale. `place` is its place in the order of all tools, `now` has
-    what its inputs are now, `writers` who wrote each key last. `foreign_write` is when another program wrote to the
-    database."""
-    success = result.success
-    if success is None:
-        return
-    is_same_python = success.inputs.other.get("python") == now.other.get("python")
-    if is_same_python:  # else trees cannot be compared
-        yield from compare_code(success.inputs.code, now.code)
-    for key, then, current in differences(success.inputs.other, now.other):
-        reason = judge(place, key, then, current, mark_of, writers)
-        if reason is not None:
-            yield reason
-    yield from _missing(result, success, mark_of, writers)
-    if foreign_write > success.asof and success.tables:
-        yield Reason("database", seq=1)
-    read: tuple[Key, ...] | None = None
-    for other in upstream:
-        if other.result.latest <= success.asof:
-            continue
-        if read is None:
-            # A later tool has rewritten these, so their content says nothing of the earlier ones.
-            moved = (
-                key
-                for key in success.inputs.other
-                if key in writers and writers[key].place >= place
-            )
-            read = (*success.tables, *moved)
-        yield from _later(other, success, shared_keys(read, result.writes, other.result.writes))
-
-
-def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
-    if then == now and _UNKNOWN.isdisjoint(then.values()):
-        return
-    for path in dict.fromkeys((*then, *now)):
-        old, new = then.get(path), now.get(path)
-        if old != new or old in _UNKNOWN:
-            yield Reason(f"code:{path}", then=old, now=new)
-
-
-def differences(
-    then: Mapping[Key, str], now: Mapping[Key, str]
-) -> Iterator[tuple[Key, str | None, str | None]]:
-    """Each key whose version is another one, with both. Of a folder or a glob each path that came or went."""
-    if then == now and _UNKNOWN.isdisjoint(then.values()):
-        return
-    listed: set[Key] = set()
-    # Folders and globs first: that a file came or went says more than that its content is another one.
-    for key in sorted(then.keys() | now.keys(), key=_is_file):
-        old, new = then.get(key), now.get(key)
-        if (old == new and old not in _UNKNOWN) or key in listed:
-            continue
-        if (
-            key.startswith(("folder:", "glob:"))
-            and old is not None
-            and old not in _UNKNOWN
-            and new is not None
-        ):
-            before, after = frozenset(paths_in(old)), frozenset(paths_in(new))
-            if before == after:  # it was empty, and is gone now
-                yield key, old, new
-            for path in sorted(before ^ after):
-                is_new = path in after
-                listed.add(f"file:{path}")
-                yield f"file:{path}", *((ABSENT, EXISTS) if is_new else (EXISTS, ABSENT))
-        else:
-            yield key, old, new
-
-
-def _is_file(key: Key) -> tuple[bool, Key]:
-    return key.startswith("file:"), key
-
-
 def paths_in(version: str | None) -> list[str]:
     """The paths that the version of a folder or a glob has."""
-    if not version or version in _UNKNOWN:
+    if not version or version in UNKNOWN_VERSIONS:
         return []
     return [path for path in version.split(_AND) if path]
 
@@ -240,60 +135,6 @@ def paths_in(version: str | None) -> list[str]:
 def join_paths(paths: Iterable[str]) -> str:
     """The version of a folder or a glob with these paths; of an empty one it is not ABSENT."""
     return _AND.join(sorted(paths)) or _AND
-
-
-def judge(
-    place: int,
-    key: Key,
-    then: str | None,
-    now: str | None,
-    mark_of: MarkOf,
-    writers: Mapping[Key, Writer],
-) -> Reason | None:
-    """Whether a difference makes the tool at `place` stale. It does not if the tool itself or a later one has moved
-    the file on, and the file still is as that one left it."""
-    writer = writers.get(key)
-    if writer is None or writer.write.mark not in (UNSURE, mark_of(key)):
-        return Reason(key, then=then, now=now)
-    if writer.place >= place and then not in _UNKNOWN:
-        return None
-    return Reason(key, by=writer.module, seq=writer.write.seq, then=then, now=now)
-
-
-def _missing(
-    result: ToolResult, success: Success, mark_of: MarkOf, writers: Mapping[Key, Writer]
-) -> Iterator[Reason]:
-    """What the success wrote and is gone. What a later tool removed is not missing."""
-    for key, write in result.writes.items():
-        if (
-            write.is_checked
-            and write.mark != ABSENT
-            and mark_of(key) == ABSENT
-            and not (key in writers and writers[key].write.mark == ABSENT)
-        ):
-            yield Reason(key, then=EXISTS, now=ABSENT)
-
-
-def _later(other: Upstream, success: Success, keys: Iterable[Key]) -> Iterator[Reason]:
-    """What a tool upstream did after the success began."""
-    for key in keys:
-        written, seq = find_write(key, other.result.writes)
-        if seq > success.asof:
-            yield Reason(written, by=other.module, seq=seq)
-            return
-    theirs = other.result.success
-    if theirs is None or theirs.ended <= success.asof:
-        return
-    is_whole = theirs.is_whole and success.is_whole
-    if is_whole and (other.is_observed or _exchange_files_alone(other.result, success)):
-        return  # equal content stops the wave
-    yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
-
-
-def _exchange_files_alone(other: ToolResult, success: Success) -> bool:
-    if any(find_write(key, other.writes)[1] for key in success.tables):
-        return False
-    return any(key in other.writes for key in used_files(success.inputs))
 
 
 def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
@@ -316,11 +157,13 @@ def shared_keys(
 ) -> Iterator[Key]:
     """What one tool has read, and what it wrote, without what both tools only add to and the list of tables."""
     yield from read
-    for key, write in own.items():
-        other = theirs.get(key)
-        only_adds = write.only_adds and other is not None and other.only_adds
-        if not only_adds and not is_table_list(key):
+    for key in own:
+        if not only_add(key, own, theirs) and not is_table_list(key):
             yield key
+
+
+def only_add(key: Key, one: Mapping[Key, Write], other: Mapping[Key, Write]) -> bool:
+    return key in one and key in other and one[key].only_adds and other[key].only_adds
 
 
 def used_files(inputs: Inputs) -> Iterator[Key]:
@@ -330,6 +173,17 @@ def used_files(inputs: Inputs) -> Iterator[Key]:
             yield key
         elif key.startswith(("folder:", "glob:")):
             yield from (f"file:{path}" for path in paths_in(version))
+
+
+def find_removed(inputs: Inputs, removed: Iterable[Key]) -> list[Key]:
+    """Those of these removed files that would be in a folder that the tool listed."""
+    return [
+        key
+        for key in removed
+        if key.startswith("file:")
+        and f"folder:{key[5:].rpartition('/')[0] or '.'}" in inputs.other
+        and key not in inputs.other
+    ]
 
 
 # What an attempt leaves in the memory.
@@ -347,7 +201,10 @@ def add_success(
 ) -> ToolResult:
     """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
     `earlier` are the tools before it."""
-    read = (*used_files(success.inputs), *success.tables)
+    removed = find_removed(
+        success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
+    )
+    read = (*used_files(success.inputs), *removed, *success.tables)
     moved = find_out_of_order(read, writes, place, writers, earlier, is_repeatable=is_repeatable)
     kept = {
         key: replace(write, is_checked=False)
@@ -428,57 +285,6 @@ def makes(key: Key, result: ToolResult) -> bool:
     as it was cannot make it anew."""
     _, seq = find_write(key, result.writes)
     return seq > 0 and (result.success is None or seq >= result.success.ended)
-
-
-def find_overwritten(
-    result: ToolResult,
-    place: int,
-    earlier: Iterable[tuple[str, ToolResult]],
-    writers: Mapping[Key, Writer],
-    *,
-    is_repeatable: bool,
-) -> dict[str, Key]:
-    """The tools of `earlier` that must run again before the tool at `place` can, each with what is no longer as it
-    left it: this tool or a later one has changed it since. What this one changed does not count if it is
-    repeatable."""
-    success = result.success
-    inputs = success.inputs if success else result.tried
-    tables = success.tables if success else ()
-    read = dict.fromkeys((*used_files(inputs), *used_files(result.tried), *tables))
-    found: dict[str, Key] = {}
-    for module, other in earlier:
-        for key in shared_keys(read, result.writes, other.writes):
-            written, seq = find_write(key, other.writes)
-            if is_table_list(key) or not makes(key, other):
-                continue
-            writer = find_writer(key, writers)
-            is_moved = (
-                writer is not None
-                and writer.place >= place
-                and writer.write.seq > seq
-                and not (writer.place == place and is_repeatable)
-            )
-            # Unless the other tool has made it anew since.
-            was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
-            if is_moved or was_moved:
-                found[module] = written
-                break
-    return found
-
-
-def find_disturbed(
-    earlier: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
-) -> dict[str, Key]:
-    """The tools of `earlier` that must run again before a tool that was cut off in its first attempt, so that it
-    is unknown what it writes: those with a file that is not as its last writer left it."""
-    found: dict[str, Key] = {}
-    for module, result in earlier:
-        for key in result.writes:
-            is_file = key.startswith("file:") and key in writers
-            if is_file and writers[key].write.mark != mark_of(key):
-                found[module] = key
-                break
-    return found
 
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:

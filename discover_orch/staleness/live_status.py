@@ -16,17 +16,19 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.compare import (
+    Reason,
+    compare_code,
+    differences,
+)
+from discover_orch.staleness.current import CurrentDatabase, CurrentState, Params
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
     UNSURE,
     Inputs,
     Key,
-    Reason,
     ToolResult,
-    compare_code,
-    differences,
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory
@@ -205,6 +207,7 @@ class LiveStatus(Status):
         if not paths:
             return Change()
         self._settle_results()
+        self._look_at_database()
         before = {path: self._meaning(path) for path in paths if _is_code(path)}
         concerned = self._refresh_code(before)
         changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
@@ -295,6 +298,7 @@ class LiveStatus(Status):
         self._remembered[module] = result
         self._results[self._place[module]] = result
         self._unended.pop(module, None)
+        self._present.database = self._read_database()
         if success is not None and result.last.status == "passed":
             self._baseline[module] = success.inputs
         elif result.last.status == "failed" and result.tried.code:
@@ -352,6 +356,16 @@ class LiveStatus(Status):
             self._paths = None
         self._codes |= states
         return concerned
+
+    def _look_at_database(self) -> None:
+        """Another program may have written to it, removed or replaced it."""
+        before = self._present.database
+        now = self._present.database = self._read_database()
+        if (now.number, now.foreign_write) != (before.number, before.foreign_write):
+            self._all_are_dirty = True
+
+    def _read_database(self) -> CurrentDatabase:
+        return CurrentDatabase(self._present.project, self._registry, self._memory)
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
         """Adds the tools that these files concern; returns the keys of the files that were changed by somebody

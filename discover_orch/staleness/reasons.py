@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from discover_orch.staleness.compare import (
+    Reason,
+)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     ANY,
     OUT_OF_ORDER,
     UNSURE,
-    Reason,
     ToolResult,
     run_of,
 )
@@ -59,6 +61,9 @@ def reason_sentence(
     """`result` is that of the tool that is stale; `name_of` gives the name of a module; `defaults` are the values of
     its parameters where they are not given."""
     kind, _, name = reason.key.partition(":")
+    if reason.is_by_gone:
+        shown = name if kind != "table" else table_text(name)
+        return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
     match kind:
         case "code":
             return _code_sentence(name, reason)
@@ -70,7 +75,7 @@ def reason_sentence(
         case "glob":
             return f"{name} now matches other files"
         case "table":
-            return _table_sentence(name.partition(":")[2], reason, result, name_of)
+            return _table_sentence(name, reason, result, name_of)
         case "param":
             default = defaults.get(name)
             then, now = param_text(reason.then, default), param_text(reason.now, default)
@@ -112,19 +117,26 @@ def _file_sentence(
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
 
 
+def table_text(name: str) -> str:
+    """`table raw` for `3:raw`."""
+    table = name.partition(":")[2]
+    return "the database" if table == ANY else f"table {table}"
+
+
 def _table_sentence(
-    table: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+    name: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
 ) -> str:
+    table = name.partition(":")[2]
     if reason.then == OUT_OF_ORDER:
-        return f"{'the database' if table == ANY else f'table {table}'} {_OUT_OF_ORDER}"
+        return f"{table_text(name)} {_OUT_OF_ORDER}"
     if not reason.by:
         return f"table {table} is missing"
-    name, when = name_of(reason.by), _when(reason, result)
+    tool, when = name_of(reason.by), _when(reason, result)
     if not table:
-        return f"{name} changed which tables exist ({when})"
+        return f"{tool} changed which tables exist ({when})"
     if table == ANY:
-        return f"{name} used the database in a way that cannot be observed ({when})"
-    return f"table {table} was rewritten by {name} ({when})"
+        return f"{tool} used the database in a way that cannot be observed ({when})"
+    return f"table {table} was rewritten by {tool} ({when})"
 
 
 def _database_sentence(reason: Reason) -> str:

@@ -15,24 +15,26 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_hashes import CodeState
+from discover_orch.staleness.compare import (
+    Reason,
+    Upstream,
+    compare,
+    find_disturbed,
+    find_left_behind,
+    find_overwritten,
+)
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
-    ANY,
     Key,
-    Reason,
     Seq,
     Success,
     ToolResult,
-    Upstream,
-    compare,
     cut_off,
     end_of_run,
-    find_disturbed,
-    find_overwritten,
     find_writers,
 )
 from discover_orch.staleness.memory import UPGRADED
-from discover_orch.staleness.reasons import Freshness, reason_sentence
+from discover_orch.staleness.reasons import Freshness, reason_sentence, table_text
 from discover_orch.state.journal import find_runs, has_ended, read_record
 
 #: Ends of a last run after which the success counts.
@@ -76,6 +78,7 @@ class Status:
     def _note_results(self) -> None:
         self._writers = find_writers(enumerate(self._results))
         self._latest = _LatestSuccesses(self._registry, self._results)
+        self._left_behind = find_left_behind(self._present.gone, self._results)
 
     def freshness(self) -> dict[str, Freshness]:
         """The freshness of all tools, in the order of `full`."""
@@ -99,10 +102,14 @@ class Status:
                 self._writers,
                 self._upstream(module, result.success.asof),
                 self._present.database.foreign_write,
+                ignores_foreign=self._present.database.ignores_foreign,
             )
+        reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
             reason.key == "database" and reason.seq for reason in reasons
         )
+        if broken := self._registry.below_broken.get(module):
+            sentences.append(f"upstream {self._registry.display(broken)} cannot be read")
         sentences += _clock_reasons(tool, result.success, self._clock())
         sentences += dict.fromkeys(
             reason_sentence(reason, result, self._registry.display, self._defaults_of(tool))
@@ -184,8 +191,7 @@ class Status:
 
     def _overwritten_sentence(self, module: str, key: Key) -> str:
         kind, _, name = key.partition(":")
-        table = name.partition(":")[2]
-        shown = name if kind != "table" else "the database" if table == ANY else f"table {table}"
+        shown = name if kind != "table" else table_text(name)
         return f"{shown} is no longer as {self._registry.display(module)} left it"
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:

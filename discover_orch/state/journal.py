@@ -36,6 +36,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedReader
 
+#: The code of the problem of a run that cannot be recorded.
+UNRECORDED = "unrecorded"
 RUNS = "runs"
 EVENTS = "events.jsonl"
 LOGS = "logs"
@@ -253,7 +255,7 @@ def _close(fd: int) -> None:
 def _lost(error: Exception) -> Problem:
     reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
     return Problem(
-        code="memory",
+        code=UNRECORDED,
         message=f"cannot write the history of this run: {reason}",
         hint=f"the run continues; make {FOLDER} writable, or free space on its disk",
         severity="warning",

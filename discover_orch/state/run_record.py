@@ -187,6 +187,16 @@ class _ToolFinished(_Event, frozen=True, kw_only=True, tag="tool_finished"):
     attempt: int = 1
 
 
+class _ToolRetried(_Event, frozen=True, kw_only=True, tag="tool_retried"):
+    """An attempt failed, and another one was to follow."""
+
+    name: str
+    module: str
+    attempt: int
+    duration: _Seconds
+    error: Failure | None = None
+
+
 class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
     status: str
     exit_code: int
@@ -194,7 +204,7 @@ class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
     counts: dict[str, int]
 
 
-_AnyEvent = _RunStarted | _ToolOrdered | _ToolStarted | _ToolFinished | _RunFinished
+_AnyEvent = _RunStarted | _ToolOrdered | _ToolStarted | _ToolFinished | _ToolRetried | _RunFinished
 
 
 def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
@@ -224,11 +234,21 @@ def read_run(lines: Iterable[bytes], is_alive: bool) -> RunRecord | None:
                 start = event
             case _ToolOrdered(module=module):
                 ordered.add(module)
+                ended.pop(module, None)  # another attempt
             case _ToolStarted(module=module):
                 begun.add(module)
-                ended.pop(module, None)  # another attempt
+                ended.pop(module, None)
             case _ToolFinished(module=module):
                 ended[module] = event
+            case _ToolRetried(module=module):
+                ended[module] = _ToolFinished(
+                    name=event.name,
+                    module=module,
+                    status="failed",
+                    duration=event.duration,
+                    error=event.error,
+                    attempt=event.attempt,
+                )
             case _RunFinished():
                 end = event
             case _:

@@ -6,8 +6,11 @@ and other commands run tools.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.live_status import Change
@@ -48,17 +51,21 @@ class ChangeHandler:
         found = watched.files.resolve(paths, is_rescan=is_rescan)
         if not self._schedule.is_running:
             found = self._without_data_of_others(found)
-        before = watched.view
+        before, broken = watched.view, {*watched.status.broken}
         change = watched.refresh(found)
         if change.is_structural:
             for warning in watched.new_warnings(before):
                 self._outbox.add_note(warning)
-        return self.act(change)
+        return self.act(change, fixed=broken.difference(watched.status.broken))
 
-    def act(self, change: Change) -> list[str]:
-        """Schedule and report what a change means. Returns requests to the run in progress."""
+    def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
+        """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
+        run in progress."""
         watched, schedule = self._watched, self._schedule
         self.report_problems()
+        if fixed and schedule.must_run(watched.status, watched.registry):
+            # What waited for them runs, also where they are as they were before.
+            change = replace(change, paths=tuple(dict.fromkeys((*change.paths, *fixed))), saved=())
         if not change.paths and not change.touched:
             self._outbox.add_saved(change.saved, time.monotonic())
             return self._hold_if_broken()
@@ -140,8 +147,12 @@ class ChangeHandler:
         watched, schedule = self._watched, self._schedule
         display, freshness = watched.registry.display, watched.status.freshness()
         held = schedule.held(watched.status, watched.registry)
-        runs = [module for module in affected.runs if module not in held]
-        left = [*affected.left, *(module for module in affected.runs if module in held)]
+        wanted = affected.runs
+        if not schedule.is_running:  # also what waited for a fix
+            wanted = tuple(module for module in watched.targets if module in schedule.queue)
+        runs = [module for module in wanted if module not in held]
+        left = [module for module in affected.left if module not in runs]
+        left += [module for module in wanted if module in held]
         if action == "none":
             runs, left = [one for one in watched.targets if one in affected.below], []
         stale = sum(not freshness[module].is_fresh for module in runs)
@@ -157,8 +168,16 @@ class ChangeHandler:
                 stale=stale,
                 fresh=len(affected.fresh),
                 left=tuple(map(display, left)),
+                stays_stale=tuple(
+                    display(module) for module in runs if module in affected.stays_stale
+                ),
                 not_affected=len({*watched.targets}.difference(runs, left)),
                 gone=change.gone,
+                deleted=tuple(
+                    path
+                    for path in change.paths
+                    if not os.path.lexists(os.path.join(watched.view.project.root, path))
+                ),
                 scope=schedule.scope,
                 during_run=schedule.is_running,
                 action=action,

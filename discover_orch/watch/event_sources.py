@@ -106,7 +106,6 @@ class EventSources:
         self._checks: dict[
             str, FileCheck
         ] = {}  # the first files of this burst, as of their last event
-        self.relevant_events = 0
         #: What a comparison does not report: the owner will judge it later.
         self.postponed: set[str] = set()
 
@@ -201,7 +200,6 @@ class EventSources:
         if event.kind == "lost":
             self._debouncer.add(event)
         elif detector.is_relevant(event.path, is_folder=event.is_folder):
-            self.relevant_events += 1
             check = None if event.is_folder else detector.check_file(event.path)
             if check is not None and len(self._checks) < MOST_RECHECKED:
                 self._checks[event.path] = check
@@ -229,7 +227,7 @@ class EventSources:
 def read_head(root: str) -> str:
     """What git has checked out, "" where there is no repository."""
     try:
-        with open(os.path.join(root, ".git", "HEAD"), "rb") as file:
+        with open(os.path.join(find_git_folder(root), "HEAD"), "rb") as file:
             return file.read(256).decode("utf-8", "replace")
     except OSError:
         return ""
@@ -237,11 +235,28 @@ def read_head(root: str) -> str:
 
 def read_index(root: str) -> str:
     """Changes whenever git has changed the working tree; ABSENT where there is no repository."""
-    return signature_of(os.path.join(root, ".git", "index"))
+    return signature_of(os.path.join(find_git_folder(root), "index"))
 
 
 def is_git_busy(root: str) -> bool:
     """Whether git holds its lock, or is in the middle of a rebase or a merge."""
-    inside = os.path.join(root, ".git")
+    inside = find_git_folder(root)
     names = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
     return any(os.path.lexists(os.path.join(inside, name)) for name in names)
+
+
+def find_git_folder(root: str) -> str:
+    """Where git keeps the state of the working tree around `root`: `.git` there or in a folder above it, or the folder
+    that a file `.git` names, as in a linked worktree. `.git` in `root` where there is no repository."""
+    folder = os.path.abspath(root)
+    while not os.path.lexists(place := os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return os.path.join(root, ".git")
+        folder = above
+    try:
+        with open(place, encoding="utf-8", errors="surrogateescape") as file:
+            kind, _, named = file.read(4096).strip().partition("gitdir: ")
+    except OSError:  # a folder
+        return place
+    return os.path.join(folder, named) if named and not kind else place

@@ -43,8 +43,9 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     """Files that changed in meaning, appeared or disappeared. `tools` are the names of those to run, with `reasons`.
 
     `stages` are the affected ones: `stale` is the number of stale tools among `tools`, `fresh` that of the other tools
-    of these stages. `left` are the names of stale tools that do not run; `not_affected` is the number of tools that
-    are fresh and do not run. `gone` are the names of tools that no longer exist.
+    of these stages. `left` are the names of stale tools that do not run, and `stays_stale` of those that run and are
+    stale after it, because a tool upstream of them does not run; `not_affected` is the number of tools that are fresh
+    and do not run. `gone` are the names of tools that no longer exist, `deleted` those of `paths` that do not.
     """
 
     paths: tuple[str, ...]
@@ -54,8 +55,10 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     stale: int = 0
     fresh: int = 0
     left: tuple[str, ...] = ()
+    stays_stale: tuple[str, ...] = ()
     not_affected: int = 0
     gone: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
     scope: Scope = "affected"
     during_run: bool = False
     action: Action = "run"

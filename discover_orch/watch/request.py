@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
+from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, ProjectError, UsageError
 from discover_orch.planning import project_reader
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
@@ -40,6 +40,8 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
     def read_project(self, environ: Mapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
         view = project_reader.read_project(self.start, self.folder, environ)
+        if view.config_errors:
+            raise ProjectError(*view.config_errors)
         return view if self.database is None else project_reader.with_database(view, self.database)
 
     def plan(self, view: ProjectView, before: Plan | None = None) -> WatchPlan:

@@ -45,14 +45,16 @@ class Affected(Struct, frozen=True, kw_only=True):
     """What a change means for the watched tools.
 
     `hit` are those that it concerns itself, `below` all that it makes stale, each with a sentence; with the scope
-    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run. `fresh` are the
-    other tools of the affected `stages`.
+    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run; `stays_stale`
+    are those of `runs` that are stale after it, because a tool upstream of them does not run. `fresh` are the other
+    tools of the affected `stages`.
     """
 
     hit: Mapping[str, str] = field(default_factory=dict)
     below: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    stays_stale: frozenset[str] = frozenset()
     fresh: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     is_structural: bool = False
@@ -67,11 +69,13 @@ class Queued(Struct, frozen=True, kw_only=True):
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """How far the run is: the tools that wait for their turn, in order; those that finished; the current one."""
+    """How far the run is: the tools that wait for their turn, in order; those that finished; the current one.
+    `blocked` has the tools that did not run, each with the failed tool that blocked it."""
 
     waiting: tuple[str, ...] = ()
     finished: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
+    blocked: Mapping[str, str] = {}
     current: str | None = None
     is_debugged: bool = False
 
@@ -83,11 +87,12 @@ class Running(Struct, frozen=True, kw_only=True):
         match event:
             case ToolStarted(module=module):
                 return replace(self, waiting=_without(self.waiting, module), current=module)
-            case ToolFinished(module=module, status=status):
+            case ToolFinished(module=module, status=status, blocked_by=by):
                 return Running(
                     waiting=_without(self.waiting, module),
                     finished=self.finished | {module},
                     passed=self.passed | ({module} if status == "passed" else frozenset()),
+                    blocked={**self.blocked, **({module: by} if by else {})},
                 )
             case DebuggerOpened():
                 return replace(self, is_debugged=True)
@@ -107,6 +112,7 @@ class Schedule:
         self._queues = queues
         self._started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
+        self._blocked: Mapping[str, str] = {}  # tools that a failed tool blocked
         self.scope = scope
         self.loops = FeedbackLoops()
         self.targets: tuple[str, ...] = ()
@@ -129,8 +135,8 @@ class Schedule:
             for module, why in change.touched.items()
             if module in targets and not self.loops.is_muted(change.causes.get(module, ()))
         }
-        reached = hit if self.scope == "tool" else status.spread(hit)
-        below = {module: why for module, why in reached.items() if module in targets}
+        spread = hit if self.scope == "tool" else status.spread(hit)
+        below = {module: why for module, why in spread.items() if module in targets}
         stages = [stage for stage in registry.stages if not below.keys().isdisjoint(stage.tools)]
         inside = targets.intersection(*[{one for stage in stages for one in stage.tools}])
         stale = {module for module in targets if not freshness[module].is_fresh}
@@ -141,11 +147,13 @@ class Schedule:
                 wanted = {*inside}
             case "affected":
                 wanted = self._must_run(stale, below, status) & inside
+        wanted |= {one for one, by in self._blocked.items() if one in stale and by in wanted}
         return Affected(
             hit=hit,
             below=below,
             runs=tuple(module for module in self.targets if module in wanted),
             left=tuple(module for module in self.targets if module in stale - wanted),
+            stays_stale=self._find_staying(wanted, status),
             fresh=tuple(module for module in self.targets if module in inside - stale),
             stages=tuple(stage.name for stage in stages),
             is_structural=change.is_structural,
@@ -159,6 +167,15 @@ class Schedule:
             if one.reasons and module in stale and not one.starts_nothing
         ]
         return stale & (status.spread(roots).keys() | {*below})
+
+    def _find_staying(self, wanted: Collection[str], status: StatusNow) -> frozenset[str]:
+        """Those of these tools that are stale after their run because of something that does not run."""
+        roots = [
+            module
+            for module, one in status.freshness().items()
+            if one.reasons and module not in wanted
+        ]
+        return frozenset(status.spread(roots).keys() & wanted) if roots and wanted else frozenset()
 
     def decide(self, affected: Affected, registry: Registry) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
@@ -199,6 +216,7 @@ class Schedule:
         """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
         included."""
         self._is_requested = self.restarts = True
+        self.enqueue(self._blocked, "blocked when another tool failed")
 
     # What waits.
 
@@ -231,6 +249,7 @@ class Schedule:
         """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
         fresh. Tools that are held stay in the queue."""
         self._is_requested = False
+        self._add_what_was_disturbed(status)
         held, freshness = self.held(status, registry), status.freshness()
         self._started = {
             module: queued
@@ -240,7 +259,18 @@ class Schedule:
             and (queued.is_forced or not freshness[module].is_fresh)
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
+        self._blocked = {one: by for one, by in self._blocked.items() if one not in self._started}
         return {module: queued.why for module, queued in self._started.items()}
+
+    def _add_what_was_disturbed(self, status: StatusNow) -> None:
+        """A tool that was stopped may have changed what it needs from others: they run again, too."""
+        if self.scope == "tool" or not self.queue:
+            return
+        freshness = status.freshness()
+        stale = [one for one in self.queue if one in freshness and not freshness[one].is_fresh]
+        for module, why in status.spread(stale).items():
+            if why and module in self.targets and module not in self.queue:
+                self.queue[module] = Queued(why=why)
 
     @property
     def causes(self) -> list[str]:
@@ -270,6 +300,8 @@ class Schedule:
                 if known is not None and module not in run.passed:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
+        elif status == "failed" and run is not None:
+            self._blocked = {**self._blocked, **run.blocked}
 
     def next_scope(self) -> Scope:
         """Change to the next scope."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from discover_orch.databases.transactions import CONNECT_CODE
 from discover_orch.model.observation import FileStat, file_stat
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
@@ -280,13 +281,15 @@ class AuditHook:
         self._cwd = ""
 
     def _on_sqlite_connect(self, given: Any) -> None:
-        opener = _getframe(2).f_code.co_filename
+        frame: FrameType | None = _getframe(2)
+        if frame is not None and frame.f_code is CONNECT_CODE:
+            frame = frame.f_back
         path = _read_database_name(os.fsdecode(given))
-        if path and not opener.startswith(OWN_FOLDER):
+        if path and frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
             path = os.path.realpath(path)
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
-            self._share(path, _getframe(2))
+            self._share(path, frame)
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself

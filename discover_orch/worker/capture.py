@@ -126,10 +126,11 @@ class Splitter:
         self._mark = mark.encode()
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[str | int]:
+    def feed(self, data: bytes, *, has_open_line: bool = False) -> list[str | int]:
         """Texts of whole lines, in order; an int marks the end of that step's output.
 
-        The text before an int may end without a newline.
+        The text before an int may end without a newline. With `has_open_line`, or if it has a carriage return, the
+        last line comes before it has ended.
         """
         found: list[str | int] = []
         data = self._rest + data
@@ -144,8 +145,10 @@ class Splitter:
             data = data[end + 1 :]
             start = data.find(self._mark)
         cut = data.rfind(b"\n", 0, start if start >= 0 else len(data)) + 1
-        if start < 0 and len(data) - cut > LONGEST_LINE:
-            cut = _find_cut(data, len(data) - len(self._mark))
+        if start < 0 and (
+            len(data) - cut > LONGEST_LINE or has_open_line or data.find(b"\r", cut) >= 0
+        ):
+            cut = max(cut, self._find_end(data))
         if cut:
             found.append(_decode(data[:cut]))
         self._rest = data[cut:]
@@ -156,13 +159,23 @@ class Splitter:
         rest, self._rest = self._rest, b""
         return _decode(rest)
 
+    def _find_end(self, data: bytes) -> int:
+        """The last place that is neither inside a UTF-8 character nor inside what may be the beginning of a mark."""
+        for back in range(1, min(4, len(data)) + 1):
+            if data[-back] & 0xC0 != 0x80:
+                is_whole = back >= _character_length(data[-back])
+                break
+        else:
+            back, is_whole = 1, True  # not UTF-8
+        end = len(data) if is_whole else len(data) - back
+        begun = data.rfind(self._mark[:1], max(0, len(data) - len(self._mark)))
+        is_mark = begun >= 0 and self._mark.startswith(data[begun:])
+        return min(end, begun) if is_mark else end
 
-def _find_cut(data: bytes, at: int) -> int:
-    """The nearest place at or before `at` that is not inside a UTF-8 character."""
-    for back in range(4):
-        if data[at - back] & 0xC0 != 0x80:
-            return at - back
-    return at
+
+def _character_length(first: int) -> int:
+    """Bytes of a UTF-8 character that begins with this one."""
+    return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 def _decode(data: bytes) -> str:

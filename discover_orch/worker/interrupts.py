@@ -7,6 +7,7 @@ KeyboardInterrupt is raised only while a tool runs; in between, orch checks the 
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import time
@@ -37,6 +38,7 @@ class Interrupts:
         self._shielded: object = None  # identifies the running shielded call
         self._overdue: object = None  # the shielded call whose time is over
         self._runner: Any = None
+        self._cancel: Callable[[], None] | None = None
         self._unraisable_hook: Callable[[Any], Any] = sys.unraisablehook
 
     def install(self) -> None:
@@ -45,6 +47,25 @@ class Interrupts:
         signal.signal(signal.SIGCONT, _ignore)  # wakes a system call, so that a SIGINT is seen
         self._unraisable_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def cancel_with(self, cancel: Callable[[], None]) -> None:
+        """Call `cancel` in another thread when SIGINT comes while the user's code runs.
+
+        The main thread may wait for a database, in code that does not return until the statement has ended.
+        """
+        if self._cancel is None:
+            readable, writable = os.pipe()
+            os.set_blocking(writable, False)
+            signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+            os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+            _thread.start_new_thread(self._cancel_at_signals, (readable,))
+        self._cancel = cancel
+
+    def _cancel_at_signals(self, readable: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
+        while numbers := os.read(readable, 512):
+            if signal.SIGINT in numbers and self._may_raise and self._cancel is not None:
+                self._cancel()
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
         """Call the user's code and await the result where it is awaitable."""

@@ -20,9 +20,15 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.databases.transactions import CannotOpen, find_hint, find_path
+from discover_orch.databases.transactions import find_hint, find_path, install_connect
+from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
-from discover_orch.model.parameter import EnumMember, Param
+from discover_orch.worker.arguments import (
+    RealSignature,
+    convert_arguments,
+    find_positional_only,
+    refuse_generator,
+)
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
@@ -35,6 +41,7 @@ from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import (
     INSIDE,
     Closed,
+    Committing,
     Declined,
     Finish,
     Greet,
@@ -43,9 +50,15 @@ from discover_orch.worker.protocol import (
     RunStep,
     StepFinished,
     StepStarted,
+    Warned,
 )
 from discover_orch.worker.resources import ResourceProblem, Resources
-from discover_orch.worker.tool_results import MissingOutput, check_outputs, read_metrics
+from discover_orch.worker.tool_results import (
+    MissingOutput,
+    check_outputs,
+    note_ignored,
+    read_metrics,
+)
 from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
@@ -70,6 +83,7 @@ def main() -> None:
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
+    install_connect()  # before any module of others takes `connect` from `sqlite3`
     for name in COMMON_IMPORTS:
         if channel.is_idle():
             __import__(name)
@@ -143,6 +157,7 @@ class Worker:
         self._conf_error: BaseException | None = None
         self._failures = 0
         self._is_set_up = False  # the modules and resources of the step are there
+        self._asked_for: tuple[str, ...] = ()  # the resources of the step
         if prepare.environment is not None:
             os.environ.clear()
             os.environ.update(prepare.environment)
@@ -169,6 +184,9 @@ class Worker:
             call=interrupts.shield,
             observer=self._observer,
             is_interrupted=lambda: interrupts.was_raised,
+            cancel_with=interrupts.cancel_with,
+            is_one_of_several=prepare.is_one_of_several,
+            warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
         )
 
     def serve(self) -> None:
@@ -193,12 +211,13 @@ class Worker:
         self._interrupts.was_raised = False
         self._debugger.begin_step(order.step)
         self._is_set_up = False
+        self._asked_for = order.resources if order.is_readable else ()
         if self._observer is not None:
             self._observer.begin_step()
         with self._baseline:
             status, error, metrics, notes = self._run_step(order)
             loaded = self._loader.drain_loaded()
-            seen = self._observe(order, loaded)
+            seen = self._observe(loaded)
             setup = self._observer.setup_observation() if self._observer is not None else None
             opened = self._resources.drain_opened()
             self._channel.exit_if_closed()
@@ -225,7 +244,7 @@ class Worker:
         )
         self._search_path = ()
 
-    def _observe(self, order: RunStep, loaded: tuple[Loaded, ...]) -> Observation | None:
+    def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
         if self._observer is None:
             return None
@@ -234,7 +253,7 @@ class Worker:
         return self._observer.finish_step(
             loaded={path for _, path, _ in loaded},
             third_party=self._loader.drain_third_party(),
-            **self._resources.drain_tables(order.resources),
+            **self._resources.drain_tables(self._asked_for),
         )
 
     def _mark_setup_done(self) -> None:
@@ -250,7 +269,7 @@ class Worker:
         has_returned = False
         try:
             try:
-                metrics = self._call_tool(order)
+                metrics, ignored = self._call_tool(order)
             finally:
                 self._baseline.restore_modules()
             has_returned = True
@@ -259,7 +278,12 @@ class Worker:
                 raise KeyboardInterrupt
             if order.outputs:
                 check_outputs(self._root, order.outputs)
-            notes = self._resources.end_transaction(keep=True)
+            notes = [
+                *ignored,
+                *self._resources.end_transaction(
+                    keep=True, before_commit=lambda: self._channel.send(Committing(step=order.step))
+                ),
+            ]
         except BaseException as error:
             self._exit_if_forked(1, error)
             status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"
@@ -269,7 +293,8 @@ class Worker:
             return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
 
-    def _call_tool(self, order: RunStep) -> Mapping[str, object]:
+    def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
+        """The metrics that the tool returned, and notes for the user."""
         call = self._interrupts.call
         module = call(self._loader.load_tool, order.module, order.path)
         run = getattr(module, "run", None)
@@ -279,14 +304,26 @@ class Worker:
                 "define run() at the top level of the module",
             )
         named: dict[str, Any] = dict(order.extra)
+        if order.is_readable:
+            positional_only = find_positional_only(run)
+        else:
+            signature = call(RealSignature, run)
+            self._asked_for = signature.select_resources(order.resources)
+            named = call(signature.convert, order.extra, self._asked_for)
+            positional_only = signature.positional_only
         if order.arguments:
-            named.update(call(_convert, order))
-        named.update(self._resources.open(order.resources))
+            named.update(call(convert_arguments, order.arguments))
+        named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
-        self._resources.begin_transaction(order.resources)
-        first = [named.pop(name) for name in _positional_only(run) if name in named]
-        return read_metrics(call(run, *first, **named))
+        self._resources.begin_transaction(
+            self._asked_for, commits_by_itself=order.commits_by_itself
+        )
+        first = [named.pop(name) for name in positional_only if name in named]
+        returned = call(run, *first, **named)
+        refuse_generator(run, returned)
+        metrics = read_metrics(returned)
+        return metrics, note_ignored(returned, metrics)
 
     def _roll_back(self) -> list[str]:
         try:
@@ -304,7 +341,9 @@ class Worker:
                 traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        hint = find_hint(error) or self._loader.find_import_hint(error)
+        hint = find_hint(error, self._resources.holds_lock()) or self._loader.find_import_hint(
+            error
+        )
         if has_returned:
             hint = hint or "raised when orch committed, after run() had returned"
         failure = describe_exception(error, self._root, hint, all_frames=self._all_frames)
@@ -350,33 +389,6 @@ class Worker:
             errors.append(replace(failure, message=message, hint=""))
         if is_asked:
             self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
-
-
-def _convert(order: RunStep) -> dict[str, object]:
-    """The arguments of `run()` with their types. Imports the module of an Enum."""
-    converted: dict[str, object] = {}
-    for name, argument in order.arguments.items():
-        param = Param(name=name, type=argument.type)
-        one = param.convert(argument.texts)
-        if isinstance(one, list):
-            converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]
-        else:
-            converted[name] = _find_member(one) if isinstance(one, EnumMember) else one
-    return converted
-
-
-def _find_member(member: Any) -> object:
-    import importlib
-
-    found: Any = importlib.import_module(member.module)
-    for part in member.enum.split("."):
-        found = getattr(found, part)
-    return found[member.name]
-
-
-def _positional_only(run: Any) -> tuple[str, ...]:
-    code = getattr(run, "__code__", None)
-    return () if code is None else code.co_varnames[: code.co_posonlyargcount]
 
 
 def _find_threads() -> tuple[str, ...]:

@@ -61,7 +61,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The order before all steps: what holds for each of them. Paths are absolute.
 
     `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
-    worker's own, which may be older. With `observes`, each step reports what the tool did.
+    worker's own, which may be older. With `observes`, each step reports what the tool did. `is_one_of_several`: other
+    workers use the same database.
     """
 
     root: str
@@ -70,6 +71,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     transaction: str = "tool"
     orchconf: str | None = None
     has_connection: bool = False
+    is_one_of_several: bool = False
     resources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     raw_output: bool = False
     post_mortem: bool = False
@@ -79,7 +81,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Run one tool. Its `outputs` must exist when it has ended.
+    """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
+    gets those of the `resources` that it really asks for.
 
     The parent may send this while another step runs. `failures` is the number of failed steps of this
     worker that the parent knew of (`Supervisor.failures`). If there are more by the time the worker reads
@@ -93,7 +96,9 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     arguments: Mapping[str, WireArgument] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
+    is_readable: bool = True
     outputs: tuple[str, ...] = ()
+    commits_by_itself: bool = False
     failures: int = 0
 
 
@@ -109,6 +114,20 @@ class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class StepStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The worker has begun this step."""
+
+    step: int
+
+
+class Warned(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Something that the user should know about the run, said once."""
+
+    message: str
+    hint: str = ""
+
+
+class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The worker is about to commit what this step has written. If it dies before `StepFinished`, the commit may have
+    happened."""
 
     step: int
 
@@ -191,7 +210,17 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 Order = Greet | Preload | Prepare | RunStep | Terminal | Finish
-Message = Preloaded | StepStarted | StepFinished | Declined | DebugStarted | DebugEnded | Closed
+Message = (
+    Preloaded
+    | StepStarted
+    | Warned
+    | Committing
+    | StepFinished
+    | Declined
+    | DebugStarted
+    | DebugEnded
+    | Closed
+)
 
 #: How the line of a `RunStep` begins, so that it can be recognised without decoding it.
 RUN_STEP_PREFIX = b'{"type":"RunStep"'

@@ -8,16 +8,18 @@ connection. This module knows no steps and no order of tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
 from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
     Transaction,
     WritesLost,
+    allow_reading_beside_a_writer,
+    cancel_statement,
     choose_transaction,
     find_driver_connection,
-    open_sqlite,
-    read_url,
+    open_url,
 )
 
 TYPE_CHECKING = False
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 
 CONN = "conn"
+SECOND_CONNECTION = (
+    "used a second connection to the database: what that one commits stays, and it sees nothing of what the tool "
+    "writes on conn"
+)
 
 
 class ResourceProblem(Exception):
@@ -58,9 +64,16 @@ class _Connection:
     """
 
     def __init__(
-        self, mode: str, observer: Observer | None, is_interrupted: Callable[[], bool] | None
+        self,
+        mode: str,
+        observer: Observer | None,
+        is_interrupted: Callable[[], bool] | None,
+        warn: Callable[[str, str], None],
     ) -> None:
         self._mode = mode
+        self._warn = warn
+        self._warnings: set[str] = set()  # that were given
+        self._by_mode: dict[str, Transaction] = {}
         self._observer = observer
         self._is_interrupted = is_interrupted
         self.transaction: Transaction | None = None
@@ -68,11 +81,19 @@ class _Connection:
         self.file = ""
         self.may_have_kept_writes = False
         self._is_sqlite = False
-        self._is_begun = False
+        self._is_begun = self._commits_by_itself = False
 
     def attach(self, conn: Any) -> None:
         """A new connection has been opened."""
-        self.transaction = choose_transaction(conn, self._mode)
+        self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
+        self.transaction = self._by_mode[self._mode]
+        self.transaction.attach()
+        if not self.transaction.can_roll_back():
+            self._warn_once(
+                f"conn is {_article(type(conn).__name__)}, which has no commit() and rollback(): what a tool writes "
+                "stays even if the tool fails",
+                "return a connection from get_connection(), such as engine.connect()",
+            )
         if self._observer is not None:
             self._observe(find_driver_connection(conn), self._observer)
 
@@ -90,6 +111,11 @@ class _Connection:
         if self.file:
             observer.note_database(self.file)
 
+    def _warn_once(self, message: str, hint: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
+            self._warn(message, hint)
+
     def is_closed(self) -> bool:
         """Whether there was a connection and somebody closed it."""
         return self.transaction is not None and self.transaction.is_closed()
@@ -98,14 +124,19 @@ class _Connection:
         transaction = self.transaction
         return self.tables is None and transaction is not None and transaction.conn is not None
 
-    def begin(self) -> None:
+    def begin(self, *, commits_by_itself: bool) -> None:
         if self.transaction is not None:
+            mode = "none" if commits_by_itself else self._mode
+            self.transaction = self._by_mode[mode]
             if self.tables is not None:
                 self.tables.begin_step()
+            self._commits_by_itself = mode == "none"
             self.transaction.begin()
             self._is_begun = True
+            if self.tables is not None:
+                self.tables.defers_commits = self.transaction.defers_commits
 
-    def end(self, keep: bool) -> list[str]:
+    def end(self, keep: bool, before_commit: Callable[[], None] | None = None) -> list[str]:
         """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
         if self.transaction is None or not self._is_begun:
             return []
@@ -120,12 +151,41 @@ class _Connection:
         self.may_have_kept_writes |= self.transaction.may_have_kept_writes() or tables is None
         is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
         if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
+            self.transaction.end(keep=False)
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
+        self._warn_of_second_connection()
+        if keep and before_commit is not None and self._has_uncommitted_writes():
+            before_commit()
+        defers_commits = self.transaction.defers_commits
         notes = self.transaction.end(keep)
-        if has_committed and not notes and self._mode != "none":
+        if tables is not None and tables.uses_other_connection and defers_commits:
+            return [SECOND_CONNECTION, *notes]
+        if has_committed and not notes and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
+
+    def _warn_of_second_connection(self) -> None:
+        transaction, observer = self.transaction, self._observer
+        if transaction is None or observer is None or not transaction.has_deferred_commits():
+            return
+        if observer.has_foreign_connection():
+            self._warn_once(
+                "a tool opened a second connection to the database that it writes to with conn: until the tool has "
+                "ended, the second one does not see what conn has committed, and cannot write",
+                'use conn for both, or write ORCH = {"transaction": "none"} in the tool',
+            )
+
+    def _has_uncommitted_writes(self) -> bool:
+        """Whether the commit that follows makes anything final, as far as that can be told."""
+        has_writes = self.transaction is not None and self.transaction.has_uncommitted_writes()
+        if has_writes is not None:
+            return has_writes
+        return self.tables is None or self.tables.has_written or self.tables.may_have_committed
+
+    def drop_temporary_tables(self) -> None:
+        if self.transaction is not None:
+            self.transaction.drop_temporary_tables()
 
     def note_setup_writes(self) -> None:
         """Writes of a resource that has just been opened stay, whatever becomes of the step."""
@@ -151,7 +211,14 @@ class Resources:
         call: UserCall,
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
+        cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
+        is_one_of_several: bool = False,
+        warn: Callable[[str, str], None] = lambda message, hint: None,
     ) -> None:
+        """`cancel_with` is given what cancels the running statement of `conn`, from any thread.
+        `is_one_of_several`: other workers use the same database."""
+        self._cancel_with = cancel_with
+        self._is_one_of_several = is_one_of_several
         self._root = root
         self._database = database
         self._needs = needs
@@ -159,7 +226,7 @@ class Resources:
         self._load_conf = load_conf
         self._call = call
         self._observer = observer
-        self._connection = _Connection(transaction, observer, is_interrupted)
+        self._connection = _Connection(transaction, observer, is_interrupted, warn)
         self._foreign: set[str] = set()  # have a connection of their own to the same database
         self._stack: list[_OpenResource] = []  # in the order of opening
         self._opened: list[str] = []  # in this step
@@ -172,14 +239,27 @@ class Resources:
             self._drop_closed_connection()
         return {name: self._value(name, ()) for name in names}
 
-    def begin_transaction(self, names: Iterable[str]) -> None:
+    def begin_transaction(self, names: Iterable[str], *, commits_by_itself: bool = False) -> None:
         """Begin the transaction of a step that uses these resources."""
         if self._uses_conn(names):
-            self._connection.begin()
+            self._connection.begin(commits_by_itself=commits_by_itself)
 
-    def end_transaction(self, keep: bool) -> list[str]:
-        """Commit or roll back; notes for the user. What it raises fails the tool."""
-        return self._connection.end(keep)
+    def end_transaction(
+        self, keep: bool, before_commit: Callable[[], None] | None = None
+    ) -> list[str]:
+        """Commit or roll back; notes for the user. What it raises fails the tool.
+
+        `before_commit` is called before a commit that makes writes final.
+        """
+        try:
+            return self._connection.end(keep, before_commit)
+        finally:
+            self._connection.drop_temporary_tables()
+
+    def holds_lock(self) -> bool:
+        """Whether the database is locked for other connections only because orch has not committed yet."""
+        transaction = self._connection.transaction
+        return transaction is not None and transaction.has_deferred_commits()
 
     def observe_setup(self) -> Mapping[str, Any]:
         """The part of an `Observation` that opening resources caused; empty where they used no tables."""
@@ -258,9 +338,9 @@ class Resources:
         try:
             value = self._open_one(name, function, arguments)
         except BaseException:
-            self.end_transaction(keep=False)
+            self._connection.end(keep=False)
             raise
-        self.end_transaction(keep=True)
+        self._connection.end(keep=True)
         self._connection.note_setup_writes()
         return value
 
@@ -272,11 +352,14 @@ class Resources:
             self._stack.append(opened)
             self._opened.append(CONN)
             try:
-                value = opened.value = open_sqlite(read_url(self._database, self._root))
+                value = opened.value = open_url(self._database, self._root)
+                if self._is_one_of_several:
+                    allow_reading_beside_a_writer(value)
             except BaseException:
                 self._stack.remove(opened)
                 raise
         self._connection.attach(value)
+        self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
         return value
 
     def _open_one(
@@ -348,6 +431,10 @@ class Resources:
 def _list_fields(use: TableUse) -> dict[str, Any]:
     """The fields of an `Observation` that have these names, less those that say nothing."""
     return {name: found for name in use.__struct_fields__ if (found := getattr(use, name))}
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
 
 
 def _is_waiting(generator: Any) -> bool:

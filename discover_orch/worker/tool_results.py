@@ -31,6 +31,24 @@ def read_metrics(returned: object) -> Mapping[str, object]:
     return metrics
 
 
+def note_ignored(returned: object, metrics: Mapping[str, object]) -> list[str]:
+    """A sentence on what of the returned value is not in its `metrics`."""
+    kept = "only the scalars of a mapping are kept"
+    try:
+        if returned is None:
+            return []
+        if not isinstance(returned, Mapping):
+            kind = type.__getattribute__(type(returned), "__name__")
+            return [f"run() returned a value of type {kind}, which is ignored: {kept}"]
+        left = len(returned) - len(metrics)
+    except Exception:  # a mapping of the user's own class
+        return [f"run() returned a mapping that cannot be read: {kept}"]
+    if left <= 0:
+        return []
+    word = "value that is" if left == 1 else "values that are"
+    return [f"run() returned {left} {word} not scalar, and ignored: {kept}"]
+
+
 def _read_scalar(given: Any) -> tuple[bool, object]:
     """(is a scalar, its plain value)"""
     try:

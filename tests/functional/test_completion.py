@@ -39,6 +39,8 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         assert complete(orch, f"orch {command} ") == targets, command
     assert complete(orch, "orch run re") == ["render"]
     assert complete(orch, "orch run +fe") == ["+fetch"]
+    assert complete(orch, "orch logs ") == ["fetch", "render"]
+    assert complete(orch, "orch ls re") == ["render"]
     assert complete(orch, "orch run tool:") == ["tool:fetch", "tool:render"]
     assert complete(orch, "orch run src/fe") == ["file,src/fe"]
 

@@ -14,11 +14,23 @@ def test_nothing_configured_is_fine_and_so_is_a_missing_src(project: Project, or
     for words in (("list",), ("run",), ("run", "-n"), ("graph",), ("check",), ("list", "--json")):
         answer = orch(*words)
         assert answer.code == 5, words
-        assert "error: no tools found\n" in answer.err
+        assert f"error: no tools found: there is no folder src in {root}\n" in answer.err
+        assert "create src, and in it a module" in answer.err
     assert list(root.iterdir()) == [], "nothing of orch's lies around in a folder without a project"
     assert orch("list", "--json").json["tools"] == []
     project({"src/x.py": TOOL})
     assert orch("list").code == 0
+
+
+def test_list_verbose_does_not_send_to_itself_for_the_reasons_that_it_shows(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/x.py": "def run(): ...\n"})
+    assert "orch list -v shows the modules that are not tools, and why" in orch("list").err
+    shown = orch("list", "-v")
+    assert (shown.code, shown.out.split()[:3]) == (5, ["not", "tools", "src/x.py:1"])
+    assert "error: no tools found\n  hint: a tool is a module under src" in shown.err
+    assert "list -v" not in shown.err
 
 
 def test_the_root_is_the_nearest_folder_upwards_with_a_configuration(
@@ -121,3 +133,43 @@ def test_external_writes_is_stale_or_ignore_from_the_file_or_the_environment(
         'orch.toml:1: external_writes must be "stale" or "ignore", not "ingore"\n'
         '  hint: did you mean "ignore"?\n'
     ) in refused.err
+
+
+def test_a_parameter_that_no_tool_has_is_a_warning_and_an_error_under_strict(
+    project: Project, orch: Orch
+) -> None:
+    files = {
+        "src/parse.py": "STAGE = 's'\ndef run(*, start_date: str = '', n: int = 1): print(n)\n",
+        "pyproject.toml": """
+            [tool.orch]
+            strict = false
+            [tool.orch.params]
+            start-dat = "2024-01-01"
+            n = 2
+            [tool.orch.params.parse]
+            m = 3
+        """,
+    }
+    project(files)
+    first = 'pyproject.toml:5: no tool has a parameter "start_dat"'
+    second = 'pyproject.toml:8: parse has no parameter "m"'
+    for words in (["list"], ["check"], ["run"]):
+        answer = orch(*words)
+        assert (answer.code, answer.text.count(first)) == (0, 1), answer.text
+    assert len(orch("list", "--json").json["warnings"]) == 2
+    said = orch("list").err
+    assert f'warning: {first}\n  hint: did you mean "start_date"?' in said
+    assert f"warning: {second}" in said
+
+    project({"pyproject.toml": files["pyproject.toml"].replace("strict = false", "strict = true")})
+    for words, code in (
+        (["list"], 4),
+        (["check"], 4),
+        (["run"], 2),
+        (["run", "-n"], 2),
+        (["watch"], 2),
+    ):
+        answer = orch(*words)
+        assert answer.code == code, answer.text
+        assert f"error: {first}" in answer.text
+        assert f"error: {second}" in answer.text

@@ -1,4 +1,5 @@
-"""Random pipelines with random histories: after `run --changed` a project is as one that was run from scratch.
+"""Random pipelines with random histories: after `run --changed`, and whenever a watch waits, a project is as one that
+was run from scratch.
 
 `tests/support/worlds.py` has what a pipeline can consist of, `tests/support/histories.py` what can happen to it. A
 failure is shown as the smallest script of commands that was found.
@@ -10,13 +11,19 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.support.differential import first_failure
+from tests.support.differential import FourWorkersPlay, Play, first_failure
+from tests.support.watch_differential import WatchPlay, random_watch_history
 
 FULL, CHUNKS = 5000, 50
 
 
-def check(seeds: Iterable[int]) -> None:
-    told = first_failure(seeds)
+def check(seeds: Iterable[int], play: type[Play] = Play) -> None:
+    told = first_failure(seeds, play=play)
+    assert not told, told
+
+
+def check_watch(seeds: Iterable[int]) -> None:
+    told = first_failure(seeds, random_watch_history, WatchPlay)
     assert not told, told
 
 
@@ -30,6 +37,12 @@ def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_60_histo
     check(range(10, 70))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_four_workers_give_the_result_of_one_in_30_histories() -> None:
+    check(range(70, 100), FourWorkersPlay)
+
+
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("start", range(1000, 1000 + FULL, FULL // CHUNKS))
@@ -37,3 +50,22 @@ def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_5000_his
     start: int,
 ) -> None:
     check(range(start, start + FULL // CHUNKS))
+
+
+def test_when_a_watch_waits_all_is_fresh_and_as_from_scratch_in_2_histories() -> None:
+    check_watch(range(2))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_when_a_watch_waits_all_is_fresh_and_as_from_scratch_in_60_histories() -> None:
+    check_watch(range(2, 62))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("start", range(1000, 1000 + FULL, FULL // CHUNKS))
+def test_when_a_watch_waits_all_is_fresh_and_as_from_scratch_in_5000_histories(
+    start: int,
+) -> None:
+    check_watch(range(start, start + FULL // CHUNKS))

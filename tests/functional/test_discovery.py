@@ -6,6 +6,7 @@ import os
 
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
+from tests.support.running import running
 
 TOOL = "STAGE = 'ingest'\ndef run(): ...\n"
 
@@ -90,8 +91,26 @@ def test_each_broken_file_is_one_line_and_hides_nothing(project: Project, orch: 
         "src/syntax.py:2",
     ]
     assert all(one["hint"] for one in answer.json["errors"])
-    assert len(answer.err.splitlines()) == 2 * len(told)
+    sources = [one["source"] for one in answer.json["errors"] if "source" in one]
+    assert len(sources) == 3
+    assert len(answer.err.splitlines()) == 2 * len(told) + len(sources)
     assert "Traceback" not in answer.err
+
+
+def test_a_syntax_error_is_shown_with_the_text_of_its_line(project: Project, orch: Orch) -> None:
+    line = f'x = "\x1b[2J" 1; print("{"a long line " * 20}")'
+    root = project({"orch.toml": "", "src/a.py": f"STAGE = 's'\ndef run():\n    {line}\n"})
+    text = 'error: src/a.py:3: not valid Python: invalid syntax\n    x = "\\x1b[2J" 1; print('
+    for words in (("list",), ("check",), ("run",), ("run", "-n"), ("status",)):
+        shown = orch(*words)
+        assert shown.code == 4
+        assert text in shown.text
+        assert max(map(len, shown.text.splitlines()[1:2])) <= 80
+    assert orch("list", "--json").json["errors"][0]["source"] == line
+    assert orch("run", "--json").events[-1]["errors"][0]["source"] == line
+    assert "…\n  hint: fix the syntax error" in orch("list").err
+    with running(root, "watch", "--no-initial") as watch:
+        watch.wait_for(r'invalid syntax\n    x = "\\x1b\[2J" 1; print\(.*…\n  hint')
 
 
 def test_odd_names_of_files_are_shown_escaped(project: Project, orch: Orch) -> None:
@@ -147,3 +166,47 @@ def test_a_wrong_age_or_mark_in_the_tag_is_an_error_on_its_line(
     ]
     assert names(answer) == ["good"]
     assert 'for example "max_age": "1d", "6h", "30m", "45s" or seconds' in orch("check").out
+
+
+def test_a_run_that_yields_is_an_error_since_calling_it_would_execute_nothing(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    for n in range(3):
+                        yield n
+            """,
+            "src/b.py": "STAGE = 's'\nasync def run():\n    yield 1\n",
+            "src/lib/rows.py": "def run():\n    yield 1\n",
+            "src/c.py": "from src.lib.rows import run\nSTAGE = 's'\n",
+            "src/fine.py": "STAGE = 's'\ndef run(): [*map(lambda: (yield), ())]\n",
+        }
+    )
+    answer = orch("list")
+    assert answer.code == 4
+    for place in ("src/a.py:5", "src/b.py:3", "src/c.py:1"):
+        assert f"error: {place}: run() contains yield, so calling it would execute nothing" in (
+            answer.err
+        )
+    assert answer.err.count("error:") == 3
+    assert orch("run").code == 4
+    assert orch("run", "fine").code == 0
+
+
+def test_a_positional_only_argument_without_a_default_is_an_error_where_run_stands(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/lib/loads.py": "\n\n\n\ndef load(conn, /, since=None): ...\n",
+            "src/a.py": "from src.lib.loads import load as run\nSTAGE = 's'\n",
+            "src/b.py": "STAGE = 's'\ndef run(limit=3, /, *, since=None): ...\n",
+        }
+    )
+    answer = orch("list")
+    assert answer.code == 4
+    assert 'error: src/a.py:1: argument "conn" of run() is positional-only' in answer.err
+    assert answer.err.count("error:") == 1

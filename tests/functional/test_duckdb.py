@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.marks import slow_but
 from tests.support.remembered import reasons
 
 CONF = """
@@ -125,33 +126,102 @@ def test_a_tool_that_failed_with_an_sql_error_has_written_nothing(
     assert reasons(orch) == {}
 
 
-def test_a_tool_that_commits_by_itself_keeps_that(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orchconf.py": CONF,
-            "src/a.py": tool(
-                "s1",
-                'conn.execute("create table t (a int)")',
-                "conn.commit()",
-                "raise ValueError('no')",
-            ),
-        }
-    )
+INSERT = "conn.execute('insert into t values (1)')"
+ENDS = {
+    "by itself": (INSERT,),
+    "commit()": ("conn.begin()", INSERT, "conn.commit()"),
+    "COMMIT": ("conn.execute('begin; insert into t values (1); commit')",),
+    "executemany": ("conn.executemany('insert into t values (?)', [[1]])",),
+    "relation": ("conn.sql('select 1 as a').insert_into('t')",),
+    "sql": ("conn.sql('insert into t values (1)')", "conn.commit()"),
+    "close()": (INSERT, "conn.close()"),
+    "with conn": ("with conn:", f"    {INSERT}"),
+    "read before": ("conn.begin()", "conn.sql('from t').fetchall()", "conn.commit()", INSERT, "conn.begin()", "conn.rollback()"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", slow_but({"commit()"}, ENDS))
+def test_what_a_tool_commits_stays_if_it_succeeds_and_is_undone_if_it_fails(
+    project: Project, orch: Orch, way: str
+) -> None:
+    conf = CONF.replace('duckdb.connect("w.duckdb")', "make()") + MAKE
+    failing = tool("s1", *ENDS[way], "raise ValueError('no')")
+    root = project({"pyproject.toml": CONFIG, "orchconf.py": conf, "src/a.py": failing})
     answer = orch("run", "-v")
     assert answer.code == 1
-    assert "committed by itself" in answer.out
-    assert rows(root, "select count(*) from t") == [(0,)]
+    assert "ValueError: no" in answer.out
+    assert "committed by itself" not in answer.out
+    assert rows(root, "from t") == []
+    project({"src/a.py": tool("s1", *ENDS[way]), "src/b.py": tool("s2", "conn.sql('from t').fetchall()")})  # fmt: skip
+    answer = orch("run", "-v")
+    assert answer.code == 0, answer.text
+    assert rows(root, "from t") == [(1,)]
+    assert reasons(orch) == {}
 
 
-def test_a_transaction_of_the_tools_own_is_refused_with_a_way_on(
-    project: Project, orch: Orch
+MAKE = """
+    def make():
+        conn = duckdb.connect("w.duckdb")
+        conn.execute("create table if not exists t (a int)")
+        return conn
+    """
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ((INSERT, "conn.commit()", INSERT, "conn.rollback()"), "DuckDB has no savepoints"),
+        ((INSERT, "conn.begin()", INSERT, "conn.execute('ROLLBACK')"), "DuckDB has no savepoints"),
+        ((INSERT, "conn.commit()", "try: conn.execute('selec')", "except Exception: pass"), "had a failed statement after it had committed"),
+        ((INSERT, "conn.commit()", "try: conn.rollback()", "except Exception: pass", INSERT, "try: conn.rollback()", "except Exception: pass"), "rolled back after it had committed"),
+        ((INSERT, "conn.execute('checkpoint')"), "Cannot CHECKPOINT"),
+        (("conn.execute(\"attach ':memory:' as m\")", INSERT, "conn.execute('create table m.x (a int)')"), "single attached database"),
+        (("conn.begin()", INSERT, "conn.close()"), "closed its connection before its writes were committed"),
+        ((INSERT, "conn.close()", INSERT), "Connection already closed"),
+    ],
+)  # fmt: skip
+def test_what_one_transaction_without_savepoints_cannot_do_fails_the_tool(
+    project: Project, orch: Orch, lines: tuple[str, ...], message: str
 ) -> None:
-    files = {"orchconf.py": CONF, "src/a.py": tool("s1", "conn.begin()", "conn.commit()")}
-    project(files)
+    conf = CONF.replace('duckdb.connect("w.duckdb")', "make()") + MAKE
+    root = project({"orchconf.py": conf, "src/a.py": tool("s1", *lines)})
     answer = orch("run")
     assert answer.code == 1
-    assert 'remove BEGIN, or set transaction = "none"' in answer.out
-    project({"pyproject.toml": '[tool.orch]\ntransaction = "none"\n'})
+    assert message in answer.out
+    assert "clos" in message or '"transaction": "none"' in answer.out
+    assert rows(root, "from t") == []
+
+
+def test_before_its_first_write_a_tool_may_checkpoint_and_fail(
+    project: Project, orch: Orch
+) -> None:
+    lines = (
+        "conn.execute('checkpoint')",
+        "conn.execute('force checkpoint')",
+        "for sql in 'from absent', 'insert into absent values (1)', 'create table t (a absent)':",
+        "    try: conn.execute(sql)",
+        "    except Exception: pass",
+        "conn.execute('create table t (a int)')",
+    )
+    root = project({"orchconf.py": CONF, "src/a.py": tool("s1", *lines)})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert rows(root, "from t") == []
+
+
+def test_a_cursor_of_duckdb_is_another_connection(project: Project, orch: Orch) -> None:
+    conf = CONF.replace('duckdb.connect("w.duckdb")', "make()") + MAKE
+    lines = ("conn.cursor().execute('insert into t values (5)')", "raise ValueError('no')")
+    root = project({"orchconf.py": conf, "src/a.py": tool("s1", *lines)})
+    answer = orch("run", "-v")
+    assert answer.code == 1
+    assert "used a second connection" in answer.out
+    assert rows(root, "from t") == [(5,)]
+
+
+def test_temporary_tables_of_a_tool_are_gone_for_the_next(project: Project, orch: Orch) -> None:
+    text = tool("s1", "conn.execute('create temp table x as select 1')", "conn.execute('create temp view y as from x')")  # fmt: skip
+    project({"orchconf.py": CONF, "src/a.py": text, "src/b.py": text})
     answer = orch("run")
     assert answer.code == 0, answer.text
 
@@ -229,7 +299,7 @@ def test_duckdb_finds_a_variable_of_the_tool(project: Project, orch: Orch, call:
 @pytest.mark.parametrize(
     ("lines", "is_lost"),
     [
-        (("conn.execute('create table t (a int)')", "conn.execute('insert into t values (1)')", "conn.close()"), True),
+        (("getattr(conn, 'begin', str)()", "conn.execute('create table t (a int)')", "conn.execute('insert into t values (1)')", "conn.close()"), True),
         (("conn.execute('create table t (a int)')", "conn.commit()", "conn.close()"), False),
         (("conn.execute('select 1')", "conn.close()"), False),
     ],
@@ -247,3 +317,20 @@ def test_a_tool_that_closes_its_connection_on_what_it_wrote_has_failed(
     assert answer.code == is_lost, answer.text
     lost = "closed its connection before its writes were committed" in answer.out
     assert lost == is_lost, answer.text
+
+
+def test_a_query_is_cancelled_at_the_timeout(project: Project, orch: Orch) -> None:
+    slow = tool(
+        "s1", "conn.sql('select sum(i * j) from range(10000000) a(i), range(10000000) b(j)').show()"
+    )
+    root = project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": CONF,
+            "src/a.py": f'ORCH = {{"timeout": 0.5}}\n{slow}',
+        }
+    )
+    answer = orch("run")
+    assert "  ran into its timeout of 0.5 s\n" in answer.out, answer.text
+    assert "killed" not in answer.out
+    assert rows(root, "show tables") == []

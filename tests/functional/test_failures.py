@@ -51,7 +51,8 @@ def test_the_summary_says_where_and_what(
     assert answer.code == 1, answer.text
     assert summary(answer).startswith("FAILED a src/a.py")
     assert said in summary(answer)
-    assert "  resume with: orch run --resume\n1 failed, 1 not run in " in answer.out
+    end = "  blocked by a: b\n  resume with: orch run --resume\n1 failed, 1 blocked in "
+    assert end in answer.out
     assert "discover_orch" not in answer.out
     assert answer.err == ""
 

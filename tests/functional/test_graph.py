@@ -34,6 +34,36 @@ def test_the_tree(project: Project, orch: Orch) -> None:
     assert "|- fetch\n" in plain
 
 
+def test_many_files_of_one_kind_are_one_line_and_verbose_and_json_name_each(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": "",
+            "src/make.py": """
+                from pathlib import Path
+                STAGE = "s"
+                def run():
+                    Path("data").mkdir()
+                    for n in range(120):
+                        Path(f"data/{n}.csv").touch()
+                    for name in ("a.txt", "b.txt", "README"):
+                        Path(f"data/{name}").touch()
+                """,
+            "src/other.py": f"STAGE = 's'\nORCH = {{'inputs': {[f'{n}/x' for n in range(30)]}}}\ndef run(): ...\n",
+        }
+    )
+    assert orch("run", "make").code == 0
+    shown = orch("graph", "make").out
+    assert "├─ writes data/*.csv (120 files)\n" in shown
+    assert "writes data/README\n" in shown
+    assert shown.count("\n") == 6
+    assert "writes      data/*.csv (120 files)\n" in orch("status", "make").out
+    assert orch("graph", "-v", "make").out.count("writes data/") == 123
+    assert len(orch("graph", "--json", "make").json["stages"][0]["tools"][0]["writes"]) == 123
+    assert "reads and 18 more files\n" in orch("graph", "other").out
+
+
 def test_an_observed_path_is_no_glob_and_a_declared_one_is_also_the_file_of_that_name(
     project: Project, orch: Orch
 ) -> None:

@@ -53,7 +53,7 @@ def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(
         "-p verbose=VALUE [default: False]",
         "--token STR [default: ***]",
         "Parameters of parse:",
-        "--kind STR (can be given several times) [default: []]",
+        "--kind STR ... (can be given several times) [default: []]",
         "-p KEY=VALUE any other value, for **kwargs",
     ):
         assert said in text

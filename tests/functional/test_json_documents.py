@@ -37,8 +37,8 @@ def test_a_refused_run_still_writes_complete_json(
     for words, code in ((("render",), 4), (("fetch", "--exclude", "fetch"), 5), (("nope",), 2)):
         answer = orch("run", "--json", *flags, *words)
         assert answer.code == code
-        (line,) = answer.out.splitlines()
-        document = json.loads(line)
+        *before, document = map(json.loads, answer.out.splitlines())
+        assert [one["event"] for one in before] == ([] if flags else ["run_started"])
         assert document["errors"][0]["message"]
         assert document.get("exit_code", code) == code
 

@@ -42,7 +42,7 @@ def test_it_shows_tools_by_stage_with_what_they_take(project: Project, orch: Orc
         "          src/fetch.py  --source STR*  --limit INT  --force\n"
         "analyze\n"
         "  sum_up  Sum up.\n"
-        "          src/sum_up.py  --many LIST[STR]\n"
+        "          src/sum_up.py  --many STR ...\n"
         "disabled\n"
         "  old\n"
         "          src/old.py\n"
@@ -55,6 +55,9 @@ def test_orch_dash_dash_list_and_python_m_are_the_same(project: Project, orch: O
     root = project(PIPELINE)
     plain = orch("list").out
     assert orch("--list").out == plain
+    assert orch("ls").out == plain
+    assert orch("-C", str(root), "ls", "analyze").out == orch("list", "analyze").out
+    assert "  ls" not in orch("--help").out
     assert orch("--list", "analyze", "--json").out == orch("list", "analyze", "--json").out
     assert orch("-C", str(root), "--list", cwd=root.parent).out == plain
 

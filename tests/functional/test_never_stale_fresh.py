@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.environments import make_environment_with
 from tests.support.project_builder import clean_environment
 from tests.support.remembered import change, ran, reasons, rows
 
@@ -180,6 +181,115 @@ def test_a_table_is_rebuilt_from_its_first_writer(project: Project, orch: Orch) 
     assert rows(root, "SELECT x FROM total") == [(21,)]
 
 
+def test_what_a_tool_that_is_gone_has_added_is_made_without_it(
+    project: Project, orch: Orch
+) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    (root / "src/load_2024.py").unlink()
+    left = "table sales still has what src.load_2024 wrote, which is no longer a tool"
+    assert reasons(orch) == {
+        "load_2023": [left],
+        "report": ["upstream load_2023 is stale (table sales)"],
+    }
+    assert orch("run", "report").code == 0
+    assert reasons(orch)["load_2023"] == [left]
+    assert run_changed(orch) == ["load_2023", "report"]
+    assert rows(root, "SELECT x FROM total") == [(1,)]
+
+
+def test_what_a_tool_that_is_gone_has_added_can_be_accepted(project: Project, orch: Orch) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    (root / "src/load_2024.py").unlink()
+    assert orch("accept", "load_2023", "report").code == 0
+    assert reasons(orch) == {}
+    run_changed(orch)
+    assert rows(root, "SELECT x FROM total") == [(11,)]
+
+
+@pytest.mark.parametrize("how", ["renamed", "disabled"])
+def test_rows_of_a_tool_that_was_renamed_are_not_there_twice(
+    project: Project, orch: Orch, how: str
+) -> None:
+    root = project(LOADS)
+    run_all(orch)
+    old, new = root / "src/load_2024.py", root / "src/load_24.py"
+    new.write_text(old.read_text())
+    if how == "renamed":
+        old.unlink()
+    else:
+        change(old, 'STAGE = "load"', "STAGE = None")
+    run_changed(orch)
+    assert rows(root, "SELECT x FROM total") == [(11,)]
+
+
+def test_a_file_is_made_without_what_a_tool_that_is_gone_has_added(
+    project: Project, orch: Orch
+) -> None:
+    first = "STAGE = 's'\ndef run():\n    open('both.txt', 'w').write('1')\n"
+    second = "STAGE = 't'\ndef run():\n    open('both.txt', 'a').write('2')\n"
+    root = project({"src/first.py": first, "src/second.py": second})
+    settle(orch)
+    (root / "src/second.py").unlink()
+    assert run_changed(orch) == ["first"]
+    assert (root / "both.txt").read_text() == "1"
+
+
+def test_a_tool_that_empties_the_folder_that_it_lists_is_stale_when_it_ran_alone(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "in/": "",
+            "src/fill.py": "STAGE = 's'\ndef run():\n    open('in/a.txt', 'w').write('1')\n",
+            "src/empty.py": """
+                import os
+                STAGE = "t"
+                def run():
+                    names = sorted(os.listdir("in"))
+                    for name in names:
+                        os.remove(f"in/{name}")
+                    open("names.txt", "w").write(repr(names))
+                """,
+        }
+    )
+    run_all(orch)
+    for _ in range(2):
+        assert orch("run", "empty").code == 0
+        assert (root / "names.txt").read_text() == "[]"
+        assert list(reasons(orch)) == ["fill", "empty"]
+    assert run_changed(orch) == ["fill", "empty"]
+    assert (root / "names.txt").read_text() == "['a.txt']"
+
+
+def test_what_is_downstream_of_a_file_that_cannot_be_read_is_stale(
+    project: Project, orch: Orch
+) -> None:
+    nothing = 'ORCH = {"inputs": [], "outputs": []}\ndef run():\n    pass\n'
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "src/make.py": "STAGE = 's'\ndef run():\n    open('f.txt', 'w').write('1')\n",
+            "src/other.py": f"STAGE = 's'\n{nothing}",
+            "src/read.py": "STAGE = 't'\ndef run():\n    open('f.txt').read()\n",
+            "src/after.py": f"STAGE = 't'\nAFTER = 'make'\n{nothing}",
+            "src/free.py": f"STAGE = 't'\n{nothing}",
+        }
+    )
+    run_all(orch)
+    good = (root / "src/make.py").read_text()
+    (root / "src/make.py").write_text(good + "def run(:\n")
+    answer = orch("status", "--json")
+    stale = {one["name"]: one["reasons"] for one in answer.json["tools"] if one["state"] != "fresh"}
+    unread = ["upstream src.make cannot be read"]
+    assert stale == {"read": unread, "after": unread}
+    assert ran(orch("run", "--changed", "read", "free", "--json")) == ["read"]
+    (root / "src/make.py").write_text(good)
+    assert reasons(orch) == {}
+
+
 def test_an_update_in_place_does_not_compound(project: Project, orch: Orch) -> None:
     raised = """
         STAGE = "load"
@@ -336,36 +446,6 @@ def test_an_editable_package_outside_the_root_counts(
     run_all(orch, **how)
     (tmp_path / "shared_project/shared/utils.py").write_text("X = 2\n")
     assert run_changed(orch, **how) == ["one", "two"]
-
-
-def make_environment_with(package: Path, folder: Path) -> str:
-    """A new package, and a command that runs what follows with a Python in which it is installed as editable."""
-    (package / "shared").mkdir(parents=True)
-    (package / "shared/__init__.py").touch()
-    (package / "shared/utils.py").write_text("X = 1\n")
-    site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    info = site / "shared-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shared\nVersion: 1.0\n")
-    (info / "RECORD").write_text("shared.pth,,\nshared-1.0.dist-info/METADATA,,\n")
-    (info / "direct_url.json").write_text(
-        f'{{"dir_info": {{"editable": true}}, "url": "{package.as_uri()}"}}'
-    )
-    (site / "shared.pth").write_text(f"{package}\n")
-    ours = [path for path in sys.path if path.endswith("site-packages")]
-    repository = str(Path(__file__).parents[2])
-    (site / "ours.pth").write_text("\n".join([*ours, repository]) + "\n")
-    (folder / "bin").mkdir()
-    (folder / "pyvenv.cfg").write_text(
-        f"home = {os.path.dirname(os.path.realpath(sys.executable))}\n"
-        "include-system-site-packages = false\n"
-    )
-    python = folder / "bin/python"
-    python.symlink_to(os.path.realpath(sys.executable))
-    start = folder / "bin/start"
-    start.write_text(f'#!/bin/sh\nshift\nexec "{python}" "$@"\n')  # in place of the tests' Python
-    start.chmod(0o755)
-    return str(start)
 
 
 def test_what_a_cached_function_reads_counts_for_every_tool_with_its_module(
@@ -534,6 +614,48 @@ def test_what_another_program_writes_to_the_database_makes_its_readers_stale(
     assert "orch accept" in stale["a"][0]
     assert run_changed(orch) == ["a"]
     assert rows(root, "SELECT x FROM copied") == [(2,)]
+
+
+@pytest.mark.parametrize("end", ["ends", "is_killed"])
+def test_what_another_program_wrote_before_a_run_is_not_forgotten_by_it(
+    project: Project, orch: Orch, end: str
+) -> None:
+    nothing = 'ORCH = {"inputs": [], "outputs": []}\n'
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "src/make.py": f"""
+                STAGE = "s"
+                {nothing}
+                def run(conn):
+                    conn.execute("DROP TABLE IF EXISTS raw")
+                    conn.execute("CREATE TABLE raw (x)")
+                """,
+            "src/read.py": """
+                STAGE = "t"
+                def run(conn):
+                    print(conn.execute("SELECT x FROM raw").fetchall())
+                """,
+            "src/other.py": f"""
+                import os, signal
+                STAGE = "t"
+                {nothing}
+                def run():
+                    if os.path.exists("../kill"):
+                        os.kill(os.getppid(), signal.SIGKILL)
+                """,
+        }
+    )
+    run_all(orch)
+    rows(root, "DROP TABLE raw")
+    if end == "is_killed":
+        (root / "../kill").touch()
+    assert orch("run", "other").code == (0 if end == "ends" else -signal.SIGKILL)
+    (root / "../kill").unlink(missing_ok=True)
+    stale = reasons(orch)
+    assert stale["make"] == ["table raw is missing"]
+    assert "another program wrote to the database" in stale["read"][0]
+    assert {"make", "read"} <= {*run_changed(orch)}
 
 
 def test_a_tool_that_lists_the_tables_is_stale_when_there_is_another(

@@ -62,3 +62,77 @@ def test_a_cycle_is_printed_with_its_places(project: Project, orch: Orch) -> Non
     for place in ("a (src/a.py:2)", "b (src/b.py:2)", "c (src/c.py:2)"):
         assert place in said
     assert orch("run", "-n", "d").code == 0
+
+
+AGG = """
+    STAGE = "agg"
+    def run(conn):
+        conn.execute("CREATE TABLE IF NOT EXISTS a (n)")
+        conn.execute("INSERT INTO a SELECT sum(n) FROM w")
+"""
+LOAD = """
+    STAGE = "load"
+    def run(conn):
+        conn.execute("DROP TABLE IF EXISTS w")
+        conn.execute("CREATE TABLE w (n)")
+        conn.execute("INSERT INTO w VALUES (1)")
+"""
+BY_NAME = "stages agg and load run in alphabetical order, since nothing says which comes first"
+
+
+def test_an_order_of_stages_that_only_their_names_decide_is_said_with_the_line_to_add(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": AGG, "src/b.py": LOAD})
+    hint = 'hint: add stages = ["agg", "load"] to orch.toml, in the right order'
+    for words in (["list"], ["check"], ["run", "-n"], ["run"]):
+        answer = orch(*words)
+        said = " ".join(answer.text.split())
+        assert said.count(f"warning: {BY_NAME}") == 1, answer.text
+        assert hint in said
+    assert [one["code"] for one in orch("list", "--json").json["warnings"]] == ["stages-by-name"]
+    assert orch("run").code == 1  # no such table: w
+    for words in (["run", "-n", "load", "agg"], ["run", "-n", "load"], ["status"]):
+        assert BY_NAME not in orch(*words).text
+    assert orch("run", "load", "agg").code == 0
+    project({"src/c.py": "STAGE = 'other'\ndef run(): ...\n"})
+    assert "alphabetical" in orch("run", "--changed").text
+    assert "alphabetical" not in orch("run", "--changed").text  # nothing is to run
+    project({"orch.toml": 'stages = ["load", "agg", "other"]\n'})
+    for words in (["list"], ["check"], ["run"]):
+        assert "alphabetical" not in orch(*words).text
+    assert orch("status", "--exit-code").code == 0
+
+
+def test_observed_data_flow_orders_stages_that_are_not_configured(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": AGG, "src/b.py": LOAD, "orch.toml": ""})
+    assert order(orch) == ["a", "b"]
+    run = orch("run", "load", "agg")
+    assert run.code == 0, run.text
+    assert "the stages now run in the order load, agg" in run.err
+    assert order(orch) == ["b", "a"]
+    for words in (["list"], ["check"], ["run"]):
+        answer = orch(*words)
+        assert answer.code == 0
+        assert "alphabetical" not in answer.text
+    assert [one["name"] for one in orch("list", "--json").json["stages"]] == ["load", "agg"]
+    assert orch("status", "--exit-code").code == 0
+    assert "now run" not in orch("run").text
+
+
+def test_a_stage_whose_only_tool_is_broken_keeps_the_others_in_their_order(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": tool("agg", "b"),
+            "src/b.py": tool("load"),
+            "src/c.py": tool("mid") + "ORCH = 3\n",
+        }
+    )
+    answer = orch("list", "--json")
+    assert answer.code == 4
+    assert [one["name"] for one in answer.json["stages"]] == ["load", "agg", "mid"]
+    assert [one["code"] for one in answer.json["warnings"]] == []

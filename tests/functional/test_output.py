@@ -73,14 +73,14 @@ def test_verbose_adds_reasons_values_and_notes(project: Project, orch: Orch) -> 
                 STAGE = "s"
                 def run(conn, *, since: str = ""):
                     conn.execute("create table t (x)")
-                    conn.commit()
+                    conn.close()
             """
         }
     )
     answer = orch("run", "s", "--since", "today", "-v")
     assert "s › a  in stage s  since=today" in answer.out
-    assert "      committed by itself (commit())" in answer.out
-    assert "committed" not in orch("run", "--since", "today", "--database", "sqlite://").out
+    assert "      closed its connection; a new one is opened for the next tool" in answer.out
+    assert "closed" not in orch("run", "--since", "today", "--database", "sqlite://").out
 
 
 def test_raw_output_is_untouched_and_stands_under_its_tool(project: Project, orch: Orch) -> None:
@@ -91,13 +91,13 @@ def test_raw_output_is_untouched_and_stands_under_its_tool(project: Project, orc
     assert "s › b\n\x1b[2Jworld" in answer.out
 
 
-def test_raw_output_ends_at_the_first_failure_too(project: Project, orch: Orch) -> None:
-    project({"src/a.py": FAILS, "src/b.py": HELLO})
+def test_raw_output_goes_on_after_a_failure_too(project: Project, orch: Orch) -> None:
+    project({"src/a.py": FAILS, "src/b.py": HELLO, "src/c.py": f"    AFTER = (){HELLO}"})
     answer = orch("run", "--output", "raw")
     assert answer.code == 1
     assert "s › a\nbefore\n    ✗" in answer.out
-    assert "hello" not in answer.out
-    assert answer.out.splitlines()[-1].startswith("1 failed, 1 not run in")
+    assert answer.out.count("hello") == 1
+    assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed, 1 blocked in")
 
 
 def test_what_children_write_belongs_to_their_tool(project: Project, orch: Orch) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import Orch, Project
+from tests.support.environments import make_environment_with
 
 TYPED = {
     "src/one.py": '''
@@ -262,3 +266,109 @@ def test_list_shows_the_default_of_a_path_and_of_an_enum_as_a_value(
     assert tool["params"][0]["default_source"] == "Path('data') / 'out.csv'"
     plan = orch("run", "-n", "--json").json["tools"][0]["params"]
     assert plan["paint"] == {"value": "blue", "origin": "default"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("clok", 'did you mean the resource "clock"?'),
+        ("connection", 'did you mean "conn", the database connection?'),
+        ("db", 'did you mean "conn", the database connection?'),
+        ("con: str", 'did you mean "conn", the database connection?'),
+        ("count: int", ""),
+        ("since", ""),
+    ],
+)
+def test_a_required_parameter_that_looks_like_a_resource_is_refused_with_a_hint(
+    project: Project, orch: Orch, argument: str, meant: str
+) -> None:
+    project(
+        {
+            "src/a.py": f"STAGE = 's'\ndef run(conn, {argument}): print(clok)\n",
+            "orchconf.py": """
+                import time
+                from discover_orch import resource
+                @resource
+                def clock(): return time.time
+            """,
+        }
+    )
+    refused = orch("run")
+    assert refused.code == 2
+    flag = "--" + argument.partition(":")[0]
+    assert f"src/a.py:2: a requires {flag}" in refused.err
+    hint = f"add {flag} VALUE or -p {flag[2:]}=VALUE"
+    assert (
+        f"hint: {meant} Otherwise {hint}" in refused.err
+        if meant
+        else f"hint: {hint}" in refused.err
+    )
+
+
+def test_an_argument_that_is_annotated_with_a_connection_is_meant_to_be_conn(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": "import sqlite3\nSTAGE = 's'\ndef run(source: sqlite3.Connection): ...\n"})
+    assert 'did you mean "conn", the database connection?' in orch("list").err
+
+
+def test_an_enum_of_an_editable_package_becomes_a_type_by_pythonpath(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    python = make_environment_with(tmp_path / "shared_project", tmp_path / "venv")
+    package = tmp_path / "shared_project/shared"
+    (package / "kinds.py").write_text("from enum import Enum\nclass Color(Enum):\n    RED = 'r'\n")
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": """
+                from shared.kinds import Color
+                STAGE = "s"
+                def run(color: Color): print(color)
+            """,
+        }
+    )
+    how: dict[str, Any] = {"prefix": (python,), "env": {"PYTHONPATH": ""}}
+    folder = '"../shared_project"'
+    refused = orch("list", **how)
+    assert refused.code == 4
+    hint = f"if shared.kinds.Color is an Enum, add {folder} to pythonpath, so that orch can read it"
+    assert hint in " ".join(refused.err.split())
+
+    source = (root / "src/a.py").read_text()
+    project({"src/a.py": source.replace("color: Color", "color: Color = Color.RED")})
+    said = orch("check", **how)
+    assert said.code == 0
+    assert f"if it is an Enum, add {folder} to pythonpath" in said.out
+
+    project({"orch.toml": f'pythonpath = [".", {folder}]\n', "src/a.py": source})
+    assert "Color.RED" in orch("run", "-p", "color=r", **how).out
+
+
+def test_one_value_with_commas_for_a_list_is_said_once_with_the_way_to_give_several(
+    project: Project, orch: Orch
+) -> None:
+    tool = "STAGE = 's'\ndef run(symbols: list[str] = [], *, n: list[int] = []): print(symbols)\n"
+    project({"src/a.py": tool, "src/b.py": tool})
+    flags = "for several values, repeat the option: --symbols AAPL --symbols GOOG"
+    for words, hint in (
+        (["--symbols", "AAPL,GOOG,MSFT"], flags),
+        (["-p", "symbols=AAPL, GOOG"], "repeat the option: -p symbols=AAPL -p symbols=GOOG"),
+    ):
+        answer = orch("run", *words)
+        assert answer.code == 0
+        said = " ".join(answer.err.split())
+        assert said.count("warning: --symbols gets one value with commas: AAPL,") == 1
+        assert hint in said
+    refused = orch("run", "--n", "1,2")
+    assert refused.code == 2
+    assert "for several values, repeat the option: --n 1 --n 2" in refused.err
+    assert "gets one value" not in orch("run", "--symbols", "AAPL", "--symbols", "GOOG").text
+    assert "gets one value" not in orch("run", env={"ORCH_PARAM_SYMBOLS": "AAPL,GOOG"}).text
+    assert "['AAPL', 'GOOG']" in orch("run", env={"ORCH_PARAM_SYMBOLS": "AAPL,GOOG"}).out
+    help_text = orch("run", "--help").out
+    assert "--symbols STR ..." in help_text
+    assert "--n INT ..." in help_text
+    assert "--symbols STR ...  --n INT ..." in orch("list").out
+    project({"orch.toml": 'params = {symbols = "AAPL,GOOG"}\n'})
+    assert 'write a list: symbols = ["AAPL", "GOOG"]' in orch("run").err

@@ -135,8 +135,12 @@ def test_a_tool_that_failed_with_an_sql_error_has_written_nothing(
     assert reasons(run) == {}
 
 
-@pytest.mark.parametrize("commit", ["conn.commit()", 'conn.execute("commit")'])
-def test_a_failed_tool_that_committed_by_itself_has_written(
+BLOCK = """with conn.transaction():
+        conn.execute("insert into raw values (4, NULL)")"""
+
+
+@pytest.mark.parametrize("commit", ["conn.commit()", 'conn.execute("commit")', BLOCK])
+def test_a_failed_tool_that_committed_has_written_nothing(
     project: Project, run: Callable[..., Answer], commit: str
 ) -> None:
     root = project(PIPELINE)
@@ -146,23 +150,9 @@ def test_a_failed_tool_that_committed_by_itself_has_written(
     path.write_text(text + f"    {commit}\n    raise ValueError('no')\n")
     assert run("run", "fetch").code == 1
     path.write_text(text)
-    assert reasons(run)["parse"] == ["table raw was rewritten by fetch (run 2)"]
-
-
-def test_a_block_that_is_the_whole_transaction_commits(
-    project: Project, run: Callable[..., Answer]
-) -> None:
-    root = project(PIPELINE)
-    assert run("run").code == 0
-    failing = tool(
-        "s1",
-        "with conn.transaction():",
-        '    conn.execute("insert into raw values (4, NULL)")',
-        "raise ValueError('no')",
-    )
-    (root / "src" / "fetch.py").write_text(failing)
-    assert run("run", "fetch").code == 1
-    assert "table raw was rewritten by fetch" in reasons(run)["parse"][0]
+    assert reasons(run)["parse"] == ["upstream fetch is stale (table raw)"]
+    assert run("accept", "fetch").code == 0
+    assert reasons(run) == {}
 
 
 # What a statement means, asked of the real server.
@@ -356,3 +346,25 @@ def test_without_sqlglot_the_tool_depends_on_all_before_it(
     assert flows(run)["parse"] == ([], [], True)
     assert run("run", "fetch").code == 0
     assert {"parse", "report"} <= reasons(run).keys()
+
+
+def test_a_query_is_cancelled_at_the_timeout(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    slow = tool(
+        "s1", "conn.execute('create table t (x int)')", "conn.execute('select pg_sleep(60)')"
+    )
+    project(
+        {
+            "pyproject.toml": CONFIG,
+            "orchconf.py": CONF,
+            "src/a.py": f'ORCH = {{"timeout": 0.5}}\n{slow}',
+        }
+    )
+    answer = run("run")
+    assert "  ran into its timeout of 0.5 s\n" in answer.out, answer.text
+    assert "killed" not in answer.out
+    with psycopg.connect(postgres) as conn:
+        found = conn.execute("select query from pg_stat_activity where query like '%pg_sleep(60)'")
+        assert found.fetchall() == []
+        assert conn.execute("select to_regclass('t')").fetchone() == (None,)

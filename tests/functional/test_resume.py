@@ -305,3 +305,24 @@ def test_a_run_whose_tools_have_run_again_since_is_not_resumed(
     (root / "bad").unlink()
     assert orch("run").code == 0
     assert orch("run", "--resume").out.startswith("nothing to resume")
+
+
+def test_an_after_that_was_added_since_counts_and_a_typed_order_stands(
+    project: Project, orch: Orch
+) -> None:
+    def tool(name: str, after: str = "") -> str:
+        tag = f"AFTER = {after!r}\n" if after else ""
+        fails = "1 / 0" if name == "a" else "pass"
+        return f"STAGE = 's'\n{tag}def run(): {fails}\n"
+
+    project({f"src/{name}.py": tool(name) for name in "abcd"})
+
+    def left() -> list[str]:
+        return [one["name"] for one in orch("run", "--resume", "-n", "--json").json["tools"]]
+
+    assert orch("run").code == 1
+    assert left()[0] == "a"
+    project({"src/a.py": tool("a", "c")})
+    assert left().index("c") < left().index("a")
+    assert orch("run", "a", "c", "d").code == 1
+    assert left() == ["a", "c", "d"]

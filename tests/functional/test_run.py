@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from tests.conftest import Orch, Project
 
 SHOW = """
@@ -11,8 +15,9 @@ SHOW = """
 """
 
 
-def show(name: str, stage: str) -> str:
-    return SHOW.format(name=name, stage=stage)
+def show(name: str, stage: str, after: str = "") -> str:
+    tag = f"    AFTER = {after}\n" if after else ""
+    return tag + SHOW.format(name=name, stage=stage)
 
 
 def test_a_stage_runs_with_the_options_of_its_tools(project: Project, orch: Orch) -> None:
@@ -52,21 +57,132 @@ def test_tools_run_in_the_root_and_typed_paths_are_relative_to_where_they_were_t
     assert f"{root} deep/er/here.csv" in answer.out, answer.text
 
 
-def test_a_failure_ends_the_run_and_says_what_did_not_start(project: Project, orch: Orch) -> None:
+def test_after_a_failure_the_run_goes_on_with_what_does_not_depend_on_it(
+    project: Project, orch: Orch
+) -> None:
     root = project(
         {
             "orch.toml": 'stages = ["s", "t"]',
             "src/a.py": show("a", "s"),
             "src/b.py": 'STAGE = "s"\nAFTER = "a"\ndef run():\n    raise ValueError("no")\n',
             "src/c.py": 'STAGE = "s"\nAFTER = "b"\ndef run():\n    open("ran", "w")\n',
-            "src/d.py": 'STAGE = "s"\nAFTER = ()\ndef run():\n    open("ran", "w")\n',
+            "src/d.py": show("d", "s", after="()"),
             "src/e.py": 'STAGE = "t"\ndef run():\n    open("ran", "w")\n',
         }
     )
     answer = orch("run", "a", "b", "c", "d", "e")
     assert answer.code == 1, answer.text
-    assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed, 2 blocked, 1 not run in")
+    *_, failed, blocked, resume, counts = answer.out.splitlines()
+    assert failed.startswith("FAILED b src/b.py:4  ValueError: no")
+    assert (blocked, resume) == ("  blocked by b: c, e", "  resume with: orch run --resume")
+    assert counts.startswith("1 failed, 2 passed, 2 blocked in ")
     assert not (root / "ran").exists()
+
+
+MAY_FAIL = """
+    import os
+    STAGE = "s"
+    def run(conn):
+        conn.execute("create table if not exists {name} (x)")
+        conn.execute("insert into {name} values (1)")
+        if os.path.exists("{name} fails"):
+            raise ValueError("no")
+"""
+
+
+def test_a_tool_is_blocked_by_any_failure_until_it_has_been_observed(
+    project: Project, orch: Orch
+) -> None:
+    root = project({f"src/{name}.py": MAY_FAIL.format(name=name) for name in "abc"})
+    (root / "a fails").touch()
+    first = orch("run")
+    assert "  blocked by a: b, c\n" in first.out
+    (root / "a fails").unlink()
+    assert orch("run", "--resume").code == 0
+    (root / "a fails").touch()
+    second = orch("run")
+    assert second.out.splitlines()[-1].startswith("1 failed, 2 passed in ")
+    (root / "src/c.py").write_text((root / "src/c.py").read_text() + "    print(conn)\n")
+    third = orch("run")
+    assert "  blocked by a: c\n" in third.out, "c has no success of its present code"
+    assert third.out.splitlines()[-1].startswith("1 failed, 1 passed, 1 blocked in ")
+
+
+def test_what_a_failure_has_left_out_is_resumed_in_order(project: Project, orch: Orch) -> None:
+    root = project({f"src/{name}.py": MAY_FAIL.format(name=name) for name in "abc"})
+    assert orch("run").code == 0
+    (root / "b fails").touch()
+    assert orch("run").code == 1
+    (root / "b fails").unlink()
+    resumed = orch("run", "--resume")
+    assert "running 1 tool: b\n" in resumed.out
+    assert orch("status", "--exit-code").code == 0
+
+
+@pytest.mark.parametrize("words", ["-x", "--exitfirst", "--maxfail 1"])
+def test_a_run_can_stop_at_the_first_failure(project: Project, orch: Orch, words: str) -> None:
+    fails = 'STAGE = "s"\nAFTER = ()\ndef run():\n    raise ValueError("no")\n'
+    project({f"src/{name}.py": fails for name in "abc"})
+    answer = orch("run", *words.split())
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1].startswith("1 failed, 2 not run in ")
+    two = orch("run", "--maxfail", "2")
+    assert two.out.splitlines()[-1].startswith("2 failed, 1 not run in ")
+    assert orch("run").out.splitlines()[-1].startswith("3 failed in ")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_number_of_failures_is_at_least_one(project: Project, orch: Orch, number: str) -> None:
+    project({"src/a.py": show("a", "s")})
+    answer = orch("run", "--maxfail", number)
+    assert answer.code == 2
+    assert "--maxfail" in answer.err
+
+
+def test_after_a_crash_a_new_worker_goes_on(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "src/a.py": 'STAGE = "s"\nAFTER = ()\nimport os\ndef run():\n    os._exit(7)\n',
+            **{f"src/{name}.py": show(name, "s", after="()") for name in "bcd"},
+        }
+    )
+    for output in ("live", "raw"):
+        answer = orch("run", "--output", output)
+        assert answer.out.splitlines()[-1].startswith("1 failed, 3 passed in "), answer.text
+    assert (root / ".orch").exists()
+
+
+@pytest.mark.parametrize("catches", [False, True])
+def test_after_a_tool_that_interrupts_itself_a_new_worker_goes_on(
+    project: Project, orch: Orch, catches: bool
+) -> None:
+    call = "os.kill(os.getpid(), signal.SIGINT)"
+    body = f"try: {call}\n        except KeyboardInterrupt: pass" if catches else call
+    first = f"""
+    import os, signal
+    STAGE = "s"
+    AFTER = ()
+    def run():
+        {body}
+"""
+    project({"src/a.py": first, "src/b.py": show("b", "s", after="()")})
+    answer = orch("run")
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed in "), answer.text
+
+
+def test_a_blocked_tool_is_named_with_what_blocks_it_in_the_events(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": 'STAGE = "s"\ndef run():\n    raise ValueError("no")\n',
+            "src/b.py": show("b", "s", after='"a"'),
+        }
+    )
+    events = [json.loads(line) for line in orch("run", "--json").out.splitlines()]
+    [end] = [one for one in events if one.get("name") == "b"]
+    assert (end["event"], end["status"], end["blocked_by"]) == ("tool_finished", "blocked", "a")
 
 
 def test_an_import_that_wants_another_pythonpath_says_so(project: Project, orch: Orch) -> None:

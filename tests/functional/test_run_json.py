@@ -40,13 +40,13 @@ def test_text_of_tools_comes_as_it_is(project: Project, orch: Orch) -> None:
                 import os
                 STAGE = "s"
                 def run():
-                    print("\\x1b[31mred\\x1b[0m\\r\\u2713")
+                    print("\\x1b[31mred\\x1b[0m\\u2713")
                     os.write(1, b"caf\\xe9\\n")
             """
         }
     )
     texts = [one["text"] for one in orch("run", "--json").events if one["event"] == "tool_output"]
-    assert "".join(texts) == "\x1b[31mred\x1b[0m\r✓\ncaf\\xe9\n"
+    assert "".join(texts) == "\x1b[31mred\x1b[0m✓\ncaf\\xe9\n"
 
 
 def test_it_is_strict_json_though_a_metric_is_no_number(project: Project, orch: Orch) -> None:
@@ -83,9 +83,12 @@ def test_a_refused_run_is_complete_json_too(
     project({"src/a.py": 'STAGE = "s"\ndef run(*, limit: int = 1): pass\n'})
     answer = orch("run", *words, "--json")
     assert answer.code == code
-    (only,) = answer.events
-    assert (only["event"], only["status"], only["exit_code"]) == ("run_finished", "failed", code)
-    assert only["errors"][0]["message"]
+    start, end = answer.events
+    targets = [word for word in words[:1] if not word.startswith("-")]
+    assert (start["event"], start["run"], start["targets"]) == ("run_started", None, targets)
+    assert (end["event"], end["status"], end["exit_code"]) == ("run_finished", "failed", code)
+    assert end["errors"][0]["message"]
+    assert all(one["time"].endswith("Z") for one in (start, end))
     assert answer.err.startswith("error: ")
 
 

@@ -110,8 +110,9 @@ def test_a_failure_in_the_middle_is_shown_and_rolled_back(sample: Path, orch: Or
 
     answer = orch("run", "--since", "2008-11-01")
     assert answer.code == 1
-    assert answer.out.splitlines()[-3:-1] == [
+    assert answer.out.splitlines()[-4:-1] == [
         f"FAILED enrich src/pipeline/enrich.py:{line}  ValueError: a penguin is missing",
+        "  blocked by enrich: summarize, render",
         "  resume with: orch run --resume",
     ]
     assert answer.out.splitlines()[-1].startswith("1 failed, 2 passed, 2 blocked in ")

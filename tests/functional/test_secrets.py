@@ -59,6 +59,35 @@ def test_a_secret_parameter_is_used_and_shown_nowhere(
     assert_nowhere(answer, root)
 
 
+def test_an_environment_variable_with_the_name_of_a_secret_is_shown_nowhere(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": """
+                import os
+                STAGE = "s"
+                def run():
+                    for name in ("aws_secret_access_key", "SORT_KEY", "APP_CREDENTIALS"):
+                        print(name, os.environ[name])
+            """,
+            "keys/app.json": "{}",
+        }
+    )
+    answer = orch(
+        "run",
+        env={
+            "aws_secret_access_key": SECRET,
+            "SORT_KEY": "created_at",
+            "APP_CREDENTIALS": "keys/app.json",
+        },
+    )
+    assert "aws_secret_access_key ***" in answer.out
+    assert "SORT_KEY created_at" in answer.out
+    assert "APP_CREDENTIALS keys/app.json" in answer.out  # the path of a file is no secret
+    assert_nowhere(answer, root)
+
+
 def test_a_secret_from_the_configuration_is_shown_nowhere(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": f'[params]\napi_key = "{SECRET}"\n', "src/a.py": TELLS_ALL})
     answer = orch("run", "-v", "--user", "fail")
@@ -98,6 +127,9 @@ def test_the_password_of_a_database_is_shown_nowhere(project: Project, orch: Orc
     )
     url = f"postgresql://user:{SECRET}@host/db"
     answer = orch("run", "--database", url)
+    assert answer.code == 2, "orch does not open it, and a tool needs it"
+    assert_nowhere(answer, root)
+    answer = orch("run", "b", "--database", url)
     assert answer.code == 1
     assert "database postgresql://user:***@host/db (--database)" in answer.out
     assert "--database 'postgresql://user:***@host/db'" in answer.out

@@ -6,6 +6,7 @@ import ast
 import os
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -479,6 +480,30 @@ def test_a_single_tool_tells_everything(sample: Path, orch: Orch) -> None:
     assert any(line.startswith("last runs   1  ") and "passed" in line for line in lines)
     shown = orch("status", "enrich", "--since", "2008-11-01").out
     assert "--since     default → 2008-11-01\n" in shown
+
+
+def test_a_single_tool_tells_the_variables_and_the_files_that_only_the_system_saw(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": "",
+            "in.dat": "1",
+            "src/a.py": """
+                import os, subprocess
+                STAGE = "s"
+                def run():
+                    os.environ.get("REGION")
+                    subprocess.run(["cp", "in.dat", "out.dat"], check=True)
+                """,
+        }
+    )
+    assert orch("run", env={"REGION": "eu"}).code == 0
+    shown = orch("status", "a", env={"REGION": "eu"}).out
+    assert "\nenvironment REGION\n" in shown
+    if sys.platform == "linux":
+        assert "\nreads       in.dat (by a library or a child process)\n" in shown
+        assert "\nwrites      out.dat (by a library or a child process)\n" in shown
 
 
 def test_targets_limit_what_is_shown_and_not_what_is_compared(sample: Path, orch: Orch) -> None:

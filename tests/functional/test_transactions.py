@@ -57,8 +57,8 @@ def test_what_tools_before_the_failed_one_did_is_kept(project: Project, orch: Or
 def test_tools_share_one_connection(project: Project, orch: Orch) -> None:
     project(
         {
-            "src/a.py": tool('conn.execute("create temp table shared (x)")', "print(id(conn))"),
-            "src/b.py": tool('conn.execute("insert into shared values (1)")', "print(id(conn))"),
+            "src/a.py": tool("print(id(conn))"),
+            "src/b.py": tool("print(id(conn))"),
         }
     )
     answer = orch("run")
@@ -121,12 +121,7 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
         ("sqlite:///no/such/x.db", "the folder {root}/no/such does not exist", "mkdir -p"),
         ("sqlite:///src", "it is a folder", "name a file in that folder"),
         ("sqlite:///no.db", "it is not a SQLite database", "name another file"),
-        (
-            "postgresql://h/db",
-            "orch does not open postgresql:// databases itself",
-            "open it in get_connection()",
-        ),
-        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
+        ("sqlite:///new.db?mode=rw", "it does not exist", "run the tool that makes it"),
     ],
 )
 def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(
@@ -139,3 +134,124 @@ def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(
     assert f"hint: {hint}" in answer.out
     assert "Traceback" not in answer.out
     assert "FAILED a src/a.py" in answer.out
+
+
+def test_a_tool_that_commits_by_itself_has_an_ordinary_connection(
+    project: Project, orch: Orch
+) -> None:
+    body = [CREATE, INSERT, "conn.commit()", "conn.execute('vacuum')", INSERT]
+    alone = 'ORCH = {"transaction": "none"}\n'
+    root = project(
+        {
+            "src/a.py": alone + tool(*body),
+            "src/b.py": tool(INSERT, "conn.commit()", FAIL),
+            "src/c.py": alone + tool(INSERT, "conn.commit()", INSERT, FAIL),
+        }
+    )
+    answer = orch("run", "a")
+    assert answer.code == 0, answer.text
+    assert tables(root) == {"t": 1}
+    assert orch("run", "b").code == 1
+    assert tables(root) == {"t": 1}
+    assert orch("run", "c").code == 1
+    assert tables(root) == {"t": 2}
+
+
+def test_what_such_a_tool_leaves_open_is_rolled_back_before_the_next(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": 'ORCH = {"transaction": "none"}\n' + tool(CREATE, INSERT),
+            "src/b.py": tool(INSERT, INSERT),
+        }
+    )
+    answer = orch("run", "-v")
+    assert answer.code == 0, answer.text
+    assert "orch rolled back what a tool" in answer.out
+    assert tables(root) == {"t": 2}
+
+
+@pytest.mark.parametrize(("at", "content"), [("COMMIT", {}), ("SELECT type", {"t": 1})])
+def test_a_tool_that_is_killed_while_it_commits_is_unknown(
+    project: Project, orch: Orch, at: str, content: dict[str, int]
+) -> None:
+    kill = (
+        f'conn.set_trace_callback(lambda sql: sql.startswith("{at}") and os.kill(os.getpid(), 9))'
+    )
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 'z']\n",
+            "src/a.py": tool("conn.execute('create table if not exists t (x)')", INSERT, kill),
+            "src/b.py": "STAGE = 'z'\nAFTER = 'a'\ndef run(): pass\n",
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 1
+    assert tables(root) == content
+    assert "UNKNOWN a src/a.py" in answer.out
+    assert "what it wrote may be in the database" in answer.out
+    assert "1 unknown, 1 blocked" in answer.out
+    assert "unknown" in orch("history", "1").out
+    assert "outcome unknown: run 1" in orch("status", "a").out
+    project({"src/a.py": tool("conn.execute('create table if not exists t (x)')", INSERT)})
+    answer = orch("run", "--resume")
+    assert (answer.code, "2 passed" in answer.out) == (0, True), answer.text
+
+
+def test_a_tool_that_is_killed_with_nothing_to_commit_has_failed(
+    project: Project, orch: Orch
+) -> None:
+    kill = 'conn.set_trace_callback(lambda sql: os.kill(os.getpid(), 9) if "temp" in sql else None)'
+    project({"src/a.py": tool("conn.execute('select 1')", kill)})
+    assert "1 failed" in orch("run").out
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        (
+            "postgresql://u:secret@h/db",
+            "orch does not open postgresql:// databases itself",
+            "open it in get_connection()",
+        ),
+        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
+        ("sqlite:///x.db?mod=ro", "unknown parameter 'mod' in a SQLite URL", "did you mean mode?"),
+    ],
+)
+def test_a_url_that_orch_cannot_open_is_refused_before_the_first_tool(
+    project: Project, orch: Orch, url: str, message: str, hint: str
+) -> None:
+    free = "STAGE = 's'\ndef run(): print('ran')\n"
+    root = project(
+        {"orch.toml": f"database = '{url}'\n", "src/a.py": free, "src/b.py": tool(CREATE)}
+    )
+    for words in ([], ["--dry-run"], ["b"]):
+        answer = orch("run", *words)
+        assert answer.code == 2
+        assert message in answer.err
+        assert hint in answer.err
+        assert "secret" not in answer.text
+        assert "ran" not in answer.out
+    assert orch("run", "a").code == 0  # takes no connection
+    assert orch("run", "--database", "sqlite:///x.db").code == 0
+    project(
+        {"orchconf.py": "import sqlite3\ndef get_connection(): return sqlite3.connect('y.db')\n"}
+    )
+    assert orch("run").code == 0
+    assert tables(root, "x.db") == tables(root, "y.db")
+
+
+def test_a_database_can_be_opened_for_reading_alone(project: Project, orch: Orch) -> None:
+    url = "sqlite:///data.db?mode=ro"
+    root = project(
+        {"src/a.py": tool(CREATE, INSERT), "src/b.py": tool("conn.execute('select * from t')")}
+    )
+    assert orch("run").code == 0
+    answer = orch("run", "b", "--database", url)
+    assert answer.code == 0, answer.text
+    project({"src/b.py": tool(INSERT)})
+    answer = orch("run", "b", "--database", url)
+    assert answer.code == 1
+    assert "readonly database" in answer.out
+    assert sorted(one.name for one in root.iterdir() if "db" in one.name) == ["data.db"]

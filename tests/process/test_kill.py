@@ -57,7 +57,7 @@ def test_kill_9_of_the_worker_is_a_failed_tool(project: Project) -> None:
         os.kill(worker, signal.SIGKILL)
         assert orch.wait() == 1
     assert "FAILED a src/a.py  was killed by SIGKILL (out of memory?)" in orch.text
-    assert "1 failed, 1 not run in " in orch.text
+    assert "1 failed, 1 blocked in " in orch.text
     assert is_gone(child)
     (root / "go").touch()
     with running(root, "run") as again:

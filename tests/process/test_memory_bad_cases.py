@@ -252,6 +252,27 @@ def test_a_read_only_memory(is_first: bool, project: Project, orch: Orch) -> Non
     assert rows(root, "select x from raw", "out/data.db") == [(1,), (2,)]
 
 
+def test_a_run_that_was_not_recorded_is_not_said_to_be_resumable(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): 1 / 0\n"})
+    url = ("--database", "sqlite://")
+    assert "  resume with: orch run" in orch("run", *url).out
+    closed = [path for path in (root, *root.rglob("*")) if ".orch" in path.parts or path == root]
+    modes = {path: path.stat().st_mode for path in closed}
+    for path in closed:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        answer = orch("run", *url, prefix=bound_by_permissions())
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+    assert answer.code == 1
+    assert "warning: cannot write the history of this run" in answer.err
+    assert "resume" not in answer.text
+    assert answer.out.splitlines()[-1].startswith("1 failed in ")
+
+
 def test_an_unreadable_memory(pipeline: Path, orch: Orch) -> None:
     for path in memory_files(pipeline):
         path.chmod(0)

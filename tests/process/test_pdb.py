@@ -77,7 +77,7 @@ def test_leaving_the_debugger_fails_the_tool(project: Project) -> None:
         orch.type("q\n")
         assert orch.wait() == 1
     assert f"FAILED a src/a.py:{STOPPED_AT}  BdbQuit" in orch.text
-    assert "1 failed, 1 not run in " in orch.text
+    assert "1 failed, 1 blocked in " in orch.text
 
 
 def test_pdb_opens_where_a_tool_fails_and_shows_no_frame_of_orch(project: Project) -> None:
@@ -127,7 +127,7 @@ def test_ctrl_c_at_the_prompt_is_the_debuggers(project: Project) -> None:
         orch.wait_for(PROMPT)
         orch.type("q\n")
         assert orch.wait() in (1, 130)
-    assert "1 not run in " in orch.text
+    assert "1 blocked in " in orch.text
 
 
 def test_ctrl_z_at_the_prompt_does_not_leave_the_terminal_dead(project: Project) -> None:

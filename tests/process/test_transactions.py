@@ -64,9 +64,6 @@ def test_a_tool_finds_an_ordinary_connection(project: Project) -> None:
                 assert not conn.in_transaction
                 conn.execute("VACUUM")
                 conn.execute("ATTACH ':memory:' AS m")
-                conn.execute("CREATE TABLE m.x (a)")
-                assert conn.in_transaction
-                conn.commit()
                 conn.execute("DETACH m")
                 conn.execute("PRAGMA foreign_keys = OFF")
                 assert conn.execute("PRAGMA foreign_keys").fetchone() == (0,)
@@ -100,7 +97,7 @@ def test_the_autocommit_attribute_of_newer_pythons_is_put_back(project: Project)
     )
     on, off, bad = run_all(root, "on", "off", "bad")
     assert [one.status for one in (on, off, bad)] == ["failed", "passed", "failed"]
-    assert tables(root) == ["t", "u"]
+    assert tables(root) == ["u"]
 
 
 def test_a_select_left_open_does_not_keep_the_commit_from_happening(project: Project) -> None:
@@ -169,7 +166,9 @@ def test_a_tool_that_closes_the_connection_on_uncommitted_writes_has_failed(
 ) -> None:
     root = project(
         {
-            "lost.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.close()"),
+            "lost.py": tool(
+                "conn.execute('BEGIN')\nconn.execute('CREATE TABLE t (a)')\nconn.close()"
+            ),
             "kept.py": tool("conn.execute('CREATE TABLE u (a)')\nconn.commit()\nconn.close()"),
             "none.py": tool("conn.execute('CREATE TABLE IF NOT EXISTS u (a)')\nconn.close()"),
             "next.py": tool("conn.execute('INSERT INTO u VALUES (1)')"),
@@ -236,15 +235,56 @@ def test_a_sqlite_connection_of_the_users_own_is_begun_for_ddl_too(
     assert tables(root) == ["t"]
 
 
-def test_a_commit_on_the_users_own_connection_is_noted_where_it_shows(project: Project) -> None:
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_commit_on_the_users_own_connection_is_final_only_with_the_tool(
+    project: Project, fails: bool
+) -> None:
+    body = "with conn:\n    conn.execute('CREATE TABLE t (a)')\n    conn.execute('INSERT INTO t VALUES (1)')"
     root = project(
         {
             "orchconf.py": SQLITE_CONF.format(options=""),
-            "own.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.commit()"),
+            "own.py": tool(f"{body}\nconn.commit()", fails=fails),
         }
     )
     (ended,) = run_all(root, "own", has_connection=True)
-    assert ended.notes == ("ended its transaction by itself",)
+    assert ended.notes == ()
+    assert tables(root) == ([] if fails else ["t"])
+
+
+def test_a_class_of_the_users_own_stays_what_it_is(project: Project) -> None:
+    conf = """
+        import sqlite3
+        class Own(sqlite3.Connection):
+            def insert(self, value):
+                with self:
+                    self.execute("INSERT INTO t VALUES (?)", (value,))
+        def get_connection():
+            made = Own("data.db")
+            made.execute("CREATE TABLE IF NOT EXISTS t (a)")
+            return made
+    """
+    root = project(
+        {
+            "orchconf.py": conf,
+            "good.py": tool("conn.insert(1)"),
+            "bad.py": tool("conn.insert(2)", fails=True),
+        }
+    )
+    good, bad = run_all(root, "good", "bad", has_connection=True)
+    assert (good.status, bad.error and bad.error.message) == ("passed", "no")
+    assert rows(root) == [1]
+
+
+def test_a_plain_connection_of_c_is_rolled_back_to_the_tool_s_own_commits(project: Project) -> None:
+    root = project(
+        {
+            "orchconf.py": "import sqlite3\ndef get_connection(): return sqlite3.Connection('data.db')\n",
+            "bad.py": tool("conn.execute('CREATE TABLE t (a)')", fails=True),
+            "own.py": tool("conn.execute('CREATE TABLE t (a)')\nconn.commit()"),
+        }
+    )
+    bad, own = run_all(root, "bad", "own", has_connection=True)
+    assert (bad.notes, own.notes) == ((), ("ended its transaction by itself",))
     assert tables(root) == ["t"]
 
 

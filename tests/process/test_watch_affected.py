@@ -84,6 +84,28 @@ def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> Non
         assert watch.all_events("changed")[-1]["stages"] == ["s", "t"]
 
 
+@pytest.mark.parametrize("scope", ["affected", "tool"])
+def test_what_a_failed_tool_blocked_runs_with_it_when_it_is_fixed(
+    project: Project, scope: str
+) -> None:
+    files = {
+        "src/a.py": tool_text(),
+        "src/b.py": tool_text(stage="t", top="AFTER = 'a'"),
+        "src/c.py": tool_text(stage="u"),
+    }
+    root = project({"orch.toml": 'stages = ["s", "t", "u"]\n', **files})
+    with watching(root, "s", "t", "u", "--scope", scope) as watch:
+        with watch.held():
+            save(root / "src/a.py", tool_text(1, body="raise OSError"))
+            bump(root, "src/b.py")
+        assert watch.next_run().ended == {"a": "failed", "b": "blocked"}
+        bump(root, "src/c.py")
+        watch.wait_for("changed", tools=["c"], stale=["a", "b"])
+        assert watch.next_run().ended == {"c": "passed"}
+        save(root / "src/a.py", tool_text(2))
+        assert watch.next_run().ended == {"a": "passed", "b": "passed"}
+
+
 def test_exclude_limits(project: Project) -> None:
     root = project({**FLOW, "b.txt": ""})
     with watching(root, "--exclude", "b") as watch:
@@ -179,6 +201,24 @@ def test_a_syntax_error_is_shown_with_its_line_and_runs_nothing(project: Project
             assert watch.settle() == [], watch.story()
             save(root / path, good)  # taken back
             assert watch.settle() == [], watch.story()
+
+
+def test_what_waited_for_a_fix_is_announced_also_where_the_file_is_as_it_was(
+    project: Project,
+) -> None:
+    root = project(DEEP)
+    with watching(root, "s", "t") as watch:
+        path = root / "src/lib/two.py"
+        good = path.read_text()
+        save(path, "def run(:\n")
+        watch.wait_for("broken")
+        watch.press("a")
+        assert watch.next_run().tools == ("b",)
+        save(path, good)
+        changed = watch.wait_for("changed")
+        assert (changed["paths"], changed["tools"]) == (["src/lib/two.py"], ["a", "c"])
+        assert watch.next_run().tools == ("a", "c")
+        assert watch.all_events("unchanged") == []
 
 
 # Configuration and resources

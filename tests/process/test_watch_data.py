@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import save
+from tests.support.running import running
 from tests.support.watching import Watching, tool_text, watching
 
 TOOL = ("--scope", "tool")
@@ -45,6 +48,16 @@ def test_a_file_that_a_tool_missed_affects_it_when_it_is_there(project: Project)
         assert reasons(watch) == {"a": "config.json is missing"}
         assert watch.next_run().output == {"a": "none\n0\n"}
         assert watch.settle() == [], watch.story()
+
+
+def test_an_output_that_is_deleted_is_said_to_be_deleted(project: Project) -> None:
+    tool = "STAGE = 's'\ndef run(): open('report.txt', 'w').close()\n"
+    root = project({"orch.toml": "", "src/a.py": tool})
+    with running(root, "watch") as watch:
+        watch.wait_for(r"watching \d files")
+        (root / "report.txt").unlink()
+        watch.wait_for(r"\d report.txt was deleted → s: 1 tool stale\n")
+        watch.wait_for(r"1 passed in .*  \(report.txt is missing\)")
 
 
 def test_a_new_name_in_a_folder_that_a_tool_listed_affects_it(project: Project) -> None:
@@ -207,6 +220,27 @@ def test_the_database_is_not_an_input(project: Project, database: str) -> None:
 
 
 # What is remembered of runs of a watch.
+
+
+def test_a_tool_that_runs_below_one_that_another_program_made_stale_is_named(
+    project: Project,
+) -> None:
+    fills = "conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\nopen('f.txt', 'w').close()"
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't']\n",
+            "src/a.py": tool_text(takes="conn", body=f"{fills}\nconn.execute('SELECT x FROM t')"),
+            "src/b.py": tool_text(stage="t", body="open('f.txt').close()"),
+        }
+    )
+    with watching(root, "s", "t") as watch:
+        with closing(sqlite3.connect(root / "data.db")) as conn:
+            conn.execute("INSERT INTO t VALUES (1)")
+            conn.commit()
+        save(root / "src/b.py", tool_text(1, stage="t", body="open('f.txt').close()"))
+        changed = watch.wait_for("changed")
+        assert (changed["tools"], changed["stale"], changed["stays_stale"]) == (["b"], ["a"], ["b"])
+        assert watch.next_run().tools == ("b",)
 
 
 def test_its_runs_are_in_the_history(project: Project, orch: Orch) -> None:

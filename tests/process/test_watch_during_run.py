@@ -87,6 +87,26 @@ def test_what_had_finished_and_is_not_affected_stays_done(project: Project) -> N
         assert watch.settle() == [], watch.story()
 
 
+def test_what_a_tool_needs_that_was_stopped_in_its_first_attempt_is_made_anew(
+    project: Project,
+) -> None:
+    """In a project that has never run, so nothing says yet that the second tool changes what the first one makes."""
+    adds = "with open('f.txt', 'a') as file: file.write('x')"
+    more = "import os, time\nAFTER = 'a'\n"
+    root = project(
+        {
+            "src/a.py": tool_text(body="open('f.txt', 'w').close()"),
+            "src/b.py": tool_text(0, top=more, body=f"{adds}\n{GATE}"),
+        }
+    )
+    with watching(root, "a", "b", waits=False) as watch:
+        until_begun(watch, "b")
+        save(root / "src/b.py", tool_text(1, top=more, body=adds))
+        assert watch.next_run(then_idle=False).ended["b"] == "cancelled"
+        assert watch.next_run().ended == {"a": "passed", "b": "passed"}
+        assert (root / "f.txt").read_text() == "x"
+
+
 def test_an_unrelated_edit_lets_the_run_go_on(project: Project) -> None:
     root = project(
         {"src/a.py": tool_text(0), "src/z.py": tool_text(0, stage="z"), "src/lib.py": "X = 1\n"}

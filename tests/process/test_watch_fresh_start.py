@@ -242,6 +242,7 @@ def texts(events: Sequence[Event], stream: str) -> str:
 # All day long (C16)
 
 
+@pytest.mark.slow
 def test_40_saves_are_40_runs_and_nothing_grows(project: Project) -> None:
     soak(project, cycles=40, kept=(1.10, 4_000_000))
 

@@ -243,7 +243,8 @@ def test_without_unicode_the_arrow_is_ascii(project: Project) -> None:
 
 def test_json_holds_nothing_but_json(project: Project) -> None:
     """The support class fails on any other line, as a bell or the help would make one."""
-    root = project({**FILES, "src/a.py": FAILS})
+    stages = {"orch.toml": 'stages = ["s", "t", "zz_sentinel"]\n'}
+    root = project({**FILES, **stages, "src/a.py": FAILS})
     with watching(root, "--bell", "--title", "--clear") as watch:
         assert watch.runs[0].status == "failed"
         watch.press("h")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import EDITORS, in_place, reformat, save
+from tests.support.running import running
 from tests.support.watching import Watching, tool_text, watching
 
 FILES = {"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0, stage="t")}
@@ -245,6 +246,33 @@ def test_each_checkout_is_one_run(project: Project, files: int, count: int) -> N
         assert watch.settle() == [], watch.story()
 
 
+@pytest.mark.parametrize("place", ["", "linked", "linked/inner", "inner"])
+def test_a_branch_switch_is_named_in_worktrees_and_in_folders_below_the_repository(
+    project: Project, tmp_path: Path, place: str
+) -> None:
+    inner = "inner/" if "inner" in place else ""
+
+    def files(version: int) -> dict[str, str]:
+        modules = {
+            f"{inner}src/{name}.py": f"STAGE = 's'\ndef run(): print({version})\n" for name in "ab"
+        }
+        return {f"{inner}orch.toml": "", ".gitignore": ".orch\n", **modules}
+
+    folder = repository = project({})
+    git(repository, "init", "-q", "-b", "main")
+    for version in range(2):
+        project(files(version))
+        git(repository, "add", ".")
+        git(repository, "commit", "-qm", "a version")
+    if "linked" in place:
+        folder = tmp_path / "linked"
+        git(repository, "worktree", "add", "-q", "--detach", str(folder))
+    with running(folder / inner, "watch", "--no-initial") as watch:
+        watch.wait_for("watching 3 files")
+        git(folder, "checkout", "-q", "--detach", "HEAD~1")
+        watch.wait_for(r"src/a.py, src/b.py changed \(branch switch\) → s: 2 tools stale")
+
+
 def test_folders_that_come_and_go_are_seen(project: Project, tmp_path: Path) -> None:
     root = project(FILES)
     outside = tmp_path / "outside/deep"
@@ -339,7 +367,12 @@ STATIC = "found = []\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    "operations", [500, pytest.param(10_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+    "operations",
+    [
+        100,
+        pytest.param(500, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)]),
+    ],
 )
 def test_no_change_is_missed(project: Project, operations: int) -> None:
     """After each handful the last run has seen what is on the disk."""

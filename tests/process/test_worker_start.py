@@ -25,4 +25,4 @@ def test_a_worker_that_cannot_start_is_a_failed_tool(
     assert answer.code == 1, answer.text
     assert "the worker process exited with code 7" in answer.out
     assert "before the tool started" in answer.out
-    assert "1 failed, 2 not run" in answer.out
+    assert "1 failed, 2 blocked" in answer.out

@@ -15,16 +15,16 @@ import signal
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.support.fork_server import ForkServer, has_ended
 from tests.support.histories import History, Step, change, random_history, script, smaller
 from tests.support.project_builder import Answer
-from tests.support.worlds import ALL, State, world_files
+from tests.support.worlds import State, world_files
 
 DEADLINE = 60.0
 
@@ -45,6 +45,7 @@ class Wrong(AssertionError):
 class Play:
     """One history, carried out in a folder of its own."""
 
+    jobs: ClassVar[int] = 1  # workers, but one for the copy that is run from scratch
     history: History
     server: ForkServer
     folder: Path
@@ -93,7 +94,8 @@ class Play:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_text() != text:
                 path.write_text(text)
-        for name in self.history.world.inputs():
+        tools = (f"src/{tool.name}.py" for tool in self.history.world.tools)
+        for name in (*self.history.world.inputs(), *tools):
             if name not in files:
                 (root / name).unlink(missing_ok=True)
 
@@ -110,23 +112,30 @@ class Play:
     ) -> Answer:
         if self._takes_since() and self.state.since and "--resume" not in words:
             words = (*words, "--since", self.state.since)
-        return self.server.run(root, *words, env=self.state.variables, meanwhile=meanwhile)
+        env = self.state.variables
+        if root == self.root and self.jobs > 1:
+            env = env | {"ORCH_JOBS": str(self.jobs), "ORCH_PARALLEL": "observed"}
+        return self.server.run(root, *words, env=env, meanwhile=meanwhile)
 
     def _takes_since(self) -> bool:
-        return any(op.kind == "param" for op in self.history.world.ops())
+        return bool(self._takers())
+
+    def _takers(self) -> set[str]:
+        """The tools with a parameter."""
+        return {
+            tool.name
+            for tool in self.history.world.tools
+            if tool.name not in self.state.deleted and "param" in {op.kind for op in tool.ops}
+        }
 
     def _run(self, step: Step) -> None:
         words = {"run": ("run", *step.words), "changed": ("run", "--changed")}
         given = [*words.get(step.kind, ("run", "--resume")), "--json"]
-        if step.kind == "run" and self._takes_since() and self.state.since and step.words:
-            takers = {
-                tool.name
-                for tool in self.history.world.tools
-                if "param" in {op.kind for op in tool.ops}
-            }
-            if not takers & {*step.words}:
-                self._run_without(given, step)
-                return
+        takers = self._takers()
+        is_partial = step.kind == "run" and step.words
+        if is_partial and self.state.since and takers and not takers & {*step.words}:
+            self._run_without(given, step)
+            return
         answer = self._with_end(step, lambda meanwhile: self._orch(*given, meanwhile=meanwhile))
         self._expect_end(answer, step)
 
@@ -214,6 +223,8 @@ class Play:
         would_run, before = self._agree()
         reasons = {name: before[name]["reasons"] for name in would_run}
         started = self._run_changed()
+        if self.jobs > 1:  # side by side, they start in another order
+            started, would_run = sorted(started), sorted(would_run)
         if started != would_run:
             raise Wrong("run --changed and -n differ", f"said {would_run}, ran {started}")
         again, after = self._agree()
@@ -226,11 +237,14 @@ class Play:
             if again:
                 still = {name: after[name]["reasons"] for name in again}
                 raise Wrong("stale after run --changed twice", still)
+        self._compare_with_scratch(f"it had run {reasons}")
+
+    def _compare_with_scratch(self, story: str) -> None:
         found, expected = self._data(self.root), self._from_scratch()
         if found != expected:
             keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
             told = {key: (found.get(key), expected.get(key)) for key in keys}
-            raise Wrong("not as from scratch", f"(found, expected) {told}; it had run {reasons}")
+            raise Wrong("not as from scratch", f"(found, expected) {told}; {story}")
 
     def _run_changed(self) -> list[str]:
         answer = self._orch("run", "--changed", "--json")
@@ -269,6 +283,10 @@ class Play:
         return found
 
 
+class FourWorkersPlay(Play):
+    jobs = 4
+
+
 def flow(tool: dict[str, Any]) -> str:
     return json.dumps([tool["reads"], tool["writes"]], sort_keys=True)
 
@@ -287,18 +305,28 @@ def kill_when_held(pid: int, held: Path) -> None:
 # ---- running many, and shrinking what fails ----
 
 
-def failure(history: History, server: ForkServer) -> Wrong | None:
+#: Makes the history of a seed.
+Maker = Callable[[int], History]
+
+
+def failure(history: History, server: ForkServer, play: type[Play] = Play) -> Wrong | None:
     """What orch did wrong in this history."""
     with tempfile.TemporaryDirectory(prefix="orch-world-") as folder:
         try:
-            Play(history, server, Path(folder)).go()
+            play(history, server, Path(folder)).go()
         except Wrong as error:
             return error
+        except AssertionError as error:  # waited in vain
+            return Wrong("no answer", error)
     return None
 
 
 def shrink(
-    history: History, told: Wrong, server: ForkServer, seconds: float = 60.0
+    history: History,
+    told: Wrong,
+    server: ForkServer,
+    play: type[Play] = Play,
+    seconds: float = 60.0,
 ) -> tuple[History, Wrong]:
     """A smaller history in which the same promise is broken, and how."""
     deadline = time.monotonic() + seconds
@@ -309,7 +337,7 @@ def shrink(
             if time.monotonic() > deadline:
                 break
             try:
-                found = failure(candidate, server)
+                found = failure(candidate, server, play)
             except (IllFormed, KeyError, IndexError):
                 continue
             if found is not None and found.promise == told.promise:
@@ -318,14 +346,16 @@ def shrink(
     return history, told
 
 
-def first_failure(seeds: Iterable[int], kinds: Collection[str] = ALL) -> str:
+def first_failure(
+    seeds: Iterable[int], make: Maker = random_history, play: type[Play] = Play
+) -> str:
     """What went wrong with the first seed that fails, with the smallest history found; "" for nothing."""
     with ForkServer() as server:
         for seed in seeds:
-            history = random_history(seed, kinds)
-            told = failure(history, server)
+            history = make(seed)
+            told = failure(history, server, play)
             if told is not None:
-                small, told = shrink(history, told, server)
-                notes = " ".join(told.__notes__)
+                small, told = shrink(history, told, server, play)
+                notes = " ".join(getattr(told, "__notes__", ()))
                 return f"seed {seed}: {notes}: {told}\n\n{script(small)}\n{small}"
     return ""

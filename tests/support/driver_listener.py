@@ -29,7 +29,7 @@ class RecordingListener:
     def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
         self.paths.extend((one, is_written) for one in paths)
 
-    def on_commit(self) -> None:
+    def on_commit(self, conn: Any, /) -> None:
         self.others.append("commit")
 
     def on_error(self, *, is_statement: bool) -> None:

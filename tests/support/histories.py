@@ -54,7 +54,27 @@ def random_history(seed: int, kinds: Collection[str] = ALL) -> History:
         while chance.random() < 0.4:
             steps.append(random_run(chance, world, kinds))
         steps.append(Step("check"))
+    if "delete" in kinds and world.deletable() and (chance := random.Random(~seed)).random() < 0.3:
+        return delete_somewhere(chance, History(world, tuple(steps)))
     return History(world, tuple(steps))
+
+
+def delete_somewhere(chance: random.Random, history: History) -> History:
+    """The same history with a tool deleted at some time, and perhaps restored at a later one."""
+    name = chance.choice(history.world.deletable())
+    places = sorted(chance.choices(range(len(history.steps)), k=chance.choice((1, 1, 2))))
+    steps: list[Step] = []
+    is_deleted = False
+    for place, step in enumerate(history.steps):
+        for _ in range(places.count(place)):
+            steps.append(Step("delete", name))
+            is_deleted = not is_deleted
+        if is_deleted and step.tool == name:
+            step = replace(step, end="", tool="")
+        if is_deleted and name in step.words:
+            step = replace(step, words=tuple(word for word in step.words if word != name))
+        steps.append(step)
+    return replace(history, steps=tuple(steps))
 
 
 def random_change(chance: random.Random, world: World, kinds: Collection[str]) -> Step:
@@ -100,6 +120,8 @@ def change(state: State, step: Step) -> None:
         state.comments[step.name] = state.comments.get(step.name, 0) + 1
     elif step.kind == "toggle":
         state.absent ^= {step.name}
+    elif step.kind == "delete":
+        state.deleted ^= {step.name}
     elif step.kind == "variable":
         now = state.variables.pop(step.name, "")
         if now != "eu":

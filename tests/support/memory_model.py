@@ -267,6 +267,8 @@ class Model:
             passed_before=tuple(one for one in whole if one not in steps),
         )
         for tool in steps:
+            if statuses[tool] == "blocked":
+                continue
             if tool in TAKES_CONN and self.database is None:
                 self.databases += 1
                 self.database = self.databases
@@ -281,7 +283,7 @@ class Model:
                     one: "blocked" for one in steps if statuses[one] == "not_run" and one in below
                 }
                 run.status = "failed"
-                break
+                continue
             statuses[tool] = self.ends[tool] = "passed"
             self.successes[tool] = replace(
                 self.now(tool, since),

@@ -160,6 +160,10 @@ class Watching:
             pass
         return len(self.runs) - self._taken
 
+    def read_for(self, seconds: float) -> None:
+        """Read what comes within this time."""
+        self._read(time.monotonic() + seconds)
+
     def press(self, key: str = "") -> None:
         os.write(self._keys, f"{key}\n".encode())
 

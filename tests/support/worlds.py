@@ -60,6 +60,16 @@ class World:
     def variables(self) -> list[str]:
         return sorted({op.name for op in self.ops() if op.kind == "variable"})
 
+    def deletable(self) -> list[str]:
+        """Tools that only change what others make, so that these must undo what they did when they are deleted."""
+        named = {name for tool in self.tools for name in tool.after}
+        changes = {*READS, *TABLE_CHANGERS, *FILE_CHANGERS, "log"}
+        return [
+            tool.name
+            for tool in self.tools
+            if tool.name not in named and {op.kind for op in tool.ops} <= changes
+        ]
+
     def written(self, kinds: Collection[str]) -> list[str]:
         return sorted({op.name for op in self.ops() if op.kind in kinds})
 
@@ -238,12 +248,19 @@ class State:
     versions: dict[str, int] = field(default_factory=dict)
     comments: dict[str, int] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)  # tools
     variables: dict[str, str] = field(default_factory=dict)
     since: str = ""
 
     def key(self) -> str:
         return repr(
-            (sorted(self.versions.items()), sorted(self.absent), self.variables, self.since)
+            (
+                sorted(self.versions.items()),
+                sorted(self.absent),
+                sorted(self.deleted),
+                self.variables,
+                self.since,
+            )
         )
 
 
@@ -252,6 +269,8 @@ def world_files(world: World, state: State, gates: Collection[str]) -> Mapping[s
     versions = state.versions
     files = {"orch.toml": f"stages = {list(STAGES)!r}\n", "out/": "", "data/in/": ""}
     for tool in world.tools:
+        if tool.name in state.deleted:
+            continue
         files[f"src/{tool.name}.py"] = tool_text(
             tool,
             versions.get(tool.name, 0),
@@ -284,6 +303,7 @@ ALL = (
     "fail",
     "kill",
     "resume",
+    "delete",
 )
 #: What no kernel event is promised for: a native reader without a process or a third-party extension module.
 UNPROMISED = ("native",)

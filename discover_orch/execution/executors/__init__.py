@@ -17,7 +17,7 @@ class Executor(Protocol):
         """Whether no submitted step is running or may still start."""
 
     def submit(self, step: Step) -> None:
-        """Carries out `step` after those submitted before it, unless one of them fails."""
+        """Carries out `step` after those submitted before it. If one of them fails, declines it."""
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         """What has happened. Waits up to `timeout` seconds for the first event, or until the descriptor `wake` is

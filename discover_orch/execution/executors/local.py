@@ -1,35 +1,46 @@
 """Carries out steps in one worker process on this machine, one after another, sharing its resources.
 
-The worker's messages and output become events of the run. A worker that dies is a failed tool; another one is started
-if there is more to do.
+The worker's messages and output become events of the run. A worker that dies is a failed tool. A tool that runs longer
+than its timeout is interrupted, and its worker retires: it closes its resources and ends. Where there is more to do,
+another worker is started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import select
+import time
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
 
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
+    ToolDeclined,
     ToolFinished,
     ToolOutput,
+    ToolProgress,
     ToolStarted,
+    ToolStatus,
 )
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_reader import StepOutput
+from discover_orch.execution.worker_reader import StepOutput, StepProgress
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Closed,
     DebugStarted,
+    Declined,
     Finish,
     Preloaded,
     Prepare,
     RunStep,
     StepFinished,
     StepStarted,
+    Warned,
     WireArgument,
 )
 
@@ -47,10 +58,15 @@ class LocalExecutor:
         self._worker = worker
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
+        self._ordered_after: list[int] = []  # the failures of its worker that were known then
         self._waiting: list[RunStep] = []  # orders that are not sent yet
         self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
         self._last_started = 0  # the step that started last: it gets output between steps
         self._is_interrupted = False
+        self._deadline: float | None = None  # of the running tool
+        self._timed_out: int | None = None  # the step that was stopped at its deadline
+        self._is_retiring = False
+        self._suspended_at = 0.0
         if worker is not None and not self._is_importing:
             worker.send(prepare)
 
@@ -66,24 +82,42 @@ class LocalExecutor:
     def submit(self, step: Step) -> None:
         worker = self._worker
         if worker is None or worker.is_over:
-            worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
-            worker.send(self._prepare)
+            worker = self._start_worker()
         number = len(self._steps)
         self._steps.append(step)
+        self._ordered_after.append(worker.failures)
         order = _order(step, number, worker.failures)
-        if self._prepare.raw_output or self._is_importing:
+        if self._prepare.raw_output or self._is_importing or self._is_retiring:
             self._waiting.append(order)
         else:
             worker.send(order)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        if self._worker is None:
+        if self._worker is None or self.is_over:
+            select.select([wake], [], [], timeout)
             return
         yield from self._start_waiting(self._worker)
         if not self._events:  # else the last caller stopped in between
+            if self._deadline is not None:
+                timeout = min(timeout, max(0.0, self._deadline - time.monotonic()))
             self._events.extend(self._worker.events(timeout, wake))
         while self._events:
             yield from self._translate(self._events.pop(0), self._worker)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._deadline = None
+            self._timed_out = self._worker.running
+            self._worker.interrupt()
+
+    def filenos(self) -> tuple[int, ...]:
+        """Descriptors that are readable when `events` has something."""
+        return () if self._worker is None or self._worker.is_over else self._worker.filenos()
+
+    def next_deadline(self, now: float) -> float:
+        """When `events` must be called even if nothing is readable: a time as `time.monotonic` gives it."""
+        deadline = math.inf if self._deadline is None else self._deadline
+        if self._worker is None or self._worker.is_over:
+            return deadline
+        return min(deadline, self._worker.next_deadline(now))
 
     def _start_waiting(self, worker: Supervisor) -> Iterator[Event]:
         """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""
@@ -94,16 +128,16 @@ class LocalExecutor:
 
     def _can_start(self, worker: Supervisor) -> bool:
         """Whether an order waits that the worker would not decline."""
-        if worker.is_over or self._is_interrupted or self._is_importing or not self._waiting:
-            return False
-        return self._waiting[0].failures == worker.failures
+        is_held = worker.is_over or self._is_interrupted or self._is_importing or self._is_retiring
+        return bool(self._waiting) and not is_held
 
     @property
     def _is_busy(self) -> bool:
         worker = self._worker
         if worker is None or (self._is_interrupted and self._is_importing):
             return False
-        waits = self._is_importing and bool(self._waiting)
+        is_held = self._is_importing or (self._is_retiring and not self._is_interrupted)
+        waits = is_held and bool(self._waiting)
         return worker.running is not None or bool(worker.unanswered) or waits
 
     def interrupt(self) -> None:
@@ -119,15 +153,18 @@ class LocalExecutor:
             self._worker.kill(KILLED)
 
     def suspend(self) -> None:
+        self._suspended_at = time.monotonic()
         if self._worker is not None:
             self._worker.suspend()
 
     def resume(self) -> None:
+        if self._deadline is not None:
+            self._deadline += time.monotonic() - self._suspended_at
         if self._worker is not None:
             self._worker.resume()
 
     def finish(self) -> None:
-        if self._worker is not None and not self._worker.is_over:
+        if self._worker is not None and not self._worker.is_over and not self._is_retiring:
             self._worker.send(Finish())
 
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
@@ -136,21 +173,31 @@ class LocalExecutor:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
                 self._last_started = step
+                limit = self._steps[step].tool.timeout
+                self._deadline = None if limit is None else time.monotonic() + limit
                 if not self._prepare.raw_output:  # else it was reported before
                     yield ToolStarted(module=self._module(step))
             case StepOutput(step=number, stream=stream, text=text):
                 step = self._last_started if number is None else number
                 if step < len(self._steps):
                     yield ToolOutput(module=self._module(step), stream=stream, text=text)
+            case StepProgress(step=step, text=text):
+                yield ToolProgress(module=self._module(step), text=text)
             case StepFinished():
+                self._deadline = None
+                status, error = event.status, event.error
+                if status == "interrupted" and not self._is_interrupted:
+                    # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
+                    status = "failed"
+                    if event.step == self._timed_out and error is not None:
+                        error = replace(error, **self._timeout_fields(event.step))
+                if event.step == self._timed_out:  # it declines all further steps
+                    self._retire(worker)
                 yield ToolFinished(
                     module=self._module(event.step),
-                    # The tool interrupted itself, and that is a failure.
-                    status="failed"
-                    if event.status == "interrupted" and not self._is_interrupted
-                    else event.status,
+                    status=status,
                     duration=event.duration,
-                    error=event.error,
+                    error=error,
                     metrics=event.metrics,
                     notes=event.notes,
                     loaded={path: content for _, path, content in event.loaded},
@@ -158,7 +205,21 @@ class LocalExecutor:
                     setup=event.setup,
                     opened=event.opened,
                 )
+                if event.status == "failed":  # the worker would decline them
+                    waiting = [order.step for order in self._waiting]
+                    self._waiting.clear()
+                    yield from self._decline(waiting)
+            case Declined(step=step):
+                if self._ordered_after[step] == worker.failures and not self._is_retiring:
+                    self._retire(
+                        worker
+                    )  # an interrupt of the tool's own: it declines all further steps
+                yield from self._decline([step])
+            case Warned(message=message, hint=hint):
+                problem = Problem(code="conn", message=message, hint=hint, severity="warning")
+                yield RunNote(problem=problem)
             case DebugStarted(step=step):
+                self._deadline = None
                 yield DebuggerOpened(module=self._module(step))
                 worker.lend_terminal()
             case Closed(errors=errors):
@@ -169,10 +230,14 @@ class LocalExecutor:
             case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
                     yield RunNote(problem=_ending_problem(sentence, threads))
+                if self._is_retiring and self._waiting and not self._is_interrupted:
+                    self._start_worker()
+                self._is_retiring = False
             case _:
                 pass
 
     def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[Event]:
+        self._deadline = None
         number = event.step
         sentence = event.sentence
         hint = ""
@@ -181,8 +246,7 @@ class LocalExecutor:
             yield from self._end_preload(message, worker, is_usable=False)
             return
         if number is None:
-            waiting = [*worker.unanswered, *(order.step for order in self._waiting)]
-            self._waiting.clear()
+            waiting = self._drain_unstarted(worker)
             hint = "resources of orchconf.py may not have been closed"
             if self._is_interrupted:
                 return
@@ -191,7 +255,10 @@ class LocalExecutor:
                 yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
                 return
             number = waiting[0]  # no worker will start it
+            unstarted = waiting[1:]
             sentence = f"the worker process {sentence} before the tool started"
+        else:
+            unstarted = self._drain_unstarted(worker)
         failure = Failure(
             kind="crash",
             type=event.signal or "crash",
@@ -201,11 +268,42 @@ class LocalExecutor:
             traceback=event.traceback,
             hint=hint,
         )
+        if number == self._timed_out:
+            fields = self._timeout_fields(number)
+            failure = replace(failure, **fields | {"message": f"{fields['message']}, {sentence}"})
+        status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
+        if number == worker.committing:
+            status = "unknown"
+            message = (
+                f"{failure.message} while it was committed: what it wrote may be in the database"
+            )
+            failure = replace(failure, message=message)
         yield ToolFinished(
             module=self._module(number),
-            status="interrupted" if self._is_interrupted else "failed",
+            status=status,
             error=failure,
         )
+        yield from self._decline(unstarted)
+
+    def _timeout_fields(self, step: int) -> dict[str, str]:
+        limit = self._steps[step].tool.timeout
+        message = f"ran into its timeout of {limit:g} s"
+        return {"kind": "timeout", "type": "timeout", "message": message}
+
+    def _retire(self, worker: Supervisor) -> None:
+        self._is_retiring = True
+        worker.send(Finish())
+
+    def _drain_unstarted(self, worker: Supervisor) -> list[int]:
+        """The steps that a dead worker did not start."""
+        unstarted = [*worker.unanswered, *(order.step for order in self._waiting)]
+        self._waiting.clear()
+        return unstarted
+
+    def _decline(self, steps: Iterable[int]) -> Iterator[Event]:
+        if not self._is_interrupted:
+            for step in steps:
+                yield ToolDeclined(module=self._module(step))
 
     def _end_preload(
         self, sentence: str, worker: Supervisor, *, is_usable: bool
@@ -219,8 +317,18 @@ class LocalExecutor:
             worker.kill("is no longer needed")
             while not worker.is_over:
                 worker.events(0.05)
-            worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+            self._start_worker()
+        else:
+            worker.send(self._prepare)
+            self._send_waiting(worker)
+
+    def _start_worker(self) -> Supervisor:
+        worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
         worker.send(self._prepare)
+        self._send_waiting(worker)
+        return worker
+
+    def _send_waiting(self, worker: Supervisor) -> None:
         if not self._prepare.raw_output:
             for order in self._waiting:
                 worker.send(order)
@@ -242,7 +350,9 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         },
         extra=step.extra,
         resources=step.tool.resources,
+        is_readable=step.tool.is_readable,
         outputs=step.tool.outputs,
+        commits_by_itself=step.tool.commits_by_itself,
         failures=failures,
     )
 

@@ -202,7 +202,7 @@ def rows(*params: Param, taken: set[str] | None = None, **more: Any) -> list[tup
         (make_param("top_n", "int", default_source="10"), ("--top-n INT", "[default: 10]")),
         (make_param("x", default_source=None), ("--x STR", "[required]")),
         (make_param("x", "bool", default_source="True"), ("--x/--no-x", "[default: True]")),
-        (make_param("x", many=True), ("--x STR", "(can be given several times)")),
+        (make_param("x", many=True), ("--x STR ...", "(can be given several times)")),
         (replace(make_param("x"), type=MODE), ("--x [fast|slow|3]", "")),
         (make_param("api_token", default_source="'abc'"), ("--api-token STR", "[default: ***]")),
         (

@@ -52,6 +52,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         transaction = "none"
         external_writes = "ignore"
         jobs = 1
+        parallel = "observed"
         tokens = {gpu = 2}
         executor = "local"
         params = {since = "2024-01-31"}
@@ -121,7 +122,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ("external_writes = true", 'external_writes must be "stale" or "ignore", not true (the default is "stale")'),
         ("jobs = 0", "jobs must be 1 or more, not 0 (write jobs = 1)"),
         ("jobs = true", "jobs must be a whole number, not true (write jobs = 1)"),
-        ("jobs = 4", "jobs = 4 is not supported yet: tools run one after another (write 1, or remove it)"),
+        ('parallel = "yes"', 'parallel must be "declared" or "observed", not "yes" (the default is "declared")'),
         (
             'executor = "dask"',
             'executor = "dask" is not supported yet: tools run on this machine'

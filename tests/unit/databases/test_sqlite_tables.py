@@ -579,14 +579,11 @@ def test_who_asks_the_list_for_one_name_looks_for_that_table(
 def test_each_name_counts_that_one_statement_is_run_with(
     tmp_path: Path, is_own_cursor: bool
 ) -> None:
-    class Cursor(sqlite3.Cursor):
-        pass
-
     with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
         conn.executescript(SCHEMA)
         tables = SqliteTableLog(conn)
         tables.begin_step()
-        cursor = conn.cursor() if is_own_cursor else conn.cursor(Cursor)
+        cursor = conn.cursor() if is_own_cursor else conn.cursor(lambda own: sqlite3.Cursor(own))
         for name in ("t", "x", "y", "z"):
             cursor.execute(PANDAS, [name]).fetchall()
         conn.execute("CREATE TABLE y(a)")

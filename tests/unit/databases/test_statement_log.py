@@ -175,7 +175,7 @@ def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
 
 
 def test_a_commit_counts_until_the_next_step(step: Step) -> None:
-    for commits in ("COMMIT", StatementLog.on_commit):
+    for commits in ("COMMIT", lambda log: log.on_commit(log.conn)):
         step.run("INSERT INTO t VALUES (1)", commits)
         assert step.statements.has_committed
         step.run("SELECT 1")

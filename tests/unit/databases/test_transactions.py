@@ -1,4 +1,4 @@
-"""URLs, and sentences for databases that cannot be used."""
+"""Opening databases, and sentences for those that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,60 +12,14 @@ from pathlib import Path
 import pytest
 
 from discover_orch.databases.transactions import (
-    CannotOpen,
     choose_transaction,
     find_hint,
     find_path,
     open_sqlite,
-    read_url,
+    open_url,
 )
+from discover_orch.model.database_url import CannotOpen
 from tests.support.permissions import bound_by_permissions
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("sqlite:///data.db", "/project/data.db"),
-        ("sqlite:///sub/data.db", "/project/sub/data.db"),
-        ("sqlite:////tmp/data.db", "/tmp/data.db"),
-        ("sqlite://", ":memory:"),
-        ("sqlite:///", ":memory:"),
-        ("sqlite:///:memory:", ":memory:"),
-    ],
-)
-def test_a_url_means_a_file(url: str, path: str) -> None:
-    assert read_url(url, "/project") == path
-
-
-@pytest.mark.parametrize(
-    ("url", "message", "hint"),
-    [
-        ("data.db", "is not a database URL", "sqlite:///data.db"),
-        ("sqlite://data.db", "names a server", "sqlite:///data.db"),
-        (
-            "postgresql://u:secret@h/d",
-            "orch does not open postgresql://",
-            'pip install "discover-orch[postgres]"',
-        ),
-        (
-            "duckdb:///d.duckdb",
-            "orch does not open duckdb://",
-            'pip install "discover-orch[duckdb]"',
-        ),
-        ("sqlit:///d", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
-        (
-            "mysql://h/d",
-            "unknown kind of database: mysql://",
-            "known: sqlite://, postgresql://, duckdb://",
-        ),
-    ],
-)
-def test_any_other_url_raises_with_a_hint(url: str, message: str, hint: str) -> None:
-    with pytest.raises(CannotOpen) as told:
-        read_url(url, "/project")
-    assert message in str(told.value)
-    assert hint in told.value.hint
-    assert "secret" not in str(told.value) + told.value.hint
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
@@ -78,7 +32,8 @@ def test_missing_permissions_are_explained(tmp_path: Path, what: str) -> None:
     else:
         tmp_path.chmod(0o555)
     code = f"""if True:
-        from discover_orch.databases.transactions import CannotOpen, open_sqlite
+        from discover_orch.databases.transactions import open_sqlite
+        from discover_orch.model.database_url import CannotOpen
         try:
             open_sqlite({os.fspath(path)!r})
         except CannotOpen as error:
@@ -127,3 +82,26 @@ def test_at_the_end_the_log_is_in_the_file_though_another_program_has_it_open(
         assert other.execute("SELECT a FROM t").fetchall() == [(1,)]
     assert path.read_bytes() == at_the_end
     assert not path.with_name("data.db-wal").exists()
+
+
+def test_the_parameters_of_a_url_are_sqlite_s(tmp_path: Path) -> None:
+    path = tmp_path / "a ?#%20.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE t (a)")
+    with closing(open_sqlite(str(path), "mode=ro&cache=private")) as conn:
+        assert conn.execute("SELECT * FROM t").fetchall() == []
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            conn.execute("INSERT INTO t VALUES (1)")
+    with closing(open_url("sqlite:///new.db?mode=rwc", str(tmp_path))) as conn:
+        conn.execute("CREATE TABLE t (a)")
+    with closing(open_url("sqlite:///other.db?mode=memory&cache=shared", str(tmp_path))) as conn:
+        conn.execute("CREATE TABLE t (a)")
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, "new.db"]
+
+
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+def test_a_database_that_must_exist_is_not_made(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(CannotOpen, match="does not exist") as told:
+        open_url(f"sqlite:///no.db?mode={mode}", str(tmp_path))
+    assert "run the tool that makes it" in told.value.hint
+    assert list(tmp_path.iterdir()) == []

@@ -80,14 +80,6 @@ def test_a_stage_that_could_not_be_typed_is_an_error(stage: str) -> None:
     assert line.startswith(f'src/x.py:1: "{stage}" cannot be the name of a stage')
 
 
-def test_a_key_that_is_not_built_yet_is_a_warning_even_under_strict() -> None:
-    for strict in (False, True):
-        (near_miss,) = candidates(
-            make_facts("src.x", orch={"retries": 1}), strict=strict
-        ).tag_warnings
-        assert (near_miss.code, near_miss.severity) == ("not-built-yet", "warning")
-
-
 def test_a_stage_that_is_not_configured_is_a_slip_with_the_nearest() -> None:
     facts = make_facts("src.x", "ingst")
     assert candidates(facts).tag_warnings == ()

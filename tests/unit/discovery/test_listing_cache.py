@@ -175,4 +175,4 @@ def test_options_are_as_they_must_be_typed() -> None:
         param("mode", "fast|slow"),
         param("tags", "list[str]"),
     ]
-    assert options_text(params) == "--start-date DATE*  --dry  --mode fast|slow  --tags LIST[STR]"
+    assert options_text(params) == "--start-date DATE*  --dry  --mode fast|slow  --tags STR ..."

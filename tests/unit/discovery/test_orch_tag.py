@@ -49,6 +49,7 @@ def test_every_key_of_the_contract_is_accepted() -> None:
         always=True,
         max_age="6h",
         repeatable=True,
+        transaction="none",
     )
     assert settings == OrchSettings(
         name="fetch-raw",
@@ -59,7 +60,12 @@ def test_every_key_of_the_contract_is_accepted() -> None:
         is_cancellable=False,
         is_always_stale=True,
         is_repeatable=True,
+        commits_by_itself=True,
         max_age=21600,
+        retries=3,
+        retry_delay=0.5,
+        timeout=60,
+        tokens={"gpu": 1},
     )
     assert [one for one in problems if one.severity == "error"] == []
 
@@ -114,6 +120,8 @@ def test_a_tag_that_is_no_literal_dict_is_told_on_its_line() -> None:
         ("cancel", "no"),
         ("always", None),
         ("repeatable", 1),
+        ("transaction", "tool"),
+        ("transaction", None),
         ("max_age", 0),
         ("max_age", "0s"),
         ("max_age", -5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,9 @@ from discover_orch.discovery.names import build_names
 from discover_orch.discovery.orch_tag import OrchSettings
 from discover_orch.discovery.ordering import (
     AfterEdges,
+    StageOrder,
     build_flow_edges,
+    build_stage_edges,
     build_stages,
     find_cycles,
     find_later_stages,
@@ -104,12 +107,10 @@ def test_a_disabled_tool_in_after_is_a_warning() -> None:
         ]
 
 
-def test_a_broken_file_and_its_stage_can_be_named() -> None:
-    after = read(
-        tool("a", after=("fetch", "tool:fetch", "ingest", "stage:ingest")),
-        broken={"src.fetch": "ingest"},
-    )
-    assert after == AfterEdges(edges={"a": ()})
+@pytest.mark.parametrize("word", ["fetch", "tool:fetch", "ingest", "stage:ingest"])
+def test_a_broken_file_and_its_stage_can_be_named(word: str) -> None:
+    after = read(tool("a", after=word), broken={"src.fetch": "ingest"})
+    assert after == AfterEdges(edges={"a": ()}, to_broken={"a": ("src.fetch",)})
 
 
 def test_a_configured_stage_without_tools_can_be_named() -> None:
@@ -248,22 +249,110 @@ def test_in_a_stage_the_smallest_path_of_those_that_may_goes_next() -> None:
     ]
 
 
+def stage_order(
+    stages_of: Mapping[str, Sequence[str]],
+    *,
+    after: Mapping[str, tuple[str, ...]] | None = None,
+    flows: Mapping[str, Dataflow] | None = None,
+    configured: tuple[str, ...] = (),
+) -> StageOrder:
+    unlisted = {stage for stages in stages_of.values() for stage in stages}.difference(configured)
+    before = build_stage_edges(stages_of, after or {}, configured)
+    flows = flows or {}
+    return build_stages(unlisted, configured, before, stages_of, flows, edges(flows))
+
+
 def test_configured_stages_come_first_and_stay_though_they_are_empty() -> None:
-    found = build_stages({"a": ["zeta"], "b": ["alpha"]}, {}, ("render", "zeta"))
-    assert found == ("render", "zeta", "alpha")
+    found = stage_order({"a": ["zeta"], "b": ["alpha"]}, configured=("render", "zeta"))
+    assert found.names == ("render", "zeta", "alpha")
+    assert found.by_name == ()
 
 
 def test_unlisted_stages_follow_as_after_asks_then_by_name() -> None:
     stages_of = {"f": ["zeta"], "g": ["alpha"], "h": ["beta"]}
-    assert build_stages(stages_of, {}, ()) == ("alpha", "beta", "zeta")
-    assert build_stages(stages_of, {"g": ("f",)}, ()) == ("beta", "zeta", "alpha")
+    found = stage_order(stages_of)
+    assert found.names == ("alpha", "beta", "zeta")
+    assert found.by_name == (("alpha", "beta"), ("beta", "zeta"))
+    found = stage_order(stages_of, after={"g": ("f",)})
+    assert found.names == ("beta", "zeta", "alpha")
+    assert found.by_name == (("beta", "zeta"),)
 
 
 def test_a_tool_of_both_stages_puts_them_in_no_order() -> None:
     stages_of = {"f": ["a", "b"], "g": ["b"]}
-    assert build_stages(stages_of, {"g": ("f",), "f": ("g",)}, ()) == ("a", "b")
+    found = stage_order(stages_of, after={"g": ("f",), "f": ("g",)})
+    assert (found.names, found.by_name) == (("a", "b"), ())
 
 
 def test_two_stages_that_ask_for_each_other_go_by_name() -> None:
     stages_of = {"f": ["a"], "g": ["b"], "h": ["a"], "i": ["b"]}
-    assert build_stages(stages_of, {"f": ("g",), "i": ("h",)}, ()) == ("a", "b")
+    assert stage_order(stages_of, after={"f": ("g",), "i": ("h",)}).names == ("a", "b")
+
+
+READS = Dataflow(tables_read=("w",))
+WRITES = Dataflow(tables_written=("w",))
+UPDATES = Dataflow(tables_read=("w",), tables_written=("w",))
+
+
+@pytest.mark.parametrize(
+    ("flows", "names", "by_name"),
+    [
+        ({"f": READS, "g": WRITES}, ("load", "agg"), ()),
+        ({"f": READS}, ("agg", "load"), (("agg", "load"),)),
+        ({"f": UPDATES, "g": UPDATES}, ("agg", "load"), (("agg", "load"),)),
+        ({"f": UPDATES, "g": WRITES}, ("load", "agg"), ()),
+        ({"f": Dataflow(missed=("x",)), "g": Dataflow(writes=("x",))}, ("load", "agg"), ()),
+        ({"f": Dataflow(inputs=("x/*",)), "g": Dataflow(outputs=("x/y",))}, ("load", "agg"), ()),
+    ],
+)
+def test_data_flow_orders_unlisted_stages(
+    flows: Mapping[str, Dataflow], names: tuple[str, ...], by_name: tuple[tuple[str, str], ...]
+) -> None:
+    stages_of = {"f": ["agg"], "g": ["load"]}
+    found = stage_order(stages_of, flows=flows)
+    assert (found.names, found.by_name) == (names, by_name)
+
+
+def test_data_flow_contradicts_neither_after_nor_the_configuration() -> None:
+    stages_of = {"f": ["agg"], "g": ["load"], "h": ["agg"]}
+    flows = {"f": READS, "g": WRITES}
+    assert stage_order(stages_of, flows=flows, after={"g": ("h",)}).names == ("agg", "load")
+    assert stage_order(stages_of, flows=flows, configured=("agg",)).names == ("agg", "load")
+
+
+TOOLS = [f"t{number}" for number in range(6)]
+THINGS = st.lists(st.sampled_from(["x", "y", "z"]), max_size=2, unique=True).map(tuple)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            tool: st.lists(st.sampled_from("abcd"), min_size=1, max_size=2, unique=True)
+            for tool in TOOLS
+        }
+    ),
+    st.dictionaries(
+        st.sampled_from(TOOLS), st.lists(st.sampled_from(TOOLS), max_size=2).map(tuple)
+    ),
+    st.fixed_dictionaries(
+        {tool: st.builds(Dataflow, tables_read=THINGS, tables_written=THINGS) for tool in TOOLS}
+    ),
+    st.lists(st.sampled_from("abcd"), max_size=2, unique=True).map(tuple),
+)
+def test_the_order_of_stages_respects_what_may_not_be_contradicted(
+    stages_of: dict[str, list[str]],
+    after: dict[str, tuple[str, ...]],
+    flows: dict[str, Dataflow],
+    configured: tuple[str, ...],
+) -> None:
+    every = {stage for stages in stages_of.values() for stage in stages}
+    before = build_stage_edges(stages_of, after, configured)
+    found = stage_order(stages_of, after=after, flows=flows, configured=configured)
+    assert {*found.names} == every.union(configured)
+    assert found.names[: len(configured)] == configured
+    place = {stage: number for number, stage in enumerate(found.names)}
+    for stage, others in before.items():
+        assert all(place[other] < place[stage] for other in others)
+    assert all(place[later] == place[one] + 1 for one, later in found.by_name)
+    turned = dict(reversed(stages_of.items()))
+    assert stage_order(turned, after=after, flows=flows, configured=configured) == found

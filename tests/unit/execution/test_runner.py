@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     RunNote,
     RunStarted,
     Ticked,
+    ToolDeclined,
     ToolFinished,
     ToolOrdered,
     ToolOutput,
@@ -110,12 +111,14 @@ class PlayedExecutor:
             return
         self._running = None
         status = "interrupted" if self._is_interrupted else self._ends.get(module, "passed")
-        if status != "passed":
-            self._waiting.clear()  # declined
+        declined = self._waiting if status != "passed" else []
+        self._waiting = [] if declined else self._waiting
         error = CRASH if module == self._crashes else None
         yield ToolFinished(
             module=module, status=status, duration=0.25 * (error is None), error=error
         )
+        if not self._is_interrupted:
+            yield from (ToolDeclined(module=one) for one in declined)
 
     def interrupt(self) -> None:
         self.log.append("interrupt")
@@ -189,7 +192,8 @@ class Played:
                 Interruptions(self.executor, clock, wishes),
                 run_id="41",
                 clock=clock,
-                ahead=ahead,
+                has_known_flow=lambda _: True,
+                at_once=ahead,
             )
         )
         self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
@@ -256,9 +260,10 @@ def test_what_a_tool_prints_passes_through() -> None:
 def test_a_step_handed_out_ahead_is_declined_where_the_one_before_it_fails() -> None:
     run = Played(ends={"a": "failed"})
     assert run.told == [
-        *("start", "a begins", "a failed", "b blocked", "c not_run", "run failed"),
+        *("start", "a begins", "a failed", "b blocked", "ToolDeclined", "c begins", "c passed"),
+        "run failed",
     ]
-    assert run.log == ["submit a", "submit b", "begin a", "finish"]
+    assert run.log == ["submit a", "submit b", "begin a", "submit c", "begin c", "finish"]
 
 
 def test_an_interrupt_ends_what_runs_and_begins_nothing_more() -> None:
@@ -426,7 +431,8 @@ def test_every_tool_ends_once_and_all_is_closed_once(
     finished = [event.module for event in run.events if isinstance(event, ToolFinished)]
     assert sorted(finished) == ["a", "b", "c"]
     started = [event.module for event in run.events if isinstance(event, ToolStarted)]
-    assert started == finished[: len(started)]
+    ran = [one for one in finished if run.ends[one] != "blocked"]
+    assert started == ran[: len(started)]
     assert (run.told[0], run.log.count("finish")) == ("start", 1)
     assert run.executor.is_over
     assert run.last.duration <= BEATS * TICK
@@ -437,7 +443,13 @@ def test_an_empty_plan_is_over_at_once() -> None:
     clock = Clock()
     executor = PlayedExecutor(clock)
     events = run_steps(
-        Plan(), registry, executor, Interruptions(executor, clock), run_id="1", clock=clock
+        Plan(),
+        registry,
+        executor,
+        Interruptions(executor, clock),
+        run_id="1",
+        clock=clock,
+        has_known_flow=lambda _: True,
     )
     assert [_short(event) for event in events] == ["start", "run passed"]
 
@@ -454,6 +466,7 @@ def test_an_order_is_announced_before_it_is_submitted() -> None:
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,
+        has_known_flow=lambda _: True,
     )
     assert isinstance(next(events), RunStarted)
     assert (next(events), executor.log) == (ToolOrdered(module="a"), [])
@@ -472,6 +485,7 @@ def test_closing_the_events_leaves_the_executor_to_its_owner() -> None:
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,
+        has_known_flow=lambda _: True,
     )
     for _ in range(3):
         next(events)

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from discover_orch.execution.worker_reader import StepOutput, WorkerReader
+from discover_orch.execution.worker_reader import (
+    StepOutput,
+    StepProgress,
+    WorkerReader,
+    WorkerSaid,
+)
 from discover_orch.worker.protocol import (
     DebugStarted,
     Message,
@@ -44,7 +49,7 @@ class Worker:
         for fd in self.writes[1:]:
             os.write(fd, f"{MARK}{step}\n".encode())
 
-    def hear(self) -> list[Message | StepOutput]:
+    def hear(self) -> list[WorkerSaid]:
         return self.transcript.read(set(self.reads))
 
     def end(self) -> None:
@@ -83,6 +88,49 @@ def test_all_output_of_a_step_comes_before_its_end(worker: Worker) -> None:
     assert worker.hear() == [BEGIN, out("one\n")]
     worker.mark(1)
     assert worker.hear() == [out("two"), END]
+
+
+def bar(text: str) -> StepOutput:
+    return StepOutput(step=1, stream="stderr", text=text)
+
+
+def state(text: str) -> StepProgress:
+    return StepProgress(step=1, text=text)
+
+
+def test_the_state_of_a_bar_is_told_while_it_is_redrawn_and_its_last_one_is_output(
+    worker: Worker,
+) -> None:
+    worker.say(BEGIN)
+    worker.write("\r1%", to=2)
+    assert worker.hear() == [BEGIN, state("1%")]
+    worker.write("\r1%", to=2)
+    assert worker.hear() == []
+    worker.write("\r9%", to=2)
+    worker.write("printed beside it\n")
+    assert worker.hear() == [
+        state("9%"),
+        out("printed beside it\n"),
+    ]
+    worker.say(END)
+    worker.mark(1)
+    assert worker.hear() == [state(""), bar("9%\n"), END]
+
+
+def test_a_bar_that_has_ended_stands_above_what_is_printed_after_it(worker: Worker) -> None:
+    worker.say(BEGIN)
+    worker.write("\r9%", to=2)
+    worker.hear()
+    worker.write("\n", to=2)
+    worker.write("done\n")
+    assert worker.hear() == [state(""), bar("9%\n"), out("done\n")]
+
+
+def test_a_bar_that_has_ended_is_output_when_nothing_more_comes(worker: Worker) -> None:
+    worker.say(BEGIN)
+    worker.write("\r9%\n", to=2)
+    assert worker.hear() == [BEGIN, state("9%")]
+    assert worker.transcript.settle() == [state(""), bar("9%\n")]
 
 
 def test_output_is_given_as_it_comes(worker: Worker) -> None:

@@ -158,12 +158,23 @@ def test_an_option_has_dashes_and_without_a_default_it_is_required() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["token", "api_token", "API_TOKEN", "password", "db-passwd", "secret", "key", "my_api_key"],
+    [
+        *("token", "api_token", "API_TOKEN", "password", "db-passwd", "secret", "my_api_key"),
+        *(
+            "passphrase",
+            "aws_credentials",
+            "AWS_SECRET_ACCESS_KEY",
+            "secret_key",
+            "ssh-private-key",
+        ),
+    ],
 )
 def test_a_secret_is_known_by_its_name(name: str) -> None:
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", ["tokens", "token_count", "sort_key", "keys", "secretary", "x"])
+@pytest.mark.parametrize(
+    "name", ["tokens", "token_count", "key", "sort_key", "primary_key", "keys", "secretary", "x"]
+)
 def test_a_name_that_only_resembles_one_is_no_secret(name: str) -> None:
     assert not is_secret_name(name)

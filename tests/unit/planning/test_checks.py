@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.planning.checks import OWN_OPTIONS, check_registry
+from discover_orch.planning.checks import OWN_OPTIONS, check_registry, find_unused_params
 from tests.support.values import make_argument, make_facts, make_project, make_registry
 
 
@@ -55,40 +55,46 @@ def test_a_module_that_hides_the_standard_library_is_reported() -> None:
     ]
 
 
+def unused(registry: Registry, params: dict[str, object]) -> list[str]:
+    found = find_unused_params(registry, make_project({"params": params}))
+    return [f"{'.'.join(keys)}: {problem.message}" for keys, problem in found]
+
+
 @pytest.mark.parametrize(
-    ("params", "start"),
+    ("params", "what"),
     [
-        ({"sinc": 1}, '-: no tool has a parameter "sinc", which the configuration sets'),
-        ({"prase": {"since": 1}}, "-: [tool.orch.params.prase] does not name a tool"),
-        ({"parse": {"sinc": 1}}, 'src/parse.py:3: parse has no parameter "sinc", which the '),
+        ({"sinc": 1}, 'sinc: no tool has a parameter "sinc"'),
+        ({"prase": {"since": 1}}, "prase: [tool.orch.params.prase] does not name a tool"),
+        ({"parse": {"sinc": 1}}, 'parse.sinc: parse has no parameter "sinc"'),
     ],
 )
-def test_a_configured_parameter_that_no_tool_has_is_a_warning(
-    params: dict[str, object], start: str
+def test_a_configured_parameter_that_no_tool_has_is_found(
+    params: dict[str, object], what: str
 ) -> None:
     registry = make_registry(make_facts("src.parse", arguments=[make_argument("since")]))
-    (line,) = find_warnings(registry, {"params": params})
-    assert line.startswith(start)
+    assert unused(registry, params) == [what]
 
 
 def test_parameters_of_an_ambiguous_word_are_reported() -> None:
     facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
-    assert find_warnings(make_registry(*facts), {"params": {"parse": {"x": 1}}}) == [
-        "-: [tool.orch.params.parse] matches several tools"
+    assert unused(make_registry(*facts), {"parse": {"x": 1}}) == [
+        "parse: [tool.orch.params.parse] matches several tools"
     ]
 
 
 def test_kwargs_take_what_p_gives_and_nothing_of_the_configuration() -> None:
     registry = make_registry(make_facts("a", takes_extra=True))
-    assert find_warnings(registry, {"params": {"anything": 1, "a": {"more": 2}}}) == [
-        '-: no tool has a parameter "anything", which the configuration sets',
-        'a.py:3: a has no parameter "more", which the configuration sets',
+    assert unused(registry, {"anything": 1, "a": {"more": 2}}) == [
+        'anything: no tool has a parameter "anything"',
+        'a.more: a has no parameter "more"',
     ]
 
 
-def test_parameters_of_a_tool_with_a_problem_are_no_warning() -> None:
-    registry = make_registry(make_facts("a", orch={"retrys": 1}))
-    assert find_warnings(registry, {"params": {"a": {"x": 1}}}) == []
+def test_parameters_that_a_tool_with_a_problem_or_a_disabled_one_may_have_are_no_warning() -> None:
+    broken = make_registry(make_facts("a", orch={"retrys": 1}))
+    assert unused(broken, {"since": 1, "a": {"x": 1}}) == []
+    disabled = make_registry(make_facts("a", None, arguments=[make_argument("since")]))
+    assert unused(disabled, {"since": 1}) == []
 
 
 def test_a_group_that_names_nothing_is_reported() -> None:

@@ -12,9 +12,10 @@ from tests.support.values import make_facts, make_project, said
 
 
 def seen(*facts: ModuleFacts, **flows: Dataflow) -> list[str]:
-    """The doubts about tools that were seen to do this; each with its hint. Stages go by name."""
+    """The doubts about tools that were seen to do this; each with its hint. Stages have a fixed order."""
     scan = Scan(modules=facts)
-    return said(tuple(check_dataflow(build_registry(scan, make_project(), flows))))
+    project = make_project({"stages": ["one", "two"]})
+    return said(tuple(check_dataflow(build_registry(scan, project, flows))))
 
 
 def test_a_file_that_is_read_before_it_is_written_is_reported() -> None:

@@ -282,7 +282,9 @@ def test_secrets_are_masked_and_gathered_in_the_plan() -> None:
         make_argument("name"),
     ]
     registry = make_registry(make_facts("a", arguments=arguments, takes_extra=True))
-    values = pairs("api_token=long enough", "name=not a secret", "my-secret=also long", "key=short")
+    values = pairs(
+        "api_token=long enough", "name=not a secret", "my-secret=also long", "a_token=short"
+    )
     plan = make_plan(registry, values=values)
     shown = {one.param.name: one.shown for one in plan.steps[0].arguments}
     assert shown == {"api_token": MASK, "name": "not a secret"}

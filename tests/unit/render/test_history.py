@@ -81,9 +81,9 @@ def test_what_is_missing_leaves_its_column_empty() -> None:
     assert text.splitlines()[1].split() == ["7", "?", "killed", "full"]
 
 
-def test_a_log_for_the_terminal_shows_what_a_redrawn_line_came_to() -> None:
-    data = b"a\x1b[31mred\x1b[0m\x1b[2J\n10%\r100%\r\nlast\xff"
-    assert log_text(data, PLAIN) == "ared\\x1b[2J\n100%\nlast\\udcff"
+def test_a_log_for_the_terminal_is_cleaned() -> None:
+    data = b"a\x1b[31mred\x1b[0m\x1b[2J\nlast\r\xff"
+    assert log_text(data, PLAIN) == "ared\\x1b[2J\nlast\\x0d\\udcff"
     assert "\x1b[31mred" in log_text(data, Style(colour=True))
     assert "\x1b[2J" not in log_text(data, Style(colour=True))
 

@@ -185,11 +185,6 @@ def test_a_failure_without_a_place_names_where_run_stands() -> None:
         assert last in text.splitlines()
 
 
-def test_a_line_that_is_drawn_over_shows_what_it_came_to() -> None:
-    text = "10 %\r50 %\r100 %\nnext\r\n\r\n"
-    assert show([ToolOutput(module="a", stream="stdout", text=text)]) == "    100 %\n    next\n\n"
-
-
 def test_text_in_errors_and_metrics_is_cleaned() -> None:
     error = Failure(
         kind="exception", type="E\x07", message="m\x07", traceback="t\x1b[2J", hint="h\x07"
@@ -217,6 +212,18 @@ def test_the_exception_is_shown_whole_once_and_cut_to_a_line_in_the_summary() ->
     assert (
         lines[-2] == "FAILED b src/b.py:7  ValueError: the row that is wrong that is wrong that is…"
     )
+    assert len(lines[-2]) <= 80
+
+
+def test_behind_a_long_place_the_exception_has_a_line_of_its_own() -> None:
+    path = f"src/{'deep/' * 9}b.py"
+    error = Failure(
+        kind="exception", type="KeyError", message="x " * 99, path=path, line=7, traceback="T"
+    )
+    end = ToolFinished(module="b", status="failed", error=error)
+    lines = show([end, RunFinished(status="failed", duration=1)]).splitlines()
+    assert lines[-3] == f"FAILED b {path}:7"
+    assert lines[-2].startswith("  KeyError: x x ")
     assert len(lines[-2]) <= 80
 
 

@@ -150,10 +150,10 @@ def test_what_was_accepted_says_so_and_took_no_time() -> None:
 
 
 def test_of_many_things_the_first_few_are_told() -> None:
-    flow = Dataflow(reads=tuple(f"f{number}" for number in range(1_010)), is_unclear=True)
+    flow = Dataflow(reads=tuple(f"f{number}/x" for number in range(1_010)), is_unclear=True)
     lines = tool_text(make("a", flow=flow), {}, {}, [], Style()).splitlines()
-    assert sum(" f" in line for line in lines) == 9  # "file" is one of them
-    assert "and 1,002 more" in lines[-2]
+    assert sum(line.endswith("/x") for line in lines) == 8
+    assert "and 1,002 more files" in lines[-2]
     assert lines[-1] == "database    also used in a way that cannot be observed"
 
 

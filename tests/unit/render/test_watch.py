@@ -126,6 +126,15 @@ def test_of_several_files_three_are_named_and_of_many_the_number() -> None:
     assert text(replace(many, is_switch=True)).startswith("1,500 files changed (branch switch) → ")
 
 
+def test_what_was_deleted_is_not_called_changed() -> None:
+    both = replace(CHANGED, paths=("a.py", "b.txt"), deleted=("b.txt",))
+    assert text(both).startswith("a.py changed, b.txt was deleted → ")
+    gone = replace(both, paths=("b.txt", "c.txt"), deleted=("b.txt", "c.txt"))
+    assert text(gone).startswith("b.txt, c.txt were deleted → ")
+    many = tuple(f"{n}.txt" for n in range(9))
+    assert text(replace(both, paths=many, deleted=many)).startswith("9 files were deleted → ")
+
+
 def test_of_many_stages_the_first_are_named() -> None:
     many = replace(CHANGED, stages=("a", "b", "c", "d", "e"), fresh=0)
     assert text(many) == "src/parse.py changed → a, b, c and 2 more: 3 tools stale\n"
@@ -144,6 +153,12 @@ def test_it_says_when_nothing_is_affected_or_only_what_does_not_run() -> None:
     assert text(waits) == "src/parse.py changed → waiting for a fix\n"
     left = replace(nothing, left=("render",))
     assert text(left) == "src/parse.py changed → nothing to run; stale, but not run: render\n"
+
+
+def test_tools_that_are_stale_after_their_run_are_named() -> None:
+    one = replace(CHANGED, left=("fetch",), stays_stale=("parse",))
+    line = " ".join(text(one).split())
+    assert line.endswith("; stale, but not run: fetch; stale after it: parse")
 
 
 def test_removed_tools_are_named() -> None:
@@ -284,8 +299,10 @@ def test_a_change_as_json() -> None:
         "stages": ["ingest", "analyze"],
         "stale": [],
         "fresh": 1,
+        "stays_stale": [],
         "not_affected": 12,
         "gone": [],
+        "deleted": [],
         "reasons": {"parse": "src/parse.py changed"},
         "during_run": True,
         "action": "restart",

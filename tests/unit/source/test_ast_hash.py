@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.source.ast_hash import hash_behaviour, hash_module
+from tests.support.marks import slow_but
 from tests.support.project_builder import clean_environment
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
-CORPUS = ("bisect.py", "dataclasses.py", "enum.py", "json/decoder.py", "textwrap.py", "shelve.py")
+CORPUS = ("bisect.py", "json/decoder.py", "textwrap.py", "shelve.py")
+LARGE = ("dataclasses.py", "enum.py")
 PARSED = [
     *("x = 1", "x = 2", "x = 1.0", "x = True", "x = 1j", "x = '1'", "x = b'1'", "x = None", "x = ...", "x = 0x1"),
     *("x = 0.0", "x = -0.0", "x = 1e999", "x = 0", "x = False", "x = ''", "x = b''", "x = 0j", "x = -0j"),
@@ -84,7 +86,7 @@ def test_constants_are_told_apart_as_dump_does(one: object, other: object) -> No
     assert (hash_module(first) == hash_module(second)) == (ast.dump(first) == ast.dump(second))
 
 
-@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.parametrize("name", slow_but(CORPUS, (*CORPUS, *LARGE)))
 def test_layout_does_not_count(name: str) -> None:
     text = (LIBRARY / name).read_text(encoding="utf-8")
     meaning = hash_module(read(text))
@@ -99,7 +101,7 @@ def test_layout_does_not_count(name: str) -> None:
     assert hash_module(read("\r\n".join(lines))) == meaning
 
 
-@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.parametrize("name", slow_but(CORPUS, (*CORPUS, *LARGE)))
 def test_small_edits_count_exactly_where_dump_says_so(name: str) -> None:
     text = (LIBRARY / name).read_text(encoding="utf-8")
     tree = read(text)

@@ -8,6 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discover_orch.staleness.compare import (
+    Reason,
+    Upstream,
+    compare,
+    find_disturbed,
+    find_overwritten,
+    judge,
+)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     ANY,
@@ -16,22 +24,16 @@ from discover_orch.staleness.fingerprint import (
     UNSURE,
     Inputs,
     Key,
-    Reason,
     Success,
     ToolResult,
-    Upstream,
     Write,
     Writer,
     add_failure,
     add_success,
     after_run,
-    compare,
     cut_off,
-    find_disturbed,
-    find_overwritten,
     find_writers,
     join_paths,
-    judge,
     paths_in,
     run_of,
     sequence,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from discover_orch.staleness.compare import (
+    Reason,
+)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
     OUT_OF_ORDER,
     UNSURE,
-    Reason,
     Success,
     ToolResult,
     sequence,

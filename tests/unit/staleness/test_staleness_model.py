@@ -13,6 +13,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from discover_orch.staleness.compare import (
+    Upstream,
+    compare,
+    find_disturbed,
+    find_overwritten,
+)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -20,15 +26,11 @@ from discover_orch.staleness.fingerprint import (
     Key,
     Success,
     ToolResult,
-    Upstream,
     Write,
     Writer,
     add_failure,
     add_success,
-    compare,
     cut_off,
-    find_disturbed,
-    find_overwritten,
     find_writers,
     join_paths,
 )

@@ -250,7 +250,7 @@ def check_silent(journal: Journal) -> None:
         journal.write(tool_started("fetch"))
         journal.log("src.fetch", "stdout", "text\n")
     assert journal.problem is not None
-    assert (journal.problem.code, journal.problem.severity) == ("memory", "warning")
+    assert (journal.problem.code, journal.problem.severity) == ("unrecorded", "warning")
     assert journal.problem.message.startswith("cannot write the history of this run: ")
     journal.close()
 

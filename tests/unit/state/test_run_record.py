@@ -94,6 +94,15 @@ def test_a_tool_that_began_again_has_not_ended() -> None:
     assert record.tools[0].status == "unknown"
 
 
+def test_between_two_attempts_a_tool_has_failed() -> None:
+    before = (started("1"), tool_started("fetch"))
+    retried = {**tool_finished("fetch", "failed"), "event": "tool_retried", "attempt": 1}
+    assert read(*before, retried).tools[0].status == "failed"
+    ordered = {"event": "tool_ordered", "module": "src.fetch"}
+    assert read(*before, retried, ordered).tools[0].status == "unknown"
+    assert read(*before, retried, ordered, tool_finished("fetch")).tools[0].status == "passed"
+
+
 def test_a_tool_that_did_not_start_took_no_time() -> None:
     record = read(started("1"), tool_finished("fetch", "blocked", duration=0.0), finished("failed"))
     assert record.tools[0] == ToolRecord(name="fetch", module="src.fetch", status="blocked")

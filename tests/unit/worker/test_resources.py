@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.databases.transactions import CannotOpen
+from discover_orch.model.database_url import CannotOpen
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.resources import ResourceProblem, Resources
 

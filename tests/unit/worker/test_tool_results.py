@@ -18,6 +18,7 @@ from discover_orch.worker.tool_results import (
     MissingOutput,
     check_outputs,
     find_missing,
+    note_ignored,
     read_metrics,
 )
 
@@ -58,6 +59,25 @@ class Words(str):
 )
 def test_the_scalars_of_a_mapping_are_metrics(returned: object, metrics: object) -> None:
     assert read_metrics(returned) == metrics
+
+
+@pytest.mark.parametrize(
+    ("returned", "what"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"a": 1, "b": None}, ""),
+        (3, "a value of type int, which is ignored"),
+        ([1], "a value of type list, which is ignored"),
+        ({"a": 1, "b": [2]}, "1 value that is not scalar, and ignored"),
+        ({"a": [1], 2: 3}, "2 values that are not scalar, and ignored"),
+    ],
+)
+def test_what_is_returned_and_no_metric_is_said(returned: object, what: str) -> None:
+    notes = note_ignored(returned, read_metrics(returned))
+    assert notes == (
+        [f"run() returned {what}: only the scalars of a mapping are kept"] if what else []
+    )
 
 
 class Level(enum.IntEnum):
@@ -144,6 +164,8 @@ def test_a_value_that_raises_does_not_drop_the_others(make: type) -> None:
 
 def test_what_raises_when_it_is_asked_what_it_is_is_no_metric() -> None:
     assert read_metrics(Lazy()) == {}
+    (note,) = note_ignored(Lazy(), {})
+    assert note.startswith("run() returned a mapping that cannot be read")
 
 
 def test_what_a_mapping_gave_before_it_raised_is_kept() -> None:

@@ -11,6 +11,7 @@ from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
+    ToolDeclined,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -50,6 +51,7 @@ class PlayedWorker:
         self.is_over = False
         self.failures = 0
         self.running: int | None = None
+        self.committing: int | None = None
         self.unanswered: tuple[int, ...] = ()
         self.sent: list[Order] = []
         self.told: list[str] = []
@@ -352,6 +354,7 @@ def test_a_worker_that_dies_is_a_failed_tool_and_a_new_one_takes_over(staged: St
                 traceback="t",
             ),
         ),
+        ToolDeclined(module="b"),
     ]
     assert stage.executor.is_idle
     stage.submit("b")
@@ -371,6 +374,19 @@ def test_a_crash_is_where_the_users_code_was_if_that_is_known(staged: Staged) ->
     assert (end.error.type, end.error.path, end.error.line) == ("crash", "lib/x.py", 9)
 
 
+def test_nobody_knows_how_a_tool_ended_whose_worker_died_in_its_commit(staged: Staged) -> None:
+    stage = staged()
+    stage.submit("a")
+    stage.worker.committing = 0
+    died = WorkerDied(sentence="was killed by SIGKILL", signal="SIGKILL", step=0)
+    (*_, event) = stage.hear(StepStarted(step=0), died)
+    assert isinstance(event, ToolFinished)
+    assert (event.status, event.error and event.error.message) == (
+        "unknown",
+        "was killed by SIGKILL while it was committed: what it wrote may be in the database",
+    )
+
+
 def test_a_worker_that_dies_with_nothing_to_do_is_an_error_of_its_own(staged: Staged) -> None:
     stage = staged()
     stage.submit("a")
@@ -388,8 +404,9 @@ def test_a_step_whose_worker_died_before_it_started_has_failed(
 ) -> None:
     stage = staged(prepare)
     stage.submit("a", "b")
-    (*_, event) = stage.hear(WorkerDied(sentence="exited with code 7", exit_code=7))
+    *_, event, declined = stage.hear(WorkerDied(sentence="exited with code 7", exit_code=7))
     assert isinstance(event, ToolFinished)
+    assert declined == ToolDeclined(module="b")
     assert (event.module, event.status) == ("a", "failed")
     assert event.error is not None
     assert (event.error.kind, event.error.message) == (

@@ -1,0 +1,142 @@
+"""What orch does with a connection around each tool, on a driver of which it knows no more than PEP 249."""
+
+from __future__ import annotations
+
+import sqlite3
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
+CLOSED_NOTE = "closed its connection; a new one is opened for the next tool"
+#: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
+TRANSACTION_FAILED = 3
+
+
+class WritesLost(Exception):
+    """The tool returned without an error, but its writes are lost."""
+
+
+class Transaction:
+    """What orch does with a connection around each tool. This base class does nothing.
+
+    `defers_commits`: the tool's commits become final only in `end`. Known after `begin`.
+    """
+
+    defers_commits = False
+
+    def __init__(self, conn: Any) -> None:
+        self.conn = conn
+
+    def attach(self) -> None:
+        """Called once, when the connection has been opened."""
+
+    def begin(self) -> None:
+        """Called before each tool."""
+
+    def end(self, keep: bool) -> list[str]:
+        """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
+        return []
+
+    def can_roll_back(self) -> bool:
+        """Whether the kind of connection has what it takes."""
+        return True
+
+    def has_deferred_commits(self) -> bool:
+        """Whether the tool has committed and orch has not. Asked before `end`."""
+        return False
+
+    def has_uncommitted_writes(self) -> bool | None:
+        """Whether `end` would commit anything; None if that cannot be told. Asked before `end`."""
+        return False
+
+    def drop_temporary_tables(self) -> None:
+        """Drop those that the tool has made. Called after `end`."""
+
+    def may_have_kept_writes(self) -> bool:
+        """Whether writes of the tool may stay in the database if it fails. Asked before `end`.
+
+        Commits that the log of tables has seen do not count here.
+        """
+        return self.conn is not None
+
+    def is_closed(self) -> bool:
+        """Whether the connection is closed, as far as the driver tells."""
+        return bool(read_attribute(self.conn, "closed", False))
+
+    def has_lost_writes_by_closing(self) -> bool:
+        """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
+        return False
+
+    def close(self) -> None:
+        close = getattr(self.conn, "close", None)
+        if close is not None:
+            close()
+
+
+class DriverTransaction(Transaction):
+    """On a connection of any other driver (PEP 249): the driver begins the transaction, orch ends it.
+
+    `inner` is the driver's own connection where `conn` is one of a library such as SQLAlchemy.
+    """
+
+    def __init__(self, conn: Any, inner: Any) -> None:
+        super().__init__(conn)
+        self._inner = inner
+
+    def end(self, keep: bool) -> list[str]:
+        if self.is_closed():
+            return ["closed its connection; uncommitted writes are lost"]
+        if self._is_autocommit():
+            return [AUTOCOMMIT_NOTE]
+        finish = getattr(self.conn, "commit" if keep else "rollback", None)
+        if finish is None:
+            return []
+        info = read_attribute(self._inner, "info", None)
+        if keep and read_attribute(info, "transaction_status", None) == TRANSACTION_FAILED:
+            self.conn.rollback()
+            raise WritesLost(
+                "continued after a failed statement, so PostgreSQL discards all its writes; "
+                "put statements that may fail in a block `with conn.transaction():`"
+            )
+        try:
+            finish()
+        except Exception:
+            if keep:
+                rollback = getattr(self.conn, "rollback", None)
+                if rollback is not None:
+                    rollback()
+            raise
+        return []
+
+    def can_roll_back(self) -> bool:
+        return hasattr(self.conn, "rollback") and hasattr(self.conn, "commit")
+
+    def has_uncommitted_writes(self) -> bool | None:
+        return None
+
+    def may_have_kept_writes(self) -> bool:
+        # Within SQLAlchemy, `sqlite3` begins no transaction for DDL.
+        return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
+
+    def has_lost_writes_by_closing(self) -> bool:
+        return self.is_closed() and not self.may_have_kept_writes()
+
+    def _is_autocommit(self) -> bool:
+        return is_autocommit(self.conn) or is_autocommit(self._inner)
+
+
+def is_autocommit(conn: Any) -> bool:
+    if isinstance(conn, sqlite3.Connection):
+        mode = getattr(conn, "autocommit", -1)  # Python 3.12: True, False, or -1 for the old way
+        return mode is True or (mode == -1 and conn.isolation_level is None)
+    return read_attribute(conn, "autocommit", False) is True
+
+
+def read_attribute(conn: Any, name: str, default: object) -> object:
+    """An attribute of a driver's object, which may raise anything."""
+    try:
+        return getattr(conn, name, default)
+    except Exception:
+        return default

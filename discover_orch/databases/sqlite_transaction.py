@@ -1,0 +1,457 @@
+"""The transaction of a SQLite connection that belongs to orch, and those that the tool has inside it.
+
+The tool's first transaction is the real one. Once the tool has committed something, each further transaction of its
+own is a savepoint inside the real one, which goes on until orch ends it. Whether a transaction of the tool's is open,
+and in which mode the connection is, is therefore noted here, not in SQLite. The real transaction begins just before
+the first statement that can change something.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sqlite3
+from contextlib import suppress
+
+from discover_orch.databases.sqlite_text import (
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    ROLLBACK_TO,
+    SAVEPOINT,
+    SETS,
+    Statement,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from discover_orch.databases.sqlite_statements import StatementNotes
+
+    Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
+
+LEGACY = (
+    -1
+)  # the mode of `autocommit` in which Python begins transactions, the only one before Python 3.12
+OUTSIDE = (
+    "orch keeps all that a tool writes in one transaction until the tool has ended; do this before the first write, "
+    'or write ORCH = {"transaction": "none"} in the tool'
+)
+#: How SQLite refuses what does not work inside a transaction.
+_REFUSALS = ("within a transaction", "inside a transaction", "is locked", "unable to close due to")
+UNSEEN = "a statement that orch did not see"
+CLOSED = "Cannot operate on a closed database."
+#: What a statement has begun, to undo it if the statement fails.
+NOTHING, STATEMENT, TRANSACTION = 0, 1, 2
+
+# Bound once: a tool may execute millions of statements.
+new_cursor = sqlite3.Connection.cursor
+execute = sqlite3.Cursor.execute
+authorize = sqlite3.Connection.set_authorizer
+is_really_open = sqlite3.Connection.in_transaction.__get__
+level_of = sqlite3.Connection.isolation_level.__get__  # type: ignore[union-attr]
+set_level = sqlite3.Connection.isolation_level.__set__  # type: ignore[union-attr]
+
+
+class OrdinaryConnection(sqlite3.Connection):
+    """An ordinary connection that can become a `Connection`. A plain one of C cannot."""
+
+    _user_authorizer: Authorizer | None = None
+
+    def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
+        self._user_authorizer = authorizer_callback
+        authorize(self, authorizer_callback)
+
+
+class TransactionalConnection(OrdinaryConnection):
+    """With `managed` False, an ordinary connection whose statements are observed."""
+
+    managed = False
+    is_opened_by_orch = False  # orch has opened it, and undoes all settings of a tool
+    is_closed = False  # by the tool; the real connection stays open until orch has committed
+    has_lost_writes = False  # the tool closed it with uncommitted changes
+    lost = ""  # why SQLite rolled back what the tool had written
+    has_committed = False  # the tool's latest transaction, or one before it
+    _level: str | None = ""
+    _autocommit: bool | int = LEGACY
+    is_under_way = False  # a transaction of the tool's that has written
+    _is_open = False  # a transaction of the tool's
+    _is_begun = False  # the real transaction
+    _has_written = False  # in the real transaction
+    _is_first = False  # nothing was written before the tool's transaction
+    _has_savepoint = False  # orch's own, around what the tool does in its transaction
+    _names: tuple[str, ...] = ()  # of the tool's savepoints
+    _is_begun_by_savepoint = False
+    _many = 0  # calls of executemany() that have not ended
+    _changes_when_opened = 0
+    _changes_before = 0  # a statement outside of the tool's transactions
+    _settings: tuple[str | None, bool | int] = ("", LEGACY)  # of the real connection
+    _listener: Authorizer | None = None  # notes what is read and written, allows everything
+    is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
+    statements: StatementNotes | None = None  # receives the text of statements
+
+    def begin_step(self, managed: bool) -> None:
+        """A tool starts. The real transaction begins only with its first change."""
+        if not managed:
+            self.managed = False
+            return
+        self._forget_transaction()
+        self._has_written = self.has_committed = False
+        self.lost = ""
+        self._lock = _thread.RLock()
+        # SQLite allows quotes in names, and nobody guesses this one.
+        self._savepoint = f'"orch {os.urandom(8).hex()}"'
+        self._settings = self._level, self._autocommit = level_of(self), autocommit_of(self)
+        if self._autocommit != LEGACY:
+            set_autocommit(self, LEGACY)
+        if is_really_open(self):
+            self._run(ROLLBACK)
+        self.managed = True
+        if self._autocommit is False:
+            self._open(BEGIN)
+
+    def end_step(self, keep: bool) -> None:
+        """Commit or roll back; raises sqlite3.Error where a commit is refused, and then rolls back."""
+        authorize(self, None)
+        sqlite3.Connection.set_progress_handler(self, None, 0)
+        try:
+            if is_really_open(self):
+                execute(new_cursor(self), COMMIT if keep else ROLLBACK)
+        finally:
+            with suppress(sqlite3.Error):
+                if is_really_open(self):
+                    execute(new_cursor(self), ROLLBACK)
+            self.managed = False
+            self._forget_transaction()
+            self._give_back()
+
+    def has_uncommitted_writes(self) -> bool:
+        """Whether `end_step` would commit anything."""
+        return self.managed and self._has_written
+
+    def note_lost(self) -> str:
+        """Why SQLite rolled back what the tool had written, or ""."""
+        self._sync(None)
+        return self.lost
+
+    def reset(self) -> None:
+        """Undo the settings that a tool may have changed; only outside a transaction."""
+        if autocommit_of(self) != LEGACY:
+            set_autocommit(self, LEGACY)
+        if level_of(self) != "":
+            set_level(self, "")
+        self.row_factory = None
+        self.text_factory = str
+        self._user_authorizer = None
+        self.set_listener(self._listener)
+        execute(new_cursor(self), "PRAGMA foreign_keys = ON")
+
+    def _give_back(self) -> None:
+        """The real connection gets its settings back, and loses its temporary tables."""
+        level, autocommit = self._settings
+        cursor = new_cursor(self)
+        cursor.row_factory = None
+        with suppress(sqlite3.Error):  # a query on one of them is unfinished
+            found = execute(cursor, "SELECT type, name FROM sqlite_temp_master").fetchall()
+            for kind, name in found:
+                if kind in ("table", "view"):
+                    execute(cursor, f"DROP {kind} IF EXISTS temp.{_quote(name)}")
+        if level_of(self) != level:
+            set_level(self, level)
+        if autocommit != LEGACY:
+            set_autocommit(self, autocommit)
+
+    def close_at_last(self) -> None:
+        """Close the real connection, after the tool has closed it."""
+        sqlite3.Connection.close(self)
+
+    # What a listener hears.
+
+    def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
+        """Call `listener` too for each statement prepared from now on, cached ones included.
+
+        With `is_exclusive` the tool's own authorizer is not called: for queries of orch itself.
+        """
+        self._listener = listener
+        user_authorizer = None if is_exclusive else self._user_authorizer
+        if listener is not None and user_authorizer is not None:
+            authorize(self, lambda *asked: listener(*asked) or user_authorizer(*asked))
+        else:
+            authorize(self, listener or user_authorizer)
+
+    def note_text(self, sql: str, word: str, args: tuple[Any, ...]) -> None:
+        """A statement, which has this keyword, has been run."""
+        statements = self.statements
+        if statements is not None and statements.needs_text(sql, word):
+            statements.read_text(sql, word, args)
+
+    def raise_if_interrupted(self, error: Exception) -> None:
+        """SQLite swallows an interrupt inside `listener` and refuses the statement: raise it here."""
+        is_interrupted = self.is_interrupted
+        is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
+        if (
+            self._listener is not None
+            and is_refused
+            and is_interrupted is not None
+            and is_interrupted()
+        ):
+            raise KeyboardInterrupt from None
+
+    # The real transaction.
+
+    def _run(self, sql: str, cursor: sqlite3.Cursor | None = None) -> None:
+        """Execute a statement that orch adds, or has put in place of another. It is no commit of the tool's."""
+        self._refuse_closed()
+        notes = self.statements
+        had_committed = notes is not None and notes.has_committed
+        try:
+            execute(new_cursor(self) if cursor is None else cursor, sql)
+        finally:
+            if notes is not None:
+                notes.has_committed = had_committed
+
+    def _refuse_closed(self) -> None:
+        if self.is_closed:
+            raise sqlite3.ProgrammingError(CLOSED)
+
+    def _begin(self, begin: str = BEGIN, cursor: sqlite3.Cursor | None = None) -> None:
+        if not self._is_begun:
+            self._run(begin, cursor)
+            self._is_begun = True
+
+    def _drop_unused(self) -> None:
+        """End the real transaction if nothing happened in it, so that what needs none works."""
+        if self._is_begun and not self._is_open and not self._has_written and not self._many:
+            self._run(COMMIT)
+            self._is_begun = False
+
+    def _sync(self, error: Exception | None) -> None:
+        """Notice what went past orch: SQLite has ended the transaction by itself, or C code has begun one."""
+        is_real = is_really_open(self)
+        if self._is_begun and not is_real:
+            if self._has_written:
+                self.lost = self.lost or (str(error) if error is not None else UNSEEN)
+            self._forget_transaction()
+            self._has_written = False
+            if self._many:
+                self._begin()
+                self._has_written = True
+        elif is_real and not self._is_begun:
+            self._is_begun = self._is_open = self._is_first = self._has_written = True
+
+    def _forget_transaction(self) -> None:
+        self._is_begun = False
+        self._end_own()
+
+    def _end_own(self) -> None:
+        self._is_open = self.is_under_way = False
+        self._has_savepoint = self._is_begun_by_savepoint = False
+        self._names = ()
+
+    # The tool's transaction.
+
+    def _open(self, begin: str, cursor: sqlite3.Cursor | None = None) -> None:
+        """Begin a transaction of the tool's; `begin` is the statement that begins it without orch."""
+        self._drop_unused()
+        self._is_first = not self._is_begun
+        if self._is_first:
+            self._begin(begin, cursor)
+        else:
+            self._open_savepoint(cursor)
+        self._is_open = True
+        self._changes_when_opened = self.total_changes
+
+    def _open_savepoint(self, cursor: sqlite3.Cursor | None = None) -> None:
+        if not self._has_savepoint:
+            self._run(f"SAVEPOINT {self._savepoint}", cursor)
+            self._has_savepoint = True
+
+    def _commit(self, cursor: sqlite3.Cursor | None = None) -> None:
+        """Commit the tool's transaction, on the cursor that the tool has used for it."""
+        if self._has_savepoint:
+            self._run(f"RELEASE {self._savepoint}", cursor)
+        elif self._has_written or self._many:
+            self._run("PRAGMA orch_commit", cursor)  # does nothing, but checks thread and cursor
+        else:
+            self._run(COMMIT, cursor)
+            self._is_begun = False
+        self.has_committed |= self._has_written
+        self._end_own()
+
+    def _rollback(self, cursor: sqlite3.Cursor | None = None) -> None:
+        if self._is_first:
+            self._run(ROLLBACK, cursor)
+            self._is_begun = self._has_written = False
+            if self._many:  # the next rows of executemany() must not be written for good
+                self._begin()
+                self._has_written = True
+        else:
+            self._run(f"ROLLBACK TO {self._savepoint}", cursor)
+            self._run(f"RELEASE {self._savepoint}")
+        self._end_own()
+
+    def before_statement(self, statement: Statement, *, is_script: bool = False) -> int:
+        """Begin what the statement needs; what was begun, for `after_error`."""
+        if statement.kind == SETS:
+            self._check_setting(statement)
+            return NOTHING
+        if self._is_open and is_really_open(self):
+            self._has_written = self.is_under_way = True
+            return NOTHING
+        with self._lock:
+            self._sync(None)
+            if self._is_open:
+                self._has_written = True
+                return NOTHING
+            if (
+                statement.begins
+                and not is_script
+                and self._autocommit == LEGACY
+                and self._level is not None
+            ):
+                self._open(f"BEGIN {self._level}")
+                self._has_written = True
+                return TRANSACTION
+            self._begin()
+            self._changes_before = self.total_changes
+            return STATEMENT
+
+    def before_many(self, statement: Statement) -> int:
+        """Like `before_statement`, for a call that may commit between two of its statements."""
+        begun = self.before_statement(statement)
+        self._has_written = True
+        self._many += 1
+        return begun
+
+    def after_many(self) -> None:
+        self._many -= 1
+        self.has_committed |= not self._is_open
+
+    def after_statement(self, begun: int) -> None:
+        if begun == STATEMENT:
+            self._has_written = self.has_committed = True
+
+    def after_error(self, error: Exception, sql: str, begun: int) -> None:
+        """A statement has failed: what it alone has begun is ended."""
+        self.raise_if_interrupted(error)
+        if not self.managed or self.is_closed:
+            return
+        was_closed = self._is_begun and not self._is_open
+        if begun == TRANSACTION and self._is_first and not is_really_open(self):
+            self._has_written = False  # nothing but this statement is rolled back
+        self._sync(error)
+        if begun == TRANSACTION and self._is_open:
+            if not self._can_prepare(sql, error):
+                self._has_written = not self._is_first
+                with suppress(sqlite3.Error):
+                    self._commit()
+        elif begun == STATEMENT and self._is_begun:
+            if self.total_changes != self._changes_before:  # INSERT OR FAIL keeps what came before
+                self.after_statement(begun)
+            with suppress(sqlite3.Error):
+                self._drop_unused()
+        if (
+            was_closed
+            and self._has_written
+            and isinstance(error, sqlite3.OperationalError)
+            and any(one in str(error) for one in _REFUSALS)
+        ):
+            error.args = (f"{error}: {OUTSIDE}",)
+
+    def _can_prepare(self, sql: str, error: Exception) -> bool:
+        """Whether the statement failed when it ran. Python begins no transaction for one that cannot be prepared."""
+        if isinstance(error, sqlite3.ProgrammingError) and "cursor" in str(error):
+            return False
+        try:
+            sqlite3.Connection.__call__(self, sql)
+        except Exception:
+            return False
+        return True
+
+    def _check_setting(self, statement: Statement) -> None:
+        """Refuse what SQLite ignores inside a transaction, before it does so."""
+        self._sync(None)
+        with suppress(sqlite3.Error):
+            self._drop_unused()
+        name, value = statement.name, statement.value
+        if not self._is_begun or (name == "VACUUM" and self._is_open):
+            return
+        if name != "VACUUM":
+            cursor = new_cursor(self)
+            cursor.row_factory = None
+            (now,) = execute(cursor, f"PRAGMA {name}").fetchone()
+            if name == "foreign_keys":
+                is_on = value in ("on", "true", "yes") or (value.isdigit() and int(value) != 0)
+                value, now = str(is_on), str(now == 1)
+            if str(now).lower() == value.lower():
+                return
+        shown = name if name == "VACUUM" else f"PRAGMA {name}"
+        raise sqlite3.OperationalError(f"{shown} does not work now: {OUTSIDE}")
+
+    def control(self, cursor: sqlite3.Cursor, sql: str, statement: Statement) -> None:
+        """A statement that begins or ends a transaction, or a savepoint, of the tool's."""
+        kind = statement.kind
+        self._refuse_closed()
+        with self._lock:
+            self._sync(None)
+            if kind == BEGIN:
+                if self._is_open:
+                    self._run(sql, cursor)  # raises
+                    return
+                self._open(sql, cursor)
+            elif kind in (COMMIT, ROLLBACK):
+                self._need_open(kind)
+                (self._commit if kind == COMMIT else self._rollback)(cursor)
+            elif kind == SAVEPOINT:
+                self._add_savepoint(cursor, sql, statement.name)
+            else:
+                self._run(sql, cursor)
+                self._leave_savepoint(kind, statement.name)
+
+    def _need_open(self, kind: str) -> None:
+        if not self._is_open:
+            what = kind.lower()
+            error = sqlite3.OperationalError(f"cannot {what} - no transaction is active")
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_ERROR, "SQLITE_ERROR"
+            raise error
+
+    def _add_savepoint(self, cursor: sqlite3.Cursor, sql: str, name: str) -> None:
+        was_open = self._is_open
+        if not was_open:
+            self._open(BEGIN)
+            self._is_begun_by_savepoint = True
+        try:
+            self._open_savepoint()  # below the tool's, which end with it
+            self._run(sql, cursor)
+        except BaseException:
+            if not was_open:
+                self._commit()
+            raise
+        self._names = (*self._names, name)
+
+    def _leave_savepoint(self, kind: str, name: str) -> None:
+        if name not in self._names:
+            return
+        place = len(self._names) - 1 - self._names[::-1].index(name)
+        if kind == ROLLBACK_TO:
+            self._names = self._names[: place + 1]
+            return
+        self._names = self._names[:place]
+        if place == 0 and self._is_begun_by_savepoint:
+            self._commit()
+
+
+def autocommit_of(conn: sqlite3.Connection) -> bool | int:
+    autocommit = getattr(sqlite3.Connection, "autocommit", None)
+    mode: bool | int = LEGACY if autocommit is None else autocommit.__get__(conn)
+    return mode
+
+
+def set_autocommit(conn: sqlite3.Connection, mode: bool | int) -> None:
+    sqlite3.Connection.autocommit.__set__(conn, mode)  # type: ignore[attr-defined]
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,74 @@
+"""Carries out steps in several worker processes on this machine, each with its own connection and resources."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+
+from discover_orch.execution.events import Event
+from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.planning.plan import Step
+
+#: Seconds after which a worker is asked again though none of its descriptors is readable.
+LONGEST_WAIT = 0.5
+
+
+class WorkerPool:
+    """At most `size` steps at a time. `start` makes the executor of one worker; the first is given."""
+
+    def __init__(self, first: LocalExecutor, start: Callable[[], LocalExecutor], size: int) -> None:
+        self._workers = [first]
+        self._start = start
+        self._size = size
+
+    @property
+    def is_idle(self) -> bool:
+        return all(one.is_idle for one in self._workers)
+
+    @property
+    def is_over(self) -> bool:
+        return all(one.is_over for one in self._workers)
+
+    def submit(self, step: Step) -> None:
+        worker = next((one for one in self._workers if one.is_idle), None)
+        if worker is None:
+            assert len(self._workers) < self._size, "no more steps than workers are submitted"
+            worker = self._start()
+            self._workers.append(worker)
+        worker.submit(step)
+
+    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        self._wait(timeout, wake)
+        for worker in self._workers:
+            if not worker.is_over:
+                yield from worker.events(0, wake)
+
+    def _wait(self, timeout: float, wake: int) -> None:
+        now = time.monotonic()
+        due = min((one.next_deadline(now) for one in self._workers), default=now)
+        wait = max(0.0, min(timeout, LONGEST_WAIT, due - now))
+        poll = select.poll()
+        for fd in (wake, *(fd for one in self._workers for fd in one.filenos())):
+            poll.register(fd, select.POLLIN)
+        poll.poll(wait * 1000)
+
+    def interrupt(self) -> None:
+        for worker in self._workers:
+            worker.interrupt()
+
+    def kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def suspend(self) -> None:
+        for worker in self._workers:
+            worker.suspend()
+
+    def resume(self) -> None:
+        for worker in self._workers:
+            worker.resume()
+
+    def finish(self) -> None:
+        for worker in self._workers:
+            worker.finish()

@@ -1,0 +1,58 @@
+"""Which tools ran at the same time, and whether they turned out to share a file or table that one of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from discover_orch.model.dataflow import Dataflow, shared
+from discover_orch.model.errors import Problem
+
+
+class Overlaps:
+    """Is told when tools begin and end, and the data flow of each that passed."""
+
+    def __init__(self) -> None:
+        self._running: list[str] = []
+        self._pairs: list[tuple[str, str]] = []
+        self._flows: dict[str, Dataflow] = {}
+
+    def begin(self, module: str) -> None:
+        self._pairs += [(other, module) for other in self._running]
+        self._running.append(module)
+
+    def end(self, module: str) -> None:
+        if module in self._running:
+            self._running.remove(module)
+
+    def add_flow(self, module: str, flow: Dataflow) -> None:
+        if self._pairs:
+            self._flows[module] = flow
+
+    def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
+        """A warning for each pair of tools that should not have run at the same time."""
+        for one, other in self._pairs:
+            if one not in self._flows or other not in self._flows:
+                continue
+            found = _shared(self._flows[one], self._flows[other])
+            if found:
+                yield Problem(
+                    code="overlap",
+                    message=f"{names[one]} and {names[other]} ran at the same time, and both use {found[0]}",
+                    hint="check their results with orch status; from now on they run one after the other",
+                    severity="warning",
+                )
+
+
+def _shared(one: Dataflow, other: Dataflow) -> list[str]:
+    """What one of them writes and the other uses, unless both only add to it."""
+    inserted = {*one.tables_inserted} & {*other.tables_inserted}
+    appended = {*one.appended} & {*other.appended}
+    tables = {*one.tables_written} & {*other.tables_written} - inserted
+    files = {*one.writes} & {*other.writes} - appended
+    files |= ({*one.missed} & {*other.writes}) | ({*other.missed} & {*one.writes})
+    return [
+        *shared(one, other),
+        *shared(other, one),
+        *(f"the table {name}" for name in sorted(tables)),
+        *sorted(files),
+    ]

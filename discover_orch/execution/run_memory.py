@@ -1,0 +1,209 @@
+"""What a run leaves in the memory of the project: the results of its tools, their data flow, and its database.
+
+What is remembered is read where it is asked for. Nothing here decides what a result rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+
+from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import Problem
+from discover_orch.staleness.compare import find_left_behind
+from discover_orch.staleness.current import CurrentDatabase, find_gone
+from discover_orch.staleness.database_file import read_database
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    ANY,
+    Key,
+    Success,
+    ToolResult,
+    Writer,
+    find_removed,
+    find_writers,
+    sequence,
+    used_files,
+)
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.state.flows import read_flows
+
+MOST_NAMES = 12
+
+
+class ResultRecord:
+    """What is remembered of the tools, read where it is asked for."""
+
+    def __init__(self, registry: Registry, memory: Memory) -> None:
+        self._registry, self._memory = registry, memory
+        self._found: dict[str, ToolResult] = {}
+        self._places: dict[str, int] | None = None
+        self._users: dict[Key, set[str]] | None = None
+
+    def find(self, module: str) -> ToolResult:
+        if module not in self._found:
+            known = self._memory.results([module])
+            self._found[module] = known.get(module) or ToolResult(module=module)
+        return self._found[module]
+
+    def write(self, result: ToolResult) -> None:
+        self._found[result.module] = result
+        if self._users is not None:
+            self._note_use(result.module, result.writes)
+        self._memory.write(result)
+
+    def place(self, module: str) -> int:
+        """The place of the tool in the order of all."""
+        if self._places is None:
+            self._places = {one: place for place, one in enumerate(self._registry.order)}
+        return self._places[module]
+
+    def find_writers(
+        self, module: str, success: Success, writes: Iterable[Key]
+    ) -> tuple[dict[Key, Writer], list[ToolResult]]:
+        """Who wrote last what the tool used, and the tools before it that wrote any of it."""
+        place = self.place(module)
+        removed = [
+            f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed
+        ]
+        removed += [key for key, one in self.find(module).writes.items() if one.mark == ABSENT]
+        used = (*used_files(success.inputs), *success.tables, *writes)
+        used += tuple(find_removed(success.inputs, removed))
+        modules = {module, *self._find_users(used)}
+        rows = [(self.place(one), self.find(one)) for one in modules]
+        return find_writers(rows), [one for where, one in rows if where < place]
+
+    @cached_property
+    def _removed(self) -> list[Key]:
+        """Files that tools were seen to remove."""
+        return [f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed]
+
+    def _find_users(self, keys: Iterable[Key]) -> Iterator[str]:
+        """The tools that may have written any of these, by the data flow of earlier successes and by this run."""
+        if self._users is None:
+            self._users = {}
+            for module, flow in self._registry.flows.items():
+                names = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
+                self._note_use(
+                    module, (f"file:{path}" for path in (*flow.files_written, *flow.removed))
+                )
+                self._note_use(module, (f"table::{name}" for name in names))
+        for key in keys:
+            name = _without_number(key)
+            yield from self._users.get(name, ())
+            if name.startswith("table:"):
+                yield from self._users.get(f"table::{ANY}", ())
+                if name.endswith(f":{ANY}"):
+                    for other, modules in self._users.items():
+                        yield from modules if other.startswith("table:") else ()
+
+    def _note_use(self, module: str, keys: Iterable[Key]) -> None:
+        assert self._users is not None
+        for key in keys:
+            self._users.setdefault(_without_number(key), set()).add(module)
+
+
+def _without_number(key: Key) -> Key:
+    """The same key for a table of any database."""
+    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
+
+
+class DatabaseRecord:
+    """Which database the run uses. `number` is its number: a new database gets the next one."""
+
+    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
+        self._current, self._memory, self._root = current, memory, root
+        self._is_noted = False
+        self._was_written = current.was_written
+        self.run = 0
+        self.number = current.number if current.number > 0 else current.next_number
+
+    def note_start(self) -> None:
+        """Saves that another program has written before this run, so that a killed run does not lose it."""
+        if self._was_written:
+            self.save()
+
+    def note_use(self, path: str, takes_connection: bool) -> None:
+        """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
+        run loses nothing."""
+        known = self._current.known
+        found = path or (known.path if known else "")
+        is_used = bool(path) or takes_connection
+        if is_used and (not self._is_noted or known is None or known.path != found):
+            self._is_noted = True
+            self._save(found)
+
+    def save(self) -> None:
+        """Remembers the database as it is after the run."""
+        known = self._current.known
+        if known is not None:
+            self._save(known.path)
+
+    def _save(self, path: str) -> None:
+        stat = read_database(self._root, path) if path else None
+        before = self._current.known
+        foreign_write = before.foreign_write if before else 0
+        if self._was_written:  # by another program, before this run
+            foreign_write = sequence(self.run, 0)
+        known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
+        self._current.remember(self._memory, known)
+
+
+class FlowRecord:
+    """The data flow of the tools that passed, saved at the end of the run."""
+
+    def __init__(self, root: str, registry: Registry, memory: Memory) -> None:
+        self._root, self._registry, self._memory = root, registry, memory
+        self._flows: dict[str, Dataflow] = {}
+        self._before: dict[str, Dataflow] | None = None  # as it was before `restore`
+
+    def add(self, module: str, flow: Dataflow) -> None:
+        self._flows[module] = flow
+
+    def restore(self, flows: Mapping[str, Dataflow]) -> None:
+        """Saves what a killed run could not save."""
+        self._flows.update(flows)
+        if flows:
+            self._before = read_flows(self._root)
+            self._memory.write_flows({**self._before, **flows})
+
+    def _find_left(self) -> Iterator[str]:
+        """Tools that no longer exist, and whose writes are still there, though a tool of now could make them anew."""
+        gone = self._memory.results(find_gone(self._registry)).values()
+        order = self._registry.order
+        known = self._memory.results(order if gone else ())
+        found = find_left_behind(gone, [known[one] for one in order if one in known])
+        return (reason.by for reasons in found.values() for reason in reasons)
+
+    def save(self) -> list[Problem]:
+        """A warning for each stage whose order changes, and for the order of the stages."""
+        before = read_flows(self._root) if self._before is None else self._before
+        gone = set(find_gone(self._registry)) - {*self._find_left()}
+        now = {one: flow for one, flow in {**before, **self._flows}.items() if one not in gone}
+        if now == before:
+            return []
+        self._memory.write_flows(now)
+        old, new = self._registry, with_observed(self._registry, now)
+        was = {stage.name: stage.tools for stage in old.stages}
+        found = [
+            _reordered(
+                f"stage {stage.name} now runs", [*map(new.display, stage.tools)], "its", "AFTER"
+            )
+            for stage in new.stages
+            if stage.tools != was[stage.name]
+        ]
+        stages = [stage.name for stage in new.stages]
+        if stages != [*was]:
+            found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
+        return found
+
+
+def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return Problem(
+        code="reordered",
+        message=f"{what} in the order {shown}, because of the data that {whose} tools read and write",
+        hint=f"to fix the order, declare it with {declared_with}",
+        severity="warning",
+    )

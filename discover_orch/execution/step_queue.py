@@ -1,0 +1,164 @@
+"""Which step of a plan comes next: one after another, or side by side where the plan allows it.
+
+Both queues have the same methods. They are told the time and never read the clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import insort
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from discover_orch.planning.parallel import Waits
+
+
+class OneByOne:
+    """The steps in order. One that is to be tried again later holds up all that follow."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._places = {module: place for place, module in enumerate(modules)}
+        self._waiting = deque(modules)
+        self._held_until = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether steps are waiting."""
+        return bool(self._waiting)
+
+    def next(self, now: float) -> str | None:
+        """The step that may start now."""
+        return self._waiting[0] if self._waiting and now >= self._held_until else None
+
+    def wait_time(self, now: float) -> float:
+        """Seconds until a step is to be tried again; infinite if none is."""
+        return self._held_until - now if self._held_until > now else math.inf
+
+    def take(self, module: str) -> None:
+        """Remove the step that `next` gave."""
+        self._waiting.remove(module)
+
+    def put_back(self, module: str, at: float = 0.0) -> None:
+        """Let a step that was taken wait again, until the time `at`."""
+        self._held_until = max(self._held_until, at)
+        place = self._places[module]
+        first = itertools.takewhile(lambda one: self._places[one] < place, self._waiting)
+        self._waiting.insert(sum(1 for _ in first), module)
+
+    def end(self, module: str) -> None:
+        """A step has ended, or is not to start at all."""
+        if module in self._waiting:
+            self._waiting.remove(module)
+
+
+class SideBySide:
+    """The steps that are ready, the first of them in the plan first.
+
+    `waits` is what each step waits for. `needs` has the tokens that each step holds while it runs, and `tokens` how
+    many there are.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[str],
+        waits: Sequence[Waits],
+        needs: Mapping[str, Mapping[str, int]],
+        tokens: Mapping[str, int],
+    ) -> None:
+        self._modules, self._waits, self._needs = modules, waits, needs
+        self._free = dict(tokens)
+        self._places = {module: place for place, module in enumerate(modules)}
+        self._missing = [len(one.steps) for one in waits]  # of the steps that each waits for
+        self._followers: list[list[int]] = [[] for _ in modules]
+        for place, one in enumerate(waits):
+            for earlier in one.steps:
+                self._followers[earlier].append(place)
+        self._has_ended = [False] * len(modules)
+        self._ended_prefix = 0
+        self._opened = 0  # so many steps wait for no more than the ended prefix
+        self._ready: list[int] = []
+        self._holders: set[int] = set()  # of tokens
+        self._not_before: dict[int, float] = {}
+        self._left = len(modules)  # neither taken nor ended
+        self._open()
+
+    def __bool__(self) -> bool:
+        return self._left > 0
+
+    def next(self, now: float) -> str | None:
+        for place in self._ready:
+            if now >= self._not_before.get(place, 0.0) and self._has_tokens(place):
+                return self._modules[place]
+        return None
+
+    def wait_time(self, now: float) -> float:
+        times = [self._not_before[one] - now for one in self._ready if one in self._not_before]
+        return min((one for one in times if one > 0), default=math.inf)
+
+    def take(self, module: str) -> None:
+        place = self._places[module]
+        self._ready.remove(place)
+        self._left -= 1
+        for token, count in self._needs.get(module, {}).items():
+            self._free[token] -= count
+        self._holders.add(place)
+
+    def put_back(self, module: str, at: float = 0.0) -> None:
+        place = self._places[module]
+        self._return_tokens(place)
+        self._not_before[place] = at
+        self._left += 1
+        insort(self._ready, place)
+
+    def end(self, module: str) -> None:
+        place = self._places[module]
+        if self._has_ended[place]:
+            return
+        if place in self._holders:
+            self._return_tokens(place)
+        else:
+            self._left -= 1
+            if place in self._ready:
+                self._ready.remove(place)
+        self._has_ended[place] = True
+        while self._ended_prefix < len(self._modules) and self._has_ended[self._ended_prefix]:
+            self._ended_prefix += 1
+        for follower in self._followers[place]:
+            self._missing[follower] -= 1
+            if follower < self._opened:
+                self._add_if_ready(follower)
+        self._open()
+
+    def _open(self) -> None:
+        while (
+            self._opened < len(self._modules)
+            and self._waits[self._opened].all_before <= self._ended_prefix
+        ):
+            self._opened += 1
+            self._add_if_ready(self._opened - 1)
+
+    def _add_if_ready(self, place: int) -> None:
+        if not self._missing[place] and not self._has_ended[place]:
+            insort(self._ready, place)
+
+    def _has_tokens(self, place: int) -> bool:
+        needs = self._needs.get(self._modules[place], {})
+        return all(self._free.get(token, 0) >= count for token, count in needs.items())
+
+    def _return_tokens(self, place: int) -> None:
+        self._holders.discard(place)
+        for token, count in self._needs.get(self._modules[place], {}).items():
+            self._free[token] += count
+
+
+def can_overlap(queue: SideBySide) -> bool:
+    """Whether two of these steps can ever run at the same time. Uses the queue up."""
+    while (module := queue.next(0.0)) is not None:
+        queue.take(module)
+        if queue.next(0.0) is not None:
+            return True
+        queue.end(module)
+    return False
+
+
+StepQueue = OneByOne | SideBySide

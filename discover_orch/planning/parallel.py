@@ -1,0 +1,100 @@
+"""What each step of a plan waits for when several workers run it. Pure.
+
+The result must be as if the steps ran one after another. So a step waits for every earlier step that it may depend on,
+and for every earlier step that may not see what it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.model import dataflow
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import Location, Problem
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Step
+
+NO_DATAFLOW = Dataflow()
+
+
+class Waits(Struct, frozen=True):
+    """A step waits for the first `all_before` steps of the plan, and for those with these numbers."""
+
+    all_before: int
+    steps: tuple[int, ...] = ()
+
+
+def find_waits(
+    steps: Sequence[Step], registry: Registry, has_known_flow: Callable[[Tool], bool]
+) -> tuple[Waits, ...]:
+    """For each step what it waits for; `all_before` never decreases.
+
+    A tool that declares neither `AFTER` nor inputs and outputs waits for all steps before it, and all steps after it
+    wait for it, unless `has_known_flow`.
+    """
+    number = {step.tool.module: place for place, step in enumerate(steps)}
+    conflicts = _find_conflicts(number, registry)
+    found = []
+    all_before, group = 0, None
+    for place, step in enumerate(steps):
+        if step.group != group:
+            all_before, group = place, step.group
+        is_free = is_declared(step.tool) or has_known_flow(step.tool)
+        if not is_free:
+            all_before = place
+        module = step.tool.module
+        earlier = {number.get(other, place) for other in registry.before.get(module, ())}
+        earlier |= conflicts[place]
+        found.append(
+            Waits(all_before, tuple(sorted(one for one in earlier if all_before <= one < place)))
+        )
+        if not is_free:
+            all_before = place + 1
+    return tuple(found)
+
+
+def is_declared(tool: Tool) -> bool:
+    """Whether the tool declares enough to run beside another one."""
+    return tool.has_after or (tool.has_inputs and tool.has_outputs)
+
+
+def _find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:
+    """For each step the earlier ones with which it shares a file or table that either writes."""
+    flows = {module: registry.flows.get(module, NO_DATAFLOW) for module in number}
+    written = dataflow.Written(flows.values())
+    readers = dataflow.edges(flows, written)
+    found: list[set[int]] = [set() for _ in number]
+    for module, others in dataflow.upstream([*number], flows, readers, written).items():
+        found[number[module]].update(number[other] for other in others)
+    for reader, writers in readers.items():
+        for writer in writers:
+            if number[writer] > number[reader]:
+                found[number[writer]].add(number[reader])
+    return found
+
+
+def check_tokens(tools: Sequence[Tool], tokens: Mapping[str, int]) -> list[Problem]:
+    """The tools that hold more tokens than there are."""
+    problems = []
+    for tool in tools:
+        for name, needed in tool.tokens.items():
+            there = tokens.get(name)
+            if there is not None and there >= needed:
+                continue
+            message = f'{tool.name} needs the token "{name}", which is not defined'
+            hint = f"add {name} = {needed} to [tool.orch.tokens]"
+            if there is not None:
+                message = f'{tool.name} needs {needed} of the token "{name}", and there are {there}'
+                hint = f"set {name} = {needed} in [tool.orch.tokens], or lower it in ORCH"
+            problems.append(
+                Problem(
+                    code="tokens",
+                    message=message,
+                    hint=hint,
+                    location=Location(path=tool.path, line=tool.line),
+                )
+            )
+    return problems

@@ -1,0 +1,277 @@
+"""Whether what the last success of a tool depended on still holds, and what else must run again with a stale tool.
+
+Keys are compared by their versions, and what has none by sequence numbers. Pure: reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    EXISTS,
+    OUT_OF_ORDER,
+    UNKNOWN_VERSIONS,
+    UNSURE,
+    Inputs,
+    Key,
+    Seq,
+    Success,
+    ToolResult,
+    Writer,
+    find_write,
+    find_writer,
+    is_table_list,
+    makes,
+    only_add,
+    paths_in,
+    shared_keys,
+    used_files,
+)
+
+
+class Upstream(Struct, frozen=True):
+    """A tool that comes before another one; `is_observed` if only observed data flow says so, not `AFTER`, and not a
+    data flow that is unknown."""
+
+    module: str
+    result: ToolResult
+    is_observed: bool
+
+
+class Reason(Struct, frozen=True):
+    """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
+    else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key.
+    `is_by_gone`: `by` is no tool any more."""
+
+    key: Key
+    by: str = ""
+    seq: Seq = 0
+    then: str | None = None
+    now: str | None = None
+    is_by_gone: bool = False
+
+
+#: Finds the present state of a file, as a mark; ABSENT where there is none.
+MarkOf = Callable[[Key], str]
+
+
+def compare(
+    result: ToolResult,
+    place: int,
+    now: Inputs,
+    mark_of: MarkOf,
+    writers: Mapping[Key, Writer],
+    upstream: Iterable[Upstream],
+    foreign_write: float = 0,
+    *,
+    ignores_foreign: bool = False,
+) -> Iterator[Reason]:
+    """The reasons why a tool that has succeeded is stale. `place` is its place in the order of all tools, `now` has
+    what its inputs are now, `writers` who wrote each key last. `foreign_write` is when another program wrote to the
+    database; where that is ignored, only tables that are missing count."""
+    success = result.success
+    if success is None:
+        return
+    is_same_python = success.inputs.other.get("python") == now.other.get("python")
+    if is_same_python:  # else trees cannot be compared
+        yield from compare_code(success.inputs.code, now.code)
+    for key, then, current in differences(success.inputs.other, now.other):
+        reason = judge(place, key, then, current, mark_of, writers)
+        if reason is not None:
+            yield reason
+    yield from _missing(result, mark_of, writers, foreign_write)
+    if foreign_write > success.asof and success.tables and not ignores_foreign:
+        yield Reason("database", seq=1)
+    read: tuple[Key, ...] | None = None
+    for other in upstream:
+        if other.result.latest <= success.asof:
+            continue
+        if read is None:
+            # A later tool has rewritten these, so their content says nothing of the earlier ones.
+            moved = (
+                key
+                for key in success.inputs.other
+                if key in writers and writers[key].place >= place
+            )
+            read = (*success.tables, *moved)
+        yield from _later(other, success, shared_keys(read, result.writes, other.result.writes))
+
+
+def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
+    if then == now and UNKNOWN_VERSIONS.isdisjoint(then.values()):
+        return
+    for path in dict.fromkeys((*then, *now)):
+        old, new = then.get(path), now.get(path)
+        if old != new or old in UNKNOWN_VERSIONS:
+            yield Reason(f"code:{path}", then=old, now=new)
+
+
+def differences(
+    then: Mapping[Key, str], now: Mapping[Key, str]
+) -> Iterator[tuple[Key, str | None, str | None]]:
+    """Each key whose version is another one, with both. Of a folder or a glob each path that came or went."""
+    if then == now and UNKNOWN_VERSIONS.isdisjoint(then.values()):
+        return
+    listed: set[Key] = set()
+    # Folders and globs first: that a file came or went says more than that its content is another one.
+    for key in sorted(then.keys() | now.keys(), key=_is_file):
+        old, new = then.get(key), now.get(key)
+        if (old == new and old not in UNKNOWN_VERSIONS) or key in listed:
+            continue
+        if (
+            key.startswith(("folder:", "glob:"))
+            and old is not None
+            and old not in UNKNOWN_VERSIONS
+            and new is not None
+        ):
+            before, after = frozenset(paths_in(old)), frozenset(paths_in(new))
+            if before == after:  # it was empty, and is gone now
+                yield key, old, new
+            for path in sorted(before ^ after):
+                is_new = path in after
+                listed.add(f"file:{path}")
+                yield f"file:{path}", *((ABSENT, EXISTS) if is_new else (EXISTS, ABSENT))
+        else:
+            yield key, old, new
+
+
+def _is_file(key: Key) -> tuple[bool, Key]:
+    return key.startswith("file:"), key
+
+
+def judge(
+    place: int,
+    key: Key,
+    then: str | None,
+    now: str | None,
+    mark_of: MarkOf,
+    writers: Mapping[Key, Writer],
+) -> Reason | None:
+    """Whether a difference makes the tool at `place` stale. It does not if the tool itself or a later one has moved
+    the file on, and the file still is as that one left it."""
+    writer = writers.get(key)
+    if writer is None or writer.write.mark not in (UNSURE, mark_of(key)):
+        return Reason(key, then=then, now=now)
+    if writer.place >= place and then not in UNKNOWN_VERSIONS:
+        return None
+    return Reason(key, by=writer.module, seq=writer.write.seq, then=then, now=now)
+
+
+def _missing(
+    result: ToolResult, mark_of: MarkOf, writers: Mapping[Key, Writer], foreign_write: float
+) -> Iterator[Reason]:
+    """What the success wrote and is gone. What a later tool removed is not missing. A table is looked for only where
+    another program has written since."""
+    for key, write in result.writes.items():
+        if (
+            write.is_checked
+            and write.mark != ABSENT
+            and (write.seq < foreign_write or not key.startswith("table:"))
+            and mark_of(key) == ABSENT
+            and not (key in writers and writers[key].write.mark == ABSENT)
+        ):
+            yield Reason(key, then=EXISTS, now=ABSENT)
+
+
+def _later(other: Upstream, success: Success, keys: Iterable[Key]) -> Iterator[Reason]:
+    """What a tool upstream did after the success began."""
+    for key in keys:
+        written, seq = find_write(key, other.result.writes)
+        if seq > success.asof:
+            yield Reason(written, by=other.module, seq=seq)
+            return
+    theirs = other.result.success
+    if theirs is None or theirs.ended <= success.asof:
+        return
+    is_whole = theirs.is_whole and success.is_whole
+    if is_whole and (other.is_observed or _exchange_files_alone(other.result, success)):
+        return  # equal content stops the wave
+    yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
+
+
+def _exchange_files_alone(other: ToolResult, success: Success) -> bool:
+    if any(find_write(key, other.writes)[1] for key in success.tables):
+        return False
+    return any(key in other.writes for key in used_files(success.inputs))
+
+
+def find_overwritten(
+    result: ToolResult,
+    place: int,
+    earlier: Iterable[tuple[str, ToolResult]],
+    writers: Mapping[Key, Writer],
+    *,
+    is_repeatable: bool,
+) -> dict[str, Key]:
+    """The tools of `earlier` that must run again before the tool at `place` can, each with what is no longer as it
+    left it: this tool or a later one has changed it since. What this one changed does not count if it is
+    repeatable."""
+    success = result.success
+    inputs = success.inputs if success else result.tried
+    tables = success.tables if success else ()
+    read = dict.fromkeys((*used_files(inputs), *used_files(result.tried), *tables))
+    found: dict[str, Key] = {}
+    for module, other in earlier:
+        for key in shared_keys(read, result.writes, other.writes):
+            written, seq = find_write(key, other.writes)
+            if is_table_list(key) or not makes(key, other):
+                continue
+            writer = find_writer(key, writers)
+            is_moved = (
+                writer is not None
+                and writer.place >= place
+                and writer.write.seq > seq
+                and not (writer.place == place and is_repeatable)
+            )
+            # Unless the other tool has made it anew since.
+            was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
+            if is_moved or was_moved:
+                found[module] = written
+                break
+    return found
+
+
+def find_disturbed(
+    earlier: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
+) -> dict[str, Key]:
+    """The tools of `earlier` that must run again before a tool that was cut off in its first attempt, so that it
+    is unknown what it writes: those with a file that is not as its last writer left it."""
+    found: dict[str, Key] = {}
+    for module, result in earlier:
+        for key in result.writes:
+            is_file = key.startswith("file:") and key in writers
+            if is_file and writers[key].write.mark != mark_of(key):
+                found[module] = key
+                break
+    return found
+
+
+def find_left_behind(
+    gone: Iterable[ToolResult], results: Sequence[ToolResult]
+) -> dict[str, list[Reason]]:
+    """The tools that must run again because of tools that no longer exist: the first writer of what one of these has
+    written after it. `results` are in the order of all tools."""
+    found: dict[str, list[Reason]] = {}
+    for other in gone:
+        for key, write in other.writes.items():
+            if is_table_list(key):
+                continue
+            first = next(
+                (
+                    one
+                    for one in results
+                    if makes(key, one) and not only_add(key, one.writes, other.writes)
+                ),
+                None,
+            )
+            if first is None:
+                continue
+            success = first.success
+            accepted = success.asof if success and success.is_accepted else 0
+            if max(accepted, find_write(key, first.writes)[1]) < write.seq:
+                reason = Reason(key, by=other.module, seq=write.seq, is_by_gone=True)
+                found.setdefault(first.module, []).append(reason)
+    return found

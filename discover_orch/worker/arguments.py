@@ -1,0 +1,170 @@
+"""What `run()` is called with: typed values, and what it asks for where the source does not show its signature.
+
+`run = partial(...)`, an object that can be called and a method have such a signature. It is told from the real object,
+after its module was loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from discover_orch.model.parameter import (
+    ConvertError,
+    EnumMember,
+    Param,
+    Scalar,
+    ScalarKind,
+    convert_one,
+    is_secret_name,
+)
+from discover_orch.worker.loader import ImportProblem
+from discover_orch.worker.protocol import WireArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import inspect
+
+_KINDS: Mapping[str, ScalarKind] = {
+    "int": "int",
+    "float": "float",
+    "bool": "bool",
+    "Path": "path",
+    "date": "date",
+    "datetime": "datetime",
+    "Decimal": "decimal",
+    "UUID": "uuid",
+}
+
+
+class SignatureProblem(ImportProblem):
+    """A tool cannot be called, or a call executes nothing."""
+
+
+def convert_arguments(arguments: Mapping[str, WireArgument]) -> dict[str, object]:
+    """The arguments of `run()` with their types. Imports the module of an Enum."""
+    converted: dict[str, object] = {}
+    for name, argument in arguments.items():
+        param = Param(name=name, type=argument.type)
+        one = param.convert(argument.texts)
+        if isinstance(one, list):
+            converted[name] = [_find_member(m) if isinstance(m, EnumMember) else m for m in one]
+        else:
+            converted[name] = _find_member(one) if isinstance(one, EnumMember) else one
+    return converted
+
+
+def find_positional_only(run: Any) -> tuple[str, ...]:
+    """The names of a function's arguments that can only be given by position."""
+    code = getattr(run, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_posonlyargcount]
+
+
+class RealSignature:
+    """The parameters of a callable. One without a signature, such as some built-in functions, has none."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        import inspect  # takes several milliseconds, and most tools do not need it
+
+        try:
+            found = [*inspect.signature(run).parameters.values()]
+            self._takes_extra = any(one.kind is one.VAR_KEYWORD for one in found)
+        except (TypeError, ValueError):
+            found, self._takes_extra = [], True
+        self._named: dict[str, inspect.Parameter] = {
+            one.name: one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        }
+        self._bound = _bound_by_partial(run)
+
+    def select_resources(self, offered: Collection[str]) -> tuple[str, ...]:
+        """Those that it asks for by name. One that a `partial` has bound is the user's own."""
+        return tuple(name for name in self._named if name in offered and name not in self._bound)
+
+    @property
+    def positional_only(self) -> tuple[str, ...]:
+        found = self._named.items()
+        return tuple(name for name, one in found if one.kind is one.POSITIONAL_ONLY)
+
+    def convert(self, texts: Mapping[str, str], resources: Collection[str]) -> dict[str, object]:
+        """The values of `-p` by its annotations and defaults; a text where these are no plain types. Raises
+        SignatureProblem for what is missing, what it does not take, and what does not fit."""
+        for name, one in self._named.items():
+            if one.default is one.empty and name not in texts and name not in resources:
+                raise SignatureProblem(f'run() requires "{name}", which is not given', _fix(name))
+        for name in texts:
+            if name not in self._named and not self._takes_extra:
+                raise SignatureProblem(
+                    f'run() has no parameter "{name}" (from -p)',
+                    f"if it is for another tool, use -p TOOL.{name}=VALUE",
+                )
+        return {name: self._convert_one(name, text) for name, text in texts.items()}
+
+    def _convert_one(self, name: str, text: str) -> object:
+        one = self._named.get(name)
+        if one is None:
+            return text
+        hint = type(one.default) if one.annotation is one.empty else one.annotation
+        word = hint if isinstance(hint, str) else getattr(hint, "__name__", "")
+        kind = _KINDS.get(word.rpartition(".")[2])
+        if kind is None:
+            return text
+        try:
+            return convert_one(Scalar(kind=kind), text)
+        except ConvertError as error:
+            what = "the value (hidden) does not fit" if is_secret_name(name) else str(error)
+            raise SignatureProblem(
+                f"invalid -p {name}: {what}", f"its type in run() is {kind}"
+            ) from None
+
+
+def refuse_generator(run: Callable[..., Any], returned: object) -> None:
+    """Raises SignatureProblem where a call of `run` only made a generator, whose code has not been executed."""
+    match returned:
+        case GeneratorType():
+            code = returned.gi_code
+        case AsyncGeneratorType():
+            code = returned.ag_code
+        case _:
+            return
+    if code is _code_of(run):
+        raise SignatureProblem(
+            "run() contains yield, so calling it executed nothing",
+            "do the work without yield, or in another function whose result run() uses up",
+        )
+
+
+def _find_member(member: EnumMember) -> object:
+    found: Any = importlib.import_module(member.module)
+    for part in member.enum.split("."):
+        found = getattr(found, part)
+    return found[member.name]
+
+
+def _bound_by_partial(run: object) -> set[str]:
+    bound: set[str] = set()
+    while isinstance(run, functools.partial):
+        bound |= run.keywords.keys()
+        run = run.func
+    return bound
+
+
+def _code_of(run: Any) -> object:
+    """The code of the function below decorators and `partial`."""
+    while True:
+        if isinstance(run, functools.partial):
+            run = run.func
+        elif hasattr(run, "__wrapped__"):
+            run = run.__wrapped__
+        elif hasattr(run, "__code__"):
+            return run.__code__
+        else:
+            return getattr(type(run).__call__, "__code__", None)
+
+
+def _fix(name: str) -> str:
+    if name in ("self", "cls"):
+        return "it is a method of a class: use one of an instance, as in run = Loader().load"
+    return f"set it with -p {name}=VALUE, or give it a default"

@@ -1,0 +1,300 @@
+"""`--jobs N`: tools side by side where nothing speaks against it, with the same result as one after another."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.running import running, wait_until
+
+#: Waits until as many tools as `wanted` have begun, so that it ends only if they run at the same time.
+TOGETHER = """
+    import os, time
+    STAGE = "{stage}"
+    AFTER = ()
+    def run():
+        open("began-{name}", "w").close()
+        until = time.monotonic() + 20
+        while sum(os.path.exists("began-" + one) for one in "abcd") < {wanted}:  # not observed
+            assert time.monotonic() < until, "alone"
+            time.sleep(0.005)
+        print("this is {name}")
+"""
+#: Fails if another of its kind runs at the same time.
+ALONE = """
+    import os, time
+    STAGE = "{stage}"
+    {tags}
+    def run({arguments}):
+        {body}
+        os.close(os.open("alone", os.O_CREAT | os.O_EXCL))
+        time.sleep(0.05)
+        os.unlink("alone")
+"""
+
+
+def together(name: str, wanted: int, stage: str = "s") -> str:
+    return TOGETHER.format(name=name, wanted=wanted, stage=stage)
+
+
+def alone(tags: str = "AFTER = ()", body: str = "", arguments: str = "", stage: str = "s") -> str:
+    return ALONE.format(tags=tags, body=body, arguments=arguments, stage=stage)
+
+
+def events_of(orch: Orch, *words: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in orch("run", *words, "--json").out.splitlines()]
+
+
+def test_independent_tools_run_at_the_same_time(project: Project, orch: Orch) -> None:
+    project({f"src/{name}.py": together(name, wanted=4) for name in "abcd"})
+    answer = orch("run", "--jobs", "4")
+    assert answer.code == 0, answer.text
+    assert "running 4 tools with 4 workers: a, b, c, d\n" in answer.out
+    assert answer.out.splitlines()[-1].startswith("4 passed in ")
+    assert orch("status", "--exit-code").code == 0
+
+
+def test_what_a_tool_prints_is_one_block(project: Project, orch: Orch) -> None:
+    project({f"src/{name}.py": together(name, wanted=3) for name in "abc"})
+    answer = orch("run", "--jobs", "3")
+    for number, name in enumerate("abc", start=1):
+        assert f"[{number}/3] s › {name}\n    this is {name}\n    ✓ " in answer.out
+
+
+def test_the_number_of_workers_can_be_configured(project: Project, orch: Orch) -> None:
+    config = {"orch.toml": "jobs = 2\n"}
+    project(config | {f"src/{name}.py": together(name, wanted=2) for name in "ab"})
+    assert orch("run").code == 0
+    assert "running 2 tools: a, b\n" in orch("run", "--jobs", "1").out
+
+
+@pytest.mark.parametrize(
+    "tags", ["", 'ORCH = {"inputs": "x"}', 'ORCH = {"outputs": []}'], ids=["none", "in", "out"]
+)
+def test_a_tool_that_declares_too_little_runs_alone(
+    project: Project, orch: Orch, tags: str
+) -> None:
+    project({"src/a.py": alone(), "src/b.py": alone(tags), "src/c.py": alone()})
+    answer = orch("run", "--jobs", "4")
+    assert answer.code == 0, answer.text
+
+
+def test_what_was_observed_completely_counts_as_declared_where_that_is_wanted(
+    project: Project, orch: Orch
+) -> None:
+    text = together("{}", wanted=1).replace("    AFTER = ()\n", "")
+    root = project({f"src/{name}.py": text.replace("{}", name) for name in "ab"})
+    nothing = "no two of these tools may run at the same time"
+    assert nothing in orch("run", "--jobs", "2").err
+    (root / "orch.toml").write_text('parallel = "observed"\n')
+    assert nothing not in orch("run", "--jobs", "2").err
+    (root / "src/a.py").write_text((root / "src/a.py").read_text() + "    print('more')\n")
+    assert nothing in orch("run", "--jobs", "2").err, "a has no success of its present code"
+
+
+def test_a_stage_begins_when_the_one_before_it_has_ended(project: Project, orch: Orch) -> None:
+    config = {"orch.toml": 'stages = ["s", "t"]\n'}
+    tools = {f"src/{name}.py": together(name, wanted=2) for name in "ab"}
+    project(config | tools | {"src/c.py": alone(stage="t")})
+    kinds = [(one["event"], one.get("name")) for one in events_of(orch, "--jobs", "3")]
+    begins = kinds.index(("tool_started", "c"))
+    assert {("tool_finished", "a"), ("tool_finished", "b")} < {*kinds[:begins]}
+
+
+def test_a_tool_waits_for_those_that_after_names(project: Project, orch: Orch) -> None:
+    project(
+        {"src/a.py": alone(), "src/b.py": alone('AFTER = "a"'), "src/c.py": alone('AFTER = "b"')}
+    )
+    assert orch("run", "--jobs", "3").code == 0
+
+
+def test_only_one_tool_at_a_time_writes_to_a_sqlite_database(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            f"src/{name}.py": alone(
+                body=f'conn.execute("create table {name} (x)")', arguments="conn"
+            )
+            for name in "abcd"
+        }
+    )
+    answer = orch("run", "--jobs", "4")
+    assert answer.code == 0, answer.text
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        assert [*conn.execute("select name from sqlite_master order by name")] == [
+            *(("a",), ("b",), ("c",), ("d",))
+        ]
+
+
+def test_tools_that_only_read_a_sqlite_database_run_beside_each_other(
+    project: Project, orch: Orch
+) -> None:
+    """Once orch has seen that they only read."""
+    reads = "run(conn):\n        print(conn.execute('select count(*) from t').fetchone())"
+    readers = {f"src/{name}.py": together(name, wanted=2).replace("run():", reads) for name in "bc"}
+    make = 'STAGE = "first"\ndef run(conn):\n    conn.execute("create table if not exists t (x)")\n'
+    stages = {"orch.toml": 'stages = ["first", "s"]\n', "src/make.py": make}
+    root = project(stages | readers | {"began-b": "", "began-c": ""})
+    assert orch("run", "--jobs", "3").code == 0
+    for name in "bc":
+        (root / f"began-{name}").unlink()
+    answer = orch("run", "--jobs", "3")
+    assert answer.code == 0, answer.text
+
+
+def test_no_more_tokens_are_held_than_there_are(project: Project, orch: Orch) -> None:
+    tags = 'AFTER = (); ORCH = {"tokens": {"gpu": 1}}'
+    project(
+        {
+            "orch.toml": "tokens = {gpu = 1}\n",
+            **{f"src/{name}.py": alone(tags) for name in "abcd"},
+        }
+    )
+    assert orch("run", "--jobs", "4").code == 0
+
+
+def test_a_token_that_nobody_has_is_refused_before_anything_starts(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": 'STAGE = "s"\nORCH = {"tokens": {"gpu": 2}}\ndef run():\n    open("ran", "w")\n'
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 2
+    assert 'src/a.py:3: a needs the token "gpu", which is not defined' in answer.err
+    assert "add gpu = 2 to [tool.orch.tokens]" in answer.err
+    assert not (root / "ran").exists()
+
+
+def test_a_failure_lets_the_others_end_and_blocks_what_depends_on_it(
+    project: Project, orch: Orch
+) -> None:
+    fails = together("a", wanted=2).replace("print(", "raise ValueError(")
+    project(
+        {
+            "src/a.py": fails,
+            "src/b.py": together("b", wanted=2),
+            "src/c.py": alone('AFTER = "a"'),
+            "src/d.py": alone('AFTER = "b"'),
+        }
+    )
+    answer = orch("run", "--jobs", "2")
+    assert answer.code == 1
+    assert "  blocked by a: c\n" in answer.out
+    assert answer.out.splitlines()[-1].startswith("1 failed, 2 passed, 1 blocked in ")
+
+
+def test_ctrl_c_ends_all_that_run(project: Project) -> None:
+    root = project(
+        {
+            f"src/{name}.py": f"""
+                import time
+                STAGE = "s"
+                AFTER = ()
+                def run():
+                    open("began-{name}", "w").close()
+                    try:
+                        time.sleep(60)
+                    finally:
+                        open("ended-{name}", "w").close()
+            """
+            for name in "abc"
+        }
+    )
+    with running(root, "run", "--jobs", "2") as orch:
+        wait_until(lambda: (root / "began-a").exists() and (root / "began-b").exists(), "both")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert "2 interrupted, 1 not run in " in orch.text
+    assert (root / "ended-a").exists()
+    assert (root / "ended-b").exists()
+    assert not (root / "began-c").exists()
+
+
+def test_two_tools_that_turn_out_to_share_a_file_are_named_and_kept_apart(
+    project: Project, orch: Orch
+) -> None:
+    writes = together("a", wanted=2) + '        open("shared.txt", "w").write("x")\n'
+    reads = (
+        together("b", wanted=2)
+        + """
+        until = time.monotonic() + 20
+        while not os.path.exists("shared.txt"):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        open("shared.txt").read()
+"""
+    )
+    root = project({"src/a.py": writes, "src/b.py": reads})
+    first = orch("run", "--jobs", "2")
+    assert first.code == 0, first.text
+    assert "a and b ran at the same time, and both use shared.txt" in first.err
+    for name in "ab":
+        (root / f"began-{name}").touch()
+    second = orch("run", "--jobs", "2")
+    assert "no two of these tools may run at the same time" in second.err
+    assert second.code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--jobs", "0"], "--jobs"),
+        (["--jobs", "2", "--pdb"], "--jobs cannot be combined with --pdb"),
+        (["--jobs", "2", "--output", "raw"], "--jobs cannot be combined with --output raw"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    project: Project, orch: Orch, words: list[str], said: str
+) -> None:
+    project({"src/a.py": alone()})
+    answer = orch("run", *words)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_a_database_in_memory_cannot_be_shared_by_workers(project: Project, orch: Orch) -> None:
+    project({f"src/{name}.py": alone(arguments="conn") for name in "ab"})
+    answer = orch("run", "--jobs", "2", "--database", "sqlite://")
+    assert answer.code == 2
+    assert "several workers cannot share a database in memory" in answer.err
+    assert orch("run", "--jobs", "1", "--database", "sqlite://").code == 0
+
+
+def test_a_crash_in_one_worker_leaves_the_others_alone(project: Project, orch: Orch) -> None:
+    crashes = together("a", wanted=2).replace('print("this is a")', "os._exit(7)")
+    project({"src/a.py": crashes, "src/b.py": together("b", wanted=2), "src/c.py": alone()})
+    answer = orch("run", "--jobs", "2")
+    assert "FAILED a src/a.py  exited with code 7\n" in answer.out
+    assert answer.out.splitlines()[-1].startswith("1 failed, 2 passed in ")
+
+
+def test_resources_are_opened_and_closed_by_each_worker(project: Project, orch: Orch) -> None:
+    conf = """
+        import os
+        from discover_orch import resource
+        @resource
+        def counted():
+            open(f"opened-{os.getpid()}", "x").close()
+            yield os.getpid()
+            open(f"closed-{os.getpid()}", "x").close()
+    """
+    tools = {
+        f"src/{name}.py": together(name, wanted=2).replace("run()", "run(counted)") for name in "ab"
+    }
+    root = project({"orchconf.py": conf, **tools})
+    assert orch("run", "--jobs", "2").code == 0
+    assert names(root, "opened-") == names(root, "closed-")
+    assert len(names(root, "opened-")) == 2
+
+
+def names(root: Path, start: str) -> list[str]:
+    return sorted(one.name.removeprefix(start) for one in root.glob(f"{start}*"))

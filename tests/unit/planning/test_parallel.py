@@ -1,0 +1,191 @@
+"""Side by side, the steps run as if one after another: whoever may depend on another waits for it."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.execution.step_queue import SideBySide, can_overlap
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.planning.parallel import check_tokens, find_waits
+from discover_orch.planning.plan import Step
+from tests.support.values import make_facts, make_plan, make_registry
+
+
+def steps_of(registry: Registry, *targets: str) -> tuple[Step, ...]:
+    return make_plan(registry, *targets).steps
+
+
+def waits_of(registry: Registry, *targets: str, known: str = "") -> dict[str, str]:
+    """For each tool the tools that it waits for."""
+    steps = steps_of(registry, *targets)
+    names = [step.tool.module for step in steps]
+    waits = find_waits(steps, registry, lambda tool: tool.module in known)
+    return {
+        name: "".join([*names[: one.all_before], *(names[place] for place in one.steps)])
+        for name, one in zip(names, waits, strict=True)
+    }
+
+
+def test_a_stage_waits_for_the_stages_before_it() -> None:
+    registry = make_registry(
+        make_facts("a", after=()),
+        make_facts("b", after=()),
+        make_facts("c", "later", after=()),
+        stages=("ingest", "later"),
+    )
+    assert waits_of(registry) == {"a": "", "b": "", "c": "ab"}
+
+
+def test_each_typed_target_waits_for_those_before_it() -> None:
+    registry = make_registry(make_facts("a", after=()), make_facts("b", after=()))
+    assert waits_of(registry, "b", "a") == {"b": "", "a": "b"}
+
+
+def test_a_tool_that_declares_nothing_runs_alone() -> None:
+    registry = make_registry(*(make_facts(name, after=()) for name in "acd"), make_facts("b"))
+    assert waits_of(registry) == {"a": "", "b": "a", "c": "ab", "d": "ab"}
+
+
+def test_what_is_known_of_a_tool_can_stand_for_a_declaration() -> None:
+    registry = make_registry(make_facts("a"), make_facts("b"))
+    assert waits_of(registry) == {"a": "", "b": "a"}
+    assert waits_of(registry, known="ab") == {"a": "", "b": ""}
+
+
+def test_a_tool_waits_for_what_it_depends_on_alone() -> None:
+    registry = make_registry(
+        make_facts("a", after=()), make_facts("b", after=()), make_facts("c", after="a")
+    )
+    assert waits_of(registry) == {"a": "", "b": "", "c": "a"}
+
+
+def flowing(**flows: Dataflow) -> Registry:
+    return with_observed(make_registry(*(make_facts(name, after=()) for name in flows)), flows)
+
+
+def test_a_writer_waits_for_the_readers_before_it_and_they_for_the_writer_before_them() -> None:
+    reads, writes = Dataflow(tables_read=("t",)), Dataflow(tables_written=("t",))
+    assert waits_of(flowing(a=reads, b=reads, c=writes)) == {"c": "", "a": "c", "b": "c"}
+    found = make_registry(make_facts("a", after=()), make_facts("b", after="a"))
+    only = with_observed(found, {"a": reads, "b": writes})
+    assert waits_of(only) == {"a": "", "b": "a"}
+
+
+def test_tools_that_only_insert_into_a_table_do_not_wait_for_each_other() -> None:
+    inserts = Dataflow(tables_written=("t",), tables_inserted=("t",))
+    rewrites = Dataflow(tables_written=("t",))
+    assert waits_of(flowing(a=inserts, b=inserts)) == {"a": "", "b": ""}
+    assert waits_of(flowing(a=inserts, b=rewrites)) == {"a": "", "b": "a"}
+
+
+def test_tokens_that_nobody_has_are_named() -> None:
+    registry = make_registry(
+        make_facts("a", orch={"tokens": {"gpu": 1}}), make_facts("b", orch={"tokens": {"gpu": 3}})
+    )
+    tools = [step.tool for step in steps_of(registry)]
+    assert [one.message for one in check_tokens(tools, {})] == [
+        'a needs the token "gpu", which is not defined',
+        'b needs the token "gpu", which is not defined',
+    ]
+    assert [one.message for one in check_tokens(tools, {"gpu": 2})] == [
+        'b needs 3 of the token "gpu", and there are 2'
+    ]
+    assert check_tokens(tools, {"gpu": 3}) == []
+
+
+# The queue.
+
+names = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True).map(sorted)
+
+
+@st.composite
+def registries(draw: st.DrawFn) -> Registry:
+    """Tools that declare something or nothing, use tables, and need tokens."""
+    tables = st.lists(st.sampled_from("tuv"), max_size=2, unique=True).map(tuple)
+    facts, flows = [], {}
+    found: list[str] = []
+    for name in draw(names):
+        after = draw(
+            st.one_of(
+                st.none(), st.lists(st.sampled_from(found), max_size=2) if found else st.just([])
+            )
+        )
+        stage = draw(st.sampled_from(["s", "later"]))
+        tokens = {"gpu": draw(st.integers(1, 2))} if draw(st.booleans()) else {}
+        facts.append(
+            make_facts(
+                name,
+                stage,
+                after=None if after is None else tuple(after),
+                orch={"tokens": tokens},
+            )
+        )
+        flows[name] = Dataflow(tables_read=draw(tables), tables_written=draw(tables))
+        if stage == "s":
+            found.append(name)
+    return with_observed(make_registry(*facts, stages=("s", "later")), flows)
+
+
+def may_overlap(one: Dataflow, other: Dataflow) -> bool:
+    return not (
+        {*one.tables_written} & {*other.tables_read, *other.tables_written}
+        or {*other.tables_written} & {*one.tables_read}
+    )
+
+
+@given(registries(), st.data())
+def test_no_trace_breaks_an_order_a_conflict_or_a_token(
+    registry: Registry, data: st.DataObject
+) -> None:
+    """Steps start in any order that the queue allows, end, are tried again, or are blocked."""
+    steps = steps_of(registry)
+    modules = [step.tool.module for step in steps]
+    place = {module: number for number, module in enumerate(modules)}
+    needs = {step.tool.module: step.tool.tokens for step in steps}
+    waits = find_waits(steps, registry, lambda _: False)
+    queue = SideBySide(modules, waits, needs, {"gpu": 2})
+    running: list[str] = []
+    ended: set[str] = set()
+    while queue or running:
+        module = queue.next(math.inf)
+        if module is not None and (not running or data.draw(st.booleans())):
+            before = {one for one in modules if place[one] < place[module]} - ended
+            assert not before & {*registry.before.get(module, ())}, "what AFTER names has ended"
+            for one in before:
+                assert steps[place[one]].group == steps[place[module]].group
+                assert may_overlap(registry.flows[one], registry.flows[module])
+            queue.take(module)
+            running.append(module)
+            assert sum(needs[one].get("gpu", 0) for one in running) <= 2
+            undeclared = [one for one in running if not registry.tools[one].has_after]
+            assert len(running) == 1 or not undeclared
+            continue
+        assert running, "nothing is ready and nothing runs"
+        one = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        if data.draw(st.booleans()):
+            queue.put_back(one, 0.0)
+            continue
+        queue.end(one)
+        ended.add(one)
+        waiting = [other for other in modules if other not in ended and other not in running]
+        is_blocking: bool = data.draw(st.booleans())
+        if waiting and is_blocking:
+            blocked: str = data.draw(st.sampled_from(waiting))
+            queue.end(blocked)
+            ended.add(blocked)
+    assert ended == {*modules}
+
+
+def test_two_tools_in_a_chain_never_overlap() -> None:
+    chain = make_registry(
+        make_facts("a", after=()), make_facts("b", after="a"), make_facts("c", after="b")
+    )
+    for registry, overlaps in ((chain, False), (flowing(a=Dataflow(), b=Dataflow()), True)):
+        steps = steps_of(registry)
+        waits = find_waits(steps, registry, lambda _: False)
+        queue = SideBySide([step.tool.module for step in steps], waits, {}, {})
+        assert can_overlap(queue) is overlaps
