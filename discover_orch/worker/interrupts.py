@@ -63,8 +63,11 @@ class Interrupts:
 
     def _cancel_at_signals(self, readable: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
+        is_interrupted = False
         while numbers := os.read(readable, 512):
-            if signal.SIGINT in numbers and self._may_raise and self._cancel is not None:
+            is_interrupted |= signal.SIGINT in numbers
+            # The parent sends SIGCONT some times after SIGINT: a statement may begin just after it.
+            if is_interrupted and self._may_raise and self._cancel is not None:
                 self._cancel()
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:

@@ -216,9 +216,12 @@ def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch, 
             text = script(chance, number)
             save(root / "src/a.py", text)
             warm = watch.next_run()
-            cold = orch("run", "a", "--json", env=environment)
+            # The watch releases the lock a moment after the end of its run.
+            cold = orch("run", "a", "--json", "--wait", env=environment)
             events = cold.events
-            (end,) = (one for one in events if one["event"] == "tool_finished")
+            ends = [one for one in events if one["event"] == "tool_finished"]
+            assert ends, cold.text
+            (end,) = ends
             where = f"seed {seed}, script {number}:\n{text}"
             seen = watch.events[len(watch.events) - size_of_last_run(watch) :]
             for stream in ("stdout", "stderr"):  # between the two there is no order
