@@ -189,8 +189,9 @@ class LocalExecutor:
                 if status == "interrupted" and not self._is_interrupted:
                     # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
                     status = "failed"
-                    if event.step == self._timed_out and error is not None:
-                        error = replace(error, **self._timeout_fields(event.step))
+                # A driver may have turned the interrupt into an error of its own.
+                if status == "failed" and event.step == self._timed_out and error is not None:
+                    error = replace(error, **self._timeout_fields(event.step))
                 if event.step == self._timed_out:  # it declines all further steps
                     self._retire(worker)
                 yield ToolFinished(
