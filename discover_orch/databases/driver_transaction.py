@@ -48,7 +48,7 @@ class Transaction:
         return False
 
     def has_uncommitted_writes(self) -> bool | None:
-        """Whether `end` would commit anything; None if that cannot be told. Asked before `end`."""
+        """Whether `end` would commit anything; None if unknown. Asked before `end`."""
         return False
 
     def drop_temporary_tables(self) -> None:

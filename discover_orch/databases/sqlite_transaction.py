@@ -101,7 +101,7 @@ class TransactionalConnection(OrdinaryConnection):
         self._has_written = self.has_committed = False
         self.lost = ""
         self._lock = _thread.RLock()
-        # SQLite allows quotes in names, and nobody guesses this one.
+        # SQLite allows quotes in names, and no tool can guess this one.
         self._savepoint = f'"orch {os.urandom(8).hex()}"'
         self._settings = self._level, self._autocommit = level_of(self), autocommit_of(self)
         if self._autocommit != LEGACY:

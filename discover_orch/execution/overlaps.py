@@ -9,7 +9,7 @@ from discover_orch.model.errors import Problem
 
 
 class Overlaps:
-    """Is told when tools begin and end, and the data flow of each that passed."""
+    """Records when tools begin and end, and the data flow of each that passed."""
 
     def __init__(self) -> None:
         self._running: list[str] = []

@@ -1,7 +1,7 @@
 """A run as a state machine: what is ready, what has ended, and why the rest did not start.
 
 `ready()` says which step may start and `apply(event)` records what happened. It never calls a tool and never reads
-the clock: it is told the time.
+the clock: the time is an argument.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which step of a plan comes next: one after another, or side by side where the plan allows it.
 
-Both queues have the same methods. They are told the time and never read the clock.
+Both queues have the same methods. The time is an argument; they never read the clock.
 """
 
 from __future__ import annotations

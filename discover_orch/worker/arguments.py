@@ -1,6 +1,6 @@
 """What `run()` is called with: typed values, and what it asks for where the source does not show its signature.
 
-`run = partial(...)`, an object that can be called and a method have such a signature. It is told from the real object,
+`run = partial(...)`, an object that can be called and a method have such a signature. It is read from the real object,
 after its module was loaded.
 """
 

@@ -315,8 +315,8 @@ def test_an_argument_that_is_annotated_with_a_connection_is_meant_to_be_conn(
 def test_an_enum_of_an_editable_package_becomes_a_type_by_pythonpath(
     project: Project, orch: Orch, tmp_path: Path
 ) -> None:
-    python = make_environment_with(tmp_path / "shared_project", tmp_path / "venv")
-    package = tmp_path / "shared_project/shared"
+    python = make_environment_with(tmp_path / "sibling", tmp_path / "venv")
+    package = tmp_path / "sibling/shared"
     (package / "kinds.py").write_text("from enum import Enum\nclass Color(Enum):\n    RED = 'r'\n")
     root = project(
         {
@@ -329,10 +329,12 @@ def test_an_enum_of_an_editable_package_becomes_a_type_by_pythonpath(
         }
     )
     how: dict[str, Any] = {"prefix": (python,), "env": {"PYTHONPATH": ""}}
-    folder = '"../shared_project"'
+    folder = '"../sibling"'
     refused = orch("list", **how)
     assert refused.code == 4
-    hint = f"if shared.kinds.Color is an Enum, add {folder} to pythonpath, so that orch can read it"
+    hint = (
+        f"if shared.kinds.Color is an Enum, add {folder} to pythonpath, so that orch can read it"
+    )
     assert hint in " ".join(refused.err.split())
 
     source = (root / "src/a.py").read_text()
