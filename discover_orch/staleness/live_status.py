@@ -295,13 +295,15 @@ class LiveStatus(Status):
 
     def _note(self, result: ToolResult) -> list[str]:
         module, success = result.module, result.success
+        before = self._remembered.get(module)
         self._remembered[module] = result
         self._results[self._place[module]] = result
         self._unended.pop(module, None)
         self._present.database = self._read_database()
         if success is not None and result.last.status == "passed":
             self._baseline[module] = success.inputs
-        elif result.last.status == "failed" and result.tried.code:
+        elif result.last.status == "failed" and (before is None or before.tried != result.tried):
+            # An attempt that was cut off, as by a crash, leaves the inputs of an earlier one here.
             self._baseline[module] = result.tried
         used = [*result.writes, *(success.inputs.other if success else ()), *result.tried.other]
         self._present.versions.forget(_paths_of(used))

@@ -332,9 +332,7 @@ def test_an_enum_of_an_editable_package_becomes_a_type_by_pythonpath(
     folder = '"../sibling"'
     refused = orch("list", **how)
     assert refused.code == 4
-    hint = (
-        f"if shared.kinds.Color is an Enum, add {folder} to pythonpath, so that orch can read it"
-    )
+    hint = f"if shared.kinds.Color is an Enum, add {folder} to pythonpath, so that orch can read it"
     assert hint in " ".join(refused.err.split())
 
     source = (root / "src/a.py").read_text()

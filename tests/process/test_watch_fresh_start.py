@@ -202,11 +202,7 @@ def script(chance: random.Random, number: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "count",
-    [
-        pytest.param(10, marks=pytest.mark.slow),
-        pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
-    ],
+    "count", [10, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
 )
 def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch, count: int) -> None:
     seed = random.randrange(10**6)
