@@ -84,6 +84,7 @@ class ForkServer:
         self,
         root: Path,
         *words: str,
+        cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         meanwhile: Callable[[int], None] | None = None,
     ) -> Answer:
@@ -92,13 +93,14 @@ class ForkServer:
         assert self._process.stdout is not None
         out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
         environment = clean_environment(**(env or {}))
-        order = [words, str(root), environment, str(out), str(err)]
+        order = [words, str(cwd or root), environment, str(out), str(err)]
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = int(self._process.stdout.readline())
         if meanwhile is not None:
             meanwhile(pid)
         code = int(self._process.stdout.readline())
-        return Answer(code, out.read_text(), err.read_text())
+        texts = [path.read_text("utf-8", "surrogateescape") for path in (out, err)]
+        return Answer(code, *texts)
 
 
 def has_ended(pid: int) -> bool:
