@@ -56,13 +56,7 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="orch-forks-")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", SERVER],
-            env=clean_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
+        self._process = _start_server()
 
     def __enter__(self) -> ForkServer:
         return self
@@ -73,12 +67,15 @@ class ForkServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+        self._folder.cleanup()
+
+    def _end(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
-        self._folder.cleanup()
 
     def run(
         self,
@@ -89,6 +86,11 @@ class ForkServer:
         meanwhile: Callable[[int], None] | None = None,
     ) -> Answer:
         """`meanwhile` is called with the process id while the command runs, and may end it."""
+        if (
+            self._process.poll() is not None
+        ):  # a test has ended all processes that its own had started
+            self._end()
+            self._process = _start_server()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
@@ -101,6 +103,16 @@ class ForkServer:
         code = int(self._process.stdout.readline())
         texts = [path.read_text("utf-8", "surrogateescape") for path in (out, err)]
         return Answer(code, *texts)
+
+
+def _start_server() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", SERVER],
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
 
 
 def has_ended(pid: int) -> bool:
