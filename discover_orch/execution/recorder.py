@@ -153,6 +153,11 @@ class Recorder:
         code = self._current.code_of(tool, self._code, success.modules)
         return not any(compare_code(success.inputs.code, code))
 
+    def expected_duration(self, module: str) -> float | None:
+        """The seconds that the last success of the tool took; None if there is none."""
+        success = self._results.find(module).success
+        return success.duration if success is not None and success.ended else None
+
     def _update_code(self) -> None:
         if self._is_live:
             self._code |= self._current.code.states(self._code)

@@ -94,6 +94,7 @@ def run_plan(
                 max_failures=max_failures,
                 has_retries=not post_mortem,
                 random=_random,
+                expected=recorder.expected_duration,
             )
             if jobs > 1 and queue is None:
                 events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
@@ -139,6 +140,7 @@ def run_watched(
         has_known_flow=recorder.has_known_flow,
         at_once=1,
         random=_random,
+        expected=recorder.expected_duration,
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
 

@@ -21,10 +21,15 @@ NO_DATAFLOW = Dataflow()
 
 
 class Waits(Struct, frozen=True):
-    """A step waits for the first `all_before` steps of the plan, and for those with these numbers."""
+    """A step waits for the first `all_before` steps of the plan, and for those with these numbers.
+
+    One that runs alone also waits for all steps before it, and all steps after it wait for it. If it never runs, they
+    do not.
+    """
 
     all_before: int
     steps: tuple[int, ...] = ()
+    is_alone: bool = False
 
 
 def find_waits(
@@ -32,8 +37,7 @@ def find_waits(
 ) -> tuple[Waits, ...]:
     """For each step what it waits for; `all_before` never decreases.
 
-    A tool that declares neither `AFTER` nor inputs and outputs waits for all steps before it, and all steps after it
-    wait for it, unless `has_known_flow`.
+    A tool that declares neither `AFTER` nor inputs and outputs runs alone, unless `has_known_flow`.
     """
     number = {step.tool.module: place for place, step in enumerate(steps)}
     conflicts = _find_conflicts(number, registry)
@@ -42,17 +46,16 @@ def find_waits(
     for place, step in enumerate(steps):
         if step.group != group:
             all_before, group = place, step.group
-        is_free = is_declared(step.tool) or has_known_flow(step.tool)
-        if not is_free:
-            all_before = place
         module = step.tool.module
         earlier = {number.get(other, place) for other in registry.before.get(module, ())}
         earlier |= conflicts[place]
         found.append(
-            Waits(all_before, tuple(sorted(one for one in earlier if all_before <= one < place)))
+            Waits(
+                all_before,
+                tuple(sorted(one for one in earlier if all_before <= one < place)),
+                is_alone=not (is_declared(step.tool) or has_known_flow(step.tool)),
+            )
         )
-        if not is_free:
-            all_before = place + 1
     return tuple(found)
 
 
