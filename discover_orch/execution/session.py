@@ -176,6 +176,7 @@ def _nothing_to_overlap(project: Project) -> Problem:
     hint = "add AFTER = () to tools that do not depend on others of their stage"
     if project.parallel == "declared":
         hint += ', or set parallel = "observed"'
+    hint += "; orch check --jobs shows which"
     return Problem(
         code="nothing-to-overlap",
         message="no two of these tools may run at the same time, so more than one worker is of no use",
