@@ -1,4 +1,5 @@
-"""`orch check`: every error and warning about the project; with `--watch`, how watching will work."""
+"""`orch check`: every error and warning about the project; with `--watch`, how watching will work; with `--jobs`, what
+would let tools run side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 
 import click
 
-from discover_orch.cli.options import Context, common_options, json_option
+from discover_orch.cli.options import Context, OrchUsage, common_options, json_option
 from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text
@@ -16,16 +17,33 @@ from discover_orch.render.style import count
 
 @click.command("check", short_help="Check the project for errors and warnings.")
 @click.option("--watch", "about_watch", is_flag=True, help="Show how orch watch will work here.")
+@click.option(
+    "--jobs",
+    "about_jobs",
+    is_flag=True,
+    help="Show which AFTER would let tools run side by side, as the observed data flow suggests.",
+)
+@click.option("--write", is_flag=True, help="With --jobs: add them, after showing the difference.")
 @json_option
 @common_options
 @click.pass_obj
-def command(context: Context, about_watch: bool, as_json: bool) -> int:
+def command(
+    context: Context, about_watch: bool, about_jobs: bool, write: bool, as_json: bool
+) -> int:
     """Check the project for errors and warnings. Nothing is run.
 
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
     strict = true. With --watch, a separate process imports the installed packages that the tools
     import, to measure how long that takes.
     """
+    if about_watch and about_jobs:
+        raise OrchUsage("--watch cannot be combined with --jobs", "use one of them")
+    if write and not about_jobs:
+        raise OrchUsage("--write needs --jobs", "it adds what orch check --jobs suggests")
+    if about_jobs:
+        from discover_orch.cli.check_jobs import check_jobs
+
+        return check_jobs(context, writes=write, as_json=as_json)
     if about_watch:
         return _check_watch(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ)

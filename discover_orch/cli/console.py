@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -19,8 +18,6 @@ from discover_orch.render.style import Style, one_line
 
 #: Moves to the start of the line and clears it.
 WIPE = "\r\x1b[K"
-#: Seconds between two states of a progress bar that are shown.
-OFTEN = 0.1
 
 
 class HungUp(BrokenPipeError):
@@ -75,7 +72,8 @@ class Console:
 
 
 class StatusLine:
-    """One line at the bottom of `stream`: which tool is running, and for how long. With None nothing is shown.
+    """The line at the bottom of `stream`, which says what is running and for how long, or the board, which has several
+    such lines. With None nothing is shown.
 
     It is cleared before anything else is printed. Nothing else of the terminal is changed, and the cursor is not
     hidden: orch can be stopped or killed at any moment and must leave the terminal as it was. rich, which measures
@@ -84,46 +82,52 @@ class StatusLine:
 
     def __init__(self, stream: TextIO | None, style: Style) -> None:
         self._stream, self._style = stream, style
-        self._is_drawn = False
-        self._drawn_at = 0.0
-        self.text = ""  # what it shows
+        self._drawn: list[int] = []  # columns of each line that is on the screen
 
-    def show_often(self, text: str) -> None:
-        """Shows `text`, unless another was shown a moment ago."""
-        if time.monotonic() - self._drawn_at >= OFTEN:
-            self.show(text)
+    @property
+    def is_shown(self) -> bool:
+        return bool(self._drawn)
 
     def show(self, text: str) -> None:
+        """Shows the lines of `text`, or the last of them where the terminal has few rows."""
         if self._stream is None or not text:
             return
-        self.text, self._drawn_at = text, time.monotonic()
         from rich.cells import cell_len, set_cell_size
 
         encoding = self._stream.encoding or "utf-8"
-        shown = one_line(text).encode(encoding, "backslashreplace").decode(encoding)
-        room = self._room(self._stream)
-        if cell_len(shown) > room:  # a line that wraps cannot be cleared
-            shown = set_cell_size(shown, room - 1) + self._style.mark("…", "~")
-        self._write(WIPE + self._style.paint(shown, "dim"))
-        self._is_drawn = self._stream is not None
+        columns, rows = self._size(self._stream)
+        shown = []
+        for line in _fitting(text.split("\n"), rows):
+            line = one_line(line).encode(encoding, "backslashreplace").decode(encoding)
+            if cell_len(line) > columns:  # a line that wraps cannot be cleared
+                line = set_cell_size(line, columns - 1) + self._style.mark("…", "~")
+            shown.append(line)
+        wipe, self._drawn = self._wipe(columns), [cell_len(line) for line in shown]
+        self._write(wipe + "\n".join(self._style.paint(line, "dim") for line in shown))
 
     def hide(self) -> None:
-        self.text = ""
-        if self._is_drawn:
-            self._is_drawn = False
-            self._write(WIPE)
+        if self._drawn and self._stream is not None:
+            wipe, self._drawn = self._wipe(self._size(self._stream)[0]), []
+            self._write(wipe)
 
     def forget(self) -> None:
-        """Leaves the line as it is, for a terminal that is gone."""
-        self._is_drawn = False
+        """Leaves the lines as they are, for a terminal that is gone."""
+        self._drawn = []
 
-    def _room(self, stream: TextIO) -> int:
-        """Columns of the terminal, which may have been resized, less the last: there some terminals wrap."""
+    def _wipe(self, columns: int) -> str:
+        """Moves to the start of the first line that is drawn, and clears from there. In a terminal that has become
+        narrower, the lines have wrapped."""
+        rows = sum(max(1, -(-cells // (columns + 1))) for cells in self._drawn)
+        return f"\x1b[{rows - 1}A\r\x1b[J" if rows > 1 else WIPE
+
+    def _size(self, stream: TextIO) -> tuple[int, int]:
+        """Columns and rows of the terminal, which may have been resized, less one of each: in the last column some
+        terminals wrap."""
         try:
-            columns = os.get_terminal_size(stream.fileno()).columns
+            size = os.get_terminal_size(stream.fileno())
         except (OSError, ValueError):
-            columns = 0
-        return max(columns or self._style.width, 10) - 1
+            size = os.terminal_size((0, 0))
+        return max(size.columns or self._style.width, 10) - 1, max(size.lines or 25, 2) - 1
 
     def _write(self, text: str) -> None:
         assert self._stream is not None
@@ -131,7 +135,15 @@ class StatusLine:
             self._stream.write(text)
             self._stream.flush()
         except OSError:  # the terminal is gone: the next `Console.out` raises
-            self._stream = None
+            self._stream, self._drawn = None, []
+
+
+def _fitting(lines: list[str], rows: int) -> list[str]:
+    """The first lines and the last one, with the number of those between that do not fit into `rows`."""
+    if len(lines) <= rows:
+        return lines
+    more = f"    and {len(lines) - rows + 1} more"
+    return [*lines[: rows - 2], more, lines[-1]] if rows > 2 else lines[-1:]
 
 
 def _write(stream: TextIO | None, text: str) -> None:

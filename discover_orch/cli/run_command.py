@@ -34,6 +34,7 @@ from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION, takes_connection
 
 if TYPE_CHECKING:
+    from discover_orch.planning.parallel import Waits
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.reasons import Freshness
@@ -134,7 +135,8 @@ def command(
             return _show_nothing_left(context, plan, as_json=shown.as_json, dry_run=dry_run)
         _refuse_database(view, plan)
         if dry_run:
-            return _show_plan(context, view, plan, freshness, shown)
+            count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
+            return _show_plan(context, view, plan, freshness, shown, count)
         from discover_orch.cli.show_run import run_and_show
 
         return run_and_show(
@@ -291,12 +293,28 @@ def _show_plan(
     plan: Plan,
     freshness: Mapping[str, Freshness],
     shown: DisplayOptions,
+    jobs: int,
 ) -> int:
-    console, verbose = context.console, shown.verbose
+    console, verbose, registry = context.console, shown.verbose, view.registry
+    waits: tuple[Waits, ...] = ()
+    if jobs > 1:
+        from discover_orch.planning.parallel_advice import find_planned_waits
+
+        waits = find_planned_waits(plan, registry, view.project)
     if shown.as_json:
-        console.out(json.dumps(plan_document(plan, view.registry, freshness)) + "\n")
+        console.out(json.dumps(plan_document(plan, registry, freshness, waits)) + "\n")
     else:
-        console.out(plan_text(plan, view.registry, console.out_style, freshness, verbose=verbose))
+        console.out(
+            plan_text(
+                plan,
+                registry,
+                console.out_style,
+                freshness,
+                verbose=verbose,
+                jobs=jobs,
+                waits=waits,
+            )
+        )
         if verbose:
             given = uses_get_connection(view.registry, view.project)
             console.out(settings_text(view.project, console.out_style, has_connection=given))

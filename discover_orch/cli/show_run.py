@@ -27,12 +27,8 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
-from discover_orch.staleness.memory import Memory
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
-
-#: Seconds for which a tool has no status line, so that a short run does not import what that needs.
-QUICK = 0.3
 
 
 def run_and_show(
@@ -68,7 +64,6 @@ def run_and_show(
         shown,
         heading=heading(view),
         resume_command=resume_command,
-        expected=lambda: Memory(view.project.root).durations(names),
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
     try:
@@ -127,8 +122,6 @@ def write_text(
             status.show(renderer.status(event, report))
         case ToolProgress():
             renderer.note_progress(event)
-            if event.seconds > QUICK:
-                status.show_often(renderer.status(event, report))
         case RunNote():
             status.hide()
             console.err(renderer.notice(event, console.err_style))
@@ -137,11 +130,11 @@ def write_text(
         case _:
             text = renderer.text(event, report)
             if text:
-                shown = status.text
+                is_shown = status.is_shown
                 status.hide()
                 console.out(text)
-                if renderer.has_progress:
-                    status.show(shown)
+                if is_shown:
+                    status.show(renderer.status_again(report))
 
 
 def heading(view: ProjectView) -> RunHeader:

@@ -19,7 +19,6 @@ from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import DisplayOptions, RunRenderer
 from discover_orch.render.watch import watch_event_document, watch_event_text
-from discover_orch.staleness.memory import Memory
 from discover_orch.watch.events import (
     CannotRun,
     RunStarting,
@@ -141,7 +140,6 @@ class _Writer:
             self._shown,
             heading=heading(view) if event.is_first else None,
             reason="" if event.is_first else event.reason,
-            expected=lambda: Memory(view.project.root).durations(event.names),
         )
         if self._clears:
             self._console.out(CLEAR)

@@ -61,12 +61,10 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
 
 class ToolProgress(Struct, frozen=True, kw_only=True):
     """The lines that the tool is redrawing, such as progress bars, as they are now; empty if there are none any more.
-    Their last state comes as `ToolOutput`. The tool has been running for `seconds`, and `others` beside it."""
+    Their last state comes as `ToolOutput`."""
 
     module: str
     text: str
-    seconds: float = 0.0
-    others: tuple[str, ...] = ()
 
 
 class ToolFinished(Struct, frozen=True, kw_only=True):
@@ -114,16 +112,24 @@ class RunFinished(Struct, frozen=True, kw_only=True):
     signal: int = 0
 
 
-class Ticked(Struct, frozen=True, kw_only=True):
-    """Nothing happened for a moment: `module` has been running for `seconds`.
+class Running(Struct, frozen=True, kw_only=True):
+    """A tool that has been running for `seconds`; its last success took `expected` seconds, None if there is none."""
 
-    `module` is None while resources are closed. `others` are running too, and started later. `is_ending`: the
-    interrupt has been passed on.
+    module: str
+    seconds: float
+    expected: float | None = None
+
+
+class Ticked(Struct, frozen=True, kw_only=True):
+    """How far the run is, for a terminal: the tools that are `running`, the one that started first before the others.
+
+    With none of them, resources have been closing for `closing` seconds. `left` are the seconds that the rest of the
+    run takes, as past runs predict it; None if that is not known. `is_ending`: the interrupt has been passed on.
     """
 
-    module: str | None
-    seconds: float
-    others: tuple[str, ...] = ()
+    running: tuple[Running, ...] = ()
+    closing: float = 0.0
+    left: float | None = None
     is_ending: bool = False
 
 

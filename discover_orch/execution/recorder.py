@@ -35,7 +35,6 @@ from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
-from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.current import (
     GET_CONNECTION,
     CurrentState,
@@ -150,8 +149,12 @@ class Recorder:
         if success is None or not success.is_whole:
             return False
         self._update_code()
-        code = self._current.code_of(tool, self._code, success.modules)
-        return not any(compare_code(success.inputs.code, code))
+        return self._current.is_of_present_code(tool, success, self._code)
+
+    def expected_duration(self, module: str) -> float | None:
+        """The seconds that the last success of the tool took; None if there is none."""
+        success = self._results.find(module).success
+        return success.duration if success is not None and success.ended else None
 
     def _update_code(self) -> None:
         if self._is_live:

@@ -64,10 +64,8 @@ class ResultRecord:
     ) -> tuple[dict[Key, Writer], list[ToolResult]]:
         """Who wrote last what the tool used, and the tools before it that wrote any of it."""
         place = self.place(module)
-        removed = [
-            f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed
-        ]
-        removed += [key for key, one in self.find(module).writes.items() if one.mark == ABSENT]
+        own = (key for key, one in self.find(module).writes.items() if one.mark == ABSENT)
+        removed = (*self._removed, *own)
         used = (*used_files(success.inputs), *success.tables, *writes)
         used += tuple(find_removed(success.inputs, removed))
         modules = {module, *self._find_users(used)}

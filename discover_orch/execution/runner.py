@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     Event,
     Resumed,
     RunFinished,
+    Running,
     RunStarted,
     Suspended,
     Ticked,
@@ -26,12 +27,17 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.step_queue import StepQueue
+from discover_orch.execution.step_queue import OneByOne, StepQueue
+from discover_orch.execution.time_left import TimeLeft
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
-#: Seconds without an event after which `Ticked` says how long the running tool has taken.
+#: Seconds without an event after which `Ticked` says how long the running tools have taken.
 TICK = 0.5
+#: Seconds between two `Ticked` while something changes that a status line or a board shows.
+OFTEN = 0.1
+#: Seconds without such a `Ticked`, so that a short run does not import what showing it needs.
+QUICK = 0.3
 
 
 class RunRequests(Protocol):
@@ -70,8 +76,10 @@ def run_steps(
     max_failures: int | None = None,
     has_retries: bool = True,
     random: Callable[[], float] = lambda: 0.5,
+    expected: Callable[[str], float | None] = lambda _: None,
 ) -> Iterator[Event]:
-    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last."""
+    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
+    are the seconds that a tool is expected to take."""
     run = Run(
         plan,
         registry,
@@ -83,9 +91,12 @@ def run_steps(
         random=random,
     )
     steps = {step.tool.module: step for step in plan.steps}
-    stopwatch = _Stopwatch(clock)
     fresh = [tool.module for tool in plan.fresh]
     workers = 1 if queue is None else at_once
+    stopwatch = _Stopwatch(clock, has_board=workers > 1)
+    time_left = TimeLeft(
+        OneByOne([*steps]) if queue is None else queue.restarted(), workers, expected
+    )
     yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)
     for one in fresh:
         yield ToolFinished(module=one, status="fresh")
@@ -94,22 +105,26 @@ def run_steps(
             yield ToolOrdered(module=module)
             executor.submit(steps[module])
             run.mark_submitted(module)
-        yield from _next_events(run, executor, requests, stopwatch)
+        yield from _next_events(run, executor, requests, stopwatch, time_left)
     for end in run.unstarted():
         run.apply(end)
         yield end
     executor.finish()
     stopwatch.begin(None)
     while not executor.is_over:
-        yield from _next_events(run, executor, requests, stopwatch)
+        yield from _next_events(run, executor, requests, stopwatch, time_left)
     yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
 
 
 def _next_events(
-    run: Run, executor: Executor, requests: RunRequests, stopwatch: _Stopwatch
+    run: Run,
+    executor: Executor,
+    requests: RunRequests,
+    stopwatch: _Stopwatch,
+    time_left: TimeLeft,
 ) -> Iterator[Event]:
     happened = False
-    wait = min(TICK, requests.poll_interval, run.wait_time(stopwatch.now))
+    wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
     for event in executor.events(wait, requests.wake):
         happened = True
         timed = run.classify(stopwatch.time(event))
@@ -136,22 +151,22 @@ def _next_events(
             executor.suspend()
             stopwatch.pause(requests.pause)
             executor.resume()
-    if not happened and stopwatch.is_running and stopwatch.silence > 0.9 * TICK:
-        yield Ticked(
-            module=stopwatch.module,
-            seconds=stopwatch.seconds,
-            others=stopwatch.others,
-            is_ending=run.is_interrupted,
-        )
+    if stopwatch.is_tick_due(is_silent=not happened):
+        yield stopwatch.tick(run, time_left)
 
 
 class _Stopwatch:
-    """What is running, and for how long, without pauses. It is stopped while a debugger is open."""
+    """What is running, and for how long, without pauses. It is stopped while a debugger is open.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    With `has_board`, whatever happens is news for the board of a terminal; without, progress bars are.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, has_board: bool) -> None:
         self._clock = clock
         self._start = self._heard = clock()
         self._paused = 0.0
+        self._has_board, self._has_news = has_board, False
+        self._next_news = self._start + QUICK
         self._running: dict[
             str | None, tuple[float, float]
         ] = {}  # since when, and the pauses before
@@ -162,10 +177,13 @@ class _Stopwatch:
         self._heard = self._clock()
         self._running[module] = self._heard, self._paused
         self._is_stopped = False
+        if not self._has_board:
+            self._next_news = self._heard + QUICK
 
     def time(self, event: Event) -> Event:
         """The event with its duration, if only this stopwatch knows it."""
         self._heard = self._clock()
+        self._has_news |= self._has_board or isinstance(event, ToolProgress)
         match event:
             case ToolStarted(module=module):
                 self.begin(module)
@@ -176,9 +194,6 @@ class _Stopwatch:
                     return replace(event, duration=seconds)  # a dead worker reports none
                 paused = self._paused - paused_before
                 return replace(event, duration=max(0.0, event.duration - paused))
-            case ToolProgress(module=module):
-                others = tuple(one for one in self._running if one not in (module, None))
-                return replace(event, seconds=self._seconds(module), others=others)
             case DebuggerOpened():
                 self._is_stopped = True
             case _:
@@ -195,32 +210,41 @@ class _Stopwatch:
         return self._clock()
 
     @property
-    def is_running(self) -> bool:
-        return bool(self._running) and not self._is_stopped
+    def tick_wait(self) -> float:
+        """Seconds until the next `Ticked`, if nothing happens."""
+        return max(0.0, self._next_news - self._clock()) if self._has_news else TICK
 
-    @property
-    def module(self) -> str | None:
-        """What has been running longest."""
-        return next(iter(self._running), None)
+    def is_tick_due(self, *, is_silent: bool) -> bool:
+        if not self._running or self._is_stopped:
+            return False
+        now = self._clock()
+        has_been_silent = is_silent and now - self._heard > 0.9 * TICK
+        return has_been_silent or (self._has_news and now >= self._next_news)
 
-    @property
-    def others(self) -> tuple[str, ...]:
-        return tuple(one for one in [*self._running][1:] if one is not None)
-
-    @property
-    def seconds(self) -> float:
-        return self._seconds(self.module)
+    def tick(self, run: Run, time_left: TimeLeft) -> Ticked:
+        now = self._clock()
+        self._has_news, self._next_news = False, now + OFTEN
+        running = tuple(
+            Running(
+                module=module,
+                seconds=self._seconds(module),
+                expected=time_left.expected(module),
+            )
+            for module in self._running
+            if module is not None
+        )
+        return Ticked(
+            running=running,
+            closing=self._seconds(None),
+            left=time_left.estimate(running, run.finished, now) if running else None,
+            is_ending=run.is_interrupted,
+        )
 
     def _seconds(self, module: str | None) -> float:
         if module not in self._running:
             return 0.0
         since, paused_before = self._running[module]
         return self._clock() - since - (self._paused - paused_before)
-
-    @property
-    def silence(self) -> float:
-        """Seconds since the last event."""
-        return self._clock() - self._heard
 
     @property
     def total(self) -> float:

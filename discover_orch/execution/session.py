@@ -34,6 +34,7 @@ from discover_orch.planning.parallel import NO_DATAFLOW, find_waits
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import takes_connection
+from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
@@ -66,15 +67,19 @@ def run_plan(
     try:
         with signals:
             executor: LocalExecutor | WorkerPool | None = None
-            if jobs == 1:  # the worker gets ready while the recorder reads the code
+            # The workers get ready while the recorder reads the code.
+            forks = Forks(min(jobs, len(plan.steps)) - 1)
+            if jobs == 1:
                 executor = LocalExecutor(prepare, worker)
             recorder = Recorder(plan, registry, project)
             queue = None
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_flow)
             if queue is not None:
-                executor = _start_pool(prepare, worker, jobs)
+                shared = replace(prepare, is_one_of_several=True)
+                executor = WorkerPool(shared, worker, forks, jobs)
             elif executor is None:
+                forks.close()
                 executor = LocalExecutor(prepare, worker)
             events = run_steps(
                 plan,
@@ -89,6 +94,7 @@ def run_plan(
                 max_failures=max_failures,
                 has_retries=not post_mortem,
                 random=_random,
+                expected=recorder.expected_duration,
             )
             if jobs > 1 and queue is None:
                 events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
@@ -102,11 +108,6 @@ def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:
     yield next(events)
     yield note
     yield from events
-
-
-def _start_pool(prepare: Prepare, worker: Supervisor | None, jobs: int) -> WorkerPool:
-    shared = replace(prepare, is_one_of_several=True)
-    return WorkerPool(LocalExecutor(shared, worker), lambda: LocalExecutor(shared), jobs)
 
 
 def run_watched(
@@ -139,6 +140,7 @@ def run_watched(
         has_known_flow=recorder.has_known_flow,
         at_once=1,
         random=_random,
+        expected=recorder.expected_duration,
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
 
@@ -174,6 +176,7 @@ def _nothing_to_overlap(project: Project) -> Problem:
     hint = "add AFTER = () to tools that do not depend on others of their stage"
     if project.parallel == "declared":
         hint += ', or set parallel = "observed"'
+    hint += "; orch check --jobs shows which"
     return Problem(
         code="nothing-to-overlap",
         message="no two of these tools may run at the same time, so more than one worker is of no use",

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 from discover_orch.planning.parallel import Waits
+
+#: Tokens and how many of each.
+_Needs = tuple[tuple[str, int], ...]
 
 
 class OneByOne:
     """The steps in order. One that is to be tried again later holds up all that follow."""
 
     def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = modules
         self._places = {module: place for place, module in enumerate(modules)}
         self._waiting = deque(modules)
         self._held_until = 0.0
@@ -25,6 +29,10 @@ class OneByOne:
     def __bool__(self) -> bool:
         """Whether steps are waiting."""
         return bool(self._waiting)
+
+    def restarted(self) -> OneByOne:
+        """The same steps, of which none has begun."""
+        return OneByOne(self.modules)
 
     def next(self, now: float) -> str | None:
         """The step that may start now."""
@@ -65,7 +73,8 @@ class SideBySide:
         needs: Mapping[str, Mapping[str, int]],
         tokens: Mapping[str, int],
     ) -> None:
-        self._modules, self._waits, self._needs = modules, waits, needs
+        self.modules = modules
+        self._waits, self._needs, self._tokens = waits, needs, tokens
         self._free = dict(tokens)
         self._places = {module: place for place, module in enumerate(modules)}
         self._missing = [len(one.steps) for one in waits]  # of the steps that each waits for
@@ -76,7 +85,8 @@ class SideBySide:
         self._has_ended = [False] * len(modules)
         self._ended_prefix = 0
         self._opened = 0  # so many steps wait for no more than the ended prefix
-        self._ready: list[int] = []
+        self._alone: list[int] = []  # those of them that run alone, unless they never ran
+        self._ready: dict[_Needs, list[int]] = {}  # in the order of the plan, by the tokens needed
         self._holders: set[int] = set()  # of tokens
         self._not_before: dict[int, float] = {}
         self._left = len(modules)  # neither taken nor ended
@@ -85,43 +95,56 @@ class SideBySide:
     def __bool__(self) -> bool:
         return self._left > 0
 
+    def restarted(self) -> SideBySide:
+        """The same steps, of which none has begun."""
+        return SideBySide(self.modules, self._waits, self._needs, self._tokens)
+
     def next(self, now: float) -> str | None:
-        for place in self._ready:
-            if now >= self._not_before.get(place, 0.0) and self._has_tokens(place):
-                return self._modules[place]
-        return None
+        found = [
+            place
+            for needs, places in self._ready.items()
+            if places
+            and all(self._free.get(token, 0) >= count for token, count in needs)
+            and (place := self._first(places, now)) is not None
+        ]
+        return self.modules[min(found)] if found else None
 
     def wait_time(self, now: float) -> float:
-        times = [self._not_before[one] - now for one in self._ready if one in self._not_before]
+        times = [at - now for at in self._not_before.values()]
         return min((one for one in times if one > 0), default=math.inf)
 
     def take(self, module: str) -> None:
         place = self._places[module]
-        self._ready.remove(place)
+        self._not_before.pop(place, None)
+        self._remove_ready(place)
         self._left -= 1
-        for token, count in self._needs.get(module, {}).items():
+        for token, count in self._needs_of(place):
             self._free[token] -= count
         self._holders.add(place)
 
     def put_back(self, module: str, at: float = 0.0) -> None:
         place = self._places[module]
         self._return_tokens(place)
-        self._not_before[place] = at
+        if at:
+            self._not_before[place] = at
         self._left += 1
-        insort(self._ready, place)
+        insort(self._ready.setdefault(self._needs_of(place), []), place)
 
     def end(self, module: str) -> None:
         place = self._places[module]
         if self._has_ended[place]:
             return
-        if place in self._holders:
+        has_run = place in self._holders
+        if has_run:
             self._return_tokens(place)
         else:
             self._left -= 1
-            if place in self._ready:
-                self._ready.remove(place)
+            self._not_before.pop(place, None)
+            self._remove_ready(place)
         self._has_ended[place] = True
-        while self._ended_prefix < len(self._modules) and self._has_ended[self._ended_prefix]:
+        if not has_run and place in self._alone:
+            self._alone.remove(place)
+        while self._ended_prefix < len(self.modules) and self._has_ended[self._ended_prefix]:
             self._ended_prefix += 1
         for follower in self._followers[place]:
             self._missing[follower] -= 1
@@ -130,24 +153,40 @@ class SideBySide:
         self._open()
 
     def _open(self) -> None:
-        while (
-            self._opened < len(self._modules)
-            and self._waits[self._opened].all_before <= self._ended_prefix
-        ):
+        """A step that runs alone and was blocked before its turn keeps no other from starting."""
+        while self._opened < len(self.modules):
+            place, one = self._opened, self._waits[self._opened]
+            if not self._has_ended[place]:
+                last_alone = self._alone[-1] + 1 if self._alone else 0
+                if max(one.all_before, place if one.is_alone else last_alone) > self._ended_prefix:
+                    return
+                if one.is_alone:
+                    self._alone.append(place)
             self._opened += 1
-            self._add_if_ready(self._opened - 1)
+            self._add_if_ready(place)
 
     def _add_if_ready(self, place: int) -> None:
         if not self._missing[place] and not self._has_ended[place]:
-            insort(self._ready, place)
+            insort(self._ready.setdefault(self._needs_of(place), []), place)
 
-    def _has_tokens(self, place: int) -> bool:
-        needs = self._needs.get(self._modules[place], {})
-        return all(self._free.get(token, 0) >= count for token, count in needs.items())
+    def _remove_ready(self, place: int) -> None:
+        places = self._ready.get(self._needs_of(place), [])
+        at = bisect_left(places, place)
+        if places[at : at + 1] == [place]:
+            del places[at]
+
+    def _first(self, places: Sequence[int], now: float) -> int | None:
+        """The first of these that need not wait until it is tried again."""
+        held = self._not_before
+        return next((one for one in places if one not in held or now >= held[one]), None)
+
+    def _needs_of(self, place: int) -> _Needs:
+        needs = self._needs.get(self.modules[place])
+        return tuple(needs.items()) if needs else ()
 
     def _return_tokens(self, place: int) -> None:
         self._holders.discard(place)
-        for token, count in self._needs.get(self._modules[place], {}).items():
+        for token, count in self._needs_of(place):
             self._free[token] += count
 
 

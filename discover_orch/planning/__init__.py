@@ -4,6 +4,6 @@ In come the working folder, the environment, targets and values, all as text. Ou
 it was found) and a `Plan`. Nothing of the user's code is imported or run.
 
 Doors: `project_reader` (find a project), `project_view` (ask about it), `incremental` (what is stale, resumed or
-accepted), `parallel` (what may run side by side), `param_versions` (what staleness compares of parameters). `plan`,
-`param_values` and `selection` have the values that these take and return.
+accepted), `parallel` and `parallel_advice` (what may run side by side, and what would let it), `param_versions` (what
+staleness compares of parameters). `plan`, `param_values` and `selection` have the values that these take and return.
 """

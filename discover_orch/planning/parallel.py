@@ -21,10 +21,15 @@ NO_DATAFLOW = Dataflow()
 
 
 class Waits(Struct, frozen=True):
-    """A step waits for the first `all_before` steps of the plan, and for those with these numbers."""
+    """A step waits for the first `all_before` steps of the plan, and for those with these numbers.
+
+    One that runs alone also waits for all steps before it, and all steps after it wait for it. If it never runs, they
+    do not.
+    """
 
     all_before: int
     steps: tuple[int, ...] = ()
+    is_alone: bool = False
 
 
 def find_waits(
@@ -32,27 +37,25 @@ def find_waits(
 ) -> tuple[Waits, ...]:
     """For each step what it waits for; `all_before` never decreases.
 
-    A tool that declares neither `AFTER` nor inputs and outputs waits for all steps before it, and all steps after it
-    wait for it, unless `has_known_flow`.
+    A tool that declares neither `AFTER` nor inputs and outputs runs alone, unless `has_known_flow`.
     """
     number = {step.tool.module: place for place, step in enumerate(steps)}
-    conflicts = _find_conflicts(number, registry)
+    conflicts = find_conflicts(number, registry)
     found = []
     all_before, group = 0, None
     for place, step in enumerate(steps):
         if step.group != group:
             all_before, group = place, step.group
-        is_free = is_declared(step.tool) or has_known_flow(step.tool)
-        if not is_free:
-            all_before = place
         module = step.tool.module
         earlier = {number.get(other, place) for other in registry.before.get(module, ())}
         earlier |= conflicts[place]
         found.append(
-            Waits(all_before, tuple(sorted(one for one in earlier if all_before <= one < place)))
+            Waits(
+                all_before,
+                tuple(sorted(one for one in earlier if all_before <= one < place)),
+                is_alone=not (is_declared(step.tool) or has_known_flow(step.tool)),
+            )
         )
-        if not is_free:
-            all_before = place + 1
     return tuple(found)
 
 
@@ -61,7 +64,36 @@ def is_declared(tool: Tool) -> bool:
     return tool.has_after or (tool.has_inputs and tool.has_outputs)
 
 
-def _find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:
+def find_beside(waits: Sequence[Waits], most: int) -> list[tuple[int, ...]]:
+    """For each step up to `most` of those that may run at the same time, tokens aside."""
+    found: list[list[int]] = [[] for _ in waits]
+    ended: list[int] = []  # as bits: the steps that have ended when this one starts
+    barrier, wanting = 0, 0
+    for place, one in enumerate(waits):
+        barrier = max(barrier, one.all_before, place if one.is_alone else 0)
+        before = (1 << barrier) - 1
+        for earlier in one.steps:
+            before |= ended[earlier] | 1 << earlier
+        ended.append(before)
+        if one.is_alone:
+            barrier = place + 1
+        own, free = found[place], ((1 << place) - 1) & ~before
+        while free and len(own) < most:
+            own.append((free & -free).bit_length() - 1)
+            free &= free - 1
+        free = ((1 << place) - 1) & ~before & wanting
+        while free:
+            earlier = (free & -free).bit_length() - 1
+            found[earlier].append(place)
+            if len(found[earlier]) >= most:
+                wanting &= ~(1 << earlier)
+            free &= free - 1
+        if len(own) < most:
+            wanting |= 1 << place
+    return [tuple(one) for one in found]
+
+
+def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:
     """For each step the earlier ones with which it shares a file or table that either writes."""
     flows = {module: registry.flows.get(module, NO_DATAFLOW) for module in number}
     written = dataflow.Written(flows.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -11,6 +11,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import problem_json
 from discover_orch.model.parameter import MASK, Choice, Scalar, is_secret_name
+from discover_orch.planning.parallel import Waits, find_beside
 from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.style import (
@@ -26,6 +27,8 @@ from discover_orch.render.style import (
 from discover_orch.staleness.reasons import Freshness
 
 MOST_FRESH = 20
+#: Steps that are named as those that may run beside a step.
+MOST_BESIDE = 4
 _UNKNOWN: Mapping[str, Freshness] = {}
 
 
@@ -36,10 +39,15 @@ def plan_text(
     freshness: Mapping[str, Freshness] = _UNKNOWN,
     *,
     verbose: bool = False,
+    jobs: int = 1,
+    waits: Sequence[Waits] = (),
 ) -> str:
-    """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values."""
+    """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values. With
+    several `jobs`, `waits` says what each step waits for."""
     out = [one_line(plan.intro)] if plan.intro else []
-    out.append(f"would run {count(len(plan.steps), 'tool')}, in this order:")
+    workers = f" with {jobs} workers" if jobs > 1 else ""
+    out.append(f"would run {count(len(plan.steps), 'tool')}{workers}, in this order:")
+    notes = _parallel_notes(plan, waits)
     names = [step.tool.name for step in plan.steps]
     stages = [step.stage for step in plan.steps]
     digits = len(str(len(names)))
@@ -56,6 +64,8 @@ def plan_text(
         state = freshness.get(step.tool.module)
         if state is not None and not any(one in step.reason for one in state.sentences):
             line += "  " + freshness_text(state, style)
+        if notes:
+            line += f"  {notes[number - 1]}"
         out.append(wrap(line, style, pad))
         if verbose:
             values = " " * (digits + 4)
@@ -64,6 +74,22 @@ def plan_text(
         fresh = names_text([tool.name for tool in plan.fresh], MOST_FRESH)
         out.append(wrap(f"fresh: {fresh}", style, "       "))
     return "\n".join(out) + "\n"
+
+
+def _parallel_notes(plan: Plan, waits: Sequence[Waits]) -> list[str]:
+    """For each step what it waits for within its stage, and beside which others it may run."""
+    names = [one_line(step.tool.name) for step in plan.steps]
+    notes = []
+    for one, beside in zip(waits, find_beside(waits, MOST_BESIDE + 1), strict=True):
+        waiting = ", ".join(names[place] for place in one.steps)
+        others = [names[place] for place in beside[:MOST_BESIDE]]
+        shown = ", ".join(others) + (" and others" if len(beside) > MOST_BESIDE else "")
+        parts = (
+            f"waits for {waiting}" if waiting else "",
+            f"may run beside {shown}" if others else "runs alone",
+        )
+        notes.append(", ".join(filter(None, parts)))
+    return notes
 
 
 def freshness_text(freshness: Freshness, style: Style) -> str:
@@ -76,8 +102,17 @@ def freshness_text(freshness: Freshness, style: Style) -> str:
 
 
 def plan_document(
-    plan: Plan, registry: Registry, freshness: Mapping[str, Freshness] = _UNKNOWN
+    plan: Plan,
+    registry: Registry,
+    freshness: Mapping[str, Freshness] = _UNKNOWN,
+    waits: Sequence[Waits] = (),
 ) -> dict[str, Any]:
+    """With `waits`, also what each step waits for within its stage, and whether it runs alone."""
+    names = [step.tool.name for step in plan.steps]
+    keys: list[dict[str, object]] = [
+        {"waits_for": [names[one] for one in own.steps], "runs_alone": own.is_alone}
+        for own in waits
+    ] or [{} for _ in names]
     return {
         "version": 1,
         "tools": [
@@ -89,8 +124,9 @@ def plan_document(
                 "reason": step.reason,
                 "params": _values(step),
                 **_freshness_keys(freshness.get(step.tool.module)),
+                **more,
             }
-            for step in plan.steps
+            for step, more in zip(plan.steps, keys, strict=True)
         ],
         "fresh": [tool.name for tool in plan.fresh],
         "warnings": [problem_json(problem) for problem in plan.warnings],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -24,12 +23,12 @@ from discover_orch.execution.events import (
 from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import exception_text, problem_text
+from discover_orch.render.progress import RunProgress
 from discover_orch.render.style import (
     Style,
     clean,
     count,
     cut,
-    cut_name,
     duration,
     names_text,
     one_line,
@@ -93,30 +92,21 @@ class RunRenderer:
         heading: RunHeader | None,
         resume_command: str = "",
         reason: str = "",
-        expected: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`resume_command` is shown if a tool does not pass, and `reason`, why this runs, in the summary. `expected`
-        returns the seconds that tools took before; it is called once, when the status line is first shown."""
+        """`resume_command` is shown if a tool does not pass, and `reason`, why this runs, in the summary."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
-        self._expected = expected
-        self._seconds: Mapping[str, float] | None = None
         self._intro = plan.intro
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, shown, heading
         self._resume_command, self._reason = resume_command, reason
         self._kept: dict[str, list[str]] = {}  # what tools printed, to be shown when they end
-        self._progress: dict[str, str] = {}  # the lines that running tools are redrawing
-
-    @property
-    def has_progress(self) -> bool:
-        """Whether the status line shows lines that a tool is redrawing."""
-        return any(self._progress.values())
+        self._progress = RunProgress(plan, style)
 
     def text(self, event: Event, report: Report) -> str:
         match event:
             case RunStarted(workers=workers):
-                self._is_parallel = workers > 1
+                self._is_parallel = self._progress.has_board = workers > 1
                 heading = None if self._shown.quiet else self._heading
                 return "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
@@ -129,6 +119,7 @@ class RunRenderer:
             case ToolRetried(end=end):
                 return self._block(end.module) + self._retry(event)
             case RunFinished():
+                self._progress.end()
                 return self._summary(report)
             case _:
                 return ""
@@ -145,49 +136,16 @@ class RunRenderer:
 
     def note_progress(self, event: ToolProgress) -> None:
         """`event` is shown in the status line from now on."""
-        self._progress[event.module] = event.text if self._is_live else ""
+        if self._is_live:
+            self._progress.note_redrawn(event.module, event.text)
 
-    def status(self, event: Ticked | ToolProgress, report: Report) -> str:
-        """The status line: the lines that the tool is redrawing, the running tool, its time, and what is left."""
-        if event.module is None:
-            text = f"closing resources {duration(event.seconds)}"
-        else:
-            text = f"{self._steps[event.module].tool.name} {duration(event.seconds)}"
-        if isinstance(event, Ticked) and event.is_ending:
-            return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
-        ended = {one.module for one in report.finished}
-        running = (event.module, *event.others)
-        waiting = [one for one in self._steps if one not in ended and one not in running]
-        if event.others:
-            text += "".join(f", {self._steps[one].tool.name}" for one in event.others)
-        if event.module is not None and waiting:
-            text += f", {len(waiting):,} left to run"
-        text += self._time_left(event, waiting)
-        return f"    {self._bars(f'  ({text})')}" if self.has_progress else f"    {text}"
+    def status(self, event: Ticked, report: Report) -> str:
+        """The status line, or with several workers the board."""
+        return self._progress.text(event, report)
 
-    def _bars(self, behind: str) -> str:
-        """The lines that are redrawn, beside each other, and what stands `behind` them. Where they do not fit, each is
-        cut in its middle, where it has a bar."""
-        texts = [text for text in self._progress.values() if text]
-        lines = [one_line(line) for text in texts for line in text.split("\n")]
-        room = self._style.width - len(f"    {behind} ")
-        if len("  ".join(lines)) > room:
-            share = max(room // len(lines) - 2, LEAST_ROOM)
-            lines = [cut_name(line, share, self._style) for line in lines]
-        return "  ".join(lines) + behind
-
-    def _time_left(self, event: Ticked | ToolProgress, waiting: Sequence[str]) -> str:
-        """An estimate from past runs; empty if one of the tools has never passed."""
-        if self._seconds is None:
-            self._seconds = self._expected()
-        running = () if event.module is None else (event.module,)
-        if not running or any(one not in self._seconds for one in (*running, *waiting)):
-            return ""
-        left = sum(self._seconds[one] for one in waiting)
-        left += max(0.0, self._seconds[running[0]] - event.seconds)
-        whole = round(left)
-        shown = f"{whole} s" if whole < 60 else duration(whole)
-        return f", about {shown} left" if whole else ""
+    def status_again(self, report: Report) -> str:
+        """What of it stays below what was just printed; empty if there is nothing."""
+        return self._progress.text_again(report)
 
     def _header(self, event: RunStarted, heading: RunHeader) -> str:
         style = self._style
@@ -228,6 +186,8 @@ class RunRenderer:
         text = "".join(f"    {line}\n" if line else "\n" for line in shown)
         if self._is_live and not self._is_parallel:
             return text
+        if self._is_live:
+            self._progress.note_lines(event.module, lines)
         if self._is_live or self._shown.output == "fail" or self._shown.quiet:
             self._kept.setdefault(event.module, []).append(text)
         return ""
@@ -245,7 +205,7 @@ class RunRenderer:
         return self._begin(module) + "".join(printed)
 
     def _end(self, event: ToolFinished) -> str:
-        self._progress.pop(event.module, None)
+        self._progress.end_tool(event.module)
         if event.status in ("blocked", "not_run", "fresh"):
             return ""
         style, name = self._style, one_line(self._steps[event.module].tool.name)
@@ -271,6 +231,7 @@ class RunRenderer:
 
     def _retry(self, event: ToolRetried) -> str:
         style, end = self._style, event.end
+        self._progress.end_tool(end.module)
         tool = self._steps[end.module].tool
         error = end.error
         mark = style.paint(style.mark("↻", "RETRY"), "yellow")

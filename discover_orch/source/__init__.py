@@ -2,7 +2,8 @@
 
 `read_module` turns bytes into `ModuleFacts` (the tags, `run()`, the docstring) or into a `BrokenModule`;
 `read_exports` says what other modules can refer to, `resolve_module` replaces such references, `read_imports` lists
-imports, `hash_module` hashes the code. Nothing is opened, imported or executed here, and no text makes it raise.
+imports, `hash_module` hashes the code, `add_after` adds a tag. Nothing is opened, imported or executed here, and no
+text makes it raise.
 
-Other packages import `facts`, `read_module`, `resolve`, `parse`, `imports` and `ast_hash`.
+Other packages import `facts`, `read_module`, `resolve`, `parse`, `imports`, `ast_hash` and `after_tag`.
 """

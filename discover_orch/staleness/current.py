@@ -21,6 +21,7 @@ from discover_orch.model.database_url import find_file, is_in_memory
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
+from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.database_file import read_database, read_tables
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -95,6 +96,13 @@ class CurrentState:
         if self.last_good:
             found |= {path: self.last_good[path] for path in found.keys() & self.last_good.keys()}
         return found
+
+    def is_of_present_code(
+        self, tool: Tool, success: Success, code: Mapping[str, CodeState]
+    ) -> bool:
+        """Whether the code of the tool means the same as at that success."""
+        now = self.code_of(tool, code, success.modules)
+        return not any(compare_code(success.inputs.code, now))
 
     def modules_of(self, tool: Tool, more: Sequence[str] = ()) -> list[str]:
         """The modules that its code starts from; `more` are those that it loads besides."""

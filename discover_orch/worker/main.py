@@ -78,8 +78,11 @@ SWEEP_TIME = 0.5  # seconds
 BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
-def main() -> None:
-    """The whole life of a worker. `spawn` has started this process, with pipes at known descriptors."""
+def main(forks: int = 0) -> None:
+    """The whole life of a worker. `spawn` has started this process, with pipes at known descriptors. With `forks` it
+    becomes so many workers (`worker/forks.py`)."""
+    if forks:
+        _become_several(forks)
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
@@ -106,6 +109,18 @@ def main() -> None:
         order = channel.receive()
     if isinstance(order, Prepare):
         Worker(order, channel, capture, interrupts).serve()
+
+
+def _become_several(forks: int) -> None:
+    """Returns in each worker. What all of them need is imported before, once."""
+    import ctypes  # to find and end processes
+
+    from discover_orch.worker.forks import fork
+
+    for name in COMMON_IMPORTS:
+        __import__(name)
+    del ctypes
+    fork(forks)
 
 
 def _end_with_parent(life: int, me: int) -> None:

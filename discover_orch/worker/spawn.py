@@ -15,6 +15,8 @@ from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[i
 ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
+HELD = (SIGINT,)  # until the worker can handle it
+STOPPED = (SIGTERM, SIGCHLD, SIGQUIT)  # get their usual effect back
 
 
 class Pipes:
@@ -30,55 +32,88 @@ class Pipes:
         self.err = err
         self.pidfd = pidfd
 
+    def close(self) -> None:
+        for fd in (self.orders, self.messages, self.life, self.out, self.err, self.pidfd):
+            if fd >= 0:
+                os.close(fd)
+
 
 Interpreter = tuple[int, Pipes]  # process id, and the parent's ends
+
+
+class PipeEnds:
+    """Pipes to a process that is about to start: each has an end here and one that it gets under a fixed number, which
+    is below `above`."""
+
+    def __init__(self, above: int = FREE_FD) -> None:
+        self._above = above
+        self._own: list[int] = []  # everything open, to close it where the start fails
+        self._given: list[tuple[int, int]] = []
+
+    def give_null(self, target: int, flags: int = os.O_RDONLY) -> None:
+        """The process gets `/dev/null` as `target`."""
+        null = self._raise_fd(os.open(os.devnull, flags | os.O_CLOEXEC))
+        self._own.append(null)
+        self._given.append((null, target))
+
+    def pipe(self, target: int, *, reads: bool, is_wide: bool = False) -> int:
+        """The end here of a pipe whose other end the process gets as `target`, to read from it or to write to it."""
+        ends = os.pipe()
+        theirs, mine = (self._raise_fd(fd) for fd in (ends if reads else reversed(ends)))
+        self._own.extend((theirs, mine))
+        self._given.append((theirs, target))
+        os.set_blocking(mine, False)
+        if is_wide:
+            _widen(mine)
+        return mine
+
+    def spawn(self, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
+        """Starts an interpreter that runs `code`, in a process group of its own; its process id."""
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-c", code],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, theirs, target) for theirs, target in self._given],
+            setpgroup=0,
+            setsigmask=mask,
+            setsigdef=default,
+        )
+        for theirs, _ in self._given:
+            os.close(theirs)
+        return pid
+
+    def close(self) -> None:
+        """Closes both ends of everything: the start has failed."""
+        for fd in self._own:
+            os.close(fd)
+
+    def _raise_fd(self, fd: int) -> int:
+        """Move a descriptor to a number that the process does not use, closed in child processes."""
+        raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._above)
+        os.close(fd)
+        return raised
 
 
 def start_interpreter(*, raw_output: bool = False) -> Interpreter:
     """Start an interpreter in a process group of its own. It waits for orders and has captured output,
     unless `raw_output`. Raises OSError.
     """
-    own: list[int] = []  # everything open, to close it where the start fails
-    given: list[tuple[int, int]] = []
-
-    def pipe(target: int, *, reads: bool) -> int:
-        """A pipe whose one end the worker gets as `target`, to read from it or to write to it."""
-        ends = os.pipe()
-        theirs, mine = (_raise_fd(fd) for fd in (ends if reads else reversed(ends)))
-        own.extend((theirs, mine))
-        given.append((theirs, target))
-        os.set_blocking(mine, False)
-        return mine
-
+    ends = PipeEnds()
     try:
-        null = _raise_fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        own.append(null)
-        given.append((null, 0))
-        orders = pipe(ORDERS_FD, reads=True)
-        messages = pipe(MESSAGES_FD, reads=False)
-        life = pipe(LIFE_FD, reads=True)
+        ends.give_null(0)
+        orders = ends.pipe(ORDERS_FD, reads=True)
+        messages = ends.pipe(MESSAGES_FD, reads=False)
+        life = ends.pipe(LIFE_FD, reads=True)
         out = err = -1
         if not raw_output:
-            out, err = pipe(1, reads=False), pipe(2, reads=False)
-            for fd in (out, err):
-                _widen(fd)
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-P", "-c", _find_start_code()],
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, theirs, target) for theirs, target in given],
-            setpgroup=0,
-            setsigmask=[SIGINT],  # until it can handle it
-            setsigdef=[SIGTERM, SIGCHLD, SIGQUIT],
-        )
+            out = ends.pipe(1, reads=False, is_wide=True)
+            err = ends.pipe(2, reads=False, is_wide=True)
+        pid = ends.spawn(find_start_code("main()"), default=STOPPED, mask=HELD)
     except BaseException:
-        for fd in own:
-            os.close(fd)
+        ends.close()
         raise
-    for theirs, _ in given:
-        os.close(theirs)
     pipes = Pipes(
-        orders=orders, messages=messages, life=life, out=out, err=err, pidfd=_open_pid(pid)
+        orders=orders, messages=messages, life=life, out=out, err=err, pidfd=open_pid(pid)
     )
     return pid, pipes
 
@@ -90,7 +125,7 @@ def end_interpreter(interpreter: Interpreter) -> None:
     os.waitpid(pid, 0)
 
 
-def _find_start_code() -> str:
+def find_start_code(call: str) -> str:
     """The code that the worker's interpreter runs. It imports this package from where it is now.
 
     That folder goes first on `sys.path` only if it is not there already, as it is for an installed package.
@@ -101,15 +136,8 @@ def _find_start_code() -> str:
         "if is_new: sys.path.insert(0, folder)\n"
         "from discover_orch.worker.main import main\n"
         "if is_new: sys.path.remove(folder)\n"
-        "del gc, is_new, folder; main()"
+        f"del gc, is_new, folder; {call}"
     )
-
-
-def _raise_fd(fd: int) -> int:
-    """Move a descriptor to a number that the worker does not use, closed in child processes."""
-    raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FREE_FD)
-    os.close(fd)
-    return raised
 
 
 def _widen(fd: int) -> None:
@@ -121,7 +149,7 @@ def _widen(fd: int) -> None:
             return
 
 
-def _open_pid(pid: int) -> int:
+def open_pid(pid: int) -> int:
     """A descriptor that becomes readable when the process ends; -1 where the system has none."""
     try:
         return os.pidfd_open(pid)

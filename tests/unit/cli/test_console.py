@@ -218,10 +218,11 @@ def test_a_long_line_says_that_it_goes_on() -> None:
 
 
 @given(st.text(max_size=60), st.integers(0, 50))
-def test_whatever_is_shown_is_one_line_that_fits(text: str, width: int) -> None:
+def test_whatever_is_shown_are_lines_that_fit(text: str, width: int) -> None:
     shown = drawn(text, style=Style(width=width)).removeprefix(WIPE)
-    assert cell_len(shown) <= max(width, 10) - 1
-    assert not {"\n", "\r", "\t", "\x1b", "\x9b"}.intersection(shown)
+    assert all(cell_len(line) <= max(width, 10) - 1 for line in shown.split("\n"))
+    assert shown.count("\n") == min(text.count("\n"), 23)
+    assert not {"\r", "\t", "\x1b", "\x9b"}.intersection(shown)
 
 
 def test_a_terminal_that_is_gone_is_left_alone() -> None:
@@ -253,6 +254,50 @@ def test_the_width_is_that_of_the_terminal_as_it_is_now(monkeypatch: pytest.Monk
         monkeypatch.setattr(os, "get_terminal_size", lambda _, n=columns: os.terminal_size((n, 1)))
         line.show("x" * 100)
     assert stream.getvalue() == f"{WIPE}{'x' * 10}…{WIPE}{'x' * 18}…"
+
+
+class Screen(io.StringIO):
+    """A terminal of some size."""
+
+    size = (40, 10)
+
+    def fileno(self) -> int:
+        return 1
+
+
+def test_several_lines_are_drawn_over_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size(Screen.size))
+    stream = Screen()
+    line = StatusLine(stream, PLAIN)
+    for text in ("a\nb\nc", "d\ne", "f"):
+        line.show(text)
+    line.hide()
+    assert stream.getvalue() == (f"{WIPE}a\nb\nc\x1b[2A\r\x1b[Jd\ne\x1b[1A\r\x1b[Jf{WIPE}")
+
+
+def test_a_terminal_with_few_rows_shows_the_first_lines_and_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for rows, shown in ((5, "1\n2\n    and 3 more\n6"), (3, "    6"), (1, "6")):
+        monkeypatch.setattr(
+            os, "get_terminal_size", lambda _, rows=rows: os.terminal_size((40, rows))
+        )
+        stream = Screen()
+        StatusLine(stream, PLAIN).show("\n".join("123456"))
+        assert stream.getvalue() == f"{WIPE}{shown.strip() if rows < 4 else shown}"
+
+
+def test_lines_that_wrap_in_a_terminal_made_narrower_are_wiped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = 40
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 10)))
+    stream = Screen()
+    line = StatusLine(stream, PLAIN)
+    line.show(f"{'x' * 30}\n{'y' * 35}\nz")
+    columns = 15
+    line.hide()
+    assert stream.getvalue().endswith("z\x1b[5A\r\x1b[J"), "2 rows, 3 rows and 1"
 
 
 def test_a_run_without_silence_never_loads_what_measures_characters() -> None:

@@ -20,6 +20,7 @@ from discover_orch.cli.watch_command import read_preload
 from discover_orch.execution.events import (
     Event,
     RunFinished,
+    Running,
     RunNote,
     RunStarted,
     RunStatus,
@@ -257,7 +258,7 @@ def test_quiet_leaves_changes_and_summaries(shows: Shows) -> None:
 
 def test_the_status_line_is_cleared_before_anything_else_is_written(shows: Shows) -> None:
     run = list(shows.run())
-    run[3:3] = [Ticked(module="src.a", seconds=1.5)]
+    run[3:3] = [Ticked(running=(Running(module="src.a", seconds=1.5),))]
     _, console, _ = shows.show(*run[:4], CHANGED, on_terminal=True)
     assert "a 1.50 s" in console.drawn
     assert console.drawn.endswith(WIPE)

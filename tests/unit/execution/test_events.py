@@ -14,6 +14,7 @@ from discover_orch.execution.events import (
     Report,
     Resumed,
     RunFinished,
+    Running,
     RunNote,
     RunStarted,
     RunStatus,
@@ -116,7 +117,7 @@ def test_the_end_has_what_the_report_counted() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        Ticked(module="src.a", seconds=1),
+        Ticked(running=(Running(module="src.a", seconds=1),)),
         Suspended(),
         Resumed(),
         DebuggerOpened(module="src.a"),

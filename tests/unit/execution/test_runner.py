@@ -13,6 +13,7 @@ from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunFinished,
+    Running,
     RunNote,
     RunStarted,
     Ticked,
@@ -223,8 +224,10 @@ def _short(event: Event) -> str:
             return f"{module} begins"
         case ToolFinished(module=module, status=status):
             return f"{module} {status}"
-        case Ticked(module=ticking, seconds=seconds, is_ending=is_ending):
+        case Ticked(running=(Running(module=ticking, seconds=seconds),), is_ending=is_ending):
             return f"tick {ticking} {seconds:g}{' ending' * is_ending}"
+        case Ticked(closing=seconds):
+            return f"tick closing {seconds:g}"
         case RunFinished(status=status):
             return f"run {status}"
         case _:
@@ -364,12 +367,12 @@ def test_a_tick_says_that_the_interrupt_has_been_passed_on() -> None:
 
 def test_each_tool_has_its_own_time_and_so_has_the_closing() -> None:
     run = Played("a", "c", silent={"a": 1, "c": 1}, closing=2)
-    ticks = [(one.module, one.seconds) for one in run.events if isinstance(one, Ticked)]
+    ticks = [one for one in run.told if one.startswith("tick")]
     assert list(dict.fromkeys(ticks)) == [
-        ("a", TICK),
-        ("c", TICK),
-        (None, TICK),
-        (None, 2 * TICK),
+        f"tick a {TICK:g}",
+        f"tick c {TICK:g}",
+        f"tick closing {TICK:g}",
+        f"tick closing {2 * TICK:g}",
     ]
     assert run.last.duration == 4 * TICK
 

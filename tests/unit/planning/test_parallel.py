@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.planning.parallel import check_tokens, find_waits
+from discover_orch.planning.parallel import check_tokens, find_beside, find_waits
 from discover_orch.planning.plan import Step
 from tests.support.values import make_facts, make_plan, make_registry
 
@@ -20,14 +20,18 @@ def steps_of(registry: Registry, *targets: str) -> tuple[Step, ...]:
 
 
 def waits_of(registry: Registry, *targets: str, known: str = "") -> dict[str, str]:
-    """For each tool the tools that it waits for."""
+    """For each tool the tools that it waits for: those whose end lets it start last."""
     steps = steps_of(registry, *targets)
     names = [step.tool.module for step in steps]
     waits = find_waits(steps, registry, lambda tool: tool.module in known)
-    return {
-        name: "".join([*names[: one.all_before], *(names[place] for place in one.steps)])
-        for name, one in zip(names, waits, strict=True)
-    }
+    found = {}
+    for place, name in enumerate(names):
+        alone = [number for number in range(place) if waits[number].is_alone]
+        own = waits[place]
+        before = max(own.all_before, place if own.is_alone else 0, *(one + 1 for one in alone), 0)
+        later = (names[one] for one in own.steps if one >= before)
+        found[name] = "".join([*names[:before], *later])
+    return found
 
 
 def test_a_stage_waits_for_the_stages_before_it() -> None:
@@ -141,7 +145,8 @@ def may_overlap(one: Dataflow, other: Dataflow) -> bool:
 def test_no_trace_breaks_an_order_a_conflict_or_a_token(
     registry: Registry, data: st.DataObject
 ) -> None:
-    """Steps start in any order that the queue allows, end, are tried again, or are blocked."""
+    """Steps start in any order that the queue allows, end, are tried again, or are blocked. One that may start is the
+    first in the plan of those that nothing holds back."""
     steps = steps_of(registry)
     modules = [step.tool.module for step in steps]
     place = {module: number for number, module in enumerate(modules)}
@@ -150,8 +155,23 @@ def test_no_trace_breaks_an_order_a_conflict_or_a_token(
     queue = SideBySide(modules, waits, needs, {"gpu": 2})
     running: list[str] = []
     ended: set[str] = set()
+
+    def has_to_wait(module: str) -> bool:
+        tools, own = registry.tools, steps[place[module]]
+        in_use = sum(needs[one].get("gpu", 0) for one in running)
+        return in_use + needs[module].get("gpu", 0) > 2 or any(
+            steps[place[one]].group != own.group
+            or one in registry.before.get(module, ())
+            or not may_overlap(registry.flows[one], registry.flows[module])
+            or not (tools[one].has_after and tools[module].has_after)
+            for one in modules[: place[module]]
+            if one not in ended
+        )
+
     while queue or running:
         module = queue.next(math.inf)
+        others = (one for one in modules if one not in ended and one not in running)
+        assert module == next((one for one in others if not has_to_wait(one)), None)
         if module is not None and (not running or data.draw(st.booleans())):
             before = {one for one in modules if place[one] < place[module]} - ended
             assert not before & {*registry.before.get(module, ())}, "what AFTER names has ended"
@@ -189,3 +209,35 @@ def test_two_tools_in_a_chain_never_overlap() -> None:
         waits = find_waits(steps, registry, lambda _: False)
         queue = SideBySide([step.tool.module for step in steps], waits, {}, {})
         assert can_overlap(queue) is overlaps
+
+
+@given(registries())
+def test_who_may_overlap_is_who_can_run_at_the_same_time(registry: Registry) -> None:
+    """Whatever is running, all that the queue lets start beside it is named, and nothing else ever is."""
+    steps = steps_of(registry)
+    modules = [step.tool.module for step in steps]
+    waits = find_waits(steps, registry, lambda _: False)
+    beside = find_beside(waits, most=len(modules))
+    seen: set[tuple[int, int]] = set()
+    for first in range(len(modules)):
+        # `first` runs for as long as it can, beside everything that may start meanwhile.
+        queue = SideBySide(modules, waits, {}, {})
+        running: list[str] = []
+        while (module := queue.next(math.inf)) is not None:
+            queue.take(module)
+            place = modules.index(module)
+            seen |= {(modules.index(one), place) for one in running}
+            if place == first or (running and place > first):
+                running.append(module)
+            if place != first:
+                running = [one for one in running if one != module]
+                queue.end(module)
+    named = {(one, other) for one, others in enumerate(beside) for other in others}
+    assert named == {(other, one) for one, other in named}
+    assert seen <= named
+    for one, other in named:
+        assert steps[one].group == steps[other].group
+        tools = [registry.tools[modules[place]] for place in (one, other)]
+        assert all(tool.has_after for tool in tools)
+    limited = find_beside(waits, most=1)
+    assert [len(one) for one in limited] == [min(1, len(one)) for one in beside]

@@ -9,11 +9,13 @@ from discover_orch.execution.events import (
     Event,
     Report,
     RunFinished,
+    Running,
     RunNote,
     RunStarted,
     Ticked,
     ToolFinished,
     ToolOutput,
+    ToolProgress,
     ToolStarted,
 )
 from discover_orch.model.errors import Failure, Problem
@@ -249,11 +251,47 @@ def test_a_note_is_shown_with_its_traceback() -> None:
 
 def test_the_status_line_says_what_runs_and_how_much_is_left() -> None:
     screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
-    assert screen.status(Ticked(module="a", seconds=2), report) == "    a 2.00 s, 2 left to run"
-    assert screen.status(Ticked(module=None, seconds=2), report) == "    closing resources 2.00 s"
-    ending = screen.status(Ticked(module="a", seconds=2, is_ending=True), report)
+    running = (Running(module="a", seconds=2),)
+    assert screen.status(Ticked(running=running), report) == "    a 2.00 s, 2 left to run"
+    predicted = screen.status(Ticked(running=running, left=400), report)
+    assert predicted == "    a 2.00 s, 2 left to run, about 7 min left"
+    assert screen.status(Ticked(closing=2), report) == "    closing resources 2.00 s"
+    ending = screen.status(Ticked(running=running, is_ending=True), report)
     assert "waiting for it to end" in ending
 
 
+def test_the_board_has_a_line_for_each_running_tool() -> None:
+    screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
+    screen.text(RunStarted(run="1", targets=("full",), tools=("a", "b", "c"), workers=2), report)
+    screen.text(ToolOutput(module="a", stream="stdout", text="one\n\x1b[2Jtwo\n\n"), report)
+    screen.note_progress(ToolProgress(module="b", text="50%|#### | 2/4"))
+    a, b = Running(module="a", seconds=2, expected=30), Running(module="b", seconds=61.2)
+    assert screen.status(Ticked(running=(a, b), left=94), report).split("\n") == [
+        "    a  2 s of about 30 s  \\x1b[2Jtwo",
+        "    b  61 s               50%|#### | 2/4",
+        "    0 of 3 done, about 94 s left",
+    ]
+    end = ToolFinished(module="a", status="failed", duration=2)
+    report.add(end)
+    screen.text(end, report)
+    assert screen.status_again(report).split("\n") == [
+        "    b  61 s  50%|#### | 2/4",
+        "    1 of 3 done, 1 failed, about 94 s left",
+    ]
+    ending = screen.status(Ticked(running=(b,), is_ending=True), report)
+    assert "waiting for the running tools to end" in ending
+    screen.text(RunFinished(status="failed", duration=3), report)
+    assert screen.status_again(report) == ""
+
+
+def test_a_board_without_output_shows_none() -> None:
+    shown = DisplayOptions(output="none")
+    screen, report = RunRenderer(make(), Style(), shown, heading=HEADING), Report()
+    screen.text(RunStarted(run="1", targets=("full",), tools=("a", "b", "c"), workers=2), report)
+    screen.text(ToolOutput(module="a", stream="stdout", text="one\n"), report)
+    tick = Ticked(running=(Running(module="a", seconds=2),))
+    assert screen.status(tick, report) == "    a  2 s\n    0 of 3 done"
+
+
 def test_a_tick_prints_nothing() -> None:
-    assert show([Ticked(module="a", seconds=1)]) == ""
+    assert show([Ticked(running=(Running(module="a", seconds=1),))]) == ""

@@ -1,0 +1,93 @@
+"""What `orch check --jobs` says, as text and as JSON."""
+
+from __future__ import annotations
+
+import difflib
+
+from discover_orch.discovery.source_edit import SourceEdit
+from discover_orch.planning.parallel_advice import Advice
+from discover_orch.render.style import Style, clean, column, column_width, count, one_line, wrap
+from discover_orch.source.after_tag import after_line
+
+_DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def advice_text(advice: Advice, style: Style) -> str:
+    """The suggested lines by file, and the tools of which too little is known, with the reasons."""
+    alone = len(advice.suggestions) + len(advice.undecided) + advice.useless
+    total = alone + advice.declared
+    if not total:
+        return ""
+    if not alone:
+        return f"{count(total, 'tool')}: each declares enough to run beside others\n"
+    out = [f"{alone:,} of {count(total, 'tool')} declare too little to run beside others"]
+    if advice.useless:
+        them = "these" if advice.useless == alone else f"{advice.useless:,} of these"
+        out.append(
+            f"no AFTER would help {them}: their stage has no tool that they could run beside"
+        )
+    if advice.suggestions:
+        out.append("\nthe data that they were seen to read and write allows these lines:")
+        out += _rows(
+            [(one.tool.path, after_line(one.after), one.reason) for one in advice.suggestions],
+            style,
+        )
+    if advice.undecided:
+        out.append("\ntoo little is known of these:")
+        out += _rows([(one.tool.path, "", one.reason) for one in advice.undecided], style)
+    if advice.suggestions:
+        out.append("\nadd the lines with: orch check --jobs --write")
+    return "\n".join(out) + "\n"
+
+
+def _rows(rows: list[tuple[str, str, str]], style: Style) -> list[str]:
+    widths = [column_width((row[place] for row in rows), style, share=3) for place in (0, 1)]
+    found = []
+    for path, line, reason in rows:
+        text = f"  {column(path, widths[0], style)}  "
+        if line:  # never cut: it is to be copied
+            text += style.paint(f"{one_line(line):<{widths[1]}}", "bold") + "  "
+        found.append(wrap(text + style.paint(one_line(reason), "dim"), style, "      "))
+    return found
+
+
+def diff_text(edit: SourceEdit, style: Style) -> str:
+    before, after = (
+        text.decode("utf-8", "backslashreplace").splitlines() for text in (edit.before, edit.after)
+    )
+    lines = difflib.unified_diff(before, after, edit.path, edit.path, lineterm="", n=1)
+    shown = []
+    for line in lines:
+        colour = _DIFF_COLOURS.get(line[:1])
+        text = clean(line)
+        shown.append(style.paint(text, colour) if colour else text)
+    return "".join(f"{line}\n" for line in shown)
+
+
+def advice_document(advice: Advice) -> dict[str, object]:
+    return {
+        "version": 1,
+        "jobs": {
+            "suggestions": [
+                {
+                    "name": one.tool.name,
+                    "module": one.tool.module,
+                    "path": one.tool.path,
+                    "after": list(one.after),
+                    "line": after_line(one.after),
+                    "reason": one.reason,
+                }
+                for one in advice.suggestions
+            ],
+            "undecided": [
+                {
+                    "name": one.tool.name,
+                    "module": one.tool.module,
+                    "path": one.tool.path,
+                    "reason": one.reason,
+                }
+                for one in advice.undecided
+            ],
+            "declared": advice.declared,
+        },
+    }

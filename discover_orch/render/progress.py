@@ -1,0 +1,129 @@
+"""How far a run is, for the bottom of a terminal: a status line, or with several workers a board. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from discover_orch.execution.events import Report, Running, Ticked
+from discover_orch.planning.plan import Plan
+from discover_orch.render.style import Style, column, column_width, cut_name, duration, one_line
+
+#: The least columns for a line that a tool redraws.
+LEAST_ROOM = 20
+
+
+class RunProgress:
+    """What the tools of one run are doing. With `has_board` there is a line for each running tool."""
+
+    def __init__(self, plan: Plan, style: Style) -> None:
+        self.has_board = False
+        self._names = {step.tool.module: one_line(step.tool.name) for step in plan.steps}
+        self._style = style
+        self._ticked: Ticked | None = None
+        self._redrawn: dict[str, str] = {}  # the lines that tools are redrawing
+        self._last: dict[str, str] = {}  # the last line that tools printed
+
+    def note_redrawn(self, module: str, text: str) -> None:
+        self._redrawn[module] = text
+
+    def note_lines(self, module: str, lines: Sequence[str]) -> None:
+        said = [line for line in lines if line.strip()]
+        if said:
+            self._last[module] = one_line(said[-1]).strip()
+
+    def end_tool(self, module: str) -> None:
+        self._redrawn.pop(module, None)
+        self._last.pop(module, None)
+
+    def end(self) -> None:
+        """The run has ended: nothing is shown any more."""
+        self._ticked = None
+
+    def text(self, event: Ticked, report: Report) -> str:
+        """The status line: the lines that the tool is redrawing, the running tool, its time, and what is left. With
+        several workers it is a board with a line for each running tool."""
+        self._ticked = event
+        if not event.running:
+            return f"    closing resources {duration(event.closing)}"
+        if self.has_board:
+            return self._board(event, report)
+        one = event.running[0]
+        text = f"{self._names[one.module]} {duration(one.seconds)}"
+        if event.is_ending:
+            return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
+        waiting = len(self._names) - len(self._ended(report)) - 1
+        if waiting > 0:
+            text += f", {waiting:,} left to run"
+        text += time_left_text(event.left)
+        lines = self._redrawn.get(one.module, "")
+        return f"    {self._bars(lines, f'  ({text})')}" if lines else f"    {text}"
+
+    def text_again(self, report: Report) -> str:
+        """What stays below what was just printed; empty if there is nothing."""
+        event = self._ticked
+        if event is None:
+            return ""
+        ended = self._ended(report)
+        running = tuple(one for one in event.running if one.module not in ended)
+        has_lines = self.has_board or any(self._redrawn.values())
+        return self.text(replace(event, running=running), report) if running and has_lines else ""
+
+    def _ended(self, report: Report) -> set[str]:
+        return {one.module for one in report.finished if one.module in self._names}
+
+    def _board(self, event: Ticked, report: Report) -> str:
+        """A line for each running tool: its name, its time, and its progress bar or what it printed last. Below them,
+        how far the run is."""
+        names = [self._names[one.module] for one in event.running]
+        times = [running_time(one) for one in event.running]
+        width, time_width = column_width(names, self._style, share=3), max(map(len, times))
+        lines = []
+        for one, name, time in zip(event.running, names, times, strict=True):
+            begin = f"    {column(name, width, self._style)}  {time:<{time_width}}  "
+            bars = self._redrawn.get(one.module, "")
+            said = self._bars(bars, "", len(begin)) if bars else self._last.get(one.module, "")
+            lines.append((begin + said).rstrip())
+        ended, failed = len(self._ended(report)), len(report.failures)
+        text = f"{ended:,} of {len(self._names):,} done"
+        if failed:
+            text += f", {failed:,} failed"
+        if event.is_ending:
+            text += ", interrupted, waiting for the running tools to end (Ctrl-C again kills them)"
+        else:
+            text += time_left_text(event.left)
+        return "\n".join((*lines, f"    {text}"))
+
+    def _bars(self, lines: str, behind: str, before: int = 4) -> str:
+        """The lines that are redrawn, beside each other, with `before` columns before them, and what stands `behind`
+        them. Where they do not fit, each is cut in its middle, where it has a bar."""
+        shown = [one_line(line) for line in lines.split("\n")]
+        room = self._style.width - before - len(behind) - 1
+        if len("  ".join(shown)) > room:
+            share = max(room // len(shown) - 2, LEAST_ROOM)
+            shown = [cut_name(line, share, self._style) for line in shown]
+        return "  ".join(shown) + behind
+
+
+def running_time(one: Running) -> str:
+    """`12 s of about 30 s`."""
+    text = brief_duration(one.seconds)
+    if one.expected is None or one.expected < 1:
+        return text
+    return f"{text} of about {brief_duration(one.expected)}"
+
+
+def time_left_text(seconds: float | None) -> str:
+    """`, about 2 min left`; empty if that is not known or nothing."""
+    if seconds is None or seconds < 0.5:
+        return ""
+    return f", about {brief_duration(seconds)} left"
+
+
+def brief_duration(seconds: float) -> str:
+    """`12 s`, `3 min`, `2 h 03 min`: as exact as an estimate is."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{round(seconds / 60)} min" if whole < 7200 else duration(seconds)

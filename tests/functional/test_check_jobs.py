@@ -1,0 +1,120 @@
+"""`orch check --jobs` says which `AFTER` would let tools run side by side, and `--write` adds them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tests.conftest import Orch, Project
+
+MAKE = 'STAGE = "s"\ndef run():\n    open("made.txt", "w").write("1")\n'
+USE = '# Why.\nSTAGE = "s"  # the only one\n\ndef run():\n    open("{}.txt", "w").write(open("made.txt").read())\n'
+SPAWN = 'import subprocess, sys\nSTAGE = "s"\ndef run():\n    subprocess.run([sys.executable, "-c", ""])\n'
+
+
+def build(project: Project) -> Path:
+    """`make`, `use1` and `use2` that read what it writes, `zsum` that reads what these write, and one not observed."""
+    join = 'STAGE = "s"\ndef run():\n    print(open("1.txt").read(), open("2.txt").read())\n'
+    return project(
+        {
+            "orch.toml": 'stages = ["s", "last"]\n',
+            "src/make.py": MAKE,
+            "src/use1.py": USE.format("1"),
+            "src/use2.py": USE.format("2"),
+            "src/zsum.py": join,
+            "src/spawn.py": SPAWN,
+            "src/last.py": 'STAGE = "last"\ndef run():\n    pass\n',
+        }
+    )
+
+
+def order_of(orch: Orch) -> list[str]:
+    return [one["name"] for one in json.loads(orch("run", "-n", "--json").out)["tools"]]
+
+
+def test_what_the_data_allows_is_shown_and_added_and_the_order_stays(
+    project: Project, orch: Orch
+) -> None:
+    root = build(project)
+    before = orch("check", "--jobs")
+    assert before.code == 0
+    assert before.out.count("no success of its present code is recorded: run it once") == 6
+    assert orch("run").code == 0
+    order = order_of(orch)
+    shown = orch("check", "--jobs")
+    assert shown.out.startswith("6 of 6 tools declare too little to run beside others\n")
+    for line in (
+        'src/use1.py  AFTER = "make"',
+        'src/use2.py  AFTER = "make"',
+        "it reads made.txt, which make writes",
+        "src/spawn.py  it started a child process",
+        "no AFTER would help 3 of these",
+        "add the lines with: orch check --jobs --write",
+    ):
+        assert line in shown.out
+    assert "src/last.py" not in shown.out, "it is alone in its stage"
+
+    written = orch("check", "--jobs", "--write")
+    assert written.code == 0, written.text
+    assert (root / "src/use1.py").read_text() == USE.format("1").replace(
+        "the only one\n", 'the only one\nAFTER = "make"\n'
+    )
+    assert '+AFTER = "make"\n' in written.out
+    assert "added AFTER to 2 files; the order of the tools is the same\n" in written.out
+    assert order_of(orch) == order
+    assert orch("accept", "full").code == 0
+    again = orch("check", "--jobs", "--write")
+    assert again.out == "no AFTER to add: orch check --jobs shows why\n"
+    answer = orch("run", "--jobs", "3")
+    assert answer.code == 0, answer.text
+    assert "no two of these tools" not in answer.err
+
+
+def test_json_has_the_lines_and_what_was_written(project: Project, orch: Orch) -> None:
+    root = build(project)
+    orch("run")
+    document = json.loads(orch("check", "--jobs", "--json").out)
+    lines = {one["name"]: one["line"] for one in document["jobs"]["suggestions"]}
+    assert lines["use1"] == 'AFTER = "make"'
+    assert document["written"] == []
+    assert [one["name"] for one in document["jobs"]["undecided"]] == ["spawn"]
+    os.symlink("use1.py", root / "link.py")
+    assert len(json.loads(orch("check", "--jobs", "--write", "--json").out)["written"]) == 2
+
+
+def test_an_option_that_does_nothing_alone_is_refused(project: Project, orch: Orch) -> None:
+    project({"src/make.py": MAKE})
+    assert "--write needs --jobs" in orch("check", "--write").err
+    assert orch("check", "--write").code == 2
+    assert orch("check", "--jobs", "--watch").code == 2
+
+
+def test_a_dry_run_with_several_jobs_says_who_waits_and_who_may_overlap(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": 'STAGE = "s"\nAFTER = ()\ndef run(): pass\n',
+            "src/b.py": 'STAGE = "s"\nAFTER = ()\ndef run(): pass\n',
+            "src/c.py": 'STAGE = "s"\nAFTER = "a"\ndef run(): pass\n',
+            "src/d.py": 'STAGE = "s"\ndef run(): pass\n',
+        }
+    )
+    answer = orch("run", "-n", "--jobs", "2")
+    lines = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert lines[0] == "would run 4 tools with 2 workers, in this order:"
+    text = " ".join(lines)
+    assert "a s all tools were selected stale: never ran may run beside b " in text
+    assert "waits for a, may run beside b " in text
+    assert text.endswith("runs alone")
+    document = json.loads(orch("run", "-n", "--jobs", "2", "--json").out)
+    assert [(one["waits_for"], one["runs_alone"]) for one in document["tools"]] == [
+        ([], False),
+        ([], False),
+        (["a"], False),
+        ([], True),
+    ]
+    (root / "orch.toml").write_text("jobs = 2\n")
+    assert "with 2 workers" in orch("run", "-n").out
+    assert "with" not in orch("run", "-n", "--jobs", "1").out.splitlines()[0]

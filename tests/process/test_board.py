@@ -1,0 +1,74 @@
+"""Several workers on a terminal: the board below what has been printed."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from tests.conftest import Project
+from tests.support.running import on_terminal
+
+WAITS = """
+    import os, sys, time
+    STAGE = "s"
+    AFTER = ()
+    def run():
+        print("this is {name}\\x1b[2J")
+        print("\\r 50%|#####     | 1/2", end="", file=sys.{stream}, flush=True)
+        while not os.path.exists("go-{name}"):  # not observed
+            time.sleep(0.01)
+"""
+
+
+def waits(name: str, *, has_bar: bool = False) -> str:
+    text = WAITS.format(name=name, stream="stderr")
+    return text if has_bar else text.replace('print("\\r', '"" and print("\\r')
+
+
+def test_the_board_shows_each_running_tool_and_leaves_nothing_behind(project: Project) -> None:
+    root = project(
+        {
+            "src/a.py": waits("a"),
+            "src/b.py": waits("b", has_bar=True),
+            "src/c.py": waits("c"),
+            "src/d.py": 'STAGE = "s"\nAFTER = "c"\ndef run(): pass\n',
+        }
+    )
+    (root / "go-a").touch()
+    with on_terminal(root, "run", "--jobs", "2", columns=60) as orch:
+        # a has ended, and the board is drawn again over the lines that it had before.
+        bar, said = r"    b +\d+ s  +50%\|#####     \| 1/2", r"    c +\d+ s  this is c\\x1b\[2J"
+        below = r"    1 of 4 done\x1b\[2A\r\x1b\[J"
+        orch.wait_for(rf"({bar}\n{said}|{said}\n{bar})\n{below}")
+        (root / "go-c").touch()
+        orch.wait_for(rf"{bar}\n    3 of 4 done")
+        (root / "go-b").touch()
+        assert orch.wait() == 0, orch.text
+    screen = re.sub(r".*\x1b\[J|.*\r\x1b\[K", "", orch.text)
+    assert re.search(r"\[1/4\] s › a\n    this is a\\x1b\[2J\n    ✓ ", screen)
+    assert screen.splitlines()[-1].startswith("4 passed in ")
+    assert " done" not in screen.splitlines()[-2]
+    # As with one worker: the cursor is not hidden, the screen not cleared.
+    used = {*re.findall(r"\x1b[^A-Za-z]*[A-Za-z]", orch.text)}
+    assert used <= {"\x1b[K", "\x1b[J", "\x1b[1A", "\x1b[2A"}
+
+
+def test_the_time_left_is_predicted_by_past_runs_and_an_interrupt_clears_the_board(
+    project: Project,
+) -> None:
+    root = project({"src/a.py": waits("a"), "src/b.py": waits("b")})
+    with on_terminal(root, "run", "--jobs", "2") as orch:
+        orch.wait_for(r"    [ab]  ([2-9]|\d\d) s .*\n.*\n    0 of 2 done\x1b")
+        (root / "go-a").touch()
+        (root / "go-b").touch()
+        assert orch.wait() == 0
+    for name in "ab":
+        (root / f"go-{name}").unlink()
+    with on_terminal(root, "run", "--jobs", "2") as orch:
+        orch.wait_for(
+            r"    a  \d+ s of about \d+ s  .*\n(.*\n)?    0 of 2 done, about \d+ s left\x1b"
+        )
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130
+    assert re.search(r"\x1b\[J\[\d/2\]", orch.text), "what is printed stands where the board was"
+    assert orch.text.splitlines()[-1].startswith("2 interrupted in ")
