@@ -36,7 +36,7 @@ from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader, preload
 from discover_orch.worker.observer import Observer
-from discover_orch.worker.process_state import ProcessState
+from discover_orch.worker.process_state import ProcessState, find_threads
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import (
     INSIDE,
@@ -75,7 +75,6 @@ EXPLAINED_ERRORS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, Resour
 # Most tools import these; the worker does so while it waits for its first order.
 COMMON_IMPORTS = ("dataclasses", "logging", "pathlib")
 SWEEP_TIME = 0.5  # seconds
-BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 def main() -> None:
@@ -134,7 +133,7 @@ def _end_process() -> None:
     """
     sweep(set(), 0)
     for one in gc.get_objects():
-        if isinstance(one, BUFFERED_FILES):
+        if isinstance(one, io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom):
             with contextlib.suppress(Exception):
                 one.flush()
     gc.freeze()
@@ -157,6 +156,7 @@ class Worker:
         self._conf_error: BaseException | None = None
         self._failures = 0
         self._is_set_up = False  # the modules and resources of the step are there
+        self._is_ahead = False  # the parent may still be recording the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
         if prepare.environment is not None:
             os.environ.clear()
@@ -170,6 +170,7 @@ class Worker:
         self._observer = None
         if prepare.observes:
             self._observer = Observer(project, database)
+            self._observer.before_file_events(self._wait_until_recorded)
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
@@ -203,6 +204,9 @@ class Worker:
         self._finish(is_asked=isinstance(order, Finish))
 
     def _run(self, order: RunStep) -> None:
+        self._is_ahead = order.is_ahead
+        if self._observer is not None and self._observer.has_file_events():
+            self._wait_until_recorded()
         if self._interrupts.is_requested or self._failures > order.failures:
             self._channel.send(Declined(step=order.step))
             return
@@ -238,11 +242,16 @@ class Worker:
                 setup=setup,
                 opened=opened if setup is not None else (),
                 search_path=self._search_path,
-                has_file_events=self._observer is not None and self._observer.has_file_events(),
             ),
             may_wait=True,
         )
         self._search_path = ()
+
+    def _wait_until_recorded(self) -> None:
+        """The parent reads the files of a step to record it. The kernel would show that as if this step did it."""
+        if self._is_ahead:
+            self._is_ahead = False
+            self._channel.wait_for_order()
 
     def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
@@ -388,13 +397,4 @@ class Worker:
             message = f"closing {name}: {failure.message or failure.type}"
             errors.append(replace(failure, message=message, hint=""))
         if is_asked:
-            self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
-
-
-def _find_threads() -> tuple[str, ...]:
-    """Names of threads that keep the interpreter from ending."""
-    threading = sys.modules.get("threading")
-    if threading is None:
-        return ()
-    main = threading.main_thread()
-    return tuple(one.name for one in threading.enumerate() if one is not main and not one.daemon)
+            self._channel.send(Closed(errors=tuple(errors), threads=find_threads()))

@@ -57,6 +57,7 @@ class NativeFiles:
         self._opened = 0  # files that Python has opened since the last drain
         self._opened_before: set[str] = set()  # in this step, before the events were followed
         self.find_opened: Callable[[], Iterable[str]] = tuple  # set by who knows
+        self.before_events: Callable[[], None] = lambda: None  # called before they are followed
         if any(map(_is_foreign_extension, [*sys.modules.values()])):
             self.note_library()
 
@@ -190,6 +191,7 @@ class NativeFiles:
     def _follow(self) -> None:
         if self._events is None and not self._is_unavailable:
             try:
+                self.before_events()
                 self._opened_before.update(map(self._paths.relative, self.find_opened()))
                 self._events = FileEvents(self._paths.root, self._is_skipped)
             except Exception:
