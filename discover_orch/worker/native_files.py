@@ -91,6 +91,13 @@ class NativeFiles:
             self._opened = 0
             self._drain()
 
+    def has_started_child(self) -> bool:
+        """Whether the step has started a process. Call it after `complete`."""
+        return self._has_child
+
+    def may_have_children(self) -> bool:
+        return self._has_child or SPAWNER in sys.modules or self._is_loaded
+
     def find_gaps(self) -> list[str]:
         """What cannot be known of this step. Call it after `complete`."""
         gaps = []

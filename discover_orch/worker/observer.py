@@ -85,6 +85,14 @@ class Observer:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
         return self._paths.database in self._audit.connected
 
+    def has_started_child(self) -> bool:
+        """Whether the step that has ended last started a process."""
+        return self._native.has_started_child()
+
+    def may_have_children(self) -> bool:
+        """Whether processes of this worker's tools may be running."""
+        return self._native.may_have_children()
+
     def before_file_events(self, wait: Callable[[], None]) -> None:
         """`wait` is called before the kernel's file events are followed."""
         self._native.before_events = wait

@@ -138,6 +138,10 @@ class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True
     step: int
 
 
+class ForeignWrite(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Another program has written to the SQLite database since the last step began or ended, whichever was later."""
+
+
 class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The step has ended and its transaction with it; `duration` in seconds.
 
@@ -219,6 +223,7 @@ Message = (
     | StepStarted
     | Warned
     | Committing
+    | ForeignWrite
     | StepFinished
     | Declined
     | DebugStarted

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from discover_orch.execution.events import (
+    DatabaseWritten,
     DebuggerOpened,
     Event,
     RunNote,
@@ -35,6 +36,7 @@ from discover_orch.worker.protocol import (
     DebugStarted,
     Declined,
     Finish,
+    ForeignWrite,
     Preloaded,
     Prepare,
     Recorded,
@@ -222,6 +224,8 @@ class LocalExecutor:
                         worker
                     )  # an interrupt of the tool's own: it declines all further steps
                 yield from self._decline([step])
+            case ForeignWrite():
+                yield DatabaseWritten()
             case Warned(message=message, hint=hint):
                 problem = Problem(code="conn", message=message, hint=hint, severity="warning")
                 yield RunNote(problem=problem)
