@@ -108,6 +108,15 @@ class SqliteTableLog(TableLog):
         self._dropped |= found.dropped
         self._kept |= found.kept
 
+    def read_version(self) -> int | None:
+        try:
+            if not self._pause():
+                return None
+            [version] = _ask(self._conn, "PRAGMA data_version")
+        except Exception:  # the connection is closed or locked
+            return None
+        return int(version)
+
     @property
     def has_committed(self) -> bool:
         return self._notes.has_committed

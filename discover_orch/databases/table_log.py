@@ -67,6 +67,11 @@ class TableLog:
         """Whether the resolved part of the step wrote to any table."""
         raise NotImplementedError
 
+    def read_version(self) -> int | None:
+        """A number that is another one once another connection has changed the database; None where it cannot be told.
+        Asked between two steps."""
+        return None
+
     def peek(self) -> TableUse:
         """What was resolved since the last `drain`."""
         written = {one for one in self._written if is_counted(one)}

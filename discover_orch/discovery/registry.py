@@ -260,15 +260,19 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
 
 
 def _find_below_broken(registry: Registry, observed: Mapping[str, Dataflow]) -> dict[str, str]:
-    """By `AFTER`, and by the data that a broken tool was seen to write when it could be read."""
+    """By `AFTER`, by the data that a broken tool was seen to write when it could be read, and in later stages where
+    data flow is not known."""
     found = {module: others[0] for module, others in registry.after_broken.items() if others}
     ranks = {stage.name: rank for rank, stage in enumerate(registry.stages)}
     for one in registry.broken:
         first = min((ranks[stage] for stage in one.stages if stage in ranks), default=0)
-        written = Written([observed.get(one.module, NO_DATAFLOW)])
+        own = observed.get(one.module, NO_DATAFLOW)
+        written = Written([own])
         for module, flow in registry.flows.items():
             is_reader = registry.rank[module] >= first and written.writers_for(flow)
-            if is_reader or (registry.rank[module] > first and written.other_writers(flow)):
+            is_unknown = not ((own.has_writes and flow.has_reads) or one.concerns_all)
+            is_later = is_unknown or written.other_writers(flow)
+            if is_reader or (registry.rank[module] > first and is_later):
                 found.setdefault(module, one.module)
     return found
 

@@ -147,6 +147,10 @@ class DebuggerOpened(Struct, frozen=True, kw_only=True):
     module: str
 
 
+class DatabaseWritten(Struct, frozen=True, kw_only=True):
+    """Another program has written to the SQLite database that the run uses."""
+
+
 Event = (
     RunStarted
     | ToolOrdered
@@ -157,6 +161,7 @@ Event = (
     | ToolFinished
     | ToolRetried
     | RunNote
+    | DatabaseWritten
     | Ticked
     | Suspended
     | Resumed

@@ -16,6 +16,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
+    DatabaseWritten,
     Event,
     Report,
     RunFinished,
@@ -88,7 +89,6 @@ class Recorder:
         self._memory = Memory(project.root)
         self._current = CurrentState(project, registry, self._memory, code=code, environ=environ)
         self._results = ResultRecord(registry, self._memory)
-        self._database = DatabaseRecord(self._current.database, self._memory, project.root)
         self._flows = FlowRecord(project.root, registry, self._memory)
         self._report = Report()
         self._is_parallel = False
@@ -97,7 +97,9 @@ class Recorder:
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        self._database.run = _number(self.run)
+        self._database = DatabaseRecord(
+            self._current.database, self._memory, project.root, _number(self.run)
+        )
         # A watch brings its code up to date while the run is in progress.
         self._is_live = code is not None
         self._code = {
@@ -134,6 +136,8 @@ class Recorder:
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
                 self._write(event, module)
+            case DatabaseWritten():
+                self._database.note_foreign_write(self._next_number())
             case ToolRetried(end=end):
                 found += self._remember(end, self._steps[end.module])
                 self._write(event, end.module)

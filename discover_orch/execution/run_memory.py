@@ -18,6 +18,7 @@ from discover_orch.staleness.fingerprint import (
     ABSENT,
     ANY,
     Key,
+    Seq,
     Success,
     ToolResult,
     Writer,
@@ -110,17 +111,22 @@ def _without_number(key: Key) -> Key:
 class DatabaseRecord:
     """Which database the run uses. `number` is its number: a new database gets the next one."""
 
-    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
+    def __init__(self, current: CurrentDatabase, memory: Memory, root: str, run: int) -> None:
         self._current, self._memory, self._root = current, memory, root
         self._is_noted = False
-        self._was_written = current.was_written
-        self.run = 0
+        #: When another program wrote last, as this run has found; 0 for never.
+        self._foreign_write = sequence(run, 0) if current.was_written else 0
         self.number = current.number if current.number > 0 else current.next_number
 
     def note_start(self) -> None:
         """Saves that another program has written before this run, so that a killed run does not lose it."""
-        if self._was_written:
+        if self._foreign_write:
             self.save()
+
+    def note_foreign_write(self, now: Seq) -> None:
+        """Another program has written while the run was in progress."""
+        self._foreign_write = now
+        self.save()
 
     def note_use(self, path: str, takes_connection: bool) -> None:
         """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
@@ -141,9 +147,7 @@ class DatabaseRecord:
     def _save(self, path: str) -> None:
         stat = read_database(self._root, path) if path else None
         before = self._current.known
-        foreign_write = before.foreign_write if before else 0
-        if self._was_written:  # by another program, before this run
-            foreign_write = sequence(self.run, 0)
+        foreign_write = max(before.foreign_write if before else 0, self._foreign_write)
         known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
         self._current.remember(self._memory, known)
 

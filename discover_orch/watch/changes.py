@@ -137,8 +137,7 @@ class ChangeHandler:
         return all(map(self._schedule.loops.is_muted, change.causes.values()))
 
     def _hold_if_broken(self) -> list[str]:
-        status = self._watched.status
-        if not status.broken or not self._schedule.must_hold(status):
+        if not self._schedule.must_hold(self._watched.status, self._watched.registry):
             return []
         self._schedule.restarts = True
         return ["hold"]

@@ -221,11 +221,12 @@ class Schedule:
     # What waits.
 
     def held(self, status: StatusNow, registry: Registry) -> frozenset[str]:
-        """The queued tools that wait for a file to be fixed: they import it, or they are downstream of a queued tool
-        that waits and were not changed themselves."""
+        """The queued tools that wait for a file to be fixed: they import it, they are downstream of a tool that is
+        none because of it, or they are downstream of a queued tool that waits and were not changed themselves."""
         if self.is_blocked:
             return frozenset(self.queue)
-        own = {module for module in self.queue if status.is_held(module)}
+        left_out = _left_out(registry)
+        own = {module for module in self.queue if module in left_out or status.is_held(module)}
         below = registry.downstream(own) if own else frozenset()
         return frozenset(
             module
@@ -239,9 +240,12 @@ class Schedule:
             return False
         return not self.held(status, registry).issuperset(self.queue)
 
-    def must_hold(self, status: StatusNow) -> bool:
-        """Whether a tool that waits in the run in progress cannot be read now: then the run goes no further."""
-        return self.run is not None and any(map(status.is_held, self.run.waiting))
+    def must_hold(self, status: StatusNow, registry: Registry) -> bool:
+        """Whether a tool that waits in the run in progress cannot run now: then the run goes no further."""
+        if self.run is None:
+            return False
+        left_out = _left_out(registry)
+        return any(module in left_out or status.is_held(module) for module in self.run.waiting)
 
     # One run.
 
@@ -359,6 +363,13 @@ class FeedbackLoops:
     def must_not_cancel(self, causes: Collection[str]) -> bool:
         """Whether each of these has cancelled so many runs that the next one may finish."""
         return bool(causes) and all(self._runs.get(key, 0) > MOST_UNSEEN_RUNS for key in causes)
+
+
+def _left_out(registry: Registry) -> frozenset[str]:
+    """The tools that cannot run because a tool before them is none now: its file has an error."""
+    if any(one.concerns_all for one in registry.broken):
+        return frozenset(registry.tools)
+    return registry.downstream(registry.below_broken) if registry.below_broken else frozenset()
 
 
 def _without(modules: tuple[str, ...], module: str) -> tuple[str, ...]:

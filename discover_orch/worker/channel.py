@@ -21,6 +21,8 @@ from discover_orch.worker.protocol import (
 )
 from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD
 
+LONGEST_WAIT = 60_000  # milliseconds
+
 
 class Channel:
     """Reads orders, writes messages."""
@@ -51,6 +53,14 @@ class Channel:
         poll = select.poll()
         poll.register(self._orders, select.POLLIN)
         return not poll.poll(0)
+
+    def wait_for_order(self) -> None:
+        """Send what waits to be sent, and return when an order waits to be read, or after a while."""
+        self._flush()
+        if not self._waiting and b"\n" not in self._unread:
+            poll = select.poll()
+            poll.register(self._orders, select.POLLIN)
+            poll.poll(LONGEST_WAIT)
 
     def receive(self) -> Order | None:
         """The next order; None when the parent is gone."""
@@ -83,10 +93,13 @@ class Channel:
         With `may_wait` and the order for another step here already, the message is sent with the next
         one, so that the parent wakes up once for both.
         """
-        data = self._unsent = self._unsent + encode_message(message)
+        self._unsent += encode_message(message)
         if may_wait and b"\n" in self._unread and self._unread.startswith(RUN_STEP_PREFIX):
             return
-        self._unsent = b""
+        self._flush()
+
+    def _flush(self) -> None:
+        data, self._unsent = self._unsent, b""
         try:
             while data:
                 data = data[os.write(self._messages, data) :]

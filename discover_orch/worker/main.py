@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import contextlib
 import faulthandler
 import gc
-import io
 import os
 import signal
 import sys
@@ -31,12 +29,17 @@ from discover_orch.worker.arguments import (
 )
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
-from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
+from discover_orch.worker.child_processes import (
+    become_subreaper,
+    end_after_parent,
+    end_process,
+    end_with_parent,
+)
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader, preload
 from discover_orch.worker.observer import Observer
-from discover_orch.worker.process_state import ProcessState
+from discover_orch.worker.process_state import ProcessState, find_threads
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import (
     INSIDE,
@@ -44,6 +47,7 @@ from discover_orch.worker.protocol import (
     Committing,
     Declined,
     Finish,
+    ForeignWrite,
     Greet,
     Preload,
     Prepare,
@@ -52,7 +56,7 @@ from discover_orch.worker.protocol import (
     StepStarted,
     Warned,
 )
-from discover_orch.worker.resources import ResourceProblem, Resources
+from discover_orch.worker.resources import CONN, ResourceProblem, Resources
 from discover_orch.worker.tool_results import (
     MissingOutput,
     check_outputs,
@@ -74,8 +78,6 @@ if TYPE_CHECKING:
 EXPLAINED_ERRORS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
 # Most tools import these; the worker does so while it waits for its first order.
 COMMON_IMPORTS = ("dataclasses", "logging", "pathlib")
-SWEEP_TIME = 0.5  # seconds
-BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 def main(forks: int = 0) -> None:
@@ -96,8 +98,8 @@ def main(forks: int = 0) -> None:
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # reading the terminal fails instead of stopping
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     become_subreaper()
-    atexit.register(_end_process)  # registered first, called last
-    _thread.start_new_thread(_end_with_parent, (channel.life, os.getpid()))
+    atexit.register(end_process)  # registered first, called last
+    _thread.start_new_thread(end_after_parent, (channel.life, os.getpid()))
     if greeting.watches_death:
         end_with_parent(greeting.parent)
     faulthandler.enable(channel.messages_fd, all_threads=False)
@@ -123,38 +125,6 @@ def _become_several(forks: int) -> None:
     fork(forks)
 
 
-def _end_with_parent(life: int, me: int) -> None:
-    """Wait until the parent is gone, then kill this process and everything below it.
-
-    Runs in a thread of its own, because the main thread runs tools. The database rolls back the tool's
-    transaction.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
-    try:
-        while os.read(life, 1):
-            pass
-    except OSError:  # the tool closed it
-        return
-    sweep(set(), time.monotonic() + SWEEP_TIME)
-    if os.getpgrp() == me:
-        os.killpg(me, signal.SIGKILL)
-    os.kill(me, signal.SIGKILL)
-
-
-def _end_process() -> None:
-    """Leave no process behind, and skip the interpreter's last search for garbage cycles.
-
-    That search takes a quarter of a run of many modules. All files are flushed first, because a file in a
-    garbage cycle would lose its buffer.
-    """
-    sweep(set(), 0)
-    for one in gc.get_objects():
-        if isinstance(one, BUFFERED_FILES):
-            with contextlib.suppress(Exception):
-                one.flush()
-    gc.freeze()
-
-
 class Worker:
     """Runs the steps that the parent orders, after `Prepare`."""
 
@@ -172,6 +142,7 @@ class Worker:
         self._conf_error: BaseException | None = None
         self._failures = 0
         self._is_set_up = False  # the modules and resources of the step are there
+        self._is_ahead = False  # the parent may still be recording the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
         if prepare.environment is not None:
             os.environ.clear()
@@ -185,6 +156,7 @@ class Worker:
         self._observer = None
         if prepare.observes:
             self._observer = Observer(project, database)
+            self._observer.before_file_events(self._wait_until_recorded)
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
@@ -218,9 +190,13 @@ class Worker:
         self._finish(is_asked=isinstance(order, Finish))
 
     def _run(self, order: RunStep) -> None:
+        self._is_ahead = order.is_ahead
+        if self._observer is not None and self._observer.has_file_events():
+            self._wait_until_recorded()
         if self._interrupts.is_requested or self._failures > order.failures:
             self._channel.send(Declined(step=order.step))
             return
+        self._report_foreign_write(order.resources)
         self._channel.send(StepStarted(step=order.step))
         started = time.perf_counter()
         self._interrupts.was_raised = False
@@ -240,6 +216,7 @@ class Worker:
             self._capture.restore()
         self._capture.end_step(order.step)
         self._failures += status == "failed"
+        self._report_foreign_write(self._asked_for, during_step=True)
         self._channel.send(
             StepFinished(
                 step=order.step,
@@ -253,11 +230,20 @@ class Worker:
                 setup=setup,
                 opened=opened if setup is not None else (),
                 search_path=self._search_path,
-                has_file_events=self._observer is not None and self._observer.has_file_events(),
             ),
             may_wait=True,
         )
         self._search_path = ()
+
+    def _report_foreign_write(self, names: tuple[str, ...], *, during_step: bool = False) -> None:
+        if self._resources.has_foreign_write(names, during_step=during_step):
+            self._channel.send(ForeignWrite())
+
+    def _wait_until_recorded(self) -> None:
+        """The parent reads the files of a step to record it. The kernel would show that as if this step did it."""
+        if self._is_ahead:
+            self._is_ahead = False
+            self._channel.wait_for_order()
 
     def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
@@ -389,6 +375,7 @@ class Worker:
 
     def _finish(self, is_asked: bool) -> None:
         """Close what is open and report it; then the interpreter ends as usual."""
+        self._report_foreign_write((CONN,))
         with self._baseline:
             closed = self._resources.close()
             try:
@@ -403,13 +390,4 @@ class Worker:
             message = f"closing {name}: {failure.message or failure.type}"
             errors.append(replace(failure, message=message, hint=""))
         if is_asked:
-            self._channel.send(Closed(errors=tuple(errors), threads=_find_threads()))
-
-
-def _find_threads() -> tuple[str, ...]:
-    """Names of threads that keep the interpreter from ending."""
-    threading = sys.modules.get("threading")
-    if threading is None:
-        return ()
-    main = threading.main_thread()
-    return tuple(one.name for one in threading.enumerate() if one is not main and not one.daemon)
+            self._channel.send(Closed(errors=tuple(errors), threads=find_threads()))

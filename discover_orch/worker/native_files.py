@@ -57,6 +57,7 @@ class NativeFiles:
         self._opened = 0  # files that Python has opened since the last drain
         self._opened_before: set[str] = set()  # in this step, before the events were followed
         self.find_opened: Callable[[], Iterable[str]] = tuple  # set by who knows
+        self.before_events: Callable[[], None] = lambda: None  # called before they are followed
         if any(map(_is_foreign_extension, [*sys.modules.values()])):
             self.note_library()
 
@@ -89,6 +90,13 @@ class NativeFiles:
         if self._opened >= OPENED_BETWEEN_DRAINS:
             self._opened = 0
             self._drain()
+
+    def has_started_child(self) -> bool:
+        """Whether the step has started a process. Call it after `complete`."""
+        return self._has_child
+
+    def may_have_children(self) -> bool:
+        return self._has_child or SPAWNER in sys.modules or self._is_loaded
 
     def find_gaps(self) -> list[str]:
         """What cannot be known of this step. Call it after `complete`."""
@@ -190,6 +198,7 @@ class NativeFiles:
     def _follow(self) -> None:
         if self._events is None and not self._is_unavailable:
             try:
+                self.before_events()
                 self._opened_before.update(map(self._paths.relative, self.find_opened()))
                 self._events = FileEvents(self._paths.root, self._is_skipped)
             except Exception:

@@ -26,7 +26,7 @@ from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
     from discover_orch.model.observation import FileState
@@ -84,6 +84,18 @@ class Observer:
     def has_foreign_connection(self) -> bool:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
         return self._paths.database in self._audit.connected
+
+    def has_started_child(self) -> bool:
+        """Whether the step that has ended last started a process."""
+        return self._native.has_started_child()
+
+    def may_have_children(self) -> bool:
+        """Whether processes of this worker's tools may be running."""
+        return self._native.may_have_children()
+
+    def before_file_events(self, wait: Callable[[], None]) -> None:
+        """`wait` is called before the kernel's file events are followed."""
+        self._native.before_events = wait
 
     def has_file_events(self) -> bool:
         """Whether the kernel tells of files that any process opens."""

@@ -133,3 +133,12 @@ def _find_disabled(root: Any) -> set[Any]:
     if "logging.config" not in sys.modules:
         return set()
     return {one for one in root.manager.loggerDict.values() if getattr(one, "disabled", False)}
+
+
+def find_threads() -> tuple[str, ...]:
+    """Names of threads that keep the interpreter from ending."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return ()
+    main = threading.main_thread()
+    return tuple(one.name for one in threading.enumerate() if one is not main and not one.daemon)

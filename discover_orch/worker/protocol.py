@@ -84,9 +84,10 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
     gets those of the `resources` that it really asks for.
 
-    The parent may send this while another step runs. `failures` is the number of failed steps of this
-    worker that the parent knew of (`Supervisor.failures`). If there are more by the time the worker reads
-    the order, it answers `Declined`, and the parent decides again.
+    The parent may send this while another step runs, of which it `is_ahead`. It then sends nothing more before it has
+    recorded that step. `failures` is the number of failed steps of this worker that the parent knew of
+    (`Supervisor.failures`). If there are more by the time the worker reads the order, it answers `Declined`, and the
+    parent decides again.
     """
 
     step: int
@@ -100,6 +101,11 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     outputs: tuple[str, ...] = ()
     commits_by_itself: bool = False
     failures: int = 0
+    is_ahead: bool = False
+
+
+class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The parent has recorded the last step that ended, and has no order for another one yet."""
 
 
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -132,6 +138,10 @@ class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True
     step: int
 
 
+class ForeignWrite(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Another program has written to the SQLite database since the last step began or ended, whichever was later."""
+
+
 class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The step has ended and its transaction with it; `duration` in seconds.
 
@@ -140,8 +150,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     the tool did; None without `Prepare.observes`. `setup` is the part of it that happened while modules were
     loaded and the resources `opened`, on which later steps of this worker depend too; None for nothing.
     `search_path`, with the first step of a worker only: the absolute folders, in this order, in which Python finds
-    modules of the project and of packages installed in editable form. `has_file_events`: from now on the worker is
-    told of every file below the root that any process opens, the parent included, and takes it for the tool's.
+    modules of the project and of packages installed in editable form.
     """
 
     step: int
@@ -155,7 +164,6 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     setup: Observation | None = None
     opened: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
-    has_file_events: bool = False
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -209,12 +217,13 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     threads: tuple[str, ...] = ()
 
 
-Order = Greet | Preload | Prepare | RunStep | Terminal | Finish
+Order = Greet | Preload | Prepare | RunStep | Recorded | Terminal | Finish
 Message = (
     Preloaded
     | StepStarted
     | Warned
     | Committing
+    | ForeignWrite
     | StepFinished
     | Declined
     | DebugStarted

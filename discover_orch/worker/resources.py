@@ -21,6 +21,7 @@ from discover_orch.databases.transactions import (
     find_driver_connection,
     open_url,
 )
+from discover_orch.worker.foreign_writes import ForeignWrites
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,6 +228,9 @@ class Resources:
         self._call = call
         self._observer = observer
         self._connection = _Connection(transaction, observer, is_interrupted, warn)
+        self._foreign_writes = None
+        if observer is not None and not is_one_of_several:
+            self._foreign_writes = ForeignWrites(observer)
         self._foreign: set[str] = set()  # have a connection of their own to the same database
         self._stack: list[_OpenResource] = []  # in the order of opening
         self._opened: list[str] = []  # in this step
@@ -296,6 +300,14 @@ class Resources:
             seen["database"] = observer.relative_path(connection.file) or connection.file
         return seen
 
+    def has_foreign_write(self, names: Iterable[str], *, during_step: bool = False) -> bool:
+        """Whether another program has written to the SQLite database of `conn` since the last call, as far as it can
+        be told; False where none of `names` uses `conn`."""
+        tables, foreign = self._connection.tables, self._foreign_writes
+        if tables is None or foreign is None or not self._uses_conn(names):
+            return False
+        return foreign.have_happened(tables, during_step=during_step)
+
     def close(self) -> list[tuple[str, BaseException]]:
         """Close everything, even where one raises: (name, error) of those that did."""
         while self._stack:
@@ -359,6 +371,7 @@ class Resources:
                 self._stack.remove(opened)
                 raise
         self._connection.attach(value)
+        self.has_foreign_write((CONN,))  # it compares with this
         self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
         return value
 

@@ -13,6 +13,7 @@ from tests.functional.test_never_stale_fresh import (
     SCRATCH,
     edit,
     migrate,
+    needs_kernel_events,
     run_all,
     run_changed,
     write_from_outside,
@@ -371,3 +372,44 @@ def test_a_full_run_settles_beside_a_tool_that_opens_the_database_by_itself(
     for _ in range(3):
         assert orch("run").code == 0
         assert reasons(orch) == {}
+
+
+# ---- files that orch itself reads ----
+
+#: Reads its own file, and then runs on until orch has hashed the file of the tool before it.
+FOLLOWED = """
+    import os, subprocess, time
+    STAGE = "s"
+    ORCH = {{"inputs": [], "outputs": []}}
+    def run():
+        subprocess.run(["true"], check=True)
+        end = time.monotonic() + 60
+        while "src.{before}" not in os.listdir(".orch/tools") and time.monotonic() < end:
+            time.sleep(0.01)
+        open("{name}.bin", "rb").close()
+    """
+
+
+@needs_kernel_events
+def test_a_file_that_orch_hashes_is_no_input_of_the_tool_that_runs_meanwhile(
+    project: Project, orch: Orch
+) -> None:
+    """The kernel tells of all files that are opened while a tool with a child process runs."""
+    root = project(
+        {
+            "one.bin": b"1" * 20_000_000,
+            "two.bin": b"2",
+            "three.bin": b"3",
+            "src/one.py": "STAGE = 's'\ndef run():\n    open('one.bin').close()\n",
+            "src/three.py": FOLLOWED.format(before="two", name="three"),
+            "src/two.py": FOLLOWED.format(before="one", name="two"),
+        }
+    )
+    answer = orch("run", "one", "two", "three", "--json")
+    assert answer.code == 0, answer.text
+    for name in ("one", "two", "three"):
+        assert reasons(orch) == {}
+        before = (root / f"{name}.bin").read_bytes()
+        (root / f"{name}.bin").write_bytes(b"other")
+        assert [*reasons(orch)] == [name]
+        (root / f"{name}.bin").write_bytes(before)

@@ -777,9 +777,6 @@ def test_a_file_that_python_does_not_open_counts_by_its_content(
         }
     )
     run_all(orch)
-    run_all(
-        orch
-    )  # in the first, orch hashes the file while `b` runs, and the kernel tells of that too
     (root / "data/in.csv").touch()
     assert reasons(orch) == {}
     (root / "data/in.csv").write_text("x\n2\n")

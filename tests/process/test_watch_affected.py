@@ -221,6 +221,51 @@ def test_what_waited_for_a_fix_is_announced_also_where_the_file_is_as_it_was(
         assert watch.all_events("unchanged") == []
 
 
+# s: first, other; t: a tool that names the first, one whose reads are not known, and one that reads a file alone.
+AFTER_BROKEN = {
+    "orch.toml": 'stages = ["s", "t"]\n',
+    "in.txt": "1",
+    "src/first.py": tool_text(0, top='ORCH = {"inputs": [], "outputs": "first.txt"}', body="open('first.txt', 'w').close()"),
+    "src/named.py": tool_text(0, stage="t", top='AFTER = "first"'),
+    "src/other.py": tool_text(0),
+    "src/unseen.py": 'STAGE = "t"\ndef run():\n    print(0)\n',
+}  # fmt: skip
+
+
+def test_a_watch_that_begins_with_a_broken_tool_runs_nothing_downstream_of_it(
+    project: Project,
+) -> None:
+    root = project(AFTER_BROKEN)
+    good = (root / "src/first.py").read_text()
+    (root / "src/first.py").write_text('STAGE = "s"\ndef run(:\n')
+    with watching(root) as watch:
+        (error,) = watch.wait_for("broken")["errors"]
+        assert error["path"] == "src/first.py"
+        assert watch.runs[0].tools == ("other",), watch.story()
+        bump(root, "src/named.py")
+        gone(watch, "src/named.py")
+        bump(root, "src/other.py")
+        assert watch.next_run().tools == ("other",)
+        save(root / "src/first.py", good)
+        expected = {"first", "named", "unseen", "sentinel"}
+        assert {*watch.next_run().tools} == expected, watch.story()
+
+
+def test_a_typing_error_in_after_holds_what_is_downstream(project: Project) -> None:
+    root = project(AFTER_BROKEN)
+    good = (root / "src/first.py").read_text()
+    with watching(root) as watch:
+        assert {*watch.runs[0].tools} == {"first", "named", "other", "sentinel", "unseen"}
+        save(root / "src/first.py", good + 'AFTER = "ohter"\n')
+        (error,) = watch.wait_for("broken")["errors"]
+        assert '"other"' in error["hint"] + error["message"], error
+        bump(root, "src/named.py")
+        bump(root, "src/other.py")
+        assert "named" not in watch.next_run().tools
+        save(root / "src/first.py", good)
+        assert "named" in watch.next_run().tools, watch.story()
+
+
 # Configuration and resources
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from discover_orch.execution.events import (
+    DatabaseWritten,
     DebuggerOpened,
     Event,
     RunNote,
@@ -35,8 +36,10 @@ from discover_orch.worker.protocol import (
     DebugStarted,
     Declined,
     Finish,
+    ForeignWrite,
     Preloaded,
     Prepare,
+    Recorded,
     RunStep,
     StepFinished,
     StepStarted,
@@ -62,6 +65,7 @@ class LocalExecutor:
         self._waiting: list[RunStep] = []  # orders that are not sent yet
         self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
         self._last_started = 0  # the step that started last: it gets output between steps
+        self._must_confirm = False  # the worker waits until its last step is recorded
         self._is_interrupted = False
         self._deadline: float | None = None  # of the running tool
         self._timed_out: int | None = None  # the step that was stopped at its deadline
@@ -90,12 +94,15 @@ class LocalExecutor:
         if self._prepare.raw_output or self._is_importing or self._is_retiring:
             self._waiting.append(order)
         else:
-            worker.send(order)
+            self._send(order, worker)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         if self._worker is None or self.is_over:
             select.select([wake], [], [], timeout)
             return
+        if self._must_confirm and not self._events:  # the caller has recorded what it was given
+            self._must_confirm = False
+            self._worker.send(Recorded())
         yield from self._start_waiting(self._worker)
         if not self._events:  # else the last caller stopped in between
             if self._deadline is not None:
@@ -124,7 +131,7 @@ class LocalExecutor:
         if self._can_start(worker) and not self._is_busy:
             order = self._waiting.pop(0)
             yield ToolStarted(module=order.module)
-            worker.send(order)
+            self._send(order, worker)
 
     def _can_start(self, worker: Supervisor) -> bool:
         """Whether an order waits that the worker would not decline."""
@@ -185,6 +192,7 @@ class LocalExecutor:
                 yield ToolProgress(module=self._module(step), text=text)
             case StepFinished():
                 self._deadline = None
+                self._must_confirm = event.step + 1 < len(self._steps)
                 status, error = event.status, event.error
                 if status == "interrupted" and not self._is_interrupted:
                     # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
@@ -216,6 +224,8 @@ class LocalExecutor:
                         worker
                     )  # an interrupt of the tool's own: it declines all further steps
                 yield from self._decline([step])
+            case ForeignWrite():
+                yield DatabaseWritten()
             case Warned(message=message, hint=hint):
                 problem = Problem(code="conn", message=message, hint=hint, severity="warning")
                 yield RunNote(problem=problem)
@@ -332,8 +342,13 @@ class LocalExecutor:
     def _send_waiting(self, worker: Supervisor) -> None:
         if not self._prepare.raw_output:
             for order in self._waiting:
-                worker.send(order)
+                self._send(order, worker)
             self._waiting.clear()
+
+    def _send(self, order: RunStep, worker: Supervisor) -> None:
+        is_ahead = worker.running is not None or bool(worker.unanswered)
+        worker.send(replace(order, is_ahead=True) if is_ahead else order)
+        self._must_confirm = False
 
     def _module(self, number: int) -> str:
         return self._steps[number].tool.module

@@ -329,9 +329,9 @@ def test_a_waiting_tool_that_breaks_holds_the_run() -> None:
     made = Scheduled()
     made.begin(finished="a", current="b", waiting="c")
     made.status.broken = {"src.b"}
-    assert not made.schedule.must_hold(made.status)
+    assert not made.schedule.must_hold(made.status, made.registry)
     made.status.broken = {"src.c"}
-    assert made.schedule.must_hold(made.status)
+    assert made.schedule.must_hold(made.status, made.registry)
 
 
 # Files that start one run after another.
