@@ -19,10 +19,16 @@ from discover_orch.cli.options import (
     tools_arguments,
     wait_option,
 )
-from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
+from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
-from discover_orch.model.database_url import CannotOpen, is_in_memory, read_database_url
+from discover_orch.model.database_url import (
+    CannotOpen,
+    SqliteUrl,
+    is_in_memory,
+    masked_url,
+    read_database_url,
+)
 from discover_orch.model.errors import ExitCode, OrchError, UsageError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
@@ -207,15 +213,26 @@ def _count_jobs(
     if problems:
         raise UsageError(*problems)
     jobs = view.project.jobs if jobs is None else jobs
-    uses_memory = is_in_memory(view.project.database) and not uses_get_connection(
-        view.registry, view.project
-    )
-    if jobs > 1 and uses_memory and any(takes_connection(one, view.registry) for one in tools):
+    if jobs > 1 and any(takes_connection(one, view.registry) for one in tools):
+        _refuse_sharing(view)
+    return jobs
+
+
+def _refuse_sharing(view: ProjectView) -> None:
+    """Databases of which several workers cannot have a connection each."""
+    url = view.project.database
+    if uses_get_connection(view.registry, view.project):
+        return
+    if is_in_memory(url):
         raise OrchUsage(
             "several workers cannot share a database in memory",
             "run with --jobs 1, or give the database a file: sqlite:///data.db",
         )
-    return jobs
+    if url.startswith("duckdb:"):
+        raise OrchUsage(
+            "several workers cannot share a DuckDB database: only one process can have it open",
+            "run with --jobs 1",
+        )
 
 
 def _refuse_database(view: ProjectView, plan: Plan) -> None:
@@ -223,7 +240,10 @@ def _refuse_database(view: ProjectView, plan: Plan) -> None:
     takes_conn = any(takes_connection(step.tool, view.registry) for step in plan.steps)
     if takes_conn and not uses_get_connection(view.registry, view.project):
         try:
-            read_database_url(view.project.database)
+            if not isinstance(read_database_url(view.project.database), SqliteUrl):
+                from discover_orch.databases.opening import check_url  # SQLite needs no driver
+
+                check_url(view.project.database)
         except CannotOpen as error:
             raise OrchUsage(str(error), error.hint) from None
 

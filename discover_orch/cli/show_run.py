@@ -8,7 +8,6 @@ import os
 from discover_orch import __version__
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
-from discover_orch.config.project import masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution import session
 from discover_orch.execution.events import (
@@ -22,6 +21,7 @@ from discover_orch.execution.events import (
     event_document,
 )
 from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView

@@ -34,20 +34,14 @@ from discover_orch.config.validation import (
     word,
 )
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.database_url import URL_PATTERN, masked_url
 from discover_orch.model.errors import Problem, nearest
-from discover_orch.model.parameter import MASK
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
 DATABASE_VARIABLE = "DATABASE_URL"
-
-# Not compiled: most commands need neither, and compiling takes a millisecond.
-_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
-_SECRET_IN_QUERY = (
-    r"(?i)(?:^|[?&;\s])[\w.-]*(?:pass|pwd|secret|token|api_?key|odbc_connect)[\w.-]*=([^&]*)"
-)
 
 
 class ParamDefault(Struct, frozen=True, kw_only=True):
@@ -129,41 +123,6 @@ class Project(Struct, frozen=True, kw_only=True):
         values["params"], values["tool_params"] = values.get("params", ({}, {}))
         values |= {"env_params": _env_params(environ), "origins": origins}
         return cls(root=root, config=config, **values), tuple(reader.problems)
-
-
-def masked_url(url: str) -> str:
-    """The URL with `***` in place of its password, wherever a URL or a connection string may have one."""
-    masked, end = "", 0
-    for start, stop in _secret_spans(url):
-        if start > end:
-            masked += url[end:start] + MASK
-        end = max(end, stop)
-    return masked + url[end:]
-
-
-def url_secrets(url: str) -> tuple[str, ...]:
-    """The passwords in a URL that are long enough to be masked in any text, decoded too."""
-    found: dict[str, None] = {}
-    for start, stop in _secret_spans(url):
-        text = url[start:stop]
-        found[text] = None
-        if "%" in text:
-            from urllib.parse import unquote
-
-            found[unquote(text)] = None
-    return tuple(text for text in found if len(text) >= 8)
-
-
-def _secret_spans(url: str) -> list[tuple[int, int]]:
-    """Where passwords are. A password that was not encoded may contain `@`, `/` and `?`, so the longest possible
-    part is taken: masking too much is better than masking one character too few."""
-    spans = [match.span(1) for match in re.finditer(_SECRET_IN_QUERY, url)]
-    scheme = re.match(_URL, url)
-    colon = url.find(":", scheme.end() if scheme else 0)
-    at = url.rfind("@")
-    if 0 <= colon < at:
-        spans.append((colon + 1, at))
-    return sorted(span for span in spans if span[0] < span[1])
 
 
 # What was set: the environment goes before the file.
@@ -280,7 +239,7 @@ def _check_groups(
 
 def _database(_: SettingReader, given: RawSetting) -> str:
     url = text(given)
-    if re.match(_URL, url):
+    if re.match(URL_PATTERN, url):
         return url
     is_path = url.strip() and not re.search(r"[:@?=\s]", url)
     example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"

@@ -65,6 +65,10 @@ class Transaction:
         """Whether the connection is closed, as far as the driver tells."""
         return bool(read_attribute(self.conn, "closed", False))
 
+    def is_lost(self) -> bool:
+        """Whether the database has ended the connection since the last tool. Asked between two tools."""
+        return False
+
     def has_lost_writes_by_closing(self) -> bool:
         """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
         return False
@@ -84,6 +88,10 @@ class DriverTransaction(Transaction):
     def __init__(self, conn: Any, inner: Any) -> None:
         super().__init__(conn)
         self._inner = inner
+        self._is_broken = False
+
+    def is_lost(self) -> bool:
+        return self._is_broken
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
@@ -103,10 +111,14 @@ class DriverTransaction(Transaction):
         try:
             finish()
         except Exception:
+            # A connection that cannot roll back is of no use to the next tool.
+            self._is_broken = not keep
             if keep:
                 rollback = getattr(self.conn, "rollback", None)
                 if rollback is not None:
+                    self._is_broken = True
                     rollback()
+                    self._is_broken = False
             raise
         return []
 

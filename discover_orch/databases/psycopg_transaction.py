@@ -97,6 +97,11 @@ class PsycopgTransaction(DriverTransaction):
     def is_closed(self) -> bool:
         return super().is_closed() or bool(self._inner.closed)
 
+    def is_lost(self) -> bool:
+        with suppress(psycopg.Error):
+            self._execute(b"SELECT 1")
+        return bool(self._inner.closed)
+
     def _find_loss(self) -> str:
         """Why what the tool wrote cannot be committed, or ""."""
         conn, state = self._inner, self._inner.orch_state

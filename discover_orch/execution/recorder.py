@@ -29,6 +29,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.run_memory import DatabaseRecord, FlowRecord, ResultRecord
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.parameter import is_secret_name
@@ -213,7 +214,7 @@ class Recorder:
             "kind": self._kind,
             "modules": list(event.tools),
             "plan": [self._plan_row(step) for step in plan.all_steps or plan.steps],
-            "database": name,
+            "database": name if has_own else masked_url(self._project.database),
             "database_origin": "orchconf.py" if has_own else self._project.database_origin,
             "resumes": plan.resumes or None,
             "passed_before": [

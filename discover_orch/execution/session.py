@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project, url_secrets
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event, RunFinished, RunNote
 from discover_orch.execution.executors.local import LocalExecutor
@@ -27,6 +27,7 @@ from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, run_steps
 from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
+from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import BlockedInterrupt, Problem
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool

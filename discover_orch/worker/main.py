@@ -20,7 +20,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.databases.transactions import find_hint, find_path, install_connect
+from discover_orch.databases.opening import find_path
+from discover_orch.databases.transactions import find_hint, install_connect
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
 from discover_orch.worker.arguments import (

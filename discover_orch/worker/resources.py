@@ -11,15 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
+from discover_orch.databases.opening import allow_reading_beside_a_writer, open_url
 from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
     Transaction,
     WritesLost,
-    allow_reading_beside_a_writer,
     cancel_statement,
     choose_transaction,
     find_driver_connection,
-    open_url,
 )
 
 TYPE_CHECKING = False
@@ -116,9 +115,16 @@ class _Connection:
             self._warnings.add(message)
             self._warn(message, hint)
 
-    def is_closed(self) -> bool:
-        """Whether there was a connection and somebody closed it."""
-        return self.transaction is not None and self.transaction.is_closed()
+    def is_gone(self) -> bool:
+        """Whether there was a connection, and a tool has closed it or the database has ended it."""
+        transaction = self.transaction
+        if transaction is None or transaction.is_closed() or not transaction.is_lost():
+            return transaction is not None and transaction.is_closed()
+        self._warn_once(
+            "the database ended the connection between two tools; orch has opened a new one",
+            "check the log of the database server",
+        )
+        return True
 
     def is_unobserved(self) -> bool:
         transaction = self.transaction
@@ -235,7 +241,7 @@ class Resources:
     def open(self, names: Iterable[str]) -> dict[str, Any]:
         """The values of these resources; those that are open are used again."""
         names = tuple(names)
-        if self._uses_conn(names) and self._connection.is_closed():
+        if self._uses_conn(names) and self._connection.is_gone():
             self._drop_closed_connection()
         return {name: self._value(name, ()) for name in names}
 
@@ -420,7 +426,7 @@ class Resources:
         raise ResourceProblem(f"the resource {opened.name} yields more than once")
 
     def _drop_closed_connection(self) -> None:
-        """A tool closed the connection: close the resources that use it, and open it again later."""
+        """The connection is gone: close the resources that use it, and open it again later."""
         place = next(i for i, one in enumerate(self._stack) if one.name == CONN)
         gone = [one for one in self._stack[place:] if self._uses_conn([one.name])]
         for one in reversed(gone):
