@@ -16,6 +16,7 @@ from discover_orch.cli.options import (
     ToolArguments,
     common_options,
     display_options,
+    settle_killed_run,
     tools_arguments,
     wait_option,
 )
@@ -131,6 +132,7 @@ def command(
 
             # Before the question what is left, so that no other run changes the answer.
             lock = acquire_lock(view, waits=wait, console=context.console)
+        settle_killed_run(context, view, settles=not dry_run)
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, freshness = _what_is_left(

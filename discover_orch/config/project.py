@@ -42,6 +42,7 @@ VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
 DATABASE_VARIABLE = "DATABASE_URL"
+NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
 
 class ParamDefault(Struct, frozen=True, kw_only=True):
@@ -60,7 +61,8 @@ class Project(Struct, frozen=True, kw_only=True):
 
     `external_writes` says whether the tools that read the SQLite database are stale when another program wrote to it:
     "stale", or "ignore". `jobs` is the number of workers, and `parallel` says which tools may run side by side: those
-    that are "declared" to be independent, or also those "observed" to be.
+    that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the ledger
+    of the database, "" where none is kept.
 
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
@@ -76,6 +78,7 @@ class Project(Struct, frozen=True, kw_only=True):
     database: str = "sqlite:///data.db"
     database_origin: str = "default"
     transaction: str = "tool"
+    ledger: str = ""
     external_writes: str = "stale"
     jobs: int = 1
     parallel: str = "declared"
@@ -97,11 +100,13 @@ class Project(Struct, frozen=True, kw_only=True):
         root: str,
         config: str | None = None,
         environ: Mapping[str, str] | None = None,
+        name: str = "",
         read_lines: ReadLines = dict,
     ) -> tuple[Project, tuple[Problem, ...]]:
         """The project, and its problems; a key with a wrong value keeps its default.
 
-        `read_lines` gives the lines of the keys in the file, by their path below the table. Never raises.
+        `name` is what the project is called elsewhere in the file, "" for the name of its folder. `read_lines` gives
+        the lines of the keys in the file, by their path below the table. Never raises.
         """
         environ = environ or {}
         reader = SettingReader(config, read_lines)
@@ -120,6 +125,8 @@ class Project(Struct, frozen=True, kw_only=True):
         elif "database" not in given and (url := environ.get(DATABASE_VARIABLE, "").strip()):
             # Not checked: it may be meant for orchconf.py only.
             values |= {"database": url, "database_origin": DATABASE_VARIABLE}
+        if values.get("ledger") == NAMED_BY_ROOT:
+            values["ledger"] = name or os.path.basename(root) or "root"
         values["params"], values["tool_params"] = values.get("params", ({}, {}))
         values |= {"env_params": _env_params(environ), "origins": origins}
         return cls(root=root, config=config, **values), tuple(reader.problems)
@@ -254,6 +261,19 @@ def _transaction(_: SettingReader, given: RawSetting) -> str:
     return word(given, ("tool", "none"))
 
 
+def _ledger(_: SettingReader, given: RawSetting) -> str:
+    if isinstance(given.value, bool):
+        return NAMED_BY_ROOT if given.value else ""
+    name = text(given).strip()
+    if given.path is None and name.lower() in ("true", "1", "false", "0"):  # a variable
+        return NAMED_BY_ROOT if name.lower() in ("true", "1") else ""
+    if not name:
+        raise InvalidSetting(
+            given, f"{given.name} is empty", "write true, or the name of the project"
+        )
+    return name
+
+
 def _executor(_: SettingReader, given: RawSetting) -> str:
     executor = text(given)
     if executor != "local":
@@ -364,6 +384,7 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "exclude": ("texts", lambda _, given: texts(given)),
     "database": ("text", _database),
     "transaction": ("text", _transaction),
+    "ledger": ("text", _ledger),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", lambda _, given: count(given, least=1)),
     "parallel": ("text", lambda _, given: word(given, ("declared", "observed"))),

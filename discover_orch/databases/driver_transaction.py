@@ -6,6 +6,7 @@ import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
@@ -21,13 +22,15 @@ class WritesLost(Exception):
 class Transaction:
     """What orch does with a connection around each tool. This base class does nothing.
 
-    `defers_commits`: the tool's commits become final only in `end`. Known after `begin`.
+    `defers_commits`: the tool's commits become final only in `end`. Known after `begin`. `add_record` is called within
+    the transaction just before orch commits it, where orch owns the transaction.
     """
 
     defers_commits = False
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn
+        self.add_record: Callable[[], None] | None = None
 
     def attach(self) -> None:
         """Called once, when the connection has been opened."""

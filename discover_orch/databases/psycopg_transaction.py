@@ -121,6 +121,10 @@ class PsycopgTransaction(DriverTransaction):
         """Commit or roll back, really."""
         conn = self._inner
         try:
+            if keep and self.add_record is not None:
+                if conn.pgconn.transaction_status == IDLE:
+                    self._execute(b"BEGIN")
+                self.add_record()
             if self.conn is not conn and not self.conn.closed:
                 self.conn.commit() if keep else self.conn.rollback()
             conn.commit() if keep else conn.rollback()

@@ -139,7 +139,7 @@ class SqliteTransaction(Transaction):
             driver.end_step(keep=False)
             raise
         else:
-            driver.end_step(keep)
+            driver.end_step(keep, self.add_record)
         finally:
             if driver.is_closed:
                 driver.close_at_last()

@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     Event,
     Resumed,
     RunFinished,
+    RunNote,
     RunStarted,
     Suspended,
     Ticked,
@@ -27,11 +28,15 @@ from discover_orch.execution.events import (
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.step_queue import StepQueue
+from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 #: Seconds without an event after which `Ticked` says how long the running tool has taken.
 TICK = 0.5
+
+
+Settle = Callable[[ToolFinished, int], tuple[ToolFinished, tuple[Problem, ...]]]
 
 
 class RunRequests(Protocol):
@@ -70,8 +75,10 @@ def run_steps(
     max_failures: int | None = None,
     has_retries: bool = True,
     random: Callable[[], float] = lambda: 0.5,
+    settle: Settle = lambda event, _: (event, ()),
 ) -> Iterator[Event]:
-    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last."""
+    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `settle`
+    gives the end of a tool as it is known elsewhere, and problems; the number is that of the attempt."""
     run = Run(
         plan,
         registry,
@@ -92,26 +99,31 @@ def run_steps(
     while not (run.is_over and executor.is_idle):
         while (module := run.ready(clock())) is not None:
             yield ToolOrdered(module=module)
-            executor.submit(steps[module])
+            attempt = run.attempt_of(module)
+            step = steps[module]
+            executor.submit(step if attempt == 1 else replace(step, attempt=attempt))
             run.mark_submitted(module)
-        yield from _next_events(run, executor, requests, stopwatch)
+        yield from _next_events(run, executor, requests, stopwatch, settle)
     for end in run.unstarted():
         run.apply(end)
         yield end
     executor.finish()
     stopwatch.begin(None)
     while not executor.is_over:
-        yield from _next_events(run, executor, requests, stopwatch)
+        yield from _next_events(run, executor, requests, stopwatch, settle)
     yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
 
 
 def _next_events(
-    run: Run, executor: Executor, requests: RunRequests, stopwatch: _Stopwatch
+    run: Run, executor: Executor, requests: RunRequests, stopwatch: _Stopwatch, settle: Settle
 ) -> Iterator[Event]:
     happened = False
     wait = min(TICK, requests.poll_interval, run.wait_time(stopwatch.now))
     for event in executor.events(wait, requests.wake):
         happened = True
+        if isinstance(event, ToolFinished):
+            event, problems = settle(event, run.attempt_of(event.module))
+            yield from (RunNote(problem=one) for one in problems)
         timed = run.classify(stopwatch.time(event))
         run.apply(timed, stopwatch.now)
         yield timed

@@ -18,6 +18,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
+from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
@@ -333,6 +334,12 @@ class CurrentDatabase:
         """Whether both paths lead to the same file."""
         here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
         return here == there
+
+
+def hash_code(meanings: Mapping[str, str]) -> str:
+    """One hash for the code of a tool, as `CurrentState.code_of` gives it."""
+    text = "\0".join(f"{path}\0{meaning}" for path, meaning in sorted(meanings.items()))
+    return short_hash(text.encode("utf-8", "surrogateescape"))
 
 
 def find_gone(registry: Registry) -> list[str]:
