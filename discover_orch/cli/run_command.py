@@ -41,6 +41,7 @@ from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION, takes_connection
 
 if TYPE_CHECKING:
+    from discover_orch.databases.advisory_lock import AdvisoryLock
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.reasons import Freshness
@@ -113,6 +114,7 @@ def command(
     downstream.
     """
     lock: ProjectLock | None = None
+    shared_lock: AdvisoryLock | None = None
     try:
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
@@ -143,8 +145,10 @@ def command(
         _refuse_database(view, plan)
         if dry_run:
             return _show_plan(context, view, plan, freshness, shown)
-        from discover_orch.cli.show_run import run_and_show
+        from discover_orch.cli.show_run import acquire_advisory_lock, run_and_show
 
+        jobs = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
+        shared_lock = acquire_advisory_lock(view, plan, waits=wait)
         return run_and_show(
             context,
             view,
@@ -152,7 +156,8 @@ def command(
             shown=shown,
             post_mortem=pdb,
             max_failures=1 if exitfirst else maxfail,
-            jobs=_count_jobs(view, plan, jobs, shown, has_debugger=pdb),
+            jobs=jobs,
+            lock=shared_lock,
             resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:
@@ -161,8 +166,9 @@ def command(
                 context.console.out(json.dumps(document) + "\n")
         raise
     finally:
-        if lock is not None:
-            lock.release()
+        for one in (lock, shared_lock):
+            if one is not None:
+                one.release()
 
 
 def _what_is_left(

@@ -21,7 +21,7 @@ from tests.conftest import Orch, Project
 from tests.process.test_memory_kills import kill_after
 from tests.support.driven_worker import DrivenWorker
 from tests.support.project_builder import run_orch, write_files
-from tests.support.running import DEADLINE
+from tests.support.running import DEADLINE, running, wait_until
 
 TOOLS = ["a", "b", "c", "d"]
 TOOL = """
@@ -246,3 +246,73 @@ def test_after_ten_kills_too(tmp_path: Path, kind: str, new_postgres: Callable[[
 @pytest.mark.timeout(3600)
 def test_after_200_kills_on_postgresql_too(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
     assert kill_many(tmp_path, new_postgres(), 200) > 100
+
+
+LOCKS = (
+    "from pg_locks join pg_database d on d.oid = database "
+    "where locktype = 'advisory' and datname = current_database()"
+)
+WAITS = """
+import os, time
+STAGE = "s"
+def run(conn):
+    conn.execute("select 1")
+    print("it runs", flush=True)
+    while not os.path.exists("go on"):
+        time.sleep(0.01)
+"""
+
+
+def test_on_postgresql_one_run_at_a_time_holds_across_folders_and_machines(
+    tmp_path: Path, new_postgres: Callable[[], str]
+) -> None:
+    """A copy of the project in another folder has another lock file, as on another machine."""
+    url = new_postgres()
+    here, there = tmp_path / "here", tmp_path / "there"
+    config = f"ledger = 'penguins'\ndatabase = '{url}'\n"
+    for root in (here, there):
+        write_files(root, {"orch.toml": config, "src/a.py": WAITS})
+    with running(here, "run") as first:
+        first.wait_for("it runs")
+        second = run_orch(there, "run")
+        assert second.code == 2
+        assert f"(pid {first.pid} on " in second.err, second.text
+        assert "--wait" in second.err
+        other = run_orch(there, "run", env={"ORCH_LEDGER": "other", "ORCH_PACKAGES": "none"})
+        assert "in progress" not in other.err  # another project
+        with running(there, "run", "--wait") as third:
+            (there / "go on").touch()
+            with psycopg.connect(url) as conn:
+                waits = f"select count(*) {LOCKS} and not granted"
+                wait_until(
+                    lambda: conn.execute(waits.encode()).fetchall() == [(1,)], "the second run"
+                )
+            (here / "go on").touch()
+            assert first.wait() == 0
+            assert third.wait() == 0
+    rows = query(here, url, "select project, count(*) from orch_ledger group by project")
+    assert rows == [("penguins", 2)]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_lock_whose_connection_dies_is_taken_again_or_ends_the_run(
+    tmp_path: Path, new_postgres: Callable[[], str], is_taken: bool
+) -> None:
+    url = new_postgres()
+    write_files(tmp_path, {"orch.toml": f"ledger = true\ndatabase = '{url}'\n", "src/a.py": WAITS})
+    with running(tmp_path, "run") as orch, psycopg.connect(url, autocommit=True) as conn:
+        orch.wait_for("it runs")
+        [(pid, key)] = conn.execute(
+            f"select pid, (classid::bigint << 32) + objid::bigint {LOCKS}".encode()
+        ).fetchall()
+        if is_taken:
+            with psycopg.connect(url, autocommit=True) as other:
+                other.execute("select pg_terminate_backend(%s), pg_advisory_lock(%s)", (pid, key))
+                orch.wait_for("cannot be taken again")
+                assert orch.wait() == 1
+            assert query(tmp_path, url, "select * from orch_ledger") == []
+            return
+        conn.execute("select pg_terminate_backend(%s)", (pid,))
+        orch.wait_for("orch has taken it again")
+        (tmp_path / "go on").touch()
+        assert orch.wait() == 0
