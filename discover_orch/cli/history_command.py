@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch.cli.options import Context, common_options
+from discover_orch.cli.options import Context, common_options, settle_killed_run
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, Problem, UsageError, nearest
+from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text
-from discover_orch.state.journal import find_runs, has_begun, read_record, read_summary
+from discover_orch.state.journal import find_runs, has_begun, has_ended, read_record, read_summary
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -76,6 +78,7 @@ def command(
         other = "--all" if is_all else "a run"
         raise click.UsageError(f"--limit cannot be combined with {other}")
     root = find_root(context.start, context.folder)[0]
+    _settle_latest(context, root)
     records = [read_run(root, run) for run in runs]
     console = context.console
     if len(records) == 2:
@@ -98,6 +101,17 @@ def command(
         is_whole = is_all or (as_json and limit is None)
         _show_all(context, root, None if is_whole else limit or MOST_SHOWN, as_json=as_json)
     return ExitCode.OK
+
+
+def _settle_latest(context: Context, root: str) -> None:
+    """If the latest run was killed and kept a ledger, asks it how its tools ended."""
+    kept = find_runs(root)
+    record = read_record(root, kept[0]) if kept and not has_ended(root, kept[0]) else None
+    if record is not None and record.ledger and record.status == "killed":
+        from discover_orch.planning.project_reader import read_project
+
+        with suppress(OrchError, OSError):  # the history is readable without the project
+            settle_killed_run(context, read_project(root, root, os.environ), settles=False)
 
 
 def read_run(root: str, run: str) -> RunRecord:

@@ -69,6 +69,15 @@ class ToolArguments(Struct, frozen=True, kw_only=True):
     options: Mapping[str, tuple[str, ...]]
 
 
+def settle_killed_run(context: Context, view: ProjectView, *, settles: bool) -> None:
+    """Ask the ledger, if the project keeps one, how the tools of a run that was killed have ended."""
+    if view.project.ledger:
+        from discover_orch.execution import session
+
+        problems = session.settle_killed_run(view.project, view.registry, settles=settles)
+        context.console.problems(problems)
+
+
 class TargetType(click.ParamType):  # type: ignore[type-arg]
     """A stage, tool, group, file or glob, or a tool alone. `planning.selection` decides what it means."""
 

@@ -16,13 +16,20 @@ from discover_orch.cli.options import (
     ToolArguments,
     common_options,
     display_options,
+    settle_killed_run,
     tools_arguments,
     wait_option,
 )
-from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
+from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
-from discover_orch.model.database_url import CannotOpen, is_in_memory, read_database_url
+from discover_orch.model.database_url import (
+    CannotOpen,
+    SqliteUrl,
+    is_in_memory,
+    masked_url,
+    read_database_url,
+)
 from discover_orch.model.errors import ExitCode, OrchError, UsageError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
@@ -34,6 +41,7 @@ from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION, takes_connection
 
 if TYPE_CHECKING:
+    from discover_orch.databases.advisory_lock import AdvisoryLock
     from discover_orch.planning.parallel import Waits
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
@@ -107,6 +115,7 @@ def command(
     downstream.
     """
     lock: ProjectLock | None = None
+    shared_lock: AdvisoryLock | None = None
     try:
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
@@ -126,6 +135,7 @@ def command(
 
             # Before the question what is left, so that no other run changes the answer.
             lock = acquire_lock(view, waits=wait, console=context.console)
+        settle_killed_run(context, view, settles=not dry_run)
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, freshness = _what_is_left(
@@ -137,8 +147,10 @@ def command(
         if dry_run:
             count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
             return _show_plan(context, view, plan, freshness, shown, count)
-        from discover_orch.cli.show_run import run_and_show
+        from discover_orch.cli.show_run import acquire_advisory_lock, run_and_show
 
+        jobs = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
+        shared_lock = acquire_advisory_lock(view, plan, waits=wait)
         return run_and_show(
             context,
             view,
@@ -146,7 +158,8 @@ def command(
             shown=shown,
             post_mortem=pdb,
             max_failures=1 if exitfirst else maxfail,
-            jobs=_count_jobs(view, plan, jobs, shown, has_debugger=pdb),
+            jobs=jobs,
+            lock=shared_lock,
             resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:
@@ -155,8 +168,9 @@ def command(
                 context.console.out(json.dumps(document) + "\n")
         raise
     finally:
-        if lock is not None:
-            lock.release()
+        for one in (lock, shared_lock):
+            if one is not None:
+                one.release()
 
 
 def _what_is_left(
@@ -209,15 +223,26 @@ def _count_jobs(
     if problems:
         raise UsageError(*problems)
     jobs = view.project.jobs if jobs is None else jobs
-    uses_memory = is_in_memory(view.project.database) and not uses_get_connection(
-        view.registry, view.project
-    )
-    if jobs > 1 and uses_memory and any(takes_connection(one, view.registry) for one in tools):
+    if jobs > 1 and any(takes_connection(one, view.registry) for one in tools):
+        _refuse_sharing(view)
+    return jobs
+
+
+def _refuse_sharing(view: ProjectView) -> None:
+    """Databases of which several workers cannot have a connection each."""
+    url = view.project.database
+    if uses_get_connection(view.registry, view.project):
+        return
+    if is_in_memory(url):
         raise OrchUsage(
             "several workers cannot share a database in memory",
             "run with --jobs 1, or give the database a file: sqlite:///data.db",
         )
-    return jobs
+    if url.startswith("duckdb:"):
+        raise OrchUsage(
+            "several workers cannot share a DuckDB database: only one process can have it open",
+            "run with --jobs 1",
+        )
 
 
 def _refuse_database(view: ProjectView, plan: Plan) -> None:
@@ -225,7 +250,10 @@ def _refuse_database(view: ProjectView, plan: Plan) -> None:
     takes_conn = any(takes_connection(step.tool, view.registry) for step in plan.steps)
     if takes_conn and not uses_get_connection(view.registry, view.project):
         try:
-            read_database_url(view.project.database)
+            if not isinstance(read_database_url(view.project.database), SqliteUrl):
+                from discover_orch.databases.opening import check_url  # SQLite needs no driver
+
+                check_url(view.project.database)
         except CannotOpen as error:
             raise OrchUsage(str(error), error.hint) from None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
-from discover_orch.config.project import masked_url
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution import session
 from discover_orch.execution.events import (
@@ -22,13 +22,23 @@ from discover_orch.execution.events import (
     event_document,
 )
 from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.database_url import (
+    CannotOpen,
+    PostgresUrl,
+    masked_url,
+    read_database_url,
+)
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
+from discover_orch.staleness.current import takes_connection
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
+
+if TYPE_CHECKING:
+    from discover_orch.databases.advisory_lock import AdvisoryLock
 
 
 def run_and_show(
@@ -41,8 +51,9 @@ def run_and_show(
     max_failures: int | None,
     jobs: int,
     resume_command: str,
+    lock: AdvisoryLock | None = None,
 ) -> int:
-    """Runs the plan to its end and returns the exit code."""
+    """Runs the plan to its end and returns the exit code. Stops it if `lock` is lost and another run has it."""
     console, report = context.console, Report()
     console.problems(first_few((*view.warnings, *plan.warnings)))
     is_raw = shown.output == "raw"
@@ -69,6 +80,11 @@ def run_and_show(
     try:
         for event in events:
             report.add(event)
+            if lock is not None and lock.has_lost():
+                if not lock.acquire_again():
+                    console.problems([_lost_lock(resume_command)])
+                    return ExitCode.FAILED
+                console.problems([_lock_taken_again()])
             if shown.as_json:
                 write_json(console, event, names, report)
             else:
@@ -82,6 +98,48 @@ def run_and_show(
         status.hide()
         events.close()
     return report.exit_code
+
+
+def acquire_advisory_lock(view: ProjectView, plan: Plan, *, waits: bool) -> AdvisoryLock | None:
+    """The lock of a project with a ledger in PostgreSQL, which also holds across machines. None for other databases,
+    and where no tool takes conn. If another run holds it, waits, or raises UsageError."""
+    project, registry = view.project, view.registry
+    if not project.ledger or uses_get_connection(registry, project):
+        return None
+    if not isinstance(read_database_url(project.database), PostgresUrl):
+        return None
+    if not any(takes_connection(step.tool, registry) for step in plan.steps):
+        return None
+    from discover_orch.databases.advisory_lock import AdvisoryLock
+
+    lock = AdvisoryLock(project.database, project.ledger)
+    try:
+        holder = lock.acquire(waits=waits)
+    except CannotOpen as error:
+        raise UsageError(Problem(code="database", message=str(error), hint=error.hint)) from None
+    if holder:
+        lock.release()
+        message = f'another run of the project "{project.ledger}" is in progress: {holder}'
+        raise UsageError(Problem(code="locked", message=message, hint="wait for it with --wait"))
+    return lock
+
+
+def _lost_lock(resume_command: str) -> Problem:
+    return Problem(
+        code="lock-lost",
+        message="the database ended the connection that held the lock of this project, and it cannot be taken again: "
+        "the run was stopped",
+        hint=f"resume with: {resume_command}",
+    )
+
+
+def _lock_taken_again() -> Problem:
+    return Problem(
+        code="lock-lost",
+        message="the database ended the connection that held the lock of this project; orch has taken it again",
+        hint="another run may have been in progress for a moment",
+        severity="warning",
+    )
 
 
 def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:

@@ -13,6 +13,7 @@ from discover_orch.cli.options import (
     ToolArguments,
     common_options,
     json_option,
+    settle_killed_run,
     tools_arguments,
     wait_option,
 )
@@ -58,6 +59,7 @@ def command(
     view = view_of(arguments)
     chosen = project_view.select_readable(view, arguments.targets, arguments.exclude)
     refuse_wrong(view, chosen, values)
+    settle_killed_run(context, view, settles=False)
     left = RemainingWork(view.project, view.registry, values, view.signatures)
     freshness = left.freshness()
     rows = [

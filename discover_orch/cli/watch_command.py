@@ -17,6 +17,7 @@ from discover_orch.cli.options import (
     ToolArguments,
     common_options,
     display_options,
+    settle_killed_run,
     tools_arguments,
 )
 from discover_orch.model.errors import OrchError, problem_json
@@ -112,6 +113,7 @@ def command(
             values=values,
             database=arguments.database,
         )
+        settle_killed_run(context, arguments.view, settles=True)
         watching = WatchLoop(request, options, dict(os.environ))
     except OrchError as error:
         if shown.as_json:

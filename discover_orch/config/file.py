@@ -75,10 +75,14 @@ def build_project(
     """The project that these bytes describe, and warnings. Raises ProjectError with all that is wrong."""
     root, config, ignored = found
     table: Mapping[str, object] = {}
+    name: object = ""
     read_lines: ReadLines = dict
     if config is not None:
         text = _decode(config, data)
         table = _parse(config, text)
+        distribution = table.get("project")
+        if config == SHARED_FILE and isinstance(distribution, Mapping):
+            name = distribution.get("name", "")
         prefix = () if config == OWN_FILE else SHARED_TABLE
         for key in prefix:
             inner = table[key]
@@ -92,7 +96,12 @@ def build_project(
             table = inner
         read_lines = cache(partial(find_lines, text, prefix))
     project, problems = Project.from_table(
-        table, root=root, config=config, environ=environ, read_lines=read_lines
+        table,
+        root=root,
+        config=config,
+        environ=environ,
+        name=name if isinstance(name, str) else "",
+        read_lines=read_lines,
     )
     _, missing = _find_packages(project, read_lines)
     if ignored:

@@ -34,20 +34,15 @@ from discover_orch.config.validation import (
     word,
 )
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.database_url import URL_PATTERN, masked_url
 from discover_orch.model.errors import Problem, nearest
-from discover_orch.model.parameter import MASK
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
 VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
 DATABASE_VARIABLE = "DATABASE_URL"
-
-# Not compiled: most commands need neither, and compiling takes a millisecond.
-_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
-_SECRET_IN_QUERY = (
-    r"(?i)(?:^|[?&;\s])[\w.-]*(?:pass|pwd|secret|token|api_?key|odbc_connect)[\w.-]*=([^&]*)"
-)
+NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
 
 class ParamDefault(Struct, frozen=True, kw_only=True):
@@ -66,7 +61,8 @@ class Project(Struct, frozen=True, kw_only=True):
 
     `external_writes` says whether the tools that read the SQLite database are stale when another program wrote to it:
     "stale", or "ignore". `jobs` is the number of workers, and `parallel` says which tools may run side by side: those
-    that are "declared" to be independent, or also those "observed" to be.
+    that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the ledger
+    of the database, "" where none is kept.
 
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
@@ -82,6 +78,7 @@ class Project(Struct, frozen=True, kw_only=True):
     database: str = "sqlite:///data.db"
     database_origin: str = "default"
     transaction: str = "tool"
+    ledger: str = ""
     external_writes: str = "stale"
     jobs: int = 1
     parallel: str = "declared"
@@ -103,11 +100,13 @@ class Project(Struct, frozen=True, kw_only=True):
         root: str,
         config: str | None = None,
         environ: Mapping[str, str] | None = None,
+        name: str = "",
         read_lines: ReadLines = dict,
     ) -> tuple[Project, tuple[Problem, ...]]:
         """The project, and its problems; a key with a wrong value keeps its default.
 
-        `read_lines` gives the lines of the keys in the file, by their path below the table. Never raises.
+        `name` is what the project is called elsewhere in the file, "" for the name of its folder. `read_lines` gives
+        the lines of the keys in the file, by their path below the table. Never raises.
         """
         environ = environ or {}
         reader = SettingReader(config, read_lines)
@@ -126,44 +125,11 @@ class Project(Struct, frozen=True, kw_only=True):
         elif "database" not in given and (url := environ.get(DATABASE_VARIABLE, "").strip()):
             # Not checked: it may be meant for orchconf.py only.
             values |= {"database": url, "database_origin": DATABASE_VARIABLE}
+        if values.get("ledger") == NAMED_BY_ROOT:
+            values["ledger"] = name or os.path.basename(root) or "root"
         values["params"], values["tool_params"] = values.get("params", ({}, {}))
         values |= {"env_params": _env_params(environ), "origins": origins}
         return cls(root=root, config=config, **values), tuple(reader.problems)
-
-
-def masked_url(url: str) -> str:
-    """The URL with `***` in place of its password, wherever a URL or a connection string may have one."""
-    masked, end = "", 0
-    for start, stop in _secret_spans(url):
-        if start > end:
-            masked += url[end:start] + MASK
-        end = max(end, stop)
-    return masked + url[end:]
-
-
-def url_secrets(url: str) -> tuple[str, ...]:
-    """The passwords in a URL that are long enough to be masked in any text, decoded too."""
-    found: dict[str, None] = {}
-    for start, stop in _secret_spans(url):
-        text = url[start:stop]
-        found[text] = None
-        if "%" in text:
-            from urllib.parse import unquote
-
-            found[unquote(text)] = None
-    return tuple(text for text in found if len(text) >= 8)
-
-
-def _secret_spans(url: str) -> list[tuple[int, int]]:
-    """Where passwords are. A password that was not encoded may contain `@`, `/` and `?`, so the longest possible
-    part is taken: masking too much is better than masking one character too few."""
-    spans = [match.span(1) for match in re.finditer(_SECRET_IN_QUERY, url)]
-    scheme = re.match(_URL, url)
-    colon = url.find(":", scheme.end() if scheme else 0)
-    at = url.rfind("@")
-    if 0 <= colon < at:
-        spans.append((colon + 1, at))
-    return sorted(span for span in spans if span[0] < span[1])
 
 
 # What was set: the environment goes before the file.
@@ -280,7 +246,7 @@ def _check_groups(
 
 def _database(_: SettingReader, given: RawSetting) -> str:
     url = text(given)
-    if re.match(_URL, url):
+    if re.match(URL_PATTERN, url):
         return url
     is_path = url.strip() and not re.search(r"[:@?=\s]", url)
     example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"
@@ -293,6 +259,19 @@ def _transaction(_: SettingReader, given: RawSetting) -> str:
         message = f'{given.name} = "run" is not supported yet'
         raise InvalidSetting(given, message, 'write "tool" or "none"', "not-built")
     return word(given, ("tool", "none"))
+
+
+def _ledger(_: SettingReader, given: RawSetting) -> str:
+    if isinstance(given.value, bool):
+        return NAMED_BY_ROOT if given.value else ""
+    name = text(given).strip()
+    if given.path is None and name.lower() in ("true", "1", "false", "0"):  # a variable
+        return NAMED_BY_ROOT if name.lower() in ("true", "1") else ""
+    if not name:
+        raise InvalidSetting(
+            given, f"{given.name} is empty", "write true, or the name of the project"
+        )
+    return name
 
 
 def _executor(_: SettingReader, given: RawSetting) -> str:
@@ -405,6 +384,7 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "exclude": ("texts", lambda _, given: texts(given)),
     "database": ("text", _database),
     "transaction": ("text", _transaction),
+    "ledger": ("text", _ledger),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", lambda _, given: count(given, least=1)),
     "parallel": ("text", lambda _, given: word(given, ("declared", "observed"))),

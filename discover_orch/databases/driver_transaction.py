@@ -6,6 +6,7 @@ import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
@@ -21,13 +22,15 @@ class WritesLost(Exception):
 class Transaction:
     """What orch does with a connection around each tool. This base class does nothing.
 
-    `defers_commits`: the tool's commits become final only in `end`. Known after `begin`.
+    `defers_commits`: the tool's commits become final only in `end`. Known after `begin`. `add_record` is called within
+    the transaction just before orch commits it, where orch owns the transaction.
     """
 
     defers_commits = False
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn
+        self.add_record: Callable[[], None] | None = None
 
     def attach(self) -> None:
         """Called once, when the connection has been opened."""
@@ -65,6 +68,10 @@ class Transaction:
         """Whether the connection is closed, as far as the driver tells."""
         return bool(read_attribute(self.conn, "closed", False))
 
+    def is_lost(self) -> bool:
+        """Whether the database has ended the connection since the last tool. Asked between two tools."""
+        return False
+
     def has_lost_writes_by_closing(self) -> bool:
         """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
         return False
@@ -84,6 +91,10 @@ class DriverTransaction(Transaction):
     def __init__(self, conn: Any, inner: Any) -> None:
         super().__init__(conn)
         self._inner = inner
+        self._is_broken = False
+
+    def is_lost(self) -> bool:
+        return self._is_broken
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
@@ -103,10 +114,14 @@ class DriverTransaction(Transaction):
         try:
             finish()
         except Exception:
+            # A connection that cannot roll back is of no use to the next tool.
+            self._is_broken = not keep
             if keep:
                 rollback = getattr(self.conn, "rollback", None)
                 if rollback is not None:
+                    self._is_broken = True
                     rollback()
+                    self._is_broken = False
             raise
         return []
 

@@ -270,6 +270,9 @@ class DuckdbTransaction(DriverTransaction):
         loss = self._find_loss(deferral) if keep else ""
         notes = []
         try:
+            if keep and not loss and self.add_record is not None and not deferral.is_begun:
+                _begin(self.conn)
+                deferral.is_begun = True
             if deferral.is_begun:
                 notes = self._finish(keep and not loss)
         finally:
@@ -287,8 +290,10 @@ class DuckdbTransaction(DriverTransaction):
     def _finish(self, keep: bool) -> list[str]:
         """Commit or roll back, really."""
         try:
+            if keep and self.add_record is not None:
+                self.add_record()
             _commit(self.conn) if keep else _rollback(self.conn)
-        except duckdb.TransactionException as error:
+        except duckdb.Error as error:
             if "no transaction is active" in str(error):
                 return ["ended its transaction by itself"]
             if keep:

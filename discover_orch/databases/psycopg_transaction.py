@@ -97,6 +97,11 @@ class PsycopgTransaction(DriverTransaction):
     def is_closed(self) -> bool:
         return super().is_closed() or bool(self._inner.closed)
 
+    def is_lost(self) -> bool:
+        with suppress(psycopg.Error):
+            self._execute(b"SELECT 1")
+        return bool(self._inner.closed)
+
     def _find_loss(self) -> str:
         """Why what the tool wrote cannot be committed, or ""."""
         conn, state = self._inner, self._inner.orch_state
@@ -116,6 +121,10 @@ class PsycopgTransaction(DriverTransaction):
         """Commit or roll back, really."""
         conn = self._inner
         try:
+            if keep and self.add_record is not None:
+                if conn.pgconn.transaction_status == IDLE:
+                    self._execute(b"BEGIN")
+                self.add_record()
             if self.conn is not conn and not self.conn.closed:
                 self.conn.commit() if keep else self.conn.rollback()
             conn.commit() if keep else conn.rollback()

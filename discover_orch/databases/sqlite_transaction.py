@@ -112,11 +112,16 @@ class TransactionalConnection(OrdinaryConnection):
         if self._autocommit is False:
             self._open(BEGIN)
 
-    def end_step(self, keep: bool) -> None:
-        """Commit or roll back; raises sqlite3.Error where a commit is refused, and then rolls back."""
+    def end_step(self, keep: bool, add_record: Callable[[], None] | None = None) -> None:
+        """Commit or roll back; raises sqlite3.Error where a commit is refused, and then rolls back. `add_record` is
+        called within the transaction, just before a commit."""
         authorize(self, None)
         sqlite3.Connection.set_progress_handler(self, None, 0)
         try:
+            if keep and add_record is not None:
+                if not is_really_open(self):
+                    execute(new_cursor(self), "BEGIN IMMEDIATE")
+                add_record()
             if is_really_open(self):
                 execute(new_cursor(self), COMMIT if keep else ROLLBACK)
         finally:

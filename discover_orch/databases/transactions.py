@@ -1,4 +1,4 @@
-"""Database URLs, and the transaction that a tool runs in.
+"""The transaction that a tool runs in.
 
 The transaction belongs to orch on connections of `sqlite3`, which are adopted, of psycopg and of DuckDB. On any other
 connection from `get_connection()` orch does what the driver allows: `commit()` and `rollback()`, and nothing in
@@ -8,7 +8,6 @@ autocommit mode, where every statement is its own transaction.
 from __future__ import annotations
 
 import functools
-import os
 import sqlite3
 import sys
 from contextlib import suppress
@@ -22,14 +21,8 @@ from discover_orch.databases.driver_transaction import (
 )
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
-from discover_orch.databases.sqlite_connection import (
-    BUSY_TIMEOUT,
-    Connection,
-    adopt,
-    apply_settings,
-)
+from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
-from discover_orch.model.database_url import IN_MEMORY, CannotOpen, find_file, read_database_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,22 +35,16 @@ LOCK_TIMEOUT = "55P03"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "transaction is aborted")
 
 
-def find_path(url: str, root: str) -> str:
-    """The path of a URL's SQLite file; "" for a database in memory and for any other URL."""
-    file = find_file(url)
-    return os.path.join(root, file) if file else ""
-
-
-_connect = sqlite3.connect
+connect_plainly = sqlite3.connect
 _FACTORY = 5  # its place among the arguments of `sqlite3.connect`
 
 
-@functools.wraps(_connect)
+@functools.wraps(connect_plainly)
 def connect(*args: Any, **named: Any) -> sqlite3.Connection:
     """`sqlite3.connect`, for connections that orch can adopt. They are ordinary until then."""
     if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
         named["factory"] = OrdinaryConnection
-    made: sqlite3.Connection = _connect(*args, **named)
+    made: sqlite3.Connection = connect_plainly(*args, **named)
     return made
 
 
@@ -67,63 +54,6 @@ CONNECT_CODE = connect.__code__  # type: ignore[attr-defined]
 def install_connect() -> None:
     """Put `connect` in the place of `sqlite3.connect`."""
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
-
-
-def open_url(url: str, root: str) -> Connection:
-    """A connection to the database of this URL; raises CannotOpen."""
-    parts = read_database_url(url)
-    return open_sqlite(os.path.join(root, parts.path) if parts.path else IN_MEMORY, parts.query)
-
-
-def open_sqlite(path: str, query: str = "") -> Connection:
-    """A connection that has read the file; raises CannotOpen."""
-    try:
-        name = f"file:{_quote_path(path)}?{query}" if query else path
-        conn = _connect(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
-        conn.is_opened_by_orch = True
-    except sqlite3.Error as error:
-        raise _cannot_open(path, error) from None
-    try:
-        apply_settings(conn)
-        conn.execute("PRAGMA schema_version").fetchone()  # reads the header: is it a database?
-    except sqlite3.Error as error:
-        conn.close()
-        raise _cannot_open(path, error) from None
-    return conn
-
-
-def _quote_path(path: str) -> str:
-    """For SQLite's URI."""
-    for one in "%?#":
-        path = path.replace(one, f"%{ord(one):02x}")
-    return path
-
-
-def allow_reading_beside_a_writer(conn: Connection) -> None:
-    """Several workers use the database. The setting stays in the file."""
-    with suppress(sqlite3.OperationalError):  # it is opened for reading, or another program uses it
-        conn.execute("PRAGMA journal_mode = WAL")
-
-
-def _cannot_open(path: str, error: sqlite3.Error) -> CannotOpen:
-    folder = os.path.dirname(path)
-    what = f"cannot open the database {path}"
-    if os.path.isdir(path):
-        return CannotOpen(f"{what}: it is a folder", "name a file in that folder")
-    if not os.path.isdir(folder):
-        return CannotOpen(f"{what}: the folder {folder} does not exist", f"mkdir -p {folder}")
-    if os.path.exists(path) and not os.access(path, os.R_OK):
-        return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {path}")
-    if not os.path.exists(path) and not os.access(folder, os.W_OK):
-        return CannotOpen(f"{what}: no permission to write in {folder}", f"chmod u+w {folder}")
-    if not os.path.exists(path) and path != IN_MEMORY:
-        return CannotOpen(
-            f"{what}: it does not exist", "run the tool that makes it, or remove mode="
-        )
-    if "not a database" in str(error):
-        hint = "name another file in the database URL, or move this file away"
-        return CannotOpen(f"{what}: it is not a SQLite database", hint)
-    return CannotOpen(f"{what}: {error}", find_hint(error))
 
 
 def find_hint(error: BaseException, holds_lock: bool = False) -> str:
@@ -209,7 +139,7 @@ class SqliteTransaction(Transaction):
             driver.end_step(keep=False)
             raise
         else:
-            driver.end_step(keep)
+            driver.end_step(keep, self.add_record)
         finally:
             if driver.is_closed:
                 driver.close_at_last()

@@ -73,7 +73,8 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
     that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
-    the tool whose failure blocked this one. `attempt` counts from 1.
+    the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says
+    that it passed, and what it used is not known.
     """
 
     module: str
@@ -88,6 +89,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     opened: tuple[str, ...] = ()
     blocked_by: str = ""
     attempt: int = 1
+    is_settled: bool = False
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):

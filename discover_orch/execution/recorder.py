@@ -30,7 +30,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.run_memory import DatabaseRecord, FlowRecord, ResultRecord
-from discover_orch.model.digest import short_hash
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
@@ -39,9 +39,11 @@ from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import (
     GET_CONNECTION,
     CurrentState,
+    hash_code,
     takes_connection,
 )
 from discover_orch.staleness.fingerprint import (
+    SETTLED,
     LastOutcome,
     Seq,
     add_failure,
@@ -79,8 +81,11 @@ class Recorder:
         kind: str = "run",
         code: CodeIndex | None = None,
         environ: Mapping[str, str] = os.environ,
+        ledger: str = "",
     ) -> None:
-        """`code` is the index of code that a watch keeps from one run to the next; `environ` is what tools get."""
+        """`code` is the index of code that a watch keeps from one run to the next; `environ` is what tools get;
+        `ledger` is the run's key in the ledger."""
+        self._ledger = ledger
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
         self.environ = environ
         self._steps = {step.tool.module: step for step in plan.steps}
@@ -220,9 +225,10 @@ class Recorder:
             "kind": self._kind,
             "modules": list(event.tools),
             "plan": [self._plan_row(step) for step in plan.all_steps or plan.steps],
-            "database": name,
+            "database": name if has_own else masked_url(self._project.database),
             "database_origin": "orchconf.py" if has_own else self._project.database_origin,
             "resumes": plan.resumes or None,
+            **({"ledger": self._ledger} if self._ledger else {}),
             "passed_before": [
                 step.tool.module for step in plan.all_steps if step.tool.module not in self._steps
             ],
@@ -241,8 +247,14 @@ class Recorder:
             "extra": {name: text for name, text in step.extra.items() if not is_secret_name(name)},
             "secrets": [bound.param.name for bound in step.arguments if bound.param.is_secret]
             + [name for name in step.extra if is_secret_name(name)],
-            "code": _digest(self._current.code_of(step.tool, self._code)),
+            "code": hash_code(self._current.code_of(step.tool, self._code)),
+            **({"is_in_ledger": True} if self._is_in_ledger(step.tool) else {}),
         }
+
+    def _is_in_ledger(self, tool: Tool) -> bool:
+        """Whether its transaction adds a row. Of a tool whose signature is not readable that is not known."""
+        has_transaction = tool.is_readable and not tool.commits_by_itself
+        return bool(self._ledger) and has_transaction and takes_connection(tool, self._registry)
 
     def _close_killed_run(self) -> int:
         """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its
@@ -254,13 +266,18 @@ class Recorder:
         if record is not None and record.status == "killed":
             ended = end_of_run(_number(record.run), len(record.tools))
             for one in record.tools:
-                if one.status == "unknown":
+                if one.status == "unknown" or one.is_settled:
                     result = self._results.find(one.module)
                     if not result.was_accepted_after(record.run):
-                        last = LastOutcome(run=record.run, status="unknown", at=record.started)
+                        status = SETTLED if one.status == "passed" else one.status
+                        last = LastOutcome(run=record.run, status=status, at=record.started)
                         self._results.write(replace(cut_off(result, ended), last=last))
             passed = self._memory.results(
-                [one.module for one in record.tools if one.status == "passed"]
+                [
+                    one.module
+                    for one in record.tools
+                    if one.status == "passed" and not one.is_settled
+                ]
             )
             self._flows.restore({one: r.success.flow for one, r in passed.items() if r.success})
         if runs:  # the newest run is never pruned
@@ -274,13 +291,12 @@ class Recorder:
         module, tool, results = event.module, step.tool, self._results
         ended = self._next_number()
         began = self._began.get(module, ended)
-        last = LastOutcome(
-            run=self.run, status=event.status, at=timestamp(), duration=event.duration
-        )
+        status = SETTLED if event.is_settled else event.status
+        last = LastOutcome(run=self.run, status=status, at=timestamp(), duration=event.duration)
         before = results.find(module)
         self._attempts.add_event(event)
         found: list[Problem] = []
-        if event.seen is None and event.status != "passed":
+        if event.is_settled or (event.seen is None and event.status != "passed"):
             now = cut_off(before, ended)
         else:
             used = event.seen.database if event.seen else ""
@@ -332,11 +348,6 @@ def _changed_since_planned(tool: Tool, path: str) -> Problem:
         location=Location(path=path),
         severity="warning",
     )
-
-
-def _digest(code: Mapping[str, str]) -> str:
-    text = "\0".join(f"{path}\0{meaning}" for path, meaning in sorted(code.items()))
-    return short_hash(text.encode("utf-8", "surrogateescape"))
 
 
 def _number(run: str) -> int:

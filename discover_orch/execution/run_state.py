@@ -82,6 +82,11 @@ class Run:
         """Seconds until a tool is tried again; infinite if none is."""
         return self._queue.wait_time(now)
 
+    def attempt_of(self, module: str) -> int:
+        """The number of the attempt that comes next, or is under way."""
+        earlier = self._attempts.get(module)
+        return 1 if earlier is None else earlier.attempt + 1
+
     def mark_submitted(self, module: str) -> None:
         self._queue.take(module)
         self._submitted.append(module)
@@ -98,9 +103,8 @@ class Run:
         failed and may be tried again is `ToolRetried`."""
         if not isinstance(event, ToolFinished):
             return event
-        earlier = self._attempts.get(event.module)
-        if earlier is not None:
-            event = replace(event, attempt=earlier.attempt + 1)
+        if event.module in self._attempts:
+            event = replace(event, attempt=self.attempt_of(event.module))
         if self.is_interrupted:
             return event
         if self._is_cancelled:

@@ -17,6 +17,7 @@ from discover_orch.execution.events import (
     Resumed,
     RunFinished,
     Running,
+    RunNote,
     RunStarted,
     Suspended,
     Ticked,
@@ -29,6 +30,7 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.step_queue import OneByOne, StepQueue
 from discover_orch.execution.time_left import TimeLeft
+from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
@@ -38,6 +40,9 @@ TICK = 0.5
 OFTEN = 0.1
 #: Seconds without such a `Ticked`, so that a short run does not import what showing it needs.
 QUICK = 0.3
+
+
+Settle = Callable[[ToolFinished, int], tuple[ToolFinished, tuple[Problem, ...]]]
 
 
 class RunRequests(Protocol):
@@ -77,9 +82,11 @@ def run_steps(
     has_retries: bool = True,
     random: Callable[[], float] = lambda: 0.5,
     expected: Callable[[str], float | None] = lambda _: None,
+    settle: Settle = lambda event, _: (event, ()),
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
-    are the seconds that a tool is expected to take."""
+    are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
+    problems; the number is that of the attempt."""
     run = Run(
         plan,
         registry,
@@ -103,16 +110,18 @@ def run_steps(
     while not (run.is_over and executor.is_idle):
         while (module := run.ready(clock())) is not None:
             yield ToolOrdered(module=module)
-            executor.submit(steps[module])
+            attempt = run.attempt_of(module)
+            step = steps[module]
+            executor.submit(step if attempt == 1 else replace(step, attempt=attempt))
             run.mark_submitted(module)
-        yield from _next_events(run, executor, requests, stopwatch, time_left)
+        yield from _next_events(run, executor, requests, stopwatch, time_left, settle)
     for end in run.unstarted():
         run.apply(end)
         yield end
     executor.finish()
     stopwatch.begin(None)
     while not executor.is_over:
-        yield from _next_events(run, executor, requests, stopwatch, time_left)
+        yield from _next_events(run, executor, requests, stopwatch, time_left, settle)
     yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
 
 
@@ -122,11 +131,15 @@ def _next_events(
     requests: RunRequests,
     stopwatch: _Stopwatch,
     time_left: TimeLeft,
+    settle: Settle,
 ) -> Iterator[Event]:
     happened = False
     wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
     for event in executor.events(wait, requests.wake):
         happened = True
+        if isinstance(event, ToolFinished):
+            event, problems = settle(event, run.attempt_of(event.module))
+            yield from (RunNote(problem=one) for one in problems)
         timed = run.classify(stopwatch.time(event))
         run.apply(timed, stopwatch.now)
         yield timed

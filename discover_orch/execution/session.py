@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -16,18 +17,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project, url_secrets
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.execution.events import Event, RunFinished, RunNote
+from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.runner import RunRequests, run_steps
+from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
+from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import BlockedInterrupt, Problem
+from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import NO_DATAFLOW, find_waits
@@ -63,15 +66,18 @@ def run_plan(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
+    key = secrets.token_hex(8) if project.ledger else ""
     signals = SignalHandlers()
     try:
         with signals:
             executor: LocalExecutor | WorkerPool | None = None
             # The workers get ready while the recorder reads the code.
             forks = Forks(min(jobs, len(plan.steps)) - 1)
-            if jobs == 1:
+            if jobs == 1 and not project.ledger:  # it gets ready while the recorder reads the code
                 executor = LocalExecutor(prepare, worker)
-            recorder = Recorder(plan, registry, project)
+            recorder = Recorder(plan, registry, project, ledger=key)
+            if project.ledger:
+                prepare = _with_ledger(prepare, project, recorder.run, key)
             queue = None
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_flow)
@@ -95,12 +101,42 @@ def run_plan(
                 has_retries=not post_mortem,
                 random=_random,
                 expected=recorder.expected_duration,
+                settle=_settle_with(prepare),
             )
             if jobs > 1 and queue is None:
                 events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
             yield from _carry_out(events, plan, project, executor, signals, recorder)
     finally:
         signals.close()
+
+
+def _with_ledger(prepare: Prepare, project: Project, run: str, key: str) -> Prepare:
+    entry = LedgerEntry(project=project.ledger, tool="", run=run, key=key)
+    return replace(prepare, ledger=entry)
+
+
+def _settle_with(prepare: Prepare) -> Settle:
+    def settle(event: ToolFinished, attempt: int) -> tuple[ToolFinished, tuple[Problem, ...]]:
+        if event.status != "unknown" or prepare.ledger is None:
+            return event, ()
+        from discover_orch.execution.ledger import settle_event  # few runs need it
+
+        return settle_event(event, attempt, prepare)
+
+    return settle
+
+
+def settle_killed_run(
+    project: Project, registry: Registry, *, settles: bool
+) -> tuple[Problem, ...]:
+    """Asks the ledger how the tools ended that the latest run left without an end, if it was killed. `settles`: a run
+    follows. Otherwise nothing is changed in the database. Problems are warnings."""
+    if not project.ledger:
+        return ()
+    from discover_orch.execution import ledger
+
+    prepare = _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=False)
+    return ledger.settle_killed_run(prepare, project, registry, settles=settles)
 
 
 def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:
@@ -128,8 +164,13 @@ def run_watched(
         _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
         environment=environment,
     )
+    key = secrets.token_hex(8) if project.ledger else ""
+    recorder = Recorder(
+        plan, registry, project, kind="watch", code=code, environ=environment, ledger=key
+    )
+    if project.ledger:
+        prepare = _with_ledger(prepare, project, recorder.run, key)
     executor = LocalExecutor(prepare, worker, is_importing=is_importing)
-    recorder = Recorder(plan, registry, project, kind="watch", code=code, environ=environment)
     events = run_steps(
         plan,
         registry,
@@ -141,6 +182,7 @@ def run_watched(
         at_once=1,
         random=_random,
         expected=recorder.expected_duration,
+        settle=_settle_with(prepare),
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
 
@@ -163,7 +205,7 @@ def build_queue(
     if is_sqlite(registry, project):
         for tool in tools:
             flow = registry.flows.get(tool.module, NO_DATAFLOW)
-            is_reader = not flow.tables_written and has_known_flow(tool)
+            is_reader = not (flow.tables_written or project.ledger) and has_known_flow(tool)
             if takes_connection(tool, registry) and not is_reader:
                 needs[tool.module] = {**tool.tokens, WRITES: 1}
     modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}

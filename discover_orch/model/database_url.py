@@ -1,16 +1,32 @@
-"""Database URLs: which of them orch opens itself, and what they name. Pure."""
+"""Database URLs: what they name, and how they are shown without a password. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from discover_orch.model.errors import nearest
+from discover_orch.model.parameter import MASK
 
-EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
 KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
+POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 IN_MEMORY = ":memory:"
+#: What libpq takes from the environment where the URL does not say it, and a connection depends on
+#: (https://www.postgresql.org/docs/current/libpq-envars.html).
+POSTGRES_VARIABLES = (
+    *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"),
+    *("PGSERVICE", "PGSERVICEFILE", "PGOPTIONS"),
+)
+#: The parameters of a DuckDB URL and their values; any value where there are none
+#: (https://duckdb.org/docs/configuration/overview).
+DUCKDB_QUERY: Mapping[str, tuple[str, ...]] = {
+    "access_mode": ("read_only", "read_write", "automatic"),
+    "threads": (),
+    "memory_limit": (),
+    "temp_directory": (),
+}
 #: The parameters of a SQLite URL and their values (https://sqlite.org/uri.html).
 SQLITE_QUERY: Mapping[str, tuple[str, ...]] = {
     "mode": ("ro", "rw", "rwc", "memory"),
@@ -40,42 +56,63 @@ class SqliteUrl(Struct, frozen=True, kw_only=True):
         return "" if "mode=memory" in self.query.split("&") else self.path
 
 
-def read_database_url(url: str) -> SqliteUrl:
-    """Raises CannotOpen for a URL that orch cannot open."""
+class DuckdbUrl(Struct, frozen=True, kw_only=True):
+    """`path` is absolute or relative to the root; "" for a database in memory. `settings` are those of DuckDB."""
+
+    path: str
+    settings: Mapping[str, str]
+
+    @property
+    def file(self) -> str:
+        return self.path
+
+
+class PostgresUrl(Struct, frozen=True, kw_only=True):
+    """`url` as libpq reads it."""
+
+    url: str
+    file: str = ""
+
+
+class OtherUrl(Struct, frozen=True, kw_only=True):
+    """A database that only SQLAlchemy can open."""
+
+    url: str
+    scheme: str
+    file: str = ""
+
+
+DatabaseUrl = SqliteUrl | DuckdbUrl | PostgresUrl | OtherUrl
+
+
+def read_database_url(url: str) -> DatabaseUrl:
+    """Raises CannotOpen for a URL that no program could open."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         raise CannotOpen(
-            f"{url!r} is not a database URL", "write sqlite:///data.db for the file data.db"
+            f"{masked_url(url)!r} is not a database URL",
+            "write sqlite:///data.db for the file data.db",
         )
-    if scheme in EXTRAS:
-        extra = EXTRAS[scheme]
-        raise CannotOpen(
-            f"orch does not open {scheme}:// databases itself",
-            "open it in get_connection() of orchconf.py; to install a driver: "
-            f'pip install "discover-orch[{extra}]"',
-        )
-    if scheme != "sqlite":
-        near = nearest(scheme, KNOWN_SCHEMES)
-        question = f"did you mean {near}://? " if near else ""
-        known = ", ".join(f"{name}://" for name in KNOWN_SCHEMES)
-        raise CannotOpen(
-            f"unknown kind of database: {scheme}://",
-            f"{question}known: {known}; open any other database in get_connection() of orchconf.py",
-        )
+    if scheme in POSTGRES_SCHEMES:
+        return PostgresUrl(url=f"postgresql://{rest}")
+    if scheme not in ("sqlite", "duckdb"):
+        return OtherUrl(url=url, scheme=scheme)
+    name = "SQLite" if scheme == "sqlite" else "DuckDB"
     rest, _, query = rest.partition("?")
-    _check_query(query)
-    if rest in ("", "/", "/" + IN_MEMORY):
-        return SqliteUrl(path="", query=query)
-    if not rest.startswith("/"):
+    settings = _read_query(query, SQLITE_QUERY if scheme == "sqlite" else DUCKDB_QUERY, name)
+    if rest and not rest.startswith("/"):
         raise CannotOpen(
-            f"sqlite://{rest} names a server, but SQLite has no server", f"write sqlite:///{rest}"
+            f"{scheme}://{masked_url(rest)} names a server, but {name} has no server",
+            f"write {scheme}:///{masked_url(rest)}",
         )
-    return SqliteUrl(path=rest[1:], query=query)
+    path = "" if rest[1:] == IN_MEMORY else rest[1:]
+    if scheme == "duckdb":
+        return DuckdbUrl(path=path, settings=settings)
+    return SqliteUrl(path=path, query=query)
 
 
 def find_file(url: str) -> str:
-    """The path of a URL's SQLite file, relative to the root or absolute; "" for a database in memory and for any
-    other URL."""
+    """The path of the file that a URL names, relative to the root or absolute; "" where it names none."""
     try:
         return read_database_url(url).file
     except CannotOpen:
@@ -84,24 +121,85 @@ def find_file(url: str) -> str:
 
 def is_in_memory(url: str) -> bool:
     try:
-        return not read_database_url(url).file
+        parts = read_database_url(url)
     except CannotOpen:
         return False
+    return isinstance(parts, SqliteUrl | DuckdbUrl) and not parts.file
 
 
-def _check_query(query: str) -> None:
+def database_name(url: str, environ: Mapping[str, str]) -> str:
+    """What tells one database from another: the URL without its password, and what libpq adds from `environ`."""
+    name = masked_url(url).replace(f":{MASK}@", "@").replace(":@", "@")
+    scheme, _, rest = url.partition("://")
+    if scheme not in POSTGRES_SCHEMES:
+        return name
+    authority, _, database = rest.partition("?")[0].partition("/")
+    user, _, host = authority.rpartition("@")
+    given = {"PGUSER": user, "PGHOST": host, "PGDATABASE": database}
+    given["PGPORT"] = host.rpartition(":")[1]
+    found = (f"{one}={environ[one]}" for one in POSTGRES_VARIABLES if environ.get(one))
+    return " ".join((name, *(one for one in found if not given.get(one.partition("=")[0]))))
+
+
+def _read_query(query: str, known: Mapping[str, tuple[str, ...]], kind: str) -> dict[str, str]:
+    found = {}
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
-        values = SQLITE_QUERY.get(name)
+        values = known.get(name)
         if values is None:
-            near = nearest(name, SQLITE_QUERY)
+            near = nearest(name, known)
             question = f"did you mean {near}? " if near else ""
             raise CannotOpen(
-                f"unknown parameter {name!r} in a SQLite URL",
-                f"{question}known: {', '.join(SQLITE_QUERY)}",
+                f"unknown parameter {name!r} in a {kind} URL",
+                f"{question}known: {', '.join(known)}",
             )
-        if value not in values:
+        if values and value not in values:
             raise CannotOpen(
-                f"{name}={value} in a SQLite URL is not possible",
+                f"{name}={value} in a {kind} URL is not possible",
                 f"write {name}={' or '.join(values)}",
             )
+        found[name] = value
+    return found
+
+
+# Passwords. The patterns are not compiled here: most commands need neither, and compiling takes a millisecond.
+
+URL_PATTERN = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_SECRET_IN_QUERY = (
+    r"(?i)(?:^|[?&;\s])[\w.-]*(?:pass|pwd|secret|token|api_?key|odbc_connect)[\w.-]*=([^&]*)"
+)
+
+
+def masked_url(url: str) -> str:
+    """The URL with `***` in place of its password, wherever a URL or a connection string may have one."""
+    masked, end = "", 0
+    for start, stop in _secret_spans(url):
+        if start > end:
+            masked += url[end:start] + MASK
+        end = max(end, stop)
+    return masked + url[end:]
+
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """The passwords in a URL that are long enough to be masked in any text, decoded too."""
+    found: dict[str, None] = {}
+    for start, stop in _secret_spans(url):
+        text = url[start:stop]
+        found[text] = None
+        if "%" in text:
+            from urllib.parse import unquote
+
+            found[unquote(text)] = None
+    return tuple(text for text in found if len(text) >= 8)
+
+
+def _secret_spans(url: str) -> list[tuple[int, int]]:
+    """Where passwords are. A password that was not encoded may contain `@`, `/` and `?`, so the longest possible
+    part is taken: masking too much is better than masking one character too few."""
+    spans = [match.span(1) for match in re.finditer(_SECRET_IN_QUERY, url)]
+    scheme = re.match(URL_PATTERN, url)
+    colon = url.find(":", scheme.end() if scheme else 0)
+    at = url.rfind("@")
+    if 0 <= colon < at:
+        spans.append((colon + 1, at))
+    return sorted(span for span in spans if span[0] < span[1])

@@ -20,7 +20,7 @@ from discover_orch.planning.param_versions import default_versions, param_versio
 from discover_orch.planning.plan import Plan, step_versions
 from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
-from discover_orch.staleness.current import CurrentState, Params, takes_connection
+from discover_orch.staleness.current import CurrentState, Params, hash_code, takes_connection
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     Inputs,
@@ -166,7 +166,15 @@ class RemainingWork:
         resumption = Resumption(record, self._registry, self._project, self._values)
         if not resumption.passed:
             return resumption.plan({})
-        return resumption.plan(self.freshness(params_of=resumption.params_of))
+        freshness = self.freshness(params_of=resumption.params_of)
+        return resumption.plan(freshness, resumption.find_settled(self._hash_settled(record)))
+
+    def _hash_settled(self, record: RunRecord) -> Mapping[str, str]:
+        """The hashes of the code of the tools that a killed run has committed."""
+        tools = self._registry.tools
+        modules = [one.module for one in record.tools if one.is_settled and one.module in tools]
+        code = self._current.read_code(modules) if modules else {}
+        return {one: hash_code(self._current.code_of(tools[one], code)) for one in modules}
 
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
         """A warning for each tool that has never passed, so that its tables and files are unknown."""

@@ -32,7 +32,8 @@ from discover_orch.planning.selection import Selection
 
 class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
-    all steps of the `group` before it have ended: tools of one stage, selected by one word."""
+    all steps of the `group` before it have ended: tools of one stage, selected by one word. `attempt` counts from 1.
+    """
 
     tool: Tool
     stage: str
@@ -41,6 +42,7 @@ class Step(Struct, frozen=True, kw_only=True):
     reason: str = ""
     arguments: tuple[BoundArgument, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 1
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -19,11 +19,12 @@ from discover_orch.config.file import (
     find_root,
     read_config_bytes,
 )
-from discover_orch.config.project import Project, masked_url
+from discover_orch.config.project import Project
 from discover_orch.discovery.facts_index import ScanIndex
 from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import scan
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import (
     Location,
     Problem,

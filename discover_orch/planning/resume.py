@@ -6,7 +6,7 @@ runs again. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -85,6 +85,7 @@ class Resumption:
             raise UsageError(*problems)
         self._by_module = {step.tool.module: step for step in self.steps}
         ended_well = {one.module for one in record.tools if one.status in ENDED_WELL}
+        self._planned = {one.module: one for one in planned}
         self.passed = frozenset(
             step.tool.module
             for step in self.steps
@@ -96,9 +97,22 @@ class Resumption:
         step = self._by_module.get(tool.module)
         return None if step is None else step_versions(step, self._root)
 
-    def plan(self, freshness: Mapping[str, Freshness]) -> Plan:
-        """`freshness` is that of the tools that passed, with the values of `params_of`."""
-        stale = {one for one in self.passed if not freshness[one].is_fresh}
+    def find_settled(self, code: Mapping[str, str]) -> frozenset[str]:
+        """The tools that are committed, and whose code is that of then, though what they used is not known. `code` are
+        the hashes of now."""
+        settled = (one.module for one in self.record.tools if one.is_settled)
+        return frozenset(
+            one
+            for one in settled
+            if one in self.passed and self._planned[one].code == code.get(one)
+        )
+
+    def plan(
+        self, freshness: Mapping[str, Freshness], settled: Collection[str] = frozenset()
+    ) -> Plan:
+        """`freshness` is that of the tools that passed, with the values of `params_of`. Those in `settled` do not run
+        again."""
+        stale = {one for one in self.passed if one not in settled and not freshness[one].is_fresh}
         steps = tuple(
             replace(step, reason=self._reason(step, freshness))
             for step in self.steps

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from discover_orch.config.project import Project, masked_url
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import problem_json
 from discover_orch.model.parameter import MASK, Choice, Scalar, is_secret_name
 from discover_orch.planning.parallel import Waits, find_beside

@@ -14,10 +14,11 @@ from functools import cached_property
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project, masked_url
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
-from discover_orch.model.database_url import find_file, is_in_memory
+from discover_orch.model.database_url import database_name, find_file, is_in_memory
+from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
@@ -66,7 +67,8 @@ class CurrentState:
         self.project, self.registry, self.results = project, registry, results
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
         self.gone = tuple(memory.results(find_gone(registry)).values())
-        self.database = CurrentDatabase(project, registry, memory)
+        self.environ = environ
+        self.database = CurrentDatabase(project, registry, memory, environ)
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -229,11 +231,17 @@ class CurrentState:
 class CurrentDatabase:
     """The database of the project at one time: which one it is, and whether another program has written to it."""
 
-    def __init__(self, project: Project, registry: Registry, memory: Memory) -> None:
+    def __init__(
+        self,
+        project: Project,
+        registry: Registry,
+        memory: Memory,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self._root = project.root
         self.all_known: Mapping[str, KnownDatabase] = memory.databases()
         is_named = not uses_get_connection(registry, project)
-        self.name = masked_url(project.database) if is_named else GET_CONNECTION
+        self.name = database_name(project.database, environ) if is_named else GET_CONNECTION
         #: The file that the URL names, which may be a link to another database by now; "" where orch opens no file.
         self.named_file = find_file(project.database) if is_named else ""
         self.path = self.known.path if self.known else find_file(project.database)
@@ -334,6 +342,12 @@ class CurrentDatabase:
         """Whether both paths lead to the same file."""
         here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
         return here == there
+
+
+def hash_code(meanings: Mapping[str, str]) -> str:
+    """One hash for the code of a tool, as `CurrentState.code_of` gives it."""
+    text = "\0".join(f"{path}\0{meaning}" for path, meaning in sorted(meanings.items()))
+    return short_hash(text.encode("utf-8", "surrogateescape"))
 
 
 def find_gone(registry: Registry) -> list[str]:

@@ -63,6 +63,10 @@ class Inputs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     other: Mapping[Key, str] = {}
 
 
+#: The status of a tool that was committed and whose worker or run was killed before it reported what the tool used.
+SETTLED = "settled"
+
+
 class LastOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a tool ended last. `run` is the id of the run; `status` a status word, `accepted`, or "" if it has never
     ended; `at` the local time, ISO 8601; `duration` in seconds."""

@@ -367,7 +367,8 @@ class LiveStatus(Status):
             self._all_are_dirty = True
 
     def _read_database(self) -> CurrentDatabase:
-        return CurrentDatabase(self._present.project, self._registry, self._memory)
+        present = self._present
+        return CurrentDatabase(present.project, self._registry, self._memory, present.environ)
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
         """Adds the tools that these files concern; returns the keys of the files that were changed by somebody

@@ -25,6 +25,7 @@ from discover_orch.staleness.compare import (
 )
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
+    SETTLED,
     Key,
     Seq,
     Success,
@@ -40,7 +41,7 @@ from discover_orch.state.journal import find_runs, has_ended, read_record
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
 #: Ends of a last run after which it is unknown what the tool has written.
-CUT_OFF = ("unknown", "running", "cancelled", "interrupted")
+CUT_OFF = ("unknown", "running", "cancelled", "interrupted", SETTLED)
 
 
 def no_defaults(_: Tool) -> Params:
@@ -70,7 +71,7 @@ class Status:
         self._unended, cut_off_at = find_unended(present.project.root)
         for place, module in enumerate(registry.order):
             status, run = self._unended.get(module, ("", ""))
-            if status == "unknown" and not self._results[place].was_accepted_after(run):
+            if status not in ("", "running") and not self._results[place].was_accepted_after(run):
                 # The next run will remember it so.
                 self._results[place] = cut_off(self._results[place], cut_off_at)
         self._note_results()
@@ -244,7 +245,7 @@ def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tupl
     """How the last run of the tool ended, and the reason that follows from that. `unended` is the status and the run
     where the last run has no end."""
     if unended is not None and not result.was_accepted_after(unended[1]):
-        return unended[0], [_unended_reason(*unended)]
+        return "" if unended[0] == SETTLED else unended[0], [_unended_reason(*unended)]
     last = result.last
     if not last.status or (last.status in WELL and result.success is None):
         return "never", ["never ran"]
@@ -254,6 +255,8 @@ def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tupl
         return "", ["orch was upgraded and cannot compare with the last success"]
     if last.status in ("unknown", "running"):
         return "unknown", [_unended_reason("unknown", last.run)]
+    if last.status == SETTLED:
+        return "", [_unended_reason(SETTLED, last.run)]
     ending = "failed" if last.status == "failed" else ""
     return ending, [f"{last.status.replace('_', ' ')} (run {last.run})"]
 
@@ -285,6 +288,10 @@ def _span(seconds: float) -> str:
 def _unended_reason(status: str, run: str) -> str:
     if status == "running":
         return f"running now (run {run})"
+    if status == SETTLED:
+        return f"run {run} committed it and was killed, so what it used is not known"
+    if status == "failed":
+        return f"killed before its commit (run {run})"
     return f"outcome unknown: run {run} was killed and may have committed"
 
 
@@ -296,9 +303,9 @@ def find_unended(root: str) -> tuple[dict[str, tuple[str, str]], Seq]:
     if record is None or record.status not in ("killed", "running"):
         return {}, 0
     unended = {
-        one.module: (one.status, record.run)
+        one.module: (SETTLED if one.status == "passed" else one.status, record.run)
         for one in record.tools
-        if one.status in ("unknown", "running")
+        if one.status in ("unknown", "running") or one.is_settled
     }
     return unended, end_of_run(int(record.run), len(record.tools))
 

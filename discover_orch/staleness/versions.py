@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from discover_orch.config.project import masked_url
 from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
 from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import blake2b, short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,

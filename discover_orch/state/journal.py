@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Problem
 from discover_orch.state.run_record import (
     RunRecord,
+    Settled,
     has_clean_end,
     read_first_and_last,
     read_run,
@@ -29,7 +30,9 @@ from discover_orch.state.store import (
     file_name,
     make_folder,
     open_nonblocking,
+    read_sealed,
     write_all,
+    write_sealed,
 )
 
 TYPE_CHECKING = False
@@ -41,6 +44,7 @@ UNRECORDED = "unrecorded"
 RUNS = "runs"
 EVENTS = "events.jsonl"
 LOGS = "logs"
+SETTLED, SETTLED_KIND = "settled", "settled 1"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
 
@@ -177,10 +181,17 @@ def read_record(root: str, run: str) -> RunRecord | None:
     except OSError:
         return None
     writer = read_writer(lines)
-    record = read_run(
-        lines, writer is not None and is_alive(writer.pid, writer.process, writer.boot)
-    )
+    is_running = writer is not None and is_alive(writer.pid, writer.process, writer.boot)
+    path = os.path.join(_run_folder(root, run), SETTLED)
+    settled = read_sealed(path, SETTLED_KIND, Settled) or Settled()
+    record = read_run(lines, is_running, settled)
     return None if record is None else replace(record, run=run)
+
+
+def write_settled(root: str, run: str, settled: Settled) -> bool:
+    """Keeps what the ledger says of the tools whose end is not recorded; False where it cannot be written."""
+    path = os.path.join(_run_folder(root, run), SETTLED)
+    return write_sealed(path, SETTLED_KIND, settled)
 
 
 def has_ended(root: str, run: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Failure
 from discover_orch.model.parameter import MASK
@@ -29,7 +30,7 @@ class RecordedParam(Struct, frozen=True, kw_only=True):
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
     """A step of the plan. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code,
-    "" where that is not known."""
+    "" where that is not known. `is_in_ledger`: its transaction adds a row to the ledger."""
 
     module: str
     name: str
@@ -38,6 +39,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     extra: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     code: str = ""
+    is_in_ledger: bool = False
 
     @property
     def arguments(self) -> dict[str, RecordedParam]:
@@ -50,7 +52,8 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
 
 
 class ToolRecord(Struct, frozen=True, kw_only=True):
-    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded."""
+    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `is_settled`:
+    no end is recorded, and the ledger in the database says how it ended."""
 
     name: str
     module: str
@@ -61,12 +64,19 @@ class ToolRecord(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     attempt: int = 1
     has_started: bool = False
+    is_settled: bool = False
+
+
+class Settled(Struct, frozen=True, kw_only=True):
+    """What the ledger in the database says of tools without a recorded end, by module: whether they were committed."""
+
+    committed: Mapping[str, bool] = field(default_factory=dict)
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
     """One run. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `duration` and
     `exit_code` are None until the run has ended; `passed_before` are the modules of the tools that had passed in the
-    run that this one `resumes`."""
+    run that this one `resumes`; `ledger` is the key of the run in the ledger, "" where it keeps none."""
 
     run: str
     status: str
@@ -82,6 +92,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     resumes: str | None = None
     passed_before: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    ledger: str = ""
 
     @property
     def params(self) -> dict[str, RecordedParam]:
@@ -134,6 +145,9 @@ class RunDiff(Struct, frozen=True, kw_only=True):
     tools: tuple[ToolChange, ...] = ()
 
 
+_NOTHING_SETTLED = Settled()
+
+
 class WriterProcess(Struct, frozen=True, kw_only=True):
     """The process that wrote a journal, as `journal.is_alive` needs it."""
 
@@ -164,6 +178,7 @@ class _RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     database_origin: str = ""
     resumes: str | None = None
     passed_before: tuple[str, ...] = ()
+    ledger: str = ""
 
 
 class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
@@ -221,12 +236,15 @@ def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
     return writer
 
 
-def read_run(lines: Iterable[bytes], is_alive: bool) -> RunRecord | None:
+def read_run(
+    lines: Iterable[bytes], is_alive: bool, settled: Settled = _NOTHING_SETTLED
+) -> RunRecord | None:
     """`is_alive`: the process that wrote the lines still exists. None where they are not those of a run."""
     start: _RunStarted | None = None
     end: _RunFinished | None = None
     begun: set[str] = set()
     ordered: set[str] = set()
+    attempts: dict[str, int] = {}
     ended: dict[str, _ToolFinished] = {}
     for event in _read_events(lines):
         match event:
@@ -241,6 +259,7 @@ def read_run(lines: Iterable[bytes], is_alive: bool) -> RunRecord | None:
             case _ToolFinished(module=module):
                 ended[module] = event
             case _ToolRetried(module=module):
+                attempts[module] = event.attempt + 1
                 ended[module] = _ToolFinished(
                     name=event.name,
                     module=module,
@@ -259,9 +278,14 @@ def read_run(lines: Iterable[bytes], is_alive: bool) -> RunRecord | None:
     tools = tuple(
         _finished_tool(ended[module], module in begun)
         if module in ended
-        else _unfinished_tool(module, name, status, module in begun, module in ordered)
+        else replace(
+            _unfinished_tool(module, name, status, module in begun, module in ordered),
+            attempt=attempts.get(module, 1),
+        )
         for module, name in zip(start.modules, start.tools, strict=True)
     )
+    if status == "killed":
+        tools = tuple(_settle(one, settled) for one in tools)
     return _build_record(start, end, status, tools)
 
 
@@ -335,6 +359,7 @@ def _build_record(
         resumes=start.resumes,
         passed_before=start.passed_before,
         counts=counts,
+        ledger=start.ledger,
     )
 
 
@@ -347,6 +372,18 @@ def _unfinished_tool(
     elif has_started or is_ordered:
         status = "unknown"
     return ToolRecord(name=name, module=module, status=status, has_started=has_started)
+
+
+def _settle(tool: ToolRecord, settled: Settled) -> ToolRecord:
+    is_committed = settled.committed.get(tool.module)
+    if tool.status != "unknown" or is_committed is None:
+        return tool
+    if is_committed:
+        note = "the run was killed after the commit of this tool, says the ledger"
+        return replace(tool, status="passed", notes=(note,), is_settled=True)
+    message = "the run was killed before the commit of this tool, says the ledger"
+    error = Failure(kind="crash", type="crash", message=message)
+    return replace(tool, status="failed", error=error, is_settled=True)
 
 
 def _finished_tool(event: _ToolFinished, has_started: bool) -> ToolRecord:

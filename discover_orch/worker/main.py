@@ -18,9 +18,11 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.databases.transactions import find_hint, find_path, install_connect
+from discover_orch.databases.opening import find_path
+from discover_orch.databases.transactions import find_hint, install_connect
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
+from discover_orch.model.ledger import AlreadyCommitted
 from discover_orch.worker.arguments import (
     RealSignature,
     convert_arguments,
@@ -43,12 +45,14 @@ from discover_orch.worker.process_state import ProcessState, find_threads
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import (
     INSIDE,
+    AskLedger,
     Closed,
     Committing,
     Declined,
     Finish,
     ForeignWrite,
     Greet,
+    LedgerAnswer,
     Preload,
     Prepare,
     RunStep,
@@ -75,7 +79,14 @@ if TYPE_CHECKING:
     from discover_orch.worker.protocol import StepStatus
 
 # Errors that orch itself raises about a tool. They are shown as a sentence, without a traceback.
-EXPLAINED_ERRORS = (CannotOpen, ImportProblem, MissingOutput, NoTerminal, ResourceProblem)
+EXPLAINED_ERRORS = (
+    AlreadyCommitted,
+    CannotOpen,
+    ImportProblem,
+    MissingOutput,
+    NoTerminal,
+    ResourceProblem,
+)
 # Most tools import these; the worker does so while it waits for its first order.
 COMMON_IMPORTS = ("dataclasses", "logging", "pathlib")
 
@@ -141,6 +152,7 @@ class Worker:
         self._orchconf = prepare.orchconf
         self._conf_error: BaseException | None = None
         self._failures = 0
+        self._ledger = prepare.ledger
         self._is_set_up = False  # the modules and resources of the step are there
         self._is_ahead = False  # the parent may still be recording the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
@@ -173,6 +185,7 @@ class Worker:
             is_interrupted=lambda: interrupts.was_raised,
             cancel_with=interrupts.cancel_with,
             is_one_of_several=prepare.is_one_of_several,
+            has_ledger=prepare.ledger is not None,
             warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
         )
 
@@ -185,9 +198,21 @@ class Worker:
         while (order := self._channel.receive()) is not None:
             if isinstance(order, RunStep):
                 self._run(order)
+            elif isinstance(order, AskLedger):
+                self._answer(order)
             elif isinstance(order, Finish):
                 break
         self._finish(is_asked=isinstance(order, Finish))
+
+    def _answer(self, order: AskLedger) -> None:
+        with self._baseline:
+            try:
+                found = self._resources.ask_ledger(order.entries, settles=order.settles)
+                answer = LedgerAnswer(committed=found)
+            except Exception as error:
+                answer = LedgerAnswer(problem=str(error) or type(error).__name__)
+            self._capture.restore()
+        self._channel.send(answer)
 
     def _run(self, order: RunStep) -> None:
         self._is_ahead = order.is_ahead
@@ -318,7 +343,9 @@ class Worker:
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
         self._resources.begin_transaction(
-            self._asked_for, commits_by_itself=order.commits_by_itself
+            self._asked_for,
+            commits_by_itself=order.commits_by_itself,
+            entry=self._ledger and replace(self._ledger, tool=order.module, attempt=order.attempt),
         )
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import ParamType
 
@@ -62,7 +63,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
     `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
     worker's own, which may be older. With `observes`, each step reports what the tool did. `is_one_of_several`: other
-    workers use the same database.
+    workers use the same database. `ledger`: each step adds this entry with its own tool and attempt.
     """
 
     root: str
@@ -77,6 +78,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     post_mortem: bool = False
     all_frames: bool = False
     observes: bool = False
+    ledger: LedgerEntry | None = None
     environment: Mapping[str, str] | None = None
 
 
@@ -100,12 +102,20 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     is_readable: bool = True
     outputs: tuple[str, ...] = ()
     commits_by_itself: bool = False
+    attempt: int = 1
     failures: int = 0
     is_ahead: bool = False
 
 
 class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The parent has recorded the last step that ended, and has no order for another one yet."""
+
+
+class AskLedger(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Which of these attempts are committed? With `settles`, those that are not cannot be committed any more."""
+
+    entries: tuple[LedgerEntry, ...]
+    settles: bool = False
 
 
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -192,6 +202,14 @@ class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
         return f"preloading failed: {', '.join(failed)}" if failed else ""
 
 
+class LedgerAnswer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """For each entry of `AskLedger` whether it is committed; empty if the database cannot be asked, as `problem`
+    says."""
+
+    committed: tuple[bool, ...] = ()
+    problem: str = ""
+
+
 class Declined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The step did not start: since the order was sent, another step failed or SIGINT came."""
 
@@ -217,7 +235,7 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     threads: tuple[str, ...] = ()
 
 
-Order = Greet | Preload | Prepare | RunStep | Recorded | Terminal | Finish
+Order = Greet | Preload | Prepare | RunStep | Recorded | AskLedger | Terminal | Finish
 Message = (
     Preloaded
     | StepStarted
@@ -225,6 +243,7 @@ Message = (
     | Committing
     | ForeignWrite
     | StepFinished
+    | LedgerAnswer
     | Declined
     | DebugStarted
     | DebugEnded

@@ -11,15 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
+from discover_orch.databases.opening import allow_reading_beside_a_writer, open_url
 from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
     Transaction,
     WritesLost,
-    allow_reading_beside_a_writer,
     cancel_statement,
     choose_transaction,
     find_driver_connection,
-    open_url,
 )
 from discover_orch.worker.foreign_writes import ForeignWrites
 
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
+    from discover_orch.databases.ledger import Ledger
     from discover_orch.databases.table_log import TableLog, TableUse
+    from discover_orch.model.ledger import LedgerEntry
     from discover_orch.worker.observer import Observer
 
     class UserCall(Protocol):
@@ -83,9 +84,12 @@ class _Connection:
         self.may_have_kept_writes = False
         self._is_sqlite = False
         self._is_begun = self._commits_by_itself = False
+        self.ledger: Ledger | None = None
 
-    def attach(self, conn: Any) -> None:
+    def attach(self, conn: Any, *, has_ledger: bool) -> None:
         """A new connection has been opened."""
+        if has_ledger and self._mode != "none":
+            self._open_ledger(conn)
         self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
         self.transaction = self._by_mode[self._mode]
         self.transaction.attach()
@@ -112,23 +116,47 @@ class _Connection:
         if self.file:
             observer.note_database(self.file)
 
+    def _open_ledger(self, conn: Any) -> None:
+        from discover_orch.databases.ledger import find_ledger
+
+        self.ledger = find_ledger(find_driver_connection(conn))
+        if self.ledger is None:
+            self._warn_once(
+                f"ledger = true has no effect: orch does not own the transactions on {_article(type(conn).__name__)}",
+                "return a connection to SQLite, PostgreSQL or DuckDB that is not in autocommit mode",
+            )
+        else:
+            self.ledger.make_table()
+
     def _warn_once(self, message: str, hint: str) -> None:
         if message not in self._warnings:
             self._warnings.add(message)
             self._warn(message, hint)
 
-    def is_closed(self) -> bool:
-        """Whether there was a connection and somebody closed it."""
-        return self.transaction is not None and self.transaction.is_closed()
+    def is_gone(self) -> bool:
+        """Whether there was a connection, and a tool has closed it or the database has ended it."""
+        transaction = self.transaction
+        if transaction is None or transaction.is_closed() or not transaction.is_lost():
+            return transaction is not None and transaction.is_closed()
+        self._warn_once(
+            "the database ended the connection between two tools; orch has opened a new one",
+            "check the log of the database server",
+        )
+        return True
 
     def is_unobserved(self) -> bool:
         transaction = self.transaction
         return self.tables is None and transaction is not None and transaction.conn is not None
 
-    def begin(self, *, commits_by_itself: bool) -> None:
+    def begin(self, *, commits_by_itself: bool, entry: LedgerEntry | None = None) -> None:
+        """`entry` is added to the ledger when the transaction is committed."""
         if self.transaction is not None:
             mode = "none" if commits_by_itself else self._mode
             self.transaction = self._by_mode[mode]
+            ledger, self.transaction.add_record = self.ledger, None
+            if ledger is not None and entry is not None and mode != "none":
+                ledger.refuse_committed(entry)
+                self.transaction.add_record = partial(ledger.add, entry)
             if self.tables is not None:
                 self.tables.begin_step()
             self._commits_by_itself = mode == "none"
@@ -156,7 +184,8 @@ class _Connection:
             raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
         self._warn_of_second_connection()
-        if keep and before_commit is not None and self._has_uncommitted_writes():
+        has_record = self.transaction.add_record is not None
+        if keep and before_commit is not None and (has_record or self._has_uncommitted_writes()):
             before_commit()
         defers_commits = self.transaction.defers_commits
         notes = self.transaction.end(keep)
@@ -214,12 +243,13 @@ class Resources:
         is_interrupted: Callable[[], bool] | None = None,
         cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
         is_one_of_several: bool = False,
+        has_ledger: bool = False,
         warn: Callable[[str, str], None] = lambda message, hint: None,
     ) -> None:
         """`cancel_with` is given what cancels the running statement of `conn`, from any thread.
         `is_one_of_several`: other workers use the same database."""
         self._cancel_with = cancel_with
-        self._is_one_of_several = is_one_of_several
+        self._is_one_of_several, self._has_ledger = is_one_of_several, has_ledger
         self._root = root
         self._database = database
         self._needs = needs
@@ -239,14 +269,34 @@ class Resources:
     def open(self, names: Iterable[str]) -> dict[str, Any]:
         """The values of these resources; those that are open are used again."""
         names = tuple(names)
-        if self._uses_conn(names) and self._connection.is_closed():
+        if self._uses_conn(names) and self._connection.is_gone():
             self._drop_closed_connection()
         return {name: self._value(name, ()) for name in names}
 
-    def begin_transaction(self, names: Iterable[str], *, commits_by_itself: bool = False) -> None:
-        """Begin the transaction of a step that uses these resources."""
+    def begin_transaction(
+        self,
+        names: Iterable[str],
+        *,
+        commits_by_itself: bool = False,
+        entry: LedgerEntry | None = None,
+    ) -> None:
+        """Begin the transaction of a step that uses these resources; `entry` is what it adds to the ledger."""
         if self._uses_conn(names):
-            self._connection.begin(commits_by_itself=commits_by_itself)
+            self._connection.begin(commits_by_itself=commits_by_itself, entry=entry)
+
+    def ask_ledger(self, entries: Iterable[LedgerEntry], *, settles: bool) -> tuple[bool, ...]:
+        """For each attempt whether it is committed. With `settles`, those that are not cannot be any more. Raises what
+        the database raises."""
+        from discover_orch.databases.ledger import find_ledger
+
+        conn = find_driver_connection(self.open([CONN])[CONN])
+        ledger = find_ledger(conn)
+        if ledger is None:
+            raise ResourceProblem("conn has no ledger")
+        if settles:
+            ledger.make_table()
+            return tuple(ledger.settle(one) for one in entries)
+        return tuple(ledger.is_committed(one) for one in entries)
 
     def end_transaction(
         self, keep: bool, before_commit: Callable[[], None] | None = None
@@ -370,7 +420,7 @@ class Resources:
             except BaseException:
                 self._stack.remove(opened)
                 raise
-        self._connection.attach(value)
+        self._connection.attach(value, has_ledger=self._has_ledger)
         self.has_foreign_write((CONN,))  # it compares with this
         self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
         return value
@@ -433,7 +483,7 @@ class Resources:
         raise ResourceProblem(f"the resource {opened.name} yields more than once")
 
     def _drop_closed_connection(self) -> None:
-        """A tool closed the connection: close the resources that use it, and open it again later."""
+        """The connection is gone: close the resources that use it, and open it again later."""
         place = next(i for i, one in enumerate(self._stack) if one.name == CONN)
         gone = [one for one in self._stack[place:] if self._uses_conn([one.name])]
         for one in reversed(gone):

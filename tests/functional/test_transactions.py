@@ -211,9 +211,9 @@ def test_a_tool_that_is_killed_with_nothing_to_commit_has_failed(
     ("url", "message", "hint"),
     [
         (
-            "postgresql://u:secret@h/db",
-            "orch does not open postgresql:// databases itself",
-            "open it in get_connection()",
+            "mysql://u:secret@h/db",
+            "the driver for mysql:// is not installed",
+            "pip install mysqlclient",
         ),
         ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
         ("sqlite:///x.db?mod=ro", "unknown parameter 'mod' in a SQLite URL", "did you mean mode?"),

@@ -369,6 +369,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         is_readable=step.tool.is_readable,
         outputs=step.tool.outputs,
         commits_by_itself=step.tool.commits_by_itself,
+        attempt=step.attempt,
         failures=failures,
     )
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.config.project import KEYS, ParamDefault, Project, masked_url
+from discover_orch.config.project import KEYS, ParamDefault, Project
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem
 
 

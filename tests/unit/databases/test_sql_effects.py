@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.databases.effect import UNCLEAR, Effect
+from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sql_effects import LONGEST, read_statements
 from discover_orch.databases.sqlite_tables import SqliteTableLog
-from discover_orch.databases.transactions import open_sqlite
 
 PG, DUCK = "postgres", "duckdb"
 

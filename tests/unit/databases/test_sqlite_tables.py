@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file, observe_sqlite
 from discover_orch.databases.table_log import TableUse
-from discover_orch.databases.transactions import open_sqlite
 
 SCHEMA = """
 CREATE TABLE t(a, b);

@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.databases.transactions import (
-    choose_transaction,
-    find_hint,
-    find_path,
-    open_sqlite,
-    open_url,
-)
+from discover_orch.databases.opening import find_path, open_sqlite, open_url
+from discover_orch.databases.transactions import choose_transaction, find_hint
 from discover_orch.model.database_url import CannotOpen
 from tests.support.permissions import bound_by_permissions
 
@@ -32,7 +27,7 @@ def test_missing_permissions_are_explained(tmp_path: Path, what: str) -> None:
     else:
         tmp_path.chmod(0o555)
     code = f"""if True:
-        from discover_orch.databases.transactions import open_sqlite
+        from discover_orch.databases.opening import open_sqlite
         from discover_orch.model.database_url import CannotOpen
         try:
             open_sqlite({os.fspath(path)!r})

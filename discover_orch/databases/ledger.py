@@ -1,0 +1,176 @@
+"""The table `orch_ledger`: each tool's transaction adds one row, so that the work and its record commit together.
+
+A run that was killed may be asked about later (`is_committed`). Before its work is done again, each attempt without a
+row gets one with the outcome `void` (`settle`). The primary key then refuses the commit of a worker that is still
+alive, so an attempt is either committed or void, and never both.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from discover_orch.databases.driver_transaction import is_autocommit
+from discover_orch.databases.table_log import OWN_TABLE
+from discover_orch.model.database_url import CannotOpen
+from discover_orch.model.ledger import COMMITTED, VOID, AlreadyCommitted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from discover_orch.model.ledger import LedgerEntry
+
+    Rows = Sequence[tuple[Any, ...]]
+
+COLUMNS = (
+    "project TEXT NOT NULL, tool TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL, "
+    "committed_at TEXT, outcome TEXT NOT NULL, run_key TEXT NOT NULL, "
+    "PRIMARY KEY (run_key, tool, attempt)"
+)
+#: Two workers that make the table at the same time (an arbitrary number).
+CREATION_LOCK = b"SELECT pg_advisory_xact_lock(7303014912301)"
+
+
+class Ledger:
+    """The ledger on one connection. `make_table` before all others, outside of any transaction."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+        self._table = OWN_TABLE
+
+    def make_table(self) -> None:
+        """Raises CannotOpen where the table is missing and cannot be made."""
+        try:
+            self._make_table()
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CannotOpen(
+                f"cannot make the table {OWN_TABLE}, which ledger = true needs: {reason}",
+                "let orch write to the database, or remove ledger from the configuration",
+            ) from None
+
+    def is_committed(self, entry: LedgerEntry) -> bool:
+        """Whether the attempt has a row. Makes no table."""
+        query = f"SELECT outcome FROM {self._table} WHERE run_key = ? AND tool = ? AND attempt = ?"
+        rows = self._run(query, (entry.key, entry.tool, entry.attempt))
+        return any(outcome == COMMITTED for (outcome,) in rows)
+
+    def refuse_committed(self, entry: LedgerEntry) -> None:
+        if self.is_committed(entry):
+            raise AlreadyCommitted(
+                f"attempt {entry.attempt} of {entry.tool} in run {entry.run} is committed already, says the table "
+                f"{OWN_TABLE}; it does not run again"
+            )
+
+    def add(self, entry: LedgerEntry) -> None:
+        """Within the transaction that is about to be committed."""
+        self._run(*self._insertion(entry, COMMITTED))
+
+    def settle(self, entry: LedgerEntry) -> bool:
+        """Whether the attempt was committed; if not, it cannot be any more. Commits."""
+        sql, values = self._insertion(entry, VOID)
+        self._run(f"{sql} ON CONFLICT DO NOTHING", values)
+        self._end()
+        return self.is_committed(entry)
+
+    def _insertion(self, entry: LedgerEntry, outcome: str) -> tuple[str, tuple[object, ...]]:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) if outcome == COMMITTED else None
+        values = (entry.project, entry.tool, entry.run, entry.attempt, now, outcome, entry.key)
+        return f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", values
+
+    def _make_table(self) -> None:
+        self._run(f"CREATE TABLE IF NOT EXISTS {self._table} ({COLUMNS})", ())
+        self._end()
+
+    def _end(self) -> None:
+        """Commit what was run outside of a tool's transaction."""
+
+    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+        """On the real connection, unseen by what observes the tool."""
+        raise NotImplementedError
+
+
+class SqliteLedger(Ledger):
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn)
+        self._table = f"main.{OWN_TABLE}"
+
+    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+        cursor = sqlite3.Connection.cursor(self._conn)
+        cursor.row_factory = None
+        rows: Rows = sqlite3.Cursor.execute(cursor, sql, values).fetchall()
+        return rows
+
+    def _end(self) -> None:
+        sqlite3.Connection.commit(self._conn)
+
+
+class DuckdbLedger(Ledger):
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn)
+        # As it was before anything wrapped it.
+        from discover_orch.databases.duckdb_transaction import _execute
+
+        self._execute = _execute
+        [names] = self._execute(conn, "SELECT current_database(), current_schema()").fetchall()
+        self._table = ".".join(map(_quote, (*names, OWN_TABLE)))
+
+    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+        rows: Rows = self._execute(self._conn, sql, values).fetchall()
+        return rows
+
+
+class PsycopgLedger(Ledger):
+    """Uses libpq below psycopg, so that neither transactions nor listeners are concerned."""
+
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn)
+        [(schema,)] = self._run("SELECT current_schema()", ())
+        self._table = f"{_quote(schema)}.{OWN_TABLE}" if schema else OWN_TABLE
+
+    def _make_table(self) -> None:
+        if self._run("SELECT to_regclass(?)", (self._table,)) != [(None,)]:
+            return
+        if self._conn.info.transaction_status != 0:
+            self._run("COMMIT", ())  # what get_connection() has begun stays
+        self._run("BEGIN", ())
+        try:
+            self._run(CREATION_LOCK.decode(), ())
+            super()._make_table()
+        finally:
+            self._run("COMMIT", ())
+
+    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+        import psycopg
+
+        for number in range(len(values)):
+            sql = sql.replace("?", f"${number + 1}", 1)
+        texts = [None if one is None else str(one).encode() for one in values]
+        with self._conn.lock:
+            result = self._conn.pgconn.exec_params(sql.encode(), texts)
+        status = psycopg.pq.ExecStatus
+        if result.status not in (status.COMMAND_OK, status.TUPLES_OK):
+            raise psycopg.errors.error_from_result(result)
+        rows = (
+            [result.get_value(row, column) for column in range(result.nfields)]
+            for row in range(result.ntuples)
+        )
+        return [tuple(None if one is None else one.decode() for one in row) for row in rows]
+
+
+def find_ledger(driver: Any) -> Ledger | None:
+    """The ledger of a driver's connection; None where orch does not own the transactions on it."""
+    if is_autocommit(driver):
+        return None
+    if isinstance(driver, sqlite3.Connection):
+        return SqliteLedger(driver)
+    kinds = {one.__module__.partition(".")[0].lstrip("_") for one in type(driver).__mro__}
+    if "psycopg" in kinds:
+        return PsycopgLedger(driver)
+    return DuckdbLedger(driver) if "duckdb" in kinds else None
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

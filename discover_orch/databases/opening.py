@@ -1,0 +1,291 @@
+"""Opens the database that a URL names, and says in a sentence why one cannot be opened.
+
+orch opens SQLite, PostgreSQL (psycopg 3) and DuckDB itself, and every other database with SQLAlchemy: the tool
+gets the connection of the driver. No message shows a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import assert_never
+
+from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
+from discover_orch.databases.transactions import connect_plainly, find_hint
+from discover_orch.model.database_url import (
+    IN_MEMORY,
+    KNOWN_SCHEMES,
+    CannotOpen,
+    DuckdbUrl,
+    OtherUrl,
+    PostgresUrl,
+    SqliteUrl,
+    find_file,
+    masked_url,
+    read_database_url,
+)
+from discover_orch.model.errors import nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: The packages that bring modules of another name.
+PACKAGES = {
+    "MySQLdb": "mysqlclient",
+    "psycopg2": "psycopg2-binary",
+    "mysql": "mysql-connector-python",
+}
+#: What libpq says, and how to fix it.
+POSTGRES_HINTS = (
+    ("password authentication failed", "check the user and the password in the URL"),
+    ("no password supplied", "write the password into the URL, or set PGPASSWORD"),
+    ("role ", "check the user in the URL, or make it with createuser"),
+    ("database ", "check the name in the URL, or make the database with createdb"),
+    ("could not translate host name", "check the host in the URL"),
+    ("failed to resolve host", "check the host in the URL"),
+    ("too many clients", "close other connections, or raise max_connections of the server"),
+    ("", "is the server running, and is it at this host and port?"),
+)
+
+
+def find_path(url: str, root: str) -> str:
+    """The path of a URL's database file; "" for a database in memory and for any other URL."""
+    file = find_file(url)
+    return os.path.join(root, file) if file else ""
+
+
+def check_url(url: str) -> None:
+    """Raises CannotOpen if the URL is wrong or its driver is missing. Connects to nothing."""
+    match read_database_url(url):
+        case SqliteUrl():
+            pass
+        case DuckdbUrl():
+            _need_driver("duckdb", "DuckDB", '"discover-orch[duckdb]"')
+        case PostgresUrl(url=given):
+            _need_driver("psycopg", "PostgreSQL", '"discover-orch[postgres]"')
+            if "?" in given:
+                _check_postgres_query(given)
+        case OtherUrl() as other:
+            _find_dialect(other)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def open_url(url: str, root: str) -> Any:
+    """A connection to the database of this URL; raises CannotOpen."""
+    match read_database_url(url):
+        case SqliteUrl(path=path, query=query):
+            return open_sqlite(os.path.join(root, path) if path else IN_MEMORY, query)
+        case DuckdbUrl(path=path, settings=settings):
+            return _open_duckdb(os.path.join(root, path) if path else IN_MEMORY, dict(settings))
+        case PostgresUrl(url=given):
+            return _open_postgres(given)
+        case OtherUrl() as other:
+            return _open_with_sqlalchemy(other)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def open_sqlite(path: str, query: str = "") -> Connection:
+    """A connection that has read the file; raises CannotOpen."""
+    try:
+        name = f"file:{_quote_path(path)}?{query}" if query else path
+        conn: Any = connect_plainly(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
+        conn.is_opened_by_orch = True
+    except sqlite3.Error as error:
+        raise _cannot_open_sqlite(path, error) from None
+    try:
+        apply_settings(conn)
+        conn.execute("PRAGMA schema_version").fetchone()  # reads the header: is it a database?
+    except sqlite3.Error as error:
+        conn.close()
+        raise _cannot_open_sqlite(path, error) from None
+    opened: Connection = conn
+    return opened
+
+
+def allow_reading_beside_a_writer(conn: Any) -> None:
+    """Several workers use the database. The setting of SQLite stays in the file."""
+    if isinstance(conn, sqlite3.Connection):
+        with suppress(
+            sqlite3.OperationalError
+        ):  # it is opened for reading, or another program uses it
+            conn.execute("PRAGMA journal_mode = WAL")
+
+
+def _quote_path(path: str) -> str:
+    """For SQLite's URI."""
+    for one in "%?#":
+        path = path.replace(one, f"%{ord(one):02x}")
+    return path
+
+
+def _cannot_open_sqlite(path: str, error: sqlite3.Error) -> CannotOpen:
+    found = _find_obstacle(path)
+    if found is not None:
+        return found
+    what = f"cannot open the database {path}"
+    if not os.path.exists(path) and path != IN_MEMORY:
+        return CannotOpen(
+            f"{what}: it does not exist", "run the tool that makes it, or remove mode="
+        )
+    if "not a database" in str(error):
+        return CannotOpen(f"{what}: it is not a SQLite database", ANOTHER_FILE)
+    return CannotOpen(f"{what}: {error}", find_hint(error))
+
+
+ANOTHER_FILE = "name another file in the database URL, or move this file away"
+
+
+def _find_obstacle(path: str) -> CannotOpen | None:
+    """Why the system cannot open a database file, or make it."""
+    folder = os.path.dirname(path)
+    what = f"cannot open the database {path}"
+    if path == IN_MEMORY:
+        return None
+    if os.path.isdir(path):
+        return CannotOpen(f"{what}: it is a folder", "name a file in that folder")
+    if not os.path.isdir(folder):
+        return CannotOpen(f"{what}: the folder {folder} does not exist", f"mkdir -p {folder}")
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {path}")
+    if not os.path.exists(path) and not os.access(folder, os.W_OK):
+        return CannotOpen(f"{what}: no permission to write in {folder}", f"chmod u+w {folder}")
+    return None
+
+
+def _need_driver(module: str, database: str, package: str) -> None:
+    if find_spec(module) is None:
+        raise CannotOpen(
+            f"the driver for {database} is not installed: no module named {module}",
+            f"pip install {package}",
+        )
+
+
+def _open_duckdb(path: str, settings: dict[str, Any]) -> Any:
+    _need_driver("duckdb", "DuckDB", '"discover-orch[duckdb]"')
+    import duckdb
+
+    try:
+        return duckdb.connect(path, config=settings)
+    except duckdb.Error as error:
+        raise _cannot_open_duckdb(path, error) from None
+
+
+def _cannot_open_duckdb(path: str, error: Exception) -> CannotOpen:
+    found = _find_obstacle(path)
+    if found is not None:
+        return found
+    what, text = f"cannot open the database {path}", str(error).partition("\n")[0]
+    if "Conflicting lock" in text or "Could not set lock" in text:
+        return CannotOpen(
+            f"{what}: another process has it open",
+            "close that process; DuckDB lets only one process write to a file",
+        )
+    if "not a valid DuckDB" in text:
+        return CannotOpen(f"{what}: it is not a DuckDB database", ANOTHER_FILE)
+    if not os.path.exists(path) and path != IN_MEMORY:
+        return CannotOpen(
+            f"{what}: it does not exist", "run the tool that makes it, or remove access_mode="
+        )
+    return CannotOpen(f"{what}: {text}", "")
+
+
+def _check_postgres_query(url: str) -> None:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError as error:
+        message = f"PostgreSQL does not accept {masked_url(url)}: {_hide(str(error).strip(), url)}"
+        hint = "https://www.postgresql.org/docs/current/libpq-connect.html lists the parameters"
+        raise CannotOpen(message, hint) from None
+
+
+def _open_postgres(url: str) -> Any:
+    _need_driver("psycopg", "PostgreSQL", '"discover-orch[postgres]"')
+    import psycopg
+
+    try:
+        return psycopg.connect(url)
+    except (psycopg.Error, UnicodeError) as error:
+        text = _hide(_find_reason(str(error)) or type(error).__name__, url)
+        hint = next(hint for mark, hint in POSTGRES_HINTS if mark in text)
+        raise CannotOpen(f"cannot connect to {masked_url(url)}: {text}", hint) from None
+
+
+def _find_reason(text: str) -> str:
+    """libpq's own reason, without the addresses that it has tried: what the server says, or else the system."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    chosen = next(
+        (one for one in lines if "FATAL:" in one or "failed: " in one), "".join(lines[:1])
+    )
+    return re.split(r"FATAL:\s*|failed: ", chosen)[-1].strip()
+
+
+def _hide(text: str, url: str) -> str:
+    return text.replace(url, masked_url(url))
+
+
+def _find_dialect(given: OtherUrl) -> Any:
+    """SQLAlchemy's dialect of this URL. Raises CannotOpen where there is none, or where its driver is missing."""
+    if find_spec("sqlalchemy") is None:
+        raise _unknown_kind(given.scheme, "install SQLAlchemy, which opens most others")
+    from sqlalchemy import exc, make_url
+
+    try:
+        parsed = make_url(given.url)
+        dialect = parsed.get_dialect()
+    except exc.NoSuchModuleError:
+        raise _unknown_kind(
+            given.scheme, "open any other database in get_connection() of orchconf.py"
+        ) from None
+    except (exc.ArgumentError, ValueError):
+        raise CannotOpen(
+            f"{masked_url(given.url)!r} is not a database URL",
+            "write it as SQLAlchemy reads it: scheme://user:password@host:port/database",
+        ) from None
+    if dialect.is_async:
+        raise CannotOpen(
+            f"{given.scheme}:// is the URL of an asynchronous driver",
+            "name a driver that is not asynchronous, or leave the part after + out",
+        )
+    try:
+        dialect.import_dbapi()
+    except ImportError as error:
+        module = (error.name or str(error)).partition(".")[0]
+        raise CannotOpen(
+            f"the driver for {given.scheme}:// is not installed: no module named {module}",
+            f"pip install {PACKAGES.get(module, module)}",
+        ) from None
+    return dialect
+
+
+def _unknown_kind(scheme: str, way: str) -> CannotOpen:
+    near = nearest(scheme, KNOWN_SCHEMES)
+    question = f"did you mean {near}://? " if near else ""
+    known = ", ".join(f"{name}://" for name in KNOWN_SCHEMES)
+    return CannotOpen(f"unknown kind of database: {scheme}://", f"{question}known: {known}; {way}")
+
+
+def _open_with_sqlalchemy(given: OtherUrl) -> Any:
+    _find_dialect(given)
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    try:
+        pooled = create_engine(given.url, poolclass=NullPool).raw_connection()
+        conn = pooled.driver_connection
+        pooled.detach()  # else it is closed when `pooled` is gone
+    except Exception as error:
+        cause = getattr(error, "orig", None) or error
+        shown = masked_url(given.url)
+        text = _hide(str(cause).strip().partition("\n")[0] or type(cause).__name__, given.url)
+        hint = "check the URL, and whether the server is running"
+        raise CannotOpen(f"cannot connect to {shown}: {text}", hint) from None
+    return conn

@@ -1,0 +1,135 @@
+"""Asks the ledger in the database which attempts were committed, where nobody lived to report it.
+
+A worker of its own asks, because only workers open databases. Without `settles` it runs no code of the user and
+changes nothing, so a command that only looks may ask too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.execution.events import ToolFinished
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
+from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
+from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.ledger import LedgerEntry
+from discover_orch.state.journal import find_runs, has_ended, read_record, write_settled
+from discover_orch.state.run_record import Settled
+from discover_orch.worker.protocol import AskLedger, Finish, LedgerAnswer, Prepare
+
+#: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
+LONGEST_WAIT = 10.0
+PAUSE = 0.1
+TIME_TO_CLOSE = 5.0
+NOT_COMMITTED = (
+    "was killed before its commit, says the ledger: nothing that it wrote in the database stays"
+)
+COMMITTED_NOTE = "was killed after its commit, says the ledger: what it wrote in the database stays"
+
+
+def settle_killed_run(
+    prepare: Prepare, project: Project, registry: Registry, *, settles: bool
+) -> tuple[Problem, ...]:
+    """Writes down how the tools of the latest run ended whose outcome is unknown, if that run was killed and kept a
+    ledger. With `settles`, an attempt that is not committed cannot be committed any more; without it, the command only
+    looks. A warning where the database cannot be asked."""
+    root = project.root
+    runs = find_runs(root) if project.ledger else []
+    if not runs or has_ended(root, runs[0]):
+        return ()
+    record = read_record(root, runs[0])
+    if record is None or record.status != "killed" or not record.ledger:
+        return ()
+    kept = {one.module for one in record.plan if one.is_in_ledger}
+    tools = [
+        one
+        for one in record.tools
+        if one.module in kept and (one.status == "unknown" or (settles and one.is_settled))
+    ]
+    if not tools or (not settles and uses_get_connection(registry, project)):
+        return ()
+    entries = [
+        LedgerEntry(
+            project=project.ledger,
+            tool=one.module,
+            run=record.run,
+            key=record.ledger,
+            attempt=one.attempt,
+        )
+        for one in tools
+    ]
+    answer = ask_ledger(prepare, entries, settles=settles)
+    if answer.problem:
+        return (_cannot_ask(answer.problem),) if settles else ()
+    found = zip(tools, answer.committed, strict=True)
+    write_settled(root, record.run, Settled(committed={one.module: is_in for one, is_in in found}))
+    return ()
+
+
+def settle_event(
+    event: ToolFinished, attempt: int, prepare: Prepare
+) -> tuple[ToolFinished, tuple[Problem, ...]]:
+    """The end of a tool as the ledger has it, if its worker died while it committed."""
+    if prepare.ledger is None or event.status != "unknown":
+        return event, ()
+    entry = replace(prepare.ledger, tool=event.module, attempt=attempt)
+    answer = ask_ledger(prepare, [entry], settles=True)
+    if answer.problem:
+        return event, (_cannot_ask(answer.problem),)
+    if answer.committed == (True,):
+        notes = (*event.notes, COMMITTED_NOTE)
+        return replace(event, status="passed", error=None, notes=notes, is_settled=True), ()
+    error = event.error or Failure(kind="crash", type="crash", message="")
+    return replace(event, status="failed", error=replace(error, message=NOT_COMMITTED)), ()
+
+
+def ask_ledger(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool) -> LedgerAnswer:
+    """The answer of the database, or why there is none."""
+    if is_in_memory(prepare.database) and not prepare.has_connection:
+        return LedgerAnswer(committed=tuple(False for _ in entries))
+    if not settles:
+        prepare = replace(prepare, database=_existing(prepare.database), pythonpath=())
+    deadline = time.monotonic() + (LONGEST_WAIT if settles else 0)
+    while True:
+        answer = _ask_once(replace(prepare, ledger=None, observes=False), entries, settles)
+        if not answer.problem or time.monotonic() > deadline:
+            return answer
+        time.sleep(PAUSE)
+
+
+def _ask_once(prepare: Prepare, entries: Sequence[LedgerEntry], settles: bool) -> LedgerAnswer:
+    worker = Supervisor.start(adopts_orphans=False)
+    worker.send(replace(prepare, raw_output=False, post_mortem=False))
+    worker.send(AskLedger(entries=tuple(entries), settles=settles))
+    answer = LedgerAnswer(problem="the worker process ended before it answered")
+    while not worker.is_over:
+        for event in worker.events(None):
+            if isinstance(event, LedgerAnswer):
+                answer = event
+                worker.send(Finish())
+                worker.close(TIME_TO_CLOSE)
+            elif isinstance(event, WorkerDied | WorkerEnded):
+                break
+    return answer
+
+
+def _existing(url: str) -> str:
+    """The same URL, which makes no file."""
+    parts = read_database_url(url)
+    is_plain = isinstance(parts, SqliteUrl) and not parts.query
+    return f"{url}?mode=rw" if is_plain else url
+
+
+def _cannot_ask(problem: str) -> Problem:
+    return Problem(
+        code="ledger",
+        message=f"the ledger cannot be asked which tools of the killed run were committed: {problem}",
+        hint="make sure that the database can be used",
+        severity="warning",
+    )

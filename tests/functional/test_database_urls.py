@@ -1,0 +1,234 @@
+"""Databases that orch opens itself, by a URL: PostgreSQL, DuckDB, and with SQLAlchemy any other."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.project_builder import Answer
+
+TOOL = """
+import os
+STAGE = "s"
+AFTER = {after}
+def run(conn, *, fails: str = ""):
+    conn.execute("create table if not exists {name} (a int)")
+    conn.execute("insert into {name} values (1)")
+    conn.commit()
+    if fails == "{name}":
+        raise ValueError
+"""
+TWO_TOOLS = {
+    "src/a.py": TOOL.format(name="a", after=()),
+    "src/b.py": TOOL.format(name="b", after="'a'"),
+}
+# DuckDB commits each statement by itself: there is no transaction that this could commit.
+WITHOUT_COMMIT = {path: text.replace("    conn.commit()\n", "") for path, text in TWO_TOOLS.items()}
+
+
+def rows_of_postgres(url: str) -> list[str]:
+    with psycopg.connect(url) as conn:
+        found = conn.execute(
+            "select table_name from information_schema.tables where table_schema = 'public'"
+        ).fetchall()
+        names = sorted(str(name) for (name,) in found)
+        return [name for name in names for _ in conn.execute(f"select * from {name}".encode())]
+
+
+def rows_of_duckdb(path: Path) -> list[str]:
+    with closing(duckdb.connect(str(path), read_only=True)) as conn:
+        names = [name for (name,) in conn.execute("show tables").fetchall()]
+        return [
+            name for name in sorted(names) for _ in conn.execute(f"select * from {name}").fetchall()
+        ]
+
+
+def check_database(orch: Orch, url: str, rows: Callable[[], list[str]], **environment: str) -> None:
+    """What a tool commits stays if it succeeds, and only then; what it uses is observed."""
+    answer = orch("run", "--fails", "b", env={"DATABASE_URL": url, **environment})
+    assert answer.code == 1, answer.text
+    assert "ValueError" in answer.out
+    assert rows() == ["a"]
+    assert orch("run", "--database", url, env=environment).code == 0
+    assert rows() == ["a", "a", "b"]
+    again = orch("run", "--changed", env={"ORCH_DATABASE": url, **environment})
+    assert "2 fresh" in again.out or "all 2 tools are fresh" in again.out, again.text
+    shown = orch("status", "b", "-v", env={"DATABASE_URL": url, **environment})
+    assert "table b" in shown.out, shown.text
+
+
+def test_a_postgresql_url_is_opened_and_its_commits_are_deferred(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    root = project(TWO_TOOLS)
+    check_database(orch, postgres, lambda: rows_of_postgres(postgres))
+    assert not (root / "data.db").exists()
+
+
+def test_a_duckdb_url_is_opened_and_its_commits_are_deferred(project: Project, orch: Orch) -> None:
+    root = project(WITHOUT_COMMIT)
+    check_database(orch, "duckdb:///d.duckdb", lambda: rows_of_duckdb(root / "d.duckdb"))
+    (root / "d.duckdb").unlink()
+    gone = orch("status", "--database", "duckdb:///d.duckdb")
+    assert gone.out.count("stale") >= 2, gone.text
+    answer = orch("run", "--jobs", "2", "--database", "duckdb:///d.duckdb")
+    assert answer.code == 2
+    assert "only one process can have it open" in answer.err
+
+
+def test_any_other_url_is_opened_with_sqlalchemy(project: Project, orch: Orch) -> None:
+    root = project(TWO_TOOLS)
+    answer = orch("run", "--fails", "b", "--database", "sqlite+pysqlite:///x.db")
+    assert answer.code == 1
+    assert "ValueError" in answer.out
+    with closing(sqlite3.connect(root / "x.db")) as conn:
+        assert conn.execute("select name from sqlite_master").fetchall() == [("a",)]
+
+
+def change(url: str, **parts: str) -> str:
+    """The URL of the test's server with another user, password, or database."""
+    before, _, after = url.partition("://")
+    place, _, query = after.partition("?")
+    authority, _, database = place.partition("/")
+    user, host = authority.rpartition("@")[0].partition(":")[0], authority.rpartition("@")[2]
+    user = parts.get("user", user)
+    password = f":{parts['password']}" if "password" in parts else ""
+    return f"{before}://{user}{password}@{host}/{parts.get('database', database)}?{query}"
+
+
+def test_why_a_server_cannot_be_used_is_a_sentence_without_the_password(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    project(TWO_TOOLS)
+    secret = "correct-horse-battery"
+
+    def run(url: str) -> Answer:
+        answer = orch("run", env={"DATABASE_URL": url})
+        assert secret not in answer.text
+        assert "Traceback" not in answer.text
+        return answer
+
+    answer = run(change(postgres, password=secret, database="nowhere"))
+    assert answer.code == 1
+    assert 'database "nowhere" does not exist' in " ".join(answer.out.split())
+    assert "createdb" in answer.out
+    answer = run(change(postgres, user="nobody_here", password=secret))
+    assert 'role "nobody_here" does not exist' in " ".join(answer.out.split())
+    assert "check the user in the URL" in answer.out
+    answer = run(f"postgresql://me:{secret}@localhost:1/db")
+    assert "Connection refused" in " ".join(answer.out.split())
+    assert "is the server running" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        ("postgresql://h/d?connect_timeut=1", "connect_timeut", "lists the parameters"),
+        ("duckdb:///d?thread=1", "unknown parameter 'thread'", "did you mean threads?"),
+        ("mysql://u:correct-horse@h/d", "no module named MySQLdb", "pip install mysqlclient"),
+        ("postgresql+psycopg2://h/d", "no module named psycopg2", "pip install psycopg2-binary"),
+        ("mysql+aiomysql://h/d", "asynchronous driver", "name a driver that is not"),
+        ("nosuch://h/d", "unknown kind of database: nosuch://", "get_connection() of orchconf.py"),
+    ],
+)
+def test_a_url_without_a_driver_is_refused_before_the_first_tool(
+    project: Project, orch: Orch, url: str, message: str, hint: str
+) -> None:
+    project({"src/a.py": "STAGE = 's'\ndef run(): print('ran')\n", **TWO_TOOLS, "src/0.py": ""})
+    answer = orch("run", "--database", url)
+    assert answer.code == 2
+    assert message in answer.err
+    assert hint in answer.err
+    assert "correct-horse" not in answer.text
+    assert "running" not in answer.out
+
+
+@pytest.mark.parametrize(
+    ("module", "url", "extra"),
+    [("psycopg", "postgresql://h/d", "postgres"), ("duckdb", "duckdb:///d", "duckdb")],
+)
+def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, url: str, extra: str
+) -> None:
+    from discover_orch.databases import opening
+    from discover_orch.model.database_url import CannotOpen
+
+    monkeypatch.setattr(opening, "find_spec", lambda _: None)
+    with pytest.raises(CannotOpen, match=f"no module named {module}") as told:
+        opening.check_url(url)
+    assert told.value.hint == f'pip install "discover-orch[{extra}]"'
+    with pytest.raises(CannotOpen, match="unknown kind of database"):
+        opening.check_url("mysql://h/d")
+
+
+LOSES = """
+import os, psycopg
+STAGE = "s"
+AFTER = {after}
+def run(conn):
+    conn.execute("create table if not exists {name} (a int)")
+    print("backend", conn.info.backend_pid, flush=True)
+    conn.commit()
+"""
+
+
+def test_a_connection_lost_between_two_tools_is_opened_anew(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    """The tool in between takes no connection, and ends that of the others."""
+    ends = """
+import os, psycopg
+STAGE = "s"
+AFTER = "a"
+def run():
+    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+        other.execute("select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()")
+"""
+    project(
+        {
+            "src/a.py": LOSES.format(name="a", after=()),
+            "src/ends.py": ends,
+            "src/z.py": LOSES.format(name="z", after="'ends'"),
+        }
+    )
+    answer = orch("run", env={"DATABASE_URL": postgres})
+    assert answer.code == 0, answer.text
+    first, second = (line.split()[-1] for line in answer.out.splitlines() if "backend" in line)
+    assert first != second
+    assert "ended the connection between two tools" in " ".join(answer.err.split())
+
+
+def test_a_connection_lost_within_a_tool_fails_it_and_the_next_gets_a_new_one(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    dies = LOSES.format(name="a", after=()) + (
+        "    conn.execute('select pg_terminate_backend(pg_backend_pid())')\n"
+    )
+    project({"src/a.py": dies, "src/z.py": LOSES.format(name="z", after=())})
+    answer = orch("run", env={"DATABASE_URL": postgres})
+    assert (answer.code, "1 failed, 1 passed" in answer.out) == (1, True), answer.text
+    with psycopg.connect(postgres) as conn:
+        found = conn.execute("select tablename from pg_tables where schemaname = 'public'")
+        assert found.fetchall() == [("z",)]
+
+
+def test_the_password_is_no_part_of_what_a_database_is(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    project(TWO_TOOLS)
+    assert orch("run", env={"DATABASE_URL": postgres}).code == 0
+    url = change(postgres, password="another-password")
+    assert orch("status", "--exit-code", env={"DATABASE_URL": url}).code == 0
+    other = change(postgres, database="another")
+    answer = orch("status", "--exit-code", env={"DATABASE_URL": other})
+    assert answer.code == 1, answer.text
+    assert os.environ.get("DATABASE_URL") is None

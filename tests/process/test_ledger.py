@@ -1,0 +1,318 @@
+"""The ledger: what a tool did and the record of it commit together, so a kill leaves nothing unknown."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+
+from discover_orch.model.ledger import LedgerEntry
+from discover_orch.state.journal import find_runs, read_record
+from discover_orch.worker.protocol import AskLedger, LedgerAnswer
+from tests.conftest import Orch, Project
+from tests.process.test_memory_kills import kill_after
+from tests.support.driven_worker import DrivenWorker
+from tests.support.project_builder import run_orch, write_files
+from tests.support.running import DEADLINE, running, wait_until
+
+TOOLS = ["a", "b", "c", "d"]
+TOOL = """
+    import os, time
+    STAGE = "s"
+    AFTER = {after}
+    def run(conn, *, since: str = ""):
+        conn.execute("create table if not exists {name} (x text)")
+        conn.execute("insert into {name} values ('" + since + "')")
+        if os.path.exists("kill {name}"):
+            os.kill(os.getppid(), 9)
+            time.sleep(60)
+    """
+
+
+def files(url: str, tools: list[str] = TOOLS) -> dict[str, str]:
+    return {
+        "orch.toml": f"ledger = true\ndatabase = '{url}'\n",
+        **{
+            f"src/{name}.py": TOOL.format(name=name, after=repr(tuple(tools[:at][-1:])))
+            for at, name in enumerate(tools)
+        },
+    }
+
+
+def query(root: Path, url: str, sql: str) -> list[tuple[object, ...]]:
+    """The rows; none where there is no such table."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(root / "data.db", timeout=DEADLINE)) as conn:
+            known = {name for (name,) in conn.execute("select name from sqlite_master")}
+            return (
+                conn.execute(sql).fetchall() if sql.split(" from ")[1].split()[0] in known else []
+            )
+    if url.startswith("duckdb"):
+        if not (root / "d.duckdb").exists():
+            return []
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:  # a worker of a killed run may have it for a moment
+                with closing(duckdb.connect(str(root / "d.duckdb"), read_only=True)) as one:
+                    return one.execute(sql).fetchall()
+            except duckdb.CatalogException:
+                return []
+            except duckdb.IOException:
+                assert time.monotonic() < deadline
+    with psycopg.connect(url) as other:
+        try:
+            return other.execute(sql.encode()).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []
+
+
+@pytest.fixture(params=["sqlite:///data.db", "duckdb:///d.duckdb", "postgres"])
+def url(request: pytest.FixtureRequest, new_postgres: Callable[[], str]) -> str:
+    return new_postgres() if request.param == "postgres" else str(request.param)
+
+
+COMMITTED = (
+    "select tool, run, attempt from orch_ledger where outcome = 'committed' order by run, tool"
+)
+
+
+def ledger(root: Path, url: str) -> list[tuple[object, ...]]:
+    return [(tool, str(run), attempt) for tool, run, attempt in query(root, url, COMMITTED)]
+
+
+def test_after_a_kill_the_ledger_says_which_tools_were_committed(
+    project: Project, orch: Orch, url: str
+) -> None:
+    """`a` passed and was recorded, or not yet; `b` was killed before its commit; neither is done twice or lost."""
+    root = project({**files(url, ["a", "b"]), "kill b": ""})
+    assert orch("run", "--since", "one").code == -9
+    shown = orch("history", "1")
+    assert "unknown" not in shown.out, shown.text
+    assert "killed before the commit" in " ".join(shown.out.split()).replace("was ", "")
+    assert "outcome unknown" not in orch("status").out
+    (root / "kill b").unlink()
+    answer = orch("run", "--resume")
+    assert answer.code == 0, answer.text
+    assert "running 1 tool: b" in answer.out, answer.text
+    assert query(root, url, "select x from a") == query(root, url, "select x from b") == [("one",)]
+    assert ledger(root, url) == [("src.a", "1", 1), ("src.b", "2", 1)]
+    shown = orch("status", "-v")
+    assert "orch_ledger" not in shown.text
+    assert "orch_ledger" not in orch("graph").text
+
+
+def test_numbers_of_runs_start_again_where_the_memory_was_deleted(
+    project: Project, orch: Orch
+) -> None:
+    url = "sqlite:///data.db"
+    root = project(
+        {
+            **files(url, ["a"]),
+            "orch.toml": "",
+            "pyproject.toml": "[project]\nname = 'penguins'\n[tool.orch]\nledger = true\n",
+            "src/fails.py": "STAGE = 's'\ndef run(conn): raise ValueError\n",
+            "src/alone.py": "STAGE = 's'\nORCH = {'transaction': 'none'}\ndef run(conn): pass\n",
+        }
+    )
+    (root / "orch.toml").unlink()
+    for _ in range(2):
+        assert orch("run", "a", "alone", "fails").code == 1
+        for path in (root / ".orch" / "runs").glob("*/*"):
+            path.unlink() if path.is_file() else None
+        os.rename(root / ".orch", root.parent / f"old {time.monotonic_ns()}")
+    assert ledger(root, url) == [("src.a", "1", 1)] * 2
+    assert query(root, url, "select distinct project from orch_ledger") == [("penguins",)]
+
+
+@pytest.mark.parametrize(("at", "status"), [("COMMIT", "failed"), ("SELECT type", "passed")])
+def test_a_worker_that_is_killed_while_it_commits_leaves_nothing_unknown(
+    project: Project, orch: Orch, at: str, status: str
+) -> None:
+    kill = f"""
+STAGE = "s"
+import os
+def run(conn):
+    conn.execute("create table if not exists t (x)")
+    conn.execute("insert into t values (1)")
+    conn.set_trace_callback(lambda sql: sql.startswith("{at}") and os.kill(os.getpid(), 9))
+"""
+    root = project({"orch.toml": "ledger = true\n", "src/a.py": kill})
+    answer = orch("run", "-v")
+    assert f"1 {status}" in answer.out, answer.text
+    has_committed = status == "passed"
+    assert (answer.code == 0) == has_committed
+    assert len(query(root, "sqlite:", "select * from t")) == has_committed
+    assert len(ledger(root, "sqlite:")) == has_committed
+    reasons = " ".join(orch("status").out.split())
+    assert ("run 1 committed it and was killed" if has_committed else "failed (run 1)") in reasons
+
+
+def test_an_attempt_that_is_committed_or_given_up_is_refused(project: Project, url: str) -> None:
+    """As where a cluster starts it twice, or a worker of a killed run is still alive."""
+    root = project(files(url, ["a", "b"]))
+    entry = LedgerEntry(project="p", tool="", run="1", key="k")
+    with DrivenWorker(root, database=url, ledger=entry) as worker:
+        assert worker.run("src.a", "conn").status == "passed"
+        again = worker.run("src.a", "conn")
+        assert again.status == "failed"
+        assert "is committed already" in again.error.message
+        asked = [LedgerEntry(project="p", tool=f"src.{one}", run="1", key="k") for one in "ab"]
+        for settles in (False, True, False):
+            worker.supervisor.send(AskLedger(entries=tuple(asked), settles=settles))
+            answer = worker.until(lambda event: isinstance(event, LedgerAnswer))
+            assert answer.committed == (True, False), answer.problem
+        late = worker.run("src.b", "conn")  # the ledger says that this attempt is void
+        assert late.status == "failed"
+        worker.finish()
+    assert ledger(root, url) == [("src.a", "1", 1)]
+    assert query(root, url, "select * from b") == []
+
+
+def test_a_database_that_cannot_be_written_keeps_no_ledger(project: Project, orch: Orch) -> None:
+    root = project({**files("sqlite:///data.db", ["a"])})
+    sqlite3.connect(root / "data.db").close()
+    answer = orch("run", "--database", "sqlite:///data.db?mode=ro")
+    assert answer.code == 1
+    assert "cannot make the table orch_ledger" in " ".join(answer.out.split())
+    conf = "import sqlite3\ndef get_connection(): return sqlite3.connect('x.db', isolation_level=None)\n"
+    project({"orchconf.py": conf})
+    answer = orch("run")
+    assert answer.code == 0
+    assert "ledger = true has no effect" in " ".join(answer.err.split())
+
+
+def kill_many(root: Path, url: str, kills: int) -> int:
+    """How many kills came in time."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    write_files(root, files(url))
+    longest = 0.0
+    for number in range(2):
+        started = time.monotonic()
+        assert run_orch(root, "run", "--since", f"timed {number}").code == 0
+        longest = time.monotonic() - started
+    in_time = 0
+    for number in range(kills):
+        mark = f"mark {number}"
+        moment = longest * chance.uniform(0.3, 1.0)
+        in_time += kill_after(root, moment, "run", "--since", mark)
+        check(root, url, mark, chance.choice(("history", "status", "")))
+    return in_time
+
+
+def check(root: Path, url: str, mark: str, look: str) -> None:
+    """After a kill: each committed attempt is in the ledger once, no status is unknown, and a resume repeats nothing."""
+    if look:
+        shown = run_orch(root, look)
+        assert (shown.code, shown.err) == (0, ""), shown.text
+        assert "unknown" not in shown.out, shown.text
+    killed = read_record(str(root), find_runs(str(root))[0])
+    is_this_run = killed is not None and killed.params["since"].texts == (mark,)
+    answer = run_orch(root, "run", "--resume") if is_this_run else None
+    assert answer is None or (answer.code, answer.err) == (0, ""), answer.text
+    for run in find_runs(str(root)):
+        record = read_record(str(root), run)
+        assert record is None or all(one.status != "unknown" for one in record.tools), record
+    rows = ledger(root, url)
+    assert len({*rows}) == len(rows)
+    for name in TOOLS:
+        found = query(root, url, f"select x from {name}")
+        assert found.count((mark,)) == is_this_run, (name, mark, found)
+        assert len(found) == sum(tool == f"src.{name}" for tool, _, _ in rows), (name, rows)
+
+
+def test_after_kill_9_at_random_moments_each_commit_is_in_the_ledger_once(tmp_path: Path) -> None:
+    assert kill_many(tmp_path, "sqlite:///data.db", 5) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgres"])
+def test_after_ten_kills_too(tmp_path: Path, kind: str, new_postgres: Callable[[], str]) -> None:
+    urls = {"sqlite": "sqlite:///data.db", "duckdb": "duckdb:///d.duckdb"}
+    assert kill_many(tmp_path, urls.get(kind) or new_postgres(), 10) > 0
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_after_200_kills_on_postgresql_too(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
+    assert kill_many(tmp_path, new_postgres(), 200) > 100
+
+
+LOCKS = (
+    "from pg_locks join pg_database d on d.oid = database "
+    "where locktype = 'advisory' and datname = current_database()"
+)
+WAITS = """
+import os, time
+STAGE = "s"
+def run(conn):
+    conn.execute("select 1")
+    print("it runs", flush=True)
+    while not os.path.exists("go on"):
+        time.sleep(0.01)
+"""
+
+
+def test_on_postgresql_one_run_at_a_time_holds_across_folders_and_machines(
+    tmp_path: Path, new_postgres: Callable[[], str]
+) -> None:
+    """A copy of the project in another folder has another lock file, as on another machine."""
+    url = new_postgres()
+    here, there = tmp_path / "here", tmp_path / "there"
+    config = f"ledger = 'penguins'\ndatabase = '{url}'\n"
+    for root in (here, there):
+        write_files(root, {"orch.toml": config, "src/a.py": WAITS})
+    with running(here, "run") as first:
+        first.wait_for("it runs")
+        second = run_orch(there, "run")
+        assert second.code == 2
+        assert f"(pid {first.pid} on " in second.err, second.text
+        assert "--wait" in second.err
+        other = run_orch(there, "run", env={"ORCH_LEDGER": "other", "ORCH_PACKAGES": "none"})
+        assert "in progress" not in other.err  # another project
+        with running(there, "run", "--wait") as third:
+            (there / "go on").touch()
+            with psycopg.connect(url) as conn:
+                waits = f"select count(*) {LOCKS} and not granted"
+                wait_until(
+                    lambda: conn.execute(waits.encode()).fetchall() == [(1,)], "the second run"
+                )
+            (here / "go on").touch()
+            assert first.wait() == 0
+            assert third.wait() == 0
+    rows = query(here, url, "select project, count(*) from orch_ledger group by project")
+    assert rows == [("penguins", 2)]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_lock_whose_connection_dies_is_taken_again_or_ends_the_run(
+    tmp_path: Path, new_postgres: Callable[[], str], is_taken: bool
+) -> None:
+    url = new_postgres()
+    write_files(tmp_path, {"orch.toml": f"ledger = true\ndatabase = '{url}'\n", "src/a.py": WAITS})
+    with running(tmp_path, "run") as orch, psycopg.connect(url, autocommit=True) as conn:
+        orch.wait_for("it runs")
+        [(pid, key)] = conn.execute(
+            f"select pid, (classid::bigint << 32) + objid::bigint {LOCKS}".encode()
+        ).fetchall()
+        if is_taken:
+            with psycopg.connect(url, autocommit=True) as other:
+                other.execute("select pg_terminate_backend(%s), pg_advisory_lock(%s)", (pid, key))
+                orch.wait_for("cannot be taken again")
+                assert orch.wait() == 1
+            assert query(tmp_path, url, "select * from orch_ledger") == []
+            return
+        conn.execute("select pg_terminate_backend(%s)", (pid,))
+        orch.wait_for("orch has taken it again")
+        (tmp_path / "go on").touch()
+        assert orch.wait() == 0
