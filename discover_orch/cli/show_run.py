@@ -30,6 +30,7 @@ from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
+from discover_orch.worker.spawn import end_interpreter
 
 #: Seconds for which a tool has no status line, so that a short run does not import what that needs.
 QUICK = 0.3
@@ -44,12 +45,20 @@ def run_and_show(
     post_mortem: bool,
     max_failures: int | None,
     jobs: int,
+    dask_address: str | None,
     resume_command: str,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
     console, report = context.console, Report()
     console.problems(first_few((*view.warnings, *plan.warnings)))
     is_raw = shown.output == "raw"
+    side = session.open_far_side(
+        plan, view.registry, view.project, jobs=jobs, dask_address=dask_address
+    )
+    interpreter = None if is_raw else context.claim_interpreter()
+    if side is not None and interpreter is not None:  # no worker is needed on this machine
+        end_interpreter(interpreter)
+        interpreter = None
     events = session.run_plan(
         plan,
         view.registry,
@@ -59,14 +68,15 @@ def run_and_show(
         max_failures=max_failures,
         jobs=jobs,
         all_frames=shown.verbose,
-        interpreter=None if is_raw else context.claim_interpreter(),
+        interpreter=interpreter,
+        side=side,
     )
     names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
     renderer = RunRenderer(
         plan,
         console.out_style,
         shown,
-        heading=heading(view),
+        heading=heading(view, side.shown if side else ""),
         resume_command=resume_command,
         expected=lambda: Memory(view.project.root).durations(names),
     )
@@ -144,7 +154,7 @@ def write_text(
                     status.show(shown)
 
 
-def heading(view: ProjectView) -> RunHeader:
+def heading(view: ProjectView, executor: str = "") -> RunHeader:
     registry, project = view.registry, view.project
     origin = project.database_origin
     url = masked_url(project.database)
@@ -158,4 +168,5 @@ def heading(view: ProjectView) -> RunHeader:
         stages=len([stage for stage in registry.stages if stage.tools]),
         database=url,
         database_origin=origin,
+        executor=executor,
     )

@@ -153,6 +153,10 @@ class Recorder:
         code = self._current.code_of(tool, self._code, success.modules)
         return not any(compare_code(success.inputs.code, code))
 
+    def sources_of(self, tool: Tool) -> dict[str, str]:
+        """The hashes of the files of its code, as the plan knows them."""
+        return self._current.hashes_of(tool, self._code)
+
     def _update_code(self) -> None:
         if self._is_live:
             self._code |= self._current.code.states(self._code)

@@ -186,6 +186,7 @@ class Worker:
             is_interrupted=lambda: interrupts.was_raised,
             cancel_with=interrupts.cancel_with,
             is_one_of_several=prepare.is_one_of_several,
+            is_remote=prepare.is_remote,
             warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
         )
 
