@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
@@ -20,6 +21,7 @@ from discover_orch.cli.options import (
     tools_arguments,
     wait_option,
 )
+from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
@@ -83,6 +85,16 @@ if TYPE_CHECKING:
     metavar="N",
     help="Run up to N tools at the same time, each in a worker process.",
 )
+@click.option(
+    "--executor",
+    metavar="NAME",
+    help="Where tools run: local, dask, command, or module:factory of a concurrent.futures.Executor.",
+)
+@click.option(
+    "--dask-address",
+    metavar="URL",
+    help="The scheduler of a Dask cluster.  [default: a cluster on this machine]",
+)
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option
 @display_options(
@@ -104,6 +116,8 @@ def command(
     exitfirst: bool,
     maxfail: int | None,
     jobs: int | None,
+    executor: str | None,
+    dask_address: str | None,
     pdb: bool,
     wait: bool,
     shown: DisplayOptions,
@@ -120,6 +134,7 @@ def command(
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
         values = read_values(arguments)
+        arguments = _with_executor(arguments, executor, dask_address)
         view, plan = arguments.view, Plan()
         if resume is None:
             view = view_of(arguments)
@@ -160,6 +175,7 @@ def command(
             max_failures=1 if exitfirst else maxfail,
             jobs=jobs,
             lock=shared_lock,
+            dask_address=dask_address,
             resume_command=_resume_command(context, plan, arguments.database),
         )
     except OrchError as error:
@@ -171,6 +187,25 @@ def command(
         for one in (lock, shared_lock):
             if one is not None:
                 one.release()
+
+
+def _with_executor(
+    arguments: ToolArguments, executor: str | None, dask_address: str | None
+) -> ToolArguments:
+    """With the executor of the command line, if one was given. `--dask-address` means `--executor dask`."""
+    if executor is not None and not is_executor(executor):
+        raise OrchUsage(f"--executor {executor} is not an executor", executor_hint(executor))
+    if dask_address is not None and executor is None:
+        executor = "dask"
+    if dask_address is not None and executor != "dask":
+        raise OrchUsage(
+            f"--dask-address cannot be combined with --executor {executor}",
+            "use --executor dask, or leave --dask-address out",
+        )
+    if executor is None:
+        return arguments
+    view = arguments.view
+    return replace(arguments, view=replace(view, project=replace(view.project, executor=executor)))
 
 
 def _what_is_left(
@@ -212,6 +247,11 @@ def _count_jobs(
     """The number of workers. A debugger and raw output need the terminal for one of them."""
     if has_debugger or shown.output == "raw":
         option = "--pdb" if has_debugger else "--output raw"
+        if view.project.executor != "local":
+            raise OrchUsage(
+                f"{option} cannot be combined with the executor {view.project.executor}: the tool runs elsewhere",
+                "add --executor local",
+            )
         if jobs is not None and jobs > 1:
             message = (
                 f"--jobs cannot be combined with {option}: only one tool can have the terminal"

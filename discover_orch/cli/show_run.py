@@ -36,6 +36,7 @@ from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
 from discover_orch.staleness.current import takes_connection
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
+from discover_orch.worker.spawn import end_interpreter
 
 if TYPE_CHECKING:
     from discover_orch.databases.advisory_lock import AdvisoryLock
@@ -50,6 +51,7 @@ def run_and_show(
     post_mortem: bool,
     max_failures: int | None,
     jobs: int,
+    dask_address: str | None,
     resume_command: str,
     lock: AdvisoryLock | None = None,
 ) -> int:
@@ -57,6 +59,13 @@ def run_and_show(
     console, report = context.console, Report()
     console.problems(first_few((*view.warnings, *plan.warnings)))
     is_raw = shown.output == "raw"
+    side = session.open_far_side(
+        plan, view.registry, view.project, jobs=jobs, dask_address=dask_address
+    )
+    interpreter = None if is_raw else context.claim_interpreter()
+    if side is not None and interpreter is not None:  # no worker is needed on this machine
+        end_interpreter(interpreter)
+        interpreter = None
     events = session.run_plan(
         plan,
         view.registry,
@@ -66,14 +75,15 @@ def run_and_show(
         max_failures=max_failures,
         jobs=jobs,
         all_frames=shown.verbose,
-        interpreter=None if is_raw else context.claim_interpreter(),
+        interpreter=interpreter,
+        side=side,
     )
     names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
     renderer = RunRenderer(
         plan,
         console.out_style,
         shown,
-        heading=heading(view),
+        heading=heading(view, side.shown if side else ""),
         resume_command=resume_command,
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
@@ -195,7 +205,7 @@ def write_text(
                     status.show(renderer.status_again(report))
 
 
-def heading(view: ProjectView) -> RunHeader:
+def heading(view: ProjectView, executor: str = "") -> RunHeader:
     registry, project = view.registry, view.project
     origin = project.database_origin
     url = masked_url(project.database)
@@ -209,4 +219,5 @@ def heading(view: ProjectView) -> RunHeader:
         stages=len([stage for stage in registry.stages if stage.tools]),
         database=url,
         database_origin=origin,
+        executor=executor,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from discover_orch.config.executor import read_command, read_executor
 from discover_orch.config.validation import (
     InvalidSetting,
     Kind,
@@ -64,6 +65,9 @@ class Project(Struct, frozen=True, kw_only=True):
     that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the ledger
     of the database, "" where none is kept.
 
+    `executor` is "local", "dask", "command" or "module:factory"; `command` has the words of the
+    `prefix` and of `python` for "command".
+
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
     """
@@ -84,6 +88,7 @@ class Project(Struct, frozen=True, kw_only=True):
     parallel: str = "declared"
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
+    command: Mapping[str, Texts] = field(default_factory=dict)
     params: Mapping[str, ParamDefault] = field(default_factory=dict)
     tool_params: Mapping[str, Mapping[str, ParamDefault]] = field(default_factory=dict)
     env_params: Mapping[str, ParamDefault] = field(default_factory=dict)
@@ -274,16 +279,6 @@ def _ledger(_: SettingReader, given: RawSetting) -> str:
     return name
 
 
-def _executor(_: SettingReader, given: RawSetting) -> str:
-    executor = text(given)
-    if executor != "local":
-        message = (
-            f"{given.name} = {shown(executor)} is not supported yet: tools run on this machine"
-        )
-        raise InvalidSetting(given, message, 'write "local", or remove it', "not-built")
-    return executor
-
-
 def _tokens(reader: SettingReader, given: RawSetting) -> dict[str, int]:
     return reader.read_entries(given, count)
 
@@ -389,7 +384,8 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "jobs": ("count", lambda _, given: count(given, least=1)),
     "parallel": ("text", lambda _, given: word(given, ("declared", "observed"))),
     "tokens": ("table", _tokens),
-    "executor": ("text", _executor),
+    "executor": ("text", lambda _, given: read_executor(given)),
+    "command": ("table", read_command),
     "params": ("table", _params),
     "strict": ("flag", lambda _, given: flag(given)),
     "keep_runs": ("count", lambda _, given: count(given)),

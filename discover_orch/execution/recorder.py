@@ -165,6 +165,10 @@ class Recorder:
         success = self._results.find(module).success
         return success.duration if success is not None and success.ended else None
 
+    def sources_of(self, tool: Tool) -> dict[str, str]:
+        """The hashes of the files of its code, as the plan knows them."""
+        return self._current.hashes_of(tool, self._code)
+
     def _update_code(self) -> None:
         if self._is_live:
             self._code |= self._current.code.states(self._code)

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.executors.pool import WorkerPool
+from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
@@ -41,6 +41,9 @@ from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
+if TYPE_CHECKING:
+    from discover_orch.execution.executors.remote_pool import OpenFarSide
+
 #: Seconds until a signal that was not drained ends whatever blocks the process, and until a second signal does.
 FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
 #: The token of the SQLite database: which tool may write to it.
@@ -59,9 +62,10 @@ def run_plan(
     max_failures: int | None = None,
     jobs: int = 1,
     interpreter: Interpreter | None = None,
+    side: OpenFarSide | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal."""
+    journal. With a `side`, the steps are carried out there."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -71,9 +75,10 @@ def run_plan(
     try:
         with signals:
             executor: LocalExecutor | WorkerPool | None = None
+            jobs = jobs if side is None else side.jobs
             # The workers get ready while the recorder reads the code.
-            forks = Forks(min(jobs, len(plan.steps)) - 1)
-            if jobs == 1 and not project.ledger:  # it gets ready while the recorder reads the code
+            forks = Forks(0 if side is not None else min(jobs, len(plan.steps)) - 1)
+            if jobs == 1 and side is None and not project.ledger:
                 executor = LocalExecutor(prepare, worker)
             recorder = Recorder(plan, registry, project, ledger=key)
             if project.ledger:
@@ -81,9 +86,13 @@ def run_plan(
             queue = None
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_flow)
-            if queue is not None:
+            if side is not None:
+                executor = _build_remote_pool(
+                    side, replace(prepare, is_one_of_several=jobs > 1), plan, registry, recorder
+                )
+            elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = WorkerPool(shared, worker, forks, jobs)
+                executor = ForkedWorkers(shared, worker, forks, jobs)
             elif executor is None:
                 forks.close()
                 executor = LocalExecutor(prepare, worker)
@@ -95,7 +104,7 @@ def run_plan(
                 run_id=recorder.run,
                 clock=time.monotonic,
                 has_known_flow=recorder.has_known_flow,
-                at_once=min(jobs, len(plan.steps)) if queue is not None else Run.AHEAD,
+                at_once=_count_at_once(plan, jobs, queue, side),
                 queue=queue,
                 max_failures=max_failures,
                 has_retries=not post_mortem,
@@ -137,6 +146,33 @@ def settle_killed_run(
 
     prepare = _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=False)
     return ledger.settle_killed_run(prepare, project, registry, settles=settles)
+
+
+def open_far_side(
+    plan: Plan, registry: Registry, project: Project, *, jobs: int, dask_address: str | None
+) -> OpenFarSide | None:
+    """Where the steps are carried out; None for this machine. Raises UsageError if that cannot be used."""
+    if project.executor == "local":
+        return None
+    from discover_orch.execution.executors import remote_pool  # few runs need it
+
+    return remote_pool.open_far_side(plan, registry, project, jobs=jobs, dask_address=dask_address)
+
+
+def _build_remote_pool(
+    side: OpenFarSide, prepare: Prepare, plan: Plan, registry: Registry, recorder: Recorder
+) -> WorkerPool:
+    from discover_orch.execution.executors.remote_pool import build_pool  # few runs need it
+
+    return build_pool(side, prepare, plan, registry, recorder.sources_of)
+
+
+def _count_at_once(
+    plan: Plan, jobs: int, queue: SideBySide | None, side: OpenFarSide | None
+) -> int:
+    if queue is not None:
+        return min(jobs, len(plan.steps))
+    return Run.AHEAD if side is None else 1  # nothing is sent ahead to another machine
 
 
 def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:

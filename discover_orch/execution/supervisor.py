@@ -117,13 +117,16 @@ class Supervisor:
         raw_output: bool = False,
         adopts_orphans: bool = True,
         interpreter: Interpreter | None = None,
+        is_lasting_thread: bool = False,
     ) -> Supervisor:
         """Starts a worker. It gets ready while the caller finds out what to do.
 
         `interpreter`: one that was started before, with its output captured.
         `raw_output`: the worker writes to the stdout and stderr of this process; nothing is captured.
         `adopts_orphans`: processes that outlive a worker become children of this process and are killed. Only for a
-        process without other children. Raises OSError.
+        process without other children.
+        `is_lasting_thread`: the thread that calls this lives as long as the process, though it is not the main one.
+        Raises OSError.
         """
         global _others
         if adopts_orphans and _others is None:
@@ -137,7 +140,8 @@ class Supervisor:
         made = cls(pid, pipes, mark, adopts_orphans)
         # The kernel signals the end of the thread that started the worker, not of the process.
         is_main = sys.platform == "linux" and get_native_id() == os.getpid()
-        made._write(encode_order(Greet(mark=mark, parent=os.getpid(), watches_death=is_main)))
+        watches_death = is_main or (is_lasting_thread and sys.platform == "linux")
+        made._write(encode_order(Greet(mark=mark, parent=os.getpid(), watches_death=watches_death)))
         return made
 
     @property

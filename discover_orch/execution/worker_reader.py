@@ -21,18 +21,17 @@ from discover_orch.worker.protocol import (
     StepStarted,
     decode_message,
 )
+from discover_orch.worker.protocol import Stream as StreamName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discover_orch.worker.protocol import Stream as StreamName
-
 READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds
 
 
-class StepOutput(Struct, frozen=True, kw_only=True):
+class StepOutput(Struct, frozen=True, kw_only=True, tag=True):
     """Text that a step wrote, in whole lines; only the last of a step may lack its newline. `step` is None between
     steps."""
 
@@ -41,7 +40,7 @@ class StepOutput(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class StepProgress(Struct, frozen=True, kw_only=True):
+class StepProgress(Struct, frozen=True, kw_only=True, tag=True):
     """The lines that a step is redrawing, such as progress bars, as they are now; empty if there are none any more."""
 
     step: int

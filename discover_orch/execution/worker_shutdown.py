@@ -56,8 +56,9 @@ class StopSignals:
         return STOP_SIGNALS[first : self._sent]
 
 
-class WorkerDied(Struct, frozen=True, kw_only=True):
-    """The worker ended before it was asked to. `step` was running, or None.
+class WorkerDied(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The worker ended before it was asked to. `step` was running, or None. If the worker `is_lost`, as with a cluster
+    that does not answer any more, the step may have committed.
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the user's code
     was when it crashed, if that is known.
@@ -70,9 +71,10 @@ class WorkerDied(Struct, frozen=True, kw_only=True):
     traceback: str = ""
     path: str | None = None
     line: int | None = None
+    is_lost: bool = False
 
 
-class WorkerEnded(Struct, frozen=True, kw_only=True):
+class WorkerEnded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The worker ended after `Closed`. If it was killed or crashed, `sentence` says so.
 
     `threads` are those that kept it from ending; empty if it ended in time.

@@ -78,6 +78,7 @@ class RunHeader(Struct, frozen=True, kw_only=True):
     stages: int
     database: str
     database_origin: str
+    executor: str = ""  # empty for this machine
 
 
 class RunRenderer:
@@ -157,6 +158,8 @@ class RunRenderer:
             + f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}",
             f"database {one_line(heading.database)} {style.paint(f'({heading.database_origin})', 'dim')}",
         ]
+        if heading.executor:
+            lines.append(f"executor {one_line(heading.executor)}")
         if self._intro:
             lines.append(one_line(self._intro))
         names = [step.tool.name for step in self._steps.values()]

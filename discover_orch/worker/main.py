@@ -186,6 +186,7 @@ class Worker:
             cancel_with=interrupts.cancel_with,
             is_one_of_several=prepare.is_one_of_several,
             has_ledger=prepare.ledger is not None,
+            is_remote=prepare.is_remote,
             warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
         )
 

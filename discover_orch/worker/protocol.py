@@ -63,7 +63,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
     `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
     worker's own, which may be older. With `observes`, each step reports what the tool did. `is_one_of_several`: other
-    workers use the same database. `ledger`: each step adds this entry with its own tool and attempt.
+    workers use the same database. `ledger`: each step adds this entry with its own tool and attempt. `is_remote`:
+    another machine than the parent's, or one that may be, so a database in a local file is refused.
     """
 
     root: str
@@ -73,6 +74,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     orchconf: str | None = None
     has_connection: bool = False
     is_one_of_several: bool = False
+    is_remote: bool = False
     resources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     raw_output: bool = False
     post_mortem: bool = False
@@ -258,25 +260,23 @@ _encoder = msgspec.json.Encoder()
 
 def encode_order(order: Order) -> bytes:
     """One line of JSON, with its newline."""
-    return _encode(order)
+    return encode_line(order)
 
 
 def encode_message(message: Message) -> bytes:
     """One line of JSON, with its newline."""
-    if isinstance(message, StepFinished) and not all(map(_is_json, message.metrics.values())):
-        return _encode_loosely(message)
-    return _encode(message)
+    return _encode_loosely(message) if has_loose_metrics(message) else encode_line(message)
 
 
 def decode_order(line: bytes) -> Order:
     """The value that `encode_order` wrote; ValueError for any other line."""
-    order: Order = _decode(line, _order_decoder())
+    order: Order = decode_line(line, _order_decoder())
     return order
 
 
 def decode_message(line: bytes) -> Message:
     """The value that `encode_message` wrote; ValueError for any other line."""
-    message: Message = _decode(line, _message_decoder())
+    message: Message = decode_line(line, _message_decoder())
     return message
 
 
@@ -290,19 +290,22 @@ def _message_decoder() -> msgspec.json.Decoder[Message]:
     return msgspec.json.Decoder(Message)
 
 
-def _is_json(metric: object) -> bool:
-    """msgspec would write NaN and infinity as null."""
-    return not isinstance(metric, float) or isfinite(metric)
+def has_loose_metrics(message: object) -> bool:
+    """Whether it has a metric that is NaN or infinite, which msgspec would write as null."""
+    return isinstance(message, StepFinished) and any(
+        isinstance(one, float) and not isfinite(one) for one in message.metrics.values()
+    )
 
 
-def _encode(value: Order | Message) -> bytes:
+def encode_line(value: Struct, *, is_loose: bool = False) -> bytes:
+    """A line of JSON; `is_loose`: with NaN and infinity."""
     try:
-        return _encoder.encode(value) + b"\n"
+        return _encode_loosely(value) if is_loose else _encoder.encode(value) + b"\n"
     except UnicodeEncodeError:  # a path or an argument that is not valid UTF-8
         return _encode_loosely(value)
 
 
-def _encode_loosely(value: Order | Message) -> bytes:
+def _encode_loosely(value: Struct) -> bytes:
     """Python's own JSON also holds lone surrogates, NaN and infinity, which msgspec refuses or drops."""
     import json
 
@@ -310,7 +313,8 @@ def _encode_loosely(value: Order | Message) -> bytes:
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
-def _decode(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+def decode_line(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """The value that `encode_line` wrote; ValueError for any other line."""
     try:
         return decoder.decode(line)
     except msgspec.ValidationError:

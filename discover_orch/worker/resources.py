@@ -49,6 +49,18 @@ class ResourceProblem(Exception):
     """A resource cannot be opened; the message is a sentence for the user."""
 
 
+class RemoteFile(ResourceProblem):
+    """The database is a local file, and the worker may be on another machine."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the database {path} is a local file, and workers on other machines cannot share it"
+        )
+        self.hint = (
+            "use a database server such as PostgreSQL, or run the tool with --executor local"
+        )
+
+
 class _OpenResource:
     """`generator` is resumed to close it; None for a plain value."""
 
@@ -244,10 +256,13 @@ class Resources:
         cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
         is_one_of_several: bool = False,
         has_ledger: bool = False,
+        is_remote: bool = False,
         warn: Callable[[str, str], None] = lambda message, hint: None,
     ) -> None:
         """`cancel_with` is given what cancels the running statement of `conn`, from any thread.
-        `is_one_of_several`: other workers use the same database."""
+        `is_one_of_several`: other workers use the same database. `is_remote`: this may be another machine than orch's,
+        so a database in a local file is refused."""
+        self._is_remote = is_remote
         self._cancel_with = cancel_with
         self._is_one_of_several, self._has_ledger = is_one_of_several, has_ledger
         self._root = root
@@ -271,7 +286,10 @@ class Resources:
         names = tuple(names)
         if self._uses_conn(names) and self._connection.is_gone():
             self._drop_closed_connection()
-        return {name: self._value(name, ()) for name in names}
+        values = {name: self._value(name, ()) for name in names}
+        if self._is_remote and self._connection.file and self._uses_conn(names):
+            raise RemoteFile(self._connection.file)
+        return values
 
     def begin_transaction(
         self,

@@ -106,10 +106,8 @@ def test_the_readme_names_only_options_that_exist(help_texts: dict[str, str]) ->
 def test_the_reference_has_exactly_the_settings_that_exist() -> None:
     text = section("Configuration")
     named = {word for row in first_column(text) for word in re.findall(r"`(\w+)`", row)}
-    reserved = {"executor"}
-    assert all(f"`{name}`" in text or f"`{name} = " in text for name in reserved)
     of_watch = {"scope", "on_busy", "debounce", "ignore", "poll", "preload"}
-    assert named == set(SETTINGS) - reserved | of_watch
+    assert named == set(SETTINGS) | of_watch
 
 
 def test_the_reference_has_exactly_the_keys_of_the_orch_tag() -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ from discover_orch.execution.events import (
     ToolStarted,
     ToolStatus,
 )
+from discover_orch.execution.executors import Worker
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_reader import StepOutput, StepProgress
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
@@ -55,10 +57,17 @@ class LocalExecutor:
     it has reported how that went; if the imports end it, another takes its place."""
 
     def __init__(
-        self, prepare: Prepare, worker: Supervisor | None = None, *, is_importing: bool = False
+        self,
+        prepare: Prepare,
+        worker: Worker | None = None,
+        *,
+        is_importing: bool = False,
+        start: Callable[[], Worker] | None = None,
     ) -> None:
+        """`start` starts a worker; by default one on this machine."""
         self._prepare = prepare
         self._worker = worker
+        self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
         self._ordered_after: list[int] = []  # the failures of its worker that were known then
@@ -126,14 +135,14 @@ class LocalExecutor:
             return deadline
         return min(deadline, self._worker.next_deadline(now))
 
-    def _start_waiting(self, worker: Supervisor) -> Iterator[Event]:
+    def _start_waiting(self, worker: Worker) -> Iterator[Event]:
         """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""
         if self._can_start(worker) and not self._is_busy:
             order = self._waiting.pop(0)
             yield ToolStarted(module=order.module)
             self._send(order, worker)
 
-    def _can_start(self, worker: Supervisor) -> bool:
+    def _can_start(self, worker: Worker) -> bool:
         """Whether an order waits that the worker would not decline."""
         is_held = worker.is_over or self._is_interrupted or self._is_importing or self._is_retiring
         return bool(self._waiting) and not is_held
@@ -174,7 +183,7 @@ class LocalExecutor:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:
             self._worker.send(Finish())
 
-    def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[Event]:
+    def _translate(self, event: WorkerEvent, worker: Worker) -> Iterator[Event]:
         match event:
             case Preloaded() if self._is_importing:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
@@ -233,9 +242,8 @@ class LocalExecutor:
                 self._deadline = None
                 yield DebuggerOpened(module=self._module(step))
                 worker.lend_terminal()
-            case Closed(errors=errors):
-                for error in errors:
-                    yield RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
+            case Closed():
+                yield from closing_notes(event)
             case WorkerDied():
                 yield from self._on_worker_died(event, worker)
             case WorkerEnded(sentence=sentence, threads=threads):
@@ -247,7 +255,7 @@ class LocalExecutor:
             case _:
                 pass
 
-    def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[Event]:
+    def _on_worker_died(self, event: WorkerDied, worker: Worker) -> Iterator[Event]:
         self._deadline = None
         number = event.step
         sentence = event.sentence
@@ -283,7 +291,11 @@ class LocalExecutor:
             fields = self._timeout_fields(number)
             failure = replace(failure, **fields | {"message": f"{fields['message']}, {sentence}"})
         status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
-        if number == worker.committing:
+        if event.is_lost:
+            status = "unknown"
+            message = f"{failure.message}: what the tool wrote may be in the database"
+            failure = replace(failure, message=message, type="lost")
+        elif number == worker.committing:
             status = "unknown"
             message = (
                 f"{failure.message} while it was committed: what it wrote may be in the database"
@@ -301,11 +313,11 @@ class LocalExecutor:
         message = f"ran into its timeout of {limit:g} s"
         return {"kind": "timeout", "type": "timeout", "message": message}
 
-    def _retire(self, worker: Supervisor) -> None:
+    def _retire(self, worker: Worker) -> None:
         self._is_retiring = True
         worker.send(Finish())
 
-    def _drain_unstarted(self, worker: Supervisor) -> list[int]:
+    def _drain_unstarted(self, worker: Worker) -> list[int]:
         """The steps that a dead worker did not start."""
         unstarted = [*worker.unanswered, *(order.step for order in self._waiting)]
         self._waiting.clear()
@@ -316,9 +328,7 @@ class LocalExecutor:
             for step in steps:
                 yield ToolDeclined(module=self._module(step))
 
-    def _end_preload(
-        self, sentence: str, worker: Supervisor, *, is_usable: bool
-    ) -> Iterator[Event]:
+    def _end_preload(self, sentence: str, worker: Worker, *, is_usable: bool) -> Iterator[Event]:
         """The warm worker has done its imports or died: the orders go to it or to a new worker."""
         self._is_importing = False
         if sentence:
@@ -333,19 +343,19 @@ class LocalExecutor:
             worker.send(self._prepare)
             self._send_waiting(worker)
 
-    def _start_worker(self) -> Supervisor:
-        worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+    def _start_worker(self) -> Worker:
+        worker = self._worker = self._start()
         worker.send(self._prepare)
         self._send_waiting(worker)
         return worker
 
-    def _send_waiting(self, worker: Supervisor) -> None:
+    def _send_waiting(self, worker: Worker) -> None:
         if not self._prepare.raw_output:
             for order in self._waiting:
                 self._send(order, worker)
             self._waiting.clear()
 
-    def _send(self, order: RunStep, worker: Supervisor) -> None:
+    def _send(self, order: RunStep, worker: Worker) -> None:
         is_ahead = worker.running is not None or bool(worker.unanswered)
         worker.send(replace(order, is_ahead=True) if is_ahead else order)
         self._must_confirm = False
@@ -372,6 +382,14 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         attempt=step.attempt,
         failures=failures,
     )
+
+
+def closing_notes(closed: Closed) -> list[RunNote]:
+    """What went wrong when resources were closed."""
+    return [
+        RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
+        for error in closed.errors
+    ]
 
 
 def _closing_problem(error: Failure) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from discover_orch.execution.events import Event
 from discover_orch.execution.executors.local import LocalExecutor
@@ -18,15 +18,12 @@ LONGEST_WAIT = 0.5
 
 
 class WorkerPool:
-    """At most `size` steps at a time. `first` is a worker that was started before; the others are `forks`, as far as
-    there are any."""
+    """At most `size` steps at a time. `start` makes the executor of one worker; the first is given."""
 
-    def __init__(self, prepare: Prepare, first: Supervisor | None, forks: Forks, size: int) -> None:
-        self._prepare = prepare
-        self._workers = [LocalExecutor(prepare, first)]
-        self._forks = forks
+    def __init__(self, first: LocalExecutor, start: Callable[[], LocalExecutor], size: int) -> None:
+        self._workers = [first]
+        self._start = start
         self._size = size
-        keep_alive(forks.pids)
 
     @property
     def is_idle(self) -> bool:
@@ -34,7 +31,7 @@ class WorkerPool:
 
     @property
     def is_over(self) -> bool:
-        return not self._forks.pids and all(one.is_over for one in self._workers)
+        return all(one.is_over for one in self._workers)
 
     def submit(self, step: Step) -> None:
         worker = next((one for one in self._workers if one.is_idle), None)
@@ -43,12 +40,6 @@ class WorkerPool:
             worker = self._start()
             self._workers.append(worker)
         worker.submit(step)
-
-    def _start(self) -> LocalExecutor:
-        interpreter = self._forks.claim()
-        keep_alive(self._forks.pids)
-        started = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-        return LocalExecutor(self._prepare, started)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         self._wait(timeout, wake)
@@ -82,6 +73,28 @@ class WorkerPool:
             worker.resume()
 
     def finish(self) -> None:
-        self._forks.close()
         for worker in self._workers:
             worker.finish()
+
+
+class ForkedWorkers(WorkerPool):
+    """Workers on this machine. `first` was started before; the others are `forks`, as far as there are any."""
+
+    def __init__(self, prepare: Prepare, first: Supervisor | None, forks: Forks, size: int) -> None:
+        def start() -> LocalExecutor:
+            interpreter = forks.claim()
+            keep_alive(forks.pids)
+            started = None if interpreter is None else Supervisor.start(interpreter=interpreter)
+            return LocalExecutor(prepare, started)
+
+        super().__init__(LocalExecutor(prepare, first), start, size)
+        self._forks = forks
+        keep_alive(forks.pids)
+
+    @property
+    def is_over(self) -> bool:
+        return not self._forks.pids and super().is_over
+
+    def finish(self) -> None:
+        self._forks.close()
+        super().finish()

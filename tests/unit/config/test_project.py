@@ -55,7 +55,8 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         jobs = 1
         parallel = "observed"
         tokens = {gpu = 2}
-        executor = "local"
+        executor = "command"
+        command = {prefix = "srun --mem=4G", python = ["python3"]}
         params = {since = "2024-01-31"}
         strict = true
         keep_runs = 5
@@ -70,6 +71,8 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
     )
     assert (project.transaction, project.tokens, project.strict) == ("none", {"gpu": 2}, True)
     assert project.external_writes == "ignore"
+    assert project.executor == "command"
+    assert project.command == {"prefix": ("srun", "--mem=4G"), "python": ("python3",)}
     assert project.watch == {
         "scope": "tool",
         "debounce": 0.2,
@@ -125,9 +128,22 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ("jobs = true", "jobs must be a whole number, not true (write jobs = 1)"),
         ('parallel = "yes"', 'parallel must be "declared" or "observed", not "yes" (the default is "declared")'),
         (
-            'executor = "dask"',
-            'executor = "dask" is not supported yet: tools run on this machine'
-            ' (write "local", or remove it)',
+            'executor = "dsk"',
+            'executor = "dsk" is not an executor (did you mean "dask"?)',
+        ),
+        (
+            'executor = "my-pools:threads"',
+            'executor = "my-pools:threads" is not an executor (use "local", "dask", "command", or '
+            '"module:factory" of a concurrent.futures.Executor)',
+        ),
+        (
+            "command = {prefix = \"srun 'x\"}",
+            "command.prefix cannot be split into words: no closing quotation (quote it as in a shell, or "
+            "write a list of words)",
+        ),
+        (
+            'command = {prefx = "srun"}',
+            'unknown setting "prefx" in command (did you mean "prefix"?)',
         ),
         ("tokens = {gpu = -1}", "tokens.gpu must be 0 or more, not -1 (write gpu = 1)"),
         ("keep_runs = 1.0", "keep_runs must be a whole number, not a number (write keep_runs = 1)"),

@@ -1,0 +1,61 @@
+"""The settings that say where tools run: `executor` and `[tool.orch.command]`."""
+
+from __future__ import annotations
+
+from discover_orch.config.validation import (
+    InvalidSetting,
+    RawSetting,
+    SettingReader,
+    Texts,
+    printable,
+    text,
+    texts,
+)
+from discover_orch.model.errors import nearest
+
+EXECUTORS = ("local", "dask", "command")  # or "module:factory"
+
+
+def read_executor(given: RawSetting) -> str:
+    executor = text(given).strip()
+    if not is_executor(executor):
+        message = f'{given.name} = "{printable(executor)}" is not an executor'
+        raise InvalidSetting(given, message, executor_hint(executor))
+    return executor
+
+
+def is_executor(word: str) -> bool:
+    """Whether it has the form of one."""
+    module, colon, factory = word.partition(":")
+    is_factory = bool(colon) and all(one.isidentifier() for one in (*module.split("."), factory))
+    return word in EXECUTORS or is_factory
+
+
+def executor_hint(word: str) -> str:
+    if guess := nearest(word, EXECUTORS):
+        return f'did you mean "{guess}"?'
+    names = ", ".join(f'"{one}"' for one in EXECUTORS)
+    return f'use {names}, or "module:factory" of a concurrent.futures.Executor'
+
+
+def read_command(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
+    """The words of `prefix` and `python`, each split as a shell does, or given as a list."""
+
+    def read(entry: RawSetting) -> Texts:
+        if entry.key not in ("prefix", "python"):
+            guess = nearest(entry.key, ("prefix", "python"))
+            hint = f'did you mean "{guess}"?' if guess else "the settings are prefix, python"
+            message = f'unknown setting "{printable(entry.key)}" in {given.name}'
+            raise InvalidSetting(entry, message, hint, "unknown-key")
+        if isinstance(entry.value, list):
+            return texts(entry)
+        import shlex  # few projects have a command
+
+        try:
+            return tuple(shlex.split(text(entry)))
+        except ValueError as error:
+            message = f"{entry.name} cannot be split into words: {str(error).lower()}"
+            hint = "quote it as in a shell, or write a list of words"
+            raise InvalidSetting(entry, message, hint) from None
+
+    return reader.read_entries(given, read)

@@ -1,0 +1,261 @@
+"""Runs each step behind a command prefix, such as `srun --mem=4G`, `ssh host` or `docker run -i image`.
+
+The command runs `one_tool` and is connected by its stdin and stdout. Its stderr is orch's. What it prints before
+`one_tool` greets, and lines without the mark, are noise; the last of it is shown if no greeting comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from discover_orch.execution.executors.far_messages import (
+    Control,
+    Ended,
+    FarEvent,
+    Installation,
+    Lost,
+    Refused,
+    Start,
+    Word,
+    decode_said,
+    encode_control,
+    encode_start,
+    find_difference,
+)
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.worker.protocol import Closed, Declined
+
+READ_SIZE = 1 << 16
+#: Seconds from the end of the messages until the command is told to end, and until it is killed.
+TIME_TO_END, TIME_TO_DIE = 5.0, 7.0
+POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
+
+
+class CommandSide:
+    """One process of the command for each attempt."""
+
+    def __init__(self, prefix: Sequence[str], python: Sequence[str]) -> None:
+        self.name = prefix[0] if prefix else "the command"
+        self.shown = f"command: {shlex.join(prefix)}" if prefix else "command, without a prefix"
+        self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.one_tool"]
+        self._attempts: dict[str, _Attempt] = {}
+
+    def start(self, start: Start) -> None:
+        self._attempts[start.attempt] = _Attempt(start, self._words, self.name)
+
+    def control(self, attempt: str, word: Word) -> None:
+        if attempt in self._attempts:
+            self._attempts[attempt].control(word)
+
+    def drain(self, attempt: str) -> list[FarEvent]:
+        one = self._attempts.get(attempt)
+        if one is None:
+            return []
+        found = one.read()
+        if one.is_over:
+            del self._attempts[attempt]
+        return found
+
+    def forget(self, attempt: str) -> None:
+        one = self._attempts.pop(attempt, None)
+        if one is not None:
+            one.end()
+
+    def filenos(self) -> tuple[int, ...]:
+        return tuple(fd for one in self._attempts.values() for fd in one.filenos())
+
+    def next_deadline(self, now: float) -> float:
+        return min((one.next_deadline(now) for one in self._attempts.values()), default=math.inf)
+
+    def close(self) -> list[Closed]:
+        for one in self._attempts.values():
+            one.end()
+        self._attempts.clear()
+        return []
+
+
+class _Attempt:
+    """One process, from its start to its end."""
+
+    def __init__(self, start: Start, words: Sequence[str], name: str) -> None:
+        self.is_over = False
+        self._start, self._name = start, name
+        self._mark = f"\x1eorch:{os.urandom(12).hex()}:".encode()
+        self._noise = self._unread = b""
+        self._has_greeted = self._has_said_all = self._is_stopped = False
+        self._unsent = b""
+        self._ended_at: float | None = None  # the end of its messages
+        self._signals = [(TIME_TO_END, signal.SIGTERM), (TIME_TO_DIE, signal.SIGKILL)]
+        self._error = ""
+        self._pidfd = -1
+        try:
+            self._process = subprocess.Popen(
+                [*words, self._mark.decode()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for orch, which passes it on
+                bufsize=0,
+            )
+        except OSError as error:
+            self._error = f"{name} cannot be started: {error.strerror or error}"
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for fd in (self._in, self._out):
+            os.set_blocking(fd, False)
+        with contextlib.suppress(OSError, AttributeError):
+            self._pidfd = os.pidfd_open(self._process.pid)
+
+    def control(self, word: Word) -> None:
+        if self._error or self.is_over:
+            return
+        if self._has_greeted:
+            self._write(encode_control(Control(attempt=self._start.attempt, word=word)))
+        elif word in ("interrupt", "kill"):  # it may still be waiting in a queue
+            self._is_stopped = True
+            self._signal(signal.SIGTERM if word == "interrupt" else signal.SIGKILL)
+
+    def filenos(self) -> tuple[int, ...]:
+        if self._error or self.is_over:
+            return ()
+        messages = () if self._ended_at is not None else (self._out,)
+        return (*messages, *((self._pidfd,) if self._pidfd >= 0 else ()))
+
+    def next_deadline(self, now: float) -> float:
+        due = math.inf
+        if self._error:
+            return now
+        if self._ended_at is not None and self._signals:
+            due = self._ended_at + self._signals[0][0]
+        if self._unsent or self._pidfd < 0:
+            due = min(due, now + POLL_INTERVAL)
+        return due
+
+    def read(self) -> list[FarEvent]:
+        if self._error:
+            self.is_over = True
+            hint = "check the prefix in [tool.orch.command]"
+            return [Refused(message=self._error, hint=hint)]
+        found: list[FarEvent] = []
+        if self._unsent:
+            self._write(b"")
+        code = self._process.poll()  # before the last of its words is read
+        while self._ended_at is None:
+            try:
+                data = os.read(self._out, READ_SIZE)
+            except BlockingIOError:
+                break
+            if not data:
+                self._ended_at = time.monotonic()
+                break
+            *lines, self._unread = (self._unread + data).split(b"\n")
+            for line in lines:
+                self._read_line(line, found)
+        self._has_said_all |= any(_is_last(one) for one in found)
+        if code is None and self._ended_at is not None:
+            self._hurry()
+        if code is not None:
+            found += self._last_events(code)
+            self.end()
+        return found
+
+    def _read_line(self, line: bytes, found: list[FarEvent]) -> None:
+        noise, mark, text = line.partition(self._mark)
+        if noise and not self._has_greeted:
+            self._noise = noise
+        if not mark:
+            return
+        try:
+            if not self._has_greeted:
+                far = msgspec.json.decode(text, type=Installation)
+                if difference := find_difference(self._start.near, far):
+                    hint = "install the same versions on both"
+                    found.append(Refused(message=difference, hint=hint))
+                    self._is_stopped = True
+                    self._signal(signal.SIGTERM)
+                elif not self._is_stopped:
+                    self._write(encode_start(self._start))
+                self._has_greeted = True
+            else:
+                found.extend(decode_said(text).events)
+        except (ValueError, msgspec.DecodeError):
+            found.append(Lost(sentence=f"{self._name} garbled what the tool's worker said"))
+            self._signal(signal.SIGKILL)
+
+    def _last_events(self, code: int) -> list[FarEvent]:
+        """If the process has not said all, what its end means."""
+        if self._has_said_all:
+            return []
+        ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if self._has_greeted and not self._is_stopped:
+            return [Lost(sentence=f"{self._name} {ended} while the tool ran")]
+        if self._is_stopped:
+            return [Declined(step=self._start.order.step), Ended()]
+        noise = (self._noise or self._unread).decode("utf-8", "replace").strip()[-200:]
+        said = f", and printed: {noise}" if noise else ""
+        hint = "run it by hand: " + " ".join(map(str, self._process.args[:-1]))  # type: ignore[index]
+        return [Refused(message=f"{self._name} {ended} before the tool started{said}", hint=hint)]
+
+    def _hurry(self) -> None:
+        waited = time.monotonic() - (self._ended_at or 0.0)
+        while self._signals and waited >= self._signals[0][0]:
+            self._signal(self._signals.pop(0)[1])
+
+    def _signal(self, number: int) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def _write(self, data: bytes) -> None:
+        """Writes what the pipe takes; the rest later."""
+        self._unsent += data
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._in, self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:  # it has ended: its exit says how
+            self._unsent = b""
+
+    def end(self) -> None:
+        """Kills what is left of it, and closes its pipes."""
+        if self.is_over or self._error:
+            self.is_over = True
+            return
+        self.is_over = True
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+
+def _is_last(event: FarEvent) -> bool:
+    return isinstance(event, Ended | Lost | Refused)
+
+
+def open_command(command: Mapping[str, Sequence[str]]) -> CommandSide:
+    """That of `[tool.orch.command]`. Raises UsageError if its program does not exist."""
+    prefix = tuple(command.get("prefix", ()))
+    python = (*command.get("python", ()),) or (sys.executable,)
+    program = (*prefix, *python)[0]
+    if shutil.which(program) is None:
+        setting = "prefix" if prefix else "python"
+        message = f"the command {program} does not exist or cannot be executed"
+        hint = f"correct {setting} in [tool.orch.command], or install {program}"
+        raise UsageError(Problem(code="executor", message=message, hint=hint))
+    return CommandSide(prefix, python)

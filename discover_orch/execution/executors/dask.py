@@ -1,0 +1,316 @@
+"""Runs each step as one task of a Dask cluster.
+
+orch decides the order: a step is submitted when it may start, never more of them than the cluster has threads. Each
+attempt has a key of its own and a token, an item in a queue of the scheduler that its task must take. So orch can also
+take the token back: then the attempt has not started and never will. Calls that wait are made in threads of this
+module; they tell the main thread through a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event as ThreadEvent
+from threading import Thread
+from typing import Any
+
+from distributed import Client, Future, Queue
+
+from discover_orch.execution.executors import dask_worker
+from discover_orch.execution.executors.dask_start import Cluster, connect
+from discover_orch.execution.executors.far_messages import (
+    Ended,
+    FarEvent,
+    Lost,
+    Refused,
+    Said,
+    Start,
+    Word,
+    decode_said,
+    encode_start,
+)
+from discover_orch.worker.protocol import Closed, Declined
+
+#: Seconds between two pings, and the number of them that a worker may miss.
+PING, MOST_MISSED = 2.0, 2
+#: Seconds from the end of a task until what it said must have come, and until an empty cluster has a worker again.
+TIME_TO_HEAR, TIME_TO_REFILL = 10.0, 60.0
+
+
+class _Attempt:
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.token = ""
+        self.future: Future[None] | None = None
+        self.worker = ""  # the address of the one that has started it
+        self.events: list[FarEvent] = []
+        self.is_over = False
+        self.has_stopped = False  # orch has taken its token back
+        self.words: list[Word] = []  # asked of it before it was known to have started
+        self.done_at: float | None = None
+        self.missed = 0
+
+
+class DaskSide:
+    """The attempts of one run on a cluster with so many `threads`."""
+
+    def __init__(self, client: Client, threads: int, shown: str, cluster: Cluster | None) -> None:
+        self.name = "the Dask cluster"
+        self.threads, self.shown = threads, shown
+        self._client, self._cluster = client, cluster
+        self._topic = f"orch-{os.urandom(12).hex()}"
+        self._attempts: dict[str, _Attempt] = {}
+        self._run = ""
+        self._tokens: deque[tuple[str, Queue]] = deque()  # made ahead
+        self._queues: dict[str, Queue] = {}
+        self._news: deque[Callable[[], None]] = deque()
+        self._wake, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._wake_writer, False)
+        self._calls = ThreadPoolExecutor(1, "orch-dask")
+        self._is_closing = ThreadEvent()
+        self._empty_since: float | None = None
+        client.subscribe_topic(self._topic, self._note_said)
+        self._calls.submit(self._make_token)
+
+    # Called by the main thread.
+
+    def start(self, start: Start) -> None:
+        if not self._run:
+            self._run = start.run
+            Thread(target=self._ping, daemon=True, name="orch-ping").start()
+        one = self._attempts[start.attempt] = _Attempt(start)
+        self._calls.submit(self._launch, one)
+
+    def control(self, attempt: str, word: Word) -> None:
+        one = self._attempts.get(attempt)
+        if one is None or one.is_over:
+            return
+        if one.worker:
+            self._calls.submit(self._deliver, one, word)
+        else:
+            one.words.append(word)
+            if word in ("interrupt", "kill"):
+                self._calls.submit(self._take_back, one)
+
+    def drain(self, attempt: str) -> list[FarEvent]:
+        self._read()
+        one = self._attempts.get(attempt)
+        if one is None:
+            return []
+        found, one.events = one.events, []
+        if any(isinstance(event, Ended | Lost | Refused) for event in found):
+            self.forget(attempt)
+        return found
+
+    def forget(self, attempt: str) -> None:
+        one = self._attempts.pop(attempt, None)
+        if one is not None:
+            one.is_over = True
+            self._calls.submit(self._release, one)
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self._wake,)
+
+    def next_deadline(self, now: float) -> float:
+        if any(one.events for one in self._attempts.values()):
+            return now
+        times = [one.done_at for one in self._attempts.values() if one.done_at is not None]
+        return min((at + TIME_TO_HEAR for at in times), default=math.inf)
+
+    def close(self) -> list[Closed]:
+        self._is_closing.set()
+        closed = self._calls.submit(self._close).result()
+        self._calls.shutdown(wait=False)
+        return closed
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake, 512):
+                pass
+        while self._news:
+            self._news.popleft()()
+        now = time.monotonic()
+        for one in self._attempts.values():
+            if one.done_at is not None and now - one.done_at > TIME_TO_HEAR:
+                self._lose(one, "its task ended and said nothing")
+
+    def _lose(self, one: _Attempt, sentence: str) -> None:
+        if not one.is_over:
+            one.is_over = True
+            one.events.append(Lost(sentence=sentence))
+
+    def _hear(self, said: Said) -> None:
+        one = self._attempts.get(said.attempt)
+        if one is None or one.is_over:
+            return
+        if not one.worker and not any(isinstance(event, Lost) for event in said.events):
+            one.worker = said.by
+            for word in one.words:
+                self._calls.submit(self._deliver, one, word)
+        one.events.extend(said.events)
+        one.is_over = any(isinstance(event, Ended | Lost | Refused) for event in said.events)
+
+    def _note_end(self, one: _Attempt, status: str, error: str) -> None:
+        """Its task has ended. What it said comes before, or soon."""
+        if one.is_over or one.has_stopped:
+            return
+        if status == "finished":
+            one.done_at = time.monotonic()
+        elif status in ("cancelled", "lost"):
+            self._lose(one, "the connection to the Dask scheduler was lost")
+        elif one.worker:
+            self._lose(one, f"its Dask worker was lost: {error}")
+        else:
+            one.words.append("interrupt")
+            self._calls.submit(self._take_back, one, error)
+
+    def _note_stop(self, one: _Attempt, error: str) -> None:
+        """Its token was taken back."""
+        if one.is_over:
+            return
+        one.is_over = one.has_stopped = True
+        if error:
+            one.events.append(Refused(message=f"{self.name} did not start it: {error}"))
+        else:
+            one.events += [Declined(step=one.start.order.step), Ended()]
+
+    def _note_ping(self, alive: dict[str, list[str]], sent: float) -> None:
+        """Which workers answered, and what they carry out. Attempts that began or ended since are left alone."""
+        self._empty_since = None if alive else (self._empty_since or sent)
+        is_empty = self._empty_since is not None and sent - self._empty_since > TIME_TO_REFILL
+        for attempt, one in self._attempts.items():
+            if one.is_over:
+                continue
+            if one.worker:
+                is_there = attempt in alive.get(one.worker, ())
+                one.missed = 0 if is_there else one.missed + 1
+                if one.missed > MOST_MISSED:
+                    self._lose(one, f"its Dask worker {one.worker} was lost")
+            elif is_empty:
+                self._calls.submit(self._take_back, one, "the cluster has no workers any more")
+
+    # Called by other threads.
+
+    def _tell(self, news: Callable[[], None]) -> None:
+        self._news.append(news)
+        with contextlib.suppress(OSError):
+            os.write(self._wake_writer, b"\0")
+
+    def _note_said(self, event: tuple[float, Any]) -> None:
+        with contextlib.suppress(ValueError):
+            said = decode_said(str(event[1]).encode())
+            self._tell(lambda: self._hear(said))
+
+    def _launch(self, one: _Attempt) -> None:
+        try:
+            if not self._tokens:
+                self._make_token()
+            one.token, self._queues[one.start.attempt] = self._tokens.popleft()
+            one.future = self._client.submit(
+                dask_worker.run_attempt,
+                encode_start(one.start),
+                one.token,
+                self._topic,
+                key=f"orch-{one.start.order.name}-{one.start.attempt}",
+                pure=False,
+                retries=0,
+            )
+            one.future.add_done_callback(lambda done: self._end(one, done))
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            if one.future is None:
+                self._tell(lambda: self._note_stop(one, said))
+            else:
+                self._tell(lambda: self._lose(one, said))
+            return
+        with contextlib.suppress(Exception):  # it is made when it is needed
+            self._make_token()
+
+    def _make_token(self) -> None:
+        name = f"orch-{os.urandom(12).hex()}"
+        queue = Queue(name, client=self._client)
+        queue.put(1)
+        self._tokens.append((name, queue))
+
+    def _end(self, one: _Attempt, future: Future[None]) -> None:
+        status = future.status
+        error = ""
+        if status == "error":
+            raised = future.exception()
+            error = f"{type(raised).__name__}: {raised}"
+        self._tell(lambda: self._note_end(one, str(status), error))
+
+    def _deliver(self, one: _Attempt, word: Word) -> None:
+        with contextlib.suppress(Exception):  # it is lost then, as the ping finds out
+            self._client.run(
+                dask_worker.deliver,
+                one.start.attempt,
+                word,
+                workers=[one.worker],
+                on_error="ignore",
+            )
+
+    def _take_back(self, one: _Attempt, error: str = "") -> None:
+        queue = self._queues.get(one.start.attempt)
+        if queue is None or one.has_stopped:
+            return
+        try:
+            queue.get(timeout="100 ms")
+        except Exception:  # it has started
+            return
+        self._tell(lambda: self._note_stop(one, error))
+        if one.future is not None:
+            with contextlib.suppress(Exception):
+                one.future.cancel()
+
+    def _release(self, one: _Attempt) -> None:
+        """At once: a future that is held runs again if its worker is lost."""
+        with contextlib.suppress(Exception):
+            if one.future is not None:
+                one.future.release()
+            if queue := self._queues.pop(one.start.attempt, None):
+                queue.close()
+
+    def _ping(self) -> None:
+        while not self._is_closing.wait(PING):
+            sent = time.monotonic()
+            try:
+                alive = self._client.run(dask_worker.ping, self._run, on_error="ignore")
+            except Exception:
+                continue  # a lost connection cancels all futures
+            self._tell(partial(self._note_ping, alive, sent))
+
+    def _close(self) -> list[Closed]:
+        found: list[Closed] = []
+        with contextlib.suppress(Exception):
+            if self._run and self._client.status == "running":
+                answers = self._client.run(dask_worker.close_run, self._run, on_error="ignore")
+                for answer in answers.values():
+                    found += [e for e in decode_said(answer).events if isinstance(e, Closed)]
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=2)
+        if self._cluster is not None:
+            self._cluster.end()
+        return found
+
+
+def open_dask(address: str | None, workers: int) -> DaskSide:
+    """The cluster at this address, or one of so many workers on this machine. Raises UsageError."""
+    if address is not None:
+        client, threads = connect(address)
+        return DaskSide(client, threads, f"dask: {address}", None)
+    cluster = Cluster(workers)
+    try:
+        client, threads = connect(cluster.address)
+    except BaseException:
+        cluster.end()
+        raise
+    shown = f"dask: {workers} {'worker' if workers == 1 else 'workers'} on this machine"
+    return DaskSide(client, threads, shown, cluster)

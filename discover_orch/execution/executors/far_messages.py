@@ -1,0 +1,157 @@
+"""What orch and the far side of a step send each other, whatever carries it: one JSON line each.
+
+The far side is a process on any machine that supervises a worker. orch sends it a `Start` and `Control`s, and gets
+`Said`s. Nothing is pickled and nothing is evaluated. No message has a password of a database.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from discover_orch import __version__
+from discover_orch.execution.supervisor import WorkerEvent
+from discover_orch.worker.protocol import (
+    Prepare,
+    RunStep,
+    decode_line,
+    encode_line,
+    has_loose_metrics,
+)
+
+Word = Literal["interrupt", "kill", "suspend", "resume"]
+
+
+class Installation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What must be equal on both sides, and where it is: versions as text, `host` as the machine calls itself."""
+
+    version: str
+    python: str
+    host: str = ""
+    pid: int = 0
+
+
+class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Carry out one attempt of a step.
+
+    `run` and `attempt` are unique, also among runs of other projects. `near` is orch's own installation. `sources`
+    are the files of the tool's code: path relative to the root → hash of the bytes. With `resolves_database`, the
+    URL in `prepare` has no password: the far side uses its own, from its configuration or `DATABASE_URL`. With
+    `keeps_worker`, the worker waits for the next step of the run.
+    """
+
+    run: str
+    attempt: str
+    near: Installation
+    prepare: Prepare
+    order: RunStep
+    sources: Mapping[str, str] = field(default_factory=dict)
+    takes_connection: bool = False
+    resolves_database: bool = False
+    keeps_worker: bool = False
+
+
+class Control(Struct, frozen=True, kw_only=True, tag=True):
+    """What is to happen to the worker of this attempt."""
+
+    attempt: str
+    word: Word
+
+
+class Refused(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The tool did not start and will not, for the reason that the sentence says."""
+
+    message: str
+    hint: str = ""
+
+
+class Lost(Struct, frozen=True, kw_only=True, tag=True):
+    """Nothing more will be heard of the attempt, which may have started; `sentence` follows the name of the tool."""
+
+    sentence: str
+
+
+class Ended(Struct, frozen=True, kw_only=True, tag=True):
+    """All of this attempt has been said."""
+
+
+FarEvent = Refused | Lost | Ended | WorkerEvent
+
+
+class Said(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Events of an attempt, in order; with an empty `attempt`, of the end of the run. `by` is the process."""
+
+    attempt: str
+    events: tuple[FarEvent, ...]
+    by: str = ""
+
+
+def installation() -> Installation:
+    """That of this process."""
+    return Installation(
+        version=__version__,
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        host=platform.node(),
+        pid=os.getpid(),
+    )
+
+
+def find_difference(near: Installation, far: Installation) -> str:
+    """A sentence on the versions that differ, or ""."""
+    if near.version != far.version:
+        return f"discover-orch is {far.version} on {far.host} and {near.version} here"
+    if near.python != far.python:
+        return f"Python is {far.python} on {far.host} and {near.python} here"
+    return ""
+
+
+def encode_start(start: Start) -> bytes:
+    return encode_line(start)
+
+
+def decode_start(line: bytes) -> Start:
+    """ValueError for any other line."""
+    start: Start = decode_line(line, _start_decoder())
+    return start
+
+
+def encode_control(control: Control) -> bytes:
+    return encode_line(control)
+
+
+def decode_control(line: bytes) -> Control:
+    """ValueError for any other line."""
+    control: Control = decode_line(line, _control_decoder())
+    return control
+
+
+def encode_said(said: Said) -> bytes:
+    return encode_line(said, is_loose=any(map(has_loose_metrics, said.events)))
+
+
+def decode_said(line: bytes) -> Said:
+    """ValueError for any other line."""
+    said: Said = decode_line(line, _said_decoder())
+    return said
+
+
+@cache
+def _start_decoder() -> msgspec.json.Decoder[Start]:
+    return msgspec.json.Decoder(Start)
+
+
+@cache
+def _control_decoder() -> msgspec.json.Decoder[Control]:
+    return msgspec.json.Decoder(Control)
+
+
+@cache
+def _said_decoder() -> msgspec.json.Decoder[Said]:
+    return msgspec.json.Decoder(Said)

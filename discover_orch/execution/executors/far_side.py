@@ -1,0 +1,272 @@
+"""Carries out one attempt of a step where it really runs, under the same supervision as on orch's own machine.
+
+`carry_out` gets a `Start`, starts a worker or takes one that an earlier step of the run has left, and says all that
+happens. It does not know how its words travel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Lock
+
+from msgspec.structs import replace
+
+from discover_orch.config.file import build_project, find_root, read_config_bytes
+from discover_orch.execution.executors.far_messages import (
+    FarEvent,
+    Refused,
+    Start,
+    find_difference,
+    installation,
+)
+from discover_orch.execution.supervisor import Supervisor, WorkerEvent
+from discover_orch.execution.worker_shutdown import WorkerDied
+from discover_orch.model.database_url import masked_url
+from discover_orch.model.digest import content_hash
+from discover_orch.model.errors import OrchError
+from discover_orch.worker.protocol import (
+    DebugEnded,
+    DebugStarted,
+    Declined,
+    Finish,
+    Prepare,
+    StepFinished,
+    Terminal,
+)
+
+#: Seconds after which lines that a tool has left half redrawn are said.
+QUIET = 0.5
+#: Seconds after which a worker that no step has claimed is closed.
+LONGEST_IDLE = 60.0
+GONE = "gone"  # orch is not there any more: nothing needs to be said
+
+Send = Callable[[Sequence[FarEvent]], None]
+
+
+class Controls:
+    """What orch asks of one attempt: words of `Control`, or `GONE`. `put` may be called from any thread; `wake` is
+    readable when there is a new one."""
+
+    def __init__(self) -> None:
+        self.wake, self._writer = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(self._writer, False)
+        self._words: deque[str] = deque()
+        self._lock = Lock()
+        self._is_closed = False
+
+    def put(self, word: str) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._words.append(word)
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._writer, b"\0")
+
+    def drain(self) -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wake, 512):
+                pass
+        return [self._words.popleft() for _ in range(len(self._words))]
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            os.close(self.wake)
+            os.close(self._writer)
+
+
+class KeptWorkers:
+    """The workers of this process that wait for the next step of their run."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[tuple[Prepare, Supervisor, float]]] = {}
+        self._lock = Lock()
+
+    def claim(self, run: str, prepare: Prepare) -> Supervisor | None:
+        with self._lock:
+            kept = self._idle.get(run, [])
+            while kept:
+                known, worker, _ = kept.pop()
+                worker.events(0)  # it may have died meanwhile
+                if not worker.is_over:
+                    if known == prepare:
+                        return worker
+                    _close([worker])
+        return None
+
+    def put_back(self, run: str, prepare: Prepare, worker: Supervisor) -> None:
+        with self._lock:
+            self._idle.setdefault(run, []).append((prepare, worker, time.monotonic()))
+
+    def close_run(self, run: str) -> list[WorkerEvent]:
+        """Closes the resources of all that are idle; what is left to be said."""
+        with self._lock:
+            kept = self._idle.pop(run, [])
+        return _close([worker for _, worker, _ in kept])
+
+    def close_idle(self) -> dict[str, list[WorkerEvent]]:
+        """Closes those that have waited for too long, as of a run that was killed. What is to be said, by run."""
+        now = time.monotonic()
+        late: dict[str, list[Supervisor]] = {}
+        with self._lock:
+            for run, kept in [*self._idle.items()]:
+                for one in [*kept]:
+                    if now - one[2] > LONGEST_IDLE:
+                        kept.remove(one)
+                        late.setdefault(run, []).append(one[1])
+                if not kept:
+                    del self._idle[run]
+        return {run: _close(workers) for run, workers in late.items()}
+
+
+def carry_out(
+    start: Start,
+    controls: Controls,
+    send: Send,
+    *,
+    kept: KeptWorkers | None = None,
+    owns_process: bool = False,
+) -> None:
+    """Returns when the step has ended and everything about it is said. `owns_process`: this process has no other
+    children, so it may adopt and end what a tool leaves behind."""
+    refused, prepare = find_refusal(start)
+    if refused is not None:
+        send([refused])
+        return
+    worker = kept.claim(start.run, prepare) if kept is not None else None
+    if worker is None:
+        try:
+            worker = _start_worker(owns_process)
+        except OSError as error:
+            send([Refused(message=f"its worker process cannot be started: {error}")])
+            return
+        worker.send(prepare)
+    worker.send(replace(start.order, failures=worker.failures))
+    step = start.order.step
+    said = _talk(worker, controls, send, lambda event: _is_end_of(step, event))
+    if worker.is_over:
+        return
+    if kept is not None and start.keeps_worker and not said:
+        kept.put_back(start.run, prepare, worker)
+    else:
+        worker.send(Finish())
+        _talk(worker, controls, send, lambda _: False)
+
+
+def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
+    """Why the step must not start here, and how to prepare the worker."""
+    far, near, prepare = installation(), start.near, start.prepare
+    if difference := find_difference(near, far):
+        return Refused(message=difference, hint="install the same versions on both"), prepare
+    root = prepare.root
+    if not os.path.isdir(root):
+        message = f"the project's folder {root} does not exist on {far.host}"
+        hint = "make it available there under the same path, for example on a shared file system"
+        return Refused(message=message, hint=hint), prepare
+    for path, known in start.sources.items():
+        if _hash_file(os.path.join(root, path)) != known:
+            message = f"{path} is not the same on {far.host} as here"
+            return Refused(message=message, hint="bring the project there up to date"), prepare
+    if start.resolves_database:
+        url = _find_database(root)
+        if masked_url(url) != masked_url(prepare.database):
+            message = (
+                f"the database is {masked_url(url)} on {far.host}, and {prepare.database} here"
+            )
+            hint = "passwords are never sent: set DATABASE_URL there, or use get_connection()"
+            return Refused(message=message, hint=hint), prepare
+        prepare = replace(prepare, database=url)
+    if far.host != near.host:
+        prepare = replace(prepare, is_remote=True)
+    is_file = prepare.database.startswith(("sqlite:", "duckdb:")) and not prepare.has_connection
+    if prepare.is_remote and start.takes_connection and is_file:
+        message = (
+            f"the database {prepare.database} is a local file, and the worker is on {far.host}"
+        )
+        hint = "use a database server such as PostgreSQL, or --executor local"
+        return Refused(message=message, hint=hint), prepare
+    return None, prepare
+
+
+def _is_end_of(step: int, event: WorkerEvent) -> bool:
+    return isinstance(event, StepFinished | Declined) and event.step == step
+
+
+def _talk(
+    worker: Supervisor, controls: Controls, send: Send, is_last: Callable[[WorkerEvent], bool]
+) -> bool:
+    """Says what the worker says, up to an event that is the last or to its end, and does what orch asks. Whether it
+    was asked to stop."""
+    was_stopped = is_done = False
+    while not (worker.is_over or is_done):
+        events = worker.events(QUIET, controls.wake)
+        for event in events:
+            is_done |= is_last(event)
+            if isinstance(event, DebugStarted):
+                worker.send(Terminal(granted=False))
+        shown = [one for one in events if not isinstance(one, DebugStarted | DebugEnded)]
+        for word in controls.drain():
+            match word:
+                case "interrupt":
+                    was_stopped = True
+                    worker.interrupt()
+                case "kill" | "gone":
+                    was_stopped = True
+                    worker.kill("was killed by the second interrupt")
+                case "suspend":
+                    worker.suspend()
+                case "resume":
+                    worker.resume()
+        if shown:
+            send(shown)
+    return was_stopped
+
+
+def _close(workers: Iterable[Supervisor]) -> list[WorkerEvent]:
+    """Their last events, without those of a worker that ended well."""
+    workers = [*workers]
+    for worker in workers:
+        worker.send(Finish())
+    events = [event for worker in workers for event in worker.close(LONGEST_IDLE)]
+    return [one for one in events if not isinstance(one, DebugStarted | WorkerDied)]
+
+
+def _start_worker(owns_process: bool) -> Supervisor:
+    """Started from a thread that lives as long as this process, since the kernel tells the worker when that thread
+    ends. Threads of executors may end before."""
+    if owns_process:
+        return Supervisor.start()
+    return _lasting_thread().submit(_start_from_thread).result()
+
+
+def _start_from_thread() -> Supervisor:
+    return Supervisor.start(adopts_orphans=False, is_lasting_thread=True)
+
+
+@cache
+def _lasting_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "orch-workers")
+
+
+def _hash_file(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return content_hash(file.read())
+    except OSError:
+        return ""
+
+
+def _find_database(root: str) -> str:
+    """The URL that the configuration and the environment of this machine give; "" where there is none."""
+    try:
+        found = find_root(root, root)
+        project, _ = build_project(found, read_config_bytes(root, found[1]), os.environ)
+    except OrchError:
+        return ""
+    return project.database

@@ -1,0 +1,265 @@
+"""Runs each step in a `concurrent.futures.Executor` of the user's, made by the factory `module:factory`.
+
+The executor gets two words and a number; all else goes through a socket in a folder of this user, so its workers must
+be on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections import deque
+from concurrent.futures import Executor, Future
+
+from discover_orch.config.project import Project
+from discover_orch.execution.executors.far_messages import (
+    Control,
+    Ended,
+    FarEvent,
+    Lost,
+    Refused,
+    Start,
+    Word,
+    decode_said,
+    encode_control,
+    encode_start,
+)
+from discover_orch.execution.executors.futures_worker import run_attempt
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.worker.protocol import Closed, Declined
+
+READ_SIZE = 1 << 16
+
+
+def open_futures(name: str, project: Project) -> FuturesSide:
+    """`name` is `module:factory`. Raises UsageError."""
+    return FuturesSide(name, _make_executor(name, project))
+
+
+class FuturesSide:
+    """One future for each attempt."""
+
+    def __init__(self, name: str, executor: Executor) -> None:
+        self.name = name
+        self._executor = executor
+        self._folder = tempfile.mkdtemp(prefix="orch-")
+        self._path = os.path.join(self._folder, "socket")
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(self._path)
+        self._server.listen(64)
+        self._server.setblocking(False)
+        self._attempts: dict[str, _Attempt] = {}
+        self._links: list[_Link] = []
+        self._done: deque[tuple[str, str]] = deque()  # attempt, and what went wrong
+        self._wake, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._wake_writer, False)
+
+    def start(self, start: Start) -> None:
+        one = self._attempts[start.attempt] = _Attempt(start)
+        try:
+            future = self._executor.submit(run_attempt, self._path, start.attempt, os.getpid())
+        except Exception as error:  # it is broken, or was shut down
+            one.events.append(Refused(message=self._describe(error)))
+            return
+        one.future = future
+        future.add_done_callback(lambda done: self._note_done(start.attempt, done))
+
+    def control(self, attempt: str, word: Word) -> None:
+        one = self._attempts.get(attempt)
+        if one is None:
+            return
+        if one.link is not None:
+            one.link.send(encode_control(Control(attempt=attempt, word=word)))
+        elif word in ("interrupt", "kill") and not one.is_stopped:
+            one.is_stopped = True
+            one.decline()
+            if one.future is not None:
+                one.future.cancel()
+
+    def drain(self, attempt: str) -> list[FarEvent]:
+        self._read()
+        one = self._attempts.get(attempt)
+        if one is None:
+            return []
+        found, one.events = one.events, []
+        if any(isinstance(event, Ended | Lost | Refused) for event in found):
+            self.forget(attempt)
+        return found
+
+    def forget(self, attempt: str) -> None:
+        one = self._attempts.pop(attempt, None)
+        if one is not None and one.link is not None:
+            self._links.remove(one.link)
+            one.link.close()
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self._server.fileno(), self._wake, *(one.fileno() for one in self._links))
+
+    def next_deadline(self, now: float) -> float:
+        has_news = any(one.events for one in self._attempts.values())
+        return now if has_news else math.inf
+
+    def close(self) -> list[Closed]:
+        for one in self._attempts.values():
+            if one.future is not None:
+                one.future.cancel()
+        for link in self._links:
+            link.close()
+        self._links.clear()
+        self._attempts.clear()
+        self._server.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._executor.shutdown(wait=False)
+        return []  # the descriptors that wake us may still be written to by its threads
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake, 512):
+                pass
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._links.append(_Link(self._server.accept()[0]))
+        for link in [*self._links]:
+            self._read_link(link)
+        while self._done:
+            attempt, error = self._done.popleft()
+            one = self._attempts.get(attempt)
+            if one is not None and one.link is None and not one.is_stopped:
+                one.events.append(Refused(message=error or f"{self.name} did not run it"))
+
+    def _read_link(self, link: _Link) -> None:
+        for line in link.read():
+            said = decode_said(line)
+            one = self._attempts.get(said.attempt)
+            if link.attempt:
+                if one is not None:
+                    one.events.extend(said.events)
+            elif one is None or one.link is not None or one.is_stopped:
+                break  # a repeated call
+            else:
+                link.attempt, one.link = said.attempt, link
+                link.send(encode_start(one.start))
+        else:
+            if not link.is_over:
+                return
+        if link.attempt in self._attempts:
+            one = self._attempts[link.attempt]
+            if not any(isinstance(event, Ended) for event in one.events):
+                one.events.append(Lost(sentence=f"the worker of {self.name} was lost"))
+            return
+        self._links.remove(link)
+        link.close()
+
+    def _note_done(self, attempt: str, future: Future[None]) -> None:
+        """Called in a thread of the executor."""
+        error = None if future.cancelled() else future.exception()
+        self._done.append((attempt, "" if error is None else self._describe(error)))
+        with contextlib.suppress(OSError):
+            os.write(self._wake_writer, b"\0")
+
+    def _describe(self, error: BaseException) -> str:
+        if isinstance(error, FileNotFoundError):
+            return f"the workers of {self.name} are not on this machine; use --executor dask or command"
+        return f"{self.name} could not run it: {type(error).__name__}: {error}"
+
+
+class _Attempt:
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.future: Future[None] | None = None
+        self.link: _Link | None = None
+        self.events: list[FarEvent] = []
+        self.is_stopped = False  # before it started
+
+    def decline(self) -> None:
+        self.events += [Declined(step=self.start.order.step), Ended()]
+
+
+class _Link:
+    """A connection from a worker; until its first line it has no attempt."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.attempt = ""
+        self.is_over = False
+        self._connection = connection
+        self._unread = b""
+        connection.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def read(self) -> list[bytes]:
+        while not self.is_over:
+            try:
+                data = self._connection.recv(READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            self._unread += data
+            self.is_over = not data
+        *lines, self._unread = self._unread.split(b"\n")
+        return lines
+
+    def send(self, line: bytes) -> None:
+        """An order is short beside a socket's buffer; a worker that does not read is lost."""
+        self._connection.settimeout(5.0)
+        try:
+            self._connection.sendall(line)
+        except OSError:
+            self.is_over = True
+        self._connection.setblocking(False)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _make_executor(name: str, project: Project) -> Executor:
+    module_name, _, factory_name = name.partition(":")
+    # At the end, and for good: orch's own imports come first, and the pool's processes may need them.
+    sys.path += [os.path.normpath(os.path.join(project.root, one)) for one in project.pythonpath]
+    folder = os.getcwd()
+    try:
+        os.chdir(project.root)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout may hold JSON
+            factory = getattr(importlib.import_module(module_name), factory_name, None)
+            if not callable(factory):
+                raise _refuse(
+                    f"the module {module_name} has no function {factory_name}",
+                    f"define {factory_name}() there; it returns a concurrent.futures.Executor",
+                )
+            made = factory()
+    except UsageError:
+        raise
+    except Exception as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module_name
+        if is_missing:
+            raise _refuse(
+                f"the executor {name} cannot be loaded: there is no module {module_name}",
+                "correct the name, or add the folder of the module to pythonpath",
+            ) from None
+        raise _refuse(
+            f"the executor {name} cannot be made: {type(error).__name__}: {error}",
+            f"correct {factory_name}() in {module_name}",
+        ) from None
+    finally:
+        os.chdir(folder)
+    if type(made).__module__.startswith("distributed."):
+        raise _refuse(f"{name} makes an executor of Dask", "use --executor dask --dask-address URL")
+    if not isinstance(made, Executor):
+        raise _refuse(
+            f"{name} returns {type(made).__name__}, which is not a concurrent.futures.Executor",
+            "return one, such as ThreadPoolExecutor(4)",
+        )
+    return made
+
+
+def _refuse(message: str, hint: str) -> UsageError:
+    return UsageError(Problem(code="executor", message=message, hint=hint))

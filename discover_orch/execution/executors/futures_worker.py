@@ -1,0 +1,88 @@
+"""What runs in a thread or process of a `concurrent.futures.Executor`: one attempt, then it returns.
+
+It connects to orch's socket, which is a file only this user can open. orch answers each attempt once, so a call that
+the executor repeats starts nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+from threading import Thread, current_thread, main_thread
+
+from discover_orch.execution.executors.far_messages import (
+    Ended,
+    FarEvent,
+    Said,
+    decode_control,
+    decode_start,
+    encode_said,
+)
+from discover_orch.execution.executors.far_side import GONE, Controls, carry_out
+
+
+def run_attempt(path: str, attempt: str, near: int) -> None:
+    """`path` is that of orch's socket and `near` orch's process. Raises OSError if there is no such socket here."""
+    if os.getpid() != near:
+        _forget_signals_of_orch()
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(path)
+        link.sendall(encode_said(Said(attempt=attempt, events=())))
+        with link.makefile("rb") as lines:
+            first = lines.readline()
+            if not first:  # it was carried out before, or is not wanted any more
+                return
+            controls = Controls()
+            Thread(target=_listen, args=(lines, controls), daemon=True).start()
+            if os.getpid() != near:
+                Thread(target=_watch, args=(near, controls), daemon=True).start()
+
+            def send(events: Sequence[FarEvent]) -> None:
+                try:
+                    link.sendall(encode_said(Said(attempt=attempt, events=tuple(events))))
+                except OSError:
+                    controls.put(GONE)
+
+            try:
+                carry_out(decode_start(first), controls, send)
+                send([Ended()])
+            finally:
+                with contextlib.suppress(OSError):
+                    link.shutdown(socket.SHUT_RDWR)  # ends the thread that listens
+
+
+def _listen(lines: object, controls: Controls) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in lines:  # type: ignore[attr-defined]
+            controls.put(decode_control(line).word)
+    controls.put(GONE)
+
+
+def _watch(near: int, controls: Controls) -> None:
+    """A process that was forked later may hold the socket open after orch has ended."""
+    try:
+        pidfd = os.pidfd_open(near)
+    except ProcessLookupError:
+        controls.put(GONE)
+        return
+    except (OSError, AttributeError):
+        return
+    try:
+        select.select([pidfd], [], [])
+        controls.put(GONE)
+    finally:
+        os.close(pidfd)
+
+
+def _forget_signals_of_orch() -> None:
+    """A forked process has orch's signal handlers. Ctrl-C reaches it too, but orch says what is to end."""
+    if current_thread() is main_thread():
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGALRM, signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)

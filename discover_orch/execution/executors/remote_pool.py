@@ -1,0 +1,151 @@
+"""Which executor a run uses, and the pool of the steps that run elsewhere.
+
+Nothing here is imported for a run on this machine alone. What cannot be used is refused before the run begins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.execution.events import Event
+from discover_orch.execution.executors.local import LocalExecutor, closing_notes
+from discover_orch.execution.executors.pool import WorkerPool
+from discover_orch.execution.executors.remote import FarSide, RemoteWorker, RunContext
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Plan
+from discover_orch.staleness.current import takes_connection
+from discover_orch.worker.protocol import Prepare
+
+
+class OpenFarSide:
+    """A far side that can be used. At most `slots` steps run there at once; None is no limit."""
+
+    def __init__(
+        self,
+        far: FarSide,
+        *,
+        is_remote: bool,
+        slots: int | None = None,
+        jobs: int,
+        keeps_workers: bool = False,
+        shown: str,
+    ) -> None:
+        self.far, self.is_remote, self.keeps_workers = far, is_remote, keeps_workers
+        self.jobs = jobs if slots is None else max(1, min(jobs, slots))
+        self.shown = shown  # in the run's header
+
+
+def open_far_side(
+    plan: Plan, registry: Registry, project: Project, *, jobs: int, dask_address: str | None
+) -> OpenFarSide:
+    """The far side of `project.executor`, which is not local. Raises UsageError."""
+    is_remote = (
+        dask_address is not None
+        if project.executor == "dask"
+        else project.executor == "command" and bool(project.command.get("prefix"))
+    )
+    tools = [step.tool for step in plan.steps]
+    _refuse(registry, project, tools, is_remote=is_remote)
+    match project.executor:
+        case "command":
+            from discover_orch.execution.executors.command import open_command
+
+            side = open_command(project.command)
+            return OpenFarSide(side, is_remote=is_remote, jobs=jobs, shown=side.shown)
+        case "dask":
+            try:
+                from discover_orch.execution.executors.dask import open_dask
+            except ImportError as error:
+                _stop(
+                    f"--executor dask needs the package distributed ({error})",
+                    "pip install 'discover-orch[dask]'",
+                )
+
+            dask = open_dask(dask_address, min(jobs, len(tools)))
+            if dask_address is not None and "jobs" not in project.origins and jobs == 1:
+                jobs = dask.threads
+            return OpenFarSide(
+                dask,
+                is_remote=is_remote,
+                slots=dask.threads,
+                jobs=jobs,
+                keeps_workers=True,
+                shown=dask.shown,
+            )
+        case name:
+            from discover_orch.execution.executors.futures import open_futures
+
+            return OpenFarSide(
+                open_futures(name, project), is_remote=is_remote, jobs=jobs, shown=name
+            )
+
+
+def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:
+    if project.transaction == "run":
+        _stop(
+            f'transaction = "run" cannot be combined with the executor {project.executor}',
+            "one transaction belongs to one connection: use --executor local with one worker",
+        )
+    takes = next((one for one in tools if takes_connection(one, registry)), None)
+    if takes is None or uses_get_connection(registry, project):
+        return
+    if is_remote and project.database.startswith(("sqlite:", "duckdb:")):
+        _stop(
+            f"{takes.name} uses {project.database}, a local file, and workers on other machines cannot share it",
+            "use a database server such as PostgreSQL, or --executor local",
+        )
+
+
+def _stop(message: str, hint: str) -> NoReturn:
+    raise UsageError(Problem(code="executor", message=message, hint=hint))
+
+
+class RemotePool(WorkerPool):
+    """The steps of a run that are carried out on the far side, at most `size` at a time."""
+
+    def __init__(self, side: OpenFarSide, prepare: Prepare, context: RunContext) -> None:
+        def start() -> LocalExecutor:
+            return LocalExecutor(prepare, start=lambda: RemoteWorker(side.far, context))
+
+        super().__init__(start(), start, side.jobs)
+        self._far = side.far
+        self._is_finishing = self._is_closed = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_closed
+
+    def finish(self) -> None:
+        self._is_finishing = True
+        super().finish()
+
+    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        if not super().is_over:
+            yield from super().events(timeout, wake)
+        if self._is_finishing and super().is_over and not self._is_closed:
+            self._is_closed = True
+            for closed in self._far.close():
+                yield from closing_notes(closed)
+
+
+def build_pool(
+    side: OpenFarSide,
+    prepare: Prepare,
+    plan: Plan,
+    registry: Registry,
+    sources_of: Callable[[Tool], Mapping[str, str]],
+) -> RemotePool:
+    tools = [step.tool for step in plan.steps]
+    context = RunContext(
+        run=os.urandom(12).hex(),
+        is_remote=side.is_remote,
+        keeps_workers=side.keeps_workers,
+        sources={tool.module: sources_of(tool) for tool in tools},
+        with_connection=frozenset(t.module for t in tools if takes_connection(t, registry)),
+    )
+    return RemotePool(side, prepare, context)
