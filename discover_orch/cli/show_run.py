@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     Event,
     Report,
     RunNote,
+    RunStarted,
     Suspended,
     Ticked,
     ToolProgress,
@@ -71,9 +72,12 @@ def run_and_show(
         expected=lambda: Memory(view.project.root).durations(names),
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
+    run = ""
     try:
         for event in events:
             report.add(event)
+            if isinstance(event, RunStarted):
+                run = event.run
             if shown.as_json:
                 write_json(console, event, names, report)
             else:
@@ -86,6 +90,10 @@ def run_and_show(
     finally:
         status.hide()
         events.close()
+    if view.project.report:
+        from discover_orch.cli.report_command import write_run_report  # few projects ask for it
+
+        write_run_report(context, view.project.root, run, as_json=shown.as_json)
     return report.exit_code
 
 

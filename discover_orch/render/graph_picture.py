@@ -76,6 +76,42 @@ class _Data(Struct, frozen=True):
     tip: str = ""
 
 
+def build_stage_picture(document: Mapping[str, Any]) -> Picture:
+    """One node for each stage, for a project with many tools. An edge stands for any data or any `after`."""
+    stage_of: dict[str, int] = {}
+    users: dict[tuple[str, str], tuple[set[int], set[int]]] = {}
+    edges: dict[tuple[str, str], None] = {}
+    nodes = []
+    for place, stage in enumerate(document["stages"]):
+        words = [tool.get("state", "") for tool in stage["tools"]]
+        worst = next((one for one in ("failed", "unknown", "blocked", "stale") if one in words), "")
+        tip = ", ".join(f"{words.count(one):,} {one}" for one in dict.fromkeys(words) if one)
+        nodes.append(
+            Node(
+                key=f"s{place}",
+                kind="stage",
+                label=f"{stage['name']} ({count(len(words), 'tool')})",
+                stage=place,
+                layer=place,
+                state=worst or (words[0] if words else ""),
+                tip=tip,
+            )
+        )
+        for tool in stage["tools"]:
+            stage_of.setdefault(tool["name"], place)
+            for side, verb in enumerate(("writes", "reads")):
+                for used in tool[verb]:
+                    key = next(iter(used.items()))
+                    users.setdefault(key, (set(), set()))[side].add(place)
+            for before in tool["after"]:
+                if stage_of.get(before, place) != place:
+                    edges[f"s{stage_of[before]}", f"s{place}"] = None
+    for writing, reading in users.values():
+        edges.update({(f"s{a}", f"s{b}"): None for a in writing for b in reading if a < b})
+    stages = tuple(stage["name"] for stage in document["stages"])
+    return Picture(stages=stages, nodes=tuple(nodes), edges=tuple(edges))
+
+
 def _data_of(
     chosen: Iterable[str],
     readers: Mapping[tuple[str, str], Sequence[str]],

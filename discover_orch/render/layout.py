@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 #: Pixels between two boxes of a layer, between two passing lines, and between two layers.
-GAP, LINE_GAP, LAYER_GAP = 14.0, 7.0, 56.0
+GAP, LINE_GAP, LAYER_GAP = 14.0, 7.0, 48.0
 #: Places for passing lines. Longer lines beyond that are drawn straight, so that a large graph stays fast.
 MOST_PLACES = 20_000
 #: The order with the fewest crossings is searched for in graphs of at most so many segments.

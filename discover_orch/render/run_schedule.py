@@ -1,0 +1,70 @@
+"""What a recorded run waited for: for each tool the one whose end let it start, and the critical path. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from discover_orch.state.run_details import RunDetails
+
+#: Seconds by which a tool may start before the recorded end of the one that it waited for.
+SLACK = 0.005
+
+
+class Wait(Struct, frozen=True, kw_only=True):
+    """The tool `by` ended last of those that this one waited for. `ready` is the time, in seconds since the start of
+    the run, from which on nothing that it depends on was missing. `why`: `depends`, `worker`, or `order`, where it
+    waited for its turn."""
+
+    by: str
+    why: str
+    ready: float
+
+
+def find_waits(details: RunDetails) -> dict[str, Wait]:
+    """By module, of the tools that started."""
+    starts = {module: found[0].start for module, found in details.attempts.items()}
+    ends = {module: found[-1].end for module, found in details.attempts.items()}
+    workers = {module: found[0].worker for module, found in details.attempts.items()}
+    by_end = sorted(ends, key=ends.__getitem__)
+    last_on: dict[int, str] = {}
+    last, place = "", 0
+    waits = {}
+    for module in sorted(starts, key=starts.__getitem__):
+        start = starts[module]
+        while place < len(by_end) and ends[by_end[place]] <= start + SLACK:
+            last = by_end[place]
+            last_on[workers[last]] = last
+            place += 1
+        step = details.steps.get(module)
+        needed = [one for one in (step.after if step else ()) if one in ends]
+        before = max(needed, key=ends.__getitem__, default="")
+        ready = ends[before] if before else 0.0
+        on_worker = last_on.get(workers[module], "")
+        why, by = "order", last
+        if before and before == last:
+            why, by = "depends", before
+        elif on_worker and on_worker == last:
+            why, by = "worker", on_worker
+        if by and by != module:
+            waits[module] = Wait(by=by, why=why, ready=min(ready, start))
+    return waits
+
+
+def find_critical_path(details: RunDetails, waits: Mapping[str, Wait]) -> tuple[str, ...]:
+    """The chain of tools that ends with the run, each waiting for the one before it."""
+    ends = {module: found[-1].end for module, found in details.attempts.items()}
+    if not ends:
+        return ()
+    path = [max(ends, key=ends.__getitem__)]
+    while path[-1] in waits and waits[path[-1]].by not in path[-1:]:
+        path.append(waits[path[-1]].by)
+        if len(path) > len(ends):
+            break
+    return tuple(reversed(path))
+
+
+def busy_seconds(details: RunDetails, path: Sequence[str]) -> float:
+    """How long the tools of the path ran."""
+    return sum(one.end - one.start for module in path for one in details.attempts[module])
