@@ -144,6 +144,7 @@ class Recorder:
                     found += self._remember(event, self._steps[module])
                 self._write(event, module, **_traceback(event), **self._data(module))
             case ToolRetried(end=end):
+                self._overlaps.end(end.module)
                 found += self._remember(end, self._steps[end.module])
                 self._write(event, end.module, **_traceback(end))
             case RunFinished():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.render.style import count
 
 #: Files of one kind, in one folder, with the same readers and writers, that are drawn one by one.
 MOST_ALIKE = 4
 #: So many of the files of one node are named in its tip.
 MOST_NAMED = 20
+#: Declared globs are matched with written files if there are at most so many pairs.
+MOST_MATCHED = 200_000
 
 Kind = Literal["tool", "table", "file", "stage"]
 
@@ -120,12 +125,35 @@ def _data_of(
     """What the chosen tools use."""
     wanted = {*chosen}
     found = []
+    readers = _without_globs(readers, writers)
     for key in dict.fromkeys((*writers, *readers)):
         reading = tuple(dict.fromkeys(readers.get(key, ())))
         writing = tuple(dict.fromkeys(writers.get(key, ())))
         if wanted.intersection((*reading, *writing)):
             kind: Kind = "table" if key[0] == "table" else "file"
             found.append(_Data(kind, key[1], reading, writing))
+    return found
+
+
+def _without_globs(
+    readers: Mapping[tuple[str, str], Sequence[str]],
+    writers: Mapping[tuple[str, str], Sequence[str]],
+) -> Mapping[tuple[str, str], Sequence[str]]:
+    """A declared glob that matches files which tools write stands for these files."""
+    globs = [
+        key for key in readers if key not in writers and not GLOB_CHARACTERS.isdisjoint(key[1])
+    ]
+    files = [what for kind, what in writers if kind == "file"]
+    if not globs or len(globs) * len(files) > MOST_MATCHED:
+        return readers
+    found = {key: [*names] for key, names in readers.items()}
+    for key in globs:
+        is_match = re.compile(fnmatch.translate(key[1].replace("**/", "*"))).match
+        matches = [path for path in files if is_match(path)]
+        for path in matches:
+            found.setdefault(("file", path), []).extend(readers[key])
+        if matches:
+            del found[key]
     return found
 
 

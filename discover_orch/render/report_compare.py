@@ -15,6 +15,7 @@ from discover_orch.render.report_page import (
     run_sentence,
     timeline_of_run,
 )
+from discover_orch.render.report_tools import NOTABLE_SECONDS
 from discover_orch.render.style import count, duration
 from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_record import ToolChange, ToolRecord, compare_runs
@@ -48,7 +49,7 @@ def comparison_html(old: ReportSource, new: ReportSource, project: str, files: P
 
 def _column(source: ReportSource, place: int) -> str:
     record = source.record
-    svg = timeline_of_run(record, build_tools(source))
+    svg = timeline_of_run(record, build_tools(source), is_narrow=True)
     return (
         f'<div><h2 id="run{place}">Run {escape(record.run)}</h2>'
         f'<p class="said s-{clean_word(record.status)}">{run_sentence(record)}</p>{run_facts(source)}'
@@ -142,7 +143,8 @@ def _status(row: _Row) -> str:
 def _change(old: float | None, new: float | None) -> str:
     if old is None or new is None:
         return _NOTHING
-    share = f" ({(new - old) / old:+.0%})" if old else ""
+    is_notable = old > 0 and abs(new - old) >= NOTABLE_SECONDS
+    share = f" ({(new - old) / old:+.0%})" if is_notable else ""
     sign = "+" if new >= old else "−"
     return f"{sign}{duration(abs(new - old))}{share}"
 

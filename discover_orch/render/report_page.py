@@ -17,7 +17,7 @@ from discover_orch.render.markup import escape
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
 from discover_orch.render.run_schedule import busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import duration, names_text, time_text
-from discover_orch.render.timeline_svg import Bar, timeline_svg
+from discover_orch.render.timeline_svg import NARROW, WIDTH, Bar, timeline_svg
 from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
@@ -219,7 +219,9 @@ def _timeline_section(
     )
 
 
-def timeline_of_run(record: RunRecord, tools: Sequence[ReportTool]) -> str:
+def timeline_of_run(
+    record: RunRecord, tools: Sequence[ReportTool], *, is_narrow: bool = False
+) -> str:
     bars = [
         Bar(
             number=tool.number,
@@ -233,7 +235,8 @@ def timeline_of_run(record: RunRecord, tools: Sequence[ReportTool]) -> str:
         )
         for tool in tools
     ]
-    return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS)
+    room = NARROW if is_narrow else WIDTH
+    return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS, room=room)
 
 
 def _name_of(record: RunRecord, module: str) -> str:

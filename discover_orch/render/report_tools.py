@@ -129,12 +129,10 @@ def _entry(tool: ReportTool) -> str:
     status = clean_word(record.status)
     mark = MARKS.get(_word(record.status), "")
     took = "" if record.duration is None else duration(record.duration)
-    critical = (
-        ' <span class="path" title="on the critical path">◆</span>' if tool.is_critical else ""
-    )
+    critical = ' <i title="on the critical path">◆</i>' if tool.is_critical else ""
     return (
         f'<details class="tool s-{status}" id="t{tool.number}" data-t="{tool.number}" data-s="{status}"><summary>'
-        f"<b>{escape(record.name)}</b>{critical}"
+        f"<b>{escape(record.name)}{critical}</b>"
         f'<span class="status">{mark} {escape(_word(record.status))}</span>'
         f'<span class="took">{took}{_change(tool)}</span>{_spark(tool)}'
         f'<span class="metrics">{_metrics(tool)}</span></summary>{_more(tool)}</details>'

@@ -10,6 +10,8 @@ from discover_orch.state.run_details import RunDetails
 
 #: Seconds by which a tool may start before the recorded end of the one that it waited for.
 SLACK = 0.005
+#: Of several workers, one that was idle for longer than so many seconds did not start because of that end.
+MOST_IDLE = 0.2
 
 
 class Wait(Struct, frozen=True, kw_only=True):
@@ -31,12 +33,18 @@ def find_waits(details: RunDetails) -> dict[str, Wait]:
     last_on: dict[int, str] = {}
     last, place = "", 0
     waits = {}
+    ended: list[str] = []
+    begun: set[str] = set()
     for module in sorted(starts, key=starts.__getitem__):
         start = starts[module]
         while place < len(by_end) and ends[by_end[place]] <= start + SLACK:
-            last = by_end[place]
-            last_on[workers[last]] = last
+            ended.append(by_end[place])
             place += 1
+        for one in [one for one in ended if one in begun]:  # others began in the same moment
+            ended.remove(one)
+            last = one if not last or ends[one] >= ends[last] else last
+            last_on[workers[one]] = one
+        begun.add(module)
         step = details.steps.get(module)
         needed = [one for one in (step.after if step else ()) if one in ends]
         before = max(needed, key=ends.__getitem__, default="")
@@ -47,7 +55,8 @@ def find_waits(details: RunDetails) -> dict[str, Wait]:
             why, by = "depends", before
         elif on_worker and on_worker == last:
             why, by = "worker", on_worker
-        if by and by != module:
+        is_late = details.workers > 1 and by and start - ends[by] > MOST_IDLE
+        if by and not (is_late and why != "depends"):
             waits[module] = Wait(by=by, why=why, ready=min(ready, start))
     return waits
 
@@ -58,10 +67,8 @@ def find_critical_path(details: RunDetails, waits: Mapping[str, Wait]) -> tuple[
     if not ends:
         return ()
     path = [max(ends, key=ends.__getitem__)]
-    while path[-1] in waits and waits[path[-1]].by not in path[-1:]:
+    while path[-1] in waits:
         path.append(waits[path[-1]].by)
-        if len(path) > len(ends):
-            break
     return tuple(reversed(path))
 
 

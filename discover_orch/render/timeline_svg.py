@@ -11,7 +11,9 @@ from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import count, duration
 from discover_orch.state.run_details import Attempt
 
-LABEL, WIDTH, ROW, LANE, HEAD = 190.0, 1080.0, 20.0, 22.0, 22.0
+LABEL, ROW, LANE, HEAD = 190.0, 20.0, 22.0, 22.0
+#: Pixels of the whole run, on a page of one run and of two.
+WIDTH, NARROW = 1080.0, 420.0
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _LONG_TICKS = (600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 
@@ -29,13 +31,13 @@ class Bar(Struct, frozen=True, kw_only=True):
     is_critical: bool = False
 
 
-def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int) -> str:
+def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int, room: float = WIDTH) -> str:
     """`total` are the seconds of the whole run. Above `most_rows` tools there is a row for each stage."""
     ran = sorted((bar for bar in bars if bar.attempts), key=lambda bar: bar.attempts[0].start)
     if not ran:
         return ""
     total = max(total, *(bar.attempts[-1].end for bar in ran), 0.001)
-    scale = WIDTH / total
+    scale = room / total
     workers = sorted({one.worker for bar in ran for one in bar.attempts})
     out = []
     y = HEAD
@@ -55,9 +57,9 @@ def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int) -> str:
             y += ROW
     else:
         for bar in ran:
-            out.append(_row(bar, y, scale, has_workers=len(workers) > 1))
+            out.append(_row(bar, y, scale, room, has_workers=len(workers) > 1))
             y += ROW
-    height, width = y + 8, LABEL + WIDTH + 16
+    height, width = y + 8, LABEL + room + 16
     noun = count(len(ran), "tool")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="img" width="{number(width)}" '
@@ -70,9 +72,10 @@ def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int) -> str:
 
 
 def _grid(total: float, scale: float, height: float) -> list[str]:
-    """A line and a time at round distances, at most ten."""
+    """A line and a time at round distances."""
     ticks = (*_TICKS, *_LONG_TICKS)
-    step = next((one for one in ticks if total / one <= 10), total / 10)
+    most = max(total * scale / 100, 2)  # one each 100 pixels
+    step = next((one for one in ticks if total / one <= most), total / most)
     out = []
     for place in range(int(total / step) + 1):
         x, time = LABEL + place * step * scale, place * step
@@ -89,7 +92,7 @@ def _label(text: str, y: float, height: float) -> str:
     return f'<text x="8" y="{number(y + height / 2 + 4)}">{shown}</text>'
 
 
-def _row(bar: Bar, y: float, scale: float, *, has_workers: bool) -> str:
+def _row(bar: Bar, y: float, scale: float, room: float, *, has_workers: bool) -> str:
     first = bar.attempts[0]
     parts = [f'<g data-t="{bar.number}">', _label(bar.name, y, ROW)]
     if bar.wait and first.start - bar.wait.ready > 0.001:
@@ -101,10 +104,10 @@ def _row(bar: Bar, y: float, scale: float, *, has_workers: bool) -> str:
     seconds = sum(one.end - one.start for one in bar.attempts)
     text = duration(seconds) + (f" · worker {bar.attempts[-1].worker}" if has_workers else "")
     x = LABEL + bar.attempts[-1].end * scale + 5
-    if x > LABEL + WIDTH - 110 and first.start * scale > 110:
+    if x > LABEL + room - 110 and first.start * scale > 110:
         parts.append(_time(text, LABEL + first.start * scale - 5, y, "end"))
     else:
-        parts.append(_time(text, min(x, LABEL + WIDTH - 100), y, "start"))
+        parts.append(_time(text, min(x, LABEL + room - 100), y, "start"))
     return "".join([*parts, "</g>"])
 
 

@@ -20,8 +20,10 @@ from discover_orch.state.run_record import RunRecord
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
 SHOWN_RUNS, READ_RUNS = 10, 30
-#: Bytes of logs in one block, of the end of a log that is kept of a longer one, and of the end that is shown at once.
-BLOCK, LONGEST_LOG, TAIL = 1 << 19, 20 << 20, 4000
+#: Bytes of logs in one block, and of the end of a log that is kept of a longer one.
+BLOCK, LONGEST_LOG = 1 << 19, 20 << 20
+#: Bytes and lines of the end that is shown at once.
+TAIL, TAIL_LINES = 4000, 20
 
 
 class LogPlace(Struct, frozen=True, kw_only=True):
@@ -99,7 +101,8 @@ def _pack_logs(root: str, run: str, modules: Iterable[str], failed: Collection[s
             continue
         places[module] = LogPlace(block=len(blocks), start=size, size=len(data), cut=cut)
         if module in failed:
-            tails[module] = data[-TAIL:].decode("utf-8", "replace")
+            lines = data[-TAIL:].decode("utf-8", "replace").splitlines()
+            tails[module] = "\n".join(lines[-TAIL_LINES:])
         pieces.append(data)
         size += len(data)
         if size >= BLOCK:
