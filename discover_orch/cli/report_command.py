@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 import click
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from discover_orch.model.errors import ExitCode, Problem, UsageError
 from discover_orch.render.report_page import PageFiles, report_html
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, read_record, report_path
-from discover_orch.state.report_source import read_report_source
+from discover_orch.state.report_source import read_earlier, read_report_source
 from discover_orch.state.run_record import RunRecord
 
 
@@ -57,7 +58,8 @@ def command(
             path = path.removesuffix(".html") + f"-compared-with-{other.run}.html"
         write_file(path, _comparison(root, other, record))
     else:
-        write_file(path, build_report(root, record))
+        source = read_report_source(root, record)
+        write_file(path, report_html(source, _project(root), read_page_files()))
     console = context.console
     if as_json:
         console.out(json.dumps({"version": 1, "run": record.run, "path": path}) + "\n")
@@ -68,23 +70,29 @@ def command(
     return ExitCode.OK
 
 
-def build_report(root: str, record: RunRecord) -> str:
-    return report_html(read_report_source(root, record), _project(root), read_page_files())
+class RunReport:
+    """The page of a run that is in progress. What is known at its start is read while the first tool runs."""
 
+    def __init__(self, context: Context, root: str, run: str, modules: Sequence[str]) -> None:
+        self._context, self._root, self._run = context, root, run
+        self._files = read_page_files()
+        self._earlier = read_earlier(root, run, modules)
 
-def write_run_report(context: Context, root: str, run: str, *, as_json: bool) -> None:
-    """Writes the page of a run that has just ended, and prints its path. Failing to write it is a warning."""
-    record = read_record(root, run)
-    if record is None:  # the run could not be recorded, and has said so
-        return
-    path = report_path(root, run)
-    try:
-        write_file(path, build_report(root, record))
-    except UsageError as error:
-        context.console.problems([replace(one, severity="warning") for one in error.problems])
-        return
-    show = context.console.err if as_json else context.console.out
-    show(f"report: {one_line(shown_path(path, context.start))}\n")
+    def write(self, *, as_json: bool) -> None:
+        """Writes the page and prints its path, after the end of the run. Failing to write it is a warning."""
+        record = read_record(self._root, self._run)
+        if record is None:  # the run could not be recorded, and has said so
+            return
+        path = report_path(self._root, self._run)
+        source = read_report_source(self._root, record, self._earlier)
+        console = self._context.console
+        try:
+            write_file(path, report_html(source, _project(self._root), self._files))
+        except UsageError as error:
+            console.problems([replace(one, severity="warning") for one in error.problems])
+            return
+        show = console.err if as_json else console.out
+        show(f"report: {one_line(shown_path(path, self._context.start))}\n")
 
 
 def _comparison(root: str, old: RunRecord, new: RunRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, HungUp, StatusLine
@@ -31,6 +32,9 @@ from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
+
+if TYPE_CHECKING:
+    from discover_orch.cli.report_command import RunReport
 
 #: Seconds for which a tool has no status line, so that a short run does not import what that needs.
 QUICK = 0.3
@@ -72,12 +76,14 @@ def run_and_show(
         expected=lambda: Memory(view.project.root).durations(names),
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
-    run = ""
+    page: RunReport | None = None
     try:
         for event in events:
             report.add(event)
-            if isinstance(event, RunStarted):
-                run = event.run
+            if isinstance(event, RunStarted) and view.project.report:
+                from discover_orch.cli.report_command import RunReport  # few projects ask for it
+
+                page = RunReport(context, view.project.root, event.run, event.tools)
             if shown.as_json:
                 write_json(console, event, names, report)
             else:
@@ -90,10 +96,8 @@ def run_and_show(
     finally:
         status.hide()
         events.close()
-    if view.project.report:
-        from discover_orch.cli.report_command import write_run_report  # few projects ask for it
-
-        write_run_report(context, view.project.root, run, as_json=shown.as_json)
+    if page is not None:
+        page.write(as_json=shown.as_json)
     return report.exit_code
 
 

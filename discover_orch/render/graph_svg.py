@@ -47,7 +47,7 @@ STYLE = (
     ".orch-graph{background:var(--g-paper);font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
     ".orch-graph text{fill:var(--g-ink)}"
     ".orch-graph .band{fill:var(--g-band)}"
-    ".orch-graph .stage{fill:var(--g-soft);font-weight:600}"
+    ".orch-graph .heading{fill:var(--g-soft);font-weight:600}"
     ".orch-graph .box{fill:var(--g-box);stroke:var(--g-line);stroke-width:1.2}"
     ".orch-graph .table .box,.orch-graph .file .box{fill:var(--g-data)}"
     ".orch-graph .fold{fill:none;stroke:var(--g-line)}"
@@ -120,7 +120,7 @@ def _bands(picture: Picture, layout: Layout, height: float) -> list[str]:
         out.append(
             f'<rect class="band" x="{number(left)}" y="6" width="{number(right - left)}" '
             f'height="{number(height - 12)}" rx="8"/>'
-            f'<text class="stage" x="{number(left + 10)}" y="26">{shown}</text>'
+            f'<text class="heading" x="{number(left + 10)}" y="26">{shown}</text>'
         )
     return out
 

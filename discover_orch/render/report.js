@@ -73,6 +73,12 @@
   };
   all("svg [data-t], svg [data-tool]").forEach((one) =>
     one.addEventListener("click", () => select(one.dataset.t || one.dataset.tool, true)));
+  all("svg .stage[data-key]").forEach((one) => one.addEventListener("click", () => {
+    const stage = all("details.stage")[Number(one.dataset.key.slice(1))];
+    stage.open = true;
+    stage.scrollIntoView();
+    stage.querySelector("summary").focus({ preventScroll: true });
+  }));
   all(".failure a").forEach((one) => one.addEventListener("click", (event) => {
     event.preventDefault();
     selected = null;

@@ -19,7 +19,7 @@ from discover_orch.render.run_schedule import busy_seconds, find_critical_path, 
 from discover_orch.render.style import duration, names_text, time_text
 from discover_orch.render.timeline_svg import NARROW, WIDTH, Bar, timeline_svg
 from discover_orch.state.report_source import ReportSource
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.run_record import RunRecord
 
 #: Above so many tools, the page opens by stage.
 MANY_TOOLS = 300
@@ -37,17 +37,16 @@ class PageFiles(Struct, frozen=True, kw_only=True):
 
 def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
     """`project` is the name of the project's folder."""
-    record, details = source.record, source.details
+    record = source.record
     tools = build_tools(source)
     title = f"Run {record.run} of {project}"
-    path = find_critical_path(details, find_waits(details))
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="said s-{escape(record.status)}">{run_sentence(record)}</p>',
         run_facts(source),
         failures_html(tools),
         _graph_section(source, tools),
-        _timeline_section(source, tools, path),
+        _timeline_section(source, tools),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
     return page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
@@ -192,29 +191,41 @@ def _graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
     document = graph_of_run(source, tools)
     if len(tools) > MANY_TOOLS:
         svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
+        hint = (
+            f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
+            "<code>orch graph STAGE --open</code> shows the tools of one.</p>"
+        )
     else:
         svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
+        hint = ""
     return (
         '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
+        f"{hint}"
         f'<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">{svg}</div></section>'
     )
 
 
-def _timeline_section(
-    source: ReportSource, tools: Sequence[ReportTool], path: Sequence[str]
-) -> str:
+def _timeline_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
     record, details = source.record, source.details
     svg = timeline_of_run(record, tools)
     if not svg:
         return ""
-    names = [_name_of(record, module) for module in path]
+    path = find_critical_path(details, find_waits(details))
+    name_of = {tool.module: tool.name for tool in record.tools}
+    names = [name_of.get(module, module) for module in path]
     shown = " → ".join(map(escape, names[-MOST_ON_PATH:]))
     if len(names) > MOST_ON_PATH:
         shown = f"{len(names) - MOST_ON_PATH:,} tools → {shown}"
     busy = duration(busy_seconds(details, path))
+    said = f"Critical path, {busy}: {shown}. No tool on it can take longer without the run taking longer."
+    if details.workers == 1:
+        said = (
+            f"Longest chain of tools that depend on each other, {busy}: {shown}. "
+            "The run cannot be shorter than that, even with more workers."
+        )
     return (
         '<section aria-labelledby="h-time"><h2 id="h-time">Timeline</h2>'
-        f"<p>Critical path, {busy}: {shown}. No tool on it can take longer without the run taking longer.</p>"
+        f"<p>{said}</p>"
         f'<div class="scroll" tabindex="0" role="group" aria-label="Timeline">{svg}</div></section>'
     )
 
@@ -237,8 +248,3 @@ def timeline_of_run(
     ]
     room = NARROW if is_narrow else WIDTH
     return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS, room=room)
-
-
-def _name_of(record: RunRecord, module: str) -> str:
-    found: ToolRecord | None = next((one for one in record.tools if one.module == module), None)
-    return found.name if found else module

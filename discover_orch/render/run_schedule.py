@@ -62,13 +62,35 @@ def find_waits(details: RunDetails) -> dict[str, Wait]:
 
 
 def find_critical_path(details: RunDetails, waits: Mapping[str, Wait]) -> tuple[str, ...]:
-    """The chain of tools that ends with the run, each waiting for the one before it."""
+    """The chain of tools that ends with the run, each waiting for the one before it. Of one worker, for which that
+    would be all tools, the longest chain of tools that depend on each other."""
+    if details.workers == 1:
+        return _find_longest_chain(details)
     ends = {module: found[-1].end for module, found in details.attempts.items()}
     if not ends:
         return ()
     path = [max(ends, key=ends.__getitem__)]
     while path[-1] in waits:
         path.append(waits[path[-1]].by)
+    return tuple(reversed(path))
+
+
+def _find_longest_chain(details: RunDetails) -> tuple[str, ...]:
+    total: dict[str, float] = {}
+    before: dict[str, str] = {}
+    attempts = details.attempts
+    for module in sorted(attempts, key=lambda one: attempts[one][0].start):
+        step = details.steps.get(module)
+        needed = [one for one in (step.after if step else ()) if one in total]
+        longest = max(needed, key=total.__getitem__, default="")
+        if longest:
+            before[module] = longest
+        total[module] = total.get(longest, 0.0) + busy_seconds(details, [module])
+    if not total:
+        return ()
+    path = [max(total, key=total.__getitem__)]
+    while path[-1] in before:
+        path.append(before[path[-1]])
     return tuple(reversed(path))
 
 

@@ -54,24 +54,27 @@ class ReportSource(Struct, frozen=True, kw_only=True):
     logs: PackedLogs
 
 
-def read_report_source(root: str, record: RunRecord) -> ReportSource:
-    """Of a run that is in the journal."""
+def read_report_source(
+    root: str, record: RunRecord, earlier: Mapping[str, Sequence[ToolEnd]] | None = None
+) -> ReportSource:
+    """Of a run that is in the journal; `earlier` if `read_earlier` has been called already."""
     details = read_details(read_lines(root, record.run))
     failed = [tool.module for tool in record.tools if tool.status in ("failed", "unknown")]
     modules = [tool.module for tool in record.tools if tool.has_started]
     return ReportSource(
         record=record,
         details=details,
-        earlier=_read_earlier(root, record, modules),
+        earlier=read_earlier(root, record.run, modules) if earlier is None else earlier,
         flows=read_flows(root),
         logs=_pack_logs(root, record.run, modules, failed),
     )
 
 
-def _read_earlier(
-    root: str, record: RunRecord, modules: Sequence[str]
+def read_earlier(
+    root: str, current: str, modules: Sequence[str]
 ) -> Mapping[str, Sequence[ToolEnd]]:
-    runs = [run for run in find_runs(root) if int(run) < int(record.run)][:READ_RUNS]
+    """The latest successes of these tools before the run `current`, oldest first."""
+    runs = [run for run in find_runs(root) if int(run) < int(current)][:READ_RUNS]
     found: dict[str, list[ToolEnd]] = {module: [] for module in modules}
     open_count = len(found)
     for run in runs:
