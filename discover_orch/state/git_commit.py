@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from discover_orch.state.store import open_nonblocking
+
 
 def read_commit(root: str) -> str:
     """The hash of the commit that the project at `root` is in; "" where none is found."""
@@ -40,9 +42,9 @@ def _read_head(git: str) -> str:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", opener=open_nonblocking) as file:
             return file.read().strip()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL
         return ""
 
 

@@ -152,10 +152,11 @@ def source_of(names: list[str], run: str) -> ReportSource:
             },
             stages={tool.module: tool.name for tool in tools},
             blocked_by={tool.module: tool.name for tool in tools},
-            sources={name: run for name in names},
+            sources=dict.fromkeys(names, run),
         ),
         earlier={
-            tool.module: [ToolEnd(module=tool.module, status="passed", duration=1)] for tool in tools
+            tool.module: [ToolEnd(module=tool.module, status="passed", duration=1)]
+            for tool in tools
         },
         flows={},
         logs=PackedLogs(
