@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
-COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
+COMMANDS = (
+    "run",
+    "watch",
+    "list",
+    "status",
+    "accept",
+    "history",
+    "logs",
+    "graph",
+    "report",
+    "check",
+)
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
 _PLACES = {"accept": ("status_command", "accept_command")}

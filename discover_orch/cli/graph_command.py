@@ -1,14 +1,16 @@
-"""`orch graph`: stages and tools as a tree, with what each tool runs after, reads and writes."""
+"""`orch graph`: stages and tools with what each runs after, reads and writes, as a tree or as a picture."""
 
 from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from discover_orch.cli.options import (
     Context,
+    OrchUsage,
     common_options,
     exclude_option,
     json_option,
@@ -16,12 +18,39 @@ from discover_orch.cli.options import (
 )
 from discover_orch.model.errors import EmptyError
 from discover_orch.planning import project_reader, project_view
-from discover_orch.render.graph import graph_document, graph_text
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
+from discover_orch.render.style import one_line
+
+if TYPE_CHECKING:
+    from discover_orch.staleness.reasons import Freshness
+
+FORMATS = ("text", "mermaid", "dot", "json", "svg")
+_ENDINGS = {
+    ".svg": "svg",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".json": "json",
+}
+#: Where a picture is written that is only to be opened.
+DEFAULT_FILE = os.path.join(".orch", "graph.svg")
 
 
-@click.command("graph", short_help="Show stages and tools as a tree.")
+@click.command("graph", short_help="Show stages and tools as a tree or as a picture.")
 @targets_argument
 @exclude_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="How to show it.  [default: text, or what the ending of FILE says]",
+)
+@click.option("-o", "--output-file", "file", metavar="FILE", help="Write it to this file.")
+@click.option("--open", "opens", is_flag=True, help="Open the picture in the browser.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every file, also where there are many.")
 @json_option
 @common_options
@@ -30,25 +59,83 @@ def command(
     context: Context,
     targets: tuple[str, ...],
     exclude: tuple[str, ...],
+    kind: str | None,
+    file: str | None,
+    opens: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
-    """Show stages and tools in order, with what each tool runs after, reads and writes."""
+    """Show stages and tools in order, with what each tool runs after, reads and writes.
+
+    As a picture, the targets are highlighted, beside the tools that they exchange data with.
+    """
+    kind = _format(kind, file, opens=opens, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ)
     console = context.console
     try:
         chosen = project_view.select_readable(view, targets, exclude)
     except EmptyError:
-        if as_json:
+        if kind == "json":
             console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
-    document = graph_document(view.registry, chosen)
-    if as_json:
-        console.out(json.dumps(document) + "\n")
+    left = RemainingWork(
+        view.project, view.registry, GivenParams(folder=view.folder), view.signatures
+    )
+    freshness = left.freshness() if view.registry.tools else {}
+    if kind == "text":
+        document = graph_document(view.registry, chosen, freshness)
+        text = graph_text(document, console.out_style, verbose=verbose)
     else:
-        console.out(graph_text(document, console.out_style, verbose=verbose))
+        text = _render(context, view, chosen, freshness, kind)
+    if file is None and opens:
+        file = os.path.relpath(os.path.join(view.project.root, DEFAULT_FILE), context.start)
+    if file is None:
+        console.out(text)
+    else:
+        from discover_orch.cli.file_output import open_file, write_file
+
+        write_file(file, text)
+        console.out(f"{one_line(file)}\n")
+        problem = open_file(file) if opens else None
+        console.problems([problem] if problem else [])
     return console.report(
         (*view.errors, *view.warnings),
         has_tools=bool(view.registry.tools),
         no_tools=view.registry.no_tools,
     )
+
+
+def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -> str:
+    if as_json:
+        if kind not in (None, "json"):
+            raise OrchUsage(f"--json cannot be combined with --format {kind}", "use one of them")
+        kind = "json"
+    if kind is None and file is not None:
+        kind = _ENDINGS.get(os.path.splitext(file)[1].lower())
+    if opens and kind not in (None, "svg"):
+        raise OrchUsage(f"--open cannot be combined with the format {kind}", "open an SVG")
+    return kind or ("svg" if opens else "text")
+
+
+def _render(
+    context: Context,
+    view: ProjectView,
+    chosen: frozenset[str],
+    freshness: dict[str, Freshness],
+    kind: str,
+) -> str:
+    if kind == "json":
+        return json.dumps(graph_document(view.registry, chosen, freshness)) + "\n"
+    document: dict[str, Any] = graph_with_selection(view.registry, chosen, freshness)
+    if kind == "svg":
+        from discover_orch.render.graph_svg import graph_svg
+
+        return graph_svg(document, title=f"Pipeline {os.path.basename(view.project.root)}")
+    from discover_orch.render.graph_text import check_mermaid, dot_text, mermaid_text
+
+    if kind == "dot":
+        return dot_text(document)
+    text = mermaid_text(document)
+    problem = check_mermaid(text)
+    context.console.problems([problem] if problem else [])
+    return text

@@ -14,7 +14,7 @@ from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.render.history import log_heading, log_text
 from discover_orch.render.style import Style, one_line
-from discover_orch.state.journal import find_log, find_runs, read_log, read_record
+from discover_orch.state.journal import find_log, find_runs, read_lines, read_log, read_record
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
 
@@ -29,7 +29,8 @@ from discover_orch.state.run_record import RunRecord, ToolRecord
 def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     """Show what a tool printed, in the latest run that started it or in the given run.
 
-    A tool that is no longer in the project is found by its former name.
+    If it failed, its traceback follows on stderr. A tool that is no longer in the project is found by its
+    former name.
     """
     root = find_root(context.start, context.folder)[0]
     records = [read_run(root, run)] if run else None
@@ -48,6 +49,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
             "status": started.status,
             "text": data.decode("utf-8", "replace"),
             "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,
+            "traceback": _traceback(root, record.run, started),
         }
         console.out(json.dumps(document) + "\n")
         return ExitCode.OK
@@ -56,7 +58,20 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     if path:
         is_raw = console.terminal is None and not console.out_style.colour
         _show(context, path, None if is_raw else console.out_style)
+    traceback = _traceback(root, record.run, started)
+    if traceback:  # not to stdout, which has what the tool printed
+        console.err(log_text(traceback.encode("utf-8", "backslashreplace"), console.err_style))
     return ExitCode.OK
+
+
+def _traceback(root: str, run: str, tool: ToolRecord) -> str:
+    """That of a tool that failed; "" where it is not recorded."""
+    if tool.error is None:
+        return ""
+    from discover_orch.state.run_details import read_details  # only a failed tool needs it
+
+    attempts = read_details(read_lines(root, run)).attempts.get(tool.module, ())
+    return attempts[-1].traceback if attempts else ""
 
 
 def _show(context: Context, path: str, style: Style | None) -> None:

@@ -16,6 +16,7 @@ from discover_orch.execution.events import (
     Event,
     Report,
     RunNote,
+    RunStarted,
     Suspended,
     Ticked,
     ToolProgress,
@@ -39,6 +40,7 @@ from discover_orch.worker.protocol import INSIDE
 from discover_orch.worker.spawn import end_interpreter
 
 if TYPE_CHECKING:
+    from discover_orch.cli.report_command import RunReport
     from discover_orch.databases.advisory_lock import AdvisoryLock
 
 
@@ -87,6 +89,7 @@ def run_and_show(
         resume_command=resume_command,
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
+    page: RunReport | None = None
     try:
         for event in events:
             report.add(event)
@@ -95,6 +98,10 @@ def run_and_show(
                     console.problems([_lost_lock(resume_command)])
                     return ExitCode.FAILED
                 console.problems([_lock_taken_again()])
+            if isinstance(event, RunStarted) and view.project.report:
+                from discover_orch.cli.report_command import RunReport  # few projects ask for it
+
+                page = RunReport(context, view.project.root, event.run, event.tools)
             if shown.as_json:
                 write_json(console, event, names, report)
             else:
@@ -107,6 +114,8 @@ def run_and_show(
     finally:
         status.hide()
         events.close()
+    if page is not None:
+        page.write(as_json=shown.as_json)
     return report.exit_code
 
 

@@ -92,6 +92,7 @@ class Project(Struct, frozen=True, kw_only=True):
     params: Mapping[str, ParamDefault] = field(default_factory=dict)
     tool_params: Mapping[str, Mapping[str, ParamDefault]] = field(default_factory=dict)
     env_params: Mapping[str, ParamDefault] = field(default_factory=dict)
+    report: bool = False
     strict: bool = False
     keep_runs: int = 100
     watch: Mapping[str, object] = field(default_factory=dict)
@@ -387,6 +388,7 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "executor": ("text", lambda _, given: read_executor(given)),
     "command": ("table", read_command),
     "params": ("table", _params),
+    "report": ("flag", lambda _, given: flag(given)),
     "strict": ("flag", lambda _, given: flag(given)),
     "keep_runs": ("count", lambda _, given: count(given)),
     "watch": ("table", _watch),

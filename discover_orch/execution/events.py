@@ -48,7 +48,10 @@ class ToolDeclined(Struct, frozen=True, kw_only=True):
 
 
 class ToolStarted(Struct, frozen=True, kw_only=True):
+    """`worker` is the number of the worker that runs the tool, from 1."""
+
     module: str
+    worker: int = 1
 
 
 class ToolOutput(Struct, frozen=True, kw_only=True):
@@ -233,8 +236,8 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
                 "targets": list(targets),
                 "tools": [names[module] for module in tools],
             }
-        case ToolStarted(module=module):
-            return {"event": "tool_started", "name": names[module]}
+        case ToolStarted(module=module, worker=worker):
+            return {"event": "tool_started", "name": names[module], "worker": worker}
         case ToolOutput(module=module, stream=stream, text=text):
             return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
         case ToolFinished():

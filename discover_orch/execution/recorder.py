@@ -7,11 +7,13 @@ the tool is stale again. Nothing here can stop a run: what cannot be saved is lo
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.attempt import AttemptReader
@@ -31,6 +33,7 @@ from discover_orch.execution.events import (
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.run_memory import DatabaseRecord, FlowRecord, ResultRecord
 from discover_orch.model.database_url import masked_url
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
@@ -53,6 +56,7 @@ from discover_orch.staleness.fingerprint import (
     sequence,
 )
 from discover_orch.staleness.memory import Memory
+from discover_orch.state.git_commit import read_commit
 from discover_orch.state.journal import (
     Journal,
     begin_run,
@@ -67,6 +71,8 @@ from discover_orch.state.journal import (
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
 TRIED = ("passed", "failed", "unknown", "interrupted", "cancelled")
+#: Characters of a traceback, and names of one kind of data, that the journal keeps of a tool.
+LONGEST_TRACEBACK, MOST_NAMES = 20_000, 200
 
 
 class Recorder:
@@ -113,6 +119,8 @@ class Recorder:
         self._attempts = AttemptReader(self._current, self._code, is_live=self._is_live)
         self._count = 0  # starts and ends of tools
         self._began: dict[str, Seq] = {}
+        self._flow_seen: dict[str, Dataflow] = {}
+        self._sources: dict[str, str] = {}  # each file of the tools' code, and what it means
 
     def record(self, event: Event) -> tuple[Problem, ...]:
         """Records the event; the problems that it brings about."""
@@ -140,12 +148,13 @@ class Recorder:
                 self._overlaps.end(module)
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
-                self._write(event, module)
+                self._write(event, module, **_traceback(event), **self._data(module))
             case DatabaseWritten():
                 self._database.note_foreign_write(self._next_number())
             case ToolRetried(end=end):
+                self._overlaps.end(end.module)
                 found += self._remember(end, self._steps[end.module])
-                self._write(event, end.module)
+                self._write(event, end.module, **_traceback(end))
             case RunFinished():
                 found += self._finish(event)
             case _:
@@ -209,10 +218,24 @@ class Recorder:
 
     # The journal.
 
-    def _write(self, event: Event, module: str) -> None:
+    def _write(self, event: Event, module: str, **more: object) -> None:
         document = self._document(event)
         if document is not None:
-            self._journal.write({**document, "module": module})
+            self._journal.write({**document, "module": module, **more})
+
+    def _data(self, module: str) -> dict[str, object]:
+        """What the tool was seen to use in this run, and what it declares."""
+        flow = self._flow_seen.pop(module, None)
+        if flow is None:
+            return {}
+        tool = self._steps[module].tool
+        names = {
+            "files_read": dict.fromkeys((*tool.inputs, *flow.reads)),
+            "files_written": dict.fromkeys((*tool.outputs, *flow.writes)),
+            "tables_read": flow.tables_read,
+            "tables_written": flow.tables_written,
+        }
+        return {"data": {kind: [*found][:MOST_NAMES] for kind, found in names.items() if found}}
 
     def _document(self, event: Event) -> dict[str, object] | None:
         return event_document(event, self._names, self._report)
@@ -227,8 +250,17 @@ class Recorder:
             "process": read_start(os.getpid()),
             "boot": read_boot(),
             "kind": self._kind,
+            "orch": __version__,
+            "python": sys.version.partition(" ")[0],
+            "system": f"{sys.platform} {os.uname().machine}",
+            "commit": read_commit(self._project.root),
+            "workers": event.workers,
+            "fresh_stages": [
+                self._registry.stages[self._registry.rank[tool.module]].name for tool in plan.fresh
+            ],
             "modules": list(event.tools),
             "plan": [self._plan_row(step) for step in plan.all_steps or plan.steps],
+            "sources": self._sources,
             "database": name if has_own else masked_url(self._project.database),
             "database_origin": "orchconf.py" if has_own else self._project.database_origin,
             "resumes": plan.resumes or None,
@@ -239,10 +271,15 @@ class Recorder:
         }
 
     def _plan_row(self, step: Step) -> dict[str, object]:
+        code = self._current.code_of(step.tool, self._code)
+        self._sources.update(code)
         return {
             "module": step.tool.module,
             "name": step.tool.name,
             "stage": step.stage,
+            "path": step.tool.path,
+            "after": list(step.after),
+            "reason": step.reason,
             "params": {
                 bound.param.name: {"texts": list(bound.effective), "origin": bound.origin}
                 for bound in step.arguments
@@ -251,7 +288,7 @@ class Recorder:
             "extra": {name: text for name, text in step.extra.items() if not is_secret_name(name)},
             "secrets": [bound.param.name for bound in step.arguments if bound.param.is_secret]
             + [name for name in step.extra if is_secret_name(name)],
-            "code": hash_code(self._current.code_of(step.tool, self._code)),
+            "code": hash_code(code),
             **({"is_in_ledger": True} if self._is_in_ledger(step.tool) else {}),
         }
 
@@ -316,6 +353,7 @@ class Recorder:
                     *results.find_writers(module, success, attempt.writes),
                     is_repeatable=tool.is_repeatable,
                 )
+                self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
                 self._flows.add(module, success.flow)
                 self._overlaps.add_flow(module, success.flow)
@@ -342,6 +380,11 @@ class Recorder:
         self._is_over = True
         prune(self._project.root, self._project.keep_runs, self.run)
         return found
+
+
+def _traceback(event: ToolFinished) -> dict[str, object]:
+    text = event.error.traceback if event.error else ""
+    return {"traceback": text[-LONGEST_TRACEBACK:]} if text else {}
 
 
 def _changed_since_planned(tool: Tool, path: str) -> Problem:

@@ -8,6 +8,7 @@ from typing import Any
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.render.style import Style, count, indent, one_line, wrap
+from discover_orch.staleness.reasons import Freshness
 
 #: Files of one kind in one folder that are named one by one.
 MOST_ALIKE = 4
@@ -15,21 +16,48 @@ MOST_ALIKE = 4
 MOST_FILES = 12
 
 
-def graph_document(registry: Registry, chosen: Collection[str]) -> dict[str, Any]:
+NO_FRESHNESS: Mapping[str, Freshness] = {}
+
+
+def graph_document(
+    registry: Registry,
+    chosen: Collection[str],
+    freshness: Mapping[str, Freshness] = NO_FRESHNESS,
+) -> dict[str, Any]:
     """`{"version": 1, "stages": [{"name", "tools": [{"name", "module", "after", "inputs", "outputs", "reads",
-    "writes", "tables_read", "tables_written"}]}]}`; `after` from `AFTER` and from data. `inputs` and `outputs` are
-    declared; `reads` and `writes` are all tables and files that a tool declares or was seen to use, as of
-    `used_documents`."""
+    "writes", "tables_read", "tables_written", "state", "reasons"}]}]}`; `after` from `AFTER` and from data. `inputs`
+    and `outputs` are declared; `reads` and `writes` are all tables and files that a tool declares or was seen to use,
+    as of `used_documents`. `state` is that of `Freshness`, where that is given."""
     stages = []
     for stage in registry.stages:
         tools = [_tool(registry, module) for module in stage.tools if module in chosen]
+        for tool in tools:
+            found = freshness.get(tool["module"])
+            if found is not None:
+                tool["state"] = found.state
+                tool["reasons"] = list(found.sentences)
         if tools:
             stages.append({"name": stage.name, "tools": tools})
     return {"version": 1, "stages": stages}
 
 
+def graph_with_selection(
+    registry: Registry, chosen: Collection[str], freshness: Mapping[str, Freshness]
+) -> dict[str, Any]:
+    """The document for a picture: of all tools, with the chosen ones `selected` if that is not all of them, and the
+    first reason of each as its `tip`."""
+    document = graph_document(registry, registry.tools, freshness)
+    is_part = len(chosen) < len(registry.order)
+    for stage in document["stages"]:
+        for tool in stage["tools"]:
+            tool["tip"] = "\n".join(tool.get("reasons", [])[:1])
+            if is_part:
+                tool["selected"] = tool["module"] in chosen
+    return document
+
+
 def graph_text(document: Mapping[str, Any], style: Style, *, verbose: bool = False) -> str:
-    """The tree; `verbose` names every file."""
+    """The tree, with a mark for what has run and is stale now; `verbose` names every file."""
     out: list[str] = []
     down, last, bar = (
         style.mark(*pair) for pair in (("├─ ", "|- "), ("└─ ", "`- "), ("│  ", "|  "))
@@ -41,7 +69,10 @@ def graph_text(document: Mapping[str, Any], style: Style, *, verbose: bool = Fal
             is_last = index == len(tools) - 1
             name = one_line(tool["name"])
             after = "  after " + ", ".join(map(one_line, tool["after"])) if tool["after"] else ""
-            line = style.paint(name, "bold") + style.paint(after, "dim")
+            state = tool.get("state", "")
+            is_stale = state not in ("", "fresh", "never")
+            stale = "  " + style.paint(state, "yellow") if is_stale else ""
+            line = style.paint(name, "bold") + stale + style.paint(after, "dim")
             pad = ("   " if is_last else bar) + indent(len(name) + 2, style)
             out.append(wrap((last if is_last else down) + line, style, pad))
             rows = [

@@ -45,6 +45,7 @@ RUNS = "runs"
 EVENTS = "events.jsonl"
 LOGS = "logs"
 SETTLED, SETTLED_KIND = "settled", "settled 1"
+REPORT = "report.html"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
 
@@ -175,17 +176,22 @@ def has_begun(root: str, run: str) -> bool:
 
 def read_record(root: str, run: str) -> RunRecord | None:
     """The run with all its tools; None where there is none that can be read."""
-    try:
-        with _open_events(root, run) as file:
-            lines = file.readlines()
-    except OSError:
-        return None
+    lines = read_lines(root, run)
     writer = read_writer(lines)
     is_running = writer is not None and is_alive(writer.pid, writer.process, writer.boot)
     path = os.path.join(_run_folder(root, run), SETTLED)
     settled = read_sealed(path, SETTLED_KIND, Settled) or Settled()
     record = read_run(lines, is_running, settled)
     return None if record is None else replace(record, run=run)
+
+
+def read_lines(root: str, run: str) -> list[bytes]:
+    """The lines of the journal of a run; none where there is no such run."""
+    try:
+        with _open_events(root, run) as file:
+            return file.readlines()
+    except OSError:
+        return []
 
 
 def write_settled(root: str, run: str, settled: Settled) -> bool:
@@ -234,6 +240,16 @@ def read_log(path: str) -> Iterator[bytes]:
 
 def _run_folder(root: str, run: str) -> str:
     return os.path.join(root, FOLDER, RUNS, run)
+
+
+def log_folder(root: str, run: str) -> str:
+    """The folder with the logs of a run; it need not exist."""
+    return os.path.join(_run_folder(root, run), LOGS)
+
+
+def report_path(root: str, run: str) -> str:
+    """Where the report page of a run is written."""
+    return os.path.join(_run_folder(root, run), REPORT)
 
 
 def _log_path(folder: str, module: str) -> str:

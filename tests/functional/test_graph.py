@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.conftest import Orch, Project
 
 PIPELINE = {
@@ -98,3 +100,62 @@ def test_targets_limit_it_and_json_says_the_same(project: Project, orch: Orch) -
     broken = orch("graph", "--json")
     assert broken.code == 4
     assert broken.json["stages"]
+
+
+def test_each_format_goes_to_a_file_whose_ending_says_which(project: Project, orch: Orch) -> None:
+    root = project(PIPELINE)
+    starts = {
+        "g.svg": '<svg xmlns="http://www.w3.org/2000/svg"',
+        "g.mmd": "flowchart LR",
+        "g.gv": "digraph pipeline {",
+        "g.json": '{"version": 1, "stages": [',
+        "g.txt": "ingest\n",
+    }
+    for name, start in starts.items():
+        answer = orch("graph", "-o", name)
+        assert (answer.code, answer.out) == (0, f"{name}\n")
+        assert (root / name).read_text(encoding="utf-8").startswith(start)
+    assert orch("graph", "--format", "svg").out == (root / "g.svg").read_text(encoding="utf-8")
+    refused = orch("graph", "--json", "--format", "dot")
+    assert (refused.code, refused.out) == (2, "")
+    assert orch("graph", "-o", "no/such.svg").code == 2
+
+
+def test_stale_tools_are_marked_and_targets_stand_out(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    root = project(PIPELINE | {"src/other.py": "STAGE = 'render'\nAFTER = ()\ndef run(): ...\n"})
+    project({"raw.csv": "", "z.csv": "", "src/fetch.py": PIPELINE["src/fetch.py"]})
+    assert orch("run").code == 0
+    assert "stale" not in orch("graph").out
+    project({"src/parse.py": PIPELINE["src/parse.py"].replace("...", "print()")})
+    assert "└─ parse  stale  after fetch\n" in orch("graph").out
+    states = {
+        tool["name"]: (tool["state"], tool["reasons"])
+        for stage in orch("graph", "--json").json["stages"]
+        for tool in stage["tools"]
+    }
+    assert states["fetch"] == ("fresh", [])
+    assert states["parse"] == ("stale", ["src/parse.py changed"])
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\necho \"$1\" > '{tmp_path}/opened'\n")
+    browser.chmod(0o755)
+    answer = orch("graph", "fetch", "--open", env={"BROWSER": str(browser)})
+    assert answer.out == ".orch/graph.svg\n"
+    assert (tmp_path / "opened").read_text() == (root / ".orch/graph.svg").as_uri() + "\n"
+    svg = (root / ".orch/graph.svg").read_text(encoding="utf-8")
+    assert 'class="tool s-fresh good chosen"' in svg
+    assert 'class="tool s-stale warn dim"' in svg  # parse reads the same file
+    assert "tool other" not in svg
+
+
+def test_mermaid_beyond_its_limits_says_so(project: Project, orch: Orch) -> None:
+    tool = "STAGE = 's'\nAFTER = ()\nORCH = {{'inputs': {}}}\ndef run(): ...\n"
+    inputs = [f"{n}/in" for n in range(300)]
+    project({"orch.toml": "", "src/a.py": tool.format(inputs), "src/b.py": tool.format(inputs)})
+    answer = orch("graph", "--format", "mermaid")
+    assert answer.out.startswith("flowchart LR")
+    assert answer.err == (
+        "warning: the graph has 600 edges, and Mermaid draws at most 500\n"
+        "  hint: select fewer tools, raise maxEdges and maxTextSize in Mermaid, or use --format svg\n"
+    )

@@ -67,6 +67,7 @@ def test_json_says_where_the_log_is(root: Path, orch: Orch) -> None:
         "status": "passed",
         "text": "text\n",
         "path": ".orch/runs/1/logs/src.fetch.log",
+        "traceback": "",
     }
     assert (root / ".orch/runs/1/logs/src.fetch.log").read_text() == "text\n"
 

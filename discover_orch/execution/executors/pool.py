@@ -6,7 +6,9 @@ import select
 import time
 from collections.abc import Callable, Iterator
 
-from discover_orch.execution.events import Event
+from msgspec.structs import replace
+
+from discover_orch.execution.events import Event, ToolStarted
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor, keep_alive
 from discover_orch.planning.plan import Step
@@ -43,9 +45,11 @@ class WorkerPool:
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         self._wait(timeout, wake)
-        for worker in self._workers:
+        for number, worker in enumerate(self._workers, 1):
             if not worker.is_over:
-                yield from worker.events(0, wake)
+                for event in worker.events(0, wake):
+                    is_start = isinstance(event, ToolStarted)
+                    yield replace(event, worker=number) if is_start else event
 
     def _wait(self, timeout: float, wake: int) -> None:
         now = time.monotonic()

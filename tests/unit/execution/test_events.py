@@ -54,7 +54,8 @@ def test_the_beginning_names_the_tools() -> None:
 
 
 def test_a_tool_begins_prints_and_ends() -> None:
-    assert document(ToolStarted(module="src.a")) == {"event": "tool_started", "name": "a"}
+    begin = {"event": "tool_started", "name": "a", "worker": 1}
+    assert document(ToolStarted(module="src.a")) == begin
     assert document(ToolOutput(module="src.a", stream="stderr", text="x\n")) == {
         "event": "tool_output",
         "name": "a",

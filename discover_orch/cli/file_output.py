@@ -1,0 +1,57 @@
+"""Writes a page or a picture to a file and opens it in the browser."""
+
+from __future__ import annotations
+
+import os
+
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.render.style import one_line
+from discover_orch.state.store import UNFINISHED
+
+
+def write_file(path: str, text: str) -> None:
+    """Replaces the file at once, so that no half of it is ever seen. Raises UsageError."""
+    data = text.encode("utf-8", "backslashreplace")
+    if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe, a folder
+        _write(path, path, data)
+        return
+    temporary = f"{path}.{os.getpid()}{UNFINISHED}"
+    try:
+        _write(temporary, path, data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _write(place: str, path: str, data: bytes) -> None:
+    try:
+        with open(place, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+def _cannot_write(path: str, error: OSError) -> UsageError:
+    hint = "give another file with -o FILE"
+    if isinstance(error, FileNotFoundError):
+        hint = f"make the folder {one_line(os.path.dirname(path) or '.')} first, or {hint}"
+    message = f"cannot write {one_line(path)}: {error.strerror}"
+    return UsageError(Problem(code="output-file", message=message, hint=hint))
+
+
+def open_file(path: str) -> Problem | None:
+    """Opens the file in the user's browser; a problem if there is none."""
+    import webbrowser  # takes milliseconds
+    from pathlib import Path
+
+    if webbrowser.open(Path(path).absolute().as_uri()):
+        return None
+    return Problem(
+        code="no-browser",
+        message="no browser was found to open the page",
+        hint=f"open {one_line(path)} yourself, or name a browser in the environment variable BROWSER",
+        severity="warning",
+    )

@@ -1,0 +1,269 @@
+"""The graph as values that every format draws: tools, tables and files in stages, and the lines between them. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.render.style import count
+
+#: Files of one kind, in one folder, with the same readers and writers, that are drawn one by one.
+MOST_ALIKE = 4
+#: So many of the files of one node are named in its tip.
+MOST_NAMED = 20
+#: Declared globs are matched with written files if there are at most so many pairs.
+MOST_MATCHED = 200_000
+
+Kind = Literal["tool", "table", "file", "stage"]
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """A tool, a table, one or several files, or a whole stage. `key` is a word that every format accepts; `state` is
+    a word such as `stale` or `failed`, or empty; `layer` is its column; `module` is that of a tool. `tip` is what is
+    said about it beside its label. What is not selected `is_dim`."""
+
+    key: str
+    kind: Kind
+    label: str
+    stage: int
+    layer: int = 0
+    module: str = ""
+    state: str = ""
+    tip: str = ""
+    is_dim: bool = False
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """Nodes in order, and edges from key to key: from a writer to what it writes, from there to its readers, and from
+    a tool to one that must wait for it where no data says so."""
+
+    stages: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    edges: tuple[tuple[str, str], ...]
+
+
+def build_picture(document: Mapping[str, Any]) -> Picture:
+    """From a `graph_document`. A tool may also have a `state`, a `tip`, and `selected`; if some are selected, the
+    others that they exchange data with are dimmed and the rest is left out."""
+    stages = tuple(stage["name"] for stage in document["stages"])
+    tools: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    for place, stage in enumerate(document["stages"]):
+        for tool in stage["tools"]:
+            tools.setdefault(tool["name"], (place, tool))
+    readers: dict[tuple[str, str], list[str]] = {}
+    writers: dict[tuple[str, str], list[str]] = {}
+    for name, (_, tool) in tools.items():
+        for verb, users in (("reads", readers), ("writes", writers)):
+            for used in tool[verb]:
+                kind, what = next(iter(used.items()))
+                users.setdefault((kind, what), []).append(name)
+    chosen = {name for name, (_, tool) in tools.items() if tool.get("selected")} or set(tools)
+    data = _fold_files(_data_of(chosen, readers, writers))
+    shown = {name for one in data for name in (*one.writers, *one.readers)}
+    kept = [name for name in tools if name in chosen or name in shown]
+    return _draw(stages, tools, kept, chosen, data)
+
+
+class _Data(Struct, frozen=True):
+    """A table or files, and the names of the tools that use it."""
+
+    kind: Kind
+    label: str
+    readers: tuple[str, ...]
+    writers: tuple[str, ...]
+    tip: str = ""
+
+
+def build_stage_picture(document: Mapping[str, Any]) -> Picture:
+    """One node for each stage, for a project with many tools. An edge stands for any data or any `after`."""
+    stage_of: dict[str, int] = {}
+    users: dict[tuple[str, str], tuple[set[int], set[int]]] = {}
+    edges: dict[tuple[str, str], None] = {}
+    nodes = []
+    for place, stage in enumerate(document["stages"]):
+        words = [tool.get("state", "") for tool in stage["tools"]]
+        worst = next((one for one in ("failed", "unknown", "blocked", "stale") if one in words), "")
+        tip = ", ".join(f"{words.count(one):,} {one}" for one in dict.fromkeys(words) if one)
+        nodes.append(
+            Node(
+                key=f"s{place}",
+                kind="stage",
+                label=f"{stage['name']} ({count(len(words), 'tool')})",
+                stage=place,
+                layer=place,
+                state=worst or (words[0] if words else ""),
+                tip=tip,
+            )
+        )
+        for tool in stage["tools"]:
+            stage_of.setdefault(tool["name"], place)
+            for side, verb in enumerate(("writes", "reads")):
+                for used in tool[verb]:
+                    key = next(iter(used.items()))
+                    users.setdefault(key, (set(), set()))[side].add(place)
+            for before in tool["after"]:
+                if stage_of.get(before, place) != place:
+                    edges[f"s{stage_of[before]}", f"s{place}"] = None
+    for writing, reading in users.values():
+        edges.update({(f"s{a}", f"s{b}"): None for a in writing for b in reading if a < b})
+    stages = tuple(stage["name"] for stage in document["stages"])
+    return Picture(stages=stages, nodes=tuple(nodes), edges=tuple(edges))
+
+
+def _data_of(
+    chosen: Iterable[str],
+    readers: Mapping[tuple[str, str], Sequence[str]],
+    writers: Mapping[tuple[str, str], Sequence[str]],
+) -> list[_Data]:
+    """What the chosen tools use."""
+    wanted = {*chosen}
+    found = []
+    readers = _without_globs(readers, writers)
+    for key in dict.fromkeys((*writers, *readers)):
+        reading = tuple(dict.fromkeys(readers.get(key, ())))
+        writing = tuple(dict.fromkeys(writers.get(key, ())))
+        if wanted.intersection((*reading, *writing)):
+            kind: Kind = "table" if key[0] == "table" else "file"
+            found.append(_Data(kind, key[1], reading, writing))
+    return found
+
+
+def _without_globs(
+    readers: Mapping[tuple[str, str], Sequence[str]],
+    writers: Mapping[tuple[str, str], Sequence[str]],
+) -> Mapping[tuple[str, str], Sequence[str]]:
+    """A declared glob that matches files which tools write stands for these files."""
+    globs = [
+        key for key in readers if key not in writers and not GLOB_CHARACTERS.isdisjoint(key[1])
+    ]
+    files = [what for kind, what in writers if kind == "file"]
+    if not globs or len(globs) * len(files) > MOST_MATCHED:
+        return readers
+    found = {key: [*names] for key, names in readers.items()}
+    for key in globs:
+        is_match = re.compile(fnmatch.translate(key[1].replace("**/", "*"))).match
+        matches = [path for path in files if is_match(path)]
+        for path in matches:
+            found.setdefault(("file", path), []).extend(readers[key])
+        if matches:
+            del found[key]
+    return found
+
+
+def _fold_files(data: Iterable[_Data]) -> list[_Data]:
+    """Many files of one kind with the same readers and writers become one."""
+    groups: dict[object, list[_Data]] = {}
+    for one in data:
+        folder, name = posixpath.split(one.label)
+        alike = (folder, posixpath.splitext(name)[1]) if one.kind == "file" else one.label
+        groups.setdefault((one.kind, alike, one.readers, one.writers), []).append(one)
+    found = []
+    for group in groups.values():
+        first = group[0]
+        if first.kind == "file" and len(group) > MOST_ALIKE:
+            folder, name = posixpath.split(first.label)
+            pattern = posixpath.join(folder, "*" + posixpath.splitext(name)[1])
+            label = f"{pattern} ({count(len(group), 'file')})"
+            tip = "\n".join(one.label for one in group[:MOST_NAMED])
+            found.append(replace(first, label=label, tip=tip))
+        else:
+            found += group
+    return found
+
+
+def _draw(
+    stages: tuple[str, ...],
+    tools: Mapping[str, tuple[int, Mapping[str, Any]]],
+    kept: Sequence[str],
+    chosen: set[str],
+    data: Sequence[_Data],
+) -> Picture:
+    keys = {name: f"t{number}" for number, name in enumerate(kept)}
+    nodes: dict[str, Node] = {}
+    edges: dict[tuple[str, str], None] = {}
+    for name in kept:
+        place, tool = tools[name]
+        nodes[keys[name]] = Node(
+            key=keys[name],
+            kind="tool",
+            label=name,
+            stage=place,
+            module=tool["module"],
+            state=tool.get("state", ""),
+            tip=tool.get("tip", ""),
+            is_dim=name not in chosen,
+        )
+    joined: set[tuple[str, str]] = set()
+    for number, one in enumerate(data):
+        key = f"d{number}"
+        users = (*one.writers, *one.readers)
+        first = min(nodes[keys[name]].stage for name in one.writers or one.readers)
+        nodes[key] = Node(
+            key=key,
+            kind=one.kind,
+            label=one.label,
+            stage=first,
+            tip=one.tip,
+            is_dim=all(name not in chosen for name in users),
+        )
+        edges.update({(keys[name], key): None for name in one.writers})
+        # The first writer makes it: what it reads of it is its own, or from an earlier run.
+        edges.update(
+            {(key, keys[name]): None for name in one.readers if name not in one.writers[:1]}
+        )
+        joined.update((a, b) for a in one.writers for b in one.readers)
+        if len(one.writers) > 1:  # an update in place: the later waits for the earlier
+            joined.update((a, b) for a in one.writers for b in one.writers)
+    for name in kept:
+        for before in tools[name][1]["after"]:
+            if before in keys and (before, name) not in joined:
+                edges[keys[before], keys[name]] = None
+    return Picture(
+        stages=stages,
+        nodes=_with_layers(stages, nodes, [*edges]),
+        edges=tuple(edges),
+    )
+
+
+def _with_layers(
+    stages: Sequence[str], nodes: Mapping[str, Node], edges: Sequence[tuple[str, str]]
+) -> tuple[Node, ...]:
+    """Longest paths. The columns of a stage begin right of those of the stage before it; what is only read stands left
+    of its first reader. Edges against the order of the tools do not count."""
+    into: dict[str, list[str]] = {}
+    out: dict[str, list[str]] = {}
+    for source, target in edges:
+        into.setdefault(target, []).append(source)
+        out.setdefault(source, []).append(target)
+    layers: dict[str, int] = {}
+    start = 0
+    for place in range(len(stages)):
+        tools = [one.key for one in nodes.values() if one.stage == place and one.kind == "tool"]
+        inputs = [
+            source
+            for tool in tools
+            for source in into.get(tool, ())
+            if not (nodes[source].kind == "tool" or into.get(source) or source in layers)
+        ]
+        layers.update(dict.fromkeys(inputs, start))
+        end = first = start + bool(inputs)
+        for tool in tools:
+            before = (layers[one] + 1 for one in into.get(tool, ()) if one in layers)
+            layer = layers[tool] = max([first, *before])
+            end = max(end, layer + 1)
+            for target in out.get(tool, ()):
+                is_used = any(one in layers for one in out.get(target, ()))
+                if nodes[target].kind != "tool" and not (is_used and target in layers):
+                    layers[target] = max(layer + 1, layers.get(target, 0))
+                    end = max(end, layer + 2)
+        start = end
+    used = sorted({layers.get(key, 0) for key in nodes})
+    column = {layer: number for number, layer in enumerate(used)}
+    return tuple(replace(one, layer=column[layers.get(key, 0)]) for key, one in nodes.items())

@@ -1,0 +1,108 @@
+"""The graph in the languages of Mermaid and Graphviz. Each has rules of its own for text of users. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from discover_orch.model.errors import Problem
+from discover_orch.render.graph_picture import Node, build_picture
+from discover_orch.render.graph_svg import MARKS
+from discover_orch.render.style import Style, cut_name, one_line
+
+#: Characters of a label.
+LONGEST = 80
+#: `maxEdges` and `maxTextSize` of Mermaid's default configuration; above them it draws only an error.
+MERMAID_EDGES, MERMAID_TEXT = 500, 50_000
+_MERMAID = str.maketrans({one: f"#{ord(one)};" for one in '"#&<>`\\%;'})
+_DOT = str.maketrans({"\\": "\\\\", '"': '\\"', "&": "&amp;"})
+_SHAPES = {"tool": ("(", ")"), "stage": ("(", ")"), "table": ("[(", ")]"), "file": ("[/", "/]")}
+_DOT_SHAPES = {"tool": "box", "stage": "box", "table": "cylinder", "file": "note"}
+
+
+def mermaid_text(document: Mapping[str, Any]) -> str:
+    """A flowchart. Codes like `#34;` stand for what Mermaid would read as its own."""
+    picture = build_picture(document)
+    out = ["flowchart LR"]
+    for place, name in enumerate(picture.stages):
+        nodes = [node for node in picture.nodes if node.stage == place]
+        if nodes:
+            out.append(f'  subgraph s{place}["{_mermaid(name)}"]')
+            out += [f"    {_mermaid_node(node)}" for node in nodes]
+            out.append("  end")
+    out += [f"  {source} --> {target}" for source, target in picture.edges]
+    for state, style in (
+        ("stale", "stroke-dasharray: 5 3"),
+        ("failed", "stroke-width: 3px"),
+        ("dim", "opacity: 0.5"),
+    ):
+        keys = [
+            one.key for one in picture.nodes if state in (one.state, "dim" if one.is_dim else "")
+        ]
+        if keys:
+            out += [f"  classDef {state} {style}", f"  class {','.join(keys)} {state}"]
+    return "\n".join(out) + "\n"
+
+
+def check_mermaid(text: str) -> Problem | None:
+    """What of the text is above the limits of Mermaid."""
+    edges = text.count(" --> ")
+    over = []
+    if edges > MERMAID_EDGES:
+        over.append(f"{edges:,} edges, and Mermaid draws at most {MERMAID_EDGES}")
+    if len(text) > MERMAID_TEXT:
+        over.append(f"{len(text):,} characters, and Mermaid reads at most {MERMAID_TEXT:,}")
+    if not over:
+        return None
+    return Problem(
+        code="mermaid-limit",
+        message=f"the graph has {' and '.join(over)}",
+        hint="select fewer tools, raise maxEdges and maxTextSize in Mermaid, or use --format svg",
+        severity="warning",
+    )
+
+
+def dot_text(document: Mapping[str, Any]) -> str:
+    """A digraph with a cluster for each stage."""
+    picture = build_picture(document)
+    out = [
+        "digraph pipeline {",
+        "  rankdir=LR;",
+        '  node [fontname="sans-serif", fontsize=11];',
+    ]
+    for place, name in enumerate(picture.stages):
+        nodes = [node for node in picture.nodes if node.stage == place]
+        if nodes:
+            out += [f"  subgraph cluster_{place} {{", f'    label="{_dot(name)}";']
+            out += [f"    {_dot_node(node)}" for node in nodes]
+            out.append("  }")
+    out += [f"  {source} -> {target};" for source, target in picture.edges]
+    return "\n".join([*out, "}"]) + "\n"
+
+
+def _label(node: Node) -> str:
+    mark = MARKS.get(node.state, "")
+    return f"{mark} {node.label}" if mark else node.label
+
+
+def _mermaid_node(node: Node) -> str:
+    start, end = _SHAPES[node.kind]
+    return f'{node.key}{start}"{_mermaid(_label(node))}"{end}'
+
+
+def _mermaid(text: str) -> str:
+    return _short(text).translate(_MERMAID)
+
+
+def _dot_node(node: Node) -> str:
+    style = "dashed" if node.state not in ("", "fresh", "passed") else "solid"
+    colour = ', color="gray50", fontcolor="gray40"' if node.is_dim else ""
+    return f'{node.key} [label="{_dot(_label(node))}", shape={_DOT_SHAPES[node.kind]}, style={style}{colour}];'
+
+
+def _dot(text: str) -> str:
+    return _short(text).translate(_DOT)
+
+
+def _short(text: str) -> str:
+    return cut_name(one_line(text), LONGEST, Style())

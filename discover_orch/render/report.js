@@ -1,0 +1,160 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  root.classList.add("has-js");
+  const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+  const tools = all("details.tool");
+
+  // Filter: by text and by status.
+  const field = document.getElementById("filter");
+  const buttons = all(".filter button");
+  const texts = tools.map((tool) => {
+    const stage = tool.parentElement.querySelector("summary").firstChild.textContent;
+    return (tool.querySelector("summary").textContent + " " + stage).toLowerCase();
+  });
+  const filter = () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const hidden = new Set(buttons.filter((one) => one.getAttribute("aria-pressed") === "false").map((one) => one.dataset.s));
+    const isFiltered = words.length > 0 || hidden.size > 0;
+    const counts = new Map();
+    let shown = 0;
+    tools.forEach((tool, place) => {
+      const fits = !hidden.has(tool.dataset.s) && words.every((word) => texts[place].includes(word));
+      tool.hidden = !fits;
+      shown += fits;
+      counts.set(tool.parentElement, (counts.get(tool.parentElement) || 0) + fits);
+    });
+    for (const [stage, count] of counts) {
+      stage.hidden = count === 0;
+      if (words.length && count && count <= 200) stage.open = true;
+    }
+    document.getElementById("found").textContent = isFiltered ? `${shown} of ${tools.length} tools` : "";
+  };
+  if (field) {
+    field.addEventListener("input", filter);
+    buttons.forEach((button) => button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+      filter();
+    }));
+  }
+
+  // Selection: one tool, in the graph, in the timeline and in the list.
+  const places = new Map();
+  const note = (key, element) => places.set(key, [...(places.get(key) || []), element]);
+  all("[data-t]").forEach((one) => note(one.dataset.t, one));
+  all("[data-tool]").forEach((one) => note(one.dataset.tool, one));
+  const edges = all(".orch-graph .edge");
+  let selected = null;
+  const select = (key, scrolls) => {
+    all(".is-selected").forEach((one) => one.classList.remove("is-selected"));
+    all(".is-near").forEach((one) => one.classList.remove("is-near"));
+    selected = key === selected && scrolls ? null : key;
+    root.classList.toggle("has-selection", selected !== null && edges.length > 0);
+    if (selected === null) return;
+    for (const one of places.get(selected) || []) {
+      one.classList.add("is-selected");
+      if (one.dataset.key) {
+        for (const edge of edges) {
+          if (edge.dataset.from === one.dataset.key || edge.dataset.to === one.dataset.key) {
+            edge.classList.add("is-near");
+            edge.nextElementSibling.classList.add("is-near");
+          }
+        }
+      }
+    }
+    const tool = document.getElementById("t" + selected);
+    if (scrolls && tool) {
+      tool.parentElement.open = true;
+      tool.parentElement.hidden = tool.hidden = false;
+      tool.open = true;
+      tool.scrollIntoView({ block: "nearest" });
+      tool.querySelector("summary").focus({ preventScroll: true });
+    }
+  };
+  all("svg [data-t], svg [data-tool]").forEach((one) =>
+    one.addEventListener("click", () => select(one.dataset.t || one.dataset.tool, true)));
+  all("svg .stage[data-key]").forEach((one) => one.addEventListener("click", () => {
+    const stage = all("details.stage")[Number(one.dataset.key.slice(1))];
+    stage.open = true;
+    stage.scrollIntoView();
+    stage.querySelector("summary").focus({ preventScroll: true });
+  }));
+  all(".failure a").forEach((one) => one.addEventListener("click", (event) => {
+    event.preventDefault();
+    selected = null;
+    select(one.dataset.t, true);
+  }));
+  tools.forEach((tool) => tool.addEventListener("toggle", () => { if (tool.open) select(tool.dataset.t, false); }));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") select(null, false);
+    if (event.key === "/" && field && document.activeElement !== field) {
+      event.preventDefault();
+      field.focus();
+    }
+  });
+  const fromHash = () => { if (/^#t\d+$/.test(location.hash)) { selected = null; select(location.hash.slice(2), true); } };
+  addEventListener("hashchange", fromHash);
+  fromHash();
+
+  // Zoom of the graph.
+  const graph = document.getElementById("graph");
+  const svg = graph && graph.querySelector("svg");
+  if (svg) {
+    const [width, height] = [svg.width.baseVal.value, svg.height.baseVal.value];
+    const least = Math.min(1, graph.clientWidth / width);
+    let scale = 1;
+    const zoom = (next) => {
+      scale = Math.min(4, Math.max(Math.min(least, 0.2), next));
+      svg.setAttribute("width", width * scale);
+      svg.setAttribute("height", height * scale);
+    };
+    const bar = document.createElement("div");
+    bar.className = "zoom";
+    if (least < 1) zoom(Math.max(least, 0.7));
+    const actions = [["Zoom in", () => zoom(scale * 1.3)], ["Zoom out", () => zoom(scale / 1.3)], ["Fit", () => zoom(least)], ["100 %", () => zoom(1)]];
+    for (const [text, action] of actions) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.addEventListener("click", action);
+      bar.append(button);
+    }
+    graph.before(bar);
+    graph.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      zoom(scale * (event.deltaY < 0 ? 1.15 : 1 / 1.15));
+    }, { passive: false });
+  }
+
+  // Logs: gzip in base64, several in one block.
+  const blocks = new Map();
+  const open = (number) => {
+    if (!blocks.has(number)) {
+      const text = document.getElementById("log" + number).content.textContent;
+      const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+      blocks.set(number, new Response(stream).arrayBuffer());
+    }
+    return blocks.get(number);
+  };
+  const clean = (text) => text
+    .replace(/\x1b\[[0-9;:]*m/g, "")
+    .replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+      (one) => "\\x" + one.charCodeAt(0).toString(16).padStart(2, "0"));
+  all("button.log").forEach((button) => button.addEventListener("click", async () => {
+    const [block, start, size, cut] = button.dataset.log.split(",").map(Number);
+    const pre = document.createElement("pre");
+    pre.tabIndex = 0;
+    try {
+      const bytes = new Uint8Array(await open(block)).subarray(start, start + size);
+      const left = cut ? `(${cut.toLocaleString()} bytes before this are left out)\n` : "";
+      pre.textContent = left + clean(new TextDecoder().decode(bytes));
+      pre.setAttribute("aria-label", "Log");
+    } catch (error) {
+      pre.textContent = "This browser cannot open the log: " + error.message;
+    }
+    button.parentElement.replaceWith(pre);
+    pre.focus({ preventScroll: true });
+  }));
+})();

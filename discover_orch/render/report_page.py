@@ -1,0 +1,250 @@
+"""The report of a run as one HTML page. It needs no network and no other file, and it can be read without JavaScript.
+
+Here are the head of the page, its parts, and what they are made of; `report_tools` has the list of tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.render.graph_picture import build_picture, build_stage_picture
+from discover_orch.render.graph_svg import STYLE, picture_svg
+from discover_orch.render.markup import escape
+from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
+from discover_orch.render.run_schedule import busy_seconds, find_critical_path, find_waits
+from discover_orch.render.style import duration, names_text, time_text
+from discover_orch.render.timeline_svg import NARROW, WIDTH, Bar, timeline_svg
+from discover_orch.state.report_source import ReportSource
+from discover_orch.state.run_record import RunRecord
+
+#: Above so many tools, the page opens by stage.
+MANY_TOOLS = 300
+_WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
+#: Of the critical path, so many tools are named.
+MOST_ON_PATH = 12
+
+
+class PageFiles(Struct, frozen=True, kw_only=True):
+    """The style sheet and the script of the page."""
+
+    style: str
+    script: str
+
+
+def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
+    """`project` is the name of the project's folder."""
+    record = source.record
+    tools = build_tools(source)
+    title = f"Run {record.run} of {project}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="said s-{escape(record.status)}">{run_sentence(record)}</p>',
+        run_facts(source),
+        failures_html(tools),
+        _graph_section(source, tools),
+        _timeline_section(source, tools),
+        tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
+    ]
+    return page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
+
+
+def page_html(
+    title: str, body: str, files: PageFiles, blocks: Sequence[str] = (), kind: str = "run"
+) -> str:
+    """The whole page. Its policy allows what is inside it and nothing from anywhere else."""
+    logs = "\n".join(
+        f'<template id="log{place}">{block}</template>' for place, block in enumerate(blocks)
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'\">\n"
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{files.style}{STYLE}\n</style>\n</head>\n"
+        f'<body class="{kind}">\n<main>\n{body}\n</main>\n{logs}\n'
+        f"<script>\n{files.script}</script>\n</body>\n</html>\n"
+    )
+
+
+def run_sentence(record: RunRecord) -> str:
+    """One line on what happened."""
+    took = "" if record.duration is None else f" in {duration(record.duration)}"
+    counts = [
+        f"{number:,} {escape(word.replace('_', ' '))}" for word, number in record.counts.items()
+    ]
+    failed = [tool.name for tool in record.tools if tool.status in ("failed", "unknown")]
+    blamed = f". Failed: {escape(names_text(failed, 5))}" if failed else ""
+    status = escape(record.status.replace("_", " "))
+    return f"<b>{status}</b>{took}: {', '.join(counts) or 'no tools'}{blamed}."
+
+
+def run_facts(source: ReportSource) -> str:
+    record, details = source.record, source.details
+    words = " ".join(record.targets) or ALL_STAGES
+    versions = [f"orch {details.orch}" if details.orch else "", details.system]
+    versions.insert(1, f"Python {details.python}" if details.python else "")
+    rows = {
+        "Started": time_text(record.started, has_seconds=True),
+        "Targets": words + (" (watch)" if record.kind == "watch" else ""),
+        "Resumes": f"run {record.resumes}" if record.resumes else "",
+        "Workers": str(details.workers) if details.workers > 1 else "",
+        "Database": f"{record.database} ({record.database_origin})" if record.database else "",
+        "Versions": " · ".join(filter(None, versions)),
+        "Git commit": details.commit[:12],
+    }
+    out = [
+        f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in rows.items() if text
+    ]
+    params = [
+        f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
+        for name, one in record.params.items()
+        if one.origin and one.origin != "default"
+    ]
+    if params:
+        shown = "<br>".join(params[:40]) + ("<br>…" if len(params) > 40 else "")
+        out.append(f"<div><dt>Parameters</dt><dd>{shown}</dd></div>")
+    return f'<dl class="facts">{"".join(out)}</dl>'
+
+
+def build_tools(source: ReportSource) -> list[ReportTool]:
+    record, details = source.record, source.details
+    waits = find_waits(details)
+    critical = {*find_critical_path(details, waits)}
+    names = {tool.module: tool.name for tool in record.tools}
+    plan = {step.module: step for step in record.plan}
+    found = []
+    for number, tool in enumerate(record.tools):
+        module = tool.module
+        step, wait = details.steps.get(module), waits.get(module)
+        planned = plan.get(module)
+        waited = f"{names.get(wait.by, wait.by)}{_WHY[wait.why]}" if wait else ""
+        reads, writes = used_data(source, module)
+        found.append(
+            ReportTool(
+                number=number,
+                record=tool,
+                stage=details.stages.get(module) or (planned.stage if planned else ""),
+                path=step.path if step else "",
+                reason=step.reason if step else "",
+                attempts=details.attempts.get(module, ()),
+                params=planned.arguments if planned else {},
+                earlier=source.earlier.get(module, ()),
+                reads=reads,
+                writes=writes,
+                waited_for=waited,
+                is_critical=module in critical,
+                blocked_by=details.blocked_by.get(module, ""),
+                log=source.logs.places.get(module),
+                log_end=source.logs.tails.get(module, ""),
+                wait=wait,
+            )
+        )
+    return found
+
+
+def used_data(
+    source: ReportSource, module: str
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """What a tool read and wrote, as a `graph_document` has it: in this run, or else when it was last observed."""
+    data, flow = source.details.data.get(module), source.flows.get(module)
+    if data and (data.files_read or data.files_written or data.tables_read or data.tables_written):
+        rows = (data.files_read, data.tables_read), (data.files_written, data.tables_written)
+    elif flow is not None:
+        rows = (flow.files_read, flow.tables_read), (flow.files_written, flow.tables_written)
+    else:
+        return [], []
+    reads, writes = (
+        [*({"table": name} for name in tables), *({"file": path} for path in files)]
+        for files, tables in rows
+    )
+    return reads, writes
+
+
+def graph_of_run(source: ReportSource, tools: Sequence[ReportTool]) -> Mapping[str, Any]:
+    """A `graph_document` with the statuses of the run; `module` is the tool's number in the page."""
+    names = {tool.record.module: tool.record.name for tool in tools}
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for tool in tools:
+        step = source.details.steps.get(tool.record.module)
+        took = "" if tool.record.duration is None else duration(tool.record.duration)
+        stages.setdefault(tool.stage, []).append(
+            {
+                "name": tool.record.name,
+                "module": str(tool.number),
+                "after": [names[one] for one in (step.after if step else ()) if one in names],
+                "reads": tool.reads,
+                "writes": tool.writes,
+                "state": tool.record.status.replace("_", " "),
+                "tip": took,
+            }
+        )
+    return {"stages": [{"name": name, "tools": rows} for name, rows in stages.items()]}
+
+
+def _graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
+    document = graph_of_run(source, tools)
+    if len(tools) > MANY_TOOLS:
+        svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
+        hint = (
+            f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
+            "<code>orch graph STAGE --open</code> shows the tools of one.</p>"
+        )
+    else:
+        svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
+        hint = ""
+    return (
+        '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
+        f"{hint}"
+        f'<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">{svg}</div></section>'
+    )
+
+
+def _timeline_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
+    record, details = source.record, source.details
+    svg = timeline_of_run(record, tools)
+    if not svg:
+        return ""
+    path = find_critical_path(details, find_waits(details))
+    name_of = {tool.module: tool.name for tool in record.tools}
+    names = [name_of.get(module, module) for module in path]
+    shown = " → ".join(map(escape, names[-MOST_ON_PATH:]))
+    if len(names) > MOST_ON_PATH:
+        shown = f"{len(names) - MOST_ON_PATH:,} tools → {shown}"
+    busy = duration(busy_seconds(details, path))
+    said = f"Critical path, {busy}: {shown}. No tool on it can take longer without the run taking longer."
+    if details.workers == 1:
+        said = (
+            f"Longest chain of tools that depend on each other, {busy}: {shown}. "
+            "The run cannot be shorter than that, even with more workers."
+        )
+    return (
+        '<section aria-labelledby="h-time"><h2 id="h-time">Timeline</h2>'
+        f"<p>{said}</p>"
+        f'<div class="scroll" tabindex="0" role="group" aria-label="Timeline">{svg}</div></section>'
+    )
+
+
+def timeline_of_run(
+    record: RunRecord, tools: Sequence[ReportTool], *, is_narrow: bool = False
+) -> str:
+    bars = [
+        Bar(
+            number=tool.number,
+            name=tool.record.name,
+            stage=tool.stage,
+            status=tool.record.status,
+            attempts=tool.attempts,
+            wait=tool.wait,
+            waited_for=tool.waited_for,
+            is_critical=tool.is_critical,
+        )
+        for tool in tools
+    ]
+    room = NARROW if is_narrow else WIDTH
+    return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS, room=room)

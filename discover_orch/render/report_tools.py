@@ -1,0 +1,249 @@
+"""The tools of the report page: what failed, and one entry for each tool with everything about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from discover_orch.model.errors import Failure
+from discover_orch.render.graph import MOST_FILES, folded_files
+from discover_orch.render.graph_svg import MARKS
+from discover_orch.render.markup import clean_word, escape, escape_lines, number
+from discover_orch.render.problems import exception_text
+from discover_orch.render.run_schedule import Wait
+from discover_orch.render.style import count, duration
+from discover_orch.state.report_source import LogPlace
+from discover_orch.state.run_details import Attempt, ToolEnd
+from discover_orch.state.run_record import RecordedParam, ToolRecord
+
+#: A change of the duration is pointed out from this share on, and from so many seconds on.
+NOTABLE_SHARE, NOTABLE_SECONDS = 0.2, 0.05
+#: Of values and notes of one tool, so many are shown.
+MOST_SHOWN = 50
+SPARK_WIDTH, SPARK_HEIGHT = 66.0, 18.0
+
+
+class ReportTool(Struct, frozen=True, kw_only=True):
+    """One tool of a run; `number` is its place in the page. `earlier` are its latest successes before, oldest
+    first; `log` says where its log is, and `log_end` has its last lines if it failed."""
+
+    number: int
+    record: ToolRecord
+    stage: str = ""
+    path: str = ""
+    reason: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    params: Mapping[str, RecordedParam] = {}
+    earlier: Sequence[ToolEnd] = ()
+    reads: Sequence[Mapping[str, str]] = ()
+    writes: Sequence[Mapping[str, str]] = ()
+    wait: Wait | None = None
+    waited_for: str = ""
+    is_critical: bool = False
+    blocked_by: str = ""
+    log: LogPlace | None = None
+    log_end: str = ""
+
+
+def failures_html(tools: Sequence[ReportTool]) -> str:
+    """What failed, with the traceback and the end of the log."""
+    failed = [tool for tool in tools if tool.record.status in ("failed", "unknown")]
+    if not failed:
+        return ""
+    parts = [_failure(tool) for tool in failed]
+    return (
+        f'<section aria-labelledby="h-fail"><h2 id="h-fail">Failures</h2>{"".join(parts)}</section>'
+    )
+
+
+def _failure(tool: ReportTool) -> str:
+    record = tool.record
+    error = record.error
+    traceback = tool.attempts[-1].traceback if tool.attempts else ""
+    shown = (
+        escape(error_text(error))
+        if error
+        else "Its end is not recorded. It may have written to the database."
+    )
+    out = [
+        f'<article class="failure"><h3><a href="#t{tool.number}" data-t="{tool.number}">'
+        f"{escape(record.name)}</a></h3><p>{shown}</p>"
+    ]
+    if traceback:
+        out.append(f'<pre tabindex="0" aria-label="Traceback">{escape_lines(traceback)}</pre>')
+    if tool.log_end:
+        out.append(
+            f'<h4>End of the log</h4><pre tabindex="0" aria-label="End of the log">{escape_lines(tool.log_end)}</pre>'
+        )
+    return "".join([*out, "</article>"])
+
+
+def error_text(error: Failure) -> str:
+    place = f"{error.path}:{error.line}: " if error.path and error.line else ""
+    message = error.message if len(error.message) <= 1000 else error.message[:1000] + "…"
+    return place + exception_text(error.type, message, has_type=error.kind == "exception")
+
+
+def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
+    """The list of all tools by stage; of many tools each stage is closed at first."""
+    stages: dict[str, list[ReportTool]] = {}
+    for tool in tools:
+        stages.setdefault(tool.stage, []).append(tool)
+    words = dict.fromkeys(tool.record.status for tool in tools)
+    buttons = "".join(
+        f'<button type="button" data-s="{clean_word(word)}" aria-pressed="true">{escape(_word(word))}</button>'
+        for word in words
+    )
+    parts = [
+        '<section aria-labelledby="h-tools"><h2 id="h-tools">Tools</h2>',
+        '<div class="filter js"><label>Filter <input id="filter" type="search" '
+        f'placeholder="name, stage or metric"></label><span role="group" aria-label="Statuses">{buttons}</span>'
+        '<span id="found" role="status"></span></div>',
+    ]
+    for stage, group in stages.items():
+        opened = " open" if is_open else ""
+        parts.append(
+            f'<details class="stage"{opened}><summary>{escape(stage or "without a stage")} '
+            f"<small>{_stage_line(group)}</small></summary>"
+        )
+        parts += [_entry(tool) for tool in group]
+        parts.append("</details>")
+    return "\n".join([*parts, "</section>"])
+
+
+def _stage_line(group: Sequence[ReportTool]) -> str:
+    words = [tool.record.status for tool in group]
+    others = [
+        f"{words.count(one):,} {escape(_word(one))}"
+        for one in dict.fromkeys(words)
+        if one not in ("passed", "fresh")
+    ]
+    seconds = sum(tool.record.duration or 0.0 for tool in group)
+    return " · ".join([count(len(group), "tool"), *others, duration(seconds)])
+
+
+def _entry(tool: ReportTool) -> str:
+    record = tool.record
+    status = clean_word(record.status)
+    mark = MARKS.get(_word(record.status), "")
+    took = "" if record.duration is None else duration(record.duration)
+    critical = ' <i title="on the critical path">◆</i>' if tool.is_critical else ""
+    return (
+        f'<details class="tool s-{status}" id="t{tool.number}" data-t="{tool.number}" data-s="{status}"><summary>'
+        f"<b>{escape(record.name)}{critical}</b>"
+        f'<span class="status">{mark} {escape(_word(record.status))}</span>'
+        f'<span class="took">{took}{_change(tool)}</span>{_spark(tool)}'
+        f'<span class="metrics">{_metrics(tool)}</span></summary>{_more(tool)}</details>'
+    )
+
+
+def _change(tool: ReportTool) -> str:
+    """The change against the median of earlier runs, where it is notable."""
+    if not tool.earlier or tool.record.duration is None:
+        return ""
+    usual = _median(tool.earlier)
+    change = tool.record.duration - usual
+    if abs(change) < max(NOTABLE_SECONDS, NOTABLE_SHARE * usual) or not usual:
+        return ""
+    return (
+        f' <small title="median of earlier runs: {duration(usual)}">{change / usual:+.0%}</small>'
+    )
+
+
+def _median(ends: Sequence[ToolEnd]) -> float:
+    """Of the durations; the module `statistics` takes 20 ms to import."""
+    times = sorted(one.duration for one in ends)
+    half = len(times) // 2
+    return times[half] if len(times) % 2 else (times[half - 1] + times[half]) / 2
+
+
+def _spark(tool: ReportTool) -> str:
+    """The durations of earlier runs as a line, and this one as a dot."""
+    now = tool.record.duration
+    times = [one.duration for one in tool.earlier] + ([] if now is None else [now])
+    if len(times) < 2:
+        return "<span></span>"
+    most = max(times) or 1.0
+    step = (SPARK_WIDTH - 6) / (len(times) - 1)
+    points = [
+        (3 + place * step, SPARK_HEIGHT - 3 - (SPARK_HEIGHT - 6) * one / most)
+        for place, one in enumerate(times)
+    ]
+    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
+    x, y = points[-1]
+    return (
+        f'<svg class="spark" width="{SPARK_WIDTH:.0f}" height="{SPARK_HEIGHT:.0f}" aria-hidden="true">'
+        f'<polyline points="{line}"/><circle cx="{x:.0f}" cy="{y:.0f}" r="2.5"/></svg>'
+    )
+
+
+def _metrics(tool: ReportTool) -> str:
+    before = tool.earlier[-1].metrics if tool.earlier else {}
+    shown = [
+        f"{escape(name)} {escape(str(one))}{_difference(one, before.get(name))}"
+        for name, one in [*tool.record.metrics.items()][:MOST_SHOWN]
+    ]
+    return ", ".join(shown)
+
+
+def _difference(now: object, before: object) -> str:
+    numbers = isinstance(now, int | float) and isinstance(before, int | float)
+    if not numbers or isinstance(now, bool) or now == before:
+        return ""
+    return f" <small>({now - before:+,g})</small>"  # type: ignore[operator]
+
+
+def _more(tool: ReportTool) -> str:
+    record = tool.record
+    rows: list[tuple[str, str]] = []
+    if record.error is not None and record.status not in ("failed", "unknown"):
+        rows.append(("Error", escape(error_text(record.error))))
+    if tool.blocked_by:
+        rows.append(("Blocked by", escape(tool.blocked_by)))
+    rows += [("Why", escape(tool.reason)), ("Waited for", escape(tool.waited_for))]
+    if len(tool.attempts) > 1:
+        rows.append(("Attempts", "<br>".join(map(_attempt, tool.attempts))))
+    rows.append(
+        (
+            "Parameters",
+            "<br>".join(
+                f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
+                for name, one in [*tool.params.items()][:MOST_SHOWN]
+            ),
+        )
+    )
+    rows += [("Reads", _used(tool.reads)), ("Writes", _used(tool.writes))]
+    if tool.earlier:
+        usual = _median(tool.earlier)
+        noun = count(len(tool.earlier), "earlier run")
+        rows.append(("Earlier", f"median {duration(usual)} of {noun}"))
+    rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))
+    rows.append(("Module", f"{escape(record.module)} <small>{escape(tool.path)}</small>"))
+    listed = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows if text)
+    return f'<div class="more"><dl>{listed}</dl>{_log(tool)}</div>'
+
+
+def _attempt(one: Attempt) -> str:
+    said = f": {escape(error_text(one.error))}" if one.error else ""
+    return f"{escape(one.status or 'no end')} after {duration(one.end - one.start)}{said}"
+
+
+def _used(used: Sequence[Mapping[str, str]]) -> str:
+    tables = [f"table {one['table']}" for one in used if "table" in one]
+    files = folded_files([one["file"] for one in used if "file" in one], MOST_FILES)
+    return ", ".join(map(escape, (*tables[:MOST_SHOWN], *files)))
+
+
+def _log(tool: ReportTool) -> str:
+    if tool.log is None:
+        return ""
+    place = f"{tool.log.block},{tool.log.start},{tool.log.size},{tool.log.cut}"
+    size = (
+        number(tool.log.size / 1000) + " kB" if tool.log.size >= 1000 else f"{tool.log.size} bytes"
+    )
+    return f'<p><button type="button" class="log js" data-log="{place}">Show the log ({size})</button></p>'
+
+
+def _word(status: str) -> str:
+    return status.replace("_", " ")

@@ -1,0 +1,220 @@
+"""No name breaks a format: tools, stages, tables, files, parameters, logs and errors are data in every picture and page."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from discover_orch.model.errors import Failure
+from discover_orch.render.graph import graph_text
+from discover_orch.render.graph_svg import graph_svg
+from discover_orch.render.graph_text import dot_text, mermaid_text
+from discover_orch.render.report_compare import comparison_html
+from discover_orch.render.report_page import PageFiles, report_html
+from discover_orch.render.style import Style
+from discover_orch.state.report_source import LogPlace, PackedLogs, ReportSource
+from discover_orch.state.run_details import Attempt, PlannedStep, RunDetails, ToolEnd, UsedData
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
+
+PIECES = st.sampled_from(
+    [
+        "<script>alert(1)</script>",
+        "</title></svg></template><img src=x onerror=alert(1)>",
+        "\"'`",
+        "\" onload='x' ",
+        "]]><!--",
+        "-->",
+        "&lt;&#60;&amp",
+        "\n\r\t\x00\x1b[31m\x07",
+        "\u202e\u2066\u200f\u2028",
+        "\ud800\ufffe\uffff",
+        '"]\nclick t0 call x()\n%%{init: {}}%%',
+        "end",
+        '\\"; } digraph { \\N',
+        "name" * 2500,
+        "表",
+        "{{x}}${x}",
+        "a/b/*.csv?[",
+        "__proto__",
+    ]
+)
+HOSTILE = st.lists(PIECES | st.text(max_size=8), min_size=1, max_size=3).map("".join)
+FILES = PageFiles(style="main{color:red}", script="let x = 1;")
+#: What a page of this project has, and nothing that a name can add.
+PAGE_TAGS = frozenset(
+    "html head meta title style body main h1 h2 h3 h4 p b i dl div dt dd small section article a pre svg desc rect text g "
+    "path polyline circle details summary span label input button template script br table thead tbody tr th td code".split()
+)
+
+
+class Page(HTMLParser):
+    """The tags of a page, the names of all attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
+        if tag not in ("meta", "br", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(data)
+
+
+def graph_of(names: list[str]) -> dict[str, Any]:
+    tools = [
+        {
+            "name": name,
+            "module": f"src.{name}",
+            "after": names[:place],
+            "reads": [{"table": name}, {"file": name}, {"file": f"data/{place}{name}"}],
+            "writes": [{"table": names[-1]}, {"file": names[0]}],
+            "state": "stale",
+            "tip": name,
+        }
+        for place, name in enumerate(names)
+    ]
+    return {"version": 1, "stages": [{"name": name, "tools": tools} for name in names[:2]]}
+
+
+def source_of(names: list[str], run: str) -> ReportSource:
+    error = Failure(kind="exception", type=names[0], message=names[-1], path=names[0], line=1)
+    param = RecordedParam(texts=(names[0],), origin=names[-1])
+    tools = tuple(
+        ToolRecord(
+            name=name,
+            module=f"{place}{name}",
+            status="failed" if place % 2 else "passed",
+            duration=1.0 + int(run),
+            metrics={name: name, "rows": place},
+            error=error if place % 2 else None,
+            notes=(name,),
+            has_started=True,
+        )
+        for place, name in enumerate(names)
+    )
+    ended = {
+        tool.module: (
+            Attempt(start=0, end=1, status="failed", error=error, traceback=tool.name),
+            Attempt(start=1, end=2, worker=2, status=tool.status, error=error, traceback=tool.name),
+        )
+        for tool in tools
+    }
+    used = UsedData(files_read=(names[0],), tables_written=(names[-1],))
+    return ReportSource(
+        record=RunRecord(
+            run=run,
+            status="failed",
+            started=names[0],
+            targets=tuple(names),
+            tools=tools,
+            plan=tuple(
+                RecordedStep(
+                    module=tool.module, name=tool.name, params={tool.name: param}, code=run
+                )
+                for tool in tools
+            ),
+            database=names[0],
+            database_origin=names[-1],
+            counts={names[0]: 3},
+            duration=2.0,
+        ),
+        details=RunDetails(
+            orch=names[0],
+            python=names[0],
+            commit=names[-1],
+            workers=2,
+            attempts=ended,
+            data={tool.module: used for tool in tools},
+            steps={
+                tool.module: PlannedStep(module=tool.module, path=tool.name, reason=tool.name)
+                for tool in tools
+            },
+            stages={tool.module: tool.name for tool in tools},
+            blocked_by={tool.module: tool.name for tool in tools},
+            sources=dict.fromkeys(names, run),
+        ),
+        earlier={
+            tool.module: [ToolEnd(module=tool.module, status="passed", duration=1)]
+            for tool in tools
+        },
+        flows={},
+        logs=PackedLogs(
+            blocks=("H4sI",),
+            places={tools[0].module: LogPlace(block=0, start=0, size=9)},
+            tails={tools[-1].module: names[0]},
+        ),
+    )
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(names=st.lists(HOSTILE, min_size=2, max_size=4, unique=True))
+def test_no_name_breaks_a_picture(names: list[str]) -> None:
+    document = graph_of(names)
+    svg = graph_svg(document, title=names[0])
+    svg.encode()
+    root = ElementTree.fromstring(svg)
+    tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert tags <= {"svg", "title", "desc", "style", "rect", "text", "g", "path"}
+    assert not [name for one in root.iter() for name in one.attrib if name.startswith("on")]
+
+    for line in mermaid_text(document).splitlines():
+        assert re.fullmatch(
+            r'flowchart LR|  subgraph s\d+\["[^"]*"\]|  end'
+            r'|    [td]\d+(\("[^"]*"\)|\[\("[^"]*"\)\]|\[/"[^"]*"/\])'
+            r"|  [td]\d+ --> [td]\d+|  classDef \w+ [a-z0-9:. -]+|  class [td\d,]+ \w+",
+            line,
+        ), line
+        assert "%%" not in line
+        assert "<" not in line
+
+    dot = re.sub(r'"(?:[^"\\\n]|\\["\\])*"', "Q", dot_text(document))
+    for line in dot.splitlines():
+        assert re.fullmatch(
+            r"digraph pipeline \{|  rankdir=LR;|  node \[fontname=Q, fontsize=11\];|  }|}"
+            r"|  subgraph cluster_\d+ \{|    label=Q;|  [td]\d+ -> [td]\d+;"
+            r"|    [td]\d+ \[label=Q, shape=\w+, style=\w+(, color=Q, fontcolor=Q)?\];",
+            line,
+        ), line
+
+    json.loads(json.dumps(document))
+    tree = graph_text(document, Style())
+    assert "\x1b" not in tree
+    assert "\u202e" not in tree
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(names=st.lists(HOSTILE, min_size=2, max_size=3, unique=True))
+def test_no_name_breaks_a_page(names: list[str]) -> None:
+    old, new = source_of(names, "1"), source_of([*names, "new"], "2")
+    for text in (report_html(new, names[0], FILES), comparison_html(old, new, names[0], FILES)):
+        text.encode()
+        page = Page(text)
+        assert page.open == []
+        assert set(page.tags) <= PAGE_TAGS
+        assert page.tags.count("script") == 1
+        assert page.tags.count("main") == 1
+        assert not [name for name in page.attributes if name.startswith("on")]
+        assert "src" not in page.attributes
+        assert "\u202e" not in text
+        assert "\x1b" not in text
