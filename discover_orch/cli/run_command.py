@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,17 +14,23 @@ from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
+    OutputOptions,
     ToolArguments,
     common_options,
     display_options,
+    output_options,
     tools_arguments,
     wait_option,
 )
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, masked_url
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
+from discover_orch.execution.events import (
+    nothing_to_do_documents,
+    nothing_to_do_events,
+    refused_run_documents,
+)
 from discover_orch.model.database_url import CannotOpen, is_in_memory, read_database_url
-from discover_orch.model.errors import ExitCode, OrchError, UsageError, problem_json
+from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.parallel import check_tokens
@@ -34,6 +41,7 @@ from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION, takes_connection
 
 if TYPE_CHECKING:
+    from discover_orch.cli.observers import RunObservers
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.reasons import Freshness
@@ -76,6 +84,13 @@ if TYPE_CHECKING:
 )
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option
+@click.option(
+    "--if-busy",
+    type=click.Choice(["fail", "wait", "skip"]),
+    help="If another run of this project is in progress: exit with 2, wait for its end, or do nothing and exit "
+    "with 0.  [default: fail]",
+)
+@output_options
 @display_options(
     "live",
     "fail",
@@ -97,6 +112,8 @@ def command(
     jobs: int | None,
     pdb: bool,
     wait: bool,
+    if_busy: str | None,
+    outputs: OutputOptions,
     shown: DisplayOptions,
 ) -> int:
     """Run tools, in order.
@@ -106,7 +123,9 @@ def command(
     downstream.
     """
     lock: ProjectLock | None = None
+    observers = None if dry_run else _find_observers(context, arguments.view, outputs)
     try:
+        when_busy = _read_busy(wait, if_busy)
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
         values = read_values(arguments)
@@ -121,17 +140,27 @@ def command(
                 is_partial=changed,
             )
         if not dry_run:
-            from discover_orch.cli.show_run import acquire_lock
-
             # Before the question what is left, so that no other run changes the answer.
-            lock = acquire_lock(view, waits=wait, console=context.console)
+            from discover_orch.cli.show_run import acquire_lock_or_skip
+
+            lock = acquire_lock_or_skip(
+                view, arguments.targets, when_busy, context.console, as_json=shown.as_json
+            )
+            if lock is None:
+                return ExitCode.OK
+        if observers is not None:
+            observers.open()
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, freshness = _what_is_left(
                 arguments, view, plan, values, changed=changed, resume=resume, dry_run=dry_run
             )
+        if observers is not None:
+            observers.begin(view, plan)
         if not plan.steps:
-            return _show_nothing_left(context, plan, as_json=shown.as_json, dry_run=dry_run)
+            return _show_nothing_left(
+                context, plan, observers, as_json=shown.as_json, dry_run=dry_run
+            )
         _refuse_database(view, plan)
         if dry_run:
             return _show_plan(context, view, plan, freshness, shown)
@@ -146,15 +175,59 @@ def command(
             max_failures=1 if exitfirst else maxfail,
             jobs=_count_jobs(view, plan, jobs, shown, has_debugger=pdb),
             resume_command=_resume_command(context, plan, arguments.database),
+            observers=observers,
         )
-    except OrchError as error:
-        if shown.as_json:
-            for document in _error_documents(error, arguments, dry_run=dry_run):
-                context.console.out(json.dumps(document) + "\n")
+    except (OrchError, OrchUsage) as error:
+        _tell_refused(context, arguments, error, observers, as_json=shown.as_json, dry_run=dry_run)
         raise
     finally:
         if lock is not None:
             lock.release()
+        if observers is not None:  # without the lock: the command may run something
+            observers.end()
+
+
+def _find_observers(
+    context: Context, view: ProjectView, outputs: OutputOptions
+) -> RunObservers | None:
+    """None if nothing is told of the run beside the terminal."""
+    if not outputs.is_needed and os.environ.get("GITHUB_ACTIONS") != "true":
+        return None
+    from discover_orch.cli.observers import RunObservers
+
+    return RunObservers(context.console, outputs, view)
+
+
+def _read_busy(wait: bool, if_busy: str | None) -> str:
+    if wait and if_busy not in (None, "wait"):
+        raise OrchUsage(
+            f"--wait cannot be combined with --if-busy {if_busy}", "--wait means --if-busy wait"
+        )
+    return "wait" if wait else if_busy or "fail"
+
+
+def _tell_refused(
+    context: Context,
+    arguments: ToolArguments,
+    error: OrchError | OrchUsage,
+    observers: RunObservers | None,
+    *,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Complete JSON for stdout, although nothing ran; and what observers make of it."""
+    if isinstance(error, OrchUsage):
+        problems: Sequence[Problem] = (
+            Problem(code="usage", message=error.format_message(), hint=error.hint),
+        )
+        code = ExitCode.USAGE
+    else:
+        problems, code = error.problems, error.exit_code
+        if as_json:
+            for document in _error_documents(error, arguments, dry_run=dry_run):
+                context.console.out(json.dumps(document) + "\n")
+    if observers is not None:
+        observers.refuse(arguments.targets, problems, int(code))
 
 
 def _what_is_left(
@@ -268,9 +341,19 @@ def _resume_command(context: Context, plan: Plan, database: str | None) -> str:
     return shlex.join(words)
 
 
-def _show_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: bool) -> int:
+def _show_nothing_left(
+    context: Context,
+    plan: Plan,
+    observers: RunObservers | None,
+    *,
+    as_json: bool,
+    dry_run: bool,
+) -> int:
     """Nothing is stale, or nothing is left to resume, which is a success."""
     console = context.console
+    if observers is not None:
+        for event in nothing_to_do_events(plan):
+            console.problems(observers.add(event))
     if as_json and dry_run:
         names = [tool.name for tool in plan.fresh]
         console.out(json.dumps({"version": 1, "tools": [], "fresh": names, "warnings": []}) + "\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, HungUp, StatusLine
@@ -20,6 +22,7 @@ from discover_orch.execution.events import (
     Ticked,
     ToolProgress,
     event_document,
+    skipped_run_documents,
 )
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
@@ -30,6 +33,9 @@ from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
+
+if TYPE_CHECKING:
+    from discover_orch.cli.observers import RunObservers
 
 #: Seconds for which a tool has no status line, so that a short run does not import what that needs.
 QUICK = 0.3
@@ -45,6 +51,7 @@ def run_and_show(
     max_failures: int | None,
     jobs: int,
     resume_command: str,
+    observers: RunObservers | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
     console, report = context.console, Report()
@@ -74,6 +81,9 @@ def run_and_show(
     try:
         for event in events:
             report.add(event)
+            if observers is not None and (problems := observers.add(event)):
+                status.hide()
+                console.problems(problems)
             if shown.as_json:
                 write_json(console, event, names, report)
             else:
@@ -89,8 +99,12 @@ def run_and_show(
     return report.exit_code
 
 
+class ProjectBusy(UsageError):
+    """Another run of the project is in progress."""
+
+
 def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
-    """The lock of the project, for one run. If another run holds it, waits, or raises UsageError."""
+    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy."""
     root = view.project.root
     lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE) == root
@@ -104,7 +118,29 @@ def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> Project
     hint = "wait for it with --wait"
     if is_inside:
         hint = "a tool of that run started this command: name all tools in one orch run instead"
-    raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
+    raise ProjectBusy(Problem(code="locked", message=holder.sentence, hint=hint))
+
+
+def acquire_lock_or_skip(
+    view: ProjectView,
+    targets: Sequence[str],
+    when_busy: str,
+    console: Console,
+    *,
+    as_json: bool,
+) -> ProjectLock | None:
+    """The lock, or None with `when_busy` "skip" if another run holds it. "wait" waits; else raises
+    ProjectBusy."""
+    try:
+        return acquire_lock(view, waits=when_busy == "wait", console=console)
+    except ProjectBusy as busy:
+        if when_busy != "skip":
+            raise
+        said = busy.problems[0].message
+        for document in skipped_run_documents(targets, said) if as_json else ():
+            console.out(json.dumps(document) + "\n")
+        console.err(f"{said}; this one is skipped\n")
+        return None
 
 
 def write_json(console: Console, event: Event, names: dict[str, str], report: Report) -> None:

@@ -19,6 +19,7 @@ STAGES_BY_NAME = "stages-by-name"
 OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
     | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
+    | {"junit", "trace", "openlineage", "on_failure", "if_busy"}
 )
 
 

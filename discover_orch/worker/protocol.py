@@ -133,7 +133,7 @@ class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True
 
 
 class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The step has ended and its transaction with it; `duration` in seconds.
+    """The step has ended and its transaction with it; `duration` in seconds, `commit_seconds` included.
 
     `notes` are sentences for the user ("committed by itself"). `loaded` are the project modules that this
     step was the first to load: (module, path relative to the root, hash of the source bytes). `seen` is what
@@ -156,6 +156,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     opened: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
     has_file_events: bool = False
+    commit_seconds: float = 0.0
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

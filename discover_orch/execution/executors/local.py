@@ -205,6 +205,7 @@ class LocalExecutor:
                     seen=event.seen,
                     setup=event.setup,
                     opened=event.opened,
+                    commit_seconds=event.commit_seconds,
                 )
                 if event.status == "failed":  # the worker would decline them
                     waiting = [order.step for order in self._waiting]
