@@ -1,7 +1,7 @@
 """A run as JUnit XML, which GitLab, Jenkins, GitHub actions and others show as test results.
 
-A stage is a test suite and a tool a test case. A tool that did not run counts as skipped. The elements and attributes
-are those that Jenkins' schema (junit-10.xsd of its xunit plugin) and GitLab know.
+A stage is a test suite and a tool a test case. A tool that did not run counts as skipped. All elements and attributes
+are in the strictest schema in use, Jenkins' junit-10.xsd (of its xunit plugin).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class JunitOutput:
         for tool in tools:
             end = self._ends.get(tool.module)
             seconds = 0.0 if end is None else end.duration
-            place = {"classname": stage, "name": tool.name, "file": tool.path}
+            place = {"classname": stage, "name": tool.name}
             suite.add(place, seconds, *self._result(tool, end))
         return suite
 
@@ -147,8 +147,6 @@ def _problem_suite(problems: Iterable[Problem], start: str) -> _Suite:
     for one in problems:
         place = {"classname": OWN_SUITE, "name": one.code}
         where = f"{one.location}: " if one.location else ""
-        if one.location:
-            place["file"] = one.location.path
         text = where + one.message + (f"\nhint: {one.hint}" if one.hint else "")
         attributes = {"type": one.code, "message": one.message[:LONGEST_MESSAGE]}
         suite.add(place, 0.0, "error", _element("error", attributes, text))
