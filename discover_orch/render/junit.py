@@ -134,7 +134,7 @@ class _Suite:
     def add(self, place: dict[str, str], seconds: float, kind: str, result: str) -> None:
         self.counts[kind] += 1
         self.seconds += seconds
-        self._cases.append(_element("testcase", place | {"time": f"{seconds:.6f}"}, inside=result))
+        self._cases.append(_element("testcase", place | {"time": f"{seconds:.3f}"}, inside=result))
 
     def element(self) -> str:
         numbers = _numbers([self]) | {"skipped": str(self.counts["skipped"])}
@@ -167,7 +167,7 @@ def _numbers(suites: Sequence[_Suite]) -> dict[str, str]:
         "tests": str(sum(sum(one.counts.values()) for one in suites)),
         "failures": total("failure"),
         "errors": total("error"),
-        "time": f"{sum(one.seconds for one in suites):.6f}",
+        "time": f"{sum(one.seconds for one in suites):.3f}",
     }
 
 

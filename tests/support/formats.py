@@ -50,6 +50,7 @@ def read_junit(text: str) -> ET.Element:
 def _check_element(element: ET.Element) -> None:
     children, attributes = JUNIT[element.tag]
     assert {*element.attrib} <= attributes
+    assert re.fullmatch(r"\d+\.\d{1,3}", element.attrib.get("time", "0.0"))
     assert {one.tag for one in element} <= children
     assert element.tag != "testcase" or {"classname", "name", "time"} <= {*element.attrib}
     for one in element:
