@@ -29,16 +29,15 @@ from discover_orch.execution.events import (
     nothing_to_do_events,
     refused_run_documents,
 )
-from discover_orch.model.database_url import CannotOpen, is_in_memory, read_database_url
-from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, problem_json
+from discover_orch.execution.requirements import refuse_database, refuse_jobs
+from discover_orch.model.errors import ExitCode, OrchError, Problem, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.parallel import check_tokens
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
-from discover_orch.staleness.current import GET_CONNECTION, takes_connection
+from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
@@ -161,7 +160,7 @@ def command(
             return _show_nothing_left(
                 context, plan, observers, as_json=shown.as_json, dry_run=dry_run
             )
-        _refuse_database(view, plan)
+        refuse_database(plan, view.registry, view.project)
         if dry_run:
             return _show_plan(context, view, plan, freshness, shown)
         from discover_orch.cli.show_run import run_and_show
@@ -275,30 +274,9 @@ def _count_jobs(
             )
             raise OrchUsage(message, "leave one of them out")
         return 1
-    tools = [step.tool for step in plan.steps]
-    problems = check_tokens(tools, view.project.tokens)
-    if problems:
-        raise UsageError(*problems)
     jobs = view.project.jobs if jobs is None else jobs
-    uses_memory = is_in_memory(view.project.database) and not uses_get_connection(
-        view.registry, view.project
-    )
-    if jobs > 1 and uses_memory and any(takes_connection(one, view.registry) for one in tools):
-        raise OrchUsage(
-            "several workers cannot share a database in memory",
-            "run with --jobs 1, or give the database a file: sqlite:///data.db",
-        )
+    refuse_jobs(plan, view.registry, view.project, jobs)
     return jobs
-
-
-def _refuse_database(view: ProjectView, plan: Plan) -> None:
-    """A URL that orch cannot open is refused before the first tool, if one of them takes `conn`."""
-    takes_conn = any(takes_connection(step.tool, view.registry) for step in plan.steps)
-    if takes_conn and not uses_get_connection(view.registry, view.project):
-        try:
-            read_database_url(view.project.database)
-        except CannotOpen as error:
-            raise OrchUsage(str(error), error.hint) from None
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:

@@ -55,27 +55,32 @@ def run_plan(
     max_failures: int | None = None,
     jobs: int = 1,
     interpreter: Interpreter | None = None,
+    requests: RunRequests | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal."""
+    journal. With `requests` the process belongs to another program: no signal handlers are installed, so this may be
+    any thread, and no processes are adopted."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-    signals = SignalHandlers()
+    is_guest = requests is not None
+    handlers = None if is_guest else SignalHandlers()
+    signals = requests or handlers
+    assert signals is not None
     try:
-        with signals:
+        with handlers or contextlib.nullcontext():
             executor: LocalExecutor | WorkerPool | None = None
             if jobs == 1:  # the worker gets ready while the recorder reads the code
-                executor = LocalExecutor(prepare, worker)
+                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
             recorder = Recorder(plan, registry, project)
             queue = None
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_flow)
             if queue is not None:
-                executor = _start_pool(prepare, worker, jobs)
+                executor = _start_pool(prepare, worker, jobs, adopts_orphans=not is_guest)
             elif executor is None:
-                executor = LocalExecutor(prepare, worker)
+                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
             events = run_steps(
                 plan,
                 registry,
@@ -92,9 +97,12 @@ def run_plan(
             )
             if jobs > 1 and queue is None:
                 events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
-            yield from _carry_out(events, plan, project, executor, signals, recorder)
+            yield from _carry_out(
+                events, plan, project, executor, signals, recorder, has_alarm=not is_guest
+            )
     finally:
-        signals.close()
+        if handlers is not None:
+            handlers.close()
 
 
 def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:
@@ -104,9 +112,15 @@ def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:
     yield from events
 
 
-def _start_pool(prepare: Prepare, worker: Supervisor | None, jobs: int) -> WorkerPool:
+def _start_pool(
+    prepare: Prepare, worker: Supervisor | None, jobs: int, *, adopts_orphans: bool
+) -> WorkerPool:
     shared = replace(prepare, is_one_of_several=True)
-    return WorkerPool(LocalExecutor(shared, worker), lambda: LocalExecutor(shared), jobs)
+
+    def start(worker: Supervisor | None = None) -> LocalExecutor:
+        return LocalExecutor(shared, worker, adopts_orphans=adopts_orphans)
+
+    return WorkerPool(start(worker), start, jobs)
 
 
 def run_watched(
@@ -206,6 +220,8 @@ def _carry_out(
     executor: LocalExecutor | WorkerPool,
     requests: RunRequests,
     recorder: Recorder,
+    *,
+    has_alarm: bool = True,
 ) -> Iterator[Event]:
     """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
     executor is over afterwards."""
@@ -222,7 +238,8 @@ def _carry_out(
                 yield masked
                 yield from notes
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
+        if has_alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
         if not executor.is_over:
             executor.interrupt()
             executor.finish()

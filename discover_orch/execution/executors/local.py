@@ -52,9 +52,16 @@ class LocalExecutor:
     it has reported how that went; if the imports end it, another takes its place."""
 
     def __init__(
-        self, prepare: Prepare, worker: Supervisor | None = None, *, is_importing: bool = False
+        self,
+        prepare: Prepare,
+        worker: Supervisor | None = None,
+        *,
+        is_importing: bool = False,
+        adopts_orphans: bool = True,
     ) -> None:
+        """`adopts_orphans` as in `Supervisor.start`, for the workers that are started here."""
         self._prepare = prepare
+        self._adopts_orphans = adopts_orphans
         self._worker = worker
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
@@ -325,7 +332,9 @@ class LocalExecutor:
             self._send_waiting(worker)
 
     def _start_worker(self) -> Supervisor:
-        worker = self._worker = Supervisor.start(raw_output=self._prepare.raw_output)
+        worker = self._worker = Supervisor.start(
+            raw_output=self._prepare.raw_output, adopts_orphans=self._adopts_orphans
+        )
         worker.send(self._prepare)
         self._send_waiting(worker)
         return worker
