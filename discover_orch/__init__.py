@@ -9,10 +9,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from discover_orch.api.project import Project
+
     F = TypeVar("F", bound=Callable[..., Any])
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "resource"]
+__all__ = ["Project", "__version__", "resource"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Project` is imported when it is first used."""
+    if name == "Project":
+        from discover_orch.api.project import Project
+
+        globals()[name] = Project
+        return Project
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def resource(function: F) -> F:

@@ -64,6 +64,10 @@ def command(
             console.out(f"{found} ({count(tools, 'tool')} without errors)\n")
         elif tools:
             console.out(f"{count(tools, 'tool')}, no problems found\n")
+    if (errors or warnings) and os.environ.get("GITHUB_ACTIONS") == "true":
+        from discover_orch.cli.observers import show_problems_on_github
+
+        show_problems_on_github(console, (*errors, *warnings), view.project.root)
     if errors or (view.project.strict and warnings):
         return ExitCode.DISCOVERY
     if not tools:

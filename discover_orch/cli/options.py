@@ -78,6 +78,18 @@ def settle_killed_run(context: Context, view: ProjectView, *, settles: bool) -> 
         context.console.problems(problems)
 
 
+class OutputOptions(Struct, frozen=True, kw_only=True):
+    """What is told of a run beside the terminal: `files` by the options that name them, and the command of
+    `--on-failure`."""
+
+    files: Mapping[str, str]
+    on_failure: str | None
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self.files) or self.on_failure is not None
+
+
 class TargetType(click.ParamType):  # type: ignore[type-arg]
     """A stage, tool, group, file or glob, or a tool alone. `planning.selection` decides what it means."""
 
@@ -218,6 +230,42 @@ def display_options(
         )
 
     return decorate
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--junit`, `--trace`, `--openlineage` and `--on-failure`. The command gets them as one `OutputOptions`, by the
+    keyword `outputs`."""
+
+    @functools.wraps(command)
+    def call(
+        *arguments: Any,
+        junit: str | None,
+        trace: str | None,
+        openlineage: str | None,
+        on_failure: str | None,
+        **others: Any,
+    ) -> Any:
+        given = {"--junit": junit, "--trace": trace, "--openlineage": openlineage}
+        files = {option: path for option, path in given.items() if path is not None}
+        return command(
+            *arguments, outputs=OutputOptions(files=files, on_failure=on_failure), **others
+        )
+
+    def file_option(name: str, text: str) -> Callable[[Any], Any]:
+        return click.option(name, metavar="FILE", type=click.Path(), help=text)
+
+    return _decorated(
+        call,
+        click.option(
+            "--on-failure",
+            metavar="COMMAND",
+            help="If the run fails, call this shell command with the summary of the run as JSON on its standard "
+            "input.",
+        ),
+        file_option("--openlineage", "Write the run as OpenLineage events to this file."),
+        file_option("--trace", "Write the run as a trace for ui.perfetto.dev to this file."),
+        file_option("--junit", "Write the results as JUnit XML to this file."),
+    )
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +15,11 @@ from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
+    OutputOptions,
     ToolArguments,
     common_options,
     display_options,
+    output_options,
     settle_killed_run,
     tools_arguments,
     wait_option,
@@ -24,26 +27,24 @@ from discover_orch.cli.options import (
 from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import nothing_to_do_documents, refused_run_documents
-from discover_orch.model.database_url import (
-    CannotOpen,
-    SqliteUrl,
-    is_in_memory,
-    masked_url,
-    read_database_url,
+from discover_orch.execution.events import (
+    nothing_to_do_documents,
+    nothing_to_do_events,
+    refused_run_documents,
 )
-from discover_orch.model.errors import ExitCode, OrchError, UsageError, problem_json
+from discover_orch.execution.requirements import refuse_database, refuse_jobs
+from discover_orch.model.database_url import masked_url
+from discover_orch.model.errors import ExitCode, OrchError, Problem, problem_json
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.parallel import check_tokens
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
-from discover_orch.staleness.current import GET_CONNECTION, takes_connection
+from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
-    from discover_orch.databases.advisory_lock import AdvisoryLock
+    from discover_orch.cli.observers import RunObservers
     from discover_orch.planning.parallel import Waits
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
@@ -97,6 +98,13 @@ if TYPE_CHECKING:
 )
 @click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
 @wait_option
+@click.option(
+    "--if-busy",
+    type=click.Choice(["fail", "wait", "skip"]),
+    help="If another run of this project is in progress: exit with 2, wait for its end, or do nothing and exit "
+    "with 0.  [default: fail]",
+)
+@output_options
 @display_options(
     "live",
     "fail",
@@ -120,6 +128,8 @@ def command(
     dask_address: str | None,
     pdb: bool,
     wait: bool,
+    if_busy: str | None,
+    outputs: OutputOptions,
     shown: DisplayOptions,
 ) -> int:
     """Run tools, in order.
@@ -130,7 +140,9 @@ def command(
     """
     lock: ProjectLock | None = None
     shared_lock: AdvisoryLock | None = None
+    observers = None if dry_run else _find_observers(context, arguments.view, outputs)
     try:
+        when_busy = _read_busy(wait, if_busy)
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
         values = read_values(arguments)
@@ -146,26 +158,36 @@ def command(
                 is_partial=changed,
             )
         if not dry_run:
-            from discover_orch.cli.show_run import acquire_lock
-
             # Before the question what is left, so that no other run changes the answer.
-            lock = acquire_lock(view, waits=wait, console=context.console)
+            from discover_orch.cli.show_run import acquire_lock_or_skip
+
+            lock = acquire_lock_or_skip(
+                view, arguments.targets, when_busy, context.console, as_json=shown.as_json
+            )
+            if lock is None:
+                return ExitCode.OK
+        if observers is not None:
+            observers.open()
         settle_killed_run(context, view, settles=not dry_run)
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, freshness = _what_is_left(
                 arguments, view, plan, values, changed=changed, resume=resume, dry_run=dry_run
             )
+        if observers is not None:
+            observers.begin(view, plan)
         if not plan.steps:
-            return _show_nothing_left(context, plan, as_json=shown.as_json, dry_run=dry_run)
-        _refuse_database(view, plan)
+            return _show_nothing_left(
+                context, plan, observers, as_json=shown.as_json, dry_run=dry_run
+            )
+        refuse_database(plan, view.registry, view.project)
         if dry_run:
             count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
             return _show_plan(context, view, plan, freshness, shown, count)
         from discover_orch.cli.show_run import acquire_advisory_lock, run_and_show
 
         jobs = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
-        shared_lock = acquire_advisory_lock(view, plan, waits=wait)
+        shared_lock = acquire_advisory_lock(view, plan, waits=when_busy == "wait")
         return run_and_show(
             context,
             view,
@@ -177,16 +199,60 @@ def command(
             lock=shared_lock,
             dask_address=dask_address,
             resume_command=_resume_command(context, plan, arguments.database),
+            observers=observers,
         )
-    except OrchError as error:
-        if shown.as_json:
-            for document in _error_documents(error, arguments, dry_run=dry_run):
-                context.console.out(json.dumps(document) + "\n")
+    except (OrchError, OrchUsage) as error:
+        _tell_refused(context, arguments, error, observers, as_json=shown.as_json, dry_run=dry_run)
         raise
     finally:
         for one in (lock, shared_lock):
             if one is not None:
                 one.release()
+        if observers is not None:  # without the lock: the command may run something
+            observers.end()
+
+
+def _find_observers(
+    context: Context, view: ProjectView, outputs: OutputOptions
+) -> RunObservers | None:
+    """None if nothing is told of the run beside the terminal."""
+    if not outputs.is_needed and os.environ.get("GITHUB_ACTIONS") != "true":
+        return None
+    from discover_orch.cli.observers import RunObservers
+
+    return RunObservers(context.console, outputs, view)
+
+
+def _read_busy(wait: bool, if_busy: str | None) -> str:
+    if wait and if_busy not in (None, "wait"):
+        raise OrchUsage(
+            f"--wait cannot be combined with --if-busy {if_busy}", "--wait means --if-busy wait"
+        )
+    return "wait" if wait else if_busy or "fail"
+
+
+def _tell_refused(
+    context: Context,
+    arguments: ToolArguments,
+    error: OrchError | OrchUsage,
+    observers: RunObservers | None,
+    *,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Complete JSON for stdout, although nothing ran; and what observers make of it."""
+    if isinstance(error, OrchUsage):
+        problems: Sequence[Problem] = (
+            Problem(code="usage", message=error.format_message(), hint=error.hint),
+        )
+        code = ExitCode.USAGE
+    else:
+        problems, code = error.problems, error.exit_code
+        if as_json:
+            for document in _error_documents(error, arguments, dry_run=dry_run):
+                context.console.out(json.dumps(document) + "\n")
+    if observers is not None:
+        observers.refuse(arguments.targets, problems, int(code))
 
 
 def _with_executor(
@@ -258,44 +324,9 @@ def _count_jobs(
             )
             raise OrchUsage(message, "leave one of them out")
         return 1
-    tools = [step.tool for step in plan.steps]
-    problems = check_tokens(tools, view.project.tokens)
-    if problems:
-        raise UsageError(*problems)
     jobs = view.project.jobs if jobs is None else jobs
-    if jobs > 1 and any(takes_connection(one, view.registry) for one in tools):
-        _refuse_sharing(view)
+    refuse_jobs(plan, view.registry, view.project, jobs)
     return jobs
-
-
-def _refuse_sharing(view: ProjectView) -> None:
-    """Databases of which several workers cannot have a connection each."""
-    url = view.project.database
-    if uses_get_connection(view.registry, view.project):
-        return
-    if is_in_memory(url):
-        raise OrchUsage(
-            "several workers cannot share a database in memory",
-            "run with --jobs 1, or give the database a file: sqlite:///data.db",
-        )
-    if url.startswith("duckdb:"):
-        raise OrchUsage(
-            "several workers cannot share a DuckDB database: only one process can have it open",
-            "run with --jobs 1",
-        )
-
-
-def _refuse_database(view: ProjectView, plan: Plan) -> None:
-    """A URL that orch cannot open is refused before the first tool, if one of them takes `conn`."""
-    takes_conn = any(takes_connection(step.tool, view.registry) for step in plan.steps)
-    if takes_conn and not uses_get_connection(view.registry, view.project):
-        try:
-            if not isinstance(read_database_url(view.project.database), SqliteUrl):
-                from discover_orch.databases.opening import check_url  # SQLite needs no driver
-
-                check_url(view.project.database)
-        except CannotOpen as error:
-            raise OrchUsage(str(error), error.hint) from None
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:
@@ -338,9 +369,19 @@ def _resume_command(context: Context, plan: Plan, database: str | None) -> str:
     return shlex.join(words)
 
 
-def _show_nothing_left(context: Context, plan: Plan, *, as_json: bool, dry_run: bool) -> int:
+def _show_nothing_left(
+    context: Context,
+    plan: Plan,
+    observers: RunObservers | None,
+    *,
+    as_json: bool,
+    dry_run: bool,
+) -> int:
     """Nothing is stale, or nothing is left to resume, which is a success."""
     console = context.console
+    if observers is not None:
+        for event in nothing_to_do_events(plan):
+            console.problems(observers.add(event))
     if as_json and dry_run:
         names = [tool.name for tool in plan.fresh]
         console.out(json.dumps({"version": 1, "tools": [], "fresh": names, "warnings": []}) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from discover_orch import __version__
@@ -21,6 +22,7 @@ from discover_orch.execution.events import (
     Ticked,
     ToolProgress,
     event_document,
+    skipped_run_documents,
 )
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import (
@@ -40,6 +42,7 @@ from discover_orch.worker.protocol import INSIDE
 from discover_orch.worker.spawn import end_interpreter
 
 if TYPE_CHECKING:
+    from discover_orch.cli.observers import RunObservers
     from discover_orch.cli.report_command import RunReport
     from discover_orch.databases.advisory_lock import AdvisoryLock
 
@@ -56,6 +59,7 @@ def run_and_show(
     dask_address: str | None,
     resume_command: str,
     lock: AdvisoryLock | None = None,
+    observers: RunObservers | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code. Stops it if `lock` is lost and another run has it."""
     console, report = context.console, Report()
@@ -98,6 +102,9 @@ def run_and_show(
                     console.problems([_lost_lock(resume_command)])
                     return ExitCode.FAILED
                 console.problems([_lock_taken_again()])
+            if observers is not None and (problems := observers.add(event)):
+                status.hide()
+                console.problems(problems)
             if isinstance(event, RunStarted) and view.project.report:
                 from discover_orch.cli.report_command import RunReport  # few projects ask for it
 
@@ -161,8 +168,12 @@ def _lock_taken_again() -> Problem:
     )
 
 
+class ProjectBusy(UsageError):
+    """Another run of the project is in progress."""
+
+
 def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
-    """The lock of the project, for one run. If another run holds it, waits, or raises UsageError."""
+    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy."""
     root = view.project.root
     lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE) == root
@@ -176,7 +187,29 @@ def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> Project
     hint = "wait for it with --wait"
     if is_inside:
         hint = "a tool of that run started this command: name all tools in one orch run instead"
-    raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
+    raise ProjectBusy(Problem(code="locked", message=holder.sentence, hint=hint))
+
+
+def acquire_lock_or_skip(
+    view: ProjectView,
+    targets: Sequence[str],
+    when_busy: str,
+    console: Console,
+    *,
+    as_json: bool,
+) -> ProjectLock | None:
+    """The lock, or None with `when_busy` "skip" if another run holds it. "wait" waits; else raises
+    ProjectBusy."""
+    try:
+        return acquire_lock(view, waits=when_busy == "wait", console=console)
+    except ProjectBusy as busy:
+        if when_busy != "skip":
+            raise
+        said = busy.problems[0].message
+        for document in skipped_run_documents(targets, said) if as_json else ():
+            console.out(json.dumps(document) + "\n")
+        console.err(f"{said}; this one is skipped\n")
+        return None
 
 
 def write_json(console: Console, event: Event, names: dict[str, str], report: Report) -> None:

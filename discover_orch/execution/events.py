@@ -77,7 +77,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
     that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
     the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says
-    that it passed, and what it used is not known.
+    that it passed, and what it used is not known. `commit_seconds` is the part of `duration` that its commit took.
     """
 
     module: str
@@ -93,6 +93,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     blocked_by: str = ""
     attempt: int = 1
     is_settled: bool = False
+    commit_seconds: float = 0.0
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):
@@ -291,10 +292,36 @@ def refused_run_documents(
     ]
 
 
+def skipped_run_documents(targets: Sequence[str], reason: str) -> list[dict[str, object]]:
+    """The objects of a run that was skipped because another one is in progress."""
+    start: dict[str, object] = {
+        "event": "run_started",
+        "run": None,
+        "targets": list(targets),
+        "tools": [],
+    }
+    end = _run_finished_document("skipped", ExitCode.OK, {}, 0.0) | {"run": None, "reason": reason}
+    return [one | {"time": _now()} for one in (start, end)]
+
+
+def nothing_to_do_events(plan: Plan) -> tuple[Event, ...]:
+    """The events of a run that had nothing to do."""
+    modules = tuple(tool.module for tool in plan.fresh)
+    return (
+        RunStarted(run="", targets=plan.targets, tools=modules),
+        *(ToolFinished(module=module, status="fresh") for module in modules),
+        RunFinished(status="passed", duration=0.0),
+    )
+
+
+def utc_text(seconds: float) -> str:
+    """A time in seconds since 1970 as `2024-01-31T12:00:00.123456Z`."""
+    whole, microseconds = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{microseconds:06}Z"
+
+
 def _now() -> str:
-    """UTC: `2024-01-31T12:00:00.123456Z`."""
-    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"
+    return utc_text(time.time())
 
 
 def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:

@@ -63,23 +63,29 @@ def run_plan(
     jobs: int = 1,
     interpreter: Interpreter | None = None,
     side: OpenFarSide | None = None,
+    requests: RunRequests | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal. With a `side`, the steps are carried out there."""
+    journal. With a `side`, the steps are carried out there. With `requests` the process belongs to another program: no
+    signal handlers are installed, so this may be any thread, and no processes are adopted."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
     key = secrets.token_hex(8) if project.ledger else ""
-    signals = SignalHandlers()
+    is_guest = requests is not None
+    handlers = None if is_guest else SignalHandlers()
+    signals = requests or handlers
+    assert signals is not None
     try:
-        with signals:
+        with handlers or contextlib.nullcontext():
             executor: LocalExecutor | WorkerPool | None = None
             jobs = jobs if side is None else side.jobs
-            # The workers get ready while the recorder reads the code.
-            forks = Forks(0 if side is not None else min(jobs, len(plan.steps)) - 1)
+            # The workers get ready while the recorder reads the code. Forks are orphans that are adopted.
+            has_forks = side is None and not is_guest
+            forks = Forks(min(jobs, len(plan.steps)) - 1 if has_forks else 0)
             if jobs == 1 and side is None and not project.ledger:
-                executor = LocalExecutor(prepare, worker)
+                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
             recorder = Recorder(plan, registry, project, ledger=key)
             if project.ledger:
                 prepare = _with_ledger(prepare, project, recorder.run, key)
@@ -92,10 +98,10 @@ def run_plan(
                 )
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = ForkedWorkers(shared, worker, forks, jobs)
+                executor = ForkedWorkers(shared, worker, forks, jobs, adopts_orphans=not is_guest)
             elif executor is None:
                 forks.close()
-                executor = LocalExecutor(prepare, worker)
+                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
             events = run_steps(
                 plan,
                 registry,
@@ -114,9 +120,12 @@ def run_plan(
             )
             if jobs > 1 and queue is None:
                 events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
-            yield from _carry_out(events, plan, project, executor, signals, recorder)
+            yield from _carry_out(
+                events, plan, project, executor, signals, recorder, has_alarm=not is_guest
+            )
     finally:
-        signals.close()
+        if handlers is not None:
+            handlers.close()
 
 
 def _with_ledger(prepare: Prepare, project: Project, run: str, key: str) -> Prepare:
@@ -287,6 +296,8 @@ def _carry_out(
     executor: LocalExecutor | WorkerPool,
     requests: RunRequests,
     recorder: Recorder,
+    *,
+    has_alarm: bool = True,
 ) -> Iterator[Event]:
     """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
     executor is over afterwards."""
@@ -303,7 +314,8 @@ def _carry_out(
                 yield masked
                 yield from notes
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
+        if has_alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
         if not executor.is_over:
             executor.interrupt()
             executor.finish()

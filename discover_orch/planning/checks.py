@@ -20,6 +20,7 @@ OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
     | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
     | {"executor", "dask_address"}
+    | {"junit", "trace", "openlineage", "on_failure", "if_busy"}
 )
 
 

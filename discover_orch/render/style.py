@@ -157,6 +157,14 @@ def names_text(names: Sequence[str], most: int) -> str:
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def json_text(value: object) -> str:
+    """`value` as JSON on one line, without lone surrogates, which strict parsers refuse."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Compiled when first needed: most text is printable, so a listing never calls this."""

@@ -226,6 +226,7 @@ class Worker:
         self._channel.send(StepStarted(step=order.step))
         started = time.perf_counter()
         self._interrupts.was_raised = False
+        self._commit_began = 0.0
         self._debugger.begin_step(order.step)
         self._is_set_up = False
         self._asked_for = order.resources if order.is_readable else ()
@@ -233,6 +234,7 @@ class Worker:
             self._observer.begin_step()
         with self._baseline:
             status, error, metrics, notes = self._run_step(order)
+            commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
             loaded = self._loader.drain_loaded()
             seen = self._observe(loaded)
             setup = self._observer.setup_observation() if self._observer is not None else None
@@ -256,6 +258,8 @@ class Worker:
                 setup=setup,
                 opened=opened if setup is not None else (),
                 search_path=self._search_path,
+                has_file_events=self._observer is not None and self._observer.has_file_events(),
+                commit_seconds=commit_seconds,
             ),
             may_wait=True,
         )
@@ -308,7 +312,7 @@ class Worker:
             notes = [
                 *ignored,
                 *self._resources.end_transaction(
-                    keep=True, before_commit=lambda: self._channel.send(Committing(step=order.step))
+                    keep=True, before_commit=lambda: self._begin_commit(order.step)
                 ),
             ]
         except BaseException as error:
@@ -319,6 +323,10 @@ class Worker:
                 self._debugger.debug_failure(error, failure.traceback)
             return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
+
+    def _begin_commit(self, step: int) -> None:
+        self._channel.send(Committing(step=step))
+        self._commit_began = time.perf_counter()
 
     def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
         """The metrics that the tool returned, and notes for the user."""

@@ -155,7 +155,7 @@ class ForeignWrite(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
 
 class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The step has ended and its transaction with it; `duration` in seconds.
+    """The step has ended and its transaction with it; `duration` in seconds, `commit_seconds` included.
 
     `notes` are sentences for the user ("committed by itself"). `loaded` are the project modules that this
     step was the first to load: (module, path relative to the root, hash of the source bytes). `seen` is what
@@ -176,6 +176,8 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     setup: Observation | None = None
     opened: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
+    has_file_events: bool = False
+    commit_seconds: float = 0.0
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -164,3 +164,22 @@ def test_a_watch_waits_for_a_run_and_says_so(project: Project) -> None:
         (root / "go").touch()
         assert first.wait() == 0
         assert watch.next_run().output["b"] == "1\n"
+
+
+def test_with_if_busy_skip_a_second_run_does_nothing(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": HOLDS})
+    with running(root, "run", "--junit", str(root / "x.xml")) as first:
+        first.wait_for("holding")
+        words = ("run", "--if-busy", "skip", "--junit", "x.xml", "--on-failure", "touch called")
+        answer = orch(*words, "--json")
+        assert answer.code == 0
+        assert f"another run is in progress (pid {first.pid}, since " in answer.err
+        last = answer.events[-1]
+        assert (last["event"], last["status"], last["exit_code"]) == ("run_finished", "skipped", 0)
+        busy = orch("run", "--if-busy", "fail", "--on-failure", "touch called")
+        assert busy.code == 2
+        (root / "go").touch()
+        assert first.wait() == 0
+    assert (root / "called").exists()
+    assert "<testcase" in (root / "x.xml").read_text()  # the second run left it alone
+    assert orch("run", "--wait", "--if-busy", "skip").code == 2

@@ -62,12 +62,15 @@ class LocalExecutor:
         worker: Worker | None = None,
         *,
         is_importing: bool = False,
+        adopts_orphans: bool = True,
         start: Callable[[], Worker] | None = None,
     ) -> None:
-        """`start` starts a worker; by default one on this machine."""
+        """`start` starts a worker; by default one on this machine, with `adopts_orphans` as in `Supervisor.start`."""
         self._prepare = prepare
         self._worker = worker
-        self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
+        self._start = start or partial(
+            Supervisor.start, raw_output=prepare.raw_output, adopts_orphans=adopts_orphans
+        )
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
         self._ordered_after: list[int] = []  # the failures of its worker that were known then
@@ -222,6 +225,7 @@ class LocalExecutor:
                     seen=event.seen,
                     setup=event.setup,
                     opened=event.opened,
+                    commit_seconds=event.commit_seconds,
                 )
                 if event.status == "failed":  # the worker would decline them
                     waiting = [order.step for order in self._waiting]

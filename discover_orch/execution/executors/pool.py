@@ -84,14 +84,23 @@ class WorkerPool:
 class ForkedWorkers(WorkerPool):
     """Workers on this machine. `first` was started before; the others are `forks`, as far as there are any."""
 
-    def __init__(self, prepare: Prepare, first: Supervisor | None, forks: Forks, size: int) -> None:
+    def __init__(
+        self,
+        prepare: Prepare,
+        first: Supervisor | None,
+        forks: Forks,
+        size: int,
+        *,
+        adopts_orphans: bool = True,
+    ) -> None:
         def start() -> LocalExecutor:
             interpreter = forks.claim()
             keep_alive(forks.pids)
             started = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-            return LocalExecutor(prepare, started)
+            return LocalExecutor(prepare, started, adopts_orphans=adopts_orphans)
 
-        super().__init__(LocalExecutor(prepare, first), start, size)
+        first_one = LocalExecutor(prepare, first, adopts_orphans=adopts_orphans)
+        super().__init__(first_one, start, size)
         self._forks = forks
         keep_alive(forks.pids)
 

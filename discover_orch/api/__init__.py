@@ -1,0 +1,55 @@
+"""The Python API: projects, runs and their events for notebooks, schedulers and tests.
+
+A path goes in; a `Project` comes out, which gives values, events and results. All names are stable, and all that
+users need is here or, for `Project`, in `discover_orch`. It installs no signal handlers, prints nothing, and knows
+nothing of the command line. No package imports it; `discover_orch` does so when `Project` is first used.
+
+Doors: `project`. The others: `values` (what is given out), `events` (what happens in a run), `background` (the thread
+in which a run takes place).
+"""
+
+from discover_orch.api.events import (
+    Event,
+    Note,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolRetried,
+    ToolStarted,
+)
+from discover_orch.api.project import Project
+from discover_orch.api.values import (
+    Outcome,
+    Plan,
+    Result,
+    RunFailed,
+    Stage,
+    Step,
+    Tool,
+    ToolStatus,
+)
+from discover_orch.model.errors import Failure, OrchError, Problem
+
+__all__ = [
+    "Event",
+    "Failure",
+    "Note",
+    "OrchError",
+    "Outcome",
+    "Plan",
+    "Problem",
+    "Project",
+    "Result",
+    "RunFailed",
+    "RunFinished",
+    "RunStarted",
+    "Stage",
+    "Step",
+    "Tool",
+    "ToolFinished",
+    "ToolOutput",
+    "ToolRetried",
+    "ToolStarted",
+    "ToolStatus",
+]

@@ -1,0 +1,98 @@
+"""A run in a thread of its own, so that the thread that asked for it is never inside orch when an interrupt comes.
+
+The thread that asks waits for events and may be any thread of any program: a notebook, a scheduler, a test.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Generator, Iterator
+from queue import SimpleQueue
+from threading import Thread
+
+from discover_orch.execution.events import Event
+
+
+class Interrupts:
+    """The requests to a run, made by any thread: the first `interrupt` interrupts it, the second kills."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._count = self._drained = 0
+        self.wake, self._wake_writer = os.pipe()
+        os.set_blocking(self.wake, False)
+
+    @property
+    def poll_interval(self) -> float:
+        """Each interrupt makes `wake` readable."""
+        return math.inf
+
+    def interrupt(self) -> None:
+        self._count += 1
+        os.write(self._wake_writer, b"\0")
+
+    def drain(self) -> list[str]:
+        try:
+            while os.read(self.wake, 512):
+                pass
+        except BlockingIOError:
+            pass
+        found = []
+        while self._drained < self._count:
+            found.append("kill" if self._drained else "interrupt")
+            self._drained += 1
+        return found
+
+    def pause(self) -> None:
+        """Never asked for."""
+
+    def close(self) -> None:
+        os.close(self.wake)
+        os.close(self._wake_writer)
+
+
+def run_in_background(
+    start: Callable[[Interrupts], Generator[Event, None, None]],
+) -> Iterator[Event]:
+    """The events of the run that `start` begins. If the caller is interrupted or closes the iterator, the run is
+    interrupted too; a second interrupt kills it. Either way it has ended when this returns."""
+    interrupts = Interrupts()
+    queue: SimpleQueue[Event | BaseException | None] = SimpleQueue()
+
+    def run() -> None:
+        events = start(interrupts)
+        try:
+            for event in events:
+                queue.put(event)
+        except BaseException as error:
+            queue.put(error)
+        finally:
+            events.close()
+            queue.put(None)
+
+    thread = Thread(target=run, name="discover_orch run")
+    thread.start()
+    try:
+        while (event := queue.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    except BaseException:  # KeyboardInterrupt, or the iterator was closed
+        interrupts.interrupt()
+        raise
+    finally:
+        _wait_for(thread, interrupts)
+        interrupts.close()
+
+
+def _wait_for(thread: Thread, interrupts: Interrupts) -> None:
+    is_interrupted = False
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            is_interrupted = True
+            interrupts.interrupt()
+    if is_interrupted:
+        raise KeyboardInterrupt

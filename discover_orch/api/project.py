@@ -1,0 +1,350 @@
+"""A project, as Python code uses it: look at its tools, and run them.
+
+Each call reads the project anew, so what is on the disk counts, as on the command line. Nothing here imports the code
+of the project: tools run in worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+
+from discover_orch.api.background import Interrupts, run_in_background
+from discover_orch.api.events import Event, EventReader, Note, RunFinished, RunStarted, ToolFinished
+from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
+from discover_orch.execution import session
+from discover_orch.execution.events import Event as OwnEvent
+from discover_orch.execution.events import nothing_to_do_events
+from discover_orch.execution.requirements import refuse_database, refuse_jobs
+from discover_orch.model import tool as model
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.planning import plan as planning
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.param_values import GivenParams, KeyValue
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.notebook import project_html
+from discover_orch.state.lock import ProjectLock
+from discover_orch.worker.protocol import INSIDE
+
+Targets = str | Iterable[str]
+
+
+class Project:
+    """The project at `root`, which is absolute.
+
+    Targets are those of the command line: names of stages, tools, files and groups, and globs; one as a string, or
+    several; none means everything. Parameters are keywords, and `params` holds those whose name is one of the other
+    arguments, and those for one tool (`{"parse.since": "2024-01-01"}`). A value can be a text as on the command line
+    or a Python value; None means that it is not given.
+
+    All methods raise OrchError for what `orch` would refuse, with the problems and their hints.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
+        """`database` is a URL that takes the place of the configured one."""
+        self.root = Path(os.path.abspath(root))
+        self._database = database
+
+    @classmethod
+    def find(cls, path: str | os.PathLike[str] = ".", *, database: str | None = None) -> Project:
+        """The project that `path` is in: the nearest folder upwards with a configuration, else `path` itself."""
+        folder = os.path.abspath(path)
+        view = project_reader.read_project(folder, None, os.environ)
+        return cls(view.project.root, database=database)
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.root)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        view = self._read()
+        states = {one.module: one.state for one in self._status(view, (), (), GivenParams())}
+        return project_html(str(self.root), view.registry, states)
+
+    # Looking.
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """All tools in order, then those that are disabled."""
+        registry = self._read().registry
+        tools = [registry.tools[module] for module in registry.order]
+        return tuple(
+            _tool(one, [registry.display(other) for other in one.after])
+            for one in (*tools, *registry.disabled)
+        )
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that have tools, in order."""
+        registry = self._read().registry
+        return tuple(
+            Stage(name=one.name, tools=tuple(registry.display(module) for module in one.tools))
+            for one in registry.stages
+            if one.tools
+        )
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The errors and warnings of `orch check`."""
+        view = self._read()
+        return (*view.errors, *project_view.check_project(view))
+
+    def status(
+        self,
+        targets: Targets = (),
+        *,
+        exclude: Targets = (),
+        params: Mapping[str, object] | None = None,
+        **more_params: object,
+    ) -> tuple[ToolStatus, ...]:
+        """Which tools are fresh, in order, compared with what `run` would use for the same arguments."""
+        view = self._read()
+        values, words, left_out = (
+            _given(view, params, more_params),
+            _words(targets),
+            _words(exclude),
+        )
+        if values.pairs:  # they must fit, as for a run
+            project_view.plan_targets(view, words, exclude=left_out, values=values, is_partial=True)
+        return self._status(view, words, left_out, values)
+
+    def plan(
+        self,
+        targets: Targets = (),
+        *,
+        exclude: Targets = (),
+        changed: bool = False,
+        params: Mapping[str, object] | None = None,
+        **more_params: object,
+    ) -> Plan:
+        """What `run` would do; runs nothing."""
+        view = self._read()
+        found = _plan(view, targets, exclude, _given(view, params, more_params), changed=changed)
+        names = _names(found)
+        return Plan(
+            steps=tuple(
+                Step(
+                    name=step.tool.name,
+                    module=step.tool.module,
+                    stage=step.stage,
+                    reason=step.reason,
+                    after=tuple(names[one] for one in step.after if one in names),
+                    params={one.param.name: one.shown for one in step.arguments},
+                )
+                for step in found.steps
+            ),
+            fresh=tuple(tool.name for tool in found.fresh),
+            warnings=(*view.warnings, *found.warnings),
+        )
+
+    # Running.
+
+    def run(
+        self,
+        targets: Targets = (),
+        *,
+        exclude: Targets = (),
+        changed: bool = False,
+        jobs: int | None = None,
+        max_failures: int | None = None,
+        wait: bool = False,
+        params: Mapping[str, object] | None = None,
+        **more_params: object,
+    ) -> Result:
+        """Runs the targets and returns when the run has ended, however it ended: `Result.raise_if_failed` raises.
+
+        `changed` leaves out what is fresh, `jobs` is the number of workers, `max_failures` stops the run after so many
+        failed tools, and `wait` waits for another run of this project, which is refused otherwise. KeyboardInterrupt
+        ends the run first, with everything rolled back that had not ended.
+        """
+        outcomes: dict[str, Outcome] = {}
+        problems: list[Problem] = []
+        run, status, seconds = "", "interrupted", 0.0
+        for event in self.events(
+            targets,
+            exclude=exclude,
+            changed=changed,
+            jobs=jobs,
+            max_failures=max_failures,
+            wait=wait,
+            params={**(params or {}), **more_params},
+        ):
+            match event:
+                case RunStarted():
+                    run = event.run
+                case ToolFinished():
+                    outcomes[event.name] = event.outcome
+                case Note():
+                    problems.append(event.problem)
+                case RunFinished():
+                    status, seconds = event.status, event.duration
+                case _:
+                    pass
+        return Result(
+            run=run, status=status, duration=seconds, outcomes=outcomes, problems=tuple(problems)
+        )
+
+    def events(
+        self,
+        targets: Targets = (),
+        *,
+        exclude: Targets = (),
+        changed: bool = False,
+        jobs: int | None = None,
+        max_failures: int | None = None,
+        wait: bool = False,
+        params: Mapping[str, object] | None = None,
+        **more_params: object,
+    ) -> Generator[Event, None, None]:
+        """Runs the targets, as `run` does, and iterates over what happens. What is wrong with the arguments is raised
+        by the first step of the iterator. Leaving the loop early interrupts the run."""
+        view = self._read()
+        values = _given(view, params, more_params)
+        lock = _acquire_lock(str(self.root), wait=wait)
+        try:
+            plan = _plan(view, targets, exclude, values, changed=changed)
+            refuse_database(plan, view.registry, view.project)
+            workers = view.project.jobs if jobs is None else jobs
+            refuse_jobs(plan, view.registry, view.project, workers)
+            reader = EventReader(_names(plan))
+
+            def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
+                return session.run_plan(
+                    plan,
+                    view.registry,
+                    view.project,
+                    max_failures=max_failures,
+                    jobs=workers,
+                    requests=interrupts,
+                )
+
+            found = run_in_background(start) if plan.steps else iter(nothing_to_do_events(plan))
+            for problem in (*lock.new_warnings(), *view.warnings, *plan.warnings):
+                yield Note(problem=problem)
+            try:
+                for event in found:
+                    shown = reader.read(event)
+                    if shown is not None:
+                        yield shown
+            finally:
+                if isinstance(found, Generator):
+                    found.close()  # the run has ended before the lock is released
+        finally:
+            lock.release()
+
+    def _read(self) -> ProjectView:
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:
+            folder = str(self.root)
+        view = project_reader.read_project(folder, str(self.root), os.environ)
+        database = self._database
+        return view if database is None else project_reader.with_database(view, database)
+
+    def _status(
+        self,
+        view: ProjectView,
+        targets: Sequence[str],
+        exclude: Sequence[str],
+        values: GivenParams,
+    ) -> tuple[ToolStatus, ...]:
+        registry = view.registry
+        chosen = project_view.select_readable(view, targets, exclude)
+        work = RemainingWork(view.project, registry, values, view.signatures)
+        freshness = work.freshness()
+        return tuple(
+            ToolStatus(
+                name=registry.display(module),
+                module=module,
+                stage=registry.stages[registry.rank[module]].name,
+                state=freshness[module].state,
+                reasons=freshness[module].sentences,
+                files_read=registry.flows[module].files_read,
+                files_written=registry.flows[module].files_written,
+                tables_read=registry.flows[module].tables_read,
+                tables_written=registry.flows[module].tables_written,
+            )
+            for module in registry.order
+            if module in chosen
+        )
+
+
+def _plan(
+    view: ProjectView,
+    targets: Targets,
+    exclude: Targets,
+    values: GivenParams,
+    *,
+    changed: bool,
+) -> planning.Plan:
+    found = project_view.plan_targets(
+        view, _words(targets), exclude=_words(exclude), values=values, is_partial=changed
+    )
+    if changed:
+        work = RemainingWork(view.project, view.registry, values, view.signatures)
+        found = work.keep_stale(found)
+    return found
+
+
+def _names(plan: planning.Plan) -> dict[str, str]:
+    return {tool.module: tool.name for tool in (*(one.tool for one in plan.steps), *plan.fresh)}
+
+
+def _tool(tool: model.Tool, after: Sequence[str]) -> Tool:
+    return Tool(
+        name=tool.name,
+        module=tool.module,
+        path=tool.path,
+        line=tool.line,
+        stages=tool.stages,
+        doc=tool.doc,
+        after=tuple(after),
+        params={param.name: str(param.type) for param in tool.params},
+        disabled=tool.disabled,
+    )
+
+
+def _words(given: Targets) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _given(
+    view: ProjectView, params: Mapping[str, object] | None, more: Mapping[str, object]
+) -> GivenParams:
+    """As values of `-p`, which check that a tool has the parameter."""
+    pairs = []
+    for key, value in {**(params or {}), **more}.items():
+        tool, _, name = key.rpartition(".")
+        pairs += [KeyValue(tool=tool or None, name=name, text=text) for text in _texts(value)]
+    return GivenParams(pairs=tuple(pairs), folder=view.folder)
+
+
+def _texts(value: object) -> list[str]:
+    """The value as it would be typed, once for each item of a list; nothing for None."""
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    if isinstance(value, Enum):
+        return [value.name]
+    if hasattr(value, "isoformat"):  # date and datetime
+        return [value.isoformat()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [text for one in value for text in _texts(one)]
+    return [str(value)]
+
+
+def _acquire_lock(root: str, *, wait: bool) -> ProjectLock:
+    """Raises UsageError if another run of the project is in progress."""
+    lock = ProjectLock(root)
+    is_inside = os.environ.get(INSIDE) == root
+    holder = lock.acquire(waits=wait and not is_inside)
+    if holder is not None:
+        hint = "wait for it with wait=True"
+        if is_inside:
+            hint = "a tool of that run asked for this one: name all tools in one run instead"
+        raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
+    return lock

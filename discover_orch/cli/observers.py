@@ -1,0 +1,146 @@
+"""What is told of a run beside the terminal: files for other tools, GitHub Actions, the command of `--on-failure`.
+
+Imported only when an option or the environment asks for one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from discover_orch.cli.console import Console
+from discover_orch.cli.options import OutputOptions
+from discover_orch.cli.run_outputs import RunOutputs
+from discover_orch.execution.events import Event, Report, RunNote, RunStarted
+from discover_orch.model.errors import ExitCode, OrchError, Problem
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
+from discover_orch.render.run_summary import refused_summary, run_summary
+
+GITHUB = "GITHUB_ACTIONS"
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+WORKSPACE = "GITHUB_WORKSPACE"
+
+
+class RunObservers:
+    """The observers of one run: `open`, then `begin`, `add` for each event, `end`. Or `refuse`, then `end`."""
+
+    def __init__(self, console: Console, options: OutputOptions, view: ProjectView) -> None:
+        self._console, self._options = console, options
+        self._view, self._plan = view, Plan()
+        self._outputs: RunOutputs | None = None
+        self._report, self._run = Report(), ""
+        self._problems: list[Problem] = []
+        self._has_begun = False
+        self._summary: dict[str, object] | None = None
+
+    def open(self) -> None:
+        """Opens the files. Raises UsageError for one that cannot be written."""
+        self._outputs = RunOutputs(self._options.files)
+
+    def begin(self, view: ProjectView, plan: Plan) -> None:
+        self._view, self._plan = view, plan
+        if self._outputs is not None:
+            self._outputs.begin(view, plan)
+
+    def add(self, event: Event) -> list[Problem]:
+        """Warnings for what cannot be written any more."""
+        self._report.add(event)
+        match event:
+            case RunStarted(run=run):
+                self._run, self._has_begun = run, True
+            case RunNote(problem=problem):
+                self._problems.append(problem)
+            case _:
+                pass
+        return [] if self._outputs is None else self._outputs.add(event)
+
+    def refuse(self, targets: Sequence[str], problems: Sequence[Problem], exit_code: int) -> None:
+        """The run does not start. A run that is in progress may be writing the same files."""
+        if self._outputs is None and not any(one.code == "locked" for one in problems):
+            try:
+                self.open()
+            except OrchError:
+                self._outputs = None
+        if self._outputs is not None:
+            self._outputs.refuse(problems)
+        root = self._view.project.root
+        self._summary = refused_summary(root, targets, problems, exit_code)
+        if is_on_github():
+            show_problems_on_github(self._console, problems, root)
+
+    def end(self) -> None:
+        """Closes the files, shows the run on GitHub, and calls the command if the run failed. An interrupted run has
+        not failed."""
+        if self._outputs is not None:
+            self._outputs.close()
+        if self._has_begun:
+            if is_on_github():
+                self._show_on_github()
+            if self._report.exit_code == ExitCode.FAILED:
+                self._summary = run_summary(
+                    self._view.project.root, self._run, self._plan, self._report, self._problems
+                )
+        if self._options.on_failure is not None and self._summary is not None:
+            _call(self._options.on_failure, self._summary, self._console)
+
+    def _show_on_github(self) -> None:
+        root, console = self._view.project.root, self._console
+        folder = _folder_in_repository(root)
+        console.err(problem_annotations(self._problems, folder))
+        console.err(failure_annotations(self._report, self._plan, folder))
+        path = os.environ.get(STEP_SUMMARY)
+        if not path:
+            return
+        text = step_summary(self._report, self._plan, os.path.basename(root) or "orch")
+        try:
+            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError as error:
+            message = f"cannot write the summary of the step: {path}: {error.strerror}"
+            console.problems([_warning(message)])
+
+
+def is_on_github() -> bool:
+    return os.environ.get(GITHUB) == "true"
+
+
+def show_problems_on_github(console: Console, problems: Sequence[Problem], root: str) -> None:
+    """Annotations go to stderr, which GitHub reads too, so that stdout holds only what was asked for."""
+    console.err(problem_annotations(problems, _folder_in_repository(root)))
+
+
+def _folder_in_repository(root: str) -> str:
+    workspace = os.environ.get(WORKSPACE)
+    if not workspace:
+        return ""
+    folder = os.path.relpath(os.path.realpath(root), os.path.realpath(workspace))
+    return "" if folder.startswith("..") else folder.replace(os.sep, "/")
+
+
+def _call(command: str, summary: Mapping[str, object], console: Console) -> None:
+    """Has the shell run the command with the summary on its standard input. What it prints goes to stderr, so that
+    stdout holds only what the run printed. Whatever the command does, the exit code of the run stays."""
+    text = json.dumps(summary) + "\n"
+    try:
+        # Descriptor 2 is the terminal or the pipe of orch; with stderr closed there is none.
+        done = subprocess.run(
+            command, shell=True, input=text, text=True, encoding="utf-8", stdout=2, check=False
+        )
+    except KeyboardInterrupt:
+        console.problems([_warning("the command of --on-failure was interrupted")])
+        return
+    except (OSError, ValueError) as error:
+        console.problems([_warning(f"the command of --on-failure could not be started: {error}")])
+        return
+    if done.returncode:
+        code = done.returncode
+        how = f"exited with {code}" if code > 0 else f"was ended by signal {-code}"
+        console.problems([_warning(f"the command of --on-failure {how}")])
+
+
+def _warning(message: str) -> Problem:
+    return Problem(code="observer", message=message, severity="warning")

@@ -1,0 +1,190 @@
+"""The files that a run writes for other tools: `--junit`, `--trace` and `--openlineage`.
+
+Each file is opened before the run starts and stays open: one that cannot be written refuses the run, and no tool is
+seen to have written it. Nothing that happens later, such as a full disk, stops the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from discover_orch import __version__
+from discover_orch.discovery.registry import uses_get_connection
+from discover_orch.execution.events import Event, utc_text
+from discover_orch.model.database_url import masked_url
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
+
+#: The namespace of jobs, as the clients of OpenLineage take it from the environment.
+LINEAGE_NAMESPACE = "OPENLINEAGE_NAMESPACE"
+
+
+class RunOutput(Protocol):
+    """A format. `now` is in seconds since 1970 and never goes back."""
+
+    def add(self, event: Event, now: float) -> str:
+        """What the file gets when this event has happened."""
+
+    def close(self, now: float) -> str:
+        """What the file gets if the run ended without `RunFinished`."""
+
+
+class RunOutputs:
+    """The open files of one run."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        """Opens the files, which are named by their options. Raises UsageError for one that cannot be written."""
+        self._start, self._began = time.time(), time.monotonic()
+        self._files: dict[str, _File] = {}
+        self._formats: dict[str, RunOutput] = {}
+        try:
+            for option, path in paths.items():
+                same = next((one for one in self._files.values() if one.is_same(path)), None)
+                if same is not None:
+                    message = f"{option} and {same.option} name the same file: {path}"
+                    hint = "give each its own file"
+                    raise UsageError(Problem(code="output-file", message=message, hint=hint))
+                self._files[option] = _File(option, path)
+        except UsageError:
+            self._close_files()
+            raise
+
+    def close(self) -> None:
+        """Completes the files of a run that was broken off, and closes them."""
+        for option, one in self._formats.items():
+            self._files[option].write(one.close(self._now()))
+        self._close_files()
+
+    def begin(self, view: ProjectView, plan: Plan) -> None:
+        """The formats for the run of this plan. `add` may be called from now on."""
+        for option in self._files:
+            self._formats[option] = self._format(option, view, plan)
+
+    def add(self, event: Event) -> list[Problem]:
+        """A warning for each file that cannot be written any more."""
+        now = self._now()
+        found = [
+            self._files[option].write(one.add(event, now)) for option, one in self._formats.items()
+        ]
+        return [problem for problem in found if problem is not None]
+
+    def refuse(self, problems: Iterable[Problem]) -> None:
+        """The run does not start. JUnit shows why; the other formats have nothing to show."""
+        if "--junit" in self._files:
+            from discover_orch.render.junit import refused_document
+
+            self._formats.pop("--junit", None)
+            self._files["--junit"].write(refused_document(problems, _local_text(self._start)))
+
+    def _format(self, option: str, view: ProjectView, plan: Plan) -> RunOutput:
+        if option == "--junit":
+            from discover_orch.render.junit import JunitOutput
+
+            return JunitOutput(plan, _local_text(self._start))
+        if option == "--trace":
+            from discover_orch.render.trace import TraceOutput
+
+            return TraceOutput(plan, self._now() - _age())
+        from uuid import uuid4
+
+        from discover_orch.render.openlineage import LineageSource, OpenLineageOutput
+
+        has_own = uses_get_connection(view.registry, view.project)
+        source = LineageSource(
+            root=view.project.root,
+            namespace=os.environ.get(LINEAGE_NAMESPACE) or "default",
+            version=__version__,
+            database="" if has_own else masked_url(view.project.database),
+        )
+        return OpenLineageOutput(plan, source, new_id=lambda: str(uuid4()), time_text=utc_text)
+
+    def _now(self) -> float:
+        return self._start + time.monotonic() - self._began
+
+    def _close_files(self) -> None:
+        for one in self._files.values():
+            one.close()
+
+
+class _File:
+    """A file that is emptied when it is opened. A pipe must have a reader."""
+
+    def __init__(self, option: str, path: str) -> None:
+        self.option, self._path = option, path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            # Opening a pipe without a reader would wait for one.
+            self._fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
+            os.set_blocking(self._fd, True)
+            self._stat = os.fstat(self._fd)
+        except (OSError, ValueError) as error:
+            raise _unwritable(option, path, error) from None
+        if self._is_standard_output():
+            self.close()
+            message = f"{option} names the file that standard output goes to: {path}"
+            hint = "name another file"
+            raise UsageError(Problem(code="output-file", message=message, hint=hint))
+        if stat.S_ISREG(self._stat.st_mode):
+            os.ftruncate(self._fd, 0)
+
+    def _is_standard_output(self) -> bool:
+        """Whether both would write to the same places of a file."""
+        try:
+            return stat.S_ISREG(self._stat.st_mode) and os.path.samestat(self._stat, os.fstat(1))
+        except OSError:  # standard output is closed
+            return False
+
+    def is_same(self, path: str) -> bool:
+        try:
+            return os.path.samestat(self._stat, os.stat(path)) and stat.S_ISREG(self._stat.st_mode)
+        except (OSError, ValueError):
+            return False
+
+    def write(self, text: str) -> Problem | None:
+        """A warning, the first time that the file cannot be written."""
+        if not text or self._fd < 0:
+            return None
+        try:
+            left = memoryview(text.encode("utf-8", "backslashreplace"))
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except OSError as error:
+            self.close()
+            message = f"the file of {self.option} is incomplete: {self._path}: {error.strerror}"
+            return Problem(code="output-file", message=message, severity="warning")
+        return None
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _unwritable(option: str, path: str, error: Exception) -> UsageError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    hint = "name a file in a folder that exists and can be written"
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        reason, hint = "nothing reads from this pipe", "start the reader first"
+    message = f"cannot write the file of {option}: {path}: {reason}"
+    return UsageError(Problem(code="output-file", message=message, hint=hint))
+
+
+def _age() -> float:
+    """Seconds since this process started; 0.0 where the system does not say."""
+    from discover_orch.state.journal import read_start
+
+    ticks = read_start(os.getpid())
+    if ticks is None or not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return max(0.0, age)
+
+
+def _local_text(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,130 @@
+"""What GitHub Actions shows of a run: annotations at lines of files, and the summary of the step.
+
+Text of users is escaped as GitHub documents it for workflow commands. In the summary, which is Markdown, each
+character that Markdown or HTML could give a meaning is a character reference.
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+
+from discover_orch.execution.events import FAILED, Report, ToolFinished
+from discover_orch.model.errors import Location, Problem
+from discover_orch.planning.plan import Plan
+from discover_orch.render.problems import exception_text, folded
+from discover_orch.render.style import clean, count, duration
+
+#: Annotations of one kind that GitHub shows for a step.
+MOST_ANNOTATIONS = 10
+#: Tools in the summary of a step, which may have 1 MiB.
+MOST_ROWS = 500
+#: Characters of one text in the summary, and of a traceback in an annotation.
+LONGEST_CELL, LONGEST_TRACEBACK = 300, 4000
+_MEANS_SOMETHING = re.compile(r"[^\w .,/=()+-]|_")
+_MARKS = {"passed": "✅", "failed": "❌", "unknown": "❌", "blocked": "⛔", "fresh": "💤"}
+
+
+def problem_annotations(problems: Iterable[Problem], folder: str) -> str:
+    """Workflow commands for errors and warnings. `folder` leads from the root of the repository to that of the
+    project, as paths in annotations begin at the former."""
+    left = {"error": MOST_ANNOTATIONS, "warning": MOST_ANNOTATIONS}
+    lines = []
+    for one in folded(problems):
+        left[one.severity] -= 1
+        if left[one.severity] >= 0:
+            text = one.message + (f"\nhint: {one.hint}" if one.hint else "")
+            lines.append(_command(one.severity, "orch", text, one.location, folder))
+    return "".join(lines)
+
+
+def failure_annotations(report: Report, plan: Plan, folder: str) -> str:
+    """Workflow commands for the tools that failed, each where it failed, with its traceback."""
+    tools = {step.tool.module: step.tool for step in plan.steps}
+    lines = []
+    for end in report.failures[:MOST_ANNOTATIONS]:
+        tool, error = tools[end.module], end.error
+        place = Location(path=tool.path, line=tool.line)
+        text = f"{tool.name} {end.status}"
+        if error is not None:
+            place = Location(path=error.path, line=error.line) if error.path else place
+            text = (error.traceback or error.message)[-LONGEST_TRACEBACK:]
+        lines.append(_command("error", f"{tool.name}: {_reason(end)}", text, place, folder))
+    return "".join(lines)
+
+
+def step_summary(report: Report, plan: Plan, name: str) -> str:
+    """The result of the run of the project `name` as Markdown, for the file GITHUB_STEP_SUMMARY."""
+    tools = {step.tool.module: (step.tool.name, step.stage) for step in plan.steps}
+    tools |= {tool.module: (tool.name, tool.stages[0]) for tool in plan.fresh}
+    counts = [f"{number:,} {status.replace('_', ' ')}" for status, number in report.counts.items()]
+    if report.errors:
+        counts.append(count(report.errors, "error"))
+    total = ", ".join(counts) or report.status
+    rows = [
+        _row(
+            *tools[end.module],
+            f"{_MARKS.get(end.status, '⚪')} {end.status.replace('_', ' ')}",
+            duration(end.duration) if end.duration else "",
+            _reason(end)
+            if end.status in FAILED
+            else "  ".join(f"{key}={value}" for key, value in end.metrics.items()),
+        )
+        for end in _failures_first(report)[:MOST_ROWS]
+    ]
+    rest = len(report.finished) - len(rows)
+    return "\n".join(
+        (
+            f"### orch: {_escape(name)}",
+            "",
+            f"{_escape(total)} in {duration(report.duration)}",
+            "",
+            "| tool | stage | result | time | |",
+            "| --- | --- | --- | ---: | --- |",
+            *rows,
+            *([f"\n{rest:,} more"] if rest > 0 else []),
+            "\n",
+        )
+    )
+
+
+def _failures_first(report: Report) -> Sequence[ToolFinished]:
+    return sorted(report.finished, key=lambda end: end.status not in FAILED)
+
+
+def _reason(end: ToolFinished) -> str:
+    error = end.error
+    if error is None:
+        return end.status
+    has_type = error.kind == "exception" and bool(error.traceback)
+    return exception_text(error.type, error.message, has_type=has_type)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+
+
+def _escape(text: str) -> str:
+    short = text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + "…"
+    return _MEANS_SOMETHING.sub(lambda found: f"&#{ord(found[0])};", clean(short))
+
+
+def _command(kind: str, title: str, text: str, place: Location | None, folder: str) -> str:
+    properties = {"title": title[:LONGEST_CELL]}
+    if place is not None:
+        properties["file"] = posixpath.normpath(posixpath.join(folder, place.path))
+        if place.line:
+            properties["line"] = str(place.line)
+    shown = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::{kind} {shown}::{_data(text)}\n"
+
+
+def _data(text: str) -> str:
+    """GitHub turns these back before it shows the text."""
+    return clean(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

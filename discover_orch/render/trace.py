@@ -1,0 +1,218 @@
+"""A run in the Chrome trace format, which https://ui.perfetto.dev shows: one row for each worker, and one for orch.
+
+The file is the format's array of events. The format allows the array to end early, so the trace of a run that was
+killed can be opened too. Times are in microseconds since orch started.
+https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from discover_orch.execution.events import (
+    Event,
+    RunFinished,
+    RunNote,
+    RunStarted,
+    ToolDeclined,
+    ToolFinished,
+    ToolOrdered,
+    ToolRetried,
+    ToolStarted,
+)
+from discover_orch.model.errors import Failure
+from discover_orch.planning.plan import Plan
+from discover_orch.render.style import json_text
+
+PROCESS = 1
+#: The row of orch itself: the time in which no tool ran.
+OWN_ROW = 0
+#: Characters of an error's message.
+LONGEST_MESSAGE = 500
+NOT_STARTED = ("blocked", "not_run", "fresh")
+
+
+class _Span(Struct, kw_only=True):
+    """A tool on its row, from when it was ordered; times as `TraceOutput.add` gets them."""
+
+    row: int
+    started: float | None = None
+
+
+class TraceOutput:
+    """`begun` is when orch started, in seconds by the clock of `add`."""
+
+    def __init__(self, plan: Plan, begun: float) -> None:
+        self._steps = {step.tool.module: step for step in plan.steps}
+        self._begun = begun
+        self._is_first = True
+        self._is_parallel = False
+        self._rows: list[bool] = []  # whether each worker is busy
+        self._row_ends: list[float] = []
+        self._spans: dict[str, _Span] = {}
+        self._busy: list[tuple[float, float]] = []  # when tools ran
+        self._ends: dict[str, tuple[int, float]] = {}  # the row and the end of tools that passed
+        self._arrows = 0
+        self._is_over = False
+
+    def add(self, event: Event, now: float) -> str:
+        match event:
+            case RunStarted(run=run, workers=workers):
+                self._is_parallel = workers > 1
+                return self._text(
+                    *_name_process(f"orch run {run}"),
+                    *_name_row(OWN_ROW, "orch"),
+                )
+            case ToolOrdered(module=module) if self._is_parallel:
+                return self._text(*self._take_row(module))
+            case ToolDeclined(module=module) if module in self._spans:
+                self._rows[self._spans.pop(module).row] = False
+                return ""
+            case ToolStarted(module=module):
+                new = () if module in self._spans else self._take_row(module)
+                self._spans[module].started = now
+                return self._text(*new)
+            case ToolFinished() if event.status not in NOT_STARTED:
+                return self._text(*self._end(event, now))
+            case ToolRetried(end=end, delay=delay):
+                slices = self._end(end, now)
+                row = self._ends.pop(end.module, (OWN_ROW, 0.0))[0]
+                said: dict[str, object] = {"attempt": end.attempt, "delay": delay}
+                name = f"{self._name(end.module)} is tried again"
+                return self._text(*slices, self._instant(name, row, now, said))
+            case RunNote(problem=problem):
+                about: dict[str, object] = {"severity": problem.severity, "hint": problem.hint}
+                return self._text(self._instant(problem.message, OWN_ROW, now, about))
+            case RunFinished(status=status):
+                self._is_over = True
+                last = self._instant(f"run {status}", OWN_ROW, now, {})
+                return self._text(*self._overhead(now), last) + "\n]\n"
+            case _:
+                return ""
+
+    def close(self, now: float) -> str:
+        """The end of a run that was broken off."""
+        return "" if self._is_over or self._is_first else self._text(*self._overhead(now)) + "\n]\n"
+
+    def _take_row(self, module: str) -> Sequence[dict[str, object]]:
+        """The row of the first idle worker, as the pool of workers chooses it."""
+        row = next((n for n, is_busy in enumerate(self._rows) if not is_busy), len(self._rows))
+        is_new = row == len(self._rows)
+        if is_new:
+            self._rows.append(True)
+            self._row_ends.append(0.0)
+        self._rows[row] = True
+        self._spans[module] = _Span(row=row)
+        return _name_row(row + 1, f"worker {row + 1}") if is_new else ()
+
+    def _end(self, end: ToolFinished, now: float) -> list[dict[str, object]]:
+        """The slice of an attempt, with its commit inside. Where start and end were read together, the start follows
+        from the duration."""
+        module = end.module
+        new = () if module in self._spans else self._take_row(module)
+        span = self._spans.pop(module)
+        first = now if span.started is None else span.started
+        start = max(min(first, now - end.duration), self._row_ends[span.row], self._begun)
+        self._rows[span.row], self._row_ends[span.row] = False, now
+        self._busy.append((start, now))
+        step = self._steps[module]
+        said: dict[str, object] = {
+            "status": end.status,
+            "stage": step.stage,
+            "module": module,
+            "attempt": end.attempt,
+            "seconds": round(end.duration, 6),
+            **{f"metric {name}": str(value) for name, value in end.metrics.items()},
+            **_error(end.error),
+        }
+        row = span.row + 1
+        found = [*new, self._slice(self._name(module), "tool", row, start, now, said)]
+        if end.commit_seconds:
+            begun = max(start, now - end.commit_seconds)
+            found.append(self._slice("commit", "database", row, begun, now, {}))
+        for one in step.after:
+            if one in self._ends:
+                found += self._arrow(self._ends[one], (row, start))
+        self._ends[module] = row, now
+        return found
+
+    def _overhead(self, now: float) -> list[dict[str, object]]:
+        """When no tool ran: before the first, between two, and after the last."""
+        found, last, is_before = [], self._begun, True
+        for start, end in sorted(self._busy):
+            if start > last:
+                name = "start" if is_before else "between tools"
+                found.append(self._slice(name, "orch", OWN_ROW, last, start, {}))
+            last, is_before = max(last, end), False
+        if now > last:
+            name = "start" if is_before else "end"
+            found.append(self._slice(name, "orch", OWN_ROW, last, now, {}))
+        return found
+
+    def _name(self, module: str) -> str:
+        return self._steps[module].tool.name
+
+    def _slice(
+        self, name: str, kind: str, row: int, start: float, end: float, said: dict[str, object]
+    ) -> dict[str, object]:
+        begun = self._time(start)
+        return {
+            "ph": "X",
+            "name": name,
+            "cat": kind,
+            "pid": PROCESS,
+            "tid": row,
+            "ts": begun,
+            "dur": max(0, self._time(end) - begun),
+            "args": said,
+        }
+
+    def _instant(
+        self, name: str, row: int, now: float, said: dict[str, object]
+    ) -> dict[str, object]:
+        short = name[:LONGEST_MESSAGE]
+        start = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
+        return start | {"ts": self._time(now), "s": "t", "args": said}
+
+    def _arrow(
+        self, start: tuple[int, float], end: tuple[int, float]
+    ) -> Sequence[dict[str, object]]:
+        """From the end of a tool to the start of one that depends on it."""
+        self._arrows += 1
+        both = {"name": "after", "cat": "after", "id": self._arrows, "pid": PROCESS}
+        return (
+            both | {"ph": "s", "tid": start[0], "ts": self._time(start[1])},
+            both | {"ph": "f", "bp": "e", "tid": end[0], "ts": self._time(max(end[1], start[1]))},
+        )
+
+    def _time(self, now: float) -> int:
+        return max(0, round((now - self._begun) * 1e6))
+
+    def _text(self, *events: dict[str, object]) -> str:
+        """The events, each on a line, as elements of the array."""
+        text = ""
+        for one in events:
+            text += ("[\n" if self._is_first else ",\n") + json_text(one)
+            self._is_first = False
+        return text
+
+
+def _error(error: Failure | None) -> dict[str, object]:
+    if error is None:
+        return {}
+    place = f"{error.path}:{error.line}" if error.path else ""
+    return {"error": f"{error.type}: {error.message}"[:LONGEST_MESSAGE], "place": place}
+
+
+def _name_process(name: str) -> Sequence[dict[str, object]]:
+    return ({"ph": "M", "name": "process_name", "pid": PROCESS, "tid": 0, "args": {"name": name}},)
+
+
+def _name_row(row: int, name: str) -> Sequence[dict[str, object]]:
+    about = {"ph": "M", "pid": PROCESS, "tid": row}
+    return (
+        about | {"name": "thread_name", "args": {"name": name}},
+        about | {"name": "thread_sort_index", "args": {"sort_index": row}},
+    )

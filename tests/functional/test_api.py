@@ -1,0 +1,306 @@
+"""`from discover_orch import Project`: look at a project and run it, from any program and any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import closing
+from datetime import date
+from enum import Enum
+from pathlib import Path
+
+import pytest
+
+from discover_orch import Project as OrchProject
+from discover_orch import api
+from discover_orch.api import (
+    Note,
+    OrchError,
+    Result,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolRetried,
+    ToolStarted,
+)
+from tests.conftest import Orch, Project
+from tests.support.project_builder import clean_environment
+from tests.support.running import DEADLINE
+
+FILES = {
+    "orch.toml": 'stages = ["ingest", "analyze"]\n',
+    "src/load.py": """
+        STAGE = "ingest"
+        def run(conn, *, rows: int = 2):
+            '''Load rows.'''
+            conn.execute("create table if not exists raw (a)")
+            conn.executemany("insert into raw values (?)", [(n,) for n in range(rows)])
+            print("loaded", rows)
+            return {"rows": rows}
+        """,
+    "src/total.py": """
+        STAGE = "analyze"
+        AFTER = "load"
+        ORCH = {"retries": 1, "retry_delay": 0.01}
+        def run(conn, *, fails: bool = False):
+            if fails:
+                raise ValueError("no total")
+        """,
+    "src/page.py": 'STAGE = "analyze"\nAFTER = "total"\ndef run(): pass\n',
+}
+#: Waits for a file, so that a test decides when it ends.
+HOLDS = """
+    import os, time
+    STAGE = "s"
+    def run(conn):
+        conn.execute("create table half (a)")
+        print("holding", flush=True)
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+    """
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `clean_environment` has it, for this process."""
+    for name in ("DATABASE_URL", "ORCH_INSIDE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_looking_imports_no_user_code(project: Project) -> None:
+    root = project({**FILES, "src/bad.py": 'STAGE = "ingest"\nopen("ran", "w")\ndef run(): pass\n'})
+    found = OrchProject.find(root / "src")
+    assert found.root == root
+    assert [tool.name for tool in found.tools] == ["bad", "load", "total", "page"]
+    load = found.tools[1]
+    assert (load.module, load.path, load.stages) == ("src.load", "src/load.py", ("ingest",))
+    assert (load.doc, dict(load.params)) == ("Load rows.", {"rows": "int"})
+    assert found.tools[2].after == ("load",)
+    assert [(one.name, one.tools) for one in found.stages] == [
+        ("ingest", ("bad", "load")),
+        ("analyze", ("total", "page")),
+    ]
+    assert {one.state for one in found.status()} == {"never"}
+    plan = found.plan("load", rows=5)
+    assert [(one.name, dict(one.params)) for one in plan.steps] == [("load", {"rows": "5"})]
+    assert "<td>load</td>" in found._repr_html_()
+    assert found.problems == ()
+    assert not (root / "ran").exists()
+
+
+def test_a_run_gives_outcomes_metrics_and_output(project: Project) -> None:
+    found = OrchProject.find(project(FILES))
+    result = found.run(rows=3)
+    assert result.is_passed
+    assert [*result.outcomes] == ["load", "total", "page"]
+    assert result.metrics == {"load": {"rows": 3}}
+    assert result.outcomes["load"].output == "loaded 3\n"
+    assert result.raise_if_failed() is result
+    status = {one.name: one for one in found.status(rows=3)}
+    assert all(one.is_fresh for one in status.values())
+    assert status["load"].tables_written == ("raw",)
+    assert [one.name for one in found.status(rows=4) if not one.is_fresh] == [
+        "load",
+        "total",
+        "page",
+    ]
+    again = found.run(changed=True, rows=3)
+    assert {one.status for one in again.outcomes.values()} == {"fresh"}
+    assert (again.is_passed, again.run) == (True, "")
+
+
+def test_a_failure_is_in_the_result_and_can_be_raised(project: Project) -> None:
+    result = OrchProject.find(project(FILES)).run(["load", "analyze"], fails=True)
+    assert (result.status, result.is_passed) == ("failed", False)
+    (failure,) = result.failures
+    assert failure.error is not None
+    assert (failure.error.path, failure.error.line, failure.attempt) == ("src/total.py", 7, 2)
+    assert "in run" in failure.error.traceback
+    assert result.outcomes["page"].blocked_by == "total"
+    with pytest.raises(RunFailed, match=r"total failed at src/total.py:7: ValueError: no total"):
+        result.raise_if_failed()
+    assert pickle.loads(pickle.dumps(RunFailed(result))).result == result  # schedulers do that
+
+
+def test_events_are_those_of_json_with_types(project: Project, orch: Orch) -> None:
+    found = OrchProject.find(project(FILES))
+    kinds = {
+        RunStarted: "run_started",
+        ToolStarted: "tool_started",
+        ToolOutput: "tool_output",
+        ToolRetried: "tool_retried",
+        ToolFinished: "tool_finished",
+        RunFinished: "run_finished",
+    }
+    events = [one for one in found.events(fails=True) if not isinstance(one, Note)]
+    rows = [
+        (kinds[type(one)], getattr(one, "name", None), getattr(one, "text", None)) for one in events
+    ]
+    shown = orch("run", "--fails", "--json").events
+    assert rows == [(one["event"], one.get("name"), one.get("text")) for one in shown]
+    assert all(one.time.tzinfo is not None for one in events)
+
+
+def test_values_are_those_of_the_command_line(project: Project) -> None:
+    class Kind(Enum):
+        NEW = 1
+
+    root = project(
+        {
+            "src/kinds.py": "from enum import Enum\nclass Kind(Enum):\n    OLD = 0\n    NEW = 1\n",
+            "src/a.py": """
+                from datetime import date
+                from pathlib import Path
+                from src.kinds import Kind
+                STAGE = "s"
+                def run(*, since: date, path: Path, names: list[str], kind: Kind,
+                        dry: bool = True, jobs: int = 1, x: str = "x"):
+                    print(since, path.is_absolute(), names, kind.name, dry, jobs, x)
+                """,
+        }
+    )
+    result = OrchProject(root).run(
+        since=date(2024, 1, 31),
+        path=Path("here"),
+        names=["a,b", "c"],
+        kind=Kind.NEW,
+        dry=False,
+        x=None,
+        params={"jobs": 3, "a.x": "y"},
+    )
+    assert result.outcomes["a"].output == "2024-01-31 True ['a,b', 'c'] NEW False 3 y\n"
+
+
+def test_what_is_wrong_is_raised_with_its_problems(project: Project) -> None:
+    root = project(FILES)
+    found = OrchProject.find(root)
+    for call in (found.run, found.plan, found.status):
+        with pytest.raises(OrchError, match="unknown target") as raised:
+            call("lod")
+        assert raised.value.problems[0].hint.startswith('did you mean "load"?')
+        with pytest.raises(OrchError, match='no selected tool has a parameter "row"'):
+            call(row=1)
+        with pytest.raises(OrchError, match="not a whole number"):
+            call(rows="many")
+    project({"src/load.py": "STAGE = (\n"})  # each call reads the project anew
+    with pytest.raises(OrchError, match="never closed"):
+        found.run()
+    assert found.problems[0].code == "syntax"
+    with pytest.raises(OrchError, match="database"):
+        OrchProject(root, database="data.db").run("total")
+
+
+def test_one_run_at_a_time(project: Project) -> None:
+    root = project(
+        {"orch.toml": "", "src/a.py": HOLDS, "src/b.py": 'STAGE = "s"\ndef run(): pass\n'}
+    )
+    found = OrchProject.find(root)
+    results: list[Result] = []
+    with closing(found.events("a")) as events:
+        assert any(isinstance(one, ToolOutput) for one in events)  # it is holding now
+        with pytest.raises(OrchError, match="another run is in progress"):
+            found.run("b")
+        other = threading.Thread(target=lambda: results.append(found.run("b", wait=True)))
+        other.start()
+        (root / "go").touch()
+        *_, last = events
+    assert isinstance(last, RunFinished)
+    other.join(DEADLINE)
+    assert [one.status for one in results] == ["passed"]
+
+
+def test_leaving_the_loop_interrupts_the_run(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": HOLDS})
+    for event in OrchProject.find(root).events():
+        if isinstance(event, ToolOutput):
+            break
+    (run,) = orch("history", "--json").json["runs"]
+    assert run["status"] == "interrupted"
+    (root / "go").touch()
+    assert OrchProject.find(root).run().is_passed  # the table was rolled back
+
+
+def handlers_now() -> list[object]:
+    """The handlers of all signals but SIGINT, for which asyncio has one of its own."""
+    numbers = {*range(1, signal.NSIG)} - {signal.SIGINT}
+    return [signal.getsignal(number) for number in numbers]
+
+
+def test_it_works_in_a_thread_and_under_asyncio_and_leaves_the_process_alone(
+    project: Project,
+) -> None:
+    """No handler, no timer, no child process of the program changes."""
+    found = OrchProject.find(project({**FILES, "orch.toml": "jobs = 2\n"}))
+    handlers = handlers_now()
+    timer = signal.getitimer(signal.ITIMER_REAL)
+    others = []
+
+    def look() -> Result:
+        for event in found.events():
+            if isinstance(event, ToolStarted):
+                others.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+                assert handlers_now() == handlers
+        return found.run("load")
+
+    async def main() -> Result:
+        return await asyncio.to_thread(look)
+
+    try:
+        assert asyncio.run(main()).is_passed
+        assert handlers_now() == handlers
+        assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == (timer[0] > 0)
+        assert others
+        assert [one.poll() for one in others] == [None] * len(others)
+    finally:
+        for one in others:
+            one.kill()
+            one.wait()
+
+
+def test_an_interrupt_ends_the_run_before_it_is_raised(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": HOLDS})
+    code = """
+        import sys
+        from discover_orch import Project
+        from discover_orch.api import ToolOutput
+        project = Project.find()
+        try:
+            for event in project.events():
+                if isinstance(event, ToolOutput):
+                    print(event.text, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted", project.status()[0].state)
+        """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=root,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE)
+    assert out.strip().startswith("interrupted")
+    (run,) = orch("history", "--json").json["runs"]
+    assert [run["status"], run["tools"][0]["status"]] == ["interrupted", "interrupted"]
+
+
+def test_the_page_about_the_api_names_all_of_it() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    names = [name for name, _ in inspect.getmembers(OrchProject) if not name.startswith("_")]
+    missing = [
+        name for name in (*names, *api.__all__) if f"`{name}" not in text and f".{name}" not in text
+    ]
+    assert missing == []
+    options = {*inspect.signature(OrchProject.run).parameters} - {"self", "more_params"}
+    assert [name for name in options if f"`{name}`" not in text] == []

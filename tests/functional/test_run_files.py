@@ -1,0 +1,218 @@
+"""What a run writes for other tools (`--junit`, `--trace`, `--openlineage`, GitHub), and whom it calls when it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.formats import read_annotations, read_junit, read_lineage, read_trace
+from tests.support.project_builder import Answer, run_orch, write_files
+
+FILES: Mapping[str, str] = {
+    "orch.toml": 'stages = ["ingest", "analyze"]\n',
+    "src/load.py": """
+        from pathlib import Path
+        STAGE = "ingest"
+        def run(conn, *, api_token: str = ""):
+            '''Load rows.'''
+            Path("out.csv").write_text(Path("in.csv").read_text())
+            conn.execute("create table raw as select 1 a")
+            return {"rows": 1}
+        """,
+    "in.csv": "a\n",
+    "src/total.py": """
+        import os
+        from pathlib import Path
+        STAGE = "analyze"
+        AFTER = "load"
+        ORCH = {"retries": 1, "retry_delay": 0.01}
+        def run(conn, *, api_token: str = ""):
+            assert conn.execute("select count(*) from raw").fetchone() == (1,)
+            print("the token is", api_token)
+            raise ValueError(f"no total: {api_token}, 100%")
+        """,
+    "src/page.py": 'STAGE = "analyze"\nAFTER = "total"\ndef run(): pass\n',
+}
+TOKEN = "correct-horse-battery"
+
+
+class Failed:
+    """A run that failed, with everything that can be told of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "repository" / "shop"
+        self.root.mkdir(parents=True)
+        write_files(self.root, FILES)
+        environment = {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_STEP_SUMMARY": str(root / "summary.md"),
+            "GITHUB_WORKSPACE": str(self.root.parent),
+            "OPENLINEAGE_NAMESPACE": "prod",
+        }
+        words = "--junit junit.xml --trace trace.json --openlineage lineage.jsonl".split()
+        # The command is a run itself, which needs the lock of the project.
+        command = "cat > failure.json; echo called; orch list --json > /dev/null; exit 7"
+        words += ["--on-failure", command, "--json", "--api-token", TOKEN]
+        self.answer: Answer = run_orch(self.root, "run", *words, env=environment)
+        self.summary = (root / "summary.md").read_text("utf-8")
+
+    def read(self, name: str) -> str:
+        return (self.root / name).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
+    return Failed(tmp_path_factory.mktemp("failed"))
+
+
+def test_the_run_itself_is_as_without_them(failed: Failed) -> None:
+    assert failed.answer.code == 1
+    ends = [one for one in failed.answer.events if one["event"] == "tool_finished"]
+    assert [one["status"] for one in ends] == ["passed", "failed", "blocked"]
+    reads = run_orch(failed.root, "status", "--json").json["tools"]
+    used = [path for one in reads for path in (*one["reads"], *one["writes"]) if "file" in path]
+    assert {one["file"] for one in used} == {"in.csv", "out.csv"}
+
+
+def test_junit_has_each_tool_and_why_it_failed(failed: Failed) -> None:
+    root = read_junit(failed.read("junit.xml"))
+    cases = {case.attrib["name"]: case for case in root.iter("testcase")}
+    assert [*cases] == ["load", "total", "page"]
+    assert cases["total"].attrib["classname"] == "analyze"
+    failure = cases["total"].find("failure")
+    assert failure is not None
+    assert failure.attrib["message"] == "ValueError: no total: ***, 100%"
+    assert 'File "src/total.py", line 10, in run' in (failure.text or "")
+    assert (cases["total"].findtext("system-out") or "").strip() == "the token is ***"
+    assert cases["page"].find("skipped") is not None
+
+
+def test_the_trace_has_both_attempts_and_the_commit(failed: Failed) -> None:
+    slices = [one for one in read_trace(failed.read("trace.json")) if one["ph"] == "X"]
+    names = [one["name"] for one in slices if one["cat"] != "orch"]
+    assert names == ["load", "commit", "total", "total"]
+    assert [one["args"]["attempt"] for one in slices if one["name"] == "total"] == [1, 2]
+
+
+def test_lineage_has_the_tables_and_files_that_were_used(failed: Failed) -> None:
+    events = read_lineage(failed.read("lineage.jsonl"))
+    kinds = [(one["job"]["name"], one["eventType"]) for one in events]
+    assert kinds == [
+        ("shop", "START"),
+        ("shop.src.load", "START"),
+        ("shop.src.load", "COMPLETE"),
+        ("shop.src.total", "START"),
+        ("shop.src.total", "FAIL"),
+        ("shop.src.total", "START"),
+        ("shop.src.total", "FAIL"),
+        ("shop", "FAIL"),
+    ]
+    assert {one["job"]["namespace"] for one in events} == {"prod"}
+    root, load = failed.root, events[2]
+    database = f"sqlite://{root}/data.db"
+    assert load["inputs"] == [{"namespace": "file", "name": f"{root}/in.csv"}]
+    assert load["outputs"] == [
+        {"namespace": "file", "name": f"{root}/out.csv"},
+        {"namespace": database, "name": "raw"},
+    ]
+    assert events[4]["inputs"] == [{"namespace": database, "name": "raw"}]
+    error = events[4]["run"]["facets"]["errorMessage"]
+    assert error["message"] == "ValueError: no total: ***, 100%"
+
+
+def test_the_command_gets_the_summary_once_and_changes_nothing(failed: Failed) -> None:
+    (summary,) = [json.loads(line) for line in failed.read("failure.json").splitlines()]
+    assert summary["version"] == 1
+    assert summary["status"] == "failed"
+    assert summary["exit_code"] == 1
+    assert summary["counts"] == {"passed": 1, "failed": 1, "blocked": 1}
+    load, total, page = summary["tools"]
+    assert load["metrics"] == {"rows": 1}
+    assert (total["stage"], total["attempt"], total["error"]["line"]) == ("analyze", 2, 10)
+    assert "line 10, in run" in total["traceback"]
+    assert page["blocked_by"] == "total"
+    assert "called\n" in failed.answer.err  # stdout holds only JSON
+    assert "warning: the command of --on-failure exited with 7" in failed.answer.err
+
+
+def test_github_gets_annotations_and_a_summary(failed: Failed) -> None:
+    lines = [line for line in failed.answer.err.split("\n") if line.startswith("::")]
+    ((kind, properties, message),) = read_annotations("\n".join(lines))
+    assert (kind, properties["file"], properties["line"]) == ("error", "shop/src/total.py", "10")
+    assert message.endswith("ValueError: no total: ***, 100%\n")
+    rows = [line for line in failed.summary.split("\n") if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| total", "| load", "| page"]
+    assert "rows=1" in failed.summary
+
+
+def test_no_secret_is_told(failed: Failed) -> None:
+    texts = [failed.read(one) for one in ("junit.xml", "trace.json", "lineage.jsonl")]
+    texts += [failed.read("failure.json"), failed.summary, failed.answer.text]
+    assert not [text for text in texts if TOKEN in text]
+    assert all(texts)
+
+
+def test_a_file_that_cannot_be_written_refuses_the_run(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": "STAGE = 's'\ndef run(): open('ran', 'w')\n", "folder/": ""})
+    for words, said in (
+        (["--junit", "nowhere/x.xml"], "nowhere/x.xml: No such file or directory"),
+        (["--trace", "folder"], "folder: Is a directory"),
+        (["--trace", "x", "--openlineage", "./x"], "--openlineage and --trace name the same file"),
+    ):
+        answer = orch("run", *words)
+        assert answer.code == 2
+        assert said in answer.err
+        assert "hint: " in answer.err
+    assert not (root / "ran").exists()
+
+
+def test_a_file_that_fails_later_is_a_warning(project: Project, orch: Orch) -> None:
+    project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
+    answer = orch("run", "-q", "--trace", "/dev/full")
+    assert answer.code == 0
+    assert answer.err.count("warning: the file of --trace is incomplete: /dev/full") == 1
+
+
+def test_a_refused_run_is_a_red_report_and_calls_the_command(project: Project, orch: Orch) -> None:
+    root = project({"src/a.py": "STAGE = (\n", "old.xml": "<old/>"})
+    answer = orch(
+        "run", "--junit", "old.xml", "--on-failure", "cat", env={"GITHUB_ACTIONS": "true"}
+    )
+    assert answer.code == 4
+    (case,) = read_junit((root / "old.xml").read_text("utf-8")).iter("testcase")
+    assert "src/a.py:1: not valid Python" in case.findtext("error", "")
+    assert "'(' was never closed" in case.find("error").attrib["message"]  # type: ignore[union-attr]
+    (line,) = [one for one in answer.err.splitlines() if one.startswith("{")]
+    summary = json.loads(line)
+    assert (summary["run"], summary["exit_code"], summary["tools"]) == (None, 4, [])
+    assert summary["errors"][0]["path"] == "src/a.py"
+    (shown,) = [one for one in answer.err.splitlines() if one.startswith("::")]
+    assert read_annotations(shown)[0][1]["file"] == "src/a.py"
+    check = orch("check", "--json", env={"GITHUB_ACTIONS": "true"})
+    assert check.json["errors"]
+    assert check.err == f"{shown}\n"
+
+
+def test_a_run_with_nothing_to_do_has_fresh_tools_and_calls_nothing(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
+    words = ("run", "--changed", "--junit", "x.xml", "--on-failure", "touch called")
+    assert orch(*words).code == 0
+    assert orch(*words).code == 0
+    (case,) = read_junit((root / "x.xml").read_text("utf-8")).iter("testcase")
+    assert case.find("skipped").attrib["message"] == "is fresh and did not run"  # type: ignore[union-attr]
+    assert orch("run", "-n", "--junit", "dry.xml").code == 0
+    assert {path.name for path in root.iterdir()} == {"src", ".orch", "x.xml"}
+
+
+def test_the_hook_for_pre_commit_runs_orch_check() -> None:
+    text = (Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text("utf-8")
+    rows = dict(line.removeprefix("- ").strip().split(": ", 1) for line in text.splitlines())
+    assert rows["entry"] == "orch check"
+    assert rows["pass_filenames"] == "false"
+    assert {"id", "name", "language"} <= {*rows}

@@ -1,0 +1,311 @@
+"""What other tools read of a run stays valid, whatever tools, files, tables and errors are called."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from discover_orch.execution.events import (
+    Event,
+    Report,
+    RunFinished,
+    RunNote,
+    RunStarted,
+    ToolFinished,
+    ToolOrdered,
+    ToolOutput,
+    ToolRetried,
+    ToolStarted,
+    utc_text,
+)
+from discover_orch.model.errors import Failure, Location, Problem, Severity
+from discover_orch.model.observation import Observation
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Plan, Step
+from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
+from discover_orch.render.junit import LONGEST_OUTPUT, JunitOutput, refused_document
+from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, TableNames
+from discover_orch.render.style import clean
+from discover_orch.render.trace import TraceOutput
+from tests.support.formats import read_annotations, read_junit, read_lineage, read_trace
+
+KINDS: tuple[Severity, ...] = ("error", "warning")
+BEGUN = 1_700_000_000.0
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a\"b'c&d|e`f*g_h",
+    "line\nline\r\n::error::x%0A%25",
+    "\u202egnirts\x00\x1b[31m\x07\ud800\ufffe",
+    "]]>--><![CDATA[",
+    "x" * 10_000,
+)
+
+
+def step(module: str, *, after: Sequence[str] = (), stage: str = "s", doc: str = "") -> Step:
+    tool = Tool(module=module, path=f"{module}.py", line=1, name=module, stages=(stage,), doc=doc)
+    return Step(tool=tool, stage=stage, after=tuple(after))
+
+
+def failure(text: str) -> Failure:
+    return Failure(
+        kind="exception", type=text, message=text, path=text, line=3, traceback=text, hint=text
+    )
+
+
+def events_of(text: str) -> list[Event]:
+    """A run in which everything that a user can name is called `text`."""
+    seen = Observation(read=((text, 1, 1, 1, 1),), written=(text,), tables_read=(text,))
+    problem = Problem(code="closing", message=text, hint=text, location=Location(path=text, line=2))
+    return [
+        RunStarted(run="1", targets=(text,), tools=("a", "b", "c")),
+        ToolOrdered(module="a"),
+        ToolStarted(module="a"),
+        ToolOutput(module="a", stream="stdout", text=text),
+        ToolFinished(module="a", status="passed", metrics={text: text}, seen=seen, duration=1),
+        ToolOrdered(module="b"),
+        ToolStarted(module="b"),
+        ToolOutput(module="b", stream="stdout", text=text),
+        ToolFinished(module="b", status="failed", error=failure(text), duration=1),
+        ToolFinished(module="c", status="blocked", blocked_by="b"),
+        RunNote(problem=problem),
+        RunFinished(status="failed", duration=3.0),
+    ]
+
+
+def plan_of(text: str) -> Plan:
+    steps = [step("a", stage=text, doc=text), step("b", after=["a"]), step("c", after=["b"])]
+    named = [replace(one, tool=replace(one.tool, name=text + one.tool.name)) for one in steps]
+    return Plan(steps=tuple(named), targets=(text,))
+
+
+def write(output: JunitOutput | TraceOutput | OpenLineageOutput, events: Sequence[Event]) -> str:
+    """The text of the file; a second passes between two events."""
+    text = "".join(output.add(one, BEGUN + at) for at, one in enumerate(events, start=1))
+    text += output.close(BEGUN + len(events) + 1)
+    return text.encode("utf-8").decode("utf-8")
+
+
+def lineage(plan: Plan, root: str = "/p", database: str = "") -> OpenLineageOutput:
+    source = LineageSource(root=root, namespace="n", version="1", database=database)
+    return OpenLineageOutput(plan, source, new_id=lambda: str(uuid.uuid4()), time_text=utc_text)
+
+
+Test = Callable[[str], None]
+
+
+def with_examples(test: Test) -> Test:
+    for text in HOSTILE:
+        test = example(text)(test)
+    return test
+
+
+hostile = given(st.text(st.characters(), max_size=60))
+
+
+@with_examples
+@hostile
+def test_no_text_breaks_a_file(text: str) -> None:
+    events, plan = events_of(text), plan_of(text)
+    root = read_junit(write(JunitOutput(plan, utc_text(BEGUN)), events))
+    assert {one.attrib["name"] for one in root.iter("testcase")} == {
+        *(
+            clean(text + name).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+            for name in "abc"
+        ),
+        "closing",
+    }
+    read_trace(write(TraceOutput(plan, BEGUN), events))
+    assert len(read_lineage(write(lineage(plan, root=f"/{text}"), events))) == 6
+    problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
+    read_junit(refused_document([problem], utc_text(BEGUN)))
+
+
+@with_examples
+@hostile
+def test_no_text_breaks_what_github_reads(text: str) -> None:
+    plan, report = plan_of(text), Report()
+    for event in events_of(text):
+        report.add(event)
+    (found,) = read_annotations(failure_annotations(report, plan, "sub").rstrip("\n"))
+    assert found[0] == "error"
+    assert found[2] == clean(text)[-4000:] or not text or len(text) > 4000
+    problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
+    (found,) = read_annotations(problem_annotations([problem], "").rstrip("\n"))
+    assert found[1]["line"] == "3"
+    assert found[2] == clean(text + (f"\nhint: {text}" if text else ""))
+    summary = step_summary(report, plan, text)
+    rows = [line for line in summary.split("\n") if line.startswith("|")]
+    assert len(rows) == 5
+    assert {line.count("|") for line in rows} == {6}
+    assert not {*"<>`*_[]\x00\x1b\u202e"} & {*summary}
+
+
+def test_a_tool_that_did_not_run_counts_as_skipped() -> None:
+    plan = Plan(steps=(step("a"), step("b"), step("c", after=["b"])), fresh=(step("d").tool,))
+    events: list[Event] = [
+        RunStarted(run="1", targets=(), tools=("a", "b", "c", "d")),
+        ToolFinished(module="d", status="fresh"),
+        ToolFinished(module="a", status="interrupted", duration=1.0),
+        ToolFinished(module="b", status="failed", error=failure("x")),
+        ToolFinished(module="c", status="blocked", blocked_by="b"),
+        RunFinished(status="failed", duration=3.0),
+    ]
+    root = read_junit(write(JunitOutput(plan, utc_text(BEGUN)), events))
+    results = {case.attrib["name"]: [one.tag for one in case] for case in root.iter("testcase")}
+    assert results == {"a": ["error"], "b": ["failure"], "c": ["skipped"], "d": ["skipped"]}
+    assert root.find(".//testcase[@name='c']/skipped").attrib == {  # type: ignore[union-attr]
+        "message": "depends on b, which failed"
+    }
+
+
+def test_junit_holds_the_end_of_what_a_failed_tool_printed_and_nothing_of_the_others() -> None:
+    events = events_of("x")
+    events[7] = ToolOutput(module="b", stream="stdout", text="start" + "y" * LONGEST_OUTPUT)
+    root = read_junit(write(JunitOutput(plan_of("x"), utc_text(BEGUN)), events))
+    assert [one.text for one in root.iter("system-out")] == ["y" * LONGEST_OUTPUT]
+
+
+@pytest.mark.parametrize("length", range(1, 12))
+def test_each_file_of_a_run_that_was_broken_off_is_valid(length: int) -> None:
+    """Only the trace may be empty, before anything has happened."""
+    events, plan = events_of("x")[:length], plan_of("")
+    read_junit(write(JunitOutput(plan, utc_text(BEGUN)), events))
+    read_trace(write(TraceOutput(plan, BEGUN), events))
+    read_lineage(write(lineage(plan), events))
+
+
+def test_the_trace_of_a_killed_run_is_an_array_that_only_lacks_its_end() -> None:
+    output = TraceOutput(plan_of(""), BEGUN)
+    text = "".join(output.add(one, BEGUN + at) for at, one in enumerate(events_of("x")[:6]))
+    assert {one["name"] for one in read_trace(text + "]")} >= {"a", "thread_name"}
+
+
+def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> None:
+    plan = Plan(steps=(step("a"), step("b"), step("c", after=["a"])))
+    end = ToolFinished(module="a", status="failed", duration=2, error=failure("x"))
+    events: list[Event] = [
+        RunStarted(run="7", targets=(), tools=("a", "b", "c"), workers=2),
+        ToolOrdered(module="a"),
+        ToolOrdered(module="b"),
+        ToolStarted(module="a"),
+        ToolStarted(module="b"),
+        ToolRetried(end=end, delay=3.0),
+        ToolOrdered(module="a"),
+        ToolStarted(module="a"),
+        ToolFinished(module="a", status="passed", duration=1, attempt=2, commit_seconds=0.5),
+        ToolFinished(module="b", status="passed", duration=4),
+        ToolOrdered(module="c"),
+        ToolStarted(module="c"),
+        ToolFinished(module="c", status="passed", duration=1),
+        RunFinished(status="passed", duration=14.0),
+    ]
+    found = read_trace(write(TraceOutput(plan, BEGUN), events))
+    names = {one["tid"]: one["args"]["name"] for one in found if one["name"] == "thread_name"}
+    assert names == {0: "orch", 1: "worker 1", 2: "worker 2"}
+    slices = [
+        (names[one["tid"]], one["name"], one["ts"] / 1e6, one["dur"] / 1e6)
+        for one in found
+        if one["ph"] == "X"
+    ]
+    assert slices == [
+        ("worker 1", "a", 4.0, 2.0),
+        ("worker 1", "a", 8.0, 1.0),
+        ("worker 1", "commit", 8.5, 0.5),
+        ("worker 2", "b", 5.0, 5.0),
+        ("worker 1", "c", 12.0, 1.0),
+        ("orch", "start", 0.0, 4.0),
+        ("orch", "between tools", 10.0, 2.0),
+        ("orch", "end", 13.0, 1.0),
+    ]
+    attempts = [one["args"]["attempt"] for one in found if one["name"] == "a"]
+    assert attempts == [1, 2]
+    assert [one["name"] for one in found if one["ph"] == "i"] == ["a is tried again", "run passed"]
+    arrows = [(one["ph"], one["tid"], one["ts"]) for one in found if one["ph"] in "sf"]
+    assert arrows == [("s", 1, 9_000_000), ("f", 1, 12_000_000)]
+
+
+def test_each_attempt_is_a_lineage_run_of_its_own_below_the_run_of_orch() -> None:
+    plan = Plan(steps=(step("a", doc="Load."),))
+    seen = Observation(
+        read=(("in.csv", 1, 1, 1, 1),),
+        written=("out.csv",),
+        tables_read=("raw",),
+        tables_written=("clean",),
+        database="data.db",
+    )
+    events: list[Event] = [
+        RunStarted(run="7", targets=(), tools=("a",)),
+        ToolStarted(module="a"),
+        ToolRetried(end=ToolFinished(module="a", status="failed", error=failure("x")), delay=1),
+        ToolStarted(module="a"),
+        ToolFinished(module="a", status="passed", attempt=2, seen=seen),
+        RunFinished(status="passed", duration=3.0),
+    ]
+    found = read_lineage(write(lineage(plan, root="/srv/shop"), events))
+    assert [(one["eventType"], one["job"]["name"]) for one in found] == [
+        ("START", "shop"),
+        ("START", "shop.a"),
+        ("FAIL", "shop.a"),
+        ("START", "shop.a"),
+        ("COMPLETE", "shop.a"),
+        ("COMPLETE", "shop"),
+    ]
+    own, first, _, second, last, _ = found
+    assert len({one["run"]["runId"] for one in (own, first, second)}) == 3
+    parents = [one["run"]["facets"]["parent"] for one in found[1:5]]
+    assert {one["run"]["runId"] for one in parents} == {own["run"]["runId"]}
+    assert {one["root"]["job"]["name"] for one in parents} == {"shop"}
+    assert [one["namespace"] + " " + one["name"] for one in last["inputs"]] == [
+        "file /srv/shop/in.csv",
+        "sqlite:///srv/shop/data.db raw",
+    ]
+    assert [one["namespace"] + " " + one["name"] for one in last["outputs"]] == [
+        "file /srv/shop/out.csv",
+        "sqlite:///srv/shop/data.db clean",
+    ]
+    assert last["job"]["facets"]["documentation"]["description"] == "Load."
+
+
+@pytest.mark.parametrize(
+    ("database", "table", "expected"),
+    [
+        (
+            "postgresql://ada:***@db.example:5433/shop?x=y",
+            "raw",
+            "postgres://db.example:5433 shop.public.raw",
+        ),
+        ("postgresql://db.example/shop", "sales.raw", "postgres://db.example:5432 shop.sales.raw"),
+        ("postgresql:///shop", "raw", "postgres://localhost:5432 shop.public.raw"),
+        ("duckdb:///data/shop.duckdb", "raw", "duckdb:///p/data/shop.duckdb raw"),
+        ("duckdb:////srv/shop.duckdb", "raw", "duckdb:///srv/shop.duckdb raw"),
+        ("duckdb://", "raw", "orch://n/p raw"),
+        ("", "raw", "orch://n/p raw"),
+    ],
+)
+def test_tables_are_named_by_the_rules_of_openlineage(
+    database: str, table: str, expected: str
+) -> None:
+    source = LineageSource(root="/p", namespace="n", version="1", database=database)
+    found = TableNames(source, "").dataset(table)
+    assert f"{found['namespace']} {found['name']}" == expected
+
+
+def test_github_gets_ten_annotations_of_a_kind_and_failures_first() -> None:
+    problems = [
+        Problem(code="x", message=f"p{number}", severity=kind)
+        for number, kind in itertools.product(range(15), KINDS)
+    ]
+    lines = read_annotations(problem_annotations(problems, "").rstrip("\n"))
+    assert [kind for kind, _, _ in lines].count("error") == 10
+    assert [kind for kind, _, _ in lines].count("warning") == 10
+    report = Report()
+    for event in events_of("x"):
+        report.add(event)
+    rows = [line for line in step_summary(report, plan_of(""), "p").split("\n") if "| " in line]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| b", "| a", "| c"]
