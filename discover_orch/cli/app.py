@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
-COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
+COMMANDS = (
+    *("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check"),
+    *("init", "new"),
+)
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
 _PLACES = {"accept": ("status_command", "accept_command")}
@@ -129,7 +132,7 @@ def app(ctx: click.Context) -> None:
     """Find the tools of a pipeline and run them in order.
 
     A tool is a Python module under src with a STAGE constant and a run() function. Start with
-    `orch list`, `orch run --dry-run` and `orch run`.
+    `orch init` in an empty folder, or with `orch list`, `orch run --dry-run` and `orch run`.
     """
     ctx.ensure_object(Context)
     if ctx.invoked_subcommand is None:
