@@ -23,16 +23,8 @@ if TYPE_CHECKING:
 
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = (
-    "run",
-    "watch",
-    "list",
-    "status",
-    "accept",
-    "history",
-    "logs",
-    "graph",
-    "report",
-    "check",
+    *("run", "watch", "list", "status", "accept", "history", "logs"),
+    *("graph", "report", "check", "init", "new", "adopt"),
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
@@ -140,7 +132,7 @@ def app(ctx: click.Context) -> None:
     """Find the tools of a pipeline and run them in order.
 
     A tool is a Python module under src with a STAGE constant and a run() function. Start with
-    `orch list`, `orch run --dry-run` and `orch run`.
+    `orch init` in an empty folder, or with `orch list`, `orch run --dry-run` and `orch run`.
     """
     ctx.ensure_object(Context)
     if ctx.invoked_subcommand is None:

@@ -45,6 +45,7 @@ from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
+    from discover_orch.databases.advisory_lock import AdvisoryLock
     from discover_orch.planning.parallel import Waits
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions

@@ -151,6 +151,6 @@ def no_source(root: str, config: str) -> Problem:
     return Problem(
         code="no-source",
         message=f"no tools found: there is no folder src in {root}",
-        hint='create src, and in it a module with STAGE = "..." and a run() function; '
-        f'for another folder, set packages = ["FOLDER"] in {config}',
+        hint='start a project with orch init, or create src, and in it a module with STAGE = "..." and a run() '
+        f'function; for another folder, set packages = ["FOLDER"] in {config}',
     )

@@ -33,7 +33,15 @@ def complete(orch: Orch, line: str, cwd: Path | None = None) -> list[str]:
 def test_commands_and_targets(project: Project, orch: Orch) -> None:
     project(PIPELINE)
     looking = {"list", "graph", "check", "status", "history", "logs"}
-    assert set(complete(orch, "orch ")) == {"run", "watch", "accept", *looking}
+    assert set(complete(orch, "orch ")) == {
+        "run",
+        "watch",
+        "accept",
+        "init",
+        "new",
+        "adopt",
+        *looking,
+    }
     targets = ["ingest", "render", "full", "nightly", "fetch"]
     for command in ("run", "list", "graph", "status", "accept", "run --exclude", "list fetch"):
         assert complete(orch, f"orch {command} ") == targets, command
@@ -42,6 +50,8 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
     assert complete(orch, "orch logs ") == ["fetch", "render"]
     assert complete(orch, "orch ls re") == ["render"]
     assert complete(orch, "orch run tool:") == ["tool:fetch", "tool:render"]
+    assert complete(orch, "orch new x --stage ") == ["ingest", "render"]
+    assert complete(orch, "orch new x --after f") == ["full", "fetch"]
     assert complete(orch, "orch run src/fe") == ["file,src/fe"]
 
 

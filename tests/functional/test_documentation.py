@@ -26,16 +26,8 @@ SAMPLE = ROOT / "sample_project"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 COMMANDS = (
-    "run",
-    "watch",
-    "list",
-    "status",
-    "accept",
-    "history",
-    "logs",
-    "graph",
-    "report",
-    "check",
+    *("run", "watch", "list", "status", "accept", "history", "logs"),
+    *("graph", "report", "check", "init", "new", "adopt"),
 )
 #: Described once for all commands.
 COMMON = {"-C", "--project", "--color", "-h", "--help"}

@@ -1,0 +1,111 @@
+"""`orch adopt`: turns a hand-written orchestrator with `TOOL_MAP` and `STAGES` into tags and settings."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tokenize
+
+import click
+
+from discover_orch.cli.init_command import show_changes
+from discover_orch.cli.options import Context, OrchUsage, common_options
+from discover_orch.config.file import find_root
+from discover_orch.model.errors import ExitCode, Location, Problem, ProjectError
+from discover_orch.render.style import Style, clean, count, one_line
+from discover_orch.scaffold.adoption import Adoption, build_adoption, check_adoption
+from discover_orch.scaffold.files import FileChange, write_changes
+from discover_orch.scaffold.orchestrator import Orchestrator, read_orchestrator
+
+
+@click.command("adopt", short_help="Convert a hand-written TOOL_MAP and STAGES.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--write", is_flag=True, help="Write the changes instead of showing them.")
+@click.option("--check", is_flag=True, help="Only say what can be converted and what cannot.")
+@common_options
+@click.pass_obj
+def command(context: Context, file: str, write: bool, check: bool) -> int:
+    """Convert an orchestrator written by hand: a FILE with TOOL_MAP, STAGES and get_connection().
+
+    FILE is read and not run. Shows as a diff the tags, the settings and the orchconf.py that would be
+    written. The exit code is 4 if something cannot be converted.
+    """
+    if write and check:
+        raise OrchUsage("--write cannot be combined with --check", "use one of them")
+    root = find_root(context.start, context.folder)[0]
+    old = _read(root, os.path.join(context.start, file))
+    adoption = build_adoption(root, old)
+    wrong = check_adoption(root, adoption, old.path)
+    problems = (*adoption.problems, *wrong)
+    if write and any(problem.severity == "error" for problem in wrong):
+        context.console.problems(problems)
+        context.console.err("nothing was written\n")
+        return ExitCode.DISCOVERY
+    if write:
+        write_changes(root, adoption.changes)
+        show_changes(context, adoption.changes)
+    elif not check:
+        for change in adoption.changes:
+            context.console.out(_diff_text(change, context.console.out_style))
+    context.console.out(_summary(adoption, old))
+    context.console.problems(problems)
+    if write:
+        context.console.out(
+            f"\nnext: orch list, orch run --dry-run; then remove {one_line(old.path)}\n"
+        )
+    elif adoption.changes:
+        context.console.out(f"\nwrite this with: orch adopt {one_line(file)} --write\n")
+    else:
+        context.console.out("\nnothing to write\n")
+    return ExitCode.DISCOVERY if problems else ExitCode.OK
+
+
+def _read(root: str, path: str) -> Orchestrator:
+    relative = os.path.relpath(path, root).replace(os.sep, "/")
+    if relative.startswith("../"):
+        raise ProjectError(
+            Problem(
+                code="adopt",
+                message=f"{relative} is outside of the project {root}",
+                hint="give the folder of the project with -C",
+            )
+        )
+    try:
+        with tokenize.open(path) as opened:
+            text = opened.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise ProjectError(
+            Problem(
+                code="adopt",
+                message=f"the file cannot be read: {error}",
+                hint="save it as UTF-8, or declare its encoding in the first line",
+                location=Location(path=relative),
+            )
+        ) from None
+    return read_orchestrator(relative, text)
+
+
+def _diff_text(change: FileChange, style: Style) -> str:
+    before = "" if change.old is None else change.old.decode("utf-8", "replace")
+    after = change.new.decode("utf-8", "replace")
+    name = one_line(change.path)
+    lines = difflib.unified_diff(
+        before.splitlines(),
+        after.splitlines(),
+        "/dev/null" if change.is_new else name,
+        name,
+        lineterm="",
+    )
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    shown = []
+    for line in lines:
+        text = clean(line)
+        colour = "bold" if line.startswith(("+++ ", "--- ")) else colours.get(line[:1], "")
+        shown.append(style.paint(text, colour) if colour else text)
+    return "\n".join(shown) + "\n"
+
+
+def _summary(adoption: Adoption, old: Orchestrator) -> str:
+    tools, lists = len(adoption.tools), len(adoption.lists)
+    text = f"\n{count(tools, 'tool')} and {count(lists, 'list')} of {one_line(old.path)}\n"
+    return text + "".join(f"  {one_line(note)}\n" for note in adoption.notes)

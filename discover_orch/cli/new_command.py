@@ -1,0 +1,75 @@
+"""`orch new`: adds a tool and its test."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from discover_orch.cli.init_command import show_changes
+from discover_orch.cli.options import TARGETS, Context, common_options
+from discover_orch.model.errors import ExitCode, OrchError
+from discover_orch.planning import project_reader
+from discover_orch.render.style import one_line
+from discover_orch.scaffold.files import write_changes
+from discover_orch.scaffold.new_tool import build_new_tool
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class StageType(click.ParamType):  # type: ignore[type-arg]
+    """A stage of the project, or a new one."""
+
+    name = "stage"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Reads source only. A project with errors gives no completions and no message."""
+        from click.shell_completion import CompletionItem
+
+        context: Any = ctx.find_root().obj or Context()
+        try:
+            view = project_reader.read_project(context.start, context.folder, os.environ)
+        except (OrchError, OSError):
+            return []
+        names = [stage.name for stage in view.registry.stages]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@click.command("new", short_help="Add a tool and its test.")
+@click.argument("name")
+@click.option(
+    "--stage", required=True, type=StageType(), metavar="STAGE", help="The stage of the tool."
+)
+@click.option(
+    "--after", type=TARGETS, metavar="TARGET", help="A tool or stage that must run before it."
+)
+@click.option(
+    "--package",
+    metavar="PACKAGE",
+    help="The folder of the module, such as src/shop.  [default: where the tools of the stage are]",
+)
+@common_options
+@click.pass_obj
+def command(context: Context, name: str, stage: str, after: str | None, package: str | None) -> int:
+    """Add a tool: a module NAME.py with STAGE and run(), and a test of it. No file is overwritten.
+
+    A stage that does not exist yet is added at the end of the configured stages.
+    """
+    view = project_reader.read_project(context.start, context.folder, os.environ)
+    changes = build_new_tool(
+        view.project, view.registry, name=name, stage=stage, after=after, package=package
+    )
+    write_changes(view.project.root, changes)
+    show_changes(context, changes)
+    for change in changes:
+        if not change.is_new:
+            context.console.out(f'added the stage "{one_line(stage)}"\n')
+    module, test = (one_line(change.path) for change in changes[-2:])
+    context.console.out(
+        f"\nnext: write run() in {module}, then\n  orch run {module}\n  pytest {test}\n"
+    )
+    return ExitCode.OK

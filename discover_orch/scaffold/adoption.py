@@ -1,0 +1,414 @@
+"""`orch adopt`: from a hand-written orchestrator to tags, settings and `orchconf.py`.
+
+`build_adoption` decides what to write. `check_adoption` makes the changes in a copy of the source and reads that as
+orch would: each list must select the same tools in the same order.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from discover_orch.config.file import SHARED_FILE, find_root
+from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.errors import Location, OrchError, Problem
+from discover_orch.planning.project_reader import read_project
+from discover_orch.planning.project_view import ProjectView, plan_targets
+from discover_orch.scaffold.connection_text import build_conf
+from discover_orch.scaffold.files import FileChange, read_file, write_changes
+from discover_orch.scaffold.module_text import CannotTag, add_tags
+from discover_orch.scaffold.orchestrator import Orchestrator
+from discover_orch.scaffold.passed_flags import (
+    RunSignature,
+    describe_flags,
+    find_unknown,
+    read_signature,
+)
+from discover_orch.scaffold.stage_lists import StageLists, divide, find_after
+from discover_orch.scaffold.toml_text import CannotEdit, append_table, toml_table, toml_value
+
+_SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages"})
+
+
+class FoundTool(Struct, frozen=True, kw_only=True):
+    """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`."""
+
+    name: str
+    module: str
+    path: str
+    base: str
+    line: int
+    signature: RunSignature
+
+
+class Adoption(Struct, frozen=True, kw_only=True):
+    """What to write, what cannot be expressed (`problems`), and what a reader should know (`notes`)."""
+
+    changes: tuple[FileChange, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    lists: tuple[tuple[str, str, tuple[str, ...], int], ...] = ()  # name, target, modules, line
+    tools: tuple[tuple[str, str, int], ...] = ()  # name, module, line
+
+
+def build_adoption(root: str, old: Orchestrator) -> Adoption:
+    """The changes for the project at `root`. Raises ProjectError for a file that cannot be read."""
+    problems = list(old.problems)
+    tools = list(_find_tools(root, old, problems))
+    names = [tool.name for tool in tools]
+    lists = {
+        one.name: tuple(name for name in one.tools if name in names)
+        for one in old.lists
+        if any(name in names for name in one.tools)
+    }
+    paths = {tool.name: tool.module for tool in tools}
+    words = {tool.name: _find_word(tool, tools) for tool in tools}
+    divided = divide(lists, words)
+    notes = _describe(divided)
+    after: dict[str, str] = {}
+    for members in divided.stages.values():
+        found = find_after(members, paths)
+        after |= {tool: words[before] for tool, before in found.items()}
+    changes = [
+        change for tool in tools if (change := _tag(root, tool, divided, after, tools, problems))
+    ]
+    signatures = {tool.name: (tool.path, tool.signature) for tool in tools}
+    flags = describe_flags(old, signatures)
+    problems += flags.problems
+    aliases = _find_aliases(old, tools)
+    problems += find_unknown(old.path, signatures, {"conn", *aliases, *flags.passed})
+    conf = _conf(root, old, aliases, problems, notes)
+    config = _config(root, divided, tools, flags.params, problems)
+    lines = {one.name: one.line for one in old.lists}
+    return Adoption(
+        changes=(*changes, *(one for one in (config, conf) if one is not None)),
+        problems=tuple(problems),
+        notes=(*notes, *flags.notes),
+        lists=tuple(
+            (
+                name,
+                divided.renamed.get(name, name),
+                tuple(paths[one] for one in members),
+                lines[name],
+            )
+            for name, members in lists.items()
+        ),
+        tools=tuple((tool.name, tool.module, tool.line) for tool in tools),
+    )
+
+
+def check_adoption(root: str, adoption: Adoption, old_path: str) -> tuple[Problem, ...]:
+    """Why a list or a name would not mean the same afterwards, with its line. Nothing of the project is changed."""
+    with _copy_of_source(root) as copy:
+        write_changes(copy, adoption.changes)
+        try:
+            view = read_project(copy, copy, {})
+        except OrchError as error:
+            return error.problems
+        found = list(view.errors)
+        for name, module, line in adoption.tools:
+            if view.registry.names.find(name) != (module,):
+                found.append(
+                    _problem(
+                        old_path,
+                        line,
+                        f"the word {name} would not name {module} alone",
+                        "rename one of the tools",
+                    )
+                )
+        for name, target, modules, line in adoption.lists:
+            selected = _select(view, target)
+            if selected != modules:
+                shown = ", ".join(view.registry.display(one) for one in selected) or "nothing"
+                found.append(
+                    _problem(
+                        old_path,
+                        line,
+                        f"orch run {target} would run {shown}, which is not the list {name}",
+                        "arrange the tools with AFTER, or rename the list",
+                    )
+                )
+        return tuple(found)
+
+
+def _select(view: ProjectView, target: str) -> tuple[str, ...]:
+    try:
+        plan = plan_targets(view, [target], is_partial=True)
+    except OrchError:
+        return ()
+    return tuple(step.tool.module for step in plan.steps)
+
+
+@contextmanager
+def _copy_of_source(root: str) -> Iterator[str]:
+    """A folder with the Python and TOML files of the project."""
+    with tempfile.TemporaryDirectory(prefix="orch-adopt-") as copy:
+        for folder, folders, files in os.walk(root):
+            folders[:] = [
+                name
+                for name in folders
+                if name not in _SKIPPED
+                and not name.startswith(".")
+                and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
+            ]
+            target = os.path.join(copy, os.path.relpath(folder, root))
+            os.makedirs(target, exist_ok=True)
+            for name in files:
+                path = os.path.join(folder, name)
+                if name.endswith((".py", ".toml")) and os.path.isfile(path):
+                    shutil.copyfile(path, os.path.join(target, name))
+        yield os.path.realpath(copy)
+
+
+# The tools.
+
+
+def _find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterator[FoundTool]:
+    here = os.path.dirname(old.path)
+    bases = list(dict.fromkeys([here or ".", ".", "src"]))
+    for tool in old.tools:
+        module, function = tool.module, tool.function
+        if module.endswith(".py"):
+            module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+        found = _find_module(root, bases, module)
+        if found is None and "." in module:  # the name of a function in a module
+            parent, _, last = module.rpartition(".")
+            found = _find_module(root, bases, parent)
+            module, function = (parent, last) if found else (module, function)
+        if found is None:
+            problems.append(
+                _problem(
+                    old.path,
+                    tool.line,
+                    f"the module of {tool.name} was not found: {module}",
+                    f"looked for it in {', '.join(bases)}",
+                )
+            )
+            continue
+        base, path = found
+        wanted = function if function not in ("", "?") else old.function
+        signature = read_signature(read_file(root, path) or b"")
+        if not signature.has_run:
+            hint = "define run() at the top level of the module"
+            if wanted != "run":
+                hint = f"rename {wanted}() to run(), or add the line: run = {wanted}"
+            problems.append(_problem(path, None, f"{tool.name} has no run()", hint))
+            continue
+        if wanted not in ("run", "?"):
+            problems.append(
+                _problem(
+                    path,
+                    None,
+                    f"{tool.name} was called as {wanted}(), and orch calls run()",
+                    "make run() do the same",
+                )
+            )
+        yield FoundTool(
+            name=tool.name, module=module, path=path, base=base, line=tool.line, signature=signature
+        )
+
+
+def _find_module(root: str, bases: Sequence[str], module: str) -> tuple[str, str] | None:
+    """(the folder on `sys.path`, the file), both relative to the root."""
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    for base in bases:
+        for ending in (".py", "/__init__.py"):
+            path = os.path.normpath(os.path.join(base, *parts)) + ending
+            if os.path.isfile(os.path.join(root, path)):
+                return base, path.replace(os.sep, "/")
+    return None
+
+
+def _tag(
+    root: str,
+    tool: FoundTool,
+    divided: StageLists,
+    after: Mapping[str, str],
+    tools: Sequence[FoundTool],
+    problems: list[Problem],
+) -> FileChange | None:
+    tags = {"STAGE": toml_value(divided.stage_of(tool.name))}
+    if tool.name in after:
+        tags["AFTER"] = toml_value(after[tool.name])
+    if not _is_named_by_module(tool, tools):
+        tags["ORCH"] = f'{{"name": {toml_value(tool.name)}}}'
+    for name, (line, written) in tool.signature.tags.items():
+        if name in tags and _means_same(written, tags[name]):
+            del tags[name]
+        else:
+            wanted = (
+                f", not {name} = {tags.pop(name)}"
+                if name in tags
+                else ", which orch reads as a tag"
+            )
+            problems.append(
+                _problem(
+                    tool.path,
+                    line,
+                    f"the module has {name} = {written}{wanted}",
+                    "change the line, or rename the constant",
+                )
+            )
+    data = read_file(root, tool.path) or b""
+    try:
+        new = add_tags(data, tags)
+    except CannotTag as error:
+        problems.append(_problem(tool.path, None, str(error), "add the tags by hand"))
+        return None
+    return FileChange(path=tool.path, old=data, new=new) if new != data else None
+
+
+def _means_same(one: str, other: str) -> bool:
+    try:
+        return bool(ast.literal_eval(one) == ast.literal_eval(other))
+    except (ValueError, SyntaxError):
+        return False
+
+
+def _find_word(tool: FoundTool, tools: Sequence[FoundTool]) -> str:
+    """What names this tool alone: its name, or its module where that ends in the name of another one."""
+    others = (one for one in tools if one is not tool)
+    is_alone = not any(f".{one.module}".endswith(f".{tool.name}") for one in others)
+    return tool.name if is_alone else tool.module
+
+
+def _is_named_by_module(tool: FoundTool, tools: Sequence[FoundTool]) -> bool:
+    """Whether the word names this module alone, without `ORCH`."""
+    named = [one for one in tools if f".{one.module}".endswith(f".{tool.name}")]
+    return named == [tool]
+
+
+# Settings.
+
+
+def _config(
+    root: str,
+    divided: StageLists,
+    tools: Sequence[FoundTool],
+    params: Mapping[str, object],
+    problems: list[Problem],
+) -> FileChange | None:
+    packages = _find_packages(tools)
+    bases = list(dict.fromkeys(os.path.normpath(tool.base) for tool in tools))
+    table: dict[str, object] = {
+        "packages": None if packages == ["src"] else packages,
+        "pythonpath": None if bases in ([], ["."]) else bases,
+        "stages": list(divided.stages),
+        "groups": {name: list(words) for name, words in divided.groups.items()},
+        "params": dict(params),
+    }
+    _, config, _ = find_root(root, root)
+    if config is not None:
+        problem = _compare_config(root, table)
+        if problem:
+            problems.append(problem)
+        return None
+    old = read_file(root, SHARED_FILE)
+    try:
+        new = append_table((old or b"").decode(), "tool.orch", table)
+    except (CannotEdit, ValueError) as error:
+        line = toml_table("tool.orch", table).replace("\n", " ")
+        problems.append(
+            _problem(
+                SHARED_FILE,
+                None,
+                f"[tool.orch] cannot be added: {error}",
+                f"write it by hand: {line}",
+            )
+        )
+        return None
+    return FileChange(path=SHARED_FILE, old=old, new=new.encode())
+
+
+def _compare_config(root: str, table: Mapping[str, object]) -> Problem | None:
+    """A problem if the configuration that exists differs from the one that would be written."""
+    project = read_project(root, root, {}).project
+    stages, groups = table["stages"], table["groups"]
+    same = (
+        list(project.stages) == stages
+        and {name: list(words) for name, words in project.groups.items()} == groups
+    )
+    if same:
+        return None
+    wanted = {"stages": stages, **({"groups": groups} if groups else {})}
+    text = "; ".join(f"{key} = {toml_value(value)}" for key, value in wanted.items())
+    return _problem(
+        project.config or SHARED_FILE,
+        None,
+        "the project has settings of orch already",
+        f"set there: {text}",
+    )
+
+
+def _find_packages(tools: Sequence[FoundTool]) -> list[str]:
+    """The folders to scan: the uppermost ones below the root."""
+    tops = {tool.path.split("/")[0] if "/" in tool.path else "." for tool in tools}
+    return ["."] if "." in tops else sorted(tops)
+
+
+def _find_aliases(old: Orchestrator, tools: Sequence[FoundTool]) -> list[str]:
+    """Other names than `conn` by which `run()` takes the connection."""
+    place = old.connection
+    if place is None:
+        return []
+    taken = (tool.signature.positional[place : place + 1] for tool in tools)
+    return sorted({name for names in taken for name in names} - {"conn"})
+
+
+def _conf(
+    root: str, old: Orchestrator, aliases: Sequence[str], problems: list[Problem], notes: list[str]
+) -> FileChange | None:
+    """`orchconf.py`, or its end where it exists."""
+    made = build_conf(old.text, aliases)
+    problems += [_problem(old.path, line, message, hint) for line, message, hint in made.problems]
+    if not made.text:
+        if not made.problems:
+            notes.append(
+                "no get_connection() was found: conn connects to the database setting, by default data.db"
+            )
+        return None
+    if os.path.dirname(old.path) and "__file__" in made.text:
+        problems.append(
+            _problem(
+                old.path,
+                None,
+                "get_connection() uses __file__, which is another folder in orchconf.py",
+                f"correct the path in {CONF_FILE}",
+            )
+        )
+    before = read_file(root, CONF_FILE)
+    if before is None:
+        text = f'"""The database connection of the tools."""\n\n{made.text}'
+        return FileChange(path=CONF_FILE, old=None, new=text.encode())
+    if b"get_connection" in before:
+        return None
+    return FileChange(
+        path=CONF_FILE, old=before, new=before.rstrip(b"\n") + b"\n\n\n" + made.text.encode()
+    )
+
+
+def _describe(divided: StageLists) -> list[str]:
+    notes = []
+    if divided.added and len(divided.stages) > 1:
+        tools = ", ".join(divided.stages[divided.added])
+        notes.append(
+            f'in no list that became a stage, so they are in the new stage "{divided.added}": {tools}'
+        )
+    notes += [
+        f"the list {name} is the group {new}: orch run {name} always means all stages in order"
+        for name, new in divided.renamed.items()
+    ]
+    return notes
+
+
+def _problem(path: str, line: int | None, message: str, hint: str = "") -> Problem:
+    place = Location(path=path, line=line)
+    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")

@@ -1,0 +1,115 @@
+"""Changes of files as values, and writing them: all of them, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from discover_orch.model.errors import Location, Problem, ProjectError
+
+
+class FileChange(Struct, frozen=True, kw_only=True):
+    """A file below the root, `path` with `/`: its content before, None where it does not exist, and afterwards."""
+
+    path: str
+    old: bytes | None
+    new: bytes
+
+    @property
+    def is_new(self) -> bool:
+        return self.old is None
+
+
+def read_file(root: str, path: str) -> bytes | None:
+    """The bytes of a file below the root; None if there is none. Raises ProjectError if it cannot be read."""
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _cannot("read", path, error) from None
+
+
+def write_changes(root: str, changes: Sequence[FileChange]) -> None:
+    """Writes every change. Where one cannot be written, those before it are undone and ProjectError is raised."""
+    done: list[FileChange] = []
+    folders: list[str] = []
+    try:
+        for change in changes:
+            if read_file(root, change.path) != change.old:
+                raise ProjectError(
+                    Problem(
+                        code="file-changed",
+                        message="the file has changed meanwhile",
+                        hint="run the command again",
+                        location=Location(path=change.path),
+                    )
+                )
+            folders += _make_folders(root, os.path.dirname(change.path))
+            done.append(change)
+            _write(os.path.join(root, change.path), change.new)
+    except OSError as error:
+        _undo(root, done, folders)
+        raise _cannot("write", done[-1].path if done else changes[0].path, error) from None
+    except BaseException:
+        _undo(root, done, folders)
+        raise
+
+
+def _make_folders(root: str, folder: str) -> list[str]:
+    """Makes a folder below the root and those above it; gives the ones that did not exist."""
+    if not folder or os.path.isdir(os.path.join(root, folder)):
+        return []
+    made = _make_folders(root, os.path.dirname(folder))
+    os.mkdir(os.path.join(root, folder))
+    return [*made, folder]
+
+
+def _write(path: str, data: bytes) -> None:
+    """The file has its old content until the new one is complete. Links and permissions stay."""
+    path = os.path.realpath(path)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".orch-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        try:
+            mode = os.stat(path).st_mode & 0o7777
+        except FileNotFoundError:
+            mask = os.umask(0)
+            os.umask(mask)
+            mode = 0o666 & ~mask
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _undo(root: str, done: Sequence[FileChange], folders: Sequence[str]) -> None:
+    for change in reversed(done):
+        path = os.path.join(root, change.path)
+        with contextlib.suppress(OSError):
+            if change.old is None:
+                os.unlink(path)
+            else:
+                _write(path, change.old)
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(root, folder))
+
+
+def _cannot(what: str, path: str, error: OSError) -> ProjectError:
+    return ProjectError(
+        Problem(
+            code="file",
+            message=f"cannot {what} the file: {error.strerror or error}",
+            hint="check its permissions and those of its folder",
+            location=Location(path=path),
+        )
+    )

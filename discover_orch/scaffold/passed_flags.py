@@ -1,0 +1,208 @@
+"""The flags of a hand-written orchestrator beside the parameters of `run()`, which are the flags afterwards."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from discover_orch.model.errors import Location, Problem
+from discover_orch.scaffold.orchestrator import OldFlag, Orchestrator
+from discover_orch.scaffold.static_values import Unknown
+
+_TAGS = ("STAGE", "AFTER", "ORCH")
+
+
+class RunSignature(Struct, frozen=True, kw_only=True):
+    """`run()` of a module as far as it is written out: the names of arguments that can be given by position, and of
+    all parameters the annotation and the default as written, "" where there is none. `tags`: constants of the module
+    that orch would read, with their lines."""
+
+    has_run: bool = False
+    line: int | None = None
+    takes_extra: bool = False
+    positional: tuple[str, ...] = ()
+    params: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    tags: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+
+class FlagsDescribed(Struct, frozen=True, kw_only=True):
+    """`passed`: the parameters that flags give. `params`: defaults for the configuration."""
+
+    passed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+def read_signature(data: bytes) -> RunSignature:
+    """Of a module's source; without `run` where that cannot be read."""
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError):
+        return RunSignature()
+    found = RunSignature()
+    tags: dict[str, tuple[int, str]] = {}
+    for statement in tree.body:
+        match statement:
+            case ast.FunctionDef(name="run") | ast.AsyncFunctionDef(name="run"):
+                found = _read_function(statement)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                if any((one.asname or one.name) == "run" for one in names):
+                    found = RunSignature(has_run=True, line=statement.lineno)
+            case ast.Assign(targets=[ast.Name(id="run")]):
+                found = RunSignature(has_run=True, line=statement.lineno)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _TAGS:
+                tags[name] = (statement.lineno, ast.unparse(value))
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if (
+                name in _TAGS
+            ):
+                tags[name] = (statement.lineno, ast.unparse(value))
+    return replace(found, tags=tags)
+
+
+def _read_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> RunSignature:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
+    defaults += arguments.defaults
+    pairs = [
+        *zip(positional, defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return RunSignature(
+        has_run=True,
+        line=function.lineno,
+        takes_extra=arguments.kwarg is not None,
+        positional=tuple(one.arg for one in positional),
+        params={
+            one.arg: (
+                "" if one.annotation is None else ast.unparse(one.annotation),
+                "" if default is None else ast.unparse(default),
+            )
+            for one, default in pairs
+        },
+    )
+
+
+def describe_flags(
+    old: Orchestrator, tools: Mapping[str, tuple[str, RunSignature]]
+) -> FlagsDescribed:
+    """What becomes of each flag. `tools` has the file and the signature of each by name."""
+    notes: list[str] = []
+    problems: list[Problem] = []
+    params: dict[str, object] = {}
+    gone, passed = [], []
+    for flag in old.flags:
+        param = flag.dest if flag.param == "*" else flag.param
+        takers = {name: one for name, one in tools.items() if param and param in one[1].params}
+        if not takers:
+            gone.append(f"{flag.flag} (line {flag.line})")
+            continue
+        passed.append(param)
+        new = "--" + param.replace("_", "-")
+        kept = f"{flag.flag} stays" if new == flag.flag else f"{flag.flag} becomes {new}"
+        notes.append(f"{kept}, as a parameter of {', '.join(takers)}")
+        if isinstance(flag.default, Unknown):
+            _add(
+                problems,
+                old.path,
+                flag.line,
+                f"the default of {flag.flag} cannot be told: {flag.default.text}",
+                f"set it in [tool.orch.params]: {param} = ...",
+            )
+        elif _is_other_default(flag, param, takers):
+            params[param] = flag.default
+        for name, (path, signature) in takers.items():
+            problem = _compare_type(flag, name, *signature.params[param])
+            if problem:
+                _add(problems, path, signature.line, *problem)
+        for path, signature in (one for one in tools.values() if one[1].takes_extra):
+            if param not in signature.params:
+                _add(
+                    problems,
+                    path,
+                    signature.line,
+                    f"run() got {param} in **kwargs; {new} does not reach it",
+                    f"name the parameter in run(): {param}=None; or give it with -p {param}=VALUE",
+                )
+    if gone:
+        notes.append(f"not passed on to run(), so not needed: {', '.join(gone)}")
+    return FlagsDescribed(
+        passed=tuple(passed), notes=tuple(notes), problems=tuple(problems), params=params
+    )
+
+
+def find_unknown(
+    old_path: str, tools: Mapping[str, tuple[str, RunSignature]], known: Collection[str]
+) -> Iterator[Problem]:
+    """A problem for each parameter without a default that is not `known`: orch would ask for it as an option."""
+    for name, (path, signature) in tools.items():
+        for param, (_, default) in signature.params.items():
+            if not default and param not in known:
+                yield Problem(
+                    code="adopt",
+                    message=f"run() of {name} requires {param}, and no flag of {old_path} gives it",
+                    hint=f"write a resource {param} in orchconf.py, or give it with --{param.replace('_', '-')}",
+                    location=Location(path=path, line=signature.line),
+                    severity="warning",
+                )
+
+
+def _is_other_default(
+    flag: OldFlag, param: str, takers: Mapping[str, tuple[str, RunSignature]]
+) -> bool:
+    """Whether `run()` would get another value if nothing is typed."""
+    if flag.default is None or not isinstance(flag.default, str | int | float | bool):
+        return False
+    written = {signature.params[param][1] for _, signature in takers.values()}
+    return any(not text or not _is_equal(text, flag.default) for text in written)
+
+
+def _is_equal(text: str, value: object) -> bool:
+    try:
+        return bool(ast.literal_eval(text) == value)
+    except (ValueError, SyntaxError):
+        return False
+
+
+def _compare_type(
+    flag: OldFlag, tool: str, annotation: str, default: str
+) -> tuple[str, str] | None:
+    """What `run()` gets afterwards if that is of another type than before."""
+    was = "bool" if flag.is_switch else flag.type.rpartition(".")[2] or "str"
+    plain = annotation.strip("'\"").replace("Optional[", "").rstrip("]").partition("|")[0].strip()
+    now = plain.rpartition(".")[2] or _type_of(default)
+    if (
+        now == was
+        or (was, now) == ("fromisoformat", "date")
+        or (was, now) == ("fromisoformat", "datetime")
+    ):
+        return None
+    name = flag.flag.lstrip("-").replace("-", "_")
+    if not annotation:
+        return (
+            f"{tool} got {was} for {name} and gets {now}, since run() says no type",
+            f"annotate the parameter: {name}: {was}",
+        )
+    return (
+        f"{tool} got {was} for {name} and gets {now}, as run() says",
+        "check what run() does with it",
+    )
+
+
+def _type_of(default: str) -> str:
+    try:
+        value = ast.literal_eval(default) if default else None
+    except (ValueError, SyntaxError):
+        return "str"
+    return "str" if value is None else type(value).__name__
+
+
+def _add(problems: list[Problem], path: str, line: int | None, message: str, hint: str) -> None:
+    place = Location(path=path, line=line)
+    problems.append(
+        Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
+    )

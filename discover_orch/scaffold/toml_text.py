@@ -1,0 +1,119 @@
+"""Changes of TOML as text, so that comments and formatting stay. Each result is parsed and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+
+
+class CannotEdit(ValueError):
+    """The text is written in a way that cannot be changed in place."""
+
+
+def toml_value(value: object) -> str:
+    """A string, number, boolean, list or flat table as TOML writes it on one line."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case Mapping():
+            return (
+                "{"
+                + ", ".join(f"{toml_key(key)} = {toml_value(one)}" for key, one in value.items())
+                + "}"
+            )
+        case Sequence():
+            return "[" + ", ".join(map(toml_value, value)) + "]"
+        case _:
+            raise TypeError(f"no TOML for {type(value).__name__}")
+
+
+def toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
+
+
+def toml_table(name: str, table: Mapping[str, object]) -> str:
+    """`[name]` and its keys, a line each. Keys whose value is None are left out; tables in it follow as sections."""
+    lines = [f"[{name}]"]
+    inner = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            if value:
+                inner.append(toml_table(f"{name}.{toml_key(key)}", value))
+        elif value is not None:
+            lines.append(f"{toml_key(key)} = {toml_value(value)}")
+    return "\n\n".join(["\n".join(lines), *(text.rstrip("\n") for text in inner)]) + "\n"
+
+
+def append_table(text: str, name: str, table: Mapping[str, object]) -> str:
+    """`text` with a new table at its end. Raises CannotEdit where the result would not mean that."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    added = toml_table(name, table)
+    gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+    new = text + (gap + added).replace("\n", newline)
+    expected = dict(tomllib.loads(text))
+    try:
+        found = tomllib.loads(new)
+    except tomllib.TOMLDecodeError as error:
+        raise CannotEdit(str(error)) from None
+    path = name.split(".")
+    added_only = tomllib.loads(added)
+    if _without(found, path) != _without(expected, path) or _at(found, path) != _at(
+        added_only, path
+    ):
+        raise CannotEdit("the table cannot be added at the end")
+    return new
+
+
+def append_to_list(text: str, table: Sequence[str], key: str, value: str) -> str:
+    """`text` with one more string at the end of the list `key` of a table. Raises CannotEdit."""
+    before = _at(tomllib.loads(text), [*table, key])
+    if not isinstance(before, list):
+        raise CannotEdit(f"{key} is not a list")
+    pattern = rf"(?m)^(?P<head>[ \t]*{re.escape(key)}[ \t]*=[ \t]*\[)(?P<items>[^\[\]]*)\]"
+    for found in re.finditer(pattern, text):
+        items = found["items"]
+        comma = "" if not items.strip() or items.rstrip().endswith(",") else ","
+        if "\n" in items:
+            body, tail = items.rstrip(), items[len(items.rstrip()) :]
+            indent = re.findall(r"\n([ \t]*)\S", items)
+            new_items = f"{body}{comma}\n{indent[-1] if indent else '  '}{toml_value(value)},{tail}"
+        else:
+            space = " " if items.strip() else ""
+            new_items = f"{items.rstrip()}{comma}{space}{toml_value(value)}"
+        new = f"{text[: found.start()]}{found['head']}{new_items}]{text[found.end() :]}"
+        try:
+            parsed = tomllib.loads(new)
+        except tomllib.TOMLDecodeError:
+            continue
+        if _at(parsed, [*table, key]) == [*before, value]:
+            return new
+    raise CannotEdit(f"{key} cannot be changed in place")
+
+
+def _at(table: Mapping[str, object], path: Sequence[str]) -> object:
+    found: object = table
+    for key in path:
+        if not isinstance(found, Mapping) or key not in found:
+            return None
+        found = found[key]
+    return found
+
+
+def _without(table: Mapping[str, object], path: Sequence[str]) -> Mapping[str, object]:
+    """`table` without what is at `path`, and without tables that are empty then."""
+    key, *rest = path
+    if key not in table:
+        return table
+    found = dict(table)
+    inner = found.pop(key)
+    if rest and isinstance(inner, Mapping):
+        left = _without(inner, rest)
+        if left:
+            found[key] = left
+    return found

@@ -1,0 +1,128 @@
+"""What the tools of one test take by name: fixtures of pytest, the connection of the test, resources of `orchconf.py`.
+
+A fixture wins over a resource of the same name. What was opened is closed at the end of the test, in reverse order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import AsyncGeneratorType, GeneratorType, ModuleType
+from typing import Any
+
+from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.source.facts import ConfFacts
+from discover_orch.testing.connections import DatabaseOfTest
+
+CONN = "conn"
+
+
+def load_conf(root: Path) -> ModuleType:
+    """`orchconf.py`, loaded once for its path. A tool that imports it gets the same module."""
+    path = str(root / CONF_FILE)
+    known = sys.modules.get(CONF_MODULE)
+    if known is not None and getattr(known, "__file__", None) == path:
+        return known
+    spec = importlib.util.spec_from_file_location(CONF_MODULE, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[CONF_MODULE] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[CONF_MODULE]
+        raise
+    return module
+
+
+class OpenResources:
+    """Opens what a tool takes when it first takes it, and closes it in `close`.
+
+    `find_override` gives (the value of the pytest fixture of this name,), or None if there is no such fixture.
+    `open_database` gives the database of the test, the same one at each call.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        conf: ConfFacts | None,
+        find_override: Callable[[str], tuple[Any] | None],
+        open_database: Callable[[], DatabaseOfTest],
+    ) -> None:
+        self._root = root
+        self._needs = {one.name: one.needs for one in conf.resources} if conf else {}
+        self._find_override = find_override
+        self._open_database = open_database
+        self._values: dict[str, Any] = {}
+        self._closing = contextlib.ExitStack()
+        self._runner: asyncio.Runner | None = None
+
+    def value(self, name: str, asking: tuple[str, ...] = ()) -> Any:
+        """The resource of this name; one that is open is used again. Raises UsageError."""
+        if name not in self._values:
+            override = self._find_override(name)
+            if override is not None:
+                self._values[name] = override[0]
+            elif name == CONN:
+                self._values[name] = self._open_database().conn
+            else:
+                self._values[name] = self._open(name, asking)
+        return self._values[name]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """The transaction of one tool that takes `conn`. A connection from a fixture is left to the test."""
+        if self._find_override(CONN) is not None:
+            yield
+            return
+        with self._open_database().tool():
+            yield
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        """Calls the user's code, and awaits the result where it is awaitable: in one event loop for the test."""
+        returned = function(*args, **named)
+        return self._await(returned) if hasattr(returned, "__await__") else returned
+
+    def close(self) -> None:
+        """Closes everything, also where closing one of them raises."""
+        try:
+            self._closing.close()
+        finally:
+            if self._runner is not None:
+                self._runner.close()
+
+    def _open(self, name: str, asking: tuple[str, ...]) -> Any:
+        if name in asking or name not in self._needs:
+            circle = " -> ".join((*asking, name))
+            what = f"resources form a cycle: {circle}" if asking else f"no resource is named {name}"
+            hint = f"write a fixture named {name}"
+            raise UsageError(Problem(code="resource", message=what, hint=hint))
+        needed = {
+            need: self.value(need, (*asking, name))
+            for need, has_default in self._needs[name]
+            if not has_default
+        }
+        made = self.call(getattr(load_conf(self._root), name), **needed)
+        if isinstance(made, GeneratorType):
+            value = next(made)
+            self._closing.callback(next, made, None)
+            return value
+        if isinstance(made, AsyncGeneratorType):
+            value = self.call(anext, made)
+            self._closing.callback(self.call, anext, made, None)
+            return value
+        return made
+
+    def _await(self, awaitable: Any) -> Any:
+        async def wait() -> Any:
+            return await awaitable
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(wait())

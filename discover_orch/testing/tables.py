@@ -1,0 +1,106 @@
+"""Tables with rows, made for a test on any DBAPI connection."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from discover_orch.databases.transactions import find_driver_connection
+from discover_orch.testing import DataFrame
+
+#: The type of a column by that of its first value that is not None, as SQLite, PostgreSQL and DuckDB know it.
+_TYPES: Sequence[tuple[type, str]] = (
+    (bool, "boolean"),
+    (int, "bigint"),
+    (float, "double precision"),
+    (decimal.Decimal, "numeric"),
+    (datetime.datetime, "timestamp"),
+    (datetime.date, "date"),
+)
+Rows = Iterable[Mapping[str, object]] | DataFrame
+
+
+def fill_table(conn: Any, name: str, rows: Rows) -> None:
+    """Makes the table `name` hold exactly `rows`: mappings of column to value, or a data frame of pandas or polars.
+
+    A table that exists is emptied and keeps its columns; another one is created with the columns of the rows. Raises
+    ValueError where there are no columns to create it with.
+    """
+    columns, values = _read(rows)
+    driver = find_driver_connection(conn)
+    module = type(driver).__module__.lstrip("_").partition(".")[0]
+    is_sqlite = isinstance(driver, sqlite3.Connection)
+    cursor = driver.cursor()
+    quoted = ".".join(_quote(part) for part in name.split("."))
+    if _exists(driver, quoted, is_sqlite=is_sqlite):
+        cursor.execute(f"DELETE FROM {quoted}")
+    elif not columns:
+        raise ValueError(f"orch_tables: {name} has no rows, so its columns are not known")
+    else:
+        kinds = [_type_of(values, place, module) for place in range(len(columns))]
+        listed = ", ".join(
+            f"{_quote(column)} {kind}" for column, kind in zip(columns, kinds, strict=True)
+        )
+        cursor.execute(f"CREATE TABLE {quoted} ({listed})")
+    if values:
+        mark = "%s" if module == "psycopg" else "?"
+        listed = ", ".join(map(_quote, columns))
+        marks = ", ".join([mark] * len(columns))
+        if is_sqlite:
+            values = [tuple(map(_plain, row)) for row in values]
+        cursor.executemany(f"INSERT INTO {quoted} ({listed}) VALUES ({marks})", values)
+
+
+def _read(rows: Rows) -> tuple[list[str], list[tuple[object, ...]]]:
+    frame: Any = rows
+    if hasattr(frame, "iter_rows"):  # polars
+        return list(frame.columns), list(frame.iter_rows())
+    if hasattr(frame, "itertuples"):  # pandas, where a missing value is not None
+        table = frame.astype(object).where(frame.notna(), None)
+        found = [tuple(map(_python_value, row)) for row in table.itertuples(index=False, name=None)]
+        return list(map(str, frame.columns)), found
+    listed = [dict(row) for row in frame]
+    columns = list(dict.fromkeys(column for row in listed for column in row))
+    return columns, [tuple(row.get(column) for column in columns) for row in listed]
+
+
+def _python_value(value: Any) -> object:
+    """Values of numpy and pandas as those of Python."""
+    if hasattr(value, "to_pydatetime"):
+        return value.to_pydatetime()
+    return value.item() if hasattr(value, "item") else value
+
+
+def _exists(driver: Any, quoted: str, *, is_sqlite: bool) -> bool:
+    """Asked without a statement that fails, which would end a transaction of PostgreSQL."""
+    cursor = driver.cursor()
+    if is_sqlite:
+        return bool(cursor.execute(f"PRAGMA table_info({quoted.rpartition('.')[2]})").fetchall())
+    *schema, table = [part.strip('"').replace('""', '"') for part in quoted.split(".")]
+    cursor.execute("SELECT table_schema, table_name FROM information_schema.tables")
+    return any(
+        row[1] == table and (not schema or row[0] == schema[-1]) for row in cursor.fetchall()
+    )
+
+
+def _type_of(values: Sequence[tuple[object, ...]], place: int, module: str) -> str:
+    first = next((row[place] for row in values if row[place] is not None), None)
+    if isinstance(first, bytes):
+        return "bytea" if module == "psycopg" else "blob"
+    return next((kind for known, kind in _TYPES if isinstance(first, known)), "text")
+
+
+def _plain(value: object) -> object:
+    """For SQLite, which has no dates and no decimal numbers."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return str(value) if isinstance(value, decimal.Decimal) else value
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

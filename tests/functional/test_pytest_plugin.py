@@ -1,0 +1,262 @@
+"""The pytest plugin: tools run in the process of a test, with the resources and the tables that the test gives."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support.plugin import PLUGIN
+from tests.support.project_builder import clean_environment, write_files
+
+pytest_plugins = ["pytester"]
+
+PIPELINE = {
+    "orch.toml": 'stages = ["ingest", "report"]\nparams = {factor = 2}\n',
+    "orchconf.py": """
+        from discover_orch import resource
+        CLOSED = []
+
+        @resource
+        def clock():
+            return "the real clock"
+
+        @resource
+        async def log(conn, clock):
+            yield [clock]
+            CLOSED.append("log")
+        """,
+    "src/parse.py": """
+        import asyncio
+        from datetime import date
+        from enum import Enum
+        STAGE = "ingest"
+
+        class Kind(Enum):
+            NEW = "new"
+
+        async def run(conn, log, *, since: date, kind: Kind = Kind.NEW, factor: int = 1):
+            await asyncio.sleep(0)
+            conn.execute("CREATE TABLE parsed AS SELECT id * ? AS id FROM raw", [factor])
+            conn.commit()
+            return {"since": since, "kind": kind, "log": log, "rows": 2}
+        """,
+    "src/show.py": """
+        from pathlib import Path
+        STAGE = "report"
+        def run(conn, *, fails: bool = False):
+            conn.execute("CREATE TABLE shown AS SELECT * FROM parsed")
+            conn.commit()
+            if fails:
+                raise LookupError("no rows")
+            Path("out.txt").write_text("done")
+            return [row for (row,) in conn.execute("SELECT id FROM shown ORDER BY id")]
+        """,
+}
+
+
+def run_tests(pytester: pytest.Pytester, text: str, *options: str) -> pytest.RunResult:
+    """The test file, in the pipeline, in this process."""
+    write_files(
+        pytester.path,
+        {name: one for name, one in PIPELINE.items() if not (pytester.path / name).exists()},
+    )
+    pytester.makepyfile(test_it=textwrap.dedent(text))
+    return pytester.runpytest_inprocess(*PLUGIN, "-p", "no:cacheprovider", *options)
+
+
+def test_tools_get_typed_arguments_tables_and_resources_and_give_what_they_return(
+    pytester: pytest.Pytester,
+) -> None:
+    result = run_tests(
+        pytester,
+        """
+        from datetime import date
+        import sys
+
+        import pandas
+        import pytest
+
+        def test_one_tool(orch_run, orch_tables, orch_conn):
+            orch_tables(raw=[{"id": 1, "name": "a"}, {"id": 2}])
+            got = orch_run("parse", since="2024-01-31", kind="new")
+            assert got["since"] == date(2024, 1, 31)
+            assert got["kind"] is sys.modules["src.parse"].Kind.NEW
+            assert got["log"] == ["the real clock"]
+            assert orch_conn.execute("SELECT id FROM parsed").fetchall() == [(2,), (4,)]
+
+        def test_a_stage_and_its_database_is_empty_again(orch_run, orch_tables, tmp_path, monkeypatch):
+            assert sys.modules["orchconf"].CLOSED == ["log"]
+            monkeypatch.chdir(tmp_path)
+            orch_tables(raw=pandas.DataFrame({"id": [5, None]}))
+            both = orch_run("full", since=date(2024, 1, 1), factor=3)
+            assert list(both) == ["parse", "show"]
+            assert both["show"] == [None, 15.0]
+            assert (tmp_path / "out.txt").exists()
+
+        def test_a_tool_that_raises_leaves_nothing_of_its_own(orch_run, orch_tables, orch_conn):
+            orch_tables(parsed=[{"id": 1}])
+            with pytest.raises(LookupError, match="no rows"):
+                orch_run("show", fails=True)
+            assert orch_conn.execute("SELECT name FROM sqlite_master").fetchall() == [("parsed",)]
+            orch_tables(parsed=[{"id": 7}])
+            assert orch_run("show") == [7]
+
+        def test_the_project(orch_project):
+            assert orch_project.tools == ("parse", "show")
+            assert orch_project.stages == {"ingest": ("parse",), "report": ("show",)}
+            assert orch_project.select("show", "ingest") == ("show", "parse")
+        """,
+    )
+    result.assert_outcomes(passed=4)
+    assert (pytester.path / "out.txt").exists()
+
+
+def test_a_fixture_with_the_name_of_a_resource_takes_its_place(pytester: pytest.Pytester) -> None:
+    write_files(
+        pytester.path, {"src/cached.py": "STAGE = 'ingest'\ndef run(cache): return cache\n"}
+    )
+    conf = (
+        PIPELINE["orchconf.py"]
+        + "\n        @resource\n        def cache():\n            return 'ours'\n"
+    )
+    write_files(pytester.path, {"orchconf.py": conf})
+    result = run_tests(
+        pytester,
+        """
+        import sqlite3
+        import pytest
+
+        @pytest.fixture
+        def clock():
+            return "a fake clock"
+
+        def test_nested(orch_run, orch_tables):
+            orch_tables(raw=[{"id": 1}])
+            assert orch_run("parse", since="2024-01-31")["log"] == ["a fake clock"]
+
+        def test_a_fixture_of_pytest_is_not_meant(orch_run):
+            assert orch_run("cached") == "ours"
+
+        class TestConnection:
+            @pytest.fixture
+            def conn(self):
+                conn = sqlite3.connect(":memory:")
+                conn.execute("CREATE TABLE parsed AS SELECT 3 AS id")
+                return conn
+
+            def test_conn(self, orch_run, conn):
+                assert orch_run("show") == [3]
+                assert conn.execute("SELECT id FROM shown").fetchone() == (3,)
+        """,
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_a_mistake_fails_the_test_with_a_sentence(pytester: pytest.Pytester) -> None:
+    result = run_tests(
+        pytester,
+        """
+        def test_unknown_tool(orch_run):
+            orch_run("prase")
+
+        def test_unknown_argument(orch_run):
+            orch_run("parse", sicne="2024-01-31")
+
+        def test_wrong_value(orch_run):
+            orch_run("parse", since="yesterday")
+        """,
+    )
+    result.assert_outcomes(failed=3)
+    text = result.stdout.str()
+    for said in (
+        'error: unknown target "prase"',
+        'hint: did you mean "parse"?',
+        'none of these tools takes the argument "sicne": parse',
+        'hint: did you mean "since"?',
+        'src/parse.py:10: parse requires the argument "since" (date)',
+        "invalid --since for parse: 'yesterday' is not a date",
+    ):
+        assert said in text
+    assert "Traceback" not in text
+    assert "During handling" not in text
+
+
+def test_the_configured_database_is_as_before_after_the_test(pytester: pytest.Pytester) -> None:
+    conf = """
+        import sqlite3
+        def get_connection():
+            return sqlite3.connect("own.db")
+        """
+    test = """
+        def test_it(orch_run, orch_conn, orch_tables):
+            orch_tables(parsed=[{"id": 8}])
+            orch_conn.commit()
+            assert orch_run("show") == [8]
+        """
+    for name, extra in (("data.db", {}), ("own.db", {"orchconf.py": conf})):
+        write_files(
+            pytester.path, {"pytest.ini": "[pytest]\norch_database = configured\n", **extra}
+        )
+        path = pytester.path / name
+        conn = sqlite3.connect(path)
+        conn.execute("CREATE TABLE parsed AS SELECT 1 AS id")
+        conn.commit()
+        conn.close()
+        run_tests(pytester, test).assert_outcomes(passed=1)
+        conn = sqlite3.connect(path)
+        assert conn.execute("SELECT id FROM parsed").fetchall() == [(1,)]
+        assert conn.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
+        conn.close()
+
+
+def test_a_connection_that_commits_at_once_is_refused(pytester: pytest.Pytester) -> None:
+    write_files(
+        pytester.path,
+        {
+            "pytest.ini": "[pytest]\norch_database = configured\n",
+            "orchconf.py": """
+                import sqlite3
+                def get_connection():
+                    return sqlite3.connect("own.db", isolation_level=None)
+                """,
+        },
+    )
+    result = run_tests(pytester, "def test_it(orch_conn): ...\n")
+    result.assert_outcomes(errors=1)
+    assert "cannot be rolled back" in result.stdout.str()
+
+
+def test_orch_check_makes_discovery_errors_a_failed_test(pytester: pytest.Pytester) -> None:
+    passes = "def test_it(): ...\n"
+    run_tests(pytester, passes, "--orch-check").assert_outcomes(passed=2)
+    write_files(
+        pytester.path, {"src/broken.py": "STAGE = 'ingest'\n(", "src/near.py": "STAGE = 'report'\n"}
+    )
+    run_tests(pytester, passes).assert_outcomes(passed=1)
+    result = run_tests(pytester, passes, "--orch-check")
+    result.assert_outcomes(passed=1, failed=1)
+    assert "error: src/broken.py:2:" in result.stdout.str()
+    assert "src/near.py" not in result.stdout.str()
+
+
+def test_who_does_not_use_the_plugin_imports_nothing_of_orch(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it():\n"
+        "    assert 'discover_orch_pytest' in sys.modules\n"
+        "    assert [one for one in sys.modules if one.startswith('discover_orch.')] == []\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PLUGIN],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,76 @@
+"""Changes of TOML as text mean what they should, and keep the rest as it is."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discover_orch.scaffold.toml_text import CannotEdit, append_table, append_to_list, toml_table
+
+values = st.recursive(
+    st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+tables = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    values
+    | st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])), values, min_size=1, max_size=2
+    ),
+    max_size=4,
+)
+
+
+@given(tables)
+def test_a_table_is_read_as_it_was_written(table: dict[str, object]) -> None:
+    assert tomllib.loads(toml_table("tool.orch", table)) == {"tool": {"orch": table}}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a = 1", "[tool.x]\ny = 1\n", "[tool]\n", "# é\r\n[a]\r\nb = 1\r\n"]
+)
+def test_a_table_is_added_at_the_end(text: str) -> None:
+    new = append_table(text, "tool.orch", {"stages": ["a"], "groups": {"b": ["c"]}})
+    assert new.startswith(text)
+    assert tomllib.loads(new)["tool"]["orch"] == {"stages": ["a"], "groups": {"b": ["c"]}}
+
+
+@pytest.mark.parametrize("text", ["tool = {}\n", "[tool.orch]\nstages = []\n", "[[tool]]\nx = 1\n"])
+def test_a_table_that_cannot_be_added_is_refused(text: str) -> None:
+    with pytest.raises(CannotEdit):
+        append_table(text, "tool.orch", {"stages": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('stages = ["a", "b"]', 'stages = ["a", "b", "c"]'),
+        ("stages = []  # none", 'stages = ["c"]  # none'),
+        ("stages=['a',]", "stages=['a', \"c\"]"),
+        (
+            'stages = [\n    "a",  # one\n    "b"\n]',
+            'stages = [\n    "a",  # one\n    "b",\n    "c",\n]',
+        ),
+        ('old = ["a"]\nstages = ["a"]', 'old = ["a"]\nstages = ["a", "c"]'),
+    ],
+)
+def test_a_list_grows_in_place(before: str, after: str) -> None:
+    assert append_to_list(before, (), "stages", "c") == after
+    assert (
+        append_to_list(f"[tool.orch]\n{before}\n", ("tool", "orch"), "stages", "c")
+        == f"[tool.orch]\n{after}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ['"stages" = ["a"]', 'stages = ["a]"]', 'stages = ["a" # "\n]', "x = 1"]
+)
+def test_a_list_in_another_form_is_refused(text: str) -> None:
+    with pytest.raises(CannotEdit):
+        append_to_list(text, (), "stages", "c")
