@@ -51,19 +51,24 @@ class WorkerPool:
         return LocalExecutor(self._prepare, started)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        self._wait(timeout, wake)
-        for worker in self._workers:
+        for worker in self._wait(timeout, wake):
             if not worker.is_over:
                 yield from worker.events(0, wake)
 
-    def _wait(self, timeout: float, wake: int) -> None:
+    def _wait(self, timeout: float, wake: int) -> list[LocalExecutor]:
+        """The workers that may have something: all of them, if none says so for long."""
         now = time.monotonic()
         due = min((one.next_deadline(now) for one in self._workers), default=now)
         wait = max(0.0, min(timeout, LONGEST_WAIT, due - now))
+        owners = {fd: one for one in self._workers for fd in one.filenos()}
         poll = select.poll()
-        for fd in (wake, *(fd for one in self._workers for fd in one.filenos())):
+        for fd in (wake, *owners):
             poll.register(fd, select.POLLIN)
-        poll.poll(wait * 1000)
+        ready = [owners[fd] for fd, _ in poll.poll(wait * 1000) if fd in owners]
+        now = time.monotonic()
+        if not ready or now >= due:
+            return [*self._workers]
+        return [*dict.fromkeys(ready)]
 
     def interrupt(self) -> None:
         for worker in self._workers:
