@@ -10,6 +10,10 @@ import gc
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
 #: Options before the command that take a value.
 _WITH_VALUE = frozenset({"-C", "--project", "--color"})
 #: With one of these, `orch run` runs nothing, or may have nothing to run.
@@ -23,9 +27,19 @@ def main() -> None:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:  # while modules were imported: there is nothing to clean up
         os._exit(130)
-    if code > 128:  # interrupted, and all is written: a second Ctrl-C may follow
-        os._exit(code)
-    sys.exit(code)
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    # All is written and every process has ended. Taking the interpreter down would take a tenth of a short command,
+    # and a second Ctrl-C may come.
+    os._exit(code)
+
+
+def _flush(stream: TextIO | None) -> None:
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):  # closed: `run_command_line` has reported it
+        return
 
 
 def _run(words: list[str]) -> int:

@@ -104,17 +104,24 @@ def run_steps(
     time_left = TimeLeft(
         OneByOne([*steps]) if queue is None else queue.restarted(), workers, expected
     )
-    yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)
-    for one in fresh:
-        yield ToolFinished(module=one, status="fresh")
-    while not (run.is_over and executor.is_idle):
+
+    def submit_ready() -> Iterator[Event]:
         while (module := run.ready(clock())) is not None:
             yield ToolOrdered(module=module)
             attempt = run.attempt_of(module)
             step = steps[module]
             executor.submit(step if attempt == 1 else replace(step, attempt=attempt))
             run.mark_submitted(module)
-        yield from _next_events(run, executor, requests, stopwatch, time_left, settle)
+
+    yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)
+    for one in fresh:
+        yield ToolFinished(module=one, status="fresh")
+    while not (run.is_over and executor.is_idle):
+        yield from submit_ready()
+        for event in _next_events(run, executor, requests, stopwatch, time_left, settle):
+            yield event
+            if workers > 1:  # a free worker does not wait for the ends of other tools
+                yield from submit_ready()
     for end in run.unstarted():
         run.apply(end)
         yield end
@@ -135,15 +142,18 @@ def _next_events(
 ) -> Iterator[Event]:
     happened = False
     wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
-    for event in executor.events(wait, requests.wake):
+    found = executor.events(wait, requests.wake)
+    # With several workers, steps are submitted between two events of these.
+    for event in [*found] if stopwatch.has_board else found:
         happened = True
         if isinstance(event, ToolFinished):
             event, problems = settle(event, run.attempt_of(event.module))
             yield from (RunNote(problem=one) for one in problems)
         timed = run.classify(stopwatch.time(event))
         run.apply(timed, stopwatch.now)
+        blocked = run.drain_blocked(timed)  # before anything is submitted
         yield timed
-        yield from run.drain_blocked(timed)
+        yield from blocked
     for request in requests.drain():
         happened = True
         if request == "interrupt":
@@ -178,7 +188,7 @@ class _Stopwatch:
         self._clock = clock
         self._start = self._heard = clock()
         self._paused = 0.0
-        self._has_board, self._has_news = has_board, False
+        self.has_board, self._has_news = has_board, False
         self._next_news = self._start + QUICK
         self._running: dict[
             str | None, tuple[float, float]
@@ -190,13 +200,13 @@ class _Stopwatch:
         self._heard = self._clock()
         self._running[module] = self._heard, self._paused
         self._is_stopped = False
-        if not self._has_board:
+        if not self.has_board:
             self._next_news = self._heard + QUICK
 
     def time(self, event: Event) -> Event:
         """The event with its duration, if only this stopwatch knows it."""
         self._heard = self._clock()
-        self._has_news |= self._has_board or isinstance(event, ToolProgress)
+        self._has_news |= self.has_board or isinstance(event, ToolProgress)
         match event:
             case ToolStarted(module=module):
                 self.begin(module)

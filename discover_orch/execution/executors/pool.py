@@ -44,21 +44,27 @@ class WorkerPool:
         worker.submit(step)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        self._wait(timeout, wake)
+        ready = self._wait(timeout, wake)
         for number, worker in enumerate(self._workers, 1):
-            if not worker.is_over:
+            if worker in ready and not worker.is_over:
                 for event in worker.events(0, wake):
                     is_start = isinstance(event, ToolStarted)
                     yield replace(event, worker=number) if is_start else event
 
-    def _wait(self, timeout: float, wake: int) -> None:
+    def _wait(self, timeout: float, wake: int) -> list[LocalExecutor]:
+        """The workers that may have something: all of them, if none says so for long."""
         now = time.monotonic()
         due = min((one.next_deadline(now) for one in self._workers), default=now)
         wait = max(0.0, min(timeout, LONGEST_WAIT, due - now))
+        fds = [(one, one.filenos()) for one in self._workers]  # several may wait for the same one
         poll = select.poll()
-        for fd in (wake, *(fd for one in self._workers for fd in one.filenos())):
+        for fd in (wake, *(fd for _, theirs in fds for fd in theirs)):
             poll.register(fd, select.POLLIN)
-        poll.poll(wait * 1000)
+        readable = {fd for fd, _ in poll.poll(wait * 1000)}
+        ready = [one for one, theirs in fds if not readable.isdisjoint(theirs)]
+        if not ready or time.monotonic() >= due:
+            return self._workers
+        return ready
 
     def interrupt(self) -> None:
         for worker in self._workers:
