@@ -10,6 +10,7 @@ import functools
 import gc
 import sqlite3
 
+from discover_orch.databases.sqlite_statements import DDL
 from discover_orch.databases.sqlite_text import (
     BEGIN,
     CHANGES,
@@ -248,8 +249,11 @@ class Cursor(sqlite3.Cursor):
             conn.after_error(error, sql, begun)
             raise
         finally:
-            if conn.statements is not None:
-                conn.note_text(sql, statement.word, args)
+            notes = conn.statements  # as `note_text` does, without two calls
+            if notes is not None and (
+                notes.is_waiting or statement.word in DDL or sql in notes.lookups
+            ):
+                notes.read_text(sql, statement.word, args)
         if begun:
             conn.after_statement(begun)
         return self

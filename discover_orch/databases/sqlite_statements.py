@@ -54,7 +54,7 @@ TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_k
 _ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
 VACUUM = "vacuum_db"  # the database that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
-_DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
+DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
 
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
 _NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
@@ -245,12 +245,12 @@ class StatementNotes:
                 self.lists_tables = True
         if sql in self.lookups:
             self._note_lookup(self.lookups[sql], args)
-        if word in _DDL:
+        if word in DDL:
             self._read_ddl(sql)
         self._is_internal = self.is_waiting = False
 
     def needs_text(self, sql: str, word: str) -> bool:
-        return self.is_waiting or word in _DDL or sql in self.lookups
+        return self.is_waiting or word in DDL or sql in self.lookups
 
     def _note_lookup(self, given: str, args: Sequence[Any]) -> None:
         name: object = given[1:-1]

@@ -11,10 +11,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.candidates import UNLISTED_STAGE, Candidate, build_candidates
+from discover_orch.discovery.broken_tools import BrokenTool as BrokenTool
+from discover_orch.discovery.broken_tools import add_strict_problems, find_broken_tools
+from discover_orch.discovery.candidates import Candidate, build_candidates
 from discover_orch.discovery.injection import (
     class_folder,
-    conf_problems,
     find_meant_resource,
     offered_resources,
     split_arguments,
@@ -31,7 +32,6 @@ from discover_orch.discovery.ordering import (
     read_after,
 )
 from discover_orch.model import graph
-from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.dataflow import Dataflow, Written, edges, upstream
 from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.tool import Tool
@@ -39,23 +39,6 @@ from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
 NO_DATAFLOW = Dataflow()
 NO_OBSERVATIONS: Mapping[str, Dataflow] = {}
-
-
-class BrokenTool(Struct, frozen=True, kw_only=True):
-    """A module that would be a tool without its problems; with no `stages` it may belong to any stage."""
-
-    path: str
-    module: str
-    problems: tuple[Problem, ...]
-    stages: tuple[str, ...] = ()
-
-    def could_be_in(self, stage: str) -> bool:
-        return not self.stages or stage in self.stages
-
-    @property
-    def concerns_all(self) -> bool:
-        """`orchconf.py` is loaded before any tool."""
-        return self.module == CONF_MODULE
 
 
 class Registry(Struct, frozen=True, kw_only=True):
@@ -187,11 +170,11 @@ def build_registry(
     later = find_later_stages(after.edges, rank, stage_names, enabled, names)
     for module, problem in (*after.problems, *later):
         problems[module].append(problem)
-    strays = _add_strict_problems(candidates.tag_warnings, scan, enabled, problems)
+    strays = add_strict_problems(candidates.tag_warnings, scan, enabled, problems)
     healthy = [module for module, one in enabled.items() if not (one.problems or problems[module])]
     for module, problem in find_cycles(after.edges, healthy, enabled, names):
         problems[module].append(problem)
-    broken = _find_broken_tools(scan, candidates.enabled, problems, strays)
+    broken = find_broken_tools(scan, candidates.enabled, problems, strays)
 
     broken_modules = {one.module for one in broken}
     tools = {module: tool for module, tool in built.items() if module not in broken_modules}
@@ -287,65 +270,6 @@ def _rank_tools(
         for module, stages in stages_of.items()
         if stages
     }
-
-
-def _add_strict_problems(
-    tag_warnings: Iterable[Problem],
-    scan: Scan,
-    enabled: Mapping[str, Candidate],
-    problems: Mapping[str, list[Problem]],
-) -> list[BrokenTool]:
-    """With `strict` a warning is an error: of its tool, or where its file is no tool, of that file."""
-    by_path = {candidate.facts.path: module for module, candidate in enabled.items()}
-    stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
-    strays = []
-    for near_miss in tag_warnings:
-        if near_miss.severity != "error" or near_miss.location is None:
-            continue
-        path = near_miss.location.path
-        if path in by_path:
-            problems[by_path[path]].append(near_miss)
-            continue
-        strays.append(
-            BrokenTool(
-                path=path,
-                module=path.removesuffix(".py").replace("/", "."),
-                problems=(near_miss,),
-                stages=tuple(word for word in stated.get(path, ()) if isinstance(word, str)),
-            )
-        )
-    return strays
-
-
-def _find_broken_tools(
-    scan: Scan,
-    candidates: Iterable[Candidate],
-    problems: Mapping[str, list[Problem]],
-    strays: Iterable[BrokenTool],
-) -> tuple[BrokenTool, ...]:
-    """By path: files that cannot be read, candidates with problems, and `orchconf.py` where it has any."""
-    found = [*strays]
-    found += [
-        BrokenTool(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
-        for one in scan.broken
-    ]
-    for candidate in candidates:
-        own = tuple(dict.fromkeys((*candidate.problems, *problems[candidate.module])))
-        if own:
-            # A stage that is not configured may be a typo of any configured one.
-            is_known = not any(problem.code == UNLISTED_STAGE for problem in own)
-            found.append(
-                BrokenTool(
-                    path=candidate.facts.path,
-                    module=candidate.module,
-                    problems=own,
-                    stages=candidate.stages if is_known else (),
-                )
-            )
-    conf = scan.conf
-    if conf is not None and (found_problems := conf_problems(conf)):
-        found.append(BrokenTool(path=conf.path, module=CONF_MODULE, problems=found_problems))
-    return tuple(sorted(found, key=lambda one: one.path))
 
 
 def _build_tool(

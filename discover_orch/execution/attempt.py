@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.execution.events import ToolFinished
-from discover_orch.model.dataflow import Dataflow
+from discover_orch.execution.observed_flow import build_flow, find_missed, find_tables_missed
 from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
@@ -111,11 +111,11 @@ class AttemptReader:
         made = _made_before(seen, database, before)
         writes |= made
         files, marks = self._files(tool, seen, [*setup, *cached], before, writes)
-        missed = _missed(seen, setup, writes)
+        missed = find_missed(seen, setup, writes)
         folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
         other = {
             **self._current.surroundings(tool, step_versions(step, self._root)),
-            **{f"file:{path}": ABSENT for path in _missed(seen, [*setup, *cached], writes)},
+            **{f"file:{path}": ABSENT for path in find_missed(seen, [*setup, *cached], writes)},
             **files,
             **{f"folder:{folder}": paths for one in cached for folder, paths in one.listed},
             **{f"folder:{folder}": paths for folder, paths in folders.items()},
@@ -129,8 +129,8 @@ class AttemptReader:
         }
         if "database" in other:
             other["database"] = f"{database} {self._current.database.name}"
-        flow = _build_flow(seen, setup, missed, tuple(folders), map(_table_of, made))
-        names = [*flow.tables_read, *_tables_missed(seen, setup)]
+        flow = build_flow(seen, setup, missed, tuple(folders), map(_table_of, made))
+        names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
         success = Success(
@@ -358,34 +358,6 @@ def _without_used(cached: _Cached, seen: Observation) -> Observation:
     )
 
 
-def _build_flow(
-    seen: Observation,
-    setup: Collection[Observation],
-    missed: tuple[str, ...],
-    folders: tuple[str, ...],
-    made: Iterable[str],
-) -> Dataflow:
-    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before."""
-    return Dataflow(
-        reads=_paths(seen, setup, own={*seen.written}),
-        writes=seen.written,
-        tables_read=_tables(seen, setup),
-        tables_written=tuple(dict.fromkeys((*seen.tables_written, *made))),
-        folders=folders,
-        missed=missed,
-        appended=seen.appended,
-        removed=seen.removed,
-        tables_missed=tuple(name for name in _tables_missed(seen, setup) if name),
-        tables_inserted=seen.tables_inserted,
-        tables_created=seen.tables_created,
-        tables_dropped=seen.tables_dropped,
-        tables_kept=seen.tables_kept,
-        lists_tables=any(one.lists_tables for one in (seen, *setup)),
-        is_unclear=seen.is_unclear or any(one.is_unclear for one in setup),
-        gaps=seen.gaps,
-    )
-
-
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:
     """The tables that the tool made in an earlier run and would have made now: writes without a new number."""
     keys = (f"table:{database}:{name}" for name in seen.tables_kept)
@@ -398,38 +370,3 @@ def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[K
 
 def _table_of(key: Key) -> str:
     return key.split(":", 2)[2]
-
-
-def _missed(
-    seen: Observation, setup: Iterable[Observation], own: Collection[Key]
-) -> tuple[str, ...]:
-    missed = dict.fromkeys(seen.missed)
-    for one in setup:
-        missed.update(dict.fromkeys(path for path in one.missed if f"file:{path}" not in own))
-    return tuple(missed)
-
-
-def _paths(
-    seen: Observation, setup: Iterable[Observation], own: Collection[str]
-) -> tuple[str, ...]:
-    """The files that were read by the tool or during setup, except `own`."""
-    paths = dict.fromkeys(path for path, *_ in seen.read)
-    for one in setup:
-        paths.update(dict.fromkeys(path for path, *_ in one.read if path not in own))
-    return tuple(paths)
-
-
-def _tables(seen: Observation, setup: Iterable[Observation]) -> tuple[str, ...]:
-    """Tables that were written during setup count as read: the later tools depend on them."""
-    tables = {*seen.tables_read}
-    for one in setup:
-        tables.update(one.tables_read, one.tables_written)
-    return tuple(sorted(tables))
-
-
-def _tables_missed(seen: Observation, setup: Iterable[Observation]) -> Iterator[str]:
-    """Tables that were looked for in vain; "" for the list of tables."""
-    for one in (seen, *setup):
-        yield from one.tables_missed
-        if one.lists_tables:
-            yield ""

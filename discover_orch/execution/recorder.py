@@ -100,6 +100,7 @@ class Recorder:
         self._memory = Memory(project.root)
         self._current = CurrentState(project, registry, self._memory, code=code, environ=environ)
         self._results = ResultRecord(registry, self._memory)
+        self._database = DatabaseRecord(self._current.database, self._memory, project.root)
         self._flows = FlowRecord(project.root, registry, self._memory)
         self._report = Report()
         self._is_parallel = False
@@ -108,9 +109,7 @@ class Recorder:
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        self._database = DatabaseRecord(
-            self._current.database, self._memory, project.root, _number(self.run)
-        )
+        self._database.run = _number(self.run)
         # A watch brings its code up to date while the run is in progress.
         self._is_live = code is not None
         self._code = {

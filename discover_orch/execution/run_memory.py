@@ -111,16 +111,17 @@ def _without_number(key: Key) -> Key:
 class DatabaseRecord:
     """Which database the run uses. `number` is its number: a new database gets the next one."""
 
-    def __init__(self, current: CurrentDatabase, memory: Memory, root: str, run: int) -> None:
+    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
         self._current, self._memory, self._root = current, memory, root
         self._is_noted = False
-        #: When another program wrote last, as this run has found; 0 for never.
-        self._foreign_write = sequence(run, 0) if current.was_written else 0
+        self._was_written = current.was_written  # by another program, before this run
+        self._foreign_write: Seq = 0  # during this run
+        self.run = 0
         self.number = current.number if current.number > 0 else current.next_number
 
     def note_start(self) -> None:
         """Saves that another program has written before this run, so that a killed run does not lose it."""
-        if self._foreign_write:
+        if self._was_written:
             self.save()
 
     def note_foreign_write(self, now: Seq) -> None:
@@ -148,6 +149,8 @@ class DatabaseRecord:
         stat = read_database(self._root, path) if path else None
         before = self._current.known
         foreign_write = max(before.foreign_write if before else 0, self._foreign_write)
+        if self._was_written:
+            foreign_write = max(foreign_write, sequence(self.run, 0))
         known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
         self._current.remember(self._memory, known)
 

@@ -110,7 +110,7 @@ class CodeIndex:
     def refresh(self, paths: Iterable[str]) -> set[str]:
         """Bring these files alone up to date, there or not. Returns the modules that have another code now, or may
         have."""
-        from discover_orch.staleness.import_graph import folders_above
+        from discover_orch.staleness.module_locations import folders_above
 
         assert self._sources is not None
         started = time.time_ns()
@@ -232,16 +232,16 @@ class CodeIndex:
         file, source = self._files.get(path), sources.read(path)
         if file is None or (source is not None and source.hash == file[1]):
             return False
-        return source is None or file[3] != sources.edges(path)
+        return source is None or file[3] != sources.files.edges(path)
 
     def _read_file(self, path: str, sources: ImportGraph, started: int) -> _File:
         source, file = sources.read(path), self._files.get(path)
         if source is None:  # it was removed just now
             return (_UNSURE, "", "", "")
-        edges = "" if sources.has_other_names(path) else sources.edges(path)
+        edges = "" if sources.files.has_other_names(path) else sources.files.edges(path)
         if file is not None and file[1] == source.hash and not file[3]:
             edges = ""  # a module that is not asked for now knows it by another name
-        signature = _kept(sources.signature(path), source.hash, started)
+        signature = _kept(sources.files.signature(path), source.hash, started)
         return (signature, source.hash, source.effect, edges)
 
     def _keep(self, path: str, file: _File) -> None:

@@ -16,8 +16,9 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import discard_worker
 from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.model.errors import Problem
-from discover_orch.watch.file_events import Watcher, filesystem_of, sends_events
+from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.project import WatchedProject
+from discover_orch.watch.subscriptions import filesystem_of, sends_events
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Seconds after which the imports are given up.

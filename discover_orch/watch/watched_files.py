@@ -178,7 +178,7 @@ class WatchedFiles:
             return "missing"
         if source.problem is not None:
             return "incomplete"
-        data = self.sources.data(path) or b""
+        data = self.sources.files.data(path) or b""
         was_empty = self._seen.get(path, ABSENT).split(" ")[1:2] == [str(len(data))]
         return "complete" if data.strip() or was_empty else "incomplete"
 

@@ -44,6 +44,13 @@ class ObservedPaths:
     def is_root(self, path: str) -> bool:
         return path.rstrip(os.sep) + os.sep in self._starts
 
+    def start_of(self, folder: str) -> str | None:
+        """What the paths of the files in a folder begin with, relative to the root; None where they do not count."""
+        if self.is_root(folder):
+            return ""
+        shown = self.relative(folder)
+        return f"{shown}/" if shown and not self.is_noise_folder(shown) else None
+
     def is_noise(self, shown: str) -> bool:
         """Whether a file of this path relative to the root does not count."""
         folder, _, name = shown.rpartition("/")
@@ -93,7 +100,8 @@ def resolve_paths(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
             except OSError:  # the folder is gone, so nothing can be opened in it
                 continue
             path = start + path
-        yield normalize_path(path), None
+        is_plain = "/." not in path and "//" not in path and path[-1:] != "/"
+        yield (path if is_plain else normalize_path(path)), None
 
 
 def normalize_path(path: str) -> str:

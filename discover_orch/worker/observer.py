@@ -14,9 +14,10 @@ import time
 from msgspec.structs import replace
 
 from discover_orch.model.observation import (
+    NOISE,
+    NOISY_ENDS,
     CachedUse,
     Observation,
-    file_stat,
     list_paths,
 )
 from discover_orch.worker.audit_hook import AuditHook, database_signature
@@ -278,12 +279,20 @@ class Observer:
     ) -> tuple[dict[str, FileState], dict[str, None]]:
         read: dict[str, FileState] = {}
         missed: dict[str, None] = {}
-        for path in self._audit.opened.copy():
-            shown = self._paths.relative(path)
-            if shown in written and path in self._audit.link_targets:  # a link that the tool made
-                path = self._audit.link_targets[path] or os.path.realpath(path)
-                shown = self._paths.relative(path)
-            if not shown or shown in written or self._paths.is_noise(shown):
+        starts: dict[str, str | None] = {}  # of folders: many files are in few of them
+        left_out = self._paths.own.union(written)
+        link_targets = self._audit.link_targets
+        for path in self._audit.opened.copy():  # may be many: without calls that can be avoided
+            if path in link_targets and self._paths.relative(path) in written:  # made by the tool
+                path = link_targets[path] or os.path.realpath(path)
+            folder, _, name = path.rpartition(os.sep)
+            if folder not in starts:
+                starts[folder] = self._paths.start_of(folder)
+            start = starts[folder]
+            if start is None or name in NOISE or name.endswith(NOISY_ENDS):
+                continue
+            shown = start + name
+            if shown in left_out:
                 continue
             try:
                 found = os.stat(path)
@@ -306,11 +315,13 @@ class Observer:
                 if not stat.S_ISREG(found.st_mode):
                     continue
                 if (
-                    found.st_ino in inodes
+                    inodes
+                    and found.st_ino in inodes
                     and self._paths.relative(os.path.realpath(path)) in written
                 ):
                     continue  # a link to a file that the tool wrote
-                read[shown] = (shown, *file_stat(found))
+                size, inode = found.st_size, found.st_ino  # the parts of `file_stat`
+                read[shown] = shown, size, found.st_mtime_ns, inode, found.st_ctime_ns
         return read, missed
 
     def _compare_databases(

@@ -24,6 +24,7 @@ from discover_orch.model.digest import content_hash
 from discover_orch.staleness import code_hashes
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
 from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.source_files import SourceFiles
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -77,13 +78,13 @@ def settle(root: Path) -> None:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were read by a parser, in their order."""
     found: list[str] = []
-    load = ImportGraph._load
+    load = SourceFiles._load
 
-    def remember(self: ImportGraph, path: str, old: object) -> object:
+    def remember(self: SourceFiles, path: str, old: object) -> object:
         found.append(path)
         return load(self, path, old)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ImportGraph, "_load", remember)
+    monkeypatch.setattr(SourceFiles, "_load", remember)
     return found
 
 

@@ -100,7 +100,7 @@ def test_a_source_says_what_the_file_holds(tmp_path: Path) -> None:
     assert source.imports == (ImportFact(kind="import", module="b", line=1),)
     assert source.meaning == other.meaning
     assert source.hash != other.hash
-    assert found.data("src/a.py") == b"import b  # why\n"
+    assert found.files.data("src/a.py") == b"import b  # why\n"
     assert found.read("src/a.py") is source
 
 
@@ -111,7 +111,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     for path in ("a.py", "b.txt", "c.py", "d.py", "b.txt/e.py", "\0.py"):
         assert found.read(path) is None
         assert found.refresh(path) is None
-        assert found.data(path) is None
+        assert found.files.data(path) is None
 
 
 def test_refresh_parses_only_what_differs(tmp_path: Path) -> None:
@@ -363,10 +363,10 @@ def test_the_edges_of_a_file_are_what_it_asks_for(tmp_path: Path) -> None:
     }
     write_files(tmp_path, texts)
     found = open_sources(tmp_path)
-    edges = {path: found.edges(path) for path in texts}
+    edges = {path: found.files.edges(path) for path in texts}
     assert edges["a.py"] == edges["same.py"]
     assert len({*edges.values()}) == len(texts) - 1
-    assert found.edges("nowhere.py") == ""
+    assert found.files.edges("nowhere.py") == ""
 
 
 def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
@@ -389,10 +389,10 @@ def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
 def test_a_signature_is_from_before_the_file_was_read(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": "x = 1"})
     found = open_sources(tmp_path)
-    before = found.signature("a.py")
+    before = found.files.signature("a.py")
     assert before == signature_of(str(tmp_path / "a.py"))
     (tmp_path / "a.py").write_text("x = 22")
-    assert found.signature("a.py") == before
+    assert found.files.signature("a.py") == before
     found.refresh("a.py")
-    assert found.signature("a.py") == signature_of(str(tmp_path / "a.py"))
-    assert found.signature("b.py") == "-"
+    assert found.files.signature("a.py") == signature_of(str(tmp_path / "a.py"))
+    assert found.files.signature("b.py") == "-"

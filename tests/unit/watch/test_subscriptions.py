@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.watch import file_events as subscriptions
-from discover_orch.watch.file_events import (
+from discover_orch.watch import subscriptions
+from discover_orch.watch.subscriptions import (
     NOISE,
     SubscriptionPlan,
     build_plan,
