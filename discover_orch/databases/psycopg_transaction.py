@@ -36,6 +36,8 @@ FAILED = (
     "put statements that may fail in a block `with conn.transaction():`"
 )
 
+UNSEEN_END = "ended orch's transaction in a way that orch does not recognise: what it had written until then stays"
+
 
 class PsycopgTransaction(DriverTransaction):
     """On a psycopg connection, or on SQLAlchemy's with one inside."""
@@ -111,11 +113,12 @@ class PsycopgTransaction(DriverTransaction):
         if status == INERROR and state.is_open:
             return FAILED
         if self._has_ended(state):
-            return "ended orch's transaction without psycopg: what it had written until then stays"
+            return UNSEEN_END
         return ""
 
     def _has_ended(self, state: State) -> bool:
-        return state.has_commits and self._inner.pgconn.transaction_status == IDLE
+        is_gone = state.has_commits and self._inner.pgconn.transaction_status == IDLE
+        return state.has_ended or is_gone
 
     def _finish(self, keep: bool) -> None:
         """Commit or roll back, really."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
-LOCK_TIMEOUT = "55P03"
+LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "transaction is aborted")
 
 
@@ -278,6 +278,21 @@ def cancel_statement(conn: Any) -> None:
             with suppress(Exception):  # it runs none, or is closed
                 cancel()
             return
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this is how a driver reports a statement that was cancelled, or follows from it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        one = read_attribute(seen, "orig", None) or seen
+        if (
+            read_attribute(one, "sqlstate", None) == QUERY_CANCELED
+            or type(one).__name__ == "InterruptException"
+            or read_attribute(one, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+        ):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _is_left_open(conn: Connection) -> bool:

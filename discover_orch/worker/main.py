@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from discover_orch.databases.opening import find_path
-from discover_orch.databases.transactions import find_hint, install_connect
+from discover_orch.databases.transactions import find_hint, install_connect, is_cancelled
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
 from discover_orch.model.ledger import AlreadyCommitted
@@ -311,7 +311,10 @@ class Worker:
             ]
         except BaseException as error:
             self._exit_if_forked(1, error)
-            status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"
+            interrupts = self._interrupts
+            # The error of the driver may come before KeyboardInterrupt.
+            interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
+            status: StepStatus = "interrupted" if interrupts.was_raised else "failed"
             failure = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
                 self._debugger.debug_failure(error, failure.traceback)
