@@ -221,9 +221,27 @@ def _count_jobs(
     if problems:
         raise UsageError(*problems)
     jobs = view.project.jobs if jobs is None else jobs
+    if view.project.transaction == "run":
+        _refuse_in_one_transaction(plan, jobs)
     if jobs > 1 and any(takes_connection(one, view.registry) for one in tools):
         _refuse_sharing(view)
     return jobs
+
+
+def _refuse_in_one_transaction(plan: Plan, jobs: int) -> None:
+    """What cannot be part of a run that is one transaction."""
+    if jobs > 1:
+        raise OrchUsage(
+            'several workers cannot share one transaction, and transaction = "run" is set',
+            'run with --jobs 1, or set transaction = "tool"',
+        )
+    for step in plan.steps:
+        if step.tool.commits_by_itself:
+            raise OrchUsage(
+                f'{step.tool.name} has the transaction "none", and transaction = "run" is set: what it commits could '
+                "not be rolled back with the run",
+                f'leave it out with --exclude {step.tool.name}, or set transaction = "tool"',
+            )
 
 
 def _refuse_sharing(view: ProjectView) -> None:

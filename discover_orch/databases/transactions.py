@@ -150,6 +150,14 @@ class SqliteTransaction(Transaction):
             notes.append(CLOSED_NOTE)
         return notes
 
+    def can_keep_open(self) -> bool:
+        return self._driver.managed
+
+    def keep_open(self) -> None:
+        self._end_outer(keep=True)
+        self._refuse_lost_writes()
+        self._driver.keep_open()
+
     def _end_outer(self, keep: bool) -> None:
         """SQLAlchemy's connection must know that its transaction has ended."""
         if self.conn is not self._driver and not self.is_closed():
@@ -236,7 +244,7 @@ LEFT_OPEN_NOTE = (
 
 
 def choose_transaction(conn: Any, mode: str) -> Transaction:
-    """The transactions of this connection; `mode` is "tool" or "none"."""
+    """The transactions of this connection; `mode` is "tool", "run" or "none"."""
     inner = find_driver_connection(conn)
     driver = adopt(inner) if isinstance(inner, sqlite3.Connection) else None
     if driver is not None:

@@ -60,6 +60,9 @@ class ToolConnection:
         self._is_sqlite = False
         self._is_begun = self._commits_by_itself = False
         self.ledger: Ledger | None = None
+        self._is_held = False  # the transaction of the whole run is open
+        self._is_run_over = False
+        self._records: list[Callable[[], None]] = []  # for the ledger, at the end of the run
 
     def attach(self, conn: Any, *, has_ledger: bool) -> None:
         """A new connection has been opened."""
@@ -113,6 +116,10 @@ class ToolConnection:
         transaction = self.transaction
         if transaction is None or transaction.is_closed() or not transaction.is_lost():
             return transaction is not None and transaction.is_closed()
+        if self._is_held:
+            raise WritesLost(
+                "the database ended the connection, and with it the transaction of the whole run"
+            )
         self._warn_once(
             "the database ended the connection between two tools; orch has opened a new one",
             "check the log of the database server",
@@ -135,10 +142,65 @@ class ToolConnection:
             if self.tables is not None:
                 self.tables.begin_step()
             self._commits_by_itself = mode == "none"
-            self.transaction.begin()
+            if self._mode == "run" and not self._is_run_over:
+                self._begin_in_run(is_part=mode == "run")
+            else:
+                self.transaction.begin()
             self._is_begun = True
             if self.tables is not None:
                 self.tables.defers_commits = self.transaction.defers_commits
+
+    def _begin_in_run(self, *, is_part: bool) -> None:
+        """The transaction of the whole run begins with the first tool that takes conn."""
+        transaction = self.transaction
+        assert transaction is not None
+        if not is_part:
+            raise ResourceProblem(
+                'a tool with the transaction "none" cannot be part of a run that is one transaction'
+            )
+        if not self._is_held:
+            transaction.begin()
+            if transaction.conn is not None and not transaction.can_keep_open():
+                transaction.end(keep=False)
+                raise ResourceProblem(
+                    'transaction = "run" needs a connection to SQLite, PostgreSQL or DuckDB that is not in autocommit '
+                    f"mode, and conn is {_article(type(transaction.conn).__name__)}"
+                )
+            self._is_held = transaction.conn is not None
+        if transaction.add_record is not None:
+            self._records.append(transaction.add_record)
+            transaction.add_record = None
+
+    def _finish(self, keep: bool) -> list[str]:
+        transaction = self.transaction
+        assert transaction is not None
+        if not self._is_held:
+            return transaction.end(keep)
+        if not keep:
+            return self.end_run(keep=False)
+        try:
+            if transaction.is_closed():
+                raise WritesLost(
+                    "closed the connection, on which the transaction of the whole run is open"
+                )
+            transaction.keep_open()
+        except BaseException:
+            self.end_run(keep=False)
+            raise
+        return []
+
+    def end_run(self, *, keep: bool) -> list[str]:
+        """Commit or roll back what all tools of the run did, if it is one transaction. Raises what a commit raises."""
+        transaction = self.transaction
+        is_held, self._is_held, self._is_run_over = self._is_held, False, True
+        if not is_held or transaction is None:
+            return []
+        transaction.add_record = self._add_records if self._records else None
+        return transaction.end(keep)
+
+    def _add_records(self) -> None:
+        for add in self._records:
+            add()
 
     def end(self, keep: bool, before_commit: Callable[[], None] | None = None) -> list[str]:
         """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
@@ -160,10 +222,11 @@ class ToolConnection:
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
         self._warn_of_second_connection()
         has_record = self.transaction.add_record is not None
-        if keep and before_commit is not None and (has_record or self._has_uncommitted_writes()):
+        is_final = keep and not self._is_held
+        if is_final and before_commit and (has_record or self._has_uncommitted_writes()):
             before_commit()
         defers_commits = self.transaction.defers_commits
-        notes = self.transaction.end(keep)
+        notes = self._finish(keep)
         if tables is not None and tables.uses_other_connection and defers_commits:
             return [SECOND_CONNECTION, *notes]
         if has_committed and not notes and not self._commits_by_itself:

@@ -34,6 +34,7 @@ from discover_orch.worker.arguments import (
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import become_subreaper, end_with_parent, sweep
+from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader, preload
@@ -44,6 +45,7 @@ from discover_orch.worker.protocol import (
     INSIDE,
     AskLedger,
     Closed,
+    CommitRun,
     Committing,
     Declined,
     Finish,
@@ -51,12 +53,13 @@ from discover_orch.worker.protocol import (
     LedgerAnswer,
     Preload,
     Prepare,
+    RunCommitted,
     RunStep,
     StepFinished,
     StepStarted,
     Warned,
 )
-from discover_orch.worker.resources import ResourceProblem, Resources
+from discover_orch.worker.resources import Resources
 from discover_orch.worker.tool_results import (
     MissingOutput,
     check_outputs,
@@ -213,9 +216,24 @@ class Worker:
                 self._run(order)
             elif isinstance(order, AskLedger):
                 self._answer(order)
+            elif isinstance(order, CommitRun):
+                self._commit_run()
             elif isinstance(order, Finish):
                 break
         self._finish(is_asked=isinstance(order, Finish))
+
+    def _commit_run(self) -> None:
+        failure = None
+        with self._baseline:
+            try:
+                self._interrupts.raise_if_requested()
+                self._resources.commit_run()
+            except BaseException as error:
+                failure = describe_exception(error, self._root, find_hint(error))
+                message = f"the run was not committed: {failure.message or failure.type}"
+                failure = replace(failure, message=message)
+            self._capture.restore()
+        self._channel.send(RunCommitted(error=failure))
 
     def _answer(self, order: AskLedger) -> None:
         with self._baseline:

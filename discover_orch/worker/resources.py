@@ -125,6 +125,14 @@ class Resources:
         finally:
             self._connection.drop_temporary_tables()
 
+    def commit_run(self) -> None:
+        """Commit what all tools of the run did, if it is one transaction. Raises what the commit raises; then all is
+        rolled back."""
+        try:
+            self._connection.end_run(keep=True)
+        finally:
+            self._connection.drop_temporary_tables()
+
     def holds_lock(self) -> bool:
         """Whether the database is locked for other connections only because orch has not committed yet."""
         transaction = self._connection.transaction
@@ -166,7 +174,12 @@ class Resources:
         return seen
 
     def close(self) -> list[tuple[str, BaseException]]:
-        """Close everything, even where one raises: (name, error) of those that did."""
+        """Close everything, even where one raises: (name, error) of those that did. Rolls back a run that is one
+        transaction and was not committed."""
+        try:
+            self._connection.end_run(keep=False)
+        except BaseException as error:
+            self.close_errors.append((CONN, error))
         while self._stack:
             self._close_one(self._stack.pop())
         errors, self.close_errors = self.close_errors, []

@@ -114,9 +114,8 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
             'database = "me:hidden@host"',
             'database must be a URL, not "me:***@host" (for a SQLite file, write "sqlite:///data.db")',
         ),
-        ('transaction = "run"', 'transaction = "run" is not supported yet (write "tool" or "none")'),
-        ('transaction = "tol"', 'transaction must be "tool" or "none", not "tol" (did you mean "tool"?)'),
-        ("transaction = false", 'transaction must be "tool" or "none", not false (the default is "tool")'),
+        ('transaction = "tol"', 'transaction must be "tool" or "none" or "run", not "tol" (did you mean "tool"?)'),
+        ("transaction = false", 'transaction must be "tool" or "none" or "run", not false (the default is "tool")'),
         (
             'external_writes = "ingore"',
             'external_writes must be "stale" or "ignore", not "ingore" (did you mean "ignore"?)',
