@@ -261,10 +261,7 @@ def _database(_: SettingReader, given: RawSetting) -> str:
 
 
 def _transaction(_: SettingReader, given: RawSetting) -> str:
-    if given.value == "run":
-        message = f'{given.name} = "run" is not supported yet'
-        raise InvalidSetting(given, message, 'write "tool" or "none"', "not-built")
-    return word(given, ("tool", "none"))
+    return word(given, ("tool", "none", "run"))
 
 
 def _ledger(_: SettingReader, given: RawSetting) -> str:

@@ -42,6 +42,15 @@ class Transaction:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
 
+    def can_keep_open(self) -> bool:
+        """Whether one transaction can go on over several tools. Known after `begin`."""
+        return False
+
+    def keep_open(self) -> None:
+        """In place of `end` when a tool has succeeded: the transaction goes on with the next tool, which finds the
+        connection as after a commit. What it raises fails the tool."""
+        raise NotImplementedError
+
     def can_roll_back(self) -> bool:
         """Whether the kind of connection has what it takes."""
         return True

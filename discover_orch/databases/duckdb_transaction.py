@@ -282,6 +282,17 @@ class DuckdbTransaction(DriverTransaction):
             raise WritesLost(loss)
         return [*notes, CLOSED_NOTE] if deferral.is_closed else notes
 
+    def can_keep_open(self) -> bool:
+        return self.defers_commits
+
+    def keep_open(self) -> None:
+        assert _deferral is not None
+        if loss := self._find_loss(_deferral):
+            raise WritesLost(loss)
+        if _deferral.is_begun:
+            _deferral.commit()
+        self.drop_temporary_tables()
+
     def _find_loss(self, deferral: _Deferral) -> str:
         if deferral.loss or not deferral.is_begun or not is_aborted(self.conn):
             return deferral.loss

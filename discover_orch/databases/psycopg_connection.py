@@ -43,6 +43,12 @@ NO_TWO_PHASES = (
     "a transaction that orch ends cannot be prepared for a two-phase commit; "
     'set ORCH = {"transaction": "none"}'
 )
+#: How PostgreSQL reports statements that begin or end a transaction.
+TRANSACTION_TAGS = (b"BEGIN", b"START TRANSACTION", b"COMMIT", b"ROLLBACK", b"PREPARE TRANSACTION")
+UNSEEN = (
+    "this text begins or ends a transaction in a way that orch does not recognise; send BEGIN, COMMIT and ROLLBACK as "
+    "statements of their own"
+)
 ENDED = "the database has ended the tool's transaction, with what the tool had committed"
 
 
@@ -61,6 +67,9 @@ class State:
         self.is_closed = False  # the tool has closed the connection
         self.has_lost_writes = False  # it did so before it committed
         self.ran_outside = False  # a statement ran that works in no transaction
+        self.has_ended = (
+            False  # a statement that orch did not recognise has ended or begun a transaction
+        )
 
 
 class DeferringConnection(psycopg.Connection[Any]):
@@ -263,8 +272,16 @@ class DeferringConnection(psycopg.Connection[Any]):
         """Whether the next statement is a transaction of its own."""
         return self._autocommit and not (self.orch_state.is_open or self._pipeline or self.closed)
 
-    def orch_execute(self, call: Callable[[], object]) -> None:
-        """Call what executes statements that do not concern the transaction."""
+    def orch_execute(self, call: Callable[[], object], cursor: Any = None) -> None:
+        """Call what executes statements that do not concern the transaction. If one of them does, the tool fails: what
+        it has written by then is final, or lost."""
+        self._orch_execute(call)
+        results = [] if cursor is None else cursor._results
+        if any(one.command_status in TRANSACTION_TAGS for one in results):
+            self.orch_state.has_ended = True
+            raise psycopg.ProgrammingError(UNSEEN)
+
+    def _orch_execute(self, call: Callable[[], object]) -> None:
         is_alone = self.orch_is_alone()
         try:
             with self.orch_statement():

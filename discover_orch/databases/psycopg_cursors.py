@@ -43,7 +43,7 @@ def wrap_methods() -> None:
                 cursor, parts, lambda one: execute(cursor, one, params, *args, **named)
             )
         else:
-            conn.orch_execute(lambda: execute(cursor, query, params, *args, **named))
+            conn.orch_execute(lambda: execute(cursor, query, params, *args, **named), cursor)
         return cursor
 
     @functools.wraps(declare)

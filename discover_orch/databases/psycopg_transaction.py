@@ -36,6 +36,8 @@ FAILED = (
     "put statements that may fail in a block `with conn.transaction():`"
 )
 
+UNSEEN_END = "ended orch's transaction in a way that orch does not recognise: what it had written until then stays"
+
 
 class PsycopgTransaction(DriverTransaction):
     """On a psycopg connection, or on SQLAlchemy's with one inside."""
@@ -83,6 +85,25 @@ class PsycopgTransaction(DriverTransaction):
             raise WritesLost(lost)
         return [CLOSED_NOTE] if conn.closed else []
 
+    def can_keep_open(self) -> bool:
+        return self.defers_commits
+
+    def keep_open(self) -> None:
+        conn, state = self._inner, self._inner.orch_state
+        if lost := self._find_loss():
+            raise WritesLost(lost)
+        if conn.pgconn.transaction_status == INERROR:
+            conn.orch_run(conn._orch_begin(b"BEGIN"))  # returns to the savepoint
+        gone = self._find_temporary() - self._temporary if state.is_used else ()
+        for table in gone:
+            self._execute(b"DROP " + table + b" CASCADE")
+        # The savepoint is to stand behind this.
+        state.is_open |= bool(gone) and conn.pgconn.transaction_status == INTRANS
+        if self.conn is not conn:
+            self.conn.commit()
+        conn.commit()
+        conn.autocommit = False
+
     def may_have_kept_writes(self) -> bool:
         if not self.defers_commits:
             return super().may_have_kept_writes()
@@ -111,11 +132,12 @@ class PsycopgTransaction(DriverTransaction):
         if status == INERROR and state.is_open:
             return FAILED
         if self._has_ended(state):
-            return "ended orch's transaction without psycopg: what it had written until then stays"
+            return UNSEEN_END
         return ""
 
     def _has_ended(self, state: State) -> bool:
-        return state.has_commits and self._inner.pgconn.transaction_status == IDLE
+        is_gone = state.has_commits and self._inner.pgconn.transaction_status == IDLE
+        return state.has_ended or is_gone
 
     def _finish(self, keep: bool) -> None:
         """Commit or roll back, really."""

@@ -132,6 +132,22 @@ class TransactionalConnection(OrdinaryConnection):
             self._forget_transaction()
             self._give_back()
 
+    def keep_open(self) -> None:
+        """The tool has ended, and the real transaction goes on with the next one."""
+        if self._is_open:
+            self._commit()
+        authorize(self, None)
+        self._drop_temporary_tables()
+        level, autocommit = self._settings
+        if level_of(self) != level:
+            set_level(self, level)
+        self._level, self._autocommit = level, autocommit
+        if self.is_opened_by_orch:
+            self.row_factory, self.text_factory, self._user_authorizer = None, str, None
+        self.set_listener(self._listener)
+        if self._autocommit is False:
+            self._open(BEGIN)
+
     def has_uncommitted_writes(self) -> bool:
         """Whether `end_step` would commit anything."""
         return self.managed and self._has_written
@@ -156,6 +172,13 @@ class TransactionalConnection(OrdinaryConnection):
     def _give_back(self) -> None:
         """The real connection gets its settings back, and loses its temporary tables."""
         level, autocommit = self._settings
+        self._drop_temporary_tables()
+        if level_of(self) != level:
+            set_level(self, level)
+        if autocommit != LEGACY:
+            set_autocommit(self, autocommit)
+
+    def _drop_temporary_tables(self) -> None:
         cursor = new_cursor(self)
         cursor.row_factory = None
         with suppress(sqlite3.Error):  # a query on one of them is unfinished
@@ -163,10 +186,6 @@ class TransactionalConnection(OrdinaryConnection):
             for kind, name in found:
                 if kind in ("table", "view"):
                     execute(cursor, f"DROP {kind} IF EXISTS temp.{_quote(name)}")
-        if level_of(self) != level:
-            set_level(self, level)
-        if autocommit != LEGACY:
-            set_autocommit(self, autocommit)
 
     def close_at_last(self) -> None:
         """Close the real connection, after the tool has closed it."""

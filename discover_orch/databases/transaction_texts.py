@@ -36,6 +36,13 @@ _KINDS = tuple(
     )
 )  # fmt: skip
 LONGEST_CACHED = 5_000  # characters
+_NESTED = re.compile(r"/\*(?:(?!\*/).)*/\*", re.S)
+_QUOTED = (
+    r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"
+    r'"(?:[^"]|"")*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1|--[^\n]*'
+)
+_QUOTED_OR_COMMENT = re.compile(rf"{_QUOTED}|(?P<comment>/\*)", re.S)
+_MARK = re.compile(r"/\*|\*/")
 
 
 class Part(Struct, frozen=True):
@@ -59,6 +66,8 @@ def find_transaction_parts(text: str) -> tuple[Part, ...]:
 
 
 def _find(text: str) -> tuple[Part, ...]:
+    if _NESTED.search(text):
+        text = _without_comments(text)
     if not _FIRST_LOOK.search(text) or _SQL_BODY.search(text):
         return ()
     parts: list[Part] = []
@@ -79,6 +88,25 @@ def _find(text: str) -> tuple[Part, ...]:
             parts.append(part)
     keep_others()
     return tuple(parts) if any(part.kind for part in parts) else ()
+
+
+def _without_comments(text: str) -> str:
+    """Comments nest in PostgreSQL and DuckDB, and no pattern can follow that."""
+    kept, start = [], 0
+    while found := _QUOTED_OR_COMMENT.search(text, start):
+        if not found["comment"]:
+            kept.append(text[start : found.end()])
+            start = found.end()
+            continue
+        kept.append(text[start : found.start()])
+        depth, start = 1, found.end()
+        while depth and (mark := _MARK.search(text, start)):
+            depth += 1 if mark[0] == "/*" else -1
+            start = mark.end()
+        if depth:  # it has no end, so the server refuses the text
+            return ""
+        kept.append(" ")
+    return "".join((*kept, text[start:]))
 
 
 _find_cached = functools.lru_cache(maxsize=512)(_find)

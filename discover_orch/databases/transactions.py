@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
-LOCK_TIMEOUT = "55P03"
+LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "transaction is aborted")
 
 
@@ -150,6 +150,14 @@ class SqliteTransaction(Transaction):
             notes.append(CLOSED_NOTE)
         return notes
 
+    def can_keep_open(self) -> bool:
+        return self._driver.managed
+
+    def keep_open(self) -> None:
+        self._end_outer(keep=True)
+        self._refuse_lost_writes()
+        self._driver.keep_open()
+
     def _end_outer(self, keep: bool) -> None:
         """SQLAlchemy's connection must know that its transaction has ended."""
         if self.conn is not self._driver and not self.is_closed():
@@ -236,7 +244,7 @@ LEFT_OPEN_NOTE = (
 
 
 def choose_transaction(conn: Any, mode: str) -> Transaction:
-    """The transactions of this connection; `mode` is "tool" or "none"."""
+    """The transactions of this connection; `mode` is "tool", "run" or "none"."""
     inner = find_driver_connection(conn)
     driver = adopt(inner) if isinstance(inner, sqlite3.Connection) else None
     if driver is not None:
@@ -278,6 +286,21 @@ def cancel_statement(conn: Any) -> None:
             with suppress(Exception):  # it runs none, or is closed
                 cancel()
             return
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this is how a driver reports a statement that was cancelled, or follows from it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        one = read_attribute(seen, "orig", None) or seen
+        if (
+            read_attribute(one, "sqlstate", None) == QUERY_CANCELED
+            or type(one).__name__ == "InterruptException"
+            or read_attribute(one, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+        ):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _is_left_open(conn: Connection) -> bool:

@@ -106,7 +106,7 @@ class AttemptReader:
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
         cached = [_without_used(one, seen) for path in code for one in self._cached.get(path, ())]
-        has_passed = event.status == "passed"
+        has_passed = event.status in ("passed", "done")
         writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
         made = _made_before(seen, database, before)
         writes |= made

@@ -12,13 +12,23 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from discover_orch.model.errors import ExitCode, Failure, Problem, problem_json
 from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
 
 ToolStatus = Literal[
-    "passed", "failed", "unknown", "blocked", "not_run", "interrupted", "cancelled", "fresh"
+    "passed",
+    "failed",
+    "unknown",
+    "blocked",
+    "not_run",
+    "interrupted",
+    "cancelled",
+    "fresh",
+    "done",
+    "rolled_back",
 ]
 #: The tool did not succeed, as far as is known.
 FAILED = frozenset({"failed", "unknown"})
@@ -103,6 +113,12 @@ class ToolRetried(Struct, frozen=True, kw_only=True):
     delay: float
 
 
+class TransactionEnded(Struct, frozen=True, kw_only=True):
+    """The end of a run that is one transaction. Its tools that were `done` have this status from now on."""
+
+    status: Literal["passed", "rolled_back", "unknown"]
+
+
 class RunNote(Struct, frozen=True, kw_only=True):
     """A problem outside any tool: a resource that raised when it was closed, threads that are still running."""
 
@@ -166,6 +182,7 @@ Event = (
     | ToolProgress
     | ToolFinished
     | ToolRetried
+    | TransactionEnded
     | RunNote
     | DatabaseWritten
     | Ticked
@@ -190,6 +207,11 @@ class Report:
         match event:
             case ToolFinished():
                 self.finished.append(event)
+            case TransactionEnded(status=status):
+                self.finished = [
+                    replace(one, status=status) if one.status == "done" else one
+                    for one in self.finished
+                ]
             case RunNote(problem=problem):
                 self.errors += problem.severity == "error"
             case RunFinished(status=status, duration=duration, signal=signal):
@@ -252,6 +274,8 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
                 "error": _error_document(end.error),
                 "delay": round(delay, 6),
             }
+        case TransactionEnded(status=status):
+            return {"event": "transaction_ended", "status": status}
         case RunFinished(status=status, duration=seconds):
             return _run_finished_document(status, report.exit_code, report.counts, seconds)
         case _:

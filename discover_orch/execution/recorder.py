@@ -28,6 +28,7 @@ from discover_orch.execution.events import (
     ToolOutput,
     ToolRetried,
     ToolStarted,
+    TransactionEnded,
     event_document,
 )
 from discover_orch.execution.overlaps import Overlaps
@@ -49,6 +50,7 @@ from discover_orch.staleness.fingerprint import (
     SETTLED,
     LastOutcome,
     Seq,
+    ToolResult,
     add_failure,
     add_success,
     cut_off,
@@ -70,7 +72,7 @@ from discover_orch.state.journal import (
 )
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
-TRIED = ("passed", "failed", "unknown", "interrupted", "cancelled")
+TRIED = ("passed", "done", "failed", "unknown", "interrupted", "cancelled")
 #: Characters of a traceback, and names of one kind of data, that the journal keeps of a tool.
 LONGEST_TRACEBACK, MOST_NAMES = 20_000, 200
 
@@ -116,6 +118,8 @@ class Recorder:
             **self._current.read_code(one.tool.module for one in (*plan.steps, *plan.all_steps))
         }
         self._attempts = AttemptReader(self._current, self._code, is_live=self._is_live)
+        #: What was remembered before, and the end, of the tools of a run that is one transaction.
+        self._done: dict[str, tuple[ToolResult, Seq]] = {}
         self._count = 0  # starts and ends of tools
         self._began: dict[str, Seq] = {}
         self._flow_seen: dict[str, Dataflow] = {}
@@ -154,6 +158,9 @@ class Recorder:
                 self._overlaps.end(end.module)
                 found += self._remember(end, self._steps[end.module])
                 self._write(event, end.module, **_traceback(end))
+            case TransactionEnded(status=status):
+                self._end_transaction(status)
+                self._journal.write(self._document(event) or {})
             case RunFinished():
                 found += self._finish(event)
             case _:
@@ -264,6 +271,7 @@ class Recorder:
             "database_origin": "orchconf.py" if has_own else self._project.database_origin,
             "resumes": plan.resumes or None,
             **({"ledger": self._ledger} if self._ledger else {}),
+            **({"transaction": "run"} if self._project.transaction == "run" else {}),
             "passed_before": [
                 step.tool.module for step in plan.all_steps if step.tool.module not in self._steps
             ],
@@ -306,7 +314,7 @@ class Recorder:
         if record is not None and record.status == "killed":
             ended = end_of_run(_number(record.run), len(record.tools))
             for one in record.tools:
-                if one.status == "unknown" or one.is_settled:
+                if one.status in ("unknown", "rolled_back") or one.is_settled:
                     result = self._results.find(one.module)
                     if not result.was_accepted_after(record.run):
                         status = SETTLED if one.status == "passed" else one.status
@@ -342,7 +350,7 @@ class Recorder:
             used = event.seen.database if event.seen else ""
             self._database.note_use(used, takes_connection(tool, self._registry))
             attempt = self._attempts.read(event, step, began, ended, self._database.number, before)
-            if event.status == "passed":
+            if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
                 now = add_success(
                     before,
@@ -354,13 +362,30 @@ class Recorder:
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
-                self._flows.add(module, success.flow)
+                if event.status == "passed":
+                    self._flows.add(module, success.flow)
                 self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
-        results.write(replace(now, last=last))
+        if event.status == "done":
+            self._done[module] = before, ended
+            results.hold(replace(now, last=replace(last, status="passed")))
+        else:
+            results.write(replace(now, last=last))
         return found
+
+    def _end_transaction(self, status: str) -> None:
+        """Remembers the tools that are done as passed, or that they were rolled back."""
+        for module, (before, ended) in self._done.items():
+            now = self._results.find(module)
+            if status == "passed":
+                if now.success is not None:
+                    self._flows.add(module, now.success.flow)
+            else:
+                now = replace(cut_off(before, ended), last=replace(now.last, status=status))
+            self._results.write(now)
+        self._done.clear()
 
     def _next_number(self) -> Seq:
         self._count += 1

@@ -34,6 +34,8 @@ def refuse_jobs(plan: Plan, registry: Registry, project: Project, jobs: int) -> 
     problems = check_tokens([step.tool for step in plan.steps], project.tokens)
     if problems:
         raise UsageError(*problems)
+    if project.transaction == "run":
+        _refuse_in_one_transaction(plan, jobs)
     if jobs == 1 or not _opens_database(plan, registry, project):
         return
     if is_in_memory(project.database):
@@ -45,6 +47,22 @@ def refuse_jobs(plan: Plan, registry: Registry, project: Project, jobs: int) -> 
             "several workers cannot share a DuckDB database: only one process can have it open"
         )
         raise UsageError(Problem(code="database", message=message, hint="run with --jobs 1"))
+
+
+def _refuse_in_one_transaction(plan: Plan, jobs: int) -> None:
+    """What cannot be part of a run that is one transaction."""
+    if jobs > 1:
+        message = 'several workers cannot share one transaction, and transaction = "run" is set'
+        hint = 'run with --jobs 1, or set transaction = "tool"'
+        raise UsageError(Problem(code="transaction", message=message, hint=hint))
+    for step in plan.steps:
+        if step.tool.commits_by_itself:
+            message = (
+                f'{step.tool.name} has the transaction "none", and transaction = "run" is set: what it commits could '
+                "not be rolled back with the run"
+            )
+            hint = f'leave it out with --exclude {step.tool.name}, or set transaction = "tool"'
+            raise UsageError(Problem(code="transaction", message=message, hint=hint))
 
 
 def _opens_database(plan: Plan, registry: Registry, project: Project) -> bool:

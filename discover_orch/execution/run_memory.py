@@ -49,10 +49,14 @@ class ResultRecord:
         return self._found[module]
 
     def write(self, result: ToolResult) -> None:
+        self.hold(result)
+        self._memory.write(result)
+
+    def hold(self, result: ToolResult) -> None:
+        """As `write`, for this run alone until it is written."""
         self._found[result.module] = result
         if self._users is not None:
             self._note_use(result.module, result.writes)
-        self._memory.write(result)
 
     def place(self, module: str) -> int:
         """The place of the tool in the order of all."""

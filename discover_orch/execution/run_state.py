@@ -53,9 +53,12 @@ class Run:
         queue: StepQueue | None = None,
         max_failures: int | None = None,
         has_retries: bool = True,
+        is_one_transaction: bool = False,
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1."""
+        """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1. With `is_one_transaction`, a
+        tool that has passed is `done`, until the run is committed."""
+        self._is_one_transaction = is_one_transaction
         self._at_once = at_once
         self._has_retries, self._random = has_retries, random
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
@@ -103,6 +106,8 @@ class Run:
         failed and may be tried again is `ToolRetried`."""
         if not isinstance(event, ToolFinished):
             return event
+        if self._is_one_transaction and event.status == "passed":
+            return replace(event, status="done")
         if event.module in self._attempts:
             event = replace(event, attempt=self.attempt_of(event.module))
         if self.is_interrupted:
@@ -149,6 +154,17 @@ class Run:
             self._has_errors |= event.problem.severity == "error"
         self._is_declining &= bool(self._submitted)
 
+    @property
+    def is_all_done(self) -> bool:
+        """Whether a run that is one transaction can be committed."""
+        ends = [self.finished.get(module) for module in self._modules]
+        is_stopped = self.is_interrupted or self._is_cancelled or self._has_errors
+        return not is_stopped and all(one is not None and one.status == "done" for one in ends)
+
+    @property
+    def first_done(self) -> str | None:
+        return next((one.module for one in self.finished.values() if one.status == "done"), None)
+
     def drain_blocked(self, event: Event) -> list[ToolFinished]:
         """The ends of the tools that this event blocks, which will not start. They count as applied."""
         if not isinstance(event, ToolFinished) or event.status not in FAILED:
@@ -184,7 +200,7 @@ class Run:
     def status(self) -> RunStatus:
         if self.is_interrupted:
             return "interrupted"
-        passed = [one for one in self.finished.values() if one.status == "passed"]
+        passed = [one for one in self.finished.values() if one.status in ("passed", "done")]
         if self._is_cancelled and not self._failures and len(passed) < len(self._modules):
             return "cancelled"
         return "failed" if self._failures or self._has_errors else "passed"

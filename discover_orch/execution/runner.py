@@ -6,7 +6,7 @@ It prints nothing, knows no signal handlers, and reads only the clock that it is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
@@ -25,6 +25,7 @@ from discover_orch.execution.events import (
     ToolOrdered,
     ToolProgress,
     ToolStarted,
+    TransactionEnded,
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
@@ -42,6 +43,7 @@ OFTEN = 0.1
 QUICK = 0.3
 
 
+Outcome = Literal["passed", "rolled_back", "unknown"]
 Settle = Callable[[ToolFinished, int], tuple[ToolFinished, tuple[Problem, ...]]]
 
 
@@ -83,18 +85,21 @@ def run_steps(
     random: Callable[[], float] = lambda: 0.5,
     expected: Callable[[str], float | None] = lambda _: None,
     settle: Settle = lambda event, _: (event, ()),
+    commit: Callable[[], None] | None = None,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
     are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
-    problems; the number is that of the attempt."""
+    problems; the number is that of the attempt. With `commit`, which has the executor commit, the run is one
+    transaction."""
     run = Run(
         plan,
         registry,
         has_known_flow=has_known_flow,
         at_once=at_once,
         queue=queue,
-        max_failures=max_failures,
-        has_retries=has_retries,
+        max_failures=max_failures if commit is None else 1,
+        has_retries=has_retries and commit is None,
+        is_one_transaction=commit is not None,
         random=random,
     )
     steps = {step.tool.module: step for step in plan.steps}
@@ -125,11 +130,32 @@ def run_steps(
     for end in run.unstarted():
         run.apply(end)
         yield end
+    outcome: Outcome = "rolled_back"
+    if commit is not None and run.is_all_done:
+        outcome = "unknown"
+        commit()
     executor.finish()
     stopwatch.begin(None)
+    has_ended = False
     while not executor.is_over:
-        yield from _next_events(run, executor, requests, stopwatch, time_left, settle)
+        for event in _next_events(run, executor, requests, stopwatch, time_left, settle):
+            has_ended |= isinstance(event, TransactionEnded)
+            yield event
+    if commit is not None and not has_ended:
+        yield _find_end(run, outcome, settle)
     yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
+
+
+def _find_end(run: Run, outcome: Outcome, settle: Settle) -> TransactionEnded:
+    """How a run ended that is one transaction, and whose worker has not said so."""
+    module = run.first_done
+    if outcome == "unknown" and module is not None:
+        known, _ = settle(ToolFinished(module=module, status="unknown"), 1)
+        if known.status == "passed":
+            outcome = "passed"
+        elif known.status == "failed":
+            outcome = "rolled_back"
+    return TransactionEnded(status=outcome)
 
 
 def _next_events(

@@ -117,6 +117,7 @@ def run_plan(
                 random=_random,
                 expected=recorder.expected_duration,
                 settle=_settle_with(prepare),
+                commit=_find_commit(project, executor),
             )
             if jobs > 1 and queue is None:
                 events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
@@ -131,6 +132,14 @@ def run_plan(
 def _with_ledger(prepare: Prepare, project: Project, run: str, key: str) -> Prepare:
     entry = LedgerEntry(project=project.ledger, tool="", run=run, key=key)
     return replace(prepare, ledger=entry)
+
+
+def _find_commit(
+    project: Project, executor: LocalExecutor | WorkerPool
+) -> Callable[[], None] | None:
+    """What commits a run that is one transaction."""
+    is_one = project.transaction == "run" and isinstance(executor, LocalExecutor)
+    return executor.commit_run if is_one and isinstance(executor, LocalExecutor) else None
 
 
 def _settle_with(prepare: Prepare) -> Settle:
@@ -228,6 +237,7 @@ def run_watched(
         random=_random,
         expected=recorder.expected_duration,
         settle=_settle_with(prepare),
+        commit=_find_commit(project, executor),
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
 

@@ -49,6 +49,8 @@ _STATUS_COLOURS = {
     "unknown": "error",
     "interrupted": "yellow",
     "cancelled": "yellow",
+    "done": "green",
+    "rolled_back": "yellow",
     "passed": "green",
     "fresh": "",
     "blocked": "",
@@ -214,11 +216,14 @@ class RunRenderer:
         style, name = self._style, one_line(self._steps[event.module].tool.name)
         mark, kind, word = {
             "passed": (style.mark("✓", "ok"), "green", ""),
+            "done": (style.mark("✓", "ok"), "green", "done"),
             "failed": (style.mark("✗", "FAILED"), "error", ""),
             "unknown": (style.mark("✗", "UNKNOWN"), "error", "unknown"),
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
         facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
-        line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join(facts)}{word}"
+        line = (
+            f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join((*facts, word))}"
+        )
         text = wrap(line.rstrip(), style, "      ") + "\n"
         notes = list(event.notes) if self._shown.verbose or event.status in FAILED else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":

@@ -245,7 +245,8 @@ def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tupl
     """How the last run of the tool ended, and the reason that follows from that. `unended` is the status and the run
     where the last run has no end."""
     if unended is not None and not result.was_accepted_after(unended[1]):
-        return "" if unended[0] == SETTLED else unended[0], [_unended_reason(*unended)]
+        ending = "" if unended[0] in (SETTLED, "rolled_back") else unended[0]
+        return ending, [_unended_reason(*unended)]
     last = result.last
     if not last.status or (last.status in WELL and result.success is None):
         return "never", ["never ran"]
@@ -290,6 +291,8 @@ def _unended_reason(status: str, run: str) -> str:
         return f"running now (run {run})"
     if status == SETTLED:
         return f"run {run} committed it and was killed, so what it used is not known"
+    if status == "rolled_back":
+        return f"rolled back (run {run})"
     if status == "failed":
         return f"killed before its commit (run {run})"
     return f"outcome unknown: run {run} was killed and may have committed"
@@ -305,7 +308,7 @@ def find_unended(root: str) -> tuple[dict[str, tuple[str, str]], Seq]:
     unended = {
         one.module: (SETTLED if one.status == "passed" else one.status, record.run)
         for one in record.tools
-        if one.status in ("unknown", "running") or one.is_settled
+        if one.status in ("unknown", "running", "rolled_back") or one.is_settled
     }
     return unended, end_of_run(int(record.run), len(record.tools))
 

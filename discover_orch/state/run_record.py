@@ -179,6 +179,7 @@ class _RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     resumes: str | None = None
     passed_before: tuple[str, ...] = ()
     ledger: str = ""
+    transaction: str = "tool"
 
 
 class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
@@ -212,6 +213,12 @@ class _ToolRetried(_Event, frozen=True, kw_only=True, tag="tool_retried"):
     error: Failure | None = None
 
 
+class _TransactionEnded(_Event, frozen=True, kw_only=True, tag="transaction_ended"):
+    """The tools of a run that is one transaction have this status, if they were done."""
+
+    status: str
+
+
 class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
     status: str
     exit_code: int
@@ -219,7 +226,15 @@ class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
     counts: dict[str, int]
 
 
-_AnyEvent = _RunStarted | _ToolOrdered | _ToolStarted | _ToolFinished | _ToolRetried | _RunFinished
+_AnyEvent = (
+    _RunStarted
+    | _ToolOrdered
+    | _ToolStarted
+    | _ToolFinished
+    | _ToolRetried
+    | _TransactionEnded
+    | _RunFinished
+)
 
 
 def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
@@ -268,6 +283,11 @@ def read_run(
                     error=event.error,
                     attempt=event.attempt,
                 )
+            case _TransactionEnded(status=word):
+                ended = {
+                    module: replace(one, status=word) if one.status == "done" else one
+                    for module, one in ended.items()
+                }
             case _RunFinished():
                 end = event
             case _:
@@ -285,6 +305,8 @@ def read_run(
         for module, name in zip(start.modules, start.tools, strict=True)
     )
     if status == "killed":
+        if start.transaction == "run":
+            tools = _end_killed_transaction(tools)
         tools = tuple(_settle(one, settled) for one in tools)
     return _build_record(start, end, status, tools)
 
@@ -372,6 +394,17 @@ def _unfinished_tool(
     elif has_started or is_ordered:
         status = "unknown"
     return ToolRecord(name=name, module=module, status=status, has_started=has_started)
+
+
+def _end_killed_transaction(tools: tuple[ToolRecord, ...]) -> tuple[ToolRecord, ...]:
+    """Only a run all of whose tools are done can have been committed when it was killed."""
+    is_all_done = all(one.status in ("done", "fresh") for one in tools)
+    return tuple(
+        replace(one, status="unknown" if is_all_done else "rolled_back")
+        if one.status == "done" or (one.status == "unknown" and not is_all_done)
+        else one
+        for one in tools
+    )
 
 
 def _settle(tool: ToolRecord, settled: Settled) -> ToolRecord:

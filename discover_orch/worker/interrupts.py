@@ -68,6 +68,8 @@ class Interrupts:
             is_interrupted |= signal.SIGINT in numbers
             # The parent sends SIGCONT some times after SIGINT: a statement may begin just after it.
             if is_interrupted and self._may_raise and self._cancel is not None:
+                # Before the error of the driver can reach the main thread.
+                self.is_requested |= not self.is_debugging
                 self._cancel()
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from discover_orch.databases.opening import find_path
-from discover_orch.databases.transactions import find_hint, install_connect
+from discover_orch.databases.transactions import find_hint, install_connect, is_cancelled
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
 from discover_orch.model.ledger import AlreadyCommitted
@@ -37,6 +37,7 @@ from discover_orch.worker.child_processes import (
     end_process,
     end_with_parent,
 )
+from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader, preload
@@ -47,6 +48,7 @@ from discover_orch.worker.protocol import (
     INSIDE,
     AskLedger,
     Closed,
+    CommitRun,
     Committing,
     Declined,
     Finish,
@@ -55,12 +57,13 @@ from discover_orch.worker.protocol import (
     LedgerAnswer,
     Preload,
     Prepare,
+    RunCommitted,
     RunStep,
     StepFinished,
     StepStarted,
     Warned,
 )
-from discover_orch.worker.resources import CONN, ResourceProblem, Resources
+from discover_orch.worker.resources import CONN, Resources
 from discover_orch.worker.tool_results import (
     MissingOutput,
     check_outputs,
@@ -201,9 +204,24 @@ class Worker:
                 self._run(order)
             elif isinstance(order, AskLedger):
                 self._answer(order)
+            elif isinstance(order, CommitRun):
+                self._commit_run()
             elif isinstance(order, Finish):
                 break
         self._finish(is_asked=isinstance(order, Finish))
+
+    def _commit_run(self) -> None:
+        failure = None
+        with self._baseline:
+            try:
+                self._interrupts.raise_if_requested()
+                self._resources.commit_run()
+            except BaseException as error:
+                failure = describe_exception(error, self._root, find_hint(error))
+                message = f"the run was not committed: {failure.message or failure.type}"
+                failure = replace(failure, message=message)
+            self._capture.restore()
+        self._channel.send(RunCommitted(error=failure))
 
     def _answer(self, order: AskLedger) -> None:
         with self._baseline:
@@ -317,7 +335,10 @@ class Worker:
             ]
         except BaseException as error:
             self._exit_if_forked(1, error)
-            status: StepStatus = "interrupted" if self._interrupts.was_raised else "failed"
+            interrupts = self._interrupts
+            # The error of the driver may come before KeyboardInterrupt.
+            interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
+            status: StepStatus = "interrupted" if interrupts.was_raised else "failed"
             failure = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
                 self._debugger.debug_failure(error, failure.traceback)

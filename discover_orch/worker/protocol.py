@@ -120,6 +120,10 @@ class AskLedger(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
     settles: bool = False
 
 
+class CommitRun(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """All steps of a run that is one transaction have succeeded: commit it, and answer `RunCommitted`."""
+
+
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The answer to `DebugStarted`: whether the worker has the terminal now."""
 
@@ -214,6 +218,12 @@ class LedgerAnswer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     problem: str = ""
 
 
+class RunCommitted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The transaction of the run is committed, or rolled back because of the `error`."""
+
+    error: Failure | None = None
+
+
 class Declined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The step did not start: since the order was sent, another step failed or SIGINT came."""
 
@@ -239,7 +249,7 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     threads: tuple[str, ...] = ()
 
 
-Order = Greet | Preload | Prepare | RunStep | Recorded | AskLedger | Terminal | Finish
+Order = Greet | Preload | Prepare | RunStep | Recorded | AskLedger | CommitRun | Terminal | Finish
 Message = (
     Preloaded
     | StepStarted
@@ -248,6 +258,7 @@ Message = (
     | ForeignWrite
     | StepFinished
     | LedgerAnswer
+    | RunCommitted
     | Declined
     | DebugStarted
     | DebugEnded

@@ -215,6 +215,29 @@ def test_what_one_transaction_cannot_do_is_an_error_that_names_the_way_out(
     assert rows(postgres) == [0]
 
 
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("/* /* nested */ */ commit", [0]),
+        ("do $$ begin insert into kept values (2); commit; end $$", [0]),
+        ("create function f() returns int begin atomic select 1; end; commit", [0, 1]),
+    ],
+)
+def test_no_commit_is_hidden_from_orch(
+    project: Project, run: Callable[..., Answer], postgres: str, line: str, left: list[int]
+) -> None:
+    """It is deferred, or refused by PostgreSQL, or fails the tool."""
+    body = ("conn.execute('insert into kept values (1)')", f"conn.execute({line!r})", FAILS)
+    root = project({"orchconf.py": PSYCOPG, "src/a.py": tool(*body)})
+    answer = run("run")
+    assert answer.code == 1
+    assert rows(postgres) == left
+    is_seen = left == [0]
+    assert is_seen or "does not recognise" in " ".join(answer.out.split())
+    (root / "src" / "a.py").write_text(tool(*body[:2]))
+    assert (run("run").code == 0) == line.startswith("/*")
+
+
 def test_a_constraint_that_is_deferred_fails_the_tool_at_its_end(
     project: Project, run: Callable[..., Answer], postgres: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -126,3 +127,19 @@ def test_a_failure_in_the_middle_is_shown_and_rolled_back(sample: Path, orch: Or
     assert again.code == 0, again.text
     assert "running 3 tools: enrich, summarize, render\n" in again.out
     assert query(sample, "SELECT count(*) FROM enriched") == [(234,)]
+
+
+@pytest.mark.parametrize("kind", ["postgres", pytest.param("duckdb", marks=pytest.mark.slow)])
+def test_a_database_url_is_enough_for_the_same_report(
+    sample: Path, orch: Orch, kind: str, new_postgres: Callable[[], str]
+) -> None:
+    assert orch("run", "-q").code == 0
+    page = (sample / "output" / "report.html").read_bytes()
+    (sample / "output" / "report.html").unlink()
+    url = new_postgres() if kind == "postgres" else "duckdb:///penguins.duckdb"
+    answer = orch("run", env={"DATABASE_URL": url})
+    assert answer.code == 0, answer.text
+    assert "(DATABASE_URL)" in answer.out
+    assert (sample / "output" / "report.html").read_bytes() == page
+    again = orch("run", "--changed", env={"DATABASE_URL": url})
+    assert "all 5 tools are fresh" in again.out, again.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -271,3 +272,33 @@ def test_a_tool_that_interrupts_itself_has_failed(project: Project, orch: Orch, 
     assert answer.code == 1, answer.text
     (end,) = [one for one in answer.events if one["event"] == "tool_finished"]
     assert (end["status"], end["error"]["type"]) == ("failed", "KeyboardInterrupt")
+
+
+ENDLESS = {
+    "sqlite:///data.db": "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n",
+    "duckdb:///d.duckdb": "select sum(a.range * b.range) from range(100000000) a, range(1000000) b",
+    "postgres": "select pg_sleep(600)",
+}
+
+
+@pytest.mark.parametrize("database", [*ENDLESS])
+def test_a_query_that_ctrl_c_cancels_has_interrupted_its_tool(
+    project: Project, database: str, new_postgres: Callable[[], str]
+) -> None:
+    """Also where the error of the driver comes first: no KeyboardInterrupt is raised in this tool."""
+    text = f"""
+import signal
+STAGE = "s"
+def run(conn):
+    signal.signal(signal.SIGINT, lambda *_: None)
+    print("it asks", flush=True)
+    conn.execute("{ENDLESS[database]}").fetchall()
+"""
+    root = project({"src/a.py": text})
+    url = new_postgres() if database == "postgres" else database
+    with running(root, "run", DATABASE_URL=url) as orch:
+        orch.wait_for("it asks")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130, orch.text
+    assert "1 interrupted" in orch.text
+    assert "failed" not in orch.text

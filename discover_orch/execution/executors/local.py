@@ -26,6 +26,7 @@ from discover_orch.execution.events import (
     ToolProgress,
     ToolStarted,
     ToolStatus,
+    TransactionEnded,
 )
 from discover_orch.execution.executors import Worker
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
@@ -35,6 +36,7 @@ from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Closed,
+    CommitRun,
     DebugStarted,
     Declined,
     Finish,
@@ -42,6 +44,7 @@ from discover_orch.worker.protocol import (
     Preloaded,
     Prepare,
     Recorded,
+    RunCommitted,
     RunStep,
     StepFinished,
     StepStarted,
@@ -182,6 +185,12 @@ class LocalExecutor:
         if self._worker is not None:
             self._worker.resume()
 
+    def commit_run(self) -> None:
+        """Has the worker commit a run that is one transaction. It ends with `TransactionEnded`, unless the worker
+        dies."""
+        if self._worker is not None and not self._worker.is_over:
+            self._worker.send(CommitRun())
+
     def finish(self) -> None:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:
             self._worker.send(Finish())
@@ -242,6 +251,10 @@ class LocalExecutor:
             case Warned(message=message, hint=hint):
                 problem = Problem(code="conn", message=message, hint=hint, severity="warning")
                 yield RunNote(problem=problem)
+            case RunCommitted(error=error):
+                if error is not None:
+                    yield RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
+                yield TransactionEnded(status="passed" if error is None else "rolled_back")
             case DebugStarted(step=step):
                 self._deadline = None
                 yield DebuggerOpened(module=self._module(step))

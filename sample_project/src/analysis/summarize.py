@@ -1,13 +1,14 @@
 """Average the measurements by species and sex."""
 
-import sqlite3
 from datetime import date
+
+from src.pipeline.database import Connection, run_sql
 
 STAGE = "analyze"
 AFTER = "enrich"
 
 
-def run(conn: sqlite3.Connection, *, since: date | None = None) -> dict[str, int]:
+def run(conn: Connection, *, since: date | None = None) -> dict[str, int]:
     """Read the table `enriched`; write the table `summary`.
 
     Every penguin counts twice: for its sex (`female`, `male` or `unknown`) and for its whole
@@ -20,10 +21,26 @@ def run(conn: sqlite3.Connection, *, since: date | None = None) -> dict[str, int
     conn.execute("DROP TABLE IF EXISTS summary")
     conn.execute(
         """
-        CREATE TABLE summary AS
+        CREATE TABLE summary (
+            species TEXT,
+            sex TEXT,
+            penguins INTEGER,
+            culmen_length_mm DOUBLE PRECISION,
+            flipper_length_mm DOUBLE PRECISION,
+            body_mass_g DOUBLE PRECISION,
+            culmen_ratio DOUBLE PRECISION,
+            first_egg TEXT,
+            last_egg TEXT
+        )
+        """
+    )
+    run_sql(
+        conn,
+        """
+        INSERT INTO summary
         WITH
             chosen AS (
-                SELECT * FROM enriched WHERE :since IS NULL OR date_egg >= :since
+                SELECT * FROM enriched WHERE coalesce(date_egg, '') >= ?
             ),
             member AS (
                 SELECT 'all' AS part, * FROM chosen
@@ -44,7 +61,7 @@ def run(conn: sqlite3.Connection, *, since: date | None = None) -> dict[str, int
         GROUP BY species, part
         ORDER BY species, part
         """,
-        {"since": since and since.isoformat()},
+        since.isoformat() if since else "",
     )
     species, groups = conn.execute(
         "SELECT count(DISTINCT species), count(*) FROM summary"

@@ -1,12 +1,13 @@
 """Add the breeding season and the shape of the bill."""
 
-import sqlite3
 from datetime import date
+
+from src.pipeline.database import Connection, run_sql
 
 STAGE = "analyze"
 
 
-def run(conn: sqlite3.Connection, *, since: date | None = None) -> dict[str, int]:
+def run(conn: Connection, *, since: date | None = None) -> dict[str, int]:
     """Read the table `penguins`; write the table `enriched`.
 
     Args:
@@ -14,19 +15,24 @@ def run(conn: sqlite3.Connection, *, since: date | None = None) -> dict[str, int
         since: leave out penguins whose egg was seen before this day.
     """
     conn.execute("DROP TABLE IF EXISTS enriched")
-    # A season spans New Year. Six months earlier, all of it lies in the year in which it began.
     conn.execute(
         """
         CREATE TABLE enriched AS
         SELECT
             *,
             culmen_length_mm / culmen_depth_mm AS culmen_ratio,
-            strftime('%Y', date_egg, '-6 months')
-                || '/' || substr(strftime('%Y', date_egg, '+6 months'), 3) AS season
-        FROM penguins
-        WHERE :since IS NULL OR date_egg >= :since
-        """,
-        {"since": since and since.isoformat()},
+            first_year || '/' || substr(CAST(first_year + 1 AS TEXT), 3) AS season
+        FROM (
+            SELECT
+                *,
+                -- A season spans New Year and begins in the second half of a year.
+                CAST(substr(date_egg, 1, 4) AS INTEGER)
+                    - CASE WHEN substr(date_egg, 6, 2) < '07' THEN 1 ELSE 0 END AS first_year
+            FROM penguins
+        ) AS dated
+        """
     )
+    if since:
+        run_sql(conn, "DELETE FROM enriched WHERE coalesce(date_egg, '') < ?", since.isoformat())
     (rows,) = conn.execute("SELECT count(*) FROM enriched").fetchone()
     return {"rows": rows}

@@ -2,11 +2,12 @@
 
 import csv
 import io
-import sqlite3
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
+
+from src.pipeline.database import Connection, insert_rows
 
 STAGE = "ingest"
 
@@ -24,8 +25,8 @@ COLUMNS = (
 )
 
 
-def run(conn: sqlite3.Connection, *, source: str = "data/penguins_raw.csv") -> dict[str, int]:
-    """Store the records unchanged, as text, in the table `raw`.
+def run(conn: Connection, *, source: str = "data/penguins_raw.csv") -> dict[str, int]:
+    """Store the records unchanged, as text, with a number each, in the table `raw`.
 
     Args:
         conn: the database; orch commits what was written once the tool has succeeded.
@@ -36,6 +37,7 @@ def run(conn: sqlite3.Connection, *, source: str = "data/penguins_raw.csv") -> d
     conn.execute(
         """
         CREATE TABLE raw (
+            number INTEGER,
             species TEXT,
             island TEXT,
             individual TEXT,
@@ -48,7 +50,7 @@ def run(conn: sqlite3.Connection, *, source: str = "data/penguins_raw.csv") -> d
         )
         """
     )
-    conn.executemany("INSERT INTO raw VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", records)
+    insert_rows(conn, "raw", [(number, *record) for number, record in enumerate(records, start=1)])
     print(f"{len(records)} records from {source}")
     return {"rows": len(records)}
 

@@ -1,7 +1,8 @@
 """Turn the raw text into typed records."""
 
-import sqlite3
 from datetime import date
+
+from src.pipeline.database import Connection, insert_rows
 
 STAGE = "ingest"
 AFTER = "fetch"
@@ -10,37 +11,37 @@ SPECIES = {"Adelie", "Chinstrap", "Gentoo"}
 MISSING = {"", ".", "NA"}
 
 
-def run(conn: sqlite3.Connection) -> dict[str, int]:
+def run(conn: Connection) -> dict[str, int]:
     """Read the table `raw`; write the table `penguins`, with NULL for what is missing."""
-    penguins = [
-        parse_row(number, row)
-        for number, row in enumerate(conn.execute("SELECT * FROM raw ORDER BY rowid"), start=1)
-    ]
+    rows = conn.execute("SELECT * FROM raw ORDER BY number").fetchall()
+    penguins = [parse_row(*row) for row in rows]
     conn.execute("DROP TABLE IF EXISTS penguins")
     conn.execute(
         """
         CREATE TABLE penguins (
+            number INTEGER NOT NULL,
             species TEXT NOT NULL,
             island TEXT,
             individual TEXT,
             date_egg TEXT,
             sex TEXT,
-            culmen_length_mm REAL,
-            culmen_depth_mm REAL,
-            flipper_length_mm REAL,
-            body_mass_g REAL
+            culmen_length_mm DOUBLE PRECISION,
+            culmen_depth_mm DOUBLE PRECISION,
+            flipper_length_mm DOUBLE PRECISION,
+            body_mass_g DOUBLE PRECISION
         )
         """
     )
-    conn.executemany("INSERT INTO penguins VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", penguins)
+    insert_rows(conn, "penguins", penguins)
     return {"rows": len(penguins)}
 
 
-def parse_row(number: int, row: tuple[str, ...]) -> tuple[str | float | None, ...]:
+def parse_row(number: int, *cells: str) -> tuple[str | float | None, ...]:
     """One typed record; ValueError, with the number of the row, if a cell makes no sense."""
-    species, island, individual, date_egg, sex, *measurements = row
+    species, island, individual, date_egg, sex, *measurements = cells
     try:
         return (
+            number,
             parse_species(species),
             parse_text(island),
             parse_text(individual),
@@ -66,7 +67,7 @@ def parse_text(text: str) -> str | None:
 
 
 def parse_date(text: str) -> str | None:
-    """ISO 8601, which SQLite compares and sorts as text; the detour checks that the day exists."""
+    """ISO 8601, which compares and sorts as text; the detour checks that the day exists."""
     known = parse_text(text)
     return None if known is None else date.fromisoformat(known).isoformat()
 

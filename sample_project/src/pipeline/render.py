@@ -1,7 +1,6 @@
 """Write the report: a chart and the figures, as one web page."""
 
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -10,6 +9,7 @@ from string import Template
 from typing import NamedTuple
 
 from src.pipeline.chart import Culmen, draw, draw_key
+from src.pipeline.database import Connection
 
 STAGE = "render"
 
@@ -31,10 +31,10 @@ class Group(NamedTuple):
     last_egg: str | None
 
 
-def run(conn: sqlite3.Connection) -> dict[str, int]:
+def run(conn: Connection) -> dict[str, int]:
     """Read the tables `enriched` and `summary`; write output/report.html."""
     summary = conn.execute("SELECT * FROM summary ORDER BY species, sex <> 'all', sex")
-    groups = [Group(*row) for row in summary]
+    groups = [Group(*row) for row in summary.fetchall()]
     culmens = read_culmens(conn)
     page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         lede=render_lede(groups),
@@ -46,14 +46,15 @@ def run(conn: sqlite3.Connection) -> dict[str, int]:
     return {"groups": len(groups), "marks": len(culmens)}
 
 
-def read_culmens(conn: sqlite3.Connection) -> list[Culmen]:
+def read_culmens(conn: Connection) -> list[Culmen]:
     rows = conn.execute(
         """
         SELECT species, individual, sex, season, culmen_length_mm, culmen_depth_mm
         FROM enriched
         WHERE culmen_length_mm IS NOT NULL AND culmen_depth_mm IS NOT NULL
+        ORDER BY number
         """
-    )
+    ).fetchall()
     return [
         Culmen(species, ", ".join(filter(None, (species, *details))), length, depth)
         for species, *details, length, depth in rows

@@ -51,6 +51,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         exclude = ["drafts/"]
         database = "postgresql://me@host/db"
         transaction = "none"
+        ledger = "penguins"
         external_writes = "ignore"
         jobs = 1
         parallel = "observed"
@@ -70,7 +71,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         "pyproject.toml",
     )
     assert (project.transaction, project.tokens, project.strict) == ("none", {"gpu": 2}, True)
-    assert project.external_writes == "ignore"
+    assert (project.external_writes, project.ledger) == ("ignore", "penguins")
     assert project.executor == "command"
     assert project.command == {"prefix": ("srun", "--mem=4G"), "python": ("python3",)}
     assert project.watch == {
@@ -116,14 +117,15 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
             'database = "me:hidden@host"',
             'database must be a URL, not "me:***@host" (for a SQLite file, write "sqlite:///data.db")',
         ),
-        ('transaction = "run"', 'transaction = "run" is not supported yet (write "tool" or "none")'),
-        ('transaction = "tol"', 'transaction must be "tool" or "none", not "tol" (did you mean "tool"?)'),
-        ("transaction = false", 'transaction must be "tool" or "none", not false (the default is "tool")'),
+        ('transaction = "tol"', 'transaction must be "tool" or "none" or "run", not "tol" (did you mean "tool"?)'),
+        ("transaction = false", 'transaction must be "tool" or "none" or "run", not false (the default is "tool")'),
         (
             'external_writes = "ingore"',
             'external_writes must be "stale" or "ignore", not "ingore" (did you mean "ignore"?)',
         ),
         ("external_writes = true", 'external_writes must be "stale" or "ignore", not true (the default is "stale")'),
+        ('ledger = " "', "ledger is empty (write true, or the name of the project)"),
+        ("ledger = 1", 'ledger must be a string, not a number (write ledger = "...")'),
         ("jobs = 0", "jobs must be 1 or more, not 0 (write jobs = 1)"),
         ("jobs = true", "jobs must be a whole number, not true (write jobs = 1)"),
         ('parallel = "yes"', 'parallel must be "declared" or "observed", not "yes" (the default is "declared")'),
@@ -461,3 +463,19 @@ def test_masked_url_never_shows_the_password_in_the_query(password: str, user: s
 @given(st.text())
 def test_masked_url_takes_any_text(text: str) -> None:
     masked_url(text)
+
+
+@pytest.mark.parametrize(
+    ("toml", "variable", "name"),
+    [
+        ("", "", ""),
+        ("ledger = true", "", "project"),
+        ("ledger = false", "", ""),
+        ("ledger = 'x'", "", "x"),
+        ("", "1", "project"),
+        ("ledger = true", "false", ""),
+        ("ledger = true", "y", "y"),
+    ],
+)
+def test_the_ledger_has_the_name_of_the_project(toml: str, variable: str, name: str) -> None:
+    assert read(toml, ORCH_LEDGER=variable).ledger == name

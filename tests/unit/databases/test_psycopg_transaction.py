@@ -291,6 +291,6 @@ def test_a_tool_that_commits_without_psycopg_has_failed_and_may_have_left_someth
         with pytest.raises(psycopg.OperationalError, match="has ended the tool's transaction"):
             conn.execute("INSERT INTO t VALUES (2)")
         assert transaction.may_have_kept_writes()
-        with pytest.raises(WritesLost, match="without psycopg"):
+        with pytest.raises(WritesLost, match="in a way that orch does not recognise"):
             transaction.end(keep=True)
         assert rows(admin) == [("t", (1,))]

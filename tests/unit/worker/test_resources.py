@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from discover_orch.model.database_url import CannotOpen
+from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.resources import ResourceProblem, Resources
+from discover_orch.worker.resources import Resources
 
 Log = list[str]
 

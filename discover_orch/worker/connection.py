@@ -1,0 +1,266 @@
+"""The open `conn` of a worker: its transaction, the tables that are used through it, and its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
+from discover_orch.databases.transactions import (
+    Transaction,
+    WritesLost,
+    choose_transaction,
+    find_driver_connection,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from discover_orch.databases.ledger import Ledger
+    from discover_orch.databases.table_log import TableLog
+    from discover_orch.model.ledger import LedgerEntry
+    from discover_orch.worker.observer import Observer
+
+
+SECOND_CONNECTION = (
+    "used a second connection to the database: what that one commits stays, and it sees nothing of what the tool "
+    "writes on conn"
+)
+
+
+class ResourceProblem(Exception):
+    """A resource cannot be opened; the message is a sentence for the user."""
+
+
+class ToolConnection:
+    """The open `conn`: its transaction, and the log of tables that are used through it.
+
+    `tables` is None where the statements of its driver cannot be observed. `file` is the absolute path of
+    its database, or "". `may_have_kept_writes`: writes of the step may stay though it fails.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        observer: Observer | None,
+        is_interrupted: Callable[[], bool] | None,
+        warn: Callable[[str, str], None],
+    ) -> None:
+        self._mode = mode
+        self._warn = warn
+        self._warnings: set[str] = set()  # that were given
+        self._by_mode: dict[str, Transaction] = {}
+        self._observer = observer
+        self._is_interrupted = is_interrupted
+        self.transaction: Transaction | None = None
+        self.tables: TableLog | None = None
+        self.file = ""
+        self.may_have_kept_writes = False
+        self._is_sqlite = False
+        self._is_begun = self._commits_by_itself = False
+        self.ledger: Ledger | None = None
+        self._is_held = False  # the transaction of the whole run is open
+        self._is_run_over = False
+        self._records: list[Callable[[], None]] = []  # for the ledger, at the end of the run
+
+    def attach(self, conn: Any, *, has_ledger: bool) -> None:
+        """A new connection has been opened."""
+        if has_ledger and self._mode != "none":
+            self._open_ledger(conn)
+        self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
+        self.transaction = self._by_mode[self._mode]
+        self.transaction.attach()
+        if not self.transaction.can_roll_back():
+            self._warn_once(
+                f"conn is {_article(type(conn).__name__)}, which has no commit() and rollback(): what a tool writes "
+                "stays even if the tool fails",
+                "return a connection from get_connection(), such as engine.connect()",
+            )
+        if self._observer is not None:
+            self._observe(find_driver_connection(conn), self._observer)
+
+    def _observe(self, conn: Any, observer: Observer) -> None:
+        self.tables = observe_sqlite(conn, self._is_interrupted)
+        self.file = find_file(conn)
+        self._is_sqlite = self.tables is not None
+        if not self._is_sqlite and conn is not None:
+            # SQLite needs no parser of statements.
+            from discover_orch.databases.statement_log import observe_statements
+
+            statements = observe_statements(conn, observer.note_files)
+            self.tables = statements
+            self.file = statements.file if statements is not None else ""
+        if self.file:
+            observer.note_database(self.file)
+
+    def _open_ledger(self, conn: Any) -> None:
+        from discover_orch.databases.ledger import find_ledger
+
+        self.ledger = find_ledger(find_driver_connection(conn))
+        if self.ledger is None:
+            self._warn_once(
+                f"ledger = true has no effect: orch does not own the transactions on {_article(type(conn).__name__)}",
+                "return a connection to SQLite, PostgreSQL or DuckDB that is not in autocommit mode",
+            )
+        else:
+            self.ledger.make_table()
+
+    def _warn_once(self, message: str, hint: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
+            self._warn(message, hint)
+
+    def is_gone(self) -> bool:
+        """Whether there was a connection, and a tool has closed it or the database has ended it."""
+        transaction = self.transaction
+        if transaction is None or transaction.is_closed() or not transaction.is_lost():
+            return transaction is not None and transaction.is_closed()
+        if self._is_held:
+            raise WritesLost(
+                "the database ended the connection, and with it the transaction of the whole run"
+            )
+        self._warn_once(
+            "the database ended the connection between two tools; orch has opened a new one",
+            "check the log of the database server",
+        )
+        return True
+
+    def is_unobserved(self) -> bool:
+        transaction = self.transaction
+        return self.tables is None and transaction is not None and transaction.conn is not None
+
+    def begin(self, *, commits_by_itself: bool, entry: LedgerEntry | None = None) -> None:
+        """`entry` is added to the ledger when the transaction is committed."""
+        if self.transaction is not None:
+            mode = "none" if commits_by_itself else self._mode
+            self.transaction = self._by_mode[mode]
+            ledger, self.transaction.add_record = self.ledger, None
+            if ledger is not None and entry is not None and mode != "none":
+                ledger.refuse_committed(entry)
+                self.transaction.add_record = partial(ledger.add, entry)
+            if self.tables is not None:
+                self.tables.begin_step()
+            self._commits_by_itself = mode == "none"
+            if self._mode == "run" and not self._is_run_over:
+                self._begin_in_run(is_part=mode == "run")
+            else:
+                self.transaction.begin()
+            self._is_begun = True
+            if self.tables is not None:
+                self.tables.defers_commits = self.transaction.defers_commits
+
+    def _begin_in_run(self, *, is_part: bool) -> None:
+        """The transaction of the whole run begins with the first tool that takes conn."""
+        transaction = self.transaction
+        assert transaction is not None
+        if not is_part:
+            raise ResourceProblem(
+                'a tool with the transaction "none" cannot be part of a run that is one transaction'
+            )
+        if not self._is_held:
+            transaction.begin()
+            if transaction.conn is not None and not transaction.can_keep_open():
+                transaction.end(keep=False)
+                raise ResourceProblem(
+                    'transaction = "run" needs a connection to SQLite, PostgreSQL or DuckDB that is not in autocommit '
+                    f"mode, and conn is {_article(type(transaction.conn).__name__)}"
+                )
+            self._is_held = transaction.conn is not None
+        if transaction.add_record is not None:
+            self._records.append(transaction.add_record)
+            transaction.add_record = None
+
+    def _finish(self, keep: bool) -> list[str]:
+        transaction = self.transaction
+        assert transaction is not None
+        if not self._is_held:
+            return transaction.end(keep)
+        if not keep:
+            return self.end_run(keep=False)
+        try:
+            if transaction.is_closed():
+                raise WritesLost(
+                    "closed the connection, on which the transaction of the whole run is open"
+                )
+            transaction.keep_open()
+        except BaseException:
+            self.end_run(keep=False)
+            raise
+        return []
+
+    def end_run(self, *, keep: bool) -> list[str]:
+        """Commit or roll back what all tools of the run did, if it is one transaction. Raises what a commit raises."""
+        transaction = self.transaction
+        is_held, self._is_held, self._is_run_over = self._is_held, False, True
+        if not is_held or transaction is None:
+            return []
+        transaction.add_record = self._add_records if self._records else None
+        return transaction.end(keep)
+
+    def _add_records(self) -> None:
+        for add in self._records:
+            add()
+
+    def end(self, keep: bool, before_commit: Callable[[], None] | None = None) -> list[str]:
+        """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
+        if self.transaction is None or not self._is_begun:
+            return []
+        self._is_begun = False
+        tables = self.tables
+        if tables is not None:
+            tables.resolve()
+            is_open = not self.transaction.is_closed()
+            self.may_have_kept_writes |= tables.has_committed or (
+                is_open and tables.may_have_committed
+            )
+        self.may_have_kept_writes |= self.transaction.may_have_kept_writes() or tables is None
+        is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
+        if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
+            self.transaction.end(keep=False)
+            raise WritesLost("closed its connection before its writes were committed")
+        has_committed = tables is not None and not self._is_sqlite and tables.has_committed
+        self._warn_of_second_connection()
+        has_record = self.transaction.add_record is not None
+        is_final = keep and not self._is_held
+        if is_final and before_commit and (has_record or self._has_uncommitted_writes()):
+            before_commit()
+        defers_commits = self.transaction.defers_commits
+        notes = self._finish(keep)
+        if tables is not None and tables.uses_other_connection and defers_commits:
+            return [SECOND_CONNECTION, *notes]
+        if has_committed and not notes and not self._commits_by_itself:
+            return ["committed by itself"]
+        return notes
+
+    def _warn_of_second_connection(self) -> None:
+        transaction, observer = self.transaction, self._observer
+        if transaction is None or observer is None or not transaction.has_deferred_commits():
+            return
+        if observer.has_foreign_connection():
+            self._warn_once(
+                "a tool opened a second connection to the database that it writes to with conn: until the tool has "
+                "ended, the second one does not see what conn has committed, and cannot write",
+                'use conn for both, or write ORCH = {"transaction": "none"} in the tool',
+            )
+
+    def _has_uncommitted_writes(self) -> bool:
+        """Whether the commit that follows makes anything final, as far as that can be told."""
+        has_writes = self.transaction is not None and self.transaction.has_uncommitted_writes()
+        if has_writes is not None:
+            return has_writes
+        return self.tables is None or self.tables.has_written or self.tables.may_have_committed
+
+    def drop_temporary_tables(self) -> None:
+        if self.transaction is not None:
+            self.transaction.drop_temporary_tables()
+
+    def note_setup_writes(self) -> None:
+        """Writes of a resource that has just been opened stay, whatever becomes of the step."""
+        self.may_have_kept_writes |= self.tables is not None and bool(
+            self.tables.peek().tables_written
+        )
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
