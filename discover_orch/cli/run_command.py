@@ -160,6 +160,7 @@ def command(
             post_mortem=pdb,
             max_failures=1 if exitfirst else maxfail,
             jobs=_count_jobs(view, plan, jobs, shown, has_debugger=pdb),
+            has_jobs=jobs is not None or "jobs" in view.project.origins,
             dask_address=dask_address,
             resume_command=_resume_command(context, plan, arguments.database),
         )
