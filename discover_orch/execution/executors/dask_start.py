@@ -71,8 +71,9 @@ class Cluster:
 
 def connect(address: str) -> tuple[Client, int]:
     """A client, and the number of the cluster's threads. Raises UsageError."""
-    for name in ("distributed", "tornado", "asyncio"):  # what is lost is said by orch
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in ("asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # orch says what is lost
     warnings.filterwarnings("ignore", module="distributed")
     try:
         get_backend(
