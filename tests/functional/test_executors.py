@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.executors import ALL, POOLS, SRUN, WORDS, outcome
+from tests.support.executors import ALL, POOLS, QUICK, SRUN, WORDS, outcome
 from tests.support.running import find_marked, running, wait_until
 
 MIXED = {
@@ -107,7 +107,7 @@ def test_a_run_elsewhere_is_as_a_run_here(name: str, project: Project, orch: Orc
     assert expected["code"] == 1
     assert expected["counts"]["passed"] == 3
     assert tables(root) == ["kept"]
-    for jobs in ("1", "3"):
+    for jobs in ("3",) if name in QUICK else ("1", "3"):
         fresh(root)
         answer = orch(*words, "--jobs", jobs, *WORDS[name])
         assert outcome(answer) == expected, answer.err
