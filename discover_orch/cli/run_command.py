@@ -187,7 +187,7 @@ def command(
             return _show_plan(context, view, plan, freshness, shown, count)
         from discover_orch.cli.show_run import acquire_advisory_lock, run_and_show
 
-        jobs = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
+        count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
         shared_lock = acquire_advisory_lock(view, plan, waits=when_busy == "wait")
         return run_and_show(
             context,
@@ -196,7 +196,8 @@ def command(
             shown=shown,
             post_mortem=pdb,
             max_failures=1 if exitfirst else maxfail,
-            jobs=jobs,
+            jobs=count,
+            has_jobs=jobs is not None or "jobs" in view.project.origins,
             lock=shared_lock,
             dask_address=dask_address,
             resume_command=_resume_command(context, plan, arguments.database),

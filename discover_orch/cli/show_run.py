@@ -56,6 +56,7 @@ def run_and_show(
     post_mortem: bool,
     max_failures: int | None,
     jobs: int,
+    has_jobs: bool,
     dask_address: str | None,
     resume_command: str,
     lock: AdvisoryLock | None = None,
@@ -66,7 +67,12 @@ def run_and_show(
     console.problems(first_few((*view.warnings, *plan.warnings)))
     is_raw = shown.output == "raw"
     side = session.open_far_side(
-        plan, view.registry, view.project, jobs=jobs, dask_address=dask_address
+        plan,
+        view.registry,
+        view.project,
+        jobs=jobs,
+        has_jobs=has_jobs,
+        dask_address=dask_address,
     )
     interpreter = None if is_raw else context.claim_interpreter()
     if side is not None and interpreter is not None:  # no worker is needed on this machine

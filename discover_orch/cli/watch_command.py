@@ -20,7 +20,8 @@ from discover_orch.cli.options import (
     settle_killed_run,
     tools_arguments,
 )
-from discover_orch.model.errors import OrchError, problem_json
+from discover_orch.config.project import Project
+from discover_orch.model.errors import OrchError, Problem, problem_json
 from discover_orch.render.problems import first_few
 from discover_orch.watch.events import SCOPES, Scope
 
@@ -122,11 +123,21 @@ def command(
                 json.dumps({"event": "broken", "errors": errors, "waiting": []}) + "\n"
             )
         raise
-    warnings = (*arguments.view.warnings, *watching.watched.plan.warnings)
+    project = arguments.view.project
+    warnings = (*arguments.view.warnings, *watching.watched.plan.warnings, *_ignored(project))
     context.console.problems(first_few(warnings))
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # keep watching in the background of a shell
         signal.signal(number, signal.SIG_IGN)
     return show(context, watching, replace(shown, clears=clear, has_bell=bell, has_title=title))
+
+
+def _ignored(project: Project) -> tuple[Problem, ...]:
+    if project.executor == "local":
+        return ()
+    message = (
+        f"orch watch runs tools on this machine; executor = {project.executor} is for orch run"
+    )
+    return (Problem(code="executor", message=message, severity="warning"),)
 
 
 def _seconds(configured: Mapping[str, object]) -> float:

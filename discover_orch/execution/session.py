@@ -167,14 +167,22 @@ def settle_killed_run(
 
 
 def open_far_side(
-    plan: Plan, registry: Registry, project: Project, *, jobs: int, dask_address: str | None
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    jobs: int,
+    has_jobs: bool,
+    dask_address: str | None,
 ) -> OpenFarSide | None:
     """Where the steps are carried out; None for this machine. Raises UsageError if that cannot be used."""
     if project.executor == "local":
         return None
     from discover_orch.execution.executors import remote_pool  # few runs need it
 
-    return remote_pool.open_far_side(plan, registry, project, jobs=jobs, dask_address=dask_address)
+    return remote_pool.open_far_side(
+        plan, registry, project, jobs=jobs, has_jobs=has_jobs, dask_address=dask_address
+    )
 
 
 def _build_remote_pool(

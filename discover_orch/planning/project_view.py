@@ -116,11 +116,14 @@ def _select_each(healthy: ProjectView, words: Sequence[str]) -> frozenset[str]:
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """All warnings of `orch check`: those of the listing, imported modules that cannot be read, and doubts about
     several tools together."""
+    from discover_orch.planning.executor_checks import check_executor  # only `orch check` needs it
+
     return (
         *view.warnings,
         *_check_stage_order(view),
         *_check_imports(view),
         *check_registry(view.registry, view.project),
+        *check_executor(view.registry, view.project),
     )
 
 

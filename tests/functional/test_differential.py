@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.support.differential import FourWorkersPlay, Play, first_failure
+from tests.support.differential import DaskPlay, FourWorkersPlay, Play, first_failure
 from tests.support.watch_differential import WatchPlay, random_watch_history
 
 FULL, CHUNKS = 5000, 50
@@ -41,6 +41,12 @@ def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_60_histo
 @pytest.mark.timeout(1200)
 def test_four_workers_give_the_result_of_one_in_30_histories() -> None:
     check(range(70, 100), FourWorkersPlay)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_dask_cluster_gives_the_result_of_one_worker_in_10_histories() -> None:
+    check(range(100, 110), DaskPlay)
 
 
 @pytest.mark.full

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch
+from tests.support.executors import POOLS, WORDS
 
 SAMPLE = Path(__file__).parents[2] / "sample_project"
 # Gorman, Williams and Fraser (2014): rows, mean culmen and flipper length (mm), body mass (g).
@@ -143,3 +144,23 @@ def test_a_database_url_is_enough_for_the_same_report(
     assert (sample / "output" / "report.html").read_bytes() == page
     again = orch("run", "--changed", env={"DATABASE_URL": url})
     assert "all 5 tools are fresh" in again.out, again.text
+
+
+@pytest.mark.slow
+def test_every_executor_gives_the_same_report_and_tables_as_one_worker(
+    sample: Path, orch: Orch
+) -> None:
+    (sample / "pools.py").write_text(POOLS)
+
+    def results(*words: str) -> tuple[bytes, list[str]]:
+        for name in ("data.db", "data.db-wal", "data.db-shm", "output/report.html"):
+            (sample / name).unlink(missing_ok=True)
+        answer = orch("run", *words)
+        assert answer.code == 0, answer.text
+        with closing(sqlite3.connect(sample / "data.db")) as conn:
+            return (sample / "output" / "report.html").read_bytes(), sorted(conn.iterdump())
+
+    expected = results()
+    for name in WORDS:
+        for jobs in ("1", "4"):
+            assert results(*WORDS[name], "--jobs", jobs) == expected, (name, jobs)

@@ -46,6 +46,7 @@ class Play:
     """One history, carried out in a folder of its own."""
 
     jobs: ClassVar[int] = 1  # workers, but one for the copy that is run from scratch
+    executor: ClassVar[str] = ""  # that of this machine for the copy
     history: History
     server: ForkServer
     folder: Path
@@ -115,6 +116,8 @@ class Play:
         env = self.state.variables
         if root == self.root and self.jobs > 1:
             env = env | {"ORCH_JOBS": str(self.jobs), "ORCH_PARALLEL": "observed"}
+        if root == self.root and self.executor:
+            env = env | {"ORCH_EXECUTOR": self.executor}
         return self.server.run(root, *words, env=env, meanwhile=meanwhile)
 
     def _takes_since(self) -> bool:
@@ -285,6 +288,11 @@ class Play:
 
 class FourWorkersPlay(Play):
     jobs = 4
+
+
+class DaskPlay(Play):
+    jobs = 2
+    executor = "dask"
 
 
 def flow(tool: dict[str, Any]) -> str:

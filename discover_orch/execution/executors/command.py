@@ -45,14 +45,15 @@ POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of 
 class CommandSide:
     """One process of the command for each attempt."""
 
-    def __init__(self, prefix: Sequence[str], python: Sequence[str]) -> None:
+    def __init__(self, prefix: Sequence[str], python: Sequence[str], root: str) -> None:
         self.name = prefix[0] if prefix else "the command"
         self.shown = f"command: {shlex.join(prefix)}" if prefix else "command, without a prefix"
         self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.one_tool"]
+        self._root = root
         self._attempts: dict[str, _Attempt] = {}
 
     def start(self, start: Start) -> None:
-        self._attempts[start.attempt] = _Attempt(start, self._words, self.name)
+        self._attempts[start.attempt] = _Attempt(start, self._words, self.name, self._root)
 
     def control(self, attempt: str, word: Word) -> None:
         if attempt in self._attempts:
@@ -88,7 +89,7 @@ class CommandSide:
 class _Attempt:
     """One process, from its start to its end."""
 
-    def __init__(self, start: Start, words: Sequence[str], name: str) -> None:
+    def __init__(self, start: Start, words: Sequence[str], name: str, root: str) -> None:
         self.is_over = False
         self._start, self._name = start, name
         self._mark = f"\x1eorch:{os.urandom(12).hex()}:".encode()
@@ -104,6 +105,7 @@ class _Attempt:
                 [*words, self._mark.decode()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                cwd=root,
                 start_new_session=True,  # Ctrl-C is for orch, which passes it on
                 bufsize=0,
             )
@@ -248,14 +250,15 @@ def _is_last(event: FarEvent) -> bool:
     return isinstance(event, Ended | Lost | Refused)
 
 
-def open_command(command: Mapping[str, Sequence[str]]) -> CommandSide:
-    """That of `[tool.orch.command]`. Raises UsageError if its program does not exist."""
+def open_command(command: Mapping[str, Sequence[str]], root: str) -> CommandSide:
+    """That of `[tool.orch.command]`, run at the root. Raises UsageError if its program does not exist."""
     prefix = tuple(command.get("prefix", ()))
     python = (*command.get("python", ()),) or (sys.executable,)
     program = (*prefix, *python)[0]
-    if shutil.which(program) is None:
+    place = os.path.join(root, program) if os.path.dirname(program) else program
+    if shutil.which(place) is None:
         setting = "prefix" if prefix else "python"
         message = f"the command {program} does not exist or cannot be executed"
         hint = f"correct {setting} in [tool.orch.command], or install {program}"
         raise UsageError(Problem(code="executor", message=message, hint=hint))
-    return CommandSide(prefix, python)
+    return CommandSide(prefix, python, root)

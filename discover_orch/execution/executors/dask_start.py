@@ -16,6 +16,8 @@ from importlib.metadata import version
 
 import msgspec
 from distributed import Client
+from distributed.comm.addressing import parse_address
+from distributed.comm.registry import get_backend
 
 from discover_orch.execution.executors import dask_worker
 from discover_orch.execution.executors.far_messages import (
@@ -69,9 +71,14 @@ class Cluster:
 
 def connect(address: str) -> tuple[Client, int]:
     """A client, and the number of the cluster's threads. Raises UsageError."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # orch says what is lost
     warnings.filterwarnings("ignore", module="distributed")
     try:
+        get_backend(
+            parse_address(address)[0]
+        )  # a client that fails at this would be left half made
         client = Client(address, timeout=TIME_TO_CONNECT, set_as_default=False, name="orch")
     except Exception as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__

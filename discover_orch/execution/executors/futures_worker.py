@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 from collections.abc import Sequence
+from functools import cache
 from threading import Thread, current_thread, main_thread
 
 from discover_orch.execution.executors.far_messages import (
@@ -23,12 +24,18 @@ from discover_orch.execution.executors.far_messages import (
     encode_said,
 )
 from discover_orch.execution.executors.far_side import GONE, Controls, carry_out
+from discover_orch.state.journal import read_start
+from discover_orch.worker.child_processes import find_children
+
+#: Seconds between two looks at the processes that orch has started.
+REFRESH = 1.0
 
 
 def run_attempt(path: str, attempt: str, near: int) -> None:
     """`path` is that of orch's socket and `near` orch's process. Raises OSError if there is no such socket here."""
     if os.getpid() != near:
         _forget_signals_of_orch()
+        _start_watch(near)
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(path)
         link.sendall(encode_said(Said(attempt=attempt, events=())))
@@ -38,8 +45,6 @@ def run_attempt(path: str, attempt: str, near: int) -> None:
                 return
             controls = Controls()
             Thread(target=_listen, args=(lines, controls), daemon=True).start()
-            if os.getpid() != near:
-                Thread(target=_watch, args=(near, controls), daemon=True).start()
 
             def send(events: Sequence[FarEvent]) -> None:
                 try:
@@ -62,20 +67,29 @@ def _listen(lines: object, controls: Controls) -> None:
     controls.put(GONE)
 
 
-def _watch(near: int, controls: Controls) -> None:
-    """A process that was forked later may hold the socket open after orch has ended."""
+def _watch(near: int) -> None:
+    """Waits for the end of orch, which may be killed, and ends all processes that it had started, this one too: the
+    processes of a pool would wait for ever. The end of this process ends the worker of the tool."""
     try:
         pidfd = os.pidfd_open(near)
     except ProcessLookupError:
-        controls.put(GONE)
-        return
+        os._exit(1)
     except (OSError, AttributeError):
         return
-    try:
-        select.select([pidfd], [], [])
-        controls.put(GONE)
-    finally:
-        os.close(pidfd)
+    pool: dict[int, int | None] = {}
+    while not select.select([pidfd], [], [], REFRESH if pool else 0)[0]:
+        pool = {pid: read_start(pid) for pid in find_children(near)}
+    pool.pop(os.getpid(), None)
+    for pid, start in pool.items():
+        if start is not None and read_start(pid) == start:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+    os._exit(1)
+
+
+@cache
+def _start_watch(near: int) -> None:
+    Thread(target=_watch, args=(near,), daemon=True, name="orch-watch").start()
 
 
 def _forget_signals_of_orch() -> None:

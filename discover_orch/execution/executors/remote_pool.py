@@ -41,9 +41,16 @@ class OpenFarSide:
 
 
 def open_far_side(
-    plan: Plan, registry: Registry, project: Project, *, jobs: int, dask_address: str | None
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    jobs: int,
+    has_jobs: bool,
+    dask_address: str | None,
 ) -> OpenFarSide:
-    """The far side of `project.executor`, which is not local. Raises UsageError."""
+    """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
+    may run at once. Raises UsageError."""
     is_remote = (
         dask_address is not None
         if project.executor == "dask"
@@ -55,19 +62,19 @@ def open_far_side(
         case "command":
             from discover_orch.execution.executors.command import open_command
 
-            side = open_command(project.command)
+            side = open_command(project.command, project.root)
             return OpenFarSide(side, is_remote=is_remote, jobs=jobs, shown=side.shown)
         case "dask":
             try:
                 from discover_orch.execution.executors.dask import open_dask
-            except ImportError as error:
+            except ModuleNotFoundError as error:
                 _stop(
                     f"--executor dask needs the package distributed ({error})",
                     "pip install 'discover-orch[dask]'",
                 )
 
             dask = open_dask(dask_address, min(jobs, len(tools)))
-            if dask_address is not None and "jobs" not in project.origins and jobs == 1:
+            if dask_address is not None and not has_jobs:
                 jobs = dask.threads
             return OpenFarSide(
                 dask,

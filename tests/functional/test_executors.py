@@ -1,0 +1,357 @@
+"""The contract of all executors: a run elsewhere is as a run here, and what goes wrong is a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.executors import ALL, POOLS, QUICK, SRUN, WORDS, outcome
+from tests.support.running import find_marked, running, wait_until
+
+MIXED = {
+    "pools.py": POOLS,
+    "orch.toml": 'stages = ["one", "two"]',
+    "orchconf.py": """
+        from discover_orch import resource
+
+        @resource
+        def book():
+            yield "a book"
+        """,
+    "src/passes.py": """
+        import os, sys
+        STAGE = "one"
+        AFTER = ()
+        def run(conn, book, *, limit: int = 3, api_token: str = "none"):
+            print("one", limit, book, len(api_token), flush=True)
+            print("two", file=sys.stderr)
+            conn.execute("CREATE TABLE kept (x)")
+            conn.execute("INSERT INTO kept VALUES (?)", (limit,))
+            return {"rows": limit, "share": float("nan") if limit < 0 else 0.5}
+        """,
+    "src/fails.py": """
+        STAGE = "one"
+        AFTER = ()
+        def run(conn):
+            conn.execute("CREATE TABLE lost (x)")
+            raise ValueError("no such thing: \\u2603")
+        """,
+    "src/blocked.py": 'STAGE = "two"\nAFTER = "fails"\ndef run(): pass\n',
+    "src/exits.py": 'import sys\nSTAGE = "one"\nAFTER = ()\ndef run(): sys.exit("enough")\n',
+    "src/dies.py": 'import os\nSTAGE = "one"\nAFTER = ()\ndef run(): os.kill(os.getpid(), 9)\n',
+    "src/hangs.py": """
+        import time
+        STAGE = "one"
+        AFTER = ()
+        ORCH = {"timeout": 1}
+        def run(conn):
+            conn.execute("CREATE TABLE hung (x)")
+            while True:
+                time.sleep(0.1)
+        """,
+    "src/again.py": """
+        from pathlib import Path
+        STAGE = "one"
+        AFTER = ()
+        ORCH = {"retries": 2, "retry_delay": 0.01}
+        def run():
+            count = Path("count.txt")
+            tried = int(count.read_text()) if count.exists() else 0
+            count.write_text(str(tried + 1))
+            if tried < 1:
+                raise RuntimeError("not yet")
+        """,
+    "src/stops.py": 'STAGE = "one"\nAFTER = ()\ndef run(): breakpoint()\n',
+    "src/later.py": """
+        STAGE = "one"
+        AFTER = "passes"
+        def run(conn):
+            return {"rows": conn.execute("SELECT count(*) FROM kept").fetchone()[0]}
+        """,
+}
+WAITS = """
+    import time
+    STAGE = "one"
+    def run(conn):
+        conn.execute("CREATE TABLE half (x)")
+        conn.commit()
+        print("it runs", flush=True)
+        while True:
+            time.sleep(0.05)
+    """
+
+
+def tables(root: Path) -> list[str]:
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        return sorted(name for (name,) in conn.execute("SELECT name FROM sqlite_master"))
+
+
+def fresh(root: Path) -> None:
+    for name in ("data.db", "data.db-wal", "data.db-shm", "count.txt"):
+        (root / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_run_elsewhere_is_as_a_run_here(name: str, project: Project, orch: Orch) -> None:
+    root = project(MIXED)
+    words = ("run", "--json", "--limit", "5", "--api-token", "swordfish-and-more")
+    expected = outcome(orch(*words))
+    here = {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
+    assert expected["code"] == 1
+    assert expected["counts"]["passed"] == 3
+    assert tables(root) == ["kept"]
+    for jobs in ("3",) if name in QUICK else ("1", "3"):
+        fresh(root)
+        answer = orch(*words, "--jobs", jobs, *WORDS[name])
+        assert outcome(answer) == expected, answer.err
+        assert "swordfish" not in answer.out
+        assert tables(root) == ["kept"]
+        states = {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
+        assert states == here
+    assert "one 5 a book 18" in orch("logs", "passes").out
+    resumed = orch("run", "--resume", "-n", "--json", "--api-token", "x").json
+    assert {one["name"] for one in resumed["tools"]} == {
+        one for one, tool in expected["tools"].items() if tool["ends"][-1]["status"] != "passed"
+    }
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_interrupt_stops_the_tool_there_and_undoes_its_work(
+    name: str, project: Project, tmp_path: Path
+) -> None:
+    root = project({"pools.py": POOLS, "src/waits.py": WAITS})
+    mark = f"MARK_OF_{tmp_path.name}"
+    with running(root, "run", *WORDS[name], **{mark: "1"}) as orch:
+        orch.wait_for("it runs")
+        orch.send(signal.SIGINT)
+        assert orch.wait() == 130, orch.text
+        assert "interrupted" in orch.text
+        assert "Traceback" not in orch.text
+    assert tables(root) == []
+    wait_until(lambda: not find_marked(mark), "the end of all processes")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_outlives_an_orch_that_is_killed(
+    name: str, project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    root = project({"pools.py": POOLS, "src/waits.py": WAITS})
+    mark = f"MARK_OF_{tmp_path.name}"
+    with running(root, "run", *WORDS[name], **{mark: "1"}) as killed:
+        killed.wait_for("it runs")
+        killed.send(signal.SIGKILL)
+        wait_until(lambda: not find_marked(mark), "the end of all processes")
+    assert tables(root) == []
+    assert orch("history", "--json").json["runs"][0]["status"] == "killed"
+    assert orch("status", "--json").json["tools"][0]["state"] == "unknown"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_source_that_has_changed_is_refused_and_named(
+    name: str, project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "pools.py": POOLS,
+            "src/lib.py": "VALUE = 1\n",
+            "src/a.py": """
+                from pathlib import Path
+                STAGE = "one"
+                def run():
+                    Path("src/lib.py").write_text("VALUE = 2\\n")
+                """,
+            "src/b.py": 'from src.lib import VALUE\nSTAGE = "two"\nAFTER = "a"\ndef run(): print(VALUE)\n',
+        }
+    )
+    answer = orch("run", *WORDS[name])
+    assert answer.code == 1
+    assert "src/lib.py is not the same on" in answer.out
+    assert "1 failed" in answer.out
+    assert "1 passed" in answer.out
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_resource_that_cannot_be_closed_there_is_reported(
+    name: str, project: Project, orch: Orch
+) -> None:
+    conf = """
+        from discover_orch import resource
+
+        @resource
+        def door():
+            yield 1
+            raise OSError("it is stuck")
+        """
+    tool = 'STAGE = "one"\ndef run(door): pass\n'
+    project({"pools.py": POOLS, "orchconf.py": conf, "src/a.py": tool})
+    answer = orch("run", *WORDS[name])
+    assert answer.code == 1, answer.text
+    assert "closing door: it is stuck" in answer.err
+    assert "1 passed" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--executor", "dsk"), '--executor dsk is not an executor\n  hint: did you mean "dask"?'),
+        (("--executor", "nopools:x"), "cannot be loaded: there is no module nopools"),
+        (("--executor", "pools:nothing"), "the module pools has no function nothing"),
+        (("--executor", "pools:broken"), "cannot be made: ValueError: no pool today"),
+        (("--executor", "pools:number"), "returns int, which is not a concurrent.futures.Executor"),
+        (("--executor", "command", "--pdb"), "--pdb cannot be combined with the executor command"),
+        (
+            ("--executor", "command", "--dask-address", "tcp://x:1"),
+            "--dask-address cannot be combined with --executor command",
+        ),
+    ],
+)
+def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
+    words: tuple[str, ...], message: str, project: Project, orch: Orch
+) -> None:
+    root = project({"pools.py": POOLS, "src/a.py": 'STAGE = "one"\ndef run(): pass\n'})
+    answer = orch("run", *words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+    assert "running" not in answer.out
+    assert not list((root / ".orch").glob("runs/*/events.jsonl"))
+
+
+# A command prefix.
+
+
+def with_srun(project: Project, more: Mapping[str, str], settings: str = "") -> Path:
+    files = {
+        "orch.toml": 'executor = "command"\n' + settings + '[command]\nprefix = "./srun --mem=4G"\n'
+    }
+    root = project({**files, **more})
+    (root / "srun").write_text(SRUN)
+    (root / "srun").chmod(0o755)
+    return root
+
+
+PLAIN = 'STAGE = "one"\ndef run(*, password: str = "x"):\n    print("it ran", len(password))\n'
+
+
+@pytest.mark.parametrize("mode", ["plain", "noise"])
+def test_a_prefix_may_make_noise_and_never_sees_a_secret(
+    mode: str, project: Project, orch: Orch
+) -> None:
+    root = with_srun(project, {"src/a.py": PLAIN})
+    answer = orch("run", "--password", "open-sesame-now", env={"SRUN": mode})
+    assert answer.code == 0, answer.text
+    assert "executor command: ./srun --mem=4G" in answer.out
+    assert "it ran 15" in answer.out
+    assert "4711" not in answer.text
+    said = (root / "srun.log").read_text()
+    assert said.startswith("--mem=4G ")
+    assert "sesame" not in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("closed", "its standard input is closed, so it gets no orders"),
+        (
+            "fails",
+            "./srun ended with exit code 7 before the tool started, and printed: no such partition",
+        ),
+    ],
+)
+def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(
+    mode: str, message: str, project: Project, orch: Orch
+) -> None:
+    with_srun(project, {"src/a.py": PLAIN})
+    answer = orch("run", "--json", env={"SRUN": mode})
+    assert answer.code == 1
+    (end,) = (one for one in answer.events if one["event"] == "tool_finished")
+    assert end["status"] == "failed"
+    assert end["error"]["message"].startswith(message)
+
+
+def test_a_prefix_that_does_not_exist_or_is_empty_runs_nothing(
+    project: Project, orch: Orch
+) -> None:
+    settings = 'executor = "command"\n[command]\nprefix = "no-such-srun --mem=4G"\n'
+    project({"orch.toml": settings, "src/a.py": PLAIN})
+    answer = orch("run")
+    assert answer.code == 2
+    assert "the command no-such-srun does not exist or cannot be executed" in answer.err
+    checked = orch("check")
+    assert "warning: orch.toml:1: the command no-such-srun does not exist" in checked.out, (
+        checked.out
+    )
+
+
+def test_check_reports_an_executor_that_cannot_be_loaded_and_tokens_that_are_missing(
+    project: Project, orch: Orch
+) -> None:
+    tool = 'STAGE = "one"\nORCH = {"tokens": {"gpu": 1}}\ndef run(): pass\n'
+    project(
+        {"pools.py": "raise SystemExit('user code ran')\ndef threads(): pass\n", "src/a.py": tool}
+    )
+    assert "no module" not in orch("check", env={"ORCH_EXECUTOR": "pools:threads"}).out
+    answer = orch("check", env={"ORCH_EXECUTOR": "pools:processes"})
+    assert 'executor = "pools:processes": pools defines no processes' in answer.out
+    assert 'a needs the token "gpu", which is not defined' in answer.out
+    assert answer.code == 0
+    assert "there is no module nopools" in orch("check", env={"ORCH_EXECUTOR": "nopools:x"}).out
+
+
+def test_a_connection_that_is_lost_while_the_tool_runs_makes_it_unknown(
+    project: Project, tmp_path: Path
+) -> None:
+    tool = """
+        import time
+        STAGE = "one"
+        ORCH = {"retries": 3}
+        def run():
+            with open("starts", "a") as file: file.write("x")
+            print("it runs", flush=True)
+            while True: time.sleep(0.05)
+        """
+    later = 'STAGE = "two"\ndef run(): pass\n'
+    root = with_srun(project, {"src/a.py": tool, "src/b.py": later}, 'stages = ["one", "two"]\n')
+    mark = f"MARK_OF_{tmp_path.name}"
+    with running(root, "run", SRUN="lost", **{mark: "1"}) as orch:
+        orch.wait_for("it runs")
+        (root / "srun.go").touch()
+        assert orch.wait() == 1, orch.text
+        assert "./srun ended with exit code 3 while the tool ran" in orch.text
+        assert "may be in the database" in orch.text
+    assert (root / "starts").read_text() == "x"
+    wait_until(lambda: not find_marked(mark), "the end of all processes")
+
+
+def test_a_tool_that_is_cancelled_in_the_queue_of_a_prefix_has_not_run(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    root = with_srun(project, {"src/a.py": PLAIN})
+    with running(root, "run", SRUN="waits") as waiting:
+        waiting.wait_for("running 1 tool")
+        wait_until((root / "srun.pid").exists, "the start of srun")
+        waiting.send(signal.SIGINT)
+        assert waiting.wait() == 130, waiting.text
+    assert orch("history", "--json").json["runs"][0]["tools"][0]["status"] == "not_run"
+
+
+def test_a_local_file_is_refused_behind_a_prefix(project: Project, orch: Orch) -> None:
+    tool = 'STAGE = "one"\ndef run(conn): conn.execute("CREATE TABLE t (x)")\n'
+    root = with_srun(project, {"src/a.py": tool})
+    answer = orch("run")
+    assert answer.code == 2
+    assert "a uses sqlite:///data.db, a local file" in answer.err
+    conf = 'import sqlite3\ndef get_connection(): return sqlite3.connect("own.db")\n'
+    project({"orchconf.py": conf})
+    answer = orch("run", "--json")
+    assert answer.code == 1
+    (end,) = (one for one in answer.events if one["event"] == "tool_finished")
+    assert "own.db is a local file" in end["error"]["message"]
+    assert not (root / "own.db").exists() or not os.path.getsize(root / "own.db")

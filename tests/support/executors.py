@@ -1,0 +1,95 @@
+"""The executors that the contract is about: how each is chosen, and what its project needs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.project_builder import Answer
+
+POOLS = """
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+
+def threads():
+    return ThreadPoolExecutor(4)
+
+
+def processes():
+    return ProcessPoolExecutor(4)
+
+
+def loky():
+    import loky
+
+    return loky.ProcessPoolExecutor(4)
+
+
+def broken():
+    raise ValueError("no pool today")
+
+
+def number():
+    print("the factory prints this")
+    return 7
+"""
+WORDS = {
+    "command": ("--executor", "command"),
+    "threads": ("--executor", "pools:threads"),
+    "processes": ("--executor", "pools:processes"),
+    "loky": ("--executor", "pools:loky"),
+    "dask": ("--executor", "dask"),
+}
+QUICK = ("command", "threads")
+ALL = [
+    *QUICK,
+    *(pytest.param(one, marks=pytest.mark.slow) for one in WORDS if one not in QUICK),
+]
+
+#: A command that behaves as `srun` may: what it does is in the variable SRUN.
+SRUN = """#!/bin/sh
+printf '%s\\n' "$*" >>srun.log
+shift
+case "$SRUN" in
+noise) echo "srun: job 4711 queued"; printf 'no newline'; exec "$@" ;;
+waits) echo $$ >srun.pid; while [ ! -e srun.go ]; do sleep 0.05; done; exec "$@" ;;
+closed) exec "$@" </dev/null ;;
+fails) echo "srun: error: invalid partition" >&2; echo "no such partition"; exit 7 ;;
+lost) exec 3<&0; "$@" <&3 & child=$!
+    while [ ! -e srun.go ]; do sleep 0.05; done
+    kill -9 $child; exit 3 ;;
+*) exec "$@" ;;
+esac
+"""
+
+
+def outcome(answer: Answer) -> dict[str, Any]:
+    """What a run with `--json` did, without times, process ids and numbers of runs."""
+    tools: dict[str, Any] = {}
+    for event in answer.events:
+        name = event.get("name")
+        if name is None:
+            continue
+        one = tools.setdefault(name, {"output": {}, "ends": []})
+        if event["event"] == "tool_output":
+            stream = one["output"]
+            stream[event["stream"]] = stream.get(event["stream"], "") + event["text"]
+        elif event["event"] in ("tool_finished", "tool_retried"):
+            error = event["error"]
+            one["ends"].append(
+                {
+                    "event": event["event"],
+                    "status": event.get("status", ""),
+                    "error": error and {**error, "message": _plain(error["message"])},
+                    "metrics": event.get("metrics"),
+                    "attempt": event.get("attempt"),
+                }
+            )
+    last = answer.events[-1]
+    return {"code": answer.code, "status": last["status"], "counts": last["counts"], "tools": tools}
+
+
+def _plain(message: str) -> str:
+    return re.sub(r"\d+(\.\d+)? s\b", "N s", message)

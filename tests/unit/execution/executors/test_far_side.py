@@ -1,0 +1,92 @@
+"""What the far side of a step refuses before it starts a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from discover_orch.execution.executors.far_messages import (
+    Said,
+    Start,
+    decode_said,
+    encode_said,
+    installation,
+)
+from discover_orch.execution.executors.far_side import find_refusal
+from discover_orch.model.digest import content_hash
+from discover_orch.worker.protocol import Prepare, RunStep, StepFinished
+
+
+def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> Start:
+    return Start(
+        run="r",
+        attempt="a",
+        near=installation(),
+        prepare=Prepare(root=str(root), pythonpath=(), database=database),
+        order=RunStep(step=0, module="m", name="m", path="m.py"),
+        **more,
+    )
+
+
+def refusal(order: Start) -> str:
+    refused, _ = find_refusal(order)
+    return "" if refused is None else refused.message
+
+
+def test_equal_sources_and_versions_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_bytes(b"x = 1\n")
+    assert refusal(start(tmp_path, sources={"m.py": content_hash(b"x = 1\n")})) == ""
+
+
+def test_a_source_that_differs_or_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_bytes(b"x = 2\n")
+    host = installation().host
+    for path in ("m.py", "gone.py"):
+        order = start(tmp_path, sources={path: content_hash(b"x = 1\n")})
+        assert refusal(order) == f"{path} is not the same on {host} as here"
+
+
+@pytest.mark.parametrize("field", ["version", "python"])
+def test_other_versions_are_refused(tmp_path: Path, field: str) -> None:
+    order = start(tmp_path)
+    order = replace(order, near=replace(order.near, **{field: "0.0"}))
+    assert refusal(order).endswith(" and 0.0 here")
+
+
+def test_a_project_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "does not exist on" in refusal(start(tmp_path / "gone"))
+
+
+def test_a_local_database_is_refused_on_another_host_only_for_tools_that_use_it(
+    tmp_path: Path,
+) -> None:
+    order = start(tmp_path, takes_connection=True)
+    assert refusal(order) == ""
+    order = replace(order, near=replace(order.near, host="elsewhere"))
+    assert "is a local file, and the worker is on" in refusal(order)
+    assert refusal(replace(order, takes_connection=False)) == ""
+    _, prepare = find_refusal(replace(order, takes_connection=False))
+    assert prepare.is_remote
+
+
+def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = start(tmp_path, database="postgresql://me:***@db/x", resolves_database=True)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:its-own-secret@db/x")
+    refused, prepare = find_refusal(order)
+    assert refused is None
+    assert prepare.database == "postgresql://me:its-own-secret@db/x"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:its-own-secret@db/other")
+    assert "the database is postgresql://me:***@db/other on" in refusal(order)
+    monkeypatch.delenv("DATABASE_URL")
+    assert "the database is sqlite:///data.db on" in refusal(order)
+
+
+def test_metrics_that_json_does_not_have_survive_the_way() -> None:
+    end = StepFinished(step=1, status="passed", duration=0.1, metrics={"x": float("inf")})
+    said = Said(attempt="a", events=(end,))
+    assert decode_said(encode_said(said)) == said
