@@ -52,6 +52,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         transaction = "none"
         external_writes = "ignore"
         jobs = 1
+        report = true
         parallel = "observed"
         tokens = {gpu = 2}
         executor = "local"
@@ -68,6 +69,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         "pyproject.toml",
     )
     assert (project.transaction, project.tokens, project.strict) == ("none", {"gpu": 2}, True)
+    assert project.report is True
     assert project.external_writes == "ignore"
     assert project.watch == {
         "scope": "tool",
