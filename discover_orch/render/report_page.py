@@ -78,8 +78,10 @@ def run_sentence(record: RunRecord) -> str:
     counts = [
         f"{number:,} {escape(word.replace('_', ' '))}" for word, number in record.counts.items()
     ]
-    failed = [tool.name for tool in record.tools if tool.status in ("failed", "unknown")]
-    blamed = f". Failed: {escape(names_text(failed, 5))}" if failed else ""
+    blamed = ""
+    for word, status in (("Failed", "failed"), ("Outcome unknown", "unknown")):
+        names = [tool.name for tool in record.tools if tool.status == status]
+        blamed += f". {word}: {escape(names_text(names, 5))}" if names else ""
     status = escape(record.status.replace("_", " "))
     return f"<b>{status}</b>{took}: {', '.join(counts) or 'no tools'}{blamed}."
 
