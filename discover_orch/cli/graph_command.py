@@ -23,6 +23,7 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
 from discover_orch.render.style import one_line
+from discover_orch.state.store import FOLDER, make_folder
 
 if TYPE_CHECKING:
     from discover_orch.staleness.reasons import Freshness
@@ -37,7 +38,7 @@ _ENDINGS = {
     ".json": "json",
 }
 #: Where a picture is written that is only to be opened.
-DEFAULT_FILE = os.path.join(".orch", "graph.svg")
+DEFAULT_FILE = os.path.join(FOLDER, "graph.svg")
 
 
 @click.command("graph", short_help="Show stages and tools as a tree or as a picture.")
@@ -87,7 +88,12 @@ def command(
         text = graph_text(document, console.out_style, verbose=verbose)
     else:
         text = _render(context, view, chosen, freshness, kind)
+    if not view.registry.tools and kind != "json":
+        return console.report(
+            (*view.errors, *view.warnings), has_tools=False, no_tools=view.registry.no_tools
+        )
     if file is None and opens:
+        make_folder(os.path.join(view.project.root, FOLDER))
         file = os.path.relpath(os.path.join(view.project.root, DEFAULT_FILE), context.start)
     if file is None:
         console.out(text)

@@ -15,6 +15,7 @@ from discover_orch.cli.history_command import RUN, read_run
 from discover_orch.cli.options import Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError
+from discover_orch.render.markup import escape
 from discover_orch.render.report_page import PageFiles, report_html
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, read_record, report_path
@@ -77,6 +78,8 @@ class RunReport:
         self._context, self._root, self._run = context, root, run
         self._files = read_page_files()
         self._earlier = read_earlier(root, run, modules)
+        for module in modules:  # fills its cache
+            escape(module)
 
     def write(self, *, as_json: bool) -> None:
         """Writes the page and prints its path, after the end of the run. Failing to write it is a warning."""

@@ -1,4 +1,4 @@
-"""Values → text for people, and JSON documents.
+"""Values → text for people, JSON documents, pages and pictures.
 
 Plans, runs, listings, problems and events go in; strings and plain dictionaries come out. Nothing here writes to a
 stream, asks for the time or knows click. Text of users' files and tools is cleaned here (`style.clean`), so that it

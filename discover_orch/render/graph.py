@@ -96,6 +96,8 @@ def _used_texts(used: Sequence[Mapping[str, str]], *, verbose: bool) -> list[str
 def folded_files(files: Sequence[str], most: int) -> list[str]:
     """The paths, with `data/*.csv (120 files)` for many files of one kind in one folder; of more than `most` such
     texts the first ones, and `and 12 more files`."""
+    if len(files) <= min(MOST_ALIKE, most):
+        return [*files]
     kinds: dict[tuple[str, str], list[str]] = {}
     for path in files:
         folder, name = posixpath.split(path)

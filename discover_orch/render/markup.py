@@ -25,7 +25,7 @@ _SPECIAL = str.maketrans(
 )
 
 
-@functools.lru_cache(4096)  # names and reasons occur many times in a page
+@functools.lru_cache(16_384)  # names and reasons occur many times in a page
 def escape(text: str) -> str:
     """One line of a user, for an element or an attribute. Control characters are shown as `\\x1b`."""
     return one_line(text).translate(_SPECIAL)

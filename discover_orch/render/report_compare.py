@@ -16,6 +16,7 @@ from discover_orch.render.report_page import (
     timeline_of_run,
 )
 from discover_orch.render.report_tools import NOTABLE_SECONDS
+from discover_orch.render.run_schedule import find_critical_path, find_waits
 from discover_orch.render.style import count, duration
 from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_record import ToolChange, ToolRecord, compare_runs
@@ -49,7 +50,9 @@ def comparison_html(old: ReportSource, new: ReportSource, project: str, files: P
 
 def _column(source: ReportSource, place: int) -> str:
     record = source.record
-    svg = timeline_of_run(record, build_tools(source), is_narrow=True)
+    waits = find_waits(source.details)
+    tools = build_tools(source, waits, find_critical_path(source.details, waits))
+    svg = timeline_of_run(record, tools, is_narrow=True)
     return (
         f'<div><h2 id="run{place}">Run {escape(record.run)}</h2>'
         f'<p class="said s-{clean_word(record.status)}">{run_sentence(record)}</p>{run_facts(source)}'

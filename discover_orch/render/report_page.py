@@ -15,7 +15,7 @@ from discover_orch.render.graph_picture import build_picture, build_stage_pictur
 from discover_orch.render.graph_svg import STYLE, picture_svg
 from discover_orch.render.markup import escape
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
-from discover_orch.render.run_schedule import busy_seconds, find_critical_path, find_waits
+from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import duration, names_text, time_text
 from discover_orch.render.timeline_svg import NARROW, WIDTH, Bar, timeline_svg
 from discover_orch.state.report_source import ReportSource
@@ -38,7 +38,9 @@ class PageFiles(Struct, frozen=True, kw_only=True):
 def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
     """`project` is the name of the project's folder."""
     record = source.record
-    tools = build_tools(source)
+    waits = find_waits(source.details)
+    path = find_critical_path(source.details, waits)
+    tools = build_tools(source, waits, path)
     title = f"Run {record.run} of {project}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -46,7 +48,7 @@ def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
         run_facts(source),
         failures_html(tools),
         _graph_section(source, tools),
-        _timeline_section(source, tools),
+        _timeline_section(source, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
     return page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
@@ -78,8 +80,10 @@ def run_sentence(record: RunRecord) -> str:
     counts = [
         f"{number:,} {escape(word.replace('_', ' '))}" for word, number in record.counts.items()
     ]
-    failed = [tool.name for tool in record.tools if tool.status in ("failed", "unknown")]
-    blamed = f". Failed: {escape(names_text(failed, 5))}" if failed else ""
+    blamed = ""
+    for word, status in (("Failed", "failed"), ("Outcome unknown", "unknown")):
+        names = [tool.name for tool in record.tools if tool.status == status]
+        blamed += f". {word}: {escape(names_text(names, 5))}" if names else ""
     status = escape(record.status.replace("_", " "))
     return f"<b>{status}</b>{took}: {', '.join(counts) or 'no tools'}{blamed}."
 
@@ -112,10 +116,12 @@ def run_facts(source: ReportSource) -> str:
     return f'<dl class="facts">{"".join(out)}</dl>'
 
 
-def build_tools(source: ReportSource) -> list[ReportTool]:
+def build_tools(
+    source: ReportSource, waits: Mapping[str, Wait], path: Sequence[str]
+) -> list[ReportTool]:
+    """The tools of the run; `path` is the critical path."""
     record, details = source.record, source.details
-    waits = find_waits(details)
-    critical = {*find_critical_path(details, waits)}
+    critical = {*path}
     names = {tool.module: tool.name for tool in record.tools}
     plan = {step.module: step for step in record.plan}
     found = []
@@ -205,12 +211,13 @@ def _graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
     )
 
 
-def _timeline_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
+def _timeline_section(
+    source: ReportSource, tools: Sequence[ReportTool], path: Sequence[str]
+) -> str:
     record, details = source.record, source.details
     svg = timeline_of_run(record, tools)
     if not svg:
         return ""
-    path = find_critical_path(details, find_waits(details))
     name_of = {tool.module: tool.name for tool in record.tools}
     names = [name_of.get(module, module) for module in path]
     shown = " → ".join(map(escape, names[-MOST_ON_PATH:]))

@@ -177,7 +177,7 @@ def has_begun(root: str, run: str) -> bool:
 def read_record(root: str, run: str) -> RunRecord | None:
     """The run with all its tools; None where there is none that can be read."""
     lines = read_lines(root, run)
-    writer = read_writer(lines)
+    writer = None if lines and has_clean_end(lines[-1]) else read_writer(lines)
     is_running = writer is not None and is_alive(writer.pid, writer.process, writer.boot)
     path = os.path.join(_run_folder(root, run), SETTLED)
     settled = read_sealed(path, SETTLED_KIND, Settled) or Settled()
@@ -252,8 +252,13 @@ def report_path(root: str, run: str) -> str:
     return os.path.join(_run_folder(root, run), REPORT)
 
 
+def log_name(module: str) -> str:
+    """The name of the log of a tool, in the folder of logs."""
+    return file_name(module) + ".log"
+
+
 def _log_path(folder: str, module: str) -> str:
-    return os.path.join(folder, LOGS, file_name(module) + ".log")
+    return os.path.join(folder, LOGS, log_name(module))
 
 
 def _open_events(root: str, run: str) -> BufferedReader:

@@ -14,14 +14,15 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.state.flows import read_flows
-from discover_orch.state.journal import find_log, find_runs, log_folder, read_lines
+from discover_orch.state.journal import find_runs, log_folder, log_name, read_lines
 from discover_orch.state.run_details import RunDetails, ToolEnd, read_details, read_ends
 from discover_orch.state.run_record import RunRecord
+from discover_orch.state.store import open_nonblocking
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
 SHOWN_RUNS, READ_RUNS = 10, 30
-#: Bytes of logs in one block, and of the end of a log that is kept of a longer one.
-BLOCK, LONGEST_LOG = 1 << 19, 20 << 20
+#: Bytes of logs in one block, of the end of a log that is kept of a longer one, and of a short log.
+BLOCK, LONGEST_LOG, SHORT = 1 << 19, 20 << 20, 1 << 14
 #: Bytes and lines of the end that is shown at once.
 TAIL, TAIL_LINES = 4000, 20
 
@@ -89,8 +90,9 @@ def read_earlier(
 
 
 def _pack_logs(root: str, run: str, modules: Iterable[str], failed: Collection[str]) -> PackedLogs:
+    folder = log_folder(root, run)
     try:
-        has_logs = bool(os.listdir(log_folder(root, run)))
+        there = {*os.listdir(folder)}
     except OSError:
         return PackedLogs()
     blocks: list[str] = []
@@ -98,8 +100,9 @@ def _pack_logs(root: str, run: str, modules: Iterable[str], failed: Collection[s
     tails: dict[str, str] = {}
     pieces: list[bytes] = []
     size = 0
-    for module in modules if has_logs else ():
-        data, cut = _read_end(find_log(root, run, module))
+    for module in modules:
+        name = log_name(module)
+        data, cut = _read_end(os.path.join(folder, name)) if name in there else (b"", 0)
         if not data:
             continue
         places[module] = LogPlace(block=len(blocks), start=size, size=len(data), cut=cut)
@@ -116,17 +119,25 @@ def _pack_logs(root: str, run: str, modules: Iterable[str], failed: Collection[s
     return PackedLogs(blocks=tuple(blocks), places=places, tails=tails)
 
 
-def _read_end(path: str | None) -> tuple[bytes, int]:
-    """The log, or the end of a long one, and how many bytes before it are left out."""
-    if path is None:
+def _read_end(path: str) -> tuple[bytes, int]:
+    """The log, or the end of a long one, and how many bytes before it are left out. Most logs are short: they are read
+    by one call."""
+    try:
+        fd = open_nonblocking(path, os.O_RDONLY)
+    except OSError:
         return b"", 0
     try:
-        with open(path, "rb", buffering=0) as file:
-            cut = max(os.fstat(file.fileno()).st_size - LONGEST_LOG, 0)
-            file.seek(cut)
+        data = os.read(fd, SHORT)
+        if len(data) < SHORT:
+            return data, 0
+        cut = max(os.fstat(fd).st_size - LONGEST_LOG, 0)
+        os.lseek(fd, cut, os.SEEK_SET)
+        with open(fd, "rb", buffering=0, closefd=False) as file:
             return file.readall(), cut
     except OSError:
         return b"", 0
+    finally:
+        os.close(fd)
 
 
 def _pack(pieces: Sequence[bytes]) -> str:

@@ -54,6 +54,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ledger = "penguins"
         external_writes = "ignore"
         jobs = 1
+        report = true
         parallel = "observed"
         tokens = {gpu = 2}
         executor = "command"
@@ -72,6 +73,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
     )
     assert (project.transaction, project.tokens, project.strict) == ("none", {"gpu": 2}, True)
     assert (project.external_writes, project.ledger) == ("ignore", "penguins")
+    assert project.report is True
     assert project.executor == "command"
     assert project.command == {"prefix": ("srun", "--mem=4G"), "python": ("python3",)}
     assert project.watch == {
