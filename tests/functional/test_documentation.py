@@ -25,7 +25,10 @@ PAGES = [
 SAMPLE = ROOT / "sample_project"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-COMMANDS = ("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check")
+COMMANDS = (
+    *("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check"),
+    "help",
+)
 #: Described once for all commands.
 COMMON = {"-C", "--project", "--color", "-h", "--help"}
 
