@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -65,6 +66,7 @@ def run_plan(
     )
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
     is_guest = requests is not None
+    start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
     handlers = None if is_guest else SignalHandlers()
     signals = requests or handlers
     assert signals is not None
@@ -72,15 +74,15 @@ def run_plan(
         with handlers or contextlib.nullcontext():
             executor: LocalExecutor | WorkerPool | None = None
             if jobs == 1:  # the worker gets ready while the recorder reads the code
-                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
+                executor = LocalExecutor(prepare, worker, start=start)
             recorder = Recorder(plan, registry, project)
             queue = None
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_flow)
             if queue is not None:
-                executor = _start_pool(prepare, worker, jobs, adopts_orphans=not is_guest)
+                executor = _start_pool(prepare, worker, jobs, start)
             elif executor is None:
-                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
+                executor = LocalExecutor(prepare, worker, start=start)
             events = run_steps(
                 plan,
                 registry,
@@ -113,14 +115,14 @@ def _insert(note: RunNote, events: Iterator[Event]) -> Iterator[Event]:
 
 
 def _start_pool(
-    prepare: Prepare, worker: Supervisor | None, jobs: int, *, adopts_orphans: bool
+    prepare: Prepare,
+    worker: Supervisor | None,
+    jobs: int,
+    start: Callable[[], Supervisor] | None,
 ) -> WorkerPool:
     shared = replace(prepare, is_one_of_several=True)
-
-    def start(worker: Supervisor | None = None) -> LocalExecutor:
-        return LocalExecutor(shared, worker, adopts_orphans=adopts_orphans)
-
-    return WorkerPool(start(worker), start, jobs)
+    first = LocalExecutor(shared, worker, start=start)
+    return WorkerPool(first, lambda: LocalExecutor(shared, start=start), jobs)
 
 
 def run_watched(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -57,11 +58,11 @@ class LocalExecutor:
         worker: Supervisor | None = None,
         *,
         is_importing: bool = False,
-        adopts_orphans: bool = True,
+        start: Callable[[], Supervisor] | None = None,
     ) -> None:
-        """`adopts_orphans` as in `Supervisor.start`, for the workers that are started here."""
+        """`start` starts a worker; by default one on this machine."""
         self._prepare = prepare
-        self._adopts_orphans = adopts_orphans
+        self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
@@ -332,9 +333,7 @@ class LocalExecutor:
             self._send_waiting(worker)
 
     def _start_worker(self) -> Supervisor:
-        worker = self._worker = Supervisor.start(
-            raw_output=self._prepare.raw_output, adopts_orphans=self._adopts_orphans
-        )
+        worker = self._worker = self._start()
         worker.send(self._prepare)
         self._send_waiting(worker)
         return worker
