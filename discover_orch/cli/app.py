@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs"),
-    *("graph", "report", "check", "init", "new", "adopt"),
+    *("graph", "report", "check", "init", "new", "adopt", "help"),
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
@@ -39,7 +39,9 @@ class LazyGroup(click.Group):
     """A group that imports the module of a command when it is called."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """`orch --list` means `orch list`, with the options that follow it."""
+        """`orch --list` means `orch list`, with the options that follow it. `--version -v` shows all versions."""
+        if "--version" in args and {*args} <= {"--version", "-v", "--verbose"}:
+            _show_version(ctx, is_verbose={*args} != {"--version"})
         if "--list" in args and not set(COMMANDS).intersection(args[: args.index("--list")]):
             args[args.index("--list")] = "list"
         return super().parse_args(ctx, args)
@@ -75,6 +77,17 @@ class LazyGroup(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise OrchUsage(f'"{args[0]}" is not an orch command', _suggestion(ctx, args))
         return super().resolve_command(ctx, args)
+
+
+def _show_version(ctx: click.Context, *, is_verbose: bool) -> None:
+    text = f"orch {__version__}\n"
+    if is_verbose:
+        from discover_orch.cli.version import version_text
+
+        text = version_text()
+    context: Context = ctx.ensure_object(Context)
+    context.console.out(text)
+    ctx.exit(0)
 
 
 def _answer_from_cache(ctx: click.Context, command: str) -> None:
@@ -126,7 +139,12 @@ def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
 )
 @common_options
 @click.option("--list", is_flag=True, expose_value=False, help="Same as orch list.")
-@click.version_option(__version__, prog_name="orch", message="%(prog)s %(version)s")
+@click.version_option(
+    __version__,
+    prog_name="orch",
+    message="%(prog)s %(version)s",
+    help="Show the version; with -v also those of Python and of the packages that orch uses.",
+)
 @click.pass_context
 def app(ctx: click.Context) -> None:
     """Find the tools of a pipeline and run them in order.

@@ -8,7 +8,13 @@ import os
 
 import click
 
-from discover_orch.cli.options import Context, OrchUsage, common_options, json_option
+from discover_orch.cli.options import (
+    Context,
+    OrchUsage,
+    common_options,
+    is_on_github,
+    json_option,
+)
 from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text
@@ -64,7 +70,7 @@ def command(
             console.out(f"{found} ({count(tools, 'tool')} without errors)\n")
         elif tools:
             console.out(f"{count(tools, 'tool')}, no problems found\n")
-    if (errors or warnings) and os.environ.get("GITHUB_ACTIONS") == "true":
+    if (errors or warnings) and is_on_github():
         from discover_orch.cli.observers import show_problems_on_github
 
         show_problems_on_github(console, (*errors, *warnings), view.project.root)

@@ -11,16 +11,15 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from discover_orch.cli.console import Console
-from discover_orch.cli.options import OutputOptions
+from discover_orch.cli.options import OutputOptions, is_on_github
 from discover_orch.cli.run_outputs import RunOutputs
-from discover_orch.execution.events import Event, Report, RunNote, RunStarted
+from discover_orch.execution.events import Event, Report, RunFinished, RunNote, RunStarted
 from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.run_summary import refused_summary, run_summary
 
-GITHUB = "GITHUB_ACTIONS"
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 WORKSPACE = "GITHUB_WORKSPACE"
 
@@ -34,7 +33,7 @@ class RunObservers:
         self._outputs: RunOutputs | None = None
         self._report, self._run = Report(), ""
         self._problems: list[Problem] = []
-        self._has_begun = False
+        self._has_ended = False
         self._summary: dict[str, object] | None = None
 
     def open(self) -> None:
@@ -51,7 +50,9 @@ class RunObservers:
         self._report.add(event)
         match event:
             case RunStarted(run=run):
-                self._run, self._has_begun = run, True
+                self._run = run
+            case RunFinished():
+                self._has_ended = True
             case RunNote(problem=problem):
                 self._problems.append(problem)
             case _:
@@ -73,11 +74,11 @@ class RunObservers:
             show_problems_on_github(self._console, problems, root)
 
     def end(self) -> None:
-        """Closes the files, shows the run on GitHub, and calls the command if the run failed. An interrupted run has
-        not failed."""
+        """Closes the files, shows the run on GitHub, and calls the command if the run failed. A run that was
+        interrupted, or whose output was closed, has not failed."""
         if self._outputs is not None:
             self._outputs.close()
-        if self._has_begun:
+        if self._has_ended:
             if is_on_github():
                 self._show_on_github()
             if self._report.exit_code == ExitCode.FAILED:
@@ -102,10 +103,6 @@ class RunObservers:
         except OSError as error:
             message = f"cannot write the summary of the step: {path}: {error.strerror}"
             console.problems([_warning(message)])
-
-
-def is_on_github() -> bool:
-    return os.environ.get(GITHUB) == "true"
 
 
 def show_problems_on_github(console: Console, problems: Sequence[Problem], root: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from discover_orch.cli.options import (
     ToolArguments,
     common_options,
     display_options,
+    is_on_github,
     output_options,
     settle_killed_run,
     tools_arguments,
@@ -218,7 +218,7 @@ def _find_observers(
     context: Context, view: ProjectView, outputs: OutputOptions
 ) -> RunObservers | None:
     """None if nothing is told of the run beside the terminal."""
-    if not outputs.is_needed and os.environ.get("GITHUB_ACTIONS") != "true":
+    if not (outputs.is_needed or is_on_github()):
         return None
     from discover_orch.cli.observers import RunObservers
 

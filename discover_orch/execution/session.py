@@ -12,6 +12,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def run_plan(
     worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
     key = secrets.token_hex(8) if project.ledger else ""
     is_guest = requests is not None
+    start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
     handlers = None if is_guest else SignalHandlers()
     signals = requests or handlers
     assert signals is not None
@@ -85,7 +87,7 @@ def run_plan(
             has_forks = side is None and not is_guest
             forks = Forks(min(jobs, len(plan.steps)) - 1 if has_forks else 0)
             if jobs == 1 and side is None and not project.ledger:
-                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
+                executor = LocalExecutor(prepare, worker, start=start)
             recorder = Recorder(plan, registry, project, ledger=key)
             if project.ledger:
                 prepare = _with_ledger(prepare, project, recorder.run, key)
@@ -98,10 +100,10 @@ def run_plan(
                 )
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = ForkedWorkers(shared, worker, forks, jobs, adopts_orphans=not is_guest)
+                executor = ForkedWorkers(shared, worker, forks, jobs, start=start)
             elif executor is None:
                 forks.close()
-                executor = LocalExecutor(prepare, worker, adopts_orphans=not is_guest)
+                executor = LocalExecutor(prepare, worker, start=start)
             events = run_steps(
                 plan,
                 registry,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from discover_orch.execution.events import FAILED, Report, ToolFinished
 from discover_orch.model.errors import Location, Problem
 from discover_orch.planning.plan import Plan
-from discover_orch.render.problems import exception_text, folded
+from discover_orch.render.problems import failure_line, folded
 from discover_orch.render.style import clean, count, duration
 
 #: Annotations of one kind that GitHub shows for a step.
@@ -95,11 +95,7 @@ def _failures_first(report: Report) -> Sequence[ToolFinished]:
 
 
 def _reason(end: ToolFinished) -> str:
-    error = end.error
-    if error is None:
-        return end.status
-    has_type = error.kind == "exception" and bool(error.traceback)
-    return exception_text(error.type, error.message, has_type=has_type)
+    return end.status if end.error is None else failure_line(end.error)
 
 
 def _row(*cells: str) -> str:

@@ -21,7 +21,7 @@ from discover_orch.execution.events import (
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
-from discover_orch.render.problems import exception_text
+from discover_orch.render.problems import failure_line
 from discover_orch.render.style import clean
 
 #: Characters of a traceback, and of the end of what a failed tool printed.
@@ -108,12 +108,12 @@ class JunitOutput:
             return "skipped", _element("skipped", {"message": message})
         kind = "failure" if end.status == "failed" else "error"
         error = end.error or Failure(kind="exception", type="", message=end.status)
-        # A message of orch is a sentence and needs no type.
-        has_type = error.kind == "exception" and bool(error.traceback)
-        message = exception_text(error.type, error.message, has_type=has_type)
         body = error.traceback or error.message
         hint = f"\nhint: {error.hint}" if error.hint else ""
-        attributes = {"type": error.type or error.kind, "message": message[:LONGEST_MESSAGE]}
+        attributes = {
+            "type": error.type or error.kind,
+            "message": failure_line(error)[:LONGEST_MESSAGE],
+        }
         element = _element(kind, attributes, body[-LONGEST_TRACEBACK:] + hint)
         printed = self._printed.get(tool.module, "")
         return kind, element + (_element("system-out", {}, printed) if printed else "")

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from discover_orch.model.errors import Location, Problem, Severity
+from discover_orch.model.errors import Failure, Location, Problem, Severity
 from discover_orch.render.style import Style, cut, names_text, one_line, wrap_prose
 
 ERROR: Severity = "error"
@@ -80,6 +80,12 @@ def exception_text(type_name: str, message: str, *, has_type: bool) -> str:
     if type_name and (has_type or not line):
         return f"{type_name}: {line}" if line else type_name
     return line
+
+
+def failure_line(error: Failure) -> str:
+    """Why a tool failed, on one line. What orch itself says is a sentence and needs no type."""
+    has_type = error.kind == "exception" and bool(error.traceback)
+    return exception_text(error.type, error.message, has_type=has_type)
 
 
 def problems_of(document: Mapping[str, Any]) -> list[Problem]:

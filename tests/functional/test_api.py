@@ -217,6 +217,37 @@ def test_one_run_at_a_time(project: Project) -> None:
     assert [one.status for one in results] == ["passed"]
 
 
+def test_two_projects_run_at_the_same_time_in_one_process(project: Project) -> None:
+    """Each tool waits for the other, so neither run can end alone."""
+    meets = """
+        import os, time
+        STAGE = "s"
+        def run(*, mine: str, other: str):
+            open(mine, "w").close()
+            while not os.path.exists(other):
+                time.sleep(0.01)
+        """
+    root = project(
+        {
+            f"{name}/{path}": text
+            for name in "ab"
+            for path, text in (("orch.toml", ""), ("src/x.py", meets))
+        }
+    )
+    results: list[Result] = []
+
+    def run(name: str, other: str) -> None:
+        files = {"mine": root / name / "here", "other": root / other / "here"}
+        results.append(OrchProject(root / name).run(params=files))
+
+    threads = [threading.Thread(target=run, args=pair) for pair in (("a", "b"), ("b", "a"))]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(DEADLINE)
+    assert [one.status for one in results] == ["passed", "passed"]
+
+
 def test_leaving_the_loop_interrupts_the_run(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/a.py": HOLDS})
     for event in OrchProject.find(root).events():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+import sys
+
 import pytest
 
 import discover_orch
+from discover_orch.cli.help_command import TOPICS
 from tests.conftest import Orch, Project
 
 PIPELINE = {
@@ -37,6 +41,34 @@ def test_orch_alone_is_help(project: Project, orch: Orch) -> None:
 def test_version(project: Project, orch: Orch) -> None:
     project({})
     assert orch("--version").out == f"orch {discover_orch.__version__}\n"
+
+
+def test_version_with_v_shows_python_and_the_packages(project: Project, orch: Orch) -> None:
+    project({})
+    rows = dict(line.split(maxsplit=1) for line in orch("--version", "-v").out.splitlines())
+    assert rows["orch"] == discover_orch.__version__
+    assert rows["Python"] == f"{platform.python_version()} ({sys.executable})"
+    assert {"click", "msgspec", "pathspec", "rich", "watchdog"} <= {*rows}
+
+
+def test_help_explains_topics_and_commands(project: Project, orch: Orch) -> None:
+    project({})
+    listed = orch("help")
+    assert listed.code == 0
+    for topic, word in (
+        ("convention", "STAGE"),
+        ("targets", "+parse"),
+        ("parameters", "ORCH_PARAM_"),
+        ("exit-codes", "130"),
+    ):
+        assert f"  {topic}  " in listed.out
+        assert word in TOPICS[topic][1]
+        assert max(map(len, TOPICS[topic][1].splitlines())) <= 80
+    assert orch("help", "targets").out == TOPICS["targets"][1]
+    assert orch("help", "history").out == orch("history", "--help").out
+    wrong = orch("help", "target")
+    assert wrong.code == 2
+    assert 'did you mean "targets"?' in wrong.err
 
 
 def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(

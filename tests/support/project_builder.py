@@ -55,7 +55,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
     kept = {
         name: text
         for name, text in os.environ.items()
-        if not name.startswith(("ORCH_", "PYTEST_", "COV_", "PYTHON"))
+        if not name.startswith(("ORCH_", "PYTEST_", "COV_", "PYTHON", "GITHUB_", "OPENLINEAGE_"))
         and name not in ("DATABASE_URL", "FORCE_COLOR")
     }
     fixed = {"COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}

@@ -65,15 +65,12 @@ class LocalExecutor:
         worker: Worker | None = None,
         *,
         is_importing: bool = False,
-        adopts_orphans: bool = True,
         start: Callable[[], Worker] | None = None,
     ) -> None:
-        """`start` starts a worker; by default one on this machine, with `adopts_orphans` as in `Supervisor.start`."""
+        """`start` starts a worker; by default one on this machine."""
         self._prepare = prepare
+        self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
-        self._start = start or partial(
-            Supervisor.start, raw_output=prepare.raw_output, adopts_orphans=adopts_orphans
-        )
         self._is_importing = is_importing and worker is not None
         self._steps: list[Step] = []
         self._ordered_after: list[int] = []  # the failures of its worker that were known then

@@ -97,16 +97,15 @@ class ForkedWorkers(WorkerPool):
         forks: Forks,
         size: int,
         *,
-        adopts_orphans: bool = True,
+        start: Callable[[], Supervisor] | None = None,
     ) -> None:
-        def start() -> LocalExecutor:
+        def start_one() -> LocalExecutor:
             interpreter = forks.claim()
             keep_alive(forks.pids)
             started = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-            return LocalExecutor(prepare, started, adopts_orphans=adopts_orphans)
+            return LocalExecutor(prepare, started, start=start)
 
-        first_one = LocalExecutor(prepare, first, adopts_orphans=adopts_orphans)
-        super().__init__(first_one, start, size)
+        super().__init__(LocalExecutor(prepare, first, start=start), start_one, size)
         self._forks = forks
         keep_alive(forks.pids)
 

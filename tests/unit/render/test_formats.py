@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from discover_orch.discovery.ordering import Stage
+from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     Event,
     Report,
@@ -30,6 +33,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.junit import LONGEST_OUTPUT, JunitOutput, refused_document
+from discover_orch.render.notebook import project_html
 from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, TableNames
 from discover_orch.render.style import clean
 from discover_orch.render.trace import TraceOutput
@@ -144,6 +148,29 @@ def test_no_text_breaks_what_github_reads(text: str) -> None:
     assert len(rows) == 5
     assert {line.count("|") for line in rows} == {6}
     assert not {*"<>`*_[]\x00\x1b\u202e"} & {*summary}
+
+
+@with_examples
+@hostile
+def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
+    tool = replace(step("a", doc=text).tool, name=text)
+    registry = Registry(tools={"a": tool}, stages=(Stage(name=text, tools=("a",)),))
+    cells: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            assert tag in ("table", "caption", "thead", "tbody", "tr", "th", "td")
+            if tag == "td":
+                cells.append("")
+
+        def handle_data(self, data: str) -> None:
+            if cells:
+                cells[-1] += data
+
+    reader = Reader()
+    reader.feed(project_html(text, registry, {"a": "stale"}))
+    reader.close()
+    assert cells == [clean(text), clean(text), "stale", "", clean(text)]
 
 
 def test_a_tool_that_did_not_run_counts_as_skipped() -> None:

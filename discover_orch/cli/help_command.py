@@ -1,0 +1,144 @@
+"""`orch help`: what a user must know that belongs to no single command, and the help of each command."""
+
+from __future__ import annotations
+
+import click
+
+from discover_orch.cli.options import Context, OrchUsage, common_options
+from discover_orch.model.errors import ExitCode, nearest
+
+CONVENTION = """\
+A tool is a Python module under src with two top-level names:
+
+    STAGE = "ingest"                 the stage that it belongs to
+    def run(conn, *, limit: int = 100): ...
+
+orch finds tools by reading source text. It imports a module only to run it.
+
+Optional, beside STAGE:
+
+    AFTER = "fetch"                  what must run before it
+    ORCH = {"outputs": ["out.csv"]}  anything else that the code does not say:
+                                     name, inputs, outputs, retries, timeout,
+                                     tokens, max_age, always, and more
+
+The arguments of run() are injected by name:
+
+    conn                             the database connection, in a transaction
+                                     that orch commits or rolls back
+    a resource of orchconf.py        whatever it provides
+    any other name                   a parameter, with an option of its name
+
+run() can return a mapping of scalars, such as {"rows": 344}, which the summary
+and the history show.
+
+The order of stages is stages = ["ingest", "render"] in [tool.orch]. Within a
+stage, a tool runs after what AFTER names, and after what writes the tables and
+files that it reads.
+
+orch list -v shows why a module is not a tool.
+"""
+TARGETS = """\
+A target says what to run, watch, list or show. No target means everything.
+
+    ingest                     a stage
+    parse, pipeline.parse      a tool, by its name or any end of its module path
+    src/pipeline/parse.py      a tool, by its file
+    nightly                    a group of the configuration
+    full                       all stages in order
+    'pipeline.*'               tools whose module path matches the glob
+    +parse                     parse and everything upstream of it
+    parse+                     parse and everything downstream of it
+    stage:render, tool:render  one of the two, where both have the name
+
+--exclude TARGET leaves something out. Tools run in the order in which the
+targets are typed. Only what was named runs: add + for what is upstream.
+
+A word that could mean several things means the stage first, then the group,
+then the tool.
+"""
+PARAMETERS = """\
+Each argument of run() that is neither conn nor a resource is an option:
+
+    def run(*, since: date, limit: int = 100, dry: bool = False)
+
+    orch run --since 2024-01-31 --limit 5 --dry
+
+Tools with a parameter of the same name share the option.
+
+    -p since=2024-01-31        the same as --since, also where orch itself has
+                               an option of that name
+    -p parse.limit=5           for one tool only
+    ORCH_PARAM_LIMIT=5         in the environment
+    params = {limit = 5}       in [tool.orch]; [tool.orch.params.parse] for one
+
+What is typed wins over the environment, this over the configuration, and this
+over the default in run().
+
+orch run TARGETS --help shows the parameters of the selected tools, and
+orch run --dry-run -v where each value comes from.
+"""
+EXIT_CODES = """\
+    0    success
+    1    a tool failed; for orch status --exit-code, a tool is not fresh
+    2    wrong command line or configuration, or another run is in progress
+    3    an internal error of orch
+    4    errors in the source of the project; nothing was run
+    5    nothing selected, or no tool found
+    129  ended by a hang-up
+    130  ended by an interrupt (Ctrl-C)
+    143  ended by a termination signal
+
+With orch run --if-busy skip, a run that is skipped because another one is in
+progress exits with 0.
+"""
+#: In the order in which they are listed: what each is about, and its text.
+TOPICS = {
+    "convention": ("what makes a module a tool", CONVENTION),
+    "targets": ("how to say what to run", TARGETS),
+    "parameters": ("how tools get their values", PARAMETERS),
+    "exit-codes": ("what the exit code means", EXIT_CODES),
+}
+
+
+@click.command("help", short_help="Explain a topic or a command.")
+@click.argument(
+    "topic",
+    required=False,
+    shell_complete=lambda _, __, start: [name for name in TOPICS if name.startswith(start)],
+)
+@common_options
+@click.pass_context
+def command(ctx: click.Context, topic: str | None) -> int:
+    """Explain a topic or a command.
+
+    Without TOPIC, lists the topics.
+    """
+    context: Context = ctx.obj
+    if topic in TOPICS:
+        context.console.out(TOPICS[topic][1])
+    elif topic is None:
+        width = max(map(len, TOPICS))
+        rows = "".join(f"  {name:<{width}}  {about}\n" for name, (about, _) in TOPICS.items())
+        context.console.out(
+            f"Topics:\n{rows}\norch help TOPIC explains one. orch --help lists the commands.\n"
+        )
+    else:
+        context.console.out(_command_help(ctx, topic))
+    return ExitCode.OK
+
+
+def _command_help(ctx: click.Context, name: str) -> str:
+    """What `orch NAME --help` shows. Raises OrchUsage if there is neither a topic nor a command of this name."""
+    parent = ctx.find_root()
+    group = parent.command
+    assert isinstance(group, click.Group)
+    found = group.get_command(ctx, name)
+    if found is None:
+        near = nearest(name, [*TOPICS, *group.list_commands(ctx)])
+        meant = f'did you mean "{near}"? ' if near else ""
+        raise OrchUsage(
+            f'"{name}" is neither a topic nor a command', f"{meant}orch help lists the topics"
+        )
+    with found.make_context(name, ["--help"], parent=parent, resilient_parsing=True) as own:
+        return found.get_help(own) + "\n"

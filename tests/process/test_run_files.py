@@ -1,0 +1,75 @@
+"""The files for other tools are complete however a run ends, and nothing is called for a run that was interrupted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import Project
+from tests.support.formats import read_junit, read_lineage, read_trace
+from tests.support.project_builder import clean_environment
+from tests.support.running import DEADLINE, running
+
+FILES = {
+    "orch.toml": "",
+    "src/a.py": "STAGE = 's'\ndef run(conn): pass\n",
+    "src/b.py": """
+        import time
+        STAGE = "s"
+        AFTER = "a"
+        def run(conn):
+            conn.execute("create table half (a)")
+            print("holding", flush=True)
+            time.sleep(600)
+        """,
+    "src/c.py": "STAGE = 's'\nAFTER = 'b'\ndef run(): pass\n",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_files_are_complete_after_a_signal(project: Project, number: signal.Signals) -> None:
+    root = project(FILES)
+    names = {"--junit": "x.xml", "--trace": "x.json", "--openlineage": "x.jsonl"}
+    files = [word for option, name in names.items() for word in (option, str(root / name))]
+    with running(root, "run", *files, "--on-failure", f"touch {root}/called") as process:
+        process.wait_for("holding")
+        process.send(number)
+        assert process.wait() == 128 + number
+    cases = read_junit((root / "x.xml").read_text("utf-8")).iter("testcase")
+    assert [[one.tag for one in case] for case in cases] == [[], ["error"], ["skipped"]]
+    slices = [one for one in read_trace((root / "x.json").read_text("utf-8")) if one["ph"] == "X"]
+    assert [one["args"]["status"] for one in slices if one["cat"] == "tool"] == [
+        "passed",
+        "interrupted",
+    ]
+    events = read_lineage((root / "x.jsonl").read_text("utf-8"))
+    assert [one["eventType"] for one in events[-2:]] == ["ABORT", "ABORT"]
+    assert not (root / "called").exists()
+
+
+def test_files_are_complete_when_nobody_reads_the_output_any_more(project: Project) -> None:
+    """A run whose output is closed ends early. What its files say is true."""
+    root = project(
+        {**FILES, "src/b.py": "STAGE = 's'\nAFTER = 'a'\ndef run():\n    print('x' * 100000)\n"}
+    )
+    command = [sys.executable, "-m", "discover_orch", "run", "--junit", "x.xml"]
+    with subprocess.Popen(
+        [*command, "--trace", "x.json", "--openlineage", "x.jsonl"],
+        cwd=root,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(DEADLINE) == 141
+    names = [
+        case.attrib["name"] for case in read_junit((root / "x.xml").read_text()).iter("testcase")
+    ]
+    assert names == ["a", "b", "c"]
+    read_trace((root / "x.json").read_text())
+    read_lineage((root / "x.jsonl").read_text())
