@@ -11,6 +11,7 @@ import click
 
 from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
+    RUN,
     Context,
     OrchUsage,
     ToolArguments,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     "--resume",
     is_flag=False,
     flag_value="",
+    type=RUN,
     metavar="[RUN]",
     help="Resume the latest run that failed or was stopped, or the run with this number.",
 )

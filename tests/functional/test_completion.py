@@ -40,6 +40,7 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         "init",
         "new",
         "adopt",
+        "completion",
         *looking,
     }
     targets = ["ingest", "render", "full", "nightly", "fetch"]
