@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check"),
-    *("init", "new", "adopt", "completion"),
+    *("init", "new", "adopt", "completion", "export"),
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}

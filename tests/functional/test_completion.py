@@ -41,6 +41,7 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         "new",
         "adopt",
         "completion",
+        "export",
         *looking,
     }
     targets = ["ingest", "render", "full", "nightly", "fetch"]

@@ -27,7 +27,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs", "graph", "check"),
-    *("init", "new", "adopt", "completion"),
+    *("init", "new", "adopt", "completion", "export"),
 )
 #: Described once for all commands.
 COMMON = {"-C", "--project", "--color", "-h", "--help"}
