@@ -5,52 +5,18 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from discover_orch.cli.options import Context, common_options, settle_killed_run
+from discover_orch.cli.options import MOST_RUNS, RUN, Context, common_options, settle_killed_run
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text
 from discover_orch.state.journal import find_runs, has_begun, has_ended, read_record, read_summary
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from discover_orch.state.run_record import RunRecord
-
-MOST_SHOWN = 20
-
-
-class RunType(click.ParamType):  # type: ignore[type-arg]
-    """The number of a recorded run."""
-
-    name = "run"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        from discover_orch.model.errors import OrchError
-        from discover_orch.render.style import time_text
-
-        context: Any = ctx.find_root().obj or Context()
-        try:
-            root = find_root(context.start, context.folder)[0]
-        except (OrchError, OSError):
-            return []
-        runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_SHOWN]
-        found = [(run, read_summary(root, run)) for run in runs]
-        return [
-            CompletionItem(run, help=f"{time_text(one.started)} {one.status}")
-            for run, one in found
-            if one
-        ]
-
-
-RUN = RunType()
 
 
 @click.command("history", short_help="Show past runs, one run, or the changes between two.")
@@ -59,7 +25,7 @@ RUN = RunType()
     "-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show the newest N runs."
 )
 @click.option(
-    "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_SHOWN}."
+    "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_RUNS}."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all runs.")
 @common_options
@@ -99,7 +65,7 @@ def command(
             console.out(run_text(records[0], console.out_style))
     else:
         is_whole = is_all or (as_json and limit is None)
-        _show_all(context, root, None if is_whole else limit or MOST_SHOWN, as_json=as_json)
+        _show_all(context, root, None if is_whole else limit or MOST_RUNS, as_json=as_json)
     return ExitCode.OK
 
 

@@ -8,8 +8,8 @@ import sys
 
 import click
 
-from discover_orch.cli.history_command import RUN, read_run
-from discover_orch.cli.options import TOOL, Context, common_options, json_option
+from discover_orch.cli.history_command import read_run
+from discover_orch.cli.options import RUN, TOOL, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.render.history import log_heading, log_text

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from discover_orch.cli.init_command import show_changes
-from discover_orch.cli.options import TARGETS, Context, common_options
-from discover_orch.model.errors import ExitCode, OrchError
+from discover_orch.cli.options import STAGE, TARGETS, Context, common_options
+from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import write_changes
 from discover_orch.scaffold.new_tool import build_new_tool
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-
-class StageType(click.ParamType):  # type: ignore[type-arg]
-    """A stage of the project, or a new one."""
-
-    name = "stage"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Reads source only. A project with errors gives no completions and no message."""
-        from click.shell_completion import CompletionItem
-
-        context: Any = ctx.find_root().obj or Context()
-        try:
-            view = project_reader.read_project(context.start, context.folder, os.environ)
-        except (OrchError, OSError):
-            return []
-        names = [stage.name for stage in view.registry.stages]
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    pass
 
 
 @click.command("new", short_help="Add a tool and its test.")
 @click.argument("name")
-@click.option(
-    "--stage", required=True, type=StageType(), metavar="STAGE", help="The stage of the tool."
-)
+@click.option("--stage", required=True, type=STAGE, metavar="STAGE", help="The stage of the tool.")
 @click.option(
     "--after", type=TARGETS, metavar="TARGET", help="A tool or stage that must run before it."
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Key of the `ProjectView` in `click.Context.meta`, set by `ToolsCommand`.
 VIEW = "discover_orch.view"
+#: How many runs are listed or completed unless more are asked for.
+MOST_RUNS = 20
 #: What stands before the name of a tool's parameter in `click.Context.params`.
 PREFIX = "param:"
 
@@ -106,17 +108,12 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Reads source only. A project with errors gives no completions and no message."""
         from click.shell_completion import CompletionItem
 
-        from discover_orch.planning import project_reader, selection
+        from discover_orch.planning import selection
 
-        context: Any = ctx.find_root().obj
-        try:
-            view = project_reader.read_project(
-                os.getcwd(), getattr(context, "folder", None), os.environ
-            )
-        except (OrchError, OSError):
+        view = _read_for_completion(ctx)
+        if view is None:
             return []
         if "/" in incomplete:
             return [CompletionItem(incomplete, type="file")]
@@ -134,8 +131,68 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
         return [CompletionItem(word, help=what) for word, what in found.items()]
 
 
+class StageType(click.ParamType):  # type: ignore[type-arg]
+    """A stage of the project, or a new one."""
+
+    name = "stage"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        view = _read_for_completion(ctx)
+        names = [stage.name for stage in view.registry.stages] if view else []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class RunType(click.ParamType):  # type: ignore[type-arg]
+    """The number of a recorded run."""
+
+    name = "run"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The newest runs, with when each began and how it ended."""
+        from click.shell_completion import CompletionItem
+
+        from discover_orch.config.file import find_root
+        from discover_orch.render.style import time_text
+        from discover_orch.state.journal import find_runs, read_summary
+
+        context: Any = ctx.find_root().obj or Context()
+        try:
+            root = find_root(context.start, context.folder)[0]
+        except (OrchError, OSError):
+            return []
+        runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_RUNS]
+        found = [(run, read_summary(root, run)) for run in runs]
+        return [
+            CompletionItem(run, help=f"{time_text(one.started)} {one.status}")
+            for run, one in found
+            if one
+        ]
+
+
+def _read_for_completion(ctx: click.Context) -> ProjectView | None:
+    """Reads source only. A project with errors gives no completions and no message."""
+    known: ProjectView | None = ctx.meta.get(VIEW)
+    if known is not None:
+        return known
+    from discover_orch.planning import project_reader
+
+    context: Any = ctx.find_root().obj or Context()
+    try:
+        return project_reader.read_project(context.start, context.folder, os.environ)
+    except (OrchError, OSError):
+        return None
+
+
 TARGETS = TargetType()
 TOOL = TargetType(is_tool=True)
+STAGE = StageType()
+RUN = RunType()
 
 targets_argument = click.argument("targets", nargs=-1, type=TARGETS)
 exclude_option = click.option(

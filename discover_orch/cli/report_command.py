@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from discover_orch import render
 from discover_orch.cli.file_output import open_file, write_file
-from discover_orch.cli.history_command import RUN, read_run
-from discover_orch.cli.options import Context, common_options, json_option
+from discover_orch.cli.history_command import read_run
+from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError
 from discover_orch.render.markup import escape

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
+    RUN,
     Context,
     OrchUsage,
     OutputOptions,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     "--resume",
     is_flag=False,
     flag_value="",
+    type=RUN,
     metavar="[RUN]",
     help="Resume the latest run that failed or was stopped, or the run with this number.",
 )

@@ -189,7 +189,13 @@ def build(project: Project, text: str, tool: str) -> Path:
     return root
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "overlapping",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in SHAPES if one != "overlapping"),
+    ],
+)
 def test_every_list_selects_the_same_tools_in_the_same_order(
     shape: str, project: Project, orch: Orch
 ) -> None:

@@ -41,6 +41,8 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         "new",
         "adopt",
         "help",
+        "completion",
+        "export",
         *looking,
     }
     targets = ["ingest", "render", "full", "nightly", "fetch"]

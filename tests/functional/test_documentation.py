@@ -27,7 +27,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs"),
-    *("graph", "report", "check", "init", "new", "adopt", "help"),
+    *("graph", "report", "check", "init", "new", "adopt"),
+    *("completion", "export", "help"),
 )
 #: Described once for all commands.
 COMMON = {"-C", "--project", "--color", "-h", "--help"}

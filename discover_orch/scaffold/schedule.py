@@ -1,0 +1,211 @@
+"""The texts of `orch export`: a crontab line, a systemd service and timer, a GitHub workflow. Pure.
+
+Each runs `orch run --changed`: what is stale, by a change or by its `"max_age"`, is run, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from discover_orch.model.errors import Problem, UsageError
+
+Kind = Literal["cron", "systemd", "github"]
+_UNITS = {"m": 1, "h": 60, "d": 24 * 60}  # in minutes
+
+
+class Schedule(Struct, frozen=True, kw_only=True):
+    """What to run, where and how often. `command` are the words that start orch; `targets` those of `orch run`;
+    `minutes` is the time between two runs. `database` is the path of a SQLite file below the root, or "".
+    """
+
+    root: str
+    name: str
+    command: tuple[str, ...]
+    folders: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    minutes: int = 60
+    database: str = ""
+    requirements: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return (
+            *self.command,
+            "run",
+            *self.targets,
+            "--changed",
+            "--if-busy",
+            "skip",
+            "--color",
+            "never",
+        )
+
+
+def read_minutes(text: str) -> int:
+    """`15m`, `6h` or `1d` in minutes. Raises UsageError for a time that does not divide the hour or the day."""
+    found = re.fullmatch(r"(\d{1,4})([mhd])", text.strip())
+    minutes = int(found[1]) * _UNITS[found[2]] if found else 0
+    is_even = (minutes <= 60 and minutes and 60 % minutes == 0) or (
+        minutes in (60, 120, 180, 240, 360, 480, 720, 1440)
+    )
+    if not is_even:
+        raise UsageError(
+            Problem(
+                code="every",
+                message=f"--every {text}: the runs would not be evenly spaced",
+                hint="use a time that divides the hour or the day: 5m, 15m, 30m, 1h, 6h, 12h, 1d",
+            )
+        )
+    return minutes
+
+
+def build_files(kind: Kind, schedule: Schedule) -> dict[str, str]:
+    """The files of a schedule: name → text."""
+    match kind:
+        case "cron":
+            return {"crontab": _crontab(schedule)}
+        case "systemd":
+            name = f"orch-{_unit_name(schedule.name)}"
+            return {
+                f"{name}.service": _service(schedule),
+                f"{name}.timer": _timer(schedule),
+            }
+        case "github":
+            return {"orch.yml": _workflow(schedule)}
+
+
+def cron_times(minutes: int) -> str:
+    """The five fields of cron for a run every so many minutes."""
+    if minutes < 60:
+        return f"*/{minutes} * * * *" if minutes > 1 else "* * * * *"
+    hours = minutes // 60
+    return {1: "0 * * * *", 24: "0 3 * * *"}.get(hours, f"0 */{hours} * * *")
+
+
+def _crontab(schedule: Schedule) -> str:
+    path = ":".join((*schedule.folders, "/usr/local/bin", "/usr/bin", "/bin"))
+    line = f"cd {shlex.quote(schedule.root)} && {shlex.join(schedule.words)} >>orch.log 2>&1"
+    escaped = line.replace("%", r"\%")  # in a crontab, % begins the standard input
+    _refuse_newlines(schedule)
+    return f"""\
+# orch: {schedule.name}, {_often(schedule.minutes)}.
+# cron sets few variables: add those that your tools read as lines NAME=VALUE here.
+PATH={path}
+{cron_times(schedule.minutes)} {escaped}
+"""
+
+
+def _service(schedule: Schedule) -> str:
+    path = ":".join((*schedule.folders, "/usr/local/bin", "/usr/bin", "/bin"))
+    _refuse_newlines(schedule)
+    return f"""\
+[Unit]
+Description=orch run --changed in {_specifiers(schedule.root)}
+
+[Service]
+Type=oneshot
+WorkingDirectory={_specifiers(schedule.root)}
+Environment={_unit_word("PATH=" + path)}
+# Variables that your tools read, one NAME=VALUE a line; the - means that the file may be missing.
+EnvironmentFile=-{_specifiers(schedule.root)}/.env
+ExecStart={" ".join(_unit_word(word, is_command=True) for word in schedule.words)}
+"""
+
+
+def _timer(schedule: Schedule) -> str:
+    minutes = schedule.minutes
+    if minutes < 60:
+        times = f"*:0/{minutes}"
+    else:
+        times = {60: "hourly", 24 * 60: "*-*-* 03:00:00"}.get(
+            minutes, f"*-*-* 0/{minutes // 60}:00:00"
+        )
+    return f"""\
+[Unit]
+Description=orch run --changed in {_specifiers(schedule.root)}, {_often(minutes)}
+
+[Timer]
+OnCalendar={times}
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _workflow(schedule: Schedule) -> str:
+    words = ("orch", "run", *schedule.targets, "--changed")
+    install = schedule.requirements or "pip install discover-orch"
+    cached = "\n".join(f"            {path}" for path in (".orch", schedule.database) if path)
+    return f"""\
+name: orch
+on:
+  schedule:
+    - cron: "{cron_times(schedule.minutes)}"
+  workflow_dispatch:
+concurrency:
+  group: orch
+jobs:
+  run:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: {_yaml(install)}
+      # What orch remembers, so that only stale tools run. The newest copy is restored, and a new one is saved.
+      - uses: actions/cache@v4
+        with:
+          path: |
+{cached}
+          key: orch-${{{{ github.run_id }}}}
+          restore-keys: orch-
+      - run: {_yaml(shlex.join(words))}
+"""
+
+
+def _often(minutes: int) -> str:
+    if minutes % (24 * 60) == 0:
+        return "every day"
+    if minutes % 60 == 0:
+        return "every hour" if minutes == 60 else f"every {minutes // 60} hours"
+    return "every minute" if minutes == 1 else f"every {minutes} minutes"
+
+
+def _refuse_newlines(schedule: Schedule) -> None:
+    words: Sequence[str] = (schedule.root, *schedule.folders, *schedule.words)
+    if any("\n" in word or "\r" in word for word in words):
+        raise UsageError(
+            Problem(
+                code="newline",
+                message="a path or a target contains a line break, which such a file cannot express",
+                hint="rename the folder",
+            )
+        )
+
+
+def _unit_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "project"
+
+
+def _specifiers(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _unit_word(word: str, *, is_command: bool = False) -> str:
+    """A word of `ExecStart` or `Environment`: quoted, with `%` and, in a command, `$` escaped."""
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    if is_command:
+        text = text.replace("$", "$$")
+    return f'"{text}"' if re.search(r"[^A-Za-z0-9_./=:+@%$-]", word) else text
+
+
+def _yaml(text: str) -> str:
+    """A text as YAML: in single quotes, where only the quote itself is special."""
+    return "'" + text.replace("'", "''") + "'"
