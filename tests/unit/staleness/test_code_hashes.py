@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
