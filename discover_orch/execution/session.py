@@ -20,7 +20,7 @@ from discover_orch.config.project import Project, url_secrets
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event, RunFinished, RunNote
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.executors.pool import WorkerPool
+from discover_orch.execution.executors.pool import WorkerPool, claim_worker
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
@@ -55,21 +55,26 @@ def run_plan(
     all_frames: bool = False,
     max_failures: int | None = None,
     jobs: int = 1,
-    interpreter: Interpreter | None = None,
+    interpreter: Interpreter | Forks | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
-    worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
+    workers = min(jobs, len(plan.steps))
+    forks, worker = Forks(0), None
+    if isinstance(interpreter, Forks):
+        forks = interpreter
+        forks.wanted = workers
+    elif interpreter is not None:
+        worker = Supervisor.start(interpreter=interpreter)
+        forks = Forks(workers - 1)
     signals = SignalHandlers()
     try:
         with signals:
             executor: LocalExecutor | WorkerPool | None = None
-            # The workers get ready while the recorder reads the code.
-            forks = Forks(min(jobs, len(plan.steps)) - 1)
-            if jobs == 1:
+            if jobs == 1:  # the worker gets ready while the recorder reads the code
                 executor = LocalExecutor(prepare, worker)
             recorder = Recorder(plan, registry, project)
             queue = None
@@ -79,8 +84,9 @@ def run_plan(
                 shared = replace(prepare, is_one_of_several=True)
                 executor = WorkerPool(shared, worker, forks, jobs)
             elif executor is None:
+                forks.wanted = 1
+                executor = LocalExecutor(prepare, worker or claim_worker(forks))
                 forks.close()
-                executor = LocalExecutor(prepare, worker)
             events = run_steps(
                 plan,
                 registry,

@@ -142,10 +142,10 @@ def _end_with_parent(life: int, me: int) -> None:
 
 
 def _end_process() -> None:
-    """Leave no process behind, and skip the interpreter's last search for garbage cycles.
+    """Leave no process behind, and end without taking the interpreter down.
 
-    That search takes a quarter of a run of many modules. All files are flushed first, because a file in a
-    garbage cycle would lose its buffer.
+    That takes several milliseconds, a quarter of a run of many modules. C's own `exit` still lets C libraries flush
+    what they have open. All files are flushed first, because a file in a garbage cycle would lose its buffer.
     """
     sweep(set(), 0)
     for one in gc.get_objects():
@@ -153,6 +153,12 @@ def _end_process() -> None:
             with contextlib.suppress(Exception):
                 one.flush()
     gc.freeze()
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is not None and not hasattr(sys, "last_type"):  # no exception has ended `main`
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        ctypes.PyDLL(None).exit(0)
 
 
 class Worker:

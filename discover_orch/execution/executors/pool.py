@@ -18,15 +18,14 @@ LONGEST_WAIT = 0.5
 
 
 class WorkerPool:
-    """At most `size` steps at a time. `first` is a worker that was started before; the others are `forks`, as far as
-    there are any."""
+    """At most `size` steps at a time. `first` is a worker that was started before, if any; the others are `forks`, as
+    far as there are enough."""
 
     def __init__(self, prepare: Prepare, first: Supervisor | None, forks: Forks, size: int) -> None:
         self._prepare = prepare
-        self._workers = [LocalExecutor(prepare, first)]
         self._forks = forks
         self._size = size
-        keep_alive(forks.pids)
+        self._workers = [LocalExecutor(prepare, first or claim_worker(forks))]
 
     @property
     def is_idle(self) -> bool:
@@ -45,10 +44,7 @@ class WorkerPool:
         worker.submit(step)
 
     def _start(self) -> LocalExecutor:
-        interpreter = self._forks.claim()
-        keep_alive(self._forks.pids)
-        started = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-        return LocalExecutor(self._prepare, started)
+        return LocalExecutor(self._prepare, claim_worker(self._forks))
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
         for worker in self._wait(timeout, wake):
@@ -90,3 +86,11 @@ class WorkerPool:
         self._forks.close()
         for worker in self._workers:
             worker.finish()
+
+
+def claim_worker(forks: Forks) -> Supervisor | None:
+    """The next worker of `forks`; None if there is none left. The others are no orphans to be ended."""
+    keep_alive(forks.pids)
+    interpreter = forks.claim()
+    keep_alive(forks.pids)
+    return None if interpreter is None else Supervisor.start(interpreter=interpreter)
