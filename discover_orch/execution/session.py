@@ -63,13 +63,15 @@ def run_plan(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
     workers = min(jobs, len(plan.steps))
-    forks, worker = Forks(0), None
+    worker = None
     if isinstance(interpreter, Forks):
         forks = interpreter
         forks.wanted = workers
     elif interpreter is not None:
         worker = Supervisor.start(interpreter=interpreter)
         forks = Forks(workers - 1)
+    else:
+        forks = Forks(workers if workers > 1 else 0)
     signals = SignalHandlers()
     try:
         with signals:
