@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from discover_orch.worker.forks import Forks
+    from discover_orch.worker.spawn import Interpreter
+
 #: Options before the command that take a value.
 _WITH_VALUE = frozenset({"-C", "--project", "--color"})
 #: With one of these, `orch run` runs nothing, or may have nothing to run.
@@ -43,14 +46,29 @@ def _flush(stream: TextIO | None) -> None:
 
 
 def _run(words: list[str]) -> int:
-    interpreter = None
+    interpreter: Interpreter | Forks | None = None
     if is_run(words):
-        from discover_orch.worker.spawn import start_interpreter
+        jobs = count_jobs(words)
+        if jobs > 1:
+            from discover_orch.worker.forks import Forks
 
-        interpreter = start_interpreter()
+            interpreter = Forks(jobs)
+        else:
+            from discover_orch.worker.spawn import start_interpreter
+
+            interpreter = start_interpreter()
     from discover_orch.cli.app import run_command_line
 
     return run_command_line(words, interpreter)
+
+
+def count_jobs(words: list[str]) -> int:
+    """What `--jobs` seems to say. A wrong guess is harmless here too: workers that are missing are started later."""
+    found = [word.removeprefix("--jobs=") for word in words if word.startswith("--jobs=")]
+    if "--jobs" in words[:-1]:
+        found.append(words[words.index("--jobs") + 1])
+    text = (found or [os.environ.get("ORCH_JOBS", "")])[-1]
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else 1
 
 
 def is_run(words: list[str]) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from discover_orch.planning.project_view import ProjectView
+    from discover_orch.worker.forks import Forks
     from discover_orch.worker.spawn import Interpreter
 
 #: Key of the `ProjectView` in `click.Context.meta`, set by `ToolsCommand`.
@@ -38,15 +39,25 @@ class OrchUsage(click.UsageError):
 class Context:
     """What every command gets: the folder it was started in, the `-C` folder, and the console."""
 
-    def __init__(self, interpreter: Interpreter | None = None) -> None:
+    def __init__(self, interpreter: Interpreter | Forks | None = None) -> None:
         self.folder: str | None = None
         self.console = Console()
         self._interpreter = interpreter
 
-    def claim_interpreter(self) -> Interpreter | None:
-        """The interpreter that was started ahead for a worker; None from the second call on."""
+    def claim_interpreter(self) -> Interpreter | Forks | None:
+        """The interpreter that was started ahead for one or several workers; None from the second call on."""
         interpreter, self._interpreter = self._interpreter, None
         return interpreter
+
+    def end_interpreter(self) -> None:
+        """End the interpreter that was started ahead, if nothing has claimed it."""
+        left = self.claim_interpreter()
+        if left is not None and not isinstance(left, tuple):
+            left.close()
+        elif left is not None:
+            from discover_orch.worker.spawn import end_interpreter
+
+            end_interpreter(left)
 
     @property
     def start(self) -> str:

@@ -39,7 +39,6 @@ from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
 from discover_orch.staleness.current import takes_connection
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
-from discover_orch.worker.spawn import end_interpreter
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
@@ -74,10 +73,9 @@ def run_and_show(
         has_jobs=has_jobs,
         dask_address=dask_address,
     )
+    if side is not None:  # no worker is needed on this machine
+        context.end_interpreter()
     interpreter = None if is_raw else context.claim_interpreter()
-    if side is not None and interpreter is not None:  # no worker is needed on this machine
-        end_interpreter(interpreter)
-        interpreter = None
     events = session.run_plan(
         plan,
         view.registry,

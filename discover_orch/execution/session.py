@@ -22,7 +22,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool
+from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool, claim_worker
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
@@ -62,7 +62,7 @@ def run_plan(
     all_frames: bool = False,
     max_failures: int | None = None,
     jobs: int = 1,
-    interpreter: Interpreter | None = None,
+    interpreter: Interpreter | Forks | None = None,
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
 ) -> Generator[Event, None, None]:
@@ -72,7 +72,8 @@ def run_plan(
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
-    worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
+    is_here = side is None and requests is None
+    worker, forks = _start_workers(interpreter, min(jobs, len(plan.steps)) if is_here else 0)
     key = secrets.token_hex(8) if project.ledger else ""
     is_guest = requests is not None
     start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
@@ -83,10 +84,8 @@ def run_plan(
         with handlers or contextlib.nullcontext():
             executor: LocalExecutor | WorkerPool | None = None
             jobs = jobs if side is None else side.jobs
-            # The workers get ready while the recorder reads the code. Forks are orphans that are adopted.
-            has_forks = side is None and not is_guest
-            forks = Forks(min(jobs, len(plan.steps)) - 1 if has_forks else 0)
             if jobs == 1 and side is None and not project.ledger:
+                # The worker gets ready while the recorder reads the code.
                 executor = LocalExecutor(prepare, worker, start=start)
             recorder = Recorder(plan, registry, project, ledger=key)
             if project.ledger:
@@ -102,8 +101,9 @@ def run_plan(
                 shared = replace(prepare, is_one_of_several=True)
                 executor = ForkedWorkers(shared, worker, forks, jobs, start=start)
             elif executor is None:
+                forks.wanted = 1
+                executor = LocalExecutor(prepare, worker or claim_worker(forks), start=start)
                 forks.close()
-                executor = LocalExecutor(prepare, worker, start=start)
             events = run_steps(
                 plan,
                 registry,
@@ -129,6 +129,21 @@ def run_plan(
     finally:
         if handlers is not None:
             handlers.close()
+
+
+def _start_workers(
+    interpreter: Interpreter | Forks | None, count: int
+) -> tuple[Supervisor | None, Forks]:
+    """The first of `count` workers, if it was started before, and the others. They are forks, which become children of
+    this process as orphans do, so `count` is 0 for a process that adopts none."""
+    match interpreter:
+        case Forks():
+            interpreter.wanted = count
+            return None, interpreter
+        case None:
+            return None, Forks(count if count > 1 else 0)
+        case _:
+            return Supervisor.start(interpreter=interpreter), Forks(count - 1)
 
 
 def _with_ledger(prepare: Prepare, project: Project, run: str, key: str) -> Prepare:

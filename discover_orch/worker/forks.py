@@ -1,17 +1,17 @@
 """Makes several workers from one interpreter, which imports what a worker needs and then forks itself.
 
 The interpreter ends as soon as it has forked, so that the workers become children of orch, as orphans below it do.
-Only Linux can do that; elsewhere every worker gets an interpreter of its own, which takes 45 ms instead of 3.
+Only Linux can do that; elsewhere every worker gets an interpreter of its own, which takes 45 ms instead of 3. As
+`spawn` this is used before the command line is read, and imports as little.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-from signal import SIGKILL
+import sys
+from _signal import SIGKILL  # type: ignore[import-not-found]
 
-from discover_orch.worker.child_processes import IS_LINUX, become_subreaper
 from discover_orch.worker.spawn import (
     HELD,
     LIFE_FD,
@@ -33,17 +33,21 @@ _PER_WORKER = 5
 
 
 class Forks:
-    """At most `count` workers of one interpreter, which is started at once and forks at the first `claim`."""
+    """At most `count` workers of one interpreter, which is started at once and forks at the first `claim`. Then as
+    many are made as are `wanted`."""
 
     def __init__(self, count: int) -> None:
+        self.wanted = count
         self.pids: set[int] = set()  # of the interpreter and of the workers that are not claimed
         self._workers: list[Interpreter] = []
         self._pipes: list[Pipes] = []
         self._interpreter = self._go = self._report = -1
         count = min(count, MOST_FORKS)
-        if count > 0 and IS_LINUX:
-            with contextlib.suppress(OSError):  # each worker gets an interpreter of its own then
+        if count > 0 and sys.platform == "linux":
+            try:
                 self._start(count)
+            except OSError:  # each worker gets an interpreter of its own then
+                return
 
     def claim(self) -> Interpreter | None:
         """A worker that has captured output and waits for orders; None if there is none left."""
@@ -58,9 +62,7 @@ class Forks:
     def close(self) -> None:
         """Ends what is not claimed. It has received no order and has done nothing."""
         for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, SIGKILL)
-                os.waitpid(pid, 0)
+            _end(pid)
         self.pids.clear()
         for pipes in (*self._pipes, *(pipes for _, pipes in self._workers)):
             pipes.close()
@@ -101,41 +103,57 @@ class Forks:
         self.pids.add(self._interpreter)
 
     def _fork(self) -> None:
-        if become_subreaper():
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._go, b"\n")
-            os.set_blocking(self._report, True)
-            text = b""
-            while text.count(b"\n") < len(self._pipes) and (data := os.read(self._report, 4096)):
-                text += data
-            for word in text.split():
-                pid = int(word)
-                self.pids.add(pid)
-                pipes = self._pipes.pop(0)
-                pipes.pidfd = open_pid(pid)
-                self._workers.append((pid, pipes))
-        else:
-            os.kill(self._interpreter, SIGKILL)
+        from discover_orch.worker.child_processes import become_subreaper
+
+        number = min(max(self.wanted, 0), len(self._pipes)) if become_subreaper() else 0
+        try:
+            os.write(self._go, b"%d\n" % number)
+        except BrokenPipeError:  # it has died
+            number = 0
+        os.set_blocking(self._report, True)
+        text = b""
+        while text.count(b"\n") < number and (data := os.read(self._report, 4096)):
+            text += data
+        for word in text.split():
+            pid = int(word)
+            self.pids.add(pid)
+            pipes = self._pipes.pop(0)
+            pipes.pidfd = open_pid(pid)
+            self._workers.append((pid, pipes))
         os.waitpid(self._interpreter, 0)
         self.pids.discard(self._interpreter)
         self._interpreter = -1
 
 
 def fork(count: int) -> None:
-    """In the interpreter: forks `count` workers when orch says so, and ends. Returns in each worker."""
+    """In the interpreter, which has pipes for `count` workers: forks as many as orch says, and ends. Returns in each
+    worker."""
     go = _FIRST_FD + _PER_WORKER * count
-    if not os.read(go, 1):
-        os._exit(0)
+    order = os.read(go, 16)
     gc.freeze()
-    for number in range(count):
+    for number in range(int(order or b"0")):
         pid = os.fork()
         if pid == 0:
             _take_pipes(_FIRST_FD + _PER_WORKER * number, go + 2)
             return
-        with contextlib.suppress(OSError):  # it was faster
-            os.setpgid(pid, pid)
+        _lead_group(pid)
         os.write(go + 1, b"%d\n" % pid)
     os._exit(0)
+
+
+def _lead_group(pid: int) -> None:
+    try:
+        os.setpgid(pid, pid)
+    except OSError:  # it has done so itself
+        return
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
 
 
 def _take_pipes(first: int, end: int) -> None:

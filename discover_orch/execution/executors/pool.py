@@ -88,7 +88,8 @@ class WorkerPool:
 
 
 class ForkedWorkers(WorkerPool):
-    """Workers on this machine. `first` was started before; the others are `forks`, as far as there are any."""
+    """Workers on this machine. `first` was started before, if any; the others are `forks`, as far as there are enough.
+    `start` starts one more."""
 
     def __init__(
         self,
@@ -100,14 +101,11 @@ class ForkedWorkers(WorkerPool):
         start: Callable[[], Supervisor] | None = None,
     ) -> None:
         def start_one() -> LocalExecutor:
-            interpreter = forks.claim()
-            keep_alive(forks.pids)
-            started = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-            return LocalExecutor(prepare, started, start=start)
+            return LocalExecutor(prepare, claim_worker(forks), start=start)
 
+        first = first or claim_worker(forks)
         super().__init__(LocalExecutor(prepare, first, start=start), start_one, size)
         self._forks = forks
-        keep_alive(forks.pids)
 
     @property
     def is_over(self) -> bool:
@@ -116,3 +114,11 @@ class ForkedWorkers(WorkerPool):
     def finish(self) -> None:
         self._forks.close()
         super().finish()
+
+
+def claim_worker(forks: Forks) -> Supervisor | None:
+    """The next worker of `forks`; None if there is none left. The others are no orphans to be ended."""
+    keep_alive(forks.pids)
+    interpreter = forks.claim()
+    keep_alive(forks.pids)
+    return None if interpreter is None else Supervisor.start(interpreter=interpreter)

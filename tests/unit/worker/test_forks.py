@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from discover_orch.__main__ import count_jobs
 from discover_orch.worker.child_processes import find_children
 from discover_orch.worker.forks import MOST_FORKS, Forks
 from discover_orch.worker.spawn import Interpreter
@@ -37,6 +38,35 @@ def test_each_worker_is_a_child_with_a_group_of_its_own() -> None:
         assert worker is not None
         end(worker)
     forks.close()
+
+
+def test_only_as_many_are_made_as_are_wanted() -> None:
+    children, open_before = find_children(os.getpid()), descriptors()
+    forks = Forks(4)
+    forks.wanted = 1
+    worker = forks.claim()
+    assert worker is not None
+    assert find_children(os.getpid()) - children == {worker[0]}
+    assert forks.claim() is None
+    end(worker)
+    forks.close()
+    assert descriptors() == open_before
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs"),
+    [
+        ("run", 1),
+        ("run --jobs 4", 4),
+        ("run --jobs=4 a", 4),
+        ("run --jobs", 1),
+        ("run --jobs x", 1),
+        ("run --jobs -1", 1),
+        ("run --jobs 99999999999", 1),
+    ],
+)
+def test_the_command_line_tells_early_how_many_workers_there_are(words: str, jobs: int) -> None:
+    assert count_jobs(words.split()) == jobs
 
 
 @pytest.mark.parametrize("claimed", [0, 1])
