@@ -65,12 +65,9 @@ class ResultRecord:
     ) -> tuple[dict[Key, Writer], list[ToolResult]]:
         """Who wrote last what the tool used, and the tools before it that wrote any of it."""
         place = self.place(module)
-        removed = [
-            f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed
-        ]
-        removed += [key for key, one in self.find(module).writes.items() if one.mark == ABSENT]
+        own = (key for key, one in self.find(module).writes.items() if one.mark == ABSENT)
         used = (*used_files(success.inputs), *success.tables, *writes)
-        used += tuple(find_removed(success.inputs, removed))
+        used += tuple(find_removed(success.inputs, (*self._removed, *own)))
         modules = {module, *self._find_users(used)}
         rows = [(self.place(one), self.find(one)) for one in modules]
         return find_writers(rows), [one for where, one in rows if where < place]
