@@ -70,9 +70,8 @@ class ResultRecord:
         """Who wrote last what the tool used, and the tools before it that wrote any of it."""
         place = self.place(module)
         own = (key for key, one in self.find(module).writes.items() if one.mark == ABSENT)
-        removed = (*self._removed, *own)
         used = (*used_files(success.inputs), *success.tables, *writes)
-        used += tuple(find_removed(success.inputs, removed))
+        used += tuple(find_removed(success.inputs, (*self._removed, *own)))
         modules = {module, *self._find_users(used)}
         rows = [(self.place(one), self.find(one)) for one in modules]
         return find_writers(rows), [one for where, one in rows if where < place]

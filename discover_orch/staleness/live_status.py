@@ -9,65 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from msgspec import Struct, field
-
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.compare import (
-    Reason,
-    compare_code,
-    differences,
-)
+from discover_orch.staleness.change import FILES, Change, Paths, build_paths
+from discover_orch.staleness.code_hashes import CodeState
+from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentDatabase, CurrentState, Params
-from discover_orch.staleness.fingerprint import (
-    ABSENT,
-    EXISTS,
-    UNSURE,
-    Inputs,
-    Key,
-    ToolResult,
-)
+from discover_orch.staleness.fingerprint import ABSENT, EXISTS, UNSURE, Inputs, Key, ToolResult
 from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.live_modules import LiveModules
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness, reason_sentence
 from discover_orch.staleness.status import Status, no_defaults
 from discover_orch.staleness.versions import meets_input
 
-_FILES = ("file:", "folder:", "glob:")
-
-
-class Change(Struct, frozen=True, kw_only=True):
-    """What a refresh found.
-
-    `touched` are the stale tools that a change from outside the pipeline concerns, each with a sentence; `causes` are
-    the keys of what changed for each of them. `paths` changed in meaning, came or went; `saved` did not. `gone` are
-    the names of tools that no longer exist. `is_structural`: there may be other tools, in another order or with
-    other arguments.
-    """
-
-    touched: Mapping[str, str] = field(default_factory=dict)
-    causes: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
-    paths: tuple[str, ...] = ()
-    saved: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
-    is_structural: bool = False
-
-
-class Paths(Struct, frozen=True, kw_only=True):
-    """Modules, there or not (a folder ends in `/`); files, there or not; folders whose names count; globs."""
-
-    code: frozenset[str] = frozenset()
-    data: frozenset[str] = frozenset()
-    listed: frozenset[str] = frozenset()
-    globs: tuple[str, ...] = ()
-
 
 class LiveStatus(Status):
-    """`broken` are the modules that cannot be read now, with their problems: until they can, they count as they last
-    could be."""
+    """`modules` are those of the project, as they were last read."""
 
     def __init__(
         self,
@@ -80,20 +39,12 @@ class LiveStatus(Status):
     ) -> None:
         self._memory, self._environ = Memory(project.root), environ
         self._defaults_of = defaults_of
-        self.sources = sources
-        self.code = CodeIndex(project, sources=sources)
-        self.broken: dict[str, Problem] = {}
-        self._good: dict[str, str] = {}  # of broken modules: what they meant last
+        self.modules = LiveModules(project, sources)
         self._remembered = self._memory.results(registry.order)
-        self._meanings: dict[str, str] = {}  # of modules that no tool reaches
         self._baseline: dict[str, Inputs] = {}  # of each tool: what it last acted on
         self._own: dict[str, Freshness] = {}
         self._dirty: set[str] = set()
-        self._all_are_dirty = True
-        self._answer: dict[str, Freshness] | None = None
-        self._paths: Paths | None = None
         self._has_new_results = False
-        self._is_new = True  # what the index has kept may be out of date
         self._set_up(project, registry, params_of)
         for module in registry.order:
             self._baseline[module] = self._find_inputs(module)
@@ -106,23 +57,19 @@ class LiveStatus(Status):
             registry,
             self._memory,
             self._remembered,
-            code=self.code,
+            code=self.modules.index,
             environ=self._environ,
         )
-        present.last_good = self._good
+        present.last_good = self.modules.last_good
         super().__init__(present, params_of, self._defaults_of)
-        self._rests: dict[
-            str, frozenset[Key]
-        ] = {}  # files that each tool depends on or has written
-        self._all_are_dirty, self._answer, self._paths = True, None, None
+        #: The files that each tool depends on or has written.
+        self._rests: dict[str, frozenset[Key]] = {}
+        self._all_are_dirty = True
+        self._answer: dict[str, Freshness] | None = None
+        self._paths: Paths | None = None
         self._names = {module: self._names_of(module) for module in registry.order}
         names = {name for some in self._names.values() for name in some}
-        self.code.read(sorted(names if self._is_new else filter(self.code.is_new, names)))
-        self._codes: dict[str, CodeState] = self.code.states(names)
-        self._is_new = False
-        self._find_broken()
-
-    # The answer.
+        self._codes: dict[str, CodeState] = self.modules.read(names)
 
     def freshness(self) -> dict[str, Freshness]:
         if self._answer is None:
@@ -146,7 +93,7 @@ class LiveStatus(Status):
         if self._all_are_dirty:
             self._own.clear()
             self._dirty.update(self._registry.order)
-            self._codes = self.code.states(self._codes)
+            self._codes = self.modules.index.states(self._codes)
         if self._dirty:
             self._own |= {module: self._judge(module, self._codes) for module in self._dirty}
             self._own = {module: self._own[module] for module in self._registry.order}
@@ -155,30 +102,18 @@ class LiveStatus(Status):
 
     def is_held(self, module: str) -> bool:
         """Whether its code has a file that cannot be read now."""
-        if not self.broken:
+        if not self.modules.broken:
             return False
         parts = [self._codes[name] for name in self._names.get(module, ())]
-        return any(not one.meanings.keys().isdisjoint(self.broken) for one in parts)
+        return any(not one.meanings.keys().isdisjoint(self.modules.broken) for one in parts)
 
     # What is watched for it.
 
     def paths(self) -> Paths:
         """What the answer depends on."""
         if self._paths is None:
-            code: set[str] = set()
-            for one in self._codes.values():
-                code.update(one.meanings, one.missing)
-            named: dict[str, set[str]] = {kind: set() for kind in _FILES}
-            for key in {key for module in self._registry.order for key in self._rests_on(module)}:
-                kind, colon, path = key.partition(":")
-                named[kind + colon].add(path)
-            data, folders, globs = named.values()
-            self._paths = Paths(
-                code=frozenset(code),
-                data=frozenset(data),
-                listed=frozenset(folders),
-                globs=tuple(sorted(globs)),
-            )
+            keys = {key for module in self._registry.order for key in self._rests_on(module)}
+            self._paths = build_paths(self._codes.values(), keys)
         return self._paths
 
     def find_differing(self, paths: Collection[str]) -> list[str]:
@@ -208,9 +143,11 @@ class LiveStatus(Status):
             return Change()
         self._settle_results()
         self._look_at_database()
-        before = {path: self._meaning(path) for path in paths if _is_code(path)}
+        before = {path: self.modules.meaning(path) for path in paths if _is_code(path)}
         concerned = self._refresh_code(before)
-        changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
+        changed = [
+            path for path, meaning in before.items() if self.modules.meaning(path) != meaning
+        ]
         outside = self._refresh_data(paths, concerned)
         self._dirty |= concerned
         self._answer = None
@@ -228,7 +165,7 @@ class LiveStatus(Status):
                 causes[module] = tuple(reason.key for reason in reasons)
         found = dict.fromkeys(changed)
         found |= {key.partition(":")[2]: None for keys in causes.values() for key in keys}
-        quiet = found.keys() | self.broken.keys()
+        quiet = found.keys() | self.modules.broken.keys()
         return Change(
             touched=touched,
             causes=causes,
@@ -252,10 +189,8 @@ class LiveStatus(Status):
         """There are other tools, or another order or configuration. Touches new tools, and those that are stale now
         and were fresh, or for which the configuration differs."""
         were = self.freshness()
-        if sources is not self.sources:
-            self.sources = sources
-            self.code = CodeIndex(project, sources=sources)
-            self._is_new = True
+        if sources is not self.modules.sources:
+            self.modules = LiveModules(project, sources, self.modules)
         self._remembered |= self._memory.results(
             [module for module in registry.order if module not in self._remembered]
         )
@@ -309,7 +244,7 @@ class LiveStatus(Status):
         self._present.versions.forget(_paths_of(used))
         names = self._names[module] = self._names_of(module)
         if unknown := [one for one in names if one not in self._codes]:
-            self._codes |= self.code.read(unknown)
+            self._codes |= self.modules.index.read(unknown)
         self._rests.pop(module, None)
         self._all_are_dirty, self._answer, self._paths = True, None, None
         self._has_new_results = True
@@ -319,29 +254,14 @@ class LiveStatus(Status):
             if key.startswith("file:") and self._present.mark(key) == write.mark
         ]
 
-    # Parts.
-
     def _refresh_code(self, before: Mapping[str, str | None]) -> set[str]:
         """The tools that these modules concern, each given with what it meant before."""
-        modules = self.code.refresh(before)
-        for path, meaning in before.items():
-            source = self.sources.read(path) if path.endswith(".py") else None
-            if source is not None and source.problem is not None:
-                self.broken[path] = source.problem
-                if meaning:
-                    self._good[path] = meaning
-                continue
-            self.broken.pop(path, None)
-            self._good.pop(path, None)
-            if source is not None and self.code.meaning(path) is None:
-                self._meanings[path] = source.effect
-            else:
-                self._meanings.pop(path, None)
+        modules = self.modules.refresh(before)
         concerned = {
             module for module, names in self._names.items() if not modules.isdisjoint(names)
         }
         for path in before:
-            now = self._meaning(path)
+            now = self.modules.meaning(path)
             concerned.update(
                 module
                 for module in self._registry.order
@@ -349,7 +269,7 @@ class LiveStatus(Status):
             )
         if before:
             concerned |= self._find_all_users()
-        states = self.code.states({name for one in concerned for name in self._names[one]})
+        states = self.modules.index.states({name for one in concerned for name in self._names[one]})
         if any(
             one.meanings.keys() != self._codes[name].meanings.keys()
             or one.missing != self._codes[name].missing
@@ -418,7 +338,7 @@ class LiveStatus(Status):
         now = self._present.inputs(tool, self._codes, self._params_of(tool), result)
         other = {**now.other}
         for key, then in result.tried.other.items():
-            if key not in other and key.startswith(_FILES):
+            if key not in other and key.startswith(FILES):
                 other[key] = self._present.versions.version(key, then)
         return Inputs(code=now.code, other=other)
 
@@ -432,7 +352,7 @@ class LiveStatus(Status):
             keys += success.inputs.other if success else ()
             keys += result.tried.other
             keys += (key for key, write in result.writes.items() if write.is_checked)
-            found = self._rests[module] = frozenset(key for key in keys if key.startswith(_FILES))
+            found = self._rests[module] = frozenset(key for key in keys if key.startswith(FILES))
         return found
 
     def _find_all_users(self) -> set[str]:
@@ -453,22 +373,8 @@ class LiveStatus(Status):
         more = success.modules if success else ()
         return tuple(self._present.modules_of(self._registry.tools[module], more))
 
-    def _meaning(self, path: str) -> str | None:
-        """What a module means, or meant when it last could be read; None where there is none."""
-        meaning = self.code.meaning(path)
-        return self._good.get(path, self._meanings.get(path) if meaning is None else meaning)
-
-    def _find_broken(self) -> None:
-        """Modules of the tools that could not be read."""
-        for one in self._codes.values():
-            for path, meaning in one.meanings.items():
-                if not meaning and path not in self.broken:
-                    source = self.sources.read(path)
-                    if source is not None and source.problem is not None:
-                        self.broken[path] = source.problem
-
     def _is_used(self, path: str) -> bool:
-        if path.endswith(".py") and self._meaning(path) is not None:
+        if path.endswith(".py") and self.modules.meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._rests_on(module) for module in self._registry.order)
 
@@ -484,11 +390,11 @@ def _is_code(path: str) -> bool:
 def _other_settings(then: Inputs, now: Inputs) -> Iterator[Key]:
     """The keys of what is configured or installed, and differs. Which database it is may be due to a run."""
     for key, old, new in differences(then.other, now.other):
-        if not key.startswith(_FILES) and (
+        if not key.startswith(FILES) and (
             key != "database" or (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
         ):
             yield key
 
 
 def _paths_of(keys: Iterable[Key]) -> Iterator[str]:
-    return (key.partition(":")[2] for key in keys if key.startswith(_FILES))
+    return (key.partition(":")[2] for key in keys if key.startswith(FILES))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.change import Change
 from discover_orch.watch.event_sources import read_head
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject
@@ -51,12 +51,12 @@ class ChangeHandler:
         found = watched.files.resolve(paths, is_rescan=is_rescan)
         if not self._schedule.is_running:
             found = self._without_data_of_others(found)
-        before, broken = watched.view, {*watched.status.broken}
+        before, broken = watched.view, {*watched.status.modules.broken}
         change = watched.refresh(found)
         if change.is_structural:
             for warning in watched.new_warnings(before):
                 self._outbox.add_note(warning)
-        return self.act(change, fixed=broken.difference(watched.status.broken))
+        return self.act(change, fixed=broken.difference(watched.status.modules.broken))
 
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
@@ -157,7 +157,7 @@ class ChangeHandler:
         stale = sum(not freshness[module].is_fresh for module in runs)
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
-            action = "wait" if held or watched.status.broken or watched.problems else "none"
+            action = "wait" if held or watched.status.modules.broken or watched.problems else "none"
         self._outbox.add(
             ChangesFound(
                 paths=change.paths,

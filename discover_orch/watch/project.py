@@ -22,9 +22,10 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.change import Change, merge
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.live_status import Change, LiveStatus
+from discover_orch.staleness.live_status import LiveStatus
 from discover_orch.staleness.versions import find_data
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
@@ -77,7 +78,7 @@ class WatchedProject:
             *self.problems,
             *self._planned.strays,
             *self.view.errors,
-            *self.status.broken.values(),
+            *self.status.modules.broken.values(),
         )
 
     @property
@@ -93,7 +94,7 @@ class WatchedProject:
 
     def preload(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The third-party imports of the watched tools: (module, names of its `from`)."""
-        return self.status.sources.third_party(self.targets)
+        return self.status.modules.sources.third_party(self.targets)
 
     def plan_of(self, reasons: Mapping[str, str]) -> Plan:
         """The part of the plan with these tools, in its order."""
@@ -133,7 +134,7 @@ class WatchedProject:
 
     def note_installation(self) -> Change:
         """Packages were installed or removed."""
-        return self._renew(self.status.sources)
+        return self._renew(self.status.modules.sources)
 
     def find_outputs(self, modules: Collection[str]) -> set[str]:
         """The files that these tools were seen to write or declare as outputs."""
@@ -174,7 +175,7 @@ class WatchedProject:
         self._known, self._is_config_broken = None, False
         change = Change(paths=config, is_structural=True)
         if not self.problems:
-            sources = self.status.sources
+            sources = self.status.modules.sources
             if self.view.project.pythonpath != old.project.pythonpath:
                 sources = ImportGraph(self.view.project)
                 self.files.sources = sources
@@ -195,7 +196,7 @@ class WatchedProject:
         """Whether the tools or what the command line offers may have changed, and not only code."""
         if path in (CONF_FILE, *CONFIG_FILES) or path[-1:] == "/":
             return True
-        if not self.files.is_module(path) or path in self.status.broken:
+        if not self.files.is_module(path) or path in self.status.modules.broken:
             return False
         if not self.files.exists(path):
             return True
@@ -295,20 +296,3 @@ class OtherRuns:
             return True
         self._lock.release()
         return False
-
-
-def merge(one: Change, other: Change) -> Change:
-    """Both, one after the other."""
-    return Change(
-        touched={**one.touched, **other.touched},
-        causes={
-            module: tuple(
-                dict.fromkeys((*one.causes.get(module, ()), *other.causes.get(module, ())))
-            )
-            for module in {**one.causes, **other.causes}
-        },
-        paths=tuple(dict.fromkeys((*one.paths, *other.paths))),
-        saved=tuple(dict.fromkeys((*one.saved, *other.saved))),
-        gone=(*one.gone, *other.gone),
-        is_structural=one.is_structural or other.is_structural,
-    )

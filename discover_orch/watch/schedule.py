@@ -20,7 +20,7 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolStarted,
 )
-from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.change import Change
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.watch.events import SCOPES, Action, Scope
 

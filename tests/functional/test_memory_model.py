@@ -303,6 +303,21 @@ def check(histories: int) -> None:
     )
 
 
+@pytest.mark.parametrize("accepted", [("clean",), ("mark",), ()])
+def test_what_is_accepted_after_the_database_was_replaced_counts_for_the_new_one(
+    accepted: tuple[str, ...],
+) -> None:
+    history = Histories()
+    history.run((), None)
+    history.delete_the_database()
+    history.run(("fetch",), None)
+    history.accept(accepted, None)
+    history.it_stands_as_the_model_says()
+    history.change_meaning("mark", 1)
+    history.it_stands_as_the_model_says()
+    history.teardown()
+
+
 def test_25_random_histories() -> None:
     check(25)
 

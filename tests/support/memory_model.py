@@ -289,7 +289,9 @@ class Model:
                 self.now(tool, since),
                 run=number,
                 taken=number,
-                is_second_update=tool == "mark" and self.database in self.marked,
+                is_second_update=tool == "mark"
+                and self.cleaned_in == self.database
+                and self.database in self.marked,
             )
             if tool == "clean":
                 self.cleaned_in = self.database
@@ -327,6 +329,11 @@ class Model:
                 wrote=old is not None and old.wrote and is_there,
             )
             self.ends[tool] = "accepted"
+            if self.database is not None:  # what it wrote counts as written into this one
+                if tool == "clean" and self.cleaned_in is not None:
+                    self.cleaned_in = self.database
+                if tool == "mark" and self.marked:
+                    self.marked = {self.database}
 
     # Resume.
 

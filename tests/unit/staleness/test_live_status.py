@@ -13,7 +13,7 @@ import pytest
 from discover_orch.planning import project_reader
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.change import Change
 from discover_orch.watch.project import WatchedProject
 from tests.conftest import Orch, Project
 from tests.support.looked_at import CANARY, request_for
@@ -130,10 +130,10 @@ def test_a_module_that_nobody_imports_changes_and_concerns_nobody(live: Live) ->
 def test_a_module_that_cannot_be_read_counts_as_it_last_could_be(live: Live) -> None:
     status = live.watched.status
     assert names(live.save({LIB: "x = (\n"})) == {}
-    assert ([*status.broken], live.states) == ([LIB], {})
+    assert ([*status.modules.broken], live.states) == ([LIB], {})
     assert [name for name in "abcd" if status.is_held(f"src.{name}")] == ["a"]
     assert names(live.save({LIB: "x = 1\n"})) == {}
-    assert not status.broken
+    assert not status.modules.broken
     live.save({LIB: "x = (\n"})
     assert names(live.save({LIB: "x = 3\n"})) == {"a": "src/lib.py changed"}
 

@@ -15,7 +15,7 @@ from discover_orch.execution.events import (
     ToolStarted,
     ToolStatus,
 )
-from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.change import Change
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.watch.events import Scope
 from discover_orch.watch.schedule import (

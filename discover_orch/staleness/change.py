@@ -1,0 +1,74 @@
+"""What a watch gets from the status: what it has to watch, and what a change means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct, field
+
+from discover_orch.staleness.code_hashes import CodeState
+from discover_orch.staleness.fingerprint import Key
+
+#: What the keys of files begin with.
+FILES = ("file:", "folder:", "glob:")
+
+
+class Paths(Struct, frozen=True, kw_only=True):
+    """Modules, there or not (a folder ends in `/`); files, there or not; folders whose names count; globs."""
+
+    code: frozenset[str] = frozenset()
+    data: frozenset[str] = frozenset()
+    listed: frozenset[str] = frozenset()
+    globs: tuple[str, ...] = ()
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a refresh found.
+
+    `touched` are the stale tools that a change from outside the pipeline concerns, each with a sentence; `causes` are
+    the keys of what changed for each of them. `paths` changed in meaning, came or went; `saved` did not. `gone` are
+    the names of tools that no longer exist. `is_structural`: there may be other tools, in another order or with
+    other arguments.
+    """
+
+    touched: Mapping[str, str] = field(default_factory=dict)
+    causes: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    is_structural: bool = False
+
+
+def merge(one: Change, other: Change) -> Change:
+    """Both, one after the other."""
+    return Change(
+        touched={**one.touched, **other.touched},
+        causes={
+            module: tuple(
+                dict.fromkeys((*one.causes.get(module, ()), *other.causes.get(module, ())))
+            )
+            for module in {**one.causes, **other.causes}
+        },
+        paths=tuple(dict.fromkeys((*one.paths, *other.paths))),
+        saved=tuple(dict.fromkeys((*one.saved, *other.saved))),
+        gone=(*one.gone, *other.gone),
+        is_structural=one.is_structural or other.is_structural,
+    )
+
+
+def build_paths(codes: Iterable[CodeState], keys: Iterable[Key]) -> Paths:
+    """The paths of this code, and of these keys of files."""
+    code: set[str] = set()
+    for one in codes:
+        code.update(one.meanings, one.missing)
+    named: dict[str, set[str]] = {kind: set() for kind in FILES}
+    for key in keys:
+        kind, colon, path = key.partition(":")
+        named[kind + colon].add(path)
+    data, folders, globs = named.values()
+    return Paths(
+        code=frozenset(code),
+        data=frozenset(data),
+        listed=frozenset(folders),
+        globs=tuple(sorted(globs)),
+    )
