@@ -86,7 +86,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
     that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
     the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says
-    that it passed, and what it used is not known.
+    that it passed, and what it used is not known. `is_locked`: it failed because another connection had locked SQLite.
     """
 
     module: str
@@ -102,13 +102,16 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     blocked_by: str = ""
     attempt: int = 1
     is_settled: bool = False
+    is_locked: bool = False
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):
-    """An attempt failed, as `end` says, and the next one starts in `delay` seconds."""
+    """An attempt failed, as `end` says, and the next one starts in `delay` seconds. With `writes_alone` it was not
+    known that the tool writes; the next attempt starts when no other tool writes to the database."""
 
     end: ToolFinished
     delay: float
+    writes_alone: bool = False
 
 
 class TransactionEnded(Struct, frozen=True, kw_only=True):

@@ -106,7 +106,10 @@ def run_steps(
             yield ToolOrdered(module=module)
             attempt = run.attempt_of(module)
             step = steps[module]
-            executor.submit(step if attempt == 1 else replace(step, attempt=attempt))
+            is_alone = run.writes_alone(module)
+            if attempt > 1 or is_alone:
+                step = replace(step, attempt=attempt, writes_alone=is_alone)
+            executor.submit(step)
             run.mark_submitted(module)
         yield from _next_events(run, executor, requests, stopwatch, settle)
     for end in run.unstarted():

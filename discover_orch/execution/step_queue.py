@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch.planning.parallel import Waits
 
+#: The token of the SQLite database: which tool may write to it.
+WRITES = "(writes to SQLite)"
+
 
 class OneByOne:
     """The steps in order. One that is to be tried again later holds up all that follow."""
@@ -44,6 +47,13 @@ class OneByOne:
         place = self._places[module]
         first = itertools.takewhile(lambda one: self._places[one] < place, self._waiting)
         self._waiting.insert(sum(1 for _ in first), module)
+
+    def holds(self, module: str, token: str) -> bool:
+        """Whether the step holds the token while it runs, of those that orch hands out."""
+        return False
+
+    def add_need(self, module: str, token: str) -> None:
+        """The step needs one of this token from now on. It is not running."""
 
     def end(self, module: str) -> None:
         """A step has ended, or is not to start at all."""
@@ -109,6 +119,12 @@ class SideBySide:
         self._not_before[place] = at
         self._left += 1
         insort(self._ready, place)
+
+    def holds(self, module: str, token: str) -> bool:
+        return token in self._needs.get(module, {})
+
+    def add_need(self, module: str, token: str) -> None:
+        self._needs = {**self._needs, module: {**self._needs.get(module, {}), token: 1}}
 
     def end(self, module: str) -> None:
         place = self._places[module]

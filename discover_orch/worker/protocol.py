@@ -84,7 +84,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
-    gets those of the `resources` that it really asks for.
+    gets those of the `resources` that it really asks for. `writes_alone`: no other worker writes to the database.
 
     The parent may send this while another step runs. `failures` is the number of failed steps of this
     worker that the parent knew of (`Supervisor.failures`). If there are more by the time the worker reads
@@ -102,6 +102,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     outputs: tuple[str, ...] = ()
     commits_by_itself: bool = False
     attempt: int = 1
+    writes_alone: bool = False
     failures: int = 0
 
 
@@ -156,6 +157,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     `search_path`, with the first step of a worker only: the absolute folders, in this order, in which Python finds
     modules of the project and of packages installed in editable form. `has_file_events`: from now on the worker is
     told of every file below the root that any process opens, the parent included, and takes it for the tool's.
+    `is_locked`: it failed because SQLite was locked by another connection.
     """
 
     step: int
@@ -170,6 +172,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     opened: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
     has_file_events: bool = False
+    is_locked: bool = False
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -214,6 +214,7 @@ class LocalExecutor:
                     seen=event.seen,
                     setup=event.setup,
                     opened=event.opened,
+                    is_locked=event.is_locked,
                 )
                 if event.status == "failed":  # the worker would decline them
                     waiting = [order.step for order in self._waiting]
@@ -368,6 +369,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         outputs=step.tool.outputs,
         commits_by_itself=step.tool.commits_by_itself,
         attempt=step.attempt,
+        writes_alone=step.writes_alone,
         failures=failures,
     )
 
