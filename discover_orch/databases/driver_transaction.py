@@ -23,7 +23,8 @@ class Transaction:
     """What orch does with a connection around each tool. This base class does nothing.
 
     `defers_commits`: the tool's commits become final only in `end`. Known after `begin`. `add_record` is called within
-    the transaction just before orch commits it, where orch owns the transaction.
+    the transaction just before orch commits it, where orch owns the transaction. `begins_immediately`: no other worker
+    writes, so SQLite takes the lock at the beginning.
     """
 
     defers_commits = False
@@ -31,6 +32,7 @@ class Transaction:
     def __init__(self, conn: Any) -> None:
         self.conn = conn
         self.add_record: Callable[[], None] | None = None
+        self.begins_immediately = False
 
     def attach(self) -> None:
         """Called once, when the connection has been opened."""

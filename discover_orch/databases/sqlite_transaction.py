@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import re
 import sqlite3
 from contextlib import suppress
 
@@ -43,6 +44,7 @@ OUTSIDE = (
 _REFUSALS = ("within a transaction", "inside a transaction", "is locked", "unable to close due to")
 UNSEEN = "a statement that orch did not see"
 CLOSED = "Cannot operate on a closed database."
+_DEFERRED = re.compile(r"\s*begin(\s+deferred)?(\s+transaction)?\s*;?\s*", re.I)
 #: What a statement has begun, to undo it if the statement fails.
 NOTHING, STATEMENT, TRANSACTION = 0, 1, 2
 
@@ -79,6 +81,7 @@ class TransactionalConnection(OrdinaryConnection):
     is_under_way = False  # a transaction of the tool's that has written
     _is_open = False  # a transaction of the tool's
     _is_begun = False  # the real transaction
+    _begins_immediately = False
     _has_written = False  # in the real transaction
     _is_first = False  # nothing was written before the tool's transaction
     _has_savepoint = False  # orch's own, around what the tool does in its transaction
@@ -92,8 +95,10 @@ class TransactionalConnection(OrdinaryConnection):
     is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
     statements: StatementNotes | None = None  # receives the text of statements
 
-    def begin_step(self, managed: bool) -> None:
-        """A tool starts. The real transaction begins only with its first change."""
+    def begin_step(self, managed: bool, *, begins_immediately: bool = False) -> None:
+        """A tool starts. The real transaction begins only with its first change, or `begins_immediately` with the lock
+        for writing."""
+        self._begins_immediately = begins_immediately
         if not managed:
             self.managed = False
             return
@@ -242,6 +247,8 @@ class TransactionalConnection(OrdinaryConnection):
 
     def _begin(self, begin: str = BEGIN, cursor: sqlite3.Cursor | None = None) -> None:
         if not self._is_begun:
+            if self._begins_immediately and _DEFERRED.fullmatch(begin):
+                begin = "BEGIN IMMEDIATE"
             self._run(begin, cursor)
             self._is_begun = True
 

@@ -26,6 +26,7 @@ from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnectio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 
@@ -124,7 +125,7 @@ class SqliteTransaction(Transaction):
             self._driver = adopt(driver) or self._driver  # SQLAlchemy has opened it anew
         is_managed = self._wants_control and not is_autocommit(self._driver)
         self._has_found_open = is_managed and _is_left_open(self._driver)
-        self._driver.begin_step(is_managed)
+        self._driver.begin_step(is_managed, begins_immediately=self.begins_immediately)
 
     def end(self, keep: bool) -> list[str]:
         driver = self._driver
@@ -290,17 +291,27 @@ def cancel_statement(conn: Any) -> None:
 
 def is_cancelled(error: BaseException) -> bool:
     """Whether this is how a driver reports a statement that was cancelled, or follows from it."""
+    return any(
+        read_attribute(one, "sqlstate", None) == QUERY_CANCELED
+        or type(one).__name__ == "InterruptException"
+        or read_attribute(one, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+        for one in _find_causes(error)
+    )
+
+
+def is_lock_error(error: BaseException) -> bool:
+    """Whether SQLite could not write because another connection writes or has written (SQLITE_BUSY, SQLITE_LOCKED)."""
+    codes = (read_attribute(one, "sqlite_errorcode", None) for one in _find_causes(error))
+    locks = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return any(isinstance(code, int) and code & 0xFF in locks for code in codes)
+
+
+def _find_causes(error: BaseException) -> Iterator[Any]:
+    """The error and those behind it, as the driver raised them."""
     seen: BaseException | None = error
     while seen is not None:
-        one = read_attribute(seen, "orig", None) or seen
-        if (
-            read_attribute(one, "sqlstate", None) == QUERY_CANCELED
-            or type(one).__name__ == "InterruptException"
-            or read_attribute(one, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
-        ):
-            return True
+        yield read_attribute(seen, "orig", None) or seen
         seen = seen.__cause__ or seen.__context__
-    return False
 
 
 def _is_left_open(conn: Connection) -> bool:

@@ -88,6 +88,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
     the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says
     that it passed, and what it used is not known. `commit_seconds` is the part of `duration` that its commit took.
+    `is_locked`: it failed because another connection had locked SQLite.
     """
 
     module: str
@@ -104,13 +105,16 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     is_settled: bool = False
     commit_seconds: float = 0.0
+    is_locked: bool = False
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):
-    """An attempt failed, as `end` says, and the next one starts in `delay` seconds."""
+    """An attempt failed, as `end` says, and the next one starts in `delay` seconds. With `writes_alone` it was not
+    known that the tool writes; the next attempt starts when no other tool writes to the database."""
 
     end: ToolFinished
     delay: float
+    writes_alone: bool = False
 
 
 class TransactionEnded(Struct, frozen=True, kw_only=True):

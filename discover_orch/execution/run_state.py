@@ -21,7 +21,7 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolRetried,
 )
-from discover_orch.execution.step_queue import OneByOne, StepQueue
+from discover_orch.execution.step_queue import WRITES, OneByOne, SideBySide, StepQueue
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
@@ -61,6 +61,7 @@ class Run:
         self._is_one_transaction = is_one_transaction
         self._at_once = at_once
         self._has_retries, self._random = has_retries, random
+        self._locked: set[str] = set()  # these failed because of a lock, and try again alone
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
         self._max_failures = max_failures
         self._has_known_flow = has_known_flow
@@ -115,11 +116,22 @@ class Run:
         if self._is_cancelled:
             return replace(event, status="cancelled") if event.status == "interrupted" else event
         tool = self._registry.tools[event.module]
-        if event.status == "failed" and self._has_retries and event.attempt <= tool.retries:
+        if event.is_locked and self._can_write_alone(event.module):
+            return ToolRetried(end=event, delay=0.0, writes_alone=True)
+        own_attempts = event.attempt - (event.module in self._locked)
+        if event.status == "failed" and self._has_retries and own_attempts <= tool.retries:
             longest = max(self.LONGEST_DELAY, tool.retry_delay)
-            delay = min(tool.retry_delay * 2.0 ** min(event.attempt - 1, 60), longest)
+            delay = min(tool.retry_delay * 2.0 ** min(own_attempts - 1, 60), longest)
             return ToolRetried(end=event, delay=delay * (0.75 + self._random() / 2))
         return event
+
+    def writes_alone(self, module: str) -> bool:
+        return self._queue.holds(module, WRITES)
+
+    def _can_write_alone(self, module: str) -> bool:
+        """Whether the tool ran beside others that write, because it was not known to write itself."""
+        is_beside_others = isinstance(self._queue, SideBySide)
+        return is_beside_others and module not in self._locked and not self.writes_alone(module)
 
     @property
     def is_over(self) -> bool:
@@ -137,6 +149,9 @@ class Run:
             self._attempts[module] = event.end
             self._submitted.remove(module)
             self._queue.put_back(module, now + event.delay)
+            if event.writes_alone:
+                self._locked.add(module)
+                self._queue.add_need(module, WRITES)
             self._is_declining = self._submits_ahead
         elif isinstance(event, ToolFinished):
             self.finished[event.module] = event

@@ -115,7 +115,10 @@ def run_steps(
             yield ToolOrdered(module=module)
             attempt = run.attempt_of(module)
             step = steps[module]
-            executor.submit(step if attempt == 1 else replace(step, attempt=attempt))
+            is_alone = run.writes_alone(module)
+            if attempt > 1 or is_alone:
+                step = replace(step, attempt=attempt, writes_alone=is_alone)
+            executor.submit(step)
             run.mark_submitted(module)
 
     yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)

@@ -27,7 +27,7 @@ from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
-from discover_orch.execution.step_queue import SideBySide, can_overlap
+from discover_orch.execution.step_queue import WRITES, SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import BlockedInterrupt, Problem
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 #: Seconds until a signal that was not drained ends whatever blocks the process, and until a second signal does.
 FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
-#: The token of the SQLite database: which tool may write to it.
-WRITES = "(writes to SQLite)"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

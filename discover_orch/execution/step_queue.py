@@ -15,6 +15,8 @@ from discover_orch.planning.parallel import Waits
 
 #: Tokens and how many of each.
 _Needs = tuple[tuple[str, int], ...]
+#: The token of the SQLite database: which tool may write to it.
+WRITES = "(writes to SQLite)"
 
 
 class OneByOne:
@@ -52,6 +54,13 @@ class OneByOne:
         place = self._places[module]
         first = itertools.takewhile(lambda one: self._places[one] < place, self._waiting)
         self._waiting.insert(sum(1 for _ in first), module)
+
+    def holds(self, module: str, token: str) -> bool:
+        """Whether the step holds the token while it runs, of those that orch hands out."""
+        return False
+
+    def add_need(self, module: str, token: str) -> None:
+        """The step needs one of this token from now on. It is not running."""
 
     def end(self, module: str) -> None:
         """A step has ended, or is not to start at all."""
@@ -128,6 +137,16 @@ class SideBySide:
         if at:
             self._not_before[place] = at
         self._left += 1
+        insort(self._ready.setdefault(self._needs_of(place), []), place)
+
+    def holds(self, module: str, token: str) -> bool:
+        return token in self._needs.get(module, {})
+
+    def add_need(self, module: str, token: str) -> None:
+        """Called for a step that was put back."""
+        place = self._places[module]
+        self._remove_ready(place)
+        self._needs = {**self._needs, module: {**self._needs.get(module, {}), token: 1}}
         insort(self._ready.setdefault(self._needs_of(place), []), place)
 
     def end(self, module: str) -> None:

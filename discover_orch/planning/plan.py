@@ -33,6 +33,7 @@ from discover_orch.planning.selection import Selection
 class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
     all steps of the `group` before it have ended: tools of one stage, selected by one word. `attempt` counts from 1.
+    `writes_alone`: no other step writes to the database while it runs.
     """
 
     tool: Tool
@@ -43,6 +44,7 @@ class Step(Struct, frozen=True, kw_only=True):
     arguments: tuple[BoundArgument, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
+    writes_alone: bool = False
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -130,11 +130,18 @@ class ToolConnection:
         transaction = self.transaction
         return self.tables is None and transaction is not None and transaction.conn is not None
 
-    def begin(self, *, commits_by_itself: bool, entry: LedgerEntry | None = None) -> None:
+    def begin(
+        self,
+        *,
+        commits_by_itself: bool,
+        writes_alone: bool = False,
+        entry: LedgerEntry | None = None,
+    ) -> None:
         """`entry` is added to the ledger when the transaction is committed."""
         if self.transaction is not None:
             mode = "none" if commits_by_itself else self._mode
             self.transaction = self._by_mode[mode]
+            self.transaction.begins_immediately = writes_alone
             ledger, self.transaction.add_record = self.ledger, None
             if ledger is not None and entry is not None and mode != "none":
                 ledger.refuse_committed(entry)

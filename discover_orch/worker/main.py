@@ -19,7 +19,12 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from discover_orch.databases.opening import find_path
-from discover_orch.databases.transactions import find_hint, install_connect, is_cancelled
+from discover_orch.databases.transactions import (
+    find_hint,
+    install_connect,
+    is_cancelled,
+    is_lock_error,
+)
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
 from discover_orch.model.ledger import AlreadyCommitted
@@ -156,6 +161,7 @@ class Worker:
         self._conf_error: BaseException | None = None
         self._failures = 0
         self._ledger = prepare.ledger
+        self._is_locked = False  # the step failed because of a lock in SQLite
         self._is_set_up = False  # the modules and resources of the step are there
         self._is_ahead = False  # the parent may still be recording the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
@@ -246,7 +252,7 @@ class Worker:
         self._interrupts.was_raised = False
         self._commit_began = 0.0
         self._debugger.begin_step(order.step)
-        self._is_set_up = False
+        self._is_set_up = self._is_locked = False
         self._asked_for = order.resources if order.is_readable else ()
         if self._observer is not None:
             self._observer.begin_step()
@@ -278,6 +284,7 @@ class Worker:
                 search_path=self._search_path,
                 has_file_events=self._observer is not None and self._observer.has_file_events(),
                 commit_seconds=commit_seconds,
+                is_locked=self._is_locked,
             ),
             may_wait=True,
         )
@@ -339,6 +346,7 @@ class Worker:
             # The error of the driver may come before KeyboardInterrupt.
             interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
             status: StepStatus = "interrupted" if interrupts.was_raised else "failed"
+            self._is_locked = is_lock_error(error)
             failure = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
                 self._debugger.debug_failure(error, failure.traceback)
@@ -375,6 +383,7 @@ class Worker:
         self._resources.begin_transaction(
             self._asked_for,
             commits_by_itself=order.commits_by_itself,
+            writes_alone=order.writes_alone,
             entry=self._ledger and replace(self._ledger, tool=order.module, attempt=order.attempt),
         )
         first = [named.pop(name) for name in positional_only if name in named]

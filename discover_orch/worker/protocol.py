@@ -86,7 +86,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
-    gets those of the `resources` that it really asks for.
+    gets those of the `resources` that it really asks for. `writes_alone`: no other worker writes to the database.
 
     The parent may send this while another step runs, of which it `is_ahead`. It then sends nothing more before it has
     recorded that step. `failures` is the number of failed steps of this worker that the parent knew of
@@ -105,6 +105,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     outputs: tuple[str, ...] = ()
     commits_by_itself: bool = False
     attempt: int = 1
+    writes_alone: bool = False
     failures: int = 0
     is_ahead: bool = False
 
@@ -166,7 +167,8 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     the tool did; None without `Prepare.observes`. `setup` is the part of it that happened while modules were
     loaded and the resources `opened`, on which later steps of this worker depend too; None for nothing.
     `search_path`, with the first step of a worker only: the absolute folders, in this order, in which Python finds
-    modules of the project and of packages installed in editable form.
+    modules of the project and of packages installed in editable form. `is_locked`: it failed because SQLite was
+    locked by another connection.
     """
 
     step: int
@@ -182,6 +184,7 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     search_path: tuple[str, ...] = ()
     has_file_events: bool = False
     commit_seconds: float = 0.0
+    is_locked: bool = False
 
 
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -115,11 +115,14 @@ class Resources:
         names: Iterable[str],
         *,
         commits_by_itself: bool = False,
+        writes_alone: bool = False,
         entry: LedgerEntry | None = None,
     ) -> None:
         """Begin the transaction of a step that uses these resources; `entry` is what it adds to the ledger."""
         if self._uses_conn(names):
-            self._connection.begin(commits_by_itself=commits_by_itself, entry=entry)
+            self._connection.begin(
+                commits_by_itself=commits_by_itself, writes_alone=writes_alone, entry=entry
+            )
 
     def ask_ledger(self, entries: Iterable[LedgerEntry], *, settles: bool) -> tuple[bool, ...]:
         """For each attempt whether it is committed. With `settles`, those that are not cannot be any more. Raises what

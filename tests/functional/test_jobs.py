@@ -148,6 +148,59 @@ def test_tools_that_only_read_a_sqlite_database_run_beside_each_other(
     assert answer.code == 0, answer.text
 
 
+def test_a_tool_that_only_read_until_now_and_meets_a_lock_writes_when_its_turn_comes(
+    project: Project, orch: Orch
+) -> None:
+    """`b` reads in the first run, and in the second one writes while `a` has the lock."""
+    wait = """
+def wait_for(name):
+    until = time.monotonic() + 60
+    while not os.path.exists(name):  # not observed
+        assert time.monotonic() < until, name
+        time.sleep(0.005)
+"""
+    writer = f"""
+import os, time
+STAGE = "s"
+AFTER = ()
+{wait}
+def run(conn):
+    conn.execute("create table if not exists a (x)")
+    conn.execute("insert into a values (1)")
+    if os.path.exists("second"):
+        open("a-wrote", "w").close()
+        wait_for("b-failed")
+"""
+    reader = f"""
+import os, time
+STAGE = "s"
+AFTER = ()
+{wait}
+def run(conn):
+    conn.execute("pragma busy_timeout = 0")
+    conn.execute("select 1")
+    if not os.path.exists("second"):
+        return
+    wait_for("a-wrote")
+    conn.execute("begin")
+    conn.execute("select * from sqlite_master").fetchall()
+    try:
+        conn.execute("create table b (x)")
+    except Exception:
+        open("b-failed", "w").close()
+        raise
+"""
+    root = project({"src/a.py": writer, "src/b.py": reader})
+    assert orch("run", "--jobs", "2").code == 0
+    (root / "second").touch()
+    answer = orch("run", "--jobs", "2")
+    assert answer.code == 0, answer.text
+    assert "the database was locked; again when no other tool writes to it" in answer.out
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        found = conn.execute("select count(*) from sqlite_master where name in ('a', 'b')")
+        assert found.fetchall() == [(2,)]
+
+
 def test_no_more_tokens_are_held_than_there_are(project: Project, orch: Orch) -> None:
     tags = 'AFTER = (); ORCH = {"tokens": {"gpu": 1}}'
     project(

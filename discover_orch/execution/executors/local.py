@@ -232,6 +232,7 @@ class LocalExecutor:
                     setup=event.setup,
                     opened=event.opened,
                     commit_seconds=event.commit_seconds,
+                    is_locked=event.is_locked,
                 )
                 if event.status == "failed":  # the worker would decline them
                     waiting = [order.step for order in self._waiting]
@@ -394,6 +395,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         outputs=step.tool.outputs,
         commits_by_itself=step.tool.commits_by_itself,
         attempt=step.attempt,
+        writes_alone=step.writes_alone,
         failures=failures,
     )
 

@@ -40,7 +40,11 @@ refs = st.builds(NameRef, name=texts)
 words = st.lists(texts | refs, max_size=3).map(tuple)
 names = st.lists(texts, max_size=3).map(tuple)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=4,
 )
