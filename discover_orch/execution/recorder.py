@@ -136,6 +136,7 @@ class Recorder:
                     found += self._remember(event, self._steps[module])
                 self._write(event, module)
             case ToolRetried(end=end):
+                self._overlaps.end(end.module)
                 found += self._remember(end, self._steps[end.module])
                 self._write(event, end.module)
             case RunFinished():
