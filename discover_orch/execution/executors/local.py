@@ -51,7 +51,7 @@ KILLED = "was killed by the second interrupt"
 
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
-    it has reported how that went; if the imports end it, another takes its place. `start` starts a worker elsewhere."""
+    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere."""
 
     def __init__(
         self,
