@@ -112,6 +112,7 @@ def test_a_run_elsewhere_is_as_a_run_here(name: str, project: Project, orch: Orc
         answer = orch(*words, "--jobs", jobs, *WORDS[name])
         assert outcome(answer) == expected, answer.err
         assert "swordfish" not in answer.out
+        assert "again and again" not in answer.err
         assert tables(root) == ["kept"]
         states = {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
         assert states == here

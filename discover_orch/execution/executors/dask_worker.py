@@ -7,6 +7,7 @@ their work.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -92,11 +93,13 @@ def ping(run: str) -> list[str]:
         return [attempt for attempt, (one, _) in _running.items() if one == run]
 
 
-def close_run(run: str) -> bytes:
-    """Ends the idle workers of the run; what closing their resources gave, as a `Said`."""
+async def close_run(run: str) -> bytes:
+    """Ends the idle workers of the run; what closing their resources gave, as a `Said`. In a thread, since it takes as
+    long as the user's code takes."""
     with _lock:
         _heard.pop(run, None)
-    events = [one for one in _kept.close_run(run) if isinstance(one, Closed)]
+    closed = await asyncio.to_thread(_kept.close_run, run)
+    events = [one for one in closed if isinstance(one, Closed)]
     return encode_said(Said(attempt="", events=tuple(events)))
 
 

@@ -15,7 +15,9 @@ import socket
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Collection
 from concurrent.futures import Executor, Future
+from threading import Thread
 
 from discover_orch.config.project import Project
 from discover_orch.execution.executors.far_messages import (
@@ -32,21 +34,27 @@ from discover_orch.execution.executors.far_messages import (
 )
 from discover_orch.execution.executors.futures_worker import run_attempt
 from discover_orch.model.errors import Problem, UsageError
+from discover_orch.worker.child_processes import find_children, kill_all
 from discover_orch.worker.protocol import Closed, Declined
 
 READ_SIZE = 1 << 16
+#: Seconds for the executor to end its threads and processes, which have nothing to do any more.
+TIME_TO_CLOSE = 2.0
 
 
 def open_futures(name: str, project: Project) -> FuturesSide:
     """`name` is `module:factory`. Raises UsageError."""
-    return FuturesSide(name, _make_executor(name, project))
+    before = find_children(os.getpid())
+    return FuturesSide(name, _make_executor(name, project), before)
 
 
 class FuturesSide:
     """One future for each attempt."""
 
-    def __init__(self, name: str, executor: Executor) -> None:
+    def __init__(self, name: str, executor: Executor, others: Collection[int]) -> None:
+        """`others` are the child processes that are not the executor's."""
         self.name = name
+        self._others = others
         self._executor = executor
         self._folder = tempfile.mkdtemp(prefix="orch-")
         self._path = os.path.join(self._folder, "socket")
@@ -116,7 +124,11 @@ class FuturesSide:
         self._attempts.clear()
         self._server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._executor.shutdown(wait=False)
+        # The process of orch may end at once. What is left of the pool then would wait for ever.
+        closing = Thread(target=self._executor.shutdown, daemon=True)
+        closing.start()
+        closing.join(TIME_TO_CLOSE)
+        kill_all(find_children(os.getpid()).difference(self._others))
         return []  # the descriptors that wake us may still be written to by its threads
 
     def _read(self) -> None:

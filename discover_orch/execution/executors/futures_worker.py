@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from threading import Thread, current_thread, main_thread
 
@@ -67,21 +67,13 @@ def _listen(lines: object, controls: Controls) -> None:
     controls.put(GONE)
 
 
-def _watch(near: int) -> None:
+def _watch(near: int, pidfd: int, pool: Mapping[int, int | None]) -> None:
     """Waits for the end of orch, which may be killed, and ends all processes that it had started, this one too: the
     processes of a pool would wait for ever. The end of this process ends the worker of the tool."""
-    try:
-        pidfd = os.pidfd_open(near)
-    except ProcessLookupError:
-        os._exit(1)
-    except (OSError, AttributeError):
-        return
-    pool: dict[int, int | None] = {}
-    while not select.select([pidfd], [], [], REFRESH if pool else 0)[0]:
-        pool = {pid: read_start(pid) for pid in find_children(near)}
-    pool.pop(os.getpid(), None)
+    while not select.select([pidfd], [], [], REFRESH)[0]:
+        pool = _find_pool(near)
     for pid, start in pool.items():
-        if start is not None and read_start(pid) == start:
+        if pid != os.getpid() and start is not None and read_start(pid) == start:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
     os._exit(1)
@@ -89,7 +81,19 @@ def _watch(near: int) -> None:
 
 @cache
 def _start_watch(near: int) -> None:
-    Thread(target=_watch, args=(near,), daemon=True, name="orch-watch").start()
+    try:
+        pidfd = os.pidfd_open(near)
+    except ProcessLookupError:
+        os._exit(1)
+    except (OSError, AttributeError):  # the system has none
+        return
+    pool = _find_pool(near)  # before orch can know that a tool runs here
+    Thread(target=_watch, args=(near, pidfd, pool), daemon=True, name="orch-watch").start()
+
+
+def _find_pool(near: int) -> dict[int, int | None]:
+    """The processes that orch has started, with their start times."""
+    return {pid: read_start(pid) for pid in find_children(near)}
 
 
 def _forget_signals_of_orch() -> None:

@@ -57,7 +57,7 @@ KILLED = "was killed by the second interrupt"
 
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
-    it has reported how that went; if the imports end it, another takes its place."""
+    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere."""
 
     def __init__(
         self,
@@ -67,7 +67,6 @@ class LocalExecutor:
         is_importing: bool = False,
         start: Callable[[], Worker] | None = None,
     ) -> None:
-        """`start` starts a worker; by default one on this machine."""
         self._prepare = prepare
         self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker

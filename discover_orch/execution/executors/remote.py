@@ -96,7 +96,8 @@ class RemoteWorker:
         self._far, self._context = far, context
         self._prepare: Prepare | None = None
         self._sent: int | None = None  # the step that has neither ended nor been declined
-        self._attempts: list[str] = []  # that have not ended; the last is of the latest step
+        self._attempts: list[str] = []  # that have not ended: at most one
+        self._held: Start | None = None  # until what the step before left is closed
         self._is_finishing = False
         self._events: list[WorkerEvent] = []
         self._interrupted_at: float | None = None
@@ -116,15 +117,21 @@ class RemoteWorker:
                 self._prepare = replace(order, is_remote=self._context.is_remote)
             case RunStep():
                 self._sent = order.step
-                start = self._build_start(order)
-                self._attempts.append(start.attempt)
-                self._far.start(start)
+                self._held = self._build_start(order)
+                self._start_held()
             case Finish():
                 self._is_finishing = True
             case Recorded():
                 pass  # an order over there is sent after the last step is recorded
             case _:
                 raise AssertionError(f"{order} is not for a worker elsewhere")
+
+    def _start_held(self) -> None:
+        """One at a time: a database such as DuckDB lets only one process open its file."""
+        if self._held is not None and not self._attempts:
+            self._attempts.append(self._held.attempt)
+            self._far.start(self._held)
+            self._held = None
 
     def _build_start(self, order: RunStep) -> Start:
         prepare, context = self._prepare, self._context
@@ -174,7 +181,7 @@ class RemoteWorker:
 
     def next_deadline(self, now: float) -> float:
         due = self._far.next_deadline(now)
-        if self._is_finishing and not self._attempts and not self.is_over:
+        if self._events or (self._is_finishing and not self._attempts and not self.is_over):
             return now
         if self._interrupted_at is not None and self._attempts:
             kill_at = math.inf if self._has_killed else TIME_TO_KILL
@@ -182,18 +189,22 @@ class RemoteWorker:
         return due
 
     def _control(self, word: Word) -> None:
+        if self._held is not None and word in ("interrupt", "kill"):
+            self._events.append(Declined(step=self._held.order.step))
+            self._held = self._sent = None
         for attempt in self._attempts:
             self._far.control(attempt, word)
 
     def _read(self) -> list[WorkerEvent]:
-        found: list[WorkerEvent] = []
+        found, self._events = self._events, []
         self._be_patient(found)
         for attempt in [*self._attempts]:
-            is_latest = attempt == self._attempts[-1]
+            is_latest = self._held is None
             for event in self._far.drain(attempt):
                 if self.is_over:
                     break
                 self._track(event, attempt, found, is_latest=is_latest)
+        self._start_held()
         if self._is_finishing and not self._attempts and not self.is_over:
             self.is_over = True
             found.append(WorkerEnded())
@@ -226,7 +237,11 @@ class RemoteWorker:
                 if is_latest and self._sent is not None:
                     self._lose(sentence, found)
                 elif not self._has_killed:
-                    found.append(Warned(message=f"the end of a worker is not known: {sentence}"))
+                    found.append(
+                        Warned(
+                            message=f"the resources of a worker may not have been closed: {sentence}"
+                        )
+                    )
                 return
             case Refused(message=message, hint=hint):
                 self._forget(attempt)
@@ -253,7 +268,7 @@ class RemoteWorker:
             case Declined():
                 self._sent = None
             case WorkerDied():
-                if self._sent is None:  # it had done its work
+                if self._sent is None or not is_latest:  # it had done its work
                     return
                 self._forget(attempt)
                 self.is_over = True
