@@ -32,7 +32,7 @@ def complete(orch: Orch, line: str, cwd: Path | None = None) -> list[str]:
 
 def test_commands_and_targets(project: Project, orch: Orch) -> None:
     project(PIPELINE)
-    looking = {"list", "graph", "check", "status", "history", "logs"}
+    looking = {"list", "graph", "check", "status", "history", "logs", "report"}
     assert set(complete(orch, "orch ")) == {"run", "watch", "accept", *looking}
     targets = ["ingest", "render", "full", "nightly", "fetch"]
     for command in ("run", "list", "graph", "status", "accept", "run --exclude", "list fetch"):
