@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -23,10 +24,9 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
 from discover_orch.render.style import one_line
+from discover_orch.staleness.reasons import Freshness
+from discover_orch.state.journal import find_runs
 from discover_orch.state.store import FOLDER, make_folder
-
-if TYPE_CHECKING:
-    from discover_orch.staleness.reasons import Freshness
 
 FORMATS = ("text", "mermaid", "dot", "json", "svg")
 _ENDINGS = {
@@ -79,10 +79,7 @@ def command(
         if kind == "json":
             console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
-    left = RemainingWork(
-        view.project, view.registry, GivenParams(folder=view.folder), view.signatures
-    )
-    freshness = left.freshness() if view.registry.tools else {}
+    freshness = _read_freshness(view)
     if kind == "text":
         document = graph_document(view.registry, chosen, freshness)
         text = graph_text(document, console.out_style, verbose=verbose)
@@ -111,6 +108,19 @@ def command(
     )
 
 
+def _read_freshness(view: ProjectView) -> Mapping[str, Freshness]:
+    """As `orch status` has it. Where nothing has ever run, that need not be found out."""
+    left = RemainingWork(
+        view.project, view.registry, GivenParams(folder=view.folder), view.signatures
+    )
+    if not left.results and not find_runs(view.project.root):
+        return {
+            module: Freshness(module=module, reasons=("never ran",), last_ending="never")
+            for module in view.registry.order
+        }
+    return left.freshness()
+
+
 def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -> str:
     if as_json:
         if kind not in (None, "json"):
@@ -127,7 +137,7 @@ def _render(
     context: Context,
     view: ProjectView,
     chosen: frozenset[str],
-    freshness: dict[str, Freshness],
+    freshness: Mapping[str, Freshness],
     kind: str,
 ) -> str:
     if kind == "json":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -267,6 +267,7 @@ class Recorder:
             "modules": list(event.tools),
             "plan": [self._plan_row(step) for step in plan.all_steps or plan.steps],
             "sources": self._sources,
+            "order": self._order(event.tools),
             "database": name if has_own else masked_url(self._project.database),
             "database_origin": "orchconf.py" if has_own else self._project.database_origin,
             "resumes": plan.resumes or None,
@@ -276,6 +277,12 @@ class Recorder:
                 step.tool.module for step in plan.all_steps if step.tool.module not in self._steps
             ],
         }
+
+    def _order(self, modules: Sequence[str]) -> list[str]:
+        """The modules in the order of the whole pipeline; empty if that is the order of the run."""
+        chosen = {*modules}
+        found = [module for module in self._registry.order if module in chosen]
+        return [] if found == [*modules] else found
 
     def _plan_row(self, step: Step) -> dict[str, object]:
         code = self._current.code_of(step.tool, self._code)

@@ -64,6 +64,7 @@ def tip(text: str) -> str:
     return escape_lines(cut)
 
 
+@functools.lru_cache(64)
 def clean_word(text: str) -> str:
     """The text as the name of a CSS class: what is not a letter of ASCII becomes `-`."""
     return _not_letters().sub("-", text.lower()) or "-"

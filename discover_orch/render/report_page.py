@@ -125,7 +125,9 @@ def build_tools(
     names = {tool.module: tool.name for tool in record.tools}
     plan = {step.module: step for step in record.plan}
     found = []
-    for number, tool in enumerate(record.tools):
+    rank = {module: place for place, module in enumerate(details.order)}
+    ordered = sorted(record.tools, key=lambda tool: rank.get(tool.module, len(rank)))
+    for number, tool in enumerate(ordered):
         module = tool.module
         step, wait = details.steps.get(module), waits.get(module)
         planned = plan.get(module)

@@ -126,6 +126,7 @@ def _stage_line(group: Sequence[ReportTool]) -> str:
 def _entry(tool: ReportTool) -> str:
     record = tool.record
     status = clean_word(record.status)
+    usual = _median(tool.earlier)
     mark = MARKS.get(_word(record.status), "")
     took = "" if record.duration is None else duration(record.duration)
     critical = ' <i title="on the critical path">◆</i>' if tool.is_critical else ""
@@ -133,16 +134,15 @@ def _entry(tool: ReportTool) -> str:
         f'<details class="tool s-{status}" id="t{tool.number}" data-t="{tool.number}" data-s="{status}"><summary>'
         f"<b>{escape(record.name)}{critical}</b>"
         f'<span class="status">{mark} {escape(_word(record.status))}</span>'
-        f'<span class="took">{took}{_change(tool)}</span>{_spark(tool)}'
-        f'<span class="metrics">{_metrics(tool)}</span></summary>{_more(tool)}</details>'
+        f'<span class="took">{took}{_change(tool, usual)}</span>{_spark(tool)}'
+        f'<span class="metrics">{_metrics(tool)}</span></summary>{_more(tool, usual)}</details>'
     )
 
 
-def _change(tool: ReportTool) -> str:
+def _change(tool: ReportTool, usual: float) -> str:
     """The change against the median of earlier runs, where it is notable."""
     if not tool.earlier or tool.record.duration is None:
         return ""
-    usual = _median(tool.earlier)
     change = tool.record.duration - usual
     if abs(change) < max(NOTABLE_SECONDS, NOTABLE_SHARE * usual) or not usual:
         return ""
@@ -153,7 +153,9 @@ def _change(tool: ReportTool) -> str:
 
 def _median(ends: Sequence[ToolEnd]) -> float:
     """Of the durations; the module `statistics` takes 20 ms to import."""
-    times = sorted(one.duration for one in ends)
+    if not ends:
+        return 0.0
+    times = sorted([one.duration for one in ends])
     half = len(times) // 2
     return times[half] if len(times) % 2 else (times[half - 1] + times[half]) / 2
 
@@ -170,7 +172,7 @@ def _spark(tool: ReportTool) -> str:
         (3 + place * step, SPARK_HEIGHT - 3 - (SPARK_HEIGHT - 6) * one / most)
         for place, one in enumerate(times)
     ]
-    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
+    line = " ".join([f"{x:.0f},{y:.0f}" for x, y in points])
     x, y = points[-1]
     return (
         f'<svg class="spark" width="{SPARK_WIDTH:.0f}" height="{SPARK_HEIGHT:.0f}" aria-hidden="true">'
@@ -188,16 +190,22 @@ def _metrics(tool: ReportTool) -> str:
 
 
 def _difference(now: object, before: object) -> str:
-    numbers = isinstance(now, int | float) and isinstance(before, int | float)
-    if not numbers or isinstance(now, bool) or now == before:
+    if isinstance(now, bool) or isinstance(before, bool) or now == before:
         return ""
-    return f" <small>({now - before:+,g})</small>"  # type: ignore[operator]
+    if isinstance(now, int) and isinstance(before, int):
+        return f" <small>({now - before:+,})</small>"
+    if not (isinstance(now, int | float) and isinstance(before, int | float)):
+        return ""
+    try:
+        return f" <small>({now - before:+,g})</small>"
+    except OverflowError:  # an integer that no float can hold
+        return ""
 
 
-def _more(tool: ReportTool) -> str:
+def _more(tool: ReportTool, usual: float) -> str:
     record = tool.record
     rows: list[tuple[str, str]] = []
-    if record.error is not None and record.status not in ("failed", "unknown"):
+    if record.error is not None:
         rows.append(("Error", escape(error_text(record.error))))
     if tool.blocked_by:
         rows.append(("Blocked by", escape(tool.blocked_by)))
@@ -215,7 +223,6 @@ def _more(tool: ReportTool) -> str:
     )
     rows += [("Reads", _used(tool.reads)), ("Writes", _used(tool.writes))]
     if tool.earlier:
-        usual = _median(tool.earlier)
         noun = count(len(tool.earlier), "earlier run")
         rows.append(("Earlier", f"median {duration(usual)} of {noun}"))
     rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))

@@ -6,11 +6,12 @@ Reads the same lines as `run_record`, from which the report has statuses and par
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Failure
 from discover_orch.state.store import decode_json
@@ -49,8 +50,8 @@ class PlannedStep(Struct, frozen=True, kw_only=True):
 
 class RunDetails(Struct, frozen=True, kw_only=True):
     """By module: `attempts`, in order, `data`, `steps`, the `stages` of all tools, and by which tool one was
-    `blocked_by` (a name). `sources` has a hash for each project file of the tools' code. `commit` is the hash of the
-    git commit; empty texts are not known."""
+    `blocked_by` (a name). `sources` has a hash for each project file of the tools' code. `order` has all modules in
+    the order of the pipeline. `commit` is the hash of the git commit; empty texts are not known."""
 
     orch: str = ""
     python: str = ""
@@ -63,6 +64,7 @@ class RunDetails(Struct, frozen=True, kw_only=True):
     stages: Mapping[str, str] = field(default_factory=dict)
     blocked_by: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
 
 class ToolEnd(Struct, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class _RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     workers: int = 1
     fresh_stages: tuple[str, ...] = ()
     sources: dict[str, str] = {}
+    order: tuple[str, ...] = ()
 
 
 class _ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):
@@ -153,7 +156,7 @@ def read_details(lines: Iterable[bytes]) -> RunDetails:
         system=head.system,
         commit=head.commit,
         workers=head.workers,
-        attempts={module: tuple(found) for module, found in attempts.items()},
+        attempts=_without_overlaps(attempts),
         data=data,
         steps=steps,
         stages={
@@ -162,6 +165,7 @@ def read_details(lines: Iterable[bytes]) -> RunDetails:
         },
         blocked_by=blocked_by,
         sources=head.sources,
+        order=head.order or head.modules,
     )
 
 
@@ -191,6 +195,23 @@ def _attempt(
         error=event.error,
         traceback=event.traceback,
     )
+
+
+def _without_overlaps(
+    attempts: Mapping[str, Sequence[Attempt]],
+) -> dict[str, tuple[Attempt, ...]]:
+    """A worker runs one tool at a time, so each attempt ended before the next one on its worker began. What was
+    recorded later than that was read late."""
+    last: dict[int, float] = {}
+    found: dict[str, list[Attempt]] = {module: [] for module in attempts}
+    rows = [(one, module) for module, some in attempts.items() for one in some]
+    for one, module in sorted(rows, key=lambda row: (row[0].start, row[0].end), reverse=True):
+        end = min(one.end, last.get(one.worker, one.end))
+        start = max(end - (one.end - one.start), 0.0)
+        last[one.worker] = start
+        end = start + one.end - one.start
+        found[module].append(replace(one, start=start, end=end))
+    return {module: tuple(reversed(some)) for module, some in found.items()}
 
 
 def _read_event(line: bytes) -> _AnyEvent | None:

@@ -351,3 +351,22 @@ def test_resources_are_opened_and_closed_by_each_worker(project: Project, orch: 
 
 def names(root: Path, start: str) -> list[str]:
     return sorted(one.name.removeprefix(start) for one in root.glob(f"{start}*"))
+
+
+def test_a_tool_that_is_tried_again_does_not_overlap_with_itself(
+    project: Project, orch: Orch
+) -> None:
+    tool = """
+        from pathlib import Path
+        STAGE = "s"
+        AFTER = ()
+        ORCH = {{"retries": 1, "retry_delay": 0.01}}
+        def run():
+            if not Path("tried_{0}").exists():
+                Path("tried_{0}").touch()
+                raise OSError
+            Path("{0}.txt").write_text("x")
+        """
+    project({"orch.toml": "", "src/a.py": tool.format("a"), "src/b.py": tool.format("b")})
+    answer = orch("run", "--jobs", "2")
+    assert (answer.code, answer.err) == (0, "")

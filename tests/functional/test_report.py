@@ -125,6 +125,25 @@ def test_with_the_setting_each_run_writes_its_page_and_says_where(
     assert (root / ".orch/runs/2/report.html").exists()
 
 
+def test_tools_stand_in_the_order_of_the_pipeline_also_if_some_were_fresh_or_others_came_first(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]',
+            "src/a.py": "STAGE = 'one'\ndef run(): open('a', 'w').close()\n",
+            "src/b.py": "STAGE = 'one'\ndef run():\n    open('a').close()\n    open('b', 'w').close()\n",
+            "src/c.py": "STAGE = 'two'\ndef run(): open('b').close()\n",
+        }
+    )
+    for change in ((), ("run", "--changed"), ("run", "c", "b", "a")):
+        orch(*(change or ("run",)))
+        project({"src/b.py": (root / "src/b.py").read_text() + "    print()\n"})
+        page = (root / orch("report").out.strip()).read_text()
+        assert re.findall(r"<summary><b>(\w)", page) == ["a", "b", "c"], change
+        assert re.findall(r'class="heading"[^>]*>(\w+)<', page) == ["one", "two"]
+
+
 def test_the_journal_says_which_worker_ran_a_tool(project: Project, orch: Orch) -> None:
     """Each of the two waits until the other has started, so that they need two workers."""
     meet = """

@@ -106,7 +106,7 @@ def source_of(names: list[str], run: str) -> ReportSource:
             module=f"{place}{name}",
             status="failed" if place % 2 else "passed",
             duration=1.0 + int(run),
-            metrics={name: name, "rows": place},
+            metrics={name: name, "rows": place, "huge": 10**400, "part": 0.5},
             error=error if place % 2 else None,
             notes=(name,),
             has_started=True,
@@ -155,7 +155,14 @@ def source_of(names: list[str], run: str) -> ReportSource:
             sources=dict.fromkeys(names, run),
         ),
         earlier={
-            tool.module: [ToolEnd(module=tool.module, status="passed", duration=1)]
+            tool.module: [
+                ToolEnd(
+                    module=tool.module,
+                    status="passed",
+                    duration=1,
+                    metrics={"rows": 7, "huge": 0.5, "part": 10**400},
+                )
+            ]
             for tool in tools
         },
         flows={},
