@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from discover_orch.execution.events import (
     Event,
+    Report,
     RunFinished,
     RunStarted,
     ToolFinished,
@@ -41,6 +42,7 @@ _END = {
     "unknown": "FAIL",
     "interrupted": "ABORT",
     "cancelled": "ABORT",
+    "rolled_back": "ABORT",
 }
 #: The port of PostgreSQL where the URL names none.
 POSTGRES_PORT = 5432
@@ -76,9 +78,11 @@ class OpenLineageOutput:
         self._tools = {step.tool.module: step.tool for step in plan.steps}
         self._run = new_id()
         self._open: dict[str, str] = {}  # the ids of the runs of tools that have started
+        self._report = Report()
         self._has_begun = self._is_over = False
 
     def add(self, event: Event, now: float) -> str:
+        self._report.add(event)
         match event:
             case RunStarted():
                 self._has_begun = True
@@ -92,7 +96,8 @@ class OpenLineageOutput:
                 return self._end(event, now)
             case RunFinished(status=status):
                 self._is_over = True
-                return self._own_event(_END[status], now)
+                held = [self._end(one, now) for one in self._report.finished]
+                return "".join((*held, self._own_event(_END[status], now)))
             case _:
                 return ""
 
@@ -104,8 +109,8 @@ class OpenLineageOutput:
         return "".join((*left, self._own_event("ABORT", now)))
 
     def _end(self, end: ToolFinished, now: float) -> str:
-        """Nothing for a tool that did not start."""
-        if end.module not in self._open:
+        """Nothing for a tool that did not start, or whose final status only the end of the run tells."""
+        if end.module not in self._open or end.status not in _END:
             return ""
         text = self._tool_event(_END[end.status], end.module, now, end.error, end.seen)
         del self._open[end.module]
