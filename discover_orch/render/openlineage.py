@@ -195,7 +195,7 @@ class OpenLineageOutput:
         """What was read and what was written."""
         files_read = dict.fromkeys(row[0] for row in (*seen.read, *seen.native_read))
         files_written = dict.fromkeys((*seen.written, *seen.native_written))
-        database = TableNames(self._source, seen.database)
+        database = TableNames(self._source, seen.database, seen.dialect)
         return (
             (*map(self._file, files_read), *map(database.dataset, seen.tables_read)),
             (*map(self._file, files_written), *map(database.dataset, seen.tables_written)),
@@ -209,14 +209,14 @@ class OpenLineageOutput:
 
 
 class TableNames:
-    """How tables of a database are named. `file` is the SQLite file that was used, relative to the root or absolute,
-    "" for another database."""
+    """How tables of a database are named. `file` is the file of SQLite or DuckDB, as `dialect` says, relative to the
+    root or absolute; "" for another database."""
 
-    def __init__(self, source: LineageSource, file: str) -> None:
+    def __init__(self, source: LineageSource, file: str, dialect: str = "sqlite") -> None:
         scheme, _, rest = source.database.partition("://")
         self._prefix, self._schema = "", ""
         if file:
-            self._namespace = f"sqlite://{os.path.normpath(os.path.join(source.root, file))}"
+            self._namespace = f"{dialect}://{os.path.normpath(os.path.join(source.root, file))}"
         elif scheme.startswith("postgres"):
             server, _, path = rest.partition("?")[0].partition("/")
             host = server.rpartition("@")[2] or "localhost"

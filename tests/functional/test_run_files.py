@@ -127,6 +127,18 @@ def test_lineage_has_the_tables_and_files_that_were_used(failed: Failed) -> None
     assert error["message"] == "ValueError: no total: ***, 100%"
 
 
+def test_lineage_tells_duckdb_from_sqlite(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orchconf.py": "import duckdb\ndef get_connection(): return duckdb.connect('x.db')\n",
+            "src/a.py": "STAGE = 's'\ndef run(conn): conn.execute('create table raw as select 1 a')\n",
+        }
+    )
+    assert orch("run", "--openlineage", "x.jsonl").code == 0
+    outputs = read_lineage((root / "x.jsonl").read_text("utf-8"))[2]["outputs"]
+    assert outputs == [{"namespace": f"duckdb://{root}/x.db", "name": "raw"}]
+
+
 def test_the_command_gets_the_summary_once_and_changes_nothing(failed: Failed) -> None:
     (summary,) = [json.loads(line) for line in failed.read("failure.json").splitlines()]
     assert summary["version"] == 1
