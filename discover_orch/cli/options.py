@@ -70,7 +70,7 @@ class ToolArguments(Struct, frozen=True, kw_only=True):
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True):
-    """What is told of a run beside the terminal: `files` by the options that name them, and the command of
+    """Where a run is reported beside the terminal: `files`, by the options that name them, and the command of
     `--on-failure`."""
 
     files: Mapping[str, str]

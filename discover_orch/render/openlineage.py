@@ -109,7 +109,7 @@ class OpenLineageOutput:
         return "".join((*left, self._own_event("ABORT", now)))
 
     def _end(self, end: ToolFinished, now: float) -> str:
-        """Nothing for a tool that did not start, or whose final status only the end of the run tells."""
+        """Nothing for a tool that did not start, or whose final status is known only when the run has ended."""
         if end.module not in self._open or end.status not in _END:
             return ""
         text = self._tool_event(_END[end.status], end.module, now, end.error, end.seen)

@@ -43,7 +43,7 @@ TOKEN = "correct-horse-battery"
 
 
 class Failed:
-    """A run that failed, with everything that can be told of it."""
+    """A run that failed, with everything that can be written about it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / "repository" / "shop"
@@ -165,7 +165,7 @@ def test_github_gets_annotations_and_a_summary(failed: Failed) -> None:
     assert "rows=1" in failed.summary
 
 
-def test_no_secret_is_told(failed: Failed) -> None:
+def test_no_secret_is_written(failed: Failed) -> None:
     texts = [failed.read(one) for one in ("junit.xml", "trace.json", "lineage.jsonl")]
     texts += [failed.read("failure.json"), failed.summary, failed.answer.text]
     assert not [text for text in texts if TOKEN in text]
