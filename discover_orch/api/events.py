@@ -71,10 +71,12 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 class RunFinished(Struct, frozen=True, kw_only=True):
-    """`status` is `passed`, `failed` or `interrupted`; `duration` is in seconds."""
+    """`status` is `passed`, `failed` or `interrupted`; `duration` is in seconds; `statuses` are the final ones of the
+    tools, by name."""
 
     status: str
     duration: float
+    statuses: Mapping[str, str] = field(default_factory=dict)
     time: datetime = field(default_factory=_now)
 
 
@@ -115,7 +117,11 @@ class EventReader:
                 return Note(problem=problem)
             case own.RunFinished(status=status, duration=seconds):
                 is_failed = status == "passed" and self._report.exit_code != 0
-                return RunFinished(status="failed" if is_failed else status, duration=seconds)
+                return RunFinished(
+                    status="failed" if is_failed else status,
+                    duration=seconds,
+                    statuses={self._names[one.module]: one.status for one in self._report.finished},
+                )
             case _:
                 return None
 

@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from discover_orch.api.background import Interrupts, run_in_background
 from discover_orch.api.events import Event, EventReader, Note, RunFinished, RunStarted, ToolFinished
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
@@ -181,6 +183,10 @@ class Project:
                     problems.append(event.problem)
                 case RunFinished():
                     status, seconds = event.status, event.duration
+                    outcomes = {
+                        name: replace(outcomes[name], status=final)
+                        for name, final in event.statuses.items()
+                    }
                 case _:
                     pass
         return Result(

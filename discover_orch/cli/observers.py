@@ -1,4 +1,4 @@
-"""What is told of a run beside the terminal: files for other tools, GitHub Actions, the command of `--on-failure`.
+"""Reports a run elsewhere than on the terminal: in files, to GitHub Actions, to the command of `--on-failure`.
 
 Imported only when an option or the environment asks for one of them.
 """

@@ -92,7 +92,7 @@ def settle_killed_run(context: Context, view: ProjectView, *, settles: bool) -> 
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True):
-    """What is told of a run beside the terminal: `files` by the options that name them, and the command of
+    """Where a run is reported beside the terminal: `files`, by the options that name them, and the command of
     `--on-failure`."""
 
     files: Mapping[str, str]

@@ -219,7 +219,7 @@ def command(
 def _find_observers(
     context: Context, view: ProjectView, outputs: OutputOptions
 ) -> RunObservers | None:
-    """None if nothing is told of the run beside the terminal."""
+    """None if the run is reported on the terminal alone."""
     if not (outputs.is_needed or is_on_github()):
         return None
     from discover_orch.cli.observers import RunObservers
@@ -244,7 +244,7 @@ def _tell_refused(
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    """Complete JSON for stdout, although nothing ran; and what observers make of it."""
+    """Complete JSON for stdout, although nothing ran; and the report to the observers."""
     if isinstance(error, OrchUsage):
         problems: Sequence[Problem] = (
             Problem(code="usage", message=error.format_message(), hint=error.hint),

@@ -60,6 +60,7 @@ class StatementLog(TableLog):
     def __init__(self, conn: Any, driver: Driver, note_files: Files) -> None:
         super().__init__()
         self.conn, self._driver, self._note_files = conn, driver, note_files
+        self.dialect = driver.dialect
         self.file = _find_file(driver, conn)
         self._counts: dict[str, int] = {}  # how often each text, or shape, was executed
         self._characters = 0  # of these texts

@@ -30,6 +30,7 @@ class TableLog:
     tool's commits on the connection are not final, so they do not count.
     """
 
+    dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
     defers_commits = False
     uses_other_connection = False  # to the same database, in this step
 

@@ -67,7 +67,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
       index: known writes that change no row. None of them is in `tables_written`.
     - `is_unclear`: it had a connection whose statements cannot be seen, or opened the project's database by itself.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
-    - `database`: the SQLite file of `conn`, relative where it is under the root.
+    - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
+      statements are written in, by the name that sqlglot has for it.
     - `environment`: variables that the project's own code asked for by name, set or not.
     - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
       packages that they are in, though it was not the first to load them.
@@ -96,6 +97,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_unclear: bool = False
     has_committed: bool = False
     database: str = ""
+    dialect: str = "sqlite"
     environment: tuple[str, ...] = ()
     used_modules: tuple[str, ...] = ()
     cached: tuple[CachedUse, ...] = ()

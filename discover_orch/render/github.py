@@ -19,8 +19,8 @@ from discover_orch.render.style import clean, count, duration
 
 #: Annotations of one kind that GitHub shows for a step.
 MOST_ANNOTATIONS = 10
-#: Tools in the summary of a step, which may have 1 MiB.
-MOST_ROWS = 500
+#: Tools in the summary of a step, and bytes of their rows. GitHub refuses a summary of more than 1 MiB.
+MOST_ROWS, MOST_BYTES = 500, 900_000
 #: Characters of one text in the summary, and of a traceback in an annotation.
 LONGEST_CELL, LONGEST_TRACEBACK = 300, 4000
 _MEANS_SOMETHING = re.compile(r"[^\w .,/=()+-]|_")
@@ -63,17 +63,14 @@ def step_summary(report: Report, plan: Plan, name: str) -> str:
     if report.errors:
         counts.append(count(report.errors, "error"))
     total = ", ".join(counts) or report.status
-    rows = [
-        _row(
-            *tools[end.module],
-            f"{_MARKS.get(end.status, '⚪')} {end.status.replace('_', ' ')}",
-            duration(end.duration) if end.duration else "",
-            _reason(end)
-            if end.status in FAILED
-            else "  ".join(f"{key}={value}" for key, value in end.metrics.items()),
-        )
-        for end in _failures_first(report)[:MOST_ROWS]
-    ]
+    rows: list[str] = []
+    left = MOST_BYTES
+    for end in _failures_first(report)[:MOST_ROWS]:
+        row = _tool_row(end, *tools[end.module])
+        left -= len(row.encode("utf-8")) + 1
+        if left < 0:
+            break
+        rows.append(row)
     rest = len(report.finished) - len(rows)
     return "\n".join(
         (
@@ -88,6 +85,13 @@ def step_summary(report: Report, plan: Plan, name: str) -> str:
             "\n",
         )
     )
+
+
+def _tool_row(end: ToolFinished, name: str, stage: str) -> str:
+    status = f"{_MARKS.get(end.status, '⚪')} {end.status.replace('_', ' ')}"
+    facts = "  ".join(f"{key}={value}" for key, value in end.metrics.items())
+    about = _reason(end) if end.status in FAILED else facts
+    return _row(name, stage, status, duration(end.duration) if end.duration else "", about)
 
 
 def _failures_first(report: Report) -> Sequence[ToolFinished]:

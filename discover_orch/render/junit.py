@@ -7,10 +7,12 @@ are in the strictest schema in use, Jenkins' junit-10.xsd (of its xunit plugin).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.execution.events import (
+    FAILED,
     Event,
+    Report,
     RunFinished,
     RunNote,
     RunStarted,
@@ -34,6 +36,7 @@ _SKIPPED = {
     "blocked": "depends on a tool that failed",
     "not_run": "did not run",
     "fresh": "is fresh and did not run",
+    "rolled_back": "was rolled back with the run",
 }
 #: XML 1.0 allows these two nowhere; `clean` escapes the other characters that it forbids.
 _NEVER_IN_XML = re.compile("[\ufffe\uffff]")
@@ -47,11 +50,12 @@ class JunitOutput:
         self._tools = {one.tool.module: (one.tool, one.stage) for one in plan.steps}
         self._tools |= {tool.module: (tool, tool.stages[0]) for tool in plan.fresh}
         self._printed: dict[str, str] = {}
-        self._ends: dict[str, ToolFinished] = {}
+        self._report = Report()
         self._problems: list[Problem] = []
         self._is_over = False
 
     def add(self, event: Event, _: float) -> str:
+        self._report.add(event)
         match event:
             case RunStarted(tools=tools):
                 self._tools = {one: self._tools[one] for one in tools}
@@ -59,10 +63,8 @@ class JunitOutput:
                 self._printed[module] = (self._printed.get(module, "") + text)[-LONGEST_OUTPUT:]
             case ToolRetried(end=end):
                 self._printed.pop(end.module, None)
-            case ToolFinished(module=module):
-                self._ends[module] = event
-                if event.status not in ("failed", "unknown"):
-                    self._printed.pop(module, None)
+            case ToolFinished(module=module) if event.status not in FAILED:
+                self._printed.pop(module, None)
             case RunNote(problem=problem) if problem.severity == "error":
                 self._problems.append(problem)
             case RunFinished():
@@ -77,19 +79,20 @@ class JunitOutput:
         return "" if self._is_over else self._document()
 
     def _document(self) -> str:
+        ends = {one.module: one for one in self._report.finished}
         stages = dict.fromkeys(stage for _, stage in self._tools.values())
         suites = [
-            self._suite(stage, [tool for tool, one in self._tools.values() if one == stage])
+            self._suite(stage, [tool for tool, one in self._tools.values() if one == stage], ends)
             for stage in stages
         ]
         if self._problems:
             suites.append(_problem_suite(self._problems, self._start))
         return _document(suites)
 
-    def _suite(self, stage: str, tools: Sequence[Tool]) -> _Suite:
+    def _suite(self, stage: str, tools: Sequence[Tool], ends: Mapping[str, ToolFinished]) -> _Suite:
         suite = _Suite(stage, self._start)
         for tool in tools:
-            end = self._ends.get(tool.module)
+            end = ends.get(tool.module)
             seconds = 0.0 if end is None else end.duration
             place = {"classname": stage, "name": tool.name}
             suite.add(place, seconds, *self._result(tool, end))

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from discover_orch.execution.events import (
     Event,
+    Report,
     RunFinished,
     RunStarted,
     ToolFinished,
@@ -41,6 +42,7 @@ _END = {
     "unknown": "FAIL",
     "interrupted": "ABORT",
     "cancelled": "ABORT",
+    "rolled_back": "ABORT",
 }
 #: The port of PostgreSQL where the URL names none.
 POSTGRES_PORT = 5432
@@ -76,9 +78,11 @@ class OpenLineageOutput:
         self._tools = {step.tool.module: step.tool for step in plan.steps}
         self._run = new_id()
         self._open: dict[str, str] = {}  # the ids of the runs of tools that have started
+        self._report = Report()
         self._has_begun = self._is_over = False
 
     def add(self, event: Event, now: float) -> str:
+        self._report.add(event)
         match event:
             case RunStarted():
                 self._has_begun = True
@@ -92,7 +96,8 @@ class OpenLineageOutput:
                 return self._end(event, now)
             case RunFinished(status=status):
                 self._is_over = True
-                return self._own_event(_END[status], now)
+                held = [self._end(one, now) for one in self._report.finished]
+                return "".join((*held, self._own_event(_END[status], now)))
             case _:
                 return ""
 
@@ -104,8 +109,8 @@ class OpenLineageOutput:
         return "".join((*left, self._own_event("ABORT", now)))
 
     def _end(self, end: ToolFinished, now: float) -> str:
-        """Nothing for a tool that did not start."""
-        if end.module not in self._open:
+        """Nothing for a tool that did not start, or whose final status is known only when the run has ended."""
+        if end.module not in self._open or end.status not in _END:
             return ""
         text = self._tool_event(_END[end.status], end.module, now, end.error, end.seen)
         del self._open[end.module]
@@ -190,7 +195,7 @@ class OpenLineageOutput:
         """What was read and what was written."""
         files_read = dict.fromkeys(row[0] for row in (*seen.read, *seen.native_read))
         files_written = dict.fromkeys((*seen.written, *seen.native_written))
-        database = TableNames(self._source, seen.database)
+        database = TableNames(self._source, seen.database, seen.dialect)
         return (
             (*map(self._file, files_read), *map(database.dataset, seen.tables_read)),
             (*map(self._file, files_written), *map(database.dataset, seen.tables_written)),
@@ -204,14 +209,14 @@ class OpenLineageOutput:
 
 
 class TableNames:
-    """How tables of a database are named. `file` is the SQLite file that was used, relative to the root or absolute,
-    "" for another database."""
+    """How tables of a database are named. `file` is the file of SQLite or DuckDB, as `dialect` says, relative to the
+    root or absolute; "" for another database."""
 
-    def __init__(self, source: LineageSource, file: str) -> None:
+    def __init__(self, source: LineageSource, file: str, dialect: str = "sqlite") -> None:
         scheme, _, rest = source.database.partition("://")
         self._prefix, self._schema = "", ""
         if file:
-            self._namespace = f"sqlite://{os.path.normpath(os.path.join(source.root, file))}"
+            self._namespace = f"{dialect}://{os.path.normpath(os.path.join(source.root, file))}"
         elif scheme.startswith("postgres"):
             server, _, path = rest.partition("?")[0].partition("/")
             host = server.rpartition("@")[2] or "localhost"

@@ -196,6 +196,8 @@ class Resources:
             seen["has_committed"] = True
         if observer is not None and connection.file:
             seen["database"] = observer.relative_path(connection.file) or connection.file
+        if connection.tables is not None and connection.tables.dialect != "sqlite":
+            seen["dialect"] = connection.tables.dialect
         return seen
 
     def has_foreign_write(self, names: Iterable[str], *, during_step: bool = False) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -335,3 +337,25 @@ def test_the_page_about_the_api_names_all_of_it() -> None:
     assert missing == []
     options = {*inspect.signature(OrchProject.run).parameters} - {"self", "more_params"}
     assert [name for name in options if f"`{name}`" not in text] == []
+
+
+def test_the_examples_of_the_page_run_as_shown(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = project({})
+    here = Path(__file__).parents[2]
+    for name in ("pyproject.toml", "src", "data", "templates"):
+        copy = shutil.copytree if (here / "sample_project" / name).is_dir() else shutil.copy
+        copy(here / "sample_project" / name, root / name)
+    monkeypatch.chdir(root)
+    text = (here / "docs" / "api.md").read_text("utf-8")
+    first, *more = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {}
+    OrchProject.find().run("ingest").raise_if_failed()
+    exec(first, names)
+    shown = first.split("result.metrics  # ")[1].strip()
+    assert isinstance(names["result"], Result)
+    assert repr(names["result"].metrics) == shown
+    for code in more[:2]:
+        exec(code, names)
+    assert "fetch passed\nparse passed\n" in capsys.readouterr().out

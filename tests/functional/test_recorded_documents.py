@@ -22,7 +22,7 @@ from tests.support.project_builder import Answer, run_orch, write_files
 RECORDED = Path(__file__).parents[1] / "cases" / "documents"
 SAMPLE = Path(__file__).parents[2] / "sample_project"
 #: Texts for people, which may be put in other words.
-SENTENCES = {"message", "hint", "reason", "reasons", "notes", "text"}
+SENTENCES = {"message", "hint", "reason", "reasons", "notes", "text", "traceback"}
 TIMES = {"started", "duration", "time", "last_run"}
 
 MIXED = {
@@ -115,7 +115,11 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
         "list": orch("list", "--json").json,
         "list-stage": orch("list", "work", "--json", "-v").json,
         "dry-run": orch("run", "-n", "--json", "nightly", "--unit", "F", "-p", "bee.more=1").json,
-        "run": orch("run", "--json", "--size", "m", "-p", "bee.more=1").events,
+        "run": orch(
+            *("run", "--json", "--size", "m", "-p", "bee.more=1"),
+            *("--on-failure", "cat > summary.json"),
+        ).events,
+        "on-failure": json.loads((root / "summary.json").read_text(encoding="utf-8")),
         "status": orch("status", "--json").json,
         "resume": orch("run", "--resume", "--json").events,
         "nothing": orch("run", "no", "--json").code,

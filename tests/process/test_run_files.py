@@ -50,7 +50,7 @@ def test_files_are_complete_after_a_signal(project: Project, number: signal.Sign
     assert not (root / "called").exists()
 
 
-def test_files_are_complete_when_nobody_reads_the_output_any_more(project: Project) -> None:
+def test_files_are_complete_after_the_reader_of_the_output_has_gone(project: Project) -> None:
     """A run whose output is closed ends early. What its files say is true."""
     root = project(
         {**FILES, "src/b.py": "STAGE = 's'\nAFTER = 'a'\ndef run():\n    print('x' * 100000)\n"}

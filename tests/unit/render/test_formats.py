@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
@@ -336,3 +337,13 @@ def test_github_gets_ten_annotations_of_a_kind_and_failures_first() -> None:
         report.add(event)
     rows = [line for line in step_summary(report, plan_of(""), "p").split("\n") if "| " in line]
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| b", "| a", "| c"]
+
+
+def test_the_summary_of_a_step_is_never_too_large_for_github() -> None:
+    plan = Plan(steps=tuple(step(f"t{number}" + "<" * 400) for number in range(500)))
+    report = Report()
+    for one in plan.steps:
+        report.add(ToolFinished(module=one.tool.module, status="failed", error=failure("<" * 999)))
+    summary = step_summary(report, plan, "p")
+    assert 500_000 < len(summary.encode("utf-8")) < 1 << 20
+    assert re.search(r"^\d+ more$", summary, re.MULTILINE)
