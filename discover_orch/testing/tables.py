@@ -33,9 +33,10 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     driver = find_driver_connection(conn)
     module = type(driver).__module__.lstrip("_").partition(".")[0]
     is_sqlite = isinstance(driver, sqlite3.Connection)
-    cursor = driver.cursor()
+    # A cursor of DuckDB is another connection, with transactions of its own.
+    cursor = driver if module == "duckdb" else driver.cursor()
     quoted = ".".join(_quote(part) for part in name.split("."))
-    if _exists(driver, quoted, is_sqlite=is_sqlite):
+    if _exists(cursor, quoted, is_sqlite=is_sqlite):
         cursor.execute(f"DELETE FROM {quoted}")
     elif not columns:
         raise ValueError(f"orch_tables: {name} has no rows, so its columns are not known")
@@ -74,9 +75,8 @@ def _python_value(value: Any) -> object:
     return value.item() if hasattr(value, "item") else value
 
 
-def _exists(driver: Any, quoted: str, *, is_sqlite: bool) -> bool:
+def _exists(cursor: Any, quoted: str, *, is_sqlite: bool) -> bool:
     """Asked without a statement that fails, which would end a transaction of PostgreSQL."""
-    cursor = driver.cursor()
     if is_sqlite:
         return bool(cursor.execute(f"PRAGMA table_info({quoted.rpartition('.')[2]})").fetchall())
     *schema, table = [part.strip('"').replace('""', '"') for part in quoted.split(".")]

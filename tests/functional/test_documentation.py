@@ -21,6 +21,7 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "benchmarks" / "README.md",
+    ROOT / "examples" / "README.md",
 ]
 SAMPLE = ROOT / "sample_project"
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,7 +6,9 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,3 +262,67 @@ def test_who_does_not_use_the_plugin_imports_nothing_of_orch(tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+TYPED = """
+    import datetime, decimal
+
+    def test_it(orch_run, orch_conn, orch_tables):
+        rows = [
+            {"n": 1, "x": 0.5, "flag": True, "word": "a", "day": datetime.date(2024, 1, 31), "d": decimal.Decimal("1.5")},
+            {"n": None, "x": None, "flag": None, "word": None, "day": None, "d": None},
+        ]
+        orch_tables(source=rows, kept=[{"id": 7}])
+        assert orch_run("copy") == {"rows": 2}
+        found = orch_conn.execute("SELECT n, x, flag, word, day, d FROM copied WHERE n IS NOT NULL")
+        assert found.fetchone() == tuple(rows[0].values())
+        assert orch_conn.execute("SELECT id FROM kept").fetchall() == [(7,)]
+    """
+COPY = """
+    STAGE = "report"
+    def run(conn):
+        conn.execute("CREATE TABLE copied AS SELECT * FROM source")
+        conn.commit()
+        return {"rows": conn.execute("SELECT count(*) FROM copied").fetchone()[0]}
+    """
+
+
+def check_driver(pytester: pytest.Pytester, conf: str, connect: Callable[[], Any]) -> None:
+    """Rows keep their types in a table of this database, and nothing of the test stays in it."""
+    connection = connect()
+    connection.execute("CREATE TABLE kept (id int)")
+    connection.execute("INSERT INTO kept VALUES (1)")
+    connection.commit()
+    connection.close()
+    ini = "[pytest]\norch_database = configured\n"
+    write_files(pytester.path, {"pytest.ini": ini, "orchconf.py": conf, "src/copy.py": COPY})
+    run_tests(pytester, TYPED).assert_outcomes(passed=1)
+    connection = connect()
+    assert connection.execute("SELECT id FROM kept").fetchall() == [(1,)]
+    tables = (
+        "SELECT count(*) FROM information_schema.tables WHERE table_name IN ('source', 'copied')"
+    )
+    assert connection.execute(tables).fetchone() == (0,)
+    connection.close()
+
+
+def test_a_configured_duckdb_is_as_before_after_the_test(pytester: pytest.Pytester) -> None:
+    conf = "import duckdb\ndef get_connection():\n    return duckdb.connect('data.duckdb')\n"
+
+    def connect() -> Any:
+        import duckdb
+
+        opened = duckdb.connect(str(pytester.path / "data.duckdb"))
+        opened.begin()
+        return opened
+
+    check_driver(pytester, conf, connect)
+
+
+def test_a_configured_postgres_is_as_before_after_the_test(
+    pytester: pytest.Pytester, postgres: str
+) -> None:
+    import psycopg
+
+    conf = f"import psycopg\ndef get_connection():\n    return psycopg.connect({postgres!r})\n"
+    check_driver(pytester, conf, lambda: psycopg.connect(postgres))
