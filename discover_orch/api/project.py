@@ -63,8 +63,8 @@ class Project:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         view = self._read()
-        states = {one.module: one.state for one in self._status(view, (), (), GivenParams())}
-        return project_html(str(self.root), view.registry, states)
+        work = RemainingWork(view.project, view.registry, GivenParams(), view.signatures)
+        return project_html(str(self.root), view.registry, work.freshness())
 
     # Looking.
 

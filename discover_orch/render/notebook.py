@@ -1,35 +1,19 @@
-"""How a project looks in a notebook: its stages and tools as an HTML table. Text of users is escaped."""
+"""How a project looks in a notebook: its graph below one line. Text of users is escaped."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.render.style import clean, count
+from discover_orch.render.graph import graph_document
+from discover_orch.render.graph_svg import graph_svg
+from discover_orch.render.markup import escape
+from discover_orch.render.style import count
+from discover_orch.staleness.reasons import Freshness
 
 
-def project_html(root: str, registry: Registry, states: Mapping[str, str]) -> str:
-    """`states` has, by module, `fresh`, `stale` or another state."""
-    rows = [
-        (stage.name, registry.tools[module], states.get(module, ""))
-        for stage in registry.stages
-        for module in stage.tools
-    ]
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_escape(one)}</td>" for one in row) + "</tr>"
-        for row in (
-            (stage, tool.name, state, ", ".join(map(registry.display, tool.after)), tool.doc)
-            for stage, tool, state in rows
-        )
-    )
-    titles = "".join(f"<th>{title}</th>" for title in ("stage", "tool", "state", "after", ""))
-    total = f"{count(len(registry.tools), 'tool')}"
-    return (
-        f"<table><caption>{_escape(root)}: {total}</caption>"
-        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _escape(text: str) -> str:
-    return html.escape(clean(text))
+def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshness]) -> str:
+    """`freshness` is that of the tools, by module."""
+    document = graph_document(registry, registry.order, freshness)
+    total = count(len(registry.tools), "tool")
+    return f"<div>{escape(root)}: {total}</div>{graph_svg(document)}"

@@ -16,9 +16,7 @@ from discover_orch.execution.events import (
     RunFinished,
     RunNote,
     RunStarted,
-    ToolDeclined,
     ToolFinished,
-    ToolOrdered,
     ToolRetried,
     ToolStarted,
 )
@@ -34,11 +32,11 @@ LONGEST_MESSAGE = 500
 NOT_STARTED = ("blocked", "not_run", "fresh")
 
 
-class _Span(Struct, kw_only=True):
-    """A tool on its row, from when it was ordered; times as `TraceOutput.add` gets them."""
+class _Span(Struct, frozen=True, kw_only=True):
+    """A tool that runs on the row of its worker; the time as `TraceOutput.add` gets it."""
 
     row: int
-    started: float | None = None
+    started: float
 
 
 class TraceOutput:
@@ -48,9 +46,7 @@ class TraceOutput:
         self._steps = {step.tool.module: step for step in plan.steps}
         self._begun = begun
         self._is_first = True
-        self._is_parallel = False
-        self._rows: list[bool] = []  # whether each worker is busy
-        self._row_ends: list[float] = []
+        self._row_ends: dict[int, float] = {}  # of each worker that is known
         self._spans: dict[str, _Span] = {}
         self._busy: list[tuple[float, float]] = []  # when tools ran
         self._ends: dict[str, tuple[int, float]] = {}  # the row and the end of tools that passed
@@ -59,21 +55,14 @@ class TraceOutput:
 
     def add(self, event: Event, now: float) -> str:
         match event:
-            case RunStarted(run=run, workers=workers):
-                self._is_parallel = workers > 1
+            case RunStarted(run=run):
                 return self._text(
                     *_name_process(f"orch run {run}"),
                     *_name_row(OWN_ROW, "orch"),
                 )
-            case ToolOrdered(module=module) if self._is_parallel:
-                return self._text(*self._take_row(module))
-            case ToolDeclined(module=module) if module in self._spans:
-                self._rows[self._spans.pop(module).row] = False
-                return ""
-            case ToolStarted(module=module):
-                new = () if module in self._spans else self._take_row(module)
-                self._spans[module].started = now
-                return self._text(*new)
+            case ToolStarted(module=module, worker=worker):
+                self._spans[module] = _Span(row=worker, started=now)
+                return self._text(*self._add_row(worker))
             case ToolFinished() if event.status not in NOT_STARTED:
                 return self._text(*self._end(event, now))
             case ToolRetried(end=end, delay=delay):
@@ -96,26 +85,20 @@ class TraceOutput:
         """The end of a run that was broken off."""
         return "" if self._is_over or self._is_first else self._text(*self._overhead(now)) + "\n]\n"
 
-    def _take_row(self, module: str) -> Sequence[dict[str, object]]:
-        """The row of the first idle worker, as the pool of workers chooses it."""
-        row = next((n for n, is_busy in enumerate(self._rows) if not is_busy), len(self._rows))
-        is_new = row == len(self._rows)
-        if is_new:
-            self._rows.append(True)
-            self._row_ends.append(0.0)
-        self._rows[row] = True
-        self._spans[module] = _Span(row=row)
-        return _name_row(row + 1, f"worker {row + 1}") if is_new else ()
+    def _add_row(self, worker: int) -> Sequence[dict[str, object]]:
+        if worker in self._row_ends:
+            return ()
+        self._row_ends[worker] = 0.0
+        return _name_row(worker, f"worker {worker}")
 
     def _end(self, end: ToolFinished, now: float) -> list[dict[str, object]]:
         """The slice of an attempt, with its commit inside. Where start and end were read together, the start follows
         from the duration."""
         module = end.module
-        new = () if module in self._spans else self._take_row(module)
-        span = self._spans.pop(module)
-        first = now if span.started is None else span.started
-        start = max(min(first, now - end.duration), self._row_ends[span.row], self._begun)
-        self._rows[span.row], self._row_ends[span.row] = False, now
+        span = self._spans.pop(module, None) or _Span(row=1, started=now)  # it may not have started
+        new, row = self._add_row(span.row), span.row
+        start = max(min(span.started, now - end.duration), self._row_ends[row], self._begun)
+        self._row_ends[row] = now
         self._busy.append((start, now))
         step = self._steps[module]
         said: dict[str, object] = {
@@ -127,7 +110,6 @@ class TraceOutput:
             **{f"metric {name}": str(value) for name, value in end.metrics.items()},
             **_error(end.error),
         }
-        row = span.row + 1
         found = [*new, self._slice(self._name(module), "tool", row, start, now, said)]
         if end.commit_seconds:
             begun = max(start, now - end.commit_seconds)

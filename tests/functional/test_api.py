@@ -93,7 +93,7 @@ def test_looking_imports_no_user_code(project: Project) -> None:
     assert {one.state for one in found.status()} == {"never"}
     plan = found.plan("load", rows=5)
     assert [(one.name, dict(one.params)) for one in plan.steps] == [("load", {"rows": "5"})]
-    assert "<td>load</td>" in found._repr_html_()
+    assert ">load</text>" in found._repr_html_()
     assert found.problems == ()
     assert not (root / "ran").exists()
 

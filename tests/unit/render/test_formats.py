@@ -6,7 +6,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import example, given
@@ -36,8 +36,9 @@ from discover_orch.render.github import failure_annotations, problem_annotations
 from discover_orch.render.junit import LONGEST_OUTPUT, JunitOutput, refused_document
 from discover_orch.render.notebook import project_html
 from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, TableNames
-from discover_orch.render.style import clean
+from discover_orch.render.style import clean, one_line
 from discover_orch.render.trace import TraceOutput
+from discover_orch.staleness.reasons import Freshness
 from tests.support.formats import read_annotations, read_junit, read_lineage, read_trace
 
 KINDS: tuple[Severity, ...] = ("error", "warning")
@@ -156,22 +157,16 @@ def test_no_text_breaks_what_github_reads(text: str) -> None:
 def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
     tool = replace(step("a", doc=text).tool, name=text)
     registry = Registry(tools={"a": tool}, stages=(Stage(name=text, tools=("a",)),))
-    cells: list[str] = []
-
-    class Reader(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: object) -> None:
-            assert tag in ("table", "caption", "thead", "tbody", "tr", "th", "td")
-            if tag == "td":
-                cells.append("")
-
-        def handle_data(self, data: str) -> None:
-            if cells:
-                cells[-1] += data
-
-    reader = Reader()
-    reader.feed(project_html(text, registry, {"a": "stale"}))
-    reader.close()
-    assert cells == [clean(text), clean(text), "stale", "", clean(text)]
+    shown = project_html(text, registry, {"a": Freshness(module="a", reasons=(text,))})
+    page = ElementTree.fromstring(f"<page>{shown}</page>")
+    assert [one.tag.rpartition("}")[2] for one in page] == ["div", "svg"]
+    assert page[0].text == f"{one_line(text)}: 1 tool".translate({0xFFFE: "?", 0xFFFF: "?"})
+    assert not {one.tag.rpartition("}")[2] for one in page.iter()} & {
+        "script",
+        "a",
+        "image",
+        "foreignObject",
+    }
 
 
 def test_a_tool_that_did_not_run_counts_as_skipped() -> None:
@@ -222,7 +217,7 @@ def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> 
         ToolOrdered(module="a"),
         ToolOrdered(module="b"),
         ToolStarted(module="a"),
-        ToolStarted(module="b"),
+        ToolStarted(module="b", worker=2),
         ToolRetried(end=end, delay=3.0),
         ToolOrdered(module="a"),
         ToolStarted(module="a"),
