@@ -50,7 +50,7 @@ class RunProgress:
         if self.has_board:
             return self._board(event, report)
         one = event.running[0]
-        text = f"{self._names[one.module]} {duration(one.seconds)}"
+        text = f"{self._names[one.module]} {duration(one.seconds)}{_expected_text(one)}"
         if event.is_ending:
             return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
         waiting = len(self._names) - len(self._ended(report)) - 1
@@ -108,10 +108,14 @@ class RunProgress:
 
 def running_time(one: Running) -> str:
     """`12 s of about 30 s`."""
-    text = brief_duration(one.seconds)
+    return f"{brief_duration(one.seconds)}{_expected_text(one)}"
+
+
+def _expected_text(one: Running) -> str:
+    """Empty if it is not known, or too short to be of interest."""
     if one.expected is None or one.expected < 1:
-        return text
-    return f"{text} of about {brief_duration(one.expected)}"
+        return ""
+    return f" of about {brief_duration(one.expected)}"
 
 
 def time_left_text(seconds: float | None) -> str:

@@ -95,6 +95,8 @@ def record_sample(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
         "dry-run": orch("run", "-n", "--json", "--since", "2008-11-01").json,
         "run": orch("run", "--json").events,
         "status": orch("status", "--json").json,
+        "check-jobs": orch("check", "--jobs", "--json").json,
+        "dry-run-jobs": orch("run", "-n", "--json", "--jobs", "2").json,
         "changed": orch("run", "--changed", "--json").events,
     }
     tool = root / "src" / "pipeline" / "parse.py"

@@ -253,8 +253,9 @@ def test_the_status_line_says_what_runs_and_how_much_is_left() -> None:
     screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
     running = (Running(module="a", seconds=2),)
     assert screen.status(Ticked(running=running), report) == "    a 2.00 s, 2 left to run"
-    predicted = screen.status(Ticked(running=running, left=400), report)
-    assert predicted == "    a 2.00 s, 2 left to run, about 7 min left"
+    known = (Running(module="a", seconds=2, expected=130),)
+    predicted = screen.status(Ticked(running=known, left=400), report)
+    assert predicted == "    a 2.00 s of about 2 min, 2 left to run, about 7 min left"
     assert screen.status(Ticked(closing=2), report) == "    closing resources 2.00 s"
     ending = screen.status(Ticked(running=running, is_ending=True), report)
     assert "waiting for it to end" in ending
