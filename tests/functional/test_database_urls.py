@@ -12,6 +12,8 @@ import duckdb
 import psycopg
 import pytest
 
+from discover_orch.databases import opening
+from discover_orch.model.database_url import CannotOpen
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
 
@@ -139,16 +141,14 @@ def test_why_a_server_cannot_be_used_is_a_sentence_without_the_password(
         ("nosuch://h/d", "unknown kind of database: nosuch://", "get_connection() of orchconf.py"),
     ],
 )
-def test_a_url_without_a_driver_is_refused_before_the_first_tool(
-    project: Project, orch: Orch, url: str, message: str, hint: str
+def test_why_a_url_cannot_be_opened_is_known_before_anything_connects(
+    url: str, message: str, hint: str
 ) -> None:
-    project({"src/a.py": "STAGE = 's'\ndef run(): print('ran')\n", **TWO_TOOLS, "src/0.py": ""})
-    answer = orch("run", "--database", url)
-    assert answer.code == 2
-    assert message in answer.err
-    assert hint in answer.err
-    assert "correct-horse" not in answer.text
-    assert "running" not in answer.out
+    with pytest.raises(CannotOpen) as told:
+        opening.check_url(url)
+    assert message in str(told.value)
+    assert hint in told.value.hint
+    assert "correct-horse" not in f"{told.value} {told.value.hint}"
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,6 @@ def test_a_url_without_a_driver_is_refused_before_the_first_tool(
 def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, module: str, url: str, extra: str
 ) -> None:
-    from discover_orch.databases import opening
-    from discover_orch.model.database_url import CannotOpen
-
     monkeypatch.setattr(opening, "find_spec", lambda _: None)
     with pytest.raises(CannotOpen, match=f"no module named {module}") as told:
         opening.check_url(url)
