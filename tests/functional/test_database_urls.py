@@ -16,6 +16,7 @@ from discover_orch.databases import opening
 from discover_orch.model.database_url import CannotOpen
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
+from tests.support.running import wait_until
 
 TOOL = """
 import os
@@ -229,3 +230,33 @@ def test_the_password_is_no_part_of_what_a_database_is(
     answer = orch("status", "--exit-code", env={"DATABASE_URL": other})
     assert answer.code == 1, answer.text
     assert os.environ.get("DATABASE_URL") is None
+
+
+def test_a_wrong_password_is_told_and_a_right_one_opens(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    role, right, wrong = f"role_{os.getpid()}", "right-password", "wrong-password"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"create role {role} login password '{right}'".encode())
+        [(file,)] = conn.execute("show hba_file").fetchall()
+        rules = Path(file).read_text(encoding="utf-8")
+        Path(file).write_text(f"local all {role} scram-sha-256\n{rules}", encoding="utf-8")
+        conn.execute("select pg_reload_conf()")
+
+    def is_refused() -> bool:
+        try:
+            psycopg.connect(change(postgres, user=role, password=wrong)).close()
+        except psycopg.OperationalError:
+            return True
+        return False
+
+    wait_until(is_refused, "the new rules of the server")
+    project({"src/a.py": "STAGE = 's'\ndef run(conn):\n    conn.execute('select 1')\n"})
+    answer = orch("run", env={"DATABASE_URL": change(postgres, user=role, password=wrong)})
+    assert answer.code == 1
+    assert "password authentication failed" in " ".join(answer.out.split())
+    assert "check the user and the password in the URL" in answer.out
+    assert wrong not in answer.text
+    answer = orch("run", env={"DATABASE_URL": change(postgres, user=role, password=right)})
+    assert answer.code == 0, answer.text
+    assert right not in answer.text
