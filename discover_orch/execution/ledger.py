@@ -26,6 +26,8 @@ from discover_orch.worker.protocol import AskLedger, Finish, LedgerAnswer, Prepa
 #: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
 LONGEST_WAIT = 10.0
 PAUSE = 0.1
+#: Seconds for the answer itself, before a run and for a command that only looks: a server may not be reachable.
+LONGEST_ANSWER, LONGEST_LOOK = 60.0, 10.0
 TIME_TO_CLOSE = 5.0
 NOT_COMMITTED = (
     "was killed before its commit, says the ledger: nothing that it wrote in the database stays"
@@ -108,8 +110,14 @@ def _ask_once(prepare: Prepare, entries: Sequence[LedgerEntry], settles: bool) -
     worker.send(replace(prepare, raw_output=False, post_mortem=False))
     worker.send(AskLedger(entries=tuple(entries), settles=settles))
     answer = LedgerAnswer(problem="the worker process ended before it answered")
+    longest = LONGEST_ANSWER if settles else LONGEST_LOOK
+    deadline = time.monotonic() + longest
     while not worker.is_over:
-        for event in worker.events(None):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            worker.kill()
+            answer = LedgerAnswer(problem=f"the database did not answer within {longest:g} s")
+        for event in worker.events(max(left, PAUSE)):
             if isinstance(event, LedgerAnswer):
                 answer = event
                 worker.send(Finish())

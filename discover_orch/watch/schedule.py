@@ -19,6 +19,7 @@ from discover_orch.execution.events import (
     RunStatus,
     ToolFinished,
     ToolStarted,
+    TransactionEnded,
 )
 from discover_orch.staleness.change import Change
 from discover_orch.staleness.reasons import Freshness
@@ -70,29 +71,40 @@ class Queued(Struct, frozen=True, kw_only=True):
 
 class Running(Struct, frozen=True, kw_only=True):
     """How far the run is: the tools that wait for their turn, in order; those that finished; the current one.
-    `blocked` has the tools that did not run, each with the failed tool that blocked it."""
+    `blocked` has the tools that did not run, each with the failed tool that blocked it. Those that are `done` have
+    finished if the transaction of the run is committed, and else wait again."""
 
     waiting: tuple[str, ...] = ()
     finished: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
     blocked: Mapping[str, str] = {}
     current: str | None = None
+    done: tuple[str, ...] = ()
     is_debugged: bool = False
 
     @property
     def begun(self) -> frozenset[str]:
-        return self.finished | ({self.current} if self.current else frozenset())
+        return self.finished.union(self.done, {self.current} if self.current else ())
 
     def after(self, event: Event) -> Running:
         match event:
             case ToolStarted(module=module):
                 return replace(self, waiting=_without(self.waiting, module), current=module)
+            case ToolFinished(module=module, status="done"):
+                return replace(self, done=(*self.done, module), current=None, is_debugged=False)
+            case TransactionEnded(status=status):
+                done, left = self.done, replace(self, done=())
+                if status != "passed":
+                    return replace(left, waiting=(*done, *self.waiting))
+                finished, passed = self.finished.union(done), self.passed.union(done)
+                return replace(left, finished=finished, passed=passed)
             case ToolFinished(module=module, status=status, blocked_by=by):
                 return Running(
                     waiting=_without(self.waiting, module),
                     finished=self.finished | {module},
                     passed=self.passed | ({module} if status == "passed" else frozenset()),
                     blocked={**self.blocked, **({module: by} if by else {})},
+                    done=self.done,
                 )
             case DebuggerOpened():
                 return replace(self, is_debugged=True)

@@ -12,8 +12,11 @@ import duckdb
 import psycopg
 import pytest
 
+from discover_orch.databases import opening
+from discover_orch.model.database_url import CannotOpen
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
+from tests.support.running import wait_until
 
 TOOL = """
 import os
@@ -139,16 +142,14 @@ def test_why_a_server_cannot_be_used_is_a_sentence_without_the_password(
         ("nosuch://h/d", "unknown kind of database: nosuch://", "get_connection() of orchconf.py"),
     ],
 )
-def test_a_url_without_a_driver_is_refused_before_the_first_tool(
-    project: Project, orch: Orch, url: str, message: str, hint: str
+def test_why_a_url_cannot_be_opened_is_known_before_anything_connects(
+    url: str, message: str, hint: str
 ) -> None:
-    project({"src/a.py": "STAGE = 's'\ndef run(): print('ran')\n", **TWO_TOOLS, "src/0.py": ""})
-    answer = orch("run", "--database", url)
-    assert answer.code == 2
-    assert message in answer.err
-    assert hint in answer.err
-    assert "correct-horse" not in answer.text
-    assert "running" not in answer.out
+    with pytest.raises(CannotOpen) as told:
+        opening.check_url(url)
+    assert message in str(told.value)
+    assert hint in told.value.hint
+    assert "correct-horse" not in f"{told.value} {told.value.hint}"
 
 
 @pytest.mark.parametrize(
@@ -158,9 +159,6 @@ def test_a_url_without_a_driver_is_refused_before_the_first_tool(
 def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, module: str, url: str, extra: str
 ) -> None:
-    from discover_orch.databases import opening
-    from discover_orch.model.database_url import CannotOpen
-
     monkeypatch.setattr(opening, "find_spec", lambda _: None)
     with pytest.raises(CannotOpen, match=f"no module named {module}") as told:
         opening.check_url(url)
@@ -232,3 +230,33 @@ def test_the_password_is_no_part_of_what_a_database_is(
     answer = orch("status", "--exit-code", env={"DATABASE_URL": other})
     assert answer.code == 1, answer.text
     assert os.environ.get("DATABASE_URL") is None
+
+
+def test_a_wrong_password_is_told_and_a_right_one_opens(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    role, right, wrong = f"role_{os.getpid()}", "right-password", "wrong-password"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"create role {role} login password '{right}'".encode())
+        [(file,)] = conn.execute("show hba_file").fetchall()
+        rules = Path(file).read_text(encoding="utf-8")
+        Path(file).write_text(f"local all {role} scram-sha-256\n{rules}", encoding="utf-8")
+        conn.execute("select pg_reload_conf()")
+
+    def is_refused() -> bool:
+        try:
+            psycopg.connect(change(postgres, user=role, password=wrong)).close()
+        except psycopg.OperationalError:
+            return True
+        return False
+
+    wait_until(is_refused, "the new rules of the server")
+    project({"src/a.py": "STAGE = 's'\ndef run(conn):\n    conn.execute('select 1')\n"})
+    answer = orch("run", env={"DATABASE_URL": change(postgres, user=role, password=wrong)})
+    assert answer.code == 1
+    assert "password authentication failed" in " ".join(answer.out.split())
+    assert "check the user and the password in the URL" in answer.out
+    assert wrong not in answer.text
+    answer = orch("run", env={"DATABASE_URL": change(postgres, user=role, password=right)})
+    assert answer.code == 0, answer.text
+    assert right not in answer.text

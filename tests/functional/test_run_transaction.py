@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.process.test_ledger import query
+from tests.process.test_ledger import URLS, query
 from tests.support.running import running
 
 TOOL = """
@@ -46,7 +46,7 @@ def files(url: str) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(params=["sqlite:///data.db", "duckdb:///d.duckdb", "postgres"])
+@pytest.fixture(params=URLS)
 def url(request: pytest.FixtureRequest, new_postgres: Callable[[], str]) -> str:
     return new_postgres() if request.param == "postgres" else str(request.param)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.marks import slow_but
 from tests.support.running import is_gone, running, wait_until
 
 CONF = """
@@ -281,7 +282,7 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize("database", [*ENDLESS])
+@pytest.mark.parametrize("database", slow_but(["postgres"], ENDLESS))
 def test_a_query_that_ctrl_c_cancels_has_interrupted_its_tool(
     project: Project, database: str, new_postgres: Callable[[], str]
 ) -> None:

@@ -14,6 +14,7 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolStarted,
     ToolStatus,
+    TransactionEnded,
 )
 from discover_orch.staleness.change import Change
 from discover_orch.staleness.reasons import Freshness
@@ -23,6 +24,7 @@ from discover_orch.watch.schedule import (
     MOST_UNSEEN_RUNS,
     Affected,
     FeedbackLoops,
+    Running,
     Schedule,
 )
 from tests.support.values import make_facts, make_registry
@@ -397,3 +399,16 @@ def test_a_run_that_sets_off_no_other_starts_the_count_again() -> None:
         loop(loops, MADE, written=True, times=1)
         loops.note_quiet()
     assert loops.muted == set()
+
+
+def test_tools_of_a_run_that_is_one_transaction_have_finished_only_when_it_is_committed() -> None:
+    run = Running(waiting=("a", "b"))
+    for event in (ToolStarted(module="a"), ToolFinished(module="a", status="done")):
+        run = run.after(event)
+    assert (run.waiting, run.begun, run.finished) == (("b",), frozenset("a"), frozenset())
+    for event in (ToolStarted(module="b"), ToolFinished(module="b", status="interrupted")):
+        run = run.after(event)
+    undone = run.after(TransactionEnded(status="rolled_back"))
+    assert (undone.waiting, undone.begun, undone.passed) == (("a",), frozenset("b"), frozenset())
+    committed = run.after(TransactionEnded(status="passed"))
+    assert (committed.waiting, committed.passed) == ((), frozenset("a"))
