@@ -23,7 +23,7 @@ from typing import Any
 from distributed import Client, Future, Queue
 
 from discover_orch.execution.executors import dask_worker
-from discover_orch.execution.executors.dask_start import Cluster, connect
+from discover_orch.execution.executors.dask_start import TIME_TO_START, Cluster, connect
 from discover_orch.execution.executors.far_messages import (
     Ended,
     FarEvent,
@@ -308,7 +308,7 @@ def open_dask(address: str | None, workers: int) -> DaskSide:
         return DaskSide(client, threads, f"dask: {address}", None)
     cluster = Cluster(workers)
     try:
-        client, threads = connect(cluster.address)
+        client, threads = connect(cluster.address, TIME_TO_START)
     except BaseException:
         cluster.end()
         raise
