@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.executors import new_mark
 from tests.support.project_builder import clean_environment
 from tests.support.running import find_marked, running, wait_until
 
@@ -128,7 +129,7 @@ def test_a_worker_that_is_killed_makes_its_tool_unknown_and_nothing_runs_twice(
 ) -> None:
     """With a spare worker, Dask repeats the task there; without one, nobody does."""
     root = project({"src/a.py": WAITS, "src/b.py": LATER, "orch.toml": 'stages = ["one", "two"]'})
-    mark = f"MARK_OF_{tmp_path.name}"
+    mark = new_mark()
     with cluster(tmp_path, mark, 1 + spare) as made:
         with running(root, "run", "--dask-address", made.address, "--jobs", "1") as orch:
             host = int(orch.wait_for(r"it runs (\d+)")[1])
@@ -147,7 +148,7 @@ def test_a_scheduler_that_is_killed_makes_the_tool_unknown(
     project: Project, tmp_path: Path
 ) -> None:
     root = project({"src/a.py": WAITS})
-    mark = f"MARK_OF_{tmp_path.name}"
+    mark = new_mark()
     with cluster(tmp_path, mark) as made:
         with running(root, "run", "--dask-address", made.address) as orch:
             orch.wait_for("it runs")

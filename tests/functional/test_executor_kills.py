@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.executors import new_mark
 from tests.support.project_builder import run_orch, write_files
 from tests.support.running import find_marked, is_gone, running, wait_until
 
@@ -61,7 +62,7 @@ def check(seed: int, folder: Path) -> None:
     }
     root = folder / f"p{seed}"
     write_files(root, {**tools, "starts/": ""})
-    mark = f"MARK_OF_{os.getpid()}_{seed}"
+    mark = new_mark()
     after, delay = chance.randint(1, TOOLS - 1), chance.uniform(0, 0.2)
     words = ("run", "--jobs", str(chance.randint(1, 3)), "--executor", name)
     with running(root, *words, **{mark: "1"}) as orch:

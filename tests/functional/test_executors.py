@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.executors import ALL, POOLS, QUICK, SRUN, WORDS, outcome
+from tests.support.executors import ALL, POOLS, QUICK, SRUN, WORDS, new_mark, outcome
 from tests.support.running import find_marked, running, wait_until
 
 MIXED = {
@@ -128,7 +128,7 @@ def test_an_interrupt_stops_the_tool_there_and_undoes_its_work(
     name: str, project: Project, tmp_path: Path
 ) -> None:
     root = project({"pools.py": POOLS, "src/waits.py": WAITS})
-    mark = f"MARK_OF_{tmp_path.name}"
+    mark = new_mark()
     with running(root, "run", *WORDS[name], **{mark: "1"}) as orch:
         orch.wait_for("it runs")
         orch.send(signal.SIGINT)
@@ -144,7 +144,7 @@ def test_nothing_outlives_an_orch_that_is_killed(
     name: str, project: Project, orch: Orch, tmp_path: Path
 ) -> None:
     root = project({"pools.py": POOLS, "src/waits.py": WAITS})
-    mark = f"MARK_OF_{tmp_path.name}"
+    mark = new_mark()
     with running(root, "run", *WORDS[name], **{mark: "1"}) as killed:
         killed.wait_for("it runs")
         killed.send(signal.SIGKILL)
@@ -320,7 +320,7 @@ def test_a_connection_that_is_lost_while_the_tool_runs_makes_it_unknown(
         """
     later = 'STAGE = "two"\ndef run(): pass\n'
     root = with_srun(project, {"src/a.py": tool, "src/b.py": later}, 'stages = ["one", "two"]\n')
-    mark = f"MARK_OF_{tmp_path.name}"
+    mark = new_mark()
     with running(root, "run", SRUN="lost", **{mark: "1"}) as orch:
         orch.wait_for("it runs")
         (root / "srun.go").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -65,6 +66,11 @@ esac
 """
 
 
+def new_mark() -> str:
+    """The name of an environment variable by which the processes of this test are found."""
+    return f"MARK_OF_{os.urandom(8).hex()}"
+
+
 def outcome(answer: Answer) -> dict[str, Any]:
     """What a run with `--json` did, without times, process ids and numbers of runs."""
     tools: dict[str, Any] = {}
@@ -78,6 +84,8 @@ def outcome(answer: Answer) -> dict[str, Any]:
             stream[event["stream"]] = stream.get(event["stream"], "") + event["text"]
         elif event["event"] in ("tool_finished", "tool_retried"):
             error = event["error"]
+            if error and error["kind"] == "timeout":  # how it ended then depends on the moment
+                error = {"kind": "timeout", "message": ""}
             one["ends"].append(
                 {
                     "event": event["event"],

@@ -14,8 +14,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from queue import SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from distributed import Client, Future, Queue
 
 from discover_orch.execution.executors import dask_worker
-from discover_orch.execution.executors.dask_start import Cluster, connect
+from discover_orch.execution.executors.dask_start import TIME_TO_START, Cluster, connect
 from discover_orch.execution.executors.far_messages import (
     Ended,
     FarEvent,
@@ -41,6 +41,11 @@ from discover_orch.worker.protocol import Closed, Declined
 PING, MOST_MISSED = 2.0, 2
 #: Seconds from the end of a task until what it said must have come, and until an empty cluster has a worker again.
 TIME_TO_HEAR, TIME_TO_REFILL = 10.0, 60.0
+
+
+#: Seconds to close resources at the end of a run, and to leave a cluster that does not answer.
+TIME_TO_CLOSE, TIME_TO_LEAVE = 30.0, 1.0
+DISCONNECTED = "the connection to the Dask scheduler was lost"
 
 
 class _Attempt:
@@ -73,7 +78,8 @@ class DaskSide:
         self._wake, self._wake_writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._wake_writer, False)
-        self._calls = ThreadPoolExecutor(1, "orch-dask")
+        self._calls = _Calls()
+        self._is_lost = False  # the connection to the scheduler
         self._is_closing = ThreadEvent()
         self._empty_since: float | None = None
         client.subscribe_topic(self._topic, self._note_said)
@@ -86,7 +92,10 @@ class DaskSide:
             self._run = start.run
             Thread(target=self._ping, daemon=True, name="orch-ping").start()
         one = self._attempts[start.attempt] = _Attempt(start)
-        self._calls.submit(self._launch, one)
+        if self._is_lost:
+            self._note_stop(one, DISCONNECTED)
+        else:
+            self._calls.submit(self._launch, one)
 
     def control(self, attempt: str, word: Word) -> None:
         one = self._attempts.get(attempt)
@@ -126,9 +135,13 @@ class DaskSide:
 
     def close(self) -> list[Closed]:
         self._is_closing.set()
-        closed = self._calls.submit(self._close).result()
-        self._calls.shutdown(wait=False)
-        return closed
+        closed: list[Closed] = []
+        closing = Thread(target=self._close, args=(closed,), daemon=True)
+        closing.start()
+        closing.join(TIME_TO_LEAVE if self._is_lost else TIME_TO_CLOSE)
+        if self._cluster is not None:
+            self._cluster.end()
+        return [*closed]
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -164,12 +177,17 @@ class DaskSide:
         if status == "finished":
             one.done_at = time.monotonic()
         elif status in ("cancelled", "lost"):
-            self._lose(one, "the connection to the Dask scheduler was lost")
+            self._note_disconnected()
         elif one.worker:
             self._lose(one, f"its Dask worker was lost: {error}")
         else:
             one.words.append("interrupt")
             self._calls.submit(self._take_back, one, error)
+
+    def _note_disconnected(self) -> None:
+        self._is_lost = True
+        for one in self._attempts.values():
+            self._lose(one, DISCONNECTED)
 
     def _note_stop(self, one: _Attempt, error: str) -> None:
         """Its token was taken back."""
@@ -210,6 +228,9 @@ class DaskSide:
 
     def _launch(self, one: _Attempt) -> None:
         try:
+            if self._client.status != "running":
+                self._tell(lambda: self._note_stop(one, DISCONNECTED))
+                return
             if not self._tokens:
                 self._make_token()
             one.token, self._queues[one.start.attempt] = self._tokens.popleft()
@@ -284,21 +305,35 @@ class DaskSide:
             try:
                 alive = self._client.run(dask_worker.ping, self._run, on_error="ignore")
             except Exception:
-                continue  # a lost connection cancels all futures
+                if self._client.status != "running" and not self._is_closing.is_set():
+                    self._tell(self._note_disconnected)
+                continue
             self._tell(partial(self._note_ping, alive, sent))
 
-    def _close(self) -> list[Closed]:
-        found: list[Closed] = []
+    def _close(self, closed: list[Closed]) -> None:
         with contextlib.suppress(Exception):
-            if self._run and self._client.status == "running":
+            if self._run and not self._is_lost and self._client.status == "running":
                 answers = self._client.run(dask_worker.close_run, self._run, on_error="ignore")
                 for answer in answers.values():
-                    found += [e for e in decode_said(answer).events if isinstance(e, Closed)]
+                    closed += [e for e in decode_said(answer).events if isinstance(e, Closed)]
         with contextlib.suppress(Exception):
             self._client.close(timeout=2)
-        if self._cluster is not None:
-            self._cluster.end()
-        return found
+
+
+class _Calls:
+    """Makes calls that wait, one after another, in a thread that ends with the process."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        Thread(target=self._make, daemon=True, name="orch-dask").start()
+
+    def submit(self, call: Callable[..., object], *arguments: object) -> None:
+        self._waiting.put(partial(call, *arguments))
+
+    def _make(self) -> None:
+        while True:
+            with contextlib.suppress(Exception):  # what is lost is found out by the ping
+                self._waiting.get()()
 
 
 def open_dask(address: str | None, workers: int) -> DaskSide:
@@ -308,7 +343,7 @@ def open_dask(address: str | None, workers: int) -> DaskSide:
         return DaskSide(client, threads, f"dask: {address}", None)
     cluster = Cluster(workers)
     try:
-        client, threads = connect(cluster.address)
+        client, threads = connect(cluster.address, TIME_TO_START)
     except BaseException:
         cluster.end()
         raise

@@ -69,8 +69,8 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def connect(address: str) -> tuple[Client, int]:
-    """A client, and the number of the cluster's threads. Raises UsageError."""
+def connect(address: str, seconds: float = TIME_TO_CONNECT) -> tuple[Client, int]:
+    """A client, and the number of the cluster's threads. Raises UsageError after so many seconds."""
     for name in ("asyncio", *logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # orch says what is lost
@@ -79,7 +79,7 @@ def connect(address: str) -> tuple[Client, int]:
         get_backend(
             parse_address(address)[0]
         )  # a client that fails at this would be left half made
-        client = Client(address, timeout=TIME_TO_CONNECT, set_as_default=False, name="orch")
+        client = Client(address, timeout=seconds, set_as_default=False, name="orch")
     except Exception as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__
         raise refuse(

@@ -96,7 +96,7 @@ class RemoteWorker:
         self._far, self._context = far, context
         self._prepare: Prepare | None = None
         self._sent: int | None = None  # the step that has neither ended nor been declined
-        self._attempts: list[str] = []  # that have not ended: at most one
+        self._attempt: str | None = None  # that has not ended
         self._held: Start | None = None  # until what the step before left is closed
         self._is_finishing = False
         self._events: list[WorkerEvent] = []
@@ -128,8 +128,8 @@ class RemoteWorker:
 
     def _start_held(self) -> None:
         """One at a time: a database such as DuckDB lets only one process open its file."""
-        if self._held is not None and not self._attempts:
-            self._attempts.append(self._held.attempt)
+        if self._held is not None and self._attempt is None:
+            self._attempt = self._held.attempt
             self._far.start(self._held)
             self._held = None
 
@@ -181,9 +181,9 @@ class RemoteWorker:
 
     def next_deadline(self, now: float) -> float:
         due = self._far.next_deadline(now)
-        if self._events or (self._is_finishing and not self._attempts and not self.is_over):
+        if self._events or (self._is_finishing and self._attempt is None and not self.is_over):
             return now
-        if self._interrupted_at is not None and self._attempts:
+        if self._interrupted_at is not None and self._attempt is not None:
             kill_at = math.inf if self._has_killed else TIME_TO_KILL
             due = min(due, self._interrupted_at + min(kill_at, self._limit))
         return due
@@ -192,48 +192,44 @@ class RemoteWorker:
         if self._held is not None and word in ("interrupt", "kill"):
             self._events.append(Declined(step=self._held.order.step))
             self._held = self._sent = None
-        for attempt in self._attempts:
-            self._far.control(attempt, word)
+        if self._attempt is not None:
+            self._far.control(self._attempt, word)
 
     def _read(self) -> list[WorkerEvent]:
         found, self._events = self._events, []
         self._be_patient(found)
-        for attempt in [*self._attempts]:
-            is_latest = self._held is None
-            for event in self._far.drain(attempt):
-                if self.is_over:
-                    break
-                self._track(event, attempt, found, is_latest=is_latest)
+        for event in () if self._attempt is None else self._far.drain(self._attempt):
+            if self._attempt is not None:
+                self._track(event, self._attempt, found)
         self._start_held()
-        if self._is_finishing and not self._attempts and not self.is_over:
+        if self._is_finishing and self._attempt is None and not self.is_over:
             self.is_over = True
             found.append(WorkerEnded())
         return found
 
     def _be_patient(self, found: list[WorkerEvent]) -> None:
         """After an interrupt, not for ever."""
-        if self._interrupted_at is None or not self._attempts:
+        if self._interrupted_at is None or self._attempt is None:
             return
         waited = time.monotonic() - self._interrupted_at
         if waited >= self._limit:
-            for attempt in [*self._attempts]:
-                self._track(Lost(sentence=f"{self._far.name} did not answer"), attempt, found)
-                self._far.forget(attempt)
+            attempt = self._attempt
+            self._track(Lost(sentence=f"{self._far.name} did not answer"), attempt, found)
+            self._far.forget(attempt)
         elif waited >= TIME_TO_KILL and not self._has_killed:
             self._has_killed = True
             self._control("kill")
 
-    def _track(
-        self, event: FarEvent, attempt: str, found: list[WorkerEvent], *, is_latest: bool = True
-    ) -> None:
+    def _track(self, event: FarEvent, attempt: str, found: list[WorkerEvent]) -> None:
+        is_latest = self._held is None  # else its step has ended
         match event:
             case Ended():
-                self._forget(attempt)
+                self._attempt = None
                 if is_latest and self._sent is not None:
                     self._lose(f"{self._far.name} ended without saying how the tool ended", found)
                 return
             case Lost(sentence=sentence):
-                self._forget(attempt)
+                self._attempt = None
                 if is_latest and self._sent is not None:
                     self._lose(sentence, found)
                 elif not self._has_killed:
@@ -244,7 +240,7 @@ class RemoteWorker:
                     )
                 return
             case Refused(message=message, hint=hint):
-                self._forget(attempt)
+                self._attempt = None
                 if self._sent is None:
                     return
                 failure = Failure(kind="crash", type="refused", message=message, hint=hint)
@@ -270,7 +266,7 @@ class RemoteWorker:
             case WorkerDied():
                 if self._sent is None or not is_latest:  # it had done its work
                     return
-                self._forget(attempt)
+                self._attempt = None
                 self.is_over = True
                 self._far.forget(attempt)
             case _:
@@ -281,10 +277,6 @@ class RemoteWorker:
         self.is_over = True
         self.running = self._sent
         found.append(WorkerDied(sentence=sentence, step=self._sent, is_lost=True))
-
-    def _forget(self, attempt: str) -> None:
-        if attempt in self._attempts:
-            self._attempts.remove(attempt)
 
 
 def wait_readable(fds: Iterable[int], wake: int | None, seconds: float) -> None:
