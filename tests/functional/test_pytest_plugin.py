@@ -149,7 +149,8 @@ def test_a_fixture_with_the_name_of_a_resource_takes_its_place(pytester: pytest.
             def conn(self):
                 conn = sqlite3.connect(":memory:")
                 conn.execute("CREATE TABLE parsed AS SELECT 3 AS id")
-                return conn
+                yield conn
+                conn.close()
 
             def test_conn(self, orch_run, conn):
                 assert orch_run("show") == [3]
