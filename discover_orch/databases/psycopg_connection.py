@@ -38,7 +38,8 @@ HAS_WRITTEN_SINCE_SAVEPOINT = (
     b"SELECT count(*) > 1 FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' "
     b"AND pid = pg_backend_pid() AND mode = 'ExclusiveLock' AND granted"
 )
-OPEN_CURSORS = b"SELECT name FROM pg_catalog.pg_cursors WHERE NOT is_holdable"
+ALL_CURSORS = b"SELECT name FROM pg_catalog.pg_cursors"
+OPEN_CURSORS = ALL_CURSORS + b" WHERE NOT is_holdable"
 NO_TWO_PHASES = (
     "a transaction that orch ends cannot be prepared for a two-phase commit; "
     'set ORCH = {"transaction": "none"}'
@@ -62,7 +63,6 @@ class State:
         self.has_savepoint = False  # orch's is set
         self.has_commits = False  # the tool has committed, and the savepoint stands behind that
         self.has_cursors = False  # of the server, which a commit has to close
-        self.closed_cursors: set[str] = set()  # quoted names of those that it has closed
         self.is_used = False
         self.is_closed = False  # the tool has closed the connection
         self.has_lost_writes = False  # it did so before it committed
@@ -159,11 +159,11 @@ class DeferringConnection(psycopg.Connection[Any]):
             yield from self._orch_roll_back()
         else:
             text = read_text(self, command)
-            if (
-                text.removeprefix("CLOSE ") in self.orch_state.closed_cursors
-                and not self.orch_state.is_open
-            ):
-                return None  # the tool's commit has closed it
+            if text.startswith("CLOSE ") and not self.orch_state.is_open:
+                # psycopg sends this for a cursor that a commit has closed, because it sees orch's transaction.
+                names = yield from self._orch_find_cursors(ALL_CURSORS)
+                if text.removeprefix("CLOSE ") not in names:
+                    return None
             if text.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO")):
                 if not self.orch_state.is_open:
                     raise needs_transaction(text)
@@ -230,12 +230,14 @@ class DeferringConnection(psycopg.Connection[Any]):
         state.is_open = False
 
     def _orch_close_cursors(self) -> PQGen[None]:
-        result: Any = yield from super()._exec_command(OPEN_CURSORS)
-        for row in range(result.ntuples):
-            name = quote(result.get_value(row, 0).decode(), self)
+        for name in (yield from self._orch_find_cursors(OPEN_CURSORS)):
             yield from super()._exec_command(b"CLOSE " + name.encode())
-            self.orch_state.closed_cursors.add(name)
         self.orch_state.has_cursors = False
+
+    def _orch_find_cursors(self, query: bytes) -> PQGen[list[str]]:
+        """Their names, quoted."""
+        result: Any = yield from super()._exec_command(query)
+        return [quote(result.get_value(row, 0).decode(), self) for row in range(result.ntuples)]
 
     def _orch_ask(self, query: bytes) -> PQGen[bool]:
         result = yield from super()._exec_command(query)

@@ -15,7 +15,6 @@ from discover_orch.databases.psycopg_connection import (
     DeferringConnection,
     PgconnView,
     needs_transaction,
-    quote,
     read_text,
 )
 from discover_orch.databases.transaction_texts import find_transaction_parts
@@ -53,7 +52,6 @@ def wrap_methods() -> None:
             if conn.orch_is_alone():
                 raise needs_transaction("DECLARE CURSOR")
             conn.orch_state.has_cursors = True
-            conn.orch_state.closed_cursors.discard(quote(cursor.name, conn))
         with _statement(cursor):
             return declare(cursor, *args, **named)
 

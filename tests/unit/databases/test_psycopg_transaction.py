@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from discover_orch.databases.driver_transaction import WritesLost
@@ -228,6 +228,7 @@ def check_program(
 
 
 @settings(max_examples=200)
+@example(program=["open cursor", "commit()", "BEGIN INSERT COMMIT", "close cursor"], keep=True)
 @given(program=programs, keep=st.booleans())
 def test_a_tool_sees_the_same_as_without_orch_and_all_of_it_stays_or_nothing(
     databases: list[tuple[str, psycopg.Connection]], program: list[str], keep: bool
