@@ -147,15 +147,16 @@ def test_a_worker_that_is_killed_makes_its_tool_unknown_and_nothing_runs_twice(
 def test_a_scheduler_that_is_killed_makes_the_tool_unknown(
     project: Project, tmp_path: Path
 ) -> None:
-    root = project({"src/a.py": WAITS})
+    root = project({"src/a.py": WAITS, "src/b.py": 'STAGE = "one"\nAFTER = ()\ndef run(): pass\n'})
     mark = new_mark()
     with cluster(tmp_path, mark) as made:
         with running(root, "run", "--dask-address", made.address) as orch:
             orch.wait_for("it runs")
             made.scheduler.kill()
             assert orch.wait() == 1, orch.text
-            assert "the connection to the Dask scheduler was lost" in orch.text
-            assert "1 unknown" in orch.text
+            assert "the connection to the Dask scheduler was lost: what the tool" in orch.text
+            assert "the Dask cluster did not start it: the connection" in orch.text
+            assert "1 failed, 1 unknown" in orch.text
             assert "Traceback" not in orch.text
         assert (root / "starts").read_text() == "x"
         made.close()
