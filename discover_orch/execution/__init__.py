@@ -4,6 +4,6 @@ In comes a `Plan` with its project; out come events, one after another, until `R
 in `.orch/` before anybody sees it, with secrets masked.
 
 Doors: `session` (run a plan), `requirements` (what must hold before), `events` (what happens, and the report), and for
-a watch, which starts a worker before a run, `warm_worker`, `supervisor` and `worker_shutdown`. `executors` has the
-ways to carry out a step.
+a watch, which starts a worker before a run, `signal_handlers`, `warm_worker`, `supervisor` and `worker_shutdown`.
+`executors` has the ways to carry out a step.
 """

@@ -6,15 +6,13 @@ It parses no words and prints nothing.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import secrets
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -27,10 +25,11 @@ from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
+from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.step_queue import WRITES, SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
-from discover_orch.model.errors import BlockedInterrupt, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
@@ -44,10 +43,6 @@ from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
     from discover_orch.execution.executors.remote_pool import OpenFarSide
-
-#: Seconds until a signal that was not drained ends whatever blocks the process, and until a second signal does.
-FIRST_TIMEOUT, REPEAT_TIMEOUT = 1.0, 0.2
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_plan(
@@ -356,99 +351,6 @@ def _carry_out(
                 for event in executor.events(0.1, requests.wake):
                     recorder.record(mask_event(event, hidden))
         recorder.close()
-
-
-class SignalHandlers:
-    """Signal handlers during a run, which only note the signal. `drain` gives them as requests.
-
-    The first of SIGINT, SIGTERM and SIGHUP interrupts, the second kills. SIGTSTP also stops the worker.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._pending: list[int] = []
-        self._pending_since = 0.0
-        self._drain_count = 0
-        self._drain_count_at_alarm = -1
-        self.wake, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake_writer, False)
-        os.set_blocking(self.wake, False)
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> SignalHandlers:
-        for number in (*STOPPING, signal.SIGTSTP):
-            if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGINT:
-                continue  # ignored under nohup, or by a shell without job control
-            self._before[number] = signal.signal(number, self._on_signal)
-        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
-        self._before_wakeup = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._before_wakeup)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def close(self) -> None:
-        os.close(self.wake)
-        os.close(self._wake_writer)
-
-    @property
-    def poll_interval(self) -> float:
-        """Signals make `wake` readable."""
-        return math.inf
-
-    def wake_up(self) -> None:
-        """Makes `wake` readable, from any thread."""
-        with contextlib.suppress(BlockingIOError):  # it is readable already
-            os.write(self._wake_writer, b"\0")
-
-    def drain(self) -> list[str]:
-        self._drain_count += 1
-        try:
-            while os.read(self.wake, 512):
-                pass
-        except BlockingIOError:
-            pass
-        requests = []
-        while self._pending:
-            number = self._pending.pop(0)
-            if number == signal.SIGTSTP:
-                requests.append("suspend")
-            else:
-                requests.append("kill" if self.signal else "interrupt")
-                self.signal = self.signal or number
-        return requests
-
-    def pause(self) -> None:
-        """Stops this process, as SIGTSTP would have; returns when it is continued."""
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        now = time.monotonic()
-        is_blocked = bool(self._pending) and now > self._pending_since + REPEAT_TIMEOUT
-        if not self._pending:
-            self._pending_since = now
-        self._pending.append(number)
-        if number != signal.SIGTSTP:
-            self._drain_count_at_alarm = -1
-            signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
-            if is_blocked:
-                self._on_alarm(number, None)
-
-    def _on_alarm(self, _: int, __: FrameType | None) -> None:
-        """If the signal was not drained since the last alarm, the process is blocked, as by a reader of its output
-        that does not read. Otherwise checks again later."""
-        ends = [number for number in self._pending if number != signal.SIGTSTP]
-        if ends or (self.signal and self._drain_count == self._drain_count_at_alarm):
-            raise BlockedInterrupt(self.signal or ends[0])
-        self._drain_count_at_alarm = self._drain_count
-        signal.setitimer(signal.ITIMER_REAL, FIRST_TIMEOUT)
-
-    def cancel_alarm(self) -> None:
-        """What follows only cleans up, and may take longer."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _prepare(

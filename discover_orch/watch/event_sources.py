@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from discover_orch.discovery.tree import signature_of
-from discover_orch.execution.session import SignalHandlers
+from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.errors import Problem
 from discover_orch.watch.debounce import Debouncer, FileCheck, FileEvent
 from discover_orch.watch.file_events import Watcher

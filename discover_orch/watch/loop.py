@@ -24,7 +24,7 @@ from discover_orch.execution.events import (
     RunStarted,
     ToolFinished,
 )
-from discover_orch.execution.session import SignalHandlers
+from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock

@@ -24,7 +24,7 @@ from discover_orch.execution.events import (
     ToolOutput,
     ToolStarted,
 )
-from discover_orch.execution.session import STOPPING, SignalHandlers
+from discover_orch.execution.signal_handlers import STOPPING, SignalHandlers
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.planning import project_reader, project_view
 from discover_orch.source.facts import ConfFacts, ResourceFacts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.session import SignalHandlers
+from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.errors import Problem
 from discover_orch.watch.debounce import (
     CANCELLED_WINDOW,
