@@ -25,29 +25,21 @@ from discover_orch.cli.options import (
     tools_arguments,
     wait_option,
 )
+from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
-from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import (
-    nothing_to_do_documents,
-    nothing_to_do_events,
-    refused_run_documents,
-)
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import ExitCode, OrchError, Problem, problem_json
+from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.plan import plan_document, plan_text, settings_text
-from discover_orch.render.problems import first_few
 from discover_orch.staleness.current import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
     from discover_orch.databases.advisory_lock import AdvisoryLock
-    from discover_orch.planning.parallel import Waits
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.reasons import Freshness
@@ -180,13 +172,13 @@ def command(
         if observers is not None:
             observers.begin(view, plan)
         if not plan.steps:
-            return _show_nothing_left(
+            return show_nothing_left(
                 context, plan, observers, as_json=shown.as_json, dry_run=dry_run
             )
         refuse_database(plan, view.registry, view.project)
         if dry_run:
             count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
-            return _show_plan(context, view, plan, freshness, shown, count)
+            return show_plan(context, view, plan, freshness, shown, count)
         from discover_orch.cli.show_run import acquire_advisory_lock, run_and_show
 
         count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
@@ -253,7 +245,7 @@ def _tell_refused(
     else:
         problems, code = error.problems, error.exit_code
         if as_json:
-            for document in _error_documents(error, arguments, dry_run=dry_run):
+            for document in error_documents(error, arguments, dry_run=dry_run):
                 context.console.out(json.dumps(document) + "\n")
     if observers is not None:
         observers.refuse(arguments.targets, problems, int(code))
@@ -371,75 +363,3 @@ def _resume_command(context: Context, plan: Plan, database: str | None) -> str:
     if database is not None and MASK in masked_url(database):
         words += ["--database", masked_url(database)]
     return shlex.join(words)
-
-
-def _show_nothing_left(
-    context: Context,
-    plan: Plan,
-    observers: RunObservers | None,
-    *,
-    as_json: bool,
-    dry_run: bool,
-) -> int:
-    """Nothing is stale, or nothing is left to resume, which is a success."""
-    console = context.console
-    if observers is not None:
-        for event in nothing_to_do_events(plan):
-            console.problems(observers.add(event))
-    if as_json and dry_run:
-        names = [tool.name for tool in plan.fresh]
-        console.out(json.dumps({"version": 1, "tools": [], "fresh": names, "warnings": []}) + "\n")
-    elif as_json:
-        for document in nothing_to_do_documents(plan):
-            console.out(json.dumps(document) + "\n")
-    else:
-        from discover_orch.render.status import all_fresh_text
-
-        console.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
-    console.problems(plan.warnings)
-    return ExitCode.OK
-
-
-def _show_plan(
-    context: Context,
-    view: ProjectView,
-    plan: Plan,
-    freshness: Mapping[str, Freshness],
-    shown: DisplayOptions,
-    jobs: int,
-) -> int:
-    console, verbose, registry = context.console, shown.verbose, view.registry
-    waits: tuple[Waits, ...] = ()
-    if jobs > 1:
-        from discover_orch.planning.parallel_advice import find_planned_waits
-
-        waits = find_planned_waits(plan, registry, view.project)
-    if shown.as_json:
-        console.out(json.dumps(plan_document(plan, registry, freshness, waits)) + "\n")
-    else:
-        console.out(
-            plan_text(
-                plan,
-                registry,
-                console.out_style,
-                freshness,
-                verbose=verbose,
-                jobs=jobs,
-                waits=waits,
-            )
-        )
-        if verbose:
-            given = uses_get_connection(view.registry, view.project)
-            console.out(settings_text(view.project, console.out_style, has_connection=given))
-    console.problems(first_few((*view.warnings, *plan.warnings)))
-    return ExitCode.OK
-
-
-def _error_documents(
-    error: OrchError, arguments: ToolArguments, *, dry_run: bool
-) -> list[dict[str, object]]:
-    """Complete JSON for stdout, although nothing ran."""
-    if not dry_run:
-        return refused_run_documents(arguments.targets, error.problems, int(error.exit_code))
-    errors = [problem_json(problem) for problem in error.problems]
-    return [{"version": 1, "tools": [], "warnings": [], "errors": errors}]

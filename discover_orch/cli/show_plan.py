@@ -1,0 +1,101 @@
+"""What `orch run` shows where nothing runs: the plan of `--dry-run`, that nothing is left, or why it was refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from discover_orch.cli.options import (
+    Context,
+    ToolArguments,
+)
+from discover_orch.discovery.registry import uses_get_connection
+from discover_orch.execution.events import (
+    nothing_to_do_documents,
+    nothing_to_do_events,
+    refused_run_documents,
+)
+from discover_orch.model.errors import ExitCode, OrchError, problem_json
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.plan import plan_document, plan_text, settings_text
+from discover_orch.render.problems import first_few
+
+if TYPE_CHECKING:
+    from discover_orch.cli.observers import RunObservers
+    from discover_orch.planning.parallel import Waits
+    from discover_orch.render.run import DisplayOptions
+    from discover_orch.staleness.reasons import Freshness
+
+
+def show_nothing_left(
+    context: Context,
+    plan: Plan,
+    observers: RunObservers | None,
+    *,
+    as_json: bool,
+    dry_run: bool,
+) -> int:
+    """Nothing is stale, or nothing is left to resume, which is a success."""
+    console = context.console
+    if observers is not None:
+        for event in nothing_to_do_events(plan):
+            console.problems(observers.add(event))
+    if as_json and dry_run:
+        names = [tool.name for tool in plan.fresh]
+        console.out(json.dumps({"version": 1, "tools": [], "fresh": names, "warnings": []}) + "\n")
+    elif as_json:
+        for document in nothing_to_do_documents(plan):
+            console.out(json.dumps(document) + "\n")
+    else:
+        from discover_orch.render.status import all_fresh_text
+
+        console.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
+    console.problems(plan.warnings)
+    return ExitCode.OK
+
+
+def show_plan(
+    context: Context,
+    view: ProjectView,
+    plan: Plan,
+    freshness: Mapping[str, Freshness],
+    shown: DisplayOptions,
+    jobs: int,
+) -> int:
+    console, verbose, registry = context.console, shown.verbose, view.registry
+    waits: tuple[Waits, ...] = ()
+    if jobs > 1:
+        from discover_orch.planning.parallel_advice import find_planned_waits
+
+        waits = find_planned_waits(plan, registry, view.project)
+    if shown.as_json:
+        console.out(json.dumps(plan_document(plan, registry, freshness, waits)) + "\n")
+    else:
+        console.out(
+            plan_text(
+                plan,
+                registry,
+                console.out_style,
+                freshness,
+                verbose=verbose,
+                jobs=jobs,
+                waits=waits,
+            )
+        )
+        if verbose:
+            given = uses_get_connection(view.registry, view.project)
+            console.out(settings_text(view.project, console.out_style, has_connection=given))
+    console.problems(first_few((*view.warnings, *plan.warnings)))
+    return ExitCode.OK
+
+
+def error_documents(
+    error: OrchError, arguments: ToolArguments, *, dry_run: bool
+) -> list[dict[str, object]]:
+    """Complete JSON for stdout, although nothing ran."""
+    if not dry_run:
+        return refused_run_documents(arguments.targets, error.problems, int(error.exit_code))
+    errors = [problem_json(problem) for problem in error.problems]
+    return [{"version": 1, "tools": [], "warnings": [], "errors": errors}]
