@@ -49,7 +49,7 @@ def command(
     console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_document, comparison_text
-        from discover_orch.state.run_record import compare_runs
+        from discover_orch.state.run_diff import compare_runs
 
         found = compare_runs(*records)
         if as_json:

@@ -21,7 +21,8 @@ from discover_orch.render.style import (
     time_text,
     wrap,
 )
-from discover_orch.state.run_record import RecordedParam, RunDiff, RunRecord, ToolChange, ToolRecord
+from discover_orch.state.run_diff import RunDiff, ToolChange
+from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200

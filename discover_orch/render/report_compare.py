@@ -19,7 +19,8 @@ from discover_orch.render.report_tools import NOTABLE_SECONDS
 from discover_orch.render.run_schedule import find_critical_path, find_waits
 from discover_orch.render.style import count, duration
 from discover_orch.state.report_source import ReportSource
-from discover_orch.state.run_record import ToolChange, ToolRecord, compare_runs
+from discover_orch.state.run_diff import ToolChange, compare_runs
+from discover_orch.state.run_record import ToolRecord
 
 #: Of the files that changed, so many are named.
 MOST_FILES = 100

@@ -15,14 +15,8 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.state.run_record import (
-    RunRecord,
-    Settled,
-    has_clean_end,
-    read_first_and_last,
-    read_run,
-    read_writer,
-)
+from discover_orch.state.read_run import has_clean_end, read_first_and_last, read_run, read_writer
+from discover_orch.state.run_record import RunRecord, Settled
 from discover_orch.state.store import (
     FOLDER,
     UNFINISHED,

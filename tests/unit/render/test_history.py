@@ -14,13 +14,8 @@ from discover_orch.render.history import (
     runs_text,
 )
 from discover_orch.render.style import Style
-from discover_orch.state.run_record import (
-    RecordedParam,
-    RecordedStep,
-    RunRecord,
-    ToolRecord,
-    compare_runs,
-)
+from discover_orch.state.run_diff import compare_runs
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 
 PLAIN = Style(unicode=False)
 EVIL = "a\x1b]0;t\x07\nb\u202e\udcff"

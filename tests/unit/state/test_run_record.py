@@ -10,18 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.state.run_record import (
-    ParamChange,
-    RecordedParam,
-    RecordedStep,
-    RunDiff,
-    RunRecord,
-    ToolRecord,
-    compare_runs,
-    read_first_and_last,
-    read_run,
-    read_writer,
-)
+from discover_orch.state.read_run import read_first_and_last, read_run, read_writer
+from discover_orch.state.run_diff import ParamChange, RunDiff, compare_runs
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 from tests.support.journals import finished, started, tool_finished, tool_started
 
 
