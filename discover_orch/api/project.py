@@ -212,6 +212,7 @@ class Project:
         lock = _acquire_lock(str(self.root), wait=wait)
         try:
             plan = _plan(view, targets, exclude, values, changed=changed)
+            _refuse_executor(view)
             refuse_database(plan, view.registry, view.project)
             workers = view.project.jobs if jobs is None else jobs
             refuse_jobs(plan, view.registry, view.project, workers)
@@ -293,6 +294,14 @@ def _plan(
         work = RemainingWork(view.project, view.registry, values, view.signatures)
         found = work.keep_stale(found)
     return found
+
+
+def _refuse_executor(view: ProjectView) -> None:
+    name = view.project.executor
+    if name != "local":
+        message = f"Project runs tools on this machine, but the executor {name} is configured"
+        hint = "use orch run, or set ORCH_EXECUTOR=local"
+        raise UsageError(Problem(code="executor", message=message, hint=hint))
 
 
 def _names(plan: planning.Plan) -> dict[str, str]:

@@ -359,3 +359,10 @@ def test_the_examples_of_the_page_run_as_shown(
     for code in more[:2]:
         exec(code, names)
     assert "fetch passed\nparse passed\n" in capsys.readouterr().out
+
+
+def test_a_configured_executor_is_refused_and_not_ignored(project: Project) -> None:
+    root = project({**FILES, "orch.toml": 'stages = ["ingest", "analyze"]\nexecutor = "dask"\n'})
+    with pytest.raises(OrchError, match="the executor dask is configured"):
+        OrchProject(root).run("load")
+    assert not (root / "data.db").exists()
