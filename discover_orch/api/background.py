@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Generator, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from discover_orch.execution.events import Event
+
+#: Seconds after which a wait looks for signals: Python misses one that comes just before it waits for a lock.
+LONGEST_WAIT = 0.5
 
 
 class Interrupts:
@@ -74,7 +77,7 @@ def run_in_background(
     thread = Thread(target=run, name="discover_orch run")
     thread.start()
     try:
-        while (event := queue.get()) is not None:
+        while (event := _get(queue)) is not None:
             if isinstance(event, BaseException):
                 raise event
             yield event
@@ -86,11 +89,19 @@ def run_in_background(
         interrupts.close()
 
 
+def _get(queue: SimpleQueue[Event | BaseException | None]) -> Event | BaseException | None:
+    while True:
+        try:
+            return queue.get(timeout=LONGEST_WAIT)
+        except Empty:
+            continue
+
+
 def _wait_for(thread: Thread, interrupts: Interrupts) -> None:
     is_interrupted = False
     while thread.is_alive():
         try:
-            thread.join()
+            thread.join(LONGEST_WAIT)
         except KeyboardInterrupt:
             is_interrupted = True
             interrupts.interrupt()

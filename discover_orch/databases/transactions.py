@@ -37,6 +37,9 @@ NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "trans
 
 
 connect_plainly = sqlite3.connect
+_read_cause, _read_context = (
+    BaseException.__dict__[name].__get__ for name in ("__cause__", "__context__")
+)
 _FACTORY = 5  # its place among the arguments of `sqlite3.connect`
 
 
@@ -308,10 +311,13 @@ def is_lock_error(error: BaseException) -> bool:
 
 def _find_causes(error: BaseException) -> Iterator[Any]:
     """The error and those behind it, as the driver raised them."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield read_attribute(seen, "orig", None) or seen
-        seen = seen.__cause__ or seen.__context__
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield read_attribute(found, "orig", None) or found
+        # The class of the error may be the user's, so its own attributes are not asked.
+        found = _read_cause(found) or _read_context(found)
 
 
 def _is_left_open(conn: Connection) -> bool:

@@ -18,6 +18,7 @@ import time
 PR_SET_PDEATHSIG = 1  # numbers of <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
 SWEEP_TIME = 0.5  # seconds
+BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 IS_LINUX = sys.platform == "linux"
 #: What `describe_children` gives before there was any.
 NO_CHILDREN: tuple[object, ...] = ((0, 0, 0), set[int]())
@@ -78,7 +79,9 @@ def end_process() -> None:
     """
     sweep(set(), 0)
     for one in gc.get_objects():
-        if isinstance(one, io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom):
+        if issubclass(
+            type(one), BUFFERED_FILES
+        ):  # `isinstance` would ask attributes of the user's objects
             with contextlib.suppress(Exception):
                 one.flush()
     gc.freeze()
