@@ -30,8 +30,9 @@ def main() -> None:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:  # while modules were imported: there is nothing to clean up
         os._exit(130)
-    _flush(sys.stdout)
-    _flush(sys.stderr)
+    if code <= 128:  # else a signal has ended it, and what is not written yet may have no reader
+        _flush(sys.stdout)
+        _flush(sys.stderr)
     # All is written and every process has ended. Taking the interpreter down would take a tenth of a short command,
     # and a second Ctrl-C may come.
     os._exit(code)

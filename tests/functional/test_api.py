@@ -319,10 +319,13 @@ def test_an_interrupt_ends_the_run_before_it_is_raised(project: Project, orch: O
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "holding\n"
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=DEADLINE)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "holding\n"
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
     assert out.strip().startswith("interrupted")
     (run,) = orch("history", "--json").json["runs"]
     assert [run["status"], run["tools"][0]["status"]] == ["interrupted", "interrupted"]
