@@ -192,6 +192,7 @@ class Recorder:
         """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did
         not run, and the outcome of one that did not end is unknown."""
         if self._has_begun and not self._is_over:
+            self._save()
             ended = {one.module for one in self._report.finished}
             for module in self._steps.keys() - ended - self._began.keys():
                 idle = ToolFinished(module=module, status="not_run")
@@ -400,11 +401,16 @@ class Recorder:
 
     # The end.
 
-    def _finish(self, event: RunFinished) -> list[Problem]:
+    def _save(self) -> list[Problem]:
+        """Saves what belongs to the run as a whole."""
         if self._report.finished:
             self._database.save()
-        found = [*self._overlaps.find_conflicts(self._names), *self._flows.save()]
+        found = self._flows.save()
         self._current.code.write()
+        return found
+
+    def _finish(self, event: RunFinished) -> list[Problem]:
+        found = [*self._overlaps.find_conflicts(self._names), *self._save()]
         document = self._document(event)
         if document is not None:
             self._journal.write(document)

@@ -126,3 +126,26 @@ def test_what_a_tool_writes_past_conn_is_not_taken_for_another_program(
     assert answer.code == 0, answer.text
     told = [reason for some in reasons(orch).values() for reason in some]
     assert not [one for one in told if "another program" in one]
+
+
+def test_what_a_run_wrote_before_its_reader_was_gone_is_its_own(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/lib/__init__.py": "", "src/lib/waiting.py": WAIT})
+    write = "STAGE = 'a'\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS raw (x)')\n    conn.execute('INSERT INTO raw VALUES (1)')\n"
+    write_files(
+        root,
+        {
+            "src/fill.py": write,
+            "src/more.py": write,
+            "src/look.py": READ.format(stage="b", last="pass"),
+        },
+    )
+    write_files(root, {"src/pause.py": PAUSE.replace('"b"', '"c"')})
+    with running(root, "run", "--output", "live") as run:
+        run.wait_for("ready")
+        run.hang_up()  # as `orch run | head` does
+        (root / "../go").touch()
+        run.wait()
+    told = [reason for some in reasons(orch).values() for reason in some]
+    assert not [one for one in told if "another program" in one], told
