@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.project_builder import clean_environment
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +37,7 @@ sys.exit(failed != 0)
 """
 
 
+@pytest.mark.slow
 def test_each_module_is_importable_alone_with_warnings_as_errors() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", IMPORT_EACH, *MODULES],

@@ -79,6 +79,7 @@ def test_tables_views_and_files_are_seen(project: Project, orch: Orch) -> None:
     assert reasons(orch)["parse"] == ["table raw was rewritten by fetch (run 3)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_same_name", [True, False])
 def test_another_file_makes_all_stale(project: Project, orch: Orch, is_same_name: bool) -> None:
     root = project(PIPELINE)
@@ -110,6 +111,7 @@ def test_a_tool_that_fails_leaves_nothing_behind(project: Project, orch: Orch) -
     assert reasons(orch).keys() == {"parse", "report"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sql", ["from absent", "selec 1", "insert into raw values ('x', 'y')"])
 def test_a_tool_that_failed_with_an_sql_error_has_written_nothing(
     project: Project, orch: Orch, sql: str
@@ -167,6 +169,7 @@ MAKE = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -219,6 +222,7 @@ def test_a_cursor_of_duckdb_is_another_connection(project: Project, orch: Orch) 
     assert rows(root, "from t") == [(5,)]
 
 
+@pytest.mark.slow
 def test_temporary_tables_of_a_tool_are_gone_for_the_next(project: Project, orch: Orch) -> None:
     text = tool("s1", "conn.execute('create temp table x as select 1')", "conn.execute('create temp view y as from x')")  # fmt: skip
     project({"orchconf.py": CONF, "src/a.py": text, "src/b.py": text})
@@ -226,6 +230,7 @@ def test_temporary_tables_of_a_tool_are_gone_for_the_next(project: Project, orch
     assert answer.code == 0, answer.text
 
 
+@pytest.mark.slow
 def test_a_tool_whose_transaction_broke_has_failed_though_it_went_on(
     project: Project, orch: Orch
 ) -> None:
@@ -267,6 +272,7 @@ def test_a_tool_that_closes_its_connection_leaves_a_new_one_to_the_next(
     assert flows(orch)["parse"] == (["raw"], ["good"], False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["conn.sql", "conn.execute", "duckdb.sql"])
 def test_duckdb_finds_a_variable_of_the_tool(project: Project, orch: Orch, call: str) -> None:
     """A relation stands for a data frame: it is no table that anybody writes."""
@@ -289,6 +295,7 @@ def test_duckdb_finds_a_variable_of_the_tool(project: Project, orch: Orch, call:
     assert flows(orch)["a"] == ([], ["t"], False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conf", "opens"),
     [

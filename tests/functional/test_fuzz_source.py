@@ -334,6 +334,7 @@ def run_made_up(examples: int) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_made_up_modules_say_what_importing_them_says() -> None:
     counts = run_made_up(400)
     assert counts["agrees"] > 100
@@ -614,6 +615,7 @@ def check_exports(tree: ast.Module) -> None:
     assert stored(exports) == exports
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_files_of_this_interpreter() -> None:
     files = interpreter_files()
     sample = random.Random(len(files)).sample(files, min(50, len(files)))

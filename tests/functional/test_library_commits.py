@@ -93,8 +93,10 @@ CHECK = "    assert pd.read_sql_query('SELECT a FROM t ORDER BY a', conn)['a'].t
     ("conf", "ways"),
     [
         ("", [PANDAS, ON_ORCH_S + ENGINE, ON_ORCH_S + PANDAS.replace("conn", "engine")]),
-        (SQLITE, [PANDAS, ON_ORCH_S + ENGINE]),
-        (ALCHEMY, [PANDAS, PANDAS + "    conn.commit()\n", CORE, ORM]),
+        pytest.param(SQLITE, [PANDAS, ON_ORCH_S + ENGINE], marks=pytest.mark.slow),
+        pytest.param(
+            ALCHEMY, [PANDAS, PANDAS + "    conn.commit()\n", CORE, ORM], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_a_library_commits_is_kept_with_the_tool_and_undone_with_it(

@@ -76,6 +76,7 @@ def test_who_reads_what_a_failed_tool_committed_is_stale(
     assert reasons(orch) == {"a": ["failed (run 2)"], "b": WAITS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -116,6 +116,7 @@ def test_a_failed_tool_that_was_rolled_back_has_written_nothing(
     assert reasons(run)["parse"] == ["upstream fetch is stale (table raw)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql", ["select * from absent", "selec 1", "insert into good values ('x')"]
 )
@@ -139,6 +140,7 @@ BLOCK = """with conn.transaction():
         conn.execute("insert into raw values (4, NULL)")"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commit", ["conn.commit()", 'conn.execute("commit")', BLOCK])
 def test_a_failed_tool_that_committed_has_written_nothing(
     project: Project, run: Callable[..., Answer], commit: str
@@ -254,6 +256,7 @@ def test_autocommit_is_left_alone_and_seen(project: Project, run: Callable[..., 
     assert any("table raw was rewritten by fetch" in why for why in reasons(run)["parse"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgresql+psycopg", "sqlite"])
 def test_below_a_connection_of_sqlalchemy_the_drivers_is_seen(
     project: Project, run: Callable[..., Answer], postgres: str, url: str

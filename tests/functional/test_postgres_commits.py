@@ -132,6 +132,7 @@ SQLALCHEMY_WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", slow_but({"commit()", "pandas"}, SQLALCHEMY_WAYS))
 def test_so_it_is_through_sqlalchemy(
     project: Project, run: Callable[..., Answer], postgres: str, way: str
@@ -168,6 +169,7 @@ def test_a_table_that_pandas_replaces_is_the_old_one_after_a_failure(
     assert rows(postgres) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql", ["vacuum kept", "create index concurrently i on kept (a)", "create database more"]
 )
@@ -192,6 +194,7 @@ def test_what_works_in_no_transaction_works_before_the_first_write_and_is_refuse
     assert rows(postgres) == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
