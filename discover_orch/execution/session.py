@@ -33,7 +33,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
-from discover_orch.planning.parallel import NO_DATAFLOW, find_waits
+from discover_orch.planning.parallel import NO_DATAFLOW, Waits, find_waits
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import takes_connection
@@ -115,7 +115,14 @@ def run_plan(
                 commit=_find_commit(project, executor),
             )
             if jobs > 1 and queue is None:
-                events = _insert(RunNote(problem=_nothing_to_overlap(project)), events)
+                events = _insert(
+                    RunNote(
+                        problem=_nothing_to_overlap(
+                            plan, registry, project, recorder.has_known_flow
+                        )
+                    ),
+                    events,
+                )
             yield from _carry_out(
                 events, plan, project, executor, signals, recorder, has_alarm=not is_guest
             )
@@ -266,13 +273,19 @@ def _random() -> float:
     return random.random()
 
 
+def _find_waits(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> tuple[Waits, ...]:
+    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
+    return find_waits(plan.steps, registry, counts_as_declared)
+
+
 def build_queue(
     plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
 ) -> SideBySide | None:
     """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
     SQLite database."""
-    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
-    waits = find_waits(plan.steps, registry, counts_as_declared)
+    waits = _find_waits(plan, registry, project, has_known_flow)
     tools = [step.tool for step in plan.steps]
     needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
     if is_sqlite(registry, project):
@@ -287,11 +300,20 @@ def build_queue(
     return SideBySide(modules, waits, needs, tokens)
 
 
-def _nothing_to_overlap(project: Project) -> Problem:
-    hint = "add AFTER = () to tools that do not depend on others of their stage"
-    if project.parallel == "declared":
-        hint += ', or set parallel = "observed"'
-    hint += "; orch check --jobs shows which"
+def _nothing_to_overlap(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> Problem:
+    waits = _find_waits(plan, registry, project, has_known_flow)
+    if can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {})):
+        hint = "they wait for each other's tokens"
+        takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
+        if takes_conn and is_sqlite(registry, project):
+            hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
+    else:
+        hint = "add AFTER = () to tools that do not depend on others of their stage"
+        if project.parallel == "declared":
+            hint += ', or set parallel = "observed"'
+        hint += "; orch check --jobs shows which"
     return Problem(
         code="nothing-to-overlap",
         message="no two of these tools may run at the same time, so more than one worker is of no use",

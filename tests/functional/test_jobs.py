@@ -99,6 +99,14 @@ def test_what_was_observed_completely_counts_as_declared_where_that_is_wanted(
     assert nothing in orch("run", "--jobs", "2").err, "a has no success of its present code"
 
 
+def test_where_only_one_can_write_the_hint_says_so(project: Project, orch: Orch) -> None:
+    text = "STAGE = 's'\nAFTER = ()\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS {} (x)')\n"
+    project({f"src/{name}.py": text.replace("{}", name) for name in "ab"})
+    said = orch("run", "--jobs", "2").err
+    assert "only one tool at a time can write to SQLite" in said
+    assert "AFTER" not in said
+
+
 def test_a_stage_begins_when_the_one_before_it_has_ended(project: Project, orch: Orch) -> None:
     config = {"orch.toml": 'stages = ["s", "t"]\n'}
     tools = {f"src/{name}.py": together(name, wanted=2) for name in "ab"}
