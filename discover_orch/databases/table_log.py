@@ -69,7 +69,7 @@ class TableLog:
         raise NotImplementedError
 
     def read_version(self) -> int | None:
-        """A number that is another one once another connection has changed the database; None where it cannot be told.
+        """A number that is another one once another connection has changed the database; None where that is not known.
         Asked between two steps."""
         return None
 

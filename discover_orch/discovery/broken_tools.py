@@ -38,7 +38,7 @@ def add_strict_problems(
     enabled: Mapping[str, Candidate],
     problems: Mapping[str, list[Problem]],
 ) -> list[BrokenTool]:
-    """With `strict` a warning is an error: of its tool, or where its file is no tool, of that file."""
+    """With `strict` a warning is an error: of its tool, or of its file where that is not a tool."""
     by_path = {candidate.facts.path: module for module, candidate in enabled.items()}
     stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
     strays = []

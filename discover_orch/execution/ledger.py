@@ -1,4 +1,4 @@
-"""Asks the ledger in the database which attempts were committed, where nobody lived to report it.
+"""Asks the ledger in the database which attempts were committed, where no process was left to report it.
 
 A worker of its own asks, because only workers open databases. Without `settles` it runs no code of the user and
 changes nothing, so a command that only looks may ask too.

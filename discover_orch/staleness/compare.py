@@ -44,7 +44,7 @@ class Upstream(Struct, frozen=True):
 class Reason(Struct, frozen=True):
     """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
     else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key.
-    `is_by_gone`: `by` is no tool any more."""
+    `is_by_gone`: the tool `by` no longer exists."""
 
     key: Key
     by: str = ""

@@ -252,7 +252,7 @@ class ToolConnection:
             )
 
     def _has_uncommitted_writes(self) -> bool:
-        """Whether the commit that follows makes anything final, as far as that can be told."""
+        """Whether the commit that follows makes anything final, as far as that is known."""
         has_writes = self.transaction is not None and self.transaction.has_uncommitted_writes()
         if has_writes is not None:
             return has_writes

@@ -37,7 +37,7 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.worker.protocol import Closed, Declined
 
 READ_SIZE = 1 << 16
-#: Seconds from the end of the messages until the command is told to end, and until it is killed.
+#: Seconds from the end of the messages until the command is asked to end, and until it is killed.
 TIME_TO_END, TIME_TO_DIE = 5.0, 7.0
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 

@@ -1,7 +1,7 @@
 """`python -m discover_orch.execution.executors.one_tool MARK`: runs one tool, and talks with orch on its own pipes.
 
 What the command prefix runs, on whatever machine. It first says `MARK` and its installation, then reads a `Start` and
-carries it out. Each of its lines begins with the mark, so that noise of the prefix is told apart. Its exit code is 0
+carries it out. Each of its lines begins with the mark, so that noise of the prefix is recognised. Its exit code is 0
 if the tool passed, 1 if it failed, 128 + N after signal N, and 2 if it could not start.
 """
 
