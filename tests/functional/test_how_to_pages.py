@@ -1,4 +1,7 @@
-"""Every command of the pages on data frames, databases and secrets is run, in order, and prints what the page shows."""
+"""Every command of the pages on data frames, databases and secrets is run, in order, and prints what the page shows.
+
+The figures of the page on lines around the work are those that its script counts.
+"""
 
 from __future__ import annotations
 
@@ -81,3 +84,18 @@ def test_every_command_of_the_page_on_databases_prints_what_it_shows(
 @pytest.mark.slow
 def test_every_command_of_the_page_on_secrets_prints_what_it_shows(tmp_path: Path) -> None:
     assert run_page("secrets.md", tmp_path) >= 6
+
+
+@pytest.mark.slow
+def test_the_page_on_lines_around_the_work_has_the_figures_that_its_script_counts(
+    tmp_path: Path,
+) -> None:
+    """The script runs the version for orch, and those for other systems that are installed."""
+    done = run(f"python {ROOT}/benchmarks/boilerplate/count.py --run", tmp_path, {})
+    assert done.returncode == 0, done.stdout
+    assert "orch: score 0.994\n" in done.stdout
+    page = (ROOT / "docs" / "boilerplate.md").read_text(encoding="utf-8").lower()
+    counted = re.findall(r"^\| (\w+) (\|[ \d|]+)$", done.stdout, re.MULTILINE)
+    assert [system for system, _ in counted] == ["orch", "pytask", "dagster"]
+    for system, figures in counted:
+        assert re.search(rf"^\| {system} [^|]*{re.escape(figures)}$", page, re.MULTILINE), figures
