@@ -67,16 +67,18 @@ def read_signature(data: bytes) -> RunSignature:
 
 
 def _find_names(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(
-        tree
-    ):  # a function in a function too, which is no harm: the name is only looked for
-        match node:
+    """Also those under `if` and `try`, and none that is local to a function or a class."""
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        match node := waiting.pop():
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 yield name
-            case ast.Name(id=name, ctx=ast.Store()):
+            case ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
                 yield name
             case ast.alias():
                 yield node.asname or node.name
+            case _:
+                waiting += ast.iter_child_nodes(node)
 
 
 def _read_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> RunSignature:

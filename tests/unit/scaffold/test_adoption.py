@@ -121,8 +121,12 @@ def test_the_type_of_a_flag_is_the_annotation_to_write(
 
 
 def test_a_module_that_is_not_there_is_no_function_of_its_package(adopt: Adopt) -> None:
+    files = {
+        "tools/script.py": "if True:\n    def main(): ...",
+        "tools/__init__.py": "def other():\n    missing = 1",
+    }
     more = '"old": "tools.missing", "known": "tools.script.main"'
-    found = said(adopt(more=more, files={"tools/script.py": "def main(): ..."}))
+    found = said(adopt(more=more, files=files))
     assert found == [
         "old.py:1: the module of old was not found: tools.missing | looked for it in ., src",
         "tools/script.py:None: known has no run() | rename main() to run(), or add the line: run = main",
