@@ -47,6 +47,8 @@ def command(context: Context, file: str, write: bool, check: bool) -> int:
     elif not check:
         for change in adoption.changes:
             context.console.out(_diff_text(change, context.console.out_style))
+    if adoption.changes and not check:
+        context.console.out("\n")
     context.console.out(_summary(adoption, old))
     context.console.problems(problems)
     if write:
@@ -107,5 +109,5 @@ def _diff_text(change: FileChange, style: Style) -> str:
 
 def _summary(adoption: Adoption, old: Orchestrator) -> str:
     tools, lists = len(adoption.tools), len(adoption.lists)
-    text = f"\n{count(tools, 'tool')} and {count(lists, 'list')} of {one_line(old.path)}\n"
+    text = f"{count(tools, 'tool')} and {count(lists, 'list')} of {one_line(old.path)}\n"
     return text + "".join(f"  {one_line(note)}\n" for note in adoption.notes)

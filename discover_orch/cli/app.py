@@ -225,6 +225,10 @@ def _click_problem(error: click.ClickException) -> Problem:
         message = f"no such option: {error.option_name}"
         close = nearest(error.option_name, error.possibilities or ())
         hint = f"did you mean {close}?" if close else ""
+    param = error.param if isinstance(error, click.MissingParameter) else None
+    if param is not None and isinstance(param.type, click.Choice):  # click needs a line for each
+        message = f"missing argument {param.human_readable_name}"
+        hint = f"choose from {', '.join(map(str, param.type.choices))}"
     if isinstance(error, click.BadOptionUsage) and "does not take a value" in message:
         name = error.option_name
         hint = f"write {name} or --no-{name.removeprefix('--')}"

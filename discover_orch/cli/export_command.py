@@ -10,6 +10,7 @@ import click
 
 from discover_orch.cli.init_command import show_changes
 from discover_orch.cli.options import Context, OrchUsage, common_options, targets_argument
+from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.model.database_url import find_file
 from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_reader, project_view
@@ -44,7 +45,8 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     view = project_reader.read_project(context.start, context.folder, os.environ)
     if targets:
         project_view.select_targets(view, targets)  # a mistake is found now, not at night
-    root, database = view.project.root, find_file(view.project.database)
+    root, has_own = view.project.root, uses_get_connection(view.registry, view.project)
+    database = "" if has_own else find_file(view.project.database)
     schedule = Schedule(
         root=root,
         name=os.path.basename(root) or "project",
@@ -53,6 +55,7 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
         targets=targets,
         minutes=read_minutes(every),
         database="" if os.path.isabs(database) else database,
+        has_own_connection=has_own,
         requirements=_find_install(root),
     )
     files = build_files(cast(Kind, kind), schedule)

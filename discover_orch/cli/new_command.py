@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +14,6 @@ from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import write_changes
 from discover_orch.scaffold.new_tool import build_new_tool
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("new", short_help="Add a tool and its test.")
@@ -47,7 +44,8 @@ def command(context: Context, name: str, stage: str, after: str | None, package:
         if not change.is_new:
             context.console.out(f'added the stage "{one_line(stage)}"\n')
     module, test = (one_line(change.path) for change in changes[-2:])
+    install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"
     context.console.out(
-        f"\nnext: write run() in {module}, then\n  orch run {module}\n  pytest {test}\n"
+        f"\nnext: write run() in {module}, then\n  orch run {module}\n{install}  pytest {test}\n"
     )
     return ExitCode.OK

@@ -12,39 +12,29 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import cast
 
 from msgspec import Struct
 
 from discover_orch.config.file import SHARED_FILE, find_root
 from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.errors import Location, OrchError, Problem
+from discover_orch.model.errors import OrchError, Problem
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView, plan_targets
+from discover_orch.scaffold.adopted_tools import FoundTool, adopt_problem, find_tools
 from discover_orch.scaffold.connection_text import build_conf
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
 from discover_orch.scaffold.module_text import CannotTag, add_tags
 from discover_orch.scaffold.orchestrator import Orchestrator
 from discover_orch.scaffold.passed_flags import (
-    RunSignature,
     describe_flags,
     find_unknown,
-    read_signature,
 )
 from discover_orch.scaffold.stage_lists import StageLists, divide, find_after
 from discover_orch.scaffold.toml_text import CannotEdit, append_table, toml_table, toml_value
 
 _SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages"})
-
-
-class FoundTool(Struct, frozen=True, kw_only=True):
-    """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`."""
-
-    name: str
-    module: str
-    path: str
-    base: str
-    line: int
-    signature: RunSignature
 
 
 class Adoption(Struct, frozen=True, kw_only=True):
@@ -60,7 +50,7 @@ class Adoption(Struct, frozen=True, kw_only=True):
 def build_adoption(root: str, old: Orchestrator) -> Adoption:
     """The changes for the project at `root`. Raises ProjectError for a file that cannot be read."""
     problems = list(old.problems)
-    tools = list(_find_tools(root, old, problems))
+    tools = list(find_tools(root, old, problems))
     names = [tool.name for tool in tools]
     lists = {
         one.name: tuple(name for name in one.tools if name in names)
@@ -70,7 +60,8 @@ def build_adoption(root: str, old: Orchestrator) -> Adoption:
     paths = {tool.name: tool.module for tool in tools}
     words = {tool.name: _find_word(tool, tools) for tool in tools}
     divided = divide(lists, words)
-    notes = _describe(divided)
+    lines = {one.name: one.line for one in old.lists}
+    notes = [*_describe(divided), *_describe_orders(divided, lists, lines)]
     after: dict[str, str] = {}
     for members in divided.stages.values():
         found = find_after(members, paths)
@@ -85,7 +76,6 @@ def build_adoption(root: str, old: Orchestrator) -> Adoption:
     problems += find_unknown(old.path, signatures, {"conn", *aliases, *flags.passed})
     conf = _conf(root, old, aliases, problems, notes)
     config = _config(root, divided, tools, flags.params, problems)
-    lines = {one.name: one.line for one in old.lists}
     return Adoption(
         changes=(*changes, *(one for one in (config, conf) if one is not None)),
         problems=tuple(problems),
@@ -115,7 +105,7 @@ def check_adoption(root: str, adoption: Adoption, old_path: str) -> tuple[Proble
         for name, module, line in adoption.tools:
             if view.registry.names.find(name) != (module,):
                 found.append(
-                    _problem(
+                    adopt_problem(
                         old_path,
                         line,
                         f"the word {name} would not name {module} alone",
@@ -127,7 +117,7 @@ def check_adoption(root: str, adoption: Adoption, old_path: str) -> tuple[Proble
             if selected != modules:
                 shown = ", ".join(view.registry.display(one) for one in selected) or "nothing"
                 found.append(
-                    _problem(
+                    adopt_problem(
                         old_path,
                         line,
                         f"orch run {target} would run {shown}, which is not the list {name}",
@@ -166,65 +156,7 @@ def _copy_of_source(root: str) -> Iterator[str]:
         yield os.path.realpath(copy)
 
 
-# The tools.
-
-
-def _find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterator[FoundTool]:
-    here = os.path.dirname(old.path)
-    bases = list(dict.fromkeys([here or ".", ".", "src"]))
-    for tool in old.tools:
-        module, function = tool.module, tool.function
-        if module.endswith(".py"):
-            module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
-        found = _find_module(root, bases, module)
-        if found is None and "." in module:  # the name of a function in a module
-            parent, _, last = module.rpartition(".")
-            found = _find_module(root, bases, parent)
-            module, function = (parent, last) if found else (module, function)
-        if found is None:
-            problems.append(
-                _problem(
-                    old.path,
-                    tool.line,
-                    f"the module of {tool.name} was not found: {module}",
-                    f"looked for it in {', '.join(bases)}",
-                )
-            )
-            continue
-        base, path = found
-        wanted = function if function not in ("", "?") else old.function
-        signature = read_signature(read_file(root, path) or b"")
-        if not signature.has_run:
-            hint = "define run() at the top level of the module"
-            if wanted != "run":
-                hint = f"rename {wanted}() to run(), or add the line: run = {wanted}"
-            problems.append(_problem(path, None, f"{tool.name} has no run()", hint))
-            continue
-        if wanted not in ("run", "?"):
-            problems.append(
-                _problem(
-                    path,
-                    None,
-                    f"{tool.name} was called as {wanted}(), and orch calls run()",
-                    "make run() do the same",
-                )
-            )
-        yield FoundTool(
-            name=tool.name, module=module, path=path, base=base, line=tool.line, signature=signature
-        )
-
-
-def _find_module(root: str, bases: Sequence[str], module: str) -> tuple[str, str] | None:
-    """(the folder on `sys.path`, the file), both relative to the root."""
-    parts = module.split(".")
-    if not all(part.isidentifier() for part in parts):
-        return None
-    for base in bases:
-        for ending in (".py", "/__init__.py"):
-            path = os.path.normpath(os.path.join(base, *parts)) + ending
-            if os.path.isfile(os.path.join(root, path)):
-                return base, path.replace(os.sep, "/")
-    return None
+# The tags.
 
 
 def _tag(
@@ -250,7 +182,7 @@ def _tag(
                 else ", which orch reads as a tag"
             )
             problems.append(
-                _problem(
+                adopt_problem(
                     tool.path,
                     line,
                     f"the module has {name} = {written}{wanted}",
@@ -261,7 +193,7 @@ def _tag(
     try:
         new = add_tags(data, tags)
     except CannotTag as error:
-        problems.append(_problem(tool.path, None, str(error), "add the tags by hand"))
+        problems.append(adopt_problem(tool.path, None, str(error), "add the tags by hand"))
         return None
     return FileChange(path=tool.path, old=data, new=new) if new != data else None
 
@@ -317,7 +249,7 @@ def _config(
     except (CannotEdit, ValueError) as error:
         line = toml_table("tool.orch", table).replace("\n", " ")
         problems.append(
-            _problem(
+            adopt_problem(
                 SHARED_FILE,
                 None,
                 f"[tool.orch] cannot be added: {error}",
@@ -332,15 +264,19 @@ def _compare_config(root: str, table: Mapping[str, object]) -> Problem | None:
     """A problem if the configuration that exists differs from the one that would be written."""
     project = read_project(root, root, {}).project
     stages, groups = table["stages"], table["groups"]
+    params = cast(dict[str, object], table["params"])
+    missing = {name: value for name, value in params.items() if name not in project.params}
     same = (
         list(project.stages) == stages
         and {name: list(words) for name, words in project.groups.items()} == groups
+        and not missing
     )
     if same:
         return None
     wanted = {"stages": stages, **({"groups": groups} if groups else {})}
+    wanted |= {"params": missing} if missing else {}
     text = "; ".join(f"{key} = {toml_value(value)}" for key, value in wanted.items())
-    return _problem(
+    return adopt_problem(
         project.config or SHARED_FILE,
         None,
         "the project has settings of orch already",
@@ -368,7 +304,9 @@ def _conf(
 ) -> FileChange | None:
     """`orchconf.py`, or its end where it exists."""
     made = build_conf(old.text, aliases)
-    problems += [_problem(old.path, line, message, hint) for line, message, hint in made.problems]
+    problems += [
+        adopt_problem(old.path, line, message, hint) for line, message, hint in made.problems
+    ]
     if not made.text:
         if not made.problems:
             notes.append(
@@ -377,7 +315,7 @@ def _conf(
         return None
     if os.path.dirname(old.path) and "__file__" in made.text:
         problems.append(
-            _problem(
+            adopt_problem(
                 old.path,
                 None,
                 "get_connection() uses __file__, which is another folder in orchconf.py",
@@ -409,6 +347,31 @@ def _describe(divided: StageLists) -> list[str]:
     return notes
 
 
-def _problem(path: str, line: int | None, message: str, hint: str = "") -> Problem:
-    place = Location(path=path, line=line)
-    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
+def _describe_orders(
+    divided: StageLists, lists: Mapping[str, tuple[str, ...]], lines: Mapping[str, int]
+) -> Iterator[str]:
+    """What differs where lists disagree on the order of two tools."""
+    everything = [tool for members in divided.stages.values() for tool in members]
+    found = False
+    for name, members in lists.items():
+        turned = [
+            (first, second)
+            for first, second in pairwise(members)
+            if everything.index(first) > everything.index(second)
+        ]
+        if not turned:
+            continue
+        found = True
+        first, second = turned[0]
+        others = [
+            f", as the list {other} (line {lines[other]})"
+            for other, tools in lists.items()
+            if {first, second} <= {*tools} and tools.index(second) < tools.index(first)
+        ]
+        yield (
+            f"the list {name} (line {lines[name]}) runs {first} before {second}; "
+            f"orch run runs {second} before {first}{others[0] if others else ''}. "
+            f"orch run {divided.renamed.get(name, name)} keeps the order of the list"
+        )
+    if found:
+        yield f"orch run, with all tools, runs {', '.join(everything)}"

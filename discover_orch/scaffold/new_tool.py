@@ -185,6 +185,10 @@ def _test_path(root: str, path: str) -> str:
 
 def _module_text(name: str, stage: str, after: str | None, *, is_sqlite: bool) -> str:
     kind, where = ("Connection", "sqlite3") if is_sqlite else ("Any", "typing")
+    # What stands for a value in SQL depends on the driver, except in SQLite.
+    query = (
+        '"SELECT 1 LIMIT ?", [limit]).fetchall()' if is_sqlite else '"SELECT 1").fetchall()[:limit]'
+    )
     tags = f"STAGE = {_literal(stage)}\n" + (f"AFTER = {_literal(after)}\n" if after else "")
     return f'''"""Say here in one line what {name} does."""
 
@@ -198,7 +202,7 @@ def run(conn: {kind}, *, limit: int = 10) -> dict[str, int]:
     Args:
         limit: at most so many rows
     """
-    rows = conn.execute(f"SELECT 1 LIMIT {{limit}}").fetchall()
+    rows = conn.execute({query}
     return {{"rows": len(rows)}}
 '''
 

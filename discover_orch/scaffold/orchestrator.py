@@ -47,6 +47,7 @@ class OldFlag(Struct, frozen=True, kw_only=True):
     default: Any = None
     type: str = ""
     is_switch: bool = False
+    is_required: bool = False
 
 
 class Orchestrator(Struct, frozen=True, kw_only=True):
@@ -284,16 +285,19 @@ def _read_flags(tree: ast.AST, calls: list[ast.Call]) -> Iterator[OldFlag]:
         if isinstance(given := options.get("dest"), ast.Constant):
             dest = str(given.value)
         action = options.get("action")
-        is_switch = isinstance(action, ast.Constant) and str(action.value).startswith("store_")
-        default = options.get("default")
+        word = str(action.value) if isinstance(action, ast.Constant) else ""
+        default = _literal(options.get("default"))
+        if "default" not in options and word in ("store_true", "store_false"):
+            default = word == "store_false"
         yield OldFlag(
             flag=flag,
             dest=dest,
             line=node.lineno,
             param=passed.get(dest, "*" if takes_any else ""),
-            default=_literal(default),
+            default=default,
             type=ast.unparse(options["type"]) if "type" in options else "",
-            is_switch=is_switch,
+            is_switch=word.startswith("store_"),
+            is_required=bool(_literal(options.get("required"))),
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, Problem
+from discover_orch.planning.checks import OWN_OPTIONS
 from discover_orch.scaffold.orchestrator import OldFlag, Orchestrator
 from discover_orch.scaffold.static_values import Unknown
 
@@ -18,7 +20,7 @@ _TAGS = ("STAGE", "AFTER", "ORCH")
 class RunSignature(Struct, frozen=True, kw_only=True):
     """`run()` of a module as far as it is written out: the names of arguments that can be given by position, and of
     all parameters the annotation and the default as written, "" where there is none. `tags`: constants of the module
-    that orch would read, with their lines."""
+    that orch would read, with their lines. `names`: what the module defines or imports at its top level."""
 
     has_run: bool = False
     line: int | None = None
@@ -26,6 +28,7 @@ class RunSignature(Struct, frozen=True, kw_only=True):
     positional: tuple[str, ...] = ()
     params: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     tags: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
 
 class FlagsDescribed(Struct, frozen=True, kw_only=True):
@@ -60,7 +63,22 @@ def read_signature(data: bytes) -> RunSignature:
                 name in _TAGS
             ):
                 tags[name] = (statement.lineno, ast.unparse(value))
-    return replace(found, tags=tags)
+    return replace(found, tags=tags, names=frozenset(_find_names(tree)))
+
+
+def _find_names(tree: ast.Module) -> Iterator[str]:
+    """Also those under `if` and `try`, and none that is local to a function or a class."""
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        match node := waiting.pop():
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.alias():
+                yield node.asname or node.name
+            case _:
+                waiting += ast.iter_child_nodes(node)
 
 
 def _read_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> RunSignature:
@@ -103,20 +121,24 @@ def describe_flags(
             continue
         passed.append(param)
         new = "--" + param.replace("_", "-")
-        kept = f"{flag.flag} stays" if new == flag.flag else f"{flag.flag} becomes {new}"
-        notes.append(f"{kept}, as a parameter of {', '.join(takers)}")
-        if isinstance(flag.default, Unknown):
-            _add(
-                problems,
-                old.path,
-                flag.line,
-                f"the default of {flag.flag} cannot be told: {flag.default.text}",
-                f"set it in [tool.orch.params]: {param} = ...",
-            )
-        elif _is_other_default(flag, param, takers):
-            params[param] = flag.default
+        notes.append(_describe_new(flag, param, new, takers))
+        match flag.default:
+            case Unknown(text=text):
+                _add(
+                    problems,
+                    old.path,
+                    flag.line,
+                    f"the default of {flag.flag} cannot be told: {text}",
+                    f"set it in [tool.orch.params]: {param} = ...",
+                )
+            case str() | int() | float() if _is_other_default(flag, param, takers):
+                params[param] = flag.default
+            case str() | int() | float():
+                pass
+            case _ if not flag.is_required:
+                _add_missing_defaults(problems, flag, param, takers)
         for name, (path, signature) in takers.items():
-            problem = _compare_type(flag, name, *signature.params[param])
+            problem = _compare_type(flag, name, param, *signature.params[param])
             if problem:
                 _add(problems, path, signature.line, *problem)
         for path, signature in (one for one in tools.values() if one[1].takes_extra):
@@ -155,10 +177,41 @@ def _is_other_default(
     flag: OldFlag, param: str, takers: Mapping[str, tuple[str, RunSignature]]
 ) -> bool:
     """Whether `run()` would get another value if nothing is typed."""
-    if flag.default is None or not isinstance(flag.default, str | int | float | bool):
-        return False
     written = {signature.params[param][1] for _, signature in takers.values()}
     return any(not text or not _is_equal(text, flag.default) for text in written)
+
+
+def _describe_new(flag: OldFlag, param: str, new: str, takers: Iterable[str]) -> str:
+    tools = ", ".join(takers)
+    if param in OWN_OPTIONS:
+        value = "true" if flag.is_switch else "VALUE"
+        return f"{new} is an option of orch run itself: give the parameter of {tools} with -p {param}={value}"
+    kept = f"{flag.flag} stays" if new == flag.flag else f"{flag.flag} becomes {new}"
+    return f"{kept}, as a parameter of {tools}"
+
+
+def _add_missing_defaults(
+    problems: list[Problem],
+    flag: OldFlag,
+    param: str,
+    takers: Mapping[str, tuple[str, RunSignature]],
+) -> None:
+    """For a default such as None, which no setting can express: only `run()` itself can have it."""
+    for name, (path, signature) in takers.items():
+        annotation, default = signature.params[param]
+        if default and _is_equal(default, flag.default):
+            continue
+        now = f"has the default {default}" if default else "requires it"
+        if annotation and flag.default is None and not re.search("None|Optional", annotation):
+            annotation = f"{annotation} | None"
+        fixed = f"{param}: {annotation} = " if annotation else f"{param}="
+        _add(
+            problems,
+            path,
+            signature.line,
+            f"{flag.flag} (line {flag.line}) has the default {flag.default!r}, and run() of {name} {now}",
+            f"write {fixed}{flag.default!r} in the signature",
+        )
 
 
 def _is_equal(text: str, value: object) -> bool:
@@ -169,28 +222,34 @@ def _is_equal(text: str, value: object) -> bool:
 
 
 def _compare_type(
-    flag: OldFlag, tool: str, annotation: str, default: str
+    flag: OldFlag, tool: str, param: str, annotation: str, default: str
 ) -> tuple[str, str] | None:
     """What `run()` gets afterwards if that is of another type than before."""
-    was = "bool" if flag.is_switch else flag.type.rpartition(".")[2] or "str"
+    was = "bool" if flag.is_switch else _made_type(flag.type)
     plain = annotation.strip("'\"").replace("Optional[", "").rstrip("]").partition("|")[0].strip()
     now = plain.rpartition(".")[2] or _type_of(default)
-    if (
-        now == was
-        or (was, now) == ("fromisoformat", "date")
-        or (was, now) == ("fromisoformat", "datetime")
-    ):
+    if now == was:
         return None
-    name = flag.flag.lstrip("-").replace("-", "_")
+    got = was or f"what {flag.type} gives"
     if not annotation:
+        example = was or f"the type that {flag.type} gives"
         return (
-            f"{tool} got {was} for {name} and gets {now}, since run() says no type",
-            f"annotate the parameter: {name}: {was}",
+            f"{tool} got {got} for {param} and gets {now}, since run() says no type",
+            f"annotate the parameter: {param}: {example}",
         )
     return (
-        f"{tool} got {was} for {name} and gets {now}, as run() says",
+        f"{tool} got {got} for {param} and gets {now}, as run() says",
         "check what run() does with it",
     )
+
+
+def _made_type(written: str) -> str:
+    """The type of what `type=` of argparse makes, "" where that is a function that does not say it."""
+    if not re.fullmatch(r"[\w.]*", written):
+        return ""
+    name = written.removesuffix(".fromisoformat").rpartition(".")[2]
+    is_type = name in ("str", "int", "float", "bool", "date", "datetime", "time")
+    return (name or "str") if is_type or name[:1].isupper() or not name else ""
 
 
 def _type_of(default: str) -> str:

@@ -15,12 +15,17 @@ from msgspec import Struct
 from discover_orch.model.errors import Problem, UsageError
 
 Kind = Literal["cron", "systemd", "github"]
+#: A comment of the workflow, where only running `get_connection()` would tell the file.
+_OWN_DATABASE = """\
+      # No database file is among them: get_connection() in orchconf.py opens the database. If that is a file, add its
+      # path below, or each run begins with an empty database."""
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}  # in minutes
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
     """What to run, where and how often. `command` are the words that start orch; `targets` those of `orch run`;
     `minutes` is the time between two runs. `database` is the path of a SQLite file below the root, or "".
+    `has_own_connection`: `get_connection()` opens the database, so that its file is not known.
     """
 
     root: str
@@ -30,6 +35,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
     minutes: int = 60
     database: str = ""
+    has_own_connection: bool = False
     requirements: str = ""
 
     @property
@@ -141,6 +147,7 @@ WantedBy=timers.target
 def _workflow(schedule: Schedule) -> str:
     words = ("orch", "run", *schedule.targets, "--changed")
     install = schedule.requirements or "pip install discover-orch"
+    own = f"\n{_OWN_DATABASE}" if schedule.has_own_connection else ""
     cached = "\n".join(f"            {path}" for path in (".orch", schedule.database) if path)
     return f"""\
 name: orch
@@ -158,8 +165,10 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
+      # orch is not on the package index yet: replace discover-orch by where you install it from, such as
+      # git+https://HOST/REPOSITORY or the path of a wheel in this repository.
       - run: {_yaml(install)}
-      # What orch remembers, so that only stale tools run. The newest copy is restored, and a new one is saved.
+      # What orch remembers, so that only stale tools run. The newest copy is restored, and a new one is saved.{own}
       - uses: actions/cache@v4
         with:
           path: |

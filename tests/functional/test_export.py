@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from discover_orch.planning.checks import OWN_OPTIONS
-from discover_orch.scaffold.schedule import cron_times, read_minutes
+from discover_orch.scaffold.schedule import Schedule, build_files, cron_times, read_minutes
 from tests.conftest import Orch, Project
 from tests.support.project_builder import clean_environment, run_orch
 
@@ -101,6 +101,20 @@ def test_the_workflow_is_yaml_with_the_steps(project: Project, orch: Orch) -> No
     refused = orch("export", "github", "--write")
     assert refused.code == 2
     assert ".github/workflows/orch.yml exists already" in refused.err
+    project({"orchconf.py": "def get_connection(): ..."})
+    assert "data.db" not in orch("export", "github").out
+
+
+def test_the_workflow_keeps_no_database_whose_file_is_not_known() -> None:
+    yaml = pytest.importorskip("yaml")
+    known = Schedule(root="/p", name="p", command=("orch",), folders=(), database="data.db")
+    own = Schedule(root="/p", name="p", command=("orch",), folders=(), has_own_connection=True)
+    for schedule, kept in ((known, [".orch", "data.db"]), (own, [".orch"])):
+        text = build_files("github", schedule)["orch.yml"]
+        cache = yaml.safe_load(text)["jobs"]["run"]["steps"][3]
+        assert cache["with"]["path"].split() == kept
+        assert ("get_connection() in orchconf.py opens the database" in text) is (schedule is own)
+        assert "# orch is not on the package index yet: replace discover-orch" in text
 
 
 def test_a_mistake_is_found_before_anything_is_written(project: Project, orch: Orch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -197,3 +199,44 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
     assert run_command_line(["--version"], interpreter) == 0
     assert run_command_line(["list"]) == 5
     assert ended == [interpreter, interpreter]
+
+
+# What a newcomer reads.
+
+
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [(("export",), "cron, systemd, github"), (("completion",), "bash, zsh, fish")],
+)
+def test_a_missing_choice_is_said_in_one_line(
+    words: tuple[str, ...], choices: str, capsys: Captured
+) -> None:
+    assert orch(*words) == 2
+    said = capsys.readouterr().err
+    assert "missing argument" in said
+    assert f"  hint: choose from {choices}\n" in said
+    assert len(said.splitlines()) == 2
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_orch_new_says_to_install_pytest_where_it_is_missing(
+    is_there: bool, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec("pytest") if is_there else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    assert orch("new", "second", "--stage", "ingest", files={"src/first.py": TOOL}) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "  pytest tests/test_second.py"
+    assert ("  pip install pytest" in lines) is not is_there
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a.db", "duckdb:///a.db"])
+def test_the_query_of_a_new_tool_is_not_built_from_text(url: str) -> None:
+    files = {"src/first.py": TOOL, "orch.toml": f'database = "{url}"\nstages = ["ingest"]\n'}
+    assert orch("new", "second", "--stage", "ingest", files=files) == 0
+    text = Path("src/second.py").read_text()
+    assert 'execute("SELECT 1' in text
+    names: dict[str, object] = {}
+    exec(text, names)
+    with sqlite3.connect(":memory:") as conn:
+        assert names["run"](conn, limit=0) == {"rows": 0}  # type: ignore[operator]

@@ -1,0 +1,92 @@
+"""The modules of a hand-written orchestrator's `TOOL_MAP`, found without running anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from discover_orch.model.errors import Location, Problem
+from discover_orch.scaffold.files import read_file
+from discover_orch.scaffold.orchestrator import Orchestrator
+from discover_orch.scaffold.passed_flags import RunSignature, read_signature
+
+
+class FoundTool(Struct, frozen=True, kw_only=True):
+    """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`."""
+
+    name: str
+    module: str
+    path: str
+    base: str
+    line: int
+    signature: RunSignature
+
+
+def find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterator[FoundTool]:
+    """The tools whose modules are there and have `run()`. What is wrong with the others is added to `problems`."""
+    here = os.path.dirname(old.path)
+    bases = list(dict.fromkeys([here or ".", ".", "src"]))
+    for tool in old.tools:
+        module, function = tool.module, tool.function
+        if module.endswith(".py"):
+            module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+        found = _find_module(root, bases, module)
+        if found is None and "." in module:  # the name of a function in a module
+            parent, _, last = module.rpartition(".")
+            found = _find_module(root, bases, parent)
+            if found and last in read_signature(read_file(root, found[1]) or b"").names:
+                module, function = parent, last
+            else:
+                found = None
+        if found is None:
+            problems.append(
+                adopt_problem(
+                    old.path,
+                    tool.line,
+                    f"the module of {tool.name} was not found: {module}",
+                    f"looked for it in {', '.join(bases)}",
+                )
+            )
+            continue
+        base, path = found
+        wanted = function if function not in ("", "?") else old.function
+        signature = read_signature(read_file(root, path) or b"")
+        if not signature.has_run:
+            hint = "define run() at the top level of the module"
+            if wanted != "run":
+                hint = f"rename {wanted}() to run(), or add the line: run = {wanted}"
+            problems.append(adopt_problem(path, None, f"{tool.name} has no run()", hint))
+            continue
+        if wanted not in ("run", "?"):
+            problems.append(
+                adopt_problem(
+                    path,
+                    None,
+                    f"{tool.name} was called as {wanted}(), and orch calls run()",
+                    "make run() do the same",
+                )
+            )
+        yield FoundTool(
+            name=tool.name, module=module, path=path, base=base, line=tool.line, signature=signature
+        )
+
+
+def _find_module(root: str, bases: Sequence[str], module: str) -> tuple[str, str] | None:
+    """(the folder on `sys.path`, the file), both relative to the root."""
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    for base in bases:
+        for ending in (".py", "/__init__.py"):
+            path = os.path.normpath(os.path.join(base, *parts)) + ending
+            if os.path.isfile(os.path.join(root, path)):
+                return base, path.replace(os.sep, "/")
+    return None
+
+
+def adopt_problem(path: str, line: int | None, message: str, hint: str = "") -> Problem:
+    """A warning of `orch adopt`."""
+    place = Location(path=path, line=line)
+    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
