@@ -38,7 +38,7 @@ class OldList(Struct, frozen=True, kw_only=True):
 
 class OldFlag(Struct, frozen=True, kw_only=True):
     """A flag of argparse, such as `--since`. `param` is the parameter of `run()` that gets it: "" where none does, "*"
-    where it may be any of that name. `default` is an `Unknown` where it cannot be told; `type` is as written."""
+    where it may be any of that name. `default` is an `Unknown` where it is not known; `type` is as written."""
 
     flag: str
     dest: str
@@ -126,7 +126,7 @@ def _read_tools(values: Mapping[str, Any], path: str, problems: list[Problem]) -
                 problems,
                 path,
                 line,
-                f"the entry {_written(name)} of TOOL_MAP cannot be told from the source",
+                f"the entry {_written(name)} of TOOL_MAP cannot be read from the source",
             )
             continue
         match value:
@@ -141,7 +141,7 @@ def _read_tools(values: Mapping[str, Any], path: str, problems: list[Problem]) -
                     problems,
                     path,
                     line,
-                    f"the module of {name} cannot be told from the source: {_written(value)}",
+                    f"the module of {name} cannot be read from the source: {_written(value)}",
                 )
                 continue
         if module in seen:
@@ -167,7 +167,7 @@ def _read_lists(
                 problems,
                 path,
                 line,
-                f"the list {_written(name)} of STAGES cannot be told from the source: {_written(value)}",
+                f"the list {_written(name)} of STAGES cannot be read from the source: {_written(value)}",
             )
             continue
         tools: list[str] = []
@@ -178,7 +178,7 @@ def _read_lists(
                     problems,
                     path,
                     place,
-                    f"in the list {name}: {_written(item)} cannot be told from the source",
+                    f"in the list {name}: {_written(item)} cannot be read from the source",
                 )
             elif item not in known:
                 _add(

@@ -128,7 +128,7 @@ def describe_flags(
                     problems,
                     old.path,
                     flag.line,
-                    f"the default of {flag.flag} cannot be told: {text}",
+                    f"the default of {flag.flag} is not known: {text}",
                     f"set it in [tool.orch.params]: {param} = ...",
                 )
             case str() | int() | float() if _is_other_default(flag, param, takers):
