@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
+from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
@@ -15,13 +15,6 @@ from discover_orch.planning.param_values import is_same_name
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
-#: Options of orch run: a parameter of the same name can only be set with -p.
-OWN_OPTIONS = frozenset(
-    {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
-    | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
-    | {"executor", "dask_address"}
-    | {"junit", "trace", "openlineage", "on_failure", "if_busy"}
-)
 
 
 def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
@@ -214,7 +207,8 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
 
 def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
     for stage in registry.stages:
-        if not stage.tools and stage.name in project.stages:
+        may_have_tools = any(one.could_be_in(stage.name) for one in registry.broken)
+        if not stage.tools and stage.name in project.stages and not may_have_tools:
             others = [one.name for one in registry.stages if one.tools and not one.is_configured]
             yield build_warning(
                 "empty-stage",

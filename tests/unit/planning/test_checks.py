@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.planning.checks import OWN_OPTIONS, check_registry, find_unused_params
-from tests.support.values import make_argument, make_facts, make_project, make_registry
+from discover_orch.model.conventions import OWN_OPTIONS
+from discover_orch.planning.checks import check_registry, find_unused_params
+from tests.support.values import make_argument, make_broken, make_facts, make_project, make_registry
 
 
 def find_warnings(registry: Registry, table: Mapping[str, object] | None = None) -> list[str]:
@@ -109,6 +110,13 @@ def test_a_configured_stage_without_tools_is_told_with_the_likely_slip() -> None
     (problem,) = check_registry(registry, make_project({"stages": ["ingest"]}))
     assert problem.message == 'stage "ingest" is configured but has no tools'
     assert problem.hint == 'did you mean "ingst"?'
+
+
+def test_a_stage_without_tools_is_not_told_while_a_broken_file_may_belong_to_it() -> None:
+    broken = [make_broken("b", "ingest")]
+    registry = make_registry(make_facts("a", "other"), *broken, stages=("ingest", "late", "other"))
+    found = check_registry(registry, make_project({"stages": ["ingest", "late", "other"]}))
+    assert [problem.message for problem in found] == ['stage "late" is configured but has no tools']
 
 
 def test_the_options_of_orchs_own_are_those_of_run() -> None:
