@@ -91,12 +91,21 @@ def with_database(view: ProjectView, url: str) -> ProjectView:
             Problem(
                 code="database",
                 message=f"--database {masked_url(url)} is not a database URL",
-                hint="for a file data.db, use sqlite:///data.db",
+                hint=_url_hint(url),
             )
         )
     origins = {**view.project.origins, "database": "--database"}
     project = replace(view.project, database=url, database_origin="--database", origins=origins)
     return replace(view, project=project)
+
+
+def _url_hint(url: str) -> str:
+    """The URL of a DuckDB file, if the text looks like one; else the form of a SQLite URL."""
+    path = url.removeprefix("duckdb:").lstrip("/") if url.startswith("duckdb:") else url
+    is_duckdb = url.startswith("duckdb:") or url.endswith((".duckdb", ".ddb"))
+    if is_duckdb and path and masked_url(path) == path:
+        return f"for the DuckDB file {path}, use duckdb:///{path}"
+    return "for a file data.db, use sqlite:///data.db"
 
 
 def _find_unused_params(registry: Registry, project: Project) -> tuple[Problem, ...]:
