@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.tool import Tool
@@ -203,6 +204,33 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
                     core, [*known, *registry.names.words], "orch list shows all stages and tools"
                 ),
             )
+
+
+def find_group_circles(groups: Mapping[str, Sequence[str]]) -> list[tuple[str, Problem]]:
+    """An error for each circle of groups that contain each other, with the name of one of them."""
+    members = {
+        group: [item.removeprefix("+").removesuffix("+") for item in items]
+        for group, items in groups.items()
+    }
+    left = [*members]
+    found: list[tuple[str, Problem]] = []
+    while True:
+        try:
+            graph.order(left, members)
+        except graph.CycleError as error:
+            circle = error.cycle[::-1]
+            way = f": {' -> '.join(circle)}" if len(circle) > 2 else ""
+            problem = Problem(
+                code="group-circle",
+                message=f'group "{circle[0]}" contains itself{way}',
+                hint="remove one of these groups from the members of another"
+                if way
+                else "remove it from its own members",
+            )
+            found.append((circle[0], problem))
+            left = [group for group in left if group not in circle]
+        else:
+            return found
 
 
 def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ import pytest
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.planning.checks import check_registry, find_unused_params
+from discover_orch.planning.checks import check_registry, find_group_circles, find_unused_params
 from tests.support.values import make_argument, make_broken, make_facts, make_project, make_registry
 
 
@@ -103,6 +103,17 @@ def test_a_group_that_names_nothing_is_reported() -> None:
     assert find_warnings(registry) == [
         '-: group "nightly" contains "ingst", which is neither a stage nor a tool'
     ]
+
+
+def test_groups_that_contain_each_other_are_an_error() -> None:
+    groups = {"g": ["h"], "h": ["+g", "a"], "own": ["own"], "good": ["a", "g"]}
+    found = dict(find_group_circles(groups))
+    assert sorted(problem.message for problem in found.values()) == [
+        'group "g" contains itself: g -> h -> g',
+        'group "own" contains itself',
+    ]
+    assert {problem.severity for problem in found.values()} == {"error"}
+    assert find_group_circles({"good": ["a", "other"], "other": ["b", "full"]}) == []
 
 
 def test_a_configured_stage_without_tools_is_told_with_the_likely_slip() -> None:
