@@ -57,6 +57,12 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            name = ctx.invoked_subcommand
+            found = self.get_command(ctx, name) if name and error.ctx is None else None
+            if found is not None:  # click says of a missing value only which option it belongs to
+                error.ctx = click.Context(found, ctx, name)
+            raise
         except BrokenPipeError:
             raise StdoutClosed from None
 

@@ -22,6 +22,7 @@ from discover_orch.planning.param_values import (
     GivenParams,
     KeyValue,
     bind_arguments,
+    find_arguments,
     find_unused,
 )
 from discover_orch.planning.project_view import ProjectView
@@ -135,7 +136,8 @@ class ToolsCommand(click.Command):
         if view is not None:
             taken = self.own_spellings(ctx)
             for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
-                rows = help_rows(tool, taken)
+                in_force = find_arguments(tool, view.registry, view.project, GivenParams())
+                rows = help_rows(tool, taken, in_force)
                 if rows:
                     with formatter.section(f"Parameters of {tool.name}"):
                         formatter.write_dl(rows)

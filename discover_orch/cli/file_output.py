@@ -10,9 +10,11 @@ from discover_orch.state.store import UNFINISHED
 
 
 def write_file(path: str, text: str) -> None:
-    """Replaces the file at once, so that no half of it is ever seen. Raises UsageError."""
+    """Replaces the file at once, so that no half of it is ever seen. A link stays, and the file that it names is
+    written. Raises UsageError."""
     data = text.encode("utf-8", "backslashreplace")
-    if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe, a folder
+    # A link may be /dev/stdout, which is a regular file where the output goes to one.
+    if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
         _write(path, path, data)
         return
     temporary = f"{path}.{os.getpid()}{UNFINISHED}"

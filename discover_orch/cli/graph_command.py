@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from discover_orch.cli.options import (
     Context,
@@ -36,6 +37,7 @@ _ENDINGS = {
     ".mmd": "mermaid",
     ".mermaid": "mermaid",
     ".json": "json",
+    ".txt": "text",
 }
 #: Where a picture is written that is only to be opened.
 DEFAULT_FILE = os.path.join(FOLDER, "graph.svg")
@@ -82,7 +84,10 @@ def command(
     freshness = _read_freshness(view)
     if kind == "text":
         document = graph_document(view.registry, chosen, freshness)
-        text = graph_text(document, console.out_style, verbose=verbose)
+        style = console.out_style
+        text = graph_text(
+            document, style if file is None else replace(style, colour=False), verbose=verbose
+        )
     else:
         text = _render(context, view, chosen, freshness, kind)
     if not view.registry.tools and kind != "json":
@@ -127,7 +132,13 @@ def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -
             raise OrchUsage(f"--json cannot be combined with --format {kind}", "use one of them")
         kind = "json"
     if kind is None and file is not None:
-        kind = _ENDINGS.get(os.path.splitext(file)[1].lower())
+        ending = os.path.splitext(file)[1]
+        kind = _ENDINGS.get(ending.lower())
+        if kind is None and ending:
+            raise OrchUsage(
+                f"orch graph knows no format for a file that ends in {one_line(ending)}",
+                f"use one of {', '.join(_ENDINGS)}, or add --format with one of {', '.join(FORMATS)}",
+            )
     if opens and kind not in (None, "svg"):
         raise OrchUsage(f"--open cannot be combined with the format {kind}", "open an SVG")
     return kind or ("svg" if opens else "text")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from discover_orch.cli.options import MOST_RUNS, RUN, Context, common_options, settle_killed_run
+from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("history", short_help="Show past runs, one run, or the changes between two.")
 @click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN]]")
-@click.option(
-    "-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show the newest N runs."
-)
+@click.option("-n", "--limit", type=WholeNumber(), metavar="N", help="Show the newest N runs.")
 @click.option(
     "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_RUNS}."
 )

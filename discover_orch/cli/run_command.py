@@ -26,6 +26,7 @@ from discover_orch.cli.options import (
     wait_option,
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
+from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
@@ -71,13 +72,13 @@ if TYPE_CHECKING:
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first tool that fails.")
 @click.option(
     "--maxfail",
-    type=click.IntRange(min=1),
+    type=WholeNumber(),
     metavar="N",
     help="Stop when N tools have failed.",
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=WholeNumber(),
     metavar="N",
     help="Run up to N tools at the same time, each in a worker process.",
 )
@@ -137,6 +138,11 @@ def command(
     shared_lock: AdvisoryLock | None = None
     observers = None if dry_run else _find_observers(context, arguments.view, outputs)
     try:
+        if shown.as_json and shown.output == "raw":
+            raise OrchUsage(
+                "--json cannot be combined with --output raw: the output of tools would stand between the lines",
+                "leave one of them out",
+            )
         when_busy = _read_busy(wait, if_busy)
         if resume is not None:
             _refuse_targets(arguments, changed=changed)

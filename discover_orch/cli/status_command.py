@@ -129,7 +129,8 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     """Mark the targets as fresh without running them.
 
     Use this after a change that makes no difference to the results. Later changes are compared with
-    the code, parameters and files as they are now.
+    the code, parameters and files as they are now. A tool whose declared output does not exist
+    stays stale.
     """
     from discover_orch.cli.show_run import acquire_lock
 
@@ -146,6 +147,7 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     try:
         left = RemainingWork(view.project, view.registry, values, view.signatures)
         unseen = left.warn_never_passed(plan)
+        missing = left.find_missing_outputs(plan)
         is_kept = left.accept(plan)
     finally:
         lock.release()
@@ -153,13 +155,23 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
         message = "cannot write to .orch: nothing was accepted"
         hint = "make .orch writable, and free some space on its disk"
         raise ProjectError(Problem(code="memory", message=message, hint=hint))
-    names = [step.tool.name for step in plan.steps]
+    names = [step.tool.name for step in plan.steps if step.tool.module not in missing]
+    still_stale = [
+        Problem(
+            code="missing-output",
+            message=f"{step.tool.name} is still stale: its output {missing[step.tool.module][0]} does not exist",
+            hint=f"run it with: orch run {step.tool.name}",
+            severity="warning",
+        )
+        for step in plan.steps
+        if step.tool.module in missing
+    ]
     console = context.console
     if as_json:
         console.out(json.dumps({"version": 1, "accepted": names}) + "\n")
-    else:
+    elif names:
         shown = ", ".join(map(one_line, names))
         what = shown if len(names) <= MOST_NAMED else count(len(names), "tool")
         console.out(f"accepted as fresh: {what}\n")
-    console.problems((*plan.warnings, *first_few(unseen)))
+    console.problems((*plan.warnings, *first_few(still_stale), *first_few(unseen)))
     return ExitCode.OK

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch.cli.options import PREFIX
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.parameter import Choice, EnumChoice, Param, ParamType, Scalar
 from discover_orch.model.tool import Tool
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from discover_orch.planning.param_values import BoundArgument
 
 
 class ParamOption(click.Option):
@@ -113,8 +116,14 @@ def choices(param: Param) -> list[str]:
             return []
 
 
-def help_rows(tool: Tool, taken: set[str]) -> list[tuple[str, str]]:
-    """(`--since DATE`, what it is) for each parameter of one tool."""
+def help_rows(
+    tool: Tool, taken: set[str], in_force: Sequence[BoundArgument] = ()
+) -> list[tuple[str, str]]:
+    """(`--since DATE`, what it is) for each parameter of one tool.
+
+    `in_force` are the values that the configuration and the environment give.
+    """
+    given = {bound.param.name: bound for bound in in_force}
     rows = []
     for param in tool.params:
         kind = "" if param.type.is_flag else f" {_metavar(param)}"
@@ -125,7 +134,11 @@ def help_rows(tool: Tool, taken: set[str]) -> list[tuple[str, str]]:
         notes = [one_line(param.help)] if param.help else []
         if param.type.many:
             notes.append("(can be given several times)")
-        notes.append("[required]" if param.required else _default(param))
+        if param.name in given:
+            bound = given[param.name]
+            notes.append(f"[default: {one_line(masked_url(bound.shown))}, from {bound.origin}]")
+        else:
+            notes.append("[required]" if param.required else _default(param))
         rows.append((flag + kind, "  ".join(note for note in notes if note)))
     if not tool.is_readable:
         rows.append(("-p KEY=VALUE", "the signature of run() cannot be read from the source"))

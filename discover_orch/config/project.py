@@ -25,6 +25,7 @@ from discover_orch.config.validation import (
     Texts,
     count,
     decode_variable,
+    described,
     entries,
     flag,
     printable,
@@ -264,12 +265,28 @@ def _transaction(_: SettingReader, given: RawSetting) -> str:
     return word(given, ("tool", "none", "run"))
 
 
+#: Texts that mean true or false, and would be odd names of a project.
+_SWITCHES: Mapping[str, str] = {"true": "true", "yes": "true", "on": "true"} | {
+    "false": "false",
+    "no": "false",
+    "off": "false",
+}
+
+
 def _ledger(_: SettingReader, given: RawSetting) -> str:
     if isinstance(given.value, bool):
         return NAMED_BY_ROOT if given.value else ""
-    name = text(given).strip()
+    if not isinstance(given.value, str):
+        message = f"{given.name} must be true, false or a name, not {described(given.value)}"
+        raise InvalidSetting(given, message, f"write {printable(given.key)} = true", "wrong-type")
+    name = given.value.strip()
     if given.path is None and name.lower() in ("true", "1", "false", "0"):  # a variable
         return NAMED_BY_ROOT if name.lower() in ("true", "1") else ""
+    if name.lower() in _SWITCHES:
+        value = _SWITCHES[name.lower()]
+        hint = f"write {given.key} = {value}" if given.path else f"write {given.name}={value}"
+        message = f"{given.name} must be true, false or a name, not {shown(given.value)}"
+        raise InvalidSetting(given, message, hint, "wrong-type")
     if not name:
         raise InvalidSetting(
             given, f"{given.name} is empty", "write true, or the name of the project"

@@ -255,10 +255,16 @@ def _wrong_type(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSett
     return InvalidSetting(given, message, _example(given, kind), "wrong-type")
 
 
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]{0,17}", text.strip()) is not None
+
+
 def _example(given: RawSetting, kind: Kind) -> str:
     if given.path is None and given.name == given.origin:
         return f"write {given.name}={_VARIABLE_EXAMPLE.get(kind, '...')}"
     example = _EXAMPLE[kind]
+    if kind == "count" and isinstance(given.value, str) and _is_number(given.value):
+        example = str(int(given.value))
     if given.path is None:  # an entry of a variable's JSON
         return f'write "{printable(given.key)}": {example.replace(" =", ":")}'
     return f"write {printable(given.key)} = {example}"

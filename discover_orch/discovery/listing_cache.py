@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from discover_orch.discovery.tree import read_tree
+from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.state.store import Index
 
 LISTING, SUMMARY = "listing", "summary"
@@ -73,13 +74,16 @@ def build_summary(document: Mapping[str, Any]) -> ListingSummary:
 
 
 def options_text(params: Sequence[Mapping[str, Any]]) -> str:
-    """`--since DATE  --limit INT*  --tags STR ...`; a star marks those that are required."""
+    """`--since DATE  --limit INT*  --tags STR ...`; a star marks those that are required. One with the name of an
+    option of orch is set with `-p json=VALUE`."""
     parts = []
     for param in params:
         flag = "--" + param["name"].replace("_", "-")
         kind: str = param["type"]
         is_many = kind.startswith("list[")
         kind = kind[5:-1] if is_many else kind
+        if param["name"] in OWN_OPTIONS:
+            flag, kind, is_many = f"-p {param['name']}=VALUE", "bool", False
         value = "" if kind == "bool" and not is_many else f" {_placeholder(kind)}"
         parts.append(flag + value + "*" * param["required"] + " ..." * is_many)
     return "  ".join(parts)

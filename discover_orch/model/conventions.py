@@ -11,6 +11,13 @@ ALL_STAGES = "full"
 GLOB_CHARACTERS = frozenset("*?[")
 #: Folders that are not scanned for tools, beside those that are hidden or a virtual environment.
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
+#: Options of orch run: a parameter of the same name can only be set with -p.
+OWN_OPTIONS = frozenset(
+    {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
+    | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
+    | {"executor", "dask_address"}
+    | {"junit", "trace", "openlineage", "on_failure", "if_busy"}
+)
 
 _SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})
 

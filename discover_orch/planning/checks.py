@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
+from discover_orch.model import graph
+from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
@@ -15,13 +16,6 @@ from discover_orch.planning.param_values import is_same_name
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
-#: Options of orch run: a parameter of the same name can only be set with -p.
-OWN_OPTIONS = frozenset(
-    {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
-    | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
-    | {"executor", "dask_address"}
-    | {"junit", "trace", "openlineage", "on_failure", "if_busy"}
-)
 
 
 def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
@@ -212,9 +206,37 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
             )
 
 
+def find_group_circles(groups: Mapping[str, Sequence[str]]) -> list[tuple[str, Problem]]:
+    """An error for each circle of groups that contain each other, with the name of one of them."""
+    members = {
+        group: [item.removeprefix("+").removesuffix("+") for item in items]
+        for group, items in groups.items()
+    }
+    left = [*members]
+    found: list[tuple[str, Problem]] = []
+    while True:
+        try:
+            graph.order(left, members)
+        except graph.CycleError as error:
+            circle = error.cycle[::-1]
+            way = f": {' -> '.join(circle)}" if len(circle) > 2 else ""
+            problem = Problem(
+                code="group-circle",
+                message=f'group "{circle[0]}" contains itself{way}',
+                hint="remove one of these groups from the members of another"
+                if way
+                else "remove it from its own members",
+            )
+            found.append((circle[0], problem))
+            left = [group for group in left if group not in circle]
+        else:
+            return found
+
+
 def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
     for stage in registry.stages:
-        if not stage.tools and stage.name in project.stages:
+        may_have_tools = any(one.could_be_in(stage.name) for one in registry.broken)
+        if not stage.tools and stage.name in project.stages and not may_have_tools:
             others = [one.name for one in registry.stages if one.tools and not one.is_configured]
             yield build_warning(
                 "empty-stage",

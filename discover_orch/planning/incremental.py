@@ -23,6 +23,7 @@ from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_
 from discover_orch.staleness.current import CurrentState, Params, hash_code, takes_connection
 from discover_orch.staleness.fingerprint import (
     ABSENT,
+    EXISTS,
     Inputs,
     Key,
     LastOutcome,
@@ -214,17 +215,40 @@ class RemainingWork:
                 marks=self._marks(inputs),
             )
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
-            memory.write(
-                replace(result, last=last, success=accepted, writes=self._as_present(result))
-            )
+            writes = self._as_present(tool, result)
+            memory.write(replace(result, last=last, success=accepted, writes=writes))
         return not memory.is_lost
 
-    def _as_present(self, result: ToolResult) -> dict[Key, Write]:
-        """The writes of the tool: what is missing now need not be there."""
-        return {
-            key: replace(write, is_checked=False) if self._current.mark(key) == ABSENT else write
+    def find_missing_outputs(self, plan: Plan) -> dict[str, tuple[str, ...]]:
+        """The declared outputs that do not exist, by the module of the tool; no tool without any."""
+        found = {}
+        for step in plan.steps:
+            missing = [
+                key.partition(":")[2]
+                for key in self._current.versions.declared(step.tool.outputs)
+                if self._current.mark(key) == ABSENT
+            ]
+            if missing:
+                found[step.tool.module] = tuple(missing)
+        return found
+
+    def _as_present(self, tool: Tool, result: ToolResult) -> dict[Key, Write]:
+        """The writes of the tool: what is missing now need not be there, unless it is a declared output. An output
+        that the tool was never seen to write counts as written before anything else."""
+        outputs = [*self._current.versions.declared(tool.outputs)]
+        writes = {
+            key: replace(write, is_checked=False)
+            if key not in outputs and self._current.mark(key) == ABSENT
+            else write
             for key, write in result.writes.items()
         }
+        for key in outputs:
+            mark, known = self._current.mark(key), writes.get(key)
+            if known is None or known.mark == ABSENT:
+                writes[key] = Write(0, EXISTS if mark == ABSENT else mark)
+            else:
+                writes[key] = replace(known, is_checked=True)
+        return writes
 
     def _marks(self, inputs: Inputs) -> dict[Key, str]:
         """The states that stand for the versions of these files."""

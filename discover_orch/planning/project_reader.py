@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -33,7 +33,7 @@ from discover_orch.model.errors import (
     UsageError,
     no_source,
 )
-from discover_orch.planning.checks import find_unused_params
+from discover_orch.planning.checks import find_group_circles, find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt
 from discover_orch.state.flows import read_flows
@@ -66,7 +66,10 @@ def read_project(
         place=TypedAt(root=root, folder=_relative(start, root)),
         folder=os.path.abspath(start),
         config_warnings=warnings if project.strict else (*warnings, *unused),
-        config_errors=unused if project.strict else (),
+        config_errors=(
+            *_find_group_circles(registry, project),
+            *(unused if project.strict else ()),
+        ),
         key=key,
         signatures=snapshot.signatures,
     )
@@ -91,12 +94,21 @@ def with_database(view: ProjectView, url: str) -> ProjectView:
             Problem(
                 code="database",
                 message=f"--database {masked_url(url)} is not a database URL",
-                hint="for a file data.db, use sqlite:///data.db",
+                hint=_url_hint(url),
             )
         )
     origins = {**view.project.origins, "database": "--database"}
     project = replace(view.project, database=url, database_origin="--database", origins=origins)
     return replace(view, project=project)
+
+
+def _url_hint(url: str) -> str:
+    """The URL of a DuckDB file, if the text looks like one; else the form of a SQLite URL."""
+    path = url.removeprefix("duckdb:").lstrip("/") if url.startswith("duckdb:") else url
+    is_duckdb = url.startswith("duckdb:") or url.endswith((".duckdb", ".ddb"))
+    if is_duckdb and path and masked_url(path) == path:
+        return f"for the DuckDB file {path}, use duckdb:///{path}"
+    return "for a file data.db, use sqlite:///data.db"
 
 
 def _find_unused_params(registry: Registry, project: Project) -> tuple[Problem, ...]:
@@ -108,6 +120,14 @@ def _find_unused_params(registry: Registry, project: Project) -> tuple[Problem, 
         place = None if line is None else Location(path=project.config or "", line=line)
         found.append(replace(problem, location=place, severity=severity))
     return tuple(found)
+
+
+def _find_group_circles(registry: Registry, project: Project) -> Iterator[Problem]:
+    for group, problem in find_group_circles(registry.groups):
+        line = find_line(project, ("groups", group))
+        yield replace(
+            problem, location=Location(path=project.config or "", line=line) if line else None
+        )
 
 
 def _check_group_names(view: ProjectView) -> None:

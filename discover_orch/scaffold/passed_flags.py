@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.model.errors import Location, Problem
-from discover_orch.planning.checks import OWN_OPTIONS
 from discover_orch.scaffold.orchestrator import OldFlag, Orchestrator
 from discover_orch.scaffold.static_values import Unknown
 

@@ -12,6 +12,7 @@ from discover_orch.staleness.compare import (
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     ANY,
+    EXISTS,
     OUT_OF_ORDER,
     UNSURE,
     ToolResult,
@@ -73,6 +74,8 @@ def reason_sentence(
             shown = "the project folder" if name == "." else f"{name}/"
             return f"the list of files in {shown} changed"
         case "glob":
+            if (reason.then, reason.now) == (EXISTS, ABSENT):
+                return f"no file matches {name}"
             return f"{name} now matches other files"
         case "table":
             return _table_sentence(name, reason, result, name_of)

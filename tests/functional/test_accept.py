@@ -54,6 +54,33 @@ def test_files_parameters_and_tables_are_accepted_too(sample: Path, orch: Orch) 
     assert reasons(orch) == {}
 
 
+def test_a_tool_without_its_declared_output_stays_stale(project: Project, orch: Orch) -> None:
+    write = "open('b.csv', 'w').close(); open('c1.txt', 'w').close()"
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": "STAGE = 's'\ndef run(): pass\n",
+            "src/b.py": f"STAGE = 's'\nORCH = {{'outputs': ['b.csv', 'c*.txt']}}\ndef run(): {write}\n",
+        }
+    )
+    answer = orch("accept", "full")
+    assert (answer.code, answer.out) == (0, "accepted as fresh: a\n")
+    assert "b is still stale: its output b.csv does not exist" in answer.err
+    assert reasons(orch) == {"b": ["b.csv is missing", "no file matches c*.txt"]}
+    # What somebody else has made is accepted, and missed where it is gone again.
+    (root / "b.csv").touch()
+    (root / "c2.txt").touch()
+    assert orch("accept", "b").out == "accepted as fresh: b\n"
+    assert reasons(orch) == {}
+    (root / "b.csv").unlink()
+    assert reasons(orch) == {"b": ["b.csv is missing"]}
+    # After a success as well.
+    assert orch("run", "b").code == 0
+    (root / "b.csv").unlink()
+    assert orch("accept", "b", "--json").json == {"version": 1, "accepted": []}
+    assert reasons(orch) == {"b": ["b.csv is missing"]}
+
+
 def test_nothing_of_the_users_is_imported(project: Project, orch: Orch) -> None:
     root = project(
         {

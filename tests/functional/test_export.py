@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.planning.checks import OWN_OPTIONS
+from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.scaffold.schedule import Schedule, build_files, cron_times, read_minutes
 from tests.conftest import Orch, Project
 from tests.support.project_builder import clean_environment, run_orch

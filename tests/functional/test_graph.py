@@ -119,6 +119,17 @@ def test_each_format_goes_to_a_file_whose_ending_says_which(project: Project, or
     refused = orch("graph", "--json", "--format", "dot")
     assert (refused.code, refused.out) == (2, "")
     assert orch("graph", "-o", "no/such.svg").code == 2
+    assert orch("graph", "--color", "always", "-o", "g.txt").code == 0
+    assert "\x1b" not in (root / "g.txt").read_text(encoding="utf-8")
+    (root / "link.txt").symlink_to("g.txt")
+    (root / "g.txt").write_text("")
+    assert orch("graph", "-o", "link.txt").code == 0
+    assert (root / "link.txt").is_symlink()
+    assert (root / "g.txt").read_text(encoding="utf-8").startswith("ingest\n")
+    unknown = orch("graph", "-o", "g.png")
+    assert unknown.code == 2
+    assert "knows no format for a file that ends in .png" in unknown.err
+    assert not (root / "g.png").exists()
 
 
 def test_stale_tools_are_marked_and_targets_stand_out(

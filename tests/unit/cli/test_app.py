@@ -84,6 +84,36 @@ def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys:
     assert said in " ".join(told.err.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["history", "-n", "x"], "--limit must be a whole number from 1, not x"),
+        (["run", "--jobs", "0"], "--jobs must be a whole number from 1, not 0"),
+        (["history", "--limit"], "orch history --help shows how to use it"),
+        (["report", "--limit"], "orch report --help shows how to use it"),
+        (["run", "--json", "--output", "raw"], "--json cannot be combined with --output raw"),
+        (["run", "--database", "y.duckdb"], "use duckdb:///y.duckdb"),
+        (["run", "--database", "duckdb:/y.duckdb"], "use duckdb:///y.duckdb"),
+        (["run", "--database", "y.db"], "use sqlite:///data.db"),
+    ],
+)
+def test_a_wrong_line_says_what_is_wrong_and_how_to_write_it(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    (tmp_path / "orch.toml").write_text("")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("STAGE = 's'\ndef run(): pass\n")
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(words) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
+
+
 # Exit codes, by what is raised.
 
 

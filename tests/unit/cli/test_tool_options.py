@@ -21,6 +21,7 @@ from discover_orch.cli.tool_options import (
 )
 from discover_orch.model.parameter import Choice, EnumChoice, Param, ParamType
 from discover_orch.model.tool import Tool
+from discover_orch.planning.param_values import BoundArgument
 from tests.support.values import make_param, make_tool
 
 MODE = ParamType(base=Choice(values=("fast", "slow", 3)))
@@ -223,6 +224,18 @@ def test_help_says_how_to_give_a_parameter_and_what_it_is(
 
 def test_a_parameter_that_is_shadowed_says_how_it_is_given() -> None:
     assert rows(make_param("output", "path"), taken={"--output"}) == [("-p output=VALUE", "")]
+
+
+def test_help_shows_the_value_in_force_and_no_secret() -> None:
+    limit, key = make_param("limit", "int", default_source="5"), make_param("api_token")
+    in_force = (
+        BoundArgument(param=limit, texts=("10",), origin="orch.toml"),
+        BoundArgument(param=key, texts=("hidden",), origin="ORCH_PARAM_API_TOKEN"),
+    )
+    assert help_rows(tool(limit, key), set(), in_force) == [
+        ("--limit INT", "[default: 10, from orch.toml]"),
+        ("--api-token STR", "[default: ***, from ORCH_PARAM_API_TOKEN]"),
+    ]
 
 
 def test_help_says_what_else_can_be_given() -> None:

@@ -175,4 +175,5 @@ def test_options_are_as_they_must_be_typed() -> None:
         param("mode", "fast|slow"),
         param("tags", "list[str]"),
     ]
+    assert options_text([{**params[0], "name": "json"}]) == "-p json=VALUE*"
     assert options_text(params) == "--start-date DATE*  --dry  --mode fast|slow  --tags STR ..."

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.planning.checks import OWN_OPTIONS, check_registry, find_unused_params
-from tests.support.values import make_argument, make_facts, make_project, make_registry
+from discover_orch.model.conventions import OWN_OPTIONS
+from discover_orch.planning.checks import check_registry, find_group_circles, find_unused_params
+from tests.support.values import make_argument, make_broken, make_facts, make_project, make_registry
 
 
 def find_warnings(registry: Registry, table: Mapping[str, object] | None = None) -> list[str]:
@@ -104,11 +105,29 @@ def test_a_group_that_names_nothing_is_reported() -> None:
     ]
 
 
+def test_groups_that_contain_each_other_are_an_error() -> None:
+    groups = {"g": ["h"], "h": ["+g", "a"], "own": ["own"], "good": ["a", "g"]}
+    found = dict(find_group_circles(groups))
+    assert sorted(problem.message for problem in found.values()) == [
+        'group "g" contains itself: g -> h -> g',
+        'group "own" contains itself',
+    ]
+    assert {problem.severity for problem in found.values()} == {"error"}
+    assert find_group_circles({"good": ["a", "other"], "other": ["b", "full"]}) == []
+
+
 def test_a_configured_stage_without_tools_is_told_with_the_likely_slip() -> None:
     registry = make_registry(make_facts("a", "ingst"), stages=("ingest",))
     (problem,) = check_registry(registry, make_project({"stages": ["ingest"]}))
     assert problem.message == 'stage "ingest" is configured but has no tools'
     assert problem.hint == 'did you mean "ingst"?'
+
+
+def test_a_stage_without_tools_is_not_told_while_a_broken_file_may_belong_to_it() -> None:
+    broken = [make_broken("b", "ingest")]
+    registry = make_registry(make_facts("a", "other"), *broken, stages=("ingest", "late", "other"))
+    found = check_registry(registry, make_project({"stages": ["ingest", "late", "other"]}))
+    assert [problem.message for problem in found] == ['stage "late" is configured but has no tools']
 
 
 def test_the_options_of_orchs_own_are_those_of_run() -> None:
