@@ -183,8 +183,8 @@ class RemainingWork:
         """Those of the tools that this run or one that it resumes committed in the present database, where only the
         ledger says so, and that have not run since."""
         project, database = self._project, self._current.database
-        is_named = record.database != GET_CONNECTION
-        if is_named and record.database != masked_url(project.database):
+        has_own = database.name == GET_CONNECTION
+        if record.database != (GET_CONNECTION if has_own else masked_url(project.database)):
             return []
         if database.known is not None and database.number != database.known.number:
             return []
