@@ -326,7 +326,12 @@ class Recorder:
                     result = self._results.find(one.module)
                     if not result.was_accepted_after(record.run):
                         status = SETTLED if one.status == "passed" else one.status
-                        last = LastOutcome(run=record.run, status=status, at=record.started)
+                        last = LastOutcome(
+                            run=record.run,
+                            status=status,
+                            at=record.started,
+                            has_started=one.has_started,
+                        )
                         self._results.write(replace(cut_off(result, ended), last=last))
             passed = self._memory.results(
                 [

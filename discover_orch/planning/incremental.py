@@ -6,24 +6,32 @@ Reads what is remembered of the tools, and their files. Writes only what `accept
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, step_versions
-from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable
+from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
-from discover_orch.staleness.current import CurrentState, Params, hash_code, takes_connection
+from discover_orch.staleness.current import (
+    GET_CONNECTION,
+    CurrentState,
+    Params,
+    hash_code,
+    takes_connection,
+)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
+    SETTLED,
     Inputs,
     Key,
     LastOutcome,
@@ -36,7 +44,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.status import Status
+from discover_orch.staleness.status import Status, find_unended
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -163,18 +171,37 @@ class RemainingWork:
         """What the run did not finish; a plan without steps if there is nothing. Raises UsageError and
         DiscoveryError."""
         if record is None:
-            return Plan(intro="nothing to resume: no run failed, was interrupted or killed")
+            return Plan(intro=_nothing_to_resume(self._project.root))
         resumption = Resumption(record, self._registry, self._project, self._values)
         if not resumption.passed:
             return resumption.plan({})
         freshness = self.freshness(params_of=resumption.params_of)
-        return resumption.plan(freshness, resumption.find_settled(self._hash_settled(record)))
+        committed = self._find_committed(record, resumption.passed)
+        settled = resumption.find_settled(committed, self._hash_code(committed))
+        return resumption.plan(freshness, settled)
 
-    def _hash_settled(self, record: RunRecord) -> Mapping[str, str]:
-        """The hashes of the code of the tools that a killed run has committed."""
-        tools = self._registry.tools
-        modules = [one.module for one in record.tools if one.is_settled and one.module in tools]
+    def _find_committed(self, record: RunRecord, passed: Collection[str]) -> list[str]:
+        """Those of the tools that this run or one that it resumes committed in the present database, where only the
+        ledger says so, and that have not run since."""
+        project, database = self._project, self._current.database
+        has_own = database.name == GET_CONNECTION
+        if record.database != (GET_CONNECTION if has_own else masked_url(project.database)):
+            return []
+        if database.known is not None and database.number != database.known.number:
+            return []
+        unended, _ = find_unended(project.root)
+        chain = _find_chain(project.root, record)
+        found = []
+        for module in passed:
+            result = self.results.get(module) or ToolResult(module=module)
+            status, run = unended.get(module, (result.last.status, result.last.run))
+            if status == SETTLED and run in chain and not result.was_accepted_after(run):
+                found.append(module)
+        return found
+
+    def _hash_code(self, modules: Collection[str]) -> Mapping[str, str]:
         code = self._current.read_code(modules) if modules else {}
+        tools = self._registry.tools
         return {one: hash_code(self._current.code_of(tools[one], code)) for one in modules}
 
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
@@ -259,6 +286,28 @@ class RemainingWork:
                 if mark:
                     found[key] = mark
         return found
+
+
+def _nothing_to_resume(root: str) -> str:
+    """Says also where the latest run was killed, and nothing of it is left."""
+    runs = find_runs(root)
+    record = read_record(root, runs[0]) if runs else None
+    if record is None or record.status != "killed" or not has_nothing_left(record):
+        return (
+            "nothing to resume: nothing is left of any run that failed, was interrupted or killed"
+        )
+    source = ", says the ledger" if any(one.is_settled for one in record.tools) else ""
+    return f"nothing to resume: run {record.run} was killed after all its tools had passed{source}"
+
+
+def _find_chain(root: str, record: RunRecord) -> set[str]:
+    """The run, the one that it resumes, and so on."""
+    chain = {record.run}
+    one: RunRecord | None = record
+    while one is not None and one.resumes and one.resumes not in chain:
+        chain.add(one.resumes)
+        one = read_record(root, one.resumes)
+    return chain
 
 
 def _count_text(stale: int, chosen: int) -> str:

@@ -33,6 +33,8 @@ from discover_orch.state.run_record import RecordedStep, RunRecord
 
 BROKEN_OFF = ("failed", "interrupted", "killed")
 ENDED_WELL = ("passed", "fresh")
+#: Of committed tools that are named.
+MOST_NAMES = 10
 
 
 def find_resumable(
@@ -42,7 +44,7 @@ def find_resumable(
     the same tools; `records` are newest first. Runs of a watch cannot be resumed."""
     done: set[str] = set()
     for record in records:
-        is_complete = record.status == "passed" or _has_nothing_left(record)
+        is_complete = record.status == "passed" or has_nothing_left(record)
         if record.resumes and (is_complete or record.run in done):
             done.add(record.resumes)
         if is_complete or record.run in done:
@@ -53,7 +55,7 @@ def find_resumable(
     return None
 
 
-def _has_nothing_left(record: RunRecord) -> bool:
+def has_nothing_left(record: RunRecord) -> bool:
     """Whether it was killed when all its tools had passed: then there is nothing to resume."""
     return bool(record.tools) and all(one.status in ENDED_WELL for one in record.tools)
 
@@ -86,6 +88,13 @@ class Resumption:
         self._by_module = {step.tool.module: step for step in self.steps}
         ended_well = {one.module for one in record.tools if one.status in ENDED_WELL}
         self._planned = {one.module: one for one in planned}
+        as_then = [_step(one, registry, project, typed, GivenParams(), []) for one in planned]
+        self._changed_params = {
+            now.tool.module
+            for then, now in zip(as_then, self.steps, strict=True)
+            if step_versions(then, self._root) != step_versions(now, self._root)
+        }
+        self._ended_well = ended_well
         self.passed = frozenset(
             step.tool.module
             for step in self.steps
@@ -97,14 +106,15 @@ class Resumption:
         step = self._by_module.get(tool.module)
         return None if step is None else step_versions(step, self._root)
 
-    def find_settled(self, code: Mapping[str, str]) -> frozenset[str]:
-        """The tools that are committed, and whose code is that of then, though what they used is not known. `code` are
-        the hashes of now."""
-        settled = (one.module for one in self.record.tools if one.is_settled)
+    def find_settled(self, committed: Iterable[str], code: Mapping[str, str]) -> frozenset[str]:
+        """Those of the `committed` tools whose code and parameters are those of then, though what they used is not
+        known. `code` are the hashes of now."""
         return frozenset(
             one
-            for one in settled
-            if one in self.passed and self._planned[one].code == code.get(one)
+            for one in committed
+            if one in self.passed
+            and self._planned[one].code == code.get(one)
+            and one not in self._changed_params
         )
 
     def plan(
@@ -141,7 +151,7 @@ class Resumption:
             steps=steps,
             targets=self.record.targets,
             warnings=tuple(warnings),
-            intro=self._intro(steps, freshness),
+            intro=self._intro(steps, freshness, settled),
             resumes=self.record.run,
             all_steps=self.steps,
         )
@@ -149,16 +159,25 @@ class Resumption:
     def _reason(self, step: Step, freshness: Mapping[str, Freshness]) -> str:
         module = step.tool.module
         if module in self.passed:
-            return f"passed in run {self.record.run} but is stale: {freshness[module].sentences[0]}"
+            word = "in" if module in self._ended_well else "before"
+            reason = freshness[module].sentences[0]
+            return f"passed {word} run {self.record.run} but is stale: {reason}"
         ends = [one.status for one in self.record.tools if one.module == module]
         word = ends[0].replace("_", " ") if ends else "not run"
         word = "outcome unknown" if word == "unknown" else word
         return f"{word} in run {self.record.run}"
 
-    def _intro(self, steps: tuple[Step, ...], freshness: Mapping[str, Freshness]) -> str:
+    def _intro(
+        self,
+        steps: tuple[Step, ...],
+        freshness: Mapping[str, Freshness],
+        settled: Collection[str],
+    ) -> str:
         passed = f"{len(self.passed):,} {'tool' if len(self.passed) == 1 else 'tools'} passed"
+        names = [one.tool.name for one in self.steps if one.tool.module in settled]
+        said = f"; the ledger says that {_joined(names)} committed" if names else ""
         if not steps:
-            return f"nothing left to run: {passed} in run {self.record.run}"
+            return f"nothing left to run: {passed} in run {self.record.run}{said}"
         text = f"resuming run {self.record.run} ({self.record.status}): {passed}"
         again = [step.tool for step in steps if step.tool.module in self.passed]
         if again:
@@ -166,7 +185,16 @@ class Resumption:
                 f"{tool.name} ({freshness[tool.module].sentences[0]})" for tool in again
             )
             text += f", stale again: {reasons}"
-        return text
+        return text + said
+
+
+def _joined(names: list[str]) -> str:
+    """With the verb; of many names only the first ones."""
+    if len(names) == 1:
+        return f"{names[0]} is"
+    if len(names) > MOST_NAMES:
+        return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES:,} more are"
+    return f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def _in_order(record: RunRecord, registry: Registry) -> list[RecordedStep]:

@@ -69,12 +69,14 @@ SETTLED = "settled"
 
 class LastOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a tool ended last. `run` is the id of the run; `status` a status word, `accepted`, or "" if it has never
-    ended; `at` the local time, ISO 8601; `duration` in seconds."""
+    ended; `at` the local time, ISO 8601; `duration` in seconds. `has_started` is False where a killed run had sent
+    the order, and no start is recorded."""
 
     run: str = ""
     status: str = ""
     at: str = ""
     duration: float = 0.0
+    has_started: bool = True
 
 
 class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -37,11 +37,12 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.reasons import Freshness, reason_sentence, table_text
 from discover_orch.state.journal import find_runs, has_ended, read_record
+from discover_orch.state.run_record import ToolRecord
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
 #: Ends of a last run after which it is unknown what the tool has written.
-CUT_OFF = ("unknown", "running", "cancelled", "interrupted", SETTLED)
+CUT_OFF = ("unknown", "ordered", "running", "cancelled", "interrupted", SETTLED)
 
 
 def no_defaults(_: Tool) -> Params:
@@ -245,8 +246,9 @@ def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tupl
     """How the last run of the tool ended, and the reason that follows from that. `unended` is the status and the run
     where the last run has no end."""
     if unended is not None and not result.was_accepted_after(unended[1]):
-        ending = "" if unended[0] in (SETTLED, "rolled_back") else unended[0]
-        return ending, [_unended_reason(*unended)]
+        status = unended[0]
+        ending = "" if status in (SETTLED, "rolled_back") else status
+        return "unknown" if status == "ordered" else ending, [_unended_reason(*unended)]
     last = result.last
     if not last.status or (last.status in WELL and result.success is None):
         return "never", ["never ran"]
@@ -255,7 +257,8 @@ def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tupl
     if last.status == UPGRADED:
         return "", ["orch was upgraded and cannot compare with the last success"]
     if last.status in ("unknown", "running"):
-        return "unknown", [_unended_reason("unknown", last.run)]
+        word = "unknown" if last.has_started else "ordered"
+        return "unknown", [_unended_reason(word, last.run)]
     if last.status == SETTLED:
         return "", [_unended_reason(SETTLED, last.run)]
     ending = "failed" if last.status == "failed" else ""
@@ -295,22 +298,30 @@ def _unended_reason(status: str, run: str) -> str:
         return f"rolled back (run {run})"
     if status == "failed":
         return f"killed before its commit (run {run})"
-    return f"outcome unknown: run {run} was killed and may have committed"
+    done = "started it" if status == "ordered" else "committed"
+    return f"outcome unknown: run {run} was killed and may have {done}"
 
 
 def find_unended(root: str) -> tuple[dict[str, tuple[str, str]], Seq]:
-    """The tools without an end in the latest run, with their status and the run, and when they were cut off. What
-    earlier runs left open is in the results of the tools."""
+    """The tools without an end in the latest run, with their status and the run, and when they were cut off. `ordered`
+    is an unknown one that only its worker can have started. What earlier runs left open is in the results of the
+    tools."""
     runs = find_runs(root)
     record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
     if record is None or record.status not in ("killed", "running"):
         return {}, 0
     unended = {
-        one.module: (SETTLED if one.status == "passed" else one.status, record.run)
+        one.module: (_unended_status(one), record.run)
         for one in record.tools
         if one.status in ("unknown", "running", "rolled_back") or one.is_settled
     }
     return unended, end_of_run(int(record.run), len(record.tools))
+
+
+def _unended_status(tool: ToolRecord) -> str:
+    if tool.status == "passed":
+        return SETTLED
+    return "ordered" if tool.status == "unknown" and not tool.has_started else tool.status
 
 
 class _UpstreamReasons:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -114,6 +115,72 @@ def test_after_a_kill_the_ledger_says_which_tools_were_committed(
     shown = orch("status", "-v")
     assert "orch_ledger" not in shown.text
     assert "orch_ledger" not in orch("graph").text
+
+
+STOPS = """
+import os, time
+from pathlib import Path
+STAGE = "{stage}"
+def run(conn, *, since: str = ""):
+    conn.execute("create table if not exists {name} (x text)")
+    conn.execute("insert into {name} values ('" + since + "')")
+    Path("started {name}", str(os.getppid())).touch()
+    while os.path.exists("wait {name}"):
+        time.sleep(0.01)
+"""
+
+
+def kill_during(root: Path, tool: str, *words: str, commits: bool) -> str:
+    """What was printed. With `commits`, the tool is committed while `orch` is stopped, and never recorded."""
+    with running(root, "run", *words) as orch:
+        started = root / f"started {tool}" / str(orch.pid)
+        wait_until(started.exists, f"the start of {tool}")
+        if commits:
+            before = len(ledger(root, "sqlite:"))
+            orch.send(signal.SIGSTOP)
+            orch.wait_until_stopped()
+            (root / f"wait {tool}").unlink()
+            wait_until(lambda: len(ledger(root, "sqlite:")) > before, f"the commit of {tool}")
+        orch.send(signal.SIGKILL)
+        assert orch.wait() == -9
+        return orch.text
+
+
+def test_no_later_resume_repeats_what_the_ledger_says_is_committed(
+    project: Project, orch: Orch
+) -> None:
+    files = {
+        f"src/{name}.py": STOPS.format(name=name, stage=stage)
+        for name, stage in (("a", "one"), ("b", "two"))
+    }
+    root = project({"orch.toml": "ledger = true\nstages = ['one', 'two']\n", **files})
+    for name in ("a", "b"):
+        (root / f"wait {name}").touch()
+        (root / f"started {name}").mkdir()
+    kill_during(root, "a", "--since", "first", commits=True)
+    said = "1 tool passed; the ledger says that a is committed"
+    assert f"resuming run 1 (killed): {said}" in orch("run", "--resume", "-n").out
+    assert "running 1 tool: b" in kill_during(root, "b", "--resume", commits=False)
+    planned = orch("run", "--resume", "-n")
+    assert f"resuming run 2 (killed): {said}" in planned.out, planned.text
+    assert "would run 1 tool" in planned.out
+    # What its commit says nothing about: other parameters, and another database.
+    for other in (("--since", "other"), ("--database", "sqlite:///other.db")):
+        planned = orch("run", "--resume", *other, "-n")
+        assert "would run 2 tools" in planned.out, planned.text
+        assert "passed before run 2 but is stale" in " ".join(planned.out.split())
+    code = (root / "src/a.py").read_text()
+    (root / "src/a.py").write_text(code + "OTHER = 1\n")
+    assert "would run 2 tools" in orch("run", "--resume", "-n").out
+    (root / "src/a.py").write_text(code)
+
+    assert "running 1 tool: b" in kill_during(root, "b", "--resume", commits=True)
+    ended = "run 3 was killed after all its tools had passed, says the ledger"
+    assert f"nothing to resume: {ended}" in " ".join(orch("run", "--resume").out.split())
+    rows = [query(root, "sqlite:", f"select x from {name}") for name in ("a", "b")]
+    assert rows == [[("first",)]] * 2
+    assert ledger(root, "sqlite:") == [("src.a", "1", 1), ("src.b", "3", 1)]
+    assert "run 1 committed it and was killed" in " ".join(orch("status").out.split())
 
 
 def test_numbers_of_runs_start_again_where_the_memory_was_deleted(

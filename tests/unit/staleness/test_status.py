@@ -322,6 +322,18 @@ def test_a_tool_of_a_killed_run_is_unknown_until_it_runs_again(chain: Path) -> N
     assert freshnesses(chain)["a"].last_ending == ""
 
 
+def test_a_tool_that_was_only_ordered_may_have_started(chain: Path) -> None:
+    record(chain, flows(chain))
+    run = killed(chain, begun=())
+    with (chain / ".orch" / "runs" / run / "events.jsonl").open("a") as file:
+        file.write('{"event":"tool_ordered","module":"src.a"}\n')
+    started_it = f"outcome unknown: run {run} was killed and may have started it"
+    for _ in range(2):
+        found = freshnesses(chain)["a"]
+        assert (found.last_ending, found.reasons) == ("unknown", (started_it,))
+        record(chain, flows(chain), "c")  # the next run hides that one
+
+
 def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
     record(chain, flows(chain))
     journal = begin_run(str(chain))
