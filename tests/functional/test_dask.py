@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import Orch, Project
 from tests.support.executors import new_mark
 from tests.support.project_builder import clean_environment
-from tests.support.running import find_marked, running, wait_until
+from tests.support.running import DEADLINE, find_marked, running, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +77,11 @@ def cluster(folder: Path, mark: str = "CLUSTER", workers: int = 1) -> Iterator[C
     try:
         for _ in range(workers):
             made.add_worker()
+        if workers:
+            from distributed import Client  # in the extra `dask`
+
+            with Client(made.address, timeout=DEADLINE) as client:
+                client.wait_for_workers(workers, timeout=DEADLINE)
         yield made
     finally:
         made.close()
