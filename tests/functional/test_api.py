@@ -301,7 +301,8 @@ def test_it_works_in_a_thread_and_under_asyncio_and_leaves_the_process_alone(
 def test_an_interrupt_ends_the_run_before_it_is_raised(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/a.py": HOLDS})
     code = """
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
         from discover_orch import Project
         from discover_orch.api import ToolOutput
         project = Project.find()
