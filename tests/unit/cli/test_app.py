@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -268,5 +269,5 @@ def test_the_query_of_a_new_tool_is_not_built_from_text(url: str) -> None:
     assert 'execute("SELECT 1' in text
     names: dict[str, object] = {}
     exec(text, names)
-    with sqlite3.connect(":memory:") as conn:
+    with closing(sqlite3.connect(":memory:")) as conn:
         assert names["run"](conn, limit=0) == {"rows": 0}  # type: ignore[operator]
