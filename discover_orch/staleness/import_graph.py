@@ -1,6 +1,6 @@
 """The project files whose change makes a tool stale: its module and all that it imports, directly or not.
 
-`ImportGraph` reads a file again when it is told that the file may have changed, and parses it only where its bytes
+`ImportGraph` reads a file again when the caller says that it may have changed, and parses it only where its bytes
 differ. Names are looked up as Python's import system does it. Reads and parses; never imports.
 """
 

@@ -201,8 +201,8 @@ class Resources:
         return seen
 
     def has_foreign_write(self, names: Iterable[str], *, during_step: bool = False) -> bool:
-        """Whether another program has written to the SQLite database of `conn` since the last call, as far as it can
-        be told; False where none of `names` uses `conn`."""
+        """Whether another program has written to the SQLite database of `conn` since the last call, as far as that
+        is known; False where none of `names` uses `conn`."""
         tables, foreign = self._connection.tables, self._foreign_writes
         if tables is None or foreign is None or not self._uses_conn(names):
             return False
