@@ -214,6 +214,8 @@ def find_overwritten(
     tables = success.tables if success else ()
     read = dict.fromkeys((*used_files(inputs), *used_files(result.tried), *tables))
     found: dict[str, Key] = {}
+    if not read and not result.writes:
+        return found  # most tools that never ran: without this, many of them take quadratic time
     for module, other in earlier:
         for key in shared_keys(read, result.writes, other.writes):
             written, seq = find_write(key, other.writes)

@@ -177,15 +177,13 @@ class Status:
         # What a failed attempt or an unseen statement has written is in no data flow.
         is_unclear = registry.flows[module].is_unclear or status not in WELL
         earlier = registry.order[:place] if is_unclear else registry.flow.get(module, ())
-        found: dict[str, Key] = {}
-        if earlier:
-            found = find_overwritten(
-                result,
-                place,
-                [(other, self._results[self._place[other]]) for other in earlier],
-                self._writers,
-                is_repeatable=registry.tools[module].is_repeatable,
-            )
+        found = find_overwritten(
+            result,
+            place,
+            ((other, self._results[self._place[other]]) for other in earlier),
+            self._writers,
+            is_repeatable=registry.tools[module].is_repeatable,
+        )
         if result.success is None and status in CUT_OFF:
             before = zip(registry.order[:place], self._results, strict=False)
             found |= find_disturbed(before, self._writers, self._present.mark)
