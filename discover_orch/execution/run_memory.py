@@ -22,6 +22,7 @@ from discover_orch.staleness.fingerprint import (
     Success,
     ToolResult,
     Writer,
+    WrittenKeys,
     find_removed,
     find_writers,
     sequence,
@@ -40,7 +41,6 @@ class ResultRecord:
         self._registry, self._memory = registry, memory
         self._found: dict[str, ToolResult] = {}
         self._places: dict[str, int] | None = None
-        self._users: dict[Key, set[str]] | None = None
 
     def find(self, module: str) -> ToolResult:
         if module not in self._found:
@@ -55,8 +55,7 @@ class ResultRecord:
     def hold(self, result: ToolResult) -> None:
         """As `write`, for this run alone until it is written."""
         self._found[result.module] = result
-        if self._users is not None:
-            self._note_use(result.module, result.writes)
+        self._written.add(result.module, result.writes)
 
     def place(self, module: str) -> int:
         """The place of the tool in the order of all."""
@@ -72,7 +71,7 @@ class ResultRecord:
         own = (key for key, one in self.find(module).writes.items() if one.mark == ABSENT)
         used = (*used_files(success.inputs), *success.tables, *writes)
         used += tuple(find_removed(success.inputs, (*self._removed, *own)))
-        modules = {module, *self._find_users(used)}
+        modules = {module, *self._written.find(used)}
         rows = [(self.place(one), self.find(one)) for one in modules]
         return find_writers(rows), [one for where, one in rows if where < place]
 
@@ -81,34 +80,17 @@ class ResultRecord:
         """Files that tools were seen to remove."""
         return [f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed]
 
-    def _find_users(self, keys: Iterable[Key]) -> Iterator[str]:
-        """The tools that may have written any of these, by the data flow of earlier successes and by this run."""
-        if self._users is None:
-            self._users = {}
-            for module, flow in self._registry.flows.items():
-                names = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
-                self._note_use(
-                    module, (f"file:{path}" for path in (*flow.files_written, *flow.removed))
-                )
-                self._note_use(module, (f"table::{name}" for name in names))
-        for key in keys:
-            name = _without_number(key)
-            yield from self._users.get(name, ())
-            if name.startswith("table:"):
-                yield from self._users.get(f"table::{ANY}", ())
-                if name.endswith(f":{ANY}"):
-                    for other, modules in self._users.items():
-                        yield from modules if other.startswith("table:") else ()
-
-    def _note_use(self, module: str, keys: Iterable[Key]) -> None:
-        assert self._users is not None
-        for key in keys:
-            self._users.setdefault(_without_number(key), set()).add(module)
-
-
-def _without_number(key: Key) -> Key:
-    """The same key for a table of any database."""
-    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
+    @cached_property
+    def _written(self) -> WrittenKeys:
+        """What the tools wrote, by the data flow of earlier successes and by this run."""
+        found = WrittenKeys()
+        for module, flow in self._registry.flows.items():
+            tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
+            found.add(module, (f"file:{path}" for path in (*flow.files_written, *flow.removed)))
+            found.add(module, (f"table::{name}" for name in tables))
+        for module, result in self._found.items():
+            found.add(module, result.writes)
+        return found
 
 
 class DatabaseRecord:

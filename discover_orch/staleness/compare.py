@@ -211,11 +211,8 @@ def find_overwritten(
     repeatable."""
     success = result.success
     inputs = success.inputs if success else result.tried
-    tables = success.tables if success else ()
-    read = dict.fromkeys((*used_files(inputs), *used_files(result.tried), *tables))
+    read = find_read(result)
     found: dict[str, Key] = {}
-    if not read and not result.writes:
-        return found  # most tools that never ran: without this, many of them take quadratic time
     for module, other in earlier:
         for key in shared_keys(read, result.writes, other.writes):
             written, seq = find_write(key, other.writes)
@@ -236,13 +233,21 @@ def find_overwritten(
     return found
 
 
+def find_read(result: ToolResult) -> dict[Key, None]:
+    """The files and tables that the tool read at its last success or at a failed attempt since."""
+    success = result.success
+    inputs = (success.inputs, result.tried) if success else (result.tried,)
+    files = (key for one in inputs for key in used_files(one))
+    return dict.fromkeys((*files, *(success.tables if success else ())))
+
+
 def find_disturbed(
-    earlier: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
+    results: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
 ) -> dict[str, Key]:
-    """The tools of `earlier` that must run again before a tool that was cut off in its first attempt, so that it
-    is unknown what it writes: those with a file that is not as its last writer left it."""
+    """The tools with a file that is not as its last writer left it. They must run again before a later tool that was
+    cut off in its first attempt, so that it is unknown what it writes."""
     found: dict[str, Key] = {}
-    for module, result in earlier:
+    for module, result in results:
         for key in result.writes:
             is_file = key.startswith("file:") and key in writers
             if is_file and writers[key].write.mark != mark_of(key):

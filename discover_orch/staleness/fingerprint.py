@@ -29,6 +29,7 @@ UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 EXISTS = "+"
 #: In the key of a table, in place of its name: the tool used tables that cannot be observed.
 ANY = "*"
+_ANY_TABLE = f"table::{ANY}"
 _AND = "\0"
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
@@ -319,6 +320,26 @@ def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
     return found
 
 
+class WrittenKeys:
+    """Which tools may have written what. Tables of one name count as one, whatever their database is."""
+
+    def __init__(self) -> None:
+        self._modules: dict[Key, set[str]] = {}
+
+    def add(self, module: str, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._modules.setdefault(_without_number(key), set()).add(module)
+
+    def find(self, keys: Iterable[Key]) -> set[str]:
+        """The tools that may have written any of these, unclear use of a database included."""
+        names = {_without_number(key) for key in keys}
+        if _ANY_TABLE in names:
+            names.update(name for name in self._modules if name.startswith("table:"))
+        elif any(name.startswith("table:") for name in names):
+            names.add(_ANY_TABLE)
+        return set().union(*(self._modules.get(name, ()) for name in names))
+
+
 def is_table_list(key: Key) -> bool:
     """Whether this stands for the list of tables. Who makes a table changes the list, and leaves the others' part."""
     return key.startswith("table:") and key.endswith(":")
@@ -327,6 +348,11 @@ def is_table_list(key: Key) -> bool:
 def _database_of(key: Key) -> Key:
     """`table:3:` of `table:3:raw`: also the key of the list of tables."""
     return key[: key.index(":", 6) + 1]
+
+
+def _without_number(key: Key) -> Key:
+    """The same key for a table of any database."""
+    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
 
 
 def run_of(seq: Seq) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 
 from msgspec.structs import replace
 
@@ -22,6 +23,7 @@ from discover_orch.staleness.compare import (
     find_disturbed,
     find_left_behind,
     find_overwritten,
+    find_read,
 )
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
@@ -30,6 +32,7 @@ from discover_orch.staleness.fingerprint import (
     Seq,
     Success,
     ToolResult,
+    WrittenKeys,
     cut_off,
     end_of_run,
     find_writers,
@@ -79,6 +82,9 @@ class Status:
 
     def _note_results(self) -> None:
         self._writers = find_writers(enumerate(self._results))
+        self._written = WrittenKeys()
+        for result in self._results:
+            self._written.add(result.module, result.writes)
         self._latest = _LatestSuccesses(self._registry, self._results)
         self._left_behind = find_left_behind(self._present.gone, self._results)
 
@@ -150,6 +156,7 @@ class Status:
         below: dict[str, str] = dict.fromkeys(seeds, "")
         rebuilt: dict[str, str] = {}
         again = {*below}
+        disturbed = cache(self._find_disturbed)
         while again:
             found = self._registry.downstream((*below, *rebuilt))
             reasons = _UpstreamReasons(self._registry, found)
@@ -162,32 +169,40 @@ class Status:
             above: dict[str, str] = {}
             for module in self._registry.order:
                 if module in again or module in added:
-                    for other, key in self._find_overwritten(module).items():
+                    for other, key in self._find_overwritten(module, disturbed).items():
                         if other not in below and other not in rebuilt:
                             above.setdefault(other, self._overwritten_sentence(other, key))
             rebuilt |= above
             again = {*above}
         return below, rebuilt
 
-    def _find_overwritten(self, module: str) -> dict[str, Key]:
-        """The tools that must run before this one can run again, with what is no longer as they left it."""
+    def _find_overwritten(
+        self, module: str, disturbed: Callable[[], Mapping[str, Key]]
+    ) -> dict[str, Key]:
+        """The tools that must run before this one can run again, with what is no longer as they left it. `disturbed`
+        gives all tools with a file that is not as its last writer left it."""
         place, registry = self._place[module], self._registry
         result = self._results[place]
         status = self._unended.get(module, (result.last.status, ""))[0]
-        # What a failed attempt or an unseen statement has written is in no data flow.
-        is_unclear = registry.flows[module].is_unclear or status not in WELL
-        earlier = registry.order[:place] if is_unclear else registry.flow.get(module, ())
+        others: Collection[str] = registry.flow.get(module, ())
+        if registry.flows[module].is_unclear or status not in WELL:
+            # What a failed attempt or an unseen statement has written is in no data flow.
+            others = self._written.find((*find_read(result), *result.writes))
+        earlier = sorted(at for other in others if (at := self._place[other]) < place)
         found = find_overwritten(
             result,
             place,
-            ((other, self._results[self._place[other]]) for other in earlier),
+            [(registry.order[at], self._results[at]) for at in earlier],
             self._writers,
             is_repeatable=registry.tools[module].is_repeatable,
         )
         if result.success is None and status in CUT_OFF:
-            before = zip(registry.order[:place], self._results, strict=False)
-            found |= find_disturbed(before, self._writers, self._present.mark)
+            found |= {one: key for one, key in disturbed().items() if self._place[one] < place}
         return found
+
+    def _find_disturbed(self) -> dict[str, Key]:
+        results = zip(self._registry.order, self._results, strict=True)
+        return find_disturbed(results, self._writers, self._present.mark)
 
     def _overwritten_sentence(self, module: str, key: Key) -> str:
         kind, _, name = key.partition(":")

@@ -28,6 +28,7 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
     Writer,
+    WrittenKeys,
     add_failure,
     add_success,
     after_run,
@@ -448,3 +449,14 @@ def test_before_a_tool_that_was_cut_off_at_first_runs_what_is_not_as_it_was_left
 def test_numbers_only_grow_from_run_to_run(run: int, count: int) -> None:
     assert run_of(sequence(run, count)) == run_of(after_run(run)) == run
     assert sequence(run, count) < sequence(run, count + 1) <= after_run(run) < sequence(run + 1, 1)
+
+
+def test_the_writers_of_a_key_are_found_in_every_database_and_where_use_is_unclear() -> None:
+    written = WrittenKeys()
+    written.add("file", ["file:a.csv"])
+    written.add("table", ["table:1:t"])
+    written.add("unclear", ["table::*"])
+    assert written.find(["file:a.csv", "file:b.csv"]) == {"file"}
+    assert written.find(["table:2:t"]) == {"table", "unclear"}
+    assert written.find(["table:2:other"]) == {"unclear"}
+    assert written.find(["table:2:*"]) == {"table", "unclear"}

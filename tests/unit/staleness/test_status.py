@@ -39,6 +39,32 @@ def tool(stage: str = "one", run: str = "def run(): pass", **tags: object) -> st
 CONN = "def run(conn): pass"
 
 
+def count_calls(root: Path) -> int:
+    """The function calls that it takes to find out what is stale, those of C functions too."""
+    work, count = remaining(root), 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work.freshness()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_twice_as_many_tools_that_never_ran_are_twice_the_work(project: Project) -> None:
+    counts = []
+    for tools in (200, 400):
+        files = {f"src/t{number}.py": tool() for number in range(tools)}
+        root = project({"pyproject.toml": CONFIG, **files})
+        freshnesses(root)  # from now on the code is known
+        counts.append(count_calls(root))
+    assert counts[1] < 2.2 * counts[0], counts
+
+
 @pytest.fixture
 def updating(project: Project) -> Path:
     """Two tools that update one table in place, and one that reads it."""
