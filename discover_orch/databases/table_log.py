@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-#: Tables that orch and the databases keep for themselves. They never count.
-OWN_TABLE = "orch_ledger"
-SYSTEM_PREFIX = "sqlite_"
+from discover_orch.model.table_name import is_counted
 
 
 class TableUse(Struct, frozen=True, kw_only=True):
@@ -97,12 +95,6 @@ class TableLog:
             names.clear()
         self._lists_tables = self._is_unclear = False
         return use
-
-
-def is_counted(table: str) -> bool:
-    """Whether a table of this display name is the user's."""
-    name = table.rpartition(".")[2]
-    return name != OWN_TABLE and not name.startswith(SYSTEM_PREFIX)
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import os
 import sys
 
 from discover_orch.databases.transactions import CONNECT_CODE
+from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.observation import FileStat, file_stat
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
@@ -284,7 +285,7 @@ class AuditHook:
         frame: FrameType | None = _getframe(2)
         if frame is not None and frame.f_code is CONNECT_CODE:
             frame = frame.f_back
-        path = _read_database_name(os.fsdecode(given))
+        path = read_sqlite_name(os.fsdecode(given))
         if path and frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
             path = os.path.realpath(path)
             if path not in self.connected:
@@ -340,22 +341,6 @@ def _is_opening_database(frame: FrameType | None) -> bool:
 
 def _is_import_code(opener: str) -> bool:
     return opener in IMPORT_CODE or opener.startswith(OWN_FOLDER)
-
-
-def _read_database_name(name: str) -> str:
-    """The path in an argument of `sqlite3.connect`; "" for a database in memory."""
-    if name.startswith("file:"):
-        path, _, query = name[5:].partition("#")[0].partition("?")
-        if "mode=memory" in query:
-            return ""
-        if path.startswith("//"):
-            path = "/" + path[2:].partition("/")[2]
-        if "%" in path:
-            from urllib.parse import unquote
-
-            path = unquote(path)
-        name = path
-    return "" if name == ":memory:" else name
 
 
 def database_signature(path: str) -> Signature:
