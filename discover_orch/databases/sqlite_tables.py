@@ -142,9 +142,10 @@ class SqliteTableLog(TableLog):
     def has_written(self) -> bool:
         return bool(self._written)
 
-    @property
-    def attached_files(self) -> tuple[str, ...]:
-        return tuple(self._attached.used)
+    def list_attached(self) -> list[str]:
+        with suppress(sqlite3.Error):
+            self._attached.refresh()
+        return [*self._attached.used]
 
     def find_missing_files(self) -> list[str]:
         """The absolute paths of files that ATTACH was given and that are not there."""

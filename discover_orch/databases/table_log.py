@@ -71,6 +71,14 @@ class TableLog:
         Asked between two steps."""
         return None
 
+    def find_missing_files(self) -> list[str]:
+        """The absolute paths of files that the step tried to attach and that are not there. Asked after `resolve`."""
+        return []
+
+    def list_attached(self) -> list[str]:
+        """The files that are attached now, as they are shown."""
+        return []
+
     def peek(self) -> TableUse:
         """What was resolved since the last `drain`."""
         written = {one for one in self._written if is_counted(one)}

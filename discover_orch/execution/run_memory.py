@@ -12,11 +12,11 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.compare import find_left_behind
-from discover_orch.staleness.current import CurrentDatabase, find_gone
+from discover_orch.staleness.current import find_gone
+from discover_orch.staleness.current_databases import CurrentDatabase, CurrentDatabases
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,
-    ANY,
     Key,
     Seq,
     Success,
@@ -28,6 +28,13 @@ from discover_orch.staleness.fingerprint import (
     used_files,
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.table_keys import (
+    ANY,
+    attached_path,
+    attached_paths,
+    database_of,
+    table_key,
+)
 from discover_orch.state.flows import read_flows
 
 MOST_NAMES = 12
@@ -90,15 +97,20 @@ class ResultRecord:
                 self._note_use(
                     module, (f"file:{path}" for path in (*flow.files_written, *flow.removed))
                 )
-                self._note_use(module, (f"table::{name}" for name in names))
+                tables = [table_key(0, name) for name in names]
+                self._note_use(module, tables)
+                self._note_use(module, (f"file:{path}" for path in attached_paths(tables)))
         for key in keys:
             name = _without_number(key)
             yield from self._users.get(name, ())
             if name.startswith("table:"):
-                yield from self._users.get(f"table::{ANY}", ())
-                if name.endswith(f":{ANY}"):
+                start = database_of(name)
+                yield from self._users.get(start + ANY, ())
+                if path := attached_path(name):
+                    yield from self._users.get(f"file:{path}", ())
+                if name == start + ANY:
                     for other, modules in self._users.items():
-                        yield from modules if other.startswith("table:") else ()
+                        yield from modules if other.startswith(start) else ()
 
     def _note_use(self, module: str, keys: Iterable[Key]) -> None:
         assert self._users is not None
@@ -108,7 +120,8 @@ class ResultRecord:
 
 def _without_number(key: Key) -> Key:
     """The same key for a table of any database."""
-    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
+    is_main = key.startswith("table:") and not attached_path(key)
+    return f"table::{key.split(':', 2)[2]}" if is_main else key
 
 
 class DatabaseRecord:
@@ -156,6 +169,42 @@ class DatabaseRecord:
             foreign_write = max(foreign_write, sequence(self.run, 0))
         known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
         self._current.remember(self._memory, known)
+
+
+class AttachedRecord:
+    """The files that tools attach to the database. Each is remembered as it is after a run that used it."""
+
+    def __init__(self, current: CurrentDatabases, memory: Memory, root: str) -> None:
+        self._current, self._memory, self._root = current, memory, root
+        self.run = 0
+        self._records = {
+            one.named_file: DatabaseRecord(one, memory, root) for one in current.all_attached()
+        }
+        self._used: set[str] = set()
+
+    def note_start(self) -> None:
+        for one in self._records.values():
+            one.run = self.run
+            one.note_start()
+
+    def note_files(self, paths: Iterable[str]) -> None:
+        """Tools have written or removed these files, or opened them as databases."""
+        self._used.update(self._records.keys() & {*paths})
+
+    def number_of(self, path: str) -> int:
+        """The number of a file that a tool has attached."""
+        record = self._records.get(path)
+        if record is None:
+            current = self._current.attached(path)
+            record = self._records[path] = DatabaseRecord(current, self._memory, self._root)
+            record.run = self.run
+        self._used.add(path)
+        record.note_use(path, takes_connection=True)
+        return record.number
+
+    def save(self) -> None:
+        for path in self._used:
+            self._records[path].save()
 
 
 class FlowRecord:

@@ -38,10 +38,16 @@ def is_counted(name: str) -> bool:
 
 
 def shown_table(name: str) -> str:
-    """As part of a sentence."""
+    """`table raw`, as part of a sentence."""
     path = file_of(name)
     if name == WHOLE:
         return "the database"
     return (
         f"the database {path}" if path and name == attached_name(path, WHOLE) else f"table {name}"
     )
+
+
+def named_table(name: str) -> str:
+    """`the table raw`, as part of a sentence."""
+    shown = shown_table(name)
+    return shown if shown.startswith("the ") else f"the {shown}"
