@@ -36,7 +36,7 @@ from discover_orch.model.parameter import MASK
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.current import GET_CONNECTION
+from discover_orch.staleness.current_databases import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers

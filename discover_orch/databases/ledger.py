@@ -11,9 +11,9 @@ import sqlite3
 import time
 
 from discover_orch.databases.driver_transaction import is_autocommit
-from discover_orch.databases.table_log import OWN_TABLE
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.ledger import COMMITTED, VOID, AlreadyCommitted
+from discover_orch.model.table_name import OWN_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

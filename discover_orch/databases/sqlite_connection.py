@@ -246,6 +246,8 @@ class Cursor(sqlite3.Cursor):
                     begun = conn.before_statement(statement)
             execute(self, sql, *args)
         except Exception as error:
+            if statement.word == "DETACH" and conn.postpones_detach(error):
+                return self
             conn.after_error(error, sql, begun)
             raise
         finally:
@@ -316,6 +318,8 @@ class Cursor(sqlite3.Cursor):
             for _ in self:
                 pass
         except Exception as error:
+            if statement.word == "DETACH" and conn.postpones_detach(error):
+                return
             conn.after_error(error, sql, begun)
             raise
         finally:

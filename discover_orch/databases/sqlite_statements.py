@@ -12,9 +12,11 @@ import functools
 import re
 import sqlite3
 
+from discover_orch.databases.attached_files import is_known_base
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     Name = tuple[str | None, str]  # (database, table)
@@ -27,6 +29,7 @@ INSERT = sqlite3.SQLITE_INSERT
 UPDATE = sqlite3.SQLITE_UPDATE
 ALTER_TABLE = sqlite3.SQLITE_ALTER_TABLE
 ATTACH = sqlite3.SQLITE_ATTACH
+DETACH = sqlite3.SQLITE_DETACH
 TRANSACTION = sqlite3.SQLITE_TRANSACTION
 #: These create something else than a table: the creation of a table has ended.
 ENDS_CREATION = frozenset(
@@ -54,7 +57,9 @@ TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_k
 _ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
 VACUUM = "vacuum_db"  # the database that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
-DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
+DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH"})
+#: Those after which other databases may be attached.
+_ATTACHING = frozenset({"SCRIPT", "ATTACH", "DETACH"})
 
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
 _NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
@@ -105,12 +110,20 @@ class StatementNotes:
     - `made`: (table, whether it was created or dropped), in this order.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
+    - `files`: names of files as ATTACH was given them; None for one that it had as a value.
+
+    The database in a name is what `bases` has for it when the statement is prepared. Where that is not known yet, it
+    is as it was written until `place_tables`.
     """
 
     def __init__(self) -> None:
+        self.bases: dict[str, str] = {}
+        self.on_attached: Callable[[], None] = lambda: None  # renews `bases`
         self.clear()
 
     def clear(self) -> None:
+        self.files: list[str | None] = []
+        self.has_lost_bases = False  # of tables whose database was detached before it was known
         self.read: set[Name] = set()
         self.written: set[Name] = set()
         self.changed: set[Name] = set()
@@ -134,6 +147,8 @@ class StatementNotes:
 
     def authorize(self, action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
         """Called several times for each prepared statement. Allows everything; must not raise."""
+        if base is not None and base != "main":
+            base = self._place(base)
         if action == READ:
             if one in SCHEMA_TABLES:
                 self._note_list()
@@ -196,8 +211,8 @@ class StatementNotes:
         elif action == ALTER_TABLE:
             self._settle_list()
             self._is_internal = self.may_have_renamed = True
-            self.written.add((one, two))
-            self.changed.add((one, two))
+            self.written.add((self._place(one), two))
+            self.changed.add((self._place(one), two))
         elif action == CREATE_INDEX:
             self._indexing = two  # reads of the indexed columns do not count
             if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
@@ -212,8 +227,45 @@ class StatementNotes:
                 self.looked_up.add((base, two))
         elif action == ATTACH:
             self._settle_list()
+            self.files.append(one)
+        elif action == DETACH:
+            self._note_detached(one)
         elif action == TRANSACTION and one == "COMMIT":
             self.has_committed = True
+
+    def _place(self, base: str) -> str:
+        return self.bases.get(base.lower(), base)
+
+    def _note_detached(self, base: str) -> None:
+        """The statement that is prepared next may use another database under this name."""
+        if self.bases.pop(base.lower(), None) is None:
+            names = (*self.read, *self.written, *self.kept, *self.looked_up)
+            self.has_lost_bases |= any(
+                one is not None and one.lower() == base.lower() for one, _ in names
+            )
+
+    def has_unplaced(self) -> bool:
+        """Whether the database of any table is not known."""
+        names = (*self.read, *self.written, *self.kept, *self.looked_up)
+        return not all(is_known_base(base) for base in {base for base, _ in names})
+
+    def place_tables(self) -> None:
+        """Put what `bases` has now in the place of names of databases that were not known."""
+        for names in (
+            *(self.read, self.written, self.changed, self.unread, self._inserting),
+            *(self.kept, self.looked_up),
+        ):
+            moved = {one for one in names if one[0] is not None and self._place(one[0]) != one[0]}
+            if moved:
+                names -= moved
+                names |= {self.placed(one) for one in moved}
+        self.made = [(self.placed(table), is_made) for table, is_made in self.made]
+        if self._creating is not None:
+            self._creating = self.placed(self._creating)
+
+    def placed(self, table: Name) -> Name:
+        base, name = table
+        return (None if base is None else self._place(base)), name
 
     def _end_creation(self) -> None:
         """The statement before this one created no table: it was there."""
@@ -230,11 +282,13 @@ class StatementNotes:
         """A statement, or a script, has been run; `word` is the result of `find_keyword`, or "SCRIPT"."""
         if self.has_unseen_texts:
             return
+        if word in _ATTACHING:
+            self.on_attached()
         if self._inserting:
             if _CONFLICT.search(sql):
                 self.changed |= self._inserting
             if "*" in sql:
-                self.read.update(find_copied(sql))
+                self.read.update(map(self.placed, find_copied(sql)))
             self._inserting.clear()
         if self._reads_list:
             self._reads_list = False
@@ -266,10 +320,11 @@ class StatementNotes:
             self.lists_tables = True
 
     def _read_ddl(self, sql: str) -> None:
-        self.looked_up.update(_find_names(_DROP_IF_EXISTS, sql))
-        self.kept.update(_find_names(_VIRTUAL_IF_NOT_EXISTS, sql))
+        self.looked_up.update(map(self.placed, _find_names(_DROP_IF_EXISTS, sql)))
+        self.kept.update(map(self.placed, _find_names(_VIRTUAL_IF_NOT_EXISTS, sql)))
         for base, index, table in _INDEX_IF_NOT_EXISTS.findall(sql):
-            self.kept.add((_unquote(base) if index else None, _unquote(table)))
+            place = self._place(_unquote(base)) if index else None
+            self.kept.add((place, _unquote(table)))
 
     def finish(self) -> None:
         """The step has ended."""

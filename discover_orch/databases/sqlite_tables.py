@@ -9,17 +9,30 @@ a table with unique columns counts there as one that may replace rows.
 
 from __future__ import annotations
 
-import _sqlite3  # see `_find_callbacks`
-import gc
 import os
 import re
 import sqlite3
+from contextlib import suppress
 
 from msgspec import Struct, field
 
+from discover_orch.databases.attached_files import (
+    MAIN,
+    AttachedFiles,
+    display_name,
+)
 from discover_orch.databases.sqlite_connection import Connection
+from discover_orch.databases.sqlite_queries import (
+    ask,
+    find_callbacks,
+    find_names,
+    list_databases,
+    quote,
+)
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
 from discover_orch.databases.table_log import TableLog
+from discover_orch.model.database_url import read_sqlite_name
+from discover_orch.model.table_name import WHOLE, attached_name, file_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,14 +41,12 @@ if TYPE_CHECKING:
 
     from discover_orch.databases.sqlite_statements import Name
 
-MAIN = "main"
 #: `temp` belongs to the connection; VACUUM copies into `vacuum_db`.
 TEMPORARY_SCHEMAS = frozenset({"temp", "vacuum_db"})
 #: Functions that SQLite shows as tables.
 TABLE_FUNCTIONS = frozenset(
     {"json_each", "json_tree", "jsonb_each", "jsonb_tree", "generate_series"}
 )
-_NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 #: Tables where a plain INSERT may do more than insert rows.
 _RESOLVES_CONFLICTS = (
     "SELECT name FROM {} WHERE sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%'"
@@ -46,11 +57,6 @@ _IS_UNIQUE = (
     "OR type = 'index' AND (sql IS NULL OR sql LIKE '%unique%')"
 )
 
-# The methods of the base class: orch's own statements must not count as the tool's.
-_new_cursor = sqlite3.Connection.cursor
-_execute = sqlite3.Cursor.execute
-
-
 #: Names that statements on any `sqlite3` connection have looked for in vain.
 _not_found: set[str] = set()
 _NOT_FOUND = re.compile(r"no such (?:table|view): (.+)", re.DOTALL)
@@ -59,10 +65,16 @@ _NOT_FOUND = re.compile(r"no such (?:table|view): (.+)", re.DOTALL)
 class SqliteTableLog(TableLog):
     """The log of a SQLite connection, orch's own or the user's."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
+    def __init__(
+        self, conn: sqlite3.Connection, show_path: Callable[[str], str] = os.path.abspath
+    ) -> None:
+        """`show_path` gives the absolute path of an attached file as it is shown."""
         super().__init__()
         self._conn = conn
+        self._attached = AttachedFiles(conn, show_path)
         self._notes = StatementNotes()
+        self._notes.bases = self._attached.bases
+        self._notes.on_attached = self._note_attached
         self._authorizer = self._notes.authorize
         self._version: object = None
         self._names: frozenset[str] | None = None  # the tables of `main` when the step began
@@ -74,6 +86,8 @@ class SqliteTableLog(TableLog):
         _not_found.clear()
         try:
             is_unobserved = self._pause()
+            if is_unobserved:
+                self._attached.refresh(forget=True)
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
             self._notes.clear()  # a plain connection still listens
             if isinstance(conn, Connection):
@@ -90,9 +104,11 @@ class SqliteTableLog(TableLog):
         notes = self._notes
         notes.finish()
         self._lists_tables |= notes.lists_tables
+        if notes.files or notes.has_unplaced():
+            self._note_attached()
         try:
             if not isinstance(self._conn, Connection):
-                is_ours = self._authorizer in _find_callbacks(self._conn)
+                is_ours = self._authorizer in find_callbacks(self._conn)
                 self._is_unclear = self._is_unclear or not is_ours
             found = self._resolve_names()
             if isinstance(self._conn, Connection):
@@ -100,6 +116,7 @@ class SqliteTableLog(TableLog):
                 self._conn.statements = None
         except Exception:  # the connection is closed
             found = _Found(read=notes.read, written=notes.written, changed=notes.written)
+        self._note_unknown_databases(found)
         self._read |= _display_names(found.read)
         self._written |= _display_names(found.written)
         self._changed |= _display_names(found.changed)
@@ -112,7 +129,7 @@ class SqliteTableLog(TableLog):
         try:
             if not self._pause():
                 return None
-            [version] = _ask(self._conn, "PRAGMA data_version")
+            [version] = ask(self._conn, "PRAGMA data_version")
         except Exception:  # the connection is closed or locked
             return None
         return int(version)
@@ -125,33 +142,66 @@ class SqliteTableLog(TableLog):
     def has_written(self) -> bool:
         return bool(self._written)
 
+    def list_attached(self) -> list[str]:
+        with suppress(sqlite3.Error):
+            self._attached.refresh()
+        return [*self._attached.used]
+
+    def find_missing_files(self) -> list[str]:
+        """The absolute paths of files that ATTACH was given and that are not there."""
+        names = {
+            os.path.abspath(name)
+            for one in self._notes.files
+            if (name := read_sqlite_name(one or ""))
+        }
+        return [name for name in names if not os.path.exists(name)]
+
+    def _note_attached(self) -> None:
+        """Other databases may be attached than before."""
+        callbacks = find_callbacks(self._conn)
+        if any(one is not self._authorizer for one in callbacks):
+            return  # a trace of the tool's would see the question
+        with suppress(sqlite3.Error):  # the connection is closed
+            self._attached.refresh()
+            self._notes.place_tables()
+
+    def _note_unknown_databases(self, found: _Found) -> None:
+        """Where it is not known in which file a table is, it may be in any that was attached."""
+        notes = self._notes
+        self._is_unclear |= notes.has_lost_bases or notes.has_unplaced()
+        if self._is_unclear:
+            whole = {attached_name(path, WHOLE) for path in self._attached.used}
+            self._read |= whole
+            self._written |= whole
+            self._changed |= whole
+
     def _pause(self) -> bool:
         """Stop listening; whether orch can query unobserved: the tool has set no trace and no authorizer."""
         if isinstance(self._conn, Connection):
             self._conn.set_listener(None, is_exclusive=True)
-            return not _find_callbacks(self._conn)
-        return not [one for one in _find_callbacks(self._conn) if one is not self._authorizer]
+            return not find_callbacks(self._conn)
+        return not [one for one in find_callbacks(self._conn) if one is not self._authorizer]
 
     def _read_table_names(self, can_query: bool) -> None:
         if not can_query:
             self._names = self._version = None
             return
-        [version] = _ask(self._conn, "PRAGMA schema_version")
+        [version] = ask(self._conn, "PRAGMA schema_version")
         if self._names is None or version != self._version:
-            self._names = _find_names(self._conn, "sqlite_master")
+            self._names = find_names(self._conn, "sqlite_master")
             self._version = version
 
     def _resolve_names(self) -> _Found:
         notes = self._notes
         read, written = notes.read.copy(), notes.written.copy()
         before = now = self._names
-        looked_up = {*notes.looked_up, *_split_names(_not_found)}
+        looked_up = {*notes.looked_up, *map(notes.placed, _split_names(_not_found))}
         bare = {name for base, name in read if base is None}
         has_altered = bool(notes.made) or notes.may_have_renamed
         is_asking = has_altered or looked_up or (bare and before is None)
         can_query = bool(is_asking or notes.written) and self._pause()
         if is_asking:
-            now = _find_names(self._conn, "sqlite_master") if can_query else None
+            now = find_names(self._conn, "sqlite_master") if can_query else None
         if before is not None and now is not None and has_altered:
             # SQLite does not report the new name of a table. A table that came and went does not count.
             written |= {(MAIN, name) for name in now - before}
@@ -169,7 +219,7 @@ class SqliteTableLog(TableLog):
         inserted = written - changed
         changed |= self._find_replaceable(inserted) if can_query else inserted
         made = [
-            (_display_name(*table), is_made) for table, is_made in notes.made if _is_table(*table)
+            (display_name(*table), is_made) for table, is_made in notes.made if _is_table(*table)
         ]
         created, dropped = _compare_names(_display_names(written), made, before, now)
         kept = {
@@ -193,18 +243,19 @@ class SqliteTableLog(TableLog):
             self._lists_tables = True  # cannot ask
             return set()
         missed = set()
-        temporary = _find_names(self._conn, "sqlite_temp_master") if looked_up else ()
+        temporary = find_names(self._conn, "sqlite_temp_master") if looked_up else ()
         for base, name in looked_up:
             if not _is_table(base, name) or (base is None and name.lower() in temporary):
                 continue
             is_there = self._find_base(name.lower(), now) if base is None else self._has(base, name)
             if not is_there:
-                missed.add(_display_name(base, name))
+                missed.add(display_name(base, name))
         return missed
 
     def _has(self, base: str, name: str) -> bool:
+        place = self._attached.names.get(base, base)
         try:
-            return name.lower() in _find_names(self._conn, f"{_quote(base)}.sqlite_master")
+            return name.lower() in find_names(self._conn, f"{quote(place)}.sqlite_master")
         except sqlite3.Error:  # there is no such database
             return False
 
@@ -212,11 +263,15 @@ class SqliteTableLog(TableLog):
         """Those of these tables where the inserts of this step may have replaced rows."""
         found = set()
         for base in {base for base, _ in tables}:
-            list_of_tables = f"{_quote(base or MAIN)}.sqlite_master"
-            resolving = _find_names(self._conn, list_of_tables, _RESOLVES_CONFLICTS)
+            place = self._attached.names.get(base or MAIN)
+            if place is None:  # it is detached by now
+                found |= {one for one in tables if one[0] == base}
+                continue
+            list_of_tables = f"{quote(place)}.sqlite_master"
+            resolving = find_names(self._conn, list_of_tables, _RESOLVES_CONFLICTS)
             unread = {name for one, name in self._notes.unread if one == base}
             if unread:
-                unique = _find_names(self._conn, list_of_tables, _IS_UNIQUE)
+                unique = find_names(self._conn, list_of_tables, _IS_UNIQUE)
                 resolving |= unique & {name.lower() for name in unread}
             found |= {
                 (one, name) for one, name in tables if one == base and name.lower() in resolving
@@ -227,34 +282,38 @@ class SqliteTableLog(TableLog):
         """The database that has this table, in SQLite's order; None for a temporary table or a CTE."""
         if not self._pause():
             return MAIN if main is None or name in main else None
-        if name in _find_names(self._conn, "sqlite_temp_master"):
+        if name in find_names(self._conn, "sqlite_temp_master"):
             return None
         if main is None or name in main:
             return MAIN
-        for base in map(str, _ask(self._conn, "SELECT name FROM pragma_database_list")):
-            if base not in (MAIN, "temp") and self._has(base, name):
-                return base
+        for place, _ in list_databases(self._conn):
+            if place not in (MAIN, "temp"):
+                base = self._attached.bases.get(place.lower(), place)
+                if self._has(base, name):
+                    return base
         return None
 
 
-def observe_sqlite(conn: Any, is_interrupted: Callable[[], bool] | None) -> SqliteTableLog | None:
-    """The log of a `sqlite3` connection; None for any other connection."""
+def observe_sqlite(
+    conn: Any,
+    is_interrupted: Callable[[], bool] | None,
+    show_path: Callable[[str], str] = os.path.abspath,
+) -> SqliteTableLog | None:
+    """The log of a `sqlite3` connection; None for any other connection. `show_path` as in `SqliteTableLog`."""
     if not isinstance(conn, sqlite3.Connection):
         return None
     if isinstance(conn, Connection):
         conn.is_interrupted = is_interrupted
-    return SqliteTableLog(conn)
+    return SqliteTableLog(conn, show_path)
 
 
 def find_file(conn: Any) -> str:
     """The absolute path of the main file of a `sqlite3` connection; "" for any other connection."""
     try:
         if isinstance(conn, sqlite3.Connection):
-            cursor = _new_cursor(conn)
-            cursor.row_factory = None
-            for _, name, path in _execute(cursor, "PRAGMA database_list").fetchall():
-                if _text(name) == MAIN and path:
-                    return os.path.abspath(_text(path))
+            for name, path in list_databases(conn):
+                if name == MAIN and path:
+                    return os.path.abspath(path)
     except Exception:
         pass
     return ""
@@ -287,7 +346,7 @@ def _compare_names(
         last[name] = is_created
     created, dropped = set(), set()
     for name in written & {*first, *(now or ()), *(before or ())}:
-        is_main = "." not in name
+        is_main = "." not in name and not file_of(name)
         is_new = name not in before if before is not None and is_main else first.get(name)
         is_there = name in now if now is not None and is_main else last.get(name)
         if is_new and is_there:
@@ -333,48 +392,5 @@ def _is_table(base: str | None, name: str) -> bool:
     )
 
 
-def _display_name(base: str | None, name: str) -> str:
-    shown = name.lower()
-    return shown if base is None or base.lower() == MAIN else f"{base.lower()}.{shown}"
-
-
 def _display_names(tables: Iterable[Name]) -> set[str]:
-    return {_display_name(*one) for one in tables if _is_table(*one)}
-
-
-def _find_names(
-    conn: sqlite3.Connection, list_of_tables: str, query: str = _NAMES
-) -> frozenset[str]:
-    return frozenset(name.lower() for name in _ask(conn, query.format(list_of_tables)))
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _ask(conn: sqlite3.Connection, sql: str) -> list[Any]:
-    """The first column of all rows, whatever row and text factories the tool has set."""
-    cursor = _new_cursor(conn)
-    cursor.row_factory = None
-    rows = _execute(cursor, sql).fetchall()
-    return [one if isinstance(one, int) else _text(one) for (one,) in rows]
-
-
-def _text(given: object) -> str:
-    return os.fsdecode(given) if isinstance(given, bytes) else str(given)
-
-
-def _find_callbacks(conn: sqlite3.Connection) -> list[object]:
-    """The trace, authorizer and similar callbacks of a connection.
-
-    Python has no method that returns them. The connection refers to each one just before it refers to the
-    module `_sqlite3`, which calls it.
-    """
-    referred: Iterable[object] = gc.get_referents(conn)
-    found = []
-    previous: object = None
-    for one in referred:
-        if one is _sqlite3:
-            found.append(previous)
-        previous = one
-    return found
+    return {display_name(*one) for one in tables if _is_table(*one)}

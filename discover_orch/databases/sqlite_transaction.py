@@ -14,6 +14,7 @@ import re
 import sqlite3
 from contextlib import suppress
 
+from discover_orch.databases.sqlite_queries import list_databases
 from discover_orch.databases.sqlite_text import (
     BEGIN,
     COMMIT,
@@ -26,7 +27,7 @@ from discover_orch.databases.sqlite_text import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from discover_orch.databases.sqlite_statements import StatementNotes
@@ -61,10 +62,18 @@ class OrdinaryConnection(sqlite3.Connection):
     """An ordinary connection that can become a `Connection`. A plain one of C cannot."""
 
     _user_authorizer: Authorizer | None = None
+    _first_authorizer: Authorizer | None = (
+        None  # is called before the user's, and allows everything
+    )
+
+    def listen(self, first_authorizer: Authorizer) -> None:
+        """Call this too for each statement that is prepared, until the connection is adopted."""
+        self._first_authorizer = first_authorizer
+        authorize(self, first_authorizer)
 
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
         self._user_authorizer = authorizer_callback
-        authorize(self, authorizer_callback)
+        authorize(self, combine(self._first_authorizer, authorizer_callback))
 
 
 class TransactionalConnection(OrdinaryConnection):
@@ -87,6 +96,7 @@ class TransactionalConnection(OrdinaryConnection):
     _has_savepoint = False  # orch's own, around what the tool does in its transaction
     _names: tuple[str, ...] = ()  # of the tool's savepoints
     _is_begun_by_savepoint = False
+    _has_postponed = False  # a DETACH, to the end of the tool
     _many = 0  # calls of executemany() that have not ended
     _changes_when_opened = 0
     _changes_before = 0  # a statement outside of the tool's transactions
@@ -103,7 +113,7 @@ class TransactionalConnection(OrdinaryConnection):
             self.managed = False
             return
         self._forget_transaction()
-        self._has_written = self.has_committed = False
+        self._has_written = self.has_committed = self._has_postponed = False
         self.lost = ""
         self._lock = _thread.RLock()
         # SQLite allows quotes in names, and no tool can guess this one.
@@ -205,10 +215,7 @@ class TransactionalConnection(OrdinaryConnection):
         """
         self._listener = listener
         user_authorizer = None if is_exclusive else self._user_authorizer
-        if listener is not None and user_authorizer is not None:
-            authorize(self, lambda *asked: listener(*asked) or user_authorizer(*asked))
-        else:
-            authorize(self, listener or user_authorizer)
+        authorize(self, combine(listener, user_authorizer))
 
     def note_text(self, sql: str, word: str, args: tuple[Any, ...]) -> None:
         """A statement, which has this keyword, has been run."""
@@ -387,9 +394,27 @@ class TransactionalConnection(OrdinaryConnection):
             was_closed
             and self._has_written
             and isinstance(error, sqlite3.OperationalError)
-            and any(one in str(error) for one in _REFUSALS)
+            and any(one in str(error) for one in (*_REFUSALS, *self._more_refusals()))
         ):
             error.args = (f"{error}: {OUTSIDE}",)
+
+    def _more_refusals(self) -> tuple[str, ...]:
+        return ("is already in use",) if self._has_postponed else ()
+
+    def postpones_detach(self, error: Exception) -> bool:
+        """Whether a DETACH failed only because orch has not committed yet: `detach_new` does it when the tool has
+        ended."""
+        is_locked = self._is_begun and not self._is_open and "is locked" in str(error)
+        self._has_postponed |= self.managed and is_locked
+        return self.managed and is_locked
+
+    def detach_new(self, known: Collection[str]) -> None:
+        """Detach what the tool has attached: databases whose names are not in `known`."""
+        with suppress(sqlite3.Error):
+            for name, _ in list_databases(self):
+                if name not in known and name != "temp":
+                    with suppress(sqlite3.Error):  # it is in use
+                        execute(new_cursor(self), f"DETACH {_quote(name)}")
 
     def _can_prepare(self, sql: str, error: Exception) -> bool:
         """Whether the statement failed when it ran. Python begins no transaction for one that cannot be prepared."""
@@ -472,6 +497,13 @@ class TransactionalConnection(OrdinaryConnection):
         self._names = self._names[:place]
         if place == 0 and self._is_begun_by_savepoint:
             self._commit()
+
+
+def combine(one: Authorizer | None, other: Authorizer | None) -> Authorizer | None:
+    """An authorizer that asks both."""
+    if one is None or other is None:
+        return one or other
+    return lambda *asked: one(*asked) or other(*asked)
 
 
 def autocommit_of(conn: sqlite3.Connection) -> bool | int:

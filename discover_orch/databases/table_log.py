@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-#: Tables that orch and the databases keep for themselves. They never count.
-OWN_TABLE = "orch_ledger"
-SYSTEM_PREFIX = "sqlite_"
+from discover_orch.model.table_name import is_counted
 
 
 class TableUse(Struct, frozen=True, kw_only=True):
@@ -73,6 +71,14 @@ class TableLog:
         Asked between two steps."""
         return None
 
+    def find_missing_files(self) -> list[str]:
+        """The absolute paths of files that the step tried to attach and that are not there. Asked after `resolve`."""
+        return []
+
+    def list_attached(self) -> list[str]:
+        """The files that are attached now, as they are shown."""
+        return []
+
     def peek(self) -> TableUse:
         """What was resolved since the last `drain`."""
         written = {one for one in self._written if is_counted(one)}
@@ -97,12 +103,6 @@ class TableLog:
             names.clear()
         self._lists_tables = self._is_unclear = False
         return use
-
-
-def is_counted(table: str) -> bool:
-    """Whether a table of this display name is the user's."""
-    name = table.rpartition(".")[2]
-    return name != OWN_TABLE and not name.startswith(SYSTEM_PREFIX)
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:

@@ -22,11 +22,12 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
+from discover_orch.databases.sqlite_queries import ask_rows, list_databases
 from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 
@@ -49,7 +50,25 @@ def connect(*args: Any, **named: Any) -> sqlite3.Connection:
     if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
         named["factory"] = OrdinaryConnection
     made: sqlite3.Connection = connect_plainly(*args, **named)
+    if _note_attach is not None and isinstance(made, OrdinaryConnection):
+        made.listen(_note_attach)
     return made
+
+
+_note_attach: Callable[..., int] | None = None
+
+
+def listen_to_attach(note: Callable[[str | None], None]) -> None:
+    """Have `note` called when a connection that a tool opens itself attaches a file, before it does so: with the name
+    of the file as it is written, or None where it is a value. It must not raise."""
+    global _note_attach
+
+    def authorize(action: int, name: str | None, *_: object) -> int:
+        if action == sqlite3.SQLITE_ATTACH:
+            note(name)
+        return sqlite3.SQLITE_OK
+
+    _note_attach = authorize
 
 
 CONNECT_CODE = connect.__code__  # type: ignore[attr-defined]
@@ -116,6 +135,7 @@ class SqliteTransaction(Transaction):
         self._driver = driver
         self._wants_control = managed
         self._has_found_open = False  # a tool that commits by itself has left a transaction open
+        self._attached: frozenset[str] = frozenset()  # the databases before the tool
 
     def attach(self) -> None:
         """What `get_connection()` has written stays, whatever becomes of the tools."""
@@ -128,6 +148,8 @@ class SqliteTransaction(Transaction):
             self._driver = adopt(driver) or self._driver  # SQLAlchemy has opened it anew
         is_managed = self._wants_control and not is_autocommit(self._driver)
         self._has_found_open = is_managed and _is_left_open(self._driver)
+        with suppress(sqlite3.Error):  # the connection is closed
+            self._attached = frozenset(name for name, _ in list_databases(self._driver))
         self._driver.begin_step(is_managed, begins_immediately=self.begins_immediately)
 
     def end(self, keep: bool) -> list[str]:
@@ -153,6 +175,14 @@ class SqliteTransaction(Transaction):
         if self.is_closed():
             notes.append(CLOSED_NOTE)
         return notes
+
+    def drop_temporary_tables(self) -> None:
+        """orch has dropped them. The next tool finds no database that this one has attached either."""
+        if self._attached and not self._driver.is_closed:
+            self._driver.detach_new(self._attached)
+            with suppress(sqlite3.Error):
+                if len({*self._attached} - {"temp"}) > 1:  # their files are as the log says
+                    ask_rows(self._driver, "PRAGMA wal_checkpoint")
 
     def can_keep_open(self) -> bool:
         return self._driver.managed

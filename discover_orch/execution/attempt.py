@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.execution.events import ToolFinished
-from discover_orch.execution.observed_flow import build_flow, find_missed, find_tables_missed
+from discover_orch.execution.observed_flow import (
+    build_flow,
+    find_changed,
+    find_missed,
+    find_tables_missed,
+)
 from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
@@ -25,7 +30,6 @@ from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources
 from discover_orch.staleness.fingerprint import (
     ABSENT,
-    ANY,
     EXISTS,
     UNSURE,
     Inputs,
@@ -35,6 +39,7 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
 )
+from discover_orch.staleness.table_keys import ANY, attached_paths, table_key, table_name
 from discover_orch.staleness.versions import (
     Versions,
     file_mark,
@@ -82,7 +87,7 @@ class AttemptReader:
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
         if event.seen is not None:
-            written = {*event.seen.written, *event.seen.native_written, *event.seen.removed}
+            written = {*find_changed(event.seen)}
             for use in event.seen.cached:
                 known = _without_states(use, written.difference(use.databases))
                 self._cached.setdefault(use.path, []).append((known, event.seen.began))
@@ -99,9 +104,11 @@ class AttemptReader:
         began: Seq,
         ended: Seq,
         database: int,
+        number_of: Callable[[str], int],
         before: ToolResult,
     ) -> Attempt:
-        """`database` is the number of the database, `before` what was remembered of the tool."""
+        """`database` is the number of the main database, and `number_of` gives that of an attached file; `before` is
+        what was remembered of the tool."""
         tool, seen = step.tool, event.seen or Observation()
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
@@ -129,15 +136,18 @@ class AttemptReader:
         }
         if "database" in other:
             other["database"] = f"{database} {self._current.database.name}"
-        flow = build_flow(seen, setup, missed, tuple(folders), map(_table_of, made))
+        flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made))
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
+        tables = tuple(table_key(database, name) for name in names)
+        for path in attached_paths((*tables, *writes)):
+            other[f"attached:{path}"] = str(number_of(path))
         success = Success(
             asof=began,
             ended=ended,
             inputs=Inputs(code=code, other=other),
-            tables=tuple(f"table:{database}:{name}" for name in names),
+            tables=tables,
             is_whole=not (flow.is_unclear or seen.gaps),
             duration=event.duration,
             marks=marks,
@@ -165,9 +175,12 @@ class AttemptReader:
                 names.append("")  # the list of tables
             for name in names:
                 mark = ABSENT if name in seen.tables_dropped else EXISTS
-                found[f"table:{database}:{name}"] = Write(
+                found[table_key(database, name)] = Write(
                     ended, mark, only_adds=name in seen.tables_inserted
                 )
+            for path in attached_paths(found):
+                mark = read_mark(os.path.join(self._root, path))
+                found.setdefault(f"file:{path}", Write(ended, mark, is_by_table=True))
         if has_passed and tool.outputs:
             versions = Versions(self._root)
             for key in versions.declared(tool.outputs):
@@ -360,13 +373,9 @@ def _without_used(cached: _Cached, seen: Observation) -> Observation:
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:
     """The tables that the tool made in an earlier run and would have made now: writes without a new number."""
-    keys = (f"table:{database}:{name}" for name in seen.tables_kept)
+    keys = (table_key(database, name) for name in seen.tables_kept)
     return {
         key: write
         for key in keys
         if (write := before.writes.get(key)) is not None and write.mark != ABSENT
     }
-
-
-def _table_of(key: Key) -> str:
-    return key.split(":", 2)[2]

@@ -38,6 +38,11 @@ def build_flow(
     )
 
 
+def find_changed(seen: Observation) -> Iterator[str]:
+    """The files that it wrote or removed."""
+    yield from (*seen.written, *seen.native_written, *seen.removed)
+
+
 def find_missed(
     seen: Observation, setup: Iterable[Observation], own: Collection[str]
 ) -> tuple[str, ...]:

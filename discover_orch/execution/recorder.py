@@ -31,8 +31,14 @@ from discover_orch.execution.events import (
     TransactionEnded,
     event_document,
 )
+from discover_orch.execution.observed_flow import find_changed
 from discover_orch.execution.overlaps import Overlaps
-from discover_orch.execution.run_memory import DatabaseRecord, FlowRecord, ResultRecord
+from discover_orch.execution.run_memory import (
+    AttachedRecord,
+    DatabaseRecord,
+    FlowRecord,
+    ResultRecord,
+)
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
@@ -41,11 +47,11 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import (
-    GET_CONNECTION,
     CurrentState,
     hash_code,
     takes_connection,
 )
+from discover_orch.staleness.current_databases import GET_CONNECTION
 from discover_orch.staleness.fingerprint import (
     SETTLED,
     LastOutcome,
@@ -103,6 +109,7 @@ class Recorder:
         self._current = CurrentState(project, registry, self._memory, code=code, environ=environ)
         self._results = ResultRecord(registry, self._memory)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
+        self._attached = AttachedRecord(self._current.databases, self._memory, project.root)
         self._flows = FlowRecord(project.root, registry, self._memory)
         self._report = Report()
         self._is_parallel = False
@@ -111,7 +118,7 @@ class Recorder:
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        self._database.run = _number(self.run)
+        self._database.run = self._attached.run = _number(self.run)
         # A watch brings its code up to date while the run is in progress.
         self._is_live = code is not None
         self._code = {
@@ -134,6 +141,7 @@ class Recorder:
                 self._has_begun = True
                 self._is_parallel = workers > 1
                 self._database.note_start()
+                self._attached.note_start()
                 self._journal.write(self._first_line(event))
             case ToolOrdered(module=module):
                 self._update_code()
@@ -362,7 +370,17 @@ class Recorder:
         else:
             used = event.seen.database if event.seen else ""
             self._database.note_use(used, takes_connection(tool, self._registry))
-            attempt = self._attempts.read(event, step, began, ended, self._database.number, before)
+            if event.seen is not None:
+                self._attached.note_files(find_changed(event.seen))
+            attempt = self._attempts.read(
+                event,
+                step,
+                began,
+                ended,
+                self._database.number,
+                self._attached.number_of,
+                before,
+            )
             if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
                 now = add_success(
@@ -410,6 +428,7 @@ class Recorder:
         """Saves what belongs to the run as a whole."""
         if self._report.finished:
             self._database.save()
+            self._attached.save()
         found = self._flows.save()
         self._current.code.write()
         return found

@@ -119,6 +119,23 @@ def find_file(url: str) -> str:
         return ""
 
 
+def read_sqlite_name(name: str) -> str:
+    """The path in what `sqlite3.connect` or ATTACH is given, a name or a URI; "" for a database in memory
+    (https://sqlite.org/uri.html)."""
+    if name.startswith("file:"):
+        path, _, query = name[5:].partition("#")[0].partition("?")
+        if "mode=memory" in query:
+            return ""
+        if path.startswith("//"):
+            path = "/" + path[2:].partition("/")[2]
+        if "%" in path:
+            from urllib.parse import unquote
+
+            path = unquote(path)
+        name = path
+    return "" if name == IN_MEMORY else name
+
+
 def is_in_memory(url: str) -> bool:
     try:
         parts = read_database_url(url)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.table_name import WHOLE, attached_name, file_of, named_table
 
 
 class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,8 +26,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `reads`, `writes`: files; `missed` files were looked for and did not exist; `folders` were listed, "." is the
       root. `appended`: those of `writes` that it only opened to append to them. `removed` files were there before it.
       They say what is downstream of what, and never change the order of tools.
-    - `tables_read`, `tables_written`; `tables_missed` were looked for in vain; `lists_tables`: it read the list of
-      tables.
+    - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
+      `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
       those that did not exist before it and do after it, and the other way round.
     - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS where the table exists. They are
@@ -161,7 +162,7 @@ def shared(reader: Dataflow, writer: Dataflow) -> tuple[str, ...]:
     declared = tuple(path for path in reader.inputs if written.of_declared(path))
     return (
         *_union(declared, tuple(path for path in reader.reads if written.of_path(path))),
-        *(f"the table {name}" for name in reader.tables_read if name in writer.tables_written),
+        *(named_table(name) for name in reader.tables_read if written.of_table(name)),
     )
 
 
@@ -200,6 +201,9 @@ class Written:
 
     def __init__(self, flows: Iterable[Dataflow]) -> None:
         self._tables: dict[str, list[int]] = {}
+        self._of_file: dict[
+            str, list[int]
+        ] = {}  # of the tables, by the attached file; "" is the main database
         self._changed: dict[str, list[int]] = {}  # of the tables, those that do more than insert
         self._appended: dict[str, list[int]] = {}
         self._making: list[int] = []  # create or drop tables
@@ -209,6 +213,7 @@ class Written:
         for number, flow in enumerate(flows):
             for table in flow.tables_written:
                 self._tables.setdefault(table, []).append(number)
+                self._of_file.setdefault(file_of(table) if ":" in table else "", []).append(number)
                 if table not in flow.tables_inserted:
                     self._changed.setdefault(table, []).append(number)
             for path in flow.appended:
@@ -239,7 +244,7 @@ class Written:
     def writers_for(self, flow: Dataflow) -> set[int]:
         found: set[int] = set()
         for table in flow.tables_read:
-            found.update(self._tables.get(table, ()))
+            found |= self.of_table(table)
         for path in (*flow.reads, *flow.missed) if flow.missed else flow.reads:
             found |= self.of_path(path)
         for pattern in flow.inputs:
@@ -252,10 +257,10 @@ class Written:
         """Those that write what this flow writes, and the tables that it looked for; itself may be among them."""
         found: set[int] = set()
         for table in flow.tables_written:
-            writers = self._changed if table in flow.tables_inserted else self._tables
-            found.update(writers.get(table, ()))
+            only_inserts = table in flow.tables_inserted
+            found |= self.of_table(table, self._changed if only_inserts else self._tables)
         for table in flow.tables_missed:
-            found.update(self._tables.get(table, ()))
+            found |= self.of_table(table)
         if flow.lists_tables:
             found.update(self._making)
         for path in flow.writes:
@@ -270,12 +275,30 @@ class Written:
                 found |= self.of_declared(pattern)
         return found
 
+    def of_table(self, table: str, writers: Mapping[str, list[int]] | None = None) -> set[int]:
+        """Those that write this table, or the file that it is in."""
+        found = {*(self._tables if writers is None else writers).get(table, ())}
+        path = file_of(table) if ":" in table else ""
+        if table == WHOLE or (path and table == attached_name(path, WHOLE)):
+            found.update(self._of_file.get(path, ()))
+        if path:
+            found.update(self._tables.get(attached_name(path, WHOLE), ()))
+            found |= self._of_path(path)
+        else:
+            found.update(self._tables.get(WHOLE, ()))
+        return found
+
     def of_declared(self, path: str) -> set[int]:
         found = self.of_path(path)
         return found | self._of_glob(path) if _is_glob(path) else found
 
     def of_path(self, spelled: str) -> set[int]:
-        """Those that write this file, something in this folder, or a whole folder that the file is in."""
+        """Those that write this file, something in this folder, a whole folder that the file is in, or a table in this
+        file."""
+        found = self._of_path(spelled)
+        return found.union(self._of_file[spelled]) if spelled in self._of_file else found
+
+    def _of_path(self, spelled: str) -> set[int]:
         path = spelled.rstrip("/")
         found = self._of_holders(_folder_of(path))
         if path in self._paths:

@@ -16,6 +16,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, shared
 from discover_orch.model.errors import Location, Problem
+from discover_orch.model.table_name import named_table
 from discover_orch.model.tool import Tool
 
 
@@ -267,7 +268,7 @@ def _less(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _tables(names: Iterable[str]) -> list[str]:
-    return [f"the table {name}" for name in names]
+    return [*map(named_table, names)]
 
 
 def _both(names: list[str]) -> str:

@@ -22,12 +22,12 @@ from discover_orch.planning.plan import Plan, step_versions
 from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
 from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
 from discover_orch.staleness.current import (
-    GET_CONNECTION,
     CurrentState,
     Params,
     hash_code,
     takes_connection,
 )
+from discover_orch.staleness.current_databases import GET_CONNECTION
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -225,6 +225,8 @@ class RemainingWork:
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
         now = after_run(latest)
         present.database.note_present(memory, now)
+        for one in present.databases.all_attached():
+            one.note_present(memory, now)
         code = present.read_code(self._registry.order)
         for step in plan.steps:
             tool = step.tool

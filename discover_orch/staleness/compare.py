@@ -23,13 +23,13 @@ from discover_orch.staleness.fingerprint import (
     Writer,
     find_write,
     find_writer,
-    is_table_list,
     makes,
     only_add,
     paths_in,
     shared_keys,
     used_files,
 )
+from discover_orch.staleness.table_keys import attached_path, attached_paths, is_table_list
 
 
 class Upstream(Struct, frozen=True):
@@ -56,6 +56,12 @@ class Reason(Struct, frozen=True):
 
 #: Finds the present state of a file, as a mark; ABSENT where there is none.
 MarkOf = Callable[[Key], str]
+#: Finds when another program wrote last to the main database (""), or to an attached file of this path.
+ForeignWrites = Callable[[str], float]
+
+
+def no_foreign_writes(_: str) -> float:
+    return 0
 
 
 def compare(
@@ -65,12 +71,12 @@ def compare(
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
     upstream: Iterable[Upstream],
-    foreign_write: float = 0,
+    foreign_write: ForeignWrites = no_foreign_writes,
     *,
     ignores_foreign: bool = False,
 ) -> Iterator[Reason]:
     """The reasons why a tool that has succeeded is stale. `place` is its place in the order of all tools, `now` has
-    what its inputs are now, `writers` who wrote each key last. `foreign_write` is when another program wrote to the
+    what its inputs are now, `writers` who wrote each key last. `foreign_write` finds when another program wrote to a
     database; where that is ignored, only tables that are missing count."""
     success = result.success
     if success is None:
@@ -83,8 +89,8 @@ def compare(
         if reason is not None:
             yield reason
     yield from _missing(result, mark_of, writers, foreign_write)
-    if foreign_write > success.asof and success.tables and not ignores_foreign:
-        yield Reason("database", seq=1)
+    if success.tables and not ignores_foreign:
+        yield from _foreign(success, foreign_write)
     read: tuple[Key, ...] | None = None
     for other in upstream:
         if other.result.latest <= success.asof:
@@ -98,6 +104,17 @@ def compare(
             )
             read = (*success.tables, *moved)
         yield from _later(other, success, shared_keys(read, result.writes, other.result.writes))
+
+
+def _foreign(success: Success, foreign_write: ForeignWrites) -> Iterator[Reason]:
+    """The databases that the tool read and another program has written to since."""
+    attached = attached_paths(success.tables)
+    has_main = not attached or not all(map(attached_path, success.tables))
+    if has_main and foreign_write("") > success.asof:
+        yield Reason("database", seq=1)
+    for path in attached:
+        if foreign_write(path) > success.asof:
+            yield Reason(f"attached:{path}", seq=1)
 
 
 def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
@@ -161,7 +178,10 @@ def judge(
 
 
 def _missing(
-    result: ToolResult, mark_of: MarkOf, writers: Mapping[Key, Writer], foreign_write: float
+    result: ToolResult,
+    mark_of: MarkOf,
+    writers: Mapping[Key, Writer],
+    foreign_write: ForeignWrites,
 ) -> Iterator[Reason]:
     """What the success wrote and is gone. What a later tool removed is not missing. A table is looked for only where
     another program has written since."""
@@ -169,7 +189,7 @@ def _missing(
         if (
             write.is_checked
             and write.mark != ABSENT
-            and (write.seq < foreign_write or not key.startswith("table:"))
+            and (not key.startswith("table:") or write.seq < foreign_write(attached_path(key)))
             and mark_of(key) == ABSENT
             and not (key in writers and writers[key].write.mark == ABSENT)
         ):

@@ -6,41 +6,31 @@ nothing and imports nothing of the user's.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-
-from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
-from discover_orch.model.database_url import database_name, find_file, is_in_memory
+from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
 from discover_orch.staleness.compare import compare_code
-from discover_orch.staleness.database_file import read_database, read_tables
+from discover_orch.staleness.current_databases import ABSENT_DATABASE, CurrentDatabases
 from discover_orch.staleness.fingerprint import (
     ABSENT,
-    ANY,
-    EXISTS,
     Inputs,
     Key,
-    Seq,
     Success,
     ToolResult,
 )
-from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.table_keys import attached_path
 from discover_orch.staleness.versions import Versions
-from discover_orch.state.journal import find_runs, has_ended
 
-GET_CONNECTION = "get_connection()"
-#: The number of a database that exists and is not known yet, and of one that does not exist.
-UNKNOWN, MISSING = -1, 0
 _CONN = "conn"
 
 #: The value of each parameter as text, by name.
@@ -68,7 +58,8 @@ class CurrentState:
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
         self.gone = tuple(memory.results(find_gone(registry)).values())
         self.environ = environ
-        self.database = CurrentDatabase(project, registry, memory, environ)
+        self.databases = CurrentDatabases(project, registry, memory, environ)
+        self.database = self.databases.main
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -147,6 +138,8 @@ class CurrentState:
                     other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
                 elif kind == "package":
                     other[key] = self.installed((name,)).get(name, ABSENT)
+                elif kind == "attached":
+                    other[key] = str(self.databases.attached(name).number)
         if tool.inputs:
             own = result.writes if result else {}
             for key in self.declared_inputs(tool, own):
@@ -168,7 +161,13 @@ class CurrentState:
 
     def mark(self, key: Key) -> str:
         """The present state of a file or a table."""
-        return self.database.mark(key) if key.startswith("table:") else self.versions.mark(key)
+        if key.startswith("table:"):
+            return self.databases.of(attached_path(key)).mark(key)
+        return self.versions.mark(key)
+
+    def foreign_write(self, path: str) -> float:
+        """When another program wrote last to the main database (""), or to an attached file."""
+        return self.databases.of(path).foreign_write
 
     def cache_key(self) -> CacheKey | None:
         """What the freshness of all tools depends on; None where names of files do not say it all."""
@@ -195,6 +194,9 @@ class CurrentState:
                     return None
                 if kind == "env":
                     environment[path] = version
+                if kind == "attached":
+                    (present if version != ABSENT_DATABASE else absent)[path] = None
+                    present[f"{path}-wal"] = None
                 if kind in ("file", "folder"):
                     (present if version != ABSENT else absent)[path] = None
                 has_packages |= kind == "package"
@@ -226,122 +228,6 @@ class CurrentState:
     def _success(self, module: str) -> Success | None:
         result = self.results.get(module)
         return None if result is None else result.success
-
-
-class CurrentDatabase:
-    """The database of the project at one time: which one it is, and whether another program has written to it."""
-
-    def __init__(
-        self,
-        project: Project,
-        registry: Registry,
-        memory: Memory,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
-        self._root = project.root
-        self.all_known: Mapping[str, KnownDatabase] = memory.databases()
-        is_named = not uses_get_connection(registry, project)
-        self.name = database_name(project.database, environ) if is_named else GET_CONNECTION
-        #: The file that the URL names, which may be a link to another database by now; "" where orch opens no file.
-        self.named_file = find_file(project.database) if is_named else ""
-        self.path = self.known.path if self.known else find_file(project.database)
-        self.ignores_foreign = project.external_writes == "ignore"
-        self._number: int | None = None
-
-    @property
-    def known(self) -> KnownDatabase | None:
-        return self.all_known.get(self.name)
-
-    @property
-    def version(self) -> str:
-        return f"{self.number} {self.name}"
-
-    @property
-    def number(self) -> int:
-        """The number of the present database: the known one, or a new one where another has taken its place. MISSING
-        where there is no database, UNKNOWN where there is one that is not known yet."""
-        if self._number is None:
-            self._number = self._find_number()
-        return self._number
-
-    @property
-    def next_number(self) -> int:
-        return max((one.number for one in self.all_known.values()), default=0) + 1
-
-    def mark(self, key: Key) -> str:
-        """Whether a table exists."""
-        _, number, name = key.split(":", 2)
-        if number != str(self.number) or name in ("", ANY) or "." in name:
-            return EXISTS
-        tables = self._tables
-        return EXISTS if tables is None or name in tables else ABSENT
-
-    @cached_property
-    def _tables(self) -> frozenset[str] | None:
-        return read_tables(self._root, self.path)
-
-    @property
-    def foreign_write(self) -> float:
-        """When another program wrote to it last: infinite if no run has noticed that yet."""
-        if self.known is None:
-            return 0
-        return math.inf if self.was_written else self.known.foreign_write
-
-    @cached_property
-    def was_written(self) -> bool:
-        """Whether another program has written to it since the last run. What a killed run has written is its own."""
-        known = self.known
-        if known is None or known.stat is None or not known.path or self.number != known.number:
-            return False
-        found = read_database(self._root, known.path)
-        if found is None or not found.was_written_since(known.stat):
-            return False
-        runs = find_runs(self._root)
-        return not runs or has_ended(self._root, runs[0])
-
-    def remember(self, memory: Memory, known: KnownDatabase) -> None:
-        databases = {**self.all_known, self.name: known}
-        if databases != self.all_known:
-            self.all_known = databases
-            memory.write_databases(databases)
-
-    def note_present(self, memory: Memory, now: Seq) -> None:
-        """Remembers the present database where none is known, and that another program wrote to it before `now`."""
-        known = self.known
-        if self.number == UNKNOWN:
-            self._number = self.next_number
-            stat = read_database(self._root, self.named_file)
-            self.remember(
-                memory, KnownDatabase(path=self.named_file, number=self._number, stat=stat)
-            )
-        elif known is not None and self.number not in (known.number, MISSING):
-            path = self.named_file or known.path
-            stat = read_database(self._root, path)
-            self.remember(memory, KnownDatabase(path=path, number=self.number, stat=stat))
-        elif known is not None and self.was_written:
-            stat = read_database(self._root, known.path)
-            self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
-
-    def _find_number(self) -> int:
-        known = self.known
-        if is_in_memory(self.name):
-            return MISSING
-        if known is None:
-            has_file = self.named_file and read_database(self._root, self.named_file)
-            return UNKNOWN if has_file else MISSING
-        if not known.path:
-            return known.number
-        path = self.named_file or known.path
-        stat = read_database(self._root, path)
-        if stat is None:
-            return MISSING
-        is_same = known.stat is not None and stat.is_same(known.stat)
-        return known.number if is_same and self._is_at(path, known.path) else self.next_number
-
-    def _is_at(self, path: str, known: str) -> bool:
-        """Whether both paths lead to the same file."""
-        here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
-        return here == there
 
 
 def hash_code(meanings: Mapping[str, str]) -> str:

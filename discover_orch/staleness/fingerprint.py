@@ -14,6 +14,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.staleness.table_keys import (
+    ANY,
+    attached_path,
+    attached_paths,
+    database_of,
+    is_table_list,
+)
 
 #: In place of a version or a mark: there is no such thing, or it was removed.
 ABSENT = ""
@@ -27,16 +34,16 @@ OUT_OF_ORDER = "!"
 UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 #: The mark of what is there but has no state that could be compared, as a table.
 EXISTS = "+"
-#: In the key of a table, in place of its name: the tool used tables that cannot be observed.
-ANY = "*"
-_ANY_TABLE = f"table::{ANY}"
 _AND = "\0"
+_UNTOLD = "untold "  # before the key of a file, where its latest write is told by table
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
 #: - `param:since`: the value as text. `env:REGION`: a hash. `package:numpy`: its version. `python`. `database`.
-#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. No version.
+#: - `attached:data/other.db`: the number of a database file that a tool attached.
+#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables;
+#:   `table:@data/other.db:raw`: a table of an attached file. No version.
 Key = str
 #: The number of the run << 20 | the count of starts and ends of tools in that run.
 Seq = int
@@ -48,12 +55,14 @@ class Write(Struct, frozen=True, array_like=True):
     `seq` is when the tool ended; `mark` is the state of the file as it was left. `is_checked`: the file or table must
     exist while the tool is fresh. That is not so for a log, and for what was not observed to be written by the tool.
     `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it.
+    `is_by_table`: of a database file that was attached, whose tables have writes of their own.
     """
 
     seq: Seq
     mark: str = UNSURE
     is_checked: bool = True
     only_adds: bool = False
+    is_by_table: bool = False
 
 
 class Inputs(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -147,16 +156,20 @@ def join_paths(paths: Iterable[str]) -> str:
 def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
     """When the tool with these writes wrote what `key` names last, and under which key; 0 for never."""
     found = (key, writes[key].seq) if key in writes else (key, 0)
-    if not key.startswith("table:"):
+    if not key.startswith("table:") or is_table_list(key):
         return found
-    start = _database_of(key)
-    if is_table_list(key):
-        return found
+    start = database_of(key)
     if key == start + ANY:
-        others = ((other, one.seq) for other, one in writes.items() if other.startswith(start))
-        return max(others, key=lambda one: one[1], default=found)
-    unclear = writes.get(start + ANY)
-    return (start + ANY, unclear.seq) if unclear and unclear.seq > found[1] else found
+        others = [(other, one.seq) for other, one in writes.items() if other.startswith(start)]
+    else:
+        others = [(start + ANY, writes[start + ANY].seq)] if start + ANY in writes else []
+    if path := attached_path(key):
+        others += [
+            (other, one.seq)
+            for other in (f"file:{path}",)
+            if (one := writes.get(other)) is not None and not one.is_by_table
+        ]
+    return max((found, *others), key=lambda one: one[1])
 
 
 def shared_keys(
@@ -170,7 +183,11 @@ def shared_keys(
 
 
 def only_add(key: Key, one: Mapping[Key, Write], other: Mapping[Key, Write]) -> bool:
-    return key in one and key in other and one[key].only_adds and other[key].only_adds
+    """Whether it is no concern of either that the other writes this too."""
+    if key not in one or key not in other:
+        return False
+    first, second = one[key], other[key]
+    return (first.only_adds and second.only_adds) or (first.is_by_table and second.is_by_table)
 
 
 def used_files(inputs: Inputs) -> Iterator[Key]:
@@ -251,7 +268,8 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
     """The same result, with its tables in the database of this number."""
 
     def moved(key: Key) -> Key:
-        return f"table:{database}:{key.split(':', 2)[2]}" if key.startswith("table:") else key
+        is_main = key.startswith("table:") and not attached_path(key)
+        return f"table:{database}:{key.split(':', 2)[2]}" if is_main else key
 
     success = before.success
     return replace(
@@ -295,29 +313,45 @@ def makes(key: Key, result: ToolResult) -> bool:
 
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:
-    """Who wrote each key last; each result comes with the place of its tool in the order of all."""
+    """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a database file
+    that was attached also who wrote it last in another way."""
     found: dict[Key, Writer] = {}
     for place, result in results:
         for key, write in result.writes.items():
             known = found.get(key)
             if known is None or write.seq >= known.write.seq:
                 found[key] = Writer(place, result.module, write)
+            elif write.is_by_table or not known.write.is_by_table:
+                continue
+            if write.is_by_table or (known is not None and known.write.is_by_table):
+                _keep_untold(found, key, known, Writer(place, result.module, write))
     return found
+
+
+def _keep_untold(found: dict[Key, Writer], key: Key, known: Writer | None, writer: Writer) -> None:
+    """Keep the latest of these that is not told by table."""
+    kept = found.get(_UNTOLD + key)
+    for one in (known, writer):
+        if one is None or one.write.is_by_table:
+            continue
+        if kept is None or one.write.seq >= kept.write.seq:
+            kept = found[_UNTOLD + key] = one
 
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
     """Who wrote what `key` names last, unclear use of its database included."""
-    found = writers.get(key)
     if not key.startswith("table:"):
-        return found
-    start = _database_of(key)
+        return writers.get(key)
+    start = database_of(key)
     if key == start + ANY:
-        others = (one for other, one in writers.items() if other.startswith(start))
-        return max(others, key=lambda one: one.write.seq, default=None)
-    unclear = writers.get(start + ANY) if key != start else None
-    if found is None or (unclear is not None and unclear.write.seq > found.write.seq):
-        return unclear
-    return found
+        keys = [other for other in writers if other.startswith(start)]
+    else:
+        keys = [key] if key == start else [key, start + ANY]
+    found = [writers[one] for one in keys if one in writers]
+    if key != start and (path := attached_path(key)):
+        files = (writers.get(one) for one in (f"file:{path}", f"{_UNTOLD}file:{path}"))
+        found += [one for one in files if one is not None and not one.write.is_by_table]
+    return max(found, key=lambda one: one.write.seq, default=None)
 
 
 class WrittenKeys:
@@ -328,31 +362,28 @@ class WrittenKeys:
 
     def add(self, module: str, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._modules.setdefault(_without_number(key), set()).add(module)
+            for name in _without_numbers((key,)):
+                self._modules.setdefault(name, set()).add(module)
 
     def find(self, keys: Iterable[Key]) -> set[str]:
         """The tools that may have written any of these, unclear use of a database included."""
-        names = {_without_number(key) for key in keys}
-        if _ANY_TABLE in names:
-            names.update(name for name in self._modules if name.startswith("table:"))
-        elif any(name.startswith("table:") for name in names):
-            names.add(_ANY_TABLE)
+        names = _without_numbers(keys)
+        for start in {database_of(name) for name in names if name.startswith("table:")}:
+            if start + ANY in names:
+                names.update(name for name in self._modules if name.startswith(start))
+            names.add(start + ANY)
         return set().union(*(self._modules.get(name, ()) for name in names))
 
 
-def is_table_list(key: Key) -> bool:
-    """Whether this stands for the list of tables. Who makes a table changes the list, and leaves the others' part."""
-    return key.startswith("table:") and key.endswith(":")
-
-
-def _database_of(key: Key) -> Key:
-    """`table:3:` of `table:3:raw`: also the key of the list of tables."""
-    return key[: key.index(":", 6) + 1]
-
-
-def _without_number(key: Key) -> Key:
-    """The same key for a table of any database."""
-    return f"table::{key.split(':', 2)[2]}" if key.startswith("table:") else key
+def _without_numbers(keys: Iterable[Key]) -> set[Key]:
+    """The same keys for tables of any database, and the attached files in which tables are."""
+    given = {*keys}
+    return {
+        f"table::{key.split(':', 2)[2]}"
+        if key.startswith("table:") and not attached_path(key)
+        else key
+        for key in given
+    } | {f"file:{path}" for path in attached_paths(given)}
 
 
 def run_of(seq: Seq) -> int:

@@ -15,7 +15,8 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.change import FILES, Change, Paths, build_paths
 from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.compare import Reason, compare_code, differences
-from discover_orch.staleness.current import CurrentDatabase, CurrentState, Params
+from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.current_databases import CurrentDatabases
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, UNSURE, Inputs, Key, ToolResult
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.live_modules import LiveModules
@@ -234,7 +235,7 @@ class LiveStatus(Status):
         self._remembered[module] = result
         self._results[self._place[module]] = result
         self._unended.pop(module, None)
-        self._present.database = self._read_database()
+        self._read_databases()
         if success is not None and result.last.status == "passed":
             self._baseline[module] = success.inputs
         elif result.last.status == "failed" and (before is None or before.tried != result.tried):
@@ -281,14 +282,15 @@ class LiveStatus(Status):
 
     def _look_at_database(self) -> None:
         """Another program may have written to it, removed or replaced it."""
-        before = self._present.database
-        now = self._present.database = self._read_database()
-        if (now.number, now.foreign_write) != (before.number, before.foreign_write):
+        before = self._present.databases.state()
+        self._read_databases()
+        if self._present.databases.state() != before:
             self._all_are_dirty = True
 
-    def _read_database(self) -> CurrentDatabase:
+    def _read_databases(self) -> None:
         present = self._present
-        return CurrentDatabase(present.project, self._registry, self._memory, present.environ)
+        found = CurrentDatabases(present.project, self._registry, self._memory, present.environ)
+        present.databases, present.database = found, found.main
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
         """Adds the tools that these files concern; returns the keys of the files that were changed by somebody

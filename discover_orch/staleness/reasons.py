@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from discover_orch.model.table_name import shown_table
 from discover_orch.staleness.compare import (
     Reason,
 )
 from discover_orch.staleness.fingerprint import (
     ABSENT,
-    ANY,
     EXISTS,
     OUT_OF_ORDER,
     UNSURE,
+    Key,
     ToolResult,
     run_of,
 )
+from discover_orch.staleness.table_keys import is_table_list, table_name
 
 _NOTHING: Mapping[str, str] = {}
 _OUT_OF_ORDER = "had already been changed by this tool or a later one when this tool used it"
@@ -63,7 +65,7 @@ def reason_sentence(
     its parameters where they are not given."""
     kind, _, name = reason.key.partition(":")
     if reason.is_by_gone:
-        shown = name if kind != "table" else table_text(name)
+        shown = name if kind != "table" else table_text(reason.key)
         return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
     match kind:
         case "code":
@@ -78,7 +80,7 @@ def reason_sentence(
                 return f"no file matches {name}"
             return f"{name} now matches other files"
         case "table":
-            return _table_sentence(name, reason, result, name_of)
+            return _table_sentence(reason, result, name_of)
         case "param":
             default = defaults.get(name)
             then, now = param_text(reason.then, default), param_text(reason.now, default)
@@ -93,6 +95,8 @@ def reason_sentence(
             return f"Python: {reason.then} → {reason.now}"
         case "database":
             return _database_sentence(reason)
+        case "attached":
+            return _attached_sentence(name, reason)
         case _:
             return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
 
@@ -120,26 +124,35 @@ def _file_sentence(
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
 
 
-def table_text(name: str) -> str:
-    """`table raw` for `3:raw`."""
-    table = name.partition(":")[2]
-    return "the database" if table == ANY else f"table {table}"
+def table_text(key: Key) -> str:
+    """`table raw` for `table:3:raw`."""
+    return shown_table(table_name(key))
 
 
-def _table_sentence(
-    name: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
-) -> str:
-    table = name.partition(":")[2]
+def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str], str]) -> str:
+    shown = table_text(reason.key)
     if reason.then == OUT_OF_ORDER:
-        return f"{table_text(name)} {_OUT_OF_ORDER}"
+        return f"{shown} {_OUT_OF_ORDER}"
     if not reason.by:
-        return f"table {table} is missing"
+        return f"{shown} is missing"
     tool, when = name_of(reason.by), _when(reason, result)
-    if not table:
+    if is_table_list(reason.key):
         return f"{tool} changed which tables exist ({when})"
-    if table == ANY:
-        return f"{tool} used the database in a way that cannot be observed ({when})"
-    return f"table {table} was rewritten by {tool} ({when})"
+    if shown.startswith("the "):
+        return f"{tool} used {shown} in a way that cannot be observed ({when})"
+    return f"{shown} was rewritten by {tool} ({when})"
+
+
+def _attached_sentence(path: str, reason: Reason) -> str:
+    """Versions are numbers; 0 is a file that does not exist."""
+    if reason.seq:
+        return (
+            f'another program wrote to {path} (to ignore that, set external_writes = "ignore", or mark the '
+            "tools as fresh with orch accept)"
+        )
+    if reason.now == "0":
+        return f"{path} is missing"
+    return f"{path} now exists" if reason.then == "0" else f"{path} was replaced"
 
 
 def _database_sentence(reason: Reason) -> str:

@@ -109,12 +109,12 @@ class Status:
                 self._present.mark,
                 self._writers,
                 self._upstream(module, result.success.asof),
-                self._present.database.foreign_write,
+                self._present.foreign_write,
                 ignores_foreign=self._present.database.ignores_foreign,
             )
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
-            reason.key == "database" and reason.seq for reason in reasons
+            reason.seq and reason.key.startswith(("database", "attached:")) for reason in reasons
         )
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} cannot be read")
@@ -206,7 +206,7 @@ class Status:
 
     def _overwritten_sentence(self, module: str, key: Key) -> str:
         kind, _, name = key.partition(":")
-        shown = name if kind != "table" else table_text(name)
+        shown = name if kind != "table" else table_text(key)
         return f"{shown} is no longer as {self._registry.display(module)} left it"
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:

@@ -7,10 +7,12 @@ code, child processes and `exists()`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
-from discover_orch.databases.transactions import CONNECT_CODE
+from discover_orch.databases.transactions import CONNECT_CODE, listen_to_attach
+from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.observation import FileStat, file_stat
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
@@ -58,6 +60,7 @@ FOLDER_WALKERS = frozenset(
     ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
 )
 CONNECTED = "opened a network connection"
+ATTACHED = "attached a database whose name is a value of the statement"
 CHILD_EVENTS = (
     *("subprocess.Popen", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.system"),
     *("os.exec", "pty.spawn"),
@@ -95,6 +98,7 @@ class AuditHook:
             self.connected, self.shared, self.gaps, self._opened, self._listed,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
+        listen_to_attach(self._on_attach)
 
     def is_empty(self) -> bool:
         """Whether nothing was noted except imports."""
@@ -284,12 +288,25 @@ class AuditHook:
         frame: FrameType | None = _getframe(2)
         if frame is not None and frame.f_code is CONNECT_CODE:
             frame = frame.f_back
-        path = _read_database_name(os.fsdecode(given))
-        if path and frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
+        if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
+            self._note_connection(os.fsdecode(given), frame)
+
+    def _note_connection(self, name: str, frame: FrameType | None) -> None:
+        path = read_sqlite_name(name)
+        if path and frame is not None:
             path = os.path.realpath(path)
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
             self._share(path, frame)
+
+    def _on_attach(self, name: str | None) -> None:
+        """A connection that the tool has opened itself attaches this file."""
+        with contextlib.suppress(Exception):  # not a path, or the working directory is gone
+            if name is None:
+                self.gaps[ATTACHED] = None
+                self._native.note_library()  # the kernel may tell which file is opened
+            else:
+                self._note_connection(name, _getframe(3))
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself
@@ -340,22 +357,6 @@ def _is_opening_database(frame: FrameType | None) -> bool:
 
 def _is_import_code(opener: str) -> bool:
     return opener in IMPORT_CODE or opener.startswith(OWN_FOLDER)
-
-
-def _read_database_name(name: str) -> str:
-    """The path in an argument of `sqlite3.connect`; "" for a database in memory."""
-    if name.startswith("file:"):
-        path, _, query = name[5:].partition("#")[0].partition("?")
-        if "mode=memory" in query:
-            return ""
-        if path.startswith("//"):
-            path = "/" + path[2:].partition("/")[2]
-        if "%" in path:
-            from urllib.parse import unquote
-
-            path = unquote(path)
-        name = path
-    return "" if name == ":memory:" else name
 
 
 def database_signature(path: str) -> Signature:

@@ -81,7 +81,9 @@ class ToolConnection:
             self._observe(find_driver_connection(conn), self._observer)
 
     def _observe(self, conn: Any, observer: Observer) -> None:
-        self.tables = observe_sqlite(conn, self._is_interrupted)
+        self.tables = observe_sqlite(
+            conn, self._is_interrupted, lambda path: observer.relative_path(path) or path
+        )
         self.file = find_file(conn)
         self._is_sqlite = self.tables is not None
         if not self._is_sqlite and conn is not None:
@@ -93,6 +95,8 @@ class ToolConnection:
             self.file = statements.file if statements is not None else ""
         if self.file:
             observer.note_database(self.file)
+        if self.tables is not None:
+            observer.note_attached(self.tables.list_attached())
 
     def _open_ledger(self, conn: Any) -> None:
         from discover_orch.databases.ledger import find_ledger
@@ -217,6 +221,8 @@ class ToolConnection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
+            if self._observer is not None and (missing := tables.find_missing_files()):
+                self._observer.note_files(missing, ())
             is_open = not self.transaction.is_closed()
             self.may_have_kept_writes |= tables.has_committed or (
                 is_open and tables.may_have_committed

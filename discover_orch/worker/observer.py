@@ -76,6 +76,12 @@ class Observer:
         self._paths.set_database(path)
         self._audit.connected.pop(self._paths.database, None)
 
+    def note_attached(self, paths: Iterable[str]) -> None:
+        """`get_connection()` has attached these files to `conn`, whose statements say what tools do to them."""
+        for path in paths:
+            full = os.path.realpath(os.path.join(self._project.root, path))
+            self._audit.connected.pop(full, None)
+
     def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
         """Note absolute paths of files that a database read and wrote: Python does not open these."""
         self._audit.opened.update(dict.fromkeys(read))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -43,7 +44,7 @@ def conn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Con
 @pytest.fixture
 def use(conn: sqlite3.Connection) -> Callable[..., TableUse]:
     """Run these statements as a step, those in a tuple with values; an error of SQLite is caught, as a tool may do."""
-    tables = SqliteTableLog(conn)
+    tables = SqliteTableLog(conn, os.path.basename)
 
     def run(*statements: str | tuple[str, object]) -> TableUse:
         tables.begin_step()
@@ -60,7 +61,7 @@ def use(conn: sqlite3.Connection) -> Callable[..., TableUse]:
 @pytest.fixture
 def look(conn: sqlite3.Connection) -> Look:
     """Run these statements as a step; what it (read, wrote)."""
-    tables = SqliteTableLog(conn)
+    tables = SqliteTableLog(conn, os.path.basename)
 
     def run(*statements: str | Callable[[sqlite3.Connection], object]) -> Seen:
         tables.begin_step()
@@ -202,8 +203,8 @@ def test_tables_of_attached_databases_have_their_name(look: Look, tmp_path: Path
         "SELECT count(*) FROM q",
         "INSERT INTO u SELECT a FROM side.q",
     )
-    assert seen == (["side.q"], ["side.q", "u"])
-    assert look("CREATE TABLE IF NOT EXISTS side.q(a)", "SELECT a FROM q") == (["side.q"], [])
+    assert seen == (["side.db:q"], ["side.db:q", "u"])
+    assert look("CREATE TABLE IF NOT EXISTS side.q(a)", "SELECT a FROM q") == (["side.db:q"], [])
 
 
 def test_what_the_tool_sets_on_its_connection_changes_nothing(look: Look) -> None:
@@ -379,9 +380,9 @@ SKIPPED = "CREATE TABLE IF NOT EXISTS t(a)"
         ("CREATE UNIQUE INDEX IF NOT EXISTS x ON t(a)", ""),
         ("CREATE TABLE new(a UNIQUE, b PRIMARY KEY)", "new"),
         ("CREATE VIEW new AS SELECT 1", "new"),
-        ("CREATE TABLE other.x(a)", "other.x"),
-        ("CREATE TABLE other.t(a PRIMARY KEY)", "other.t"),
-        ("CREATE VIEW other.x AS SELECT 1", "other.x"),
+        ("CREATE TABLE other.x(a)", "other.db:x"),
+        ("CREATE TABLE other.t(a PRIMARY KEY)", "other.db:t"),
+        ("CREATE VIEW other.x AS SELECT 1", "other.db:x"),
         ("ALTER TABLE log RENAME TO log2", "log log2"),
         ("DROP TABLE log", "log"),
     ],
@@ -718,11 +719,11 @@ def test_tables_of_attached_databases_are_created_and_dropped_too(
     use: Callable[..., TableUse], conn: sqlite3.Connection, tmp_path: Path
 ) -> None:
     conn.execute("ATTACH ? AS Side", (str(tmp_path / "side.db"),))
-    assert use("SELECT * FROM side.x").tables_missed == ("side.x",)
-    assert use("CREATE TABLE side.x(a)").tables_created == ("side.x",)
+    assert use("SELECT * FROM side.x").tables_missed == ("side.db:x",)
+    assert use("CREATE TABLE side.x(a)").tables_created == ("side.db:x",)
     assert use("PRAGMA table_info(x)", "SELECT * FROM side.x").tables_missed == ()
-    assert use("INSERT INTO side.x VALUES (1)").tables_inserted == ("side.x",)
-    assert use("DROP TABLE side.x").tables_dropped == ("side.x",)
+    assert use("INSERT INTO side.x VALUES (1)").tables_inserted == ("side.db:x",)
+    assert use("DROP TABLE side.x").tables_dropped == ("side.db:x",)
 
 
 def test_tables_are_created_and_dropped_though_the_names_of_before_are_unknown(

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from discover_orch.staleness.current import (
-    MISSING,
-    UNKNOWN,
     CurrentState,
     takes_connection,
     takes_orchconf,
 )
+from discover_orch.staleness.current_databases import MISSING, UNKNOWN
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,

@@ -18,7 +18,6 @@ from discover_orch.staleness.compare import (
 )
 from discover_orch.staleness.fingerprint import (
     ABSENT,
-    ANY,
     EXISTS,
     OUT_OF_ORDER,
     UNSURE,
@@ -39,6 +38,7 @@ from discover_orch.staleness.fingerprint import (
     run_of,
     sequence,
 )
+from discover_orch.staleness.table_keys import ANY
 
 Marks = Mapping[Key, str]
 T, OUT = "table:1:t", "file:out.csv"
@@ -90,7 +90,7 @@ def reasons(
             lambda key: known.get(key, ABSENT),
             find_writers(enumerate((*before, me, *after))),
             [Upstream(one.module, one, is_observed) for one in before],
-            foreign_write,
+            lambda _: foreign_write,
         )
     ]
 

@@ -1,0 +1,188 @@
+"""The databases of a project at one time: which ones they are, and whether another program has written to them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from functools import cached_property
+
+from msgspec.structs import replace
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model.database_url import database_name, find_file, is_in_memory
+from discover_orch.staleness.database_file import read_database, read_tables
+from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq
+from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.table_keys import ANY, attached_path, table_name
+from discover_orch.state.journal import find_runs, has_ended
+
+GET_CONNECTION = "get_connection()"
+#: The number of a database that exists and is not known yet, and of one that does not exist.
+UNKNOWN, MISSING = -1, 0
+ABSENT_DATABASE = str(MISSING)
+#: How the names of attached files begin among the known databases.
+_ATTACHED = "attached "
+
+
+class CurrentDatabases:
+    """The main database of the project, and the files that tools have attached to it, at one time."""
+
+    def __init__(
+        self,
+        project: Project,
+        registry: Registry,
+        memory: Memory,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._root = project.root
+        self._known = memory.databases()
+        is_named = not uses_get_connection(registry, project)
+        name = database_name(project.database, environ) if is_named else GET_CONNECTION
+        file = find_file(project.database)
+        self.main = CurrentDatabase(
+            self._root, self._known, name, named_file=file if is_named else "", usual_file=file
+        )
+        self.main.ignores_foreign = project.external_writes == "ignore"
+        self._attached: dict[str, CurrentDatabase] = {}
+
+    def of(self, path: str) -> CurrentDatabase:
+        """The main database (""), or an attached file."""
+        return self.attached(path) if path else self.main
+
+    def attached(self, path: str) -> CurrentDatabase:
+        if path not in self._attached:
+            self._attached[path] = CurrentDatabase(
+                self._root, self._known, _ATTACHED + path, named_file=path, usual_file=path
+            )
+        return self._attached[path]
+
+    def all_attached(self) -> list[CurrentDatabase]:
+        """All that are known."""
+        paths = [one.removeprefix(_ATTACHED) for one in self._known if one.startswith(_ATTACHED)]
+        return [self.attached(path) for path in paths]
+
+    def state(self) -> list[tuple[int, float]]:
+        """Differs once one was replaced, removed, or written by another program."""
+        return [(one.number, one.foreign_write) for one in (self.main, *self.all_attached())]
+
+
+class CurrentDatabase:
+    """One database at one time: which one it is, and whether another program has written to it."""
+
+    ignores_foreign = False
+
+    def __init__(
+        self,
+        root: str,
+        all_known: dict[str, KnownDatabase],
+        name: str,
+        *,
+        named_file: str,
+        usual_file: str,
+    ) -> None:
+        """`all_known` is shared. `named_file` is the file that the URL names, which may be a link to another database
+        by now; "" where orch opens no file. `usual_file` is what counts until the database is known."""
+        self._root, self.all_known, self.name = root, all_known, name
+        self.named_file = named_file
+        self.path = self.known.path if self.known else usual_file
+        self._number: int | None = None
+
+    @property
+    def known(self) -> KnownDatabase | None:
+        return self.all_known.get(self.name)
+
+    @property
+    def version(self) -> str:
+        return f"{self.number} {self.name}"
+
+    @property
+    def number(self) -> int:
+        """The number of the present database: the known one, or a new one where another has taken its place. MISSING
+        where there is no database, UNKNOWN where there is one that is not known yet."""
+        if self._number is None:
+            self._number = self._find_number()
+        return self._number
+
+    @property
+    def next_number(self) -> int:
+        return max((one.number for one in self.all_known.values()), default=0) + 1
+
+    def mark(self, key: Key) -> str:
+        """Whether a table exists."""
+        name = table_name(key)
+        if path := attached_path(key):
+            name = name[len(path) + 1 :]
+        elif key.split(":", 2)[1] != str(self.number):
+            return EXISTS
+        if name in ("", ANY) or "." in name:
+            return EXISTS
+        tables = self._tables
+        return EXISTS if tables is None or name in tables else ABSENT
+
+    @cached_property
+    def _tables(self) -> frozenset[str] | None:
+        return read_tables(self._root, self.path)
+
+    @property
+    def foreign_write(self) -> float:
+        """When another program wrote to it last: infinite if no run has noticed that yet."""
+        if self.known is None:
+            return 0
+        return math.inf if self.was_written else self.known.foreign_write
+
+    @cached_property
+    def was_written(self) -> bool:
+        """Whether another program has written to it since the last run. What a killed run has written is its own."""
+        known = self.known
+        if known is None or known.stat is None or not known.path or self.number != known.number:
+            return False
+        found = read_database(self._root, known.path)
+        if found is None or not found.was_written_since(known.stat):
+            return False
+        runs = find_runs(self._root)
+        return not runs or has_ended(self._root, runs[0])
+
+    def remember(self, memory: Memory, known: KnownDatabase) -> None:
+        if self.known != known:
+            self.all_known[self.name] = known
+            memory.write_databases(self.all_known)
+
+    def note_present(self, memory: Memory, now: Seq) -> None:
+        """Remembers the present database where none is known, and that another program wrote to it before `now`."""
+        known = self.known
+        if self.number == UNKNOWN:
+            self._number = self.next_number
+            stat = read_database(self._root, self.named_file)
+            self.remember(
+                memory, KnownDatabase(path=self.named_file, number=self._number, stat=stat)
+            )
+        elif known is not None and self.number not in (known.number, MISSING):
+            path = self.named_file or known.path
+            stat = read_database(self._root, path)
+            self.remember(memory, KnownDatabase(path=path, number=self.number, stat=stat))
+        elif known is not None and self.was_written:
+            stat = read_database(self._root, known.path)
+            self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
+
+    def _find_number(self) -> int:
+        known = self.known
+        if is_in_memory(self.name):
+            return MISSING
+        if known is None:
+            has_file = self.named_file and read_database(self._root, self.named_file)
+            return UNKNOWN if has_file else MISSING
+        if not known.path:
+            return known.number
+        path = self.named_file or known.path
+        stat = read_database(self._root, path)
+        if stat is None:
+            return MISSING
+        is_same = known.stat is not None and stat.is_same(known.stat)
+        return known.number if is_same and self._is_at(path, known.path) else self.next_number
+
+    def _is_at(self, path: str, known: str) -> bool:
+        """Whether both paths lead to the same file."""
+        here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
+        return here == there
