@@ -58,10 +58,7 @@ FOLDER_WALKERS = frozenset(
     ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
 )
 CONNECTED = "opened a network connection"
-CHILD_EVENTS = (
-    *("subprocess.Popen", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.system"),
-    *("os.exec", "pty.spawn"),
-)
+CHILD_EVENTS = ("os.spawn", "os.fork", "os.forkpty", "os.exec")  # others are followed too
 _getframe = sys._getframe
 
 
@@ -143,6 +140,10 @@ class AuditHook:
             "import": self._native.note_import,
             "ctypes.dlopen": self._on_dlopen,
             **dict.fromkeys(CHILD_EVENTS, self._native.note_child),
+            "subprocess.Popen": self._on_popen,
+            "os.posix_spawn": self._on_posix_spawn,
+            "pty.spawn": self._on_pty_spawn,
+            "os.system": self._on_system,
         }
 
         def on_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -170,7 +171,9 @@ class AuditHook:
 
     def _on_open(self, given: Any, mode: Any, opener: str) -> None:
         path = os.fsdecode(given)
-        if mode is None and opener in FOLDER_WALKERS and not os.path.isabs(path):
+        if mode is None and (
+            (opener in FOLDER_WALKERS and not os.path.isabs(path)) or opener.startswith(OWN_FOLDER)
+        ):
             return
         if path.endswith(CODE_SUFFIXES) and _is_import_code(opener):
             if opener == IMPORT_SYSTEM:
@@ -290,6 +293,22 @@ class AuditHook:
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
             self._share(path, frame)
+
+    def _on_popen(self, program: Any, words: Any, folder: Any, environment: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note(words, folder, environment)
+
+    def _on_posix_spawn(self, program: Any, words: Any, environment: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note(words, None, environment)
+
+    def _on_pty_spawn(self, words: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note(words)
+
+    def _on_system(self, command: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note_shell(command)
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself
