@@ -22,10 +22,11 @@ from discover_orch.execution.observed_flow import (
     find_missed,
     find_tables_missed,
 )
-from discover_orch.model.observation import CachedUse, Observation
+from discover_orch.model.observation import CachedUse, ChildCode, Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
+from discover_orch.source.imports import path_module
 from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources
 from discover_orch.staleness.fingerprint import (
@@ -48,6 +49,10 @@ from discover_orch.staleness.versions import (
     read_mark,
     stat_file,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.staleness.import_graph import ImportGraph
 
 #: Something that happens once in a worker, and when the step of the tool began that did it.
 _Cached = tuple[CachedUse, tuple[int, int]]
@@ -81,6 +86,7 @@ class AttemptReader:
         # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
         self._setup_of_files: dict[str, list[Observation]] = {}
         self._setup_of_resources: dict[str, list[Observation]] = {}
+        self._child_sources: dict[tuple[str, ...], ImportGraph] = {}
         # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
         self._cached: dict[str, list[_Cached]] = {}
 
@@ -113,6 +119,7 @@ class AttemptReader:
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
         cached = [_without_used(one, seen) for path in code for one in self._cached.get(path, ())]
+        cached += map(_natively_seen, (*setup, seen))
         has_passed = event.status in ("passed", "done")
         writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
         made = _made_before(seen, database, before)
@@ -126,6 +133,7 @@ class AttemptReader:
             **files,
             **{f"folder:{folder}": paths for one in cached for folder, paths in one.listed},
             **{f"folder:{folder}": paths for folder, paths in folders.items()},
+            **self._globs(one for native in (*setup, seen) for one in native.native_globs),
             **self._packages(tool, seen),
             **{
                 f"env:{name}": self._current.versions.variable(name)
@@ -213,10 +221,12 @@ class AttemptReader:
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]
-        if extra or seen.used_modules:
+        child_code = self._find_child_code(seen.child_code)
+        if extra or seen.used_modules or child_code:
             space = PythonPath(self._current.project)
             named = (name for path in extra if (name := space.name(path)))
-            modules = tuple(dict.fromkeys((*named, *seen.used_modules)))
+            by_path = (path_module(path) for path in child_code)
+            modules = tuple(dict.fromkeys((*named, *seen.used_modules, *by_path)))
             for one in self._current.code.read(modules).values():
                 code |= one.meanings
                 hashes |= one.hashes
@@ -230,9 +240,33 @@ class AttemptReader:
             meanings = self._current.code_of(tool, now, modules)
             code |= {path: meanings[path] for path in same if path in meanings}
             changed = [path for path in changed if path not in same]
+        for path in child_code:
+            found = stat_file(os.path.join(self._root, path))
+            if found is None or self._changed_meanwhile(path, found.st_ctime_ns, seen):
+                changed.append(path)
         for path in changed:
             code[path] = UNSURE
         return code, modules, changed
+
+    def _find_child_code(self, modules: Collection[ChildCode]) -> tuple[str, ...]:
+        """The files of the project that these modules, run by a child process, import, themselves included."""
+        found: dict[str, None] = {}
+        for one in modules:
+            if one.folders not in self._child_sources:
+                from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
+
+                project = self._current.project
+                places = tuple(dict.fromkeys((*one.folders, *project.pythonpath)))
+                self._child_sources[one.folders] = ImportGraph(replace(project, pythonpath=places))
+            reach = self._child_sources[one.folders].reach((one.name,))
+            found.update(dict.fromkeys(sorted(reach.paths)))
+            if one.path and one.path not in reach.paths:  # its name has a dot
+                found[one.path] = None
+        return tuple(path for path in found if not path.startswith("../"))
+
+    def _globs(self, patterns: Iterable[str]) -> dict[Key, str]:
+        versions = Versions(self._root)
+        return {f"glob:{one}": versions.version(f"glob:{one}") for one in patterns}
 
     def _files(
         self,
@@ -369,6 +403,11 @@ def _without_used(cached: _Cached, seen: Observation) -> Observation:
         environment=use.environment,
         began=began,
     )
+
+
+def _natively_seen(seen: Observation) -> Observation:
+    """What makes the tool stale and says nothing of its data flow."""
+    return Observation(listed=seen.native_listed, missed=seen.native_missed, began=seen.began)
 
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:

@@ -44,6 +44,18 @@ class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     databases: tuple[str, ...] = ()
 
 
+class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A module of the project that a child process may have run, by its command line.
+
+    It and all that it imports are looked up in `folders` first, which are relative to the root. `path` is the file
+    that was named, "" where a module was.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    path: str = ""
+
+
 class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a tool was seen to do while it ran. Paths are relative to the root, with `/`; the root itself is ".".
 
@@ -73,7 +85,10 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
       packages that they are in, though it was not the first to load them.
     - `cached`: the parts of this that later tools need too without repeating them, by the file that did them.
-    - `native_read`, `native_written`: files that only the kernel saw being read and written.
+    - `native_read`, `native_written`: files that only the kernel saw being read and written. `native_listed`: folders
+      that only the kernel saw being listed, as `listed`; `native_globs`: what counts of folders that hold code, which
+      are listed for each import; `native_missed`: files that a command line names and that are not there.
+    - `child_code`: modules of the project that child processes may have run.
     - `gaps`: why this is incomplete, as ends of the sentence "orch cannot see everything: it ...".
     - `third_party`: top-level names of installed modules that were loaded since the last report of this worker.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
@@ -103,6 +118,10 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached: tuple[CachedUse, ...] = ()
     native_read: tuple[FileState, ...] = ()
     native_written: tuple[str, ...] = ()
+    native_listed: tuple[tuple[str, str], ...] = ()
+    native_globs: tuple[str, ...] = ()
+    native_missed: tuple[str, ...] = ()
+    child_code: tuple[ChildCode, ...] = ()
     gaps: tuple[str, ...] = ()
     third_party: tuple[str, ...] = ()
     began: tuple[int, int] = (0, 0)

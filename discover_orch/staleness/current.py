@@ -134,7 +134,7 @@ class CurrentState:
         if success is not None:
             for key, then in success.inputs.other.items():
                 kind, _, name = key.partition(":")
-                if kind in ("file", "folder", "env"):
+                if kind in ("file", "folder", "glob", "env"):
                     other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
                 elif kind == "package":
                     other[key] = self.installed((name,)).get(name, ABSENT)

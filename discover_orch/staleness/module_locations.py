@@ -43,6 +43,15 @@ class ModuleLocations:
     def locate(self, name: str) -> Location:
         """Where the import system finds the name; its packages first."""
         known = self._locations.get(name)
+        if known is None and name[:1] == "/":  # as of `path_module`
+            path = f"{name[1:]}.py"
+            is_file = os.path.isfile(self._full(path))
+            known = self._note(
+                name,
+                Location(
+                    path=path if is_file else None, places=(), missing=() if is_file else (path,)
+                ),
+            )
         if known is None:
             package, _, last = name.rpartition(".")
             if package:
@@ -58,11 +67,15 @@ class ModuleLocations:
                 places = self._entries
             is_sane = last and "/" not in last and "\0" not in last
             known = self._search(last, places) if is_sane and places else _NOWHERE
-            self._locations[name] = known
-            for rest in (known.path, *known.places, *known.missing):
-                if rest is not None:
-                    self._dependents.setdefault(rest, set()).add(name)
+            self._note(name, known)
         return known
+
+    def _note(self, name: str, location: Location) -> Location:
+        self._locations[name] = location
+        for rest in (location.path, *location.places, *location.missing):
+            if rest is not None:
+                self._dependents.setdefault(rest, set()).add(name)
+        return location
 
     def _search(self, last: str, places: Iterable[str]) -> Location:
         """Follows `importlib.machinery.FileFinder`: the first place with a package or a module counts, and in one

@@ -61,10 +61,7 @@ FOLDER_WALKERS = frozenset(
 )
 CONNECTED = "opened a network connection"
 ATTACHED = "attached a database whose name is a value of the statement"
-CHILD_EVENTS = (
-    *("subprocess.Popen", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.system"),
-    *("os.exec", "pty.spawn"),
-)
+CHILD_EVENTS = ("os.spawn", "os.fork", "os.forkpty", "os.exec")  # others are followed too
 _getframe = sys._getframe
 
 
@@ -147,6 +144,10 @@ class AuditHook:
             "import": self._native.note_import,
             "ctypes.dlopen": self._on_dlopen,
             **dict.fromkeys(CHILD_EVENTS, self._native.note_child),
+            "subprocess.Popen": self._on_popen,
+            "os.posix_spawn": self._on_posix_spawn,
+            "pty.spawn": self._on_pty_spawn,
+            "os.system": self._on_system,
         }
 
         def on_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -174,7 +175,9 @@ class AuditHook:
 
     def _on_open(self, given: Any, mode: Any, opener: str) -> None:
         path = os.fsdecode(given)
-        if mode is None and opener in FOLDER_WALKERS and not os.path.isabs(path):
+        if mode is None and (
+            (opener in FOLDER_WALKERS and not os.path.isabs(path)) or opener.startswith(OWN_FOLDER)
+        ):
             return
         if path.endswith(CODE_SUFFIXES) and _is_import_code(opener):
             if opener == IMPORT_SYSTEM:
@@ -307,6 +310,22 @@ class AuditHook:
                 self._native.note_library()  # the kernel may tell which file is opened
             else:
                 self._note_connection(name, _getframe(3))
+
+    def _on_popen(self, program: Any, words: Any, folder: Any, environment: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note(words, folder, environment)
+
+    def _on_posix_spawn(self, program: Any, words: Any, environment: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note(words, None, environment)
+
+    def _on_pty_spawn(self, words: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note(words)
+
+    def _on_system(self, command: Any) -> None:
+        self._native.note_child()
+        self._native.commands.note_shell(command)
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself

@@ -48,6 +48,8 @@ class FileEvents:
         OSError where there are no events.
         """
         self.files: dict[str, int] = {}  # absolute path -> what happened, in this order
+        self.listed: dict[str, None] = {}  # folders that were opened: most of the time to list them
+        self.made: set[str] = set()  # folders
         self.gaps: dict[str, None] = {}
         self.is_closed = False  # the tool has closed the queue: there will be no more events
         self._root = root
@@ -61,14 +63,19 @@ class FileEvents:
         if self._fd < 0:
             raise OSError(_errno(), "inotify_init1")
         self._follow(root)
+        self.drain()
+        self.listed.clear()  # by `_follow`
 
     def clear(self) -> None:
         """Forget what has happened until now."""
         self.drain()
-        self.files.clear()
         if OVERFLOWED in self.gaps:  # among what was lost may be new folders
-            self._follow(self._root)
             del self.gaps[OVERFLOWED]
+            self._follow(self._root)
+            self.drain()
+        self.files.clear()
+        self.listed.clear()
+        self.made.clear()
 
     def drain(self) -> None:
         """Read all events that the kernel has queued."""
@@ -103,7 +110,11 @@ class FileEvents:
                     path = f"{path}{os.sep}{os.fsdecode(name)}"
                 if not mask & IN_ISDIR:
                     self._note(path, mask)
+                elif mask & IN_CLOSE_NOWRITE:
+                    if not name:
+                        self.listed[path] = None
                 elif mask & (IN_CREATE | IN_MOVED_TO) and not self._is_skipped(path):
+                    self.made.add(path)
                     for file in self._follow(path):
                         self._note(file, IN_CREATE)
 

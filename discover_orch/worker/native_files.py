@@ -1,4 +1,5 @@
-"""Completes what Python's audit events show with the kernel's file events, which also show native code and children.
+"""Completes what Python's audit events show with the kernel's file events, which also show native code and children,
+and with the command lines of children.
 
 Following all folders of a project takes time, so it begins when a tool first loads an extension module that is not of
 the standard library, or starts a process. It then lasts as long as the worker.
@@ -12,10 +13,12 @@ import stat
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from discover_orch.model.observation import SIDE_FILES, file_stat
+from discover_orch.model.observation import SIDE_FILES, file_stat, list_paths
 from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
+from discover_orch.worker.child_commands import ChildCommands
 from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
 from discover_orch.worker.file_events import CREATED, MOVED, READ, FileEvents
+from discover_orch.worker.observed_paths import parent_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class NativeFiles:
         self._is_unavailable = False
         self._is_loaded = False  # native code that can open files is in this process
         self._has_child = False  # in this step
+        self.commands = ChildCommands(paths)
         self._children = NO_CHILDREN
         if SPAWNER in sys.modules:  # a warm worker may have had some
             self._children = _describe_children()
@@ -65,6 +69,7 @@ class NativeFiles:
         """Forget what happened before."""
         self._has_child = False
         self._opened_before.clear()
+        self.commands.clear()
         if self._events is not None:
             self._events.clear()
             self._check()
@@ -123,6 +128,8 @@ class NativeFiles:
         self._find_unnoted_children()
         if self._is_loaded or self._has_child:
             self._drain()
+        if self._has_child:
+            seen.update(self._read_commands())
         if self._events is None or not (self._is_loaded or self._has_child):
             return
         rows: dict[str, FileState] = {row[0]: row for row in seen.get("read", ())}
@@ -151,6 +158,79 @@ class NativeFiles:
             gone = made.intersection(seen["removed"])
             seen["removed"] = tuple(one for one in seen["removed"] if one not in gone)
             seen["read"] = tuple(row for row in seen["read"] if row[0] not in gone)
+        known = {folder for folder, _ in seen.get("listed", ())}
+        seen.update(self._find_listed(native_read, known))
+
+    def _read_commands(self) -> dict[str, Any]:
+        """What the command lines of children name, as fields of an `Observation`."""
+        commands, files = self.commands, {} if self._events is None else self._events.files
+        commands.read()
+        opened = (self._paths.relative(path) for path in files if path.endswith(".py"))
+        commands.find_named_scripts(one for one in opened if not self._paths.is_noise(one))
+        return {
+            "child_code": tuple(commands.code),
+            "native_missed": tuple(
+                self._paths.relative(path)
+                for path in commands.absent
+                if path not in files and not os.path.lexists(path)
+            ),
+        }
+
+    def _find_listed(self, read: Iterable[str], known: Collection[str]) -> dict[str, Any]:
+        """The folders that native code or a child process listed, less the `known`. Of a listing the kernel does not
+        say who made it, so it counts only where a file in or below the folder was `read`, or where a command line
+        names the folder. Imports list folders with code: of these count the files that are like those read, and what
+        the globs of a command line match.
+        """
+        assert self._events is not None
+        folders: dict[
+            str, set[str]
+        ] = {}  # that a read file is in or below -> suffixes of those in it
+        for shown in read:
+            path = os.path.join(self._paths.root, shown)
+            for above in parent_folders(path):
+                folders.setdefault(above, set())
+            folders[os.path.dirname(path)].add(os.path.splitext(path)[1])
+        commands = self.commands
+        listed: dict[str, str] = {}
+        globs: dict[str, None] = {}
+        named = {*map(os.path.dirname, commands.globs)}
+        for path in self._events.listed:
+            shown = "." if self._paths.is_root(path) else self._paths.relative(path)
+            is_named = path in commands.folders
+            if (
+                shown in known
+                or path in self._events.made
+                or not (is_named or path in folders or path in named)
+                or (shown != "." and self._paths.is_noise_folder(shown))
+            ):
+                continue
+            try:
+                names = os.listdir(path)
+            except OSError:
+                continue
+            if is_named or not self._has_code(shown, names):
+                listed[shown] = list_paths(shown, names, self._paths.own)
+                continue
+            start = "" if shown == "." else f"{glob_escape(shown)}/"
+            globs.update({f"{start}*{one}": None for one in folders.get(path, ()) if one})
+            globs.update(
+                {
+                    self._paths.relative(one): None
+                    for one in commands.globs
+                    if os.path.dirname(one) == path
+                }
+            )
+        return {"native_listed": tuple(listed.items()), "native_globs": tuple(globs)}
+
+    def _has_code(self, shown: str, names: Iterable[str]) -> bool:
+        """Whether imports list the folder."""
+        path = os.path.join(self._paths.root, shown)
+        return (
+            shown == "."
+            or path in sys.path
+            or any(name.endswith(SOURCE_SUFFIXES) for name in names)
+        )
 
     def _find_files(self, began: int) -> Iterator[tuple[str, os.stat_result, bool, bool]]:
         """Files that were opened since `began`: (path relative to the root, state, was read before it was written,
@@ -216,6 +296,11 @@ class NativeFiles:
             self._events = None
             self._is_unavailable = True
             self.is_followed.clear()
+
+
+def glob_escape(path: str) -> str:
+    """As `glob.escape`, whose module few tools import."""
+    return re.sub(r"([*?[])", r"[\1]", path)
 
 
 def _describe_children() -> tuple[object, ...]:

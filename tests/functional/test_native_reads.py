@@ -1,0 +1,193 @@
+"""What child processes and native code use counts: the code that a child runs, the folders that they list, and the
+files that a command looks for in vain. Seen through the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import ran, reasons
+
+needs_kernel_events = pytest.mark.skipif(
+    sys.platform != "linux", reason="what native code lists is seen on Linux only"
+)
+
+
+def tool(name: str, *lines: str) -> str:
+    """A tool that writes what `text` is."""
+    body = "".join(f"    {line}\n" for line in lines)
+    return (
+        "import os, subprocess, sys\nSTAGE = 's'\nAFTER = ()\n"
+        f"def run():\n{body}    open('out/{name}.txt', 'w').write(text)\n"
+    )
+
+
+def runs(*words: str, **more: str) -> str:
+    """A line that runs a command; `more` are arguments of `check_output`, as source."""
+    shown = ", ".join("sys.executable" if word == "python" else repr(word) for word in words)
+    given = "".join(f", {name}={source}" for name, source in more.items())
+    return f"text = subprocess.check_output([{shown}]{given}, text=True)"
+
+
+def shell(command: str) -> str:
+    return f"text = subprocess.check_output({command!r}, shell=True, text=True)"
+
+
+def check_each(
+    orch: Orch, root: Path, changes: Mapping[str, tuple[str, ...]], text: str = "X = 2\n"
+) -> None:
+    """Each of these files, added to, makes exactly these tools stale."""
+    for path, tools in changes.items():
+        file = root / path
+        before = file.read_text() if file.exists() else None
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text((before or "") + text)
+        found = reasons(orch)
+        assert sorted(found) == sorted(tools), (path, found)
+        if before is None:
+            file.unlink()
+        else:
+            file.write_text(before)
+    assert reasons(orch) == {}
+
+
+CODE = {
+    "orch.toml": 'packages = ["src/tools"]\npythonpath = ["src"]\n',
+    "out/": "",
+    "src/myproj/__init__.py": "",
+    "src/myproj/helper.py": "from myproj import deep\nprint(deep.X)\n",
+    "src/myproj/deep.py": "X = 1\n",
+    "src/myproj/single.py": "X = 1\n",
+    "src/myproj/unused.py": "X = 1\n",
+    "scripts/plot.py": "import beside\nprint(beside.X)\n",
+    "scripts/beside.py": "X = 1\n",
+    "scripts/stage.one.py": "print(1)\n",
+    "scripts/etl.sh": '# not scripts/beside.py\nset -e\n"$PYTHON" scripts/called.py \\\n  --all\n',
+    "scripts/called.py": "print(1)\n",
+    "scripts/all.py": (
+        "import subprocess, sys\nprint(subprocess.check_output([sys.executable, 'scripts/step.py']))\n"
+    ),
+    "scripts/step.py": "print(1)\n",
+    "app/__main__.py": "print(1)\n",
+    "src/tools/one.py": tool("one", runs("python", "scripts/plot.py", "--fast")),
+    "src/tools/two.py": tool(
+        "two", runs("python", "-m", "myproj.helper", env="{**os.environ, 'PYTHONPATH': 'src'}")
+    ),
+    "src/tools/three.py": tool(
+        "three", "os.environ['PYTHON'] = sys.executable", runs("bash", "scripts/etl.sh")
+    ),
+    "src/tools/four.py": tool("four", runs("python", "scripts/stage.one.py")),
+    "src/tools/five.py": tool(
+        "five", runs("python", "-c", "from myproj.single import X; print(X)", cwd="'src'")
+    ),
+    "src/tools/six.py": tool(
+        "six",
+        "os.system(f'cd app/.. && {sys.executable} app > out/six.tmp')",
+        "text = open('out/six.tmp').read()",
+    ),
+    "src/tools/seven.py": tool("seven", runs("python", "scripts/all.py")),
+}
+
+
+@needs_kernel_events
+def test_project_code_that_a_child_process_runs_counts_with_all_that_it_imports(
+    project: Project, orch: Orch
+) -> None:
+    root = project(CODE)
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    check_each(
+        orch,
+        root,
+        {
+            "scripts/plot.py": ("one",),
+            "scripts/beside.py": ("one",),
+            "src/myproj/helper.py": ("two",),
+            "src/myproj/deep.py": ("two",),
+            "scripts/etl.sh": ("three",),
+            "scripts/called.py": ("three",),
+            "scripts/stage.one.py": ("four",),
+            "src/myproj/single.py": ("five",),
+            "app/__main__.py": ("six",),
+            "scripts/all.py": ("seven",),
+            "scripts/step.py": ("seven",),
+            "src/myproj/unused.py": (),
+        },
+    )
+    check_each(orch, root, {"scripts/plot.py": ()}, "# a comment\n")
+    (root / "scripts/beside.py").write_text("X = 2\n")
+    answer = orch("run", "--changed", "--json")
+    assert ran(answer) == ["one"], answer.text
+    assert (root / "out/one.txt").read_text() == "2\n"
+    assert reasons(orch) == {}
+
+
+DUCK = "import duckdb; text = str(duckdb.sql(\"select * from read_csv('{0}')\").fetchall())"
+LISTED = {
+    "orch.toml": 'packages = ["src"]\n',
+    "out/": "",
+    "1/a.csv": "x\n1\n",
+    "2/a.csv": "x\n1\n",
+    "3/a.csv": "x\n1\n",
+    "4/": "",
+    "5/": "",
+    "6/2023/a.csv": "x\n1\n",
+    "7/a.csv": "x\n1\n",
+    "8/a.csv": "x\n1\n",
+    "src/a.dat": "1\n",
+    "top.tsv": "1\n",
+    "src/one.py": tool("one", DUCK.format("1/*.csv")),
+    "src/two.py": tool("two", shell("cat 2/*.csv")),
+    "src/three.py": tool("three", "os.system('cd 3 && cat *.csv > ../out/3.tmp')", "text = ''"),
+    "src/four.py": tool("four", shell("cat 4/*.csv 2> /dev/null || true")),
+    "src/five.py": tool("five", shell("ls 5 | wc -l > out/count.txt")),
+    "src/six.py": tool("six", DUCK.format("6/*/*.csv")),
+    "src/seven.py": tool("seven", shell("cat 7/a.csv 7/more.csv config/own.ini 2> /dev/null || true")),
+    "src/log.py": tool("log", shell("cat .orch/runs/*/events.jsonl .orch/runs/*/logs/*; ls -R .orch; tar cf - .orch | wc -c")),
+    "src/eight.py": tool("eight", runs("python", "-c", "import glob; print([open(one).read() for one in glob.glob('8/*')])")),
+    "src/nine.py": tool("nine", shell("cat src/*.dat *.tsv; mkdir -p out/made; ls out/made; rm -r out/made")),
+}  # fmt: skip
+
+
+@needs_kernel_events
+def test_a_folder_that_native_code_or_a_child_lists_and_a_file_that_it_misses_count(
+    project: Project, orch: Orch
+) -> None:
+    root = project({**LISTED, "config/": ""})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    check_each(
+        orch,
+        root,
+        {
+            "1/new.csv": ("one",),
+            "2/new.csv": ("two",),
+            "3/new.csv": ("three",),
+            "4/new.csv": ("four",),
+            "5/new.csv": ("five",),
+            "6/2024": ("six",),
+            "6/2023/new.csv": ("six",),
+            "7/more.csv": ("seven",),
+            "config/own.ini": ("seven",),
+            "7/other.csv": (),
+            "8/new.csv": ("eight",),
+            "src/new.dat": ("nine",),
+            "new.tsv": ("nine",),
+            "src/new.py": (),
+            "src/notes.txt": (),
+            "notes.txt": (),
+            "out/other.txt": (),
+        },
+    )
+    (root / "1/new.csv").write_text("x\n2\n")
+    assert reasons(orch) == {"one": ["1/new.csv now exists"]}
+    answer = orch("run", "--changed", "--json")
+    assert ran(answer) == ["one"], answer.text
+    assert "2" in (root / "out/one.txt").read_text()
+    assert reasons(orch) == {}
