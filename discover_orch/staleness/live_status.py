@@ -202,7 +202,12 @@ class LiveStatus(Status):
             self._baseline.setdefault(module, now)
             was_stale = module in were and not were[module].is_fresh
             if one.reasons and (keys or not was_stale):
-                touched[module] = one.reasons[-1 if keys else 0]
+                is_new = module not in were
+                touched[module] = (
+                    f"{registry.tools[module].path} is new"
+                    if is_new
+                    else one.reasons[-1 if keys else 0]
+                )
                 causes[module] = keys or (f"code:{registry.tools[module].path}",)
                 self._baseline[module] = now
         return Change(touched=touched, causes=causes, is_structural=True)

@@ -62,7 +62,7 @@ class ChangeHandler:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
         run in progress."""
         watched, schedule = self._watched, self._schedule
-        self.report_problems()
+        has_new_problems = self.report_problems()
         if fixed and schedule.must_run(watched.status, watched.registry):
             # What waited for them runs, also where they are as they were before.
             change = replace(change, paths=tuple(dict.fromkeys((*change.paths, *fixed))), saved=())
@@ -82,15 +82,16 @@ class ChangeHandler:
             schedule.restarts = True
         if action != "none":
             schedule.enqueue_affected(affected, watched.status)
-        self._report(change, affected, action)
+        self._report(change, affected, action, has_new_problems=has_new_problems)
         return requests or self._hold_if_broken()
 
-    def report_problems(self) -> None:
-        """Report what is wrong and was not before; from now on only what can run does."""
+    def report_problems(self) -> bool:
+        """Report what is wrong and was not before; from now on only what can run does. Returns whether there was
+        anything to report."""
         watched, schedule = self._watched, self._schedule
         schedule.targets = watched.targets
         schedule.is_blocked = bool(watched.problems)
-        self._outbox.add_problems(watched.all_problems, self.waiting)
+        return self._outbox.add_problems(watched.all_problems, self.waiting)
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -142,7 +143,9 @@ class ChangeHandler:
         self._schedule.restarts = True
         return ["hold"]
 
-    def _report(self, change: Change, affected: Affected, action: Action) -> None:
+    def _report(
+        self, change: Change, affected: Affected, action: Action, *, has_new_problems: bool
+    ) -> None:
         watched, schedule = self._watched, self._schedule
         display, freshness = watched.registry.display, watched.status.freshness()
         held = schedule.held(watched.status, watched.registry)
@@ -158,6 +161,8 @@ class ChangeHandler:
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
             action = "wait" if held or watched.status.modules.broken or watched.problems else "none"
+        if action == "wait" and has_new_problems:
+            return  # the problems say all that there is to say
         self._outbox.add(
             ChangesFound(
                 paths=change.paths,

@@ -5,12 +5,18 @@ Reads no keys itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from discover_orch.watch.changes import ChangeHandler
-from discover_orch.watch.events import KeyAnswered, Outbox
+from discover_orch.watch.events import KeyAnswered, Outbox, Scope
 from discover_orch.watch.project import WatchedProject
 from discover_orch.watch.schedule import Schedule
+
+SCOPE_MEANINGS: Mapping[Scope, str] = {
+    "affected": "runs the stale tools of the affected stages",
+    "stage": "runs all tools of the affected stages",
+    "tool": "runs only the tools whose own code or inputs changed",
+}
 
 
 class KeyCommands:
@@ -45,7 +51,8 @@ class KeyCommands:
             case "c":
                 return self._answer(key, "nothing is running")
             case "s":
-                return self._answer(key, f"scope: {schedule.next_scope()}")
+                scope = schedule.next_scope()
+                return self._answer(key, f"scope: {scope} ({SCOPE_MEANINGS[scope]})")
             case "p" if schedule.is_paused:
                 schedule.is_paused = False
                 self._answer(key, "watching again")

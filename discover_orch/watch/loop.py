@@ -174,7 +174,12 @@ class WatchLoop:
             self._outbox.report_saved(time.monotonic())
             if self._packages.has_changed():
                 self._changes.act(self.watched.note_installation())
+            is_fixed = self._outbox.is_all_fixed and not self._must_run
+            if is_fixed:
+                self._outbox.flush_saved()
             yield from self._outbox.drain()
+            if is_fixed:
+                yield self._waiting()
 
     def _run(self) -> Iterator[WatchEvent | Event]:
         """Lock the project for one run; wait while another command's run holds the lock."""
@@ -233,8 +238,8 @@ class WatchLoop:
             for event in events:
                 self._follow(event)
                 match event:
-                    case RunNote(problem=Problem(code="cold-start", message=message) as problem):
-                        if self._warm_worker.unless_said(message):
+                    case RunNote(problem=Problem(code="cold-start" | "preload-died") as problem):
+                        if self._warm_worker.unless_said(problem.message):
                             yield WatchNote(problem=problem)
                     case Resumed():
                         pass
@@ -253,9 +258,8 @@ class WatchLoop:
         """Record how far the run is, and how its tools ended."""
         self._schedule.follow(event)
         match event:
-            case RunNote(problem=Problem(code="cold-start", message=message)):
-                if "the warm worker" in message:
-                    self._warm_worker.mark_fatal(self._spec())
+            case RunNote(problem=Problem(code="preload-died")):
+                self._warm_worker.mark_fatal(self._spec())
             case RunStarted(run=run):
                 self._others.note_own(run)
             case ToolFinished(module=module, status=status):
@@ -371,7 +375,7 @@ class WatchLoop:
         self._warm_worker.prepare(self._spec())
 
     def _waiting(self) -> WatchWaiting:
-        watched = self.watched
+        watched, self._outbox.is_all_fixed = self.watched, False
         return WatchWaiting(
             tools=len(watched.targets),
             files=len(watched.files),

@@ -51,6 +51,28 @@ def test_the_scope_says_what_else_runs(watch: Watch, scope: Scope, tools: tuple[
     assert {run.reasons[one] for one in tools if one != "b"} <= {"its stage is affected"}
 
 
+def test_after_the_fix_of_what_could_not_be_read_the_watch_says_that_it_watches(
+    watch: Watch,
+) -> None:
+    watched = watch()
+    for path, wrong in (("orch.toml", "stagse = []\n"), ("src/helper.py", "x = (\n")):
+        right = (watched.root / path).read_text()
+        watched.save({path: wrong})
+        watched.until(CannotRun)
+        seen = len(watched.seen)
+        watched.save({path: right})
+        assert watched.until_idle() == []
+        waits = [one for one in watched.seen[seen:] if isinstance(one, ChangesFound)]
+        assert all(one.action != "wait" for one in waits), "the problem has said that"
+    assert watched.settle() == []
+
+
+def test_a_new_tool_runs_because_it_is_new(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/d.py": tool("d0")})
+    assert watched.next_run().began.reason == "src/d.py is new"
+
+
 def test_a_broken_module_is_reported_once_and_its_tools_wait_for_the_fix(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/helper.py": "x = (\n"})
