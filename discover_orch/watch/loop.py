@@ -28,9 +28,7 @@ from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock
-from discover_orch.watch.changes import ChangeHandler
-from discover_orch.watch.debounce import Debouncer
-from discover_orch.watch.event_sources import (
+from discover_orch.watch.bursts import (
     AFTER_START,
     EventSources,
     FilesChanged,
@@ -39,6 +37,8 @@ from discover_orch.watch.event_sources import (
     SourceEvent,
     WatchProblem,
 )
+from discover_orch.watch.changes import ChangeHandler
+from discover_orch.watch.debounce import Debouncer
 from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,

@@ -12,17 +12,7 @@ import pytest
 
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.errors import Problem
-from discover_orch.watch.debounce import (
-    CANCELLED_WINDOW,
-    COMPLETE,
-    GIT_CHECK,
-    INCOMPLETE,
-    Debouncer,
-    EventKind,
-    FileCheck,
-    FileEvent,
-)
-from discover_orch.watch.event_sources import (
+from discover_orch.watch.bursts import (
     AFTER_START,
     CONFIRM,
     QUEUED_PAUSE,
@@ -37,6 +27,16 @@ from discover_orch.watch.event_sources import (
     WatchProblem,
     is_git_busy,
     read_head,
+)
+from discover_orch.watch.debounce import (
+    CANCELLED_WINDOW,
+    COMPLETE,
+    GIT_CHECK,
+    INCOMPLETE,
+    Debouncer,
+    EventKind,
+    FileCheck,
+    FileEvent,
 )
 from discover_orch.watch.file_events import Mode, Watcher
 
