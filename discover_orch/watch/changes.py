@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.change import Change
 from discover_orch.watch.bursts import read_head
+from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject
 from discover_orch.watch.schedule import Affected, Schedule
@@ -26,8 +27,7 @@ REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
 
 class ChangeHandler:
-    """Schedules on the `schedule` of a watch; `others` are runs of other commands. `postpone` is called with the paths
-    that cannot be judged now."""
+    """Schedules on the `schedule` of a watch; `others` are runs of other commands."""
 
     def __init__(
         self,
@@ -35,22 +35,20 @@ class ChangeHandler:
         schedule: Schedule,
         outbox: Outbox,
         others: OtherRuns,
-        postpone: Callable[[Iterable[str]], None],
     ) -> None:
         self._watched, self._schedule = watched, schedule
-        self._outbox, self._others, self._postpone = outbox, others, postpone
+        self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
 
-    def handle(self, paths: Collection[str], *, is_rescan: bool = False) -> list[str]:
-        """A burst of events for these paths is over; with `is_rescan` others may have changed too. Returns requests to
-        the run in progress.
+    def handle(self, burst: Batch) -> list[str]:
+        """A burst of events is over. Returns requests to the run in progress.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
         watched = self._watched
-        found = watched.files.resolve(paths, is_rescan=is_rescan)
-        if not self._schedule.is_running:
-            found = self._without_data_of_others(found)
+        found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
+        if self._others.have_run():
+            found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
         before, broken = watched.view, {*watched.status.modules.broken}
         change = watched.refresh(found)
         if change.is_structural:
@@ -106,19 +104,6 @@ class ChangeHandler:
 
     def key_of(self, path: str) -> str:
         return f"{'code' if self._watched.is_code(path) else 'file'}:{path}"
-
-    def _without_data_of_others(self, paths: list[str]) -> list[str]:
-        """While another command runs tools, data waits for its end. What it has run is known then."""
-        code = [path for path in paths if self._watched.is_code(path)]
-        if len(code) == len(paths):
-            return paths
-        have_run = self._others.have_run()
-        if have_run is None:
-            self._postpone(set(paths).difference(code))
-            return code
-        if have_run:
-            paths = [*dict.fromkeys((*paths, *self._watched.note_run(of_others=True)))]
-        return paths
 
     def _count_loops(self, change: Change) -> None:
         """Mute files that start one run after another, each written during the run before."""

@@ -5,7 +5,7 @@ Reads no keys itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 from discover_orch.watch.changes import ChangeHandler
 from discover_orch.watch.events import KeyAnswered, Outbox, Scope
@@ -20,7 +20,7 @@ SCOPE_MEANINGS: Mapping[Scope, str] = {
 
 
 class KeyCommands:
-    """`compare` finds what changed during a pause, and returns the requests to the run in progress."""
+    """What a key does, it does at once; what changed during a pause is judged after it."""
 
     def __init__(
         self,
@@ -28,10 +28,9 @@ class KeyCommands:
         schedule: Schedule,
         outbox: Outbox,
         changes: ChangeHandler,
-        compare: Callable[[], list[str]],
     ) -> None:
-        self._watched, self._schedule, self._changes = watched, schedule, changes
-        self._outbox, self._compare = outbox, compare
+        self._watched, self._schedule = watched, schedule
+        self._outbox, self._changes = outbox, changes
 
     def press(self, key: str) -> list[str]:
         """Do it, and answer. Returns the requests to the run in progress."""
@@ -55,8 +54,7 @@ class KeyCommands:
                 return self._answer(key, f"scope: {scope} ({SCOPE_MEANINGS[scope]})")
             case "p" if schedule.is_paused:
                 schedule.is_paused = False
-                self._answer(key, "watching again")
-                return self._compare()
+                return self._answer(key, "watching again")
             case "p":
                 schedule.is_paused = True
                 return self._answer(key, "paused: changes wait (p resumes)")

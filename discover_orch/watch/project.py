@@ -29,7 +29,7 @@ from discover_orch.staleness.live_status import LiveStatus
 from discover_orch.staleness.versions import find_data
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
-from discover_orch.state.lock import ProjectLock
+from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.state.store import open_index
 from discover_orch.watch.request import WatchPlan, WatchRequest
 from discover_orch.watch.watched_files import WatchedFiles, WatchedPaths
@@ -260,39 +260,30 @@ class WatchedProject:
 
 
 class OtherRuns:
-    """Runs of other commands while the project is watched. `is_waiting`: one of them was found to be in progress."""
+    """Runs of other commands while the project is watched."""
 
     def __init__(self, root: str, lock: ProjectLock) -> None:
         self._root, self._lock = root, lock
         self._known = max(map(int, find_runs(root)), default=0)
         self._own: set[str] = set()
-        self.is_waiting = False
 
     def note_own(self, run: str) -> None:
         """A run of the watch itself started."""
         self._own.add(run)
 
-    def have_ended(self) -> bool:
-        """Whether the run that was found in progress has ended; true once."""
-        if not self.is_waiting or self._is_locked():
-            return False
-        self.is_waiting = False
-        return True
-
-    def have_run(self) -> bool | None:
-        """Whether others have run tools since the last call; None while such a run is in progress. Not to be called
-        while the watch holds the lock."""
-        runs = [run for run in find_runs(self._root) if int(run) > self._known]
-        others = [run for run in runs if run not in self._own]
-        if others and self._is_locked():
-            self.is_waiting = True
-            return None
-        self._known = max(map(int, runs), default=self._known)
-        self._own.clear()
-        return bool(others)
-
-    def _is_locked(self) -> bool:
-        if self._lock.acquire() is not None:
-            return True
+    def find_holder(self) -> LockHolder | None:
+        """Who runs tools now. Not to be asked while the watch holds the lock."""
+        holder = self._lock.acquire() if self._find_new() - self._own else None
         self._lock.release()
-        return False
+        return holder
+
+    def have_run(self) -> bool:
+        """Whether others have run tools since the last call."""
+        new = self._find_new()
+        have_run = bool(new - self._own)
+        self._known = max(map(int, new), default=self._known)
+        self._own.clear()
+        return have_run
+
+    def _find_new(self) -> set[str]:
+        return {run for run in find_runs(self._root) if int(run) > self._known}

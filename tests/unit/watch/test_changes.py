@@ -15,6 +15,7 @@ from discover_orch.watch.events import (
     NoMeaningfulChange,
     RunStarting,
     Scope,
+    WatchNote,
     WatchWaiting,
 )
 from discover_orch.watch.project import OtherRuns
@@ -257,23 +258,28 @@ def test_runs_of_the_watch_itself_are_left_out(root: Path, others: OtherRuns) ->
     assert others.have_run() is False
 
 
-def test_a_run_in_progress_is_waiting(root: Path, others: OtherRuns) -> None:
-    lock, journal = ProjectLock(str(root)), begin_run(str(root))
-    assert lock.acquire() is None
-    journal.write(started(journal.run, ["fetch"]))
-    journal.write(tool_started("fetch"))
-    assert others.have_run() is None
-    assert others.is_waiting
-    assert not others.have_ended()
-    lock.release()
-    assert others.have_ended()
-    assert not others.have_ended()
-    assert others.have_run() is True
-    journal.close()
-
-
 def test_without_another_run_the_lock_is_not_tried(root: Path, others: OtherRuns) -> None:
     lock = ProjectLock(str(root))
     assert lock.acquire() is None
+    assert others.find_holder() is None
     assert others.have_run() is False
     lock.release()
+
+
+def test_while_another_command_runs_tools_changes_wait_for_its_end(watch: Watch) -> None:
+    watched = watch()
+    root = str(watched.root)
+    lock, journal = ProjectLock(root), begin_run(root)
+    assert lock.acquire() is None
+    journal.write(started(journal.run, ["fetch"]))
+    journal.write(tool_started("fetch"))
+    watched.save({"src/a.py": tool("a1")})
+    note = watched.until(WatchNote)
+    assert note.problem.message.startswith("another run is in progress (pid ")
+    watched.save({"src/a.py": tool("a2")})
+    assert watched.all_of(ChangesFound) == []
+    journal.close()
+    lock.release()
+    run = watched.next_run()
+    assert (run.tools, run.output) == (("a",), "a2\n")
+    assert len(watched.all_of(WatchNote)) == len(watched.all_of(ChangesFound)) == 1
