@@ -131,9 +131,9 @@ class LiveStatus(Status):
                     found[key.partition(":")[2]] = None
         return [*found]
 
-    def written(self, module: str) -> list[str]:
-        """The files that the tool wrote or removed at last."""
-        return [key[5:] for key in self._result(module).writes if key.startswith("file:")]
+    def is_written(self, path: str) -> bool:
+        """Whether a tool wrote or removed the file at last."""
+        return f"file:{path}" in self._writers
 
     # What has changed.
 

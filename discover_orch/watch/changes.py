@@ -59,19 +59,19 @@ class ChangeHandler:
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
         run in progress."""
-        watched, schedule = self._watched, self._schedule
+        schedule = self._schedule
         has_new_problems = self.report_problems()
-        if fixed and schedule.must_run(watched.status, watched.registry):
+        if fixed and schedule.must_run():
             # What waited for them runs, also where they are as they were before.
             change = replace(change, paths=tuple(dict.fromkeys((*change.paths, *fixed))), saved=())
         if not change.paths and not change.touched:
             self._outbox.add_saved(change.saved, time.monotonic())
             return self._hold_if_broken()
         self._count_loops(change)
-        affected = schedule.affected(change, watched.status, watched.registry)
+        affected = schedule.affected(change)
         if change.touched and not affected.hit and self._is_muted(change):
             return []
-        action = schedule.decide(affected, watched.registry)
+        action = schedule.decide(affected)
         causes = {key for module in affected.hit for key in change.causes.get(module, ())}
         if action == "restart" and schedule.loops.must_not_cancel(causes):
             action = "after"
@@ -79,28 +79,13 @@ class ChangeHandler:
         if requests:
             schedule.restarts = True
         if action != "none":
-            schedule.enqueue_affected(affected, watched.status)
+            schedule.enqueue_affected(affected)
         self._report(change, affected, action, has_new_problems=has_new_problems)
         return requests or self._hold_if_broken()
 
     def report_problems(self) -> bool:
-        """Report what is wrong and was not before; from now on only what can run does. Returns whether there was
-        anything to report."""
-        watched, schedule = self._watched, self._schedule
-        schedule.targets = watched.targets
-        schedule.is_blocked = bool(watched.problems)
-        return self._outbox.add_problems(watched.all_problems, self.waiting)
-
-    @property
-    def waiting(self) -> tuple[str, ...]:
-        """The names of the watched tools that wait for a file to be fixed."""
-        watched = self._watched
-        held = self._schedule.held(watched.status, watched.registry)
-        return tuple(
-            watched.registry.display(module)
-            for module in watched.targets
-            if module in held or watched.status.is_held(module)
-        )
+        """Report what is wrong and was not before. Returns whether there was anything to report."""
+        return self._outbox.add_problems(self._watched.all_problems, self._schedule.waiting)
 
     def key_of(self, path: str) -> str:
         return f"{'code' if self._watched.is_code(path) else 'file'}:{path}"
@@ -110,7 +95,7 @@ class ChangeHandler:
         causes = {
             key
             for module, keys in change.causes.items()
-            if module in self._schedule.targets
+            if module in self._watched.targets
             for key in keys
         }
         saved = {*map(self.key_of, change.paths), *causes}
@@ -123,7 +108,7 @@ class ChangeHandler:
         return all(map(self._schedule.loops.is_muted, change.causes.values()))
 
     def _hold_if_broken(self) -> list[str]:
-        if not self._schedule.must_hold(self._watched.status, self._watched.registry):
+        if not self._schedule.must_hold():
             return []
         self._schedule.restarts = True
         return ["hold"]
@@ -133,7 +118,7 @@ class ChangeHandler:
     ) -> None:
         watched, schedule = self._watched, self._schedule
         display, freshness = watched.registry.display, watched.status.freshness()
-        held = schedule.held(watched.status, watched.registry)
+        held = schedule.held()
         wanted = affected.runs
         if not schedule.is_running:  # also what waited for a fix
             wanted = tuple(module for module in watched.targets if module in schedule.queue)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from discover_orch.watch.changes import ChangeHandler
 from discover_orch.watch.events import KeyAnswered, Outbox, Scope
 from discover_orch.watch.project import WatchedProject
 from discover_orch.watch.schedule import Schedule
@@ -27,10 +26,8 @@ class KeyCommands:
         watched: WatchedProject,
         schedule: Schedule,
         outbox: Outbox,
-        changes: ChangeHandler,
     ) -> None:
-        self._watched, self._schedule = watched, schedule
-        self._outbox, self._changes = outbox, changes
+        self._watched, self._schedule, self._outbox = watched, schedule, outbox
 
     def press(self, key: str) -> list[str]:
         """Do it, and answer. Returns the requests to the run in progress."""
@@ -75,10 +72,9 @@ class KeyCommands:
         if not wanted:
             return self._answer(key, "nothing has failed" if key == "f" else "nothing to run")
         schedule.enqueue(wanted, f"requested: {what}", forced=True)
-        held = schedule.held(watched.status, watched.registry)
-        names = ", ".join(self._changes.waiting)
+        names = ", ".join(schedule.waiting)
         waits = f"; waiting for a fix: {names}" if names else ""
-        if held.issuperset(wanted):
+        if schedule.held().issuperset(wanted):
             return self._answer(key, f"nothing can run now{waits}")
         schedule.request_run()
         if not schedule.is_running:

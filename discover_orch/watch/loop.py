@@ -88,8 +88,7 @@ class WatchLoop:
         self.watched = WatchedProject(request, environ)
         self._options, self._environ = options, environ
         self._outbox = Outbox()
-        self._schedule = Schedule(options.scope, queues=options.queues)
-        self._schedule.targets = self.watched.targets
+        self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
         self._lock = ProjectLock(self._root)
         self._others = OtherRuns(self._root, self._lock)
         self._changes = ChangeHandler(
@@ -98,7 +97,7 @@ class WatchLoop:
             self._outbox,
             self._others,
         )
-        self._key_commands = KeyCommands(self.watched, self._schedule, self._outbox, self._changes)
+        self._key_commands = KeyCommands(self.watched, self._schedule, self._outbox)
         self._packages = PackageDetector()
         self._warm_worker = WarmWorker()
         self._run_started_at = 0.0
@@ -120,7 +119,7 @@ class WatchLoop:
             try:
                 yield from self._start(watcher)
                 while not self._schedule.is_over:
-                    if self._must_run:
+                    if self._schedule.must_run():
                         yield from self._run()
                     else:
                         yield from self._wait()
@@ -163,12 +162,12 @@ class WatchLoop:
         yield self._waiting()
         gc.collect()
         gc.freeze()
-        while not self._schedule.is_over and not self._must_run:
+        while not self._schedule.is_over and not self._schedule.must_run():
             self._handle_arrivals(SAVED_PAUSE if self._outbox.has_saved else math.inf)
             self._outbox.report_saved(time.monotonic())
             if self._packages.has_changed():
                 self._changes.act(self.watched.note_installation())
-            is_fixed = self._outbox.is_all_fixed and not self._must_run
+            is_fixed = self._outbox.is_all_fixed and not self._schedule.must_run()
             if is_fixed:
                 self._outbox.flush_saved()
             yield from self._outbox.drain()
@@ -192,7 +191,8 @@ class WatchLoop:
 
     def _run_pending(self) -> Iterator[WatchEvent | Event]:
         watched, schedule = self.watched, self._schedule
-        reasons = schedule.start(watched.status, watched.registry)
+        is_first = not schedule.latest
+        reasons = schedule.start()
         plan = watched.plan_of(reasons)
         if not plan.steps:
             return
@@ -202,7 +202,7 @@ class WatchLoop:
         yield RunStarting(
             plan=plan,
             names=names,
-            is_first=not schedule.latest,
+            is_first=is_first,
             reason=_shortened(schedule.causes),
             imported=claimed.modules,
             cold=claimed.sentence,
@@ -266,9 +266,7 @@ class WatchLoop:
             return
         watched.files.skips_data = False
         found = [*watched.note_run(), *watched.files.find_changed()]
-        written = watched.find_outputs(schedule.latest)
-        key_of = self._changes.key_of
-        schedule.loops.note_end(map(key_of, written), map(key_of, found))
+        schedule.loops.note_end(map(self._changes.key_of, found))
         if not schedule.queue and not found:
             schedule.loops.note_quiet()
         self._subscribe()
@@ -347,10 +345,6 @@ class WatchLoop:
             self._watcher.watch(*folders)
 
     # The parts.
-
-    @property
-    def _must_run(self) -> bool:
-        return self._schedule.must_run(self.watched.status, self.watched.registry)
 
     def _spec(self) -> WarmWorkerSpec:
         """What the warm worker has to import: what the tools do, or what the user names."""

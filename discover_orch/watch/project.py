@@ -26,7 +26,7 @@ from discover_orch.staleness.change import Change, merge
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.live_status import LiveStatus
-from discover_orch.staleness.versions import find_data
+from discover_orch.staleness.versions import meets_input
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
@@ -136,13 +136,10 @@ class WatchedProject:
         """Packages were installed or removed."""
         return self._renew(self.status.modules.sources)
 
-    def find_outputs(self, modules: Collection[str]) -> set[str]:
-        """The files that these tools were seen to write or declare as outputs."""
-        tools = [self.registry.tools[module] for module in modules if module in self.registry.tools]
-        found = {path for tool in tools for path in self.status.written(tool.module)}
-        return found.union(
-            *(find_data(self.view.project.root, one) for tool in tools for one in tool.outputs)
-        )
+    def is_output(self, path: str) -> bool:
+        """Whether a tool wrote or removed the file at last, or declares it as an output."""
+        tools = self.registry.tools.values()
+        return self.status.is_written(path) or any(meets_input(path, one.outputs) for one in tools)
 
     def note_run(self, *, of_others: bool = False) -> list[str]:
         """A run has ended, perhaps `of_others`. Returns paths that may have changed since its tools read them."""
