@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
 
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import signature_of
 from discover_orch.watch.debounce import Batch, Debouncer, FileCheck, FileEvent
 from discover_orch.watch.file_events import Watcher
+from discover_orch.watch.watched_files import WatchedFiles
 
 #: Seconds that a run has to itself before anything else is done beside it.
 AFTER_START = 0.1
@@ -31,22 +31,6 @@ MOST_RECHECKED = 10
 SHORTEST_INTERVAL = 0.2
 
 
-class ChangeDetector(Protocol):
-    """Compares files: what an event is worth, and what has changed without one."""
-
-    def is_relevant(self, path: str, *, is_folder: bool) -> bool: ...
-
-    def check_file(self, path: str) -> FileCheck: ...
-
-    def find_changed(self) -> Mapping[str, str]:
-        """The paths that differ from when they were last judged, each with its present signature."""
-
-    def has_event(self, path: str, signature: str) -> bool:
-        """Whether the system announces such a change."""
-
-    def __len__(self) -> int: ...
-
-
 class Bursts:
     """Receives from the moment it is made."""
 
@@ -54,7 +38,7 @@ class Bursts:
         self,
         watcher: Watcher,
         debouncer: Debouncer,
-        detector: ChangeDetector,
+        files: WatchedFiles,
         must_wait: Callable[[Collection[str]], bool],
         *,
         root: str,
@@ -62,7 +46,7 @@ class Bursts:
     ) -> None:
         """`must_wait` is asked when a burst is over: whether these paths cannot be judged now. Then it is asked again
         every `HELD_PAUSE` seconds, and what changes meanwhile belongs to the same burst."""
-        self._watcher, self._debouncer, self._detector = watcher, debouncer, detector
+        self._watcher, self._debouncer, self._files = watcher, debouncer, files
         self._must_wait, self._root, self._clock = must_wait, root, clock
         self._next_comparison = clock() + SHORTEST_INTERVAL
         #: Found without an event, perhaps still being written, each with its signature.
@@ -135,38 +119,38 @@ class Bursts:
     def _is_rewritten(self, now: float) -> bool:
         """Whether a file that was complete is being written again just now: then it gets the time of an incomplete
         one."""
-        detector, is_rewritten = self._detector, False
+        is_rewritten = False
         for path, check in self._checks.items():
-            if check == "complete" and detector.check_file(path) == "incomplete":
+            if check == "complete" and self._files.check_file(path) == "incomplete":
                 self._checks[path] = "incomplete"
                 self._debouncer.add(FileEvent(kind="written", path=path, at=now), "incomplete")
                 is_rewritten = True
         return is_rewritten
 
     def _add(self, event: FileEvent) -> None:
-        detector = self._detector
+        files = self._files
         if event.kind == "lost":
             self._debouncer.add(event)
-        elif detector.is_relevant(event.path, is_folder=event.is_folder):
-            check = None if event.is_folder else detector.check_file(event.path)
+        elif files.is_relevant(event.path, is_folder=event.is_folder):
+            check = None if event.is_folder else files.check_file(event.path)
             if check is not None and len(self._checks) < MOST_RECHECKED:
                 self._checks[event.path] = check
             self._debouncer.add(event, check)
 
     def _compare(self) -> None:
         """Find the changes that no event announced."""
-        detector, started = self._detector, self._clock()
+        files, started = self._files, self._clock()
         if self._debouncer.due(started) is None:  # else the comparison of the batch finds them
-            changed = detector.find_changed()
+            changed = files.find_changed()
             missed = [path for path, one in self._suspects.items() if changed.get(path) == one]
             self._suspects = {path: one for path, one in changed.items() if path not in missed}
             self.add_changed(missed)
-            unannounced = [path for path in missed if detector.has_event(path, changed[path])]
+            unannounced = [path for path in missed if files.has_event(path, changed[path])]
             if unannounced:
                 self._watcher.note_missed(unannounced)
         now = self._clock()
         interval = max(
-            self._watcher.interval(len(detector)), (now - started) / SHARE, SHORTEST_INTERVAL
+            self._watcher.interval(len(files)), (now - started) / SHARE, SHORTEST_INTERVAL
         )
         self._next_comparison = now + (CONFIRM if self._suspects else interval)
 

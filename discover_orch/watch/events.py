@@ -32,7 +32,6 @@ class WatchWaiting(Struct, frozen=True, kw_only=True):
 
     tools: int
     files: int
-    folders: int
     mode: str
     scope: Scope
     is_paused: bool = False
@@ -85,7 +84,6 @@ class RunStarting(Struct, frozen=True, kw_only=True):
     """
 
     plan: Plan
-    names: Mapping[str, str]
     is_first: bool
     reason: str = ""
     imported: tuple[tuple[str, float, str], ...] = ()

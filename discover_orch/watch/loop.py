@@ -134,8 +134,7 @@ class WatchLoop:
         """Subscribe first, and compare then, so that no save from now on is missed."""
         self._watcher = watcher
         watched, options = self.watched, self._options
-        self._folders = watched.files.folders()
-        watcher.watch(*self._folders)
+        watcher.watch(*watched.files.folders())
         self._bursts = Bursts(
             watcher,
             Debouncer(
@@ -198,10 +197,8 @@ class WatchLoop:
             return
         order = tuple(step.tool.module for step in plan.steps)
         claimed = self._warm_worker.claim(self._spec())
-        names = {module: watched.registry.display(module) for module in order}
         yield RunStarting(
             plan=plan,
-            names=names,
             is_first=is_first,
             reason=_shortened(schedule.causes),
             imported=claimed.modules,
@@ -269,7 +266,7 @@ class WatchLoop:
         schedule.loops.note_end(map(self._changes.key_of, found))
         if not schedule.queue and not found:
             schedule.loops.note_quiet()
-        self._subscribe()
+        self._watcher.watch(*self.watched.files.folders())
         self._bursts.add_changed(found)
 
     # What arrives. A run in progress asks for it too, and is interrupted by it.
@@ -319,7 +316,7 @@ class WatchLoop:
             self._outbox.add_note(problem)
         if burst is not None:
             requests += self._changes.handle(burst)
-            self._subscribe()
+            self._watcher.watch(*self.watched.files.folders())
         return requests
 
     def _must_wait(self, paths: Collection[str]) -> bool:
@@ -336,13 +333,6 @@ class WatchLoop:
         if holder != self._reported_holder:
             self._reported_holder = holder
             self._outbox.add_note(_locked_problem(holder))
-
-    def _subscribe(self) -> None:
-        """Subscribe to the folders that count now."""
-        folders = self.watched.files.folders()
-        if folders != self._folders:
-            self._folders = folders
-            self._watcher.watch(*folders)
 
     # The parts.
 
@@ -367,7 +357,6 @@ class WatchLoop:
         return WatchWaiting(
             tools=len(watched.targets),
             files=len(watched.files),
-            folders=len(watched.files.folders()[0]),
             mode=self._watcher.mode,
             scope=self._schedule.scope,
             is_paused=self._schedule.is_paused,

@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from discover_orch.discovery.tree import (
     ABSENT,
-    build_signature,
     is_racy,
     read_tree,
     signature_of,
@@ -63,7 +62,6 @@ class WatchedFiles:
         self._seen: dict[str, str] = {}  # path → signature
         self._data: set[str] = set()
         self._names: dict[str, frozenset[str]] = {}  # listed folder → the names in it
-        self._folder_signatures: dict[str, str] = {}
         #: What may change again without a new signature, with a hash of what it had.
         self._racy: dict[str, str] = {}
         self.skips_data = False  # during a run: what it does to data counts when it has ended
@@ -85,7 +83,6 @@ class WatchedFiles:
         now = self._read_signatures()
         for folder in [folder for folder in self._names if folder not in paths.listed]:
             del self._names[folder]
-            self._folder_signatures.pop(folder, None)
         new_folders = [folder for folder in sorted(paths.listed) if folder not in self._names]
         for folder in new_folders:
             self._names[folder] = frozenset(self._list(folder))
@@ -268,18 +265,10 @@ class WatchedFiles:
             return ""
 
     def _find_names(self) -> dict[str, str]:
-        """The names that appeared in or disappeared from listed folders. A folder is listed only where its own
-        signature has changed."""
+        """The names that appeared in or disappeared from listed folders."""
         found = {}
         for folder, known in self._names.items():
-            started = time.time_ns()
-            signature = _sign_folder(os.path.join(self._root, folder))
-            if signature == self._folder_signatures.get(folder):
-                continue
-            is_sure = signature == ABSENT or not is_racy(signature, started)
             names = frozenset(self._list(folder))
-            if is_sure and names == known:
-                self._folder_signatures[folder] = signature
             for name in names ^ known:
                 path = name if folder == "." else f"{folder}/{name}"
                 if path not in self._seen:
@@ -334,13 +323,6 @@ def fixed_part(pattern: str) -> str:
 def is_below(path: str, folder: str) -> bool:
     """Whether the path is the folder, or inside it; everything is inside the root."""
     return not folder or path == folder or path.startswith(folder + "/")
-
-
-def _sign_folder(full: str) -> str:
-    try:
-        return build_signature(os.stat(full))
-    except OSError:
-        return ABSENT
 
 
 def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:

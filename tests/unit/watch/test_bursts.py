@@ -31,6 +31,7 @@ from discover_orch.watch.debounce import (
     FileEvent,
 )
 from discover_orch.watch.file_events import Mode, Watcher
+from discover_orch.watch.watched_files import WatchedFiles
 
 LIMITED = Problem(code="watch-limit", message="too many", severity="warning")
 
@@ -81,7 +82,7 @@ class ScriptedWatcher(Watcher):
         return self.pause
 
 
-class ScriptedDetector:
+class ScriptedFiles(WatchedFiles):
     """Looks at files that are not there: `looks` says what each path is worth, `changed` what differs."""
 
     def __init__(self) -> None:
@@ -120,12 +121,12 @@ class Listening:
         self.root = root
         self.clock = Clock()
         self.watcher = ScriptedWatcher(self.clock)
-        self.detector = ScriptedDetector()
+        self.files = ScriptedFiles()
         self.must_wait = False
         self.bursts = Bursts(
             self.watcher,
             Debouncer(),
-            self.detector,
+            self.files,
             lambda _: self.must_wait,
             root=str(root),
             clock=self.clock,
@@ -136,7 +137,7 @@ class Listening:
         return self.bursts.drain()
 
     def saves(self, path: str, look: FileCheck = "complete") -> None:
-        self.detector.looks[path] = look
+        self.files.looks[path] = look
         self.watcher.says("written", path)
         assert self.bursts.drain() is None
 
@@ -203,15 +204,15 @@ def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
 def test_irrelevant_events_are_dropped(listening: Listening) -> None:
     listening.watcher.says("written", "noise.log")
     assert (listening.after(0.0), listening.after(0.1)) == (None, None)
-    assert listening.detector.judged == []
+    assert listening.files.judged == []
     listening.saves("src/a.py")
-    assert listening.detector.judged == ["src/a.py"]
+    assert listening.files.judged == ["src/a.py"]
 
 
 def test_a_folder_is_not_checked_and_asks_for_a_rescan(listening: Listening) -> None:
     listening.watcher.says("created", "src/new", is_folder=True)
     listening.bursts.drain()
-    assert listening.detector.judged == []
+    assert listening.files.judged == []
     assert listening.after(0.1) == burst("src/new", is_rescan=True)
 
 
@@ -267,11 +268,11 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
 def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
     listening: Listening,
 ) -> None:
-    listening.detector.changed = {"src/a.py": "1"}
+    listening.files.changed = {"src/a.py": "1"}
     assert listening.after(SHORTEST_INTERVAL) is None
     assert listening.bursts.poll_interval == near(CONFIRM)
     assert listening.after(CONFIRM) is None
-    assert (listening.detector.looked, listening.watcher.missed) == (2, [("src/a.py",)])
+    assert (listening.files.looked, listening.watcher.missed) == (2, [("src/a.py",)])
     assert listening.after(0.06) == burst("src/a.py")
 
 
@@ -279,7 +280,7 @@ def test_a_file_that_changes_between_comparisons_is_still_being_written(
     listening: Listening,
 ) -> None:
     for signature in ("1", "2"):
-        listening.detector.changed = {"src/a.py": signature}
+        listening.files.changed = {"src/a.py": signature}
         assert listening.after(SHORTEST_INTERVAL) is None
     assert listening.watcher.missed == []
     listening.after(CONFIRM)
@@ -287,9 +288,9 @@ def test_a_file_that_changes_between_comparisons_is_still_being_written(
 
 
 def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> None:
-    listening.detector.changed = {"src/a.py": "1"}
+    listening.files.changed = {"src/a.py": "1"}
     listening.after(SHORTEST_INTERVAL)
-    listening.detector.changed = {}  # its event came, and it was judged
+    listening.files.changed = {}  # its event came, and it was judged
     listening.after(CONFIRM)
     assert listening.watcher.missed == []
     assert listening.after(0.1) is None
@@ -313,28 +314,28 @@ def test_comparisons_are_as_far_apart_as_the_watcher_says(listening: Listening) 
     listening.after(SHORTEST_INTERVAL)
     assert listening.bursts.poll_interval == near(2.0)
     listening.after(1.999)
-    assert listening.detector.looked == 1
+    assert listening.files.looked == 1
     listening.watcher.pause = 0.0
     listening.after(0.002)
-    assert listening.detector.looked == 2
+    assert listening.files.looked == 2
     assert listening.bursts.poll_interval == near(SHORTEST_INTERVAL)
 
 
 def test_slow_comparisons_are_further_apart(listening: Listening) -> None:
-    listening.detector.clock, listening.detector.takes = listening.clock, 0.5
+    listening.files.clock, listening.files.takes = listening.clock, 0.5
     listening.after(SHORTEST_INTERVAL)
     assert listening.bursts.poll_interval == near(0.5 / SHARE)
 
 
 def test_a_comparison_that_finds_nothing_reports_nothing_missed(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
-    assert (listening.detector.looked, listening.watcher.missed) == (1, [])
+    assert (listening.files.looked, listening.watcher.missed) == (1, [])
 
 
 def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Listening) -> None:
     """No events are subscribed to for permissions."""
-    listening.detector.silent.add("src/a.py")
-    listening.detector.changed = {"src/a.py": "1", "src/b.py": "1"}
+    listening.files.silent.add("src/a.py")
+    listening.files.changed = {"src/a.py": "1", "src/b.py": "1"}
     listening.after(SHORTEST_INTERVAL)
     listening.after(CONFIRM)
     assert listening.watcher.missed == [("src/b.py",)]
@@ -345,9 +346,9 @@ def test_during_a_burst_nothing_is_compared(
 ) -> None:
     listening.clock.now += SHORTEST_INTERVAL - 0.001
     listening.saves("src/a.py", "incomplete")
-    listening.detector.changed = {"src/b.py": "1"}
+    listening.files.changed = {"src/b.py": "1"}
     listening.after(0.002)
-    assert (listening.detector.looked, listening.watcher.missed) == (0, [])
+    assert (listening.files.looked, listening.watcher.missed) == (0, [])
 
 
 def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) -> None:
@@ -355,7 +356,7 @@ def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) ->
     listening.bursts.compare_soon()
     assert listening.bursts.poll_interval == near(AFTER_START)
     listening.after(AFTER_START)
-    assert listening.detector.looked == 2
+    assert listening.files.looked == 2
 
 
 # git, by its files.
