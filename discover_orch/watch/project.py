@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.config.file import OWN_FILE, SHARED_FILE
 from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
@@ -22,7 +21,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.change import Change, merge
+from discover_orch.staleness.change import Change, Paths, merge
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.live_status import LiveStatus
@@ -32,9 +31,7 @@ from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.state.store import open_index
 from discover_orch.watch.request import WatchPlan, WatchRequest
-from discover_orch.watch.watched_files import WatchedFiles, WatchedPaths
-
-CONFIG_FILES = (OWN_FILE, SHARED_FILE)
+from discover_orch.watch.watched_files import CONFIG_FILES, WatchedFiles
 
 
 class WatchedProject:
@@ -49,7 +46,7 @@ class WatchedProject:
         project = self.view.project
         sources = ImportGraph(project)
         self.files = WatchedFiles(project.root, sources)
-        self.files.configure(self._scanned_paths())  # before the status reads them
+        self.files.configure(project, Paths())  # before the status reads them
         self.status = LiveStatus(
             project, self.registry, self._params_of, sources, environ, self._defaults_of
         )
@@ -230,29 +227,9 @@ class WatchedProject:
 
     # What is watched.
 
-    def _scanned_paths(self) -> WatchedPaths:
-        project = self.view.project
-        ignored = project.watch.get("ignore")
-        return WatchedPaths(
-            scanned=tuple(scanned_folders(project)),
-            entries=project.pythonpath,
-            code=frozenset((CONF_FILE, *CONFIG_FILES)),
-            excluded=project.exclude,
-            ignored=tuple(map(str, ignored)) if isinstance(ignored, tuple | list) else (),
-        )
-
     def _configure(self) -> list[str]:
         """Watch what counts now. Returns what is new and has changed since it was judged."""
-        paths, scanned = self.status.paths(), self._scanned_paths()
-        new = self.files.configure(
-            replace(
-                scanned,
-                code=scanned.code | paths.code,
-                data=paths.data,
-                listed=paths.listed,
-                globs=paths.globs,
-            )
-        )
+        new = self.files.configure(self.view.project, self.status.paths())
         return self.status.find_differing(new) if new else []
 
 
