@@ -92,12 +92,8 @@ class ChangeHandler:
 
     def _count_loops(self, change: Change) -> None:
         """Mute files that start one run after another, each written during the run before."""
-        causes = {
-            key
-            for module, keys in change.causes.items()
-            if module in self._watched.targets
-            for key in keys
-        }
+        targets = change.causes.keys() & {*self._watched.targets}
+        causes = {key for module in targets for key in change.causes[module]}
         saved = {*map(self.key_of, change.paths), *causes}
         loops, is_running = self._schedule.loops, self._schedule.is_running
         for key, times in loops.count(causes, saved, is_running=is_running):

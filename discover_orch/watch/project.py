@@ -35,12 +35,14 @@ from discover_orch.watch.watched_files import CONFIG_FILES, WatchedFiles
 
 
 class WatchedProject:
-    """Making it raises ProjectError and UsageError; later such errors are problems of a `Change`."""
+    """`plan` is that of everything that is watched, and `targets` are its tools, in order. `problems` say why there is
+    no plan of the project as it is now: then it is an earlier one."""
 
     def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
+        """Raises ProjectError and UsageError; later such errors are `problems`."""
         self._request, self._environ = request, environ
         self.view = request.read_project(environ)
-        self._planned = request.plan(self.view)
+        self._use(request.plan(self.view))
         self._known: KnownFacts | None = None  # what the index says of each module
         self._is_config_broken = False
         project = self.view.project
@@ -60,28 +62,13 @@ class WatchedProject:
         return self.view.registry
 
     @property
-    def plan(self) -> Plan:
-        """The plan of everything that is watched."""
-        return self._planned.plan
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Why there is no plan."""
-        return self._planned.problems
-
-    @property
     def all_problems(self) -> tuple[Problem, ...]:
         return (
             *self.problems,
-            *self._planned.strays,
+            *self._strays,
             *self.view.errors,
             *self.status.modules.broken.values(),
         )
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The watched tools, in the order in which they run."""
-        return tuple(step.tool.module for step in self.plan.steps)
 
     @property
     def failing(self) -> tuple[str, ...]:
@@ -145,9 +132,13 @@ class WatchedProject:
         registry = with_observed(self.registry, read_flows(self.view.project.root))
         if registry.flows != self.registry.flows and not self._is_config_broken:
             self.view = replace(self.view, registry=registry)
-            self._planned = self._request.plan(self.view, self.plan)
+            self._use(self._request.plan(self.view, self.plan))
             self.status.set_order(registry)
         return self._configure()
+
+    def _use(self, planned: WatchPlan) -> None:
+        self.plan, self.problems, self._strays = planned.plan, planned.problems, planned.strays
+        self.targets = tuple(step.tool.module for step in planned.plan.steps)
 
     def _note_written(self, paths: Collection[str]) -> None:
         self.files.note([path for path in paths if not self.is_code(path)])
@@ -157,14 +148,14 @@ class WatchedProject:
 
     def _read_again(self, paths: Collection[str]) -> Change:
         """The whole project."""
-        old, plan = self.view, self.plan
+        old = self.view
         config = tuple(path for path in paths if path in CONFIG_FILES)
         try:
             self.view = self._request.read_project(self._environ)
-            self._planned = self._request.plan(self.view, plan)
+            self._use(self._request.plan(self.view, self.plan))
         except OrchError as error:
             self.view, self._is_config_broken = old, True
-            self._planned = WatchPlan(plan=plan, problems=error.problems)
+            self._use(WatchPlan(plan=self.plan, problems=error.problems))
             return Change(paths=config, is_structural=True)
         self._known, self._is_config_broken = None, False
         change = Change(paths=config, is_structural=True)

@@ -291,7 +291,7 @@ class Schedule:
         """A tool that was stopped may have changed what it needs from others: they run again, too."""
         if self.scope == "tool" or not self.queue:
             return
-        status, targets = self._watched.status, self._watched.targets
+        status, targets = self._watched.status, frozenset(self._watched.targets)
         freshness = status.freshness()
         stale = [one for one in self.queue if one in freshness and not freshness[one].is_fresh]
         for module, why in status.spread(stale).items():
